@@ -1,0 +1,84 @@
+"""Every error that pageferry raises on purpose, and the exit code that each one means.
+
+    PageferryError                 1  the migration failed; the guest goes on at the source
+    ├── UsageError                 2  bad usage or bad input
+    ├── ProtocolError              1
+    │   ├── LocalProtocolError        we tried an illegal step (a bug of ours)
+    │   └── RemoteProtocolError       the peer sent something illegal
+    ├── PeerError                  1
+    │   ├── PeerUnreachable           nobody listens, no route, name unknown
+    │   ├── PeerRefused               the peer said no, and why
+    │   └── ConnectionBroken          the connection ended before it should have
+    ├── VerificationError          3  the two digests differ
+    ├── InDoubtError               4  nobody knows whether the destination runs the guest
+    └── CancelledByUser          130  cancelled; the guest goes on at the source
+
+A message is one line: what, where, what was expected. It is shown to the user as it is.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOT_VERIFIED = 3
+EXIT_IN_DOUBT = 4
+EXIT_CANCELLED = 130
+
+
+class PageferryError(Exception):
+    """A failure that the user is told about in one line."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(PageferryError):
+    """Bad usage or bad input: an option, a file, an address."""
+
+    exit_code = EXIT_USAGE
+
+
+class ProtocolError(PageferryError):
+    """A step that the protocol does not allow."""
+
+
+class LocalProtocolError(ProtocolError):
+    """We tried an illegal step; the state is unchanged."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent something that is illegal here; the session ends."""
+
+
+class PeerError(PageferryError):
+    """Something about the other agent or the way to it."""
+
+
+class PeerUnreachable(PeerError):
+    """No connection could be made."""
+
+
+class PeerRefused(PeerError):
+    """The peer answered, and said no."""
+
+
+class ConnectionBroken(PeerError):
+    """An established connection ended before it should have."""
+
+
+class VerificationError(PageferryError):
+    """The guest at the destination is not the guest that left the source."""
+
+    exit_code = EXIT_NOT_VERIFIED
+
+
+class InDoubtError(PageferryError):
+    """The commit was sent and its outcome is unknown."""
+
+    exit_code = EXIT_IN_DOUBT
+
+
+class CancelledByUser(PageferryError):
+    """Ctrl-C, SIGTERM or a time limit; the guest goes on at the source."""
+
+    exit_code = EXIT_CANCELLED

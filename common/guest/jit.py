@@ -1,0 +1,62 @@
+"""The one way in which a kernel is compiled: nogil, and cached on disk under a key that can't go stale.
+
+numba keys its cache by the file of the outermost function only; a kernel that inlines another
+file's function would go on using the old one after an edit. So the cache's directory carries a hash
+of every kernel source and of the versions that compile them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numba import njit
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_dir() -> Path:
+    """A directory of ours: the user's cache, or a private temporary one where there is no home."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    for root in (
+        Path(base) / "pageferry",
+        Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}",
+    ):
+        path = root / f"kernels-{_fingerprint()}"
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        # Compiled code is loaded from here: it must be ours and nobody else's to write.
+        if path.stat().st_uid == os.getuid() and os.access(path, os.W_OK):
+            return path
+    return Path(tempfile.mkdtemp(prefix="pageferry-kernels-"))
+
+
+CACHE_DIR = _cache_dir()
+numba.config.CACHE_DIR = str(CACHE_DIR)
+
+
+def kernel(function: _F) -> _F:
+    """Compile `function` on first call, without the interpreter lock, cached on disk."""
+    compiled: _F = njit(nogil=True, cache=True, error_model="numpy")(function)
+    return compiled
+
+
+def inlined(function: _F) -> _F:
+    """A part of kernels: compiled into each caller."""
+    compiled: _F = njit(nogil=True, inline="always", error_model="numpy")(function)
+    return compiled
