@@ -1,30 +1,77 @@
-"""The guest's configuration: what boots it, what the two agents negotiate, what the report repeats."""
+"""The configuration: one frozen model that becomes the command's flags, what the agents negotiate
+and what the report repeats.
+
+`GuestConfig` determines every byte of a guest (with a step count), `StrategyConfig` every decision
+about rounds; `MigrationConfig` is both, and how the run goes about it. Sizes are bytes, rates bytes
+per second, times seconds, shares fractions; strings are read as people write them (`common.units`).
+"""
 
 from __future__ import annotations
 
-from typing import Self
+import ipaddress
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from cyclopts import Parameter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from common.units import LINE_SIZE, PAGE_SIZE, format_size
+from common.errors import UsageError
+from common.units import (
+    LINE_SIZE,
+    PAGE_SIZE,
+    format_rate,
+    format_share,
+    format_size,
+    format_time,
+    parse_rate,
+    parse_share,
+    parse_size,
+    parse_time,
+)
 
 
-class GuestConfig(BaseModel):
-    """Everything that, with a step count, determines every byte of a guest.
+def _reader(parse: Callable[[str], Any]) -> BeforeValidator:
+    """Text goes through the parser; a number is taken as it is."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
-    Sizes are bytes. `cache` is the whole guest's write-back cache, shared out equally among the
-    vCPUs; 0 is a guest without a cache.
-    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Size = Annotated[int, _reader(parse_size), Parameter(show_default=format_size)]
+Rate = Annotated[float, _reader(parse_rate), Parameter(show_default=format_rate)]
+Duration = Annotated[float, _reader(parse_time), Parameter(show_default=format_time)]
+Share = Annotated[float, _reader(parse_share), Parameter(show_default=format_share)]
 
-    memory: int = Field(default=2**30, ge=PAGE_SIZE, le=2**44)
-    vcpus: int = Field(default=1, ge=1, le=64)
-    workload: str = Field(default="idle", max_length=512)
-    seed: int = Field(default=1, ge=0, le=2**63 - 1)
-    cache: int = Field(default=4 * 2**20, ge=0, le=2**36)
-    cache_line: int = Field(default=LINE_SIZE, ge=LINE_SIZE, le=PAGE_SIZE)
-    cache_ways: int = Field(default=16, ge=1, le=64)
+_FORMATS: dict[Callable[[str], Any], Callable[[Any], str]] = {
+    parse_size: format_size,
+    parse_rate: format_rate,
+    parse_time: format_time,
+    parse_share: format_share,
+}
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+
+class GuestConfig(_Config):
+    """Everything that, with a step count, determines every byte of a guest."""
+
+    memory: Annotated[Size, Field(ge=PAGE_SIZE, le=2**44, description="SIZE of guest memory")] = 2**30
+    vcpus: Annotated[int, Field(ge=1, le=64, description="number of vCPU threads")] = 1
+    workload: Annotated[
+        str,
+        Field(max_length=512, description="what the guest does: NAME[:key=value,...]"),
+    ] = "idle"
+    seed: Annotated[
+        int, Field(ge=0, le=2**63 - 1, description="seed of the guest's memory and workload")
+    ] = 1
+    cache: Annotated[
+        Size,
+        Field(ge=0, le=2**36, description="SIZE of the write-back cache, all vCPUs together; 0: none"),
+    ] = 4 * 2**20
+    cache_line: Annotated[
+        Size, Field(ge=LINE_SIZE, le=PAGE_SIZE, description="bytes of a cache line")
+    ] = LINE_SIZE
+    cache_ways: Annotated[int, Field(ge=1, le=64, description="ways of a cache set")] = 16
 
     @property
     def pages(self) -> int:
@@ -34,9 +81,7 @@ class GuestConfig(BaseModel):
     @model_validator(mode="after")
     def _geometry(self) -> Self:
         if self.memory % PAGE_SIZE:
-            raise ValueError(
-                f"memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages"
-            )
+            raise ValueError(f"memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages")
         if self.pages < 16 * self.vcpus:
             raise ValueError(
                 f"memory {format_size(self.memory)} is too small for {self.vcpus} vCPU(s):"
@@ -44,32 +89,127 @@ class GuestConfig(BaseModel):
             )
         if self.cache_line & (self.cache_line - 1):
             raise ValueError(f"cache-line {self.cache_line} is not a power of two from 64 to 4096")
-        if self.cache == 0:
-            return self
-        per_set = self.cache_line * self.cache_ways * self.vcpus
-        sets, rest = divmod(self.cache, per_set)
-        if rest or sets == 0 or sets & (sets - 1):
-            raise ValueError(
-                f"cache {format_size(self.cache)} does not divide into a power of two of sets of"
-                f" {self.cache_ways} ways x {self.cache_line} bytes for {self.vcpus} vCPU(s)"
-            )
+        if self.cache:
+            self._cache_geometry()
         return self
 
+    def _cache_geometry(self) -> None:
+        """A vCPU's part must be a power of two of sets: a set is found by masking the line number."""
+        unit = self.cache_line * self.cache_ways * self.vcpus
+        sets, rest = divmod(self.cache, unit)
+        if rest == 0 and sets and sets & (sets - 1) == 0:
+            return
+        smaller = unit << max(sets.bit_length() - 1, 0)
+        raise ValueError(
+            f"cache {format_size(self.cache)} does not divide into a power of two of sets of"
+            f" {self.cache_ways} ways x {self.cache_line} bytes for {self.vcpus} vCPU(s):"
+            f" try {format_size(smaller)} or {format_size(2 * smaller)}"
+        )
 
-class StrategyConfig(BaseModel):
-    """Which strategy moves the guest, and its thresholds. Times are seconds, shares fractions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class StrategyConfig(_Config):
+    """Which strategy moves the guest, and its thresholds."""
 
-    strategy: str = "three-path"
-    low: float = Field(default=0.10, ge=0, le=1)
-    high: float = Field(default=0.50, ge=0, le=1)
-    max_rounds: int = Field(default=9, ge=0, le=1000)
-    path3: str = "stop-and-copy"
-    downtime_limit: float = Field(default=0.3, gt=0, le=3600)
+    strategy: Annotated[
+        Literal["three-path", "pre-copy", "stop-and-copy"], Field(description="how the guest is moved")
+    ] = "three-path"
+    low: Annotated[Share, Field(ge=0, le=1, description="SHARE changed below which path 1 is taken")] = 0.1
+    high: Annotated[
+        Share, Field(ge=0, le=1, description="SHARE changed from which path 3 is taken")
+    ] = 0.5
+    max_rounds: Annotated[
+        int, Field(ge=0, le=1000, description="fixed number of rounds of path 2, most rounds of pre-copy")
+    ] = 9
+    path3: Annotated[
+        Literal["stop-and-copy"], Field(description="how path 3, and a path 2 out of rounds, hands over")
+    ] = "stop-and-copy"
+    downtime_limit: Annotated[
+        Duration, Field(gt=0, le=3600, description="pre-copy stops when what is left fits in this TIME")
+    ] = 0.3
 
     @model_validator(mode="after")
     def _thresholds(self) -> Self:
         if self.low > self.high:
-            raise ValueError(f"low {self.low:.0%} is above high {self.high:.0%}")
+            raise ValueError(f"low {format_share(self.low)} is above high {format_share(self.high)}")
         return self
+
+
+class MigrationConfig(StrategyConfig, GuestConfig):
+    """Every option of a migration."""
+
+    max_bandwidth: Annotated[
+        Rate, Field(gt=0, description="RATE limit, everything on the wire counted, or unlimited")
+    ] = 1e8
+    congestion: Annotated[
+        str, Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends")
+    ] = "cubic"
+    recover_timeout: Annotated[
+        Duration, Field(gt=0, le=86400, description="how long a lost destination is asked what it has")
+    ] = 30.0
+    warmup: Annotated[
+        Duration, Field(ge=0, le=86400, description="TIME the guest runs before the migration starts")
+    ] = 1.0
+    run_after: Annotated[
+        Duration, Field(ge=0, le=86400, description="TIME the guest runs at the destination afterwards")
+    ] = 1.0
+    verify: Annotated[
+        bool, Field(description="replay the guest at the source and compare digests")
+    ] = True
+    vcpu_nice: Annotated[
+        int,
+        Field(ge=0, le=19, description="niceness of vCPU threads: the stream goes first, guests may starve"),
+    ] = 0
+
+    @property
+    def guest(self) -> GuestConfig:
+        """The part that both agents must agree on."""
+        return GuestConfig(**{name: getattr(self, name) for name in GuestConfig.model_fields})
+
+    def flags(self) -> list[str]:
+        """The command-line options that give this configuration again, defaults left out."""
+        out: list[str] = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value == field.default:
+                continue
+            flag = "--" + name.replace("_", "-")
+            if isinstance(value, bool):
+                out.append(flag if value else flag.replace("--", "--no-", 1))
+            else:
+                out += [flag, _format(field.metadata, value)]
+        return out
+
+
+def _format(metadata: list[Any], value: Any) -> str:
+    """As the field's own parser reads it."""
+    for item in metadata:
+        if isinstance(item, Parameter) and callable(item.show_default):
+            return str(item.show_default(value))
+    return str(value)
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line in the user's terms: the option, and what was expected."""
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    option = "".join(f"--{part}" for part in first["loc"][:1] if isinstance(part, str))
+    text = f"{option.replace('_', '-')}: {message}" if option else message
+    if first["type"] not in ("value_error", "missing") and option:
+        text += f", not {first['input']!r}"
+    return text
+
+
+def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, int]:
+    """`HOST:PORT`, `[v6]:PORT`, or `HOST` where a default port is given. Raises `UsageError`."""
+    host, colon, port_text = text.rpartition(":")
+    if not colon:
+        host, port_text = text, "" if default_port is None else str(default_port)
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not host or not port_text.isascii() or not port_text.isdigit() or int(port_text) > 65535:
+        raise UsageError(f"{text!r} is not an address: expected HOST:PORT, as in 127.0.0.1:4444")
+    if ":" in host:
+        try:
+            ipaddress.IPv6Address(host.partition("%")[0])
+        except ValueError:
+            raise UsageError(f"{text!r} is not an address: write IPv6 as [::1]:4444") from None
+    return host, int(port_text)

@@ -1,0 +1,49 @@
+"""Page numbers as extents: runs of pages that lie side by side.
+
+An extent array has dtype `EXTENT`: `first` and `count`, little-endian unsigned 32 bits, which is how
+it travels. 32 bits of page number are 16 TiB of guest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXTENT: Final = np.dtype([("first", "<u4"), ("count", "<u4")])
+
+Extents = NDArray[np.void]
+Pages = NDArray[np.int64]
+
+
+def from_pages(pages: Pages) -> Extents:
+    """Sorted distinct page numbers, int64[n], to extents[m], m <= n."""
+    if len(pages) == 0:
+        return np.empty(0, EXTENT)
+    breaks = np.flatnonzero(np.diff(pages) != 1) + 1
+    starts = np.concatenate(([0], breaks))
+    ends = np.concatenate((breaks, [len(pages)]))
+    out = np.empty(len(starts), EXTENT)
+    out["first"] = pages[starts]
+    out["count"] = ends - starts
+    return out
+
+
+def to_pages(extents: Extents) -> Pages:
+    """Extents to their page numbers, int64[n], in the order of the extents."""
+    counts = extents["count"].astype(np.int64)
+    total = int(counts.sum())
+    if total == 0:
+        return np.empty(0, np.int64)
+    offsets = np.repeat(extents["first"].astype(np.int64) - (np.cumsum(counts) - counts), counts)
+    return np.asarray(offsets + np.arange(total), np.int64)
+
+
+def batches(pages: Pages, *, max_pages: int, max_extents: int) -> Iterator[Extents]:
+    """Cut sorted pages into extent arrays of at most `max_pages` pages and `max_extents` extents."""
+    for start in range(0, len(pages), max_pages):
+        extents = from_pages(pages[start : start + max_pages])
+        for cut in range(0, len(extents), max_extents):
+            yield extents[cut : cut + max_extents]

@@ -1,0 +1,291 @@
+"""The codec of the stream, without IO.
+
+A connection opens with a preface of each side, `PREFACE` (16 bytes): magic, version, padding. Then
+frames follow, a header of 16 bytes each, little-endian:
+
+    type:u8  flags:u8  entries:u16  value:u32  length:u64   then `length` bytes of body
+
+    CONTROL   body: one msgpack map
+    PAGES     body: `entries` extents (first:u32 count:u32), then the pages of all of them
+    ZERO      body: `entries` extents of pages that are all zero
+    BARRIER   no body; `value` is the round that ends here
+
+The decoder owns no page memory. It asks a `Placer` for the buffers of the extents that a header
+announces, and hands them to whoever reads the socket (`buffers`), so that page bytes go from the
+socket to their place and nowhere else. All that comes from the wire is checked against the
+negotiated guest before it is used; what is not legal raises `RemoteProtocolError` and the decoder
+takes no further bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Protocol
+
+import numpy as np
+
+from common.errors import LocalProtocolError, RemoteProtocolError
+from common.units import PAGE_SIZE
+from common.wire.extents import EXTENT, Extents
+
+PROTOCOL_VERSION: Final = 1
+# The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.
+MAGIC: Final = b"pgferry\n"
+PREFACE: Final = struct.Struct("<8sH6x")
+HEADER: Final = struct.Struct("<BBHIQ")
+
+# A reader and a writer take at most IOV_MAX (1024) buffers in a call; head and next header need two.
+MAX_EXTENTS: Final = 1000
+MAX_FRAME_PAGES: Final = 4096  # 16 MiB: what a receiver must be ready to take at once
+MAX_CONTROL: Final = 8 * 2**20  # the events and the timeline of a long run
+MAX_ROUND: Final = 2**32 - 1
+
+
+class FrameType(IntEnum):
+    """First byte of every frame."""
+
+    CONTROL = 1
+    PAGES = 2
+    ZERO = 3
+    BARRIER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFrame:
+    """One control message. body: msgpack."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PagesFrame:
+    """These pages have arrived whole. extents: EXTENT[m]; pages: their number."""
+
+    extents: Extents
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroFrame:
+    """These pages are all zero. extents: EXTENT[m]; pages: their number."""
+
+    extents: Extents
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierFrame:
+    """Nothing of round `index` follows on this channel."""
+
+    index: int
+
+
+Frame = ControlFrame | PagesFrame | ZeroFrame | BarrierFrame
+
+
+class Placer(Protocol):
+    """Who knows where page bytes belong."""
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        """Writable buffers, one an extent, of exactly the extent's size."""
+        ...
+
+
+def encode_preface(version: int = PROTOCOL_VERSION) -> bytes:
+    """The first 16 bytes of each direction."""
+    return PREFACE.pack(MAGIC, version)
+
+
+def check_preface(data: bytes) -> None:
+    """Raise `RemoteProtocolError` unless these 16 bytes open a stream of our version."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise RemoteProtocolError(f"the peer is not a pageferry agent: it began with {data[:16]!r}")
+    version = PREFACE.unpack(data)[1]
+    if version != PROTOCOL_VERSION:
+        raise RemoteProtocolError(
+            f"protocol version mismatch: the peer speaks version {version},"
+            f" this agent speaks version {PROTOCOL_VERSION}"
+        )
+
+
+def encode_control(body: bytes) -> bytes:
+    """One msgpack map as a frame."""
+    if len(body) > MAX_CONTROL:
+        raise LocalProtocolError(f"a control message of {len(body)} bytes is over {MAX_CONTROL}")
+    return HEADER.pack(FrameType.CONTROL, 0, 0, 0, len(body)) + body
+
+
+def encode_pages_head(extents: Extents) -> bytes:
+    """Header and table of a PAGES frame; the pages themselves follow, in the extents' order."""
+    pages = _count(extents)
+    table = extents.tobytes()
+    length = len(table) + pages * PAGE_SIZE
+    return HEADER.pack(FrameType.PAGES, 0, len(extents), 0, length) + table
+
+
+def encode_zero(extents: Extents) -> bytes:
+    """A ZERO frame."""
+    table = extents.tobytes()
+    return HEADER.pack(FrameType.ZERO, 0, len(extents), 0, len(table)) + table
+
+
+def encode_barrier(index: int) -> bytes:
+    """A BARRIER frame."""
+    return HEADER.pack(FrameType.BARRIER, 0, 0, index, 0)
+
+
+def _count(extents: Extents) -> int:
+    pages = int(extents["count"].sum(dtype=np.int64))
+    if not 0 < len(extents) <= MAX_EXTENTS:
+        raise LocalProtocolError(f"a frame of {len(extents)} extents, expected 1 to {MAX_EXTENTS}")
+    return pages
+
+
+class FrameDecoder:
+    """Bytes in, frames out.
+
+    Read into `buffers()` (all of them in one call where the socket can), then tell `received(n)`
+    how many bytes came; it returns the frames that are whole. `n_pages` is the guest's size;
+    with no placer (a control connection) page frames are illegal.
+    """
+
+    def __init__(self, placer: Placer | None = None, *, n_pages: int = 0) -> None:
+        self._placer = placer
+        self._n_pages = n_pages
+        self._header = bytearray(HEADER.size)
+        self._body = bytearray()
+        self._type: FrameType | None = None  # of the frame whose body is being read
+        self._value = 0
+        self._extents: Extents | None = None
+        self._pages = 0
+        # The buffers that are still to be filled, in order. While a payload is read, the next
+        # header's buffer stands behind it: one system call less a frame.
+        self._wanted: list[memoryview] = [memoryview(self._header)]
+        self._left = HEADER.size  # bytes of the present part, the next header not counted
+        self._broken: RemoteProtocolError | None = None
+
+    @property
+    def at_boundary(self) -> bool:
+        """True between frames: a connection may end here without cutting one."""
+        return self._type is None and len(self._wanted[0]) == HEADER.size
+
+    def buffers(self) -> list[memoryview]:
+        """Where the next bytes belong; never empty."""
+        if self._broken:
+            raise self._broken
+        return self._wanted
+
+    def received(self, n: int) -> list[Frame]:
+        """`n` bytes have been written to the front of `buffers()`."""
+        out: list[Frame] = []
+        try:
+            while n:
+                part = min(n, self._left)
+                self._consume(part)
+                n -= part
+                if self._left == 0:
+                    frame = self._part_done()
+                    if frame is not None:
+                        out.append(frame)
+        except RemoteProtocolError as error:
+            self._broken = error
+            raise
+        return out
+
+    def _consume(self, n: int) -> None:
+        self._left -= n
+        whole = 0
+        for buffer in self._wanted:
+            if n < len(buffer):
+                break
+            n -= len(buffer)
+            whole += 1
+        del self._wanted[:whole]
+        if n:
+            self._wanted[0] = self._wanted[0][n:]
+
+    def _part_done(self) -> Frame | None:
+        """A header, a table, a body or a payload is complete."""
+        if self._type is None:
+            return self._header_done()
+        if self._type is FrameType.CONTROL:
+            return self._finish(ControlFrame(bytes(self._body)))
+        if self._extents is None:
+            return self._table_done()
+        return self._finish(PagesFrame(self._extents, self._pages))
+
+    def _header_done(self) -> Frame | None:
+        kind, flags, entries, self._value, length = HEADER.unpack(self._header)
+        if flags:
+            raise RemoteProtocolError(f"a frame with unknown flags {flags:#x}")
+        if kind == FrameType.BARRIER:
+            if length or entries:
+                raise RemoteProtocolError("a barrier with a body")
+            return self._finish(BarrierFrame(self._value))
+        if kind == FrameType.CONTROL:
+            if entries or not 0 < length <= MAX_CONTROL:
+                raise RemoteProtocolError(
+                    f"a control message of {length} bytes, expected 1 to {MAX_CONTROL}"
+                )
+        elif kind in (FrameType.PAGES, FrameType.ZERO):
+            self._check_page_header(kind, entries, length)
+            length = entries * EXTENT.itemsize
+        else:
+            raise RemoteProtocolError(f"a frame of unknown type {kind}")
+        self._type = FrameType(kind)
+        self._read_body(length)
+        return None
+
+    def _check_page_header(self, kind: int, entries: int, length: int) -> None:
+        if self._placer is None:
+            raise RemoteProtocolError("guest pages on a connection that carries none")
+        if not 0 < entries <= MAX_EXTENTS:
+            raise RemoteProtocolError(f"a frame of {entries} extents, expected 1 to {MAX_EXTENTS}")
+        payload = length - entries * EXTENT.itemsize
+        pages = payload // PAGE_SIZE
+        most = MAX_FRAME_PAGES if kind == FrameType.PAGES else 0
+        if payload < 0 or payload % PAGE_SIZE or pages > most:
+            raise RemoteProtocolError(f"a page frame of {length} bytes with {entries} extents")
+        self._pages = pages
+
+    def _read_body(self, length: int) -> None:
+        self._body = bytearray(length)
+        self._wanted = [memoryview(self._body)]
+        self._left = length
+
+    def _table_done(self) -> Frame | None:
+        assert self._placer is not None  # noqa: S101 - the header was refused otherwise
+        extents = np.frombuffer(bytes(self._body), EXTENT)
+        counts = extents["count"].astype(np.int64)
+        ends = extents["first"].astype(np.int64) + counts
+        if not counts.all() or int(ends.max()) > self._n_pages:
+            raise RemoteProtocolError(
+                f"an extent that ends at page {int(ends.max())} of a guest of {self._n_pages} pages"
+            )
+        total = int(counts.sum())
+        if self._type is FrameType.ZERO:
+            return self._finish(ZeroFrame(extents, total))
+        if total != self._pages:
+            raise RemoteProtocolError(
+                f"a page frame that announces {total} pages and carries {self._pages}"
+            )
+        self._extents = extents
+        self._wanted = [*self._placer.buffers(extents), memoryview(self._header)]
+        self._left = total * PAGE_SIZE
+        return None
+
+    def _finish(self, frame: Frame) -> Frame:
+        # After a payload the header's buffer is already at the front, whole.
+        self._type = None
+        self._extents = None
+        self._wanted = [memoryview(self._header)]
+        self._left = HEADER.size
+        return frame
+
+
+def total_size(buffers: Sequence[bytes | memoryview]) -> int:
+    """Bytes in all of the buffers."""
+    return sum(len(buffer) for buffer in buffers)
