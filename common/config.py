@@ -55,7 +55,9 @@ class _Config(BaseModel):
 class GuestConfig(_Config):
     """Everything that, with a step count, determines every byte of a guest."""
 
-    memory: Annotated[Size, Field(ge=PAGE_SIZE, le=2**44, description="SIZE of guest memory")] = 2**30
+    memory: Annotated[Size, Field(ge=PAGE_SIZE, le=2**44, description="SIZE of guest memory")] = (
+        2**30
+    )
     vcpus: Annotated[int, Field(ge=1, le=64, description="number of vCPU threads")] = 1
     workload: Annotated[
         str,
@@ -66,7 +68,9 @@ class GuestConfig(_Config):
     ] = 1
     cache: Annotated[
         Size,
-        Field(ge=0, le=2**36, description="SIZE of the write-back cache, all vCPUs together; 0: none"),
+        Field(
+            ge=0, le=2**36, description="SIZE of the write-back cache, all vCPUs together; 0: none"
+        ),
     ] = 4 * 2**20
     cache_line: Annotated[
         Size, Field(ge=LINE_SIZE, le=PAGE_SIZE, description="bytes of a cache line")
@@ -81,7 +85,9 @@ class GuestConfig(_Config):
     @model_validator(mode="after")
     def _geometry(self) -> Self:
         if self.memory % PAGE_SIZE:
-            raise ValueError(f"memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages")
+            raise ValueError(
+                f"memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages"
+            )
         if self.pages < 16 * self.vcpus:
             raise ValueError(
                 f"memory {format_size(self.memory)} is too small for {self.vcpus} vCPU(s):"
@@ -111,26 +117,36 @@ class StrategyConfig(_Config):
     """Which strategy moves the guest, and its thresholds."""
 
     strategy: Annotated[
-        Literal["three-path", "pre-copy", "stop-and-copy"], Field(description="how the guest is moved")
+        Literal["three-path", "pre-copy", "stop-and-copy"],
+        Field(description="how the guest is moved"),
     ] = "three-path"
-    low: Annotated[Share, Field(ge=0, le=1, description="SHARE changed below which path 1 is taken")] = 0.1
+    low: Annotated[
+        Share, Field(ge=0, le=1, description="SHARE changed below which path 1 is taken")
+    ] = 0.1
     high: Annotated[
         Share, Field(ge=0, le=1, description="SHARE changed from which path 3 is taken")
     ] = 0.5
     max_rounds: Annotated[
-        int, Field(ge=0, le=1000, description="fixed number of rounds of path 2, most rounds of pre-copy")
+        int,
+        Field(
+            ge=0, le=1000, description="fixed number of rounds of path 2, most rounds of pre-copy"
+        ),
     ] = 9
     path3: Annotated[
-        Literal["stop-and-copy"], Field(description="how path 3, and a path 2 out of rounds, hands over")
+        Literal["stop-and-copy"],
+        Field(description="how path 3, and a path 2 out of rounds, hands over"),
     ] = "stop-and-copy"
     downtime_limit: Annotated[
-        Duration, Field(gt=0, le=3600, description="pre-copy stops when what is left fits in this TIME")
+        Duration,
+        Field(gt=0, le=3600, description="pre-copy stops when what is left fits in this TIME"),
     ] = 0.3
 
     @model_validator(mode="after")
     def _thresholds(self) -> Self:
         if self.low > self.high:
-            raise ValueError(f"low {format_share(self.low)} is above high {format_share(self.high)}")
+            raise ValueError(
+                f"low {format_share(self.low)} is above high {format_share(self.high)}"
+            )
         return self
 
 
@@ -144,20 +160,27 @@ class MigrationConfig(StrategyConfig, GuestConfig):
         str, Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends")
     ] = "cubic"
     recover_timeout: Annotated[
-        Duration, Field(gt=0, le=86400, description="how long a lost destination is asked what it has")
+        Duration,
+        Field(gt=0, le=86400, description="how long a lost destination is asked what it has"),
     ] = 30.0
     warmup: Annotated[
-        Duration, Field(ge=0, le=86400, description="TIME the guest runs before the migration starts")
+        Duration,
+        Field(ge=0, le=86400, description="TIME the guest runs before the migration starts"),
     ] = 1.0
     run_after: Annotated[
-        Duration, Field(ge=0, le=86400, description="TIME the guest runs at the destination afterwards")
+        Duration,
+        Field(ge=0, le=86400, description="TIME the guest runs at the destination afterwards"),
     ] = 1.0
     verify: Annotated[
         bool, Field(description="replay the guest at the source and compare digests")
     ] = True
     vcpu_nice: Annotated[
         int,
-        Field(ge=0, le=19, description="niceness of vCPU threads: the stream goes first, guests may starve"),
+        Field(
+            ge=0,
+            le=19,
+            description="niceness of vCPU threads: the stream goes first, guests may starve",
+        ),
     ] = 0
 
     @property

@@ -1,7 +1,7 @@
 """Page numbers as extents: runs of pages that lie side by side.
 
-An extent array has dtype `EXTENT`: `first` and `count`, little-endian unsigned 32 bits, which is how
-it travels. 32 bits of page number are 16 TiB of guest.
+An extent array has dtype `EXTENT`: `first` and `count`, little-endian unsigned 32 bits, which is
+how it travels. 32 bits of page number are 16 TiB of guest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def to_pages(extents: Extents) -> Pages:
 
 
 def batches(pages: Pages, *, max_pages: int, max_extents: int) -> Iterator[Extents]:
-    """Cut sorted pages into extent arrays of at most `max_pages` pages and `max_extents` extents."""
+    """Cut sorted pages into arrays of at most `max_pages` pages and `max_extents` extents."""
     for start in range(0, len(pages), max_pages):
         extents = from_pages(pages[start : start + max_pages])
         for cut in range(0, len(extents), max_extents):

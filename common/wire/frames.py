@@ -37,7 +37,7 @@ MAGIC: Final = b"pgferry\n"
 PREFACE: Final = struct.Struct("<8sH6x")
 HEADER: Final = struct.Struct("<BBHIQ")
 
-# A reader and a writer take at most IOV_MAX (1024) buffers in a call; head and next header need two.
+# Readers and writers take at most IOV_MAX (1024) buffers a call; head and next header need two.
 MAX_EXTENTS: Final = 1000
 MAX_FRAME_PAGES: Final = 4096  # 16 MiB: what a receiver must be ready to take at once
 MAX_CONTROL: Final = 8 * 2**20  # the events and the timeline of a long run

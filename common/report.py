@@ -1,0 +1,147 @@
+"""The report of one migration: the schema that programs read.
+
+Times are milliseconds (floats), sizes bytes (integers), rates bytes per second. `t_ms` counts from
+the migration's start, on the source's clock; what happened before it is negative.
+
+**Downtime** is the time between the moment when the first vCPU stopped at the source and the moment
+when the last vCPU began at the destination, both stamped by the vCPUs themselves, clock offset
+removed. In it lie: the other vCPUs' last quantum, the drain of the cache, the last pages, the
+snapshot, and the resume. **Total time** goes from the migration's start (the guest is running, the
+connection is set up) to the destination's word that it runs the guest; `setup_ms` lies before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["completed", "failed", "cancelled", "in-doubt"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DecisionReport(_Part):
+    """What the strategy saw after a round, what it decided, and why.
+
+    dirty_ratio: pages of which the destination has not the latest content, of all pages; null
+    before the first round. expected_*: what a stop at this moment was expected to leave and cost.
+    """
+
+    after_round: int
+    dirty_pages: int | None
+    dirty_ratio: float | None
+    dirty_rate: float | None
+    bandwidth: float | None
+    expected_remainder_bytes: int | None
+    expected_downtime_ms: float | None
+    decision: str
+    reason: str
+
+
+class RoundReport(_Part):
+    """One round. pages: sent with content; zero_pages: sent as a mark; lines: of them as lines.
+
+    drained_lines: written back from the cache at the round's start.
+    """
+
+    index: int
+    kind: Literal["full", "dirty", "drain", "final"]
+    pages: int
+    zero_pages: int
+    lines: int
+    drained_lines: int
+    bytes: int
+    start_ms: float
+    duration_ms: float
+    dirty_pages_after: int
+    dirty_ratio_after: float
+
+
+class TimelineSample(_Part):
+    """The guest's speed over one sampling interval that ended at `t_ms`."""
+
+    t_ms: float
+    steps_per_s: float
+    dirty_pages_per_s: float
+    where: Literal["source", "dest"]
+
+
+class GuestReport(_Part):
+    """The guest as its own witness. during: from the migration's start to the resume."""
+
+    steps_before: int = 0
+    steps_during: int = 0
+    steps_after: int = 0
+    steps_per_s_before: float = 0.0
+    steps_per_s_during: float = 0.0
+    steps_per_s_after: float = 0.0
+    longest_gap_ms: float = 0.0
+    runs_at: Literal["source", "dest", "nowhere", "unknown"] = "source"
+    check: str | None = None
+    timeline: list[TimelineSample] = Field(default_factory=list)
+
+
+class CacheReport(_Part):
+    """Counts over both hosts. spills: write-backs forced while held."""
+
+    hits: int
+    misses: int
+    write_backs: int
+    spills: int
+    drained_lines: int
+
+
+class CpuReport(_Part):
+    """CPU seconds of each agent during the migration, its vCPUs not counted."""
+
+    source: float
+    dest: float | None
+
+
+class EventReport(_Part):
+    """One event of either agent; its own fields stand beside these three."""
+
+    model_config = ConfigDict(extra="allow")
+
+    t_ms: float
+    agent: Literal["source", "dest"]
+    event: str
+
+
+class Report(_Part):
+    """Everything that is known about one migration."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    session: str
+    strategy: str
+    path: int | None
+    outcome: Outcome
+    error: str | None = None
+    config: dict[str, Any]
+    downtime_ms: float | None = None
+    downtime_error_ms: float | None = None
+    total_time_ms: float | None = None
+    setup_ms: float | None = None
+    decisions: list[DecisionReport] = Field(default_factory=list)
+    rounds: list[RoundReport] = Field(default_factory=list)
+    bytes_on_wire: int = 0
+    pages_sent: int = 0
+    zero_pages: int = 0
+    pages_resent: int = 0
+    postcopy: None = None
+    guest: GuestReport = Field(default_factory=GuestReport)
+    cache: CacheReport | None = None
+    cpu_s: CpuReport | None = None
+    verified: bool | None = None
+    digest_source: str | None = None
+    digest_dest: str | None = None
+    events: list[EventReport] = Field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Indented JSON, one trailing newline."""
+        return self.model_dump_json(indent=2) + "\n"

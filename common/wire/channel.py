@@ -1,0 +1,417 @@
+"""Sockets. Nothing else in pageferry opens, reads or writes one.
+
+Two kinds of connection come out of here. A `Connection` lives on the event loop and carries control
+messages. A bulk connection begins as one, and after its handshake is detached to a thread with a
+blocking socket (`BulkSender`, `BulkReceiver`), because that is what moves pages fastest and needs
+the loop least. Bytes of guest memory go from a memoryview to the socket and from the socket to a
+memoryview; Python never copies them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from common.errors import (
+    ConnectionBroken,
+    PageferryError,
+    PeerRefused,
+    PeerUnreachable,
+    RemoteProtocolError,
+    UsageError,
+)
+from common.wire import frames, messages
+from common.wire.messages import Hello, Message
+from common.wire.pacing import Pacer
+
+HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
+LINGER_S: Final = 1.0
+# Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
+# enough for what follows not to wait behind them.
+NOTSENT_LOWAT: Final = 128 * 1024
+_TCP_NOTSENT_LOWAT: Final = 25
+IOV_MAX: Final = 1024
+
+_M = TypeVar("_M", bound=Message)
+
+
+def _why(error: OSError) -> str:
+    """The system's words, without the number and the address tuple."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+
+
+def _tune(sock: socket.socket, congestion: str | None) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if congestion is not None:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+        except OSError as error:
+            raise UsageError(
+                f"--congestion {congestion}: this kernel has no such congestion control"
+                f" ({_why(error)})"
+            ) from None
+
+
+class Connection:
+    """A control connection: typed messages over one socket of the running loop.
+
+    `sent_bytes` and `received_bytes` count everything on it, prefaces included.
+    """
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        self._sock = sock
+        self.peer = peer
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self._decoder = frames.FrameDecoder()
+        self._inbox: deque[Message] = deque()
+        self._write_lock = asyncio.Lock()
+
+    async def _read_exactly(self, n: int) -> bytes:
+        buffer = bytearray(n)
+        view = memoryview(buffer)
+        while view:
+            view = view[await self._read_into(view) :]
+        return bytes(buffer)
+
+    async def _read_into(self, view: memoryview) -> int:
+        loop = asyncio.get_running_loop()
+        try:
+            n = await loop.sock_recv_into(self._sock, view)
+        except OSError as error:
+            raise ConnectionBroken(f"connection with {self.peer} broke: {_why(error)}") from None
+        if n == 0:
+            raise ConnectionBroken(f"{self.peer} closed the connection")
+        self.received_bytes += n
+        return n
+
+    async def _write(self, data: bytes) -> None:
+        async with self._write_lock:
+            try:
+                await asyncio.get_running_loop().sock_sendall(self._sock, data)
+            except OSError as error:
+                raise ConnectionBroken(
+                    f"connection with {self.peer} broke: {_why(error)}"
+                ) from None
+            self.sent_bytes += len(data)
+
+    async def send_preface(self) -> None:
+        """Open our direction of the stream."""
+        await self._write(frames.encode_preface())
+
+    async def read_preface(self) -> None:
+        """Check the peer's. Raises `RemoteProtocolError` where it is not of our kind."""
+        data = await self._read_exactly(frames.PREFACE.size)
+        frames.check_preface(data)
+
+    async def send(self, message: Message) -> None:
+        """Put one message on the wire."""
+        await self._write(frames.encode_control(messages.encode(message)))
+
+    async def receive(self) -> Message:
+        """The next message. Raises `ConnectionBroken` or `RemoteProtocolError`."""
+        while not self._inbox:
+            n = await self._read_into(self._decoder.buffers()[0])
+            for frame in self._decoder.received(n):
+                if not isinstance(frame, frames.ControlFrame):
+                    raise RemoteProtocolError(f"{self.peer} sent a bulk frame on a control channel")
+                self._inbox.append(messages.decode(frame.body))
+        return self._inbox.popleft()
+
+    async def expect(self, kind: type[_M]) -> _M:
+        """The next message, which must be of `kind`; a refusal or a failure is raised as one."""
+        message = await self.receive()
+        if isinstance(message, kind):
+            return message
+        if isinstance(message, messages.Refuse):
+            raise PeerRefused(f"{self.peer} refused: {message.reason}")
+        if isinstance(message, messages.Failed):
+            raise PeerRefused(f"{self.peer} gave up: {message.reason}")
+        raise RemoteProtocolError(
+            f"{self.peer} sent {message.kind}, expected {kind.model_fields['kind'].default}"
+        )
+
+    def detach(self) -> socket.socket:
+        """The socket, blocking, for a thread; this object is done with."""
+        self._sock.setblocking(True)
+        return self._sock
+
+    async def linger(self) -> None:
+        """Close so that the peer can still read our last bytes.
+
+        A socket that is closed with unread input resets the connection, and the reset overtakes
+        what was sent. So: end our direction, and read on for a bounded while.
+        """
+        with contextlib.suppress(OSError, TimeoutError, ConnectionBroken):
+            self._sock.shutdown(socket.SHUT_WR)
+            scratch = memoryview(bytearray(65536))
+            async with asyncio.timeout(LINGER_S):
+                for _ in range(64):
+                    await self._read_into(scratch)
+        self.close()
+
+    def close(self) -> None:
+        """At once; idempotent."""
+        self._sock.close()
+
+
+async def connect(
+    host: str, port: int, hello: Hello, *, congestion: str | None = None
+) -> Connection:
+    """Connect, exchange prefaces, say hello. Raises `PeerUnreachable` and what a handshake may."""
+    loop = asyncio.get_running_loop()
+    peer = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(HANDSHAKE_S):
+            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            sock = await _connect_first(loop, infos)
+    except socket.gaierror as error:
+        raise PeerUnreachable(f"no address for {host!r}: {error.strerror}") from None
+    except TimeoutError:
+        raise PeerUnreachable(f"no answer from {peer} within {HANDSHAKE_S:.0f} s") from None
+    except OSError as error:
+        raise PeerUnreachable(
+            f"can't connect to {peer}: {_why(error)}"
+            + (" (is 'pageferry dest' running there?)" * (error.errno == errno.ECONNREFUSED))
+        ) from None
+    connection = Connection(sock, peer)
+    try:
+        _tune(sock, congestion)
+        async with asyncio.timeout(HANDSHAKE_S):
+            await connection.send_preface()
+            await connection.send(hello)
+            await connection.read_preface()
+    except TimeoutError:
+        connection.close()
+        raise PeerUnreachable(
+            f"{peer} took the connection but did not answer within {HANDSHAKE_S:.0f} s:"
+            " is it a pageferry destination?"
+        ) from None
+    except ConnectionBroken as error:
+        connection.close()
+        raise PeerUnreachable(f"{error} during the handshake: is it a pageferry dest?") from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _connect_first(loop: asyncio.AbstractEventLoop, infos: Sequence[Any]) -> socket.socket:
+    """The first address that answers, in the resolver's order."""
+    failure: OSError | None = None
+    for family, kind, proto, _name, address in infos:
+        sock = socket.socket(family, kind, proto)
+        sock.setblocking(False)
+        try:
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure or OSError(errno.EADDRNOTAVAIL, "no address")
+
+
+class Listener:
+    """Accepts connections, and hands each to `serve` once it has said hello.
+
+    `serve` owns the connection from then on. What is not a pageferry agent is reported to
+    `complain` in one line and closed; it never reaches `serve`.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[Connection, Hello], Awaitable[None]],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._serve = serve
+        self._complain = complain
+        self._sock: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Bind; returns the address. Raises `UsageError` where it can't be had."""
+        try:
+            info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+                0
+            ]
+            sock = socket.socket(info[0], info[1], info[2])
+        except OSError as error:
+            raise UsageError(f"can't listen on {host}:{port}: {error.strerror}") from None
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(info[4])
+            sock.listen(64)
+        except OSError as error:
+            sock.close()
+            raise UsageError(f"can't listen on {host}:{port}: {_why(error)}") from None
+        sock.setblocking(False)
+        self._sock = sock
+        bound = sock.getsockname()
+        return str(bound[0]), int(bound[1])
+
+    async def run(self) -> None:
+        """Accept until cancelled."""
+        assert self._sock is not None, "listen() comes first"  # noqa: S101
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    sock, address = await loop.sock_accept(self._sock)
+                except OSError as error:
+                    # Out of descriptors, or a peer that left while it waited: later ones may do.
+                    self._complain(f"a connection could not be accepted: {_why(error)}")
+                    await asyncio.sleep(0.1)
+                    continue
+                sock.setblocking(False)
+                task = asyncio.create_task(self._handshake(sock, f"{address[0]}:{address[1]}"))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        finally:
+            self._sock.close()
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _handshake(self, sock: socket.socket, peer: str) -> None:
+        connection = Connection(sock, peer)
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                hello = await self._hello(connection)
+        except TimeoutError:
+            self._complain(f"{peer} connected and did not say hello within {HANDSHAKE_S:.0f} s")
+        except PageferryError as error:
+            self._complain(f"{peer} was turned away: {error}")
+            await connection.linger()
+        else:
+            await self._serve(connection, hello)
+            return
+        connection.close()
+
+    @staticmethod
+    async def _hello(connection: Connection) -> Hello:
+        _tune(connection._sock, None)
+        try:
+            await connection.read_preface()
+        except RemoteProtocolError as error:
+            if "version" in str(error):  # an agent like us: let it see which version we speak
+                await connection.send_preface()
+            raise
+        await connection.send_preface()
+        return await connection.expect(Hello)
+
+
+def _slices(
+    buffers: Sequence[bytes | memoryview], size: int
+) -> Iterator[tuple[list[bytes | memoryview], int]]:
+    """Cut buffers into pieces of about `size` bytes and at most IOV_MAX buffers."""
+    piece: list[bytes | memoryview] = []
+    room = size
+    for buffer in buffers:
+        rest = buffer
+        while len(rest) > room or len(piece) == IOV_MAX:
+            if room and len(piece) < IOV_MAX:
+                piece.append(rest[:room])
+                rest = rest[room:]
+                room = 0
+            yield piece, size - room
+            piece, room = [], size
+        if len(rest):
+            piece.append(rest)
+            room -= len(rest)
+    if piece:
+        yield piece, size - room
+
+
+class BulkSender:
+    """The sending end of a bulk connection; one thread at a time uses it."""
+
+    def __init__(self, sock: socket.socket, pacer: Pacer) -> None:
+        self._sock = sock
+        self._pacer = pacer
+        self.sent_bytes = 0
+        self._closed = False
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Send all of it within the rate limit; returns the bytes. Raises `ConnectionBroken`.
+
+        What a buffer holds when it is sent is what travels: mark pages clean before.
+        """
+        total = 0
+        try:
+            for piece, size in _slices(buffers, self._pacer.slice_bytes):
+                delay = self._pacer.reserve(size, time.monotonic())
+                if delay:
+                    time.sleep(delay)
+                self._send_piece(piece, size)
+                self.sent_bytes += size
+                total += size
+        except OSError as error:
+            raise ConnectionBroken(f"a bulk connection broke: {_why(error)}") from None
+        return total
+
+    def _send_piece(self, piece: list[bytes | memoryview], size: int) -> None:
+        sent = self._sock.sendmsg(piece)
+        while sent < size:
+            size -= sent
+            while sent >= len(piece[0]):
+                sent -= len(piece.pop(0))
+            piece[0] = piece[0][sent:]
+            sent = self._sock.sendmsg(piece)
+
+    def abort(self) -> None:
+        """From any thread: whoever is in `send` fails at once."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """After `abort`, or at the end."""
+        self._sock.close()
+
+
+class BulkReceiver:
+    """The receiving end of a bulk connection, for a thread of its own."""
+
+    def __init__(self, sock: socket.socket, placer: frames.Placer, n_pages: int) -> None:
+        self._sock = sock
+        self._decoder = frames.FrameDecoder(placer, n_pages=n_pages)
+        self.received_bytes = 0
+
+    def run(self, deliver: Callable[[frames.Frame], None]) -> None:
+        """Deliver frames until the peer ends the connection between two of them.
+
+        Raises `ConnectionBroken` where it ends elsewhere, `RemoteProtocolError` for the illegal.
+        """
+        try:
+            while True:
+                buffers = self._decoder.buffers()
+                n = self._sock.recvmsg_into(buffers[:IOV_MAX])[0]
+                if n == 0:
+                    break
+                self.received_bytes += n
+                for frame in self._decoder.received(n):
+                    deliver(frame)
+        except OSError as error:
+            raise ConnectionBroken(f"a bulk connection broke: {_why(error)}") from None
+        if not self._decoder.at_boundary:
+            raise ConnectionBroken("a bulk connection ended in the middle of a frame")
+
+    def abort(self) -> None:
+        """From any thread: `run` ends at once."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Release the socket."""
+        self._sock.close()

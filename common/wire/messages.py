@@ -1,0 +1,246 @@
+"""The control messages, and the one place where msgpack and pydantic meet.
+
+A migration, source left, destination right; bulk connections carry page frames and barriers only:
+
+    connect  ── preface, Hello(control) ─────────────>
+             <─────────────────── preface, Welcome ──     or Refuse(reason)
+             ── Ping … ──────────────────────────────>    clock samples
+             <───────────────────────────── Pong … ──
+             ── Setup(guest, …) ─────────────────────>    what will come
+             <────────────────────────────── Ready ──     or Refuse(reason)
+    connect  ── preface, Hello(bulk, session) ───────>    a connection a channel
+    round n  ══ pages, zeros, barrier(n) ════════════>    on every bulk channel
+             <─────────────────────── RoundDone(n) ──
+    stop     ══ last pages, barrier(last) ═══════════>
+             ── Commit(snapshot, last) ──────────────>    now the source never resumes by itself
+             <──────────────────────────── Resumed ──
+             ── Ping … / Pong … ─────────────────────     clock samples
+             <─────────────────────────── Finished ──     digest, events, timeline
+             ── Bye ─────────────────────────────────>
+
+    Before the commit either side may end it:  Cancel(reason) ──>   <── Failed(reason)
+    After a commit whose answer was lost, over a new connection:
+
+    connect  ── preface, Hello(query, session) ──────>
+             <────────────────── preface, Outcome ──     running | never | unknown
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgpack
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from common.config import GuestConfig
+from common.errors import LocalProtocolError, RemoteProtocolError
+
+SESSION_ID_LENGTH = 32  # hex digits; 128 random bits, so that nobody guesses one
+
+SessionId = Annotated[str, Field(pattern=f"^[0-9a-f]{{{SESSION_ID_LENGTH}}}$")]
+Text = Annotated[str, Field(max_length=2000)]
+Nanoseconds = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hello(_Message):
+    """First message of every connection: what it is for."""
+
+    kind: Literal["hello"] = "hello"
+    role: Literal["control", "bulk", "query"]
+    session: SessionId
+    channel: int = Field(default=0, ge=0, le=63)
+
+
+class Welcome(_Message):
+    """The connection is accepted. clock: which CLOCK_MONOTONIC the peer reads."""
+
+    kind: Literal["welcome"] = "welcome"
+    version: Text
+    host: Text
+    clock: Text
+
+
+class Refuse(_Message):
+    """No, and why; the connection ends."""
+
+    kind: Literal["refuse"] = "refuse"
+    reason: Text
+
+
+class Ping(_Message):
+    """A clock sample's request. t_ns: the sender's clock."""
+
+    kind: Literal["ping"] = "ping"
+    t_ns: Nanoseconds
+
+
+class Pong(_Message):
+    """Its answer. t_ns: the ping's; peer_ns: the answering clock."""
+
+    kind: Literal["pong"] = "pong"
+    t_ns: Nanoseconds
+    peer_ns: Nanoseconds
+
+
+class Setup(_Message):
+    """The guest that will come and how. run_after: seconds it runs at the destination."""
+
+    kind: Literal["setup"] = "setup"
+    guest: GuestConfig
+    channels: int = Field(ge=1, le=64)
+    congestion: str = Field(pattern="^[a-z0-9_-]{1,15}$")
+    run_after: float = Field(ge=0, le=86400)
+    verify: bool
+    vcpu_nice: int = Field(ge=0, le=19)
+
+
+class Ready(_Message):
+    """Memory is there, kernels are compiled: pages may come."""
+
+    kind: Literal["ready"] = "ready"
+
+
+class RoundDone(_Message):
+    """Every channel has reached the round's barrier. t_ns: when, on the destination's clock."""
+
+    kind: Literal["round-done"] = "round-done"
+    index: int = Field(ge=0, le=2**32 - 1)
+    t_ns: Nanoseconds
+
+
+class Commit(_Message):
+    """The hand-over itself: the destination resumes when it has this and the last barrier."""
+
+    kind: Literal["commit"] = "commit"
+    barrier: int = Field(ge=0, le=2**32 - 1)
+    snapshot: dict[str, Any]
+
+
+class Resumed(_Message):
+    """The destination runs the guest. t_ns: when its last vCPU began, on its clock."""
+
+    kind: Literal["resumed"] = "resumed"
+    t_ns: Nanoseconds
+
+
+class WireEvent(_Message):
+    """One event of the destination's timeline."""
+
+    t_ns: Nanoseconds
+    event: str = Field(max_length=64)
+    fields: dict[str, Any] = Field(default_factory=dict)
+
+
+class WireSample(_Message):
+    """Guest progress since the sample before. steps, dirtied_pages: cumulative counts."""
+
+    t_ns: Nanoseconds
+    steps: int = Field(ge=0)
+    dirtied_pages: int = Field(ge=0)
+
+
+class WireBeats(_Message):
+    """A vCPU as its own witness, on the destination's clock. gap: its longest, with its start."""
+
+    first_ns: Nanoseconds
+    last_ns: Nanoseconds
+    gap_ns: Nanoseconds
+    gap_start_ns: Nanoseconds
+
+
+class Finished(_Message):
+    """The guest has run and was stopped; what the destination measured.
+
+    steps: of each vCPU when it stopped. digest: of its memory, null where not asked.
+    cpu_s: CPU seconds of the agent from Setup to the resume, vCPUs not counted.
+    """
+
+    kind: Literal["finished"] = "finished"
+    steps: list[Annotated[int, Field(ge=0)]] = Field(max_length=64)
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None
+    check: Text | None
+    cpu_s: float = Field(ge=0)
+    received_bytes: int = Field(ge=0)
+    beats: list[WireBeats] = Field(max_length=64)
+    cache: dict[str, int] | None
+    samples: list[WireSample] = Field(max_length=20_000)
+    events: list[WireEvent] = Field(max_length=20_000)
+
+
+class Bye(_Message):
+    """The source has all it needs; the destination may forget the session."""
+
+    kind: Literal["bye"] = "bye"
+
+
+class Cancel(_Message):
+    """The source gives up before the commit; the guest goes on there."""
+
+    kind: Literal["cancel"] = "cancel"
+    reason: Text
+
+
+class Failed(_Message):
+    """The destination gives up before it resumed; it never will."""
+
+    kind: Literal["failed"] = "failed"
+    reason: Text
+
+
+class Outcome(_Message):
+    """The answer to a query: does the destination run this session's guest?
+
+    `never`: it does not and never will. `unknown`: this destination process has no such session.
+    """
+
+    kind: Literal["outcome"] = "outcome"
+    answer: Literal["running", "never", "unknown"]
+    resumed_ns: Nanoseconds | None = None
+
+
+Message = (
+    Hello
+    | Welcome
+    | Refuse
+    | Ping
+    | Pong
+    | Setup
+    | Ready
+    | RoundDone
+    | Commit
+    | Resumed
+    | Finished
+    | Bye
+    | Cancel
+    | Failed
+    | Outcome
+)
+
+_ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def encode(message: Message) -> bytes:
+    """As a msgpack map. Raises `LocalProtocolError` for what msgpack cannot hold."""
+    try:
+        packed: bytes = msgpack.packb(message.model_dump(), use_bin_type=True)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LocalProtocolError(f"{message.kind} can't be packed: {error}") from error
+    return packed
+
+
+def decode(body: bytes) -> Message:
+    """The message in a control frame. Raises `RemoteProtocolError` for anything that is not one."""
+    try:
+        # Depth and sizes are bounded by the frame; integer keys and extension types are not ours.
+        value = msgpack.unpackb(body, raw=False, strict_map_key=True, max_ext_len=0)
+        return _ADAPTER.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RemoteProtocolError(f"malformed control message at {where}: {first['msg']}") from None
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise RemoteProtocolError(f"a control message that is not msgpack: {error}") from None
