@@ -1,1 +1,31 @@
-"""TODO."""
+"""Strategies: pure decisions about rounds, one file each. Importing this registers them all."""
+
+from common.strategy.base import (
+    REGISTRY,
+    Decision,
+    NextRound,
+    RoundKind,
+    RoundStats,
+    StopAndCopy,
+    Strategy,
+    SwitchToPostCopy,
+    make_strategy,
+)
+from common.strategy.pre_copy import PreCopy
+from common.strategy.stop_and_copy import StopAndCopyStrategy
+from common.strategy.three_path import ThreePath
+
+__all__ = [
+    "REGISTRY",
+    "Decision",
+    "NextRound",
+    "PreCopy",
+    "RoundKind",
+    "RoundStats",
+    "StopAndCopy",
+    "StopAndCopyStrategy",
+    "Strategy",
+    "SwitchToPostCopy",
+    "ThreePath",
+    "make_strategy",
+]

@@ -1,0 +1,204 @@
+"""What a strategy sees, what it may decide, and the registry of strategies.
+
+A strategy is a pure object: no clock, no IO. The source agent feeds it measurements, the simulator
+virtual time, tests feed it tables. It is asked once by `begin`, and then by `decide` after every
+round that it ordered, until it answers with something else than `NextRound`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import ClassVar, Final, TypeVar, final
+
+from common.config import StrategyConfig
+from common.errors import LocalProtocolError, UsageError
+
+
+class RoundKind(StrEnum):
+    """What a round sends: everything, what has changed, what the cache gave back, the last rest."""
+
+    FULL = "full"
+    DIRTY = "dirty"
+    DRAIN = "drain"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStats:
+    """One round as it was measured, and what a stop right after it would cost.
+
+    index: the round just finished, counted from 1.
+    kind: what it was ordered to send.
+    pages_total: 4 KiB pages of the guest.
+    pages_sent: pages that the round sent, zero pages counted.
+    bytes_sent: what it put on the wire, headers counted.
+    duration_s: from its order to the destination's word that it is complete.
+    dirty_pages_after: pages of which the destination has not the latest content, in the dirty log
+        or as dirty lines in the cache, each page once.
+    remaining_bytes: what a stop now would put on the wire.
+    dirty_rate_Bps: how fast pages became dirty during the round, as bytes of whole pages.
+    bandwidth_Bps: what the link carries; infinite where it has neither been measured nor limited.
+    switchover_s: the part of the downtime that does not depend on what is left: pause, drain,
+        snapshot, resume.
+    elapsed_s: from the migration's start to the end of this round.
+    """
+
+    index: int
+    kind: RoundKind
+    pages_total: int
+    pages_sent: int
+    bytes_sent: int
+    duration_s: float
+    dirty_pages_after: int
+    remaining_bytes: int
+    dirty_rate_Bps: float  # noqa: N815 - the unit is written as it is everywhere
+    bandwidth_Bps: float  # noqa: N815
+    switchover_s: float
+    elapsed_s: float
+
+    @property
+    def dirty_ratio_after(self) -> float:
+        """Share of the guest's pages that is dirty; for people. Compare with `is_below`."""
+        return self.dirty_pages_after / self.pages_total
+
+    @property
+    def expected_downtime_s(self) -> float:
+        """What a stop now would cost: the rest at the measured bandwidth, and the switch-over."""
+        if self.remaining_bytes == 0:
+            return self.switchover_s
+        if self.bandwidth_Bps <= 0:
+            return math.inf
+        return self.remaining_bytes / self.bandwidth_Bps + self.switchover_s
+
+    def is_below(self, share: float) -> bool:
+        """Whether fewer pages than `share` of all are dirty: a share that is met is not below.
+
+        Exact. 0.1 has no exact binary form; what the user wrote is its shortest decimal, so
+        that is what the page count is compared with.
+        """
+        return self.dirty_pages_after < Fraction(repr(float(share))) * self.pages_total
+
+
+@dataclass(frozen=True, slots=True)
+class NextRound:
+    """Send another round.
+
+    kind: what to send: every page (full), or the pages that are stale (dirty, drain).
+    drain: write the cache's dirty lines back to memory before the round collects its pages.
+    hold: from the round's start on the cache keeps its write-backs to itself; false ends a hold.
+    reason: one sentence with the figures that led here.
+    """
+
+    kind: RoundKind
+    drain: bool
+    hold: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopAndCopy:
+    """Pause the guest, drain the cache, send what is left, and resume at the destination.
+
+    reason: one sentence with the figures that led here.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchToPostCopy:
+    """Pause the guest, drain the cache, resume at the destination at once; the rest follows.
+
+    reason: one sentence with the figures that led here.
+    """
+
+    reason: str
+
+
+Decision = NextRound | StopAndCopy | SwitchToPostCopy
+
+
+class Strategy(ABC):
+    """Decides about rounds. A subclass says what comes first and what comes next.
+
+    The order of calls is kept here: `begin` once, `decide` after each ordered round with a rising
+    index, nothing after the end. Anything else raises `LocalProtocolError` and changes nothing.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, config: StrategyConfig) -> None:
+        self.config: Final = config
+        self._begun = False
+        self._ended = False
+        self._last_index = 0
+
+    @property
+    def path(self) -> int | None:
+        """Which of the three paths was taken: 1, 2 or 3; None until known, or without paths."""
+        return None
+
+    @final
+    def begin(self) -> Decision:
+        """The first decision, before anything has been measured."""
+        if self._begun:
+            raise LocalProtocolError(f"{self.name}: begin was called a second time")
+        self._begun = True
+        return self._note(self._first())
+
+    @final
+    def decide(self, stats: RoundStats) -> Decision:
+        """The decision after a round."""
+        if not self._begun:
+            raise LocalProtocolError(f"{self.name}: decide was called before begin")
+        if self._ended:
+            raise LocalProtocolError(f"{self.name}: decide was called after the last decision")
+        if stats.index <= self._last_index:
+            raise LocalProtocolError(
+                f"{self.name}: round {stats.index} came after round {self._last_index}"
+            )
+        self._last_index = stats.index
+        return self._note(self._next(stats))
+
+    def _note(self, decision: Decision) -> Decision:
+        self._ended = not isinstance(decision, NextRound)
+        return decision
+
+    @abstractmethod
+    def _first(self) -> Decision:
+        """What `begin` answers."""
+
+    @abstractmethod
+    def _next(self, stats: RoundStats) -> Decision:
+        """What `decide` answers."""
+
+
+def describe_change(stats: RoundStats) -> str:
+    """The measured change for a reason: `12.5 % of memory is dirty (16,384 of 131,072 pages)`."""
+    return (
+        f"{100 * stats.dirty_ratio_after:.3g} % of memory is dirty"
+        f" ({stats.dirty_pages_after:,} of {stats.pages_total:,} pages)"
+    )
+
+
+REGISTRY: Final[dict[str, type[Strategy]]] = {}
+
+_S = TypeVar("_S", bound=type[Strategy])
+
+
+def register(strategy: _S) -> _S:
+    """Class decorator: the strategy can be asked for by its `name`."""
+    REGISTRY[strategy.name] = strategy
+    return strategy
+
+
+def make_strategy(config: StrategyConfig) -> Strategy:
+    """A fresh strategy as configured. Raises `UsageError` for a name that nobody registered."""
+    if config.strategy not in REGISTRY:
+        names = ", ".join(sorted(REGISTRY))
+        raise UsageError(f"{config.strategy!r} is not a strategy: expected one of {names}")
+    return REGISTRY[config.strategy](config)

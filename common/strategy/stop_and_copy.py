@@ -1,0 +1,24 @@
+"""Stop-and-copy: pause, copy everything once, resume.
+
+The paper's non-live migration: the highest downtime, and each page is sent exactly once.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from common.errors import LocalProtocolError
+from common.strategy.base import Decision, RoundStats, StopAndCopy, Strategy, register
+
+
+@register
+class StopAndCopyStrategy(Strategy):
+    """Stops at once; there is never a round to decide about."""
+
+    name: ClassVar[str] = "stop-and-copy"
+
+    def _first(self) -> Decision:
+        return StopAndCopy("stop-and-copy pauses the guest at once and sends every page once")
+
+    def _next(self, stats: RoundStats) -> Decision:
+        raise LocalProtocolError(f"{self.name} ordered no round {stats.index}")

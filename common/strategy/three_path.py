@@ -1,0 +1,110 @@
+"""The three paths: a write-back cache takes part in the migration.
+
+    flush the cache, send all of memory, then look at r, the share of memory that has changed:
+
+    r < low          path 1   drain, send the changed pages; stop and copy the rest
+    low <= r < high  path 2   hold write-backs, send the changed memory pages without a drain;
+                              ┌─> max_rounds drains done? ── yes ──> hand over as path3 says
+                              │        │ no
+                              │     drain, still holding, and send what came out
+                              └── no ── r < low? ── yes ──> stop and copy the rest
+    r >= high        path 3   hand over at once as path3 says
+
+A share that equals a threshold belongs to the higher path, so "small enough" is strictly below.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from common.config import StrategyConfig
+from common.strategy.base import (
+    Decision,
+    NextRound,
+    RoundKind,
+    RoundStats,
+    StopAndCopy,
+    Strategy,
+    SwitchToPostCopy,
+    describe_change,
+    register,
+)
+from common.units import format_share
+
+
+@register
+class ThreePath(Strategy):
+    """The first round measures, its result picks the path, and the path is never left."""
+
+    name: ClassVar[str] = "three-path"
+
+    def __init__(self, config: StrategyConfig) -> None:
+        super().__init__(config)
+        self._path: int | None = None
+        self._drains = 0
+
+    @property
+    def path(self) -> int | None:
+        """1, 2 or 3; None until the first round has been measured."""
+        return self._path
+
+    def _first(self) -> Decision:
+        return NextRound(
+            RoundKind.FULL,
+            drain=True,
+            hold=False,
+            reason="the first round flushes the cache, sends all of memory and sees what changes",
+        )
+
+    def _next(self, stats: RoundStats) -> Decision:
+        if self._path is None:
+            return self._pick(stats)
+        if self._path == 1:
+            return StopAndCopy(f"path 1 stops for the rest: {describe_change(stats)}")
+        return self._go_round(stats)
+
+    def _pick(self, stats: RoundStats) -> Decision:
+        seen = describe_change(stats)
+        low, high = format_share(self.config.low), format_share(self.config.high)
+        if not stats.is_below(self.config.high):
+            self._path = 3
+            return self._hand_over(f"path 3: {seen}, {high} or more")
+        if not stats.is_below(self.config.low):
+            self._path = 2
+            return NextRound(
+                RoundKind.DIRTY,
+                drain=False,
+                hold=True,
+                reason=f"path 2 holds write-backs: {seen}, at least {low} and below {high}",
+            )
+        self._path = 1
+        return NextRound(
+            RoundKind.DIRTY,
+            drain=True,
+            hold=False,
+            reason=f"path 1 sends the changed pages: {seen}, below {low}",
+        )
+
+    def _go_round(self, stats: RoundStats) -> Decision:
+        """Path 2 after its held round, and after each drain round."""
+        seen = describe_change(stats)
+        low, most = format_share(self.config.low), self.config.max_rounds
+        if self._drains and stats.is_below(self.config.low):
+            return StopAndCopy(
+                f"path 2 has become small enough after {self._drains} drain round(s):"
+                f" {seen}, below {low}"
+            )
+        if self._drains >= most:
+            return self._hand_over(f"path 2 has used up its {most} drain round(s): {seen}")
+        self._drains += 1
+        return NextRound(
+            RoundKind.DRAIN,
+            drain=True,
+            hold=True,
+            reason=f"path 2, drain round {self._drains} of at most {most}: {seen}",
+        )
+
+    def _hand_over(self, why: str) -> Decision:
+        if self.config.path3 == "post-copy":
+            return SwitchToPostCopy(f"{why}; hands over by post-copy")
+        return StopAndCopy(f"{why}; hands over by stop-and-copy")
