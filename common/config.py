@@ -100,16 +100,18 @@ class GuestConfig(_Config):
         return self
 
     def _cache_geometry(self) -> None:
-        """A vCPU's part must be a power of two of sets: a set is found by masking the line number."""
+        """A vCPU's part must be a power of two of sets: a line number is masked to find its set."""
         unit = self.cache_line * self.cache_ways * self.vcpus
         sets, rest = divmod(self.cache, unit)
         if rest == 0 and sets and sets & (sets - 1) == 0:
             return
         smaller = unit << max(sets.bit_length() - 1, 0)
+        largest = 2**36  # the field's own bound
+        sizes = [format_size(size) for size in (smaller, 2 * smaller) if size <= largest]
         raise ValueError(
             f"cache {format_size(self.cache)} does not divide into a power of two of sets of"
             f" {self.cache_ways} ways x {self.cache_line} bytes for {self.vcpus} vCPU(s):"
-            f" try {format_size(smaller)} or {format_size(2 * smaller)}"
+            f" try {' or '.join(sizes)}"
         )
 
 
@@ -133,7 +135,7 @@ class StrategyConfig(_Config):
         ),
     ] = 9
     path3: Annotated[
-        Literal["stop-and-copy"],
+        Literal["stop-and-copy", "post-copy"],
         Field(description="how path 3, and a path 2 out of rounds, hands over"),
     ] = "stop-and-copy"
     downtime_limit: Annotated[
@@ -224,7 +226,7 @@ def explain(error: ValidationError) -> str:
 
 def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, int]:
     """`HOST:PORT`, `[v6]:PORT`, or `HOST` where a default port is given. Raises `UsageError`."""
-    host, colon, port_text = text.rpartition(":")
+    host, colon, port_text = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         host, port_text = text, "" if default_port is None else str(default_port)
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 
 PAGE_SIZE: Final = 4096
@@ -35,29 +37,46 @@ _SIZES: Final = {
     "t": 2**40,
 }
 _RATES: Final = {
-    "b/s": 1.0,
-    "kb/s": 1e3,
-    "mb/s": 1e6,
-    "gb/s": 1e9,
-    "kib/s": 2.0**10,
-    "mib/s": 2.0**20,
-    "gib/s": 2.0**30,
-    "bit": 1 / 8,
-    "kbit": 1e3 / 8,
-    "mbit": 1e6 / 8,
-    "gbit": 1e9 / 8,
+    "b/s": Fraction(1),
+    "kb/s": Fraction(10**3),
+    "mb/s": Fraction(10**6),
+    "gb/s": Fraction(10**9),
+    "kib/s": Fraction(2**10),
+    "mib/s": Fraction(2**20),
+    "gib/s": Fraction(2**30),
+    "bit": Fraction(1, 8),
+    "kbit": Fraction(10**3, 8),
+    "mbit": Fraction(10**6, 8),
+    "gbit": Fraction(10**9, 8),
 }
-_TIMES: Final = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_TIMES: Final = {
+    "us": Fraction(1, 10**6),
+    "µs": Fraction(1, 10**6),
+    "ms": Fraction(1, 10**3),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "min": Fraction(60),
+    "h": Fraction(3600),
+}
+_LONGEST: Final = 400  # digits; the longest that a float formats to is 343
 
 
-def _split(text: str, what: str, example: str) -> tuple[float, str]:
+def _split(text: str, what: str, example: str) -> tuple[Fraction, str]:
+    """The number, exactly as written (35 ms are 35/1000 s and not 35 * 0.001), and the unit."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a {what}: expected something like {example}")
-    number = float(match[1])
-    if not math.isfinite(number):
-        raise ValueError(f"{text!r} is too large for a {what}")
-    return number, match[2].lower()
+    if len(match[1]) > _LONGEST:
+        raise ValueError(f"{text[:20]!r}... has too many digits for a {what}")
+    return Fraction(match[1]), match[2].lower()
+
+
+def _float(number: Fraction, text: str, what: str) -> float:
+    """The nearest float."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError(f"{text!r} is too large for a {what}") from None
 
 
 def parse_size(text: str) -> int:
@@ -68,7 +87,7 @@ def parse_size(text: str) -> int:
             f"{text!r} is not a size: unknown unit, expected KiB, MiB, GiB, kB, MB or GB"
         )
     size = number * _SIZES[unit]
-    if size != int(size):
+    if size.denominator != 1:
         raise ValueError(f"{text!r} is not a whole number of bytes")
     if size >= 2**63:
         raise ValueError(f"{text!r} is too large for a size")
@@ -82,9 +101,10 @@ def parse_rate(text: str) -> float:
     number, unit = _split(text, "rate", "100MB/s, 800mbit or unlimited")
     if unit not in _RATES:
         raise ValueError(
-            f"{text!r} is not a rate: unknown unit, expected something like 100MB/s, 800mbit or unlimited"
+            f"{text!r} is not a rate: unknown unit,"
+            " expected something like 100MB/s, 800mbit or unlimited"
         )
-    rate = number * _RATES[unit]
+    rate = _float(number * _RATES[unit], text, "rate")
     if rate <= 0:
         raise ValueError(f"{text!r} is not a rate: expected more than zero")
     return rate
@@ -97,7 +117,7 @@ def parse_time(text: str) -> float:
         if unit == "" and number == 0:
             return 0.0
         raise ValueError(f"{text!r} is not a time: expected a unit, as in 300ms, 2s or 1m")
-    return number * _TIMES[unit]
+    return _float(number * _TIMES[unit], text, "time")
 
 
 def parse_share(text: str) -> float:
@@ -105,14 +125,16 @@ def parse_share(text: str) -> float:
     number, unit = _split(text, "share", "10% or 0.1")
     if unit not in ("", "%"):
         raise ValueError(f"{text!r} is not a share: expected something like 10% or 0.1")
-    share = number / 100 if unit == "%" else number
+    share = _float(number / 100 if unit == "%" else number, text, "share")
     if not 0 <= share <= 1:
         raise ValueError(f"{text!r} is not a share: expected 0 to 100%")
     return share
 
 
-def _shortest(number: float) -> str:
-    return f"{number:.10g}"
+def _scaled(number: float, power: int) -> str:
+    """`number * 10**power`, exactly, of the shortest decimal that reads back as `number`."""
+    text = f"{Decimal(repr(float(number))).scaleb(power):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def format_size(size: int) -> str:
@@ -124,37 +146,35 @@ def format_size(size: int) -> str:
 
 
 def format_rate(rate: float) -> str:
-    """`parse_rate(format_rate(r))` is `r` to ten digits."""
+    """Exact: `parse_rate(format_rate(r)) == r`."""
     if math.isinf(rate):
         return "unlimited"
-    for unit in ("GB/s", "MB/s", "kB/s"):
-        factor = _RATES[unit.lower()]
-        if rate >= factor:
-            return f"{_shortest(rate / factor)}{unit}"
-    return f"{_shortest(rate)}B/s"
+    for unit, power in (("GB/s", 9), ("MB/s", 6), ("kB/s", 3)):
+        if rate >= 10**power:
+            return _scaled(rate, -power) + unit
+    return _scaled(rate, 0) + "B/s"
 
 
 def format_time(seconds: float) -> str:
-    """`parse_time(format_time(t))` is `t` to ten digits."""
+    """Exact: `parse_time(format_time(t)) == t`."""
     if seconds >= 1 or seconds == 0:
-        return f"{_shortest(seconds)}s"
+        return _scaled(seconds, 0) + "s"
     if seconds >= 1e-3:
-        return f"{_shortest(seconds * 1e3)}ms"
-    return f"{seconds * 1e6:.10f}".rstrip("0").rstrip(".") + "us"
+        return _scaled(seconds, 3) + "ms"
+    return _scaled(seconds, 6) + "us"
 
 
 def format_share(share: float) -> str:
-    """`parse_share(format_share(s))` is `s` to ten digits."""
-    return f"{share * 100:.10f}".rstrip("0").rstrip(".") + "%"
+    """Exact: `parse_share(format_share(s)) == s`."""
+    return _scaled(share, 2) + "%"
 
 
 def human_bytes(size: float) -> str:
     """For people to read, decimal, three digits: `537 MB`."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return (
-                f"{size / factor:.3g} {unit}"
-                if size < 1000 * factor
-                else f"{size / factor:,.0f} {unit}"
-            )
+        number = size / factor
+        if number >= 999.5:  # three digits would say 1e+03; only GB come here
+            return f"{number:,.0f} {unit}"
+        if number >= 0.9995:  # what rounds to 1 is said in the larger unit
+            return f"{number:.3g} {unit}"
     return f"{size:.0f} B"
