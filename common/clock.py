@@ -28,14 +28,10 @@ class Sample:
         return self.t1 - self.t0
 
     @property
-    def middle(self) -> float:
-        """Our clock, when the peer is taken to have answered."""
-        return (self.t0 + self.t1) / 2
-
-    @property
     def offset(self) -> float:
         """The peer's clock minus ours, ns."""
-        return self.peer - self.middle
+        # Differences first: a clock of months in ns has more digits than a float.
+        return self.peer - self.t0 - self.round_trip / 2
 
 
 def best(samples: Sequence[Sample]) -> Sample:
@@ -60,7 +56,7 @@ class ClockMap:
         # Outside the two samples the drift is not extrapolated: noise would grow with distance.
         share = min(max(share, 0.0), 1.0)
         offset = self.before.offset + share * (self.after.offset - self.before.offset)
-        return round(peer_ns - offset)
+        return peer_ns - round(offset)
 
     @property
     def error_ns(self) -> float:

@@ -16,8 +16,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
-
 Outcome = Literal["completed", "failed", "cancelled", "in-doubt"]
 
 
@@ -33,12 +31,12 @@ class DecisionReport(_Part):
     """
 
     after_round: int
-    dirty_pages: int | None
-    dirty_ratio: float | None
-    dirty_rate: float | None
-    bandwidth: float | None
-    expected_remainder_bytes: int | None
-    expected_downtime_ms: float | None
+    dirty_pages: int | None = None
+    dirty_ratio: float | None = None
+    dirty_rate: float | None = None
+    bandwidth: float | None = None
+    expected_remainder_bytes: int | None = None
+    expected_downtime_ms: float | None = None
     decision: str
     reason: str
 
@@ -116,7 +114,7 @@ class EventReport(_Part):
 class Report(_Part):
     """Everything that is known about one migration."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     session: str
     strategy: str
     path: int | None

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The destination agent: takes guests in and runs them."""

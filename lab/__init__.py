@@ -1,1 +1,1 @@
-"""TODO."""
+"""What belongs to neither agent: running pairs of them, comparing, reporting."""

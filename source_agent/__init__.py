@@ -1,1 +1,1 @@
-"""TODO."""
+"""The source agent: boots a guest, runs it, and drives its migration."""

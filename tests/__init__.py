@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tests; `tests/unit` runs in seconds, `tests/integration` starts real processes."""

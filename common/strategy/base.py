@@ -55,8 +55,8 @@ class RoundStats:
     duration_s: float
     dirty_pages_after: int
     remaining_bytes: int
-    dirty_rate_Bps: float  # noqa: N815 - the unit is written as it is everywhere
-    bandwidth_Bps: float  # noqa: N815
+    dirty_rate_Bps: float
+    bandwidth_Bps: float
     switchover_s: float
     elapsed_s: float
 

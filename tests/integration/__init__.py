@@ -1,1 +1,1 @@
-"""TODO."""
+"""Real agents as real processes."""

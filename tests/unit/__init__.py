@@ -1,1 +1,1 @@
-"""TODO."""
+"""Parts by themselves."""

@@ -1,0 +1,139 @@
+"""What the three entry points share: output options, and errors as one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.config import explain
+from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
+
+# What a report may take: reserved before a migration starts, so that a full disk is known then.
+REPORT_RESERVE = 1 << 20
+
+
+class OutputOptions(BaseModel):
+    """Where results and progress go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    json_file: Annotated[
+        str | None,
+        Parameter(name="--json"),
+        Field(description="write the report as JSON to this FILE; -: only JSON on standard output"),
+    ] = None
+    log_dir: Annotated[
+        Path | None, Field(description="keep a log of every event in this folder")
+    ] = None
+    quiet: Annotated[
+        bool, Parameter(negative=""), Field(description="no progress on standard error")
+    ] = False
+
+
+class ReportFile:
+    """A report that appears whole or not at all: temporary name, then rename.
+
+    Opened before the work starts, so that a folder that can't be written to or a full disk is known
+    at once. `-` is standard output. What is no regular file (a pipe, a device) is written as it is.
+    Raises `UsageError`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._path = Path(name)
+        self._temporary: Path | None = None
+        try:
+            if name == "-":
+                self._fd = os.dup(sys.stdout.fileno())
+            elif self._path.exists() and not stat.S_ISREG(self._path.stat().st_mode):
+                self._fd = os.open(self._path, os.O_WRONLY)
+            else:
+                folder = self._path.parent
+                self._fd, temporary = tempfile.mkstemp(dir=folder, prefix=f".{self._path.name}.")
+                self._temporary = Path(temporary)
+                os.posix_fallocate(self._fd, 0, REPORT_RESERVE)
+                os.ftruncate(self._fd, 0)
+        except OSError as error:
+            self.discard()
+            raise UsageError(f"--json: can't write {name}: {_why(error)}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def write(self, text: str) -> None:
+        """All of it, then the final name."""
+        try:
+            view = memoryview(text.encode())
+            while view:
+                view = view[os.write(self._fd, view) :]
+            if self._temporary is not None:
+                umask = os.umask(0)
+                os.umask(umask)
+                os.fchmod(self._fd, 0o666 & ~umask)
+                os.rename(self._temporary, self._path)
+                self._temporary = None
+        except BrokenPipeError:
+            self.discard()
+        except OSError as error:
+            self.discard()
+            raise UsageError(
+                f"the migration is over, but its report could not be written to {self._path}:"
+                f" {_why(error)}"
+            ) from None
+
+    def discard(self) -> None:
+        """Leave nothing behind; idempotent."""
+        if getattr(self, "_fd", -1) >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+            self._temporary = None
+
+
+def _why(error: OSError) -> str:
+    return os.strerror(error.errno or errno.EIO)
+
+
+def complain(message: str) -> None:
+    """The one line that says what went wrong."""
+    print(f"pageferry: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def run_app(app: App, arguments: Sequence[str]) -> int:
+    """Run a command; every expected failure is one line and its exit code, never a traceback."""
+    try:
+        result: Any = app(
+            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except ValidationError as error:
+        complain(explain(error))
+        return EXIT_USAGE
+    except CycloptsError as error:
+        complain(_usage(error))
+        return EXIT_USAGE
+    except PageferryError as error:
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain("cancelled before anything was started")
+        return EXIT_CANCELLED
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _usage(error: CycloptsError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        return explain(cause)
+    return f"{error} (--help lists what there is)"

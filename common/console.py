@@ -1,0 +1,152 @@
+"""What a migration looks like on a terminal: progress while it runs, a table at its end."""
+
+from __future__ import annotations
+
+import math
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from common.report import Report
+from common.status import Status
+from common.units import format_size, human_bytes
+
+
+class ProgressView:
+    """A line that follows a migration, on standard error and only on a terminal.
+
+    Four times a second at the most: drawing takes the interpreter lock from the sending thread.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        console = Console(stderr=True)
+        self._on = console.is_terminal and not quiet
+        self._progress = Progress(
+            TextColumn("[bold]{task.description:<34}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[detail]}"),
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+            disable=not self._on,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, status: Status) -> None:
+        """Show this moment."""
+        if not self._on:
+            return
+        total = status.round_expected or None
+        if self._task is None:
+            self._task = self._progress.add_task(status.phase, total=total, detail="")
+        parts = []
+        if status.total_bytes:
+            parts = [human_bytes(status.total_bytes), f"{human_bytes(status.rate)}/s"]
+        if status.dirty_ratio is not None:
+            parts.append(f"{status.dirty_ratio:.1%} dirty")
+        if status.elapsed_s:
+            parts.append(f"{status.elapsed_s:.1f} s")
+        self._progress.update(
+            self._task,
+            description=status.phase,
+            total=total,
+            completed=min(status.round_bytes, status.round_expected),
+            detail=" · ".join(parts),
+        )
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.2f} ms" if value < 100 else f"{value:,.0f} ms"
+
+
+def _ratio(report: Report) -> str:
+    """The ratio on which a path was chosen: the one after the first round."""
+    if not report.rounds or report.rounds[0].kind != "full":
+        return "–"
+    return f"{report.rounds[0].dirty_ratio_after:.2%} of memory changed in round 1"
+
+
+def result_table(report: Report) -> Table:
+    """What a user wants to know first."""
+    config = report.config
+    title = f"{report.strategy} · {config['workload']} · {format_size(config['memory'])}"
+    table = Table(title=title, show_header=False, title_justify="left", pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in _rows(report):
+        table.add_row(name, value)
+    return table
+
+
+def _rows(report: Report) -> list[tuple[str, str]]:
+    guest = report.guest
+    kinds = ", ".join(each.kind for each in report.rounds)
+    error = report.downtime_error_ms or 0.0
+    plus_minus = f" ± {error:.2f} ms (two clocks)" if error else ""
+    rows: list[tuple[str, str]] = [("outcome", report.outcome)]
+    if report.path is not None:
+        rows.append(("path", f"{report.path} ({_ratio(report)})"))
+    rows += [
+        ("downtime", _ms(report.downtime_ms) + plus_minus),
+        ("total time", _ms(report.total_time_ms)),
+        ("rounds", f"{len(report.rounds)} ({kinds})" if report.rounds else "–"),
+        ("on the wire", human_bytes(report.bytes_on_wire)),
+        ("pages sent", f"{report.pages_sent:,} ({report.pages_resent:,} again)"),
+        ("zero pages", f"{report.zero_pages:,}"),
+        ("guest speed", _speed(report)),
+        ("longest gap", _ms(guest.longest_gap_ms) + " without progress, seen by the guest"),
+    ]
+    if report.cache is not None:
+        cache = report.cache
+        accesses = cache.hits + cache.misses
+        share = cache.hits / accesses if accesses else math.nan
+        rows.append(
+            (
+                "cache",
+                f"{share:.1%} hits, {cache.write_backs:,} write-backs, {cache.spills:,} spills",
+            )
+        )
+    if report.cpu_s is not None:
+        dest = "–" if report.cpu_s.dest is None else f"{report.cpu_s.dest:.2f} s"
+        rows.append(("agents' CPU", f"{report.cpu_s.source:.2f} s source, {dest} destination"))
+    rows.append(("verified", _verified(report)))
+    return rows
+
+
+def _speed(report: Report) -> str:
+    guest = report.guest
+    return (
+        f"{guest.steps_per_s_before:,.0f} steps/s before, {guest.steps_per_s_during:,.0f} during,"
+        f" {guest.steps_per_s_after:,.0f} after"
+    )
+
+
+def _verified(report: Report) -> str:
+    if report.verified is None:
+        return "not asked" if report.outcome == "completed" else "–"
+    if report.verified:
+        return f"yes: digest {report.digest_dest} at both ends"
+    return f"[bold red]NO[/]: {report.digest_source} expected, {report.digest_dest} found"
+
+
+def print_report(report: Report) -> None:
+    """The table, on standard output."""
+    Console(file=sys.stdout).print(result_table(report))

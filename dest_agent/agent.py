@@ -1,0 +1,154 @@
+"""The destination agent: listens, and gives each migration a session of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from common import __version__
+from common.clock import clock_identity
+from common.errors import PageferryError, RemoteProtocolError
+from common.timeline import Event, Timeline
+from common.wire import messages
+from common.wire.channel import Connection, Listener
+from dest_agent.session import DestSession
+
+MAX_SESSIONS: Final = 4
+MAX_REMEMBERED: Final = 1000
+# How long an agent that was to serve one migration stays for a source that may have to ask what
+# became of it.
+ASK_S: Final = 30.0
+
+
+class DestAgent:
+    """Sessions by their id; those that ended are remembered, for a source that asks later.
+
+    say: one line for people. sink: each event of a session, with the session's id.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        sink: Callable[[str, Event], None],
+        *,
+        expected_memory: int | None = None,
+    ) -> None:
+        self._say = say
+        self._sink = sink
+        self._expected_memory = expected_memory
+        self._listener = Listener(self._serve, say)
+        self._sessions: dict[str, DestSession] = {}
+        self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
+        self._first_ended: asyncio.Future[PageferryError | None] | None = None
+        self._asked = asyncio.Event()
+
+    def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Bind; returns the address. Raises `UsageError`."""
+        return self._listener.listen(host, port)
+
+    async def serve_forever(self) -> None:
+        """Until cancelled; sessions that are under way are then ended."""
+        await self._listener.run()
+
+    async def serve_once(self) -> None:
+        """One migration. Raises what made it fail."""
+        self._first_ended = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(self._listener.run(), name="listener")
+        try:
+            error = await self._first_ended
+            if error is not None and not self._asked.is_set():
+                async with asyncio.timeout(ASK_S):
+                    await self._asked.wait()
+        except TimeoutError:
+            pass
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        if error is not None:
+            raise error
+
+    async def _serve(self, connection: Connection, hello: messages.Hello) -> None:
+        if hello.role == "control":
+            await self._serve_control(connection, hello.session)
+        elif hello.role == "bulk":
+            await self._serve_bulk(connection, hello)
+        else:
+            await self._serve_query(connection, hello.session)
+
+    async def _serve_control(self, connection: Connection, name: str) -> None:
+        refusal = self._refusal(name)
+        if refusal is not None:
+            self._say(f"{connection.peer} was refused: {refusal}")
+            await connection.send(messages.Refuse(reason=refusal))
+            await connection.linger()
+            return
+        short = name[:8]
+        self._say(f"session {short}: a migration from {connection.peer}")
+        timeline = Timeline("dest", lambda event: self._sink(name, event))
+        session = DestSession(
+            name,
+            connection,
+            timeline,
+            lambda line: self._say(f"session {short}: {line}"),
+            self._expected_memory,
+        )
+        self._sessions[name] = session
+        error: PageferryError | None = None
+        try:
+            await self._welcome(connection)
+            await session.run()
+            self._say(f"session {short}: done")
+        except PageferryError as failure:
+            error = failure
+            self._say(f"session {short}: ended: {failure}")
+        finally:
+            self._remember(session)
+            if self._first_ended is not None and not self._first_ended.done():
+                self._first_ended.set_result(error)
+
+    def _refusal(self, name: str) -> str | None:
+        if name in self._sessions or name in self._ended:
+            return "a session of that name exists already"
+        if len(self._sessions) >= MAX_SESSIONS:
+            return f"busy with {len(self._sessions)} migrations"
+        return None
+
+    def _remember(self, session: DestSession) -> None:
+        del self._sessions[session.session]
+        self._ended[session.session] = session.answer()
+        if len(self._ended) > MAX_REMEMBERED:
+            self._ended.popitem(last=False)
+
+    async def _welcome(self, connection: Connection) -> None:
+        await connection.send(
+            messages.Welcome(version=__version__, host=socket.gethostname(), clock=clock_identity())
+        )
+
+    async def _serve_bulk(self, connection: Connection, hello: messages.Hello) -> None:
+        session = self._sessions.get(hello.session)
+        try:
+            if session is None:
+                raise RemoteProtocolError("a bulk channel of no session that is known here")
+            await self._welcome(connection)
+            session.attach(hello.channel, connection)
+        except PageferryError as error:
+            self._say(f"{connection.peer} was turned away: {error}")
+            connection.close()
+
+    async def _serve_query(self, connection: Connection, name: str) -> None:
+        """Answer truthfully; a session that is still waiting for its commit is over then."""
+        if name in self._sessions:
+            outcome = self._sessions[name].answer()
+        else:
+            outcome = self._ended.get(name, messages.Outcome(answer="unknown"))
+        self._say(f"session {name[:8]}: the source asks what became of it: {outcome.answer}")
+        try:
+            await connection.send(outcome)
+            await connection.linger()
+        except PageferryError:
+            connection.close()
+        else:
+            self._asked.set()

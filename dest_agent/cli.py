@@ -1,0 +1,78 @@
+"""`pageferry dest` and `python -m dest_agent`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from common.config import Size, parse_address
+from common.errors import EXIT_CANCELLED, EXIT_OK, PageferryError
+from common.logs import AgentLog
+from common.status import StatusPipe, die_with_parent
+
+
+def dest(
+    *,
+    listen: str,
+    once: Annotated[bool, Parameter(negative="")] = False,
+    memory: Size | None = None,
+    log_dir: Path | None = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
+) -> int:
+    """Wait for guests, receive them, and run them.
+
+    Parameters
+    ----------
+    listen
+        HOST:PORT to listen on; port 0 takes a free one, which is said.
+    once
+        End after one migration, with its exit code.
+    memory
+        Take only guests of this SIZE.
+    log_dir
+        Keep a log of every event in this folder.
+    quiet
+        Say nothing but errors.
+    """
+    host, port = parse_address(listen)
+    pipe = None
+    if status_fd is not None:
+        die_with_parent(os.getppid())
+        pipe = StatusPipe(status_fd)
+    import uvloop
+
+    log = AgentLog("dest", log_dir=log_dir, quiet=quiet)
+    with contextlib.closing(log):
+        return uvloop.run(_serve(host, port, once, memory, log, pipe))
+
+
+async def _serve(
+    host: str, port: int, once: bool, memory: int | None, log: AgentLog, pipe: StatusPipe | None
+) -> int:
+    from dest_agent.agent import DestAgent  # after the arguments have been found to be good
+
+    agent = DestAgent(log.say, log.event, expected_memory=memory)
+    bound_host, bound_port = agent.listen(host, port)
+    where = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
+    log.say(f"listening on {where}")
+    if pipe is not None:
+        pipe.write("listening", {"host": bound_host, "port": bound_port})
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(agent.serve_once() if once else agent.serve_forever())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.say("stopped")
+        return EXIT_CANCELLED
+    except PageferryError as error:
+        return error.exit_code  # it has been said
+    return EXIT_OK

@@ -1,0 +1,107 @@
+"""The bulk connections of one session: a receiving thread each, and the rounds' barriers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from common.errors import PageferryError, RemoteProtocolError
+from common.wire.channel import BulkReceiver
+from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
+from dest_agent.placer import GuestPlacer
+
+
+class Inflow:
+    """Receives page frames on `channels` connections into one placer.
+
+    A barrier holds a channel back until every channel has reached it: a newer copy of a page can
+    then never be overtaken by an older one on another connection. `on_barrier(index, t_ns)` and
+    `on_failure(error)` are called on receiving threads.
+    """
+
+    def __init__(
+        self,
+        placer: GuestPlacer,
+        n_pages: int,
+        channels: int,
+        on_barrier: Callable[[int, int], None],
+        on_failure: Callable[[PageferryError], None],
+    ) -> None:
+        self._placer = placer
+        self._n_pages = n_pages
+        self._channels = channels
+        self._on_barrier = on_barrier
+        self._on_failure = on_failure
+        self._receivers: dict[int, BulkReceiver] = {}
+        self._threads: list[threading.Thread] = []
+        self._gate = threading.Condition()
+        self._at_barrier: dict[int, int] = {}  # channel -> the round whose end it has reached
+        self._passed = 0
+        self._closed = False
+
+    @property
+    def received_bytes(self) -> int:
+        """Of all channels so far."""
+        return sum(receiver.received_bytes for receiver in self._receivers.values())
+
+    @property
+    def passed(self) -> int:
+        """The last round that has ended on all channels."""
+        return self._passed
+
+    def attach(self, channel: int, sock: socket.socket) -> None:
+        """A bulk connection has come. Raises `RemoteProtocolError` for one too many."""
+        if self._closed or channel >= self._channels or channel in self._receivers:
+            raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
+        receiver = BulkReceiver(sock, self._placer, self._n_pages)
+        self._receivers[channel] = receiver
+        thread = threading.Thread(
+            target=self._receive, args=(channel, receiver), name=f"bulk-{channel}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _receive(self, channel: int, receiver: BulkReceiver) -> None:
+        try:
+            receiver.run(lambda frame: self._deliver(channel, frame))
+        except PageferryError as error:
+            if not self._closed:
+                self._on_failure(error)
+
+    def _deliver(self, channel: int, frame: Frame) -> None:
+        if isinstance(frame, PagesFrame):
+            self._placer.arrived(frame)
+        elif isinstance(frame, ZeroFrame):
+            self._placer.zero(frame)
+        elif isinstance(frame, BarrierFrame):
+            self._barrier(channel, frame.index)
+        else:
+            raise RemoteProtocolError("a control message on a bulk channel")
+
+    def _barrier(self, channel: int, index: int) -> None:
+        with self._gate:
+            if index != self._passed + 1:
+                raise RemoteProtocolError(
+                    f"the end of round {index} came after that of round {self._passed}"
+                )
+            self._at_barrier[channel] = index
+            if list(self._at_barrier.values()).count(index) < self._channels:
+                self._gate.wait_for(lambda: self._passed >= index or self._closed)
+                return
+            self._passed = index
+            self._gate.notify_all()
+        self._on_barrier(index, time.monotonic_ns())
+
+    def close(self) -> None:
+        """End every connection and thread; idempotent. Blocks until the threads are gone."""
+        with self._gate:
+            self._closed = True
+            self._gate.notify_all()
+        for receiver in self._receivers.values():
+            receiver.abort()
+        for thread in self._threads:
+            thread.join()
+        for receiver in self._receivers.values():
+            receiver.close()

@@ -1,0 +1,46 @@
+"""Where arriving pages go before the guest runs: straight into its memory."""
+
+from __future__ import annotations
+
+import numpy as np
+from common.guest.memory import GuestMemory
+from numpy.typing import NDArray
+
+from common.units import PAGE_SIZE
+from common.wire.extents import Extents
+from common.wire.frames import PagesFrame, ZeroFrame
+
+
+class GuestPlacer:
+    """Places pages into memory that no vCPU runs on yet.
+
+    `written`: bool[n_pages], pages that may hold something; a zero page that never did is left
+    untouched, so that a sparse guest stays sparse. Each channel's thread writes its own pages; the
+    rounds' barriers keep two copies of a page apart.
+    """
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self._view = memory.view
+        self._pages: NDArray[np.uint64] = memory.pages
+        self.written: NDArray[np.bool_] = np.zeros(len(memory.pages), np.bool_)
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        """Guest memory itself, a view an extent."""
+        view = self._view
+        return [
+            view[first * PAGE_SIZE : (first + count) * PAGE_SIZE]
+            for first, count in extents.tolist()
+        ]
+
+    def arrived(self, frame: PagesFrame) -> None:
+        """The frame's bytes are all there."""
+        for first, count in frame.extents.tolist():
+            self.written[first : first + count] = True
+
+    def zero(self, frame: ZeroFrame) -> None:
+        """Make these pages zero."""
+        for first, count in frame.extents.tolist():
+            span = slice(first, first + count)
+            if self.written[span].any():
+                self._pages[span] = 0
+                self.written[span] = False

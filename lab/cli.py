@@ -1,0 +1,40 @@
+"""The `pageferry` command."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from common import __version__
+from common.cli import run_app
+from dest_agent.cli import dest
+from lab.migrate import migrate
+from source_agent.cli import source
+
+_HELP = """A live-migration laboratory: real guest memory, real TCP, measured downtime.
+
+SIZEs are written as 512MiB or 4GiB, RATEs as 100MB/s, 800mbit or unlimited, TIMEs as 300ms or 2s,
+SHAREs as 10% or 0.1.
+
+Exit codes: 0 done and verified; 1 the migration failed and the guest goes on at the source;
+2 bad usage or bad input; 3 verification failed; 4 in doubt; 130 cancelled.
+"""
+
+
+def make_app() -> App:
+    """All commands."""
+    app = App(name="pageferry", help=_HELP, version=__version__)
+    app.command(migrate)
+    app.command(source)
+    app.command(dest)
+    return app
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_app(make_app(), sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""`pageferry migrate`: the main job."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from common.cli import OutputOptions, ReportFile, complain
+from common.config import MigrationConfig
+
+
+def migrate(
+    *,
+    config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
+    output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Migrate a live guest between two agents on this machine, and print what it cost.
+
+    Starts a destination and a source agent as two processes on loopback, runs one migration, and
+    prints a result table. Progress goes to standard error.
+    """
+    from common.console import ProgressView, print_report
+    from lab.pair import Pair
+
+    config = config or MigrationConfig()
+    output = output or OutputOptions()
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(ReportFile(output.json_file)) if output.json_file else None
+        with ProgressView(quiet=output.quiet) as view:
+            result = Pair(config, output.log_dir).run(view.update)
+        if result.report is not None and output.json_file != "-":
+            print_report(result.report)
+        if result.error is not None:
+            complain(result.error)
+        if file is not None and result.report is not None:
+            file.write(result.report.to_json())
+    return result.exit_code

@@ -1,0 +1,163 @@
+"""A destination and a source agent as two processes on loopback, for one migration."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from common.config import MigrationConfig
+from common.errors import (
+    EXIT_CANCELLED,
+    CancelledByUser,
+    PageferryError,
+)
+from common.report import Report
+from common.status import Status, read_status
+
+ENDING_S = 10.0  # a destination is given this long after its source has ended, then SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """How a migration ended. error: what its source said, in one line, or None."""
+
+    report: Report | None
+    exit_code: int
+    error: str | None
+
+
+class _Agent:
+    """One agent process, its status pipe and what it wrote to standard error.
+
+    In a process group of its own: Ctrl-C reaches this process, which decides who is told.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str]) -> None:
+        read_fd, write_fd = os.pipe()
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+                [sys.executable, "-m", module, *arguments, "--status-fd", str(write_fd)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                pass_fds=[write_fd],
+                process_group=0,
+            )
+        except BaseException:
+            os.close(read_fd)
+            self._stderr.close()
+            raise
+        finally:
+            os.close(write_fd)
+        self._status = os.fdopen(read_fd, encoding="utf-8")
+
+    def status(self) -> Iterator[tuple[str, Any]]:
+        """What it says, until it ends."""
+        return read_status(self._status)
+
+    def last_words(self) -> str | None:
+        """The last line on its standard error."""
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("pageferry: ") if lines else None
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def end(self, *, patience_s: float) -> int:
+        """Wait, then SIGTERM, then SIGKILL; returns its exit code."""
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                self.tell(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(patience_s)
+                break
+        self._status.close()
+        self._stderr.close()
+        return self.process.returncode
+
+
+class Pair:
+    """Runs one migration. Signals that come meanwhile cancel it, as the source agent does."""
+
+    def __init__(self, config: MigrationConfig, log_dir: Path | None) -> None:
+        self._config = config
+        self._log_options = ["--log-dir", str(log_dir)] if log_dir else []
+        self._dest: _Agent | None = None
+        self._source: _Agent | None = None
+        self._cancelled = False
+
+    def run(self, show: Callable[[Status], None]) -> PairResult:
+        """Start both, follow the source, end both."""
+        with self._signals():
+            try:
+                return self._run(show)
+            finally:
+                if self._source is not None:
+                    self._source.end(patience_s=ENDING_S)
+                if self._dest is not None:
+                    self._dest.tell(signal.SIGTERM)
+                    self._dest.end(patience_s=ENDING_S)
+
+    def _run(self, show: Callable[[Status], None]) -> PairResult:
+        show(Status(phase="starting the agents"))
+        options = ["--listen", "127.0.0.1:0", "--once", "--quiet", *self._log_options]
+        self._dest = _Agent("dest_agent", options)
+        port = self._await_port(self._dest)
+        if self._cancelled:
+            raise CancelledByUser("cancelled before the migration began")
+        to = ["--to", f"127.0.0.1:{port}", "--quiet", *self._log_options]
+        self._source = _Agent("source_agent", [*to, *self._config.flags()])
+        if self._cancelled:  # the signal came while it was being started
+            self._source.tell(signal.SIGINT)
+        report: Report | None = None
+        for key, value in self._source.status():
+            if key == "status":
+                show(Status.model_validate(value))
+            elif key == "report":
+                report = Report.model_validate(value)
+        exit_code = self._source.process.wait()
+        error = self._source.last_words() if exit_code else None
+        if exit_code < 0:
+            error = f"the source agent was ended by {signal.Signals(-exit_code).name}"
+            exit_code = EXIT_CANCELLED if self._cancelled else PageferryError.exit_code
+        return PairResult(report, exit_code, error)
+
+    def _await_port(self, dest: _Agent) -> int:
+        for key, value in dest.status():
+            if key == "listening":
+                return int(value["port"])
+        dest.process.wait()
+        if self._cancelled:
+            raise CancelledByUser("cancelled before the migration began")
+        raise PageferryError(f"the destination agent did not start: {dest.last_words()}")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM go to the source, which knows whether it is too late."""
+
+        def forward(_number: int, _frame: FrameType | None) -> None:
+            self._cancelled = True
+            agent = self._source or self._dest
+            if agent is not None:
+                agent.tell(signal.SIGINT)
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, forward) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)

@@ -1,0 +1,19 @@
+"""`python -m source_agent`: the source agent alone."""
+
+import sys
+
+from cyclopts import App
+
+from common.cli import run_app
+from source_agent.cli import source
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    app = App(name="source_agent", version_flags=[])
+    app.default(source)
+    return run_app(app, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

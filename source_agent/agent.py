@@ -1,0 +1,81 @@
+"""The source agent as a process: one session, its signals, and what it tells whom."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+
+import uvloop
+
+from common.config import MigrationConfig
+from common.errors import CancelledByUser, PageferryError
+from common.logs import AgentLog
+from common.report import Report
+from common.status import Status
+from common.timeline import Timeline
+from source_agent.reporting import make_report
+from source_agent.session import SourceSession
+
+TICK_S = 0.1
+
+
+class SourceAgent:
+    """Runs one migration to its end. `show` is given a status several times a second."""
+
+    def __init__(
+        self,
+        config: MigrationConfig,
+        address: tuple[str, int],
+        log: AgentLog,
+        show: Callable[[Status], None],
+    ) -> None:
+        self._config = config
+        self._address = address
+        self._log = log
+        self._show = show
+        self._cancelled = False
+
+    def run(self) -> tuple[Report, PageferryError | None]:
+        """The report, and what the migration ended with (None: all is well)."""
+        return uvloop.run(self._run())
+
+    async def _run(self) -> tuple[Report, PageferryError | None]:
+        timeline = Timeline("source")
+        session = SourceSession(self._config, self._address, timeline, self._log.say)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(session.run(), name="session")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, session, task)
+        ticker = loop.create_task(self._tick(session), name="ticker")
+        error: PageferryError | None = None
+        try:
+            await task
+        except PageferryError as failure:
+            error = failure
+        except asyncio.CancelledError:
+            error = CancelledByUser(session.record.error or "cancelled")
+        finally:
+            ticker.cancel()
+        for event in timeline.events:
+            self._log.event(session.record.session, event)
+        return make_report(session.record), error
+
+    def _on_signal(self, session: SourceSession, task: asyncio.Task[None]) -> None:
+        if not session.can_cancel:
+            self._log.say("too late to cancel: the hand-over is under way")
+        elif not self._cancelled:
+            self._cancelled = True
+            self._log.say("cancelling")
+            task.cancel()
+
+    async def _tick(self, session: SourceSession) -> None:
+        last_bytes, last_s = 0, time.monotonic()
+        while True:
+            status = session.status()
+            now_s = time.monotonic()
+            status.rate = (status.total_bytes - last_bytes) / max(now_s - last_s, 1e-6)
+            last_bytes, last_s = status.total_bytes, now_s
+            self._show(status)
+            await asyncio.sleep(TICK_S)

@@ -1,0 +1,73 @@
+"""`pageferry source` and `python -m source_agent`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from common.cli import OutputOptions, ReportFile, complain
+from common.config import MigrationConfig, parse_address
+from common.errors import EXIT_OK
+from common.status import Status, StatusPipe, die_with_parent
+
+
+def source(
+    *,
+    to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the destination")],
+    config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
+    output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(name="--status-fd", show=False)] = None,
+) -> int:
+    """Boot a guest, run it, migrate it to a destination agent, and print the result.
+
+    Parameters
+    ----------
+    to
+        HOST:PORT of the destination agent.
+    """
+    config = config or MigrationConfig()
+    output = output or OutputOptions()
+    address = parse_address(to)
+    pipe = None
+    if status_fd is not None:
+        die_with_parent(os.getppid())
+        pipe = StatusPipe(status_fd)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(ReportFile(output.json_file)) if output.json_file else None
+        return _run(config, address, output, pipe, file)
+
+
+def _run(
+    config: MigrationConfig,
+    address: tuple[str, int],
+    output: OutputOptions,
+    pipe: StatusPipe | None,
+    file: ReportFile | None,
+) -> int:
+    # numba takes half a second to import: after the arguments have been found to be good.
+    from common.console import ProgressView, print_report
+    from common.logs import AgentLog
+    from source_agent.agent import SourceAgent
+
+    log = AgentLog("source", log_dir=output.log_dir, quiet=True)
+    with contextlib.closing(log), ProgressView(quiet=output.quiet or pipe is not None) as view:
+
+        def show(status: Status) -> None:
+            view.update(status)
+            if pipe is not None:
+                pipe.write("status", status.model_dump())
+
+        report, error = SourceAgent(config, address, log, show).run()
+    if pipe is not None:
+        pipe.write("report", report.model_dump(mode="json"))
+    elif output.json_file != "-":
+        print_report(report)
+    if error is not None:
+        complain(str(error))
+    if file is not None:
+        file.write(report.to_json())
+    return EXIT_OK if error is None else error.exit_code

@@ -1,0 +1,115 @@
+"""The source's end of the control connection: a reader that is always listening."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from common.clock import Sample, best
+from common.errors import PageferryError, PeerRefused, RemoteProtocolError
+from common.wire import messages
+from common.wire.channel import Connection
+from common.wire.messages import Message
+
+CLOCK_SAMPLES: Final = 16
+ANSWER_S: Final = 30.0  # longer than any single step of a destination that lives
+
+_M = TypeVar("_M", bound=Message)
+
+
+class Control:
+    """Messages in order, and failures as soon as they are known.
+
+    While the session is busy sending pages nobody waits for a message; the reader does, and tells
+    `on_failure` (on the loop) when the destination gives up or the connection breaks.
+    """
+
+    def __init__(self, connection: Connection, on_failure: Callable[[PageferryError], None]):
+        self._connection = connection
+        self._on_failure = on_failure
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._failure: PageferryError | None = None
+        self._failed = asyncio.Event()
+        self._reader = asyncio.create_task(self._read(), name="control-reader")
+
+    @property
+    def peer(self) -> str:
+        """HOST:PORT."""
+        return self._connection.peer
+
+    @property
+    def wire_bytes(self) -> int:
+        """Both directions."""
+        return self._connection.sent_bytes + self._connection.received_bytes
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                message = await self._connection.receive()
+                if isinstance(message, messages.Failed):
+                    raise PeerRefused(f"{self.peer} gave up: {message.reason}")
+                if isinstance(message, messages.Refuse):
+                    raise PeerRefused(f"{self.peer} refused: {message.reason}")
+                self._inbox.put_nowait(message)
+        except PageferryError as error:
+            self._failure = error
+            self._failed.set()
+            self._on_failure(error)
+
+    async def send(self, message: Message) -> None:
+        """Raises the reader's failure where there is one: it says more than a broken pipe."""
+        try:
+            await self._connection.send(message)
+        except PageferryError:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+
+    async def expect(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
+        """The next message, which must be of `kind`.
+
+        Raises the reader's failure, or `PeerRefused` when nothing has come in `timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await self._next()
+        except TimeoutError:
+            name = kind.model_fields["kind"].default
+            raise PeerRefused(f"{self.peer} sent no {name} within {timeout_s:.0f} s") from None
+        if not isinstance(message, kind):
+            name = kind.model_fields["kind"].default
+            raise RemoteProtocolError(f"{self.peer} sent {message.kind}, expected {name}")
+        return message
+
+    async def _next(self) -> Message:
+        getter = asyncio.create_task(self._inbox.get())
+        failed = asyncio.create_task(self._failed.wait())
+        try:
+            await asyncio.wait({getter, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if getter.done():
+                return getter.result()
+            assert self._failure is not None  # noqa: S101 - set before the event
+            raise self._failure
+        finally:
+            getter.cancel()
+            failed.cancel()
+
+    async def sample_clock(self) -> Sample:
+        """The best of some request/response pairs."""
+        samples = []
+        for _ in range(CLOCK_SAMPLES):
+            t0 = time.monotonic_ns()
+            await self.send(messages.Ping(t_ns=t0))
+            pong = await self.expect(messages.Pong)
+            samples.append(Sample(t0, pong.peer_ns, time.monotonic_ns()))
+        return best(samples)
+
+    async def close(self) -> None:
+        """End the reader and the connection; idempotent."""
+        self._reader.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reader
+        self._connection.close()

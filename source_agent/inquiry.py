@@ -1,0 +1,35 @@
+"""After a commit whose answer was lost: asking the destination what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from common.errors import ConnectionBroken, PeerRefused, PeerUnreachable, RemoteProtocolError
+from common.wire import channel, messages
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 2.0
+
+
+async def ask_outcome(
+    address: tuple[str, int], session: str, timeout_s: float
+) -> messages.Outcome | None:
+    """Ask by session id over new connections until there is an answer; None after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    pause = FIRST_PAUSE_S
+    hello = messages.Hello(role="query", session=session)
+    while True:
+        try:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
+                connection = await channel.connect(*address, hello)
+                try:
+                    return await connection.expect(messages.Outcome)
+                finally:
+                    connection.close()
+        except (ConnectionBroken, PeerUnreachable, PeerRefused, RemoteProtocolError, TimeoutError):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -1,0 +1,116 @@
+"""What was measured of one migration, as it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.guest.machine import Beats, Guest, Progress
+
+from common.clock import ClockMap, Sample, clock_identity
+from common.config import MigrationConfig
+from common.report import Outcome
+from common.strategy.base import Decision, RoundStats, Strategy
+from common.timeline import Timeline
+from common.wire import messages
+from source_agent.rounds import FinalStop, Rounds
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision and what it was made from (None before the first round)."""
+
+    stats: RoundStats | None
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSeen:
+    """The guest at the source when it stopped for good. cache: its counters, None without one."""
+
+    progress: Progress
+    beats: Sequence[Beats]
+    cache: dict[str, int] | None
+
+
+class Record:
+    """Filled in by the session; `source_agent.reporting` makes a report of it at any moment."""
+
+    def __init__(self, config: MigrationConfig, session: str, timeline: Timeline) -> None:
+        self.config = config
+        self.session = session
+        self.timeline = timeline
+        self.outcome: Outcome = "failed"
+        self.error: str | None = None
+        self.strategy: Strategy | None = None
+        self.peer_welcome: messages.Welcome | None = None
+        self.session_start_ns = time.monotonic_ns()
+        self.setup_ns = 0
+        self.start_ns = 0
+        self.completed_ns: int | None = None
+        self.resumed_peer_ns: int | None = None
+        self.clock_before: Sample | None = None
+        self.clock_after: Sample | None = None
+        self.boot_progress: Progress | None = None
+        self.start_progress: Progress | None = None
+        self.source_samples: list[Progress] = []
+        self.decisions: list[Decided] = []
+        self.rounds: Rounds | None = None
+        self.final: FinalStop | None = None
+        self.finished: messages.Finished | None = None
+        self.digest_source: str | None = None
+        self.handshake_bytes = 0
+        self.control_bytes = 0
+        self.bulk_bytes = 0
+        self.goes_on = False
+        self.cpu_s: float | None = None
+        self.seen: GuestSeen | None = None
+        self._cpu_start = 0.0
+
+    # -- filling in ---------------------------------------------------------------------------
+
+    def started(self, progress: Progress, vcpu_cpu_s: float) -> None:
+        """The migration begins."""
+        self.start_ns = self.timeline.log("migration-start")
+        self.start_progress = progress
+        self._cpu_start = time.process_time() - vcpu_cpu_s
+
+    def decided(self, stats: RoundStats | None, decision: Decision) -> None:
+        """The strategy has spoken."""
+        self.decisions.append(Decided(stats, decision))
+        name = type(decision).__name__
+        self.timeline.log("decision", decision=name, reason=decision.reason)
+
+    def completed(self, resumed_peer_ns: int, vcpu_cpu_s: float) -> None:
+        """The destination runs the guest: the source is no longer needed."""
+        self.completed_ns = time.monotonic_ns()
+        self.resumed_peer_ns = resumed_peer_ns
+        self.cpu_s = time.process_time() - vcpu_cpu_s - self._cpu_start
+
+    def ended(self, outcome: Outcome, error: str | None) -> None:
+        """How it ended; the first word counts."""
+        self.outcome = outcome
+        self.error = error
+
+    def see(self, guest: Guest) -> None:
+        """Take what the guest knows of itself, before it is replayed or goes away; once."""
+        if self.seen is None:
+            self.seen = GuestSeen(guest.progress(), guest.heartbeats(), guest.cache_stats())
+
+    # -- reading off --------------------------------------------------------------------------
+
+    @property
+    def verified(self) -> bool | None:
+        """None where it was not asked, or did not come to it."""
+        if self.digest_source is None or self.finished is None:
+            return None
+        return self.digest_source == self.finished.digest
+
+    @property
+    def clock(self) -> ClockMap | None:
+        """The destination's times to ours."""
+        if self.clock_before is None or self.peer_welcome is None:
+            return None
+        after = self.clock_after or self.clock_before
+        return ClockMap(self.clock_before, after, self.peer_welcome.clock == clock_identity())

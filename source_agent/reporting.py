@@ -1,0 +1,255 @@
+"""The report of a migration, made of its record."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, Protocol
+
+import numba
+import numpy as np
+
+from common import __version__
+from common.report import (
+    CacheReport,
+    CpuReport,
+    DecisionReport,
+    EventReport,
+    GuestReport,
+    Report,
+    RoundReport,
+    TimelineSample,
+)
+from common.strategy.base import NextRound
+from common.units import PAGE_SIZE
+from source_agent.record import Decided, Record
+from source_agent.rounds import Round
+
+
+def make_report(record: Record) -> Report:
+    """As much of a report as the record allows."""
+    rounds = record.rounds.done if record.rounds else []
+    return Report(
+        session=record.session,
+        strategy=record.config.strategy,
+        path=record.strategy.path if record.strategy else None,
+        outcome=record.outcome,
+        error=record.error,
+        config=_config(record),
+        downtime_ms=downtime_ms(record),
+        downtime_error_ms=_downtime_error_ms(record),
+        total_time_ms=_total_ms(record),
+        setup_ms=record.setup_ns / 1e6 if record.setup_ns else None,
+        decisions=[_decision(decided) for decided in record.decisions],
+        rounds=[_round(record, each) for each in rounds],
+        bytes_on_wire=record.handshake_bytes + record.control_bytes + record.bulk_bytes,
+        pages_sent=sum(each.pages for each in rounds),
+        zero_pages=sum(each.zero_pages for each in rounds),
+        pages_resent=record.rounds.pages_resent if record.rounds else 0,
+        guest=_guest(record),
+        cache=_cache(record),
+        cpu_s=_cpu(record),
+        verified=record.verified,
+        digest_source=record.digest_source,
+        digest_dest=record.finished.digest if record.finished else None,
+        events=_events(record),
+    )
+
+
+def _config(record: Record) -> dict[str, Any]:
+    """Every option as used, and what ran it."""
+    options = record.config.model_dump(mode="json")
+    if options["max_bandwidth"] is None:  # JSON has no infinity
+        options["max_bandwidth"] = "unlimited"
+    return options | {
+        "versions": {
+            "pageferry": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+        },
+        "host": socket.gethostname(),
+        "dest_host": record.peer_welcome.host if record.peer_welcome else None,
+        "kernel": platform.release(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _resumed_ns(record: Record) -> int | None:
+    """When the destination's last vCPU began, on our clock."""
+    if record.resumed_peer_ns is None or record.clock is None:
+        return None
+    return record.clock.to_local(record.resumed_peer_ns)
+
+
+def downtime_ms(record: Record) -> float | None:
+    """First vCPU stopped here to last vCPU running there."""
+    resumed_ns = _resumed_ns(record)
+    if resumed_ns is None or record.final is None:
+        return None
+    return (resumed_ns - record.final.paused_ns) / 1e6
+
+
+def _downtime_error_ms(record: Record) -> float | None:
+    if downtime_ms(record) is None or record.clock is None:
+        return None
+    return record.clock.error_ns / 1e6
+
+
+def _total_ms(record: Record) -> float | None:
+    if record.completed_ns is None:
+        return None
+    return (record.completed_ns - record.start_ns) / 1e6
+
+
+def _t_ms(record: Record, t_ns: int) -> float:
+    """ms since the migration's start; since the session's where it never started."""
+    return (t_ns - (record.start_ns or record.session_start_ns)) / 1e6
+
+
+def _decision(decided: Decided) -> DecisionReport:
+    stats, decision = decided.stats, decided.decision
+    name = type(decision).__name__
+    if isinstance(decision, NextRound):
+        name = f"NextRound({decision.kind})"
+    if stats is None:
+        return DecisionReport(after_round=0, decision=name, reason=decision.reason)
+    return DecisionReport(
+        after_round=stats.index,
+        dirty_pages=stats.dirty_pages_after,
+        dirty_ratio=stats.dirty_ratio_after,
+        dirty_rate=stats.dirty_rate_Bps,
+        bandwidth=stats.bandwidth_Bps,
+        expected_remainder_bytes=stats.remaining_bytes,
+        expected_downtime_ms=stats.expected_downtime_s * 1e3,
+        decision=name,
+        reason=decision.reason,
+    )
+
+
+def _round(record: Record, each: Round) -> RoundReport:
+    end_ns = each.end_ns or each.start_ns
+    return RoundReport(
+        index=each.index,
+        kind=each.kind.value,
+        pages=each.pages,
+        zero_pages=each.zero_pages,
+        lines=0,
+        drained_lines=each.drained_lines,
+        bytes=each.bytes,
+        start_ms=_t_ms(record, each.start_ns),
+        duration_ms=(end_ns - each.start_ns) / 1e6,
+        dirty_pages_after=each.dirty_pages_after,
+        dirty_ratio_after=each.dirty_pages_after * PAGE_SIZE / record.config.memory,
+    )
+
+
+class _Cumulative(Protocol):
+    """A sample of the guest's progress: counts since its agent has it."""
+
+    @property
+    def t_ns(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def dirtied_pages(self) -> int: ...
+
+
+def _timeline(record: Record) -> list[TimelineSample]:
+    """Speeds between samples, both hosts on one axis; the stop itself shows as their gap."""
+    out = _speeds(record, record.source_samples, "source", lambda t_ns: t_ns)
+    if record.finished is not None and record.clock is not None:
+        out += _speeds(record, record.finished.samples, "dest", record.clock.to_local)
+    return out
+
+
+def _speeds(
+    record: Record,
+    samples: Sequence[_Cumulative],
+    where: Literal["source", "dest"],
+    to_local: Any,
+) -> list[TimelineSample]:
+    return [
+        TimelineSample(
+            t_ms=_t_ms(record, to_local(now.t_ns)),
+            steps_per_s=(now.steps - last.steps) / seconds,
+            dirty_pages_per_s=(now.dirtied_pages - last.dirtied_pages) / seconds,
+            where=where,
+        )
+        for last, now in pairwise(samples)
+        if (seconds := (now.t_ns - last.t_ns) / 1e9) > 0
+    ]
+
+
+def _guest(record: Record) -> GuestReport:
+    boot, start, seen = record.boot_progress, record.start_progress, record.seen
+    report = GuestReport(runs_at=_runs_at(record), timeline=_timeline(record))
+    if boot is None or start is None or seen is None:
+        return report
+    stop = seen.progress
+    report.steps_before = start.steps - boot.steps
+    report.steps_per_s_before = _rate(report.steps_before, start.t_ns - boot.t_ns)
+    report.steps_during = stop.steps - start.steps
+    report.steps_per_s_during = _rate(report.steps_during, stop.t_ns - start.t_ns)
+    report.longest_gap_ms = max((beats.gap_ns for beats in seen.beats), default=0) / 1e6
+    finished, resumed_ns = record.finished, record.resumed_peer_ns
+    if finished is None or resumed_ns is None or record.clock is None:
+        return report
+    report.check = finished.check
+    report.steps_after = sum(finished.steps) - stop.steps
+    last_ns = max((beats.last_ns for beats in finished.beats), default=resumed_ns)
+    report.steps_per_s_after = _rate(report.steps_after, last_ns - resumed_ns)
+    gaps = [report.longest_gap_ms] + [beats.gap_ns / 1e6 for beats in finished.beats]
+    for here, there in zip(seen.beats, finished.beats, strict=True):
+        gaps.append((record.clock.to_local(there.first_ns) - here.last_ns) / 1e6)
+    report.longest_gap_ms = max(gaps)
+    return report
+
+
+def _rate(count: int, duration_ns: int) -> float:
+    return count / (duration_ns / 1e9) if duration_ns > 0 else 0.0
+
+
+def _runs_at(record: Record) -> Literal["source", "dest", "nowhere", "unknown"]:
+    """Who has the guest when the session ends."""
+    if record.completed_ns is not None:
+        return "dest"
+    if record.outcome == "in-doubt":
+        return "unknown"
+    return "source" if record.goes_on else "nowhere"
+
+
+def _cache(record: Record) -> CacheReport | None:
+    parts = [record.seen.cache if record.seen else None]
+    parts.append(record.finished.cache if record.finished else None)
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    return CacheReport(
+        **{name: sum(part[name] for part in known) for name in CacheReport.model_fields}
+    )
+
+
+def _cpu(record: Record) -> CpuReport | None:
+    if record.cpu_s is None:
+        return None
+    return CpuReport(source=record.cpu_s, dest=record.finished.cpu_s if record.finished else None)
+
+
+def _events(record: Record) -> list[EventReport]:
+    out = [
+        EventReport(t_ms=_t_ms(record, e.t_ns), agent="source", event=e.event, **e.fields)
+        for e in record.timeline.events
+    ]
+    clock = record.clock
+    if record.finished is not None and clock is not None:
+        out += [
+            EventReport(
+                t_ms=_t_ms(record, clock.to_local(e.t_ns)), agent="dest", event=e.event, **e.fields
+            )
+            for e in record.finished.events
+        ]
+    return sorted(out, key=lambda event: event.t_ms)

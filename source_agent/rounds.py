@@ -1,0 +1,156 @@
+"""Carrying decisions out: which pages a round sends, and what is measured of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from common.guest.machine import Guest
+from numpy.typing import NDArray
+
+from common.strategy.base import NextRound, RoundKind, RoundStats
+from common.timeline import Timeline
+from common.units import PAGE_SIZE
+from common.wire.extents import EXTENT, Pages
+from source_agent.outflow import Outflow, Tally
+
+# A rate measured over less than this says more about one round trip than about the link.
+MEASURABLE_BYTES: Final = 2 * 2**20
+# What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
+SWITCHOVER_S: Final = 0.002
+DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back
+
+
+@dataclass(slots=True)
+class Round:
+    """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it."""
+
+    index: int
+    kind: RoundKind
+    start_ns: int
+    drained_lines: int = 0
+    pages: int = 0
+    zero_pages: int = 0
+    bytes: int = 0
+    end_ns: int = 0
+    dirty_pages_after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FinalStop:
+    """The guest has stopped and all that was left is on the wire."""
+
+    round: Round
+    paused_ns: int
+    snapshot: dict[str, Any]
+
+
+class Rounds:
+    """The guest's stale pages, and the rounds that send them.
+
+    A page is stale when the destination has not its latest content. `_stale` holds the line masks
+    of what the dirty log gave and no round has sent yet. All methods but the properties block, and
+    run on one worker thread at a time.
+    """
+
+    def __init__(
+        self, guest: Guest, outflow: Outflow, timeline: Timeline, rate_Bps: float, rtt_s: float
+    ) -> None:
+        self._guest = guest
+        self._outflow = outflow
+        self._timeline = timeline
+        self._bandwidth_Bps = rate_Bps
+        self._rtt_s = rtt_s
+        self._stale: NDArray[np.uint64] = np.zeros(guest.n_pages, np.uint64)
+        self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
+        self.done: list[Round] = []
+        self.pages_resent = 0
+        self.round_start_bytes = 0
+        self.round_expected = 0
+
+    def send(self, order: NextRound) -> Round:
+        """Hold, drain, collect and send as the strategy ordered; not yet acknowledged."""
+        guest = self._guest
+        this = Round(len(self.done) + 1, order.kind, time.monotonic_ns())
+        self._timeline.log("round-start", t_ns=this.start_ns, round=this.index, kind=order.kind)
+        guest.hold(order.hold)
+        if order.drain:
+            this.drained_lines = guest.drain()
+        guest.harvest(self._stale)
+        if order.kind is RoundKind.FULL:
+            # Everything goes, so what was dirtied until now does not count.
+            pages: Pages = np.arange(guest.n_pages, dtype=np.int64)
+        else:
+            pages = np.flatnonzero(self._stale)
+        self._send_pages(this, pages)
+        return this
+
+    def _send_pages(self, this: Round, pages: Pages) -> None:
+        # Clean before it is sent: what is written from here on is in the log, and goes again.
+        self._stale.fill(0)
+        self.pages_resent += int(np.count_nonzero(self._ever_sent[pages]))
+        self._ever_sent[pages] = True
+        self.round_start_bytes = self._outflow.sent_bytes
+        self.round_expected = len(pages) * PAGE_SIZE
+        tally: Tally = self._outflow.send_round(pages, this.index)
+        this.pages, this.zero_pages, this.bytes = tally.pages, tally.zero_pages, tally.bytes
+
+    def acknowledged(self, this: Round, elapsed_s: float) -> RoundStats:
+        """The destination has it all: look at what has become stale meanwhile."""
+        this.end_ns = time.monotonic_ns()
+        self.done.append(this)
+        dirty_pages, cached_lines = self._count_stale()
+        this.dirty_pages_after = dirty_pages
+        duration_s = (this.end_ns - this.start_ns) / 1e9
+        if this.bytes >= MEASURABLE_BYTES:
+            self._bandwidth_Bps = this.bytes / duration_s
+        self._timeline.log(
+            "round-end",
+            t_ns=this.end_ns,
+            round=this.index,
+            pages=this.pages,
+            zero_pages=this.zero_pages,
+            bytes=this.bytes,
+            dirty_pages_after=dirty_pages,
+        )
+        return RoundStats(
+            index=this.index,
+            kind=this.kind,
+            pages_total=self._guest.n_pages,
+            pages_sent=this.pages + this.zero_pages,
+            bytes_sent=this.bytes,
+            duration_s=duration_s,
+            dirty_pages_after=dirty_pages,
+            remaining_bytes=dirty_pages * (PAGE_SIZE + EXTENT.itemsize),
+            dirty_rate_Bps=dirty_pages * PAGE_SIZE / duration_s,
+            bandwidth_Bps=self._bandwidth_Bps,
+            switchover_s=SWITCHOVER_S + self._rtt_s + cached_lines * DRAIN_LINE_S,
+            elapsed_s=elapsed_s,
+        )
+
+    def _count_stale(self) -> tuple[int, int]:
+        """Pages stale in memory or cache, each once; and dirty 64-byte lines in the cache."""
+        # The cache first: a line that is written back in between is then in the log.
+        cached = self._guest.cached_dirty()
+        self._guest.harvest(self._stale)
+        lines = int(np.bitwise_count(cached).sum())
+        return int(np.count_nonzero(cached | self._stale)), lines
+
+    def stop(self) -> FinalStop:
+        """Pause, drain, send the last pages, take the snapshot. The guest stays paused."""
+        guest = self._guest
+        requested_ns = self._timeline.log("pause-requested")
+        paused_ns = guest.pause()
+        self._timeline.log("paused", t_ns=paused_ns)
+        this = Round(len(self.done) + 1, RoundKind.FINAL, requested_ns)
+        this.drained_lines = guest.drain()
+        self._timeline.log("drained", lines=this.drained_lines)
+        guest.harvest(self._stale)
+        pages: Pages = np.flatnonzero(self._stale) if self.done else np.arange(guest.n_pages)
+        self._send_pages(this, pages)
+        self._timeline.log("last-pages-sent", pages=this.pages, bytes=this.bytes)
+        snapshot = guest.snapshot()
+        self.done.append(this)
+        return FinalStop(this, paused_ns, snapshot)

@@ -1,0 +1,449 @@
+"""One migration, source end: from the connection to the verified digest.
+
+The order of things, and who undoes what when one of them fails:
+
+    connect, boot, set up      nothing runs yet; the destination forgets a session that ends
+    warm up, rounds            the guest runs here; a failure or a cancel leaves it running
+    stop                       the guest is paused here; a failure or a cancel resumes it
+    commit sent                the guest stays paused here until the destination has answered
+    follow-up                  the guest runs there; verification uses the paused copy
+
+The hand-over state machine (`common.handover`) is asked before every step that matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from common.guest.machine import Guest, compile_kernels
+from common.handover import Handover
+
+from common.clock import Sample
+from common.config import MigrationConfig
+from common.errors import (
+    CancelledByUser,
+    InDoubtError,
+    PageferryError,
+    PeerRefused,
+    VerificationError,
+)
+from common.status import Status
+from common.strategy import make_strategy
+from common.strategy.base import NextRound, StopAndCopy, Strategy
+from common.timeline import Timeline
+from common.wire import channel, messages
+from common.wire.pacing import Pacer
+from source_agent.control import Control
+from source_agent.inquiry import ask_outcome
+from source_agent.outflow import Outflow
+from source_agent.record import Record
+from source_agent.rounds import FinalStop, Rounds
+
+_T = TypeVar("_T")
+
+SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
+FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
+SAMPLE_S = 0.1
+
+
+class SourceSession:
+    """Runs one migration of one guest; `run` returns when there is nothing left to wait for.
+
+    `record` holds what was measured so far at any moment, also after a failure.
+    """
+
+    def __init__(
+        self,
+        config: MigrationConfig,
+        address: tuple[str, int],
+        timeline: Timeline,
+        say: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self.record = Record(config, secrets.token_hex(16), timeline)
+        self.handover = Handover("source")
+        self._address = address
+        self._timeline = timeline
+        self._say = say
+        self._phase = "connecting"
+        self._guest: Guest | None = None
+        self._control: Control | None = None
+        self._outflow: Outflow | None = None
+        # One worker: whatever blocks on the guest or on a round happens in order.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
+        self._job: asyncio.Future[Any] | None = None
+        self._sampler: asyncio.Task[None] | None = None
+        self._failure: PageferryError | None = None
+
+    # -- life cycle ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """The whole of it. Raises what ended it early, when the guest has been seen to.
+
+        Cancelling the task cancels the migration as long as the commit has not been sent.
+        """
+        try:
+            await self._connect()
+            await self._boot_and_set_up()
+            await self._warm_up()
+            await self._migrate()
+            await self._follow_up()
+        except InDoubtError as error:
+            self.record.ended("in-doubt", str(error))
+            raise
+        except VerificationError as error:
+            self.record.ended("completed", str(error))
+            raise
+        except (PageferryError, asyncio.CancelledError) as error:
+            await self._undo(error)
+            raise
+        finally:
+            await self._close()
+
+    @property
+    def can_cancel(self) -> bool:
+        """Until the commit is on the wire."""
+        return not self.handover.commit_sent
+
+    async def _blocking(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Run on the worker thread. A cancelled caller leaves the job running: see `_settle`."""
+        job = asyncio.get_running_loop().run_in_executor(self._worker, function, *args)
+        self._job = job
+        return await asyncio.shield(job)
+
+    async def _settle(self) -> None:
+        """Wait until the worker is idle; a round that is under way is made to fail first."""
+        if self._outflow is not None:
+            self._outflow.abort()
+        if self._job is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait({self._job})
+                self._job.exception()  # what it raised has been told, or was our own abort
+
+    def _notify(self, phase: str) -> None:
+        self._phase = phase
+        self._say(phase)
+
+    def status(self) -> Status:
+        """This moment, for people; cheap."""
+        status = Status(phase=self._phase)
+        if self._outflow is not None:
+            status.total_bytes = self._outflow.sent_bytes
+        rounds = self.record.rounds
+        if rounds is not None:
+            status.round = len(rounds.done) + 1
+            status.round_bytes = status.total_bytes - rounds.round_start_bytes
+            status.round_expected = rounds.round_expected
+            if rounds.done:
+                status.dirty_ratio = rounds.done[-1].dirty_pages_after / self.config.guest.pages
+        if self.record.start_ns:
+            until_ns = self.record.completed_ns or time.monotonic_ns()
+            status.elapsed_s = (until_ns - self.record.start_ns) / 1e9
+        return status
+
+    # -- before the first page ----------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        host, port = self._address
+        started = time.monotonic_ns()
+        self._timeline.log("connect", t_ns=started, host=host, port=port)
+        self.handover.step("start")
+        connection = await channel.connect(
+            host,
+            port,
+            messages.Hello(role="control", session=self.record.session),
+            congestion=self.config.congestion,
+        )
+        try:
+            async with asyncio.timeout(channel.HANDSHAKE_S):
+                welcome = await connection.expect(messages.Welcome)
+        except TimeoutError:
+            connection.close()
+            raise PeerRefused(f"{connection.peer} did not welcome the session") from None
+        except BaseException:
+            connection.close()
+            raise
+        self._control = Control(connection, self._on_failure)
+        self.record.peer_welcome = welcome
+        self.record.setup_ns += time.monotonic_ns() - started
+
+    def _on_failure(self, error: PageferryError) -> None:
+        """The destination gave up, or the connection broke: no use in sending on."""
+        self._failure = error
+        if self._outflow is not None and not self.handover.commit_sent:
+            self._outflow.abort()
+
+    async def _boot_and_set_up(self) -> None:
+        self._notify("booting the guest")
+        self._guest = await self._blocking(self._boot)
+        self._timeline.log("guest-booted", memory=self.config.memory)
+        started = time.monotonic_ns()
+        config, control = self.config, self._live_control()
+        await control.send(
+            messages.Setup(
+                guest=config.guest,
+                channels=1,
+                congestion=config.congestion,
+                run_after=config.run_after,
+                verify=config.verify,
+                vcpu_nice=config.vcpu_nice,
+            )
+        )
+        self._notify("waiting for the destination to be ready")
+        await control.expect(messages.Ready, timeout_s=SETUP_S)
+        sockets = [await self._open_bulk(index) for index in range(1)]
+        self._pacer = Pacer(config.max_bandwidth)
+        self._outflow = Outflow(self._guest.memory, sockets, self._pacer)
+        self.record.clock_before = await control.sample_clock()
+        self.handover.step("ready")
+        self.record.setup_ns += time.monotonic_ns() - started
+        self._timeline.log("set-up")
+
+    def _boot(self) -> Guest:
+        compile_kernels(self.config.guest, self._notify)
+        return Guest(self.config.guest, boot=True, vcpu_nice=self.config.vcpu_nice)
+
+    async def _open_bulk(self, index: int) -> socket.socket:
+        hello = messages.Hello(role="bulk", session=self.record.session, channel=index)
+        connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
+        await connection.expect(messages.Welcome)
+        self.record.handshake_bytes += connection.sent_bytes + connection.received_bytes
+        return connection.detach()
+
+    async def _warm_up(self) -> None:
+        guest = self._live_guest()
+        await self._blocking(guest.start)
+        self.record.boot_progress = guest.progress()
+        await self._blocking(guest.resume)
+        self._timeline.log("guest-runs", where="source")
+        self._sampler = asyncio.create_task(self._sample(), name="sampler")
+        if self.config.warmup:
+            self._notify("warming up")
+            await self._sleep_unless_broken(self.config.warmup)
+
+    async def _sleep_unless_broken(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._raise_failure()
+            await asyncio.sleep(min(left, SAMPLE_S))
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _sample(self) -> None:
+        """The guest's progress over time, until it stops."""
+        guest = self._live_guest()
+        while True:
+            self.record.source_samples.append(guest.progress())
+            await asyncio.sleep(SAMPLE_S)
+
+    # -- the migration ------------------------------------------------------------------------
+
+    async def _migrate(self) -> None:
+        guest, outflow = self._live_guest(), self._live_outflow()
+        guest.reset_gaps()
+        self.record.started(guest.progress(), guest.cpu_s())
+        strategy = make_strategy(self.config)
+        self.record.strategy = strategy
+        rtt_s = self._clock_before().round_trip / 1e9
+        rounds = Rounds(guest, outflow, self._timeline, self.config.max_bandwidth, rtt_s)
+        self.record.rounds = rounds
+        await self._rounds(strategy, rounds)
+        self._raise_failure()
+        final = await self._stop(rounds)
+        await self._commit(final)
+
+    async def _rounds(self, strategy: Strategy, rounds: Rounds) -> None:
+        """Rounds until the strategy says stop."""
+        decision = strategy.begin()
+        self.record.decided(None, decision)
+        while isinstance(decision, NextRound):
+            self._notify(f"round {len(rounds.done) + 1}")
+            sent = await self._send_round(rounds, decision)
+            done = await self._live_control().expect(messages.RoundDone)
+            if done.index != sent.index:
+                raise PeerRefused(f"the destination ended round {done.index}, not {sent.index}")
+            elapsed_s = (time.monotonic_ns() - self.record.start_ns) / 1e9
+            stats = await self._blocking(rounds.acknowledged, sent, elapsed_s)
+            decision = strategy.decide(stats)
+            self.record.decided(stats, decision)
+        if not isinstance(decision, StopAndCopy):
+            raise PageferryError(f"this source cannot carry out {type(decision).__name__}")
+
+    async def _send_round(self, rounds: Rounds, order: NextRound) -> Any:
+        try:
+            return await self._blocking(rounds.send, order)
+        except PageferryError:
+            await asyncio.sleep(0)  # let the reader say why, where it knows more
+            self._raise_failure()
+            raise
+
+    async def _stop(self, rounds: Rounds) -> FinalStop:
+        self._notify("handing over")
+        self.handover.step("pause")
+        try:
+            final = await self._blocking(rounds.stop)
+        except PageferryError:
+            await asyncio.sleep(0)
+            self._raise_failure()
+            raise
+        self._raise_failure()
+        return final
+
+    async def _commit(self, final: FinalStop) -> None:
+        """The one step that can't be undone."""
+        # From before the first byte: whether a broken write reached the peer, nobody knows.
+        self.handover.step("commit_sent")
+        self._timeline.log("commit-sent")
+        self.record.final = final
+        self.record.see(self._live_guest())
+        try:
+            control = self._live_control()
+            await control.send(messages.Commit(barrier=final.round.index, snapshot=final.snapshot))
+            await control.expect(messages.RoundDone)
+            resumed = await control.expect(messages.Resumed)
+        except PageferryError as error:
+            await self._inquire(error)
+            return
+        self.handover.peer("resumed")
+        self._completed(resumed.t_ns)
+
+    def _completed(self, resumed_ns: int) -> None:
+        final = self.record.final
+        assert final is not None  # noqa: S101
+        final.round.end_ns = time.monotonic_ns()
+        self.record.completed(resumed_ns, self._live_guest().cpu_s())
+        self._timeline.log("completed")
+
+    async def _inquire(self, error: PageferryError) -> None:
+        """The answer to the commit was lost: ask what became of it."""
+        self.handover.step("connection_lost")
+        self._timeline.log("inquire", why=str(error))
+        self._notify("the destination's answer was lost: asking again")
+        answer = await ask_outcome(self._address, self.record.session, self.config.recover_timeout)
+        if answer is None:
+            self.handover.step("gave_up")
+            raise InDoubtError(
+                f"the commit was sent and {self._address[0]}:{self._address[1]} could not be asked"
+                f" what became of it ({error}): the guest stays paused here; see whether the"
+                " destination runs it before you start it anywhere"
+            )
+        if answer.answer == "running":
+            self.handover.peer("resumed")
+            self._completed(answer.resumed_ns or time.monotonic_ns())
+            raise VerificationError(
+                "the guest runs at the destination, but the connection was lost before it could be"
+                " verified"
+            )
+        self.handover.peer(answer.answer)
+        raise PeerRefused(f"the destination never got the whole commit ({error})")
+
+    # -- after the hand-over ------------------------------------------------------------------
+
+    async def _follow_up(self) -> None:
+        """Wait for the guest's run at the destination; compare it with a replay of our copy."""
+        control = self._live_control()
+        self.record.clock_after = await control.sample_clock()
+        self._notify("the guest runs at the destination")
+        finished = await control.expect(
+            messages.Finished, timeout_s=self.config.run_after + FOLLOW_UP_S
+        )
+        await control.send(messages.Bye())
+        self.record.finished = finished
+        if self.config.verify:
+            self._notify("verifying: replaying the guest")
+            self.record.digest_source = await self._blocking(self._replay, finished.steps)
+        self.record.ended("completed", None)
+        if self.record.verified is False:
+            raise VerificationError(
+                "the guest's memory at the destination differs from its replay at the source:"
+                f" {finished.digest} there, {self.record.digest_source} here"
+            )
+        if finished.check is not None:
+            raise VerificationError(f"the guest's own check failed: {finished.check}")
+
+    def _replay(self, steps: list[int]) -> str:
+        guest = self._live_guest()
+        guest.run_until(steps)
+        guest.drain()
+        return guest.digest()
+
+    # -- the ways out -------------------------------------------------------------------------
+
+    async def _undo(self, error: BaseException) -> None:
+        """The migration ended before the hand-over: the guest goes on here."""
+        cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
+        if self.handover.finished:  # it had moved; only the verification was interrupted
+            self.record.ended("completed", str(error) or "interrupted before it was verified")
+            return
+        reason = "cancelled by the user" if cancelled else str(error)
+        if self._control is not None and self._failure is None:
+            with contextlib.suppress(PageferryError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._control.send(messages.Cancel(reason=reason[:2000]))
+        await self._settle()
+        self.handover.step("cancel" if cancelled else "failure")
+        self._timeline.log("cancelled" if cancelled else "failed", reason=reason)
+        self.record.ended("cancelled" if cancelled else "failed", reason)
+        if self._guest is not None and self.handover.may_run_guest:
+            await self._go_on(self._guest)
+
+    async def _go_on(self, guest: Guest) -> None:
+        """See the guest run again at the source."""
+        if guest.state == "new":
+            return  # it had not been started
+        guest.hold(False)
+        if guest.state == "paused":
+            resumed_ns = guest.resume()
+            self._timeline.log("guest-runs", t_ns=resumed_ns, where="source")
+        before = guest.progress()
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if guest.progress().steps > before.steps:
+                self._timeline.log("guest-goes-on", where="source")
+                self.record.goes_on = True
+                return
+
+    async def _close(self) -> None:
+        if self._sampler is not None:
+            self._sampler.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sampler
+        await self._settle()
+        if self._control is not None:
+            self.record.control_bytes = self._control.wire_bytes
+            await self._control.close()
+        if self._outflow is not None:
+            self.record.bulk_bytes = self._outflow.sent_bytes
+            self._outflow.close()
+        if self._guest is not None:
+            self.record.see(self._guest)
+            self._guest.stop()
+            self._guest.close()
+        self._worker.shutdown(wait=True)
+
+    # -- parts that exist from some moment on ---------------------------------------------------
+
+    def _live_guest(self) -> Guest:
+        assert self._guest is not None  # noqa: S101
+        return self._guest
+
+    def _live_control(self) -> Control:
+        assert self._control is not None  # noqa: S101
+        return self._control
+
+    def _live_outflow(self) -> Outflow:
+        assert self._outflow is not None  # noqa: S101
+        return self._outflow
+
+    def _clock_before(self) -> Sample:
+        assert self.record.clock_before is not None  # noqa: S101
+        return self.record.clock_before

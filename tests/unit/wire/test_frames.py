@@ -1,0 +1,171 @@
+"""The codec: what is encoded is decoded, however it is cut; what is illegal is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import RemoteProtocolError
+from common.units import PAGE_SIZE
+from common.wire import frames
+from common.wire.extents import EXTENT, Extents, from_pages
+from common.wire.frames import (
+    BarrierFrame,
+    ControlFrame,
+    Frame,
+    FrameDecoder,
+    FrameType,
+    PagesFrame,
+    ZeroFrame,
+)
+
+N_PAGES = 64
+
+
+class Memory:
+    """A placer over plain memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(N_PAGES * PAGE_SIZE)
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        view = memoryview(self.data)
+        return [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
+
+
+def feed(decoder: FrameDecoder, data: bytes, cuts: list[int]) -> list[Frame]:
+    """Hand over `data` in pieces of the given sizes (then the rest), scattered as readv does."""
+    out: list[Frame] = []
+    rest = memoryview(data)
+    sizes = iter(cuts)
+    while rest:
+        want = next(sizes, len(rest))
+        taken = 0
+        for buffer in decoder.buffers():
+            n = min(len(buffer), want - taken, len(rest))
+            buffer[:n] = rest[:n]
+            rest = rest[n:]
+            taken += n
+            if n < len(buffer):
+                break
+        out += decoder.received(taken)
+    return out
+
+
+def stream_of(parts: list[tuple[str, list[int]]]) -> tuple[bytes, bytearray]:
+    """A stream of frames, and the memory that it describes."""
+    rng = np.random.default_rng(7)
+    expected = bytearray(N_PAGES * PAGE_SIZE)
+    data = b""
+    for kind, numbers in parts:
+        extents = from_pages(np.array(sorted(set(numbers)), np.int64))
+        if kind == "pages":
+            data += frames.encode_pages_head(extents)
+            for first, count in extents.tolist():
+                content = rng.bytes(count * PAGE_SIZE)
+                expected[first * PAGE_SIZE : (first + count) * PAGE_SIZE] = content
+                data += content
+        elif kind == "zero":
+            data += frames.encode_zero(extents)
+        elif kind == "control":
+            data += frames.encode_control(bytes(numbers))
+        else:
+            data += frames.encode_barrier(numbers[0])
+    return data, expected
+
+
+numbers = st.lists(st.integers(0, N_PAGES - 1), min_size=1, max_size=12)
+parts = st.lists(
+    st.tuples(st.sampled_from(["pages", "zero", "control", "barrier"]), numbers), max_size=5
+)
+
+
+@given(parts=parts, cuts=st.lists(st.integers(1, 3 * PAGE_SIZE), max_size=40))
+def test_any_cut_gives_the_same_frames(parts: list[tuple[str, list[int]]], cuts: list[int]) -> None:
+    data, expected = stream_of(parts)
+    memory = Memory()
+    decoder = FrameDecoder(memory, n_pages=N_PAGES)
+    got = feed(decoder, data, cuts)
+    assert len(got) == len(parts)
+    assert decoder.at_boundary
+    for frame, (kind, wanted) in zip(got, parts, strict=True):
+        if isinstance(frame, PagesFrame | ZeroFrame):
+            assert kind == ("pages" if isinstance(frame, PagesFrame) else "zero")
+            assert frame.pages == len(set(wanted))
+        elif isinstance(frame, ControlFrame):
+            assert frame.body == bytes(wanted)
+        else:
+            assert frame == BarrierFrame(wanted[0])
+    assert memory.data == expected
+
+
+@given(data=st.binary(max_size=300))
+def test_noise_is_refused_and_never_written_outside(data: bytes) -> None:
+    memory = Memory()
+    decoder = FrameDecoder(memory, n_pages=N_PAGES)
+    try:
+        feed(decoder, data, [])
+    except RemoteProtocolError:
+        with pytest.raises(RemoteProtocolError):
+            decoder.buffers()  # a broken decoder stays broken
+    assert len(memory.data) == N_PAGES * PAGE_SIZE
+
+
+def extents(*pairs: tuple[int, int]) -> Extents:
+    return np.array(list(pairs), EXTENT)
+
+
+ILLEGAL = {
+    "unknown type": frames.HEADER.pack(99, 0, 0, 0, 0),
+    "flags": frames.HEADER.pack(FrameType.BARRIER, 1, 0, 0, 0),
+    "barrier with a body": frames.HEADER.pack(FrameType.BARRIER, 0, 0, 0, 8),
+    "empty control": frames.HEADER.pack(FrameType.CONTROL, 0, 0, 0, 0),
+    "control too long": frames.HEADER.pack(FrameType.CONTROL, 0, 0, 0, frames.MAX_CONTROL + 1),
+    "no extents": frames.HEADER.pack(FrameType.PAGES, 0, 0, 0, PAGE_SIZE),
+    "too many extents": frames.HEADER.pack(FrameType.ZERO, 0, 1001, 0, 8008),
+    "table cut short": frames.HEADER.pack(FrameType.ZERO, 0, 2, 0, 8),
+    "half a page": frames.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 100),
+    "payload in a zero frame": frames.HEADER.pack(FrameType.ZERO, 0, 1, 0, 8 + PAGE_SIZE),
+    "payload too long": frames.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 4097 * PAGE_SIZE),
+    "outside memory": frames.encode_pages_head(extents((N_PAGES - 1, 2))),
+    "far outside memory": frames.encode_zero(extents((2**32 - 1, 2**32 - 1))),
+    "empty extent": frames.encode_zero(extents((3, 0), (4, 1))),
+    "fewer pages than announced": frames.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 2 * PAGE_SIZE)
+    + extents((0, 1)).tobytes(),
+}
+
+
+@pytest.mark.parametrize("name", ILLEGAL)
+def test_illegal_frames(name: str) -> None:
+    decoder = FrameDecoder(Memory(), n_pages=N_PAGES)
+    with pytest.raises(RemoteProtocolError):
+        feed(decoder, ILLEGAL[name], [])
+
+
+def test_a_control_connection_takes_no_pages() -> None:
+    decoder = FrameDecoder()
+    with pytest.raises(RemoteProtocolError, match="carries none"):
+        feed(decoder, frames.encode_zero(extents((0, 1))), [])
+
+
+def test_nothing_is_allocated_for_a_header_alone() -> None:
+    """A header that announces much must not make the receiver take memory for its payload."""
+    decoder = FrameDecoder(Memory(), n_pages=N_PAGES)
+    feed(decoder, frames.HEADER.pack(FrameType.PAGES, 0, 1000, 0, 8000 + 4096 * PAGE_SIZE), [])
+    assert [len(buffer) for buffer in decoder.buffers()] == [8000]
+
+
+@pytest.mark.parametrize("cut", [1, 15, 16, 17, 24, 4000])
+def test_the_middle_of_a_frame_is_no_boundary(cut: int) -> None:
+    data, _ = stream_of([("pages", [0, 1])])
+    decoder = FrameDecoder(Memory(), n_pages=N_PAGES)
+    feed(decoder, data[:cut], [])
+    assert not decoder.at_boundary
+
+
+def test_prefaces() -> None:
+    frames.check_preface(frames.encode_preface())
+    with pytest.raises(RemoteProtocolError, match=r"version 9.*version 1"):
+        frames.check_preface(frames.encode_preface(9))
+    with pytest.raises(RemoteProtocolError, match=r"not a pageferry agent.*HTTP"):
+        frames.check_preface(b"HTTP/1.1 400 Bad")
