@@ -378,7 +378,7 @@ class Handover:
         return self._state in _THE_END
 
     def step(self, event: Event | str) -> State:
-        """What this end is about to do or has seen. Illegal: `LocalProtocolError`, a bug of ours."""
+        """What this end does or has seen. Illegal: `LocalProtocolError`, a bug of ours."""
         return self._go(event, LocalProtocolError)
 
     def peer(self, event: Event | str) -> State:
