@@ -1,1 +1,1 @@
-"""TODO."""
+"""The guest: memory, write-back cache, dirty log, vCPU threads, and what runs on them."""

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -47,16 +47,14 @@ def _cache_dir() -> Path:
 
 
 CACHE_DIR = _cache_dir()
-numba.config.CACHE_DIR = str(CACHE_DIR)
+setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010 (made at run time: mypy cannot see it)
 
 
 def kernel(function: _F) -> _F:
     """Compile `function` on first call, without the interpreter lock, cached on disk."""
-    compiled: _F = njit(nogil=True, cache=True, error_model="numpy")(function)
-    return compiled
+    return cast(_F, njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
 def inlined(function: _F) -> _F:
     """A part of kernels: compiled into each caller."""
-    compiled: _F = njit(nogil=True, inline="always", error_model="numpy")(function)
-    return compiled
+    return cast(_F, njit(nogil=True, inline="always", error_model="numpy")(function))

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Workloads: what a guest does. One file each; `registry` lists them."""

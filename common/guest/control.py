@@ -1,0 +1,113 @@
+"""What a vCPU thread and the rest of the world share: arrays, and one array of control words.
+
+Each word has one writer. The controlling thread writes requests, adds one to `SEQUENCE` and signals
+the vCPU's eventfd; the vCPU looks between two quanta, does as asked, copies the sequence number
+to `ACKNOWLEDGED` and signals `DONE_FD`. Aligned 64-bit stores are whole on every machine that numba
+compiles for; fences and system calls keep them in order.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.guest.native import SCRATCH_WORDS
+from common.guest.pace import Pace
+
+# -- written by the controlling thread ------------------------------------------------------------
+SEQUENCE: Final = 0
+WANT: Final = 1  # one of the states below
+HOLD: Final = 2
+LOG_EPOCH: Final = 3  # its lowest bit is the dirty log's buffer to write to
+DRAIN: Final = 4  # number of the drain that is wanted
+TARGET: Final = 5  # run to exactly this step and pause there, flat out; -1: no such
+PRESENCE: Final = 6  # address of uint8[n_pages], 0: every page is present
+GAP_RESET: Final = 7
+# -- constant -------------------------------------------------------------------------------------
+WAKE_FD: Final = 16
+DONE_FD: Final = 17
+FAULT_FD: Final = 18
+PERIOD_NS: Final = 19
+BURST: Final = 20
+PERIOD_STEPS: Final = 21
+# -- written by the vCPU --------------------------------------------------------------------------
+ACKNOWLEDGED: Final = 32
+STATE: Final = 33
+ACTIVE_LOG: Final = 34  # first word of the dirty log's active buffer
+DRAINED: Final = 35  # number of the last drain that is done
+DRAIN_CURSOR: Final = 36  # next cache set to look at
+WANTED: Final = 37  # the page that the vCPU waits for, -1: none
+FIRST_NS: Final = 38
+LAST_NS: Final = 39
+GAP_NS: Final = 40
+GAP_START_NS: Final = 41
+GAP_END_NS: Final = 42
+GAPS_RESET: Final = 43
+PAUSED_NS: Final = 44
+CPU_NS: Final = 45
+QUANTUM: Final = 46  # steps
+QUANTUM_START: Final = 47  # steps at its start
+SCHEDULE_NS: Final = 48  # when the schedule's step 0 was due
+# -- counters of the vCPU -------------------------------------------------------------------------
+DIRTIED: Final = 56  # pages whose mask went from zero to something
+HITS: Final = 57
+MISSES: Final = 58
+WRITE_BACKS: Final = 59
+SPILLS: Final = 60
+DRAINED_LINES: Final = 61
+CONTROL_WORDS: Final = 64
+
+NEW: Final = 0
+PAUSED: Final = 1
+RUNNING: Final = 2
+STOPPED: Final = 3
+
+# -- registers: what travels in a snapshot --------------------------------------------------------
+STEPS: Final = 0
+SUM: Final = 1  # of everything that was read
+STATE_WORDS: Final = 8
+
+PARAM_WORDS: Final = 16
+
+
+class VcpuArrays(NamedTuple):
+    """Everything that a vCPU's kernels work on. `_ways` = 0: no cache."""
+
+    ctl: NDArray[np.int64]  # [CONTROL_WORDS]
+    state: NDArray[np.uint64]  # [STATE_WORDS]
+    params: NDArray[np.int64]  # [PARAM_WORDS], the workload's constants
+    table: NDArray[np.uint64]  # the workload's own, of any length
+    words: NDArray[np.uint64]  # all of guest memory
+    log: NDArray[np.uint64]  # [2 * n_pages], both buffers of the dirty log
+    entries: NDArray[np.uint64]  # [sets * ways], see cache.py
+    masks: NDArray[np.uint64]  # [sets * ways], dirty 64-byte parts of longer lines, by slot
+    arena: NDArray[np.uint64]  # the cache's lines by slot; guest memory itself without a cache
+    scratch: NDArray[np.int64]  # [SCRATCH_WORDS]
+    ways: int
+    sets: int  # a power of two
+    shift: int  # log2 of the 64-byte parts of a cache line
+
+
+def aligned(words: int, dtype: type[np.uint64] | type[np.int64]) -> NDArray[np.uint64]:
+    """Zeroed `words` 8-byte words that share no 128 bytes with anything else."""
+    raw = np.zeros(words * 8 + 256, np.uint8)
+    skip = -raw.ctypes.data % 128
+    return raw[skip : skip + words * 8].view(dtype)
+
+
+def new_control(pace: Pace, wake_fd: int, done_fd: int, fault_fd: int) -> NDArray[np.int64]:
+    """Control words of a vCPU that has not started."""
+    ctl = aligned(CONTROL_WORDS, np.int64).view(np.int64)
+    ctl[WANT] = PAUSED
+    ctl[TARGET] = ctl[WANTED] = -1
+    ctl[WAKE_FD], ctl[DONE_FD], ctl[FAULT_FD] = wake_fd, done_fd, fault_fd
+    ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS] = pace.period_ns, pace.burst, pace.steps
+    ctl[QUANTUM] = 64
+    return ctl
+
+
+def new_scratch() -> NDArray[np.int64]:
+    """For `native`."""
+    return aligned(SCRATCH_WORDS, np.int64).view(np.int64)

@@ -1,0 +1,391 @@
+"""The guest: memory, caches, dirty log and vCPUs behind one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from common.config import GuestConfig
+from common.errors import LocalProtocolError, PageferryError
+from common.guest import control as c
+from common.guest import jit, snapshots
+from common.guest.cache import collect_dirty, new_entries
+from common.guest.control import VcpuArrays, aligned, new_control, new_scratch
+from common.guest.dirty import collect
+from common.guest.memory import GuestMemory
+from common.guest.native import monotonic_ns
+from common.guest.rng import derive
+from common.guest.vcpu import EventFd, Vcpus
+from common.guest.workloads.base import Plan, Region
+from common.guest.workloads.registry import parse_workload
+from common.units import LINE_SIZE, PAGE_SIZE
+
+_DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and within
+_STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed
+_FILL: Final = 1  # parts of the seed
+_REGION: Final = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sample of a guest's counters, all vCPUs together, since this guest was made or restored."""
+
+    t_ns: int
+    steps: int
+    dirtied_pages: int
+
+
+@dataclass(frozen=True)
+class Beats:
+    """A vCPU as its own witness (CLOCK_MONOTONIC ns): its first heartbeat after the last resume, its
+    last one, and the longest gap between two since `Guest.reset_gaps` (0: none yet)."""
+
+    first_ns: int
+    last_ns: int
+    gap_ns: int
+    gap_start_ns: int
+    gap_end_ns: int
+
+
+class Guest:
+    """A guest of this configuration, for one controlling thread at a time.
+
+    `boot`: fill memory and set the workload up, as at the source; otherwise memory is zero and
+    waits for what arrives. Blocking calls release the interpreter lock. Raises `UsageError` for a
+    bad workload and `PageferryError` if memory cannot be had.
+    """
+
+    def __init__(self, config: GuestConfig, *, boot: bool, vcpu_nice: int = 0) -> None:
+        self.config = config
+        self.n_pages = config.pages
+        self._workload = parse_workload(config.workload)
+        self._regions = _regions(config)
+        plans = [self._workload.plan(region) for region in self._regions]
+        self.memory = GuestMemory(config.memory)
+        self._log = np.zeros(2 * self.n_pages, np.uint64)
+        self._fds = [EventFd() for _ in range(config.vcpus + 2)]
+        self._scratch = new_scratch()
+        self._presence: NDArray[np.uint8] | None = None
+        self._hold = False
+        self._epoch = 0
+        self._drains = 0
+        self._resets = 0
+        self._state = "new"
+        self._vcpus = Vcpus(
+            [self._arrays(region, plan) for region, plan in zip(self._regions, plans, strict=True)],
+            self._fds[2:],
+            self._fds[0],
+            type(self._workload).kernel,
+            vcpu_nice,
+        )
+        if boot:
+            self.memory.fill(derive(config.seed, _FILL), self._workload.zero_share)
+            for region in self._regions:
+                self._workload.boot(self.memory, region)
+
+    def _arrays(self, region: Region, plan: Plan) -> VcpuArrays:
+        config = self.config
+        ways = config.cache_ways if config.cache else 0
+        sets = config.cache // (config.cache_line * config.cache_ways * config.vcpus)
+        lines = sets * ways
+        shift = (config.cache_line // LINE_SIZE).bit_length() - 1
+        return VcpuArrays(
+            ctl=new_control(plan.pace, *(self._fds[i].fd for i in (region.vcpu + 2, 0, 1))),
+            state=aligned(c.STATE_WORDS, np.uint64),
+            params=plan.params(region),
+            table=plan.table,
+            words=self.memory.words,
+            log=self._log,
+            entries=new_entries(sets, ways),
+            masks=aligned(lines if shift else 0, np.uint64),
+            arena=aligned(lines * config.cache_line // 8, np.uint64) if ways else self.memory.words,
+            scratch=new_scratch(),
+            ways=ways,
+            sets=sets,
+            shift=shift,
+        )
+
+    # -- running ------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """`new`, `paused`, `running` or `stopped`."""
+        return self._state
+
+    def _must_be(self, what: str, *states: str) -> None:
+        if self._state not in states:
+            raise LocalProtocolError(
+                f"{what}: the guest is {self._state}, expected {' or '.join(states)}"
+            )
+
+    def start(self) -> None:
+        """Spawn the vCPU threads, paused."""
+        self._must_be("start", "new")
+        self._vcpus.start()
+        self._state = "paused"
+
+    def resume(self) -> int:
+        """Run. Returns when (ns) the last vCPU began its first quantum. Idempotent."""
+        self._must_be("resume", "paused", "running")
+        self._vcpus.request({c.WANT: c.RUNNING}, "resume")
+        self._state = "running"
+        return max(self._words(c.FIRST_NS))
+
+    def pause(self) -> int:
+        """Stop every vCPU between two steps. Returns when (ns) the first one stopped. Idempotent."""
+        self._must_be("pause", "paused", "running")
+        self._vcpus.request({c.WANT: c.PAUSED}, "pause")
+        self._state = "paused"
+        return min(self._words(c.PAUSED_NS))
+
+    def run_until(self, steps: Sequence[int]) -> None:
+        """Run a paused guest to exactly these steps of each vCPU, flat out; it is paused again then.
+
+        Raises `LocalProtocolError` if a vCPU is past its count already.
+        """
+        self._must_be("run_until", "paused")
+        if len(steps) != self.config.vcpus or any(
+            target < done for target, done in zip(steps, self.steps(), strict=False)
+        ):
+            raise LocalProtocolError(f"the guest at steps {self.steps()} cannot run to {steps}")
+        for m, target in zip(self._vcpus.machines, steps, strict=True):
+            m.ctl[c.TARGET] = target
+        self._vcpus.request({c.WANT: c.RUNNING}, "replay")
+        self._state = "running"
+        while self.steps() != tuple(steps):
+            before = self.steps()
+            self._wait_for_steps(tuple(steps))
+            if self.steps() == before:
+                raise PageferryError(f"the replay stands still at steps {before}")
+        self._vcpus.request({c.WANT: c.PAUSED}, "replay")
+        self._vcpus.request({c.TARGET: -1}, "replay")
+        self._state = "paused"
+
+    def _wait_for_steps(self, steps: tuple[int, ...]) -> None:
+        try:
+            self._vcpus.wait(lambda: self.steps() == steps, "replay", _STALL_S)
+        except PageferryError:
+            if self.steps() == steps:
+                raise
+
+    def stop(self) -> None:
+        """End the vCPU threads for good; idempotent. Memory stays."""
+        self._vcpus.stop()
+        self._state = "stopped"
+
+    def close(self) -> None:
+        """Stop, and release threads, descriptors and memory; idempotent."""
+        try:
+            self.stop()
+        finally:
+            for event in self._fds:
+                event.close()
+            self._vcpus.machines = ()
+            self._log = np.zeros(0, np.uint64)
+            self.memory.close()
+
+    # -- cache and dirty log ------------------------------------------------------------------
+
+    def hold(self, on: bool) -> None:
+        """While held, a cache gives up a dirty line only if its set has no clean one."""
+        self._hold = on
+        self._vcpus.request({c.HOLD: int(on)}, "hold")
+
+    def drain(self) -> int:
+        """Write every dirty line back; returns how many. The lines stay in the cache, clean.
+
+        A running guest goes on meanwhile; what it dirties again may stay dirty.
+        """
+        before = sum(self._words(c.DRAINED_LINES))
+        self._drains += 1
+        if self._vcpus.started:
+            self._vcpus.request({c.DRAIN: self._drains}, "drain")
+            self._vcpus.wait(
+                lambda: all(m.ctl[c.DRAINED] == self._drains for m in self._vcpus.machines), "drain"
+            )
+        return sum(self._words(c.DRAINED_LINES)) - before
+
+    def harvest(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
+        """What was written to memory since the last harvest, ORed into `out`.
+
+        uint64[n_pages], bit b: the page's line b. The log is empty afterwards.
+        """
+        if out is None:
+            out = np.zeros(self.n_pages, np.uint64)
+        first = (self._epoch & 1) * self.n_pages
+        self._epoch += 1
+        self._vcpus.request({c.LOG_EPOCH: self._epoch}, "harvest")
+        collect(self._log[first : first + self.n_pages], out)
+        return out
+
+    def cached_dirty(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
+        """What the caches hold and memory does not: like `harvest`, but nothing is cleared.
+
+        Exact while the guest is paused, a guess while it runs.
+        """
+        if out is None:
+            out = np.zeros(self.n_pages, np.uint64)
+        for m in self._vcpus.machines:
+            collect_dirty(m, out)
+        return out
+
+    # -- missing pages ------------------------------------------------------------------------
+
+    @property
+    def fault_eventfd(self) -> int:
+        """Readable when a vCPU has begun to wait for a page; whoever serves pages clears it."""
+        return self._fds[1].fd
+
+    def set_presence(self, present: NDArray[np.uint8] | None) -> None:
+        """uint8[n_pages], non-zero: the page is there. None: every page is.
+
+        The map is read by vCPUs from now on and written by the caller: first the page, then its byte.
+        Raises `ValueError` if it is not of this kind.
+        """
+        if present is not None and (
+            present.dtype != np.uint8
+            or present.shape != (self.n_pages,)
+            or not present.flags.c_contiguous
+        ):
+            raise ValueError(f"expected a presence map of uint8[{self.n_pages}]")
+        address = 0 if present is None else present.ctypes.data
+        self._vcpus.request({c.PRESENCE: address}, "presence map")
+        self._presence = present
+
+    def wanted_pages(self) -> list[tuple[int, int]]:
+        """(vCPU, page) of each vCPU that waits for a page."""
+        return [(i, page) for i, page in enumerate(self._words(c.WANTED)) if page >= 0]
+
+    def page_arrived(self) -> None:
+        """Let vCPUs that wait for a page look at the presence map again."""
+        self._vcpus.wake()
+
+    # -- travelling ---------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """What a destination needs beside memory. The guest must be paused and drained."""
+        self._must_be("snapshot", "paused")
+        self._must_be_drained("snapshot")
+        return snapshots.take(self.config, [m.state for m in self._vcpus.machines])
+
+    def restore(self, snap: dict[str, Any]) -> None:
+        """Take a snapshot's state, before `start`. Raises `RemoteProtocolError` if it is not one."""
+        self._must_be("restore", "new")
+        states = snapshots.check(self.config, snap)
+        for m, state in zip(self._vcpus.machines, states, strict=True):
+            m.state[:] = state
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def _words(self, word: int) -> list[int]:
+        return [int(m.ctl[word]) for m in self._vcpus.machines]
+
+    def steps(self) -> tuple[int, ...]:
+        """Steps done by each vCPU, as of its last quantum's end."""
+        return tuple(int(m.state[c.STEPS]) for m in self._vcpus.machines)
+
+    def progress(self) -> Progress:
+        """A cheap sample, from any thread."""
+        return Progress(monotonic_ns(new_scratch()), sum(self.steps()), sum(self._words(c.DIRTIED)))
+
+    def heartbeats(self) -> tuple[Beats, ...]:
+        """Of each vCPU."""
+        return tuple(
+            Beats(*(int(m.ctl[word]) for word in range(c.FIRST_NS, c.GAP_END_NS + 1)))
+            for m in self._vcpus.machines
+        )
+
+    def reset_gaps(self) -> None:
+        """Forget the longest gaps so far."""
+        self._resets += 1
+        self._vcpus.request({c.GAP_RESET: self._resets}, "reset")
+
+    def cache_stats(self) -> dict[str, int] | None:
+        """Counts of all vCPUs' caches; None without one."""
+        if not self.config.cache:
+            return None
+        names = {
+            "hits": c.HITS,
+            "misses": c.MISSES,
+            "write_backs": c.WRITE_BACKS,
+            "spills": c.SPILLS,
+            "drained_lines": c.DRAINED_LINES,
+        }
+        return {name: sum(self._words(word)) for name, word in names.items()}
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the vCPU threads."""
+        return self._vcpus.cpu_ns() / 1e9
+
+    # -- verifying ----------------------------------------------------------------------------
+
+    def _must_be_drained(self, what: str) -> None:
+        scrap = np.zeros(self.n_pages, np.uint64)
+        if any(collect_dirty(m, scrap) for m in self._vcpus.machines):
+            raise LocalProtocolError(f"{what}: the cache holds dirty lines, drain first")
+
+    def digest(self) -> str:
+        """xxh3_128 of memory, hexadecimal. The guest must not run, and must be drained."""
+        self._must_be("digest", "new", "paused", "stopped")
+        self._must_be_drained("digest")
+        hasher = xxhash.xxh3_128()
+        for start in range(0, self.memory.size, _DIGEST_BYTES):
+            hasher.update(self.memory.view[start : start + _DIGEST_BYTES])
+        return hasher.hexdigest()
+
+    def check(self) -> str | None:
+        """The workload's own check of memory; None: nothing wrong, or nothing to check."""
+        self._must_be("check", "new", "paused", "stopped")
+        self._must_be_drained("check")
+        for m, region in zip(self._vcpus.machines, self._regions, strict=True):
+            problem = self._workload.check(self.memory, region, m.state)
+            if problem is not None:
+                return f"vCPU {region.vcpu}: {problem}"
+        return None
+
+
+def _regions(config: GuestConfig) -> list[Region]:
+    cuts = [config.pages * i // config.vcpus for i in range(config.vcpus + 1)]
+    return [
+        Region(
+            vcpu=i,
+            vcpus=config.vcpus,
+            first_page=cuts[i],
+            pages=cuts[i + 1] - cuts[i],
+            seed=derive(config.seed, _REGION, i),
+            cache=config.cache // config.vcpus,
+        )
+        for i in range(config.vcpus)
+    ]
+
+
+def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = None) -> None:
+    """Compile, or load, everything that a guest of this configuration runs, on a tiny one.
+
+    `notify` is told in one line if it will take a while, which it does once for each kind of
+    workload after an installation.
+    """
+    name = config.workload.partition(":")[0]
+    parse_workload(config.workload)
+    marker = jit.CACHE_DIR / f"compiled-{name}"
+    if notify is not None and not marker.exists():
+        notify(f"compiling kernels for {name} (first start only)")
+    tiny = GuestConfig(memory=64 * PAGE_SIZE, workload=name, seed=config.seed, cache=64 * 1024)
+    guest = Guest(tiny, boot=True)
+    try:
+        guest.memory.zero_pages(np.arange(guest.n_pages))
+        guest.start()
+        guest.run_until([64])
+        guest.drain()
+        guest.harvest()
+        guest.digest()
+        guest.check()
+        guest.progress()
+    finally:
+        guest.close()
+    marker.touch()

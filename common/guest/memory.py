@@ -1,0 +1,116 @@
+"""Guest memory: one private anonymous mapping of whole 4 KiB pages, seen through numpy."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import PageferryError
+from common.guest.jit import kernel
+from common.guest.rng import mix
+from common.units import PAGE_SIZE, format_size
+
+WORDS_PER_PAGE: Final = PAGE_SIZE // 8
+_FILL_THREADS: Final = 2
+# mmap.madvise holds the interpreter lock for as long as the kernel takes.
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+@kernel
+def _fill(
+    words: NDArray[np.uint64],
+    first_page: int,
+    end_page: int,
+    seed: np.uint64,
+    zero_below: np.uint64,
+) -> None:
+    """Pages `first_page` to `end_page` of `words`: a page is left zero where its hash is small."""
+    for page in range(first_page, end_page):
+        if mix(seed ^ np.uint64(~page)) >= zero_below:
+            for word in range(page * 512, page * 512 + 512):
+                words[word] = mix(seed + np.uint64(word))
+
+
+@kernel
+def _zero_pages(
+    words: NDArray[np.uint64], pages: NDArray[np.int64], out: NDArray[np.bool_]
+) -> None:
+    for i in range(len(pages)):
+        first = pages[i] * 512
+        zero = True
+        for start in range(first, first + 512, 16):
+            seen = np.uint64(0)
+            for word in range(start, start + 16):
+                seen |= words[word]
+            if seen != np.uint64(0):
+                zero = False
+                break
+        out[i] = zero
+
+
+class GuestMemory:
+    """`size` bytes of zeroed memory, without huge pages (post-copy places single ones).
+
+    words: uint64[n_pages * 512], pages: uint64[n_pages, 512], view: writable bytes; all three are
+    the same memory. address: of its first byte. Raises `PageferryError` if it cannot be had.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.n_pages = size // PAGE_SIZE
+        try:
+            self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (OSError, OverflowError, ValueError) as error:
+            raise PageferryError(f"no {format_size(size)} of guest memory: {error}") from None
+        self.view = memoryview(self._map)
+        self.words: NDArray[np.uint64] = np.frombuffer(self._map, np.uint64)
+        self.pages: NDArray[np.uint64] = self.words.reshape(self.n_pages, WORDS_PER_PAGE)
+        self.address = self.words.ctypes.data
+        self._advise(mmap.MADV_NOHUGEPAGE)
+
+    def _advise(self, advice: int) -> None:
+        if _libc.madvise(self.address, self.size, advice) != 0:
+            error = ctypes.get_errno()
+            if advice != mmap.MADV_NOHUGEPAGE:  # a kernel without huge pages refuses that one
+                raise OSError(error, f"madvise({advice})")
+
+    def fill(self, seed: int, zero_share: float = 0.0) -> None:
+        """Seeded incompressible data; about `zero_share` of the pages (seeded which) stay zero."""
+        zero_below = np.uint64(min(int(zero_share * 2**64), 2**64 - 1))
+        cuts = [self.n_pages * i // _FILL_THREADS for i in range(_FILL_THREADS + 1)]
+        with ThreadPoolExecutor(_FILL_THREADS, "fill") as threads:
+            jobs = [
+                threads.submit(_fill, self.words, first, end, np.uint64(seed), zero_below)
+                for first, end in zip(cuts, cuts[1:], strict=False)
+            ]
+        for job in jobs:
+            job.result()
+
+    def zero_pages(self, pages: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool[len(pages)]: which of these page numbers (int64) hold nothing but zeros.
+
+        Only while every page is present: it reads memory.
+        """
+        out = np.empty(len(pages), np.bool_)
+        _zero_pages(self.words, np.ascontiguousarray(pages, np.int64), out)
+        return out
+
+    def close(self) -> None:
+        """Give the memory back; idempotent. A view that somebody still holds reads zeros then."""
+        if self._map.closed or not self.size:
+            return
+        self._advise(mmap.MADV_DONTNEED)
+        self.view.release()
+        self.words = np.empty(0, np.uint64)
+        self.pages = np.empty((0, WORDS_PER_PAGE), np.uint64)
+        self.size = 0
+        try:
+            self._map.close()
+        except BufferError:
+            pass  # unmapped with the last view; its pages are gone already

@@ -1,0 +1,58 @@
+"""When a vCPU's next step is due: a pure function of time.
+
+A schedule repeats every `period_ns`: `burst` steps are due at its start (a click, a tick), the rest
+of its `steps` spread evenly. A plain rate is a period without a burst; `steps` = 0 is no schedule
+at all: every step is always due. All figures are int64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from common.guest.jit import kernel
+
+# How far behind its schedule a vCPU may fall and still catch up. What is missed beyond that (it had
+# no processor, its page was late) is dropped: a burst without bound would be a load nobody asked for.
+MAX_LAG_NS: Final = 200_000_000
+_MAX_STEPS: Final = 2**32  # times a period of one second still fits in an int64
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A schedule of one vCPU; the default is flat out."""
+
+    period_ns: int = 1
+    burst: int = 0
+    steps: int = 0
+
+
+FLAT_OUT: Final = Pace()
+
+
+def even(steps_per_s: float, unit: int = 1) -> Pace:
+    """`steps_per_s` spread evenly, exact over whole `unit`s of steps. Infinite: flat out."""
+    if not math.isfinite(steps_per_s) or steps_per_s >= _MAX_STEPS:
+        return FLAT_OUT
+    units = max(1, math.ceil(steps_per_s / unit))
+    return Pace(period_ns=max(1, round(units * unit / steps_per_s * 1e9)), steps=units * unit)
+
+
+@kernel
+def steps_due(elapsed_ns: int, period_ns: int, burst: int, steps: int) -> int:
+    """How many steps should have begun `elapsed_ns` after the schedule's start."""
+    cycles = elapsed_ns // period_ns
+    into = elapsed_ns - cycles * period_ns
+    return cycles * steps + burst + into * (steps - burst) // period_ns
+
+
+@kernel
+def due_at(step: int, period_ns: int, burst: int, steps: int) -> int:
+    """The earliest time (ns after the schedule's start) at which `steps_due` exceeds `step`."""
+    cycles = step // steps
+    into = step - cycles * steps
+    if into < burst:
+        return cycles * period_ns
+    rest = steps - burst
+    return cycles * period_ns + ((into - burst + 1) * period_ns + rest - 1) // rest

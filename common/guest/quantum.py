@@ -1,0 +1,216 @@
+"""What a vCPU does between two quanta, compiled: Python never runs there.
+
+A workload's kernel is a loop around `begin_quantum`, which says how many steps to run next, and
+comes back when the vCPU should run: it obeys requests, drains the cache in slices, keeps the
+schedule, waits for missing pages, and leaves heartbeats.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.guest.cache import drain_slice
+from common.guest.control import (
+    ACKNOWLEDGED,
+    ACTIVE_LOG,
+    BURST,
+    CPU_NS,
+    DONE_FD,
+    DRAIN,
+    DRAIN_CURSOR,
+    DRAINED,
+    FAULT_FD,
+    FIRST_NS,
+    GAP_END_NS,
+    GAP_NS,
+    GAP_RESET,
+    GAP_START_NS,
+    GAPS_RESET,
+    LAST_NS,
+    LOG_EPOCH,
+    PAUSED,
+    PAUSED_NS,
+    PERIOD_NS,
+    PERIOD_STEPS,
+    PRESENCE,
+    QUANTUM,
+    QUANTUM_START,
+    RUNNING,
+    SCHEDULE_NS,
+    SEQUENCE,
+    STATE,
+    STEPS,
+    STOPPED,
+    TARGET,
+    WAKE_FD,
+    WANT,
+    WANTED,
+    VcpuArrays,
+)
+from common.guest.jit import kernel
+from common.guest.native import fence, monotonic_ns, peek_byte, signal, thread_cpu_ns, wait_for
+from common.guest.pace import MAX_LAG_NS, due_at, steps_due
+
+_QUANTUM_NS: Final = 500_000  # what a quantum should take: how long a request may have to wait
+_MIN_STEPS: Final = 16
+_MAX_STEPS: Final = 1 << 22
+_DRAIN_NS: Final = 300_000
+_BEAT_NS: Final = 1_000_000  # a paced vCPU leaves a heartbeat at least this often
+_NAP_NS: Final = 250_000  # and sleeps at least this long, or it would wake for single steps
+_IDLE_NS: Final = 1_000_000_000  # paused: only a request ends the wait; this is a safety net
+
+
+@kernel
+def _adapt(m: VcpuArrays) -> None:
+    """Size the next quantum by the processor time that the last one took."""
+    ctl = m.ctl
+    cpu_ns = thread_cpu_ns(m.scratch)
+    spent = cpu_ns - ctl[CPU_NS]
+    ctl[CPU_NS] = cpu_ns
+    steps = np.int64(m.state[STEPS]) - ctl[QUANTUM_START]
+    if steps < ctl[QUANTUM] and spent < _QUANTUM_NS:
+        return  # a short one says nothing
+    size = steps * _QUANTUM_NS // max(spent, 1)
+    size = min(max(size, ctl[QUANTUM] // 2), ctl[QUANTUM] * 2)
+    ctl[QUANTUM] = min(max(size, _MIN_STEPS), _MAX_STEPS)
+
+
+@kernel
+def _acknowledge(m: VcpuArrays, sequence: int) -> None:
+    ctl = m.ctl
+    fence()
+    if ctl[ACKNOWLEDGED] != sequence:
+        ctl[ACKNOWLEDGED] = sequence
+        signal(m.scratch, ctl[DONE_FD])
+
+
+@kernel
+def _drain(m: VcpuArrays) -> bool:
+    """A slice of the drain that is wanted, if any; True if there is more to do."""
+    ctl = m.ctl
+    wanted = ctl[DRAIN]
+    if ctl[DRAINED] == wanted:
+        return False
+    if not drain_slice(m, monotonic_ns(m.scratch) + _DRAIN_NS):
+        return True
+    ctl[DRAIN_CURSOR] = 0
+    fence()
+    ctl[DRAINED] = wanted
+    signal(m.scratch, ctl[DONE_FD])
+    return False
+
+
+@kernel
+def _beat(ctl: NDArray[np.int64], now: int) -> None:
+    gap = now - ctl[LAST_NS]
+    if gap > ctl[GAP_NS]:
+        ctl[GAP_NS] = gap
+        ctl[GAP_START_NS] = ctl[LAST_NS]
+        ctl[GAP_END_NS] = now
+    ctl[LAST_NS] = now
+
+
+@kernel
+def _begin_running(m: VcpuArrays, now: int) -> None:
+    """The schedule starts again here: what was due while the guest was paused is not owed."""
+    ctl = m.ctl
+    ctl[FIRST_NS] = ctl[LAST_NS] = now
+    if ctl[PERIOD_STEPS] > 0:
+        due = due_at(np.int64(m.state[STEPS]), ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS])
+        ctl[SCHEDULE_NS] = now - due
+    ctl[STATE] = RUNNING
+
+
+@kernel
+def _stop_running(m: VcpuArrays, state: int) -> None:
+    """Paused or stopped from now on."""
+    ctl = m.ctl
+    if ctl[STATE] == RUNNING:
+        ctl[PAUSED_NS] = monotonic_ns(m.scratch)
+    if ctl[STATE] != state:
+        fence()
+        ctl[STATE] = state
+        signal(m.scratch, ctl[DONE_FD])
+
+
+@kernel
+def _page_is_missing(ctl: NDArray[np.int64]) -> bool:
+    """Whether the page that the last step needed is still not there."""
+    presence = ctl[PRESENCE]
+    if ctl[WANTED] >= 0 and (presence == 0 or peek_byte(presence, ctl[WANTED]) != 0):
+        ctl[WANTED] = -1
+    return bool(ctl[WANTED] >= 0)
+
+
+@kernel
+def _steps_allowed(m: VcpuArrays, now: int) -> int:
+    """Steps of the next quantum; zero or less: minus the ns until there is something to do."""
+    ctl = m.ctl
+    done = np.int64(m.state[STEPS])
+    if ctl[TARGET] >= 0:
+        return min(ctl[QUANTUM], ctl[TARGET] - done)
+    if ctl[PERIOD_STEPS] == 0:
+        return ctl[QUANTUM]
+    next_ns = due_at(done, ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS])
+    late = now - ctl[SCHEDULE_NS] - next_ns
+    if late < 0:
+        return late
+    if late > MAX_LAG_NS:
+        ctl[SCHEDULE_NS] += late - MAX_LAG_NS
+    due = steps_due(now - ctl[SCHEDULE_NS], ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS])
+    return min(ctl[QUANTUM], due - done)
+
+
+@kernel
+def page_missing(m: VcpuArrays, page: int) -> None:
+    """The step just given up needs `page`; whoever serves pages is told."""
+    ctl = m.ctl
+    ctl[WANTED] = page
+    fence()
+    signal(m.scratch, ctl[FAULT_FD])
+
+
+@kernel
+def begin_quantum(m: VcpuArrays) -> int:
+    """How many steps to run now; 0: the thread should end. Sleeps as long as none should run."""
+    ctl = m.ctl
+    _adapt(m)
+    while True:
+        fence()
+        sequence = ctl[SEQUENCE]
+        want = ctl[WANT]
+        fence()
+        ctl[ACTIVE_LOG] = (ctl[LOG_EPOCH] & 1) * (len(m.log) // 2)
+        if ctl[GAPS_RESET] != ctl[GAP_RESET]:
+            ctl[GAPS_RESET] = ctl[GAP_RESET]
+            ctl[GAP_NS] = ctl[GAP_START_NS] = ctl[GAP_END_NS] = 0
+            ctl[LAST_NS] = monotonic_ns(m.scratch)
+        if want == STOPPED:
+            _stop_running(m, STOPPED)
+            _acknowledge(m, sequence)
+            return 0
+        draining = _drain(m)
+        if want != RUNNING or np.int64(m.state[STEPS]) == ctl[TARGET]:
+            _stop_running(m, PAUSED)
+            _acknowledge(m, sequence)
+            if not draining:
+                wait_for(m.scratch, ctl[WAKE_FD], _IDLE_NS)
+            continue
+        now = monotonic_ns(m.scratch)
+        if ctl[STATE] != RUNNING:
+            _begin_running(m, now)
+        _acknowledge(m, sequence)
+        if _page_is_missing(ctl):
+            if not draining:
+                wait_for(m.scratch, ctl[WAKE_FD], _IDLE_NS)
+            continue
+        _beat(ctl, now)
+        allowed = _steps_allowed(m, now)
+        if allowed > 0:
+            ctl[QUANTUM_START] = np.int64(m.state[STEPS])
+            return allowed
+        if not draining:
+            wait_for(m.scratch, ctl[WAKE_FD], min(max(-allowed, _NAP_NS), _BEAT_NS))

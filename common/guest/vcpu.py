@@ -1,0 +1,140 @@
+"""vCPU threads, and how the one controlling thread asks something of them."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from common.errors import PageferryError
+from common.guest import control as c
+from common.guest.control import VcpuArrays
+
+# A request is answered within a quantum; that it takes this long means a vCPU that hangs in a page
+# fault which nobody serves, or a host that is all but stopped.
+ANSWER_S: Final = 30.0
+START_S: Final = 300.0  # the first start may compile
+
+
+class EventFd:
+    """A counter that one side adds to and the other polls; closed once."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def signal(self) -> None:
+        """Wake whoever polls."""
+        os.eventfd_write(self.fd, 1)
+
+    def clear(self) -> None:
+        """Back to zero."""
+        try:
+            os.eventfd_read(self.fd)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Vcpus:
+    """The vCPU threads of a guest. Every method but `start` may be used before the start."""
+
+    def __init__(
+        self,
+        machines: Sequence[VcpuArrays],
+        wakes: Sequence[EventFd],
+        done: EventFd,
+        kernel: Callable[[VcpuArrays], None],
+        nice: int,
+    ) -> None:
+        self.machines = tuple(machines)
+        self._wakes = tuple(wakes)
+        self._done = done
+        self._kernel = kernel
+        self._nice = nice
+        self._threads: list[threading.Thread] = []
+        self._failures: list[BaseException] = []
+        self._poll = select.poll()
+        self._poll.register(done.fd, select.POLLIN)
+
+    @property
+    def started(self) -> bool:
+        """Whether there are threads to ask."""
+        return bool(self._threads)
+
+    def start(self) -> None:
+        """Spawn the threads, paused. Returns when each has reported."""
+        for index in range(len(self.machines)):
+            thread = threading.Thread(
+                target=self._live, args=(index,), name=f"vcpu-{index}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        self.request({c.WANT: c.PAUSED}, "start", START_S)
+
+    def _live(self, index: int) -> None:
+        try:
+            if self._nice:
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
+            self._kernel(self.machines[index])
+        except BaseException as error:  # noqa: BLE001 (whoever waits for this thread raises it)
+            self._failures.append(error)
+            self._done.signal()
+
+    def wake(self) -> None:
+        """Let every vCPU look at its control words now."""
+        for wake in self._wakes:
+            wake.signal()
+
+    def request(self, words: dict[int, int], what: str, timeout_s: float = ANSWER_S) -> None:
+        """Write control words of every vCPU and wait until each has acted on them.
+
+        Without threads they are only written. Raises `PageferryError` if a vCPU does not answer.
+        """
+        for m in self.machines:
+            for word, value in words.items():
+                m.ctl[word] = value
+            m.ctl[c.SEQUENCE] += 1
+        if not self._threads:
+            return
+        self.wake()
+        self.wait(
+            lambda: all(m.ctl[c.ACKNOWLEDGED] == m.ctl[c.SEQUENCE] for m in self.machines),
+            what,
+            timeout_s,
+        )
+
+    def wait(self, ready: Callable[[], bool], what: str, timeout_s: float = ANSWER_S) -> None:
+        """Sleep until `ready`, which vCPUs make true before they signal. Raises `PageferryError`."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if self._failures:
+                raise PageferryError(f"a vCPU failed: {self._failures[0]}")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise PageferryError(f"{what}: a vCPU did not answer within {timeout_s:g} s")
+            if self._poll.poll(left * 1000):
+                self._done.clear()
+
+    def stop(self) -> None:
+        """End the threads; idempotent."""
+        if self._threads:
+            for m in self.machines:
+                m.ctl[c.WANT] = c.STOPPED
+            self.wake()
+            for thread in self._threads:
+                thread.join(ANSWER_S)
+                if thread.is_alive():
+                    raise PageferryError(f"stop: {thread.name} did not end within {ANSWER_S:g} s")
+            self._threads.clear()
+
+    def cpu_ns(self) -> int:
+        """CPU time of all vCPU threads, as of their last quantum's end."""
+        return sum(int(m.ctl[c.CPU_NS]) for m in self.machines)

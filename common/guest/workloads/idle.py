@@ -1,0 +1,49 @@
+"""A guest that does nothing but keep time."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from common.guest.cache import access
+from common.guest.control import STEPS, VcpuArrays
+from common.guest.jit import kernel
+from common.guest.pace import Pace
+from common.guest.quantum import begin_quantum, page_missing
+from common.guest.workloads.base import FIRST_PAGE, ZERO_SHARE, Plan, Region, Workload
+
+_TICK_NS: Final = 1_000_000
+_ONE: Final = np.uint64(1)
+
+
+@kernel
+def run(m: VcpuArrays) -> None:
+    """The life of a vCPU."""
+    part = m.params[FIRST_PAGE] << 6
+    while True:
+        n = begin_quantum(m)
+        if n == 0:
+            return
+        for _ in range(n):
+            at = access(m, part, True)
+            if at < 0:
+                page_missing(m, -1 - at)
+                break
+            m.arena[at] += _ONE
+            m.state[STEPS] += _ONE
+
+
+class Idle(Workload):
+    """No load: a timer tick at 1000 Hz counts one word up (jiffies), on one page of each vCPU.
+
+    Options: zero-share=0%. A step is a tick.
+    """
+
+    name = "idle"
+    keys: ClassVar = {"zero-share": ZERO_SHARE}
+    kernel = run
+
+    def plan(self, region: Region) -> Plan:
+        del region
+        return Plan(pages=1, pace=Pace(period_ns=_TICK_NS, steps=1))

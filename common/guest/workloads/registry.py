@@ -1,0 +1,51 @@
+"""Every workload by name, and the reader of `NAME[:key=value,...]`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from common.errors import UsageError
+from common.guest.workloads.base import Workload
+from common.guest.workloads.idle import Idle
+from common.guest.workloads.memory_intensive import MemoryIntensive
+from common.guest.workloads.sequential import Sequential
+from common.guest.workloads.uniform import Uniform
+
+WORKLOADS: Final[dict[str, type[Workload]]] = {
+    cls.name: cls
+    for cls in (
+        Idle,
+        MemoryIntensive,
+        Uniform,
+        Sequential,
+    )
+}
+
+
+def parse_workload(text: str) -> Workload:
+    """`uniform:rate=40MB/s,lines=4` to a workload. Raises `UsageError` in one line."""
+    name, colon, rest = text.partition(":")
+    cls = WORKLOADS.get(name)
+    if cls is None:
+        raise UsageError(f"unknown workload {name!r}: expected one of {', '.join(WORKLOADS)}")
+    values = {key: spec.default for key, spec in cls.keys.items()}
+    given: set[str] = set()
+    for item in rest.split(",") if colon else ():
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"workload {name}: {item!r} is not key=value")
+        if key not in cls.keys:
+            raise UsageError(
+                f"workload {name} has no option {key!r}: it has {', '.join(sorted(cls.keys))}"
+            )
+        if key in given:
+            raise UsageError(f"workload {name}: {key} is given twice")
+        given.add(key)
+        values[key] = value
+    options = {}
+    for key, value in values.items():
+        try:
+            options[key] = cls.keys[key].parse(value)
+        except ValueError as error:
+            raise UsageError(f"workload {name}, {key}: {error}") from None
+    return cls(options)
