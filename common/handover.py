@@ -12,7 +12,9 @@ This file knows nothing of sockets, messages or guests. It is one table, and the
 4. The destination has the whole commit when the snapshot and every page it needs have arrived and
    all that can fail has been done. From `commit` on it runs the guest and never takes that back.
    A question that comes earlier makes it `failed` *before* it answers "never": a commit that is
-   still on its way on the old connection then finds a state in which it is illegal.
+   still on its way on the old connection then finds a state in which it is illegal. What it says
+   unasked is held to the same: it reports a failure of its own only where it would answer "never";
+   one that has run the guest and failed since (`lost`) closes the connection and waits to be asked.
 5. The source resumes a guest whose commit was sent on two answers only:
    "never"    the destination does not run it, did not, and will not: `failed`.
    "unknown"  the destination has no such session, as after a restart: `rewound`. It may have run
