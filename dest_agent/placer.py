@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from common.guest.memory import GuestMemory
 from numpy.typing import NDArray
 
+from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
 from common.wire.extents import Extents
 from common.wire.frames import PagesFrame, ZeroFrame

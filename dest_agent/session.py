@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 import psutil
 from common.guest.machine import Guest, Progress, compile_kernels
-from common.handover import Handover
 
 from common.errors import (
     CancelledByUser,
@@ -32,6 +31,7 @@ from common.errors import (
     RemoteProtocolError,
     UsageError,
 )
+from common.handover import Handover
 from common.timeline import Timeline
 from common.units import format_size, human_bytes
 from common.wire import messages
@@ -132,9 +132,8 @@ class DestSession:
         """Tell the source; before the whole commit is here, never resume from now on."""
         if self.handover.may_run_guest:
             return
-        if not self.handover.finished:
-            cancelled = isinstance(error, CancelledByUser)
-            self.handover.step("cancel" if cancelled else "failure")
+        cancelled = isinstance(error, CancelledByUser)
+        self.handover.step("cancel" if cancelled else "failure")
         self._timeline.log("failed", reason=str(error))
         if not isinstance(error, ConnectionBroken | CancelledByUser):
             kind = messages.Refuse if isinstance(error, UsageError) else messages.Failed
@@ -234,7 +233,11 @@ class DestSession:
         await self._blocking(self._restore, guest, commit.snapshot)
         self.handover.step("commit")
         self._cpu_s = time.process_time() - self._cpu_start
-        self.resumed_ns = await self._blocking(guest.resume)
+        try:
+            self.resumed_ns = await self._blocking(guest.resume)
+        except BaseException:
+            self.handover.step("failure")  # nobody runs it, and the source may not either
+            raise
         self.handover.step("resumed")
         self._timeline.log("resumed", t_ns=self.resumed_ns)
 
@@ -272,7 +275,7 @@ class DestSession:
 
     def _finish(self, guest: Guest, verify: bool) -> messages.Finished:
         stopped_ns = guest.pause()
-        self._timeline.log("stopped", t_ns=stopped_ns)
+        self._timeline.log("guest-stopped", t_ns=stopped_ns, steps=list(guest.steps()))
         beats = guest.heartbeats()
         cache = guest.cache_stats()
         guest.drain()
@@ -310,12 +313,11 @@ class DestSession:
 
     def answer(self) -> messages.Outcome:
         """What became of the commit. Before it is whole here, asking makes it "never"."""
-        if self.handover.may_run_guest:
-            return messages.Outcome(answer="running", resumed_ns=self.resumed_ns)
-        if not self.handover.finished:
-            self.handover.peer("query")
+        was_open = not (self.handover.ended or self.handover.may_run_guest)
+        answer = self.handover.query()
+        if was_open:
             self._inbox.put_nowait(ConnectionBroken("the source lost this connection and asked"))
-        return messages.Outcome(answer="never")
+        return messages.Outcome(answer=answer.value, resumed_ns=self.resumed_ns)
 
     def _live_guest(self) -> Guest:
         assert self._guest is not None  # noqa: S101

@@ -9,12 +9,14 @@ from cyclopts import Parameter
 
 from common.cli import OutputOptions, ReportFile, complain
 from common.config import MigrationConfig
+from common.status import Status, StatusPipe
 
 
 def migrate(
     *,
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Migrate a live guest between two agents on this machine, and print what it cost.
 
@@ -26,10 +28,17 @@ def migrate(
 
     config = config or MigrationConfig()
     output = output or OutputOptions()
+    pipe = StatusPipe(status_fd) if status_fd is not None else None
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(ReportFile(output.json_file)) if output.json_file else None
         with ProgressView(quiet=output.quiet) as view:
-            result = Pair(config, output.log_dir).run(view.update)
+
+            def show(status: Status) -> None:
+                view.update(status)
+                if pipe is not None:
+                    pipe.write("status", status.model_dump())
+
+            result = Pair(config, output.log_dir).run(show)
         if result.report is not None and output.json_file != "-":
             print_report(result.report)
         if result.error is not None:

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from common.guest.memory import GuestMemory
 from numpy.typing import NDArray
 
+from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
 from common.wire import frames
 from common.wire.channel import BulkSender

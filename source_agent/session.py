@@ -23,7 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from common.guest.machine import Guest, compile_kernels
-from common.handover import Handover
 
 from common.clock import Sample
 from common.config import MigrationConfig
@@ -34,6 +33,7 @@ from common.errors import (
     PeerRefused,
     VerificationError,
 )
+from common.handover import Handover
 from common.status import Status
 from common.strategy import make_strategy
 from common.strategy.base import NextRound, StopAndCopy, Strategy
@@ -336,14 +336,18 @@ class SourceSession:
                 f" what became of it ({error}): the guest stays paused here; see whether the"
                 " destination runs it before you start it anywhere"
             )
+        self.handover.peer(answer.answer)
         if answer.answer == "running":
-            self.handover.peer("resumed")
             self._completed(answer.resumed_ns or time.monotonic_ns())
             raise VerificationError(
                 "the guest runs at the destination, but the connection was lost before it could be"
                 " verified"
             )
-        self.handover.peer(answer.answer)
+        if answer.answer == "unknown":
+            raise PeerRefused(
+                "the destination has no such session, as after a restart: the guest goes on at the"
+                f" source from where it was paused ({error})"
+            )
         raise PeerRefused(f"the destination never got the whole commit ({error})")
 
     # -- after the hand-over ------------------------------------------------------------------

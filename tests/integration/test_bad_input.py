@@ -1,0 +1,180 @@
+"""What users get wrong: one clear line, the right exit code, never a traceback."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from common.wire import frames
+from tests.integration.harness import destination, pageferry
+
+SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
+
+USAGE = {
+    "unknown option": (("migrate", "--bogus", "1"), "--bogus"),
+    "unknown command": (("migrat",), "migrat"),
+    "unknown workload": (("migrate", "--workload", "chess"), "chess.*idle.*zipf"),
+    "unknown key": (("migrate", "--workload", "idle:colour=red"), "colour"),
+    "bad workload value": (("migrate", "--workload", "uniform:rate=fast"), "fast"),
+    "no size": (("migrate", "--memory", "lots"), "--memory.*lots.*GiB"),
+    "not whole pages": (("migrate", "--memory", "1000001"), "4096"),
+    "too small": (("migrate", "--memory", "4KiB"), "too small"),
+    "negative": (("migrate", "--memory", "-5GiB"), "memory"),
+    "larger than the machine": (("migrate", "--memory", "4TiB"), "4096GiB|4TiB"),
+    "cache geometry": (("migrate", "--cache", "5MiB"), "5MiB.*try 4MiB or 8MiB"),
+    "cache line": (("migrate", "--cache-line", "100"), "power of two"),
+    "no rate": (("migrate", "--max-bandwidth", "100"), "100MB/s"),
+    "rate of zero": (("migrate", "--max-bandwidth", "0mbit"), "max-bandwidth.*zero"),
+    "unknown strategy": (("migrate", "--strategy", "teleport"), "three-path"),
+    "thresholds": (("migrate", "--low", "60%"), "low 60% is above high 50%"),
+    "share": (("migrate", "--low", "150%"), "150%"),
+    "time": (("migrate", "--warmup", "5"), "300ms"),
+    "rounds": (("migrate", "--max-rounds", "-1"), "max-rounds"),
+    "congestion": (("migrate", "--congestion", "telepathy", *SMALL), "telepathy"),
+    "no folder for the report": (("migrate", "--json", "/nonexistent/x.json"), "/nonexistent"),
+    "address": (("source", "--to", "nowhere"), "HOST:PORT"),
+    "port": (("source", "--to", "localhost:99999"), "99999"),
+    "no address": (("source",), "--to"),
+    "listen": (("dest", "--listen", "300.1.1.1:1"), "300.1.1.1"),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_usage(name: str) -> None:
+    arguments, expected = USAGE[name]
+    run = pageferry(*arguments)
+    assert run.exit_code == 2, run.stderr
+    assert re.search(expected, run.complaint, re.IGNORECASE), run.complaint
+    assert run.stdout == ""
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        run = pageferry("source", "--to", f"127.0.0.1:{port}", *SMALL)
+    assert run.exit_code == 1
+    assert "refused" in run.complaint
+    assert f"127.0.0.1:{port}" in run.complaint
+
+
+def test_no_such_host() -> None:
+    run = pageferry("source", "--to", "no-such-host.invalid:4444", *SMALL)
+    assert run.exit_code == 1
+    assert "no-such-host.invalid" in run.complaint
+
+
+def test_port_in_use() -> None:
+    with destination() as (_agent, port):
+        run = pageferry("dest", "--listen", f"127.0.0.1:{port}")
+    assert run.exit_code == 2
+    assert re.search(rf"{port}.*in use", run.complaint)
+
+
+class Peer:
+    """Something that answers on a port, once, and is no pageferry agent."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(self._answer)
+
+    def __enter__(self) -> Peer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(20)
+        self._listener.close()
+
+
+PEERS = {
+    "web server": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not a pageferry agent.*HTTP/1.1"),
+    "other version": (frames.encode_preface(9), "version mismatch.*version 9.*version 1"),
+    "hangs up": (b"", "during the handshake"),
+    "half a preface": (b"pgferry", "during the handshake"),
+    "talks nonsense": (frames.encode_preface() + b"\xff" * 64, "unknown"),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_source_meets_a_stranger(name: str) -> None:
+    answer, expected = PEERS[name]
+    with Peer(answer) as peer:
+        run = pageferry("source", "--to", f"127.0.0.1:{peer.port}", *SMALL)
+    assert run.exit_code == 1, run.stderr
+    assert re.search(expected, run.complaint), run.complaint
+
+
+STRANGERS = {
+    "an HTTP client": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "not a pageferry agent.*GET"),
+    "random bytes": (bytes(range(256)), "not a pageferry agent"),
+    "other version": (frames.encode_preface(9), "version mismatch"),
+    "no hello": (frames.encode_preface() + b"\xff" * 64, "unknown"),
+    "a page frame": (
+        frames.encode_preface() + frames.HEADER.pack(2, 0, 1, 0, 8 + 4096) + bytes(4104),
+        "carries none",
+    ),
+    "hangs up": (b"", "closed"),
+}
+
+
+def test_the_destination_meets_strangers_and_goes_on() -> None:
+    with destination() as (agent, port):
+        for data, _ in STRANGERS.values():
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as stranger:
+                stranger.sendall(data)
+                stranger.shutdown(socket.SHUT_WR)
+                while stranger.recv(4096):  # it is told nothing but a preface, and let go
+                    pass
+        run = pageferry("source", "--to", f"127.0.0.1:{port}", "--json", "-", *SMALL)
+        assert run.exit_code == 0, run.stderr
+        assert run.report.verified is True
+        agent.process.terminate()
+        said = agent.end().stderr
+    assert "Traceback" not in said
+    for _, expected in STRANGERS.values():
+        assert re.search(f"turned away.*{expected}", said), said
+
+
+def test_a_version_mismatch_is_told_to_the_source_too() -> None:
+    with destination() as (_agent, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as other:
+            other.sendall(frames.encode_preface(9))
+            assert other.recv(64) == frames.encode_preface()
+
+
+def test_guest_size_mismatch_is_said_at_both_ends() -> None:
+    with destination("--memory", "32MiB") as (agent, port):
+        run = pageferry("source", "--to", f"127.0.0.1:{port}", *SMALL)
+        assert run.exit_code == 1
+        assert re.search(r"guest size mismatch.*16MiB.*32MiB", run.stderr)
+        agent.process.terminate()
+        assert re.search(r"guest size mismatch.*16MiB.*32MiB", agent.end().stderr)
+
+
+@pytest.mark.parametrize("command", ["migrate"])
+def test_a_full_disk_for_the_report(command: str) -> None:
+    run = pageferry(command, "--json", "/dev/full", *SMALL)
+    assert run.exit_code == 2
+    assert re.search(r"migration is over.*/dev/full.*No space left", run.complaint)
+    assert "completed" in run.stdout  # the table was printed all the same
+
+
+def test_the_report_appears_whole_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    run = pageferry("migrate", "--json", str(target), *SMALL)
+    assert run.exit_code == 0, run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert '"verified": true' in target.read_text()

@@ -1,0 +1,75 @@
+"""Ctrl-C at any moment before the hand-over: nothing is left, and the guest goes on."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import Any
+
+import pytest
+
+from tests.integration.harness import (
+    agent,
+    children_of,
+    destination,
+    listening_ports,
+    wait_gone,
+)
+
+# Slow enough that no phase is over before the signal has come.
+SLOW = ("--memory", "64MiB", "--max-bandwidth", "20MB/s", "--warmup", "500ms", "--workload", "zipf")
+
+
+def in_phase(phase: str) -> Any:
+    return lambda key, value: key == "status" and phase in value["phase"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["booting", "warming", "round 1", "round 2"])
+def test_the_source_is_interrupted(phase: str, number: int) -> None:
+    with destination() as (dest, port):
+        with agent("source", "--to", f"127.0.0.1:{port}", *SLOW) as source:
+            source.wait_status(in_phase(phase))
+            source.process.send_signal(number)
+            report = source.wait_status(lambda key, _value: key == "report")
+            run = source.end()
+        assert run.exit_code == 130, run.stderr
+        assert "cancelled" in run.stderr
+        assert "Traceback" not in run.stderr
+        assert report["outcome"] == "cancelled"
+        assert report["guest"]["runs_at"] == ("nowhere" if phase == "booting" else "source")
+        # The destination has let go of it, and takes the next one.
+        with agent("source", "--to", f"127.0.0.1:{port}", "--memory", "16MiB") as again:
+            assert again.wait_status(lambda key, _value: key == "report")["verified"] is True
+        dest.process.terminate()
+        assert "cancelled" in dest.end().stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["starting", "booting", "warming", "round 1", "round 2"])
+def test_migrate_is_interrupted(phase: str, number: int) -> None:
+    with agent("migrate", "--json", "-", *SLOW) as running:
+        running.wait_status(in_phase(phase))
+        agents = children_of(running.process.pid)
+        ports = [port for pid in agents for port in listening_ports(pid)]
+        running.process.send_signal(number)
+        run = running.end()
+    assert run.exit_code == 130, run.stderr
+    assert "cancelled" in run.complaint
+    assert wait_gone(agents) == []
+    for port in ports:
+        with socket.create_server(("127.0.0.1", port)):
+            pass  # it can be had again
+    if phase != "starting":
+        assert len(agents) == 2
+        assert ports
+        assert run.report.outcome == "cancelled"
+
+
+def test_agents_end_with_a_supervisor_that_is_killed() -> None:
+    with agent("migrate", *SLOW) as running:
+        running.wait_status(in_phase("round 1"))
+        agents = children_of(running.process.pid)
+        assert len(agents) == 2
+        running.process.kill()
+        assert wait_gone(agents) == []
