@@ -79,6 +79,7 @@ class GuestReport(_Part):
     steps_per_s_during: float = 0.0
     steps_per_s_after: float = 0.0
     longest_gap_ms: float = 0.0
+    longest_gap_start_ms: float | None = None
     runs_at: Literal["source", "dest", "nowhere", "unknown"] = "source"
     check: str | None = None
     timeline: list[TimelineSample] = Field(default_factory=list)

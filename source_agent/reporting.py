@@ -7,7 +7,7 @@ import platform
 import socket
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -194,19 +194,27 @@ def _guest(record: Record) -> GuestReport:
     report.steps_per_s_before = _rate(report.steps_before, start.t_ns - boot.t_ns)
     report.steps_during = stop.steps - start.steps
     report.steps_per_s_during = _rate(report.steps_during, stop.t_ns - start.t_ns)
-    report.longest_gap_ms = max((beats.gap_ns for beats in seen.beats), default=0) / 1e6
-    finished, resumed_ns = record.finished, record.resumed_peer_ns
-    if finished is None or resumed_ns is None or record.clock is None:
-        return report
-    report.check = finished.check
-    report.steps_after = sum(finished.steps) - stop.steps
-    last_ns = max((beats.last_ns for beats in finished.beats), default=resumed_ns)
-    report.steps_per_s_after = _rate(report.steps_after, last_ns - resumed_ns)
-    gaps = [report.longest_gap_ms] + [beats.gap_ns / 1e6 for beats in finished.beats]
-    for here, there in zip(seen.beats, finished.beats, strict=True):
-        gaps.append((record.clock.to_local(there.first_ns) - here.last_ns) / 1e6)
-    report.longest_gap_ms = max(gaps)
+    gaps = [_Gap(beats.gap_ns, beats.gap_start_ns) for beats in seen.beats]
+    finished, clock = record.finished, record.clock
+    if finished is not None and record.resumed_peer_ns is not None and clock is not None:
+        report.check = finished.check
+        report.steps_after = sum(finished.steps) - stop.steps
+        last_ns = max(beats.last_ns for beats in finished.beats)
+        report.steps_per_s_after = _rate(report.steps_after, last_ns - record.resumed_peer_ns)
+        for here, there in zip(seen.beats, finished.beats, strict=True):
+            gaps.append(_Gap(there.gap_ns, clock.to_local(there.gap_start_ns)))
+            gaps.append(_Gap(clock.to_local(there.first_ns) - here.last_ns, here.last_ns))
+    longest = max(gaps)
+    report.longest_gap_ms = longest.ns / 1e6
+    report.longest_gap_start_ms = _t_ms(record, longest.start_ns)
     return report
+
+
+class _Gap(NamedTuple):
+    """A time in which one vCPU made no progress, on our clock."""
+
+    ns: int
+    start_ns: int
 
 
 def _rate(count: int, duration_ns: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from common.guest.machine import Guest
+from common.guest.stale import count_stale, new_masks, take_stale
 from numpy.typing import NDArray
 
 from common.strategy.base import NextRound, RoundKind, RoundStats
@@ -63,8 +64,13 @@ class Rounds:
         self._timeline = timeline
         self._bandwidth_Bps = rate_Bps
         self._rtt_s = rtt_s
-        self._stale: NDArray[np.uint64] = np.zeros(guest.n_pages, np.uint64)
+        self._stale = new_masks(guest.n_pages)
+        self._cached = new_masks(guest.n_pages)
+        self._numbers: Pages = np.arange(guest.n_pages)
         self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
+        # Loaded now: in the final stop it would be a part of the downtime.
+        count_stale(self._stale, self._cached)
+        take_stale(self._stale, self._numbers)
         self.done: list[Round] = []
         self.pages_resent = 0
         self.round_start_bytes = 0
@@ -79,17 +85,20 @@ class Rounds:
         if order.drain:
             this.drained_lines = guest.drain()
         guest.harvest(self._stale)
-        if order.kind is RoundKind.FULL:
-            # Everything goes, so what was dirtied until now does not count.
-            pages: Pages = np.arange(guest.n_pages, dtype=np.int64)
-        else:
-            pages = np.flatnonzero(self._stale)
-        self._send_pages(this, pages)
+        self._send_pages(this, self._take_pages(everything=order.kind is RoundKind.FULL))
         return this
 
+    def _take_pages(self, *, everything: bool) -> Pages:
+        """The stale pages, or all; they count as sent from now on.
+
+        Clean before they are sent: what is written from here on is in the log, and goes again.
+        """
+        if everything:
+            self._stale.fill(0)
+            return np.arange(self._guest.n_pages)
+        return self._numbers[: take_stale(self._stale, self._numbers)]
+
     def _send_pages(self, this: Round, pages: Pages) -> None:
-        # Clean before it is sent: what is written from here on is in the log, and goes again.
-        self._stale.fill(0)
         self.pages_resent += int(np.count_nonzero(self._ever_sent[pages]))
         self._ever_sent[pages] = True
         self.round_start_bytes = self._outflow.sent_bytes
@@ -133,10 +142,9 @@ class Rounds:
     def _count_stale(self) -> tuple[int, int]:
         """Pages stale in memory or cache, each once; and dirty 64-byte lines in the cache."""
         # The cache first: a line that is written back in between is then in the log.
-        cached = self._guest.cached_dirty()
+        self._guest.cached_dirty(self._cached)
         self._guest.harvest(self._stale)
-        lines = int(np.bitwise_count(cached).sum())
-        return int(np.count_nonzero(cached | self._stale)), lines
+        return count_stale(self._stale, self._cached)
 
     def stop(self) -> FinalStop:
         """Pause, drain, send the last pages, take the snapshot. The guest stays paused."""
@@ -148,8 +156,7 @@ class Rounds:
         this.drained_lines = guest.drain()
         self._timeline.log("drained", lines=this.drained_lines)
         guest.harvest(self._stale)
-        pages: Pages = np.flatnonzero(self._stale) if self.done else np.arange(guest.n_pages)
-        self._send_pages(this, pages)
+        self._send_pages(this, self._take_pages(everything=not self.done))
         self._timeline.log("last-pages-sent", pages=this.pages, bytes=this.bytes)
         snapshot = guest.snapshot()
         self.done.append(this)

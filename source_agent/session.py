@@ -51,6 +51,7 @@ _T = TypeVar("_T")
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
 SAMPLE_S = 0.1
+CHANNELS = 1  # bulk connections
 
 
 class SourceSession:
@@ -189,7 +190,7 @@ class SourceSession:
         await control.send(
             messages.Setup(
                 guest=config.guest,
-                channels=1,
+                channels=CHANNELS,
                 congestion=config.congestion,
                 run_after=config.run_after,
                 verify=config.verify,
@@ -198,10 +199,10 @@ class SourceSession:
         )
         self._notify("waiting for the destination to be ready")
         await control.expect(messages.Ready, timeout_s=SETUP_S)
-        sockets = [await self._open_bulk(index) for index in range(1)]
-        self._pacer = Pacer(config.max_bandwidth)
-        self._outflow = Outflow(self._guest.memory, sockets, self._pacer)
+        sockets = [await self._open_bulk(index) for index in range(CHANNELS)]
+        self._outflow = Outflow(self._guest.memory, sockets, Pacer(config.max_bandwidth))
         self.record.clock_before = await control.sample_clock()
+        self.record.rounds = await self._blocking(self._make_rounds, self._outflow)
         self.handover.step("ready")
         self.record.setup_ns += time.monotonic_ns() - started
         self._timeline.log("set-up")
@@ -209,6 +210,11 @@ class SourceSession:
     def _boot(self) -> Guest:
         compile_kernels(self.config.guest, self._notify)
         return Guest(self.config.guest, boot=True, vcpu_nice=self.config.vcpu_nice)
+
+    def _make_rounds(self, outflow: Outflow) -> Rounds:
+        rtt_s = self._clock_before().round_trip / 1e9
+        rate = self.config.max_bandwidth
+        return Rounds(self._live_guest(), outflow, self._timeline, rate, rtt_s)
 
     async def _open_bulk(self, index: int) -> socket.socket:
         hello = messages.Hello(role="bulk", session=self.record.session, channel=index)
@@ -248,14 +254,12 @@ class SourceSession:
     # -- the migration ------------------------------------------------------------------------
 
     async def _migrate(self) -> None:
-        guest, outflow = self._live_guest(), self._live_outflow()
-        guest.reset_gaps()
+        guest = self._live_guest()
+        await self._blocking(guest.reset_gaps)
         self.record.started(guest.progress(), guest.cpu_s())
         strategy = make_strategy(self.config)
         self.record.strategy = strategy
-        rtt_s = self._clock_before().round_trip / 1e9
-        rounds = Rounds(guest, outflow, self._timeline, self.config.max_bandwidth, rtt_s)
-        self.record.rounds = rounds
+        rounds = self._live_rounds()
         await self._rounds(strategy, rounds)
         self._raise_failure()
         final = await self._stop(rounds)
@@ -444,9 +448,9 @@ class SourceSession:
         assert self._control is not None  # noqa: S101
         return self._control
 
-    def _live_outflow(self) -> Outflow:
-        assert self._outflow is not None  # noqa: S101
-        return self._outflow
+    def _live_rounds(self) -> Rounds:
+        assert self.record.rounds is not None  # noqa: S101
+        return self.record.rounds
 
     def _clock_before(self) -> Sample:
         assert self.record.clock_before is not None  # noqa: S101
