@@ -229,7 +229,8 @@ def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, i
     host, colon, port_text = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         host, port_text = text, "" if default_port is None else str(default_port)
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
     if not host or not port_text.isascii() or not port_text.isdigit() or int(port_text) > 65535:
         raise UsageError(f"{text!r} is not an address: expected HOST:PORT, as in 127.0.0.1:4444")
     if ":" in host:

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from common.config import (
+    GuestConfig,
+    MigrationConfig,
+    StrategyConfig,
+    explain,
+    parse_address,
+)
+from common.errors import UsageError
+from common.units import parse_size
+
+
+def refusal(model: type[GuestConfig] | type[StrategyConfig], **values: Any) -> str:
+    """The one line that the user sees."""
+    with pytest.raises(ValidationError) as caught:
+        model(**values)
+    text = explain(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    config = MigrationConfig()
+    assert config.memory == 2**30
+    assert config.pages == 262_144
+    assert (config.cache, config.cache_line, config.cache_ways) == (4 * 2**20, 64, 16)
+    assert (config.strategy, config.low, config.high) == ("three-path", 0.1, 0.5)
+    assert (config.max_rounds, config.downtime_limit) == (9, 0.3)
+    assert config.max_bandwidth == 1e8
+    assert config.verify
+
+
+def test_text_is_read_as_people_write_it() -> None:
+    config = MigrationConfig.model_validate(
+        {
+            "memory": "512MiB",
+            "cache": "0",
+            "low": "5%",
+            "high": "0.25",
+            "downtime_limit": "50ms",
+            "max_bandwidth": "unlimited",
+        }
+    )
+    assert (config.memory, config.cache) == (2**29, 0)
+    assert (config.low, config.high) == (0.05, 0.25)
+    assert config.downtime_limit == 0.05
+    assert math.isinf(config.max_bandwidth)
+
+
+# -- the guest ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"memory": 4097 * 16}, "memory 65552 is not a whole number of 4096-byte pages"),
+        (
+            {"memory": "128KiB", "vcpus": 3, "cache": 0},
+            "memory 128KiB is too small for 3 vCPU(s): expected at least 192KiB",
+        ),
+        ({"cache_line": 96}, "cache-line 96 is not a power of two from 64 to 4096"),
+        (
+            {"vcpus": 3},
+            "cache 4MiB does not divide into a power of two of sets of 16 ways x 64 bytes for"
+            " 3 vCPU(s): try 3MiB or 6MiB",
+        ),
+        ({"cache": 5 * 2**20}, "try 4MiB or 8MiB"),
+        ({"cache": 64}, "try 1KiB or 2KiB"),
+        ({"cache": 2**36, "vcpus": 3}, "for 3 vCPU(s): try 48GiB"),
+        ({"cache_ways": 12}, "try 3MiB or 6MiB"),
+        ({"memory": 0}, "--memory: Input should be greater than or equal to 4096, not 0"),
+        ({"memory": "1 GiB or so"}, "--memory: '1 GiB or so' is not a size"),
+        ({"memory": None}, "--memory: Input should be a valid integer, not None"),
+        ({"vcpus": 65}, "--vcpus: Input should be less than or equal to 64, not 65"),
+        ({"cache_line": 32}, "--cache-line: Input should be greater than or equal to 64, not 32"),
+        ({"seed": -1}, "--seed: "),
+        ({"cache_size": 1}, "--cache-size: Extra inputs are not permitted"),
+    ],
+)
+def test_guest_refusals(values: dict[str, Any], message: str) -> None:
+    assert message in refusal(GuestConfig, **values)
+
+
+@given(
+    cache=st.integers(1, 2**36),
+    line=st.integers(6, 12).map(lambda bits: 1 << bits),
+    ways=st.integers(1, 64),
+    vcpus=st.integers(1, 64),
+)
+def test_suggested_cache_sizes_work(cache: int, line: int, ways: int, vcpus: int) -> None:
+    rest: dict[str, Any] = {"cache_line": line, "cache_ways": ways, "vcpus": vcpus}
+    try:
+        GuestConfig(cache=cache, **rest)
+    except ValidationError as error:
+        found = re.search(r"try (\w+)(?: or (\w+))?$", explain(error))
+        assert found
+        sizes = [parse_size(text) for text in found.groups() if text]
+        for size in sizes:
+            assert GuestConfig(cache=size, **rest).cache == size
+        if len(sizes) == 2 and cache > sizes[0]:
+            assert sizes[0] < cache < sizes[1]
+
+
+def test_the_smallest_guest() -> None:
+    config = GuestConfig(memory=16 * 4096, cache=0)
+    assert config.pages == 16
+    assert GuestConfig(memory=16 * 4096, cache=1024).cache == 1024  # one set
+
+
+# -- the strategy ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"low": "60%"}, "low 60% is above high 50%"),
+        ({"low": "110%"}, "--low: '110%' is not a share: expected 0 to 100%"),
+        ({"high": 1.5}, "--high: Input should be less than or equal to 1, not 1.5"),
+        ({"strategy": "x"}, "'three-path', 'pre-copy' or 'stop-and-copy', not 'x'"),
+        ({"path3": "x"}, "--path3: Input should be 'stop-and-copy' or 'post-copy', not 'x'"),
+        ({"max_rounds": -1}, "--max-rounds: "),
+        ({"downtime_limit": 0}, "--downtime-limit: Input should be greater than 0, not 0"),
+        ({"downtime_limit": "soon"}, "--downtime-limit: 'soon' is not a time"),
+    ],
+)
+def test_strategy_refusals(values: dict[str, Any], message: str) -> None:
+    assert message in refusal(StrategyConfig, **values)
+
+
+@pytest.mark.parametrize("path3", ["stop-and-copy", "post-copy"])
+def test_both_kinds_of_path_3(path3: str) -> None:
+    assert StrategyConfig.model_validate({"path3": path3}).path3 == path3
+
+
+def test_equal_thresholds_are_allowed() -> None:
+    assert StrategyConfig(low=0.5, high=0.5).low == 0.5
+
+
+# -- all of it ------------------------------------------------------------------------------------
+
+
+def read_flags(flags: list[str]) -> dict[str, Any]:
+    """What a command line would make of them."""
+    values: dict[str, Any] = {}
+    words = iter(flags)
+    for word in words:
+        name = word.removeprefix("--").replace("-", "_")
+        if name.removeprefix("no_") in MigrationConfig.model_fields and "no_" in name:
+            values[name.removeprefix("no_")] = False
+        elif isinstance(MigrationConfig.model_fields[name].default, bool):
+            values[name] = True
+        else:
+            values[name] = next(words)
+    return values
+
+
+def test_flags_leave_defaults_out() -> None:
+    assert MigrationConfig().flags() == []
+    config = MigrationConfig(memory=2**29, low=0.05, verify=False, max_bandwidth=math.inf)
+    assert config.flags() == [
+        *("--memory", "512MiB", "--low", "5%", "--max-bandwidth", "unlimited", "--no-verify")
+    ]
+
+
+@given(
+    memory=st.integers(64, 2**28).map(lambda pages: pages * 4096),
+    seed=st.integers(0, 2**63 - 1),
+    cache=st.sampled_from([0, 2**20, 2**22]),
+    low=st.floats(0, 0.5),
+    high=st.floats(0.5, 1),
+    downtime_limit=st.floats(1e-9, 3600),
+    max_bandwidth=st.floats(1e-3, 1e15) | st.just(math.inf),
+    warmup=st.floats(0, 86400),
+    verify=st.booleans(),
+)
+def test_flags_give_the_configuration_again(**values: Any) -> None:
+    config = MigrationConfig(**values)
+    assert MigrationConfig.model_validate(read_flags(config.flags())) == config
+
+
+def test_json_round_trip() -> None:
+    config = MigrationConfig(memory=2**29, workload="uniform:rate=40MB/s", low=1 / 3)
+    assert MigrationConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_guest_is_what_both_agents_must_agree_on() -> None:
+    config = MigrationConfig(memory=2**29, seed=7, workload="zipf", low=0.2)
+    assert config.guest == GuestConfig(memory=2**29, seed=7, workload="zipf")
+
+
+def test_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        MigrationConfig().memory = 1  # type: ignore[misc]
+
+
+# -- addresses ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "default_port", "address"),
+    [
+        ("127.0.0.1:4444", None, ("127.0.0.1", 4444)),
+        ("host.example:0", None, ("host.example", 0)),
+        ("[::1]:4444", None, ("::1", 4444)),
+        ("[fe80::1%eth0]:65535", None, ("fe80::1%eth0", 65535)),
+        ("host", 4444, ("host", 4444)),
+        ("host:1", 4444, ("host", 1)),
+        ("[::1]", 4444, ("::1", 4444)),
+    ],
+)
+def test_addresses(text: str, default_port: int | None, address: tuple[str, int]) -> None:
+    assert parse_address(text, default_port=default_port) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "host",
+        "[::1]",
+        ":4444",
+        "[]:1",
+        "host:",
+        "host:x",
+        "host:-1",
+        "host:65536",
+        "host:٤",
+        "a:b:1",
+        "[::1:4444",
+        "::g:1",
+    ],
+)
+def test_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="is not an address"):
+        parse_address(text)
