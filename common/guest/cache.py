@@ -84,37 +84,39 @@ def _victim(m: VcpuArrays, row: int) -> int:
 
 
 @inlined
-def _find(m: VcpuArrays, row: int, line: int) -> int:
-    """Move the line to the front of its row, filling it from memory if it is not there.
-
-    Returns 0, or a negative number if its page is missing: -1 - page, and nothing has changed.
-    """
-    key = np.uint64(line) << _LINE_BIT
+def _find(m: VcpuArrays, row: int, key: np.uint64) -> bool:
+    """Move the line to the front of its row; False, and nothing has changed, if it is not there."""
     for way in range(1, m.ways):
         entry = m.entries[row + way]
         if entry ^ key < _BELOW_LINE:
-            for k in range(way, 0, -1):
-                m.entries[row + k] = m.entries[row + k - 1]
+            carry = m.entries[row]
             m.entries[row] = entry
-            m.ctl[HITS] += 1
-            return 0
-    first = line << m.shift
-    presence = m.ctl[PRESENCE]
-    if presence != 0 and peek_byte(presence, first >> 6) == 0:
-        return -1 - (first >> 6)
+            for k in range(1, way + 1):
+                entry = m.entries[row + k]
+                m.entries[row + k] = carry
+                carry = entry
+            return True
+    return False
+
+
+@inlined
+def _fill(m: VcpuArrays, row: int, line: int) -> None:
+    """Bring a line from memory to the front of its row; the victim goes back if it is dirty."""
     way = _victim(m, row)
     entry = m.entries[row + way]
     slot = np.int64(entry & _SLOT)
     if entry & _DIRTY != _ZERO:
         _write_back(m, entry, row + slot)
         m.ctl[WRITE_BACKS] += 1
+    first = line << m.shift
     for part in range(1 << m.shift):
         copy_line(m.arena, (((row + slot) << m.shift) + part) << 3, m.words, (first + part) << 3)
-    for k in range(way, 0, -1):
-        m.entries[row + k] = m.entries[row + k - 1]
-    m.entries[row] = key | np.uint64(slot)
+    carry = (np.uint64(line) << _LINE_BIT) | np.uint64(slot)
+    for k in range(way + 1):
+        entry = m.entries[row + k]
+        m.entries[row + k] = carry
+        carry = entry
     m.ctl[MISSES] += 1
-    return 0
 
 
 @inlined
@@ -140,12 +142,14 @@ def access(m: VcpuArrays, part: int, write: bool) -> int:
         return _direct(m, part, write)
     line = part >> m.shift
     row = (line & (m.sets - 1)) * m.ways
-    if m.entries[row] ^ (np.uint64(line) << _LINE_BIT) < _BELOW_LINE:
+    key = np.uint64(line) << _LINE_BIT
+    if m.entries[row] ^ key < _BELOW_LINE or _find(m, row, key):
         m.ctl[HITS] += 1
     else:
-        missing = _find(m, row, line)
-        if missing < 0:
-            return missing
+        presence = m.ctl[PRESENCE]
+        if presence != 0 and peek_byte(presence, part >> 6) == 0:
+            return -1 - (part >> 6)
+        _fill(m, row, line)
     entry = m.entries[row]
     slot = row + np.int64(entry & _SLOT)
     within = part & ((1 << m.shift) - 1)

@@ -52,9 +52,9 @@ setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010 (made at run ti
 
 def kernel(function: _F) -> _F:
     """Compile `function` on first call, without the interpreter lock, cached on disk."""
-    return cast(_F, njit(nogil=True, cache=True, error_model="numpy")(function))
+    return cast(_F, njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(function))
 
 
 def inlined(function: _F) -> _F:
     """A part of kernels: compiled into each caller."""
-    return cast(_F, njit(nogil=True, inline="always", error_model="numpy")(function))
+    return cast(_F, njit(nogil=True, inline="always", error_model="numpy", _nrt=False)(function))

@@ -157,21 +157,18 @@ class Guest:
             m.ctl[c.TARGET] = target
         self._vcpus.request({c.WANT: c.RUNNING}, "replay")
         self._state = "running"
-        while self.steps() != tuple(steps):
-            before = self.steps()
-            self._wait_for_steps(tuple(steps))
-            if self.steps() == before:
-                raise PageferryError(f"the replay stands still at steps {before}")
+        self._wait_for_steps(tuple(steps))
         self._vcpus.request({c.WANT: c.PAUSED}, "replay")
         self._vcpus.request({c.TARGET: -1}, "replay")
         self._state = "paused"
 
-    def _wait_for_steps(self, steps: tuple[int, ...]) -> None:
-        try:
-            self._vcpus.wait(lambda: self.steps() == steps, "replay", _STALL_S)
-        except PageferryError:
-            if self.steps() == steps:
-                raise
+    def _wait_for_steps(self, target: tuple[int, ...]) -> None:
+        while (before := self.steps()) != target:
+            try:
+                self._vcpus.wait(lambda: self.steps() == target, "replay", _STALL_S)
+            except PageferryError:
+                if self.steps() == before:
+                    raise
 
     def stop(self) -> None:
         """End the vCPU threads for good; idempotent. Memory stays."""
