@@ -28,7 +28,7 @@ class OutputOptions(BaseModel):
 
     json_file: Annotated[
         str | None,
-        Parameter(name="--json"),
+        Parameter(name="--json", allow_leading_hyphen=True),
         Field(description="write the report as JSON to this FILE; -: only JSON on standard output"),
     ] = None
     log_dir: Annotated[

@@ -35,17 +35,15 @@ def _reader(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
-Size = Annotated[int, _reader(parse_size), Parameter(show_default=format_size)]
-Rate = Annotated[float, _reader(parse_rate), Parameter(show_default=format_rate)]
-Duration = Annotated[float, _reader(parse_time), Parameter(show_default=format_time)]
-Share = Annotated[float, _reader(parse_share), Parameter(show_default=format_share)]
+def _shown(text_of: Callable[[Any], str]) -> Parameter:
+    """How a default is shown in `--help`, and how `flags()` writes a value."""
+    return Parameter(show_default=lambda value: "none" if value is None else text_of(value))
 
-_FORMATS: dict[Callable[[str], Any], Callable[[Any], str]] = {
-    parse_size: format_size,
-    parse_rate: format_rate,
-    parse_time: format_time,
-    parse_share: format_share,
-}
+
+Size = Annotated[int, _reader(parse_size), _shown(format_size)]
+Rate = Annotated[float, _reader(parse_rate), _shown(format_rate)]
+Duration = Annotated[float, _reader(parse_time), _shown(format_time)]
+Share = Annotated[float, _reader(parse_share), _shown(format_share)]
 
 
 class _Config(BaseModel):

@@ -148,5 +148,6 @@ def _verified(report: Report) -> str:
 
 
 def print_report(report: Report) -> None:
-    """The table, on standard output."""
-    Console(file=sys.stdout).print(result_table(report))
+    """The table, on standard output; nothing for a migration that never began."""
+    if any(event.event == "migration-start" for event in report.events):
+        Console(file=sys.stdout).print(result_table(report))

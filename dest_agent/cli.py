@@ -10,20 +10,40 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.config import Size, parse_address
 from common.errors import EXIT_CANCELLED, EXIT_OK, PageferryError
 from common.logs import AgentLog
 from common.status import StatusPipe, die_with_parent
+from common.units import PAGE_SIZE
+
+
+class DestOptions(BaseModel):
+    """Options of a destination agent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    once: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="end after one migration, with its exit code"),
+    ] = False
+    memory: Annotated[
+        Size | None, Field(ge=PAGE_SIZE, description="take only guests of this SIZE")
+    ] = None
+    log_dir: Annotated[
+        Path | None, Field(description="keep a log of every event in this folder")
+    ] = None
+    quiet: Annotated[bool, Parameter(negative=""), Field(description="say nothing but errors")] = (
+        False
+    )
 
 
 def dest(
     *,
     listen: str,
-    once: Annotated[bool, Parameter(negative="")] = False,
-    memory: Size | None = None,
-    log_dir: Path | None = None,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    options: Annotated[DestOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Wait for guests, receive them, and run them.
@@ -32,15 +52,8 @@ def dest(
     ----------
     listen
         HOST:PORT to listen on; port 0 takes a free one, which is said.
-    once
-        End after one migration, with its exit code.
-    memory
-        Take only guests of this SIZE.
-    log_dir
-        Keep a log of every event in this folder.
-    quiet
-        Say nothing but errors.
     """
+    options = options or DestOptions()
     host, port = parse_address(listen)
     pipe = None
     if status_fd is not None:
@@ -48,24 +61,24 @@ def dest(
         pipe = StatusPipe(status_fd)
     import uvloop
 
-    log = AgentLog("dest", log_dir=log_dir, quiet=quiet)
+    log = AgentLog("dest", log_dir=options.log_dir, quiet=options.quiet)
     with contextlib.closing(log):
-        return uvloop.run(_serve(host, port, once, memory, log, pipe))
+        return uvloop.run(_serve(host, port, options, log, pipe))
 
 
 async def _serve(
-    host: str, port: int, once: bool, memory: int | None, log: AgentLog, pipe: StatusPipe | None
+    host: str, port: int, options: DestOptions, log: AgentLog, pipe: StatusPipe | None
 ) -> int:
     from dest_agent.agent import DestAgent  # after the arguments have been found to be good
 
-    agent = DestAgent(log.say, log.event, expected_memory=memory)
+    agent = DestAgent(log.say, log.event, expected_memory=options.memory)
     bound_host, bound_port = agent.listen(host, port)
     where = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
     log.say(f"listening on {where}")
     if pipe is not None:
         pipe.write("listening", {"host": bound_host, "port": bound_port})
     loop = asyncio.get_running_loop()
-    task = loop.create_task(agent.serve_once() if once else agent.serve_forever())
+    task = loop.create_task(agent.serve_once() if options.once else agent.serve_forever())
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
     try:

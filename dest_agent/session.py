@@ -32,8 +32,9 @@ from common.errors import (
     UsageError,
 )
 from common.handover import Handover
+from common.host import check_memory
 from common.timeline import Timeline
-from common.units import format_size, human_bytes
+from common.units import format_size
 from common.wire import messages
 from common.wire.channel import Connection
 from common.wire.messages import Message
@@ -45,7 +46,6 @@ _T = TypeVar("_T")
 SETUP_S = 600.0  # from Hello to Setup: the source boots its guest in between
 BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
-OVERHEAD = 1.05  # memory beside the guest's own: dirty logs and bookkeeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +188,7 @@ class DestSession:
                 f"guest size mismatch: the source has a guest of {format_size(size)},"
                 f" this destination takes {format_size(self._expected_memory or 0)}"
             )
-        free = psutil.virtual_memory().available
-        if size * OVERHEAD > free:
-            raise UsageError(
-                f"the guest needs {format_size(size)}, this host has {human_bytes(free)} free"
-            )
+        check_memory(size)
 
     def _make_guest(self, setup: messages.Setup) -> Guest:
         compile_kernels(setup.guest, self._say)
@@ -236,7 +232,8 @@ class DestSession:
         try:
             self.resumed_ns = await self._blocking(guest.resume)
         except BaseException:
-            self.handover.step("failure")  # nobody runs it, and the source may not either
+            await self._blocking(guest.stop)  # some vCPUs may have begun
+            self.handover.step("failure")
             raise
         self.handover.step("resumed")
         self._timeline.log("resumed", t_ns=self.resumed_ns)

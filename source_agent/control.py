@@ -31,6 +31,7 @@ class Control:
         self._connection = connection
         self._on_failure = on_failure
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._pongs: asyncio.Queue[Message] = asyncio.Queue()  # may come between any two others
         self._failure: PageferryError | None = None
         self._failed = asyncio.Event()
         self._reader = asyncio.create_task(self._read(), name="control-reader")
@@ -53,7 +54,8 @@ class Control:
                     raise PeerRefused(f"{self.peer} gave up: {message.reason}")
                 if isinstance(message, messages.Refuse):
                     raise PeerRefused(f"{self.peer} refused: {message.reason}")
-                self._inbox.put_nowait(message)
+                pong = isinstance(message, messages.Pong)
+                (self._pongs if pong else self._inbox).put_nowait(message)
         except PageferryError as error:
             self._failure = error
             self._failed.set()
@@ -75,7 +77,7 @@ class Control:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                message = await self._next()
+                message = await self._next(self._pongs if kind is messages.Pong else self._inbox)
         except TimeoutError:
             name = kind.model_fields["kind"].default
             raise PeerRefused(f"{self.peer} sent no {name} within {timeout_s:.0f} s") from None
@@ -84,8 +86,8 @@ class Control:
             raise RemoteProtocolError(f"{self.peer} sent {message.kind}, expected {name}")
         return message
 
-    async def _next(self) -> Message:
-        getter = asyncio.create_task(self._inbox.get())
+    async def _next(self, queue: asyncio.Queue[Message]) -> Message:
+        getter = asyncio.create_task(queue.get())
         failed = asyncio.create_task(self._failed.wait())
         try:
             await asyncio.wait({getter, failed}, return_when=asyncio.FIRST_COMPLETED)

@@ -34,6 +34,7 @@ from common.errors import (
     VerificationError,
 )
 from common.handover import Handover
+from common.host import check_memory
 from common.status import Status
 from common.strategy import make_strategy
 from common.strategy.base import NextRound, StopAndCopy, Strategy
@@ -51,6 +52,7 @@ _T = TypeVar("_T")
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
 SAMPLE_S = 0.1
+INTERRUPTED = "interrupted before it was verified; the guest runs at the destination"
 CHANNELS = 1  # bulk connections
 
 
@@ -110,8 +112,8 @@ class SourceSession:
 
     @property
     def can_cancel(self) -> bool:
-        """Until the commit is on the wire."""
-        return not self.handover.commit_sent
+        """Until the commit is on the wire, and again when only the verification is left."""
+        return not self.handover.commit_sent or self.handover.finished
 
     async def _blocking(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run on the worker thread. A cancelled caller leaves the job running: see `_settle`."""
@@ -208,6 +210,7 @@ class SourceSession:
         self._timeline.log("set-up")
 
     def _boot(self) -> Guest:
+        check_memory(self.config.memory)
         compile_kernels(self.config.guest, self._notify)
         return Guest(self.config.guest, boot=True, vcpu_nice=self.config.vcpu_nice)
 
@@ -390,10 +393,15 @@ class SourceSession:
         """The migration ended before the hand-over: the guest goes on here."""
         cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
         if self.handover.finished:  # it had moved; only the verification was interrupted
-            self.record.ended("completed", str(error) or "interrupted before it was verified")
+            self.record.ended("completed", str(error) or INTERRUPTED)
             return
         reason = "cancelled by the user" if cancelled else str(error)
-        if self._control is not None and self._failure is None:
+        if self.handover.commit_sent and not self.handover.ended:
+            # Nothing that the source does by itself may end it here: see rule 3 of the hand-over.
+            self.handover.step("gave_up")
+            self.record.ended("in-doubt", reason)
+            return
+        if self._control is not None and self._failure is None and not self.handover.commit_sent:
             with contextlib.suppress(PageferryError, TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._control.send(messages.Cancel(reason=reason[:2000]))

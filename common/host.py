@@ -1,0 +1,21 @@
+"""What this host can hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psutil
+
+from common.errors import UsageError
+from common.units import format_size, human_bytes
+
+OVERHEAD: Final = 1.05  # memory beside the guest's own: dirty logs and bookkeeping
+
+
+def check_memory(size: int) -> None:
+    """Raise `UsageError` where a guest of `size` bytes can't be had without running out."""
+    free = psutil.virtual_memory().available
+    if size * OVERHEAD > free:
+        raise UsageError(
+            f"a guest of {format_size(size)} does not fit: this host has {human_bytes(free)} free"
+        )
