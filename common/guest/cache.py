@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.control import (
+    ACTIVE_LOG,
     DRAIN_CURSOR,
     DRAINED_LINES,
     HITS,
@@ -31,7 +32,7 @@ from common.guest.control import (
 )
 from common.guest.dirty import mark
 from common.guest.jit import inlined, kernel
-from common.guest.native import copy_line, monotonic_ns, peek_byte
+from common.guest.native import copy_line, find8, monotonic_ns, peek_byte, prefetch, push8, signed
 
 _LINE_BIT: Final = np.uint64(7)
 _DIRTY: Final = np.uint64(64)
@@ -42,19 +43,27 @@ _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 
 SETS_A_LOOK: Final = 64  # a drain looks at the clock this often
+_GROUP: Final = 8  # a row is padded to whole groups, which one instruction searches
 
 
 def new_entries(sets: int, ways: int) -> NDArray[np.uint64]:
-    """uint64[sets * ways]: an empty cache."""
-    entries = aligned(sets * ways, np.uint64)
-    entries[:] = _EMPTY | np.tile(np.arange(ways, dtype=np.uint64), sets)
+    """uint64[sets * stride(ways)]: an empty cache."""
+    entries = aligned(sets * stride(ways), np.uint64)
+    entries[:] = _EMPTY
+    rows = entries.reshape(sets, -1) if ways else entries.reshape(0, 1)
+    rows[:, :ways] |= np.arange(ways, dtype=np.uint64)
     return entries
+
+
+def stride(ways: int) -> int:
+    """Entries from one row to the next."""
+    return -(-ways // _GROUP) * _GROUP
 
 
 @inlined
 def _part_mask(m: VcpuArrays, entry: np.uint64, slot: int) -> np.uint64:
     """The dirty 64-byte parts of a dirty line, as bits of its page."""
-    line = np.int64(entry >> _LINE_BIT)
+    line = signed(entry >> _LINE_BIT)
     mask = _ONE if m.shift == 0 else m.masks[slot]
     return mask << np.uint64((line << m.shift) & 63)
 
@@ -62,7 +71,7 @@ def _part_mask(m: VcpuArrays, entry: np.uint64, slot: int) -> np.uint64:
 @inlined
 def _write_back(m: VcpuArrays, entry: np.uint64, slot: int) -> None:
     """Copy a dirty line to memory and log it. The entry stays as it is."""
-    first = np.int64(entry >> _LINE_BIT) << m.shift
+    first = signed(entry >> _LINE_BIT) << m.shift
     for part in range(1 << m.shift):
         copy_line(m.words, (first + part) << 3, m.arena, ((slot << m.shift) + part) << 3)
     mark(m, first >> 6, _part_mask(m, entry, slot))
@@ -84,39 +93,48 @@ def _victim(m: VcpuArrays, row: int) -> int:
 
 
 @inlined
-def _find(m: VcpuArrays, row: int, key: np.uint64) -> bool:
-    """Move the line to the front of its row; False, and nothing has changed, if it is not there."""
-    for way in range(1, m.ways):
-        entry = m.entries[row + way]
-        if entry ^ key < _BELOW_LINE:
-            carry = m.entries[row]
-            m.entries[row] = entry
-            for k in range(1, way + 1):
-                entry = m.entries[row + k]
-                m.entries[row + k] = carry
-                carry = entry
-            return True
-    return False
+def _push(m: VcpuArrays, row: int, way: int, front: np.uint64) -> None:
+    """Put `front` first; what was before `way` moves by one, what was at `way` is gone."""
+    at = row
+    while way >= _GROUP:
+        last = m.entries[at + _GROUP - 1]
+        push8(m.entries, at, front, _GROUP - 1)
+        front = last
+        at += _GROUP
+        way -= _GROUP
+    push8(m.entries, at, front, way)
 
 
 @inlined
-def _fill(m: VcpuArrays, row: int, line: int) -> None:
-    """Bring a line from memory to the front of its row; the victim goes back if it is dirty."""
+def _find(m: VcpuArrays, row: int, key: np.uint64) -> int:
+    """Where in its row a line is, or -1."""
+    for start in range(_GROUP, m.stride, _GROUP):
+        way = find8(m.entries, row + start, key)
+        if way < _GROUP:
+            return start + signed(way)
+    return -1
+
+
+@inlined
+def _fill(m: VcpuArrays, row: int, line: int, dirty: np.uint64) -> np.uint64:
+    """Bring a line from memory to the front of its row; the victim goes back if it is dirty.
+
+    Returns the line's entry, which the caller puts in its place.
+    """
     way = _victim(m, row)
     entry = m.entries[row + way]
-    slot = np.int64(entry & _SLOT)
+    slot = signed(entry & _SLOT)
+    base = (row // m.stride) * m.ways
     if entry & _DIRTY != _ZERO:
-        _write_back(m, entry, row + slot)
+        _write_back(m, entry, base + slot)
         m.ctl[WRITE_BACKS] += 1
     first = line << m.shift
     for part in range(1 << m.shift):
-        copy_line(m.arena, (((row + slot) << m.shift) + part) << 3, m.words, (first + part) << 3)
-    carry = (np.uint64(line) << _LINE_BIT) | np.uint64(slot)
-    for k in range(way + 1):
-        entry = m.entries[row + k]
-        m.entries[row + k] = carry
-        carry = entry
+        copy_line(m.arena, (((base + slot) << m.shift) + part) << 3, m.words, (first + part) << 3)
+    entry = (np.uint64(line) << _LINE_BIT) | np.uint64(slot) | dirty
     m.ctl[MISSES] += 1
+    _push(m, row, way, entry)
+    return entry
 
 
 @inlined
@@ -141,23 +159,67 @@ def access(m: VcpuArrays, part: int, write: bool) -> int:
     if m.ways == 0:
         return _direct(m, part, write)
     line = part >> m.shift
-    row = (line & (m.sets - 1)) * m.ways
+    index = line & (m.sets - 1)
+    row = index * m.stride
     key = np.uint64(line) << _LINE_BIT
-    if m.entries[row] ^ key < _BELOW_LINE or _find(m, row, key):
+    dirty = _DIRTY if write else _ZERO
+    way = find8(m.entries, row, key)
+    if way < _GROUP:
+        entry = m.entries[np.uint64(row + way)] | dirty
+        push8(m.entries, row, entry, way)
         m.ctl[HITS] += 1
     else:
-        presence = m.ctl[PRESENCE]
-        if presence != 0 and peek_byte(presence, part >> 6) == 0:
-            return -1 - (part >> 6)
-        _fill(m, row, line)
-    entry = m.entries[row]
-    slot = row + np.int64(entry & _SLOT)
+        way = _find(m, row, key)
+        if way >= 0:
+            entry = m.entries[np.uint64(row + way)] | dirty
+            _push(m, row, way, entry)
+            m.ctl[HITS] += 1
+        else:
+            presence = m.ctl[PRESENCE]
+            if presence != 0 and peek_byte(presence, part >> 6) == 0:
+                return -1 - (part >> 6)
+            entry = _fill(m, row, line, dirty)
+    slot = index * m.ways + signed(entry & _SLOT)
     within = part & ((1 << m.shift) - 1)
-    if write:
-        m.entries[row] = entry | _DIRTY
-        if m.shift != 0:
-            m.masks[slot] |= _ONE << np.uint64(within)
+    if write and m.shift != 0:
+        m.masks[slot] |= _ONE << np.uint64(within)
     return ((slot << m.shift) + within) << 3
+
+
+@inlined
+def approach(m: VcpuArrays, part: int) -> None:
+    """Bring near what an access to `part`, some steps later, will read if it misses."""
+    prefetch(m.words, part << 3)
+    if m.ways != 0:
+        prefetch(m.entries, ((part >> m.shift) & (m.sets - 1)) * m.stride)
+        prefetch(m.entries, ((part >> m.shift) & (m.sets - 1)) * m.stride + m.ways - 1)
+    else:
+        prefetch(m.log, m.ctl[ACTIVE_LOG] + (part >> 6))
+
+
+@inlined
+def approach_victim(m: VcpuArrays, part: int) -> None:
+    """The same of the line that will have to go. Its set should be near already."""
+    if m.ways == 0:
+        return
+    index = (part >> m.shift) & (m.sets - 1)
+    entry = m.entries[index * m.stride + m.ways - 1]
+    prefetch(m.arena, ((index * m.ways + signed(entry & _SLOT)) << m.shift) << 3)
+    if entry & _DIRTY != _ZERO:
+        first = signed(entry >> _LINE_BIT) << m.shift
+        prefetch(m.words, first << 3)
+        prefetch(m.log, m.ctl[ACTIVE_LOG] + (first >> 6))
+
+
+@inlined
+def _drain_set(m: VcpuArrays, index: int) -> None:
+    row = index * m.stride
+    for at in range(row, row + m.ways):
+        entry = m.entries[at]
+        if entry & _DIRTY != _ZERO:
+            _write_back(m, entry, index * m.ways + signed(entry & _SLOT))
+            m.entries[at] = entry & ~_DIRTY
+            m.ctl[DRAINED_LINES] += 1
 
 
 @kernel
@@ -167,19 +229,15 @@ def drain_slice(m: VcpuArrays, until_ns: int) -> bool:
     Goes on until the clock says `until_ns`; True when the cursor has been through every set. A line
     dirtied again behind the cursor stays dirty.
     """
-    while m.ctl[DRAIN_CURSOR] < m.sets and m.ways != 0:
+    while m.ctl[DRAIN_CURSOR] < m.sets:
         first = m.ctl[DRAIN_CURSOR]
         end = min(first + SETS_A_LOOK, m.sets)
-        for at in range(first * m.ways, end * m.ways):
-            entry = m.entries[at]
-            if entry & _DIRTY != _ZERO:
-                _write_back(m, entry, at - at % m.ways + np.int64(entry & _SLOT))
-                m.entries[at] = entry & ~_DIRTY
-                m.ctl[DRAINED_LINES] += 1
+        for index in range(first, end):
+            _drain_set(m, index)
         m.ctl[DRAIN_CURSOR] = end
         if monotonic_ns(m.scratch) >= until_ns:
             break
-    return m.ways == 0 or m.ctl[DRAIN_CURSOR] >= m.sets
+    return bool(m.ctl[DRAIN_CURSOR] >= m.sets)
 
 
 @kernel
@@ -189,11 +247,11 @@ def collect_dirty(m: VcpuArrays, out: NDArray[np.uint64]) -> int:
     Exact while the vCPU is paused, a guess while it runs.
     """
     lines = 0
-    for at in range(m.sets * m.ways):
-        entry = m.entries[at]
-        if entry & _DIRTY != _ZERO:
-            page = (np.int64(entry >> _LINE_BIT) << m.shift) >> 6
-            if page < len(out):
-                out[page] |= _part_mask(m, entry, at - at % m.ways + np.int64(entry & _SLOT))
+    for index in range(m.sets):
+        for at in range(index * m.stride, index * m.stride + m.ways):
+            entry = m.entries[at]
+            if entry & _DIRTY != _ZERO:
+                page = (signed(entry >> _LINE_BIT) << m.shift) >> 6
+                out[page] |= _part_mask(m, entry, index * m.ways + signed(entry & _SLOT))
                 lines += 1
     return lines

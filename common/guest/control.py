@@ -73,7 +73,7 @@ PARAM_WORDS: Final = 16
 
 
 class VcpuArrays(NamedTuple):
-    """Everything that a vCPU's kernels work on. `_ways` = 0: no cache."""
+    """Everything that a vCPU's kernels work on. `ways` = 0: no cache."""
 
     ctl: NDArray[np.int64]  # [CONTROL_WORDS]
     state: NDArray[np.uint64]  # [STATE_WORDS]
@@ -81,11 +81,12 @@ class VcpuArrays(NamedTuple):
     table: NDArray[np.uint64]  # the workload's own, of any length
     words: NDArray[np.uint64]  # all of guest memory
     log: NDArray[np.uint64]  # [2 * n_pages], both buffers of the dirty log
-    entries: NDArray[np.uint64]  # [sets * ways], see cache.py
+    entries: NDArray[np.uint64]  # [sets * stride], see cache.py
     masks: NDArray[np.uint64]  # [sets * ways], dirty 64-byte parts of longer lines, by slot
     arena: NDArray[np.uint64]  # the cache's lines by slot; guest memory itself without a cache
     scratch: NDArray[np.int64]  # [SCRATCH_WORDS]
     ways: int
+    stride: int  # entries from one set to the next, at least `ways`
     sets: int  # a power of two
     shift: int  # log2 of the 64-byte parts of a cache line
 

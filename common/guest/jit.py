@@ -1,4 +1,4 @@
-"""The one way in which a kernel is compiled: nogil, and cached on disk under a key that can't go stale.
+"""How a kernel is compiled: nogil, and cached on disk under a key that cannot go stale.
 
 numba keys its cache by the file of the outermost function only; a kernel that inlines another
 file's function would go on using the old one after an edit. So the cache's directory carries a hash
@@ -50,11 +50,16 @@ CACHE_DIR = _cache_dir()
 setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010 (made at run time: mypy cannot see it)
 
 
+# No reference counts: a kernel makes no arrays, and its caller holds on to what it passes. With
+# them, every array taken out of `VcpuArrays` in a loop costs two atomic additions: five times slower.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
+
 def kernel(function: _F) -> _F:
     """Compile `function` on first call, without the interpreter lock, cached on disk."""
-    return cast(_F, njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(function))
+    return cast(_F, njit(cache=True, **_OPTIONS)(function))
 
 
 def inlined(function: _F) -> _F:
     """A part of kernels: compiled into each caller."""
-    return cast(_F, njit(nogil=True, inline="always", error_model="numpy", _nrt=False)(function))
+    return cast(_F, njit(inline="always", **_OPTIONS)(function))

@@ -14,7 +14,7 @@ from common.config import GuestConfig
 from common.errors import LocalProtocolError, PageferryError
 from common.guest import control as c
 from common.guest import jit, snapshots
-from common.guest.cache import collect_dirty, new_entries
+from common.guest.cache import collect_dirty, new_entries, stride
 from common.guest.control import VcpuArrays, aligned, new_control, new_scratch
 from common.guest.dirty import collect
 from common.guest.memory import GuestMemory
@@ -42,8 +42,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Beats:
-    """A vCPU as its own witness (CLOCK_MONOTONIC ns): its first heartbeat after the last resume, its
-    last one, and the longest gap between two since `Guest.reset_gaps` (0: none yet)."""
+    """A vCPU as its own witness, CLOCK_MONOTONIC ns.
+
+    first: its first heartbeat after the last resume; last: its last one; gap: the longest between
+    two since `Guest.reset_gaps`, with its start and end (0: none yet).
+    """
 
     first_ns: int
     last_ns: int
@@ -106,6 +109,7 @@ class Guest:
             arena=aligned(lines * config.cache_line // 8, np.uint64) if ways else self.memory.words,
             scratch=new_scratch(),
             ways=ways,
+            stride=stride(ways),
             sets=sets,
             shift=shift,
         )
@@ -137,14 +141,14 @@ class Guest:
         return max(self._words(c.FIRST_NS))
 
     def pause(self) -> int:
-        """Stop every vCPU between two steps. Returns when (ns) the first one stopped. Idempotent."""
+        """Stop every vCPU between two steps. Returns when (ns) the first stopped. Idempotent."""
         self._must_be("pause", "paused", "running")
         self._vcpus.request({c.WANT: c.PAUSED}, "pause")
         self._state = "paused"
         return min(self._words(c.PAUSED_NS))
 
     def run_until(self, steps: Sequence[int]) -> None:
-        """Run a paused guest to exactly these steps of each vCPU, flat out; it is paused again then.
+        """Run a paused guest to exactly these steps of each vCPU, flat out, and pause it there.
 
         Raises `LocalProtocolError` if a vCPU is past its count already.
         """
@@ -241,7 +245,7 @@ class Guest:
     def set_presence(self, present: NDArray[np.uint8] | None) -> None:
         """uint8[n_pages], non-zero: the page is there. None: every page is.
 
-        The map is read by vCPUs from now on and written by the caller: first the page, then its byte.
+        vCPUs read the map from now on, and the caller writes it: first the page, then its byte.
         Raises `ValueError` if it is not of this kind.
         """
         if present is not None and (
@@ -271,7 +275,7 @@ class Guest:
         return snapshots.take(self.config, [m.state for m in self._vcpus.machines])
 
     def restore(self, snap: dict[str, Any]) -> None:
-        """Take a snapshot's state, before `start`. Raises `RemoteProtocolError` if it is not one."""
+        """Take a snapshot, before `start`. Raises `RemoteProtocolError` if it is not one."""
         self._must_be("restore", "new")
         states = snapshots.check(self.config, snap)
         for m, state in zip(self._vcpus.machines, states, strict=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import itertools
 import mmap
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -87,7 +89,7 @@ class GuestMemory:
         with ThreadPoolExecutor(_FILL_THREADS, "fill") as threads:
             jobs = [
                 threads.submit(_fill, self.words, first, end, np.uint64(seed), zero_below)
-                for first, end in zip(cuts, cuts[1:], strict=False)
+                for first, end in itertools.pairwise(cuts)
             ]
         for job in jobs:
             job.result()
@@ -110,7 +112,5 @@ class GuestMemory:
         self.words = np.empty(0, np.uint64)
         self.pages = np.empty((0, WORDS_PER_PAGE), np.uint64)
         self.size = 0
-        try:
+        with contextlib.suppress(BufferError):  # unmapped with the last view; its pages are gone
             self._map.close()
-        except BufferError:
-            pass  # unmapped with the last view; its pages are gone already

@@ -13,35 +13,44 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.types import ExternalFunction
-from numba.core.typing import signature
+from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from common.guest.jit import kernel
+from common.guest.jit import inlined, kernel
 
 _CLOCK_MONOTONIC: Final = 1
 _CLOCK_THREAD_CPUTIME_ID: Final = 3
 _POLLIN: Final = 1
 _INT32: Final = ir.IntType(32)
 _INT64: Final = ir.IntType(64)
+_VECTOR8: Final = ir.VectorType(_INT64, 8)
 _BYTE_POINTER: Final = ir.IntType(8).as_pointer()
 
-_clock_gettime: Any = ExternalFunction(
-    "clock_gettime", signature(types.int32, types.int32, types.int64)
-)
-_ppoll: Any = ExternalFunction(
-    "ppoll", signature(types.int32, types.int64, types.int64, types.int64, types.int64)
-)
-_read: Any = ExternalFunction("read", signature(types.int64, types.int32, types.int64, types.int64))
-_write: Any = ExternalFunction(
-    "write", signature(types.int64, types.int32, types.int64, types.int64)
-)
+_i32: Final = types.int32
+_i64: Final = types.int64
+
+
+def _libc(name: str, *result_and_arguments: Any) -> Any:
+    return ExternalFunction(name, signature(*result_and_arguments))  # type: ignore[no-untyped-call]
+
+
+_clock_gettime: Final = _libc("clock_gettime", _i32, _i32, _i64)
+_ppoll: Final = _libc("ppoll", _i32, _i64, _i64, _i64, _i64)
+_read: Final = _libc("read", _i64, _i32, _i64, _i64)
+_write: Final = _libc("write", _i64, _i32, _i64, _i64)
 
 # Words of the scratch array that libc calls exchange data through.
 SCRATCH_WORDS: Final = 16
 _TIMESPEC: Final = 0
 _POLLFD: Final = 2
 _VALUE: Final = 3
+
+
+@inlined
+def signed(x: Any) -> int:
+    """As an int64: signed and unsigned mixed make a float."""
+    return np.int64(x)  # type: ignore[return-value]
 
 
 @kernel
@@ -85,21 +94,74 @@ def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.gep(data, [index])
 
 
-def _copy_line(_context: Any, dst: Any, to: Any, src: Any, at: Any) -> Any:
-    """`dst[to : to + 8] = src[at : at + 8]` of uint64 arrays, as one vector move."""
+def _pointer8(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    element = _element(context, builder, array_type, array, index)
+    return builder.bitcast(element, _VECTOR8.as_pointer())
+
+
+def _vector8(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    return builder.load(_pointer8(context, builder, array_type, array, index), align=8)
+
+
+def _splat8(builder: Any, value: Any) -> Any:
+    one = builder.insert_element(ir.Constant(_VECTOR8, ir.Undefined), value, _INT32(0))
+    return builder.shuffle_vector(
+        one, ir.Constant(_VECTOR8, ir.Undefined), ir.Constant(ir.VectorType(_INT32, 8), [0] * 8)
+    )
+
+
+def _copy_line(_context: Any, dst: Any, _to: Any, src: Any, _at: Any) -> Any:
+    """(dst, to, src, at): `dst[to : to + 8] = src[at : at + 8]` of uint64 arrays, as one vector move."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = ir.VectorType(_INT64, 8).as_pointer()
-        target = builder.bitcast(_element(context, builder, sig.args[0], args[0], args[1]), vector)
-        source = builder.bitcast(_element(context, builder, sig.args[2], args[2], args[3]), vector)
-        builder.store(builder.load(source, align=8), target, align=8)
+        line = _vector8(context, builder, sig.args[2], args[2], args[3])
+        target = _pointer8(context, builder, sig.args[0], args[0], args[1])
+        builder.store(line, target, align=8)
         return context.get_dummy_value()
 
     return types.void(dst, types.int64, src, types.int64), codegen
 
 
-def _prefetch(_context: Any, array: Any, index: Any) -> Any:
-    """Bring the cache line of `array[index]` near."""
+def _find8(_context: Any, array: Any, _at: Any, _key: Any) -> Any:
+    """(array, at, key): which of `array[at : at + 8]` is `key`, but for its lowest seven bits.
+
+    uint64; 8: none.
+
+    Eight comparisons at once: where in a set a line is cannot be predicted, so a loop over the ways
+    costs more in mispredicted branches than in comparisons.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        row = _vector8(context, builder, sig.args[0], args[0], args[1])
+        differs = builder.xor(row, _splat8(builder, args[2]))
+        limit = ir.Constant(_VECTOR8, [ir.Constant(_INT64, 128)] * 8)
+        hits = builder.bitcast(builder.icmp_unsigned("<", differs, limit), ir.IntType(8))
+        first = builder.cttz(hits, ir.Constant(ir.IntType(1), 0))
+        return builder.zext(first, _INT64)
+
+    return types.int64(array, types.int64, types.uint64), codegen
+
+
+def _push8(_context: Any, array: Any, _at: Any, _front: Any, _last: Any) -> Any:
+    """(array, at, front, last < 8): without a branch,
+    `array[at : at + last + 1] = [front, *array[at : at + last]]`.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        row = _vector8(context, builder, sig.args[0], args[0], args[1])
+        lanes = ir.Constant(ir.VectorType(_INT32, 8), [8, *range(7)])
+        pushed = builder.shuffle_vector(row, _splat8(builder, args[2]), lanes)
+        index = ir.Constant(_VECTOR8, list(range(8)))
+        moves = builder.icmp_unsigned("<=", index, _splat8(builder, args[3]))
+        pointer = _pointer8(context, builder, sig.args[0], args[0], args[1])
+        builder.store(builder.select(moves, pushed, row), pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.uint64, types.int64), codegen
+
+
+def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
+    """(array, index): bring the cache line of `array[index]` near."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = builder.bitcast(
@@ -127,8 +189,8 @@ def _fence(_context: Any) -> Any:
     return types.void(), codegen
 
 
-def _peek_byte(_context: Any, address: Any, index: Any) -> Any:
-    """The byte at `address + index`; later loads stay behind it."""
+def _peek_byte(_context: Any, _address: Any, _index: Any) -> Any:
+    """(address, index): the byte at `address + index`; later loads stay behind it."""
 
     def codegen(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
         pointer = builder.inttoptr(builder.add(args[0], args[1]), _BYTE_POINTER)
@@ -143,6 +205,8 @@ def _intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 copy_line = _intrinsic(_copy_line)
+find8 = _intrinsic(_find8)
+push8 = _intrinsic(_push8)
 prefetch = _intrinsic(_prefetch)
 fence = _intrinsic(_fence)
 peek_byte = _intrinsic(_peek_byte)

@@ -14,7 +14,7 @@ from typing import Final
 from common.guest.jit import kernel
 
 # How far behind its schedule a vCPU may fall and still catch up. What is missed beyond that (it had
-# no processor, its page was late) is dropped: a burst without bound would be a load nobody asked for.
+# no processor, its page was late) is dropped: nobody asked for a burst without bound.
 MAX_LAG_NS: Final = 200_000_000
 _MAX_STEPS: Final = 2**32  # times a period of one second still fits in an int64
 

@@ -51,7 +51,15 @@ from common.guest.control import (
     VcpuArrays,
 )
 from common.guest.jit import kernel
-from common.guest.native import fence, monotonic_ns, peek_byte, signal, thread_cpu_ns, wait_for
+from common.guest.native import (
+    fence,
+    monotonic_ns,
+    peek_byte,
+    signal,
+    signed,
+    thread_cpu_ns,
+    wait_for,
+)
 from common.guest.pace import MAX_LAG_NS, due_at, steps_due
 
 _QUANTUM_NS: Final = 500_000  # what a quantum should take: how long a request may have to wait
@@ -70,7 +78,7 @@ def _adapt(m: VcpuArrays) -> None:
     cpu_ns = thread_cpu_ns(m.scratch)
     spent = cpu_ns - ctl[CPU_NS]
     ctl[CPU_NS] = cpu_ns
-    steps = np.int64(m.state[STEPS]) - ctl[QUANTUM_START]
+    steps = signed(m.state[STEPS]) - ctl[QUANTUM_START]
     if steps < ctl[QUANTUM] and spent < _QUANTUM_NS:
         return  # a short one says nothing
     size = steps * _QUANTUM_NS // max(spent, 1)
@@ -119,7 +127,7 @@ def _begin_running(m: VcpuArrays, now: int) -> None:
     ctl = m.ctl
     ctl[FIRST_NS] = ctl[LAST_NS] = now
     if ctl[PERIOD_STEPS] > 0:
-        due = due_at(np.int64(m.state[STEPS]), ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS])
+        due = due_at(signed(m.state[STEPS]), ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS])
         ctl[SCHEDULE_NS] = now - due
     ctl[STATE] = RUNNING
 
@@ -149,19 +157,19 @@ def _page_is_missing(ctl: NDArray[np.int64]) -> bool:
 def _steps_allowed(m: VcpuArrays, now: int) -> int:
     """Steps of the next quantum; zero or less: minus the ns until there is something to do."""
     ctl = m.ctl
-    done = np.int64(m.state[STEPS])
+    done = signed(m.state[STEPS])
     if ctl[TARGET] >= 0:
-        return min(ctl[QUANTUM], ctl[TARGET] - done)
+        return signed(min(ctl[QUANTUM], ctl[TARGET] - done))
     if ctl[PERIOD_STEPS] == 0:
-        return ctl[QUANTUM]
+        return signed(ctl[QUANTUM])
     next_ns = due_at(done, ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS])
     late = now - ctl[SCHEDULE_NS] - next_ns
     if late < 0:
-        return late
+        return signed(late)
     if late > MAX_LAG_NS:
         ctl[SCHEDULE_NS] += late - MAX_LAG_NS
     due = steps_due(now - ctl[SCHEDULE_NS], ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS])
-    return min(ctl[QUANTUM], due - done)
+    return signed(min(ctl[QUANTUM], due - done))
 
 
 @kernel
@@ -193,7 +201,7 @@ def begin_quantum(m: VcpuArrays) -> int:
             _acknowledge(m, sequence)
             return 0
         draining = _drain(m)
-        if want != RUNNING or np.int64(m.state[STEPS]) == ctl[TARGET]:
+        if want != RUNNING or signed(m.state[STEPS]) == ctl[TARGET]:
             _stop_running(m, PAUSED)
             _acknowledge(m, sequence)
             if not draining:
@@ -210,7 +218,7 @@ def begin_quantum(m: VcpuArrays) -> int:
         _beat(ctl, now)
         allowed = _steps_allowed(m, now)
         if allowed > 0:
-            ctl[QUANTUM_START] = np.int64(m.state[STEPS])
+            ctl[QUANTUM_START] = signed(m.state[STEPS])
             return allowed
         if not draining:
             wait_for(m.scratch, ctl[WAKE_FD], min(max(-allowed, _NAP_NS), _BEAT_NS))

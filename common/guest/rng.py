@@ -1,4 +1,4 @@
-"""Counter-based randomness: a hash of (seed, step), so that a step count alone says what comes next.
+"""Counter-based randomness: a hash of seed and step, so that a step count says what comes next.
 
 A generator without state costs the same as one with, can be asked about later steps (prefetch),
 and leaves nothing to migrate.

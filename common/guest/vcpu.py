@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -31,10 +32,8 @@ class EventFd:
 
     def clear(self) -> None:
         """Back to zero."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.fd)
-        except BlockingIOError:
-            pass
 
     def close(self) -> None:
         """Idempotent."""
@@ -112,7 +111,7 @@ class Vcpus:
         )
 
     def wait(self, ready: Callable[[], bool], what: str, timeout_s: float = ANSWER_S) -> None:
-        """Sleep until `ready`, which vCPUs make true before they signal. Raises `PageferryError`."""
+        """Sleep until `ready`; vCPUs signal when they made it so. Raises `PageferryError`."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             if self._failures:

@@ -42,6 +42,11 @@ class Extent:
     size: int | None = None
     share: float = 1.0
 
+    @property
+    def empty(self) -> bool:
+        """Nothing at all."""
+        return self.size == 0 or (self.size is None and self.share == 0)
+
     def pages(self, region: Region) -> int:
         """Pages of one vCPU's region, at least one."""
         if self.size is None:
@@ -165,6 +170,7 @@ class Workload(ABC):
 
     def boot(self, memory: GuestMemory, region: Region) -> None:
         """Put what the workload needs into freshly filled memory."""
+        del memory, region
 
     def check(self, memory: GuestMemory, region: Region, state: NDArray[np.uint64]) -> str | None:
         """Compare a drained guest's memory with what it must hold; None is fine."""

@@ -45,5 +45,6 @@ class Idle(Workload):
     kernel = run
 
     def plan(self, region: Region) -> Plan:
+        """See `Workload.plan`."""
         del region
         return Plan(pages=1, pace=Pace(period_ns=_TICK_NS, steps=1))

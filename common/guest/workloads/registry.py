@@ -6,17 +6,27 @@ from typing import Final
 
 from common.errors import UsageError
 from common.guest.workloads.base import Workload
+from common.guest.workloads.game_server import GameServer
 from common.guest.workloads.idle import Idle
+from common.guest.workloads.io_intensive import IoIntensive
+from common.guest.workloads.matrix_multiply import MatrixMultiply
 from common.guest.workloads.memory_intensive import MemoryIntensive
 from common.guest.workloads.sequential import Sequential
 from common.guest.workloads.uniform import Uniform
+from common.guest.workloads.web_browsing import WebBrowsing
+from common.guest.workloads.zipf import Zipf
 
 WORKLOADS: Final[dict[str, type[Workload]]] = {
     cls.name: cls
     for cls in (
         Idle,
+        WebBrowsing,
+        MatrixMultiply,
+        GameServer,
+        IoIntensive,
         MemoryIntensive,
         Uniform,
+        Zipf,
         Sequential,
     )
 }
@@ -36,7 +46,7 @@ def parse_workload(text: str) -> Workload:
             raise UsageError(f"workload {name}: {item!r} is not key=value")
         if key not in cls.keys:
             raise UsageError(
-                f"workload {name} has no option {key!r}: it has {', '.join(sorted(cls.keys))}"
+                f"workload {name} has no option {key!r}: it has {', '.join(cls.keys) or 'none'}"
             )
         if key in given:
             raise UsageError(f"workload {name}: {key} is given twice")

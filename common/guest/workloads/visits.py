@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.cache import access
+from common.guest.cache import access, approach, approach_victim
 from common.guest.control import STEPS, SUM, VcpuArrays
 from common.guest.jit import inlined, kernel
-from common.guest.native import prefetch
+from common.guest.native import signed
 from common.guest.pace import even
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.rng import GOLDEN, mix
@@ -31,12 +31,11 @@ from common.guest.workloads.base import (
     Workload,
     parse_extent,
     parse_flag,
-    parse_share,
     parse_visit_rate,
     visits_per_s,
     whole,
 )
-from common.units import LINES_PER_PAGE, PAGE_SIZE
+from common.units import LINES_PER_PAGE, PAGE_SIZE, parse_share
 
 SEQUENTIAL: Final = 0
 UNIFORM: Final = 1
@@ -54,32 +53,39 @@ _ONE: Final = np.uint64(1)
 _LOW32: Final = np.uint64(2**32 - 1)
 _HALF: Final = np.uint64(32)
 _LINE_SHIFT: Final = np.uint64(_WRITE_BITS)
-_AHEAD_VISITS: Final = 12
+_WORD_SHIFT: Final = np.uint64(_WRITE_BITS + 6)
+_IN_LINE: Final = np.uint64(7)
+_AHEAD_VISITS: Final = 8
 
 
 @inlined
-def _page_of(
-    table: NDArray[np.uint64], order: int, seed: np.uint64, visit: int, lines: int, pages: int
-) -> int:
-    """The page (within the working set) of the visit number `visit`."""
+def _page_of(table: NDArray[np.uint64], order: int, h: np.uint64, visit: int, pages: int) -> int:
+    """The page (within the working set) of a visit whose first step has the hash `h`."""
     if order == SEQUENTIAL:
-        return visit % pages
-    h = mix(seed + np.uint64(visit * lines))
-    page = np.int64(((h >> _HALF) * np.uint64(pages)) >> _HALF)
+        return signed(visit % pages)
+    page = signed(((h >> _HALF) * np.uint64(pages)) >> _HALF)
     if order == UNIFORM:
         return page
     both = table[2 * page + 1]
     if mix(h) & _LOW32 < table[2 * page]:
-        return np.int64(both >> _HALF)
-    return np.int64(both & _LOW32)
+        return signed(both >> _HALF)
+    return signed(both & _LOW32)
 
 
 @inlined
-def _start_of(scatter: int, seed: np.uint64, visit: int, lines: int, page: int) -> int:
+def _start_of(scatter: int, h: np.uint64, page: int) -> int:
     """The first line of a visit: the page's own, or another one each time."""
     if scatter != 0:
-        return np.int64((mix(seed + np.uint64(visit * lines)) >> _LINE_SHIFT) & np.uint64(63))
-    return np.int64(mix(np.uint64(page)) & np.uint64(63))
+        return signed((h >> _LINE_SHIFT) & np.uint64(63))
+    return signed(mix(np.uint64(page)) & np.uint64(63))
+
+
+@inlined
+def _part_of(m: VcpuArrays, order: int, scatter: int, seed: np.uint64, visit: int) -> int:
+    """Which 64 bytes of memory a visit starts with."""
+    h = mix(seed + np.uint64(visit * m.params[_LINES]))
+    page = _page_of(m.table, order, h, visit, m.params[PAGES])
+    return (signed(m.params[FIRST_PAGE] + page) << 6) + _start_of(scatter, h, page)
 
 
 @kernel
@@ -90,40 +96,39 @@ def quantum(m: VcpuArrays, n: int) -> None:
     scatter, write_below, ahead = p[_SCATTER], np.uint64(p[_WRITE_BELOW]), p[_AHEAD]
     base = p[FIRST_PAGE] << 6
     total = m.state[SUM]
-    step = np.int64(m.state[STEPS])
+    step = signed(m.state[STEPS])
     end = step + n
     visit = step // lines
     k = step - visit * lines
-    while step < end:
-        page = _page_of(m.table, order, seed, visit, lines, pages)
-        start = _start_of(scatter, seed, visit, lines, page)
+    missing = False
+    while step < end and not missing:
+        h = mix(seed + np.uint64(step - k))
+        page = _page_of(m.table, order, h, visit, pages)
+        start = _start_of(scatter, h, page)
         if ahead != 0:
-            later = _page_of(m.table, order, seed, visit + ahead, lines, pages)
-            part = base + (later << 6) + _start_of(scatter, seed, visit + ahead, lines, later)
-            prefetch(m.words, part << 3)
-            if m.ways != 0:
-                prefetch(m.entries, ((part >> m.shift) & (m.sets - 1)) * m.ways)
-        missing = False
-        while k < lines and step < end:
-            h = mix(seed + np.uint64(step))
-            write = h & _WRITE_MASK < write_below
+            approach(m, _part_of(m, order, scatter, seed, visit + 2 * ahead))
+            approach_victim(m, _part_of(m, order, scatter, seed, visit + ahead))
+        stop = min(lines, k + end - step)
+        while k < stop:
+            if k != 0:
+                h = mix(seed + np.uint64(step))
             line = (start + k) & 63
+            write = bool(h & _WRITE_MASK < write_below)
             at = access(m, base + (page << 6) + line, write)
             if at < 0:
                 page_missing(m, -1 - at)
                 missing = True
                 break
-            word = at + ((page + line) & 7)
             if scatter != 0:
-                word = at + np.int64(h >> np.uint64(29) & np.uint64(7))
-            if write:
-                m.arena[word] += (np.uint64(step) * GOLDEN) | _ONE
+                at += signed(h >> _WORD_SHIFT & _IN_LINE)
             else:
-                total += m.arena[word]
+                at += (page + line) & 7
+            if write:
+                m.arena[np.uint64(at)] += (np.uint64(step) * GOLDEN) | _ONE
+            else:
+                total += m.arena[np.uint64(at)]
             step += 1
             k += 1
-        if missing:
-            break
         if k == lines:
             k = 0
             visit += 1
@@ -165,6 +170,7 @@ class VisitWorkload(Workload):
         return np.zeros(1, np.uint64)
 
     def plan(self, region: Region) -> Plan:
+        """See `Workload.plan`."""
         options: dict[str, Any] = dict(self.options)
         pages = cast(int, options["working-set"].pages(region))
         lines = cast(int, options["lines"])

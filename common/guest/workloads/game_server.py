@@ -1,0 +1,104 @@
+"""The paper's third example: a world that never stands still."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from common.guest.cache import access
+from common.guest.control import STEPS, VcpuArrays
+from common.guest.jit import inlined, kernel
+from common.guest.native import signed
+from common.guest.pace import Pace
+from common.guest.quantum import begin_quantum, page_missing
+from common.guest.workloads.base import (
+    FIRST_PAGE,
+    OWN,
+    PAGES,
+    ZERO_SHARE,
+    Key,
+    Plan,
+    Region,
+    Workload,
+    parse_extent,
+    whole,
+)
+from common.units import LINES_PER_PAGE
+
+_LINES: Final = OWN
+_ONE: Final = np.uint64(1)
+
+
+@inlined
+def _part_of(entity: int, lines: int) -> int:
+    """Which 64 bytes of the world an entity's state is: `lines` entities live in each page."""
+    page = entity // lines
+    return (page << 6) + ((page * 7 + entity % lines) & 63)
+
+
+@kernel
+def quantum(m: VcpuArrays, n: int) -> None:
+    """`n` steps, or fewer if a page is missing."""
+    p = m.params
+    base = p[FIRST_PAGE] << 6
+    lines = p[_LINES]
+    entities = p[PAGES] * lines
+    for _ in range(n):
+        step = signed(m.state[STEPS])
+        tick = step // entities
+        entity = step - tick * entities
+        at = access(m, base + _part_of((entity + entities - 1) % entities, lines), False)
+        if at < 0:
+            page_missing(m, -1 - at)
+            break
+        neighbour = m.arena[at]
+        at = access(m, base + _part_of(entity, lines), True)
+        if at < 0:
+            page_missing(m, -1 - at)
+            break
+        # Its velocity follows the neighbour's; adding an odd number always moves it.
+        m.arena[at + 1] += neighbour ^ np.uint64(tick)
+        m.arena[at] += neighbour | _ONE
+        m.state[STEPS] = np.uint64(step + 1)
+
+
+@kernel
+def run(m: VcpuArrays) -> None:
+    """The life of a vCPU."""
+    while True:
+        n = begin_quantum(m)
+        if n == 0:
+            return
+        quantum(m, n)
+
+
+class GameServer(Workload):
+    """A world of entities (players, monsters, projectiles) whose state changes with every tick.
+
+    `lines` entities of one line each live in every page of the world (`working-set`), spread as an
+    allocator spreads objects. A tick goes through all of them: each reads the state of its
+    neighbour and changes its own. A host that cannot keep up with `ticks` a second ticks as fast
+    as it can.
+
+    Options: working-set=60%, lines=1, ticks=20, zero-share=0%. A step is one entity's update.
+    """
+
+    name = "game-server"
+    keys: ClassVar = {
+        "working-set": Key("60%", parse_extent),
+        "lines": Key("1", whole(1, LINES_PER_PAGE)),
+        "ticks": Key("20", whole(1, 1000)),
+        "zero-share": ZERO_SHARE,
+    }
+    kernel = run
+
+    def plan(self, region: Region) -> Plan:
+        """See `Workload.plan`."""
+        pages = self.options["working-set"].pages(region)
+        lines = int(self.options["lines"])
+        steps = pages * lines
+        period_ns = round(1e9 / int(self.options["ticks"]))
+        return Plan(
+            pages=pages, own=(lines,), pace=Pace(period_ns=period_ns, burst=steps, steps=steps)
+        )

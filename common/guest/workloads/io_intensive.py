@@ -1,0 +1,116 @@
+"""The paper's second load: buffered file I/O."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from common.guest.cache import access
+from common.guest.control import STEPS, VcpuArrays
+from common.guest.jit import inlined, kernel
+from common.guest.native import signed
+from common.guest.pace import even
+from common.guest.quantum import begin_quantum, page_missing
+from common.guest.rng import GOLDEN, mix
+from common.guest.workloads.base import (
+    FIRST_PAGE,
+    OWN,
+    PAGES,
+    SEED,
+    ZERO_SHARE,
+    Key,
+    Plan,
+    Region,
+    Workload,
+    parse_extent,
+    parse_visit_rate,
+    visits_per_s,
+    whole,
+)
+from common.units import LINES_PER_PAGE
+
+EXTENT_PAGES: Final = 32  # what a file system allocates, and a read-ahead reads, in one go: 128 KiB
+_METADATA_SHARE: Final = 64  # one page of so many holds inodes, bitmaps, the journal
+
+_LINES: Final = OWN
+_METADATA: Final = OWN + 1  # pages of it, before the data
+_ONE: Final = np.uint64(1)
+_HALF: Final = np.uint64(32)
+
+
+@inlined
+def _below(h: np.uint64, n: int) -> int:
+    """0 to n - 1, as the hash's upper half says."""
+    return signed(((h >> _HALF) * np.uint64(n)) >> _HALF)
+
+
+@inlined
+def _target(m: VcpuArrays, step: int) -> int:
+    """Which 64 bytes of the working set a step writes."""
+    p = m.params
+    lines, metadata = p[_LINES], p[_METADATA]
+    data = p[PAGES] - metadata
+    extent = step // (EXTENT_PAGES * lines + 1)
+    within = step - extent * (EXTENT_PAGES * lines + 1)
+    h = mix(np.uint64(p[SEED]) + np.uint64(extent))
+    if within == EXTENT_PAGES * lines:
+        return (_below(mix(h), metadata) << 6) + signed(h & np.uint64(63))
+    page = (_below(h, data) + within // lines) % data
+    return signed(((metadata + page) << 6) + within % lines)
+
+
+@kernel
+def quantum(m: VcpuArrays, n: int) -> None:
+    """`n` steps, or fewer if a page is missing."""
+    base = m.params[FIRST_PAGE] << 6
+    for _ in range(n):
+        step = signed(m.state[STEPS])
+        part = base + _target(m, step)
+        at = access(m, part, True)
+        if at < 0:
+            page_missing(m, -1 - at)
+            break
+        m.arena[at + (part & 7)] += (np.uint64(step) * GOLDEN) | _ONE
+        m.state[STEPS] = np.uint64(step + 1)
+
+
+@kernel
+def run(m: VcpuArrays) -> None:
+    """The life of a vCPU."""
+    while True:
+        n = begin_quantum(m)
+        if n == 0:
+            return
+        quantum(m, n)
+
+
+class IoIntensive(Workload):
+    """Writes files through the page cache, which is its working set.
+
+    An extent of 32 pages at a random place is written page by page, `lines` lines of each, and then
+    one line of metadata (inode, journal), which live in the first 1/64 of the working set.
+
+    Options: working-set=25%, rate=40MB/s, lines=64, zero-share=0%. A step is one line, written.
+    """
+
+    name = "io-intensive"
+    keys: ClassVar = {
+        "working-set": Key("25%", parse_extent),
+        "rate": Key("40MB/s", parse_visit_rate),
+        "lines": Key("64", whole(1, LINES_PER_PAGE)),
+        "zero-share": ZERO_SHARE,
+    }
+    kernel = run
+
+    def plan(self, region: Region) -> Plan:
+        """See `Workload.plan`."""
+        pages = max(2, self.options["working-set"].pages(region))
+        lines = int(self.options["lines"])
+        steps = EXTENT_PAGES * lines + 1
+        extents_per_s = visits_per_s(self.options["rate"], region) / EXTENT_PAGES
+        return Plan(
+            pages=pages,
+            own=(lines, max(1, pages // _METADATA_SHARE)),
+            pace=even(extents_per_s * steps, steps),
+        )

@@ -1,0 +1,181 @@
+"""The paper's second example: C = A x B, all of guest memory."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.guest.cache import access
+from common.guest.control import STEPS, VcpuArrays
+from common.guest.jit import kernel
+from common.guest.memory import WORDS_PER_PAGE, GuestMemory
+from common.guest.native import signed
+from common.guest.quantum import begin_quantum, page_missing
+from common.guest.rng import derive, mix
+from common.guest.workloads.base import FIRST_PAGE, OWN, Plan, Region, Workload
+
+_N: Final = OWN  # rows and columns of each matrix, a multiple of 8
+_THIRD: Final = OWN + 1  # pages from one matrix to the next
+_MATRICES: Final = 3
+_BLOCK_ROWS: Final = 256  # `check` works on so many rows at a time
+_EXACT_BITS: Final = 52  # a float64 holds sums up to here exactly
+
+
+@kernel
+def _fill(words: NDArray[np.float64], seed: np.uint64, bits: int) -> None:
+    """Whole numbers up to 2**bits, either sign, never zero."""
+    mask = np.uint64((1 << bits) - 1)
+    for i in range(len(words)):
+        h = mix(seed + np.uint64(i))
+        size = float(signed((h >> np.uint64(1)) & mask) + 1)
+        words[i] = size if h & np.uint64(1) == np.uint64(0) else -size
+
+
+@kernel
+def quantum(m: VcpuArrays, n: int) -> None:
+    """`n` steps, or fewer if a page is missing."""
+    size = m.params[_N]
+    a_word = m.params[FIRST_PAGE] << 9
+    b_part = (m.params[FIRST_PAGE] + m.params[_THIRD]) << 6
+    c_part = (m.params[FIRST_PAGE] + 2 * m.params[_THIRD]) << 6
+    row_parts = size >> 3
+    numbers = m.arena.view(np.float64)
+    step = signed(m.state[STEPS])
+    end = step + n
+    k = step // (row_parts * size) % size
+    row = step // row_parts % size
+    column = step % row_parts
+    while step < end:
+        word = a_word + row * size + k
+        at = access(m, word >> 3, False)
+        if at < 0:
+            page_missing(m, -1 - at)
+            break
+        a = numbers[at + (word & 7)]
+        at = access(m, b_part + k * row_parts + column, False)
+        if at < 0:
+            page_missing(m, -1 - at)
+            break
+        # C's line may take the place of B's in the cache: what is needed of it comes along.
+        b0, b1, b2, b3 = numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]
+        b4, b5, b6, b7 = numbers[at + 4], numbers[at + 5], numbers[at + 6], numbers[at + 7]
+        at = access(m, c_part + row * row_parts + column, True)
+        if at < 0:
+            page_missing(m, -1 - at)
+            break
+        if k == 0:  # what was there may be any bits, NaN among them
+            for i in range(at, at + 8):
+                numbers[i] = 0.0
+        numbers[at] += a * b0
+        numbers[at + 1] += a * b1
+        numbers[at + 2] += a * b2
+        numbers[at + 3] += a * b3
+        numbers[at + 4] += a * b4
+        numbers[at + 5] += a * b5
+        numbers[at + 6] += a * b6
+        numbers[at + 7] += a * b7
+        step += 1
+        column += 1
+        if column == row_parts:
+            column = 0
+            row += 1
+            if row == size:
+                row = 0
+                k = k + 1 if k + 1 < size else 0
+    m.state[STEPS] = np.uint64(step)
+
+
+@kernel
+def run(m: VcpuArrays) -> None:
+    """The life of a vCPU."""
+    while True:
+        n = begin_quantum(m)
+        if n == 0:
+            return
+        quantum(m, n)
+
+
+class MatrixMultiply(Workload):
+    """Multiplies two matrices that fill two thirds of memory, the product being the last third.
+
+    float64, row by row, as a sequence of rank-1 updates: C += (column k of A) x (row k of B), for
+    k = 0, 1, ..., the first of which overwrites C, and then again from the start. All of C changes
+    with every update. The elements are whole numbers small enough for every sum to be exact.
+
+    No options. A step is one update of a 64-byte line of C: one element of A and one line of B are
+    read, all through the cache.
+    """
+
+    name = "matrix-multiply"
+    keys: ClassVar = {}
+    kernel = run
+
+    def plan(self, region: Region) -> Plan:
+        """See `Workload.plan`."""
+        third, size = _shape(region)
+        return Plan(pages=third * _MATRICES, own=(size, third))
+
+    def boot(self, memory: GuestMemory, region: Region) -> None:
+        """Random A and B; C keeps what memory was filled with."""
+        _, size = _shape(region)
+        bits = min(19, (_EXACT_BITS - size.bit_length()) // 2)
+        for which in (0, 1):
+            matrix = _matrix(memory, region, which)
+            _fill(matrix.reshape(-1), np.uint64(derive(region.seed, which)), bits)
+
+    def check(self, memory: GuestMemory, region: Region, state: NDArray[np.uint64]) -> str | None:
+        """Whether C is what the updates so far make of A and B; else where it is not."""
+        _, size = _shape(region)
+        row_parts = size // 8
+        updates, within = divmod(int(state[STEPS]), row_parts * size)
+        k = updates % size
+        rows, parts = divmod(within, row_parts)
+        a, b, c = (_matrix(memory, region, which) for which in range(_MATRICES))
+        for first in range(0, size, _BLOCK_ROWS):
+            end = min(first + _BLOCK_ROWS, size)
+            if k == 0 and updates == 0 and first > rows:
+                return None  # not reached yet: still what memory was filled with
+            done = k if k else (size if updates else 0)
+            expected = a[first:end, :done] @ b[:done]
+            for row in range(first, min(end, rows + 1)):
+                columns = size if row < rows else parts * 8
+                update = a[row, k] * b[k, :columns]
+                if k == 0:
+                    expected[row - first, :columns] = update
+                else:
+                    expected[row - first, :columns] += update
+            wrong = c[first:end] != expected
+            if updates == 0:
+                _forget_untouched(wrong, first, rows, parts * 8)
+            if wrong.any():
+                i, j = (int(x) for x in np.argwhere(wrong)[0])
+                return (
+                    f"C[{first + i}, {j}] is {c[first + i, j]!r}, expected {expected[i, j]!r}"
+                    f" after {updates} updates and {rows} rows"
+                )
+        return None
+
+
+def _forget_untouched(wrong: NDArray[np.bool_], first: int, rows: int, columns: int) -> None:
+    """Before the first update is complete, the rest of C is still what memory was filled with."""
+    partial = rows - first
+    if partial < len(wrong):
+        wrong[max(partial + 1, 0) :] = False
+        if partial >= 0:
+            wrong[partial, columns:] = False
+
+
+def _shape(region: Region) -> tuple[int, int]:
+    """Pages from one matrix to the next, and their rows and columns."""
+    third = region.pages // _MATRICES
+    return third, math.isqrt(third * WORDS_PER_PAGE) // 8 * 8
+
+
+def _matrix(memory: GuestMemory, region: Region, which: int) -> NDArray[np.float64]:
+    """float64[n, n]: A, B or C in guest memory."""
+    third, size = _shape(region)
+    first = (region.first_page + which * third) * WORDS_PER_PAGE
+    return memory.words[first : first + size * size].view(np.float64).reshape(size, size)
