@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -82,7 +83,8 @@ class DestAgent:
         refusal = self._refusal(name)
         if refusal is not None:
             self._say(f"{connection.peer} was refused: {refusal}")
-            await connection.send(messages.Refuse(reason=refusal))
+            with contextlib.suppress(PageferryError):
+                await connection.send(messages.Refuse(reason=refusal))
             await connection.linger()
             return
         short = name[:8]
@@ -147,8 +149,8 @@ class DestAgent:
         self._say(f"session {name[:8]}: the source asks what became of it: {outcome.answer}")
         try:
             await connection.send(outcome)
-            await connection.linger()
         except PageferryError:
             connection.close()
         else:
+            await connection.linger()
             self._asked.set()

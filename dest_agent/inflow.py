@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from common.errors import PageferryError, RemoteProtocolError
+from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.wire.channel import BulkReceiver
 from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
 from dest_agent.placer import GuestPlacer
@@ -40,6 +40,7 @@ class Inflow:
         self._at_barrier: dict[int, int] = {}  # channel -> the round whose end it has reached
         self._passed = 0
         self._closed = False
+        self.complete = False  # set when all is there: connections may end now
 
     @property
     def received_bytes(self) -> int:
@@ -66,8 +67,9 @@ class Inflow:
     def _receive(self, channel: int, receiver: BulkReceiver) -> None:
         try:
             receiver.run(lambda frame: self._deliver(channel, frame))
+            raise ConnectionBroken("the source closed a bulk connection")
         except PageferryError as error:
-            if not self._closed:
+            if not self.complete and not self._closed:
                 self._on_failure(error)
 
     def _deliver(self, channel: int, frame: Frame) -> None:

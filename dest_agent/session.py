@@ -20,9 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import psutil
-from common.guest.machine import Guest, Progress, compile_kernels
-
+from common.aio import see_through
 from common.errors import (
     CancelledByUser,
     ConnectionBroken,
@@ -31,6 +29,7 @@ from common.errors import (
     RemoteProtocolError,
     UsageError,
 )
+from common.guest.machine import Guest, Progress, compile_kernels
 from common.handover import Handover
 from common.host import check_memory
 from common.timeline import Timeline
@@ -96,13 +95,14 @@ class DestSession:
             await self._resume(commit)
             await self._follow_up(setup)
         except PageferryError as error:
-            await self._give_up(error)
+            await see_through(self._give_up(error))
             raise
         except asyncio.CancelledError:
-            await self._give_up(CancelledByUser("the destination agent was stopped"))
+            stopped = CancelledByUser("the destination agent was stopped")
+            await see_through(self._give_up(stopped))
             raise
         finally:
-            await self._close()
+            await see_through(self._close())
 
     async def _read(self) -> None:
         """Clock samples are answered at once; everything else waits its turn."""
@@ -228,6 +228,8 @@ class DestSession:
         # What may fail comes before the step after which there is no way back.
         await self._blocking(self._restore, guest, commit.snapshot)
         self.handover.step("commit")
+        if self._inflow is not None:
+            self._inflow.complete = True
         self._cpu_s = time.process_time() - self._cpu_start
         try:
             self.resumed_ns = await self._blocking(guest.resume)

@@ -34,9 +34,10 @@ class Tally:
 class Outflow:
     """The bulk channels of a session, source end.
 
-    One round at a time. Each channel's thread takes the next batch when it is through with one, so that a slow connection does not hold the others up. Pages that are all zero travel as a
-    mark. What is sent is what memory holds at that moment: a page that the guest writes meanwhile
-    is in the dirty log, and goes again.
+    One round at a time. Each channel's thread takes the next batch when it is through with one, so
+    that a slow connection does not hold the others up. Pages that are all zero travel as a mark.
+    What is sent is what memory holds at that moment: a page that the guest writes meanwhile is in
+    the dirty log, and goes again.
     """
 
     def __init__(self, memory: GuestMemory, sockets: list[socket.socket], pacer: Pacer) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from common.guest.machine import Guest
-from common.guest.stale import count_stale, new_masks, take_stale
 from numpy.typing import NDArray
 
+from common.guest.machine import Guest
+from common.guest.stale import count_stale, new_masks, take_stale
 from common.strategy.base import NextRound, RoundKind, RoundStats
 from common.timeline import Timeline
 from common.units import PAGE_SIZE

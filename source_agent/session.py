@@ -22,8 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from common.guest.machine import Guest, compile_kernels
-
+from common.aio import see_through
 from common.clock import Sample
 from common.config import MigrationConfig
 from common.errors import (
@@ -33,6 +32,7 @@ from common.errors import (
     PeerRefused,
     VerificationError,
 )
+from common.guest.machine import Guest, compile_kernels
 from common.handover import Handover
 from common.host import check_memory
 from common.status import Status
@@ -105,10 +105,10 @@ class SourceSession:
             self.record.ended("completed", str(error))
             raise
         except (PageferryError, asyncio.CancelledError) as error:
-            await self._undo(error)
+            await see_through(self._undo(error))
             raise
         finally:
-            await self._close()
+            await see_through(self._close())
 
     @property
     def can_cancel(self) -> bool:

@@ -149,13 +149,15 @@ class Connection:
         A socket that is closed with unread input resets the connection, and the reset overtakes
         what was sent. So: end our direction, and read on for a bounded while.
         """
-        with contextlib.suppress(OSError, TimeoutError, ConnectionBroken):
-            self._sock.shutdown(socket.SHUT_WR)
-            scratch = memoryview(bytearray(65536))
-            async with asyncio.timeout(LINGER_S):
-                for _ in range(64):
-                    await self._read_into(scratch)
-        self.close()
+        try:
+            with contextlib.suppress(OSError, TimeoutError, ConnectionBroken):
+                self._sock.shutdown(socket.SHUT_WR)
+                scratch = memoryview(bytearray(65536))
+                async with asyncio.timeout(LINGER_S):
+                    for _ in range(64):
+                        await self._read_into(scratch)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """At once; idempotent."""
@@ -290,13 +292,15 @@ class Listener:
                 hello = await self._hello(connection)
         except TimeoutError:
             self._complain(f"{peer} connected and did not say hello within {HANDSHAKE_S:.0f} s")
+            connection.close()
         except PageferryError as error:
             self._complain(f"{peer} was turned away: {error}")
             await connection.linger()
+        except BaseException:
+            connection.close()
+            raise
         else:
             await self._serve(connection, hello)
-            return
-        connection.close()
 
     @staticmethod
     async def _hello(connection: Connection) -> Hello:

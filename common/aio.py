@@ -1,0 +1,24 @@
+"""asyncio, where its own parts leave something open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+async def see_through(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` to its end although we are cancelled meanwhile; the cancellation is raised then.
+
+    For clean-up that must not stay half done. The work has to bound its own time.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError

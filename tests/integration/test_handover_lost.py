@@ -1,0 +1,124 @@
+"""The connection breaks around the commit: one guest runs, and everybody knows which."""
+
+from __future__ import annotations
+
+import pytest
+import uvloop
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from common.config import MigrationConfig
+from common.errors import InDoubtError, PageferryError, PeerRefused, VerificationError
+from common.report import Report
+from source_agent.reporting import make_report
+from tests.integration.inprocess import Said, listening, session_to
+from tests.integration.relay import Cut, Relay, relay
+
+CONFIG = MigrationConfig(
+    memory=2**22,
+    workload="uniform",
+    strategy="stop-and-copy",
+    warmup=0.01,
+    run_after=0.05,
+    recover_timeout=1.0,
+)
+
+
+async def moved_through(
+    cut: Cut, config: MigrationConfig = CONFIG, *, deaf: bool = False
+) -> tuple[Report, PageferryError | None, Said, Relay]:
+    """One migration through a relay. deaf: no connection is possible after the cut."""
+    async with listening() as (_agent, port, said), relay(port, cut) as (middle, relay_port):
+        if deaf:
+            original = middle._cut
+
+            def cut_and_refuse(sent: int, chunk: bytes) -> int | None:
+                limit = original(sent, chunk)
+                middle.refuse |= limit is not None
+                return limit
+
+            middle._cut = cut_and_refuse
+        session = session_to(relay_port, config)
+        error: PageferryError | None = None
+        try:
+            await session.run()
+        except PageferryError as failure:
+            error = failure
+        return make_report(session.record), error, said, middle
+
+
+def at_commit(*, forwarded: int | None) -> Cut:
+    """Cut at the commit: after so many of its bytes, or (None) once all of it went through."""
+    seen = False
+
+    def cut(_sent: int, chunk: bytes) -> int | None:
+        nonlocal seen
+        where = chunk.find(b"commit")
+        if where < 0 or seen:
+            return None
+        seen = True
+        return len(chunk) if forwarded is None else max(where - 20 + forwarded, 0)
+
+    return cut
+
+
+@pytest.mark.parametrize("forwarded", [0, 1, 16, 60])
+def test_a_commit_that_never_arrived_whole(forwarded: int) -> None:
+    report, error, said, middle = uvloop.run(moved_through(at_commit(forwarded=forwarded)))
+    assert middle.cuts == 1
+    assert isinstance(error, PeerRefused)
+    assert report.outcome == "failed"
+    assert report.guest.runs_at == "source"
+    assert report.verified is None
+    assert any("asks what became of it: never" in line for line in said)
+    assert "the guest runs here" not in " ".join(said)
+
+
+def test_a_commit_whose_answer_was_lost() -> None:
+    report, error, said, middle = uvloop.run(moved_through(at_commit(forwarded=None)))
+    assert middle.cuts == 1
+    assert isinstance(error, VerificationError)  # it moved, and could not be verified
+    assert report.outcome == "completed"
+    assert report.guest.runs_at == "dest"
+    assert report.downtime_ms is not None
+    assert any("asks what became of it: running" in line for line in said)
+
+
+@pytest.mark.parametrize("forwarded", [0, None])
+def test_nobody_can_be_asked(forwarded: int | None) -> None:
+    report, error, _said, _middle = uvloop.run(
+        moved_through(at_commit(forwarded=forwarded), deaf=True)
+    )
+    assert isinstance(error, InDoubtError)
+    assert error.exit_code == 4
+    assert report.outcome == "in-doubt"
+    assert report.guest.runs_at == "unknown"
+
+
+@given(offset=st.integers(0, 5 * 2**20), strategy=st.sampled_from(["pre-copy", "stop-and-copy"]))
+@example(offset=16, strategy="pre-copy")  # in the handshake
+@example(offset=600, strategy="pre-copy")  # in the setup
+@example(offset=2**20, strategy="stop-and-copy")  # in the pages
+@example(offset=2**22, strategy="pre-copy")
+@example(offset=2**22 + 1000, strategy="stop-and-copy")  # about the last barrier
+@settings(max_examples=20)
+def test_a_connection_cut_anywhere_leaves_one_guest(offset: int, strategy: str) -> None:
+    """Whichever connection reaches `offset` bytes first is cut there, once."""
+    done = False
+
+    def cut(sent: int, chunk: bytes) -> int | None:
+        nonlocal done
+        if done or sent + len(chunk) <= offset:
+            return None
+        done = True
+        return offset - sent
+
+    config = CONFIG.model_copy(update={"strategy": strategy})
+    report, error, said, _middle = uvloop.run(moved_through(cut, config))
+    runs_there = any("the guest runs here" in line for line in said)
+    if error is None:
+        assert report.verified is True
+    assert (report.guest.runs_at == "dest") == runs_there
+    assert report.guest.runs_at in ("dest", "source", "nowhere")
+    if report.guest.runs_at == "nowhere":  # only where it had not been started yet
+        assert not any(event.event == "guest-runs" for event in report.events)
