@@ -51,7 +51,8 @@ setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010 (made at run ti
 
 
 # No reference counts: a kernel makes no arrays, and its caller holds on to what it passes. With
-# them, every array taken out of `VcpuArrays` in a loop costs two atomic additions: five times slower.
+# them, every array taken out of `VcpuArrays` in a loop costs two atomic additions, and that makes
+# kernels five times slower.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 

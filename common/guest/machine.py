@@ -14,7 +14,7 @@ from common.config import GuestConfig
 from common.errors import LocalProtocolError, PageferryError
 from common.guest import control as c
 from common.guest import jit, snapshots
-from common.guest.cache import collect_dirty, new_entries, stride
+from common.guest.cache import collect_dirty, drain_slice, new_entries, stride
 from common.guest.control import VcpuArrays, aligned, new_control, new_scratch
 from common.guest.dirty import collect
 from common.guest.memory import GuestMemory
@@ -27,6 +27,7 @@ from common.units import LINE_SIZE, PAGE_SIZE
 
 _DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and within
 _STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed
+_NEVER_NS: Final = 2**62
 _FILL: Final = 1  # parts of the seed
 _REGION: Final = 2
 
@@ -74,7 +75,6 @@ class Guest:
         self._fds = [EventFd() for _ in range(config.vcpus + 2)]
         self._scratch = new_scratch()
         self._presence: NDArray[np.uint8] | None = None
-        self._hold = False
         self._epoch = 0
         self._drains = 0
         self._resets = 0
@@ -180,21 +180,22 @@ class Guest:
         self._state = "stopped"
 
     def close(self) -> None:
-        """Stop, and release threads, descriptors and memory; idempotent."""
-        try:
-            self.stop()
-        finally:
-            for event in self._fds:
-                event.close()
-            self._vcpus.machines = ()
-            self._log = np.zeros(0, np.uint64)
-            self.memory.close()
+        """Stop, and release threads, descriptors and memory; idempotent.
+
+        Raises `PageferryError` and keeps the memory mapped if a vCPU does not stop: whoever serves
+        its page faults must have let go of it before.
+        """
+        self.stop()
+        for event in self._fds:
+            event.close()
+        self._vcpus.machines = ()
+        self._log = np.zeros(0, np.uint64)
+        self.memory.close()
 
     # -- cache and dirty log ------------------------------------------------------------------
 
     def hold(self, on: bool) -> None:
         """While held, a cache gives up a dirty line only if its set has no clean one."""
-        self._hold = on
         self._vcpus.request({c.HOLD: int(on)}, "hold")
 
     def drain(self) -> int:
@@ -209,6 +210,10 @@ class Guest:
             self._vcpus.wait(
                 lambda: all(m.ctl[c.DRAINED] == self._drains for m in self._vcpus.machines), "drain"
             )
+        else:
+            for m in self._vcpus.machines:
+                m.ctl[c.DRAIN_CURSOR] = 0
+                drain_slice(m, _NEVER_NS)
         return sum(self._words(c.DRAINED_LINES)) - before
 
     def harvest(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
@@ -221,6 +226,9 @@ class Guest:
         first = (self._epoch & 1) * self.n_pages
         self._epoch += 1
         self._vcpus.request({c.LOG_EPOCH: self._epoch}, "harvest")
+        if not self._vcpus.started:
+            for m in self._vcpus.machines:
+                m.ctl[c.ACTIVE_LOG] = self.n_pages - first
         collect(self._log[first : first + self.n_pages], out)
         return out
 
@@ -259,7 +267,10 @@ class Guest:
         self._presence = present
 
     def wanted_pages(self) -> list[tuple[int, int]]:
-        """(vCPU, page) of each vCPU that waits for a page."""
+        """(vCPU, page) of each vCPU that waits for a page.
+
+        It may have arrived meanwhile: look at the presence map before placing it again.
+        """
         return [(i, page) for i, page in enumerate(self._words(c.WANTED)) if page >= 0]
 
     def page_arrived(self) -> None:

@@ -111,7 +111,7 @@ def _splat8(builder: Any, value: Any) -> Any:
 
 
 def _copy_line(_context: Any, dst: Any, _to: Any, src: Any, _at: Any) -> Any:
-    """(dst, to, src, at): `dst[to : to + 8] = src[at : at + 8]` of uint64 arrays, as one vector move."""
+    """(dst, to, src, at), uint64: `dst[to : to + 8] = src[at : at + 8]`, as one vector move."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         line = _vector8(context, builder, sig.args[2], args[2], args[3])
@@ -123,9 +123,9 @@ def _copy_line(_context: Any, dst: Any, _to: Any, src: Any, _at: Any) -> Any:
 
 
 def _find8(_context: Any, array: Any, _at: Any, _key: Any) -> Any:
-    """(array, at, key): which of `array[at : at + 8]` is `key`, but for its lowest seven bits.
+    """(array, at, key): which of `array[at : at + 8]` is `key` but for seven low bits.
 
-    uint64; 8: none.
+    From 0 to 7; 8: none.
 
     Eight comparisons at once: where in a set a line is cannot be predicted, so a loop over the ways
     costs more in mispredicted branches than in comparisons.

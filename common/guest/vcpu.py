@@ -115,7 +115,9 @@ class Vcpus:
         deadline = time.monotonic() + timeout_s
         while not ready():
             if self._failures:
-                raise PageferryError(f"a vCPU failed: {self._failures[0]}")
+                failure = self._failures[0]
+                reason = (str(failure).splitlines() or [""])[0]
+                raise PageferryError(f"a vCPU failed: {type(failure).__name__}: {reason}")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise PageferryError(f"{what}: a vCPU did not answer within {timeout_s:g} s")

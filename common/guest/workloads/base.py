@@ -52,11 +52,11 @@ class Extent:
         if self.size is None:
             return max(1, round(self.share * region.pages))
         wanted = -(-self.size // (PAGE_SIZE * region.vcpus))
-        if wanted > region.pages:
+        if wanted > region.pages + 1:  # regions differ by a page where vCPUs do not divide memory
             raise UsageError(
                 f"a workload's working set of {format_size(self.size)} does not fit in the guest"
             )
-        return max(1, wanted)
+        return max(1, min(wanted, region.pages))
 
 
 def parse_extent(text: str) -> Extent:
