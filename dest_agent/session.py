@@ -45,6 +45,7 @@ _T = TypeVar("_T")
 SETUP_S = 600.0  # from Hello to Setup: the source boots its guest in between
 BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
+LAST_WORDS_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,14 @@ class DestSession:
 
     async def _next(self) -> Message | BarrierReached:
         item = await self._inbox.get()
+        if isinstance(item, ConnectionBroken):
+            # A source that cancels says so on one connection and closes the others: which of it
+            # comes here first is chance.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    while not isinstance(later := await self._inbox.get(), messages.Cancel):
+                        pass
+                    item = later
         if isinstance(item, PageferryError):
             raise item
         if isinstance(item, messages.Cancel):

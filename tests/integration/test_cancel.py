@@ -17,15 +17,25 @@ from tests.integration.harness import (
 )
 
 # Slow enough that no phase is over before the signal has come.
-SLOW = ("--memory", "64MiB", "--max-bandwidth", "20MB/s", "--warmup", "500ms", "--workload", "zipf")
+# Path 2, so that there are further rounds.
+SLOW = (
+    *("--memory", "32MiB", "--max-bandwidth", "20MB/s", "--warmup", "500ms"),
+    *("--workload", "matrix-multiply"),
+)
+
+
+def moments(*phases: str) -> list[tuple[str, int]]:
+    """Ctrl-C in every phase, SIGTERM in one."""
+    return [(phase, signal.SIGINT) for phase in phases] + [("round 1", signal.SIGTERM)]
 
 
 def in_phase(phase: str) -> Any:
     return lambda key, value: key == "status" and phase in value["phase"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("phase", ["booting", "warming", "round 1", "round 2"])
+@pytest.mark.parametrize(
+    ("phase", "number"), moments("booting", "warming", "round 1", "round 2", "round 5")
+)
 def test_the_source_is_interrupted(phase: str, number: int) -> None:
     with destination() as (dest, port):
         with agent("source", "--to", f"127.0.0.1:{port}", *SLOW) as source:
@@ -45,8 +55,9 @@ def test_the_source_is_interrupted(phase: str, number: int) -> None:
         assert "cancelled" in dest.end().stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("phase", ["starting", "booting", "warming", "round 1", "round 2"])
+@pytest.mark.parametrize(
+    ("phase", "number"), moments("starting", "booting", "warming", "round 1", "round 5")
+)
 def test_migrate_is_interrupted(phase: str, number: int) -> None:
     with agent("migrate", "--json", "-", *SLOW) as running:
         running.wait_status(in_phase(phase))
