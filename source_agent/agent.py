@@ -43,7 +43,12 @@ class SourceAgent:
 
     async def _run(self) -> tuple[Report, PageferryError | None]:
         timeline = Timeline("source")
-        session = SourceSession(self._config, self._address, timeline, self._log.say)
+
+        def say(phase: str) -> None:
+            self._log.say(phase)
+            self._show(session.status())  # a short phase must not fall between two ticks
+
+        session = SourceSession(self._config, self._address, timeline, say)
         loop = asyncio.get_running_loop()
         task = loop.create_task(session.run(), name="session")
         for number in (signal.SIGINT, signal.SIGTERM):

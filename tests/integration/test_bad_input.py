@@ -149,10 +149,12 @@ def test_the_destination_meets_strangers_and_goes_on() -> None:
 
 
 def test_a_version_mismatch_is_told_to_the_source_too() -> None:
-    with destination() as (_agent, port):
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as other:
-            other.sendall(frames.encode_preface(9))
-            assert other.recv(64) == frames.encode_preface()
+    with (
+        destination() as (_agent, port),
+        socket.create_connection(("127.0.0.1", port), timeout=20) as other,
+    ):
+        other.sendall(frames.encode_preface(9))
+        assert other.recv(64) == frames.encode_preface()
 
 
 def test_guest_size_mismatch_is_said_at_both_ends() -> None:

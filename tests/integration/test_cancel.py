@@ -19,7 +19,7 @@ from tests.integration.harness import (
 # Slow enough that no phase is over before the signal has come.
 # Path 2, so that there are further rounds.
 SLOW = (
-    *("--memory", "32MiB", "--max-bandwidth", "20MB/s", "--warmup", "500ms"),
+    *("--max-bandwidth", "20MB/s", "--warmup", "500ms"),
     *("--workload", "matrix-multiply"),
 )
 
@@ -38,7 +38,8 @@ def in_phase(phase: str) -> Any:
 )
 def test_the_source_is_interrupted(phase: str, number: int) -> None:
     with destination() as (dest, port):
-        with agent("source", "--to", f"127.0.0.1:{port}", *SLOW) as source:
+        memory = "512MiB" if phase == "booting" else "32MiB"
+        with agent("source", "--to", f"127.0.0.1:{port}", "--memory", memory, *SLOW) as source:
             source.wait_status(in_phase(phase))
             source.process.send_signal(number)
             report = source.wait_status(lambda key, _value: key == "report")
@@ -59,7 +60,7 @@ def test_the_source_is_interrupted(phase: str, number: int) -> None:
     ("phase", "number"), moments("starting", "booting", "warming", "round 1", "round 5")
 )
 def test_migrate_is_interrupted(phase: str, number: int) -> None:
-    with agent("migrate", "--json", "-", *SLOW) as running:
+    with agent("migrate", "--json", "-", "--memory", "32MiB", *SLOW) as running:
         running.wait_status(in_phase(phase))
         agents = children_of(running.process.pid)
         ports = [port for pid in agents for port in listening_ports(pid)]
@@ -78,7 +79,7 @@ def test_migrate_is_interrupted(phase: str, number: int) -> None:
 
 
 def test_agents_end_with_a_supervisor_that_is_killed() -> None:
-    with agent("migrate", *SLOW) as running:
+    with agent("migrate", "--memory", "32MiB", *SLOW) as running:
         running.wait_status(in_phase("round 1"))
         agents = children_of(running.process.pid)
         assert len(agents) == 2
