@@ -57,6 +57,7 @@ MISSES: Final = 58
 WRITE_BACKS: Final = 59
 SPILLS: Final = 60
 DRAINED_LINES: Final = 61
+QUANTA: Final = 62
 CONTROL_WORDS: Final = 64
 
 NEW: Final = 0

@@ -312,6 +312,10 @@ class Guest:
             for m in self._vcpus.machines
         )
 
+    def quanta(self) -> int:
+        """How many quanta the vCPUs have begun; with `cpu_s`, how long one takes."""
+        return sum(self._words(c.QUANTA))
+
     def reset_gaps(self) -> None:
         """Forget the longest gaps so far."""
         self._resets += 1

@@ -36,6 +36,7 @@ from common.guest.control import (
     PERIOD_NS,
     PERIOD_STEPS,
     PRESENCE,
+    QUANTA,
     QUANTUM,
     QUANTUM_START,
     RUNNING,
@@ -219,6 +220,7 @@ def begin_quantum(m: VcpuArrays) -> int:
         allowed = _steps_allowed(m, now)
         if allowed > 0:
             ctl[QUANTUM_START] = signed(m.state[STEPS])
+            ctl[QUANTA] += 1
             return allowed
         if not draining:
             wait_for(m.scratch, ctl[WAKE_FD], min(max(-allowed, _NAP_NS), _BEAT_NS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import threading
@@ -52,16 +53,17 @@ class TestRunning:
 
     def test_steps_that_are_out_of_order_are_refused(self, make_guest: MakeGuest) -> None:
         guest = make_guest(workload=HOT, start=False)
-        calls: list[Callable[[], object]] = [guest.resume, guest.pause, guest.snapshot]
-        for call in (*calls, lambda: guest.run_until([1])):
+        replay = functools.partial(guest.run_until, [1])
+        calls: list[Callable[[], object]] = [guest.resume, guest.pause, guest.snapshot, replay]
+        for call in calls:
             with pytest.raises(LocalProtocolError, match="the guest is new"):
                 call()
         guest.start()
         with pytest.raises(LocalProtocolError, match="the guest is paused"):
             guest.start()
         guest.resume()
-        calls = [guest.snapshot, guest.digest, guest.check]
-        for call in (*calls, lambda: guest.run_until([1])):
+        calls = [guest.snapshot, guest.digest, guest.check, replay]
+        for call in calls:
             with pytest.raises(LocalProtocolError, match="the guest is running"):
                 call()
         guest.stop()

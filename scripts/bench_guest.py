@@ -1,0 +1,232 @@
+"""Benchmarks of the guest: `python scripts/bench_guest.py [--json] [--runs N] [NAME...]`.
+
+Every row is a median of several runs with its least and greatest. Where there is something to
+compare with it is measured in the same run: `ratio` is ours / reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from common.config import GuestConfig
+from common.guest.machine import Guest, compile_kernels
+
+WARM_S = 0.4
+SAMPLE_S = 0.6
+HITS = "uniform:working-set=1MiB,scatter=true"
+ANYWHERE = "uniform:scatter=true"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. spread: least and greatest of the runs. ratio: ours / reference."""
+
+    name: str
+    ours: float
+    unit: str
+    reference: float | None
+    ratio: float | None
+    spread: tuple[float, float]
+
+
+def row(name: str, unit: str, values: list[float], references: list[float] | None = None) -> Row:
+    ours = statistics.median(values)
+    reference = statistics.median(references) if references else None
+    ratio = ours / reference if reference else None
+    return Row(name, ours, unit, reference, ratio, (min(values), max(values)))
+
+
+@contextmanager
+def running(workload: str, memory: str, **options: int | str) -> Iterator[Guest]:
+    settings = {"workload": workload, "memory": memory, **options}
+    config = GuestConfig.model_validate(settings)
+    compile_kernels(config)
+    guest = Guest(config, boot=True)
+    try:
+        guest.start()
+        guest.resume()
+        time.sleep(WARM_S)
+        yield guest
+    finally:
+        guest.close()
+
+
+def steps_per_s(guest: Guest, seconds: float = SAMPLE_S) -> float:
+    before = guest.progress()
+    time.sleep(seconds)
+    after = guest.progress()
+    return (after.steps - before.steps) / (after.t_ns - before.t_ns) * 1e9
+
+
+def memory_random_writes(seconds: float = SAMPLE_S) -> float:
+    """The reference of uniform accesses: numpy's own scattered adds to one word each of 1 GiB."""
+    words = np.ones(2**30 // 8, np.uint64)
+    where = np.random.default_rng(1).integers(0, len(words), 2**20)
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        words[where] += np.uint64(1)
+        done += len(where)
+    return done / (time.perf_counter() - start)
+
+
+def hits(runs: int) -> list[Row]:
+    with running(HITS, "64MiB") as guest:
+        values = [steps_per_s(guest) / 1e6 for _ in range(runs)]
+    with running(HITS, "64MiB", cache=0) as guest:
+        direct = [steps_per_s(guest) / 1e6 for _ in range(runs)]
+    return [row("hits in a 1 MB set; reference: without a cache", "M/s", values, direct)]
+
+
+def anywhere(runs: int) -> list[Row]:
+    with running(ANYWHERE, "1GiB") as guest:
+        values = [steps_per_s(guest) / 1e6 for _ in range(runs)]
+    references = [memory_random_writes() / 1e6 for _ in range(runs)]
+    return [row("uniform over 1 GiB; reference: numpy adds at random", "M/s", values, references)]
+
+
+def two_vcpus(runs: int) -> list[Row]:
+    rows = []
+    for name, workload, memory in (
+        ("hits in a 1 MB set each", "uniform:working-set={}MiB,scatter=true", "64MiB"),
+        ("uniform over 1 GiB", ANYWHERE, "1GiB"),
+    ):
+        values, references = [], []
+        for _ in range(runs):
+            with running(workload.format(2), memory, vcpus=2) as guest:
+                values.append(steps_per_s(guest) / 1e6)
+            with running(workload.format(1), memory) as guest:
+                references.append(steps_per_s(guest) / 1e6)
+        rows.append(row(f"two vCPUs, {name}; reference: one", "M/s", values, references))
+    return rows
+
+
+def pause_latency(runs: int) -> list[Row]:
+    pauses, quanta = [], []
+    with running("memory-intensive", "256MiB", vcpus=2) as guest:
+        for _ in range(runs):
+            cpu_s, begun = guest.cpu_s(), guest.quanta()
+            time.sleep(0.2)
+            quanta.append((guest.cpu_s() - cpu_s) / (guest.quanta() - begun) * 1e6)
+        for _ in range(runs * 20):
+            asked = time.monotonic_ns()
+            guest.pause()
+            pauses.append((time.monotonic_ns() - asked) / 1e3)
+            guest.resume()
+            time.sleep(0.005)
+    return [row("pause of two busy vCPUs", "us", pauses), row("quantum", "us", quanta)]
+
+
+async def _tick(seconds: float) -> list[float]:
+    late = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        asked = time.monotonic_ns()
+        await asyncio.sleep(0.001)
+        late.append((time.monotonic_ns() - asked - 1_000_000) / 1e3)
+    return late
+
+
+def event_loop(runs: int) -> list[Row]:
+    def lateness() -> tuple[float, float]:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            late = runner.run(_tick(1.0))
+        return float(np.percentile(late, 50)), float(np.percentile(late, 99))
+
+    idle = [lateness() for _ in range(runs)]
+    with running("memory-intensive", "256MiB", vcpus=2):
+        busy = [lateness() for _ in range(runs)]
+    return [
+        row(
+            f"event loop's lateness, {name}, two busy vCPUs; reference: none",
+            "us",
+            [sample[i] for sample in busy],
+            [sample[i] for sample in idle],
+        )
+        for i, name in enumerate(("p50", "p99"))
+    ]
+
+
+def rate(runs: int) -> list[Row]:
+    asked = 40e6
+    with running("uniform:rate=40MB/s", "256MiB", vcpus=2) as guest:
+        values = [steps_per_s(guest, 1.0) * 4096 / 1e6 for _ in range(runs)]
+    return [row("page visits at 40 MB/s", "MB/s", values, [asked / 1e6])]
+
+
+def harvest(runs: int) -> list[Row]:
+    values = []
+    with running(ANYWHERE, "1GiB", cache=0) as guest:
+        out = np.zeros(guest.n_pages, np.uint64)
+        for _ in range(runs):
+            time.sleep(0.3)
+            start = time.perf_counter()
+            guest.harvest(out)
+            values.append((time.perf_counter() - start) * 1e3)
+    return [row("harvest of 1 GiB while the guest runs", "ms", values)]
+
+
+BENCHES: dict[str, Callable[[int], list[Row]]] = {
+    "hits": hits,
+    "anywhere": anywhere,
+    "two-vcpus": two_vcpus,
+    "pause": pause_latency,
+    "loop": event_loop,
+    "rate": rate,
+    "harvest": harvest,
+}
+
+
+def rows(runs: int = 5, names: list[str] | None = None) -> list[Row]:
+    """Run these benchmarks, by default all."""
+    return [each for name in names or BENCHES for each in BENCHES[name](runs)]
+
+
+def table(results: list[Row]) -> Table:
+    out = Table(title="guest")
+    for heading in ("", "ours", "unit", "reference", "ratio", "least - greatest"):
+        out.add_column(heading, justify="left" if heading in ("", "unit") else "right")
+    for each in results:
+        out.add_row(
+            each.name,
+            f"{each.ours:.4g}",
+            each.unit,
+            "" if each.reference is None else f"{each.reference:.4g}",
+            "" if each.ratio is None else f"{each.ratio:.3g}",
+            f"{each.spread[0]:.4g} - {each.spread[1]:.4g}",
+        )
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Benchmarks of the guest.")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHES)}; default: all")
+    parser.add_argument("--json", action="store_true", help="rows as JSON on standard output")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in BENCHES]:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    results = rows(options.runs, options.names)
+    if options.json:
+        print(json.dumps([asdict(each) for each in results], indent=1))
+    else:
+        Console().print(table(results))
+
+
+if __name__ == "__main__":
+    main()
