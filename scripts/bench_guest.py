@@ -74,30 +74,20 @@ def steps_per_s(guest: Guest, seconds: float = SAMPLE_S) -> float:
     return (after.steps - before.steps) / (after.t_ns - before.t_ns) * 1e9
 
 
-def memory_random_writes(seconds: float = SAMPLE_S) -> float:
-    """The reference of uniform accesses: numpy's own scattered adds to one word each of 1 GiB."""
-    words = np.ones(2**30 // 8, np.uint64)
-    where = np.random.default_rng(1).integers(0, len(words), 2**20)
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        words[where] += np.uint64(1)
-        done += len(where)
-    return done / (time.perf_counter() - start)
+def against_no_cache(name: str, workload: str, memory: str, runs: int) -> list[Row]:
+    with running(workload, memory) as guest:
+        values = [steps_per_s(guest) / 1e6 for _ in range(runs)]
+    with running(workload, memory, cache=0) as guest:
+        direct = [steps_per_s(guest) / 1e6 for _ in range(runs)]
+    return [row(f"{name}; reference: without a cache", "M/s", values, direct)]
 
 
 def hits(runs: int) -> list[Row]:
-    with running(HITS, "64MiB") as guest:
-        values = [steps_per_s(guest) / 1e6 for _ in range(runs)]
-    with running(HITS, "64MiB", cache=0) as guest:
-        direct = [steps_per_s(guest) / 1e6 for _ in range(runs)]
-    return [row("hits in a 1 MB set; reference: without a cache", "M/s", values, direct)]
+    return against_no_cache("hits in a 1 MB set", HITS, "64MiB", runs)
 
 
 def anywhere(runs: int) -> list[Row]:
-    with running(ANYWHERE, "1GiB") as guest:
-        values = [steps_per_s(guest) / 1e6 for _ in range(runs)]
-    references = [memory_random_writes() / 1e6 for _ in range(runs)]
-    return [row("uniform over 1 GiB; reference: numpy adds at random", "M/s", values, references)]
+    return against_no_cache("uniform over 1 GiB", ANYWHERE, "1GiB", runs)
 
 
 def two_vcpus(runs: int) -> list[Row]:

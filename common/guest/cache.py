@@ -255,3 +255,14 @@ def collect_dirty(m: VcpuArrays, out: NDArray[np.uint64]) -> int:
                 out[page] |= _part_mask(m, entry, index * m.ways + signed(entry & _SLOT))
                 lines += 1
     return lines
+
+
+@kernel
+def count_dirty(m: VcpuArrays) -> int:
+    """Dirty lines."""
+    lines = 0
+    for at in range(m.sets * m.stride):
+        entry = m.entries[at]
+        if entry & _DIRTY != _ZERO:
+            lines += 1
+    return lines

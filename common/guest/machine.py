@@ -13,23 +13,20 @@ from numpy.typing import NDArray
 from common.config import GuestConfig
 from common.errors import LocalProtocolError, PageferryError
 from common.guest import control as c
-from common.guest import jit, snapshots
-from common.guest.cache import collect_dirty, drain_slice, new_entries, stride
-from common.guest.control import VcpuArrays, aligned, new_control, new_scratch
+from common.guest import jit, layout, snapshots
+from common.guest.cache import collect_dirty, count_dirty, drain_slice
+from common.guest.control import new_control, new_scratch
 from common.guest.dirty import collect
 from common.guest.memory import GuestMemory
 from common.guest.native import monotonic_ns
-from common.guest.rng import derive
+from common.guest.stale import new_masks
 from common.guest.vcpu import EventFd, Vcpus
-from common.guest.workloads.base import Plan, Region
 from common.guest.workloads.registry import parse_workload
-from common.units import LINE_SIZE, PAGE_SIZE
+from common.units import PAGE_SIZE
 
 _DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and within
 _STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed
-_NEVER_NS: Final = 2**62
-_FILL: Final = 1  # parts of the seed
-_REGION: Final = 2
+_NEVER_NS: Final = 2**62  # later than any CLOCK_MONOTONIC
 
 
 @dataclass(frozen=True)
@@ -68,10 +65,10 @@ class Guest:
         self.config = config
         self.n_pages = config.pages
         self._workload = parse_workload(config.workload)
-        self._regions = _regions(config)
+        self._regions = layout.regions(config)
         plans = [self._workload.plan(region) for region in self._regions]
         self.memory = GuestMemory(config.memory)
-        self._log = np.zeros(2 * self.n_pages, np.uint64)
+        self._log = new_masks(2 * self.n_pages)
         self._fds = [EventFd() for _ in range(config.vcpus + 2)]
         self._scratch = new_scratch()
         self._presence: NDArray[np.uint8] | None = None
@@ -79,40 +76,23 @@ class Guest:
         self._drains = 0
         self._resets = 0
         self._state = "new"
-        self._vcpus = Vcpus(
-            [self._arrays(region, plan) for region, plan in zip(self._regions, plans, strict=True)],
-            self._fds[2:],
-            self._fds[0],
-            type(self._workload).kernel,
-            vcpu_nice,
-        )
+        machines = [
+            layout.arrays(
+                config,
+                region,
+                plan,
+                self.memory.words,
+                self._log,
+                new_control(plan.pace, *(self._fds[i].fd for i in (region.vcpu + 2, 0, 1))),
+            )
+            for region, plan in zip(self._regions, plans, strict=True)
+        ]
+        kernel = type(self._workload).kernel
+        self._vcpus = Vcpus(machines, self._fds[2:], self._fds[0], kernel, vcpu_nice)
         if boot:
-            self.memory.fill(derive(config.seed, _FILL), self._workload.zero_share)
+            self.memory.fill(layout.fill_seed(config), self._workload.zero_share)
             for region in self._regions:
                 self._workload.boot(self.memory, region)
-
-    def _arrays(self, region: Region, plan: Plan) -> VcpuArrays:
-        config = self.config
-        ways = config.cache_ways if config.cache else 0
-        sets = config.cache // (config.cache_line * config.cache_ways * config.vcpus)
-        lines = sets * ways
-        shift = (config.cache_line // LINE_SIZE).bit_length() - 1
-        return VcpuArrays(
-            ctl=new_control(plan.pace, *(self._fds[i].fd for i in (region.vcpu + 2, 0, 1))),
-            state=aligned(c.STATE_WORDS, np.uint64),
-            params=plan.params(region),
-            table=plan.table,
-            words=self.memory.words,
-            log=self._log,
-            entries=new_entries(sets, ways),
-            masks=aligned(lines if shift else 0, np.uint64),
-            arena=aligned(lines * config.cache_line // 8, np.uint64) if ways else self.memory.words,
-            scratch=new_scratch(),
-            ways=ways,
-            stride=stride(ways),
-            sets=sets,
-            shift=shift,
-        )
 
     # -- running ------------------------------------------------------------------------------
 
@@ -341,8 +321,7 @@ class Guest:
     # -- verifying ----------------------------------------------------------------------------
 
     def _must_be_drained(self, what: str) -> None:
-        scrap = np.zeros(self.n_pages, np.uint64)
-        if any(collect_dirty(m, scrap) for m in self._vcpus.machines):
+        if any(count_dirty(m) for m in self._vcpus.machines):
             raise LocalProtocolError(f"{what}: the cache holds dirty lines, drain first")
 
     def digest(self) -> str:
@@ -363,21 +342,6 @@ class Guest:
             if problem is not None:
                 return f"vCPU {region.vcpu}: {problem}"
         return None
-
-
-def _regions(config: GuestConfig) -> list[Region]:
-    cuts = [config.pages * i // config.vcpus for i in range(config.vcpus + 1)]
-    return [
-        Region(
-            vcpu=i,
-            vcpus=config.vcpus,
-            first_page=cuts[i],
-            pages=cuts[i + 1] - cuts[i],
-            seed=derive(config.seed, _REGION, i),
-            cache=config.cache // config.vcpus,
-        )
-        for i in range(config.vcpus)
-    ]
 
 
 def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = None) -> None:

@@ -81,7 +81,9 @@ class Vcpus:
     def _live(self, index: int) -> None:
         try:
             if self._nice:
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
+                thread = threading.get_native_id()
+                now = os.getpriority(os.PRIO_PROCESS, thread)  # to go below it needs a privilege
+                os.setpriority(os.PRIO_PROCESS, thread, min(now + self._nice, 19))
             self._kernel(self.machines[index])
         except BaseException as error:  # noqa: BLE001 (whoever waits for this thread raises it)
             self._failures.append(error)

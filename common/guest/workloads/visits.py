@@ -55,7 +55,7 @@ _HALF: Final = np.uint64(32)
 _LINE_SHIFT: Final = np.uint64(_WRITE_BITS)
 _WORD_SHIFT: Final = np.uint64(_WRITE_BITS + 6)
 _IN_LINE: Final = np.uint64(7)
-_AHEAD_VISITS: Final = 8
+_AHEAD_VISITS: Final = 4
 
 
 @inlined
