@@ -181,6 +181,7 @@ class DestSession:
         self._check_memory(setup.guest.memory)
         self._say(f"preparing for a guest of {format_size(setup.guest.memory)}")
         guest = self._guest = await self._blocking(self._make_guest, setup)
+        await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
         self._placer = GuestPlacer(guest.memory)
         self._inflow = Inflow(
             self._placer, guest.n_pages, setup.channels, self._on_barrier, self._on_failure
@@ -235,7 +236,7 @@ class DestSession:
     async def _resume(self, commit: messages.Commit) -> None:
         guest = self._live_guest()
         # What may fail comes before the step after which there is no way back.
-        await self._blocking(self._restore, guest, commit.snapshot)
+        await self._blocking(guest.restore, commit.snapshot)
         self.handover.step("commit")
         if self._inflow is not None:
             self._inflow.complete = True
@@ -248,11 +249,6 @@ class DestSession:
             raise
         self.handover.step("resumed")
         self._timeline.log("resumed", t_ns=self.resumed_ns)
-
-    @staticmethod
-    def _restore(guest: Guest, snapshot: dict[str, Any]) -> None:
-        guest.restore(snapshot)
-        guest.start()
 
     async def _follow_up(self, setup: messages.Setup) -> None:
         """The guest runs here. A source that is gone changes nothing about that."""

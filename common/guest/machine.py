@@ -266,8 +266,13 @@ class Guest:
         return snapshots.take(self.config, [m.state for m in self._vcpus.machines])
 
     def restore(self, snap: dict[str, Any]) -> None:
-        """Take a snapshot, before `start`. Raises `RemoteProtocolError` if it is not one."""
-        self._must_be("restore", "new")
+        """Take a snapshot, before the guest first runs. Raises `RemoteProtocolError` if it is none.
+
+        The threads may have been started: what then remains of a resume is to wake them.
+        """
+        self._must_be("restore", "new", "paused")
+        if any(self.steps()):
+            raise LocalProtocolError("restore: the guest has run already")
         states = snapshots.check(self.config, snap)
         for m, state in zip(self._vcpus.machines, states, strict=True):
             m.state[:] = state
