@@ -367,6 +367,7 @@ def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = 
         guest.start()
         guest.run_until([64])
         guest.drain()
+        guest.cached_dirty()
         guest.harvest()
         guest.digest()
         guest.check()
