@@ -6,10 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.guest.machine import Beats, Guest, Progress
-
 from common.clock import ClockMap, Sample, clock_identity
 from common.config import MigrationConfig
+from common.guest.machine import Beats, Guest, Progress
 from common.report import Outcome
 from common.strategy.base import Decision, RoundStats, Strategy
 from common.timeline import Timeline

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uvloop
-from common.guest.machine import Guest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config import MigrationConfig
+from common.guest.machine import Guest
 from tests.integration.inprocess import move
 
 MIB = 2**20
