@@ -24,7 +24,7 @@ SLOW = (
 )
 
 
-def moments(*phases: str) -> list[tuple[str, int]]:
+def moments(*phases: str) -> list[tuple[str, signal.Signals]]:
     """Ctrl-C in every phase, SIGTERM in one."""
     return [(phase, signal.SIGINT) for phase in phases] + [("round 1", signal.SIGTERM)]
 

@@ -59,11 +59,12 @@ def configs(draw: st.DrawFn) -> MigrationConfig:
 def test_a_moved_guest_equals_one_that_never_moved(config: MigrationConfig) -> None:
     report = uvloop.run(move(config))
     assert report.verified is True
-    steps = next(event.model_extra for event in report.events if event.event == "guest-stopped")
+    stopped = next(event for event in report.events if event.event == "guest-stopped")
+    assert stopped.model_extra is not None
     stayed = Guest(config.guest, boot=True)
     try:
         stayed.start()
-        stayed.run_until(steps["steps"])
+        stayed.run_until(stopped.model_extra["steps"])
         stayed.drain()
         assert stayed.digest() == report.digest_dest
     finally:
