@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.guest import control as c
-from common.guest.cache import access, collect_dirty, drain_slice, new_entries, stride
+from common.guest.cache import access, collect_dirty, count_dirty, drain_slice, new_entries, stride
 from common.guest.control import VcpuArrays, aligned, new_control, new_scratch
 from common.guest.jit import kernel
 from common.guest.native import signed
@@ -152,8 +152,8 @@ ORDER = st.one_of(st.just(("hold",)), st.just(("release",)), st.just(("drain",))
 HISTORY = st.lists(st.one_of(*[STEP] * 12, ORDER), min_size=1, max_size=250)
 
 
-def play(model: Model, m: VcpuArrays, history: list[tuple[Any, ...]]) -> Iterator[None]:
-    for number, step in enumerate(history):
+def play(model: Model, m: VcpuArrays, history: list[tuple[Any, ...]]) -> None:
+    for number, step in enumerate(history, model.counts["hits"] + model.counts["misses"]):
         if step[0] == "touch":
             _, part, write, word = step
             args = (part, write, word, 10**9 + number)
@@ -164,27 +164,47 @@ def play(model: Model, m: VcpuArrays, history: list[tuple[Any, ...]]) -> Iterato
         else:
             model.held = step[0] == "hold"
             m.ctl[c.HOLD] = int(model.held)
-        yield
 
 
-@settings(max_examples=150)
+def compare(model: Model, m: VcpuArrays) -> None:
+    """Counters, logs, dirty lines and memory, before and after a drain."""
+    for _ in range(2):
+        assert as_dict(m.log[:PAGES]) == model.log
+        masks = np.zeros(PAGES, np.uint64)
+        assert collect_dirty(m, masks) == count_dirty(m) == len(model.dirty)
+        assert as_dict(masks) == model.dirty_masks()
+        names = (c.HITS, c.MISSES, c.WRITE_BACKS, c.SPILLS, c.DRAINED_LINES)
+        assert [int(m.ctl[name]) for name in names] == list(model.counts.values())
+        assert m.words.tolist() == model.memory
+        drain(m)
+        model.drain()
+    assert not model.dirty
+
+
+@settings(max_examples=100)
 @given(geometry=GEOMETRY, history=HISTORY)
 def test_cache_is_the_model(geometry: tuple[int, int, int], history: list[tuple[Any, ...]]) -> None:
     model, m = Model(*geometry), machine(*geometry)
-    for _ in play(model, m, history):
-        assert m.words.tolist() == model.memory if len(history) < 20 else True
-    assert as_dict(m.log[:PAGES]) == model.log
-    masks = np.zeros(PAGES, np.uint64)
-    assert collect_dirty(m, masks) == len(model.dirty)
-    assert as_dict(masks) == model.dirty_masks()
-    names = (c.HITS, c.MISSES, c.WRITE_BACKS, c.SPILLS, c.DRAINED_LINES)
-    assert [int(m.ctl[name]) for name in names] == list(model.counts.values())
-    drain(m)
-    model.drain()
-    assert m.words.tolist() == model.memory
-    assert as_dict(m.log[:PAGES]) == model.log
-    masks[:] = 0
-    assert collect_dirty(m, masks) == 0
+    play(model, m, history)
+    compare(model, m)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3, 6])
+@pytest.mark.parametrize(("sets", "ways"), [(1, 2), (2, 3), (1, 7), (1, 8), (2, 9), (1, 17)])
+def test_long_histories(sets: int, ways: int, shift: int) -> None:
+    """Half as many lines again as the cache holds: hits, misses and spills all the time."""
+    rng = random.Random(f"{sets} {ways} {shift}")  # noqa: S311
+    lines = min(sets * ways * 3 // 2 + 1, PARTS >> shift)
+    model, m = Model(sets, ways, shift), machine(sets, ways, shift)
+    orders = [("hold",), ("release",), ("drain",)]
+    for _ in range(20):
+        history: list[tuple[Any, ...]] = [rng.choice(orders)]
+        write_share = rng.choice([0.1, 0.5, 0.9])
+        for _ in range(60):
+            part = rng.randrange(lines << shift)
+            history.append(("touch", part, rng.random() < write_share, rng.randrange(8)))
+        play(model, m, history)
+        compare(model, m)
 
 
 @given(history=HISTORY)
