@@ -12,12 +12,17 @@ Cut = Callable[[int, bytes], int | None]
 
 
 class Relay:
-    """Forwards connections to `port`; `refuse` turns new ones away."""
+    """Forwards connections to `port`; `refuse` turns new ones away.
 
-    def __init__(self, port: int, cut: Cut) -> None:
+    `cut` sees what goes to the destination, `cut_back` what comes from it.
+    """
+
+    def __init__(self, port: int, cut: Cut, cut_back: Cut) -> None:
         self._port = port
         self._cut = cut
+        self._cut_back = cut_back
         self.refuse = False
+        self.deaf_after_cut = False
         self.cuts = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -28,7 +33,7 @@ class Relay:
         there = await asyncio.open_connection("127.0.0.1", self._port)
         pumps = [
             asyncio.create_task(self._pump(reader, there[1], self._cut)),
-            asyncio.create_task(self._pump(there[0], writer, lambda _sent, _chunk: None)),
+            asyncio.create_task(self._pump(there[0], writer, self._cut_back)),
         ]
         self._tasks.update(pumps)
         # Whichever direction ends first ends both, as a broken wire does.
@@ -52,13 +57,16 @@ class Relay:
                 sent += len(part)
                 if limit is not None:
                     self.cuts += 1
+                    self.refuse |= self.deaf_after_cut
                     return
 
 
 @contextlib.asynccontextmanager
-async def relay(port: int, cut: Cut) -> AsyncIterator[tuple[Relay, int]]:
+async def relay(
+    port: int, cut: Cut, cut_back: Cut = lambda _sent, _chunk: None
+) -> AsyncIterator[tuple[Relay, int]]:
     """A relay to `port`, and its own port."""
-    running = Relay(port, cut)
+    running = Relay(port, cut, cut_back)
     server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
     try:
         yield running, server.sockets[0].getsockname()[1]

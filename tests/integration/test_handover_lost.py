@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from common.config import MigrationConfig
 from common.errors import InDoubtError, PageferryError, PeerRefused, VerificationError
 from common.report import Report
+from common.wire import frames
 from source_agent.reporting import make_report
 from tests.integration.inprocess import Said, listening, session_to
 from tests.integration.relay import Cut, Relay, relay
@@ -24,20 +25,19 @@ CONFIG = MigrationConfig(
 )
 
 
+def never(_sent: int, _chunk: bytes) -> None:
+    """No cut."""
+
+
 async def moved_through(
-    cut: Cut, config: MigrationConfig = CONFIG, *, deaf: bool = False
+    cut: Cut, config: MigrationConfig = CONFIG, *, cut_back: Cut = never, deaf: bool = False
 ) -> tuple[Report, PageferryError | None, Said, Relay]:
     """One migration through a relay. deaf: no connection is possible after the cut."""
-    async with listening() as (_agent, port, said), relay(port, cut) as (middle, relay_port):
-        if deaf:
-            original = middle._cut
-
-            def cut_and_refuse(sent: int, chunk: bytes) -> int | None:
-                limit = original(sent, chunk)
-                middle.refuse |= limit is not None
-                return limit
-
-            middle._cut = cut_and_refuse
+    async with (
+        listening() as (_agent, port, said),
+        relay(port, cut, cut_back) as (middle, relay_port),
+    ):
+        middle.deaf_after_cut = deaf
         session = session_to(relay_port, config)
         error: PageferryError | None = None
         try:
@@ -47,24 +47,27 @@ async def moved_through(
         return make_report(session.record), error, said, middle
 
 
-def at_commit(*, forwarded: int | None) -> Cut:
-    """Cut at the commit: after so many of its bytes, or (None) once all of it went through."""
+def at_message(kind: bytes, *, forwarded: int) -> Cut:
+    """Cut at the first message of that kind, after so many bytes of its frame."""
     seen = False
 
     def cut(_sent: int, chunk: bytes) -> int | None:
         nonlocal seen
-        where = chunk.find(b"commit")
+        where = chunk.find(kind)
         if where < 0 or seen:
             return None
         seen = True
-        return len(chunk) if forwarded is None else max(where - 20 + forwarded, 0)
+        frame = chunk.rfind(frames.HEADER.pack(1, 0, 0, 0, 0)[:8], 0, where)
+        return max(frame + forwarded, 0)
 
     return cut
 
 
 @pytest.mark.parametrize("forwarded", [0, 1, 16, 60])
 def test_a_commit_that_never_arrived_whole(forwarded: int) -> None:
-    report, error, said, middle = uvloop.run(moved_through(at_commit(forwarded=forwarded)))
+    report, error, said, middle = uvloop.run(
+        moved_through(at_message(b"commit", forwarded=forwarded))
+    )
     assert middle.cuts == 1
     assert isinstance(error, PeerRefused)
     assert report.outcome == "failed"
@@ -75,7 +78,8 @@ def test_a_commit_that_never_arrived_whole(forwarded: int) -> None:
 
 
 def test_a_commit_whose_answer_was_lost() -> None:
-    report, error, said, middle = uvloop.run(moved_through(at_commit(forwarded=None)))
+    cut_back = at_message(b"resumed", forwarded=0)
+    report, error, said, middle = uvloop.run(moved_through(never, cut_back=cut_back))
     assert middle.cuts == 1
     assert isinstance(error, VerificationError)  # it moved, and could not be verified
     assert report.outcome == "completed"
@@ -84,15 +88,21 @@ def test_a_commit_whose_answer_was_lost() -> None:
     assert any("asks what became of it: running" in line for line in said)
 
 
-@pytest.mark.parametrize("forwarded", [0, None])
-def test_nobody_can_be_asked(forwarded: int | None) -> None:
-    report, error, _said, _middle = uvloop.run(
-        moved_through(at_commit(forwarded=forwarded), deaf=True)
-    )
+@pytest.mark.parametrize(
+    ("cut", "cut_back", "runs_there"),
+    [
+        (at_message(b"commit", forwarded=0), never, False),
+        (never, at_message(b"resumed", forwarded=0), True),
+    ],
+    ids=["before the commit", "after it"],
+)
+def test_nobody_can_be_asked(cut: Cut, cut_back: Cut, runs_there: bool) -> None:
+    report, error, said, _middle = uvloop.run(moved_through(cut, cut_back=cut_back, deaf=True))
     assert isinstance(error, InDoubtError)
     assert error.exit_code == 4
     assert report.outcome == "in-doubt"
     assert report.guest.runs_at == "unknown"
+    assert any("the guest runs here" in line for line in said) == runs_there
 
 
 @given(offset=st.integers(0, 5 * 2**20), strategy=st.sampled_from(["pre-copy", "stop-and-copy"]))
