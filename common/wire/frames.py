@@ -9,6 +9,7 @@ frames follow, a header of 16 bytes each, little-endian:
     PAGES     body: `entries` extents (first:u32 count:u32), then the pages of all of them
     ZERO      body: `entries` extents of pages that are all zero
     BARRIER   no body; `value` is the round that ends here
+    REQUEST   no body; asks for page `value` at once, and then for the `entries` pages behind it
 
 The decoder owns no page memory. It asks a `Placer` for the buffers of the extents that a header
 announces, and hands them to whoever reads the socket (`buffers`), so that page bytes go from the
@@ -42,6 +43,7 @@ MAX_EXTENTS: Final = 1000
 MAX_FRAME_PAGES: Final = 4096  # 16 MiB: what a receiver must be ready to take at once
 MAX_CONTROL: Final = 8 * 2**20  # the events and the timeline of a long run
 MAX_ROUND: Final = 2**32 - 1
+MAX_WINDOW: Final = 2**16 - 1  # neighbours that a request may ask for
 
 
 class FrameType(IntEnum):
@@ -51,6 +53,7 @@ class FrameType(IntEnum):
     PAGES = 2
     ZERO = 3
     BARRIER = 4
+    REQUEST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,15 @@ class BarrierFrame:
     index: int
 
 
-Frame = ControlFrame | PagesFrame | ZeroFrame | BarrierFrame
+@dataclass(frozen=True, slots=True)
+class RequestFrame:
+    """The guest waits for `page`, and may soon want the `window` pages behind it."""
+
+    page: int
+    window: int
+
+
+Frame = ControlFrame | PagesFrame | ZeroFrame | BarrierFrame | RequestFrame
 
 
 class Placer(Protocol):
@@ -137,6 +148,13 @@ def encode_barrier(index: int) -> bytes:
     return HEADER.pack(FrameType.BARRIER, 0, 0, index, 0)
 
 
+def encode_request(page: int, window: int = 0) -> bytes:
+    """A REQUEST frame."""
+    if not 0 <= window <= MAX_WINDOW:
+        raise LocalProtocolError(f"a window of {window} pages, expected 0 to {MAX_WINDOW}")
+    return HEADER.pack(FrameType.REQUEST, 0, window, page, 0)
+
+
 def _count(extents: Extents) -> int:
     pages = int(extents["count"].sum(dtype=np.int64))
     if not 0 < len(extents) <= MAX_EXTENTS:
@@ -149,12 +167,16 @@ class FrameDecoder:
 
     Read into `buffers()` (all of them in one call where the socket can), then tell `received(n)`
     how many bytes came; it returns the frames that are whole. `n_pages` is the guest's size;
-    with no placer (a control connection) page frames are illegal.
+    with no placer (a control connection) page frames are illegal. Requests are legal only where
+    `requests` says so: at the source, on the connection that answers them.
     """
 
-    def __init__(self, placer: Placer | None = None, *, n_pages: int = 0) -> None:
+    def __init__(
+        self, placer: Placer | None = None, *, n_pages: int = 0, requests: bool = False
+    ) -> None:
         self._placer = placer
         self._n_pages = n_pages
+        self._requests = requests
         self._header = bytearray(HEADER.size)
         self._body = bytearray()
         self._type: FrameType | None = None  # of the frame whose body is being read
@@ -225,6 +247,8 @@ class FrameDecoder:
             if length or entries:
                 raise RemoteProtocolError("a barrier with a body")
             return self._finish(BarrierFrame(self._value))
+        if kind == FrameType.REQUEST:
+            return self._request(entries, length)
         if kind == FrameType.CONTROL:
             if entries or not 0 < length <= MAX_CONTROL:
                 raise RemoteProtocolError(
@@ -238,6 +262,16 @@ class FrameDecoder:
         self._type = FrameType(kind)
         self._read_body(length)
         return None
+
+    def _request(self, window: int, length: int) -> Frame:
+        if not self._requests:
+            raise RemoteProtocolError("a request for a page on a connection that serves none")
+        if length or self._value >= self._n_pages:
+            raise RemoteProtocolError(
+                f"a request of {length} bytes for page {self._value}"
+                f" of a guest of {self._n_pages} pages"
+            )
+        return self._finish(RequestFrame(self._value, window))
 
     def _check_page_header(self, kind: int, entries: int, length: int) -> None:
         if self._placer is None:

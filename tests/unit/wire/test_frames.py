@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import RemoteProtocolError
+from common.errors import LocalProtocolError, RemoteProtocolError
 from common.units import PAGE_SIZE
 from common.wire import frames
 from common.wire.extents import EXTENT, Extents, from_pages
@@ -16,6 +16,7 @@ from common.wire.frames import (
     FrameDecoder,
     FrameType,
     PagesFrame,
+    RequestFrame,
     ZeroFrame,
 )
 
@@ -146,6 +147,30 @@ def test_a_control_connection_takes_no_pages() -> None:
     decoder = FrameDecoder()
     with pytest.raises(RemoteProtocolError, match="carries none"):
         feed(decoder, frames.encode_zero(extents((0, 1))), [])
+
+
+@pytest.mark.parametrize("cut", [1, 15, 16, 30])
+def test_requests(cut: int) -> None:
+    decoder = FrameDecoder(n_pages=N_PAGES, requests=True)
+    data = frames.encode_request(63, 65535) + frames.encode_request(0)
+    assert feed(decoder, data, [cut]) == [RequestFrame(63, 65535), RequestFrame(0, 0)]
+    assert decoder.at_boundary
+    with pytest.raises(LocalProtocolError):
+        frames.encode_request(1, 65536)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [frames.encode_request(N_PAGES), frames.HEADER.pack(FrameType.REQUEST, 0, 0, 1, 8)],
+)
+def test_nonsense_is_not_requested(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="a request of"):
+        feed(FrameDecoder(n_pages=N_PAGES, requests=True), data, [])
+
+
+def test_requests_are_legal_only_where_they_are_served() -> None:
+    with pytest.raises(RemoteProtocolError, match="serves none"):
+        feed(FrameDecoder(Memory(), n_pages=N_PAGES), frames.encode_request(1), [])
 
 
 def test_nothing_is_allocated_for_a_header_alone() -> None:

@@ -1,0 +1,39 @@
+"""Kernels that live outside this package: compiled and cached like its own (`jit`).
+
+Their cache is a directory of its own, whose name carries a hash of every source of their package,
+because a kernel is compiled from all that it calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numba
+
+from common.guest import jit
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def kernels_of(package: Path, *others: Path) -> Callable[[_F], _F]:
+    """`jit.kernel` for the files of one directory.
+
+    They call no compiled code but their own and that of `common.guest`; `others` are further
+    sources that they take constants from.
+    """
+    digest = hashlib.sha256()
+    for source in (*sorted(package.glob("*.py")), *others):
+        digest.update(source.read_bytes())
+    cache = jit.CACHE_DIR / f"{package.name}-{digest.hexdigest()[:16]}"
+
+    def kernel(function: _F) -> _F:
+        setattr(numba.config, "CACHE_DIR", str(cache))  # noqa: B010 (as in `jit`)
+        try:
+            return jit.kernel(function)
+        finally:
+            setattr(numba.config, "CACHE_DIR", str(jit.CACHE_DIR))  # noqa: B010
+
+    return kernel

@@ -1,0 +1,191 @@
+"""The page server: answers requests for pages from the paused guest's memory.
+
+    PageServer(memory, sent)   before the downtime: compiles
+    serve(socket)              once the guest has been handed over
+    take_unsent(out)           by who pushes, on another thread: what to send next
+    stop()                     the connection is over; `resync` and `serve` may follow
+
+`sent` is shared: uint8[n_pages], `UNSENT`, `PUSHED` or `PULLED`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import ConnectionBroken, LocalProtocolError, PageferryError, RemoteProtocolError
+from common.guest.control import aligned
+from common.guest.memory import GuestMemory
+from common.wire.extents import Pages
+from source_agent.paging import server as s
+
+UNSENT: Final = s.UNSENT
+PUSHED: Final = s.PUSHED
+PULLED: Final = s.PULLED
+
+_STOP_S: Final = 10.0
+_TCP_NOTSENT_LOWAT: Final = 25
+_NOTSENT_LOWAT: Final = 32 * 1024  # what a demanded page may have to wait for in the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStats:
+    """Counts of all connections so far.
+
+    demands: requests; crossed: those of pages that had been pushed already. pages: sent from here,
+    neighbours included, zero_pages of them as a mark.
+    """
+
+    demands: int
+    crossed: int
+    pages: int
+    zero_pages: int
+    sent_bytes: int
+    received_bytes: int
+
+
+class PageServer:
+    """Serves one guest's pages, one connection at a time. The guest must not run.
+
+    rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
+    `event_fd` becomes readable when the connection has ended: see `failure`.
+    """
+
+    def __init__(
+        self, memory: GuestMemory, sent: NDArray[np.uint8], *, rate_Bps: float = math.inf
+    ) -> None:
+        if sent.shape != (memory.n_pages,) or sent.dtype != np.uint8:
+            raise ValueError(f"expected marks as uint8[{memory.n_pages}]")
+        self.sent = sent
+        flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
+        self._wake_fd, self.event_fd = os.eventfd(0, flags), os.eventfd(0, flags)
+        self._ctl = aligned(s.CONTROL_WORDS, np.int64).view(np.int64)
+        self._ctl[s.WAKE_FD], self._ctl[s.EVENT_FD] = self._wake_fd, self.event_fd
+        self._ctl[s.BASE], self._ctl[s.FOCUS] = memory.address, -1
+        self._ctl[s.RATE_BPS] = 0 if math.isinf(rate_Bps) else int(rate_Bps)
+        self._arrays = s.ServerArrays(
+            ctl=self._ctl,
+            sent=sent,
+            words=memory.words,
+            windows=np.zeros(2 * s.WINDOWS, np.int64),
+            chunk=np.zeros(s.CHUNK, np.int64),
+            inbox=np.zeros(s.INBOX_WORDS, np.int64),
+            head=np.zeros(s.HEAD_WORDS, np.int64),
+            iov=np.zeros(s.IOV_WORDS, np.int64),
+            scratch=np.zeros(s.SCRATCH_WORDS, np.int64),
+        )
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._cursor = 0  # where pushing goes on
+        self._seen_demands = 0
+        self._closed = False
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        self._ctl[s.STOP] = 1
+        s.serve(self._arrays)
+        s.next_unsent(np.ones(1, np.uint8), 0, 1, np.zeros(1, np.int64))
+
+    def serve(self, sock: socket.socket) -> None:
+        """Answer on this connection, which the caller goes on owning, in a thread."""
+        if self._thread is not None or self._closed:
+            raise LocalProtocolError("the page server has a connection, or has ended")
+        sock.setblocking(True)
+        with contextlib.suppress(OSError):  # not a TCP socket
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT)
+        self._socket = sock
+        for word in (s.STOP, s.FAILURE, s.FAILURE_ERRNO, s.FILLED, s.FIRST_WINDOW, s.LAST_WINDOW):
+            self._ctl[word] = 0
+        self._ctl[s.SOCKET] = sock.fileno()
+        self._thread = threading.Thread(
+            target=s.serve, args=(self._arrays,), name="page-server", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the connection (it is shut down) and the thread; idempotent, bounded."""
+        if self._thread is None or self._socket is None:
+            return
+        self._ctl[s.STOP] = 1
+        os.eventfd_write(self._wake_fd, 1)
+        with contextlib.suppress(OSError):  # a send that waits for the peer fails now
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(_STOP_S)
+        if self._thread.is_alive():
+            raise PageferryError("the page server did not end")
+        self._thread = self._socket = None
+
+    def close(self) -> None:
+        """Stop, and release descriptors; idempotent."""
+        if not self._closed:
+            self.stop()
+            self._closed = True
+            os.close(self._wake_fd)
+            os.close(self.event_fd)
+
+    @property
+    def failure(self) -> PageferryError | None:
+        """Why the connection ended, if it did by itself."""
+        number = int(self._ctl[s.FAILURE_ERRNO])
+        why = os.strerror(number) if number else "it ended within a request"
+        return {
+            s.ENDED: ConnectionBroken("the destination closed the urgent connection"),
+            s.BROKEN: ConnectionBroken(f"the urgent connection broke: {why}"),
+            s.ILLEGAL: RemoteProtocolError("an illegal request on the urgent connection"),
+        }.get(int(self._ctl[s.FAILURE]))
+
+    def clear_event(self) -> None:
+        """After `event_fd` was readable."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.event_fd)
+
+    # -- with who pushes ----------------------------------------------------------------------
+
+    @property
+    def sent_bytes(self) -> int:
+        """On all connections; grows meanwhile. For charging them to the rate limit."""
+        return int(self._ctl[s.SENT_BYTES])
+
+    @property
+    def focus(self) -> int:
+        """The page that was demanded last, -1: none yet."""
+        return int(self._ctl[s.FOCUS])
+
+    def take_unsent(self, out: Pages) -> Pages:
+        """The next pages to push: up to len(out), sorted, marked as pushed, a view of `out`.
+
+        From the last demanded page on if there was a new one, else on from the last call; after the
+        end of memory comes its beginning. Empty: all have been sent. For one thread.
+        """
+        demands = int(self._ctl[s.DEMANDS])
+        if demands != self._seen_demands:
+            self._seen_demands = demands
+            self._cursor = max(self.focus, 0)
+        n = s.next_unsent(self.sent, self._cursor, len(out), out)
+        if n:
+            self._cursor = (int(out[n - 1]) + 1) % len(self.sent)
+        return out[:n]
+
+    def resync(self, missing: NDArray[np.bool_]) -> None:
+        """After a lost connection: exactly these pages (bool[n_pages]) are unsent.
+
+        Not while a connection is served, nor while somebody pushes.
+        """
+        if self._thread is not None:
+            raise LocalProtocolError("resync: the page server has a connection")
+        if missing.shape != self.sent.shape or missing.dtype != np.bool_:
+            raise RemoteProtocolError(f"missing pages of a guest of {len(missing)} pages")
+        self.sent[:] = np.where(missing, UNSENT, PUSHED)
+
+    def stats(self) -> ServerStats:
+        """Counts so far."""
+        words = (s.DEMANDS, s.CROSSED, s.PULLED_PAGES, s.ZERO_PAGES, s.SENT_BYTES, s.RECEIVED_BYTES)
+        return ServerStats(*(int(self._ctl[word]) for word in words))

@@ -1,0 +1,349 @@
+"""The page server's thread, compiled: requests in, pages of the paused guest out.
+
+A demanded page is sent at once, alone. Its neighbours follow in small frames, and between two of
+those the server looks for new requests: a demanded page waits for at most one of them. Each page
+travels once: whoever turns its `sent` byte sends it. Only a demanded page that was pushed goes
+again, because its copy may stand in a long queue.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.guest.atomics import peek_word, swap_byte, turn_byte
+from common.guest.kernels import kernels_of
+from common.guest.native import fence, monotonic_ns, signal, signed
+from common.guest.syscalls import (
+    EAGAIN,
+    EINTR,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    POLLIN,
+    POLLOUT,
+    c_memmove,
+    c_ppoll,
+    c_read,
+    c_recv,
+    c_sendmsg,
+    errno,
+    pollfd,
+)
+from common.units import PAGE_SIZE
+from common.wire import frames
+
+kernel = kernels_of(Path(__file__).parent, Path(frames.__file__))
+
+# -- control words: written by Python --------------------------------------------------------------
+STOP: Final = 0
+SOCKET: Final = 1
+WAKE_FD: Final = 2
+EVENT_FD: Final = 3  # the connection has ended
+BASE: Final = 4  # address of guest memory
+RATE_BPS: Final = 5  # of neighbours; 0: no limit
+# -- written by the server -------------------------------------------------------------------------
+FAILURE: Final = 16
+FAILURE_ERRNO: Final = 17
+FILLED: Final = 18  # bytes in the inbox
+FIRST_WINDOW: Final = 19  # windows [FIRST_WINDOW, LAST_WINDOW) of the ring are to be sent
+LAST_WINDOW: Final = 20
+DUE_NS: Final = 21  # when neighbours may be sent again
+FOCUS: Final = 24  # the last demanded page, -1: none yet
+DEMANDS: Final = 25
+CROSSED: Final = 26  # demands of pages that had been pushed already
+PULLED_PAGES: Final = 27  # sent from here, neighbours and zero pages included
+ZERO_PAGES: Final = 28  # of these
+SENT_BYTES: Final = 29
+RECEIVED_BYTES: Final = 30
+CONTROL_WORDS: Final = 32
+
+# -- codes of FAILURE ------------------------------------------------------------------------------
+ENDED: Final = 1
+BROKEN: Final = 2  # the system says why in FAILURE_ERRNO
+ILLEGAL: Final = 3
+
+# -- `sent` bytes ----------------------------------------------------------------------------------
+UNSENT: Final = 0
+PUSHED: Final = 1
+PULLED: Final = 2
+
+CHUNK: Final = 32  # neighbours in a frame: what a demanded page may have to wait for
+WINDOWS: Final = 256  # a ring: when it is full the oldest wish is forgotten
+INBOX_WORDS: Final = 512
+HEAD_WORDS: Final = 2 * (2 + CHUNK)
+IOV_WORDS: Final = 2 * (2 + CHUNK)
+_REQUEST: Final = int(frames.FrameType.REQUEST)
+_PAGES: Final = int(frames.FrameType.PAGES)
+_ZERO: Final = int(frames.FrameType.ZERO)
+_SAFETY_NET_NS: Final = 1_000_000_000
+
+_VALUE: Final = 3  # `signal` uses it
+_POLLFDS: Final = 4
+_TIMEOUT: Final = 6
+_MESSAGE: Final = 8  # struct msghdr
+SCRATCH_WORDS: Final = 16
+
+
+class ServerArrays(NamedTuple):
+    """Everything that the server works on."""
+
+    ctl: NDArray[np.int64]  # [CONTROL_WORDS]
+    sent: NDArray[np.uint8]  # [n_pages], shared with who pushes
+    words: NDArray[np.uint64]  # guest memory
+    windows: NDArray[np.int64]  # [2 * WINDOWS], first page and end
+    chunk: NDArray[np.int64]  # [CHUNK], pages of the next frames
+    inbox: NDArray[np.int64]  # [INBOX_WORDS]
+    head: NDArray[np.int64]  # [HEAD_WORDS]
+    iov: NDArray[np.int64]  # [IOV_WORDS]
+    scratch: NDArray[np.int64]  # [SCRATCH_WORDS]
+
+
+@kernel
+def next_unsent(sent: NDArray[np.uint8], start: int, max_pages: int, out: NDArray[np.int64]) -> int:
+    """The next unsent pages from `start` on, marked as pushed, into `out`; how many.
+
+    They are sorted: where memory ends the search begins again at 0 only if there was none. 0: all
+    pages have been sent.
+    """
+    n = signed(0)
+    address = sent.ctypes.data
+    for turn in range(2):
+        page = signed(start if turn == 0 else 0)
+        end = len(sent) if turn == 0 else signed(start)
+        while page < end and n < max_pages:
+            if (
+                (address + page) & 7 == 0
+                and page + 8 <= end
+                and _none_unsent(peek_word(address + page))
+            ):
+                page += 8
+                continue
+            if turn_byte(address, page, UNSENT, PUSHED) != 0:
+                out[n] = page
+                n += 1
+            page += 1
+        if n > 0:
+            break
+    return n
+
+
+@kernel
+def _none_unsent(eight: int) -> bool:
+    """Whether none of eight bytes, each 0, 1 or 2, is 0."""
+    x = np.uint64(eight)
+    return bool(
+        (x | (x >> np.uint64(1))) & np.uint64(0x0101010101010101) == np.uint64(0x0101010101010101)
+    )
+
+
+@kernel
+def _is_zero(words: NDArray[np.uint64], page: int) -> bool:
+    for start in range(page * 512, page * 512 + 512, 16):
+        seen = np.uint64(0)
+        for word in range(start, start + 16):
+            seen |= words[word]
+        if seen != np.uint64(0):
+            return False
+    return True
+
+
+@kernel
+def _fail(s: ServerArrays, code: int, number: int) -> None:
+    s.ctl[FAILURE_ERRNO] = number
+    fence()
+    s.ctl[FAILURE] = code
+    signal(s.scratch, s.ctl[EVENT_FD])
+
+
+@kernel
+def _build_frame(s: ServerArrays, n: int, kind: int, at: int) -> int:
+    """A frame's head in `s.head[at:]`, of those pages of the chunk that are (not) zero.
+
+    Zero pages are marked in the chunk as -1 - page. Returns the words of the head, 0: no such page.
+    """
+    entries = signed(0)
+    pages = signed(0)
+    last = signed(-2)
+    for i in range(n):
+        page = s.chunk[i]
+        if (page < 0) != (kind == _ZERO):
+            continue
+        if page < 0:
+            page = -1 - page
+        if page == last + 1:
+            s.head[at + 1 + entries] += 1 << 32
+        else:
+            s.head[at + 2 + entries] = page | (1 << 32)
+            entries += 1
+        last = page
+        pages += 1
+    if entries == 0:
+        return 0
+    s.head[at] = kind | (entries << 16)
+    s.head[at + 1] = 8 * entries + (pages * PAGE_SIZE if kind == _PAGES else 0)
+    return 2 + entries
+
+
+@kernel
+def _send_chunk(s: ServerArrays, n: int) -> None:
+    """Send the first `n` pages of the chunk, sorted: a frame of zeros, a frame of pages."""
+    for i in range(n):
+        if _is_zero(s.words, s.chunk[i]):
+            s.chunk[i] = -1 - s.chunk[i]
+            s.ctl[ZERO_PAGES] += 1
+    s.ctl[PULLED_PAGES] += n
+    zeros = _build_frame(s, n, _ZERO, 0)
+    fulls = _build_frame(s, n, _PAGES, zeros)
+    s.iov[0] = s.head.ctypes.data
+    s.iov[1] = 8 * (zeros + fulls)
+    count = signed(1)
+    for i in range(zeros + 2, zeros + fulls):
+        s.iov[2 * count] = s.ctl[BASE] + (s.head[i] & 0xFFFFFFFF) * PAGE_SIZE
+        s.iov[2 * count + 1] = (s.head[i] >> 32) * PAGE_SIZE
+        count += 1
+    _send_all(s, count)
+
+
+@kernel
+def _send_all(s: ServerArrays, count: int) -> None:
+    """Send what the iov says, however long the peer takes to read it."""
+    at = signed(0)
+    message = s.scratch.ctypes.data + 8 * _MESSAGE
+    total = signed(0)
+    while at < count and s.ctl[FAILURE] == 0:
+        for word in range(_MESSAGE, _MESSAGE + 7):
+            s.scratch[word] = 0
+        s.scratch[_MESSAGE + 2] = s.iov.ctypes.data + 16 * at
+        s.scratch[_MESSAGE + 3] = count - at
+        n = c_sendmsg(s.ctl[SOCKET], message, MSG_NOSIGNAL)
+        if n < 0:
+            number = errno()
+            if number != EINTR:
+                _fail(s, BROKEN, number)
+            continue
+        total += n
+        while at < count and n >= s.iov[2 * at + 1]:
+            n -= s.iov[2 * at + 1]
+            at += 1
+        if n > 0:
+            s.iov[2 * at] += n
+            s.iov[2 * at + 1] -= n
+    s.ctl[SENT_BYTES] += total
+    if s.ctl[RATE_BPS] > 0:
+        now = monotonic_ns(s.scratch)
+        s.ctl[DUE_NS] = max(s.ctl[DUE_NS], now) + total * 1_000_000_000 // s.ctl[RATE_BPS]
+
+
+@kernel
+def _demand(s: ServerArrays, page: int, window: int) -> None:
+    ctl = s.ctl
+    ctl[DEMANDS] += 1
+    old = swap_byte(s.sent.ctypes.data, page, PULLED)
+    if old != PULLED:  # else it is on its way on this very connection
+        if old == PUSHED:
+            ctl[CROSSED] += 1
+        s.chunk[0] = page
+        _send_chunk(s, 1)
+    ctl[FOCUS] = page
+    if window > 0:
+        if ctl[LAST_WINDOW] - ctl[FIRST_WINDOW] == WINDOWS:
+            ctl[FIRST_WINDOW] += 1
+        _put_window(s, page + 1, min(page + 1 + window, len(s.sent)))
+
+
+@kernel
+def _put_window(s: ServerArrays, first: int, end: int) -> None:
+    at = 2 * (s.ctl[LAST_WINDOW] % WINDOWS)
+    s.windows[at] = first
+    s.windows[at + 1] = end
+    s.ctl[LAST_WINDOW] += 1
+
+
+@kernel
+def _send_neighbours(s: ServerArrays) -> None:
+    """A frame of the oldest window's pages; what is left of it goes behind the others."""
+    at = 2 * (s.ctl[FIRST_WINDOW] % WINDOWS)
+    page, end = s.windows[at], s.windows[at + 1]
+    s.ctl[FIRST_WINDOW] += 1
+    n = signed(0)
+    while page < end and n < CHUNK:
+        if turn_byte(s.sent.ctypes.data, page, UNSENT, PULLED) != 0:
+            s.chunk[n] = page
+            n += 1
+        page += 1
+    if page < end:
+        _put_window(s, page, end)
+    if n > 0:
+        _send_chunk(s, n)
+
+
+@kernel
+def _receive(s: ServerArrays) -> None:
+    """Take requests from the socket and answer them."""
+    ctl = s.ctl
+    box = s.inbox.ctypes.data
+    n = c_recv(ctl[SOCKET], box + ctl[FILLED], 8 * INBOX_WORDS - ctl[FILLED], MSG_DONTWAIT)
+    if n <= 0:
+        number = errno()
+        if n == 0:
+            _fail(s, ENDED if ctl[FILLED] == 0 else BROKEN, 0)
+        elif number not in (EAGAIN, EINTR):
+            _fail(s, BROKEN, number)
+        return
+    ctl[FILLED] += n
+    ctl[RECEIVED_BYTES] += n
+    whole = ctl[FILLED] >> 4
+    for i in range(whole):
+        head = np.uint64(s.inbox[2 * i])
+        kind = signed(head & np.uint64(0xFFFF))  # with the flags, of which there are none
+        window = signed((head >> np.uint64(16)) & np.uint64(0xFFFF))
+        page = signed(head >> np.uint64(32))
+        if kind != _REQUEST or s.inbox[2 * i + 1] != 0 or page >= len(s.sent):
+            _fail(s, ILLEGAL, 0)
+            return
+        _demand(s, page, window)
+        if ctl[FAILURE] != 0:
+            return
+    c_memmove(box, box + 16 * whole, ctl[FILLED] - 16 * whole)
+    ctl[FILLED] -= 16 * whole
+
+
+@kernel
+def _wait(s: ServerArrays) -> bool:
+    """Sleep until there is something to do; True: neighbours may be sent now."""
+    ctl, scratch = s.ctl, s.scratch
+    wanted = POLLIN
+    timeout = signed(_SAFETY_NET_NS)
+    if ctl[FIRST_WINDOW] != ctl[LAST_WINDOW]:
+        left = ctl[DUE_NS] - monotonic_ns(scratch) if ctl[RATE_BPS] > 0 else 0
+        if left <= 0:
+            wanted = POLLIN | POLLOUT
+        else:
+            timeout = min(timeout, left)
+    scratch[_POLLFDS] = pollfd(ctl[SOCKET], wanted)
+    scratch[_POLLFDS + 1] = pollfd(ctl[WAKE_FD], POLLIN)
+    scratch[_TIMEOUT], scratch[_TIMEOUT + 1] = timeout // 1_000_000_000, timeout % 1_000_000_000
+    at = scratch.ctypes.data
+    if c_ppoll(at + 8 * _POLLFDS, 2, at + 8 * _TIMEOUT, 0) <= 0:
+        scratch[_POLLFDS] = scratch[_POLLFDS + 1] = 0
+    return bool(scratch[_POLLFDS] >> 48 & POLLOUT != 0)
+
+
+@kernel
+def serve(s: ServerArrays) -> None:
+    """The server's life: until STOP, or until the connection ends."""
+    ctl, scratch = s.ctl, s.scratch
+    while True:
+        fence()
+        if ctl[STOP] != 0 or ctl[FAILURE] != 0:
+            return
+        writable = _wait(s)
+        if scratch[_POLLFDS + 1] >> 48 != 0:
+            c_read(ctl[WAKE_FD], scratch.ctypes.data + 8 * _VALUE, 8)
+        if scratch[_POLLFDS] >> 48 & ~POLLOUT != 0:
+            _receive(s)
+        elif writable:
+            _send_neighbours(s)

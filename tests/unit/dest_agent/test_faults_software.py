@@ -1,0 +1,9 @@
+"""The contract, by the map of present pages."""
+
+from dest_agent.mechanism import Mechanism
+
+from .contract import FaultContract
+
+
+class TestSoftware(FaultContract):
+    mechanism = Mechanism("software", "test")
