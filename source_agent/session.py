@@ -106,6 +106,8 @@ class SourceSession:
             raise
         except (PageferryError, asyncio.CancelledError) as error:
             await see_through(self._undo(error))
+            if self.handover.finished and isinstance(error, PageferryError):
+                raise VerificationError(self.record.error or str(error)) from None
             raise
         finally:
             await see_through(self._close())
@@ -393,7 +395,8 @@ class SourceSession:
         """The migration ended before the hand-over: the guest goes on here."""
         cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
         if self.handover.finished:  # it had moved; only the verification was interrupted
-            self.record.ended("completed", str(error) or INTERRUPTED)
+            lost = f"the guest runs at the destination, but could not be verified: {error}"
+            self.record.ended("completed", lost if str(error) else INTERRUPTED)
             return
         reason = "cancelled by the user" if cancelled else str(error)
         if self.handover.commit_sent and not self.handover.ended:
