@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from common.errors import ConnectionBroken, LocalProtocolError, PageferryError, RemoteProtocolError
 from common.guest import control
 from common.guest.machine import Guest
+from common.responsive import ask_for_short_slices
 from common.units import PAGE_SIZE
 from common.wire.extents import Extents
 from common.wire.frames import MAX_FRAME_PAGES, MAX_WINDOW, PagesFrame, ZeroFrame
@@ -90,9 +91,7 @@ class Faults:
         self._wake_fd, self._done_fd, self.event_fd = (os.eventfd(0, flags) for _ in range(3))
         self._arrays = self._new_arrays(prepage)
         self._ctl = self._arrays.ctl
-        self._thread = threading.Thread(
-            target=serve, args=(self._arrays,), name="faults", daemon=True
-        )
+        self._thread = threading.Thread(target=self._live, name="faults", daemon=True)
         self._thread.start()
         try:
             self._warm_up()
@@ -127,6 +126,10 @@ class Faults:
             table=np.zeros(a.MAX_EXTENTS, np.int64),
             scratch=a.new_scratch(),
         )
+
+    def _live(self) -> None:
+        ask_for_short_slices()
+        serve(self._arrays)
 
     def _warm_up(self) -> None:
         """Compile, and wait until the handler is at work."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from common.errors import ConnectionBroken, LocalProtocolError, PageferryError, RemoteProtocolError
 from common.guest.control import aligned
 from common.guest.memory import GuestMemory
+from common.responsive import ask_for_short_slices
 from common.wire.extents import Pages
 from source_agent.paging import server as s
 
@@ -105,10 +106,12 @@ class PageServer:
         for word in (s.STOP, s.FAILURE, s.FAILURE_ERRNO, s.FILLED, s.FIRST_WINDOW, s.LAST_WINDOW):
             self._ctl[word] = 0
         self._ctl[s.SOCKET] = sock.fileno()
-        self._thread = threading.Thread(
-            target=s.serve, args=(self._arrays,), name="page-server", daemon=True
-        )
+        self._thread = threading.Thread(target=self._live, name="page-server", daemon=True)
         self._thread.start()
+
+    def _live(self) -> None:
+        ask_for_short_slices()
+        s.serve(self._arrays)
 
     def stop(self) -> None:
         """End the connection (it is shut down) and the thread; idempotent, bounded."""

@@ -1,0 +1,387 @@
+"""Benchmarks of page faults: `python scripts/bench_faults.py [--json] [--runs N] [NAME...]`.
+
+Every row is a median of several runs with its least and greatest. The reference of a fault is a
+plain ping-pong, a request of 16 bytes for an answer of 4 KiB and its header, compiled like the rest
+and pinned the same way in the same run: idle wake-ups across cores cost what they cost that day.
+`ratio` is ours / reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from common.config import GuestConfig
+from common.guest.control import new_scratch
+from common.guest.machine import Guest, compile_kernels
+from common.guest.native import monotonic_ns
+from common.guest.syscalls import c_recv, c_send
+from common.units import PAGE_SIZE
+from common.wire import frames
+from common.wire.channel import BulkReceiver, BulkSender
+from common.wire.extents import from_pages
+from common.wire.frames import Frame, PagesFrame
+from common.wire.pacing import Pacer
+from dest_agent.faults import Faults
+from dest_agent.mechanism import Mechanism
+from source_agent.page_server import PageServer
+
+MEMORY = 256 * 2**20
+PAGES = MEMORY // PAGE_SIZE
+TOUCHES = 3000
+ANSWER = 16 + 8 + PAGE_SIZE
+WAITALL = 0x100
+RATE_BPS = 100e6
+BUSY = "uniform:working-set=1MiB,scatter=true"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. spread: least and greatest of the runs. ratio: ours / reference."""
+
+    name: str
+    ours: float
+    unit: str
+    reference: float | None
+    ratio: float | None
+    spread: tuple[float, float]
+
+
+def row(name: str, unit: str, values: list[float], references: list[float] | None = None) -> Row:
+    ours = statistics.median(values)
+    reference = statistics.median(references) if references else None
+    return Row(
+        name,
+        ours,
+        unit,
+        reference,
+        ours / reference if reference else None,
+        (min(values), max(values)),
+    )
+
+
+@njit(nogil=True)
+def touch(words: Any, pages: Any, took_ns: Any, scratch: Any) -> int:
+    """Read a word of each page; ns of each."""
+    total = np.uint64(0)
+    for i in range(len(pages)):
+        start = monotonic_ns(scratch)
+        total += words[pages[i] * 512 + 8]
+        took_ns[i] = monotonic_ns(scratch) - start
+    return int(total)
+
+
+@njit(nogil=True)
+def ping(fd: int, buffer: Any, took_ns: Any, scratch: Any) -> None:
+    for i in range(len(took_ns)):
+        start = monotonic_ns(scratch)
+        c_send(fd, buffer.ctypes.data, 16, 0)
+        c_recv(fd, buffer.ctypes.data, ANSWER, WAITALL)
+        took_ns[i] = monotonic_ns(scratch) - start
+
+
+@njit(nogil=True)
+def pong(fd: int, buffer: Any) -> None:
+    while c_recv(fd, buffer.ctypes.data, 16, WAITALL) == 16:
+        c_send(fd, buffer.ctypes.data, ANSWER, 0)
+
+
+@contextmanager
+def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+    with one, other:
+        for sock in (one, other):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield one, other
+
+
+def pin(name: str, cpus: set[int]) -> None:
+    """The thread of this name; a fault's and the ping-pong's are pinned the same way."""
+    for thread in threading.enumerate():
+        if thread.name == name and thread.native_id:
+            os.sched_setaffinity(thread.native_id, cpus)
+
+
+def run(function: Callable[..., object], *args: object, cpus: set[int] | None = None) -> None:
+    """In a thread, to its end."""
+
+    def body() -> None:
+        if cpus is not None:
+            os.sched_setaffinity(0, cpus)
+        function(*args)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+
+
+def ping_pong(here: set[int], there: set[int], n: int = TOUCHES) -> NDArray[np.int64]:
+    """ns of each round trip."""
+    took = np.zeros(n, np.int64)
+    with tcp_pair() as (one, other):
+        far = threading.Thread(
+            target=pong, args=(other.fileno(), np.zeros(ANSWER, np.uint8)), name="pong"
+        )
+        far.start()
+        pin("pong", there)
+        run(ping, one.fileno(), np.zeros(ANSWER, np.uint8), took, new_scratch(), cpus=here)
+        one.shutdown(socket.SHUT_RDWR)
+        far.join()
+    return took
+
+
+@contextmanager
+def missing(mechanism: str, here: set[int], there: set[int], **options: Any) -> Iterator[Any]:
+    """(faults, server, destination): a guest all of whose pages are missing, and served."""
+    config = GuestConfig(memory=MEMORY, **options)
+    with contextlib.ExitStack() as closing:
+        source = Guest(config, boot=True)
+        closing.callback(source.close)
+        source.start()
+        dest = Guest(config, boot=False)
+        closing.callback(dest.close)
+        name: Any = mechanism
+        faults = Faults(dest, Mechanism(name, "benchmark"), prepage=0)
+        closing.callback(faults.close)
+        server = PageServer(source.memory, np.zeros(PAGES, np.uint8))
+        closing.callback(server.close)
+        dest.restore(source.snapshot())
+        dest.start()
+        faults.arm(np.ones(PAGES, np.bool_))
+        one, other = closing.enter_context(tcp_pair())
+        server.serve(one)
+        faults.connect(other)
+        pin("page-server", there)
+        pin("faults", here)
+        yield faults, server, source, dest
+
+
+def touched(here: set[int], there: set[int]) -> NDArray[np.int64]:
+    """ns of each touch of a missing page, as whoever touches sees it."""
+    took = np.zeros(TOUCHES, np.int64)
+    pages = np.random.default_rng(2).permutation(PAGES)[:TOUCHES]
+    with missing("kernel", here, there) as (_, _, _, dest):
+        run(touch, dest.memory.words, pages, took, new_scratch(), cpus=here)
+    return took
+
+
+def percentile(ns: NDArray[np.int64], q: float) -> float:
+    return float(np.percentile(ns, q)) / 1e3
+
+
+def latency(runs: int) -> list[Row]:
+    cpus = sorted(os.sched_getaffinity(0))
+    placements = {"on one core": ({cpus[0]}, {cpus[0]})}
+    if len(cpus) > 1:
+        placements["across cores"] = ({cpus[0]}, {cpus[1]})
+    rows = []
+    for name, (here, there) in placements.items():
+        ours, theirs = [], []
+        for _ in range(runs):
+            theirs.append(ping_pong(here, there))
+            ours.append(touched(here, there))
+        for q in (50, 99):
+            rows.append(
+                row(
+                    f"fault {name}, p{q}",
+                    "us",
+                    [percentile(x, q) for x in ours],
+                    [percentile(x, q) for x in theirs],
+                )
+            )
+    return rows
+
+
+@contextmanager
+def pushing(faults: Faults, server: PageServer, source: Guest) -> Iterator[None]:
+    """Bulk at 100 MB/s, what the page server sent counted in, for as long as the block runs."""
+    staging, pacer = faults.staging(), Pacer(RATE_BPS)
+    stop = threading.Event()
+    with tcp_pair() as (one, other):
+        sender, receiver = BulkSender(one, pacer), BulkReceiver(other, staging, PAGES)
+
+        def send() -> None:
+            out, charged = np.zeros(64, np.int64), 0
+            while not stop.is_set() and len(pages := server.take_unsent(out)):
+                urgent = server.sent_bytes
+                pacer.reserve(urgent - charged, time.monotonic())
+                charged = urgent
+                extents = from_pages(pages)
+                views = [
+                    source.memory.view[first * PAGE_SIZE : (first + count) * PAGE_SIZE]
+                    for first, count in extents.tolist()
+                ]
+                sender.send([frames.encode_pages_head(extents), *views])
+            one.shutdown(socket.SHUT_WR)
+
+        def deliver(frame: Frame) -> None:
+            if isinstance(frame, PagesFrame):  # no page of this guest is zero
+                staging.arrived(frame)
+
+        threads = [
+            threading.Thread(target=send),
+            threading.Thread(target=receiver.run, args=(deliver,)),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def under_load(runs: int) -> list[Row]:
+    """Bulk at 100 MB/s, and a guest whose two vCPUs compute flat out beside the one that faults."""
+    everywhere = os.sched_getaffinity(0)
+    ours, theirs = [], []
+    pages = np.random.default_rng(2).permutation(PAGES)[:TOUCHES]
+    busy_config = GuestConfig(memory="16MiB", vcpus=2, workload=BUSY)
+    for _ in range(runs):
+        took = np.zeros(TOUCHES, np.int64)
+        with (
+            contextlib.closing(Guest(busy_config, boot=True)) as busy,
+            missing("kernel", everywhere, everywhere) as (faults, server, source, dest),
+        ):
+            busy.start()
+            busy.resume()
+            with pushing(faults, server, source):
+                theirs.append(ping_pong(everywhere, everywhere, 1000))
+                run(touch, dest.memory.words, pages, took, new_scratch())
+                faulted = faults.stats().faults
+            ours.append(np.sort(took)[-faulted:])  # the others had been pushed already
+    return [
+        row(
+            f"fault, 100 MB/s of bulk, 2 busy vCPUs, p{q}",
+            "us",
+            [percentile(x, q) for x in ours],
+            [percentile(x, q) for x in theirs],
+        )
+        for q in (50, 99)
+    ]
+
+
+def running_guest(runs: int) -> list[Row]:
+    """A guest of two vCPUs that visits its pages at random while they come, at 100 MB/s."""
+    everywhere = os.sched_getaffinity(0)
+    rows = []
+    options = {"vcpus": 2, "workload": "uniform:rate=50MB/s,working-set=50%"}
+    for mechanism in ("kernel", "software"):
+        latencies = []
+        for _ in range(runs):
+            with missing(mechanism, everywhere, everywhere, **options) as all_of_it:
+                faults, server, source, dest = all_of_it
+                with pushing(faults, server, source):
+                    dest.resume()
+                    time.sleep(1.0)
+                    latencies.append(faults.take_faults()[:, 1])
+        rows += [
+            row(
+                f"running guest, 100 MB/s, {mechanism}, p{q}",
+                "us",
+                [percentile(x, q) for x in latencies],
+            )
+            for q in (50, 99)
+        ]
+    return rows
+
+
+def arming(runs: int) -> list[Row]:
+    """Downtime's part: registering, and the map of what is missing, of memory never touched."""
+    rows = []
+    for mechanism in ("kernel", "software"):
+        figures: dict[int, list[float]] = {256: [], 4096: []}
+        for _ in range(runs):
+            for mib, values in figures.items():
+                guest = Guest(GuestConfig(memory=mib * 2**20), boot=False)
+                name: Any = mechanism
+                faults = Faults(guest, Mechanism(name, "benchmark"))
+                pages, written = np.full(guest.n_pages, True), np.full(guest.n_pages, False)
+                start = time.perf_counter()
+                faults.arm(pages, written=written)
+                values.append((time.perf_counter() - start) * 1e3)
+                faults.close()
+                guest.close()
+        rows.append(
+            row(
+                f"arming 4 GiB (256 MiB), {mechanism}",
+                "ms",
+                figures[4096],
+                figures[256],
+            )
+        )
+    return rows
+
+
+BENCHES: dict[str, Callable[[int], list[Row]]] = {
+    "latency": latency,
+    "load": under_load,
+    "guest": running_guest,
+    "arm": arming,
+}
+
+
+def rows(runs: int = 5, names: list[str] | None = None) -> list[Row]:
+    """Run these benchmarks, by default all."""
+    compile_kernels(GuestConfig(memory="1MiB", workload="uniform"))
+    ping_pong(os.sched_getaffinity(0), os.sched_getaffinity(0), 10)
+    touch(np.zeros(1024, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64), new_scratch())
+    return [each for name in names or BENCHES for each in BENCHES[name](runs)]
+
+
+def table(results: list[Row]) -> Table:
+    out = Table(title="page faults")
+    for heading in ("", "ours", "unit", "reference", "ratio", "least - greatest"):
+        out.add_column(heading, justify="left" if heading in ("", "unit") else "right")
+    for each in results:
+        out.add_row(
+            each.name,
+            f"{each.ours:.4g}",
+            each.unit,
+            "" if each.reference is None else f"{each.reference:.4g}",
+            "" if each.ratio is None else f"{each.ratio:.3g}",
+            f"{each.spread[0]:.4g} - {each.spread[1]:.4g}",
+        )
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Benchmarks of page faults.")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHES)}; default: all")
+    parser.add_argument("--json", action="store_true", help="rows as JSON on standard output")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in BENCHES]:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    results = rows(options.runs, options.names)
+    if options.json:
+        print(json.dumps([asdict(each) for each in results], indent=1))
+    else:
+        Console().print(table(results))
+
+
+if __name__ == "__main__":
+    main()
