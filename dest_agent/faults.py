@@ -186,12 +186,13 @@ class Faults:
     def disconnect(self) -> None:
         """The handler lets go of its connection and goes on collecting faults; idempotent.
 
-        When it returns, the caller may close the socket.
+        When it returns, the caller may close the socket. After the handler's end, nothing to do.
         """
-        self._use_socket(None)
+        if self._thread.is_alive():
+            self._use_socket(None)
 
     def _use_socket(self, sock: socket.socket | None, timeout_s: float = _ANSWER_S) -> None:
-        if self._state == "closed":
+        if self._state in ("disarmed", "closed"):
             raise LocalProtocolError("the fault handler has ended")
         self._ctl[a.WANTED_SOCKET] = -1 if sock is None else sock.fileno()
         self._ctl[a.COMMAND] += 1

@@ -15,6 +15,7 @@ import math
 import os
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,7 @@ UNSENT: Final = s.UNSENT
 PUSHED: Final = s.PUSHED
 PULLED: Final = s.PULLED
 
+_START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _TCP_NOTSENT_LOWAT: Final = 25
 _NOTSENT_LOWAT: Final = 32 * 1024  # what a demanded page may have to wait for in the kernel
@@ -96,18 +98,34 @@ class PageServer:
         s.next_unsent(np.ones(1, np.uint8), 0, 1, np.zeros(1, np.int64))
 
     def serve(self, sock: socket.socket) -> None:
-        """Answer on this connection, which the caller goes on owning, in a thread."""
+        """Answer on this connection, which the caller goes on owning, in a thread.
+
+        When it returns, the thread is at work and needs the interpreter lock no more.
+        """
         if self._thread is not None or self._closed:
             raise LocalProtocolError("the page server has a connection, or has ended")
         sock.setblocking(True)
         with contextlib.suppress(OSError):  # not a TCP socket
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT)
         self._socket = sock
-        for word in (s.STOP, s.FAILURE, s.FAILURE_ERRNO, s.FILLED, s.FIRST_WINDOW, s.LAST_WINDOW):
+        for word in (
+            s.STOP,
+            s.SERVING,
+            s.FAILURE,
+            s.FAILURE_ERRNO,
+            s.FILLED,
+            s.FIRST_WINDOW,
+            s.LAST_WINDOW,
+        ):
             self._ctl[word] = 0
         self._ctl[s.SOCKET] = sock.fileno()
         self._thread = threading.Thread(target=self._live, name="page-server", daemon=True)
         self._thread.start()
+        deadline = time.monotonic() + _START_S
+        while not self._ctl[s.SERVING]:
+            if time.monotonic() > deadline:
+                raise PageferryError("the page server did not start")
+            time.sleep(0.0001)
 
     def _live(self) -> None:
         ask_for_short_slices()

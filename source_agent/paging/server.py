@@ -51,6 +51,7 @@ FILLED: Final = 18  # bytes in the inbox
 FIRST_WINDOW: Final = 19  # windows [FIRST_WINDOW, LAST_WINDOW) of the ring are to be sent
 LAST_WINDOW: Final = 20
 DUE_NS: Final = 21  # when neighbours may be sent again
+SERVING: Final = 22  # 1: the thread is in here, and needs no interpreter lock any more
 FOCUS: Final = 24  # the last demanded page, -1: none yet
 DEMANDS: Final = 25
 CROSSED: Final = 26  # demands of pages that had been pushed already
@@ -336,6 +337,7 @@ def _wait(s: ServerArrays) -> bool:
 def serve(s: ServerArrays) -> None:
     """The server's life: until STOP, or until the connection ends."""
     ctl, scratch = s.ctl, s.scratch
+    ctl[SERVING] = 1
     while True:
         fence()
         if ctl[STOP] != 0 or ctl[FAILURE] != 0:

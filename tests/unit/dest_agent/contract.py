@@ -206,6 +206,28 @@ class FaultContract:
             post.push()
             post.finish()
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_a_connection_that_is_cut_again_and_again(self, seed: int) -> None:
+        """By a relay, after any number of bytes; what is missing is agreed upon each time."""
+        rng = np.random.default_rng(seed)
+        with self.post(workload=("sequential", HOT)[seed % 2], vcpus=2) as post:
+            post.arm()
+            post.dest.resume()
+            for _ in range(6):
+                post.serve_cut_after(int(rng.integers(0, 400_000)))
+                wait_for_event(post)
+                assert isinstance(post.faults.failure, ConnectionBroken)
+                post.faults.disconnect()
+                post.server.stop()
+                missing = post.faults.missing_pages()
+                assert post.faults.missing_count == np.count_nonzero(missing)
+                post.server.resync(missing)
+            post.serve()
+            post.push()
+            post.finish()
+            stats = post.faults.stats()
+            assert stats.pages_pulled + stats.pages_pushed == post.n_pages
+
     def test_faults_are_collected_without_a_connection(self) -> None:
         with self.post(workload=HOT, vcpus=2) as post:
             post.arm()
@@ -376,8 +398,9 @@ class FaultContract:
             assert post.dest.state == "stopped"
             if self.mechanism.name == "software":
                 assert post.dest.steps() == before
+            post.faults.disconnect()
             with pytest.raises(LocalProtocolError):
-                post.faults.disconnect()
+                post.peer()
             with pytest.raises(LocalProtocolError):
                 post.push_in(1)
 

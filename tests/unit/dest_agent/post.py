@@ -126,6 +126,27 @@ class Post:
         self.server.serve(here)
         self.faults.connect(there)
 
+    def serve_cut_after(self, n: int) -> None:
+        """Serve through a relay that lets `n` bytes of answers through, and then no more."""
+        here, near = (self._own(sock) for sock in tcp_pair())
+        far, there = (self._own(sock) for sock in tcp_pair())
+
+        def forward(source: socket.socket, sink: socket.socket, left: float) -> None:
+            with contextlib.suppress(OSError):
+                while left and (data := source.recv(int(min(left, 5000)))):
+                    sink.sendall(data)
+                    left -= len(data)
+            for sock in (source, sink):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+        for args in ((near, far, n), (far, near, float(2**40))):
+            thread = threading.Thread(target=forward, args=args)
+            thread.start()
+            self._closing.callback(thread.join)
+        self.server.serve(here)
+        self.faults.connect(there)
+
     def peer(self) -> Peer:
         here, there = (self._own(sock) for sock in tcp_pair())
         self.faults.connect(there)

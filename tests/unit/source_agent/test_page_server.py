@@ -361,6 +361,8 @@ class TestPushing:
         thread.join()
         by_push = np.concatenate(pushed) if pushed else np.zeros(0, np.int64)
         client.take(N_PAGES - len(by_push))
+        while server.stats().demands < 2:
+            time.sleep(0.001)
         crossed = server.stats().crossed
         client.take(N_PAGES - len(by_push) + crossed)
         assert client.nothing_comes()
