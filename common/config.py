@@ -13,9 +13,18 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from cyclopts import Parameter
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from common.errors import UsageError
+from common.trigger import parse_trigger
 from common.units import (
     LINE_SIZE,
     PAGE_SIZE,
@@ -113,11 +122,22 @@ class GuestConfig(_Config):
         )
 
 
+def _checked_trigger(text: str) -> str:
+    parse_trigger(text)
+    return text
+
+
+def _checked_prepage(text: str) -> str:
+    if text != "adaptive" and not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise ValueError(f"{text!r} is not a window: expected adaptive, or 0 to 65535 pages")
+    return text
+
+
 class StrategyConfig(_Config):
     """Which strategy moves the guest, and its thresholds."""
 
     strategy: Annotated[
-        Literal["three-path", "pre-copy", "stop-and-copy"],
+        Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"],
         Field(description="how the guest is moved"),
     ] = "three-path"
     low: Annotated[
@@ -135,11 +155,20 @@ class StrategyConfig(_Config):
     path3: Annotated[
         Literal["stop-and-copy", "post-copy"],
         Field(description="how path 3, and a path 2 out of rounds, hands over"),
-    ] = "stop-and-copy"
+    ] = "post-copy"
     downtime_limit: Annotated[
         Duration,
-        Field(gt=0, le=3600, description="pre-copy stops when what is left fits in this TIME"),
+        Field(
+            gt=0,
+            le=3600,
+            description="pre-copy and hybrid stop when what is left fits in this TIME",
+        ),
     ] = 0.3
+    postcopy_after: Annotated[
+        str,
+        AfterValidator(_checked_trigger),
+        Field(description="when hybrid switches: rounds=N, time=TIME or stall"),
+    ] = "rounds=2"
 
     @model_validator(mode="after")
     def _thresholds(self) -> Self:
@@ -161,8 +190,18 @@ class MigrationConfig(StrategyConfig, GuestConfig):
     ] = "cubic"
     recover_timeout: Annotated[
         Duration,
-        Field(gt=0, le=86400, description="how long a lost destination is asked what it has"),
+        Field(gt=0, le=86400, description="how long a lost peer is waited and asked for"),
     ] = 30.0
+    faults: Annotated[
+        Literal["auto", "kernel", "software"],
+        Field(description="how post-copy stops a guest at a missing page"),
+    ] = "auto"
+    prepage: Annotated[
+        str,
+        AfterValidator(_checked_prepage),
+        Field(description="pages sent with a demanded one: N or adaptive"),
+    ] = "adaptive"
+    trace_faults: Annotated[bool, Field(description="report every fault of post-copy")] = False
     warmup: Annotated[
         Duration,
         Field(ge=0, le=86400, description="TIME the guest runs before the migration starts"),
@@ -182,6 +221,13 @@ class MigrationConfig(StrategyConfig, GuestConfig):
             description="niceness of vCPU threads: the stream goes first, guests may starve",
         ),
     ] = 0
+
+    @property
+    def may_switch(self) -> bool:
+        """Whether the guest may come to run at the destination with pages missing."""
+        if self.strategy == "three-path":
+            return self.path3 == "post-copy"
+        return self.strategy in ("post-copy", "lazy-copy", "hybrid")
 
     @property
     def guest(self) -> GuestConfig:

@@ -10,6 +10,7 @@
     │   ├── PeerRefused               the peer said no, and why
     │   └── ConnectionBroken          the connection ended before it should have
     ├── VerificationError          3  the two digests differ
+    ├── GuestLostError             4  post-copy broke for good: pages are missing for ever
     ├── InDoubtError               4  nobody knows whether the destination runs the guest
     └── CancelledByUser          130  cancelled; the guest goes on at the source
 
@@ -74,6 +75,12 @@ class VerificationError(PageferryError):
 
 class InDoubtError(PageferryError):
     """The commit was sent and its outcome is unknown."""
+
+    exit_code = EXIT_IN_DOUBT
+
+
+class GuestLostError(PageferryError):
+    """Post-copy could not be recovered: the guest is neither here nor there."""
 
     exit_code = EXIT_IN_DOUBT
 

@@ -102,6 +102,56 @@ class CpuReport(_Part):
     dest: float | None
 
 
+class FaultLatency(_Part):
+    """Microseconds from a fault until its page was in place."""
+
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    max: float
+
+
+class MissingSample(_Part):
+    """Pages that were still missing at `t_ms`."""
+
+    t_ms: float
+    pages: int
+
+
+class FaultTrace(_Part):
+    """One fault: when, how long, which page, which vCPU (-1: unknown)."""
+
+    t_ms: float
+    us: float
+    page: int
+    vcpu: int
+
+
+class PostcopyReport(_Part):
+    """The guest with pages missing. duration_ms: from the resume until nothing was missing.
+
+    mechanism: `kernel` or `software`, with why it was taken. duplicates: pages that came twice
+    because a push and a pull crossed. zero_fills: first touches of pages that were never missing.
+    pages_never_moved: lazy copy: what the guest never touched. fault_histogram: HDR histogram of
+    the latencies in ns, in its compressed base64 form.
+    """
+
+    mechanism: str
+    mechanism_reason: str
+    faults: int
+    zero_fills: int
+    pages_pulled: int
+    pages_pushed: int
+    duplicates: int
+    pages_never_moved: int
+    fault_latency_us: FaultLatency | None
+    fault_histogram: str
+    duration_ms: float
+    missing: list[MissingSample]
+    trace: list[FaultTrace]
+
+
 class EventReport(_Part):
     """One event of either agent; its own fields stand beside these three."""
 
@@ -132,7 +182,7 @@ class Report(_Part):
     pages_sent: int = 0
     zero_pages: int = 0
     pages_resent: int = 0
-    postcopy: None = None
+    postcopy: PostcopyReport | None = None
     guest: GuestReport = Field(default_factory=GuestReport)
     cache: CacheReport | None = None
     cpu_s: CpuReport | None = None

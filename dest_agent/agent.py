@@ -74,8 +74,10 @@ class DestAgent:
     async def _serve(self, connection: Connection, hello: messages.Hello) -> None:
         if hello.role == "control":
             await self._serve_control(connection, hello.session)
-        elif hello.role == "bulk":
+        elif hello.role in ("bulk", "urgent"):
             await self._serve_bulk(connection, hello)
+        elif hello.role == "recover":
+            await self._serve_recover(connection, hello.session)
         else:
             await self._serve_query(connection, hello.session)
 
@@ -135,10 +137,27 @@ class DestAgent:
             if session is None:
                 raise RemoteProtocolError("a bulk channel of no session that is known here")
             await self._welcome(connection)
-            session.attach(hello.channel, connection)
+            session.attach(hello, connection)
         except PageferryError as error:
             self._say(f"{connection.peer} was turned away: {error}")
             connection.close()
+
+    async def _serve_recover(self, connection: Connection, name: str) -> None:
+        """A source that lost its connections in post-copy is back."""
+        session = self._sessions.get(name)
+        if session is None:
+            reason = f"no guest of session {name[:8]} runs here"
+            self._say(f"{connection.peer} was refused: {reason}")
+            with contextlib.suppress(PageferryError):
+                await connection.send(messages.Refuse(reason=reason))
+            await connection.linger()
+            return
+        try:
+            await self._welcome(connection)
+        except PageferryError:
+            connection.close()
+        else:
+            session.offer(connection)
 
     async def _serve_query(self, connection: Connection, name: str) -> None:
         """Answer truthfully; a session that is still waiting for its commit is over then."""

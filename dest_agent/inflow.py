@@ -6,15 +6,38 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.wire.channel import BulkReceiver
-from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
-from dest_agent.placer import GuestPlacer
+from common.wire.extents import Extents
+from common.wire.frames import BarrierFrame, Frame, PagesFrame, Placer, ZeroFrame
+
+
+class PagePlacer(Placer, Protocol):
+    """Where pages go, and what is done once they are there."""
+
+    def arrived(self, frame: PagesFrame) -> None:
+        """The frame's bytes are all in its buffers."""
+        ...
+
+    def zero(self, frame: ZeroFrame) -> None:
+        """These pages are zero."""
+        ...
+
+
+class _Slot:
+    """What one channel places with; another one may be put in between two frames."""
+
+    def __init__(self, placer: PagePlacer) -> None:
+        self.placer = placer
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        return self.placer.buffers(extents)
 
 
 class Inflow:
-    """Receives page frames on `channels` connections into one placer.
+    """Receives page frames on `channels` connections, each with a placer that `make_placer` gives.
 
     A barrier holds a channel back until every channel has reached it: a newer copy of a page can
     then never be overtaken by an older one on another connection. `on_barrier(index, t_ns)` and
@@ -23,13 +46,14 @@ class Inflow:
 
     def __init__(
         self,
-        placer: GuestPlacer,
+        make_placer: Callable[[], PagePlacer],
         n_pages: int,
         channels: int,
         on_barrier: Callable[[int, int], None],
         on_failure: Callable[[PageferryError], None],
     ) -> None:
-        self._placer = placer
+        self._make_placer = make_placer
+        self._slots: dict[int, _Slot] = {}
         self._n_pages = n_pages
         self._channels = channels
         self._on_barrier = on_barrier
@@ -48,6 +72,11 @@ class Inflow:
         return sum(receiver.received_bytes for receiver in self._receivers.values())
 
     @property
+    def is_whole(self) -> bool:
+        """Whether every channel has come."""
+        return len(self._receivers) == self._channels
+
+    @property
     def passed(self) -> int:
         """The last round that has ended on all channels."""
         return self._passed
@@ -56,7 +85,8 @@ class Inflow:
         """A bulk connection has come. Raises `RemoteProtocolError` for one too many."""
         if self._closed or channel >= self._channels or channel in self._receivers:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
-        receiver = BulkReceiver(sock, self._placer, self._n_pages)
+        slot = self._slots[channel] = _Slot(self._make_placer())
+        receiver = BulkReceiver(sock, slot, self._n_pages)
         self._receivers[channel] = receiver
         thread = threading.Thread(
             target=self._receive, args=(channel, receiver), name=f"bulk-{channel}", daemon=True
@@ -74,9 +104,9 @@ class Inflow:
 
     def _deliver(self, channel: int, frame: Frame) -> None:
         if isinstance(frame, PagesFrame):
-            self._placer.arrived(frame)
+            self._slots[channel].placer.arrived(frame)
         elif isinstance(frame, ZeroFrame):
-            self._placer.zero(frame)
+            self._slots[channel].placer.zero(frame)
         elif isinstance(frame, BarrierFrame):
             self._barrier(channel, frame.index)
         else:
@@ -95,6 +125,12 @@ class Inflow:
             self._passed = index
             self._gate.notify_all()
         self._on_barrier(index, time.monotonic_ns())
+
+    def place_with(self, make_placer: Callable[[], PagePlacer]) -> None:
+        """From now on; while no frame is under way on any channel."""
+        self._make_placer = make_placer
+        for slot in self._slots.values():
+            slot.placer = make_placer()
 
     def close(self) -> None:
         """End every connection and thread; idempotent. Blocks until the threads are gone."""

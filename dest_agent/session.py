@@ -20,25 +20,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from common.aio import see_through
 from common.errors import (
     CancelledByUser,
     ConnectionBroken,
+    GuestLostError,
     PageferryError,
     PeerRefused,
     RemoteProtocolError,
     UsageError,
 )
 from common.guest.machine import Guest, Progress, compile_kernels
-from common.handover import Handover
+from common.handover import Handover, State
 from common.host import check_memory
 from common.timeline import Timeline
 from common.units import format_size
-from common.wire import messages
+from common.wire import bitmap, messages
 from common.wire.channel import Connection
 from common.wire.messages import Message
-from dest_agent.inflow import Inflow
+from dest_agent.inflow import Inflow, PagePlacer
 from dest_agent.placer import GuestPlacer
+from dest_agent.postcopy import Postcopy
 
 _T = TypeVar("_T")
 
@@ -46,6 +50,7 @@ SETUP_S = 600.0  # from Hello to Setup: the source boots its guest in between
 BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
 LAST_WORDS_S = 0.1
+REJOIN_S = 10.0  # from a source's return until its connections stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,14 @@ class BarrierReached:
 
     index: int
     t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FaultsMoved:
+    """The fault handler has something to say: nothing is missing any more, or it failed."""
+
+
+Item = Message | BarrierReached | FaultsMoved | PageferryError
 
 
 class DestSession:
@@ -79,7 +92,12 @@ class DestSession:
         self._inflow: Inflow | None = None
         self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
-        self._inbox: asyncio.Queue[Message | BarrierReached | PageferryError] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+        self._postcopy: Postcopy | None = None
+        self._offers: asyncio.Queue[Connection] = asyncio.Queue()
+        self._channels = 1
+        self._rejoined = asyncio.Event()
+        self._fetched = False
         self._reader: asyncio.Task[None] | None = None
         self._samples: list[Progress] = []
         self._cpu_start = 0.0
@@ -94,7 +112,7 @@ class DestSession:
             setup = await self._prepare()
             commit = await self._receive()
             await self._resume(commit)
-            await self._follow_up(setup)
+            await self._follow_up(setup, commit)
         except PageferryError as error:
             await see_through(self._give_up(error))
             raise
@@ -120,6 +138,8 @@ class DestSession:
 
     async def _next(self) -> Message | BarrierReached:
         item = await self._inbox.get()
+        while isinstance(item, FaultsMoved):  # a last one may be left when nothing is missing
+            item = await self._inbox.get()
         if isinstance(item, ConnectionBroken):
             # A source that cancels says so on one connection and closes the others: which of it
             # comes here first is chance.
@@ -163,6 +183,10 @@ class DestSession:
         self._worker.shutdown(wait=True)
 
     def _release(self) -> None:
+        if self._postcopy is not None:
+            lost = self._postcopy.close()
+            if lost and self.handover.may_run_guest and not self.handover.finished:
+                self.handover.step("failure")
         if self._guest is not None:
             self._guest.stop()
             self._guest.close()
@@ -183,12 +207,16 @@ class DestSession:
         guest = self._guest = await self._blocking(self._make_guest, setup)
         await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
         self._placer = GuestPlacer(guest.memory)
-        self._inflow = Inflow(
-            self._placer, guest.n_pages, setup.channels, self._on_barrier, self._on_failure
-        )
+        self._channels = setup.channels
+        self._inflow = self._new_inflow(lambda: self._placer)
+        ready = messages.Ready()
+        if setup.postcopy is not None:
+            self._postcopy = await self._blocking(Postcopy, guest, setup.postcopy)
+            mechanism = self._postcopy.mechanism
+            ready = messages.Ready(faults=mechanism.name, faults_reason=mechanism.reason)
         self._timeline.log("ready")
         self._cpu_start = time.process_time()
-        await self._connection.send(messages.Ready())
+        await self._connection.send(ready)
         self.handover.step("ready")
         return setup
 
@@ -204,11 +232,23 @@ class DestSession:
         compile_kernels(setup.guest, self._say)
         return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice)
 
-    def attach(self, channel: int, connection: Connection) -> None:
-        """A bulk connection of this session. Raises `RemoteProtocolError` where none is due."""
-        if self._inflow is None:
+    def _new_inflow(self, make_placer: Callable[[], PagePlacer]) -> Inflow:
+        pages = self._live_guest().n_pages
+        return Inflow(make_placer, pages, self._channels, self._on_barrier, self._on_failure)
+
+    def attach(self, hello: messages.Hello, connection: Connection) -> None:
+        """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
+        if hello.role == "urgent":
+            if self._postcopy is None:
+                raise RemoteProtocolError("an urgent connection of a session without post-copy")
+            self._postcopy.attach(connection.detach())
+        elif self._inflow is None:
             raise RemoteProtocolError("a bulk channel came before the setup")
-        self._inflow.attach(channel, connection.detach())
+        else:
+            self._inflow.attach(hello.channel, connection.detach())
+        inflow, postcopy = self._inflow, self._postcopy
+        if inflow and postcopy and inflow.is_whole and postcopy.has_urgent:
+            self._rejoined.set()
 
     def _on_barrier(self, index: int, t_ns: int) -> None:
         self._loop.call_soon_threadsafe(self._inbox.put_nowait, BarrierReached(index, t_ns))
@@ -233,13 +273,144 @@ class DestSession:
                 raise RemoteProtocolError(f"{type(item).__name__} out of turn")
         return commit
 
+    # -- post-copy ----------------------------------------------------------------------------
+
+    async def _fetch(self, limit_s: float | None) -> None:
+        """Until no page is missing; at most `limit_s` where nothing is pushed."""
+        postcopy = self._live_postcopy()
+        faults = postcopy.faults
+        self._fetched = True
+        self._loop.add_reader(faults.event_fd, self._on_faults)
+        try:
+            async with asyncio.timeout(limit_s):
+                while faults.missing_count:
+                    try:
+                        await self._watch()
+                    except (ConnectionBroken, RemoteProtocolError) as error:
+                        await self._recover(error)
+        except TimeoutError:
+            return  # lazy copy: the source keeps what the guest never touched
+        finally:
+            self._loop.remove_reader(faults.event_fd)
+        t_ns = self._timeline.log("all-pages-present")
+        self._live_inflow().complete = True
+        await self._blocking(faults.disarm)
+        self._cpu_s = time.process_time() - self._cpu_start - self._live_guest().cpu_s()
+        self.handover.step("complete")
+        with contextlib.suppress(ConnectionBroken):
+            await self._connection.send(messages.Complete(t_ns=t_ns))
+
+    def _on_faults(self) -> None:
+        self._live_postcopy().faults.clear_event()
+        self._inbox.put_nowait(FaultsMoved())
+
+    async def _watch(self) -> None:
+        """One thing that happens while pages are missing; what breaks the stream is raised."""
+        item = await self._inbox.get()
+        if isinstance(item, PageferryError):
+            raise item
+        if isinstance(item, FaultsMoved):
+            failure = self._live_postcopy().faults.failure
+            if failure is not None:
+                raise failure
+        elif not isinstance(item, BarrierReached):
+            raise RemoteProtocolError(f"{item.kind} while pages are missing")
+
+    async def _recover(self, why: PageferryError) -> None:
+        """The guest waits on its faults until the source has come back. Raises `GuestLostError`."""
+        postcopy = self._live_postcopy()
+        error: PageferryError = why
+        deadline = self._loop.time() + postcopy.setup.recover_timeout
+        while True:
+            self.handover.step("connection_lost")
+            self._timeline.log("postcopy-paused", reason=str(error))
+            self._say(
+                f"{error}: the guest waits, {postcopy.faults.missing_count:,} pages are missing"
+            )
+            await see_through(self._drop_connections())
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._rejoin(await self._offers.get())
+                return
+            except TimeoutError:
+                self.handover.step("gave_up")
+                raise GuestLostError(
+                    f"the source did not come back: the guest is lost in part,"
+                    f" {postcopy.faults.missing_count:,} of {self._live_guest().n_pages:,} pages"
+                    " are missing"
+                ) from None
+            except PageferryError as failure:
+                error = failure
+
+    async def _drop_connections(self) -> None:
+        """Every old connection and thread is gone, and nothing of them is left in the inbox."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        self._connection.close()
+        await self._loop.run_in_executor(None, self._live_inflow().close)
+        await self._blocking(self._live_postcopy().disconnect)
+        self._rejoined.clear()
+        while not self._inbox.empty():
+            self._inbox.get_nowait()
+
+    async def _rejoin(self, connection: Connection) -> None:
+        """Go on with a source that has come back."""
+        postcopy = self._live_postcopy()
+        self.handover.step("recover")
+        self._adopt(connection)
+        self._inflow = self._new_inflow(postcopy.faults.staging)
+        missing = bitmap.pack(postcopy.faults.missing_pages())
+        await self._connection.send(messages.Resync(missing=missing))
+        async with asyncio.timeout(REJOIN_S):
+            await self._rejoined.wait()
+        await self._blocking(postcopy.reconnect)
+        self.handover.step("recovered")
+        self._timeline.log("postcopy-recovered", missing=postcopy.faults.missing_count)
+        self._say("the source is back")
+
+    def _adopt(self, connection: Connection) -> None:
+        self._connection = connection
+        self._reader = asyncio.create_task(self._read(), name="control-reader")
+
+    async def _adopt_late(self) -> bool:
+        """A source that missed that everything had arrived."""
+        postcopy = self._live_postcopy()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        self._connection.close()
+        while not self._inbox.empty():
+            self._inbox.get_nowait()
+        try:
+            async with asyncio.timeout(postcopy.setup.recover_timeout):
+                connection = await self._offers.get()
+        except TimeoutError:
+            return False
+        self.handover.peer("recover")
+        self._adopt(connection)
+        with contextlib.suppress(ConnectionBroken):
+            nothing = np.zeros(self._live_guest().n_pages, np.bool_)
+            await self._connection.send(messages.Resync(missing=bitmap.pack(nothing)))
+            await self._connection.send(messages.Complete(t_ns=time.monotonic_ns()))
+        return True
+
+    def offer(self, connection: Connection) -> None:
+        """The source is back on a new connection; it may have seen the break before we did."""
+        self._offers.put_nowait(connection)
+        if self.handover.state is State.POSTCOPY_ACTIVE:
+            self._inbox.put_nowait(ConnectionBroken("the source lost the connection"))
+
     async def _resume(self, commit: messages.Commit) -> None:
         guest = self._live_guest()
         # What may fail comes before the step after which there is no way back.
         await self._blocking(guest.restore, commit.snapshot)
-        self.handover.step("commit")
-        if self._inflow is not None:
-            self._inflow.complete = True
+        if commit.missing is not None:
+            await self._blocking(self._arm, commit.missing)
+            self.handover.step("postcopy_commit")
+        else:
+            self.handover.step("commit")
+            self._live_inflow().complete = True
         self._cpu_s = time.process_time() - self._cpu_start
         try:
             self.resumed_ns = await self._blocking(guest.resume)
@@ -250,31 +421,52 @@ class DestSession:
         self.handover.step("resumed")
         self._timeline.log("resumed", t_ns=self.resumed_ns)
 
-    async def _follow_up(self, setup: messages.Setup) -> None:
+    def _arm(self, missing: bytes) -> None:
+        if self._postcopy is None:
+            raise RemoteProtocolError("a switch to post-copy that was not set up")
+        self._postcopy.arm(missing, self._placer.written)
+        self._live_inflow().place_with(self._postcopy.faults.staging)
+
+    async def _follow_up(self, setup: messages.Setup, commit: messages.Commit) -> None:
         """The guest runs here. A source that is gone changes nothing about that."""
         guest = self._live_guest()
         sampler = asyncio.create_task(self._sample(guest), name="sampler")
-        with contextlib.suppress(ConnectionBroken):
-            await self._connection.send(messages.Resumed(t_ns=self.resumed_ns or 0))
-        self._say("the guest runs here")
-        await asyncio.sleep(setup.run_after)
-        sampler.cancel()
+        try:
+            with contextlib.suppress(ConnectionBroken):
+                await self._connection.send(messages.Resumed(t_ns=self.resumed_ns or 0))
+            self._say("the guest runs here")
+            if commit.missing is not None:
+                await self._fetch(None if commit.push else setup.run_after)
+            if commit.push:
+                await asyncio.sleep(setup.run_after)
+        finally:
+            sampler.cancel()
         self._samples.append(guest.progress())
         finished = await self._blocking(self._finish, guest, setup.verify)
+        if not self.handover.finished:  # lazy copy: an ended guest needs no more pages
+            self.handover.step("complete")
         self._say(f"the guest was stopped after {sum(finished.steps):,} steps")
-        try:
-            await self._connection.send(finished)
-            async with asyncio.timeout(BYE_S):
-                while not isinstance(await self._next(), messages.Bye):
-                    pass
-        except (PageferryError, TimeoutError):
-            self._say("the source went away before it had the result")
-        else:
-            self.said_bye = True
+        await self._deliver(finished)
+
+    async def _deliver(self, finished: messages.Finished) -> None:
+        """The result to the source, which in post-copy may have lost us and come back."""
+        while not self.said_bye:
+            try:
+                await self._connection.send(finished)
+                async with asyncio.timeout(BYE_S):
+                    while not isinstance(await self._next(), messages.Bye):
+                        pass
+                self.said_bye = True
+            except (PageferryError, TimeoutError):
+                if self._postcopy is None or not await self._adopt_late():
+                    self._say("the source went away before it had the result")
+                    return
 
     async def _sample(self, guest: Guest) -> None:
         while True:
             self._samples.append(guest.progress())
+            if self._postcopy is not None:
+                self._postcopy.sample()
             await asyncio.sleep(SAMPLE_S)
 
     def _finish(self, guest: Guest, verify: bool) -> messages.Finished:
@@ -283,14 +475,25 @@ class DestSession:
         beats = guest.heartbeats()
         cache = guest.cache_stats()
         guest.drain()
-        digest = guest.digest() if verify else None
+        postcopy = None
+        if self._postcopy is not None and self._fetched:
+            if not self.handover.finished:  # lazy copy
+                self._postcopy.settle()
+            postcopy = self._postcopy.result()
+        digest = None
+        if verify and postcopy is not None and postcopy.missing is not None:
+            present = ~bitmap.unpack(postcopy.missing, guest.n_pages)
+            digest = guest.digest_of(present)
+        elif verify:
+            digest = guest.digest()
         if digest is not None:
             self._timeline.log("digested")
         inflow = self._inflow
         return messages.Finished(
             steps=list(guest.steps()),
             digest=digest,
-            check=guest.check() if verify else None,
+            check=guest.check() if verify and not (postcopy and postcopy.missing) else None,
+            postcopy=postcopy,
             cpu_s=self._cpu_s,
             received_bytes=inflow.received_bytes if inflow else 0,
             beats=[
@@ -322,6 +525,14 @@ class DestSession:
         if was_open:
             self._inbox.put_nowait(ConnectionBroken("the source lost this connection and asked"))
         return messages.Outcome(answer=answer.value, resumed_ns=self.resumed_ns)
+
+    def _live_postcopy(self) -> Postcopy:
+        assert self._postcopy is not None  # noqa: S101
+        return self._postcopy
+
+    def _live_inflow(self) -> Inflow:
+        assert self._inflow is not None  # noqa: S101
+        return self._inflow
 
     def _live_guest(self) -> Guest:
         assert self._guest is not None  # noqa: S101

@@ -70,6 +70,10 @@ class Control:
                 raise self._failure from None
             raise
 
+    async def wait(self) -> Message:
+        """The next message, whatever and whenever it is. Raises the reader's failure."""
+        return await self._next(self._inbox)
+
     async def expect(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
         """The next message, which must be of `kind`.
 

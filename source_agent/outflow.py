@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class Outflow:
         self._senders = [BulkSender(sock, pacer) for sock in sockets]
         self._threads = ThreadPoolExecutor(len(sockets), thread_name_prefix="bulk")
         self._lock = threading.Lock()
+        self._pacer = pacer
+        self._turn = 0
 
     @property
     def sent_bytes(self) -> int:
@@ -80,15 +83,36 @@ class Outflow:
                 extents = next(work, None)
             if extents is None:
                 break
-            full, zero = self._split_zero(extents)
-            if len(zero):
-                sent += sender.send([frames.encode_zero(zero)])
-                zero_pages += int(zero["count"].sum())
-            if len(full):
-                sent += sender.send([frames.encode_pages_head(full), *self._views(full)])
-                pages += int(full["count"].sum())
+            tally = self._send_extents(sender, extents)
+            pages, zero_pages = pages + tally.pages, zero_pages + tally.zero_pages
+            sent += tally.bytes
         sent += sender.send([frames.encode_barrier(index)])
         return Tally(pages, zero_pages, sent)
+
+    def _send_extents(self, sender: BulkSender, extents: Extents) -> Tally:
+        pages = zero_pages = sent = 0
+        full, zero = self._split_zero(extents)
+        if len(zero):
+            sent += sender.send([frames.encode_zero(zero)])
+            zero_pages = int(zero["count"].sum())
+        if len(full):
+            sent += sender.send([frames.encode_pages_head(full), *self._views(full)])
+            pages = int(full["count"].sum())
+        return Tally(pages, zero_pages, sent)
+
+    def send_batch(self, pages: Pages) -> Tally:
+        """Push some pages (sorted, int64[n], n at most `BATCH_PAGES`) outside any round.
+
+        On the channels in turn. Blocks; raises `ConnectionBroken`.
+        """
+        sender = self._senders[self._turn]
+        self._turn = (self._turn + 1) % len(self._senders)
+        return self._send_extents(sender, from_pages(pages))
+
+    def charge(self, n: int) -> None:
+        """Bytes that went over another connection count against the rate limit here."""
+        if n > 0:
+            self._pacer.reserve(n, time.monotonic())
 
     def _split_zero(self, extents: Extents) -> tuple[Extents, Extents]:
         """Pages with content, and those without."""

@@ -34,6 +34,11 @@ PUSHED: Final = s.PUSHED
 PULLED: Final = s.PULLED
 
 _START_S: Final = 30.0
+# How far beyond the last demanded page pushing goes on. A guest that goes through memory demands
+# the very next pages at once: pushed too, they would cross on the way and travel twice. Further on
+# the push has time to arrive before the guest does.
+PUSH_LEAD: Final = 1024
+
 _STOP_S: Final = 10.0
 _TCP_NOTSENT_LOWAT: Final = 25
 _NOTSENT_LOWAT: Final = 32 * 1024  # what a demanded page may have to wait for in the kernel
@@ -183,13 +188,14 @@ class PageServer:
     def take_unsent(self, out: Pages) -> Pages:
         """The next pages to push: up to len(out), sorted, marked as pushed, a view of `out`.
 
-        From the last demanded page on if there was a new one, else on from the last call; after the
-        end of memory comes its beginning. Empty: all have been sent. For one thread.
+        From `PUSH_LEAD` behind the last demanded page if there was a new one, else on from the
+        last call; after the end of memory comes its beginning. Empty: all have been sent. For one
+        thread.
         """
         demands = int(self._ctl[s.DEMANDS])
         if demands != self._seen_demands:
             self._seen_demands = demands
-            self._cursor = max(self.focus, 0)
+            self._cursor = (max(self.focus, 0) + PUSH_LEAD) % len(self.sent)
         n = s.next_unsent(self.sent, self._cursor, len(out), out)
         if n:
             self._cursor = (int(out[n - 1]) + 1) % len(self.sent)

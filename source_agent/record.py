@@ -13,6 +13,7 @@ from common.report import Outcome
 from common.strategy.base import Decision, RoundStats, Strategy
 from common.timeline import Timeline
 from common.wire import messages
+from source_agent.postcopy import Supply
 from source_agent.rounds import FinalStop, Rounds
 
 
@@ -62,6 +63,11 @@ class Record:
         self.handshake_bytes = 0
         self.control_bytes = 0
         self.bulk_bytes = 0
+        self.urgent_bytes = 0
+        self.ready: messages.Ready | None = None
+        self.pushed = 0
+        self.pulled = 0
+        self.supplied_zeros = 0
         self.goes_on = False
         self.cpu_s: float | None = None
         self.seen: GuestSeen | None = None
@@ -81,11 +87,17 @@ class Record:
         name = type(decision).__name__
         self.timeline.log("decision", decision=name, reason=decision.reason)
 
-    def completed(self, resumed_peer_ns: int, vcpu_cpu_s: float) -> None:
-        """The destination runs the guest: the source is no longer needed."""
+    def completed(self, vcpu_cpu_s: float) -> None:
+        """The destination has all of the guest: the source is no longer needed."""
         self.completed_ns = time.monotonic_ns()
-        self.resumed_peer_ns = resumed_peer_ns
         self.cpu_s = time.process_time() - vcpu_cpu_s - self._cpu_start
+
+    def supplied(self, supply: Supply) -> None:
+        """What post-copy sent."""
+        stats = supply.server.stats()
+        self.pushed, self.pulled = supply.pushed, stats.pages - stats.zero_pages
+        self.supplied_zeros = supply.zero_pages + stats.zero_pages
+        self.urgent_bytes = stats.sent_bytes + stats.received_bytes
 
     def ended(self, outcome: Outcome, error: str | None) -> None:
         """How it ended; the first word counts."""

@@ -18,13 +18,18 @@ from common.report import (
     CpuReport,
     DecisionReport,
     EventReport,
+    FaultLatency,
+    FaultTrace,
     GuestReport,
+    MissingSample,
+    PostcopyReport,
     Report,
     RoundReport,
     TimelineSample,
 )
 from common.strategy.base import NextRound
 from common.units import PAGE_SIZE
+from common.wire.bitmap import popcount
 from source_agent.record import Decided, Record
 from source_agent.rounds import Round
 
@@ -45,9 +50,12 @@ def make_report(record: Record) -> Report:
         setup_ms=record.setup_ns / 1e6 if record.setup_ns else None,
         decisions=[_decision(decided) for decided in record.decisions],
         rounds=[_round(record, each) for each in rounds],
-        bytes_on_wire=record.handshake_bytes + record.control_bytes + record.bulk_bytes,
-        pages_sent=sum(each.pages for each in rounds),
-        zero_pages=sum(each.zero_pages for each in rounds),
+        bytes_on_wire=(
+            record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
+        ),
+        pages_sent=sum(each.pages for each in rounds) + record.pushed + record.pulled,
+        zero_pages=sum(each.zero_pages for each in rounds) + record.supplied_zeros,
+        postcopy=_postcopy(record),
         pages_resent=record.rounds.pages_resent if record.rounds else 0,
         guest=_guest(record),
         cache=_cache(record),
@@ -245,6 +253,36 @@ def _cpu(record: Record) -> CpuReport | None:
     if record.cpu_s is None:
         return None
     return CpuReport(source=record.cpu_s, dest=record.finished.cpu_s if record.finished else None)
+
+
+def _postcopy(record: Record) -> PostcopyReport | None:
+    """None where the guest never ran with pages missing."""
+    part = record.finished.postcopy if record.finished else None
+    resumed_ns, clock = _resumed_ns(record), record.clock
+    if part is None or resumed_ns is None or clock is None or record.completed_ns is None:
+        return None
+    ready, latency = record.ready, part.latency_us
+    return PostcopyReport(
+        mechanism=(ready.faults if ready else None) or "unknown",
+        mechanism_reason=(ready.faults_reason if ready else None) or "",
+        faults=part.faults,
+        zero_fills=part.zero_fills,
+        pages_pulled=part.pages_pulled,
+        pages_pushed=part.pages_pushed,
+        duplicates=part.duplicates,
+        pages_never_moved=popcount(part.missing) if part.missing else 0,
+        fault_latency_us=FaultLatency(**latency) if latency else None,
+        fault_histogram=part.histogram,
+        duration_ms=(record.completed_ns - resumed_ns) / 1e6,
+        missing=[
+            MissingSample(t_ms=_t_ms(record, clock.to_local(t_ns)), pages=pages)
+            for t_ns, pages in part.missing_over_time
+        ],
+        trace=[
+            FaultTrace(t_ms=_t_ms(record, clock.to_local(t_ns)), us=us, page=page, vcpu=vcpu)
+            for t_ns, us, page, vcpu in part.trace
+        ],
+    )
 
 
 def _events(record: Record) -> list[EventReport]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.machine import Guest
-from common.guest.stale import count_stale, new_masks, take_stale
+from common.guest.stale import count_stale, new_masks, take_missing, take_stale
 from common.strategy.base import NextRound, RoundKind, RoundStats
 from common.timeline import Timeline
 from common.units import PAGE_SIZE
@@ -41,11 +41,16 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class FinalStop:
-    """The guest has stopped and all that was left is on the wire."""
+    """The guest has stopped, and what a commit needs is known.
 
-    round: Round
+    round: the last one, with all that was left; None in post-copy, where `missing` (a bit a page)
+    is what the destination has not, or not as it is now.
+    """
+
+    round: Round | None
     paused_ns: int
     snapshot: dict[str, Any]
+    missing: bytes | None = None
 
 
 class Rounds:
@@ -71,6 +76,9 @@ class Rounds:
         # Loaded now: in the final stop it would be a part of the downtime.
         count_stale(self._stale, self._cached)
         take_stale(self._stale, self._numbers)
+        self._missing = np.full((guest.n_pages + 7) // 8, 0, np.uint8)
+        take_missing(self._stale, self._ever_sent, self._missing)
+        self._ever_sent.fill(False)
         self.done: list[Round] = []
         self.pages_resent = 0
         self.round_start_bytes = 0
@@ -145,6 +153,28 @@ class Rounds:
         self._guest.cached_dirty(self._cached)
         self._guest.harvest(self._stale)
         return count_stale(self._stale, self._cached)
+
+    def switch(self) -> FinalStop:
+        """Pause and take the snapshot; nothing is sent. The guest stays paused.
+
+        The cache is not drained yet, as no page of it is read before the destination runs: what it
+        holds counts as missing, and `flush` follows outside the downtime.
+        """
+        guest = self._guest
+        self._timeline.log("pause-requested")
+        paused_ns = guest.pause()
+        self._timeline.log("paused", t_ns=paused_ns)
+        guest.cached_dirty(self._stale)
+        guest.harvest(self._stale)
+        self.pages_resent += take_missing(self._stale, self._ever_sent, self._missing)
+        missing = self._missing.tobytes()
+        return FinalStop(None, paused_ns, guest.snapshot(drained=False), missing)
+
+    def flush(self) -> None:
+        """Drain the paused guest's cache, before its memory is read."""
+        lines = self._guest.drain()
+        self._guest.harvest(self._stale)  # those pages are missing already
+        self._timeline.log("drained", lines=lines)
 
     def stop(self) -> FinalStop:
         """Pause, drain, send the last pages, take the snapshot. The guest stays paused."""

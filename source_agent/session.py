@@ -20,30 +20,34 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from common.aio import see_through
 from common.clock import Sample
 from common.config import MigrationConfig
 from common.errors import (
     CancelledByUser,
+    ConnectionBroken,
+    GuestLostError,
     InDoubtError,
     PageferryError,
     PeerRefused,
+    RemoteProtocolError,
     VerificationError,
 )
 from common.guest.machine import Guest, compile_kernels
-from common.handover import Handover
+from common.handover import Handover, State
 from common.host import check_memory
 from common.status import Status
 from common.strategy import make_strategy
-from common.strategy.base import NextRound, StopAndCopy, Strategy
+from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
 from common.timeline import Timeline
-from common.wire import channel, messages
+from common.wire import bitmap, channel, messages
 from common.wire.pacing import Pacer
 from source_agent.control import Control
 from source_agent.inquiry import ask_outcome
 from source_agent.outflow import Outflow
+from source_agent.postcopy import Supply
 from source_agent.record import Record
 from source_agent.rounds import FinalStop, Rounds
 
@@ -79,6 +83,9 @@ class SourceSession:
         self._guest: Guest | None = None
         self._control: Control | None = None
         self._outflow: Outflow | None = None
+        self._pacer = Pacer(config.max_bandwidth)
+        self._supply: Supply | None = None
+        self._urgent: socket.socket | None = None
         # One worker: whatever blocks on the guest or on a round happens in order.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
         self._job: asyncio.Future[Any] | None = None
@@ -98,7 +105,7 @@ class SourceSession:
             await self._warm_up()
             await self._migrate()
             await self._follow_up()
-        except InDoubtError as error:
+        except (InDoubtError, GuestLostError) as error:
             self.record.ended("in-doubt", str(error))
             raise
         except VerificationError as error:
@@ -199,14 +206,17 @@ class SourceSession:
                 run_after=config.run_after,
                 verify=config.verify,
                 vcpu_nice=config.vcpu_nice,
+                postcopy=self._postcopy_setup(),
             )
         )
         self._notify("waiting for the destination to be ready")
-        await control.expect(messages.Ready, timeout_s=SETUP_S)
-        sockets = [await self._open_bulk(index) for index in range(CHANNELS)]
-        self._outflow = Outflow(self._guest.memory, sockets, Pacer(config.max_bandwidth))
+        self.record.ready = await control.expect(messages.Ready, timeout_s=SETUP_S)
+        await self._open_channels()
+        if config.may_switch:
+            memory, rate = self._guest.memory, config.max_bandwidth
+            self._supply = await self._blocking(Supply, memory, rate)
         self.record.clock_before = await control.sample_clock()
-        self.record.rounds = await self._blocking(self._make_rounds, self._outflow)
+        self.record.rounds = await self._blocking(self._make_rounds)
         self.handover.step("ready")
         self.record.setup_ns += time.monotonic_ns() - started
         self._timeline.log("set-up")
@@ -216,13 +226,31 @@ class SourceSession:
         compile_kernels(self.config.guest, self._notify)
         return Guest(self.config.guest, boot=True, vcpu_nice=self.config.vcpu_nice)
 
-    def _make_rounds(self, outflow: Outflow) -> Rounds:
+    def _postcopy_setup(self) -> messages.PostcopySetup | None:
+        config = self.config
+        if not config.may_switch:
+            return None
+        return messages.PostcopySetup(
+            faults=config.faults,
+            prepage=-1 if config.prepage == "adaptive" else int(config.prepage),
+            recover_timeout=config.recover_timeout,
+            trace_faults=config.trace_faults,
+        )
+
+    async def _open_channels(self) -> None:
+        """Bulk connections, and the urgent one where there may be missing pages."""
+        sockets = [await self._open("bulk", index) for index in range(CHANNELS)]
+        self._outflow = Outflow(self._live_guest().memory, sockets, self._pacer)
+        if self.config.may_switch:
+            self._urgent = await self._open("urgent", 0)
+
+    def _make_rounds(self) -> Rounds:
         rtt_s = self._clock_before().round_trip / 1e9
         rate = self.config.max_bandwidth
-        return Rounds(self._live_guest(), outflow, self._timeline, rate, rtt_s)
+        return Rounds(self._live_guest(), self._live_outflow(), self._timeline, rate, rtt_s)
 
-    async def _open_bulk(self, index: int) -> socket.socket:
-        hello = messages.Hello(role="bulk", session=self.record.session, channel=index)
+    async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
+        hello = messages.Hello(role=role, session=self.record.session, channel=index)
         connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
         await connection.expect(messages.Welcome)
         self.record.handshake_bytes += connection.sent_bytes + connection.received_bytes
@@ -265,13 +293,16 @@ class SourceSession:
         strategy = make_strategy(self.config)
         self.record.strategy = strategy
         rounds = self._live_rounds()
-        await self._rounds(strategy, rounds)
+        decision = await self._rounds(strategy, rounds)
         self._raise_failure()
-        final = await self._stop(rounds)
-        await self._commit(final)
+        if isinstance(decision, StopAndCopy):
+            await self._commit(await self._stop(rounds.stop))
+        else:
+            final = await self._stop(rounds.switch)
+            await self._switch(final, decision.push)
 
-    async def _rounds(self, strategy: Strategy, rounds: Rounds) -> None:
-        """Rounds until the strategy says stop."""
+    async def _rounds(self, strategy: Strategy, rounds: Rounds) -> StopAndCopy | SwitchToPostCopy:
+        """Rounds until the strategy says stop, or switch."""
         decision = strategy.begin()
         self.record.decided(None, decision)
         while isinstance(decision, NextRound):
@@ -284,8 +315,7 @@ class SourceSession:
             stats = await self._blocking(rounds.acknowledged, sent, elapsed_s)
             decision = strategy.decide(stats)
             self.record.decided(stats, decision)
-        if not isinstance(decision, StopAndCopy):
-            raise PageferryError(f"this source cannot carry out {type(decision).__name__}")
+        return decision
 
     async def _send_round(self, rounds: Rounds, order: NextRound) -> Any:
         try:
@@ -295,11 +325,11 @@ class SourceSession:
             self._raise_failure()
             raise
 
-    async def _stop(self, rounds: Rounds) -> FinalStop:
+    async def _stop(self, stop: Callable[[], FinalStop]) -> FinalStop:
         self._notify("handing over")
         self.handover.step("pause")
         try:
-            final = await self._blocking(rounds.stop)
+            final = await self._blocking(stop)
         except PageferryError:
             await asyncio.sleep(0)
             self._raise_failure()
@@ -311,29 +341,51 @@ class SourceSession:
         """The one step that can't be undone."""
         # From before the first byte: whether a broken write reached the peer, nobody knows.
         self.handover.step("commit_sent")
+        resumed_ns = await self._send_commit(final, push=True)
+        if resumed_ns is None:
+            raise VerificationError(
+                "the guest runs at the destination, but the connection was lost before it could be"
+                " verified"
+            )
+
+    async def _send_commit(self, final: FinalStop, *, push: bool) -> int | None:
+        """When the destination resumed, on its clock; None where it was asked over a new one."""
         self._timeline.log("commit-sent")
         self.record.final = final
         self.record.see(self._live_guest())
+        commit = messages.Commit(
+            barrier=len(self._live_rounds().done),
+            snapshot=final.snapshot,
+            missing=final.missing,
+            push=push,
+        )
         try:
             control = self._live_control()
-            await control.send(messages.Commit(barrier=final.round.index, snapshot=final.snapshot))
-            await control.expect(messages.RoundDone)
+            await control.send(commit)
+            if final.round is not None:
+                await control.expect(messages.RoundDone)
             resumed = await control.expect(messages.Resumed)
         except PageferryError as error:
-            await self._inquire(error)
-            return
+            self._resumed(final, await self._inquire(error))
+            return None
         self.handover.peer("resumed")
-        self._completed(resumed.t_ns)
+        self._resumed(final, resumed.t_ns)
+        return resumed.t_ns
 
-    def _completed(self, resumed_ns: int) -> None:
-        final = self.record.final
-        assert final is not None  # noqa: S101
-        final.round.end_ns = time.monotonic_ns()
-        self.record.completed(resumed_ns, self._live_guest().cpu_s())
+    def _resumed(self, final: FinalStop, resumed_ns: int) -> None:
+        self.record.resumed_peer_ns = resumed_ns
+        self._timeline.log("resumed-there")
+        if final.round is not None:
+            final.round.end_ns = time.monotonic_ns()
+        if self.handover.finished:
+            self._completed()
+
+    def _completed(self) -> None:
+        self.record.completed(self._live_guest().cpu_s())
         self._timeline.log("completed")
 
-    async def _inquire(self, error: PageferryError) -> None:
-        """The answer to the commit was lost: ask what became of it."""
+    async def _inquire(self, error: PageferryError) -> int:
+        """The answer to the commit was lost: ask what became of it; when the guest resumed."""
         self.handover.step("connection_lost")
         self._timeline.log("inquire", why=str(error))
         self._notify("the destination's answer was lost: asking again")
@@ -347,17 +399,140 @@ class SourceSession:
             )
         self.handover.peer(answer.answer)
         if answer.answer == "running":
-            self._completed(answer.resumed_ns or time.monotonic_ns())
-            raise VerificationError(
-                "the guest runs at the destination, but the connection was lost before it could be"
-                " verified"
-            )
+            return answer.resumed_ns or time.monotonic_ns()
         if answer.answer == "unknown":
             raise PeerRefused(
                 "the destination has no such session, as after a restart: the guest goes on at the"
                 f" source from where it was paused ({error})"
             )
         raise PeerRefused(f"the destination never got the whole commit ({error})")
+
+    # -- post-copy ----------------------------------------------------------------------------
+
+    async def _switch(self, final: FinalStop, push: bool) -> None:
+        """Resume there first, then send what is missing, until nothing is."""
+        supply = self._live_supply()
+        self.handover.step("postcopy_commit_sent")
+        resumed_ns = await self._send_commit(final, push=push)
+        await self._blocking(self._live_rounds().flush)
+        supply.set_missing(bitmap.unpack(final.missing or b"", self.config.guest.pages))
+        if resumed_ns is None:
+            # Not broken again: it broke before, and the destination was asked over a new one.
+            await self._reconnect(ConnectionBroken("the answer to the commit was lost"))
+        self._notify("the guest runs there, its memory follows" if push else "lazy copy")
+        while True:
+            try:
+                await self._serve_missing(supply, push)
+                break
+            except (ConnectionBroken, PeerRefused, RemoteProtocolError) as error:
+                self.handover.step("connection_lost")
+                await self._reconnect(error)
+        self.handover.peer("complete")
+        self._completed()
+
+    async def _serve_missing(self, supply: Supply, push: bool) -> None:
+        """Serve and push until the destination says that it has all it needs."""
+        loop = asyncio.get_running_loop()
+        broken: asyncio.Future[PageferryError] = loop.create_future()
+
+        def on_server() -> None:
+            supply.server.clear_event()
+            failure = supply.server.failure
+            if failure is not None and not broken.done():
+                broken.set_result(failure)
+
+        urgent = self._urgent
+        assert urgent is not None  # noqa: S101
+        loop.add_reader(supply.server.event_fd, on_server)
+        supply.server.serve(urgent)
+        waits: set[asyncio.Future[Any]] = {broken}
+        answer = loop.create_task(self._live_control().wait())
+        waits.add(answer)
+        if push:
+            pushing = loop.create_task(self._blocking(supply.push, self._live_outflow()))
+            waits.add(pushing)
+        try:
+            while not answer.done():
+                done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if broken in done:
+                    raise broken.result()
+                for each in done:
+                    each.result()  # a push that failed raises
+            message = answer.result()
+        finally:
+            loop.remove_reader(supply.server.event_fd)
+            await see_through(self._stop_serving(supply, [*waits]))
+        if isinstance(message, messages.Finished):
+            self.record.finished = message  # lazy copy: the guest has ended, and needs no more
+        elif not isinstance(message, messages.Complete):
+            raise RemoteProtocolError(f"{message.kind} while pages are missing")
+
+    async def _stop_serving(self, supply: Supply, waits: list[asyncio.Future[Any]]) -> None:
+        supply.stop_pushing()
+        await asyncio.to_thread(supply.server.stop)
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _reconnect(self, why: PageferryError) -> None:
+        """The stream broke while pages are missing: come back. Raises `GuestLostError`."""
+        supply = self._live_supply()
+        self._timeline.log("postcopy-paused", reason=str(why))
+        self._notify("the connection broke: reconnecting")
+        deadline = time.monotonic() + self.config.recover_timeout
+        error: PageferryError = why
+        pause = 0.05
+        while True:
+            await see_through(self._hang_up())
+            try:
+                await self._rejoin(supply)
+                return
+            except PeerRefused as refusal:
+                self.handover.step("gave_up")
+                raise GuestLostError(f"the guest is lost in part: {refusal}") from None
+            except PageferryError as failure:
+                error = failure
+            if self.handover.state is State.POSTCOPY_RECOVER:
+                self.handover.step("connection_lost")
+            if time.monotonic() >= deadline:
+                self.handover.step("gave_up")
+                raise GuestLostError(
+                    f"the destination could not be reached again ({error}): it has the guest, lost"
+                    " in part"
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    async def _hang_up(self) -> None:
+        """Every old connection is gone."""
+        if self._outflow is not None:
+            self._outflow.abort()
+        await self._settle()
+        if self._outflow is not None:
+            self.record.bulk_bytes += self._outflow.sent_bytes
+            self._outflow.close()
+            self._outflow = None
+        if self._control is not None:
+            self.record.control_bytes += self._control.wire_bytes
+            await self._control.close()
+            self._control = None
+        if self._urgent is not None:
+            self._urgent.close()
+            self._urgent = None
+
+    async def _rejoin(self, supply: Supply) -> None:
+        hello = messages.Hello(role="recover", session=self.record.session)
+        connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
+        self._failure = None
+        self._control = Control(connection, self._on_failure)
+        await self._control.expect(messages.Welcome)
+        self.handover.step("recover")
+        resync = await self._control.expect(messages.Resync)
+        missing = bitmap.unpack(resync.missing, self.config.guest.pages)
+        supply.server.resync(missing)
+        await self._open_channels()
+        self.handover.step("recovered")
+        self._timeline.log("postcopy-recovered", missing=int(missing.sum()))
 
     # -- after the hand-over ------------------------------------------------------------------
 
@@ -366,14 +541,14 @@ class SourceSession:
         control = self._live_control()
         self.record.clock_after = await control.sample_clock()
         self._notify("the guest runs at the destination")
-        finished = await control.expect(
+        finished = self.record.finished or await control.expect(
             messages.Finished, timeout_s=self.config.run_after + FOLLOW_UP_S
         )
         await control.send(messages.Bye())
         self.record.finished = finished
         if self.config.verify:
             self._notify("verifying: replaying the guest")
-            self.record.digest_source = await self._blocking(self._replay, finished.steps)
+            self.record.digest_source = await self._blocking(self._replay, finished)
         self.record.ended("completed", None)
         if self.record.verified is False:
             raise VerificationError(
@@ -383,11 +558,25 @@ class SourceSession:
         if finished.check is not None:
             raise VerificationError(f"the guest's own check failed: {finished.check}")
 
-    def _replay(self, steps: list[int]) -> str:
+    def _replay(self, finished: messages.Finished) -> str:
+        """The digest of our copy, run on to the same steps.
+
+        Where pages never travelled (lazy copy) the destination could digest the others only; those
+        it never had must be as they were, or the guest would have needed them.
+        """
         guest = self._live_guest()
-        guest.run_until(steps)
+        missing = finished.postcopy.missing if finished.postcopy else None
+        if missing is None:
+            guest.run_until(finished.steps)
+            guest.drain()
+            return guest.digest()
+        untouched = bitmap.unpack(missing, guest.n_pages)
+        before = guest.digest_of(untouched)
+        guest.run_until(finished.steps)
         guest.drain()
-        return guest.digest()
+        if guest.digest_of(untouched) != before:
+            raise VerificationError("the replay changed pages that the destination never had")
+        return guest.digest_of(~untouched)
 
     # -- the ways out -------------------------------------------------------------------------
 
@@ -436,13 +625,10 @@ class SourceSession:
             self._sampler.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sampler
-        await self._settle()
-        if self._control is not None:
-            self.record.control_bytes = self._control.wire_bytes
-            await self._control.close()
-        if self._outflow is not None:
-            self.record.bulk_bytes = self._outflow.sent_bytes
-            self._outflow.close()
+        await self._hang_up()
+        if self._supply is not None:
+            self.record.supplied(self._supply)
+            await self._blocking(self._supply.close)
         if self._guest is not None:
             self.record.see(self._guest)
             self._guest.stop()
@@ -454,6 +640,14 @@ class SourceSession:
     def _live_guest(self) -> Guest:
         assert self._guest is not None  # noqa: S101
         return self._guest
+
+    def _live_supply(self) -> Supply:
+        assert self._supply is not None  # noqa: S101
+        return self._supply
+
+    def _live_outflow(self) -> Outflow:
+        assert self._outflow is not None  # noqa: S101
+        return self._outflow
 
     def _live_control(self) -> Control:
         assert self._control is not None  # noqa: S101

@@ -259,10 +259,14 @@ class Guest:
 
     # -- travelling ---------------------------------------------------------------------------
 
-    def snapshot(self) -> dict[str, Any]:
-        """What a destination needs beside memory. The guest must be paused and drained."""
+    def snapshot(self, *, drained: bool = True) -> dict[str, Any]:
+        """What a destination needs beside memory. The guest must be paused, and drained.
+
+        drained=False: the caller drains later, before anybody reads memory.
+        """
         self._must_be("snapshot", "paused")
-        self._must_be_drained("snapshot")
+        if drained:
+            self._must_be_drained("snapshot")
         return snapshots.take(self.config, [m.state for m in self._vcpus.machines])
 
     def restore(self, snap: dict[str, Any]) -> None:
@@ -336,6 +340,18 @@ class Guest:
         hasher = xxhash.xxh3_128()
         for start in range(0, self.memory.size, _DIGEST_BYTES):
             hasher.update(self.memory.view[start : start + _DIGEST_BYTES])
+        return hasher.hexdigest()
+
+    def digest_of(self, pages: NDArray[np.bool_]) -> str:
+        """The same of some pages only (bool[n_pages]), in order; the others are not touched."""
+        self._must_be("digest", "new", "paused", "stopped")
+        self._must_be_drained("digest")
+        hasher = xxhash.xxh3_128()
+        edges = np.flatnonzero(np.diff(pages.astype(np.int8), prepend=0, append=0))
+        for first, end in edges.reshape(-1, 2).tolist():
+            for start in range(first * PAGE_SIZE, end * PAGE_SIZE, _DIGEST_BYTES):
+                stop = min(start + _DIGEST_BYTES, end * PAGE_SIZE)
+                hasher.update(self.memory.view[start:stop])
         return hasher.hexdigest()
 
     def check(self) -> str | None:

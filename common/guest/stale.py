@@ -56,3 +56,25 @@ def take_stale(stale: NDArray[np.uint64], out: NDArray[np.int64]) -> int:
             n += 1
             stale[page] = np.uint64(0)
     return n
+
+
+@kernel
+def take_missing(stale: NDArray[np.uint64], sent: NDArray[np.bool_], out: NDArray[np.uint8]) -> int:
+    """Mark in `out` what a destination has not: pages that are stale, or were never sent.
+
+    stale: uint64[n_pages], cleared; sent: bool[n_pages], becomes true; out: uint8, a bit a page,
+    least significant first, overwritten. Returns how many of the pages had been sent before.
+    """
+    again = 0
+    for at in range(len(out)):
+        byte = 0
+        for bit in range(8):
+            page = 8 * at + bit
+            if page < len(stale):
+                if stale[page] != np.uint64(0) or not sent[page]:
+                    byte |= 1 << bit
+                    again += sent[page]
+                stale[page] = np.uint64(0)
+                sent[page] = True
+        out[at] = byte
+    return again

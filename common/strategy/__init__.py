@@ -11,6 +11,8 @@ from common.strategy.base import (
     SwitchToPostCopy,
     make_strategy,
 )
+from common.strategy.hybrid import Hybrid
+from common.strategy.post_copy import LazyCopy, PostCopy
 from common.strategy.pre_copy import PreCopy
 from common.strategy.stop_and_copy import StopAndCopyStrategy
 from common.strategy.three_path import ThreePath
@@ -18,7 +20,10 @@ from common.strategy.three_path import ThreePath
 __all__ = [
     "REGISTRY",
     "Decision",
+    "Hybrid",
+    "LazyCopy",
     "NextRound",
+    "PostCopy",
     "PreCopy",
     "RoundKind",
     "RoundStats",

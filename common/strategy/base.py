@@ -114,9 +114,11 @@ class SwitchToPostCopy:
     """Pause the guest, drain the cache, resume at the destination at once; the rest follows.
 
     reason: one sentence with the figures that led here.
+    push: whether pages are sent that nobody has asked for.
     """
 
     reason: str
+    push: bool = True
 
 
 Decision = NextRound | StopAndCopy | SwitchToPostCopy

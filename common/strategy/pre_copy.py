@@ -41,24 +41,28 @@ class PreCopy(Strategy):
         )
 
     def _next(self, stats: RoundStats) -> Decision:
-        limit_s = self.config.downtime_limit
-        expected = f"an expected downtime of {_ms(stats.expected_downtime_s)}"
-        target = f"{_ms(TARGET_SHARE * limit_s)}, {TARGET_SHARE:.0%} of {format_time(limit_s)}"
+        fits, target = target_of(self.config, stats)
         seen = describe_change(stats)
-        if stats.expected_downtime_s <= TARGET_SHARE * limit_s:
-            return StopAndCopy(f"{seen}: {expected} fits in {target}")
+        if fits:
+            return StopAndCopy(f"{seen}: {target}")
         if self._dirty_rounds >= self.config.max_rounds:
             return StopAndCopy(
                 f"{seen}: pre-copy did not converge within {self.config.max_rounds} round(s),"
-                f" {expected} is more than {target}"
+                f" {target}"
             )
         self._dirty_rounds += 1
-        return NextRound(
-            RoundKind.DIRTY,
-            drain=True,
-            hold=False,
-            reason=f"{seen}: {expected} is more than {target}",
-        )
+        return NextRound(RoundKind.DIRTY, drain=True, hold=False, reason=f"{seen}: {target}")
+
+
+def target_of(config: StrategyConfig, stats: RoundStats) -> tuple[bool, str]:
+    """Whether a stop now is expected to fit in the downtime limit, and the sentence about it."""
+    limit_s = config.downtime_limit
+    fits = stats.expected_downtime_s <= TARGET_SHARE * limit_s
+    return fits, (
+        f"an expected downtime of {_ms(stats.expected_downtime_s)}"
+        f" {'fits in' if fits else 'is more than'} {_ms(TARGET_SHARE * limit_s)},"
+        f" {TARGET_SHARE:.0%} of {format_time(limit_s)}"
+    )
 
 
 def _ms(seconds: float) -> str:

@@ -19,6 +19,19 @@ A migration, source left, destination right; bulk connections carry page frames 
              ── Bye ─────────────────────────────────>
 
     Before the commit either side may end it:  Cancel(reason) ──>   <── Failed(reason)
+    Post-copy: the commit names the missing pages, an urgent connection carries requests for them
+    and answers, bulk connections push:
+
+    stop      ── Commit(snapshot, missing) ──────────>
+              <─────────────────────────── Resumed ──
+    urgent    <═════════════════ request(page, window)
+              ══ page; its neighbours ═══════════════>
+    bulk      ══ all that is missing ════════════════>
+              <────────────────────────── Complete ──    then Finished, as above
+    lost      connections break: the guest waits on its faults; the source comes back
+    connect   ── preface, Hello(recover, session) ───>
+              <────────── Welcome, Resync(missing) ──    then bulk and urgent connections again
+
     After a commit whose answer was lost, over a new connection:
 
     connect  ── preface, Hello(query, session) ──────>
@@ -34,6 +47,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.config import GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
+from common.wire.frames import MAX_CONTROL, MAX_WINDOW
 
 SESSION_ID_LENGTH = 32  # hex digits; 128 random bits, so that nobody guesses one
 
@@ -50,7 +64,7 @@ class Hello(_Message):
     """First message of every connection: what it is for."""
 
     kind: Literal["hello"] = "hello"
-    role: Literal["control", "bulk", "query"]
+    role: Literal["control", "bulk", "urgent", "query", "recover"]
     session: SessionId
     channel: int = Field(default=0, ge=0, le=63)
 
@@ -86,6 +100,20 @@ class Pong(_Message):
     peer_ns: Nanoseconds
 
 
+class PostcopySetup(BaseModel):
+    """What a switch to post-copy will need. prepage: neighbours a page, -1 for adaptive.
+
+    recover_timeout: seconds that the guest may wait for a lost source.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    faults: Literal["auto", "kernel", "software"]
+    prepage: int = Field(ge=-1, le=MAX_WINDOW)
+    recover_timeout: float = Field(gt=0, le=86400)
+    trace_faults: bool
+
+
 class Setup(_Message):
     """The guest that will come and how. run_after: seconds it runs at the destination."""
 
@@ -96,12 +124,18 @@ class Setup(_Message):
     run_after: float = Field(ge=0, le=86400)
     verify: bool
     vcpu_nice: int = Field(ge=0, le=19)
+    postcopy: PostcopySetup | None = None
 
 
 class Ready(_Message):
-    """Memory is there, kernels are compiled: pages may come."""
+    """Memory is there, kernels are compiled: pages may come.
+
+    faults: by which mechanism pages may be missing, and why that one; null without post-copy.
+    """
 
     kind: Literal["ready"] = "ready"
+    faults: Text | None = None
+    faults_reason: Text | None = None
 
 
 class RoundDone(_Message):
@@ -113,11 +147,17 @@ class RoundDone(_Message):
 
 
 class Commit(_Message):
-    """The hand-over itself: the destination resumes when it has this and the last barrier."""
+    """The hand-over itself: the destination resumes when it has this and the last barrier.
+
+    missing: in post-copy the pages that will follow, a bit a page, least significant bit first;
+    push: whether those come that nobody asks for.
+    """
 
     kind: Literal["commit"] = "commit"
     barrier: int = Field(ge=0, le=2**32 - 1)
     snapshot: dict[str, Any]
+    missing: bytes | None = Field(default=None, max_length=MAX_CONTROL)
+    push: bool = True
 
 
 class Resumed(_Message):
@@ -125,6 +165,20 @@ class Resumed(_Message):
 
     kind: Literal["resumed"] = "resumed"
     t_ns: Nanoseconds
+
+
+class Complete(_Message):
+    """Post-copy: no page is missing any more. t_ns: since when, on the destination's clock."""
+
+    kind: Literal["complete"] = "complete"
+    t_ns: Nanoseconds
+
+
+class Resync(_Message):
+    """Post-copy, on a new connection: the pages that are still missing, as in `Commit`."""
+
+    kind: Literal["resync"] = "resync"
+    missing: bytes = Field(max_length=MAX_CONTROL)
 
 
 class WireEvent(_Message):
@@ -152,6 +206,27 @@ class WireBeats(_Message):
     gap_start_ns: Nanoseconds
 
 
+class WirePostcopy(BaseModel):
+    """What the destination counted while pages were missing. Latencies are microseconds.
+
+    missing: pages that never came (lazy copy), as in `Commit`; null where none are missing.
+    missing_over_time: (ns of its clock, pages still missing). trace: (ns, us, page, vCPU) a fault.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    faults: int = Field(ge=0)
+    zero_fills: int = Field(ge=0)
+    pages_pulled: int = Field(ge=0)
+    pages_pushed: int = Field(ge=0)
+    duplicates: int = Field(ge=0)
+    missing: bytes | None = Field(default=None, max_length=MAX_CONTROL)
+    latency_us: dict[str, float] | None
+    histogram: str = Field(max_length=2**20)
+    missing_over_time: list[tuple[int, int]] = Field(max_length=20_000)
+    trace: list[tuple[int, float, int, int]] = Field(max_length=65_536)
+
+
 class Finished(_Message):
     """The guest has run and was stopped; what the destination measured.
 
@@ -167,6 +242,7 @@ class Finished(_Message):
     received_bytes: int = Field(ge=0)
     beats: list[WireBeats] = Field(max_length=64)
     cache: dict[str, int] | None
+    postcopy: WirePostcopy | None = None
     samples: list[WireSample] = Field(max_length=20_000)
     events: list[WireEvent] = Field(max_length=20_000)
 
@@ -213,6 +289,8 @@ Message = (
     | RoundDone
     | Commit
     | Resumed
+    | Complete
+    | Resync
     | Finished
     | Bye
     | Cancel

@@ -39,11 +39,69 @@ def covering() -> list[tuple[str, str, str, str]]:
 CASES = WHOLE if os.environ.get("PAGEFERRY_TEST_FULL") else covering()
 
 
+POSTCOPY = ("post-copy", "lazy-copy", "hybrid", "three-path")
+MECHANISMS = ("kernel", "software")
+WHOLE_POSTCOPY = list(itertools.product(POSTCOPY, WORKLOADS, MECHANISMS, VCPUS))
+
+
+def covering_postcopy() -> list[tuple[str, str, str, str]]:
+    """Each workload under both mechanisms and both numbers of vCPUs, strategies in turn."""
+    out = []
+    for row, workload in enumerate(WORKLOADS):
+        for column in range(2):
+            strategy = POSTCOPY[(row + 2 * column) % 4]
+            out.append((strategy, workload, MECHANISMS[column], VCPUS[(row + column) % 2]))
+    return out
+
+
+POSTCOPY_CASES = WHOLE_POSTCOPY if os.environ.get("PAGEFERRY_TEST_FULL") else covering_postcopy()
+
+
+@pytest.mark.parametrize(("strategy", "workload", "mechanism", "vcpus"), POSTCOPY_CASES)
+def test_runs_before_its_memory_is_there(
+    strategy: str, workload: str, mechanism: str, vcpus: str
+) -> None:
+    run = migrate(
+        *("--strategy", strategy, "--workload", workload, "--faults", mechanism),
+        *("--vcpus", vcpus, "--memory", "64MiB", "--max-bandwidth", "400MB/s"),
+        # Low thresholds: three-path and hybrid are to switch whatever the workload does.
+        *("--low", "0%", "--high", "0%", "--postcopy-after", "rounds=0"),
+    )
+    assert run.exit_code == 0, run.stderr
+    report = run.report
+    assert report.verified is True
+    assert report.guest.runs_at == "dest"
+    postcopy = report.postcopy
+    assert postcopy is not None
+    assert postcopy.mechanism == mechanism
+    moved = postcopy.pages_pulled + postcopy.pages_pushed
+    first_round = sum(each.pages + each.zero_pages for each in report.rounds)
+    if strategy == "lazy-copy":
+        assert postcopy.pages_pushed == 0
+        assert moved + postcopy.pages_never_moved == 64 * 256
+    elif strategy == "three-path":
+        assert report.path == 3
+        assert first_round == 64 * 256
+        assert moved == report.pages_resent
+    else:
+        assert moved == 64 * 256
+    # A page travels twice only where a push and a pull crossed.
+    sent = report.pages_sent + report.zero_pages - first_round
+    arrived = moved + postcopy.duplicates
+    assert sent >= arrived if strategy == "lazy-copy" else sent == arrived
+    if postcopy.faults:
+        assert postcopy.fault_latency_us is not None
+        assert 0 < postcopy.fault_latency_us.p50 <= postcopy.fault_latency_us.max
+    if strategy != "lazy-copy":
+        assert postcopy.missing[-1].pages == 0
+
+
 @pytest.mark.parametrize(("strategy", "workload", "cache", "vcpus"), CASES)
 def test_completes_and_verifies(strategy: str, workload: str, cache: str, vcpus: str) -> None:
     run = migrate(
         *("--strategy", strategy, "--workload", workload, "--cache", cache, "--vcpus", vcpus),
         *("--memory", "64MiB", "--max-bandwidth", "400MB/s", "--max-rounds", "4"),
+        *("--path3", "stop-and-copy"),
     )
     assert run.exit_code == 0, run.stderr
     report = run.report

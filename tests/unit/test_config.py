@@ -126,7 +126,7 @@ def test_the_smallest_guest() -> None:
         ({"low": "60%"}, "low 60% is above high 50%"),
         ({"low": "110%"}, "--low: '110%' is not a share: expected 0 to 100%"),
         ({"high": 1.5}, "--high: Input should be less than or equal to 1, not 1.5"),
-        ({"strategy": "x"}, "'three-path', 'pre-copy' or 'stop-and-copy', not 'x'"),
+        ({"strategy": "x"}, "'three-path', 'pre-copy', 'post-copy', "),
         ({"path3": "x"}, "--path3: Input should be 'stop-and-copy' or 'post-copy', not 'x'"),
         ({"max_rounds": -1}, "--max-rounds: "),
         ({"downtime_limit": 0}, "--downtime-limit: Input should be greater than 0, not 0"),

@@ -28,7 +28,7 @@ from common.units import PAGE_SIZE
 from common.wire import frames
 from common.wire.extents import Extents, to_pages
 from common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
-from source_agent.page_server import PULLED, PUSHED, UNSENT, PageServer
+from source_agent.page_server import PULLED, PUSH_LEAD, PUSHED, UNSENT, PageServer
 from source_agent.paging.server import CHUNK, next_unsent
 
 N_PAGES = 4096
@@ -331,16 +331,17 @@ class TestPushing:
         for i, mark in enumerate(sent):
             assert marks[i] == (mark or PUSHED)
 
-    def test_it_goes_on_from_the_last_demanded_page(self, serve: Serve) -> None:
+    def test_it_goes_on_ahead_of_the_last_demanded_page(self, serve: Serve) -> None:
         server, client = serve()
         out = np.zeros(10, np.int64)
         assert server.take_unsent(out).tolist() == list(range(10))
         assert server.take_unsent(out).tolist() == list(range(10, 20))
         client.ask(1000, 3)
         client.take(4)
-        assert server.take_unsent(out).tolist() == list(range(1004, 1014))
-        assert server.take_unsent(out).tolist() == list(range(1014, 1024))
-        client.ask(4090)
+        ahead = 1000 + PUSH_LEAD
+        assert server.take_unsent(out).tolist() == list(range(ahead, ahead + 10))
+        assert server.take_unsent(out).tolist() == list(range(ahead + 10, ahead + 20))
+        client.ask(4091 - PUSH_LEAD)
         client.take(5)
         assert server.take_unsent(out).tolist() == list(range(4091, 4096))
         assert server.take_unsent(out).tolist() == list(range(20, 30))

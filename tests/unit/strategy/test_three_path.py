@@ -140,7 +140,7 @@ class TestThreePath(StrategyContract):
                 assert decision.hold == (strategy.path == 2 and number > 0)
 
     def test_reasons_of_a_whole_run(self) -> None:
-        strategy = self.make(max_rounds=2)
+        strategy = self.make(max_rounds=2, path3="stop-and-copy")
         reasons = [d.reason for d in drive(strategy, [43_123] * 5)]
         seen = "32.9 % of memory is dirty (43,123 of 131,072 pages)"
         assert reasons == [

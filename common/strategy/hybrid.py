@@ -1,0 +1,71 @@
+"""Hybrid: pre-copy rounds first, then post-copy for what keeps changing."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from common.config import StrategyConfig
+from common.strategy.base import (
+    Decision,
+    NextRound,
+    RoundKind,
+    RoundStats,
+    StopAndCopy,
+    Strategy,
+    SwitchToPostCopy,
+    describe_change,
+    register,
+)
+from common.strategy.pre_copy import target_of
+from common.trigger import Trigger, parse_trigger
+
+# Rounds that do not shrink to less than this part of the one before do not pay for themselves.
+STALL_SHARE: Final = 0.9
+
+
+@register
+class Hybrid(Strategy):
+    """Pre-copy until `postcopy_after`, then the switch; one that converges before is stopped."""
+
+    name: ClassVar[str] = "hybrid"
+
+    def __init__(self, config: StrategyConfig) -> None:
+        super().__init__(config)
+        self._trigger: Trigger = parse_trigger(config.postcopy_after)
+        self._dirty_before: int | None = None
+
+    def _first(self) -> Decision:
+        if self._trigger.kind == "rounds" and self._trigger.amount == 0:
+            return SwitchToPostCopy("no round was asked for before the switch")
+        return NextRound(
+            RoundKind.FULL, drain=True, hold=False, reason="the first round sends all of memory"
+        )
+
+    def _next(self, stats: RoundStats) -> Decision:
+        fits, target = target_of(self.config, stats)
+        seen = describe_change(stats)
+        if fits:
+            return StopAndCopy(f"{seen}: {target}")
+        due = self._due(stats)
+        self._dirty_before = stats.dirty_pages_after
+        if due is not None:
+            return SwitchToPostCopy(f"{seen}: {due}")
+        return NextRound(RoundKind.DIRTY, drain=True, hold=False, reason=f"{seen}: {target}")
+
+    def _due(self, stats: RoundStats) -> str | None:
+        """Why the switch is due now, if it is."""
+        trigger = self._trigger
+        if trigger.kind == "rounds" and stats.index >= trigger.amount:
+            return f"{stats.index} round(s) were to come before the switch"
+        if trigger.kind == "time" and stats.elapsed_s >= trigger.amount:
+            return f"{stats.elapsed_s:.3g} s have passed, the switch was due after {trigger}"
+        if stats.index > self.config.max_rounds:
+            return f"{self.config.max_rounds} further round(s) were the most"
+        before = self._dirty_before
+        if (
+            trigger.kind == "stall"
+            and before is not None
+            and stats.dirty_pages_after > STALL_SHARE * before
+        ):
+            return f"the rounds do not shrink any more ({before:,} pages before)"
+        return None

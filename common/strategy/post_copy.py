@@ -1,0 +1,34 @@
+"""Post-copy and lazy copy: resume at the destination first, move memory afterwards."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from common.errors import LocalProtocolError
+from common.strategy.base import Decision, RoundStats, Strategy, SwitchToPostCopy, register
+
+
+@register
+class PostCopy(Strategy):
+    """Hands over at once; pages are pushed in the background, and pulled where one is missing."""
+
+    name: ClassVar[str] = "post-copy"
+
+    def _first(self) -> Decision:
+        return SwitchToPostCopy("the guest runs at the destination first, its memory follows")
+
+    def _next(self, stats: RoundStats) -> Decision:
+        raise LocalProtocolError(f"{self.name} has no rounds, but round {stats.index} came")
+
+
+@register
+class LazyCopy(Strategy):
+    """Hands over at once; a page is moved when the guest needs it, and only then."""
+
+    name: ClassVar[str] = "lazy-copy"
+
+    def _first(self) -> Decision:
+        return SwitchToPostCopy("only what the guest touches is moved, when it does", push=False)
+
+    def _next(self, stats: RoundStats) -> Decision:
+        raise LocalProtocolError(f"{self.name} has no rounds, but round {stats.index} came")

@@ -1,0 +1,122 @@
+"""What the destination keeps of a guest that runs with pages missing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any, Final
+
+import numpy as np
+from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
+
+from common.errors import RemoteProtocolError
+from common.guest.machine import Guest
+from common.wire import bitmap
+from common.wire.messages import PostcopySetup, WirePostcopy
+from dest_agent.faults import Faults
+from dest_agent.mechanism import choose_mechanism
+
+_LONGEST_NS: Final = 3_600_000_000_000  # an hour; a fault may span a recovery
+_PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
+_MOST_SAMPLES: Final = 10_000
+_MOST_TRACED: Final = 65_536
+
+
+class Postcopy:
+    """The fault handler of one session, its urgent connection, and what was counted.
+
+    Made before the downtime, because it compiles and takes memory. Raises
+    `UserfaultUnavailable` where the mechanism that was asked for does not work here.
+    """
+
+    def __init__(self, guest: Guest, setup: PostcopySetup) -> None:
+        self.setup = setup
+        self.mechanism = choose_mechanism(setup.faults)
+        self.faults = Faults(guest, self.mechanism, prepage=setup.prepage)
+        self._n_pages = guest.n_pages
+        self._urgent: socket.socket | None = None
+        self._histogram: Any = HdrHistogram(1, _LONGEST_NS, 3)
+        self._trace: list[tuple[int, float, int, int]] = []
+        self._missing_over_time: list[tuple[int, int]] = []
+
+    @property
+    def has_urgent(self) -> bool:
+        """Whether the urgent connection stands."""
+        return self._urgent is not None
+
+    def attach(self, sock: socket.socket) -> None:
+        """The urgent connection has come. Raises `RemoteProtocolError` for a second one."""
+        if self._urgent is not None:
+            raise RemoteProtocolError("there is an urgent connection already")
+        self._urgent = sock
+
+    def arm(self, missing: bytes, written: NDArray[np.bool_]) -> None:
+        """The guest is about to run without these pages. Raises `RemoteProtocolError`."""
+        if self._urgent is None:
+            raise RemoteProtocolError("a switch to post-copy without an urgent connection")
+        self.faults.arm(bitmap.unpack(missing, self._n_pages), written)
+        self.faults.connect(self._urgent)
+
+    def reconnect(self) -> None:
+        """Use the new urgent connection."""
+        if self._urgent is not None:
+            self.faults.connect(self._urgent)
+
+    def disconnect(self) -> None:
+        """Let go of the urgent connection; faults are collected meanwhile."""
+        self.faults.disconnect()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the urgent connection, which nobody uses any more."""
+        if self._urgent is not None:
+            self._urgent.close()
+            self._urgent = None
+
+    def settle(self) -> None:
+        """The guest has stopped: from now on nothing arrives, so that counts stay as they are.
+
+        The connection stays open, or the source would take it for broken.
+        """
+        self.faults.disconnect()
+
+    def sample(self) -> None:
+        """Take what the handler has recorded since; several times a second."""
+        if len(self._missing_over_time) < _MOST_SAMPLES:
+            self._missing_over_time.append((time.monotonic_ns(), self.faults.missing_count))
+        for t_ns, latency_ns, page, vcpu in self.faults.take_faults().tolist():
+            self._histogram.record_value(min(max(latency_ns, 1), _LONGEST_NS))
+            if self.setup.trace_faults and len(self._trace) < _MOST_TRACED:
+                self._trace.append((t_ns, latency_ns / 1e3, page, vcpu))
+
+    def result(self) -> WirePostcopy:
+        """What was counted."""
+        self.sample()
+        stats, histogram = self.faults.stats(), self._histogram
+        latency = None
+        if histogram.get_total_count():
+            latency = {
+                name: histogram.get_value_at_percentile(percent) / 1e3
+                for name, percent in _PERCENTILES.items()
+            }
+            latency["max"] = histogram.get_max_value() / 1e3
+        missing = self.faults.missing_pages()
+        return WirePostcopy(
+            faults=stats.faults,
+            zero_fills=stats.zero_fills,
+            pages_pulled=stats.pages_pulled,
+            pages_pushed=stats.pages_pushed,
+            duplicates=stats.duplicates,
+            missing=bitmap.pack(missing) if missing.any() else None,
+            latency_us=latency,
+            histogram=histogram.encode().decode("ascii"),
+            missing_over_time=self._missing_over_time,
+            trace=self._trace,
+        )
+
+    def close(self) -> int:
+        """Release everything; returns how many pages are missing for good."""
+        lost = self.faults.close()
+        self.hang_up()
+        return lost

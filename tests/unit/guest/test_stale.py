@@ -1,0 +1,51 @@
+"""Kernels over line masks, against NumPy."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.guest.stale import count_stale, new_masks, take_missing, take_stale
+
+pages = st.integers(1, 40).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.sampled_from([0, 0, 1, 2**63, 2**64 - 1]), min_size=n, max_size=n),
+        st.lists(st.sampled_from([0, 0, 3, 2**64 - 1]), min_size=n, max_size=n),
+        st.lists(st.booleans(), min_size=n, max_size=n),
+    )
+)
+
+
+@given(pages)
+def test_counts_each_page_once(drawn: tuple[list[int], list[int], list[bool]]) -> None:
+    stale, cached = (np.array(masks, np.uint64) for masks in drawn[:2])
+    expected = int(np.count_nonzero(stale | cached)), int(np.bitwise_count(cached).sum())
+    assert count_stale(stale, cached) == expected
+    assert stale.tolist() == drawn[0]
+    assert not cached.any()
+
+
+@given(pages)
+def test_takes_stale_pages_in_order(drawn: tuple[list[int], list[int], list[bool]]) -> None:
+    stale = np.array(drawn[0], np.uint64)
+    out = np.full(len(stale), -1, np.int64)
+    expected = np.flatnonzero(stale).tolist()
+    assert out[: take_stale(stale, out)].tolist() == expected
+    assert not stale.any()
+
+
+@given(pages)
+def test_missing_is_what_is_stale_or_never_went(
+    drawn: tuple[list[int], list[int], list[bool]],
+) -> None:
+    stale, sent = np.array(drawn[0], np.uint64), np.array(drawn[2], np.bool_)
+    missing = (stale != 0) | ~sent
+    again = int(np.count_nonzero(missing & sent))
+    out = np.full((len(stale) + 7) // 8, 0xA5, np.uint8)
+    assert take_missing(stale, sent, out) == again
+    assert out.tobytes() == np.packbits(missing, bitorder="little").tobytes()
+    assert sent.all()
+    assert not stale.any()
+
+
+def test_new_masks_are_zero() -> None:
+    assert new_masks(7).tolist() == [0] * 7
