@@ -183,7 +183,7 @@ class MigrationConfig(StrategyConfig, GuestConfig):
     """Every option of a migration."""
 
     max_bandwidth: Annotated[
-        Rate, Field(gt=0, description="RATE limit, everything on the wire counted, or unlimited")
+        Rate, Field(ge=1, description="RATE limit, everything on the wire counted, or unlimited")
     ] = 1e8
     congestion: Annotated[
         str, Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends")

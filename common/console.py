@@ -141,7 +141,9 @@ def _speed(report: Report) -> str:
 
 def _verified(report: Report) -> str:
     if report.verified is None:
-        return "not asked" if report.outcome == "completed" else "–"
+        if report.outcome != "completed":
+            return "–"
+        return "not finished" if report.config.get("verify") else "not asked"
     if report.verified:
         return f"yes: digest {report.digest_dest} at both ends"
     return f"[bold red]NO[/]: {report.digest_source} expected, {report.digest_dest} found"

@@ -43,7 +43,7 @@ class DestAgent:
         self._listener = Listener(self._serve, say)
         self._sessions: dict[str, DestSession] = {}
         self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
-        self._first_ended: asyncio.Future[PageferryError | None] | None = None
+        self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
 
     def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -59,8 +59,8 @@ class DestAgent:
         self._first_ended = asyncio.get_running_loop().create_future()
         serving = asyncio.create_task(self._listener.run(), name="listener")
         try:
-            error = await self._first_ended
-            if error is not None and not self._asked.is_set():
+            error, may_be_asked = await self._first_ended
+            if may_be_asked and not self._asked.is_set():
                 async with asyncio.timeout(ASK_S):
                     await self._asked.wait()
         except TimeoutError:
@@ -111,7 +111,7 @@ class DestAgent:
         finally:
             self._remember(session)
             if self._first_ended is not None and not self._first_ended.done():
-                self._first_ended.set_result(error)
+                self._first_ended.set_result((error, session.may_be_asked))
 
     def _refusal(self, name: str) -> str | None:
         if name in self._sessions or name in self._ended:

@@ -84,6 +84,9 @@ class DestSession:
         self.handover = Handover("dest")
         self.resumed_ns: int | None = None
         self.said_bye = False
+        self.may_be_asked = False
+        self._stopped_here = False
+        self._congestion: str | None = None
         self._connection = connection
         self._timeline = timeline
         self._say = say
@@ -117,9 +120,14 @@ class DestSession:
             await see_through(self._give_up(error))
             raise
         except asyncio.CancelledError:
+            self._stopped_here = True
             stopped = CancelledByUser("the destination agent was stopped")
             await see_through(self._give_up(stopped))
             raise
+        except Exception as error:
+            failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
+            await see_through(self._give_up(failure))
+            raise failure from error
         finally:
             await see_through(self._close())
 
@@ -162,9 +170,12 @@ class DestSession:
         if self.handover.may_run_guest:
             return
         cancelled = isinstance(error, CancelledByUser)
+        # Only a source whose connection broke while it might have sent its commit will come to ask.
+        lost = isinstance(error, ConnectionBroken)
+        self.may_be_asked = lost and self.handover.state is State.ACTIVE
         self.handover.step("cancel" if cancelled else "failure")
         self._timeline.log("failed", reason=str(error))
-        if not isinstance(error, ConnectionBroken | CancelledByUser):
+        if not lost and (self._stopped_here or not cancelled):
             kind = messages.Refuse if isinstance(error, UsageError) else messages.Failed
             with contextlib.suppress(PageferryError, TimeoutError):
                 async with asyncio.timeout(1.0):
@@ -202,6 +213,8 @@ class DestSession:
         if not isinstance(setup, messages.Setup):
             raise RemoteProtocolError("something else came before the setup")
         self.handover.peer("setup")
+        self._congestion = setup.congestion
+        self._connection.use_congestion(setup.congestion)
         self._check_memory(setup.guest.memory)
         self._say(f"preparing for a guest of {format_size(setup.guest.memory)}")
         guest = self._guest = await self._blocking(self._make_guest, setup)
@@ -238,6 +251,8 @@ class DestSession:
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
+        if self._congestion is not None:
+            connection.use_congestion(self._congestion)
         if hello.role == "urgent":
             if self._postcopy is None:
                 raise RemoteProtocolError("an urgent connection of a session without post-copy")

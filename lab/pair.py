@@ -17,8 +17,12 @@ from typing import IO, Any
 from common.config import MigrationConfig
 from common.errors import (
     EXIT_CANCELLED,
+    EXIT_NOT_VERIFIED,
+    EXIT_OK,
+    EXIT_USAGE,
     CancelledByUser,
     PageferryError,
+    UsageError,
 )
 from common.report import Report
 from common.status import Status, read_status
@@ -133,6 +137,10 @@ class Pair:
         if exit_code < 0:
             error = f"the source agent was ended by {signal.Signals(-exit_code).name}"
             exit_code = EXIT_CANCELLED if self._cancelled else PageferryError.exit_code
+            if report is not None and report.outcome == "completed":
+                # It had said all that it had to say.
+                exit_code = EXIT_NOT_VERIFIED if report.error else EXIT_OK
+                error = report.error
         return PairResult(report, exit_code, error)
 
     def _await_port(self, dest: _Agent) -> int:
@@ -142,7 +150,10 @@ class Pair:
         dest.process.wait()
         if self._cancelled:
             raise CancelledByUser("cancelled before the migration began")
-        raise PageferryError(f"the destination agent did not start: {dest.last_words()}")
+        words = dest.last_words() or "no reason given"
+        if dest.process.returncode == EXIT_USAGE:
+            raise UsageError(words)
+        raise PageferryError(f"the destination agent did not start: {words}")
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

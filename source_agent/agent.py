@@ -10,7 +10,7 @@ from collections.abc import Callable
 import uvloop
 
 from common.config import MigrationConfig
-from common.errors import CancelledByUser, PageferryError
+from common.errors import CancelledByUser, PageferryError, VerificationError
 from common.logs import AgentLog
 from common.report import Report
 from common.status import Status
@@ -39,7 +39,12 @@ class SourceAgent:
 
     def run(self) -> tuple[Report, PageferryError | None]:
         """The report, and what the migration ended with (None: all is well)."""
-        return uvloop.run(self._run())
+        try:
+            return uvloop.run(self._run())
+        finally:
+            # All is done but to say so; a signal that comes now must not look like a cancellation.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
     async def _run(self) -> tuple[Report, PageferryError | None]:
         timeline = Timeline("source")
@@ -60,9 +65,14 @@ class SourceAgent:
         except PageferryError as failure:
             error = failure
         except asyncio.CancelledError:
-            error = CancelledByUser(session.record.error or "cancelled")
+            why = session.record.error or "cancelled"
+            moved = session.handover.finished
+            error = VerificationError(why) if moved else CancelledByUser(why)
         finally:
             ticker.cancel()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
         for event in timeline.events:
             self._log.event(session.record.session, event)
         return make_report(session.record), error

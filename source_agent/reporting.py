@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import socket
@@ -70,7 +71,7 @@ def make_report(record: Record) -> Report:
 def _config(record: Record) -> dict[str, Any]:
     """Every option as used, and what ran it."""
     options = record.config.model_dump(mode="json")
-    if options["max_bandwidth"] is None:  # JSON has no infinity
+    if math.isinf(record.config.max_bandwidth):  # JSON has no infinity
         options["max_bandwidth"] = "unlimited"
     return options | {
         "versions": {

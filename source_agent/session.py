@@ -116,6 +116,10 @@ class SourceSession:
             if self.handover.finished and isinstance(error, PageferryError):
                 raise VerificationError(self.record.error or str(error)) from None
             raise
+        except Exception as error:
+            failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
+            await see_through(self._undo(failure))
+            raise failure from error
         finally:
             await see_through(self._close())
 
@@ -134,6 +138,8 @@ class SourceSession:
         """Wait until the worker is idle; a round that is under way is made to fail first."""
         if self._outflow is not None:
             self._outflow.abort()
+        if self._guest is not None and self.handover.finished:
+            self._guest.abandon_replay()
         if self._job is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait({self._job})
@@ -284,6 +290,13 @@ class SourceSession:
             self.record.source_samples.append(guest.progress())
             await asyncio.sleep(SAMPLE_S)
 
+    async def _stop_sampling(self) -> None:
+        if self._sampler is not None:
+            self._sampler.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sampler
+            self._sampler = None
+
     # -- the migration ------------------------------------------------------------------------
 
     async def _migrate(self) -> None:
@@ -327,6 +340,7 @@ class SourceSession:
 
     async def _stop(self, stop: Callable[[], FinalStop]) -> FinalStop:
         self._notify("handing over")
+        await self._stop_sampling()
         self.handover.step("pause")
         try:
             final = await self._blocking(stop)
@@ -372,7 +386,7 @@ class SourceSession:
         self._resumed(final, resumed.t_ns)
         return resumed.t_ns
 
-    def _resumed(self, final: FinalStop, resumed_ns: int) -> None:
+    def _resumed(self, final: FinalStop, resumed_ns: int | None) -> None:
         self.record.resumed_peer_ns = resumed_ns
         self._timeline.log("resumed-there")
         if final.round is not None:
@@ -384,8 +398,11 @@ class SourceSession:
         self.record.completed(self._live_guest().cpu_s())
         self._timeline.log("completed")
 
-    async def _inquire(self, error: PageferryError) -> int:
-        """The answer to the commit was lost: ask what became of it; when the guest resumed."""
+    async def _inquire(self, error: PageferryError) -> int | None:
+        """The answer to the commit was lost: ask what became of it; when the guest resumed.
+
+        None: it is about to. Raises where the destination does not run it.
+        """
         self.handover.step("connection_lost")
         self._timeline.log("inquire", why=str(error))
         self._notify("the destination's answer was lost: asking again")
@@ -399,7 +416,7 @@ class SourceSession:
             )
         self.handover.peer(answer.answer)
         if answer.answer == "running":
-            return answer.resumed_ns or time.monotonic_ns()
+            return answer.resumed_ns
         if answer.answer == "unknown":
             raise PeerRefused(
                 "the destination has no such session, as after a restart: the guest goes on at the"
@@ -571,10 +588,10 @@ class SourceSession:
             guest.drain()
             return guest.digest()
         untouched = bitmap.unpack(missing, guest.n_pages)
-        before = guest.digest_of(untouched)
+        before = guest.digest_of(untouched, registers=False)
         guest.run_until(finished.steps)
         guest.drain()
-        if guest.digest_of(untouched) != before:
+        if guest.digest_of(untouched, registers=False) != before:
             raise VerificationError("the replay changed pages that the destination never had")
         return guest.digest_of(~untouched)
 
@@ -621,10 +638,7 @@ class SourceSession:
                 return
 
     async def _close(self) -> None:
-        if self._sampler is not None:
-            self._sampler.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sampler
+        await self._stop_sampling()
         await self._hang_up()
         if self._supply is not None:
             self.record.supplied(self._supply)

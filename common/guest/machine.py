@@ -76,6 +76,7 @@ class Guest:
         self._drains = 0
         self._resets = 0
         self._state = "new"
+        self._abandoned = False
         machines = [
             layout.arrays(
                 config,
@@ -127,6 +128,11 @@ class Guest:
         self._state = "paused"
         return min(self._words(c.PAUSED_NS))
 
+    def abandon_replay(self) -> None:
+        """From any thread: `run_until` raises `PageferryError` soon; then only `close` is left."""
+        self._abandoned = True
+        self._fds[0].signal()
+
     def run_until(self, steps: Sequence[int]) -> None:
         """Run a paused guest to exactly these steps of each vCPU, flat out, and pause it there.
 
@@ -148,8 +154,12 @@ class Guest:
 
     def _wait_for_steps(self, target: tuple[int, ...]) -> None:
         while (before := self.steps()) != target:
+            if self._abandoned:
+                raise PageferryError("the replay was given up")
             try:
-                self._vcpus.wait(lambda: self.steps() == target, "replay", _STALL_S)
+                self._vcpus.wait(
+                    lambda: self._abandoned or self.steps() == target, "replay", _STALL_S
+                )
             except PageferryError:
                 if self.steps() == before:
                     raise
@@ -334,15 +344,18 @@ class Guest:
             raise LocalProtocolError(f"{what}: the cache holds dirty lines, drain first")
 
     def digest(self) -> str:
-        """xxh3_128 of memory, hexadecimal. The guest must not run, and must be drained."""
+        """xxh3_128 of memory and registers, hexadecimal.
+
+        The guest must not run, and must be drained.
+        """
         self._must_be("digest", "new", "paused", "stopped")
         self._must_be_drained("digest")
         hasher = xxhash.xxh3_128()
         for start in range(0, self.memory.size, _DIGEST_BYTES):
             hasher.update(self.memory.view[start : start + _DIGEST_BYTES])
-        return hasher.hexdigest()
+        return self._with_registers(hasher)
 
-    def digest_of(self, pages: NDArray[np.bool_]) -> str:
+    def digest_of(self, pages: NDArray[np.bool_], *, registers: bool = True) -> str:
         """The same of some pages only (bool[n_pages]), in order; the others are not touched."""
         self._must_be("digest", "new", "paused", "stopped")
         self._must_be_drained("digest")
@@ -352,7 +365,12 @@ class Guest:
             for start in range(first * PAGE_SIZE, end * PAGE_SIZE, _DIGEST_BYTES):
                 stop = min(start + _DIGEST_BYTES, end * PAGE_SIZE)
                 hasher.update(self.memory.view[start:stop])
-        return hasher.hexdigest()
+        return self._with_registers(hasher) if registers else str(hasher.hexdigest())
+
+    def _with_registers(self, hasher: Any) -> str:
+        for m in self._vcpus.machines:
+            hasher.update(m.state.astype("<u8").tobytes())
+        return str(hasher.hexdigest())
 
     def check(self) -> str | None:
         """The workload's own check of memory; None: nothing wrong, or nothing to check."""

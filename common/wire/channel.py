@@ -14,6 +14,8 @@ import contextlib
 import errno
 import os
 import socket
+import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -33,6 +35,7 @@ from common.wire.pacing import Pacer
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
 LINGER_S: Final = 1.0
+STALL_S: Final = 30  # a peer that reads nothing for so long is taken for gone
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
 # enough for what follows not to wait behind them.
 NOTSENT_LOWAT: Final = 128 * 1024
@@ -49,6 +52,12 @@ def _why(error: OSError) -> str:
 
 def _tune(sock: socket.socket, congestion: str | None) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A host that vanishes says nothing: idle connections are probed, unacknowledged bytes expire.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_S * 1000)
     if congestion is not None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
@@ -73,6 +82,10 @@ class Connection:
         self._decoder = frames.FrameDecoder()
         self._inbox: deque[Message] = deque()
         self._write_lock = asyncio.Lock()
+
+    def use_congestion(self, name: str) -> None:
+        """Raises `UsageError` where this kernel has no such congestion control."""
+        _tune(self._sock, name)
 
     async def _read_exactly(self, n: int) -> bytes:
         buffer = bytearray(n)
@@ -344,8 +357,11 @@ class BulkSender:
         self._sock = sock
         self._pacer = pacer
         self.sent_bytes = 0
-        self._closed = False
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+        self._aborted = threading.Event()
+        with contextlib.suppress(OSError):  # not a TCP socket
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+        # A peer that is stopped still acknowledges; what it does not do is to read.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", STALL_S, 0))
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
         """Send all of it within the rate limit; returns the bytes. Raises `ConnectionBroken`.
@@ -355,15 +371,25 @@ class BulkSender:
         total = 0
         try:
             for piece, size in _slices(buffers, self._pacer.slice_bytes):
-                delay = self._pacer.reserve(size, time.monotonic())
-                if delay:
-                    time.sleep(delay)
+                self._wait(self._pacer.reserve(size, time.monotonic()))
                 self._send_piece(piece, size)
                 self.sent_bytes += size
                 total += size
+        except BlockingIOError:
+            raise ConnectionBroken(
+                f"the destination took no byte for {STALL_S} s on a bulk connection"
+            ) from None
         except OSError as error:
             raise ConnectionBroken(f"a bulk connection broke: {_why(error)}") from None
         return total
+
+    def _wait(self, seconds: float) -> None:
+        """Until the rate limit allows it; `abort` ends it."""
+        while seconds > 0:
+            step = min(seconds, 1.0)  # a very low rate asks for longer than a clock can count
+            if self._aborted.wait(step):
+                raise ConnectionBroken("a bulk connection was given up")
+            seconds -= step
 
     def _send_piece(self, piece: list[bytes | memoryview], size: int) -> None:
         sent = self._sock.sendmsg(piece)
@@ -376,6 +402,7 @@ class BulkSender:
 
     def abort(self) -> None:
         """From any thread: whoever is in `send` fails at once."""
+        self._aborted.set()
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
