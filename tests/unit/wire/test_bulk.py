@@ -1,0 +1,371 @@
+"""Bulk connections: what comes out is what went in, and the pacer has the last word."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from common.errors import ConnectionBroken, RemoteProtocolError
+from common.units import PAGE_SIZE
+from common.wire import frames
+from common.wire.channel import IOV_MAX, BulkReceiver, BulkSender
+from common.wire.extents import Extents, from_pages, to_pages
+from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
+from common.wire.pacing import Pacer
+
+UNLIMITED = float("inf")
+N_PAGES = 4096
+
+
+class Ledger(Pacer):
+    """A pacer that writes down what it was asked, and answers as it is told."""
+
+    def __init__(
+        self, slice_bytes: int = 2**20, answer: Callable[[int], float] = lambda _: 0.0
+    ) -> None:
+        super().__init__(UNLIMITED)
+        self._slice = slice_bytes
+        self._answer = answer
+        self.booked: list[int] = []
+
+    @property
+    def slice_bytes(self) -> int:
+        return self._slice
+
+    def reserve(self, n: int, now: float) -> float:
+        assert now > 0
+        self.booked.append(n)
+        return self._answer(n)
+
+
+class Stingy:
+    """A socket that takes a part of what it is given, of many sizes up to `most`.
+
+    A blocking socket does so only where a signal or a time limit cuts a call short.
+    """
+
+    def __init__(self, sock: socket.socket, most: int) -> None:
+        self._sock = sock
+        self._parts = itertools.cycle([*range(1, 4), 15, 16, 17, 40, most // 2, most])
+
+    def sendmsg(self, buffers: list[bytes | memoryview]) -> int:
+        assert len(buffers) <= IOV_MAX
+        data = b"".join(buffers)
+        assert data
+        part = data[: next(self._parts)]
+        self._sock.sendall(part)
+        return len(part)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class Wire:
+    """A socket pair, and a thread that reads all that comes out of it."""
+
+    def __init__(self, small: bool = False) -> None:
+        self.here, self.there = socket.socketpair()
+        if small:
+            shrink(self.here)
+        self.data = bytearray()
+        self._reader = threading.Thread(target=self._read)
+
+    def _read(self) -> None:
+        while part := self.there.recv(1 << 16):
+            self.data += part
+
+    def __enter__(self) -> Wire:
+        self._reader.start()
+        return self
+
+    def all_of_it(self) -> bytes:
+        self.here.shutdown(socket.SHUT_WR)
+        self._reader.join()
+        return bytes(self.data)
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self.here.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
+        self.here.close()
+        self.there.close()
+
+
+def shrink(sock: socket.socket) -> None:
+    """The kernel's least: what is sent fills it many times over."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+
+def noise(n: int) -> memoryview:
+    return memoryview(np.random.default_rng(n).integers(0, 256, n, np.uint8).tobytes())
+
+
+def cut(data: memoryview, size: int) -> list[bytes | memoryview]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+BUFFERS: dict[str, list[bytes | memoryview]] = {
+    "one": [noise(300_000)],
+    "one byte": [b"x"],
+    "head and pages": [b"head" * 6, *cut(noise(40 * PAGE_SIZE), PAGE_SIZE)],
+    "scattered": [noise(70_000)[at : at + at // 7 + 1] for at in range(0, 60_000, 991)],
+    "as many as fit": cut(noise(IOV_MAX * 16), 16),
+    "one more than fit": cut(noise(IOV_MAX * 16 + 1), 16),
+    "thousands": cut(noise(3000 * 40), 40),
+    "some empty": [b"", b"abc", b"", memoryview(b""), b"de", b""],
+    "large ones": [noise(1_500_000), b"between", noise(1_200_001)],
+}
+
+
+class TestSender:
+    @pytest.mark.parametrize("small", [False, True], ids=["", "in parts"])
+    @pytest.mark.parametrize("slice_bytes", [16 * 1024, 2**20])
+    @pytest.mark.parametrize("name", BUFFERS)
+    def test_all_arrives_in_order_and_is_booked(
+        self, name: str, slice_bytes: int, small: bool
+    ) -> None:
+        buffers = BUFFERS[name]
+        expected = b"".join(buffers)
+        pacer = Ledger(slice_bytes)
+        with Wire(small) as wire:
+            sender = BulkSender(wire.here, pacer)
+            assert sender.send(buffers) == len(expected)
+            assert sender.sent_bytes == len(expected)
+            assert wire.all_of_it() == expected
+        assert sum(pacer.booked) == len(expected)
+        assert all(0 < n <= slice_bytes for n in pacer.booked)
+
+    @pytest.mark.parametrize("most", [64, 30_000])
+    @pytest.mark.parametrize("name", BUFFERS)
+    def test_a_socket_that_takes_a_part(self, name: str, most: int) -> None:
+        buffers = [buffer[:2_000] for buffer in BUFFERS[name]]
+        expected = b"".join(buffers)
+        pacer = Ledger(16 * 1024)
+        with Wire() as wire:
+            sender = BulkSender(cast(socket.socket, Stingy(wire.here, most)), pacer)
+            assert sender.send(buffers) == len(expected)
+            assert wire.all_of_it() == expected
+        assert sender.sent_bytes == sum(pacer.booked) == len(expected)
+
+    def test_slices_are_filled(self) -> None:
+        pacer = Ledger(1000)
+        with Wire() as wire:
+            BulkSender(wire.here, pacer).send([noise(700), noise(700), noise(1100)])
+        assert pacer.booked == [1000, 1000, 500]
+
+    def test_the_count_goes_on(self) -> None:
+        pacer = Ledger()
+        with Wire() as wire:
+            sender = BulkSender(wire.here, pacer)
+            assert [sender.send([bytes(n)]) for n in (10, 200, 3000)] == [10, 200, 3000]
+            assert sender.sent_bytes == 3210
+            assert sender.send([]) == 0
+            assert len(wire.all_of_it()) == sender.sent_bytes == sum(pacer.booked)
+
+    def test_nothing_has_gone_while_it_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each slice is booked, waited for as the pacer says, and only then sent."""
+        pacer = Ledger(1000, answer=lambda n: n / 500)
+        said: list[tuple[float, int, int]] = []
+        with Wire() as wire:
+            sender = BulkSender(wire.here, pacer)
+
+            def waits(seconds: float) -> bool:
+                said.append((seconds, sender.sent_bytes, sum(pacer.booked)))
+                return False
+
+            catch_waits(monkeypatch, sender, waits)
+            sender.send([noise(2500)])
+            assert len(wire.all_of_it()) == 2500
+        assert sum(seconds for seconds, _, _ in said) == pytest.approx(5.0)
+        steps: dict[int, float] = {}
+        for seconds, sent, booked in said:
+            assert booked == min(sent + 1000, 2500)
+            steps[sent] = steps.get(sent, 0.0) + seconds
+        assert steps == {0: pytest.approx(2.0), 1000: pytest.approx(2.0), 2000: pytest.approx(1.0)}
+
+    def test_no_wait_where_none_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        said: list[float] = []
+        with Wire() as wire:
+            sender = BulkSender(wire.here, Ledger(1000))
+
+            def waits(seconds: float) -> bool:
+                said.append(seconds)
+                return False
+
+            catch_waits(monkeypatch, sender, waits)
+            sender.send([noise(5000)])
+        assert sum(said) == 0
+
+    def test_giving_up_ends_a_wait(self) -> None:
+        asked = threading.Event()
+
+        def for_ever(_n: int) -> float:
+            asked.set()
+            return 1e9
+
+        failures: list[Exception] = []
+        with Wire() as wire:
+            sender = BulkSender(wire.here, Ledger(answer=for_ever))
+
+            def send() -> None:
+                try:
+                    sender.send([noise(5000)])
+                except ConnectionBroken as error:
+                    failures.append(error)
+
+            thread = threading.Thread(target=send)
+            thread.start()
+            asked.wait()
+            sender.abort()
+            thread.join()
+            assert (len(failures), sender.sent_bytes) == (1, 0)
+            assert wire.all_of_it() == b""
+
+    def test_a_peer_that_is_gone(self) -> None:
+        here, there = socket.socketpair()
+        with here:
+            there.close()
+            with pytest.raises(ConnectionBroken):
+                BulkSender(here, Ledger()).send([noise(10)])
+
+
+class _Waiter:
+    """An event that nobody sets; `wait` says how long it was meant to be."""
+
+    def __init__(self, waits: Callable[[float], bool]) -> None:
+        self._waits = waits
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        return self._waits(timeout)
+
+    def is_set(self) -> bool:
+        return False
+
+
+def catch_waits(
+    monkeypatch: pytest.MonkeyPatch, sender: BulkSender, waits: Callable[[float], bool]
+) -> None:
+    """Whatever `sender` waits with calls `waits` instead, and no time goes by."""
+    for name, value in vars(sender).items():
+        if isinstance(value, threading.Event):
+            monkeypatch.setattr(sender, name, _Waiter(waits))
+    monkeypatch.setattr("common.wire.channel.time.sleep", waits)
+
+
+class Store:
+    """A guest's memory; pages that no frame names stay 0xee."""
+
+    def __init__(self) -> None:
+        self.memory = np.full((N_PAGES, PAGE_SIZE), 0xEE, np.uint8)
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        view = self.memory.reshape(-1).data
+        return [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
+
+
+class Ends:
+    """Both ends; the receiver has a thread."""
+
+    def __init__(self, *, small: bool = False, pacer: Pacer | None = None) -> None:
+        here, there = socket.socketpair()
+        if small:
+            shrink(here)
+        self.sender = BulkSender(here, pacer or Pacer(UNLIMITED))
+        self.store = Store()
+        self.receiver = BulkReceiver(there, self.store, N_PAGES)
+        self.frames: list[Frame] = []
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.receiver.run(self.frames.append)
+        except (ConnectionBroken, RemoteProtocolError) as error:
+            self.failure = error
+
+    def finish(self) -> None:
+        self.sender._sock.shutdown(socket.SHUT_WR)
+        self._thread.join()
+
+    def close(self) -> None:
+        self.sender.abort()
+        self._thread.join()
+        self.sender.close()
+        self.receiver.close()
+
+
+@pytest.fixture
+def ends() -> Iterator[Callable[..., Ends]]:
+    with contextlib.ExitStack() as closing:
+
+        def make(**options: Any) -> Ends:
+            made = Ends(**options)
+            closing.callback(made.close)
+            return made
+
+        yield make
+
+
+PAGE_SETS = {
+    "one": [17],
+    "all of a frame": list(range(100, 356)),
+    "runs": [*range(5, 9), 20, *range(30, 40), N_PAGES - 1],
+    "every other": list(range(0, 512, 2)),
+    "as scattered as a frame may be": list(range(0, 2 * frames.MAX_EXTENTS, 2)),
+}
+
+
+class TestBothEnds:
+    @pytest.mark.parametrize("small", [False, True], ids=["", "in parts"])
+    @pytest.mark.parametrize("rate", [UNLIMITED, 2e9])
+    @pytest.mark.parametrize("name", PAGE_SETS)
+    def test_pages(self, ends: Callable[..., Ends], name: str, rate: float, small: bool) -> None:
+        pages = np.array(PAGE_SETS[name], np.int64)
+        content = np.random.default_rng(1).integers(0, 256, (N_PAGES, PAGE_SIZE), np.uint8)
+        view = content.reshape(-1).data
+        extents = from_pages(pages)
+        both = ends(small=small, pacer=Pacer(rate))
+        views = [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
+        gone = both.sender.send([frames.encode_pages_head(extents), *views])
+        gone += both.sender.send([frames.encode_zero(from_pages(pages[:1])[:1])])
+        gone += both.sender.send([frames.encode_barrier(3)])
+        both.finish()
+        assert both.failure is None
+        assert [type(frame) for frame in both.frames] == [PagesFrame, ZeroFrame, BarrierFrame]
+        first, second, third = both.frames
+        assert isinstance(first, PagesFrame)
+        assert isinstance(second, ZeroFrame)
+        assert to_pages(first.extents).tolist() == pages.tolist()
+        assert first.pages == len(pages)
+        assert to_pages(second.extents).tolist() == pages[:1].tolist()
+        assert third == BarrierFrame(3)
+        expected = np.full((N_PAGES, PAGE_SIZE), 0xEE, np.uint8)
+        expected[pages] = content[pages]
+        assert np.array_equal(both.store.memory, expected)
+        # 16 bytes a header, 8 an extent.
+        size = 16 + 8 * len(extents) + PAGE_SIZE * len(pages) + (16 + 8) + 16
+        assert gone == both.sender.sent_bytes == both.receiver.received_bytes == size
+
+    def test_an_end_in_the_middle_of_a_frame(self, ends: Callable[..., Ends]) -> None:
+        both = ends()
+        head = frames.encode_pages_head(from_pages(np.array([4], np.int64)))
+        both.sender.send([head, bytes(PAGE_SIZE - 1)])
+        both.finish()
+        assert isinstance(both.failure, ConnectionBroken)
+        assert both.frames == []
+        assert both.receiver.received_bytes == len(head) + PAGE_SIZE - 1
+
+    def test_pages_outside_the_guest(self, ends: Callable[..., Ends]) -> None:
+        both = ends()
+        both.sender.send([frames.encode_zero(from_pages(np.array([N_PAGES], np.int64)))])
+        both.finish()
+        assert isinstance(both.failure, RemoteProtocolError)
