@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.guest.pace import FLAT_OUT, Pace, due_at, even, steps_due
+from common.guest.workloads.base import Region
+from common.guest.workloads.registry import parse_workload
+from common.units import parse_size
 
 PACES = st.builds(
     lambda period, steps, share: Pace(period, int(steps * share), steps),
@@ -55,3 +58,52 @@ def test_no_limit_is_flat_out() -> None:
 def test_a_burst_is_due_at_once() -> None:
     pace = Pace(period_ns=1_000_000, burst=10, steps=14)
     assert [due(pace, t) for t in (0, 249_999, 250_000, 999_999, 1_000_000)] == [10, 10, 11, 13, 24]
+
+
+LONG = st.builds(
+    lambda period, steps, burst: Pace(period, burst % (steps + 1), steps),
+    st.integers(1, 86_400 * 10**9),
+    st.integers(1, 2**40),
+    st.integers(0, 2**40) | st.just(0),
+)
+
+
+@given(LONG, st.integers(0, 2**50), st.integers(0, 20 * 2**40))
+def test_long_periods_of_many_steps_are_exact(pace: Pace, elapsed: int, step: int) -> None:
+    """As in integers without bounds: a guest whose schedule overflows stops for ever."""
+    period, burst, steps = pace.period_ns, pace.burst, pace.steps
+    cycles, into = divmod(elapsed, period)
+    if cycles * steps < 2**62:
+        expected = cycles * steps + burst + into * (steps - burst) // period
+        assert due(pace, elapsed) == expected
+    cycles, into = divmod(step % (20 * steps), steps)
+    at = due_at(cycles * steps + into, period, burst, steps)
+    wait = 0 if into < burst else -(-(into - burst + 1) * period // (steps - burst))
+    assert at == cycles * period + wait
+
+
+@pytest.mark.parametrize("memory", ["64MiB", "16TiB"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "web-browsing:working-set=100%,animation=100%,think=1h",
+        "web-browsing:working-set=100%,animation=100%,think=1ms",
+        "game-server:working-set=100%,lines=64,ticks=1",
+        "uniform:rate=1B/s,lines=64",
+        "io-intensive:rate=1B/s",
+        "io-intensive:rate=16GB/s",
+    ],
+)
+def test_no_workload_overflows(text: str, memory: str) -> None:
+    workload = parse_workload(text)
+    n_pages = parse_size(memory) // 4096
+    pace = workload.plan(Region(vcpu=0, vcpus=1, first_page=0, pages=n_pages, seed=1, cache=0)).pace
+    last = -1
+    for share in range(201):  # of two periods
+        elapsed = pace.period_ns * share // 100
+        now = due(pace, elapsed)
+        assert now >= last
+        last = now
+        at = due_at(now, pace.period_ns, pace.burst, pace.steps)
+        assert elapsed < at
+        assert due(pace, at) > now
