@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import sys
@@ -48,7 +49,10 @@ class ReportFile:
     """
 
     def __init__(self, name: str) -> None:
-        self._path = Path(name)
+        if not name:
+            raise UsageError("--json needs the name of a file, or - for standard output")
+        self._name = "standard output" if name == "-" else name
+        self._path = Path(os.path.realpath(name))  # a symbolic link stays one
         self._temporary: Path | None = None
         try:
             if name == "-":
@@ -57,7 +61,9 @@ class ReportFile:
                 self._fd = os.open(self._path, os.O_WRONLY)
             else:
                 folder = self._path.parent
-                self._fd, temporary = tempfile.mkstemp(dir=folder, prefix=f".{self._path.name}.")
+                self._fd, temporary = tempfile.mkstemp(
+                    dir=folder, prefix=f".{self._path.name[:32]}."
+                )
                 self._temporary = Path(temporary)
                 os.posix_fallocate(self._fd, 0, REPORT_RESERVE)
                 os.ftruncate(self._fd, 0)
@@ -88,7 +94,7 @@ class ReportFile:
         except OSError as error:
             self.discard()
             raise UsageError(
-                f"the migration is over, but its report could not be written to {self._path}:"
+                f"the migration is over, but its report could not be written to {self._name}:"
                 f" {_why(error)}"
             ) from None
 
@@ -113,6 +119,58 @@ def complain(message: str) -> None:
 
 def run_app(app: App, arguments: Sequence[str]) -> int:
     """Run a command; every expected failure is one line and its exit code, never a traceback."""
+    if not _open_standard_streams():
+        complain("standard output is closed: give it a file, or /dev/null")
+        return EXIT_USAGE
+    code = _run(app, arguments)
+    sys.stdout.flush()
+    error = getattr(sys.stdout, "error", None)
+    if error is None:
+        return code
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())  # what is still in its buffer goes nowhere
+    os.close(null)
+    if isinstance(error, BrokenPipeError):  # whoever read it has had enough
+        return code
+    complain(f"can't write to standard output: {_why(error)}")
+    return code or EXIT_USAGE
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose failure is kept for the end: a report has still to be written."""
+
+    error: OSError | None = None
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self.error = error
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self.error = error
+
+
+def _open_standard_streams() -> bool:
+    """Make 0 to 2 descriptors that no file of ours is given; whether there is a standard output."""
+    found = sys.stdout is not None
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if type(sys.stdout) is io.TextIOWrapper:
+        encoding, lines = sys.stdout.encoding, sys.stdout.line_buffering
+        # An ASCII terminal is no reason to fail: what it can't show is a question mark.
+        sys.stdout = _Output(sys.stdout.detach(), encoding, "replace", line_buffering=lines)
+    return found
+
+
+def _run(app: App, arguments: Sequence[str]) -> int:
     try:
         result: Any = app(
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"

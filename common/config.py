@@ -174,7 +174,7 @@ class StrategyConfig(_Config):
     def _thresholds(self) -> Self:
         if self.low > self.high:
             raise ValueError(
-                f"low {format_share(self.low)} is above high {format_share(self.high)}"
+                f"--low {format_share(self.low)} is above --high {format_share(self.high)}"
             )
         return self
 
@@ -268,6 +268,9 @@ def explain(error: ValidationError) -> str:
     return text
 
 
+_LONGEST_HOST = 253  # of a name in DNS
+
+
 def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, int]:
     """`HOST:PORT`, `[v6]:PORT`, or `HOST` where a default port is given. Raises `UsageError`."""
     host, colon, port_text = text.rpartition(":") if not text.endswith("]") else (text, "", "")
@@ -275,11 +278,20 @@ def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, i
         host, port_text = text, "" if default_port is None else str(default_port)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    if not host or not port_text.isascii() or not port_text.isdigit() or int(port_text) > 65535:
-        raise UsageError(f"{text!r} is not an address: expected HOST:PORT, as in 127.0.0.1:4444")
+    shown = repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
+    if not (host and len(port_text) <= 5 and port_text.isascii() and port_text.isdigit()) or (
+        int(port_text) > 65535
+    ):
+        raise UsageError(f"{shown} is not an address: expected HOST:PORT, as in 127.0.0.1:4444")
+    if len(host) > _LONGEST_HOST:
+        raise UsageError(f"{shown} is not an address: HOST is longer than {_LONGEST_HOST}")
+    try:
+        host.encode("idna")  # as the resolver will
+    except UnicodeError:
+        raise UsageError(f"{shown} is not an address: HOST is no name of a host") from None
     if ":" in host:
         try:
             ipaddress.IPv6Address(host.partition("%")[0])
         except ValueError:
-            raise UsageError(f"{text!r} is not an address: write IPv6 as [::1]:4444") from None
+            raise UsageError(f"{shown} is not an address: write IPv6 as [::1]:4444") from None
     return host, int(port_text)

@@ -2,7 +2,8 @@
 
 With `--status-fd N` an agent writes one JSON object a line to that descriptor, each with one key:
 `listening` (an address), `status` (a `Status`, several a second) or `report` (the last line). A
-supervised agent is ended by SIGTERM when its supervisor dies: nothing is left behind.
+supervised agent is ended by SIGTERM when its supervisor (`--supervisor PID`, by default whoever is
+its parent) dies: nothing is left behind.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from pydantic import BaseModel
+
+from common.errors import UsageError
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -41,7 +44,10 @@ class StatusPipe:
     """The agent's end. A reader that has gone away is no reason to fail: SIGTERM comes with it."""
 
     def __init__(self, fd: int) -> None:
-        self._file = os.fdopen(fd, "w", encoding="utf-8", buffering=1)
+        try:
+            self._file = os.fdopen(fd, "w", encoding="utf-8", buffering=1)
+        except (OSError, ValueError, OverflowError):
+            raise UsageError(f"--status-fd: {fd} is not an open descriptor") from None
 
     def write(self, key: str, value: Any) -> None:
         """One line, at once."""
@@ -57,7 +63,10 @@ def read_status(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have SIGTERM sent to this process when its parent dies; at once where it has already."""
+    """Have SIGTERM sent to this process when its parent dies; at once where it has already.
+
+    `parent` must come from the parent itself: it may have died while this process was starting.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -99,6 +99,8 @@ def parse_rate(text: str) -> float:
     if text.strip().lower() in ("unlimited", "max"):
         return math.inf
     number, unit = _split(text, "rate", "100MB/s, 800mbit or unlimited")
+    if number == 0:
+        raise ValueError(f"{text!r} is not a rate: expected more than zero")
     if unit not in _RATES:
         raise ValueError(
             f"{text!r} is not a rate: unknown unit,"

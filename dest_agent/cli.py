@@ -45,6 +45,7 @@ def dest(
     listen: str,
     options: Annotated[DestOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
+    supervisor: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Wait for guests, receive them, and run them.
 
@@ -57,7 +58,7 @@ def dest(
     host, port = parse_address(listen)
     pipe = None
     if status_fd is not None:
-        die_with_parent(os.getppid())
+        die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
     import uvloop
 

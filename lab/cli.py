@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from cyclopts import App
+from common.start import start
 
-from common import __version__
-from common.cli import run_app
-from dest_agent.cli import dest
-from lab.migrate import migrate
-from source_agent.cli import source
+if TYPE_CHECKING:
+    from cyclopts import App
 
 _HELP = """A live-migration laboratory: real guest memory, real TCP, measured downtime.
 
@@ -24,6 +22,13 @@ Exit codes: 0 done and verified; 1 the migration failed and the guest goes on at
 
 def make_app() -> App:
     """All commands."""
+    from cyclopts import App
+
+    from common import __version__
+    from dest_agent.cli import dest
+    from lab.migrate import migrate
+    from source_agent.cli import source
+
     app = App(name="pageferry", help=_HELP, version=__version__)
     app.command(migrate)
     app.command(source)
@@ -31,9 +36,15 @@ def make_app() -> App:
     return app
 
 
+def _run() -> int:
+    from common.cli import run_app
+
+    return run_app(make_app(), sys.argv[1:])
+
+
 def main() -> None:
     """The console script."""
-    sys.exit(run_app(make_app(), sys.argv[1:]))
+    sys.exit(start(_run))
 
 
 if __name__ == "__main__":

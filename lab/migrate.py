@@ -30,7 +30,11 @@ def migrate(
     output = output or OutputOptions()
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(ReportFile(output.json_file)) if output.json_file else None
+        file = (
+            stack.enter_context(ReportFile(output.json_file))
+            if output.json_file is not None
+            else None
+        )
         with ProgressView(quiet=output.quiet) as view:
 
             def show(status: Status) -> None:

@@ -50,7 +50,10 @@ class _Agent:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                [sys.executable, "-m", module, *arguments, "--status-fd", str(write_fd)],
+                [
+                    *(sys.executable, "-m", module, *arguments),
+                    *("--status-fd", str(write_fd), "--supervisor", str(os.getpid())),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,

@@ -21,6 +21,7 @@ def source(
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(name="--status-fd", show=False)] = None,
+    supervisor: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Boot a guest, run it, migrate it to a destination agent, and print the result.
 
@@ -34,10 +35,14 @@ def source(
     address = parse_address(to)
     pipe = None
     if status_fd is not None:
-        die_with_parent(os.getppid())
+        die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(ReportFile(output.json_file)) if output.json_file else None
+        file = (
+            stack.enter_context(ReportFile(output.json_file))
+            if output.json_file is not None
+            else None
+        )
         return _run(config, address, output, pipe, file)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
 from common.wire import frames
-from tests.integration.harness import destination, pageferry
+from tests.integration.harness import command, destination, pageferry
 
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 
@@ -30,7 +32,7 @@ USAGE = {
     "no rate": (("migrate", "--max-bandwidth", "100"), "100MB/s"),
     "rate of zero": (("migrate", "--max-bandwidth", "0mbit"), "max-bandwidth.*zero"),
     "unknown strategy": (("migrate", "--strategy", "teleport"), "three-path"),
-    "thresholds": (("migrate", "--low", "60%"), "low 60% is above high 50%"),
+    "thresholds": (("migrate", "--low", "60%"), "--low 60% is above --high 50%"),
     "share": (("migrate", "--low", "150%"), "150%"),
     "time": (("migrate", "--warmup", "5"), "300ms"),
     "rounds": (("migrate", "--max-rounds", "-1"), "max-rounds"),
@@ -38,6 +40,13 @@ USAGE = {
     "no folder for the report": (("migrate", "--json", "/nonexistent/x.json"), "/nonexistent"),
     "address": (("source", "--to", "nowhere"), "HOST:PORT"),
     "port": (("source", "--to", "localhost:99999"), "99999"),
+    "long port": (("source", "--to", "localhost:" + "1" * 5000), "HOST:PORT"),
+    "empty label": (("source", "--to", "a..b:1"), "a..b"),
+    "long host": (("source", "--to", "a" * 300 + ":1"), "longer than 253"),
+    "host of a byte": (("source", "--to", "\udcff:1"), "no name of a host"),
+    "guest's rate of zero": (("migrate", "--workload", "uniform:rate=0"), "more than zero"),
+    "no name for the report": (("migrate", "--json", ""), "--json.*name"),
+    "status descriptor": (("migrate", "--status-fd", "77"), "--status-fd.*77"),
     "no address": (("source",), "--to"),
     "listen": (("dest", "--listen", "300.1.1.1:1"), "300.1.1.1"),
 }
@@ -166,9 +175,48 @@ def test_guest_size_mismatch_is_said_at_both_ends() -> None:
         assert re.search(r"guest size mismatch.*16MiB.*32MiB", agent.end().stderr)
 
 
-@pytest.mark.parametrize("command", ["migrate"])
-def test_a_full_disk_for_the_report(command: str) -> None:
-    run = pageferry(command, "--json", "/dev/full", *SMALL)
+@pytest.mark.parametrize("to", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("arguments", [("--help",), ("migrate", *SMALL)])
+def test_standard_output_that_takes_nothing(arguments: tuple[str, ...], to: str) -> None:
+    shell = ["sh", "-c", f'"$@" {to}', "sh", *command(*arguments)]
+    done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch("pageferry: .*standard output.*\n", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("migrate", *SMALL)])
+def test_nobody_reads_standard_output(arguments: tuple[str, ...]) -> None:
+    running = subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    running.stdout.close()
+    running.stdout = None
+    assert running.communicate()[1] == ""
+    assert running.returncode == 0
+
+
+def test_a_terminal_that_knows_only_ascii() -> None:
+    done = subprocess.run(
+        command("migrate", *SMALL),
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"completed" in done.stdout
+
+
+def test_a_report_that_is_a_symbolic_link(tmp_path: Path) -> None:
+    link = tmp_path / "link.json"
+    link.symlink_to("target.json")
+    assert pageferry("migrate", "--json", str(link), *SMALL).exit_code == 0
+    assert link.is_symlink()
+    assert '"verified": true' in (tmp_path / "target.json").read_text()
+
+
+def test_a_full_disk_for_the_report() -> None:
+    run = pageferry("migrate", "--json", "/dev/full", *SMALL)
     assert run.exit_code == 2
     assert re.search(r"migration is over.*/dev/full.*No space left", run.complaint)
     assert "completed" in run.stdout  # the table was printed all the same

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tests.integration.harness import (
     agent,
     children_of,
+    command,
     destination,
     listening_ports,
     wait_gone,
@@ -85,3 +88,23 @@ def test_agents_end_with_a_supervisor_that_is_killed() -> None:
         assert len(agents) == 2
         running.process.kill()
         assert wait_gone(agents) == []
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.45, 0.6, 0.8])
+def test_agents_end_with_a_supervisor_that_is_killed_while_they_start(seconds: float) -> None:
+    running = subprocess.Popen(
+        command("migrate", "--memory", "32MiB", *SLOW),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    agents: list[int] = []
+    try:
+        time.sleep(seconds)
+        deadline = time.monotonic() + 20
+        while not agents and time.monotonic() < deadline:
+            agents = children_of(running.pid)
+    finally:
+        running.kill()
+        running.wait()
+    assert agents
+    assert wait_gone(agents) == []

@@ -123,7 +123,7 @@ def test_the_smallest_guest() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"low": "60%"}, "low 60% is above high 50%"),
+        ({"low": "60%"}, "--low 60% is above --high 50%"),
         ({"low": "110%"}, "--low: '110%' is not a share: expected 0 to 100%"),
         ({"high": 1.5}, "--high: Input should be less than or equal to 1, not 1.5"),
         ({"strategy": "x"}, "'three-path', 'pre-copy', 'post-copy', "),
@@ -179,7 +179,7 @@ def test_flags_leave_defaults_out() -> None:
     low=st.floats(0, 0.5),
     high=st.floats(0.5, 1),
     downtime_limit=st.floats(1e-9, 3600),
-    max_bandwidth=st.floats(1e-3, 1e15) | st.just(math.inf),
+    max_bandwidth=st.floats(1, 1e15) | st.just(math.inf),
     warmup=st.floats(0, 86400),
     verify=st.booleans(),
 )
