@@ -1,0 +1,313 @@
+"""What rounds send, and in which order they go about it: a scripted guest and a scripted wire."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from common.guest.machine import Guest
+from common.strategy.base import NextRound, RoundKind
+from common.timeline import Timeline
+from common.units import PAGE_SIZE
+from common.wire import bitmap
+from common.wire.extents import Pages
+from source_agent.outflow import Outflow, Tally
+from source_agent.rounds import (
+    DRAIN_LINE_S,
+    MEASURABLE_BYTES,
+    SWITCHOVER_S,
+    Round,
+    Rounds,
+)
+
+N_PAGES = 21  # no whole number of bytes of a bitmap
+PAUSED_NS = 123_456
+RATE = 5e7
+RTT_S = 0.25
+
+
+class ScriptedGuest:
+    """`log`: pages written to memory, `cache`: page -> dirty lines; both as a test puts them."""
+
+    def __init__(self, calls: list[Any]) -> None:
+        self.n_pages = N_PAGES
+        self.calls = calls
+        self.log: set[int] = set()
+        self.cache: dict[int, int] = {}
+        self.write_later: set[int] = set()  # written while pages are on their way
+
+    def hold(self, on: bool) -> None:
+        self.calls.append(("hold", on))
+
+    def drain(self) -> int:
+        self.calls.append("drain")
+        lines = sum(self.cache.values())
+        self.log |= set(self.cache)
+        self.cache.clear()
+        return lines
+
+    def harvest(self, out: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        self.calls.append("harvest")
+        out[sorted(self.log)] |= np.uint64(1 << 63)
+        self.log.clear()
+        return out
+
+    def cached_dirty(self, out: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        self.calls.append("cached_dirty")
+        for page, lines in self.cache.items():
+            out[page] |= np.uint64((1 << lines) - 1)
+        return out
+
+    def pause(self) -> int:
+        self.calls.append("pause")
+        return PAUSED_NS
+
+    def snapshot(self, *, drained: bool = True) -> dict[str, Any]:
+        self.calls.append(("snapshot", drained))
+        return {"of": "the guest"}
+
+
+class ScriptedOutflow:
+    """Every fourth page is zero. bytes: as `size` says."""
+
+    def __init__(self, calls: list[Any], guest: ScriptedGuest) -> None:
+        self.calls = calls
+        self.guest = guest
+        self.sent: list[list[int]] = []
+        self.indices: list[int] = []
+        self.sent_bytes = 0
+        self.size = 1000
+
+    def send_round(self, pages: Pages, index: int) -> Tally:
+        self.calls.append("send")
+        numbers = pages.tolist()
+        self.sent.append(numbers)
+        self.indices.append(index)
+        self.guest.log |= self.guest.write_later
+        self.guest.write_later = set()
+        self.sent_bytes += self.size
+        zeros = sum(page % 4 == 0 for page in numbers)
+        return Tally(len(numbers) - zeros, zeros, self.size)
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.guest = ScriptedGuest(self.calls)
+        self.outflow = ScriptedOutflow(self.calls, self.guest)
+        self.timeline = Timeline("source")
+        self.rounds = Rounds(
+            cast(Guest, self.guest), cast(Outflow, self.outflow), self.timeline, RATE, RTT_S
+        )
+        assert self.calls == []
+
+    def send(self, kind: RoundKind, *, drain: bool = False, hold: bool = False) -> Round:
+        self.calls.clear()
+        return self.rounds.send(NextRound(kind, drain, hold, "because"))
+
+    def full(self) -> None:
+        """The first round, with nothing left over."""
+        self.rounds.acknowledged(self.send(RoundKind.FULL), 1.0)
+        self.calls.clear()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+ALL = list(range(N_PAGES))
+
+
+class TestWhatARoundSends:
+    def test_all_of_it(self, bench: Bench) -> None:
+        bench.guest.log = {3, 5}
+        this = bench.send(RoundKind.FULL)
+        assert bench.outflow.sent == [ALL]
+        assert (this.index, this.kind) == (1, RoundKind.FULL)
+        assert (this.pages, this.zero_pages, this.bytes) == (15, 6, 1000)
+        assert bench.rounds.pages_resent == 0
+
+    def test_what_was_written_before_a_full_round_does_not_go_again(self, bench: Bench) -> None:
+        bench.guest.log = {3, 5}
+        bench.guest.write_later = {8}
+        bench.rounds.acknowledged(bench.send(RoundKind.FULL), 1.0)
+        bench.send(RoundKind.DIRTY)
+        assert bench.outflow.sent == [ALL, [8]]
+
+    @pytest.mark.parametrize("kind", [RoundKind.DIRTY, RoundKind.DRAIN])
+    def test_the_stale_pages_in_order(self, bench: Bench, kind: RoundKind) -> None:
+        bench.full()
+        bench.guest.log = {20, 3, 8, 0}
+        this = bench.send(kind)
+        assert bench.outflow.sent[1:] == [[0, 3, 8, 20]]
+        assert bench.outflow.indices == [1, 2]
+        assert (this.index, this.pages, this.zero_pages) == (2, 1, 3)
+        assert bench.rounds.pages_resent == 4
+
+    def test_a_page_is_stale_until_a_round_sends_it_and_no_longer(self, bench: Bench) -> None:
+        bench.full()
+        bench.guest.log = {1}
+        bench.guest.write_later = {1, 2}
+        first = bench.send(RoundKind.DIRTY)
+        bench.guest.log |= {3}
+        assert bench.rounds.acknowledged(first, 1.0).dirty_pages_after == 3
+        second = bench.send(RoundKind.DIRTY)
+        assert bench.rounds.acknowledged(second, 1.0).dirty_pages_after == 0
+        bench.send(RoundKind.DIRTY)
+        assert bench.outflow.sent[1:] == [[1], [1, 2, 3], []]
+        assert bench.rounds.pages_resent == 4
+
+    def test_what_the_cache_holds_waits_for_a_drain(self, bench: Bench) -> None:
+        bench.full()
+        bench.guest.cache = {7: 5, 9: 1}
+        bench.guest.log = {2}
+        held = bench.send(RoundKind.DIRTY, hold=True)
+        assert (bench.outflow.sent[-1], held.drained_lines) == ([2], 0)
+        assert bench.rounds.acknowledged(held, 1.0).dirty_pages_after == 2
+        drained = bench.send(RoundKind.DRAIN, drain=True, hold=True)
+        assert (bench.outflow.sent[-1], drained.drained_lines) == ([7, 9], 6)
+        assert bench.rounds.acknowledged(drained, 1.0).dirty_pages_after == 0
+
+    @pytest.mark.parametrize("kind", [RoundKind.FULL, RoundKind.DIRTY, RoundKind.DRAIN])
+    @pytest.mark.parametrize("drain", [False, True])
+    @pytest.mark.parametrize("hold", [False, True])
+    def test_as_ordered_and_in_that_order(
+        self, bench: Bench, kind: RoundKind, drain: bool, hold: bool
+    ) -> None:
+        bench.send(kind, drain=drain, hold=hold)
+        assert bench.calls == [("hold", hold), *["drain"] * drain, "harvest", "send"]
+
+    def test_progress_of_the_present_round(self, bench: Bench) -> None:
+        bench.full()
+        bench.guest.log = {1, 2, 3}
+        bench.send(RoundKind.DIRTY)
+        assert bench.rounds.round_start_bytes == 1000
+        assert bench.rounds.round_expected == 3 * PAGE_SIZE
+
+
+class TestStats:
+    def test_each_stale_page_once(self, bench: Bench) -> None:
+        this = bench.send(RoundKind.FULL)
+        bench.guest.log = {1, 2, 3}
+        bench.guest.cache = {3: 64, 4: 1, 5: 7}
+        stats = bench.rounds.acknowledged(this, 9.5)
+        assert stats.dirty_pages_after == this.dirty_pages_after == 5
+        assert stats.remaining_bytes == 5 * (4096 + 8)
+        assert stats.switchover_s == pytest.approx(SWITCHOVER_S + RTT_S + 72 * DRAIN_LINE_S)
+        assert (stats.index, stats.kind, stats.pages_total) == (1, RoundKind.FULL, N_PAGES)
+        assert (stats.pages_sent, stats.bytes_sent, stats.elapsed_s) == (N_PAGES, 1000, 9.5)
+        assert bench.rounds.done == [this]
+
+    def test_the_cache_is_looked_at_before_the_log(self, bench: Bench) -> None:
+        this = bench.send(RoundKind.FULL)
+        bench.calls.clear()
+        bench.rounds.acknowledged(this, 1.0)
+        assert bench.calls == ["cached_dirty", "harvest"]
+
+    def test_the_cache_of_a_round_before_is_forgotten(self, bench: Bench) -> None:
+        this = bench.send(RoundKind.FULL)
+        bench.guest.cache = {4: 1}
+        assert bench.rounds.acknowledged(this, 1.0).dirty_pages_after == 1
+        bench.guest.cache = {}
+        this = bench.send(RoundKind.DIRTY)
+        assert bench.rounds.acknowledged(this, 1.0).dirty_pages_after == 0
+
+    def test_rates(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = iter([10_000_000_000, 10_500_000_000, 11_000_000_000, 13_000_000_000])
+        monkeypatch.setattr("source_agent.rounds.time.monotonic_ns", lambda: next(clock))
+        this = bench.send(RoundKind.FULL)
+        bench.guest.log = {1, 2, 3}
+        stats = bench.rounds.acknowledged(this, 1.0)
+        assert (this.start_ns, this.end_ns) == (10_000_000_000, 10_500_000_000)
+        assert stats.duration_s == pytest.approx(0.5)
+        assert stats.dirty_rate_Bps == pytest.approx(3 * PAGE_SIZE / 0.5)
+        assert stats.bandwidth_Bps == RATE  # too few bytes to say
+        bench.outflow.size = MEASURABLE_BYTES
+        stats = bench.rounds.acknowledged(bench.send(RoundKind.DIRTY), 1.0)
+        assert stats.bandwidth_Bps == pytest.approx(MEASURABLE_BYTES / 2)
+
+    def test_events(self, bench: Bench) -> None:
+        bench.full()
+        assert [event.event for event in bench.timeline.events] == ["round-start", "round-end"]
+
+
+class TestStop:
+    def test_order(self, bench: Bench) -> None:
+        bench.full()
+        bench.guest.cache = {5: 2}
+        bench.guest.log = {1}
+        final = bench.rounds.stop()
+        assert bench.calls == ["pause", "drain", "harvest", "send", ("snapshot", True)]
+        assert (final.paused_ns, final.missing) == (PAUSED_NS, None)
+        assert final.snapshot == {"of": "the guest"}
+        assert bench.outflow.sent[1:] == [[1, 5]]
+        this = final.round
+        assert this is not None
+        assert (this.index, this.kind, this.drained_lines) == (2, RoundKind.FINAL, 2)
+        assert bench.rounds.done[-1] is this
+        assert bench.rounds.pages_resent == 2
+        assert bench.timeline.find("paused") == PAUSED_NS
+
+    def test_with_no_round_before_it_sends_all(self, bench: Bench) -> None:
+        bench.guest.log = {1}
+        bench.rounds.stop()
+        assert bench.outflow.sent == [ALL]
+        assert bench.outflow.indices == [1]
+        assert bench.rounds.pages_resent == 0
+
+    def test_what_was_counted_is_sent(self, bench: Bench) -> None:
+        """Pages that the last acknowledgement took out of the log are not lost."""
+        this = bench.send(RoundKind.FULL)
+        bench.guest.log = {4, 6}
+        bench.rounds.acknowledged(this, 1.0)
+        bench.guest.log = {7}
+        bench.rounds.stop()
+        assert bench.outflow.sent[-1] == [4, 6, 7]
+
+
+def missing_pages(missing: bytes | None) -> list[int]:
+    assert missing is not None
+    return np.flatnonzero(bitmap.unpack(missing, N_PAGES)).tolist()
+
+
+class TestSwitch:
+    def test_before_any_round_everything_is_missing(self, bench: Bench) -> None:
+        bench.guest.log = {3}
+        final = bench.rounds.switch()
+        assert missing_pages(final.missing) == ALL
+        assert (bench.outflow.sent, bench.rounds.pages_resent) == ([], 0)
+
+    def test_stale_in_the_log_or_the_cache_or_since_the_last_count(self, bench: Bench) -> None:
+        this = bench.send(RoundKind.FULL)
+        bench.guest.log = {0, 9}
+        bench.rounds.acknowledged(this, 1.0)
+        bench.guest.log = {9, 20}
+        bench.guest.cache = {13: 1, 20: 64}
+        final = bench.rounds.switch()
+        assert missing_pages(final.missing) == [0, 9, 13, 20]
+        assert bench.rounds.pages_resent == 4
+        assert (final.round, final.paused_ns) == (None, PAUSED_NS)
+
+    def test_never_sent(self, bench: Bench) -> None:
+        bench.guest.log = {2, 3}
+        bench.rounds.acknowledged(bench.send(RoundKind.DIRTY), 1.0)
+        bench.guest.log = {3}
+        final = bench.rounds.switch()
+        assert missing_pages(final.missing) == [page for page in ALL if page != 2]
+        assert bench.rounds.pages_resent == 1
+
+    def test_nothing_is_missing(self, bench: Bench) -> None:
+        bench.full()
+        assert missing_pages(bench.rounds.switch().missing) == []
+
+    def test_order(self, bench: Bench) -> None:
+        bench.full()
+        bench.rounds.switch()
+        assert bench.calls == ["pause", "cached_dirty", "harvest", ("snapshot", False)]
+        bench.calls.clear()
+        bench.rounds.flush()
+        assert bench.calls == ["drain", "harvest"]
