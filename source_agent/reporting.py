@@ -31,6 +31,7 @@ from common.report import (
 from common.strategy.base import NextRound
 from common.units import PAGE_SIZE
 from common.wire.bitmap import popcount
+from common.wire.messages import WirePostcopy
 from source_agent.record import Decided, Record
 from source_agent.rounds import Round
 
@@ -270,7 +271,7 @@ def _postcopy(record: Record) -> PostcopyReport | None:
         zero_fills=part.zero_fills,
         pages_pulled=part.pages_pulled,
         pages_pushed=part.pages_pushed,
-        duplicates=part.duplicates,
+        duplicates=_duplicates(record, part),
         pages_never_moved=popcount(part.missing) if part.missing else 0,
         fault_latency_us=FaultLatency(**latency) if latency else None,
         fault_histogram=part.histogram,
@@ -284,6 +285,18 @@ def _postcopy(record: Record) -> PostcopyReport | None:
             for t_ns, us, page, vcpu in part.trace
         ],
     )
+
+
+def _duplicates(record: Record, part: WirePostcopy) -> int:
+    """Pages that travelled twice.
+
+    When every page has moved, that is what was sent beyond them: a copy that was still on its way
+    when the last page arrived is not in the destination's count.
+    """
+    if part.missing is not None:
+        return part.duplicates
+    sent = record.pushed + record.pulled + record.supplied_zeros
+    return sent - part.pages_pulled - part.pages_pushed
 
 
 def _events(record: Record) -> list[EventReport]:
