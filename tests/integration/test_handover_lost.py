@@ -8,12 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.config import MigrationConfig
-from common.errors import InDoubtError, PageferryError, PeerRefused, VerificationError
-from common.report import Report
+from common.errors import InDoubtError, PeerRefused, VerificationError
 from common.wire import frames
-from source_agent.reporting import make_report
-from tests.integration.inprocess import Said, listening, session_to
-from tests.integration.relay import Cut, Relay, relay
+from tests.integration.relay import Cut
+from tests.integration.through_relay import moved_through, never
 
 CONFIG = MigrationConfig(
     memory=2**22,
@@ -23,28 +21,6 @@ CONFIG = MigrationConfig(
     run_after=0.05,
     recover_timeout=1.0,
 )
-
-
-def never(_sent: int, _chunk: bytes) -> None:
-    """No cut."""
-
-
-async def moved_through(
-    cut: Cut, config: MigrationConfig = CONFIG, *, cut_back: Cut = never, deaf: bool = False
-) -> tuple[Report, PageferryError | None, Said, Relay]:
-    """One migration through a relay. deaf: no connection is possible after the cut."""
-    async with (
-        listening() as (_agent, port, said),
-        relay(port, cut, cut_back) as (middle, relay_port),
-    ):
-        middle.deaf_after_cut = deaf
-        session = session_to(relay_port, config)
-        error: PageferryError | None = None
-        try:
-            await session.run()
-        except PageferryError as failure:
-            error = failure
-        return make_report(session.record), error, said, middle
 
 
 def at_message(kind: bytes, *, forwarded: int) -> Cut:
@@ -66,7 +42,7 @@ def at_message(kind: bytes, *, forwarded: int) -> Cut:
 @pytest.mark.parametrize("forwarded", [0, 1, 16, 60])
 def test_a_commit_that_never_arrived_whole(forwarded: int) -> None:
     report, error, said, middle = uvloop.run(
-        moved_through(at_message(b"commit", forwarded=forwarded))
+        moved_through(CONFIG, at_message(b"commit", forwarded=forwarded))
     )
     assert middle.cuts == 1
     assert isinstance(error, PeerRefused)
@@ -79,7 +55,7 @@ def test_a_commit_that_never_arrived_whole(forwarded: int) -> None:
 
 def test_a_commit_whose_answer_was_lost() -> None:
     cut_back = at_message(b"resumed", forwarded=0)
-    report, error, said, middle = uvloop.run(moved_through(never, cut_back=cut_back))
+    report, error, said, middle = uvloop.run(moved_through(CONFIG, cut_back=cut_back))
     assert middle.cuts == 1
     assert isinstance(error, VerificationError)  # it moved, and could not be verified
     assert report.outcome == "completed"
@@ -97,7 +73,9 @@ def test_a_commit_whose_answer_was_lost() -> None:
     ids=["before the commit", "after it"],
 )
 def test_nobody_can_be_asked(cut: Cut, cut_back: Cut, runs_there: bool) -> None:
-    report, error, said, _middle = uvloop.run(moved_through(cut, cut_back=cut_back, deaf=True))
+    report, error, said, _middle = uvloop.run(
+        moved_through(CONFIG, cut, cut_back=cut_back, deaf=True)
+    )
     assert isinstance(error, InDoubtError)
     assert error.exit_code == 4
     assert report.outcome == "in-doubt"
@@ -124,7 +102,7 @@ def test_a_connection_cut_anywhere_leaves_one_guest(offset: int, strategy: str) 
         return offset - sent
 
     config = CONFIG.model_copy(update={"strategy": strategy})
-    report, error, said, _middle = uvloop.run(moved_through(cut, config))
+    report, error, said, _middle = uvloop.run(moved_through(config, cut))
     runs_there = any("the guest runs here" in line for line in said)
     if error is None:
         assert report.verified is True

@@ -8,11 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.config import MigrationConfig
-from common.errors import GuestLostError, PageferryError
-from common.report import Report
-from source_agent.reporting import make_report
-from tests.integration.inprocess import Said, listening, session_to
-from tests.integration.relay import Cut, relay
+from common.errors import GuestLostError
+from tests.integration.through_relay import moved_through
 
 CONFIG = MigrationConfig(
     memory=2**22,
@@ -23,27 +20,6 @@ CONFIG = MigrationConfig(
     run_after=0.05,
     recover_timeout=5.0,
 )
-
-
-def never(_sent: int, _chunk: bytes) -> None:
-    """No cut."""
-
-
-async def moved_through(
-    config: MigrationConfig, cut: Cut = never, cut_back: Cut = never, *, deaf: bool = False
-) -> tuple[Report, PageferryError | None, Said]:
-    async with (
-        listening() as (_agent, port, said),
-        relay(port, cut, cut_back) as (middle, relay_port),
-    ):
-        middle.deaf_after_cut = deaf
-        session = session_to(relay_port, config)
-        error: PageferryError | None = None
-        try:
-            await session.run()
-        except PageferryError as failure:
-            error = failure
-        return make_report(session.record), error, said
 
 
 class CutOnce:
@@ -82,7 +58,7 @@ def test_cut_anywhere_and_still_verified(
             "postcopy_after": "rounds=1",
         }
     )
-    report, error, said = uvloop.run(moved_through(config, CutOnce(*offsets)))
+    report, error, said, _relay = uvloop.run(moved_through(config, CutOnce(*offsets)))
     runs_there = any("the guest runs here" in line for line in said)
     paused = [event for event in report.events if event.event == "postcopy-paused"]
     if error is None:
@@ -95,7 +71,7 @@ def test_cut_anywhere_and_still_verified(
 
 
 def test_a_cut_in_the_push_is_recovered() -> None:
-    report, error, said = uvloop.run(moved_through(CONFIG, CutOnce(1_500_000)))
+    report, error, said, _relay = uvloop.run(moved_through(CONFIG, CutOnce(1_500_000)))
     assert error is None
     assert report.verified is True
     names = [event.event for event in report.events if event.agent == "source"]
@@ -106,7 +82,7 @@ def test_a_cut_in_the_push_is_recovered() -> None:
 @pytest.mark.parametrize("mechanism", ["kernel", "software"])
 def test_a_source_that_never_comes_back(mechanism: str) -> None:
     config = CONFIG.model_copy(update={"recover_timeout": 0.5, "faults": mechanism})
-    report, error, said = uvloop.run(moved_through(config, CutOnce(1_500_000), deaf=True))
+    report, error, said, _relay = uvloop.run(moved_through(config, CutOnce(1_500_000), deaf=True))
     assert isinstance(error, GuestLostError)
     assert error.exit_code == 4
     assert report.outcome == "in-doubt"

@@ -1,0 +1,32 @@
+"""One migration in this process whose connections all go through a relay."""
+
+from __future__ import annotations
+
+from common.config import MigrationConfig
+from common.errors import PageferryError
+from common.report import Report
+from source_agent.reporting import make_report
+from tests.integration.inprocess import Said, listening, session_to
+from tests.integration.relay import Cut, Relay, relay
+
+
+def never(_sent: int, _chunk: bytes) -> None:
+    """No cut."""
+
+
+async def moved_through(
+    config: MigrationConfig, cut: Cut = never, *, cut_back: Cut = never, deaf: bool = False
+) -> tuple[Report, PageferryError | None, Said, Relay]:
+    """One migration through a relay. deaf: no connection is possible after the cut."""
+    async with (
+        listening() as (_agent, port, said),
+        relay(port, cut, cut_back) as (middle, relay_port),
+    ):
+        middle.deaf_after_cut = deaf
+        session = session_to(relay_port, config)
+        error: PageferryError | None = None
+        try:
+            await session.run()
+        except PageferryError as failure:
+            error = failure
+        return make_report(session.record), error, said, middle
