@@ -8,28 +8,24 @@ and pinned the same way in the same run: idle wake-ups across cores cost what th
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import socket
-import statistics
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench_rows import Row, command, row
 
 from common.config import GuestConfig
 from common.guest.control import new_scratch
@@ -53,31 +49,6 @@ ANSWER = 16 + 8 + PAGE_SIZE
 WAITALL = 0x100
 RATE_BPS = 100e6
 BUSY = "uniform:working-set=1MiB,scatter=true"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure. spread: least and greatest of the runs. ratio: ours / reference."""
-
-    name: str
-    ours: float
-    unit: str
-    reference: float | None
-    ratio: float | None
-    spread: tuple[float, float]
-
-
-def row(name: str, unit: str, values: list[float], references: list[float] | None = None) -> Row:
-    ours = statistics.median(values)
-    reference = statistics.median(references) if references else None
-    return Row(
-        name,
-        ours,
-        unit,
-        reference,
-        ours / reference if reference else None,
-        (min(values), max(values)),
-    )
 
 
 @njit(nogil=True)
@@ -352,36 +323,5 @@ def rows(runs: int = 5, names: list[str] | None = None) -> list[Row]:
     return [each for name in names or BENCHES for each in BENCHES[name](runs)]
 
 
-def table(results: list[Row]) -> Table:
-    out = Table(title="page faults")
-    for heading in ("", "ours", "unit", "reference", "ratio", "least - greatest"):
-        out.add_column(heading, justify="left" if heading in ("", "unit") else "right")
-    for each in results:
-        out.add_row(
-            each.name,
-            f"{each.ours:.4g}",
-            each.unit,
-            "" if each.reference is None else f"{each.reference:.4g}",
-            "" if each.ratio is None else f"{each.ratio:.3g}",
-            f"{each.spread[0]:.4g} - {each.spread[1]:.4g}",
-        )
-    return out
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Benchmarks of page faults.")
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHES)}; default: all")
-    parser.add_argument("--json", action="store_true", help="rows as JSON on standard output")
-    parser.add_argument("--runs", type=int, default=5)
-    options = parser.parse_args()
-    if unknown := [name for name in options.names if name not in BENCHES]:
-        parser.error(f"unknown: {', '.join(unknown)}")
-    results = rows(options.runs, options.names)
-    if options.json:
-        print(json.dumps([asdict(each) for each in results], indent=1))
-    else:
-        Console().print(table(results))
-
-
 if __name__ == "__main__":
-    main()
+    command("page faults", BENCHES, rows)
