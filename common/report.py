@@ -42,16 +42,20 @@ class DecisionReport(_Part):
 
 
 class RoundReport(_Part):
-    """One round. pages: sent with content; zero_pages: sent as a mark; lines: of them as lines.
+    """One round. pages: sent with content; zero_pages: sent as a mark.
 
-    drained_lines: written back from the cache at the round's start.
+    line_pages: of `pages`, those that travelled as changed 64-byte lines only; lines: how many
+    lines that were; bytes_saved: what whole pages would have cost more. drained_lines: written back
+    from the cache at the round's start.
     """
 
     index: int
     kind: Literal["full", "dirty", "drain", "final"]
     pages: int
     zero_pages: int
+    line_pages: int = 0
     lines: int
+    bytes_saved: int = 0
     drained_lines: int
     bytes: int
     start_ms: float
@@ -152,6 +156,91 @@ class PostcopyReport(_Part):
     trace: list[FaultTrace]
 
 
+class DowntimePart(_Part):
+    """A part of the downtime: `start_ms` after the first vCPU stopped, `ms` long. In order."""
+
+    name: Literal["pause", "drain", "last pages", "snapshot and commit", "resume"]
+    start_ms: float
+    ms: float
+
+
+class ActivityColumn(_Part):
+    """What happened to the guest's pages between `t_ms` and `t_ms + duration_ms`, by page bin.
+
+    Each list is as long as there are bins and counts pages. dirtied: stale at the column's end;
+    sent: sent by the source, or placed at the destination once the guest runs there; faulted: that
+    the guest had to wait for.
+    """
+
+    t_ms: float
+    duration_ms: float
+    phase: str
+    dirtied: list[int]
+    sent: list[int]
+    faulted: list[int]
+
+
+class HotPage(_Part):
+    """One page's counts, as in `PagesReport`."""
+
+    page: int
+    writes: int
+    write_backs: int
+    sends: int
+
+
+class PagesReport(_Part):
+    """Where in memory things happened. Bin i holds pages [i * pages_per_bin, ...).
+
+    writes: 64-byte lines that the guest wrote at the source during the migration, the cache's hits
+    counted; write_backs: lines that reached memory; sends: times that a page went over the wire.
+    writes - write_backs is what the cache absorbed. Without a cache the two are equal. `hottest`:
+    the pages that were sent most often, most writes first among equals.
+    """
+
+    pages_per_bin: int
+    writes: list[int]
+    write_backs: list[int]
+    sends: list[int]
+    writes_total: int
+    write_backs_total: int
+    hottest: list[HotPage]
+    activity: list[ActivityColumn]
+
+
+class EstimateReport(_Part):
+    """What another way would have cost for this run's dirty history, by calculation.
+
+    name: `path 1`, `path 2`, `path 3`, or a strategy. taken: it is the way that was taken, so that
+    the estimate can be compared with what was measured: error_* are estimate / measured - 1.
+    """
+
+    name: str
+    taken: bool
+    downtime_ms: float
+    total_time_ms: float
+    bytes: int
+    rounds: int
+    error_downtime: float | None = None
+    error_total_time: float | None = None
+    error_bytes: float | None = None
+
+
+class OracleReport(_Part):
+    """The least that this guest on this link allowed any strategy, and how far the run was from it.
+
+    least_bytes: every page once, zero pages as marks; least_downtime_ms: this run's switch-over
+    with nothing left to send. *_ratio: measured / least.
+    """
+
+    least_bytes: int
+    least_downtime_ms: float
+    least_total_time_ms: float
+    bytes_ratio: float
+    downtime_ratio: float
+    total_time_ratio: float
+
+
 class EventReport(_Part):
     """One event of either agent; its own fields stand beside these three."""
 
@@ -174,6 +263,7 @@ class Report(_Part):
     config: dict[str, Any]
     downtime_ms: float | None = None
     downtime_error_ms: float | None = None
+    downtime_parts: list[DowntimePart] = Field(default_factory=list)
     total_time_ms: float | None = None
     setup_ms: float | None = None
     decisions: list[DecisionReport] = Field(default_factory=list)
@@ -182,6 +272,11 @@ class Report(_Part):
     pages_sent: int = 0
     zero_pages: int = 0
     pages_resent: int = 0
+    lines_sent: int = 0
+    bytes_saved: int = 0
+    pages: PagesReport | None = None
+    estimates: list[EstimateReport] = Field(default_factory=list)
+    oracle: OracleReport | None = None
     postcopy: PostcopyReport | None = None
     guest: GuestReport = Field(default_factory=GuestReport)
     cache: CacheReport | None = None
