@@ -80,7 +80,7 @@ class Faults:
         self.mechanism = mechanism
         self._guest = guest
         # What vCPUs publish is read by the handler, from their own control words.
-        self._machines = guest._vcpus.machines
+        self._machines = guest.machines
         self._state: Literal["new", "armed", "disarmed", "closed"] = "new"
         self._socket: socket.socket | None = None
         self._userfault: Userfault | None = None

@@ -44,6 +44,7 @@ class Record:
         self.outcome: Outcome = "failed"
         self.error: str | None = None
         self.strategy: Strategy | None = None
+        self.congestion = config.congestion
         self.peer_welcome: messages.Welcome | None = None
         self.session_start_ns = time.monotonic_ns()
         self.setup_ns = 0

@@ -72,6 +72,7 @@ def make_report(record: Record) -> Report:
 def _config(record: Record) -> dict[str, Any]:
     """Every option as used, and what ran it."""
     options = record.config.model_dump(mode="json")
+    options["congestion"] = record.congestion  # what the connections use, not what was asked for
     if math.isinf(record.config.max_bandwidth):  # JSON has no infinity
         options["max_bandwidth"] = "unlimited"
     return options | {

@@ -189,6 +189,7 @@ class SourceSession:
             connection.close()
             raise
         self._control = Control(connection, self._on_failure)
+        self.record.congestion = connection.congestion
         self.record.peer_welcome = welcome
         self.record.setup_ns += time.monotonic_ns() - started
 

@@ -256,6 +256,11 @@ class Guest:
         self._vcpus.request({c.PRESENCE: address}, "presence map")
         self._presence = present
 
+    @property
+    def machines(self) -> Sequence[c.VcpuArrays]:
+        """What each vCPU works on; its control words say which page it waits for."""
+        return self._vcpus.machines
+
     def wanted_pages(self) -> list[tuple[int, int]]:
         """(vCPU, page) of each vCPU that waits for a page.
 

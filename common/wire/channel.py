@@ -50,6 +50,9 @@ def _why(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
+DEFAULT_CONGESTION: Final = "cubic"
+
+
 def _tune(sock: socket.socket, congestion: str | None) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A host that vanishes says nothing: idle connections are probed, unacknowledged bytes expire.
@@ -59,13 +62,24 @@ def _tune(sock: socket.socket, congestion: str | None) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_S * 1000)
     if congestion is not None:
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
-        except OSError as error:
+        _use_congestion(sock, congestion)
+
+
+def _use_congestion(sock: socket.socket, name: str) -> None:
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except PermissionError:
+        # Which ones a user without privileges may choose is up to the host. Our default is no
+        # reason to fail there: the connection keeps the host's own, which the report then names.
+        if name != DEFAULT_CONGESTION:
             raise UsageError(
-                f"--congestion {congestion}: this kernel has no such congestion control"
-                f" ({_why(error)})"
+                f"--congestion {name}: not allowed to this user (see the host's"
+                " net.ipv4.tcp_allowed_congestion_control)"
             ) from None
+    except OSError as error:
+        raise UsageError(
+            f"--congestion {name}: this kernel has no such congestion control ({_why(error)})"
+        ) from None
 
 
 class Connection:
@@ -86,6 +100,12 @@ class Connection:
     def use_congestion(self, name: str) -> None:
         """Raises `UsageError` where this kernel has no such congestion control."""
         _tune(self._sock, name)
+
+    @property
+    def congestion(self) -> str:
+        """The congestion control in use."""
+        name = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        return name.rstrip(b"\0").decode("ascii", "replace")
 
     async def _read_exactly(self, n: int) -> bytes:
         buffer = bytearray(n)

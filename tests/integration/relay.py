@@ -1,4 +1,4 @@
-"""A TCP relay between two agents that cuts connections where a test says."""
+"""A TCP relay between two agents that cuts connections where a test says, and delays all bytes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from collections.abc import AsyncIterator, Callable
 Cut = Callable[[int, bytes], int | None]
 
 
+_WIRE_CHUNKS = 1000  # what a long wire holds; the rest waits at the sender's end
+
+
 class Relay:
     """Forwards connections to `port`; `refuse` turns new ones away.
 
-    `cut` sees what goes to the destination, `cut_back` what comes from it.
+    `cut` sees what goes to the destination, `cut_back` what comes from it. Every byte arrives
+    `delay_s` after it was sent, in either direction.
     """
 
-    def __init__(self, port: int, cut: Cut, cut_back: Cut) -> None:
+    def __init__(self, port: int, cut: Cut, cut_back: Cut, delay_s: float) -> None:
         self._port = port
+        self._delay_s = delay_s
         self._cut = cut
         self._cut_back = cut_back
         self.refuse = False
@@ -47,26 +52,56 @@ class Relay:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut
     ) -> None:
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WIRE_CHUNKS)
+        carrier = asyncio.create_task(self._carry(under_way, writer))
+        try:
+            with contextlib.suppress(ConnectionError):
+                await self._take_in(reader, under_way, cut)
+            await under_way.put((0.0, b""))
+            await carrier
+        finally:
+            carrier.cancel()
+
+    async def _take_in(
+        self, reader: asyncio.StreamReader, under_way: asyncio.Queue[tuple[float, bytes]], cut: Cut
+    ) -> None:
+        clock = asyncio.get_running_loop().time
         sent = 0
+        while chunk := await reader.read(65536):
+            limit = cut(sent, chunk)
+            part = chunk if limit is None else chunk[:limit]
+            await under_way.put((clock() + self._delay_s, part))
+            sent += len(part)
+            if limit is not None:
+                self.cuts += 1
+                self.refuse |= self.deaf_after_cut
+                return
+
+    async def _carry(
+        self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
+    ) -> None:
+        """Write what has been on its way for long enough; an empty chunk is the end."""
+        clock = asyncio.get_running_loop().time
         with contextlib.suppress(ConnectionError):
-            while chunk := await reader.read(65536):
-                limit = cut(sent, chunk)
-                part = chunk if limit is None else chunk[:limit]
-                writer.write(part)
-                await writer.drain()
-                sent += len(part)
-                if limit is not None:
-                    self.cuts += 1
-                    self.refuse |= self.deaf_after_cut
+            while True:
+                due, chunk = await under_way.get()
+                if not chunk:
                     return
+                if (left := due - clock()) > 0:
+                    await asyncio.sleep(left)
+                writer.write(chunk)
+                await writer.drain()
 
 
 @contextlib.asynccontextmanager
 async def relay(
-    port: int, cut: Cut, cut_back: Cut = lambda _sent, _chunk: None
+    port: int,
+    cut: Cut = lambda _sent, _chunk: None,
+    cut_back: Cut = lambda _sent, _chunk: None,
+    delay_s: float = 0.0,
 ) -> AsyncIterator[tuple[Relay, int]]:
     """A relay to `port`, and its own port."""
-    running = Relay(port, cut, cut_back)
+    running = Relay(port, cut, cut_back, delay_s)
     server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
     try:
         yield running, server.sockets[0].getsockname()[1]

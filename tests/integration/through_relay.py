@@ -15,12 +15,20 @@ def never(_sent: int, _chunk: bytes) -> None:
 
 
 async def moved_through(
-    config: MigrationConfig, cut: Cut = never, *, cut_back: Cut = never, deaf: bool = False
+    config: MigrationConfig,
+    cut: Cut = never,
+    *,
+    cut_back: Cut = never,
+    deaf: bool = False,
+    delay_s: float = 0.0,
 ) -> tuple[Report, PageferryError | None, Said, Relay]:
-    """One migration through a relay. deaf: no connection is possible after the cut."""
+    """One migration through a relay. deaf: no connection is possible after the cut.
+
+    delay_s: of every byte, in either direction.
+    """
     async with (
         listening() as (_agent, port, said),
-        relay(port, cut, cut_back) as (middle, relay_port),
+        relay(port, cut, cut_back, delay_s) as (middle, relay_port),
     ):
         middle.deaf_after_cut = deaf
         session = session_to(relay_port, config)

@@ -122,7 +122,7 @@ class TestPacing:
         run_for(guest, 5)
         guest.pause()
         done = guest.steps()[0]
-        m = guest._vcpus.machines[0]
+        m = guest.machines[0]
         time.sleep(0.05)
         started = guest.resume()
         assert m.ctl[c.SCHEDULE_NS] + (done + 1) * 1_000_000 == started
@@ -134,7 +134,7 @@ class TestPacing:
         guest = make_guest(workload="idle")
         guest.resume()
         run_for(guest, 2)
-        m = guest._vcpus.machines[0]
+        m = guest.machines[0]
         before = guest.steps()[0]
         m.ctl[c.SCHEDULE_NS] -= 3_600_000_000_000  # as if it had stood still for an hour
         run_for(guest, 100)
@@ -144,7 +144,7 @@ class TestPacing:
 
     def test_both_vcpus_have_their_part_of_the_rate(self, make_guest: MakeGuest) -> None:
         guest = make_guest(workload="uniform:rate=8192kB/s,lines=4", vcpus=2)
-        for m in guest._vcpus.machines:
+        for m in guest.machines:
             assert m.ctl[c.PERIOD_STEPS] / m.ctl[c.PERIOD_NS] * 1e9 == pytest.approx(4000)
 
 

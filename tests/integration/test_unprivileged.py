@@ -1,0 +1,108 @@
+"""Whole migrations by a user without privileges, and where userfaultfd is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.config import GuestConfig
+from common.guest import jit
+from common.guest.machine import compile_kernels
+from common.report import Report
+from tests.integration.harness import RUN_S, command
+
+NOBODY = 65534
+WORKLOAD = "zipf:working-set=50%,rate=40MB/s"
+OPTIONS = (
+    *("migrate", "--strategy", "post-copy", "--memory", "16MiB", "--workload", WORKLOAD),
+    *("--max-bandwidth", "50MB/s", "--warmup", "50ms", "--run-after", "50ms", "--json", "-"),
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of nobody's, with our compiled kernels in it."""
+    where = tmp_path_factory.mktemp("home")
+    compile_kernels(GuestConfig(memory="1MiB", workload=WORKLOAD))
+    kernels = where / "pageferry" / jit.CACHE_DIR.name
+    shutil.copytree(jit.CACHE_DIR, kernels)
+    if os.getuid() == 0:
+        for path in (where, *where.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        for parent in where.parents[:2]:  # pytest's own, closed to others
+            parent.chmod(0o755)
+    yield where
+    shutil.rmtree(where)
+
+
+def as_nobody() -> list[str]:
+    """What gives up every privilege; nothing where the tests run without any.
+
+    One stays: to read files that are closed to others, for an interpreter in somebody's home. It
+    opens neither /dev/userfaultfd, which has to be written to, nor the privileged system call.
+    """
+    if os.getuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv (util-linux) is not installed: cannot give up privileges")
+    return [
+        *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"),
+        *("--bounding-set", "-all,+dac_read_search", "--inh-caps", "-all,+dac_read_search"),
+        *("--ambient-caps", "+dac_read_search", "--no-new-privs"),
+    ]
+
+
+def run(home: Path, *prefix: str, faults: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    return subprocess.run(
+        [*as_nobody(), *prefix, *command(*OPTIONS, "--faults", faults)],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+
+
+def test_kernel_faults_without_privileges(home: Path) -> None:
+    done = run(home, faults="kernel")
+    assert done.returncode == 0, done.stderr
+    report = Report.model_validate_json(done.stdout)
+    assert report.verified is True
+    assert report.postcopy is not None
+    assert report.postcopy.mechanism == "kernel"
+    assert report.postcopy.pages_pulled > 0
+    if os.getuid() == 0 or not os.access("/dev/userfaultfd", os.W_OK):
+        assert "system call" in report.postcopy.mechanism_reason
+
+
+def confined() -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("confined.py"))]
+
+
+def test_software_faults_where_the_system_call_is_refused(home: Path) -> None:
+    if os.getuid() != 0 and os.access("/dev/userfaultfd", os.W_OK):
+        pytest.skip("this user may open /dev/userfaultfd, which no filter of calls can refuse")
+    done = run(home, *confined(), faults="auto")
+    assert done.returncode == 0, done.stderr
+    report = Report.model_validate_json(done.stdout)
+    assert report.verified is True
+    assert report.postcopy is not None
+    assert report.postcopy.mechanism == "software"
+    assert "Operation not permitted" in report.postcopy.mechanism_reason
+
+
+def test_kernel_faults_asked_for_and_refused(home: Path) -> None:
+    if os.getuid() != 0 and os.access("/dev/userfaultfd", os.W_OK):
+        pytest.skip("this user may open /dev/userfaultfd, which no filter of calls can refuse")
+    done = run(home, *confined(), faults="kernel")
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "Operation not permitted" in done.stderr
