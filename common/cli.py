@@ -45,12 +45,12 @@ class ReportFile:
 
     Opened before the work starts, so that a folder that can't be written to or a full disk is known
     at once. `-` is standard output. What is no regular file (a pipe, a device) is written as it is.
-    Raises `UsageError`.
+    option: what asked for it, for messages. Raises `UsageError`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, option: str = "--json") -> None:
         if not name:
-            raise UsageError("--json needs the name of a file, or - for standard output")
+            raise UsageError(f"{option} needs the name of a file, or - for standard output")
         self._name = "standard output" if name == "-" else name
         self._path = Path(os.path.realpath(name))  # a symbolic link stays one
         self._temporary: Path | None = None
@@ -69,7 +69,7 @@ class ReportFile:
                 os.ftruncate(self._fd, 0)
         except OSError as error:
             self.discard()
-            raise UsageError(f"--json: can't write {name}: {_why(error)}") from None
+            raise UsageError(f"{option}: can't write {name}: {_why(error)}") from None
 
     def __enter__(self) -> Self:
         return self
