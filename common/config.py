@@ -185,6 +185,10 @@ class MigrationConfig(StrategyConfig, GuestConfig):
     max_bandwidth: Annotated[
         Rate, Field(ge=1, description="RATE limit, everything on the wire counted, or unlimited")
     ] = 1e8
+    granularity: Annotated[
+        Literal["page", "line"],
+        Field(description="line: cached pages travel as their changed lines where that is shorter"),
+    ] = "line"
     congestion: Annotated[
         str, Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends")
     ] = "cubic"
@@ -221,6 +225,11 @@ class MigrationConfig(StrategyConfig, GuestConfig):
             description="niceness of vCPU threads: the stream goes first, guests may starve",
         ),
     ] = 0
+
+    @property
+    def travels_by_line(self) -> bool:
+        """Whether pages may travel as lines: it is the cache that knows which have changed."""
+        return self.granularity == "line" and self.cache > 0
 
     @property
     def may_switch(self) -> bool:

@@ -34,7 +34,7 @@ from common.guest.machine import Guest
 from common.responsive import ask_for_short_slices
 from common.units import PAGE_SIZE
 from common.wire.extents import Extents
-from common.wire.frames import MAX_FRAME_PAGES, MAX_WINDOW, PagesFrame, ZeroFrame
+from common.wire.frames import MAX_FRAME_PAGES, MAX_WINDOW, LinesFrame, PagesFrame, ZeroFrame
 from dest_agent.mechanism import Mechanism
 from dest_agent.paging import arrays as a
 from dest_agent.paging.handler import serve
@@ -354,3 +354,7 @@ class Staging:
     def zero(self, frame: ZeroFrame) -> None:
         """These pages are zero."""
         self._faults.place(frame.extents, 0, self._scratch)
+
+    def lines(self, frame: LinesFrame) -> None:
+        """Never: a missing page comes whole."""
+        raise RemoteProtocolError(f"{frame.lines} lines of pages came after the guest had resumed")

@@ -11,7 +11,7 @@ from typing import Protocol
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.wire.channel import BulkReceiver
 from common.wire.extents import Extents
-from common.wire.frames import BarrierFrame, Frame, PagesFrame, Placer, ZeroFrame
+from common.wire.frames import BarrierFrame, Frame, LinesFrame, PagesFrame, Placer, ZeroFrame
 
 
 class PagePlacer(Placer, Protocol):
@@ -23,6 +23,10 @@ class PagePlacer(Placer, Protocol):
 
     def zero(self, frame: ZeroFrame) -> None:
         """These pages are zero."""
+        ...
+
+    def lines(self, frame: LinesFrame) -> None:
+        """These lines have changed."""
         ...
 
 
@@ -107,6 +111,8 @@ class Inflow:
             self._slots[channel].placer.arrived(frame)
         elif isinstance(frame, ZeroFrame):
             self._slots[channel].placer.zero(frame)
+        elif isinstance(frame, LinesFrame):
+            self._slots[channel].placer.lines(frame)
         elif isinstance(frame, BarrierFrame):
             self._barrier(channel, frame.index)
         else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from common.guest.lines import scatter
 from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
 from common.wire.extents import Extents
-from common.wire.frames import PagesFrame, ZeroFrame
+from common.wire.frames import LinesFrame, PagesFrame, ZeroFrame
 
 
 class GuestPlacer:
@@ -22,7 +23,10 @@ class GuestPlacer:
     def __init__(self, memory: GuestMemory) -> None:
         self._view = memory.view
         self._pages: NDArray[np.uint64] = memory.pages
+        self._words: NDArray[np.uint64] = memory.words
         self.written: NDArray[np.bool_] = np.zeros(len(memory.pages), np.bool_)
+        nothing = np.empty(0, np.uint64)
+        scatter(self._words, nothing.view(np.int64), nothing, nothing)  # loaded now
 
     def buffers(self, extents: Extents) -> list[memoryview]:
         """Guest memory itself, a view an extent."""
@@ -44,3 +48,9 @@ class GuestPlacer:
             if self.written[span].any():
                 self._pages[span] = 0
                 self.written[span] = False
+
+    def lines(self, frame: LinesFrame) -> None:
+        """Change these lines of pages that have come before."""
+        pages, masks = frame.table["page"].astype(np.int64), frame.table["mask"].astype(np.uint64)
+        scatter(self._words, pages, masks, frame.data.view(np.uint64))
+        self.written[pages] = True

@@ -7,29 +7,79 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.guest.lines import gather
 from common.guest.memory import GuestMemory
-from common.units import PAGE_SIZE
+from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import frames
 from common.wire.channel import BulkSender
-from common.wire.extents import Extents, Pages, batches, from_pages, to_pages
+from common.wire.extents import EXTENT, Extents, Pages, batches, from_pages, to_pages
 from common.wire.pacing import Pacer
 
 # 1 MiB a frame: large enough for its header not to count, small enough to share out evenly.
 BATCH_PAGES = 256
+_LINE_PAGES = 4096  # a frame; its header could say 65535
+
+
+_NO_PAGES: Pages = np.empty(0, np.int64)
+_NO_MASKS: NDArray[np.uint64] = np.empty(0, np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """What a round sends. whole: pages, int64[n]; lined: those of which only the lines in `masks`
+
+    (uint64, one each) travel. Both sorted; no page is in both.
+    """
+
+    whole: Pages
+    lined: Pages = field(default_factory=lambda: _NO_PAGES)
+    masks: NDArray[np.uint64] = field(default_factory=lambda: _NO_MASKS)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one round put on the bulk channels. bytes: headers included."""
+    """What one round put on the bulk channels.
 
-    pages: int
-    zero_pages: int
-    bytes: int
+    pages: with content, whole or by line; line_pages of them by line, as `lines` 64-byte lines;
+    bytes: headers included; bytes_saved: what those pages would have cost more as whole ones.
+    """
+
+    pages: int = 0
+    zero_pages: int = 0
+    bytes: int = 0
+    line_pages: int = 0
+    lines: int = 0
+    bytes_saved: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.pages + other.pages,
+            self.zero_pages + other.zero_pages,
+            self.bytes + other.bytes,
+            self.line_pages + other.line_pages,
+            self.lines + other.lines,
+            self.bytes_saved + other.bytes_saved,
+        )
+
+
+def line_batches(cargo: Cargo) -> Iterator[frames.LineTable]:
+    """Its pages by line, cut into the tables of frames."""
+    ends = np.cumsum(np.bitwise_count(cargo.masks), dtype=np.int64)
+    first = 0
+    while first < len(ends):
+        before = int(ends[first - 1]) if first else 0
+        last = int(np.searchsorted(ends, before + frames.MAX_FRAME_LINES, side="right"))
+        last = min(last, first + _LINE_PAGES)
+        table = np.empty(last - first, frames.LINES_OF)
+        table["page"], table["mask"] = cargo.lined[first:last], cargo.masks[first:last]
+        yield table
+        first = last
 
 
 class Outflow:
@@ -48,18 +98,20 @@ class Outflow:
         self._lock = threading.Lock()
         self._pacer = pacer
         self._turn = 0
+        gather(memory.words, _NO_PAGES, _NO_MASKS, np.empty(0, np.uint64))  # loaded now
 
     @property
     def sent_bytes(self) -> int:
         """On all channels so far; grows while a round is under way."""
         return sum(sender.sent_bytes for sender in self._senders)
 
-    def send_round(self, pages: Pages, index: int) -> Tally:
-        """Send these pages (sorted, int64[n]) and the round's barrier on every channel.
+    def send_round(self, cargo: Cargo, index: int) -> Tally:
+        """Send it all, and the round's barrier on every channel.
 
         Blocks. Raises `ConnectionBroken`; the other channels are then aborted too.
         """
-        work = batches(pages, max_pages=BATCH_PAGES, max_extents=frames.MAX_EXTENTS)
+        pages = batches(cargo.whole, max_pages=BATCH_PAGES, max_extents=frames.MAX_EXTENTS)
+        work = chain(pages, line_batches(cargo))
         jobs = [
             self._threads.submit(self._run_channel, sender, work, index) for sender in self._senders
         ]
@@ -70,24 +122,36 @@ class Outflow:
             for job in jobs:
                 job.exception()  # every channel's thread is out of guest memory when this returns
             raise
-        return Tally(
-            pages=sum(tally.pages for tally in tallies),
-            zero_pages=sum(tally.zero_pages for tally in tallies),
-            bytes=sum(tally.bytes for tally in tallies),
-        )
+        return sum(tallies, Tally())
 
-    def _run_channel(self, sender: BulkSender, work: Iterator[Extents], index: int) -> Tally:
-        pages = zero_pages = sent = 0
+    def _run_channel(
+        self, sender: BulkSender, work: Iterator[NDArray[np.void]], index: int
+    ) -> Tally:
+        total = Tally()
+        buffer: NDArray[np.uint64] | None = None
         while True:
             with self._lock:  # a generator must not be entered twice
-                extents = next(work, None)
-            if extents is None:
+                batch = next(work, None)
+            if batch is None:
                 break
-            tally = self._send_extents(sender, extents)
-            pages, zero_pages = pages + tally.pages, zero_pages + tally.zero_pages
-            sent += tally.bytes
-        sent += sender.send([frames.encode_barrier(index)])
-        return Tally(pages, zero_pages, sent)
+            if batch.dtype == frames.LINES_OF:
+                if buffer is None:
+                    buffer = np.empty(frames.MAX_FRAME_LINES * LINE_SIZE // 8, np.uint64)
+                total += self._send_lines(sender, batch, buffer)
+            else:
+                total += self._send_extents(sender, batch)
+        return total + Tally(bytes=sender.send([frames.encode_barrier(index)]))
+
+    def _send_lines(
+        self, sender: BulkSender, table: frames.LineTable, buffer: NDArray[np.uint64]
+    ) -> Tally:
+        """Gathered first: a buffer a line would be thousands of them a frame."""
+        pages, masks = table["page"].astype(np.int64), table["mask"].astype(np.uint64)
+        lines = gather(self._memory.words, pages, masks, buffer)
+        data = buffer.view(np.uint8)[: lines * LINE_SIZE].data
+        sent = sender.send([frames.encode_lines_head(table), data])
+        saved = len(table) * (PAGE_SIZE + EXTENT.itemsize) - table.nbytes - len(data)
+        return Tally(len(table), 0, sent, len(table), lines, saved)
 
     def _send_extents(self, sender: BulkSender, extents: Extents) -> Tally:
         pages = zero_pages = sent = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -13,9 +13,10 @@ from common.guest.machine import Guest
 from common.guest.stale import count_stale, new_masks, take_missing, take_stale
 from common.strategy.base import NextRound, RoundKind, RoundStats
 from common.timeline import Timeline
-from common.units import PAGE_SIZE
+from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire.extents import EXTENT, Pages
-from source_agent.outflow import Outflow, Tally
+from common.wire.frames import LINES_OF, MOST_LINES
+from source_agent.outflow import Cargo, Outflow, Tally
 
 # A rate measured over less than this says more about one round trip than about the link.
 MEASURABLE_BYTES: Final = 2 * 2**20
@@ -32,9 +33,7 @@ class Round:
     kind: RoundKind
     start_ns: int
     drained_lines: int = 0
-    pages: int = 0
-    zero_pages: int = 0
-    bytes: int = 0
+    tally: Tally = field(default_factory=Tally)
     end_ns: int = 0
     dirty_pages_after: int = 0
 
@@ -57,12 +56,20 @@ class Rounds:
     """The guest's stale pages, and the rounds that send them.
 
     A page is stale when the destination has not its latest content. `_stale` holds the line masks
-    of what the dirty log gave and no round has sent yet. All methods but the properties block, and
-    run on one worker thread at a time.
+    of what the dirty log gave and no round has sent yet. by_line: a page that was sent before goes
+    as its changed lines where that is shorter. All methods but the properties block, and run on one
+    worker thread at a time.
     """
 
     def __init__(
-        self, guest: Guest, outflow: Outflow, timeline: Timeline, rate_Bps: float, rtt_s: float
+        self,
+        guest: Guest,
+        outflow: Outflow,
+        timeline: Timeline,
+        rate_Bps: float,
+        rtt_s: float,
+        *,
+        by_line: bool = False,
     ) -> None:
         self._guest = guest
         self._outflow = outflow
@@ -71,11 +78,14 @@ class Rounds:
         self._rtt_s = rtt_s
         self._stale = new_masks(guest.n_pages)
         self._cached = new_masks(guest.n_pages)
-        self._numbers: Pages = np.arange(guest.n_pages)
+        self._most_lines = MOST_LINES if by_line else 0
+        self._whole: Pages = np.arange(guest.n_pages)
+        self._lined: Pages = np.arange(guest.n_pages)
+        self._masks = new_masks(guest.n_pages)
         self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
         # Loaded now: in the final stop it would be a part of the downtime.
-        count_stale(self._stale, self._cached)
-        take_stale(self._stale, self._numbers)
+        self._count()
+        self._take()
         self._missing = np.full((guest.n_pages + 7) // 8, 0, np.uint8)
         take_missing(self._stale, self._ever_sent, self._missing)
         self._ever_sent.fill(False)
@@ -93,66 +103,79 @@ class Rounds:
         if order.drain:
             this.drained_lines = guest.drain()
         guest.harvest(self._stale)
-        self._send_pages(this, self._take_pages(everything=order.kind is RoundKind.FULL))
+        self._send(this, everything=order.kind is RoundKind.FULL)
         return this
 
-    def _take_pages(self, *, everything: bool) -> Pages:
-        """The stale pages, or all; they count as sent from now on.
+    def _take(self) -> Cargo:
+        """The stale pages, which are stale no longer."""
+        n, m = take_stale(
+            self._stale, self._ever_sent, self._most_lines, self._whole, self._lined, self._masks
+        )
+        return Cargo(self._whole[:n], self._lined[:m], self._masks[:m])
+
+    def _send(self, this: Round, *, everything: bool) -> None:
+        """The stale pages, or all.
 
         Clean before they are sent: what is written from here on is in the log, and goes again.
         """
         if everything:
             self._stale.fill(0)
-            return np.arange(self._guest.n_pages)
-        return self._numbers[: take_stale(self._stale, self._numbers)]
-
-    def _send_pages(self, this: Round, pages: Pages) -> None:
-        self.pages_resent += int(np.count_nonzero(self._ever_sent[pages]))
-        self._ever_sent[pages] = True
+            cargo = Cargo(np.arange(self._guest.n_pages))
+        else:
+            cargo = self._take()
+        sent = self._ever_sent
+        self.pages_resent += int(np.count_nonzero(sent[cargo.whole])) + len(cargo.lined)
+        sent[cargo.whole] = True
         self.round_start_bytes = self._outflow.sent_bytes
-        self.round_expected = len(pages) * PAGE_SIZE
-        tally: Tally = self._outflow.send_round(pages, this.index)
-        this.pages, this.zero_pages, this.bytes = tally.pages, tally.zero_pages, tally.bytes
+        lines = int(np.bitwise_count(cargo.masks).sum())
+        self.round_expected = _bytes_of(len(cargo.whole), len(cargo.lined), lines)
+        this.tally = self._outflow.send_round(cargo, this.index)
 
     def acknowledged(self, this: Round, elapsed_s: float) -> RoundStats:
         """The destination has it all: look at what has become stale meanwhile."""
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
-        dirty_pages, cached_lines = self._count_stale()
+        dirty_pages, remaining, cached_lines = self._count_stale()
         this.dirty_pages_after = dirty_pages
+        tally = this.tally
         duration_s = (this.end_ns - this.start_ns) / 1e9
-        if this.bytes >= MEASURABLE_BYTES:
-            self._bandwidth_Bps = this.bytes / duration_s
+        if tally.bytes >= MEASURABLE_BYTES:
+            self._bandwidth_Bps = tally.bytes / duration_s
         self._timeline.log(
             "round-end",
             t_ns=this.end_ns,
             round=this.index,
-            pages=this.pages,
-            zero_pages=this.zero_pages,
-            bytes=this.bytes,
+            pages=tally.pages,
+            zero_pages=tally.zero_pages,
+            lines=tally.lines,
+            bytes=tally.bytes,
             dirty_pages_after=dirty_pages,
         )
         return RoundStats(
             index=this.index,
             kind=this.kind,
             pages_total=self._guest.n_pages,
-            pages_sent=this.pages + this.zero_pages,
-            bytes_sent=this.bytes,
+            pages_sent=tally.pages + tally.zero_pages,
+            bytes_sent=tally.bytes,
             duration_s=duration_s,
             dirty_pages_after=dirty_pages,
-            remaining_bytes=dirty_pages * (PAGE_SIZE + EXTENT.itemsize),
+            remaining_bytes=remaining,
             dirty_rate_Bps=dirty_pages * PAGE_SIZE / duration_s,
             bandwidth_Bps=self._bandwidth_Bps,
             switchover_s=SWITCHOVER_S + self._rtt_s + cached_lines * DRAIN_LINE_S,
             elapsed_s=elapsed_s,
         )
 
-    def _count_stale(self) -> tuple[int, int]:
-        """Pages stale in memory or cache, each once; and dirty 64-byte lines in the cache."""
+    def _count_stale(self) -> tuple[int, int, int]:
+        """Pages stale in memory or cache, each once; what they cost on the wire; cached lines."""
         # The cache first: a line that is written back in between is then in the log.
         self._guest.cached_dirty(self._cached)
         self._guest.harvest(self._stale)
-        return count_stale(self._stale, self._cached)
+        whole, lined, lines, cached_lines = self._count()
+        return whole + lined, _bytes_of(whole, lined, lines), cached_lines
+
+    def _count(self) -> tuple[int, int, int, int]:
+        return count_stale(self._stale, self._cached, self._ever_sent, self._most_lines)
 
     def switch(self) -> FinalStop:
         """Pause and take the snapshot; nothing is sent. The guest stays paused.
@@ -186,8 +209,13 @@ class Rounds:
         this.drained_lines = guest.drain()
         self._timeline.log("drained", lines=this.drained_lines)
         guest.harvest(self._stale)
-        self._send_pages(this, self._take_pages(everything=not self.done))
-        self._timeline.log("last-pages-sent", pages=this.pages, bytes=this.bytes)
+        self._send(this, everything=not self.done)
+        self._timeline.log("last-pages-sent", pages=this.tally.pages, bytes=this.tally.bytes)
         snapshot = guest.snapshot()
         self.done.append(this)
         return FinalStop(this, paused_ns, snapshot)
+
+
+def _bytes_of(whole: int, lined: int, lines: int) -> int:
+    """What stale pages cost on the wire, an extent a page as if none had a neighbour."""
+    return whole * (PAGE_SIZE + EXTENT.itemsize) + lined * LINES_OF.itemsize + lines * LINE_SIZE

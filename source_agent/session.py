@@ -253,8 +253,9 @@ class SourceSession:
 
     def _make_rounds(self) -> Rounds:
         rtt_s = self._clock_before().round_trip / 1e9
-        rate = self.config.max_bandwidth
-        return Rounds(self._live_guest(), self._live_outflow(), self._timeline, rate, rtt_s)
+        guest, outflow, rate = self._live_guest(), self._live_outflow(), self.config.max_bandwidth
+        by_line = self.config.travels_by_line
+        return Rounds(guest, outflow, self._timeline, rate, rtt_s, by_line=by_line)
 
     async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
         hello = messages.Hello(role=role, session=self.record.session, channel=index)

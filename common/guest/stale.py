@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.jit import kernel
+from common.guest.jit import inlined, kernel
 
 
 def new_masks(n_pages: int) -> NDArray[np.uint64]:
@@ -29,33 +29,68 @@ def _popcount(x: np.uint64) -> int:
     return count
 
 
-@kernel
-def count_stale(stale: NDArray[np.uint64], cached: NDArray[np.uint64]) -> tuple[int, int]:
-    """(pages in either, lines in `cached`). Both uint64[n_pages]; `cached` is cleared."""
-    pages = lines = 0
-    for page in range(len(stale)):
-        if cached[page] != np.uint64(0):
-            lines += _popcount(cached[page])
-            pages += 1
-            cached[page] = np.uint64(0)
-        elif stale[page] != np.uint64(0):
-            pages += 1
-    return pages, lines
+@inlined
+def _by_line(mask: np.uint64, sent: bool, most_lines: int) -> int:
+    """How many lines the page travels as; 0: it goes whole."""
+    if not sent:
+        return 0
+    lines = _popcount(mask)
+    return lines if lines <= most_lines else 0
 
 
 @kernel
-def take_stale(stale: NDArray[np.uint64], out: NDArray[np.int64]) -> int:
-    """Write the numbers of the pages that have a mask to `out` (int64[n_pages]), clear the masks.
+def count_stale(
+    stale: NDArray[np.uint64],
+    cached: NDArray[np.uint64],
+    sent: NDArray[np.bool_],
+    most_lines: int,
+) -> tuple[int, int, int, int]:
+    """What is in either: (whole pages, pages that go by line, their lines, lines in `cached`).
 
-    Returns how many there are; they are sorted.
+    stale, cached: uint64[n_pages]; `cached` is cleared. sent and most_lines as in `take_stale`.
     """
-    n = 0
+    whole = lined = lines = in_cache = 0
     for page in range(len(stale)):
-        if stale[page] != np.uint64(0):
-            out[n] = page
-            n += 1
+        mask = stale[page] | cached[page]
+        if mask != np.uint64(0):
+            in_cache += _popcount(cached[page])
+            cached[page] = np.uint64(0)
+            few = _by_line(mask, sent[page], most_lines)
+            if few:
+                lined += 1
+                lines += few
+            else:
+                whole += 1
+    return whole, lined, lines, in_cache
+
+
+@kernel
+def take_stale(
+    stale: NDArray[np.uint64],
+    sent: NDArray[np.bool_],
+    most_lines: int,
+    whole: NDArray[np.int64],
+    lined: NDArray[np.int64],
+    masks: NDArray[np.uint64],
+) -> tuple[int, int]:
+    """Write the pages that have a mask to `whole`, or to `lined` and its mask to `masks`; clear it.
+
+    A page goes by line if it has been sent before (bool[n_pages]) and at most `most_lines` of its
+    lines have changed. The outputs hold n_pages each; returns how many are used. Both are sorted.
+    """
+    n = m = 0
+    for page in range(len(stale)):
+        mask = stale[page]
+        if mask != np.uint64(0):
             stale[page] = np.uint64(0)
-    return n
+            if _by_line(mask, sent[page], most_lines):
+                lined[m] = page
+                masks[m] = mask
+                m += 1
+            else:
+                whole[n] = page
+                n += 1
+    return n, m
 
 
 @kernel

@@ -8,6 +8,8 @@ frames follow, a header of 16 bytes each, little-endian:
     CONTROL   body: one msgpack map
     PAGES     body: `entries` extents (first:u32 count:u32), then the pages of all of them
     ZERO      body: `entries` extents of pages that are all zero
+    LINES     body: `entries` records (page:u32 mask:u64), then for each record, and in it for each
+              bit of the mask from the lowest on, the 64 bytes of that line
     BARRIER   no body; `value` is the round that ends here
     REQUEST   no body; asks for page `value` at once, and then for the `entries` pages behind it
 
@@ -27,9 +29,10 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import LocalProtocolError, RemoteProtocolError
-from common.units import PAGE_SIZE
+from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire.extents import EXTENT, Extents
 
 PROTOCOL_VERSION: Final = 1
@@ -41,9 +44,15 @@ HEADER: Final = struct.Struct("<BBHIQ")
 # Readers and writers take at most IOV_MAX (1024) buffers a call; head and next header need two.
 MAX_EXTENTS: Final = 1000
 MAX_FRAME_PAGES: Final = 4096  # 16 MiB: what a receiver must be ready to take at once
+MAX_FRAME_LINES: Final = 16384  # 1 MiB of them
 MAX_CONTROL: Final = 8 * 2**20  # the events and the timeline of a long run
 MAX_ROUND: Final = 2**32 - 1
 MAX_WINDOW: Final = 2**16 - 1  # neighbours that a request may ask for
+
+LINES_OF: Final = np.dtype([("page", "<u4"), ("mask", "<u8")])
+LineTable = NDArray[np.void]
+# With more changed lines than this a page is no longer than its record.
+MOST_LINES: Final = (PAGE_SIZE + EXTENT.itemsize - LINES_OF.itemsize - 1) // LINE_SIZE
 
 
 class FrameType(IntEnum):
@@ -54,6 +63,7 @@ class FrameType(IntEnum):
     ZERO = 3
     BARRIER = 4
     REQUEST = 5
+    LINES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,18 @@ class ZeroFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class LinesFrame:
+    """These lines of these pages have changed. table: LINES_OF[m]; lines: their number.
+
+    data: uint8[64 * lines], valid until the decoder is told of further bytes.
+    """
+
+    table: LineTable
+    lines: int
+    data: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
 class BarrierFrame:
     """Nothing of round `index` follows on this channel."""
 
@@ -94,7 +116,7 @@ class RequestFrame:
     window: int
 
 
-Frame = ControlFrame | PagesFrame | ZeroFrame | BarrierFrame | RequestFrame
+Frame = ControlFrame | PagesFrame | ZeroFrame | LinesFrame | BarrierFrame | RequestFrame
 
 
 class Placer(Protocol):
@@ -143,6 +165,20 @@ def encode_zero(extents: Extents) -> bytes:
     return HEADER.pack(FrameType.ZERO, 0, len(extents), 0, len(table)) + table
 
 
+def encode_lines_head(table: LineTable) -> bytes:
+    """Header and table of a LINES frame; the lines themselves follow, in the table's order."""
+    lines = count_lines(table)
+    if not (0 < len(table) <= lines <= MAX_FRAME_LINES):
+        raise LocalProtocolError(f"a frame of {lines} lines of {len(table)} pages")
+    length = table.nbytes + lines * LINE_SIZE
+    return HEADER.pack(FrameType.LINES, 0, len(table), 0, length) + table.tobytes()
+
+
+def count_lines(table: LineTable) -> int:
+    """Lines that a table announces."""
+    return int(np.bitwise_count(table["mask"]).sum(dtype=np.int64))
+
+
 def encode_barrier(index: int) -> bytes:
     """A BARRIER frame."""
     return HEADER.pack(FrameType.BARRIER, 0, 0, index, 0)
@@ -182,7 +218,9 @@ class FrameDecoder:
         self._type: FrameType | None = None  # of the frame whose body is being read
         self._value = 0
         self._extents: Extents | None = None
-        self._pages = 0
+        self._table: LineTable | None = None
+        self._pages = 0  # that the header announces; lines of a LINES frame
+        self._line_data = np.empty(0, np.uint8)
         # The buffers that are still to be filled, in order. While a payload is read, the next
         # header's buffer stands behind it: one system call less a frame.
         self._wanted: list[memoryview] = [memoryview(self._header)]
@@ -235,9 +273,15 @@ class FrameDecoder:
             return self._header_done()
         if self._type is FrameType.CONTROL:
             return self._finish(ControlFrame(bytes(self._body)))
-        if self._extents is None:
-            return self._table_done()
-        return self._finish(PagesFrame(self._extents, self._pages))
+        if self._extents is not None:
+            return self._finish(PagesFrame(self._extents, self._pages))
+        if self._table is not None:
+            data = self._line_data[: self._pages * LINE_SIZE]
+            return self._finish(LinesFrame(self._table, self._pages, data))
+        if self._type is FrameType.LINES:
+            self._lines_table_done()
+            return None
+        return self._table_done()
 
     def _header_done(self) -> Frame | None:
         kind, flags, entries, self._value, length = HEADER.unpack(self._header)
@@ -257,6 +301,9 @@ class FrameDecoder:
         elif kind in (FrameType.PAGES, FrameType.ZERO):
             self._check_page_header(kind, entries, length)
             length = entries * EXTENT.itemsize
+        elif kind == FrameType.LINES:
+            self._check_lines_header(entries, length)
+            length = entries * LINES_OF.itemsize
         else:
             raise RemoteProtocolError(f"a frame of unknown type {kind}")
         self._type = FrameType(kind)
@@ -284,6 +331,30 @@ class FrameDecoder:
         if payload < 0 or payload % PAGE_SIZE or pages > most:
             raise RemoteProtocolError(f"a page frame of {length} bytes with {entries} extents")
         self._pages = pages
+
+    def _check_lines_header(self, entries: int, length: int) -> None:
+        if self._placer is None:
+            raise RemoteProtocolError("lines of guest pages on a connection that carries none")
+        payload = length - entries * LINES_OF.itemsize
+        lines = payload // LINE_SIZE
+        if payload % LINE_SIZE or not 0 < entries <= lines <= MAX_FRAME_LINES:
+            raise RemoteProtocolError(f"a lines frame of {length} bytes with {entries} entries")
+        self._pages = lines
+
+    def _lines_table_done(self) -> None:
+        table = np.frombuffer(bytes(self._body), LINES_OF)
+        last = int(table["page"].max())
+        if last >= self._n_pages:
+            raise RemoteProtocolError(f"lines of page {last} of a guest of {self._n_pages} pages")
+        if not table["mask"].all() or count_lines(table) != self._pages:
+            raise RemoteProtocolError(
+                f"a lines frame that announces {count_lines(table)} lines and carries {self._pages}"
+            )
+        if not len(self._line_data):  # most connections never need it
+            self._line_data = np.empty(MAX_FRAME_LINES * LINE_SIZE, np.uint8)
+        self._table = table
+        self._left = self._pages * LINE_SIZE
+        self._wanted = [self._line_data.data[: self._left], memoryview(self._header)]
 
     def _read_body(self, length: int) -> None:
         self._body = bytearray(length)
@@ -314,7 +385,7 @@ class FrameDecoder:
     def _finish(self, frame: Frame) -> Frame:
         # After a payload the header's buffer is already at the front, whole.
         self._type = None
-        self._extents = None
+        self._extents = self._table = None
         self._wanted = [memoryview(self._header)]
         self._left = HEADER.size
         return frame

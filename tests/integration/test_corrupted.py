@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ import uvloop
 
 from common.config import MigrationConfig
 from common.errors import EXIT_NOT_VERIFIED, VerificationError
+from common.guest.lines import scatter
 from common.guest.machine import Guest
 from common.report import EventReport, Report
 from common.strategy.base import RoundStats
-from common.units import PAGE_SIZE
-from common.wire.extents import Pages
+from common.units import LINE_SIZE, PAGE_SIZE
 from dest_agent.placer import GuestPlacer
-from source_agent.outflow import Outflow, Tally
+from source_agent.outflow import Cargo, Outflow, Tally
 from source_agent.reporting import make_report
 from source_agent.rounds import FinalStop, Round, Rounds
 from tests.integration.inprocess import listening, move, session_to
@@ -110,8 +111,9 @@ class TestWrongOnPurpose:
         is_found_out(config(workload=workload, strategy="stop-and-copy"))
 
     @pytest.mark.parametrize("where", [0, -1])
+    @pytest.mark.parametrize("granularity", ["page", "line"])
     def test_a_stale_page_is_left_out_of_the_last_round(
-        self, where: int, monkeypatch: pytest.MonkeyPatch
+        self, granularity: str, where: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         send_round, stop = Outflow.send_round, Rounds.stop
         stops: list[bool] = []
@@ -120,15 +122,35 @@ class TestWrongOnPurpose:
             stops.append(True)
             return stop(rounds)
 
-        def leaves_out(outflow: Outflow, pages: Pages, index: int) -> Tally:
-            if stops:
-                pages = np.delete(pages, where)
-            return send_round(outflow, pages, index)
+        def leaves_out(outflow: Outflow, cargo: Cargo, index: int) -> Tally:
+            if stops and granularity == "page":
+                cargo = dataclasses.replace(cargo, whole=np.delete(cargo.whole, where))
+            elif stops:
+                lined, masks = np.delete(cargo.lined, where), np.delete(cargo.masks, where)
+                cargo = dataclasses.replace(cargo, lined=lined, masks=masks)
+            return send_round(outflow, cargo, index)
 
         monkeypatch.setattr(Rounds, "stop", stopping)
         monkeypatch.setattr(Outflow, "send_round", leaves_out)
-        report = is_found_out(config())
-        assert (len(stops), report.rounds[-1].kind) == (1, "final")
+        report = is_found_out(config(granularity=granularity))
+        last = report.rounds[-1]
+        assert (len(stops), last.kind) == (1, "final")
+        assert (last.line_pages > 0) == (granularity == "line")
+
+    @pytest.mark.parametrize("bit", [0, 63])
+    def test_a_line_is_left_out(self, bit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The guest writes this line of every page that it visits, and the wire drops it."""
+
+        def drops(words: Any, pages: Any, masks: Any, data: Any) -> int:
+            kept = words.reshape(-1, 64, 8)[pages, bit].copy()
+            lines = scatter(words, pages, masks, data)
+            words.reshape(-1, 64, 8)[pages, bit] = kept
+            return lines
+
+        monkeypatch.setattr("dest_agent.placer.scatter", drops)
+        workload = "uniform:working-set=2MiB,rate=20MB/s,lines=32,scatter=true"
+        report = is_found_out(config(workload=workload, max_rounds=4, warmup=0.2))
+        assert report.lines_sent > 0
 
     @pytest.mark.parametrize("word", range(2))
     @pytest.mark.parametrize("name", ["stop-and-copy", "idle"])
@@ -195,15 +217,21 @@ class TestFiguresThatAgree:
         assert report.bytes_on_wire > 8 * MIB
         assert report.bytes_on_wire / (report.total_time_ms / 1e3) == pytest.approx(limit, rel=0.1)
 
-    def test_what_the_destination_received_is_what_the_rounds_sent(self) -> None:
-        report = uvloop.run(move(config()))
+    @pytest.mark.parametrize("granularity", ["page", "line"])
+    def test_what_the_destination_received_is_what_the_rounds_sent(self, granularity: str) -> None:
+        report = uvloop.run(move(config(granularity=granularity)))
         sent = sum(each.bytes for each in report.rounds)
         assert sent < report.bytes_on_wire < sent + 100_000
         assert report.pages_sent == sum(each.pages for each in report.rounds)
         # Headers: 16 bytes a frame, 8 an extent; a frame is at most 256 pages.
         for each in report.rounds:
-            assert each.pages * PAGE_SIZE < each.bytes
-            assert each.bytes <= each.pages * (PAGE_SIZE + 24) + each.zero_pages * 24 + 16
+            whole = each.pages - each.line_pages
+            content = whole * PAGE_SIZE + each.lines * LINE_SIZE + each.line_pages * 12
+            assert content < each.bytes <= content + 24 * (each.pages + each.zero_pages) + 16
+            as_pages = each.line_pages * (PAGE_SIZE + 8)
+            assert each.bytes_saved == as_pages - each.lines * LINE_SIZE - each.line_pages * 12
+        assert report.lines_sent == sum(each.lines for each in report.rounds)
+        assert (report.bytes_saved > 0) == (granularity == "line")
 
 
 class TestHold:

@@ -15,21 +15,34 @@ pages = st.integers(1, 40).flatmap(
 )
 
 
-@given(pages)
-def test_counts_each_page_once(drawn: tuple[list[int], list[int], list[bool]]) -> None:
+@given(pages, st.sampled_from([0, 1, 2, 63, 64]))
+def test_counts_each_page_once(
+    drawn: tuple[list[int], list[int], list[bool]], most_lines: int
+) -> None:
     stale, cached = (np.array(masks, np.uint64) for masks in drawn[:2])
-    expected = int(np.count_nonzero(stale | cached)), int(np.bitwise_count(cached).sum())
-    assert count_stale(stale, cached) == expected
+    sent = np.array(drawn[2], np.bool_)
+    lines = np.bitwise_count(stale | cached).astype(int)
+    lined = (lines > 0) & (lines <= most_lines) & sent
+    whole = (lines > 0) & ~lined
+    expected = whole.sum(), lined.sum(), lines[lined].sum(), np.bitwise_count(cached).sum()
+    assert count_stale(stale, cached, sent, most_lines) == tuple(map(int, expected))
     assert stale.tolist() == drawn[0]
     assert not cached.any()
 
 
-@given(pages)
-def test_takes_stale_pages_in_order(drawn: tuple[list[int], list[int], list[bool]]) -> None:
-    stale = np.array(drawn[0], np.uint64)
-    out = np.full(len(stale), -1, np.int64)
-    expected = np.flatnonzero(stale).tolist()
-    assert out[: take_stale(stale, out)].tolist() == expected
+@given(pages, st.sampled_from([0, 1, 2, 63, 64]))
+def test_takes_stale_pages_in_order(
+    drawn: tuple[list[int], list[int], list[bool]], most_lines: int
+) -> None:
+    masks, sent = np.array(drawn[0], np.uint64), np.array(drawn[2], np.bool_)
+    stale = masks.copy()
+    by_line = (np.bitwise_count(masks) <= most_lines) & (masks != 0) & sent
+    whole, lined = (np.full(len(stale), -1, np.int64) for _ in range(2))
+    of_lined = np.zeros(len(stale), np.uint64)
+    n, m = take_stale(stale, sent, most_lines, whole, lined, of_lined)
+    assert whole[:n].tolist() == np.flatnonzero((masks != 0) & ~by_line).tolist()
+    assert lined[:m].tolist() == np.flatnonzero(by_line).tolist()
+    assert of_lined[:m].tolist() == masks[by_line].tolist()
     assert not stale.any()
 
 

@@ -18,6 +18,7 @@ from common.strategy.base import NextRound, RoundKind, RoundStats, StopAndCopy
 from common.timeline import Timeline
 from common.wire import messages
 from common.wire.messages import WireBeats, WireEvent, WireSample
+from source_agent.outflow import Tally
 from source_agent.record import Decided, GuestSeen, Record
 from source_agent.reporting import make_report
 from source_agent.rounds import FinalStop, Round, Rounds
@@ -49,9 +50,10 @@ class MadeUpRounds:
 
     def __init__(self) -> None:
         self.pages_resent = 77
-        first = Round(1, RoundKind.FULL, here(1.5), 12, 1500, 548, 6_150_000)
+        first = Round(1, RoundKind.FULL, here(1.5), 12, Tally(1500, 548, 6_150_000))
         first.end_ns, first.dirty_pages_after = here(61.75), 512
-        last = Round(2, RoundKind.FINAL, here(64), 5, 510, 2, 2_090_000, here(70.5))
+        tally = Tally(510, 2, 90_000, 500, 1000, 1_950_000)
+        last = Round(2, RoundKind.FINAL, here(64), 5, tally, here(70.5))
         self.done = [first, last]
 
 
@@ -240,7 +242,8 @@ class TestTransfer:
             "dirty_ratio_after": 0.25,  # of 2048
         }
         assert (last.index, last.kind, last.drained_lines) == (2, "final", 5)
-        assert (last.pages, last.zero_pages, last.bytes) == (510, 2, 2_090_000)
+        assert (last.pages, last.zero_pages, last.bytes) == (510, 2, 90_000)
+        assert (last.line_pages, last.lines, last.bytes_saved) == (500, 1000, 1_950_000)
         assert [last.start_ms, last.duration_ms] == pytest.approx([64, 6.5])
         assert (last.dirty_pages_after, last.dirty_ratio_after) == (0, 0.0)
 

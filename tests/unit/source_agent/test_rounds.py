@@ -13,8 +13,7 @@ from common.strategy.base import NextRound, RoundKind
 from common.timeline import Timeline
 from common.units import PAGE_SIZE
 from common.wire import bitmap
-from common.wire.extents import Pages
-from source_agent.outflow import Outflow, Tally
+from source_agent.outflow import Cargo, Outflow, Tally
 from source_agent.rounds import (
     DRAIN_LINE_S,
     MEASURABLE_BYTES,
@@ -80,10 +79,12 @@ class ScriptedOutflow:
         self.indices: list[int] = []
         self.sent_bytes = 0
         self.size = 1000
+        self.lined: list[dict[int, int]] = []
 
-    def send_round(self, pages: Pages, index: int) -> Tally:
+    def send_round(self, cargo: Cargo, index: int) -> Tally:
         self.calls.append("send")
-        numbers = pages.tolist()
+        numbers = cargo.whole.tolist()
+        self.lined.append(dict(zip(cargo.lined.tolist(), cargo.masks.tolist(), strict=True)))
         self.sent.append(numbers)
         self.indices.append(index)
         self.guest.log |= self.guest.write_later
@@ -94,14 +95,13 @@ class ScriptedOutflow:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, *, by_line: bool = False) -> None:
         self.calls: list[Any] = []
         self.guest = ScriptedGuest(self.calls)
         self.outflow = ScriptedOutflow(self.calls, self.guest)
         self.timeline = Timeline("source")
-        self.rounds = Rounds(
-            cast(Guest, self.guest), cast(Outflow, self.outflow), self.timeline, RATE, RTT_S
-        )
+        guest, outflow = cast(Guest, self.guest), cast(Outflow, self.outflow)
+        self.rounds = Rounds(guest, outflow, self.timeline, RATE, RTT_S, by_line=by_line)
         assert self.calls == []
 
     def send(self, kind: RoundKind, *, drain: bool = False, hold: bool = False) -> Round:
@@ -128,7 +128,7 @@ class TestWhatARoundSends:
         this = bench.send(RoundKind.FULL)
         assert bench.outflow.sent == [ALL]
         assert (this.index, this.kind) == (1, RoundKind.FULL)
-        assert (this.pages, this.zero_pages, this.bytes) == (15, 6, 1000)
+        assert this.tally == Tally(15, 6, 1000)
         assert bench.rounds.pages_resent == 0
 
     def test_what_was_written_before_a_full_round_does_not_go_again(self, bench: Bench) -> None:
@@ -145,7 +145,7 @@ class TestWhatARoundSends:
         this = bench.send(kind)
         assert bench.outflow.sent[1:] == [[0, 3, 8, 20]]
         assert bench.outflow.indices == [1, 2]
-        assert (this.index, this.pages, this.zero_pages) == (2, 1, 3)
+        assert (this.index, this.tally.pages, this.tally.zero_pages) == (2, 1, 3)
         assert bench.rounds.pages_resent == 4
 
     def test_a_page_is_stale_until_a_round_sends_it_and_no_longer(self, bench: Bench) -> None:
@@ -186,7 +186,44 @@ class TestWhatARoundSends:
         bench.guest.log = {1, 2, 3}
         bench.send(RoundKind.DIRTY)
         assert bench.rounds.round_start_bytes == 1000
-        assert bench.rounds.round_expected == 3 * PAGE_SIZE
+        assert bench.rounds.round_expected == 3 * (PAGE_SIZE + 8)
+
+
+class TestByLine:
+    def test_what_was_sent_before_and_changed_little(self) -> None:
+        bench = Bench(by_line=True)
+        bench.full()
+        assert (bench.outflow.sent, bench.outflow.lined) == ([ALL], [{}])
+        bench.guest.cache = {3: 1, 5: 63, 7: 64}
+        bench.guest.log = {9}
+        bench.send(RoundKind.DRAIN, drain=True)
+        # The scripted drain marks one line of each page that the cache held.
+        assert bench.outflow.sent[-1] == []
+        assert bench.outflow.lined[-1] == dict.fromkeys((3, 5, 7, 9), 1 << 63)
+        assert bench.rounds.pages_resent == 4
+
+    def test_what_never_went_goes_whole(self) -> None:
+        bench = Bench(by_line=True)
+        bench.guest.log = {2, 3}
+        bench.rounds.acknowledged(bench.send(RoundKind.DIRTY), 1.0)
+        bench.guest.log = {3, 4}
+        bench.send(RoundKind.DIRTY)
+        assert (bench.outflow.sent, bench.outflow.lined) == ([[2, 3], [4]], [{}, {3: 1 << 63}])
+
+    def test_a_page_of_many_changed_lines_is_shorter_whole(self) -> None:
+        bench = Bench(by_line=True)
+        this = bench.send(RoundKind.FULL)
+        bench.guest.cache = {3: 1, 5: 63, 7: 64}
+        stats = bench.rounds.acknowledged(this, 1.0)
+        assert stats.dirty_pages_after == 3
+        assert stats.remaining_bytes == (12 + 64) + (12 + 63 * 64) + (4096 + 8)
+
+    def test_what_is_expected_of_a_round(self) -> None:
+        bench = Bench(by_line=True)
+        bench.full()
+        bench.guest.log = {1, 2}
+        bench.send(RoundKind.DIRTY)
+        assert bench.rounds.round_expected == 2 * (12 + 64)
 
 
 class TestStats:

@@ -10,11 +10,14 @@ from common.units import PAGE_SIZE
 from common.wire import frames
 from common.wire.extents import EXTENT, Extents, from_pages
 from common.wire.frames import (
+    LINES_OF,
     BarrierFrame,
     ControlFrame,
     Frame,
     FrameDecoder,
     FrameType,
+    LinesFrame,
+    LineTable,
     PagesFrame,
     RequestFrame,
     ZeroFrame,
@@ -53,6 +56,18 @@ def feed(decoder: FrameDecoder, data: bytes, cuts: list[int]) -> list[Frame]:
     return out
 
 
+def lines_of(numbers: list[int]) -> LineTable:
+    """Each number's page, with as many lines as it says, the highest ones."""
+    table = np.empty(len(numbers), LINES_OF)
+    table["page"] = numbers
+    table["mask"] = [(2**64 - 1) << (63 - number % 64) & (2**64 - 1) for number in numbers]
+    return table
+
+
+def line_data(table: LineTable) -> bytes:
+    return bytes(i % 251 for i in range(frames.count_lines(table))) * 64
+
+
 def stream_of(parts: list[tuple[str, list[int]]]) -> tuple[bytes, bytearray]:
     """A stream of frames, and the memory that it describes."""
     rng = np.random.default_rng(7)
@@ -68,6 +83,9 @@ def stream_of(parts: list[tuple[str, list[int]]]) -> tuple[bytes, bytearray]:
                 data += content
         elif kind == "zero":
             data += frames.encode_zero(extents)
+        elif kind == "lines":
+            table = lines_of(numbers)
+            data += frames.encode_lines_head(table) + line_data(table)
         elif kind == "control":
             data += frames.encode_control(bytes(numbers))
         else:
@@ -77,7 +95,8 @@ def stream_of(parts: list[tuple[str, list[int]]]) -> tuple[bytes, bytearray]:
 
 numbers = st.lists(st.integers(0, N_PAGES - 1), min_size=1, max_size=12)
 parts = st.lists(
-    st.tuples(st.sampled_from(["pages", "zero", "control", "barrier"]), numbers), max_size=5
+    st.tuples(st.sampled_from(["pages", "zero", "lines", "control", "barrier"]), numbers),
+    max_size=5,
 )
 
 
@@ -93,6 +112,10 @@ def test_any_cut_gives_the_same_frames(parts: list[tuple[str, list[int]]], cuts:
         if isinstance(frame, PagesFrame | ZeroFrame):
             assert kind == ("pages" if isinstance(frame, PagesFrame) else "zero")
             assert frame.pages == len(set(wanted))
+        elif isinstance(frame, LinesFrame):
+            assert kind == "lines"
+            assert frame.table.tolist() == lines_of(wanted).tolist()
+            assert len(frame.data) == 64 * frame.lines
         elif isinstance(frame, ControlFrame):
             assert frame.body == bytes(wanted)
         else:
@@ -116,7 +139,32 @@ def extents(*pairs: tuple[int, int]) -> Extents:
     return np.array(list(pairs), EXTENT)
 
 
+@given(numbers=numbers, cuts=st.lists(st.integers(1, 5000), max_size=20))
+def test_lines_arrive_as_they_were_sent(numbers: list[int], cuts: list[int]) -> None:
+    table = lines_of(numbers)
+    data = frames.encode_lines_head(table) + line_data(table)
+    (frame,) = feed(FrameDecoder(Memory(), n_pages=N_PAGES), data, cuts)
+    assert isinstance(frame, LinesFrame)
+    assert frame.lines == frames.count_lines(table)
+    assert frame.data.tobytes() == line_data(table)
+
+
+def lines_head(length: int, *records: tuple[int, int]) -> bytes:
+    table = np.array(list(records), LINES_OF)
+    size = table.nbytes + length
+    return frames.HEADER.pack(FrameType.LINES, 0, len(table), 0, size) + table.tobytes()
+
+
 ILLEGAL = {
+    "no lines": lines_head(0, (1, 0)),
+    "no pages of lines": frames.HEADER.pack(FrameType.LINES, 0, 0, 0, 64),
+    "half a line": lines_head(32, (1, 1)),
+    "a page without a line": lines_head(128, (1, 3), (2, 0)),
+    "fewer lines than announced": lines_head(128, (1, 1)),
+    "more lines than announced": lines_head(64, (1, 7)),
+    "more pages than lines": lines_head(64, (1, 1), (2, 1)),
+    "lines outside memory": lines_head(64, (N_PAGES, 1)),
+    "too many lines": frames.HEADER.pack(FrameType.LINES, 0, 1, 0, 12 + 64 * 16385),
     "unknown type": frames.HEADER.pack(99, 0, 0, 0, 0),
     "flags": frames.HEADER.pack(FrameType.BARRIER, 1, 0, 0, 0),
     "barrier with a body": frames.HEADER.pack(FrameType.BARRIER, 0, 0, 0, 8),
