@@ -26,13 +26,17 @@ def make_app() -> App:
 
     from common import __version__
     from dest_agent.cli import dest
+    from lab.compare import compare
     from lab.migrate import migrate
+    from lab.model import model
     from source_agent.cli import source
 
     app = App(name="pageferry", help=_HELP, version=__version__)
     app.command(migrate)
     app.command(source)
     app.command(dest)
+    app.command(compare)
+    app.command(model)
     return app
 
 

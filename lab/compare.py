@@ -1,0 +1,129 @@
+"""`pageferry compare`: the same guest under several strategies, one table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.cli import complain
+from common.config import MigrationConfig
+from common.status import StatusPipe
+from common.units import format_size
+from lab import tables
+from lab.axes import CompareOptions, span, varied
+from lab.output import SeriesDocument, SeriesFiles, SeriesOutput
+from lab.rows import FIGURES, Row, summarise
+from lab.series import Series, Signals, follow
+
+_HEADINGS: Final = {
+    "downtime_ms": "downtime ms",
+    "total_time_ms": "total ms",
+    "bytes_on_wire": "wire",
+    "guest_slowdown": "slow-down",
+}
+_LEGEND: Final = (
+    "rounds: (n) of them drained the cache. ratio: to the first row's. wire: bytes of all"
+    " connections. slow-down: the share of its speed that the guest lost between the"
+    " migration's start and its end, downtime and waiting for pages counted."
+)
+
+
+class CompareSeries(BaseModel):
+    """How often each configuration is run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: Annotated[
+        int,
+        Field(ge=1, le=1000, description="runs of each row, in turn: medians and spread"),
+    ] = 1
+
+
+def compare(
+    *,
+    options: Annotated[CompareOptions | None, Parameter(name="*")] = None,
+    series: Annotated[CompareSeries | None, Parameter(name="*")] = None,
+    output: Annotated[SeriesOutput | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
+) -> int:
+    """Migrate the same guest under several strategies, and print what each cost.
+
+    Every combination of --strategies, --cache and the other options that take several values is
+    a row; all rows have the same guest, seed and load. A run that fails is a row, too. Ctrl-C
+    ends the series and prints what has finished.
+    """
+    from common.guest.workloads.registry import parse_workload
+
+    cases, cells = span(options or CompareOptions())
+    parse_workload(cases[0].config.workload)  # a misspelt one fails now, not once a row
+    runs, output = (series or CompareSeries()).runs, output or SeriesOutput()
+    pipe = StatusPipe(status_fd) if status_fd is not None else None
+    with Signals() as signals, SeriesFiles(output) as files:
+        done = follow(cases, runs, output, signals, pipe)
+        _write(done, cells, files)
+    if done.interrupted:
+        complain(done.interruption)
+    return done.exit_code
+
+
+def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
+    """A row for each case of which at least one run has ended."""
+    return [
+        summarise(case.label, cells[index], done.of_case(index), done.report_places(index))
+        for index, case in enumerate(done.cases)
+        if done.of_case(index)
+    ]
+
+
+def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
+    """The one table; the first row is what the others are compared with."""
+    headings = [text for name in FIGURES for text in (_HEADINGS[name], "ratio")]
+    return tables.Sheet(
+        title=title,
+        columns=(*axes, "path", "rounds", *headings, "verified"),
+        rows=tuple(
+            (
+                *(row.cells[name] for name in axes),
+                tables.path(row),
+                tables.rounds(row),
+                *(
+                    text
+                    for name in FIGURES
+                    for text in (tables.figure(row, name), tables.figure_ratio(row, rows[0], name))
+                ),
+                tables.verified(row),
+            )
+            for row in rows
+        ),
+        left=len(axes),
+    )
+
+
+def _title(config: MigrationConfig, runs: int) -> str:
+    parts = [config.workload, format_size(config.memory), f"seed {config.seed}"]
+    return " · ".join(parts + ([f"median of {runs} runs"] if runs > 1 else []))
+
+
+def _write(done: Series, cells: list[dict[str, str]], files: SeriesFiles) -> None:
+    rows = make_rows(done, cells)
+    title = _title(done.cases[0].config, done.runs)
+    sheet = make_sheet(rows, varied(cells), title)
+    if files.table_wanted and rows:
+        console = tables.wide_console()
+        console.print(sheet.to_rich())
+        console.print(_LEGEND, markup=False)
+        for line in tables.complaints(rows):
+            console.print(line, markup=False)
+    document = SeriesDocument(
+        runs=done.reports,
+        table=[row.to_json(rows[0]) for row in rows],
+        interrupted=done.interrupted,
+    )
+    files.write(
+        document,
+        title=f"pageferry compare: {title}",
+        labels=done.labels,
+        tables=[sheet.to_html()],
+    )

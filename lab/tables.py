@@ -1,0 +1,134 @@
+"""Cells of tables for people, and the columns that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from common.units import human_bytes
+from lab.rows import Row, Spread, ratio
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+NOTHING: Final = "–"
+_WIDE: Final = 140  # columns of a table that is written to a file or a pipe
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table as plain text. left: how many of its columns are words, the rest are figures."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+
+    def to_html(self) -> dict[str, object]:
+        """As the HTML report takes it."""
+        return {"title": self.title, "columns": list(self.columns), "rows": list(self.rows)}
+
+    def to_rich(self) -> Table:
+        """As the terminal shows it."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if number < self.left else "right")
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        return table
+
+
+def wide_console() -> Console:
+    """Standard output; a file or a pipe is given room for a wide table."""
+    from rich.console import Console
+
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(file=sys.stdout, highlight=False, width=None if narrow else _WIDE)
+
+
+def print_notes(console: Console, notes: Sequence[str]) -> None:
+    """Numbered remarks."""
+    for number, note in enumerate(notes, 1):
+        console.print(f"Note {number}. {note}", markup=False)
+
+
+def milliseconds(value: float) -> str:
+    """Three digits and more: `3.79`, `41.2`, `1,026`."""
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.3g}"
+
+
+def percent(value: float) -> str:
+    """`7.3 %`."""
+    return f"{100 * value:.1f} %"
+
+
+def factor(value: float | None) -> str:
+    """A ratio: `0.400`, `12.3`, `1,234`."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
+def spread(figures: Spread | None, text_of: Callable[[float], str], *, several: bool) -> str:
+    """The median, and below it `least–greatest` where there were several runs."""
+    if figures is None:
+        return NOTHING
+    text = text_of(figures.median)
+    if several:
+        low, high = text_of(figures.least), text_of(figures.greatest)
+        number, _, unit = low.partition(" ")
+        if unit and high.endswith(f" {unit}"):
+            low = number
+        text += f"\n{low}–{high}"
+    return text
+
+
+def figure(row: Row, name: str) -> str:
+    """One of `rows.FIGURES`."""
+    text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": percent}.get(name, milliseconds)
+    return spread(row.figures[name], text_of, several=row.completed > 1)
+
+
+def figure_ratio(row: Row, baseline: Row | None, name: str) -> str:
+    """To the baseline's."""
+    return NOTHING if baseline is None else factor(ratio(row, baseline, name))
+
+
+def path(row: Row) -> str:
+    """`2`, or `1, 2` where runs differ."""
+    taken = sorted({number for number in row.paths if number is not None})
+    return ", ".join(str(number) for number in taken) or NOTHING
+
+
+def rounds(row: Row) -> str:
+    """`11`, or `11 (9)` with the drain rounds among them in brackets."""
+    if not row.rounds:
+        return NOTHING
+    text = _range(row.rounds)
+    return f"{text} ({_range(row.drains)})" if max(row.drains) else text
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def verified(row: Row) -> str:
+    """Whether every guest arrived as it had left; what went wrong, where something did."""
+    if row.completed < row.runs:
+        failed = row.runs - row.completed
+        return "FAILED" if row.runs == 1 else f"{failed} of {row.runs} FAILED"
+    return {True: "yes", False: "NO", None: NOTHING}[row.verified]
+
+
+def complaints(rows: Sequence[Row]) -> list[str]:
+    """One line for each thing that went wrong."""
+    return [f"{row.label}: {error}" for row in rows for error in row.errors]
