@@ -30,11 +30,13 @@ ANYWHERE = "uniform:scatter=true"
 
 
 @contextmanager
-def running(workload: str, memory: str, **options: int | str) -> Iterator[Guest]:
+def running(
+    workload: str, memory: str, *, count_writes: bool = False, **options: int | str
+) -> Iterator[Guest]:
     settings = {"workload": workload, "memory": memory, **options}
     config = GuestConfig.model_validate(settings)
     compile_kernels(config)
-    guest = Guest(config, boot=True)
+    guest = Guest(config, boot=True, count_writes=count_writes)
     try:
         guest.start()
         guest.resume()
@@ -65,6 +67,33 @@ def hits(runs: int) -> list[Row]:
 
 def anywhere(runs: int) -> list[Row]:
     return against_no_cache("uniform over 1 GiB", ANYWHERE, "1GiB", runs)
+
+
+def counting(runs: int) -> list[Row]:
+    """Steps a CPU second with a count of each page's writes, and without."""
+    rows = []
+    for name, workload, memory in (
+        ("hits in a 1 MB set", HITS, "64MiB"),
+        ("uniform over 1 GiB", ANYWHERE, "1GiB"),
+        ("memory-intensive", "memory-intensive", "256MiB"),
+    ):
+        figures: dict[bool, list[float]] = {True: [], False: []}
+        with (
+            running(workload, memory, count_writes=True) as counted,
+            running(workload, memory) as plain,
+        ):
+            for _ in range(runs):
+                for guest, other in ((counted, plain), (plain, counted)):
+                    other.pause()
+                    before, cpu_s = guest.progress().steps, guest.cpu_s()
+                    time.sleep(SAMPLE_S)
+                    steps, cpu_s = guest.progress().steps - before, guest.cpu_s() - cpu_s
+                    figures[guest is counted].append(steps / cpu_s / 1e6)
+                    other.resume()
+        rows.append(
+            row(f"counting writes, {name}; reference: not", "M/s", figures[True], figures[False])
+        )
+    return rows
 
 
 def two_vcpus(runs: int) -> list[Row]:
@@ -151,6 +180,7 @@ def harvest(runs: int) -> list[Row]:
 BENCHES: dict[str, Callable[[int], list[Row]]] = {
     "hits": hits,
     "anywhere": anywhere,
+    "counting": counting,
     "two-vcpus": two_vcpus,
     "pause": pause_latency,
     "loop": event_loop,

@@ -30,9 +30,10 @@ from common.guest.control import (
     VcpuArrays,
     aligned,
 )
-from common.guest.dirty import mark
+from common.guest.dirty import count_write, count_written_back, mark
 from common.guest.jit import inlined, kernel
 from common.guest.native import copy_line, find8, monotonic_ns, peek_byte, prefetch, push8, signed
+from common.guest.stale import popcount
 
 _LINE_BIT: Final = np.uint64(7)
 _DIRTY: Final = np.uint64(64)
@@ -74,7 +75,9 @@ def _write_back(m: VcpuArrays, entry: np.uint64, slot: int) -> None:
     first = signed(entry >> _LINE_BIT) << m.shift
     for part in range(1 << m.shift):
         copy_line(m.words, (first + part) << 3, m.arena, ((slot << m.shift) + part) << 3)
-    mark(m, first >> 6, _part_mask(m, entry, slot))
+    mask = _part_mask(m, entry, slot)
+    mark(m, first >> 6, mask)
+    count_written_back(m, first >> 6, 1 if m.shift == 0 else popcount(mask))
     if m.shift != 0:
         m.masks[slot] = _ZERO
 
@@ -146,6 +149,8 @@ def _direct(m: VcpuArrays, part: int, write: bool) -> int:
         return -1 - page
     if write:
         mark(m, page, _ONE << np.uint64(part & 63))
+        count_write(m, page)
+        count_written_back(m, page, 1)
     return part << 3
 
 
@@ -181,8 +186,10 @@ def access(m: VcpuArrays, part: int, write: bool) -> int:
             entry = _fill(m, row, line, dirty)
     slot = index * m.ways + signed(entry & _SLOT)
     within = part & ((1 << m.shift) - 1)
-    if write and m.shift != 0:
-        m.masks[slot] |= _ONE << np.uint64(within)
+    if write:
+        count_write(m, part >> 6)
+        if m.shift != 0:
+            m.masks[slot] |= _ONE << np.uint64(within)
     return ((slot << m.shift) + within) << 3
 
 
@@ -190,6 +197,8 @@ def access(m: VcpuArrays, part: int, write: bool) -> int:
 def approach(m: VcpuArrays, part: int) -> None:
     """Bring near what an access to `part`, some steps later, will read if it misses."""
     prefetch(m.words, part << 3)
+    if len(m.counts) != 0:
+        prefetch(m.counts, part >> 6)
     if m.ways != 0:
         prefetch(m.entries, ((part >> m.shift) & (m.sets - 1)) * m.stride)
         prefetch(m.entries, ((part >> m.shift) & (m.sets - 1)) * m.stride + m.ways - 1)
@@ -209,6 +218,8 @@ def approach_victim(m: VcpuArrays, part: int) -> None:
         first = signed(entry >> _LINE_BIT) << m.shift
         prefetch(m.words, first << 3)
         prefetch(m.log, m.ctl[ACTIVE_LOG] + (first >> 6))
+        if len(m.counts) != 0:
+            prefetch(m.counts, (len(m.counts) >> 1) + (first >> 6))
 
 
 @inlined

@@ -82,6 +82,7 @@ class VcpuArrays(NamedTuple):
     table: NDArray[np.uint64]  # the workload's own, of any length
     words: NDArray[np.uint64]  # all of guest memory
     log: NDArray[np.uint64]  # [2 * n_pages], both buffers of the dirty log
+    counts: NDArray[np.uint64]  # [2 * n_pages], lines written and written back; or empty
     entries: NDArray[np.uint64]  # [sets * stride], see cache.py
     masks: NDArray[np.uint64]  # [sets * ways], dirty 64-byte parts of longer lines, by slot
     arena: NDArray[np.uint64]  # the cache's lines by slot; guest memory itself without a cache

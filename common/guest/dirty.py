@@ -23,6 +23,20 @@ def mark(m: VcpuArrays, page: int, mask: np.uint64) -> None:
     m.log[at] = before | mask
 
 
+@inlined
+def count_write(m: VcpuArrays, page: int) -> None:
+    """The guest has written a line of `page`, wherever that line is now."""
+    if len(m.counts) != 0:
+        m.counts[page] += np.uint64(1)
+
+
+@inlined
+def count_written_back(m: VcpuArrays, page: int, lines: int) -> None:
+    """Lines of `page` have reached memory."""
+    if len(m.counts) != 0:
+        m.counts[(len(m.counts) >> 1) + page] += np.uint64(lines)
+
+
 @kernel
 def collect(log: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
     """OR `log` into `out` (both uint64[n_pages]) and clear it."""

@@ -45,6 +45,7 @@ def arrays(
     plan: Plan,
     words: NDArray[np.uint64],
     log: NDArray[np.uint64],
+    counts: NDArray[np.uint64],
     ctl: NDArray[np.int64],
 ) -> VcpuArrays:
     """What the region's vCPU works on: its own cache and registers, all memory, all of the log."""
@@ -58,6 +59,7 @@ def arrays(
         table=plan.table,
         words=words,
         log=log,
+        counts=counts,
         entries=new_entries(sets, ways),
         masks=aligned(sets * ways if shift else 0, np.uint64),
         arena=aligned(sets * ways * config.cache_line // 8, np.uint64) if ways else words,

@@ -57,11 +57,13 @@ class Guest:
     """A guest of this configuration, for one controlling thread at a time.
 
     `boot`: fill memory and set the workload up, as at the source; otherwise memory is zero and
-    waits for what arrives. Blocking calls release the interpreter lock. Raises `UsageError` for a
-    bad workload and `PageferryError` if memory cannot be had.
+    waits for what arrives. count_writes: keep what `write_counts` tells. Blocking calls release the
+    interpreter lock. Raises `UsageError` for a bad workload, `PageferryError` without memory.
     """
 
-    def __init__(self, config: GuestConfig, *, boot: bool, vcpu_nice: int = 0) -> None:
+    def __init__(
+        self, config: GuestConfig, *, boot: bool, vcpu_nice: int = 0, count_writes: bool = False
+    ) -> None:
         self.config = config
         self.n_pages = config.pages
         self._workload = parse_workload(config.workload)
@@ -69,6 +71,7 @@ class Guest:
         plans = [self._workload.plan(region) for region in self._regions]
         self.memory = GuestMemory(config.memory)
         self._log = new_masks(2 * self.n_pages)
+        self._counts = new_masks(2 * self.n_pages if count_writes else 0)
         self._fds = [EventFd() for _ in range(config.vcpus + 2)]
         self._scratch = new_scratch()
         self._presence: NDArray[np.uint8] | None = None
@@ -84,6 +87,7 @@ class Guest:
                 plan,
                 self.memory.words,
                 self._log,
+                self._counts,
                 new_control(plan.pace, *(self._fds[i].fd for i in (region.vcpu + 2, 0, 1))),
             )
             for region, plan in zip(self._regions, plans, strict=True)
@@ -232,6 +236,14 @@ class Guest:
         for m in self._vcpus.machines:
             collect_dirty(m, out)
         return out
+
+    def write_counts(self) -> NDArray[np.uint64]:
+        """uint64[2, n_pages], a copy: lines that the guest wrote, and those that reached memory.
+
+        The difference is what its caches absorbed; without a cache there is none. Counted since the
+        guest was made, if it was made to count them.
+        """
+        return self._counts.reshape(2, -1).copy()
 
     # -- missing pages ------------------------------------------------------------------------
 

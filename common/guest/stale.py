@@ -21,7 +21,8 @@ def new_masks(n_pages: int) -> NDArray[np.uint64]:
 
 
 @kernel
-def _popcount(x: np.uint64) -> int:
+def popcount(x: np.uint64) -> int:
+    """Bits that are set."""
     count = 0
     while x != np.uint64(0):
         x &= x - np.uint64(1)
@@ -34,7 +35,7 @@ def _by_line(mask: np.uint64, sent: bool, most_lines: int) -> int:
     """How many lines the page travels as; 0: it goes whole."""
     if not sent:
         return 0
-    lines = _popcount(mask)
+    lines = popcount(mask)
     return lines if lines <= most_lines else 0
 
 
@@ -53,7 +54,7 @@ def count_stale(
     for page in range(len(stale)):
         mask = stale[page] | cached[page]
         if mask != np.uint64(0):
-            in_cache += _popcount(cached[page])
+            in_cache += popcount(cached[page])
             cached[page] = np.uint64(0)
             few = _by_line(mask, sent[page], most_lines)
             if few:

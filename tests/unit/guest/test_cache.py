@@ -45,6 +45,7 @@ def machine(sets: int, ways: int, shift: int) -> VcpuArrays:
         table=np.zeros(1, np.uint64),
         words=words,
         log=np.zeros(2 * PAGES, np.uint64),
+        counts=np.zeros(2 * PAGES, np.uint64),
         entries=new_entries(sets, ways),
         masks=aligned(lines if shift else 0, np.uint64),
         arena=aligned(lines * (8 << shift), np.uint64) if ways else words,
@@ -77,11 +78,14 @@ class Model:
             OrderedDict() for _ in range(self.sets)
         ]
         self.dirty: dict[int, set[int]] = {}
+        self.writes = [0] * PAGES
+        self.written_back = [0] * PAGES
 
     def _write_back(self, line: int, row: OrderedDict[int, dict[int, int]]) -> None:
         for address, value in row[line].items():
             self.memory[address] = value
         for part in self.dirty.pop(line):
+            self.written_back[part >> 6] += 1
             self.log[part >> 6] = self.log.get(part >> 6, 0) | 1 << (part & 63)
 
     def touch(self, part: int, write: bool, word: int, value: int) -> int:
@@ -99,6 +103,7 @@ class Model:
         old = row[line].get(address, self.memory[address])
         if write:
             row[line][address] = value
+            self.writes[part >> 6] += 1
             self.dirty.setdefault(line, set()).add(part)
         return old
 
@@ -176,6 +181,7 @@ def compare(model: Model, m: VcpuArrays) -> None:
         names = (c.HITS, c.MISSES, c.WRITE_BACKS, c.SPILLS, c.DRAINED_LINES)
         assert [int(m.ctl[name]) for name in names] == list(model.counts.values())
         assert m.words.tolist() == model.memory
+        assert m.counts.tolist() == model.writes + model.written_back
         drain(m)
         model.drain()
     assert not model.dirty
@@ -213,6 +219,7 @@ def test_without_a_cache_every_write_is_logged_at_once(history: list[tuple[Any, 
     m = machine(0, 0, 0)
     memory = list(range(PAGES * 512))
     log: dict[int, int] = {}
+    writes = [0] * PAGES
     for number, step in enumerate(history):
         if step[0] != "touch":
             continue
@@ -221,6 +228,8 @@ def test_without_a_cache_every_write_is_logged_at_once(history: list[tuple[Any, 
         if write:
             memory[part * 8 + word] = 10**9 + number
             log[part >> 6] = log.get(part >> 6, 0) | 1 << (part & 63)
+            writes[part >> 6] += 1
+    assert m.counts.tolist() == writes + writes
     assert m.words.tolist() == memory
     assert as_dict(m.log[:PAGES]) == log
     assert m.ctl[c.DIRTIED] == len(log)
