@@ -206,6 +206,10 @@ class MigrationConfig(StrategyConfig, GuestConfig):
         Field(description="pages sent with a demanded one: N or adaptive"),
     ] = "adaptive"
     trace_faults: Annotated[bool, Field(description="report every fault of post-copy")] = False
+    count_writes: Annotated[
+        bool,
+        Field(description="report each page's writes, and those the cache absorbed (slower guest)"),
+    ] = False
     warmup: Annotated[
         Duration,
         Field(ge=0, le=86400, description="TIME the guest runs before the migration starts"),

@@ -156,10 +156,13 @@ class PostcopyReport(_Part):
     trace: list[FaultTrace]
 
 
+PartName = Literal["pause", "drain", "last pages", "snapshot and commit", "resume"]
+
+
 class DowntimePart(_Part):
     """A part of the downtime: `start_ms` after the first vCPU stopped, `ms` long. In order."""
 
-    name: Literal["pause", "drain", "last pages", "snapshot and commit", "resume"]
+    name: PartName
     start_ms: float
     ms: float
 

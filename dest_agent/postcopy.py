@@ -10,10 +10,11 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
+from common.bins import MOST_COLUMNS, Binning, Bins
 from common.errors import RemoteProtocolError
 from common.guest.machine import Guest
 from common.wire import bitmap
-from common.wire.messages import PostcopySetup, WirePostcopy
+from common.wire.messages import PostcopySetup, WireActivity, WirePostcopy
 from dest_agent.faults import Faults
 from dest_agent.mechanism import choose_mechanism
 
@@ -21,6 +22,38 @@ _LONGEST_NS: Final = 3_600_000_000_000  # an hour; a fault may span a recovery
 _PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
 _MOST_SAMPLES: Final = 10_000
 _MOST_TRACED: Final = 65_536
+
+
+class Columns:
+    """Missing pages by bin over time, and pages that were waited for in between.
+
+    Bounded: when there are too many, neighbours become one, and so do those that come later.
+    """
+
+    def __init__(self) -> None:
+        self._columns: list[tuple[int, Bins, Bins]] = []
+        self._stride = 1
+        self._pending = 0
+
+    def add(self, t_ns: int, missing: Bins, faulted: Bins) -> None:
+        """What is missing now, and the faults since the last call; int64[bins] each."""
+        if self._pending % self._stride:
+            _, _, before = self._columns.pop()
+            faulted = before + faulted
+        self._pending += 1
+        self._columns.append((t_ns, missing, faulted))
+        if len(self._columns) > MOST_COLUMNS:
+            pairs = zip(self._columns[::2], self._columns[1::2], strict=False)
+            self._columns = [(late[0], late[1], early[2] + late[2]) for early, late in pairs]
+            self._stride *= 2
+            self._pending = 0
+
+    def wire(self) -> list[WireActivity]:
+        """As it is told to the source."""
+        return [
+            WireActivity(t_ns=t_ns, missing=missing.tolist(), faulted=faulted.tolist())
+            for t_ns, missing, faulted in self._columns
+        ]
 
 
 class Postcopy:
@@ -39,6 +72,8 @@ class Postcopy:
         self._histogram: Any = HdrHistogram(1, _LONGEST_NS, 3)
         self._trace: list[tuple[int, float, int, int]] = []
         self._missing_over_time: list[tuple[int, int]] = []
+        self._binning = Binning(guest.n_pages)
+        self._columns = Columns()
 
     @property
     def has_urgent(self) -> bool:
@@ -83,9 +118,14 @@ class Postcopy:
 
     def sample(self) -> None:
         """Take what the handler has recorded since; several times a second."""
+        now, binning = time.monotonic_ns(), self._binning
         if len(self._missing_over_time) < _MOST_SAMPLES:
-            self._missing_over_time.append((time.monotonic_ns(), self.faults.missing_count))
-        for t_ns, latency_ns, page, vcpu in self.faults.take_faults().tolist():
+            self._missing_over_time.append((now, self.faults.missing_count))
+        faults = self.faults.take_faults()
+        self._columns.add(
+            now, binning.add_up(self.faults.missing_pages()), binning.count(faults[:, 2])
+        )
+        for t_ns, latency_ns, page, vcpu in faults.tolist():
             self._histogram.record_value(min(max(latency_ns, 1), _LONGEST_NS))
             if self.setup.trace_faults and len(self._trace) < _MOST_TRACED:
                 self._trace.append((t_ns, latency_ns / 1e3, page, vcpu))
@@ -113,6 +153,7 @@ class Postcopy:
             histogram=histogram.encode().decode("ascii"),
             missing_over_time=self._missing_over_time,
             trace=self._trace,
+            activity=self._columns.wire(),
         )
 
     def close(self) -> int:

@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.clock import ClockMap, Sample, clock_identity
 from common.config import MigrationConfig
 from common.guest.machine import Beats, Guest, Progress
@@ -27,11 +30,15 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class GuestSeen:
-    """The guest at the source when it stopped for good. cache: its counters, None without one."""
+    """The guest at the source when it stopped for good. cache: its counters, None without one.
+
+    counts: uint64[2, n_pages], `Guest.write_counts` since the migration's start; None: not asked.
+    """
 
     progress: Progress
     beats: Sequence[Beats]
     cache: dict[str, int] | None
+    counts: NDArray[np.uint64] | None = None
 
 
 class Record:
@@ -73,11 +80,15 @@ class Record:
         self.cpu_s: float | None = None
         self.seen: GuestSeen | None = None
         self._cpu_start = 0.0
+        self._counts: NDArray[np.uint64] | None = None
 
     # -- filling in ---------------------------------------------------------------------------
 
-    def started(self, progress: Progress, vcpu_cpu_s: float) -> None:
+    def started(
+        self, progress: Progress, vcpu_cpu_s: float, counts: NDArray[np.uint64] | None
+    ) -> None:
         """The migration begins."""
+        self._counts = counts
         self.start_ns = self.timeline.log("migration-start")
         self.start_progress = progress
         self._cpu_start = time.process_time() - vcpu_cpu_s
@@ -108,7 +119,9 @@ class Record:
     def see(self, guest: Guest) -> None:
         """Take what the guest knows of itself, before it is replayed or goes away; once."""
         if self.seen is None:
-            self.seen = GuestSeen(guest.progress(), guest.heartbeats(), guest.cache_stats())
+            counts = None if self._counts is None else guest.write_counts() - self._counts
+            beats, cache = guest.heartbeats(), guest.cache_stats()
+            self.seen = GuestSeen(guest.progress(), beats, cache, counts)
 
     # -- reading off --------------------------------------------------------------------------
 

@@ -32,13 +32,19 @@ from common.strategy.base import NextRound
 from common.units import PAGE_SIZE
 from common.wire.bitmap import popcount
 from common.wire.messages import WirePostcopy
+from source_agent.estimates import estimates, oracle
 from source_agent.record import Decided, Record
+from source_agent.reporting_pages import pages_report
 from source_agent.rounds import Round
+from source_agent.waterfall import downtime_parts
 
 
 def make_report(record: Record) -> Report:
     """As much of a report as the record allows."""
     rounds = record.rounds.done if record.rounds else []
+    downtime = downtime_ms(record)
+    seconds = None if downtime is None else downtime / 1e3
+    wire = record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
     return Report(
         session=record.session,
         strategy=record.config.strategy,
@@ -46,19 +52,21 @@ def make_report(record: Record) -> Report:
         outcome=record.outcome,
         error=record.error,
         config=_config(record),
-        downtime_ms=downtime_ms(record),
+        downtime_ms=downtime,
+        downtime_parts=downtime_parts(record, _resumed_ns(record)),
         downtime_error_ms=_downtime_error_ms(record),
         total_time_ms=_total_ms(record),
         setup_ms=record.setup_ns / 1e6 if record.setup_ns else None,
         decisions=[_decision(decided) for decided in record.decisions],
         rounds=[_round(record, each) for each in rounds],
-        bytes_on_wire=(
-            record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
-        ),
+        bytes_on_wire=wire,
         pages_sent=sum(each.tally.pages for each in rounds) + record.pushed + record.pulled,
         zero_pages=sum(each.tally.zero_pages for each in rounds) + record.supplied_zeros,
         postcopy=_postcopy(record),
         pages_resent=record.rounds.pages_resent if record.rounds else 0,
+        pages=pages_report(record),
+        estimates=estimates(record, seconds),
+        oracle=oracle(record, seconds, wire),
         lines_sent=sum(each.tally.lines for each in rounds),
         bytes_saved=sum(each.tally.bytes_saved for each in rounds),
         guest=_guest(record),

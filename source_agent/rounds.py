@@ -16,6 +16,7 @@ from common.timeline import Timeline
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire.extents import EXTENT, Pages
 from common.wire.frames import LINES_OF, MOST_LINES
+from source_agent.activity import Activity
 from source_agent.outflow import Cargo, Outflow, Tally
 
 # A rate measured over less than this says more about one round trip than about the link.
@@ -83,9 +84,11 @@ class Rounds:
         self._lined: Pages = np.arange(guest.n_pages)
         self._masks = new_masks(guest.n_pages)
         self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
+        self.activity = Activity(guest.n_pages)
         # Loaded now: in the final stop it would be a part of the downtime.
         self._count()
         self._take()
+        self._cargo = Cargo(self._whole[:0])
         self._missing = np.full((guest.n_pages + 7) // 8, 0, np.uint8)
         take_missing(self._stale, self._ever_sent, self._missing)
         self._ever_sent.fill(False)
@@ -123,6 +126,7 @@ class Rounds:
             cargo = Cargo(np.arange(self._guest.n_pages))
         else:
             cargo = self._take()
+        self._cargo = cargo
         sent = self._ever_sent
         self.pages_resent += int(np.count_nonzero(sent[cargo.whole])) + len(cargo.lined)
         sent[cargo.whole] = True
@@ -138,6 +142,7 @@ class Rounds:
         dirty_pages, remaining, cached_lines = self._count_stale()
         this.dirty_pages_after = dirty_pages
         tally = this.tally
+        self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._cargo)
         duration_s = (this.end_ns - this.start_ns) / 1e9
         if tally.bytes >= MEASURABLE_BYTES:
             self._bandwidth_Bps = tally.bytes / duration_s
@@ -175,7 +180,15 @@ class Rounds:
         return whole + lined, _bytes_of(whole, lined, lines), cached_lines
 
     def _count(self) -> tuple[int, int, int, int]:
-        return count_stale(self._stale, self._cached, self._ever_sent, self._most_lines)
+        activity = self.activity
+        return count_stale(
+            self._stale,
+            self._cached,
+            self._ever_sent,
+            self._most_lines,
+            activity.dirtied,
+            activity.binning.per_bin,
+        )
 
     def switch(self) -> FinalStop:
         """Pause and take the snapshot; nothing is sent. The guest stays paused.
@@ -187,6 +200,7 @@ class Rounds:
         self._timeline.log("pause-requested")
         paused_ns = guest.pause()
         self._timeline.log("paused", t_ns=paused_ns)
+        self._timeline.log("all-paused")
         guest.cached_dirty(self._stale)
         guest.harvest(self._stale)
         self.pages_resent += take_missing(self._stale, self._ever_sent, self._missing)
@@ -205,6 +219,7 @@ class Rounds:
         requested_ns = self._timeline.log("pause-requested")
         paused_ns = guest.pause()
         self._timeline.log("paused", t_ns=paused_ns)
+        self._timeline.log("all-paused")
         this = Round(len(self.done) + 1, RoundKind.FINAL, requested_ns)
         this.drained_lines = guest.drain()
         self._timeline.log("drained", lines=this.drained_lines)
@@ -212,6 +227,7 @@ class Rounds:
         self._send(this, everything=not self.done)
         self._timeline.log("last-pages-sent", pages=this.tally.pages, bytes=this.tally.bytes)
         snapshot = guest.snapshot()
+        self.activity.stopped(requested_ns, self._cargo)
         self.done.append(this)
         return FinalStop(this, paused_ns, snapshot)
 

@@ -231,7 +231,9 @@ class SourceSession:
     def _boot(self) -> Guest:
         check_memory(self.config.memory)
         compile_kernels(self.config.guest, self._notify)
-        return Guest(self.config.guest, boot=True, vcpu_nice=self.config.vcpu_nice)
+        config = self.config
+        nice, counting = config.vcpu_nice, config.count_writes
+        return Guest(config.guest, boot=True, vcpu_nice=nice, count_writes=counting)
 
     def _postcopy_setup(self) -> messages.PostcopySetup | None:
         config = self.config
@@ -304,7 +306,8 @@ class SourceSession:
     async def _migrate(self) -> None:
         guest = self._live_guest()
         await self._blocking(guest.reset_gaps)
-        self.record.started(guest.progress(), guest.cpu_s())
+        counts = guest.write_counts() if self.config.count_writes else None
+        self.record.started(guest.progress(), guest.cpu_s(), counts)
         strategy = make_strategy(self.config)
         self.record.strategy = strategy
         rounds = self._live_rounds()
@@ -368,7 +371,6 @@ class SourceSession:
         """When the destination resumed, on its clock; None where it was asked over a new one."""
         self._timeline.log("commit-sent")
         self.record.final = final
-        self.record.see(self._live_guest())
         commit = messages.Commit(
             barrier=len(self._live_rounds().done),
             snapshot=final.snapshot,
@@ -391,8 +393,10 @@ class SourceSession:
     def _resumed(self, final: FinalStop, resumed_ns: int | None) -> None:
         self.record.resumed_peer_ns = resumed_ns
         self._timeline.log("resumed-there")
+        self.record.see(self._live_guest())
         if final.round is not None:
             final.round.end_ns = time.monotonic_ns()
+            self._live_rounds().activity.settle(final.round.end_ns)
         if self.handover.finished:
             self._completed()
 
@@ -434,7 +438,9 @@ class SourceSession:
         self.handover.step("postcopy_commit_sent")
         resumed_ns = await self._send_commit(final, push=push)
         await self._blocking(self._live_rounds().flush)
-        supply.set_missing(bitmap.unpack(final.missing or b"", self.config.guest.pages))
+        missing = bitmap.unpack(final.missing or b"", self.config.guest.pages)
+        supply.set_missing(missing)
+        self._live_rounds().activity.switched(missing)
         if resumed_ns is None:
             # Not broken again: it broke before, and the destination was asked over a new one.
             await self._reconnect(ConnectionBroken("the answer to the commit was lost"))

@@ -45,17 +45,22 @@ def count_stale(
     cached: NDArray[np.uint64],
     sent: NDArray[np.bool_],
     most_lines: int,
+    by_bin: NDArray[np.int64],
+    per_bin: int,
 ) -> tuple[int, int, int, int]:
     """What is in either: (whole pages, pages that go by line, their lines, lines in `cached`).
 
     stale, cached: uint64[n_pages]; `cached` is cleared. sent and most_lines as in `take_stale`.
+    by_bin: the pages of each bin of `per_bin` pages, overwritten.
     """
     whole = lined = lines = in_cache = 0
+    by_bin[:] = 0
     for page in range(len(stale)):
         mask = stale[page] | cached[page]
         if mask != np.uint64(0):
             in_cache += popcount(cached[page])
             cached[page] = np.uint64(0)
+            by_bin[page // per_bin] += 1
             few = _by_line(mask, sent[page], most_lines)
             if few:
                 lined += 1

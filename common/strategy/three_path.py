@@ -34,12 +34,17 @@ from common.units import format_share
 
 @register
 class ThreePath(Strategy):
-    """The first round measures, its result picks the path, and the path is never left."""
+    """The first round measures, its result picks the path, and the path is never left.
+
+    forced: the path that is taken whatever the first round says, for estimates of what it would
+    have cost.
+    """
 
     name: ClassVar[str] = "three-path"
 
-    def __init__(self, config: StrategyConfig) -> None:
+    def __init__(self, config: StrategyConfig, *, forced: int | None = None) -> None:
         super().__init__(config)
+        self._forced = forced
         self._path: int | None = None
         self._drains = 0
 
@@ -66,24 +71,27 @@ class ThreePath(Strategy):
     def _pick(self, stats: RoundStats) -> Decision:
         seen = describe_change(stats)
         low, high = format_share(self.config.low), format_share(self.config.high)
-        if not stats.is_below(self.config.high):
-            self._path = 3
+        self._path = self._forced or self._path_of(stats)
+        if self._path == 3:
             return self._hand_over(f"path 3: {seen}, {high} or more")
-        if not stats.is_below(self.config.low):
-            self._path = 2
+        if self._path == 2:
             return NextRound(
                 RoundKind.DIRTY,
                 drain=False,
                 hold=True,
                 reason=f"path 2 holds write-backs: {seen}, at least {low} and below {high}",
             )
-        self._path = 1
         return NextRound(
             RoundKind.DIRTY,
             drain=True,
             hold=False,
             reason=f"path 1 sends the changed pages: {seen}, below {low}",
         )
+
+    def _path_of(self, stats: RoundStats) -> int:
+        if not stats.is_below(self.config.high):
+            return 3
+        return 1 if stats.is_below(self.config.low) else 2
 
     def _go_round(self, stats: RoundStats) -> Decision:
         """Path 2 after its held round, and after each drain round."""

@@ -45,6 +45,7 @@ from typing import Annotated, Any, Literal
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from common.bins import MOST_BINS, MOST_COLUMNS
 from common.config import GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
 from common.wire.frames import MAX_CONTROL, MAX_WINDOW
@@ -206,6 +207,22 @@ class WireBeats(_Message):
     gap_start_ns: Nanoseconds
 
 
+BinCounts = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MOST_BINS)]
+
+
+class WireActivity(BaseModel):
+    """At t_ns (its clock) so many pages of each bin were missing.
+
+    faulted: those that were waited for since the one before.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    t_ns: Nanoseconds
+    missing: BinCounts
+    faulted: BinCounts
+
+
 class WirePostcopy(BaseModel):
     """What the destination counted while pages were missing. Latencies are microseconds.
 
@@ -225,6 +242,7 @@ class WirePostcopy(BaseModel):
     histogram: str = Field(max_length=2**20)
     missing_over_time: list[tuple[int, int]] = Field(max_length=20_000)
     trace: list[tuple[int, float, int, int]] = Field(max_length=65_536)
+    activity: list[WireActivity] = Field(default_factory=list, max_length=MOST_COLUMNS)
 
 
 class Finished(_Message):

@@ -25,7 +25,9 @@ def test_counts_each_page_once(
     lined = (lines > 0) & (lines <= most_lines) & sent
     whole = (lines > 0) & ~lined
     expected = whole.sum(), lined.sum(), lines[lined].sum(), np.bitwise_count(cached).sum()
-    assert count_stale(stale, cached, sent, most_lines) == tuple(map(int, expected))
+    by_bin = np.full(-(-len(stale) // 3), 99)
+    assert count_stale(stale, cached, sent, most_lines, by_bin, 3) == tuple(map(int, expected))
+    assert by_bin.tolist() == [int((lines[i : i + 3] > 0).sum()) for i in range(0, len(lines), 3)]
     assert stale.tolist() == drawn[0]
     assert not cached.any()
 

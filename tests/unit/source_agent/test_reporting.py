@@ -18,6 +18,7 @@ from common.strategy.base import NextRound, RoundKind, RoundStats, StopAndCopy
 from common.timeline import Timeline
 from common.wire import messages
 from common.wire.messages import WireBeats, WireEvent, WireSample
+from source_agent.activity import Activity
 from source_agent.outflow import Tally
 from source_agent.record import Decided, GuestSeen, Record
 from source_agent.reporting import make_report
@@ -50,6 +51,7 @@ class MadeUpRounds:
 
     def __init__(self) -> None:
         self.pages_resent = 77
+        self.activity = Activity(2048)
         first = Round(1, RoundKind.FULL, here(1.5), 12, Tally(1500, 548, 6_150_000))
         first.end_ns, first.dirty_pages_after = here(61.75), 512
         tally = Tally(510, 2, 90_000, 500, 1000, 1_950_000)
@@ -450,7 +452,7 @@ class TestCosts:
     def test_the_vcpus_cpu_time_is_not_the_agents(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made = record()
         monkeypatch.setattr("source_agent.record.time.process_time", lambda: 10.0)
-        made.started(Progress(START, 0, 0), vcpu_cpu_s=4.0)
+        made.started(Progress(START, 0, 0), vcpu_cpu_s=4.0, counts=None)
         monkeypatch.setattr("source_agent.record.time.process_time", lambda: 13.0)
         made.completed(vcpu_cpu_s=6.5)
         cpu = make_report(made).cpu_s

@@ -1,0 +1,172 @@
+"""What a strategy would cost, in virtual time: the same objects that decide about real rounds.
+
+`Conditions` says what link and guest are like, `run` plays a strategy against them. What becomes
+stale is a function of how long the guest has run since its pages were last taken (`Curve`):
+measured points, joined by straight lines.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from common.strategy.base import (
+    NextRound,
+    RoundKind,
+    RoundStats,
+    StopAndCopy,
+    Strategy,
+)
+from common.units import PAGE_SIZE
+
+_MOST_ROUNDS: Final = 2000  # more than any strategy may order
+_TICK_S: Final = 1e-6
+
+
+class Curve:
+    """How much is stale a time after all was sent, through measured points.
+
+    points: (seconds, amount), in any order. A point below one that is earlier counts as high as
+    that one: what is stale stays so. Beyond the last point the curve goes on as steeply as its
+    second half is on average, at most to `most`.
+    """
+
+    def __init__(self, points: Iterable[tuple[float, float]], most: float) -> None:
+        self._most = most
+        self._x, self._y = [0.0], [0.0]
+        for seconds, amount in sorted(_averaged(points)):
+            if seconds > 0:
+                self._x.append(seconds)
+                self._y.append(min(max(amount, self._y[-1]), most))
+
+    def __call__(self, seconds: float) -> float:
+        """Not always a whole number; 0 where nothing has been measured."""
+        x, y = self._x, self._y
+        if len(x) == 1 or seconds <= 0:
+            return 0.0
+        if seconds >= x[-1]:
+            # The slope of the second half, which forgets how fast the first pages were dirtied.
+            half = bisect_right(x, x[-1] / 2) - 1
+            slope = (y[-1] - y[half]) / (x[-1] - x[half]) if x[-1] > x[half] else 0.0
+            return min(y[-1] + slope * (seconds - x[-1]), self._most)
+        at = bisect_right(x, seconds)
+        share = (seconds - x[at - 1]) / (x[at] - x[at - 1])
+        return y[at - 1] + share * (y[at] - y[at - 1])
+
+
+def _averaged(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points whose times differ by less than a tenth become one: rounds repeat themselves."""
+    out: list[tuple[float, float]] = []
+    group: list[tuple[float, float]] = []
+    for point in sorted(points):
+        if group and point[0] > 1.1 * group[0][0]:
+            out.append(_mean(group))
+            group = []
+        group.append(point)
+    return [*out, _mean(group)] if group else out
+
+
+def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
+    return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
+
+
+class Stale(NamedTuple):
+    """Pages of which the destination has not the latest content, and what a round of them costs."""
+
+    pages: float
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Link and guest.
+
+    pages_total: of the guest. full_bytes: what sending all of memory puts on the wire.
+    missing_page_bytes: what a page costs that post-copy moves. bandwidth_Bps: of the link or its
+    limit. round_s: what a round takes beyond its bytes. switchover_s: what a stop costs beyond its
+    bytes, of which one was measured: last_bytes in last_s. stale, held: what becomes stale in so
+    many seconds, and while the cache holds back.
+    """
+
+    pages_total: int
+    full_bytes: int
+    missing_page_bytes: float
+    bandwidth_Bps: float
+    round_s: float
+    switchover_s: float
+    last_bytes: float
+    last_s: float
+    stale: Callable[[float], Stale]
+    held: Callable[[float], Stale]
+
+    def last_pages_s(self, size: float) -> float:
+        """How long the guest stands still for the last pages.
+
+        A rate limit lets the first bytes after a rest go at once, so that small stops take less
+        than their share of the rate: up to the one that was measured, they take their share of it.
+        """
+        if size < self.last_bytes:
+            return self.last_s * size / self.last_bytes
+        return self.last_s + (size - self.last_bytes) / self.bandwidth_Bps
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a migration takes. rounds: the final one counted, where there is one."""
+
+    downtime_s: float
+    total_s: float
+    bytes: int
+    rounds: int
+    path: int | None
+
+
+def run(strategy: Strategy, under: Conditions) -> Cost:
+    """Play a fresh strategy to its end."""
+    elapsed, sent, rounds = 0.0, 0, 0
+    everything = Stale(under.pages_total, under.full_bytes)
+    left = everything
+    decision = strategy.begin()
+    while isinstance(decision, NextRound) and rounds < _MOST_ROUNDS:
+        rounds += 1
+        going = everything if decision.kind is RoundKind.FULL else left
+        seconds = going.bytes / under.bandwidth_Bps + under.round_s
+        left = (under.held if decision.hold else under.stale)(seconds)
+        elapsed, sent = elapsed + seconds, sent + round(going.bytes)
+        stats = _stats(under, rounds, decision, going, seconds, left, elapsed)
+        decision = strategy.decide(stats)
+    if isinstance(decision, StopAndCopy):
+        downtime = under.last_pages_s(left.bytes) + under.switchover_s
+        sent += round(left.bytes)
+        return Cost(downtime, elapsed + downtime, sent, rounds + 1, strategy.path)
+    size = left.bytes if left is everything else left.pages * under.missing_page_bytes
+    total = elapsed + under.switchover_s + size / under.bandwidth_Bps
+    return Cost(under.switchover_s, total, sent + round(size), rounds, strategy.path)
+
+
+def _stats(
+    under: Conditions,
+    index: int,
+    order: NextRound,
+    sent: Stale,
+    seconds: float,
+    left: Stale,
+    elapsed: float,
+) -> RoundStats:
+    return RoundStats(
+        index=index,
+        kind=order.kind,
+        pages_total=under.pages_total,
+        pages_sent=math.ceil(sent.pages),
+        bytes_sent=round(sent.bytes),
+        duration_s=seconds,
+        dirty_pages_after=round(left.pages),
+        remaining_bytes=round(left.bytes),
+        dirty_rate_Bps=left.pages * PAGE_SIZE / max(seconds, _TICK_S),
+        bandwidth_Bps=under.bandwidth_Bps,
+        switchover_s=under.switchover_s,
+        elapsed_s=elapsed,
+    )

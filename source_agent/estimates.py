@@ -1,0 +1,229 @@
+"""What other ways would have cost this guest on this link, from what this run measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Final
+
+from common.report import EstimateReport, OracleReport
+from common.strategy import (
+    Hybrid,
+    NextRound,
+    PostCopy,
+    PreCopy,
+    RoundStats,
+    StopAndCopyStrategy,
+    Strategy,
+    ThreePath,
+)
+from common.strategy.forecast import Conditions, Cost, Curve, Stale, run
+from common.units import PAGE_SIZE
+from common.wire.extents import EXTENT
+from source_agent.record import Record
+from source_agent.rounds import MEASURABLE_BYTES
+
+_PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
+_LEAST_S: Final = 1e-4  # a switch-over is never nothing, whatever two clocks may say
+_Point = tuple[float, float]
+
+
+def estimates(record: Record, downtime_s: float | None) -> list[EstimateReport]:
+    """Empty where the run did not come far enough to know its link and its guest."""
+    under = _conditions(record, downtime_s)
+    if under is None or downtime_s is None:
+        return []
+    taken = _taken(record)
+    return [
+        _estimate(record, name, run(make(), under), name == taken, downtime_s)
+        for name, make in _ways(record).items()
+    ]
+
+
+def oracle(record: Record, downtime_s: float | None, bytes_on_wire: int) -> OracleReport | None:
+    """The least that any strategy could have done; None where it isn't known."""
+    under = _conditions(record, downtime_s)
+    if under is None or downtime_s is None:
+        return None
+    total_s = (record.completed_ns - record.start_ns) / 1e9 if record.completed_ns else 0.0
+    least_total_s = under.full_bytes / under.bandwidth_Bps + under.switchover_s
+    return OracleReport(
+        least_bytes=under.full_bytes,
+        least_downtime_ms=under.switchover_s * 1e3,
+        least_total_time_ms=least_total_s * 1e3,
+        bytes_ratio=bytes_on_wire / under.full_bytes,
+        downtime_ratio=downtime_s / under.switchover_s,
+        total_time_ratio=total_s / least_total_s,
+    )
+
+
+def _taken(record: Record) -> str | None:
+    """The name of the way that was taken; None where no estimate is made of it (lazy copy)."""
+    path = record.strategy.path if record.strategy else None
+    return record.config.strategy if path is None else f"path {path}"
+
+
+def _ways(record: Record) -> dict[str, Callable[[], Strategy]]:
+    config = record.config
+    ways: dict[str, Callable[[], Strategy]] = {
+        f"path {path}": lambda path=path: ThreePath(config, forced=path)  # type: ignore[misc]
+        for path in (1, 2, 3)
+    }
+    for kind in (PreCopy, StopAndCopyStrategy, PostCopy):
+        ways[kind.name] = lambda kind=kind: kind(config)  # type: ignore[misc]
+    if config.strategy == Hybrid.name:
+        ways[Hybrid.name] = lambda: Hybrid(config)
+    return ways
+
+
+def _estimate(
+    record: Record, name: str, cost: Cost, taken: bool, downtime_s: float
+) -> EstimateReport:
+    report = EstimateReport(
+        name=name,
+        taken=taken,
+        downtime_ms=cost.downtime_s * 1e3,
+        total_time_ms=cost.total_s * 1e3,
+        bytes=cost.bytes,
+        rounds=cost.rounds,
+    )
+    if taken and record.completed_ns:
+        total_s = (record.completed_ns - record.start_ns) / 1e9
+        report.error_downtime = cost.downtime_s / downtime_s - 1
+        report.error_total_time = cost.total_s / total_s - 1
+        report.error_bytes = cost.bytes / max(moved_bytes(record), 1) - 1
+    return report
+
+
+def moved_bytes(record: Record) -> int:
+    """What pages cost on the wire, in rounds and after a switch; no handshakes, no control."""
+    rounds = record.rounds.done if record.rounds else []
+    bulk = sum(each.tally.bytes for each in rounds)
+    return bulk + (record.pushed + record.pulled) * _PAGE_BYTES
+
+
+# -- link and guest as this run saw them ----------------------------------------------------------
+
+
+def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
+    if record.rounds is None or record.final is None or not record.completed_ns:
+        return None
+    if downtime_s is None or downtime_s <= 0:
+        return None
+    bandwidth = _bandwidth(record, downtime_s)
+    if bandwidth is None:
+        return None
+    final = record.final.round
+    last_s = _last_pages_s(record)
+    switchover_s = max(downtime_s - last_s, _LEAST_S)
+    rounds = [each for each in record.rounds.done if each is not final]
+    full = [each.tally.bytes for each in record.rounds.done if each.index == 1]
+    extra = [
+        max((each.end_ns - each.start_ns) / 1e9 - each.tally.bytes / bandwidth, 0.0)
+        for each in rounds[1:]
+    ]
+    pages = record.config.guest.pages
+    stale, held = _staleness(record, held=False), _staleness(record, held=True)
+    return Conditions(
+        pages_total=pages,
+        full_bytes=full[0] if full else moved_bytes(record),
+        missing_page_bytes=_PAGE_BYTES,
+        bandwidth_Bps=bandwidth,
+        round_s=median(extra) if extra else 0.0,
+        switchover_s=switchover_s,
+        last_bytes=final.tally.bytes if final else 0,
+        last_s=last_s,
+        stale=stale,
+        held=held,
+    )
+
+
+def _last_pages_s(record: Record) -> float:
+    """From the end of the drain until the destination had what was left; 0 after a switch."""
+    if record.final is None or record.final.round is None:
+        return 0.0
+    begun = record.timeline.find("drained")
+    sent = record.timeline.find("last-pages-sent")
+    return (sent - begun) / 1e9 if begun and sent else 0.0
+
+
+def _bandwidth(record: Record, downtime_s: float) -> float | None:
+    """Of the largest transfer: a round, the final stop, or what followed the switch."""
+    assert record.rounds is not None  # noqa: S101
+    final = record.final.round if record.final else None
+    transfers = [
+        (each.tally.bytes, (each.end_ns - each.start_ns) / 1e9)
+        for each in record.rounds.done
+        if each is not final and each.end_ns
+    ]
+    if final is not None:
+        transfers.append((final.tally.bytes, downtime_s))
+    elif record.final is not None and record.completed_ns is not None:
+        seconds = (record.completed_ns - record.final.paused_ns) / 1e9 - downtime_s
+        transfers.append(((record.pushed + record.pulled) * _PAGE_BYTES, seconds))
+    size, seconds = max(transfers, default=(0, 0.0))
+    return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
+
+
+def _staleness(record: Record, *, held: bool) -> Callable[[float], Stale]:
+    """Through what the rounds left stale; between them as the guest's own counter says."""
+    rounds = list(_left_after(record, held=held))
+    longest = max((stats for stats, _ in _all_left(record)), key=_duration, default=None)
+    pages: list[_Point] = [(stats.duration_s, stats.dirty_pages_after) for stats in rounds]
+    sizes: list[_Point] = [(stats.duration_s, stats.remaining_bytes) for stats in rounds]
+    for seconds, share in _shape(record):
+        if longest is None:
+            pages.append((seconds, share))
+            sizes.append((seconds, share * _PAGE_BYTES))
+        elif seconds < longest.duration_s and not _known(pages, seconds):
+            pages.append((seconds, share * longest.dirty_pages_after))
+            sizes.append((seconds, share * longest.remaining_bytes))
+    if longest is not None and longest not in rounds:
+        pages.append((longest.duration_s, longest.dirty_pages_after))
+        sizes.append((longest.duration_s, longest.remaining_bytes))
+    total = record.config.guest.pages
+    of_pages, of_bytes = Curve(pages, total), Curve(sizes, total * _PAGE_BYTES)
+    return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds))
+
+
+def _duration(stats: RoundStats) -> float:
+    return stats.duration_s
+
+
+def _known(points: list[_Point], seconds: float) -> bool:
+    """Whether a round has measured about this duration."""
+    return any(0.8 * x <= seconds <= 1.25 * x for x, _ in points)
+
+
+def _all_left(record: Record) -> Iterator[tuple[RoundStats, bool]]:
+    """What each round saw at its end, and whether the cache was held during it."""
+    for order, decided in zip(record.decisions, record.decisions[1:], strict=False):
+        if decided.stats is not None and isinstance(order.decision, NextRound):
+            yield decided.stats, order.decision.hold
+
+
+def _left_after(record: Record, *, held: bool) -> Iterator[RoundStats]:
+    return (stats for stats, was_held in _all_left(record) if was_held == held)
+
+
+def _shape(record: Record) -> Iterator[_Point]:
+    """How dirty pages gather while nothing is harvested: in the first round, or in the warm-up.
+
+    (seconds, share of what it is at the first round's end), or (seconds, pages) of the warm-up.
+    """
+    first = record.rounds.done[:1] if record.rounds else []
+    samples = record.source_samples
+    if first and (record.final is None or first[0] is not record.final.round):
+        inside = [s for s in samples if first[0].start_ns <= s.t_ns <= first[0].end_ns]
+        if len(inside) > 2 and inside[-1].dirtied_pages > inside[0].dirtied_pages:
+            most = inside[-1].dirtied_pages - inside[0].dirtied_pages
+            span = (inside[-1].t_ns - inside[0].t_ns) / (first[0].end_ns - first[0].start_ns)
+            for sample in inside[1:]:
+                share = (sample.dirtied_pages - inside[0].dirtied_pages) / most
+                yield (sample.t_ns - first[0].start_ns) / 1e9, share * span
+        return
+    boot = record.boot_progress
+    if boot is not None:
+        for sample in samples:
+            if boot.t_ns < sample.t_ns <= record.start_ns:
+                yield (sample.t_ns - boot.t_ns) / 1e9, sample.dirtied_pages - boot.dirtied_pages
