@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -31,11 +31,6 @@ class OutputOptions(BaseModel):
         str | None,
         Parameter(name="--json", allow_leading_hyphen=True),
         Field(description="write the report as JSON to this FILE; -: only JSON on standard output"),
-    ] = None
-    html_file: Annotated[
-        str | None,
-        Parameter(name="--html"),
-        Field(description="write the report as one HTML page, with pictures, to this FILE"),
     ] = None
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event in this folder")
@@ -99,7 +94,8 @@ class ReportFile:
         except OSError as error:
             self.discard()
             raise UsageError(
-                f"{self._subject} could not be written to {self._name}: {_why(error)}"
+                f"the migration is over, but its report could not be written to {self._name}:"
+                f" {_why(error)}"
             ) from None
 
     def discard(self) -> None:
@@ -110,50 +106,6 @@ class ReportFile:
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
             self._temporary = None
-
-
-class ReportFiles:
-    """The files that a command's options name, opened before its work starts. Raises `UsageError`."""
-
-    def __init__(self, output: OutputOptions) -> None:
-        self._json: ReportFile | None = None
-        self._html: ReportFile | None = None
-        if output.json_file is not None:
-            self._json = ReportFile(output.json_file)
-        try:
-            if output.html_file is not None:
-                _refuse_same(output.json_file, output.html_file)
-                self._html = ReportFile(output.html_file, "--html")
-        except BaseException:
-            self.discard()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
-
-    def write(self, json: Callable[[], str], html: Callable[[], str]) -> None:
-        """Make and write what was asked for: the JSON first, which the page can be made from."""
-        if self._json is not None:
-            self._json.write(json())
-        if self._html is not None:
-            self._html.write(html())
-
-    def discard(self) -> None:
-        """Leave nothing behind; idempotent."""
-        for file in (self._json, self._html):
-            if file is not None:
-                file.discard()
-
-
-def _refuse_same(json_file: str | None, html_file: str) -> None:
-    """Two reports in one file would be neither."""
-    if html_file == "-":
-        raise UsageError("--html needs the name of a file: standard output has the result")
-    if json_file is not None and os.path.realpath(json_file) == os.path.realpath(html_file):
-        raise UsageError(f"--json and --html both name {html_file}: expected two files")
 
 
 def _why(error: OSError) -> str:
