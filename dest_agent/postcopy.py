@@ -33,20 +33,20 @@ class Columns:
     def __init__(self) -> None:
         self._columns: list[tuple[int, Bins, Bins]] = []
         self._stride = 1
-        self._pending = 0
+        self._looks = 0  # since the last time that neighbours became one
 
     def add(self, t_ns: int, missing: Bins, faulted: Bins) -> None:
         """What is missing now, and the faults since the last call; int64[bins] each."""
-        if self._pending % self._stride:
+        if self._looks % self._stride:
             _, _, before = self._columns.pop()
             faulted = before + faulted
-        self._pending += 1
-        self._columns.append((t_ns, missing, faulted))
-        if len(self._columns) > MOST_COLUMNS:
-            pairs = zip(self._columns[::2], self._columns[1::2], strict=False)
+        elif len(self._columns) == MOST_COLUMNS:
+            pairs = zip(self._columns[::2], self._columns[1::2], strict=True)
             self._columns = [(late[0], late[1], early[2] + late[2]) for early, late in pairs]
             self._stride *= 2
-            self._pending = 0
+            self._looks = 0
+        self._looks += 1
+        self._columns.append((t_ns, missing, faulted))
 
     def wire(self) -> list[WireActivity]:
         """As it is told to the source."""

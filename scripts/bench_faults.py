@@ -8,6 +8,7 @@ and pinned the same way in the same run: idle wake-ups across cores cost what th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -32,6 +33,7 @@ from common.guest.control import new_scratch
 from common.guest.machine import Guest, compile_kernels
 from common.guest.native import monotonic_ns
 from common.guest.syscalls import c_recv, c_send
+from common.report import Report
 from common.units import PAGE_SIZE
 from common.wire import frames
 from common.wire.channel import BulkReceiver, BulkSender
@@ -41,6 +43,8 @@ from common.wire.pacing import Pacer
 from dest_agent.faults import Faults
 from dest_agent.mechanism import Mechanism
 from source_agent.page_server import PageServer
+from tests.integration.harness import destination, pageferry
+from tests.integration.relay import relay
 
 MEMORY = 256 * 2**20
 PAGES = MEMORY // PAGE_SIZE
@@ -280,6 +284,35 @@ def running_guest(runs: int) -> list[Row]:
     return rows
 
 
+def long_wire(runs: int) -> list[Row]:
+    """A whole migration, each byte under way for 5 ms, against what its bytes take at the rate."""
+    rows = []
+    options = ("--memory", "512MiB", "--workload", "memory-intensive", "--max-bandwidth", "100MB/s")
+    for strategy in ("post-copy", "pre-copy"):
+
+        async def moved(strategy: str = strategy) -> Report:
+            with destination("--once") as (_agent, port):
+                async with relay(port, delay_s=0.005) as (_relay, relay_port):
+                    run = await asyncio.to_thread(
+                        pageferry,
+                        *("source", "--to", f"127.0.0.1:{relay_port}", "--json", "-"),
+                        *("--strategy", strategy, "--max-rounds", "2", *options),
+                    )
+            return run.report
+
+        reports = [asyncio.run(moved()) for _ in range(runs)]
+        totals = [report.total_time_ms or 0.0 for report in reports]
+        rows.append(
+            row(
+                f"512 MiB, {strategy}, round trip 10 ms, total; reference: bytes / rate",
+                "ms",
+                totals,
+                [report.bytes_on_wire / RATE_BPS * 1e3 for report in reports],
+            )
+        )
+    return rows
+
+
 def arming(runs: int) -> list[Row]:
     """Downtime's part: registering, and the map of what is missing, of memory never touched."""
     rows = []
@@ -312,6 +345,7 @@ BENCHES: dict[str, Callable[[int], list[Row]]] = {
     "load": under_load,
     "guest": running_guest,
     "arm": arming,
+    "wire": long_wire,
 }
 
 

@@ -1,0 +1,112 @@
+"""Strategies in virtual time, against costs worked out by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config import StrategyConfig
+from common.strategy import PostCopy, PreCopy, StopAndCopyStrategy, ThreePath
+from common.strategy.forecast import Conditions, Curve, Stale, run
+
+PAGES = 1000
+FULL = 4_104_000
+RATE = 4_104_000.0  # all of memory takes a second
+
+
+def under(pages_a_second: float, *, round_s: float = 0.0) -> Conditions:
+    def stale(seconds: float) -> Stale:
+        pages = min(pages_a_second * seconds, PAGES)
+        return Stale(pages, pages * 4104)
+
+    return Conditions(
+        pages_total=PAGES,
+        full_bytes=FULL,
+        missing_page_bytes=4104,
+        bandwidth_Bps=RATE,
+        round_s=round_s,
+        switchover_s=0.25,
+        last_bytes=0,
+        last_s=0.0,
+        stale=stale,
+        held=stale,
+    )
+
+
+class TestByHand:
+    def test_stop_and_copy(self) -> None:
+        cost = run(StopAndCopyStrategy(StrategyConfig()), under(500))
+        assert (cost.downtime_s, cost.total_s) == pytest.approx((1.25, 1.25))
+        assert (cost.bytes, cost.rounds, cost.path) == (FULL, 1, None)
+
+    def test_post_copy(self) -> None:
+        cost = run(PostCopy(StrategyConfig()), under(500))
+        assert (cost.downtime_s, cost.total_s) == pytest.approx((0.25, 1.25))
+        assert (cost.bytes, cost.rounds) == (FULL, 0)
+
+    def test_pre_copy_halves_what_is_left(self) -> None:
+        config = StrategyConfig(max_rounds=2, downtime_limit=0.001)
+        cost = run(PreCopy(config), under(500))
+        # 1 s, then 0.5, then 0.25; an eighth of memory is left.
+        assert cost.downtime_s == pytest.approx(0.125 + 0.25)
+        assert cost.total_s == pytest.approx(1.75 + 0.375)
+        assert cost.bytes == pytest.approx(FULL * 1.875, abs=4)
+        assert cost.rounds == 4
+
+    def test_a_round_takes_more_than_its_bytes(self) -> None:
+        config = StrategyConfig(max_rounds=0, downtime_limit=0.001)
+        cost = run(PreCopy(config), under(0, round_s=0.5))
+        assert cost.total_s == pytest.approx(1.5 + 0.25)
+
+    @pytest.mark.parametrize(("rate", "path"), [(99, 1), (100, 2), (499, 2), (500, 3)])
+    def test_the_path_is_the_strategys_own(self, rate: float, path: int) -> None:
+        assert run(ThreePath(StrategyConfig()), under(rate)).path == path
+
+    @pytest.mark.parametrize("path", [1, 2, 3])
+    @pytest.mark.parametrize("rate", [0, 99, 300, 999])
+    def test_a_path_that_is_forced(self, rate: float, path: int) -> None:
+        cost = run(ThreePath(StrategyConfig(), forced=path), under(rate))
+        assert cost.path == path
+        if path == 3:
+            assert cost.total_s == pytest.approx(1.25 + rate / PAGES)
+
+
+def test_a_small_stop_takes_its_share_of_the_measured_one() -> None:
+    conditions = Conditions(PAGES, FULL, 4104, 100.0, 0, 0, 1000, 2.0, *[under(0).stale] * 2)
+    assert conditions.last_pages_s(0) == 0
+    assert conditions.last_pages_s(500) == pytest.approx(1.0)
+    assert conditions.last_pages_s(1000) == pytest.approx(2.0)
+    assert conditions.last_pages_s(1200) == pytest.approx(4.0)
+
+
+class TestCurve:
+    def test_through_its_points_and_straight_between(self) -> None:
+        curve = Curve([(2.0, 20), (1.0, 10), (4.0, 30)], 1000)
+        assert [curve(x) for x in (0, 0.5, 1, 1.5, 3)] == pytest.approx([0, 5, 10, 15, 25])
+
+    def test_goes_on_as_its_second_half(self) -> None:
+        curve = Curve([(1.0, 50), (2.0, 60), (4.0, 80)], 1000)
+        assert curve(6) == pytest.approx(100)
+        assert curve(10_000) == 1000
+
+    def test_repeated_rounds_are_one_point(self) -> None:
+        curve = Curve([(1.0, 10), (1.05, 30)], 1000)
+        assert curve(1.025) == pytest.approx(20)
+
+    def test_nothing_was_measured(self) -> None:
+        assert Curve([], 1000)(5.0) == 0
+
+    @given(
+        st.lists(st.tuples(st.floats(0.001, 100), st.floats(0, 2000)), max_size=12),
+        st.lists(st.floats(0, 1000), min_size=2, max_size=10),
+    )
+    def test_never_falls_and_never_exceeds(
+        self, points: list[tuple[float, float]], at: list[float]
+    ) -> None:
+        curve = Curve(points, 1000)
+        values = [curve(x) for x in sorted(at)]
+        assert all(a <= b + 1e-6 for a, b in pairwise(values))
+        assert all(0 <= value <= 1000 + 1e-6 for value in values)
