@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,7 +39,8 @@ class Sheet:
 
         table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for number, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if number < self.left else "right")
+            words = number < self.left
+            table.add_column(column, justify="left" if words else "right", no_wrap=words)
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
         return table
@@ -50,8 +50,8 @@ def wide_console() -> Console:
     """Standard output; a file or a pipe is given room for a wide table."""
     from rich.console import Console
 
-    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(file=sys.stdout, highlight=False, width=None if narrow else _WIDE)
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(file=sys.stdout, highlight=False, width=width)
 
 
 def print_notes(console: Console, notes: Sequence[str]) -> None:
