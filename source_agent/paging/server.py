@@ -72,6 +72,9 @@ PUSHED: Final = 1
 PULLED: Final = 2
 
 CHUNK: Final = 32  # neighbours in a frame: what a demanded page may have to wait for
+# Neighbours that go right behind a demanded page, whatever the rate: a reader that goes on touches
+# the next page before a paced frame could come, and that demand would hold the frame up again.
+AT_ONCE: Final = 8
 WINDOWS: Final = 256  # a ring: when it is full the oldest wish is forgotten
 INBOX_WORDS: Final = 512
 HEAD_WORDS: Final = 2 * (2 + CHUNK)
@@ -250,13 +253,17 @@ def _demand(s: ServerArrays, page: int, window: int) -> None:
         _send_chunk(s, 1)
     ctl[FOCUS] = page
     if window > 0:
-        if ctl[LAST_WINDOW] - ctl[FIRST_WINDOW] == WINDOWS:
-            ctl[FIRST_WINDOW] += 1
-        _put_window(s, page + 1, min(page + 1 + window, len(s.sent)))
+        end = min(page + 1 + window, len(s.sent))
+        _put_window(s, _send_neighbours(s, page + 1, end, AT_ONCE), end)
 
 
 @kernel
 def _put_window(s: ServerArrays, first: int, end: int) -> None:
+    """These pages are wished for, if any; where there is no room, the oldest wish goes."""
+    if first >= end:
+        return
+    if s.ctl[LAST_WINDOW] - s.ctl[FIRST_WINDOW] == WINDOWS:
+        s.ctl[FIRST_WINDOW] += 1
     at = 2 * (s.ctl[LAST_WINDOW] % WINDOWS)
     s.windows[at] = first
     s.windows[at + 1] = end
@@ -264,21 +271,26 @@ def _put_window(s: ServerArrays, first: int, end: int) -> None:
 
 
 @kernel
-def _send_neighbours(s: ServerArrays) -> None:
-    """A frame of the oldest window's pages; what is left of it goes behind the others."""
-    at = 2 * (s.ctl[FIRST_WINDOW] % WINDOWS)
-    page, end = s.windows[at], s.windows[at + 1]
-    s.ctl[FIRST_WINDOW] += 1
+def _send_neighbours(s: ServerArrays, page: int, end: int, most: int) -> int:
+    """A frame of at most so many unsent pages of [page, end); returns where it ends."""
     n = signed(0)
-    while page < end and n < CHUNK:
+    while page < end and n < most:
         if turn_byte(s.sent.ctypes.data, page, UNSENT, PULLED) != 0:
             s.chunk[n] = page
             n += 1
         page += 1
-    if page < end:
-        _put_window(s, page, end)
     if n > 0:
         _send_chunk(s, n)
+    return page
+
+
+@kernel
+def _go_on(s: ServerArrays) -> None:
+    """A frame of the oldest window's pages; what is left of it goes behind the others."""
+    at = 2 * (s.ctl[FIRST_WINDOW] % WINDOWS)
+    page, end = s.windows[at], s.windows[at + 1]
+    s.ctl[FIRST_WINDOW] += 1
+    _put_window(s, _send_neighbours(s, page, end, CHUNK), end)
 
 
 @kernel
@@ -348,4 +360,4 @@ def serve(s: ServerArrays) -> None:
         if scratch[_POLLFDS] >> 48 & ~POLLOUT != 0:
             _receive(s)
         elif writable:
-            _send_neighbours(s)
+            _go_on(s)
