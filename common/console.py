@@ -109,7 +109,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         ("total time", _ms(report.total_time_ms)),
         ("rounds", f"{len(report.rounds)} ({kinds})" if report.rounds else "–"),
         ("on the wire", human_bytes(report.bytes_on_wire)),
-        ("pages sent", f"{report.pages_sent:,} ({report.pages_resent:,} again)"),
+        ("pages sent", _sent(report)),
         ("zero pages", f"{report.zero_pages:,}"),
         ("guest speed", _speed(report)),
         ("longest gap", _ms(guest.longest_gap_ms) + " without progress, seen by the guest"),
@@ -127,8 +127,25 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     if report.cpu_s is not None:
         dest = "–" if report.cpu_s.dest is None else f"{report.cpu_s.dest:.2f} s"
         rows.append(("agents' CPU", f"{report.cpu_s.source:.2f} s source, {dest} destination"))
+    if report.oracle is not None:
+        least = report.oracle
+        rows.append(
+            (
+                "least possible",
+                f"{_ms(least.least_downtime_ms)} of downtime,"
+                f" {_ms(least.least_total_time_ms)} in all, {human_bytes(least.least_bytes)}",
+            )
+        )
     rows.append(("verified", _verified(report)))
     return rows
+
+
+def _sent(report: Report) -> str:
+    again = f"{report.pages_sent:,} ({report.pages_resent:,} again"
+    by_line = sum(each.line_pages for each in report.rounds)
+    if by_line:
+        again += f", {by_line:,} by line: {human_bytes(report.bytes_saved)} saved"
+    return again + ")"
 
 
 def _speed(report: Report) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from common.clock import ClockMap, Sample, clock_identity
 from common.config import MigrationConfig
 from common.guest.machine import Beats, Guest, Progress
 from common.report import Outcome
-from common.strategy.base import Decision, RoundStats, Strategy
+from common.strategy.base import Decision, NextRound, RoundStats, Strategy
 from common.timeline import Timeline
 from common.wire import messages
 from source_agent.postcopy import Supply
@@ -26,6 +28,27 @@ class Decided:
 
     stats: RoundStats | None
     decision: Decision
+
+    @property
+    def name(self) -> str:
+        """`NextRound(drain)`, `StopAndCopy`, `SwitchToPostCopy`."""
+        name = type(self.decision).__name__
+        return f"{name}({self.decision.kind})" if isinstance(self.decision, NextRound) else name
+
+    def seen(self) -> dict[str, Any]:
+        """What it was made from, as the report's fields; rates in bytes a second."""
+        stats = self.stats
+        if stats is None:
+            return {"after_round": 0}
+        return {
+            "after_round": stats.index,
+            "dirty_pages": stats.dirty_pages_after,
+            "dirty_ratio": stats.dirty_ratio_after,
+            "dirty_rate": stats.dirty_rate_Bps,
+            "bandwidth": None if math.isinf(stats.bandwidth_Bps) else stats.bandwidth_Bps,
+            "expected_remainder_bytes": stats.remaining_bytes,
+            "expected_downtime_ms": stats.expected_downtime_s * 1e3,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +117,10 @@ class Record:
         self._cpu_start = time.process_time() - vcpu_cpu_s
 
     def decided(self, stats: RoundStats | None, decision: Decision) -> None:
-        """The strategy has spoken."""
-        self.decisions.append(Decided(stats, decision))
-        name = type(decision).__name__
-        self.timeline.log("decision", decision=name, reason=decision.reason)
+        """The strategy has spoken: what it saw, what it said, and why."""
+        decided = Decided(stats, decision)
+        self.decisions.append(decided)
+        self.timeline.log("decision", **decided.seen(), decision=decided.name, why=decision.reason)
 
     def completed(self, vcpu_cpu_s: float) -> None:
         """The destination has all of the guest: the source is no longer needed."""

@@ -28,7 +28,6 @@ from common.report import (
     RoundReport,
     TimelineSample,
 )
-from common.strategy.base import NextRound
 from common.units import PAGE_SIZE
 from common.wire.bitmap import popcount
 from common.wire.messages import WirePostcopy
@@ -132,23 +131,7 @@ def _t_ms(record: Record, t_ns: int) -> float:
 
 
 def _decision(decided: Decided) -> DecisionReport:
-    stats, decision = decided.stats, decided.decision
-    name = type(decision).__name__
-    if isinstance(decision, NextRound):
-        name = f"NextRound({decision.kind})"
-    if stats is None:
-        return DecisionReport(after_round=0, decision=name, reason=decision.reason)
-    return DecisionReport(
-        after_round=stats.index,
-        dirty_pages=stats.dirty_pages_after,
-        dirty_ratio=stats.dirty_ratio_after,
-        dirty_rate=stats.dirty_rate_Bps,
-        bandwidth=stats.bandwidth_Bps,
-        expected_remainder_bytes=stats.remaining_bytes,
-        expected_downtime_ms=stats.expected_downtime_s * 1e3,
-        decision=name,
-        reason=decision.reason,
-    )
+    return DecisionReport(**decided.seen(), decision=decided.name, reason=decided.decision.reason)
 
 
 def _round(record: Record, each: Round) -> RoundReport:
