@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from statistics import median
 from typing import Final
 
@@ -25,6 +26,7 @@ from source_agent.rounds import MEASURABLE_BYTES
 
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
 _LEAST_S: Final = 1e-4  # a switch-over is never nothing, whatever two clocks may say
+_NEARLY_ALL: Final = 0.8
 _Point = tuple[float, float]
 
 
@@ -123,7 +125,6 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
         for each in rounds[1:]
     ]
     pages = record.config.guest.pages
-    stale, held = _staleness(record, held=False), _staleness(record, held=True)
     return Conditions(
         pages_total=pages,
         full_bytes=full[0] if full else moved_bytes(record),
@@ -133,8 +134,7 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
         switchover_s=switchover_s,
         last_bytes=final.tally.bytes if final else 0,
         last_s=last_s,
-        stale=stale,
-        held=held,
+        stale=_staleness(record),
     )
 
 
@@ -165,10 +165,10 @@ def _bandwidth(record: Record, downtime_s: float) -> float | None:
     return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
 
 
-def _staleness(record: Record, *, held: bool) -> Callable[[float], Stale]:
+def _staleness(record: Record) -> Callable[[float], Stale]:
     """Through what the rounds left stale; between them as the guest's own counter says."""
-    rounds = list(_left_after(record, held=held))
-    longest = max((stats for stats, _ in _all_left(record)), key=_duration, default=None)
+    rounds = list(_after_drains(record))
+    longest = max(rounds, key=lambda stats: stats.duration_s, default=None)
     pages: list[_Point] = [(stats.duration_s, stats.dirty_pages_after) for stats in rounds]
     sizes: list[_Point] = [(stats.duration_s, stats.remaining_bytes) for stats in rounds]
     for seconds, share in _shape(record):
@@ -178,16 +178,18 @@ def _staleness(record: Record, *, held: bool) -> Callable[[float], Stale]:
         elif seconds < longest.duration_s and not _known(pages, seconds):
             pages.append((seconds, share * longest.dirty_pages_after))
             sizes.append((seconds, share * longest.remaining_bytes))
-    if longest is not None and longest not in rounds:
-        pages.append((longest.duration_s, longest.dirty_pages_after))
-        sizes.append((longest.duration_s, longest.remaining_bytes))
     total = record.config.guest.pages
     of_pages, of_bytes = Curve(pages, total), Curve(sizes, total * _PAGE_BYTES)
-    return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds))
+    in_memory, in_cache = _shares(longest)
+    return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds), in_memory, in_cache)
 
 
-def _duration(stats: RoundStats) -> float:
-    return stats.duration_s
+def _shares(stats: RoundStats | None) -> tuple[float, float]:
+    """Of what the longest round left: what a round without a drain would send, and leave."""
+    if stats is None or stats.remaining_bytes == 0:
+        return 1.0, 0.0
+    whole = stats.remaining_bytes
+    return stats.in_memory.bytes / whole, stats.in_cache.bytes / whole
 
 
 def _known(points: list[_Point], seconds: float) -> bool:
@@ -195,15 +197,18 @@ def _known(points: list[_Point], seconds: float) -> bool:
     return any(0.8 * x <= seconds <= 1.25 * x for x, _ in points)
 
 
-def _all_left(record: Record) -> Iterator[tuple[RoundStats, bool]]:
-    """What each round saw at its end, and whether the cache was held during it."""
-    for order, decided in zip(record.decisions, record.decisions[1:], strict=False):
-        if decided.stats is not None and isinstance(order.decision, NextRound):
-            yield decided.stats, order.decision.hold
+def _after_drains(record: Record) -> Iterator[RoundStats]:
+    """What each round saw at its end, of those that began with a drain.
 
-
-def _left_after(record: Record, *, held: bool) -> Iterator[RoundStats]:
-    return (stats for stats, was_held in _all_left(record) if was_held == held)
+    What another one left may be older than it, where the cache had it before; but not where nearly
+    all of it is in memory, which was empty of changes when the round began.
+    """
+    for order, decided in pairwise(record.decisions):
+        made, stats = order.decision, decided.stats
+        if stats is None or not isinstance(made, NextRound):
+            continue
+        if made.drain or stats.in_memory.bytes >= _NEARLY_ALL * stats.remaining_bytes:
+            yield stats
 
 
 def _shape(record: Record) -> Iterator[_Point]:

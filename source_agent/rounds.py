@@ -10,8 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.machine import Guest
-from common.guest.stale import count_stale, new_masks, take_missing, take_stale
-from common.strategy.base import NextRound, RoundKind, RoundStats
+from common.guest.stale import (
+    CACHE,
+    COUNTS,
+    IN_CACHE,
+    MEMORY,
+    UNION,
+    count_stale,
+    new_masks,
+    take_missing,
+    take_stale,
+)
+from common.strategy.base import NextRound, Part, RoundKind, RoundStats
 from common.timeline import Timeline
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire.extents import EXTENT, Pages
@@ -83,6 +93,7 @@ class Rounds:
         self._whole: Pages = np.arange(guest.n_pages)
         self._lined: Pages = np.arange(guest.n_pages)
         self._masks = new_masks(guest.n_pages)
+        self._counts = np.zeros(COUNTS, np.int64)
         self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
         self.activity = Activity(guest.n_pages)
         # Loaded now: in the final stop it would be a part of the downtime.
@@ -139,7 +150,8 @@ class Rounds:
         """The destination has it all: look at what has become stale meanwhile."""
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
-        dirty_pages, remaining, cached_lines = self._count_stale()
+        counts = self._count_stale()
+        dirty_pages, remaining = _cost(counts, UNION)
         this.dirty_pages_after = dirty_pages
         tally = this.tally
         self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._cargo)
@@ -167,28 +179,31 @@ class Rounds:
             remaining_bytes=remaining,
             dirty_rate_Bps=dirty_pages * PAGE_SIZE / duration_s,
             bandwidth_Bps=self._bandwidth_Bps,
-            switchover_s=SWITCHOVER_S + self._rtt_s + cached_lines * DRAIN_LINE_S,
+            switchover_s=SWITCHOVER_S + self._rtt_s + int(counts[IN_CACHE]) * DRAIN_LINE_S,
             elapsed_s=elapsed_s,
+            in_memory=Part(*_cost(counts, MEMORY)),
+            in_cache=Part(*_cost(counts, CACHE)),
         )
 
-    def _count_stale(self) -> tuple[int, int, int]:
-        """Pages stale in memory or cache, each once; what they cost on the wire; cached lines."""
+    def _count_stale(self) -> NDArray[np.int64]:
+        """What is stale in memory, in the cache, and in either: words of `common.guest.stale`."""
         # The cache first: a line that is written back in between is then in the log.
         self._guest.cached_dirty(self._cached)
         self._guest.harvest(self._stale)
-        whole, lined, lines, cached_lines = self._count()
-        return whole + lined, _bytes_of(whole, lined, lines), cached_lines
+        return self._count()
 
-    def _count(self) -> tuple[int, int, int, int]:
+    def _count(self) -> NDArray[np.int64]:
         activity = self.activity
-        return count_stale(
+        count_stale(
             self._stale,
             self._cached,
             self._ever_sent,
             self._most_lines,
             activity.dirtied,
             activity.binning.per_bin,
+            self._counts,
         )
+        return self._counts
 
     def switch(self) -> FinalStop:
         """Pause and take the snapshot; nothing is sent. The guest stays paused.
@@ -230,6 +245,12 @@ class Rounds:
         self.activity.stopped(requested_ns, self._cargo)
         self.done.append(this)
         return FinalStop(this, paused_ns, snapshot)
+
+
+def _cost(counts: NDArray[np.int64], part: int) -> tuple[int, int]:
+    """Pages, and what they cost on the wire."""
+    whole, lined, lines = counts[part : part + 3].tolist()
+    return whole + lined, _bytes_of(whole, lined, lines)
 
 
 def _bytes_of(whole: int, lined: int, lines: int) -> int:

@@ -7,6 +7,8 @@ used again.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +41,24 @@ def _by_line(mask: np.uint64, sent: bool, most_lines: int) -> int:
     return lines if lines <= most_lines else 0
 
 
+UNION: Final = 0  # the first of three words each: pages that go whole, that go by line, their lines
+MEMORY: Final = 3
+CACHE: Final = 6
+IN_CACHE: Final = 9  # dirty lines in the cache
+COUNTS: Final = 10
+
+
+@inlined
+def _tally(counts: NDArray[np.int64], at: int, mask: np.uint64, sent: bool, most: int) -> None:
+    if mask != np.uint64(0):
+        few = _by_line(mask, sent, most)
+        if few:
+            counts[at + 1] += 1
+            counts[at + 2] += few
+        else:
+            counts[at] += 1
+
+
 @kernel
 def count_stale(
     stale: NDArray[np.uint64],
@@ -47,27 +67,24 @@ def count_stale(
     most_lines: int,
     by_bin: NDArray[np.int64],
     per_bin: int,
-) -> tuple[int, int, int, int]:
-    """What is in either: (whole pages, pages that go by line, their lines, lines in `cached`).
+    counts: NDArray[np.int64],
+) -> None:
+    """What is stale in memory, in the cache, and in either: overwrites `counts` (int64[COUNTS]).
 
     stale, cached: uint64[n_pages]; `cached` is cleared. sent and most_lines as in `take_stale`.
     by_bin: the pages of each bin of `per_bin` pages, overwritten.
     """
-    whole = lined = lines = in_cache = 0
     by_bin[:] = 0
+    counts[:] = 0
     for page in range(len(stale)):
         mask = stale[page] | cached[page]
         if mask != np.uint64(0):
-            in_cache += popcount(cached[page])
+            _tally(counts, UNION, mask, sent[page], most_lines)
+            _tally(counts, MEMORY, stale[page], sent[page], most_lines)
+            _tally(counts, CACHE, cached[page], sent[page], most_lines)
+            counts[IN_CACHE] += popcount(cached[page])
             cached[page] = np.uint64(0)
             by_bin[page // per_bin] += 1
-            few = _by_line(mask, sent[page], most_lines)
-            if few:
-                lined += 1
-                lines += few
-            else:
-                whole += 1
-    return whole, lined, lines, in_cache
 
 
 @kernel

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import ClassVar, Final, TypeVar, final
+from typing import ClassVar, Final, NamedTuple, TypeVar, final
 
 from common.config import StrategyConfig
 from common.errors import LocalProtocolError, UsageError
@@ -25,6 +25,16 @@ class RoundKind(StrEnum):
     DIRTY = "dirty"
     DRAIN = "drain"
     FINAL = "final"
+
+
+class Part(NamedTuple):
+    """Some of the stale pages, and what they would put on the wire."""
+
+    pages: int
+    bytes: int
+
+
+NOTHING: Final = Part(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,8 @@ class RoundStats:
     switchover_s: the part of the downtime that does not depend on what is left: pause, drain,
         snapshot, resume.
     elapsed_s: from the migration's start to the end of this round.
+    in_memory, in_cache: what is stale in memory, which a round without a drain would send, and what
+        the cache holds, which it would leave; a page may be in both.
     """
 
     index: int
@@ -59,6 +71,8 @@ class RoundStats:
     bandwidth_Bps: float
     switchover_s: float
     elapsed_s: float
+    in_memory: Part = NOTHING
+    in_cache: Part = NOTHING
 
     @property
     def dirty_ratio_after(self) -> float:

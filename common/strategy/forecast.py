@@ -74,10 +74,38 @@ def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 class Stale(NamedTuple):
-    """Pages of which the destination has not the latest content, and what a round of them costs."""
+    """Pages of which the destination has not the latest content, and what a round of them costs.
+
+    Of both, memory_share is what a round without a drain sends, and cached_share what it leaves to
+    the cache; some pages may be in either, so that the two add up to one or more.
+    """
 
     pages: float
     bytes: float
+    memory_share: float = 1.0
+    cached_share: float = 0.0
+
+    def split(self) -> tuple[Stale, Stale]:
+        """What a round without a drain sends, and what it leaves."""
+        there, here = self.memory_share, self.cached_share
+        return (
+            Stale(self.pages * there, self.bytes * there),
+            Stale(self.pages * here, self.bytes * here, 0.0, 1.0),
+        )
+
+    def and_then(self, later: Stale, most: float) -> Stale:
+        """With what became stale later, as if those were other pages; at most so many pages."""
+        pages = self.pages + later.pages
+        mine = self.pages / pages if pages else 0.0
+        return Stale(
+            min(pages, most),
+            self.bytes + later.bytes,
+            self.memory_share * mine + later.memory_share * (1 - mine),
+            self.cached_share * mine + later.cached_share * (1 - mine),
+        )
+
+
+_NOTHING: Final = Stale(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +115,8 @@ class Conditions:
     pages_total: of the guest. full_bytes: what sending all of memory puts on the wire.
     missing_page_bytes: what a page costs that post-copy moves. bandwidth_Bps: of the link or its
     limit. round_s: what a round takes beyond its bytes. switchover_s: what a stop costs beyond its
-    bytes, of which one was measured: last_bytes in last_s. stale, held: what becomes stale in so
-    many seconds, and while the cache holds back.
+    bytes, of which one was measured: last_bytes in last_s. stale: what becomes stale in so many
+    seconds.
     """
 
     pages_total: int
@@ -100,7 +128,6 @@ class Conditions:
     last_bytes: float
     last_s: float
     stale: Callable[[float], Stale]
-    held: Callable[[float], Stale]
 
     def last_pages_s(self, size: float) -> float:
         """How long the guest stands still for the last pages.
@@ -132,9 +159,13 @@ def run(strategy: Strategy, under: Conditions) -> Cost:
     decision = strategy.begin()
     while isinstance(decision, NextRound) and rounds < _MOST_ROUNDS:
         rounds += 1
-        going = everything if decision.kind is RoundKind.FULL else left
+        going, kept = (
+            (everything, _NOTHING) if decision.kind is RoundKind.FULL else (left, _NOTHING)
+        )
+        if not decision.drain:
+            going, kept = going.split()
         seconds = going.bytes / under.bandwidth_Bps + under.round_s
-        left = (under.held if decision.hold else under.stale)(seconds)
+        left = kept.and_then(under.stale(seconds), everything.pages)
         elapsed, sent = elapsed + seconds, sent + round(going.bytes)
         stats = _stats(under, rounds, decision, going, seconds, left, elapsed)
         decision = strategy.decide(stats)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.guest.stale import count_stale, new_masks, take_missing, take_stale
+from common.guest.stale import COUNTS, count_stale, new_masks, take_missing, take_stale
 
 pages = st.integers(1, 40).flatmap(
     lambda n: st.tuples(
@@ -21,13 +21,17 @@ def test_counts_each_page_once(
 ) -> None:
     stale, cached = (np.array(masks, np.uint64) for masks in drawn[:2])
     sent = np.array(drawn[2], np.bool_)
-    lines = np.bitwise_count(stale | cached).astype(int)
-    lined = (lines > 0) & (lines <= most_lines) & sent
-    whole = (lines > 0) & ~lined
-    expected = whole.sum(), lined.sum(), lines[lined].sum(), np.bitwise_count(cached).sum()
-    by_bin = np.full(-(-len(stale) // 3), 99)
-    assert count_stale(stale, cached, sent, most_lines, by_bin, 3) == tuple(map(int, expected))
-    assert by_bin.tolist() == [int((lines[i : i + 3] > 0).sum()) for i in range(0, len(lines), 3)]
+    expected = []
+    for masks in (stale | cached, stale, cached):
+        lines = np.bitwise_count(masks).astype(int)
+        lined = (lines > 0) & (lines <= most_lines) & sent
+        expected += [((lines > 0) & ~lined).sum(), lined.sum(), lines[lined].sum()]
+    expected.append(np.bitwise_count(cached).sum())
+    by_bin, counts = np.full(-(-len(stale) // 3), 99), np.full(COUNTS, 99)
+    dirty = (stale | cached) != 0
+    count_stale(stale, cached, sent, most_lines, by_bin, 3, counts)
+    assert counts.tolist() == [int(each) for each in expected]
+    assert by_bin.tolist() == [int(dirty[i : i + 3].sum()) for i in range(0, len(stale), 3)]
     assert stale.tolist() == drawn[0]
     assert not cached.any()
 

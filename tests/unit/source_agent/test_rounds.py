@@ -233,6 +233,8 @@ class TestStats:
         bench.guest.cache = {3: 64, 4: 1, 5: 7}
         stats = bench.rounds.acknowledged(this, 9.5)
         assert stats.dirty_pages_after == this.dirty_pages_after == 5
+        assert stats.in_memory == (3, 3 * (4096 + 8))
+        assert stats.in_cache == (3, 3 * (4096 + 8))
         assert stats.remaining_bytes == 5 * (4096 + 8)
         assert stats.switchover_s == pytest.approx(SWITCHOVER_S + RTT_S + 72 * DRAIN_LINE_S)
         assert (stats.index, stats.kind, stats.pages_total) == (1, RoundKind.FULL, N_PAGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import pytest
@@ -32,7 +33,6 @@ def under(pages_a_second: float, *, round_s: float = 0.0) -> Conditions:
         last_bytes=0,
         last_s=0.0,
         stale=stale,
-        held=stale,
     )
 
 
@@ -74,8 +74,21 @@ class TestByHand:
             assert cost.total_s == pytest.approx(1.25 + rate / PAGES)
 
 
+def test_a_round_without_a_drain_leaves_what_the_cache_holds() -> None:
+    def stale(seconds: float) -> Stale:
+        return Stale(200 * seconds, 820_800 * seconds, memory_share=0.25, cached_share=0.75)
+
+    conditions = dataclasses.replace(under(0), stale=stale)
+    config = StrategyConfig(max_rounds=1, path3="stop-and-copy")
+    cost = run(ThreePath(config, forced=2), conditions)
+    # 1 s leaves 200 pages; the held round sends 50 of them in 0.05 s, and 10 more become stale;
+    # 150 + 10 are drained in 0.16 s, and 32 are left for the stop.
+    assert cost.rounds == 4
+    assert cost.bytes == pytest.approx(FULL + (50 + 160 + 32) * 4104, abs=4)
+
+
 def test_a_small_stop_takes_its_share_of_the_measured_one() -> None:
-    conditions = Conditions(PAGES, FULL, 4104, 100.0, 0, 0, 1000, 2.0, *[under(0).stale] * 2)
+    conditions = Conditions(PAGES, FULL, 4104, 100.0, 0, 0, 1000, 2.0, under(0).stale)
     assert conditions.last_pages_s(0) == 0
     assert conditions.last_pages_s(500) == pytest.approx(1.0)
     assert conditions.last_pages_s(1000) == pytest.approx(2.0)
