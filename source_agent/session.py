@@ -207,7 +207,7 @@ class SourceSession:
         config, control = self.config, self._live_control()
         await control.send(
             messages.Setup(
-                guest=config.guest,
+                guest=self._guest.config,
                 channels=CHANNELS,
                 congestion=config.congestion,
                 run_after=config.run_after,

@@ -56,6 +56,7 @@ class Beats:
 class Guest:
     """A guest of this configuration, for one controlling thread at a time.
 
+    config: as given, but that its workload says which content of a file it means.
     `boot`: fill memory and set the workload up, as at the source; otherwise memory is zero and
     waits for what arrives. count_writes: keep what `write_counts` tells. Blocking calls release the
     interpreter lock. Raises `UsageError` for a bad workload, `PageferryError` without memory.
@@ -64,9 +65,9 @@ class Guest:
     def __init__(
         self, config: GuestConfig, *, boot: bool, vcpu_nice: int = 0, count_writes: bool = False
     ) -> None:
-        self.config = config
         self.n_pages = config.pages
         self._workload = parse_workload(config.workload)
+        self.config = config.model_copy(update={"workload": self._workload.pinned(config.workload)})
         self._regions = layout.regions(config)
         plans = [self._workload.plan(region) for region in self._regions]
         self.memory = GuestMemory(config.memory)
@@ -407,11 +408,12 @@ def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = 
     workload after an installation.
     """
     name = config.workload.partition(":")[0]
-    parse_workload(config.workload)
+    workload = parse_workload(config.workload)
     marker = jit.CACHE_DIR / f"compiled-{name}"
     if notify is not None and not marker.exists():
         notify(f"compiling kernels for {name} (first start only)")
-    tiny = GuestConfig(memory=64 * PAGE_SIZE, workload=name, seed=config.seed, cache=64 * 1024)
+    spec = name if workload.complete else config.workload
+    tiny = GuestConfig(memory=64 * PAGE_SIZE, workload=spec, seed=config.seed, cache=64 * 1024)
     guest = Guest(tiny, boot=True)
     try:
         guest.memory.zero_pages(np.arange(guest.n_pages))

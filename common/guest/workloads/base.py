@@ -155,6 +155,8 @@ class Workload(ABC):
     name: ClassVar[str]
     keys: ClassVar[Mapping[str, Key]]
     kernel: ClassVar[Callable[[VcpuArrays], None]]  # the vCPU's thread is inside it all the time
+    first_key: ClassVar[str | None] = None  # the option that may be written without its name, first
+    complete: ClassVar[bool] = True  # whether its name alone is enough to make one
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
@@ -163,6 +165,13 @@ class Workload(ABC):
     def zero_share(self) -> float:
         """Share of memory that is zero at the start."""
         return float(self.options.get("zero-share", 0.0))
+
+    def pinned(self, text: str) -> str:
+        """`text`, which made this workload, as another host must be told it.
+
+        It then says which content is meant of what is outside the text: a file.
+        """
+        return text
 
     @abstractmethod
     def plan(self, region: Region) -> Plan:

@@ -1,4 +1,7 @@
-"""Every workload by name, and the reader of `NAME[:key=value,...]`."""
+"""Every workload by name, and the reader of `NAME[:key=value,...]`.
+
+A workload may have a key that need not be named if it comes first: `trace:FILE`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from common.guest.workloads.io_intensive import IoIntensive
 from common.guest.workloads.matrix_multiply import MatrixMultiply
 from common.guest.workloads.memory_intensive import MemoryIntensive
 from common.guest.workloads.sequential import Sequential
+from common.guest.workloads.trace import Trace
 from common.guest.workloads.uniform import Uniform
 from common.guest.workloads.web_browsing import WebBrowsing
 from common.guest.workloads.zipf import Zipf
@@ -28,6 +32,7 @@ WORKLOADS: Final[dict[str, type[Workload]]] = {
         Uniform,
         Zipf,
         Sequential,
+        Trace,
     )
 }
 
@@ -40,8 +45,10 @@ def parse_workload(text: str) -> Workload:
         raise UsageError(f"unknown workload {name!r}: expected one of {', '.join(WORKLOADS)}")
     values = {key: spec.default for key, spec in cls.keys.items()}
     given: set[str] = set()
-    for item in rest.split(",") if colon else ():
+    for index, item in enumerate(rest.split(",") if colon else ()):
         key, equals, value = item.partition("=")
+        if index == 0 and cls.first_key is not None and item and key not in cls.keys:
+            key, equals, value = cls.first_key, "=", item
         if not equals:
             raise UsageError(f"workload {name}: {item!r} is not key=value")
         if key not in cls.keys:

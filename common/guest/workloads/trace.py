@@ -1,0 +1,167 @@
+"""What a real program did, over and over."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from common.errors import UsageError
+from common.guest.cache import access
+from common.guest.control import STEPS, SUM, VcpuArrays
+from common.guest.jit import kernel
+from common.guest.native import signed
+from common.guest.pace import even
+from common.guest.quantum import begin_quantum, page_missing
+from common.guest.rng import GOLDEN
+from common.guest.workloads.base import (
+    FIRST_PAGE,
+    OWN,
+    PAGES,
+    ZERO_SHARE,
+    Key,
+    Plan,
+    Region,
+    Workload,
+    parse_visit_rate,
+    visits_per_s,
+)
+from common.tracefile import LINE_SHIFT, PAGE_SHIFT, open_trace
+from common.tracefile import Trace as TraceFile
+
+_ACCESSES: Final = OWN
+_START: Final = OWN + 1  # the access that step 0 replays
+_TRACED: Final = OWN + 2  # pages of the trace, at least as many as the working set
+_ONE: Final = np.uint64(1)
+_LOW32: Final = np.uint64(2**32 - 1)
+_LONGEST: Final = 512  # characters of a workload that fit in a configuration
+
+
+@kernel
+def quantum(m: VcpuArrays, n: int) -> None:
+    """`n` steps, or fewer if a page is missing."""
+    p = m.params
+    accesses, traced, pages = p[_ACCESSES], p[_TRACED], p[PAGES]
+    base = p[FIRST_PAGE] << 6
+    total = m.state[SUM]
+    step = signed(m.state[STEPS])
+    end = step + n
+    at = (step % accesses + p[_START]) % accesses
+    while step < end:
+        # Two accesses a word of the table, the earlier one in its lower half.
+        word = m.table[np.uint64(at >> 1)] >> np.uint64((at & 1) << 5)
+        item = signed(word & _LOW32)
+        page = item >> PAGE_SHIFT
+        if traced != pages:
+            page = page * pages // traced
+        line = (item >> LINE_SHIFT) & 63
+        write = bool(item & 1)
+        where = access(m, base + (page << 6) + line, write)
+        if where < 0:
+            page_missing(m, -1 - where)
+            break
+        where += (page + line) & 7
+        if write:
+            m.arena[np.uint64(where)] += (np.uint64(step) * GOLDEN) | _ONE
+        else:
+            total += m.arena[np.uint64(where)]
+        step += 1
+        at += 1
+        if at == accesses:
+            at = 0
+    m.state[STEPS] = np.uint64(step)
+    m.state[SUM] = total
+
+
+@kernel
+def run(m: VcpuArrays) -> None:
+    """The life of a vCPU."""
+    while True:
+        n = begin_quantum(m)
+        if n == 0:
+            return
+        quantum(m, n)
+
+
+def _parse_file(text: str) -> str:
+    """The name of a file, which may have to cross the wire."""
+    if not text:
+        raise ValueError("no file is named: expected trace:FILE, as in trace:ls.npz")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} is not UTF-8: rename the file") from None
+    return text
+
+
+def _parse_digest(text: str) -> str:
+    """As `pageferry trace info` shows it, or `any`."""
+    if not re.fullmatch("any|[0-9a-f]{32}", text):
+        raise ValueError(f"{text!r} is not a digest: expected 32 hexadecimal digits, or any")
+    return text
+
+
+class Trace(Workload):
+    """Replays the memory accesses of a real program, again and again.
+
+    FILE is what `pageferry trace import` has written. The first pages of each vCPU's part of memory
+    are the trace's pages, one for one; if the part is smaller than the trace, page i of P becomes
+    page floor(i * part / P) of it, so that neighbours share pages. vCPU i of n begins i/n of the
+    way into the trace. digest is that of the trace's content: a file with another is refused, at
+    the destination too, which reads a file of the same name.
+
+    Options: file=FILE (`trace:FILE` is short for `trace:file=FILE`), digest=any, rate=max,
+    zero-share=0%. A step is one access to one line, read or written as in the trace; it counts as
+    a page visit for rate.
+    """
+
+    name = "trace"
+    keys: ClassVar = {
+        "file": Key("", _parse_file),
+        "digest": Key("any", _parse_digest),
+        "rate": Key("max", parse_visit_rate),
+        "zero-share": ZERO_SHARE,
+    }
+    kernel = run
+    first_key = "file"
+    complete = False
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self._trace = open_trace(options["file"])
+        found, wanted = self._trace.meta.digest, options["digest"]
+        if wanted not in ("any", found):
+            raise UsageError(
+                f"trace {options['file']!r} is another one here: its digest is {found},"
+                f" expected {wanted}"
+            )
+
+    def pinned(self, text: str) -> str:
+        """See `Workload.pinned`."""
+        said = f"digest={self._trace.meta.digest}"
+        pinned, count = re.subn("(?<=[:,])digest=[^,]*", said, text)
+        if not count:
+            pinned = f"{text},{said}"
+        if len(pinned) > _LONGEST:
+            raise UsageError(f"workload trace: {len(pinned)} characters, at most {_LONGEST} fit")
+        return pinned
+
+    @functools.cached_property
+    def _verified(self) -> TraceFile:
+        """The trace, which has been read once: a kernel trusts it."""
+        self._trace.verify()
+        return self._trace
+
+    def plan(self, region: Region) -> Plan:
+        """See `Workload.plan`."""
+        trace = self._verified
+        accesses, traced = trace.meta.accesses, trace.meta.pages
+        return Plan(
+            pages=min(traced, region.pages),
+            own=(accesses, accesses * region.vcpu // region.vcpus, traced),
+            pace=even(visits_per_s(self.options["rate"], region)),
+            table=trace.words,
+        )
