@@ -29,6 +29,7 @@ def make_app() -> App:
     from lab.compare import compare
     from lab.migrate import migrate
     from lab.model import model
+    from lab.reproduce import reproduce
     from source_agent.cli import source
 
     app = App(name="pageferry", help=_HELP, version=__version__)
@@ -37,6 +38,7 @@ def make_app() -> App:
     app.command(dest)
     app.command(compare)
     app.command(model)
+    app.command(reproduce)
     return app
 
 

@@ -112,7 +112,7 @@ def _write(done: Series, cells: list[dict[str, str]], files: SeriesFiles) -> Non
     sheet = make_sheet(rows, varied(cells), title)
     if files.table_wanted and rows:
         console = tables.wide_console()
-        console.print(sheet.to_rich())
+        sheet.print(console)
         console.print(_LEGEND, markup=False)
         for line in tables.complaints(rows):
             console.print(line, markup=False)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOTHING: Final = "–"
-_WIDE: Final = 140  # columns of a table that is written to a file or a pipe
+_WIDE: Final = 150  # columns of a table that is written to a file or a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,33 @@ class Sheet:
         """As the HTML report takes it."""
         return {"title": self.title, "columns": list(self.columns), "rows": list(self.rows)}
 
+    def print(self, console: Console) -> None:
+        """Upright, or on its side where that is too wide for the terminal."""
+        from rich.measure import Measurement
+
+        table = self.to_rich()
+        unbounded = console.options.update(width=1000)
+        if Measurement.get(console, unbounded, table).maximum > console.width:
+            table = self.turned().to_rich()
+        console.print(table)
+
+    def turned(self) -> Sheet:
+        """Columns as rows."""
+        first, *rest = zip(self.columns, *self.rows, strict=True)
+        return Sheet(self.title, first, tuple(rest))
+
     def to_rich(self) -> Table:
-        """As the terminal shows it."""
+        """As a terminal shows it."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(
+            title=Text(self.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        )
         for number, column in enumerate(self.columns):
             words = number < self.left
-            table.add_column(column, justify="left" if words else "right", no_wrap=words)
+            table.add_column(Text(column), justify="left" if words else "right", no_wrap=words)
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
         return table
