@@ -72,9 +72,14 @@ PUSHED: Final = 1
 PULLED: Final = 2
 
 CHUNK: Final = 32  # neighbours in a frame: what a demanded page may have to wait for
-# Neighbours that go right behind a demanded page, whatever the rate: a reader that goes on touches
-# the next page before a paced frame could come, and that demand would hold the frame up again.
+# Neighbours that go right behind a demanded page: a reader that goes on touches the next page
+# before a paced frame could come, and that demand would hold the frame up again. Only as long as we
+# are no more than this ahead of the rate: many readers together would go beyond it.
 AT_ONCE: Final = 8
+DEBT_NS: Final = 1_000_000
+# As far ahead of the rate as demanded pages may get. A guest that asks for more than the rate
+# waits, as it would on a link of that rate.
+MOST_DEBT_NS: Final = 5_000_000
 WINDOWS: Final = 256  # a ring: when it is full the oldest wish is forgotten
 INBOX_WORDS: Final = 512
 HEAD_WORDS: Final = 2 * (2 + CHUNK)
@@ -242,6 +247,15 @@ def _send_all(s: ServerArrays, count: int) -> None:
 
 
 @kernel
+def _pay(s: ServerArrays) -> None:
+    """Wait until what has been sent is at most `MOST_DEBT_NS` ahead of the rate."""
+    debt = s.ctl[DUE_NS] - monotonic_ns(s.scratch) - MOST_DEBT_NS
+    if s.ctl[RATE_BPS] > 0 and debt > 0:
+        s.scratch[_TIMEOUT], s.scratch[_TIMEOUT + 1] = 0, min(debt, 999_999_999)
+        c_ppoll(0, 0, s.scratch.ctypes.data + 8 * _TIMEOUT, 0)
+
+
+@kernel
 def _demand(s: ServerArrays, page: int, window: int) -> None:
     ctl = s.ctl
     ctl[DEMANDS] += 1
@@ -249,12 +263,15 @@ def _demand(s: ServerArrays, page: int, window: int) -> None:
     if old != PULLED:  # else it is on its way on this very connection
         if old == PUSHED:
             ctl[CROSSED] += 1
+        _pay(s)
         s.chunk[0] = page
         _send_chunk(s, 1)
     ctl[FOCUS] = page
     if window > 0:
-        end = min(page + 1 + window, len(s.sent))
-        _put_window(s, _send_neighbours(s, page + 1, end, AT_ONCE), end)
+        first, end = page + 1, min(page + 1 + window, len(s.sent))
+        if ctl[DUE_NS] - monotonic_ns(s.scratch) < DEBT_NS:
+            first = _send_neighbours(s, first, end, AT_ONCE)
+        _put_window(s, first, end)
 
 
 @kernel
