@@ -113,9 +113,9 @@ def _write(done: Series, cells: list[dict[str, str]], files: SeriesFiles) -> Non
     if files.table_wanted and rows:
         console = tables.wide_console()
         sheet.print(console)
-        console.print(_LEGEND, markup=False)
+        tables.print_text(console, _LEGEND)
         for line in tables.complaints(rows):
-            console.print(line, markup=False)
+            tables.print_text(console, line)
     document = SeriesDocument(
         runs=done.reports,
         table=[row.to_json(rows[0]) for row in rows],

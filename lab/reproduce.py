@@ -12,7 +12,7 @@ from common.cli import complain
 from common.errors import UsageError
 from common.status import StatusPipe
 from common.units import format_rate, parse_rate
-from lab import findings, paper, tables
+from lab import findings, paper, remarks, tables
 from lab.experiment import QUICK_SCALE, Cell, Setting, estimate_s, plan
 from lab.output import SeriesDocument, SeriesFiles, SeriesOutput
 from lab.series import Series, Signals, follow
@@ -114,15 +114,15 @@ def _write(done: Series, cells: list[Cell], setting: Setting, files: SeriesFiles
     results = findings.collect(done, cells)
     sheets = findings.sheets(results, setting)
     effects = findings.effects(results)
-    locality = findings.locality(results, setting)
-    remarks = findings.remarks(setting, locality)
+    locality = remarks.locality(results, setting)
+    notes = remarks.remarks(setting, locality)
     if files.table_wanted and results:
         console = tables.wide_console()
         for sheet in sheets:
             sheet.print(console)
         for line in tables.complaints([result.row for result in results]):
-            console.print(line, markup=False)
-        tables.print_notes(console, remarks)
+            tables.print_text(console, line)
+        tables.print_notes(console, notes)
     document = ReproduceDocument(
         runs=done.reports,
         table=[findings.to_json(result, results, setting) for result in results],
@@ -130,7 +130,7 @@ def _write(done: Series, cells: list[Cell], setting: Setting, files: SeriesFiles
         scale=setting.scale,
         cache_effect=[effect.to_json() for effect in effects],
         locality=locality.to_json() if locality else None,
-        notes=remarks,
+        notes=notes,
     )
     rates = ", ".join(format_rate(rate) for rate in setting.rates)
     files.write(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOTHING: Final = "–"
-_WIDE: Final = 150  # columns of a table that is written to a file or a pipe
+_WIDE: Final = 240  # columns of a file or a pipe: no table is wider
+_TEXT: Final = 100  # columns of a paragraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,15 @@ def wide_console() -> Console:
     return Console(file=sys.stdout, highlight=False, width=width)
 
 
+def print_text(console: Console, text: str) -> None:
+    """A paragraph."""
+    console.print(text, markup=False, width=min(console.width, _TEXT))
+
+
 def print_notes(console: Console, notes: Sequence[str]) -> None:
     """Numbered remarks."""
     for number, note in enumerate(notes, 1):
-        console.print(f"Note {number}. {note}", markup=False)
+        print_text(console, f"Note {number}. {note}")
 
 
 def milliseconds(value: float) -> str:
