@@ -37,7 +37,7 @@ _OUT: Final = 1 << 18  # accesses handed out in one go
 _PER_LINE: Final = 2 * (LARGEST // 64 + 1)  # accesses that a line of text makes at the most
 _NEW_PAGES: Final = LARGEST // 4096 + 1
 _FIRST_SLOTS: Final = 1 << 12
-_SHOWN: Final = 40  # bytes of a malformed line in a message
+_SHOWN: Final = 40  # characters of a malformed line in a message
 
 # Words of the kernel's state, which outlives its calls. _PAGE, _NUMBER: of the last access.
 _AT, _LINE, _FETCHES, _MADE, _PAGES, _PAGE, _NUMBER = range(7)
@@ -59,11 +59,14 @@ _REMARK: Final = re.compile(rb"\s*|([=*-])\1[0-9:. ]+\1\1.*", re.DOTALL)
 
 
 class LackeyError(ValueError):
-    """A text that is no trace, or none that fits. line: counted from 1."""
+    """A text that is no trace, or none that fits. line: counted from 1; unknown: whether it is a
+    line that `skip_unknown` passes over.
+    """
 
-    def __init__(self, line: int, why: str) -> None:
+    def __init__(self, line: int, why: str, *, unknown: bool) -> None:
         super().__init__(f"line {line}: {why}")
         self.line = line
+        self.unknown = unknown
 
 
 @kernel
@@ -341,8 +344,8 @@ class LackeyParser:
 
     def _error(self, reason: int, text: bytes) -> LackeyError:
         at = int(self._state[_AT])
-        line = text[at : at + _SHOWN + 1].split(b"\n")[0]
-        shown = repr(line[:_SHOWN])[1:] + ("..." if len(line) > _SHOWN else "")
+        line = repr(text[at : at + 2 * _SHOWN].split(b"\n")[0])[1:]
+        shown = line if len(line) <= _SHOWN else f"{line[:_SHOWN]}{line[0]}..."
         why = {
             _OTHER: f"{shown} is neither an access, as in ' L 1ffefff8,8', nor valgrind's own",
             _BAD_SIZE: f"{shown} is not of 1 to {LARGEST} bytes, or ends beyond the last address",
@@ -352,4 +355,4 @@ class LackeyParser:
         }[reason]
         if self._cut and reason == _OTHER:
             why += "; the text ends there without a line end: was it cut off?"
-        return LackeyError(self.lines + 1, why)
+        return LackeyError(self.lines + 1, why, unknown=reason == _OTHER)

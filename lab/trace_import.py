@@ -197,7 +197,8 @@ def _accesses(text: Text, parser: LackeyParser) -> Iterator[NDArray[np.uint32]]:
                 return
         yield from parser.finish()
     except LackeyError as error:
-        raise UsageError(f"{text.name}, {error}") from None
+        hint = "; --skip-unknown passes over such lines" if error.unknown else ""
+        raise UsageError(f"{text.name}, {error}{hint}") from None
 
 
 def _renumbered(spool: IO[bytes], parser: LackeyParser, show: Show) -> Iterator[NDArray[np.uint32]]:
