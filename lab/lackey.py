@@ -199,6 +199,8 @@ def _parse(
     to `limit` accesses.
     """
     while state[_AT] < len(text):
+        if state[_MADE] == limit:
+            return _LIMIT
         if len(out) - state[_MADE] < _PER_LINE:
             return _FULL
         if 4 * (state[_PAGES] + _NEW_PAGES) > 3 * len(keys):
