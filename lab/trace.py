@@ -135,7 +135,9 @@ def import_(
 
     options = options or ImportOptions()
     if not file or "," in file:
-        raise UsageError(f"{file!r} can't be said in --workload trace:FILE: expected no comma")
+        raise UsageError(
+            f"{file!r} can't be said in --workload trace:FILE: expected a name without a comma"
+        )
     parser = LackeyParser(
         instructions=options.instructions,
         limit=options.limit,
@@ -143,11 +145,13 @@ def import_(
     )
     with contextlib.ExitStack() as stack:
         report = _open_report(options, stack)
-        source = stack.enter_context(Text(text))
-        new = stack.enter_context(NewFile(file, replace=options.force))
-        if new.replaces(source):
-            raise UsageError(f"{file} is the text itself: expected another name for the trace")
-        with _interruptible(f"{file} was not written"):
+        with (
+            _interruptible(f"{file} was not written"),
+            Text(text) as source,
+            NewFile(file, replace=options.force) as new,
+        ):
+            if new.replaces(source):
+                raise UsageError(f"{file} is the text itself: expected another name for the trace")
             with ImportView(source, quiet=options.quiet) as view:
                 done = import_text(source, new, parser, options.instructions, view.show)
             new.commit()

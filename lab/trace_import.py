@@ -128,11 +128,6 @@ class NewFile:
         """Where it will be."""
         return self._path.parent
 
-    @property
-    def written(self) -> bool:
-        """Whether it has its name."""
-        return self._temporary is None
-
     def replaces(self, text: Text) -> bool:
         """Whether it would take the place of what it is made of."""
         return self._path.exists() and os.path.samestat(self._path.stat(), text.status)
@@ -212,6 +207,8 @@ def _renumbered(spool: IO[bytes], parser: LackeyParser, show: Show) -> Iterator[
 
 
 def _nothing(parser: LackeyParser) -> str:
+    if not parser.lines:
+        return "it is empty"
     if parser.fetches:
         return f"no data accesses, {parser.fetches:,} instruction fetches (--instructions)"
     return (
