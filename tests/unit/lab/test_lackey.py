@@ -119,6 +119,7 @@ class TestAgainstThePlainOne:
         expected, wrong = attempt(text, instructions=instructions)
         if wrong is None:
             assert parsed(parser, cut(text, cuts)) == dense(expected)
+            assert parser.lines == text.count(b"\n") + (not text.endswith(b"\n") and text != b"")
             return
         with pytest.raises(LackeyError) as found:
             parsed(parser, cut(text, cuts))
@@ -236,9 +237,9 @@ class TestMessages:
 
     def test_counts(self) -> None:
         parser = LackeyParser()
-        text = b"==1== x\nI  1,1\nI  2,1\n S 1,1\n"
+        text = b"==1== x\nI  1,1\nSB 1\nI  2,1\n S 1,1\n"
         assert len(parsed(parser, [text])) == 1
-        assert (parser.lines, parser.fetches, parser.unknown, parser.pages) == (4, 2, 0, 1)
+        assert (parser.lines, parser.fetches, parser.unknown, parser.pages) == (5, 2, 0, 1)
 
 
 def test_the_table_of_pages_starts_smaller_than_the_tests_fill_it() -> None:

@@ -33,7 +33,7 @@ def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> Trace:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 9), st.integers(0, 63), st.booleans()), min_size=1, max_size=80
+        st.tuples(st.integers(0, 3), st.integers(0, 63), st.booleans()), min_size=1, max_size=80
     )
 )
 def test_as_counted_one_by_one(accesses: list[tuple[int, int, bool]]) -> None:
