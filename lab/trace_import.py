@@ -12,13 +12,14 @@ import errno
 import gzip
 import io
 import os
+import select
 import stat
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Final, Self
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,11 @@ _BLOCK: Final = 1 << 20  # bytes of text
 _CHUNK: Final = 1 << 18  # accesses that are renumbered in one go
 _GZIP: Final = b"\x1f"  # the first byte of its magic; no text begins with it
 _IN_PAGE: Final = np.uint32((1 << PAGE_SHIFT) - 1)
+_NOTICE_S: Final = 0.25  # until a signal is noticed at the latest
 _SOURCE: Final = 255  # characters of a text's name that are kept
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 Show = Callable[[int, int | None], None]  # accesses so far, of how many if that is known
 
@@ -48,6 +53,17 @@ class Imported:
     unknown: int
 
 
+class _Raw(io.FileIO):
+    """A file whose reads end with a signal, also with one that came just before the read began:
+    the kernel interrupts only what already waits.
+    """
+
+    def readinto(self, buffer: Buffer, /) -> int | None:
+        while not select.select([self], [], [], _NOTICE_S)[0]:
+            pass
+        return super().readinto(buffer)
+
+
 class Text:
     """A text to read, plain or gzip, with a name for messages. `-` is standard input.
 
@@ -58,7 +74,7 @@ class Text:
     def __init__(self, name: str) -> None:
         self.name = "standard input" if name == STDIN else name
         try:
-            raw = io.FileIO(0, closefd=False) if name == STDIN else io.FileIO(name)
+            raw = _Raw(0, closefd=False) if name == STDIN else _Raw(name)
             self._file = io.BufferedReader(raw, _BLOCK)
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from None
