@@ -30,6 +30,7 @@ def make_app() -> App:
     from lab.migrate import migrate
     from lab.model import model
     from lab.reproduce import reproduce
+    from lab.trace import make_trace_app
     from source_agent.cli import source
 
     app = App(name="pageferry", help=_HELP, version=__version__)
@@ -39,6 +40,7 @@ def make_app() -> App:
     app.command(compare)
     app.command(model)
     app.command(reproduce)
+    app.command(make_trace_app())
     return app
 
 
