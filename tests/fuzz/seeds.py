@@ -41,7 +41,21 @@ def control_seeds() -> dict[str, bytes]:
     }
 
 
-SEEDS: Final = {"frames": frame_seeds, "control": control_seeds}
+def trace_seeds() -> dict[str, bytes]:
+    """Every kind of line."""
+    text = (
+        b"==12== Lackey\n--12-- a remark\n\nI  0401ab70,3\n L 1fff000778,8\n S 1fff0007fe,16\n"
+        b" M 04225e68,8\nSB 0401ab70\r\nI  0401ab73,5\n L 0401afff,2\n"
+    )
+    return {
+        "data": b"\0\7" + text,
+        "fetches": b"\1\7" + text,
+        "cut-off": b"\0\7" + text + b" L 0401",
+        "not-a-trace": b"\0\7" + text + b"total 12\n",
+    }
+
+
+SEEDS: Final = {"frames": frame_seeds, "control": control_seeds, "trace": trace_seeds}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from common.units import PAGE_SIZE
 from common.wire import messages
 from common.wire.extents import Extents
 from common.wire.frames import HEADER, MAX_FRAME_PAGES, Frame, FrameDecoder, LinesFrame
+from lab.lackey import LackeyError, LackeyParser
 
 N_PAGES: Final = 16
 MOST_BYTES: Final = MAX_FRAME_PAGES * PAGE_SIZE + 2**16  # that a decoder may ask for at once
@@ -112,4 +113,34 @@ def control(data: bytes) -> None:
     assert repr(messages.decode(again)) == repr(message)
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {"frames": frames, "control": control}
+def trace(data: bytes) -> None:
+    """A memory trace's text; first byte: with fetches or not; second: how the rest is cut."""
+    if len(data) < 2:
+        return
+    text, instructions = data[2:], bool(data[0] & 1)
+    whole = _accesses([text], instructions)
+    size = 1 + data[1]
+    cut = _accesses([text[at : at + size] for at in range(0, len(text), size)], instructions)
+    assert cut == whole
+
+
+def _accesses(blocks: list[bytes], instructions: bool) -> tuple[bytes, bytes, str | None]:
+    """Accesses, the order of pages, and why it was refused."""
+    parser = LackeyParser(instructions=instructions, most_pages=1000)
+    out = b""
+    try:
+        for block in blocks:
+            out += b"".join(part.tobytes() for part in parser.feed(block))
+        out += b"".join(part.tobytes() for part in parser.finish())
+    except LackeyError as error:
+        return b"", b"", str(error)
+    numbering = parser.numbering()
+    assert sorted(numbering.tolist()) == list(range(parser.pages))
+    return out, numbering.tobytes(), None
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    "frames": frames,
+    "control": control,
+    "trace": trace,
+}
