@@ -10,6 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from common.report import Report
 from common.status import Status
@@ -94,6 +95,11 @@ def result_table(report: Report) -> Table:
     for name, value in _rows(report):
         table.add_row(name, value)
     return table
+
+
+def result_rows(report: Report) -> list[tuple[str, str]]:
+    """The table's rows as plain text."""
+    return [(name, Text.from_markup(value).plain) for name, value in _rows(report)]
 
 
 def _rows(report: Report) -> list[tuple[str, str]]:

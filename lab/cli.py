@@ -29,6 +29,7 @@ def make_app() -> App:
     from lab.compare import compare
     from lab.migrate import migrate
     from lab.model import model
+    from lab.report import report
     from lab.reproduce import reproduce
     from source_agent.cli import source
 
@@ -39,6 +40,7 @@ def make_app() -> App:
     app.command(compare)
     app.command(model)
     app.command(reproduce)
+    app.command(report)
     return app
 
 
