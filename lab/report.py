@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 from cyclopts import Parameter
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from common.cli import ReportFile, refuse_stdout
 from common.errors import EXIT_OK, UsageError
@@ -35,10 +35,8 @@ class Gathered:
 
 
 def report(
-    *results: Annotated[Path, Parameter(name="RESULT.json"), Field(description="from --json")],
-    html: Annotated[
-        str, Parameter(name="--html"), Field(description="write the page to this FILE")
-    ],
+    *results: Annotated[Path, Parameter(help="what --json has written")],
+    html: Annotated[str, Parameter(help="write the page to this FILE")],
 ) -> int:
     """Make one self-contained HTML page of results that were written with --json.
 
