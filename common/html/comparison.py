@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from textwrap import wrap
 from typing import Final
 
 from common.html.palette import colour
 from common.html.picture import Figure, Picture, axis, layout, text
 from common.html.words import NOTHING, duration, share, size
 from common.report import Report
+from common.slowdown import slowdown
 
 _LONGEST_LABEL: Final = 34
-_ROW: Final = 26  # pixels
+_LINE: Final = 22  # characters of a name beside a bar
+_ROW: Final = 36  # pixels
+_NAMED: Final = 6  # runs whose names have room in a picture
 _LOG_FROM: Final = 30.0  # the ratio of greatest to least from which an axis is logarithmic
 
 
@@ -38,10 +42,14 @@ def pictures(labels: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
             )
         ]
     height = 90 + _ROW * len(moved)
+    crowded = len(moved) > _NAMED
+    if crowded:
+        moved = [(f"{number} · {label}", report) for number, (label, report) in enumerate(moved, 1)]
+        against += " The numbers are those of the bars."
     return [
         Picture("downtimes", titles[0], down, _bars(moved, _downtime, "stop"), height=height),
         Picture("totals", titles[1], total, _bars(moved, _total, "source"), height=height),
-        Picture("against", titles[2], against, _against(moved), wide=True, height=380),
+        Picture("against", titles[2], against, _against(moved, crowded), wide=True, height=380),
     ]
 
 
@@ -58,12 +66,18 @@ def _short(label: str) -> str:
     return text(cut)
 
 
+def _wrapped(label: str) -> str:
+    """On two lines: what tells runs apart is often at the end of their names."""
+    lines = wrap(label, _LINE, max_lines=2, placeholder="…")
+    return "<br>".join(text(line) for line in lines)
+
+
 def _scale(values: Sequence[float]) -> Figure:
     """Logarithmic where the least would not be seen; a bar then has no foot, which is said."""
     positive = [value for value in values if value > 0]
     if len(positive) < len(values) or max(positive) < _LOG_FROM * min(positive):
         return {"rangemode": "tozero"}
-    return {"type": "log"}
+    return {"type": "log", "dtick": 1}
 
 
 def _bars(
@@ -97,14 +111,15 @@ def _bars(
                 showgrid=False,
                 tickmode="array",
                 tickvals=places,
-                ticktext=[_short(label) for label, _ in moved],
+                ticktext=[_wrapped(label) for label, _ in moved],
                 fixedrange=True,
             ),
         ),
     }
 
 
-def _against(moved: Sequence[tuple[str, Report]]) -> Figure:
+def _against(moved: Sequence[tuple[str, Report]], crowded: bool) -> Figure:
+    names = [_short(label.partition(" · ")[0] if crowded else label) for label, _ in moved]
     sent = [report.bytes_on_wire / 1e6 for _, report in moved]
     down = [_downtime(report) for _, report in moved]
     down_scale = _scale(down)
@@ -116,7 +131,7 @@ def _against(moved: Sequence[tuple[str, Report]]) -> Figure:
                 "mode": "markers+text",
                 "x": sent,
                 "y": down,
-                "text": [_short(label) for label, _ in moved],
+                "text": names,
                 "textposition": [
                     "top center" if i % 2 else "bottom center" for i in range(len(moved))
                 ],
@@ -147,7 +162,7 @@ def table(labels: Sequence[str], reports: Sequence[Report]) -> dict[str, object]
         "left": 2,
         "columns": [
             *("run", "outcome", "path", "rounds", "downtime", "total time", "on the wire"),
-            *("guest speed", "verified"),
+            *("slow-down", "verified"),
         ],
         "rows": [
             [
@@ -158,16 +173,9 @@ def table(labels: Sequence[str], reports: Sequence[Report]) -> dict[str, object]
                 duration(report.downtime_ms),
                 duration(report.total_time_ms),
                 size(report.bytes_on_wire),
-                _kept(report),
+                share(slowdown(report)),
                 {True: "yes", False: "NO", None: NOTHING}[report.verified],
             ]
             for label, report in zip(labels, reports, strict=True)
         ],
     }
-
-
-def _kept(report: Report) -> str:
-    guest = report.guest
-    if guest.steps_per_s_before <= 0 or not guest.steps_during:
-        return NOTHING
-    return share(guest.steps_per_s_during / guest.steps_per_s_before)

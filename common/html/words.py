@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from common.config import MigrationConfig, shown
 from common.report import DecisionReport, EstimateReport, Report
+from common.slowdown import slowdown
 from common.units import format_size, human_bytes
 
 NOTHING: Final = "–"
@@ -37,10 +38,11 @@ def share(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """`+4 %`, `−8 %`."""
+    """`+14 %`, `−0.4 %`."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    return f"{100 * value:+,.0f} %".replace("-", "\N{MINUS SIGN}")
+    digits = 1 if abs(value) < 0.0995 else 0
+    return f"{100 * value:+,.{digits}f} %".replace("-", "\N{MINUS SIGN}")
 
 
 def size(value: float | None) -> str:
@@ -114,9 +116,11 @@ def vitals(report: Report) -> list[Vital]:
             "longest gap", duration(guest.longest_gap_ms), "without progress, as the guest saw it"
         ),
     ]
-    if guest.steps_per_s_before > 0 and guest.steps_during:
-        kept = guest.steps_per_s_during / guest.steps_per_s_before
-        out.append(Vital("guest speed", share(kept), "of its speed before, until it moved"))
+    lost = slowdown(report)
+    if lost is not None:
+        out.append(
+            Vital("slow-down", share(lost), "of its speed that the guest lost until the end")
+        )
     mood = {True: "good", False: "bad", None: ""}[report.verified]
     word = {True: "yes", False: "NO", None: "no figure"}[report.verified]
     about = "digests at both ends are equal" if report.verified else "digests of both ends"
@@ -169,6 +173,29 @@ def _seen(decision: DecisionReport) -> str:
         cost = duration(decision.expected_downtime_ms)
         parts.append(f"a stop now would leave {left} and cost {cost}")
     return "; ".join(parts) or "nothing had been sent yet"
+
+
+def rounds(report: Report) -> dict[str, object]:
+    """A table with a row for each round."""
+    return {
+        "title": "",
+        "left": 2,
+        "columns": [
+            *("round", "kind", "start", "duration", "on the wire", "rate", "pages", "by line"),
+            *("lines", "zero pages", "lines drained before", "out of date after"),
+        ],
+        "rows": [
+            [
+                *(str(each.index), each.kind, duration(each.start_ms), duration(each.duration_ms)),
+                size(each.bytes),
+                rate(each.bytes / each.duration_ms * 1e3 if each.duration_ms > 0 else None),
+                *(f"{each.pages:,}", f"{each.line_pages:,}", f"{each.lines:,}"),
+                *(f"{each.zero_pages:,}", f"{each.drained_lines:,}"),
+                f"{each.dirty_pages_after:,} ({share(each.dirty_ratio_after)})",
+            ]
+            for each in report.rounds
+        ],
+    }
 
 
 @dataclass(frozen=True, slots=True)
