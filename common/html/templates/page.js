@@ -62,14 +62,17 @@
   const failed = (box) => (error) => {
     box.textContent = `This picture could not be drawn: ${error.message}. A newer browser may be able to.`;
     box.dataset.drawn = "no";
-    throw error;
+    console.error(error);
   };
+  // One after another: each is on the screen before the next one is begun.
+  const breath = () => new Promise((resume) => setTimeout(resume));
+  let turn = Promise.resolve();
   const seen = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries) {
         if (!isIntersecting) continue;
         seen.unobserve(target);
-        draw(target).catch(failed(target));
+        turn = turn.then(() => draw(target).catch(failed(target))).then(breath);
       }
     },
     { rootMargin: "300px" },
@@ -107,12 +110,11 @@
     repaint();
   });
   const idle = window.requestIdleCallback || ((work) => setTimeout(work, 200));
-  async function drawRest() {
+  function drawRest() {
     const left = boxes.find((box) => !box.dataset.drawn && box.offsetParent !== null);
     if (!left) return;
     seen.unobserve(left);
-    await draw(left).catch(failed(left));
-    idle(drawRest);
+    turn = turn.then(() => draw(left).catch(failed(left))).then(() => idle(drawRest));
   }
   addEventListener("load", () => idle(drawRest));
 
@@ -220,7 +222,7 @@
       for (let i = 0; i < events.count; i++) {
         if (i && i % SLICE === 0) {
           place.textContent = `looking: ${Math.round((100 * i) / events.count)} %`;
-          await new Promise((resume) => setTimeout(resume));
+          await breath();
           if (mine !== asked) return; // somebody has typed on
         }
         const shape = events.shape(i);
