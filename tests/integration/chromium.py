@@ -32,7 +32,7 @@ class Browser:
         self._read, ours = os.pipe()
         script = f'exec "$@" 3<&{theirs} 4>&{ours}'
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", script, "chromium", FOUND, *_FLAGS, f"--user-data-dir={profile}"],
+            ["/bin/bash", "-c", script, "chromium", FOUND, *_FLAGS, f"--user-data-dir={profile}"],
             pass_fds=[theirs, ours],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -44,6 +44,9 @@ class Browser:
         self._session: str | None = None
         self.complaints: list[str] = []
         self.requests: list[str] = []
+
+    def start(self) -> None:
+        """An empty page, and word of everything that happens in it."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -145,6 +148,7 @@ def browser(profile: Path) -> Iterator[Browser]:
     """A browser with a profile of its own, ended whatever happens."""
     running = Browser(profile)
     try:
+        running.start()
         yield running
     finally:
         running.close()

@@ -110,13 +110,15 @@
     repaint();
   });
   const idle = window.requestIdleCallback || ((work) => setTimeout(work, 200));
+  const open = (box) => (box.checkVisibility ? box.checkVisibility() : box.offsetParent !== null);
   function drawRest() {
-    const left = boxes.find((box) => !box.dataset.drawn && box.offsetParent !== null);
+    const left = boxes.find((box) => !box.dataset.drawn && open(box));
     if (!left) return;
     seen.unobserve(left);
     turn = turn.then(() => draw(left).catch(failed(left))).then(() => idle(drawRest));
   }
   addEventListener("load", () => idle(drawRest));
+  for (const run of document.querySelectorAll(".run")) run.addEventListener("toggle", () => idle(drawRest));
 
   // -- events -----------------------------------------------------------------------------------
 
@@ -251,9 +253,9 @@
   for (const section of document.querySelectorAll(".events")) {
     const details = section.querySelector("details");
     if (!details) continue;
-    const open = once(async () => table(section, unpackEvents(await bytesOf(section.dataset.blob))));
+    const show = once(async () => table(section, unpackEvents(await bytesOf(section.dataset.blob))));
     details.addEventListener("toggle", () => {
-      if (details.open) open("");
+      if (details.open) show("");
     });
   }
 })();
