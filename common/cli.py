@@ -127,12 +127,13 @@ class ReportFiles:
     def __init__(self, output: OutputOptions) -> None:
         self._json: ReportFile | None = None
         self._html: ReportFile | None = None
+        if output.html_file is not None:
+            refuse_stdout(output.html_file)
+            _refuse_same(output.json_file, output.html_file)
         if output.json_file is not None:
             self._json = ReportFile(output.json_file)
         try:
             if output.html_file is not None:
-                refuse_stdout(output.html_file)
-                _refuse_same(output.json_file, output.html_file)
                 self._html = _page_file(output.html_file)
         except BaseException:
             self.discard()

@@ -52,8 +52,8 @@ def report(
         if os.path.realpath(result) == os.path.realpath(html):
             raise UsageError(f"--html: {html} is one of the results: expected another file")
     check()
+    found = gather(list(results))
     with ReportFile(html, "--html", "the page") as file:
-        found = gather(list(results))
         try:
             page = render(
                 found.reports,
