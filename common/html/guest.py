@@ -139,13 +139,19 @@ def _close_figure(
         traces.append(
             {
                 "type": "scatter",
-                "mode": "lines+text",
+                "mode": "lines",
                 "x": [moved.start_ms, moved.end_ms],
                 "y": [top * 0.5] * 2,
                 "line": {"color": colour("ink"), "width": 5},
-                "text": ["longest gap " + duration(moved.end_ms - moved.start_ms), ""],
-                "textposition": "top right",
                 "hovertemplate": "%{x:,.3f} ms<extra>longest gap</extra>",
+            }
+        )
+        bands["annotations"].append(
+            {
+                **{"x": (moved.start_ms + moved.end_ms) / 2, "y": top * 0.5, "yshift": 12},
+                "text": f"longest gap {duration(moved.end_ms - moved.start_ms)}",
+                "showarrow": False,
+                "font": {"color": colour("ink")},
             }
         )
     return {

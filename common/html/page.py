@@ -72,7 +72,8 @@ def make_page(
             css=Markup(palette.css() + _text("page.css")),  # noqa: S704 - our own
             script=Markup(script),  # noqa: S704 - our own
             plotly=plotly,
-            tables=[*tables, *([comparison.table(labels, reports)] if several else [])],
+            tables=tables,
+            beside=comparison.table(labels, reports),
             notes=notes,
             pictures=compared,
             compared=_figures(compared) if compared else "",

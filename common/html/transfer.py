@@ -128,7 +128,7 @@ def waterfall(report: Report) -> Picture:
 
 def _room(end: float) -> list[float]:
     """Text stands right of the last bar."""
-    return [0, end * 1.18 or 1]
+    return [0, end * 1.3 or 1]
 
 
 # -- where in memory -------------------------------------------------------------------------------

@@ -108,13 +108,12 @@ def vitals(report: Report) -> list[Vital]:
     plus_minus = (
         f"± {duration(error)}: two clocks" if error else "last vCPU stopped to running again"
     )
+    gap = NOTHING if guest.longest_gap_start_ms is None else duration(guest.longest_gap_ms)
     out = [
         Vital("downtime", duration(report.downtime_ms), plus_minus),
         Vital("total time", duration(report.total_time_ms), "until the source was not needed"),
         Vital("on the wire", size(report.bytes_on_wire), _per_guest(report)),
-        Vital(
-            "longest gap", duration(guest.longest_gap_ms), "without progress, as the guest saw it"
-        ),
+        Vital("longest gap", gap, "without progress, as the guest saw it"),
     ]
     lost = slowdown(report)
     if lost is not None:
@@ -276,7 +275,9 @@ def configuration(report: Report) -> list[tuple[str, str]]:
             out += [(f"{name}: {key}", str(each)) for key, each in value.items()]
         else:
             text_of: Callable[[Any], str] = str
-            if name in fields and isinstance(value, (int, float)):
+            if isinstance(value, bool):
+                text_of = {True: "yes", False: "no"}.__getitem__
+            elif name in fields and isinstance(value, (int, float)):
                 text_of = lambda value, name=name: shown(name, value)  # type: ignore[misc] # noqa: E731
             option = f"--{name.replace('_', '-')}" if name in fields else name.replace("_", " ")
             out.append((option, NOTHING if value is None else text_of(value)))

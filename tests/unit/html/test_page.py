@@ -129,7 +129,7 @@ def test_several_runs_begin_with_the_comparison() -> None:
     reports = [completed(), failed()]
     text = render(reports, title="t", labels=labels, tables=[table], notes=["a note"])
     shown = Parsed(text).text
-    order = ["as printed", "The runs", "a note", "Downtime against bytes", "first one"]
+    order = ["as printed", "a note", "The runs", "Downtime against bytes", "first one"]
     places = [shown.rindex(each) for each in order]
     assert places == sorted(places)
     assert {"downtimes", "totals", "against"} == figures_of(text, "compared").keys()
