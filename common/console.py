@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -168,8 +169,9 @@ def _verified(report: Report) -> str:
             return "–"
         return "not finished" if report.config.get("verify") else "not asked"
     if report.verified:
-        return f"yes: digest {report.digest_dest} at both ends"
-    return f"[bold red]NO[/]: {report.digest_source} expected, {report.digest_dest} found"
+        return f"yes: digest {escape(str(report.digest_dest))} at both ends"
+    expected, found = escape(str(report.digest_source)), escape(str(report.digest_dest))
+    return f"[bold red]NO[/]: {expected} expected, {found} found"
 
 
 def print_report(report: Report) -> None:

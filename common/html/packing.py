@@ -55,7 +55,8 @@ def pack_events(events: Sequence[EventReport]) -> str:
         rows[kind].append(fields)
         kinds[place] = kind
     times = np.fromiter((event.t_ms for event in events), np.float64, len(events))
-    micros = np.nan_to_num(times * 1e3, nan=0.0, posinf=0.0, neginf=0.0).round()
+    within = np.nan_to_num(times).clip(-_EXACT / 1e3, _EXACT / 1e3)
+    micros = (within * 1e3).round()
     since = micros.astype(np.int64)
     steps = since - np.concatenate(([0], since))[:-1]
     head = {

@@ -142,7 +142,7 @@ def heat(report: Report) -> Picture:
         " sent again and again. A column is a round, or a moment after the switch."
     )
     pages = report.pages
-    if pages is None or not pages.activity:
+    if pages is None or not pages.activity or pages.pages_per_bin <= 0:
         missing = (
             "No round was finished, so that nothing is known of where in memory it was at work."
         )
@@ -260,7 +260,7 @@ def absorbed(report: Report) -> Picture:
         " saves sending. Where both lines meet it does nothing."
     )
     pages = report.pages
-    if pages is None or not pages.writes:
+    if pages is None or not pages.writes or pages.pages_per_bin <= 0:
         missing = (
             "Writes were not counted in this run: --count-writes does (the guest is slower then)."
         )
