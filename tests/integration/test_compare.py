@@ -98,7 +98,7 @@ def test_the_table_for_people_with_medians(tmp_path: Path) -> None:
     text = page.read_text()
     assert "pageferry compare: zipf · 16MiB · seed 1 · median of 2 runs" in text
     assert text.count("stop-and-copy, cache 256KiB, run 2") > 1  # in the table, and for itself
-    assert document["sheets"][0]["columns"][:2] == ["cache", "path"]
+    assert document["sheets"][0]["columns"][:2] == ["strategy", "cache"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
