@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -19,7 +19,7 @@ from common.config import explain
 from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
 
 # What a report may take: reserved before a migration starts, so that a full disk is known then.
-REPORT_RESERVE = 1 << 20
+REPORT_RESERVE = 1 << 22
 
 
 class OutputOptions(BaseModel):
@@ -31,6 +31,11 @@ class OutputOptions(BaseModel):
         str | None,
         Parameter(name="--json", allow_leading_hyphen=True),
         Field(description="write the report as JSON to this FILE; -: only JSON on standard output"),
+    ] = None
+    html_file: Annotated[
+        str | None,
+        Parameter(name="--html"),
+        Field(description="write the report as one HTML page, with pictures, to this FILE"),
     ] = None
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event in this folder")
@@ -45,12 +50,18 @@ class ReportFile:
 
     Opened before the work starts, so that a folder that can't be written to or a full disk is known
     at once. `-` is standard output. What is no regular file (a pipe, a device) is written as it is.
-    option: what asked for it, for messages. Raises `UsageError`.
+    option: what asked for it, subject: what it is, both for messages. Raises `UsageError`.
     """
 
-    def __init__(self, name: str, option: str = "--json") -> None:
+    def __init__(
+        self,
+        name: str,
+        option: str = "--json",
+        subject: str = "the migration is over, but its report",
+    ) -> None:
         if not name:
             raise UsageError(f"{option} needs the name of a file, or - for standard output")
+        self._subject = subject
         self._name = "standard output" if name == "-" else name
         self._path = Path(os.path.realpath(name))  # a symbolic link stays one
         self._temporary: Path | None = None
@@ -94,8 +105,7 @@ class ReportFile:
         except OSError as error:
             self.discard()
             raise UsageError(
-                f"the migration is over, but its report could not be written to {self._name}:"
-                f" {_why(error)}"
+                f"{self._subject} could not be written to {self._name}: {_why(error)}"
             ) from None
 
     def discard(self) -> None:
@@ -106,6 +116,66 @@ class ReportFile:
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
             self._temporary = None
+
+
+class ReportFiles:
+    """The files of `--json` and `--html`, opened before a command's work starts.
+
+    Raises `UsageError`, also where a page is asked for and could not be made.
+    """
+
+    def __init__(self, output: OutputOptions) -> None:
+        self._json: ReportFile | None = None
+        self._html: ReportFile | None = None
+        if output.html_file is not None:
+            refuse_stdout(output.html_file)
+            _refuse_same(output.json_file, output.html_file)
+        if output.json_file is not None:
+            self._json = ReportFile(output.json_file)
+        try:
+            if output.html_file is not None:
+                self._html = _page_file(output.html_file)
+        except BaseException:
+            self.discard()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def write(self, json: Callable[[], str], html: Callable[[], str]) -> None:
+        """Make and write what was asked for: the JSON first, which the page can be made from."""
+        if self._json is not None:
+            self._json.write(json())
+        if self._html is not None:
+            self._html.write(html())
+
+    def discard(self) -> None:
+        """Leave nothing behind; idempotent."""
+        for file in (self._json, self._html):
+            if file is not None:
+                file.discard()
+
+
+def _page_file(name: str) -> ReportFile:
+    from common.html import check
+
+    check()
+    return ReportFile(name, "--html")
+
+
+def refuse_stdout(html_file: str) -> None:
+    """A page is for a browser. Raises `UsageError`."""
+    if html_file in ("", "-"):
+        raise UsageError("--html needs the name of a file")
+
+
+def _refuse_same(json_file: str | None, html_file: str) -> None:
+    """Two reports in one file would be neither."""
+    if json_file is not None and os.path.realpath(json_file) == os.path.realpath(html_file):
+        raise UsageError(f"--json and --html both name {html_file}: expected two files")
 
 
 def _why(error: OSError) -> str:

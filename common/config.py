@@ -270,6 +270,11 @@ def _format(metadata: list[Any], value: Any) -> str:
     return str(value)
 
 
+def shown(name: str, value: Any) -> str:
+    """The value of an option as a person would write it. Raises what its formatter does."""
+    return _format(MigrationConfig.model_fields[name].metadata, value)
+
+
 def explain(error: ValidationError) -> str:
     """A pydantic error as one line in the user's terms: the option, and what was expected."""
     first = error.errors(include_url=False)[0]

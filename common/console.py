@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from common.report import Report
 from common.status import Status
@@ -96,6 +98,11 @@ def result_table(report: Report) -> Table:
     return table
 
 
+def result_rows(report: Report) -> list[tuple[str, str]]:
+    """The table's rows as plain text."""
+    return [(name, Text.from_markup(value).plain) for name, value in _rows(report)]
+
+
 def _rows(report: Report) -> list[tuple[str, str]]:
     guest = report.guest
     kinds = ", ".join(each.kind for each in report.rounds)
@@ -162,8 +169,9 @@ def _verified(report: Report) -> str:
             return "–"
         return "not finished" if report.config.get("verify") else "not asked"
     if report.verified:
-        return f"yes: digest {report.digest_dest} at both ends"
-    return f"[bold red]NO[/]: {report.digest_source} expected, {report.digest_dest} found"
+        return f"yes: digest {escape(str(report.digest_dest))} at both ends"
+    expected, found = escape(str(report.digest_source)), escape(str(report.digest_dest))
+    return f"[bold red]NO[/]: {expected} expected, {found} found"
 
 
 def print_report(report: Report) -> None:

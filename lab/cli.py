@@ -29,6 +29,7 @@ def make_app() -> App:
     from lab.compare import compare
     from lab.migrate import migrate
     from lab.model import model
+    from lab.report import report
     from lab.reproduce import reproduce
     from lab.trace import make_trace_app
     from source_agent.cli import source
@@ -41,6 +42,7 @@ def make_app() -> App:
     app.command(model)
     app.command(reproduce)
     app.command(make_trace_app())
+    app.command(report)
     return app
 
 

@@ -7,13 +7,13 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.cli import complain
+from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
 from common.status import StatusPipe
 from common.units import format_size
 from lab import tables
 from lab.axes import CompareOptions, span, varied
-from lab.output import SeriesDocument, SeriesFiles, SeriesOutput
+from lab.output import SeriesDocument, SheetDocument, render_series
 from lab.rows import FIGURES, Row, summarise
 from lab.series import Series, Signals, follow
 
@@ -45,7 +45,7 @@ def compare(
     *,
     options: Annotated[CompareOptions | None, Parameter(name="*")] = None,
     series: Annotated[CompareSeries | None, Parameter(name="*")] = None,
-    output: Annotated[SeriesOutput | None, Parameter(name="*")] = None,
+    output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Migrate the same guest under several strategies, and print what each cost.
@@ -58,11 +58,11 @@ def compare(
 
     cases, cells = span(options or CompareOptions())
     parse_workload(cases[0].config.workload)  # a misspelt one fails now, not once a row
-    runs, output = (series or CompareSeries()).runs, output or SeriesOutput()
+    runs, output = (series or CompareSeries()).runs, output or OutputOptions()
     pipe = StatusPipe(status_fd) if status_fd is not None else None
-    with Signals() as signals, SeriesFiles(output) as files:
+    with Signals() as signals, ReportFiles(output) as files:
         done = follow(cases, runs, output, signals, pipe)
-        _write(done, cells, files)
+        _write(done, cells, files, table=output.json_file != "-")
     if done.interrupted:
         complain(done.interruption)
     return done.exit_code
@@ -106,11 +106,11 @@ def _title(config: MigrationConfig, runs: int) -> str:
     return " · ".join(parts + ([f"median of {runs} runs"] if runs > 1 else []))
 
 
-def _write(done: Series, cells: list[dict[str, str]], files: SeriesFiles) -> None:
+def _write(done: Series, cells: list[dict[str, str]], files: ReportFiles, *, table: bool) -> None:
     rows = make_rows(done, cells)
     title = _title(done.cases[0].config, done.runs)
     sheet = make_sheet(rows, varied(cells), title)
-    if files.table_wanted and rows:
+    if table and rows:
         console = tables.wide_console()
         sheet.print(console)
         tables.print_text(console, _LEGEND)
@@ -120,10 +120,10 @@ def _write(done: Series, cells: list[dict[str, str]], files: SeriesFiles) -> Non
         runs=done.reports,
         table=[row.to_json(rows[0]) for row in rows],
         interrupted=done.interrupted,
+        sheets=[SheetDocument(**sheet.to_html())],
+        notes=[_LEGEND, *tables.complaints(rows)],
     )
     files.write(
-        document,
-        title=f"pageferry compare: {title}",
-        labels=done.labels,
-        tables=[sheet.to_html()],
+        document.to_json,
+        lambda: render_series(document, f"pageferry compare: {title}", done.labels),
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from common.cli import OutputOptions, ReportFile, complain
+from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
 from common.status import Status, StatusPipe
 
@@ -24,17 +23,13 @@ def migrate(
     prints a result table. Progress goes to standard error.
     """
     from common.console import ProgressView, print_report
+    from common.html import render_one
     from lab.pair import Pair
 
     config = config or MigrationConfig()
     output = output or OutputOptions()
     pipe = StatusPipe(status_fd) if status_fd is not None else None
-    with contextlib.ExitStack() as stack:
-        file = (
-            stack.enter_context(ReportFile(output.json_file))
-            if output.json_file is not None
-            else None
-        )
+    with ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:
 
             def show(status: Status) -> None:
@@ -43,10 +38,11 @@ def migrate(
                     pipe.write("status", status.model_dump())
 
             result = Pair(config, output.log_dir).run(show)
-        if result.report is not None and output.json_file != "-":
-            print_report(result.report)
+        report = result.report
+        if report is not None and output.json_file != "-":
+            print_report(report)
         if result.error is not None:
             complain(result.error)
-        if file is not None and result.report is not None:
-            file.write(result.report.to_json())
+        if report is not None:
+            files.write(report.to_json, lambda: render_one(report))
     return result.exit_code

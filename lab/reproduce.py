@@ -8,13 +8,13 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.cli import complain
+from common.cli import OutputOptions, ReportFiles, complain
 from common.errors import UsageError
 from common.status import StatusPipe
 from common.units import format_rate, parse_rate
 from lab import findings, paper, remarks, tables
 from lab.experiment import QUICK_SCALE, Cell, Setting, estimate_s, plan
-from lab.output import SeriesDocument, SeriesFiles, SeriesOutput
+from lab.output import SeriesDocument, SheetDocument, render_series
 from lab.series import Series, Signals, follow
 
 _RATES: Final = (paper.PRINTED_RATE_Bps, paper.LIKELY_RATE_Bps)
@@ -56,13 +56,12 @@ class ReproduceDocument(SeriesDocument):
     scale: int
     cache_effect: list[dict[str, object]]
     locality: dict[str, object] | None
-    notes: list[str]
 
 
 def reproduce(
     *,
     options: Annotated[ReproduceOptions | None, Parameter(name="*")] = None,
-    output: Annotated[SeriesOutput | None, Parameter(name="*")] = None,
+    output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Run the paper's experiment, and print what is measured beside what the paper printed.
@@ -71,16 +70,16 @@ def reproduce(
     the cache and without; and the paper's three worked examples. It takes a while: the estimate
     comes first. Ctrl-C ends it and prints what has finished.
     """
-    options, output = options or ReproduceOptions(), output or SeriesOutput()
+    options, output = options or ReproduceOptions(), output or OutputOptions()
     setting = _setting(options)
     cells = plan(setting)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
-    with Signals() as signals, SeriesFiles(output) as files:
+    with Signals() as signals, ReportFiles(output) as files:
         if not output.quiet:
             _announce(len(cells) * options.runs, estimate_s(cells, options.runs))
         cases = [cell.case for cell in cells]
         done = follow(cases, options.runs, output, signals, pipe)
-        _write(done, cells, setting, files)
+        _write(done, cells, setting, files, table=output.json_file != "-")
     if done.interrupted:
         complain(done.interruption)
     return done.exit_code
@@ -110,13 +109,15 @@ def _announce(runs: int, seconds: float) -> None:
     print(f"{runs} runs, about {text}", file=sys.stderr, flush=True)
 
 
-def _write(done: Series, cells: list[Cell], setting: Setting, files: SeriesFiles) -> None:
+def _write(
+    done: Series, cells: list[Cell], setting: Setting, files: ReportFiles, *, table: bool
+) -> None:
     results = findings.collect(done, cells)
     sheets = findings.sheets(results, setting)
     effects = findings.effects(results)
     locality = remarks.locality(results, setting)
     notes = remarks.remarks(setting, locality)
-    if files.table_wanted and results:
+    if table and results:
         console = tables.wide_console()
         for sheet in sheets:
             sheet.print(console)
@@ -130,12 +131,11 @@ def _write(done: Series, cells: list[Cell], setting: Setting, files: SeriesFiles
         scale=setting.scale,
         cache_effect=[effect.to_json() for effect in effects],
         locality=locality.to_json() if locality else None,
+        sheets=[SheetDocument(**sheet.to_html()) for sheet in sheets],
         notes=notes,
     )
     rates = ", ".join(format_rate(rate) for rate in setting.rates)
     files.write(
-        document,
-        title=f"pageferry reproduce: {rates}",
-        labels=done.labels,
-        tables=[sheet.to_html() for sheet in sheets],
+        document.to_json,
+        lambda: render_series(document, f"pageferry reproduce: {rates}", done.labels),
     )

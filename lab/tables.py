@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from common.units import human_bytes
 from lab.rows import Row, Spread, ratio
@@ -28,9 +28,11 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     left: int = 1
 
-    def to_html(self) -> dict[str, object]:
+    def to_html(self) -> dict[str, Any]:
         """As the HTML report takes it."""
-        return {"title": self.title, "columns": list(self.columns), "rows": list(self.rows)}
+        rows = [list(row) for row in self.rows]
+        columns = list(self.columns)
+        return {"title": self.title, "columns": columns, "rows": rows, "left": self.left}
 
     def print(self, console: Console) -> None:
         """Upright, or on its side where that is too wide for the terminal."""

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import OutputOptions, ReportFile, complain
+from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
 from common.status import Status, StatusPipe, die_with_parent
@@ -37,13 +37,8 @@ def source(
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
-    with contextlib.ExitStack() as stack:
-        file = (
-            stack.enter_context(ReportFile(output.json_file))
-            if output.json_file is not None
-            else None
-        )
-        return _run(config, address, output, pipe, file)
+    with ReportFiles(output) as files:
+        return _run(config, address, output, pipe, files)
 
 
 def _run(
@@ -51,10 +46,11 @@ def _run(
     address: tuple[str, int],
     output: OutputOptions,
     pipe: StatusPipe | None,
-    file: ReportFile | None,
+    files: ReportFiles,
 ) -> int:
     # numba takes half a second to import: after the arguments have been found to be good.
     from common.console import ProgressView, print_report
+    from common.html import render_one
     from common.logs import AgentLog
     from source_agent.agent import SourceAgent
 
@@ -73,6 +69,5 @@ def _run(
         print_report(report)
     if error is not None:
         complain(str(error))
-    if file is not None:
-        file.write(report.to_json())
+    files.write(report.to_json, lambda: render_one(report))
     return EXIT_OK if error is None else error.exit_code

@@ -46,6 +46,22 @@ USAGE = {
     "host of a byte": (("source", "--to", "\udcff:1"), "no name of a host"),
     "guest's rate of zero": (("migrate", "--workload", "uniform:rate=0"), "more than zero"),
     "no name for the report": (("migrate", "--json", ""), "--json.*name"),
+    "no folder for the page": (
+        ("migrate", "--html", "/nonexistent/x.html"),
+        "--html.*/nonexistent",
+    ),
+    "no name for the page": (("migrate", "--html", ""), "--html.*name"),
+    "a page on standard output": (("compare", "--html", "-"), "--html"),
+    "two reports in one file": (
+        ("migrate", "--json", "/nonexistent/x", "--html", "/nonexistent/./x"),
+        "--json and --html both name",
+    ),
+    "nothing to report": (("report", "--html", "/nonexistent/x.html"), "at least one RESULT.json"),
+    "no page to write": (("report", "x.json"), "--html"),
+    "a result that is not there": (
+        ("report", "/nonexistent.json", "--html", "/nonexistent/x.html"),
+        "/nonexistent.json can't be read",
+    ),
     "status descriptor": (("migrate", "--status-fd", "77"), "--status-fd.*77"),
     "no address": (("source",), "--to"),
     "listen": (("dest", "--listen", "300.1.1.1:1"), "300.1.1.1"),
@@ -220,6 +236,21 @@ def test_a_full_disk_for_the_report() -> None:
     assert run.exit_code == 2
     assert re.search(r"migration is over.*/dev/full.*No space left", run.complaint)
     assert "completed" in run.stdout  # the table was printed all the same
+
+
+def test_a_full_disk_for_the_page(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    run = pageferry("migrate", "--html", "/dev/full", "--json", str(target), *SMALL)
+    assert run.exit_code == 2
+    assert re.search(r"migration is over.*/dev/full.*No space left", run.complaint)
+    assert '"verified": true' in target.read_text()  # nothing of it is lost
+
+
+def test_a_failed_migration_has_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "run.html"
+    run = pageferry("source", "--to", "127.0.0.1:1", "--html", str(page), *SMALL)
+    assert run.exit_code == 1
+    assert "The migration failed: " in page.read_text()
 
 
 def test_the_report_appears_whole_and_nothing_else(tmp_path: Path) -> None:

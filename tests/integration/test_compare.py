@@ -76,9 +76,10 @@ def test_a_grid_of_which_one_run_dies() -> None:
 
 
 def test_the_table_for_people_with_medians(tmp_path: Path) -> None:
-    file = tmp_path / "compare.json"
+    file, page = tmp_path / "compare.json", tmp_path / "compare.html"
     run = pageferry(
         *("compare", "--json", str(file), "--runs", "2", "--log-dir", str(tmp_path / "logs")),
+        *("--html", str(page)),
         *("--strategies", "stop-and-copy", "--cache", "0,256KiB", *QUICK),
     )
     assert run.exit_code == 0, run.stderr
@@ -94,6 +95,10 @@ def test_the_table_for_people_with_medians(tmp_path: Path) -> None:
         assert row["guest_slowdown"] == pytest.approx(1, abs=0.05)  # it stood still
     logs = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert logs == ["run-01", "run-02", "run-03", "run-04"]
+    text = page.read_text()
+    assert "pageferry compare: zipf · 16MiB · seed 1 · median of 2 runs" in text
+    assert text.count("stop-and-copy, cache 256KiB, run 2") > 1  # in the table, and for itself
+    assert document["sheets"][0]["columns"][:2] == ["strategy", "cache"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

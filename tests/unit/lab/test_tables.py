@@ -64,5 +64,6 @@ def test_html_has_the_same_cells() -> None:
     assert out == {
         "title": "a title",
         "columns": ["strategy", "downtime ms", "total ms", "verified"],
-        "rows": list(SHEET.rows),
+        "rows": [list(row) for row in SHEET.rows],
+        "left": SHEET.left,
     }

@@ -1,0 +1,52 @@
+"""Reports as one HTML page: pure, reports in, text out.
+
+The page holds all that it needs and asks no network for anything. It lives in `common` because a
+source agent writes one on its own machine. What it is made with (plotly, jinja2) is imported when
+a page is wanted, so that no other command waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from common.errors import UsageError
+
+if TYPE_CHECKING:
+    from common.report import Report
+
+_NEEDED = ("jinja2", "plotly")
+
+
+def check() -> None:
+    """Before the work starts. Raises `UsageError` where a page could not be made."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        names = " and ".join(missing)
+        raise UsageError(f"an HTML page needs {names}: pip install {' '.join(missing)}")
+
+
+def render(
+    reports: Sequence[Report],
+    *,
+    title: str,
+    labels: Sequence[str],
+    tables: Sequence[Mapping[str, object]] = (),
+    notes: Sequence[str] = (),
+) -> str:
+    """The page of one or several runs.
+
+    labels: one for each report. tables: `title`, `columns` and `rows` of text, and `left`, the
+    number of columns that are words; they come first, `notes` below them. Raises `UsageError`.
+    """
+    check()
+    from common.html.page import Run, make_page
+
+    runs = [Run(label, report) for label, report in zip(labels, reports, strict=True)]
+    return make_page(runs, title=title, tables=tables, notes=notes)
+
+
+def render_one(report: Report) -> str:
+    """The page of one run. Raises `UsageError`."""
+    return render([report], title="pageferry migrate", labels=[report.strategy])

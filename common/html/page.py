@@ -1,0 +1,171 @@
+"""The page: what the template is given, and the one place where scripts come in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from common import __version__
+from common.console import result_rows
+from common.html import comparison, guest, palette, postcopy, transfer, words
+from common.html.packing import pack_events, packed, packed_json
+from common.html.picture import Picture
+from common.report import Report
+
+# A script runs if it is, byte for byte, one of ours: whatever a report says stays text.
+_POLICY: Final = (
+    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:;"
+    " base-uri 'none'; form-action 'none'"
+)
+_WRAPPER: Final = '} (typeof self !== "undefined" ? self : this, () => {\n'
+_WRAPPER_END: Final = "return Plotly;\n}));"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A report, and what it is called beside others."""
+
+    label: str
+    report: Report
+
+
+def pictures(report: Report) -> list[Picture]:
+    """All of one run, in the order of the page."""
+    return [
+        *guest.pictures(report),
+        transfer.waterfall(report),
+        transfer.rounds(report),
+        transfer.heat(report),
+        *postcopy.pictures(report),
+        transfer.absorbed(report),
+    ]
+
+
+def make_page(
+    runs: Sequence[Run],
+    *,
+    title: str,
+    tables: Sequence[Mapping[str, object]],
+    notes: Sequence[str],
+) -> str:
+    """The text of the page; see `common.html.render`."""
+    labels = [run.label for run in runs]
+    reports = [run.report for run in runs]
+    several = len(runs) > 1
+    compared = comparison.pictures(labels, reports) if several else []
+    script = _text("page.js")
+    plotly, code = _plotly()
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title if several or not runs else words.headline(reports[0]),
+            version=__version__,
+            policy=_POLICY.format(scripts=f"'{code}' '{_hash(script)}'"),
+            css=Markup(palette.css() + _text("page.css")),  # noqa: S704 - our own
+            script=Markup(script),  # noqa: S704 - our own
+            plotly=plotly,
+            tables=tables,
+            beside=comparison.table(labels, reports),
+            notes=notes,
+            pictures=compared,
+            compared=_figures(compared) if compared else "",
+            runs=[_run(number, run) for number, run in enumerate(runs)],
+            several=several,
+        )
+    )
+
+
+def _run(number: int, run: Run) -> dict[str, Any]:
+    """What the template shows of one run."""
+    report = run.report
+    found = pictures(report)
+    pages = report.pages
+    return {
+        "id": f"run{number}",
+        "label": run.label,
+        "headline": words.headline(report),
+        "report": report,
+        "good": report.outcome == "completed" and report.verified is not False,
+        "summary": _summary(report),
+        "verdict": words.verdict(report),
+        "vitals": words.vitals(report),
+        "pictures": found,
+        "figures": _figures(found),
+        "result": result_rows(report),
+        "decisions": words.decisions(report),
+        "rounds": words.rounds(report),
+        "ways": words.ways(report),
+        "checked": any(each.taken for each in report.estimates),
+        "oracle": words.oracle(report),
+        "absorbed": words.absorbed(report),
+        "hottest": pages.hottest if pages else [],
+        "counted": bool(pages and pages.writes),
+        "configuration": words.configuration(report),
+        "events": pack_events(report.events),
+    }
+
+
+def _summary(report: Report) -> str:
+    parts: list[str] = [report.outcome]
+    if report.downtime_ms is not None:
+        parts.append(f"{words.duration(report.downtime_ms)} down")
+    if report.total_time_ms is not None:
+        parts.append(f"{words.duration(report.total_time_ms)} in all")
+    return " · ".join([*parts, words.size(report.bytes_on_wire)])
+
+
+def _figures(found: Sequence[Picture]) -> str:
+    return packed_json({each.key: each.figure for each in found if each.figure is not None})
+
+
+def _text(name: str) -> str:
+    return (files("common.html") / "templates" / name).read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+    """As a Content-Security-Policy names a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def unwrapped(code: str) -> str:
+    """Plotly without the function around it that is for other loaders; as it is where that differs.
+
+    A browser reads what is in such a function twice before it runs: a quarter of its start.
+    """
+    comment, opening, rest = code.partition(_WRAPPER)
+    inside, closing, after = rest.rpartition(_WRAPPER_END)
+    if not (opening and closing) or after.strip():
+        return code
+    licence, end, _ = comment.rpartition("*/")
+    return f"{licence}{end}\n{inside}"
+
+
+@cache
+def _plotly() -> tuple[str, str]:
+    """The library, packed, and its hash."""
+    code = unwrapped(get_plotlyjs())
+    return packed(code.encode()), _hash(code)
+
+
+@cache
+def _environment() -> Environment:
+    """Everything is escaped; a name that is not there is an error."""
+    environment = Environment(
+        loader=PackageLoader("common.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = lambda value: f"{value:,}"
+    return environment

@@ -1,0 +1,64 @@
+"""Colours by what they mean, for light and for dark: one place, as CSS variables.
+
+Blue and orange tell the two hosts apart, magenta is time without a guest; they stay apart for the
+common kinds of colour blindness (deutan, protan, tritan) and have a contrast of at least 3:1 with
+the page. A figure names a colour as `var(--NAME)`; the page's script looks it up when it draws.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LIGHT: Final = {
+    "page": "#ffffff",
+    "panel": "#f6f7f9",
+    "line": "#dde1e7",
+    "ink": "#1b2430",
+    "soft": "#586374",
+    "source": "#0b64ad",
+    "dest": "#b65400",
+    "stop": "#a8155f",
+    "full": "#0b64ad",
+    "dirty": "#4a8fc7",
+    "drain": "#0a7d6c",
+    "final": "#a8155f",
+    "heat-low": "#eef1f5",
+    "heat-mid": "#6ba3d0",
+    "heat-high": "#0a2f5c",
+}
+DARK: Final = {
+    "page": "#12161c",
+    "panel": "#1a2029",
+    "line": "#323b48",
+    "ink": "#e7ebf1",
+    "soft": "#a3afbf",
+    "source": "#5aa9ef",
+    "dest": "#f0a04b",
+    "stop": "#ff79b4",
+    "full": "#5aa9ef",
+    "dirty": "#a5d0f5",
+    "drain": "#3fc7ad",
+    "final": "#ff79b4",
+    "heat-low": "#1f2732",
+    "heat-mid": "#3d86c6",
+    "heat-high": "#e9f4ff",
+}
+
+
+def colour(name: str) -> str:
+    """How a figure names a colour. Raises `KeyError`."""
+    if name not in LIGHT:
+        raise KeyError(name)
+    return f"var(--{name})"
+
+
+def css() -> str:
+    """Variables: light, dark where the reader's system is dark, and either on demand."""
+
+    def block(selector: str, scheme: str, colours: dict[str, str]) -> str:
+        lines = "".join(f"--{name}:{value};" for name, value in colours.items())
+        return f"{selector}{{color-scheme:{scheme};{lines}}}"
+
+    light, dark = block(":root", "light", LIGHT), block(':root[data-theme="dark"]', "dark", DARK)
+    by_system = block(':root:not([data-theme="light"])', "dark", DARK)
+    return f"{light}@media (prefers-color-scheme:dark){{{by_system}}}{dark}"

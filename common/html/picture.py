@@ -1,0 +1,153 @@
+"""What every picture has: a title, a sentence that says what to look for, and a plotly figure."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common.html.palette import colour
+from common.html.series import TimeAxis
+from common.report import Report
+
+Figure = dict[str, Any]  # of plotly: `data` and `layout`
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture, or the sentence that says why there is none.
+
+    look: what to look for. note: what was left out, where something was. wide: it takes the whole
+    width of the page. height: pixels.
+    """
+
+    key: str
+    title: str
+    look: str
+    figure: Figure | None = None
+    missing: str = ""
+    note: str = ""
+    wide: bool = False
+    height: int = 300
+
+
+def text(value: str) -> str:
+    """For plotly, which reads tags (links, too) in what it writes."""
+    return html.escape(value, quote=False)
+
+
+def axis(title: str, **more: Any) -> Figure:
+    """An axis with its unit in the title."""
+    return {
+        "title": {"text": title, "font": {"size": 12}, "standoff": 8},
+        "gridcolor": colour("line"),
+        "linecolor": colour("line"),
+        "tickcolor": colour("line"),
+        "zeroline": False,
+        "automargin": True,
+    } | more
+
+
+def layout(x: Figure, y: Figure, **more: Any) -> Figure:
+    """Calm: no frame, a faint grid, a legend above where there is one."""
+    return {
+        "xaxis": x,
+        "yaxis": y,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"size": 12, "color": colour("ink")},
+        "margin": {"l": 8, "r": 12, "t": 28, "b": 8},
+        "hoverlabel": {"bgcolor": colour("panel"), "font": {"color": colour("ink")}},
+        "showlegend": False,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "modebar": {
+            "bgcolor": "rgba(0,0,0,0)",
+            "color": colour("line"),
+            "activecolor": colour("soft"),
+        },
+        "bargap": 0.25,
+        "dragmode": "zoom",
+    } | more
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the migration. kind: of a round, `stop` or `post-copy`."""
+
+    name: str
+    kind: str
+    start_ms: float
+    end_ms: float
+
+
+def stop(report: Report) -> Phase | None:
+    """The downtime; None where there was none."""
+    if report.downtime_ms is None:
+        return None
+    paused = [e.t_ms for e in report.events if e.event == "paused" and e.agent == "source"]
+    if paused:
+        start_ms = paused[-1]
+    elif report.total_time_ms is not None:
+        after_ms = report.postcopy.duration_ms if report.postcopy else 0.0
+        start_ms = report.total_time_ms - after_ms - report.downtime_ms
+    else:
+        return None
+    return Phase("downtime", "stop", start_ms, start_ms + report.downtime_ms)
+
+
+def phases(report: Report) -> list[Phase]:
+    """Rounds, downtime, post-copy, in order. The final round lies in the downtime."""
+    out = [
+        Phase(
+            f"{each.index} {each.kind}", each.kind, each.start_ms, each.start_ms + each.duration_ms
+        )
+        for each in report.rounds
+        if each.kind != "final"
+    ]
+    still = stop(report)
+    if still is not None:
+        out.append(still)
+        if report.postcopy is not None:
+            end_ms = still.end_ms + report.postcopy.duration_ms
+            out.append(Phase("post-copy", "post-copy", still.end_ms, end_ms))
+    return out
+
+
+_SHADES: Final = {
+    "full": ("full", 0.10),
+    "dirty": ("dirty", 0.22),
+    "drain": ("drain", 0.16),
+    "stop": ("stop", 0.45),
+    "post-copy": ("dest", 0.14),
+}
+_LEAST_LABELLED: Final = 0.09  # of the picture's width
+
+
+def shade(found: list[Phase], unit: TimeAxis, span_ms: tuple[float, float]) -> Figure:
+    """Shapes and annotations for a layout: each phase a band, named where there is room."""
+    shapes, names = [], []
+    width = max(span_ms[1] - span_ms[0], 1e-9)
+    for phase in found:
+        name, opacity = _SHADES.get(phase.kind, ("full", 0.1))
+        band = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+        ends = {"x0": unit(phase.start_ms), "x1": unit(phase.end_ms)}
+        # A stop of 2 ms in 10 s would be less than a pixel: its edge is always drawn.
+        edge = {"color": colour(name), "width": 1 if phase.kind == "stop" else 0}
+        shapes.append(band | ends | {"fillcolor": colour(name), "opacity": opacity, "line": edge})
+        shown = min(phase.end_ms, span_ms[1]) - max(phase.start_ms, span_ms[0])
+        if shown / width >= _LEAST_LABELLED or phase.kind == "stop":
+            middle = (max(phase.start_ms, span_ms[0]) + min(phase.end_ms, span_ms[1])) / 2
+            names.append(_label(phase.name, unit(middle), name))
+    return {"shapes": shapes, "annotations": names}
+
+
+def _label(name: str, x: float, hue: str) -> Figure:
+    return {
+        "x": x,
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "text": text(name),
+        "font": {"size": 11, "color": colour(hue)},
+    }

@@ -1,0 +1,185 @@
+"""Post-copy: how long faults took, and how the missing pages became fewer."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Final
+
+from common.html.palette import colour
+from common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade
+from common.html.series import Point, TimeAxis, thin
+from common.html.words import duration
+from common.report import FaultLatency, PostcopyReport, Report
+
+_PER_DECADE: Final = 12  # bars of the histogram
+_MOST_VALUES: Final = 100_000
+
+
+def pictures(report: Report) -> list[Picture]:
+    """Latency and missing pages; where every fault was traced, each of them over time."""
+    part = report.postcopy
+    if part is None:
+        missing = "The guest never ran with pages missing: there was no post-copy in this run."
+        return [Picture("latency", "Post-copy", "", missing=missing, wide=True)]
+    out = [_latency(part), _missing(report, part)]
+    if part.trace:
+        out.append(_trace(part))
+    return out
+
+
+def _latency(part: PostcopyReport) -> Picture:
+    title = "How long the guest waited for a page"
+    look = (
+        "Look for a second hill at the right: faults that had to wait behind other bytes. The"
+        " dashed lines say how long half, and all but one in a hundred, took at the most."
+    )
+    if not part.faults:
+        missing = "No vCPU ever had to wait for a page: each had come before it was touched."
+        return Picture("latency", title, look, missing=missing)
+    bars = histogram(part.fault_histogram)
+    if not bars:
+        missing = "The latencies of this report can't be read: its histogram is damaged or absent."
+        return Picture("latency", title, look, missing=missing)
+    return Picture("latency", title, look, _latency_figure(bars, part.fault_latency_us))
+
+
+def histogram(encoded: str) -> list[tuple[float, float, int]]:
+    """Bars (from µs, to µs, count), equal on a logarithmic axis; empty if it can't be read."""
+    from hdrh.histogram import HdrHistogram
+
+    counts: dict[int, int] = {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decoded = HdrHistogram.decode(encoded)
+        for number, item in enumerate(decoded.get_recorded_iterator()):
+            if number >= _MOST_VALUES:
+                return []
+            us = max(item.value_iterated_to / 1e3, 1e-3)
+            bar = math.floor(math.log10(us) * _PER_DECADE)
+            counts[bar] = counts.get(bar, 0) + int(item.count_added_in_this_iter_step)
+    except Exception:  # noqa: BLE001 - text from a file, and a decoder that raises what it likes
+        return []
+    return (
+        [
+            (10 ** (bar / _PER_DECADE), 10 ** ((bar + 1) / _PER_DECADE), counts.get(bar, 0))
+            for bar in range(min(counts), max(counts) + 1)
+        ]
+        if counts
+        else []
+    )
+
+
+def _latency_figure(bars: list[tuple[float, float, int]], known: FaultLatency | None) -> Figure:
+    marks = [] if known is None else [("p50", known.p50), ("p99", known.p99), ("max", known.max)]
+    marks = [(name, us) for name, us in marks if us > 0]
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "x": [math.sqrt(low * high) for low, high, _ in bars],
+                "width": [high - low for low, high, _ in bars],
+                "y": [count for _, _, count in bars],
+                "customdata": [f"{low:,.3g} to {high:,.3g} µs" for low, high, _ in bars],
+                "marker": {"color": colour("dest")},
+                "hovertemplate": "%{customdata}: %{y:,} faults<extra></extra>",
+            }
+        ],
+        "layout": layout(
+            axis("from the fault until its page was there (µs)", type="log", dtick=1),
+            axis("faults", rangemode="tozero"),
+            shapes=[_upright(us) for _, us in marks],
+            annotations=[_named(name, us, place) for place, (name, us) in enumerate(marks)],
+        ),
+    }
+
+
+def _upright(us: float) -> Figure:
+    line = {"color": colour("ink"), "width": 1, "dash": "dash"}
+    return {"type": "line", "x0": us, "x1": us, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+
+
+def _named(name: str, us: float, place: int) -> Figure:
+    return {
+        "x": math.log10(us),
+        "yref": "paper",
+        "y": 1 - 0.1 * place,
+        "xanchor": "left",
+        "xshift": 4,
+        "text": f"{name} {duration(us / 1e3)}",
+        "showarrow": False,
+        "font": {"size": 11, "color": colour("ink")},
+    }
+
+
+def _from_switch(report: Report) -> tuple[list[Phase], float]:
+    found = [phase for phase in phases(report) if phase.kind in ("stop", "post-copy")]
+    return found, found[-1].end_ms if found else 0.0
+
+
+def _missing(report: Report, part: PostcopyReport) -> Picture:
+    title = "Pages still missing at the destination"
+    look = (
+        "Look for a straight line down: then the link is full all the time. Where it becomes flat,"
+        " little is pushed and the guest fetches what it needs page by page."
+    )
+    kept = thin([(each.t_ms, each.pages) for each in part.missing])
+    if not kept.points:
+        missing = "How many pages were missing was not sampled: post-copy was over too soon."
+        return Picture("missing", title, look, missing=missing)
+    found, end_ms = _from_switch(report)
+    begin, end = kept.points[0][0], max(kept.points[-1][0], end_ms)
+    unit = TimeAxis.of(end)
+    figure = {
+        "data": [_line(kept.points, unit)],
+        "layout": layout(
+            axis(f"time since the migration's start ({unit.unit})"),
+            axis("pages", rangemode="tozero"),
+            **shade([phase for phase in found if phase.kind == "stop"], unit, (begin, end)),
+        ),
+    }
+    return Picture("missing", title, look, figure, note=kept.note)
+
+
+def _line(points: list[Point], unit: TimeAxis) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [unit(x) for x, _ in points],
+        "y": [y for _, y in points],
+        "line": {"color": colour("dest"), "width": 1.8},
+        "fill": "tozeroy",
+        "fillcolor": colour("heat-low"),
+        "hovertemplate": f"%{{y:,}} pages<br>%{{x:,.4~f}} {unit.unit}<extra></extra>",
+    }
+
+
+def _trace(part: PostcopyReport) -> Picture:
+    title = "Every fault"
+    look = (
+        "Look for when the slow faults were: at once after the switch, when everybody asks, or"
+        " later, behind pages that were being pushed."
+    )
+    kept = thin([(each.t_ms, each.us) for each in part.trace if each.us > 0])
+    unit = TimeAxis.of(max((x for x, _ in kept.points), default=0.0))
+    figure = {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [unit(x) for x, _ in kept.points],
+                "y": [y for _, y in kept.points],
+                "marker": {"color": colour("dest"), "size": 4, "opacity": 0.6},
+                "hovertemplate": f"%{{y:,.1f}} µs at %{{x:,.4~f}} {unit.unit}<extra></extra>",
+            }
+        ],
+        "layout": layout(
+            axis(f"time since the migration's start ({unit.unit})"),
+            axis("waited (µs)", type="log", dtick=1),
+        ),
+    }
+    note = kept.note
+    if len(part.trace) < part.faults:
+        note = f"{len(part.trace):,} of {part.faults:,} faults were traced. {note}".strip()
+    return Picture("faults", title, look, figure, note=note, wide=True)

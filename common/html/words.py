@@ -1,0 +1,284 @@
+"""Figures as people read them, and what happened in a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common.config import MigrationConfig, shown
+from common.report import DecisionReport, EstimateReport, Report
+from common.slowdown import slowdown
+from common.units import format_size, human_bytes
+
+NOTHING: Final = "–"
+
+
+def duration(ms: float | None) -> str:
+    """`0.421 ms`, `2.30 ms`, `348 ms`, `10.8 s`, `3 min 12 s`."""
+    if ms is None or not math.isfinite(ms):
+        return NOTHING
+    size = abs(ms)
+    if size < 0.9995:
+        return f"{ms:.3f} ms"
+    if size < 99.995:
+        return f"{ms:.2f} ms"
+    if size < 999.5:
+        return f"{ms:.0f} ms"
+    if size < 119_950:
+        return f"{ms / 1e3:.1f} s" if size >= 9_950 else f"{ms / 1e3:.2f} s"
+    minutes, seconds = divmod(round(ms / 1e3), 60)
+    return f"{minutes:,} min {seconds} s"
+
+
+def share(value: float | None) -> str:
+    """`21.6 %`."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
+
+
+def signed(value: float | None) -> str:
+    """`+14 %`, `−0.4 %`."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    digits = 1 if abs(value) < 0.0995 else 0
+    return f"{100 * value:+,.{digits}f} %".replace("-", "\N{MINUS SIGN}")
+
+
+def size(value: float | None) -> str:
+    """`537 MB`."""
+    return NOTHING if value is None or not math.isfinite(value) else human_bytes(value)
+
+
+def rate(value: float | None) -> str:
+    """`99.7 MB/s`."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{human_bytes(value)}/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Vital:
+    """One of the figures at the top. mood: `good`, `bad` or nothing."""
+
+    name: str
+    value: str
+    about: str
+    mood: str = ""
+
+
+def headline(report: Report) -> str:
+    """What was run: `three-path · zipf · 1GiB`."""
+    config = report.config
+    parts = [report.strategy, str(config.get("workload", ""))]
+    memory = config.get("memory")
+    if isinstance(memory, int) and memory > 0:
+        parts.append(format_size(memory))
+    return " · ".join(part for part in parts if part)
+
+
+def verdict(report: Report) -> str:
+    """How it ended, in a sentence or two."""
+    where = {
+        "source": "The guest goes on at the source.",
+        "dest": "The guest runs at the destination.",
+        "nowhere": "The guest runs nowhere.",
+        "unknown": "It is not known at which host the guest runs.",
+    }[report.guest.runs_at]
+    if report.outcome != "completed":
+        how = {
+            "failed": "The migration failed",
+            "cancelled": "The migration was cancelled",
+            "in-doubt": "The hand-over's outcome is unknown",
+        }[report.outcome]
+        return f"{how}: {report.error}. {where}" if report.error else f"{how}. {where}"
+    text = (
+        f"The guest moved in {duration(report.total_time_ms)} and stood still for"
+        f" {duration(report.downtime_ms)} of it"
+    )
+    if report.verified is None:
+        return f"{text}. Its memory was not verified."
+    if report.verified:
+        return f"{text}. At the destination it is, byte for byte, the guest that left."
+    why = report.error or "the digests differ"
+    return f"{text}. At the destination it is NOT the guest that left: {why}."
+
+
+def vitals(report: Report) -> list[Vital]:
+    """The figures that are asked for first."""
+    guest, error = report.guest, report.downtime_error_ms or 0.0
+    plus_minus = (
+        f"± {duration(error)}: two clocks" if error else "last vCPU stopped to running again"
+    )
+    gap = NOTHING if guest.longest_gap_start_ms is None else duration(guest.longest_gap_ms)
+    out = [
+        Vital("downtime", duration(report.downtime_ms), plus_minus),
+        Vital("total time", duration(report.total_time_ms), "until the source was not needed"),
+        Vital("on the wire", size(report.bytes_on_wire), _per_guest(report)),
+        Vital("longest gap", gap, "without progress, as the guest saw it"),
+    ]
+    lost = slowdown(report)
+    if lost is not None:
+        out.append(
+            Vital("slow-down", share(lost), "of its speed that the guest lost until the end")
+        )
+    mood = {True: "good", False: "bad", None: ""}[report.verified]
+    word = {True: "yes", False: "NO", None: "no figure"}[report.verified]
+    about = "digests at both ends are equal" if report.verified else "digests of both ends"
+    if report.outcome != "completed":
+        return [Vital("outcome", report.outcome, report.error or "no reason given", "bad"), *out]
+    return [*out, Vital("verified", word, about, mood)]
+
+
+def _per_guest(report: Report) -> str:
+    memory = report.config.get("memory")
+    if not isinstance(memory, int) or memory <= 0:
+        return "all connections"
+    return f"{report.bytes_on_wire / memory:.2f} × the guest's memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision: after what, what was seen, what was decided, why."""
+
+    when: str
+    seen: str
+    decided: str
+    why: str
+
+
+def decisions(report: Report) -> list[Decision]:
+    """All of them, in order."""
+    return [
+        Decision(
+            f"after round {each.after_round}" if each.after_round else "before round 1",
+            _seen(each),
+            each.decision,
+            each.reason,
+        )
+        for each in report.decisions
+    ]
+
+
+def _seen(decision: DecisionReport) -> str:
+    parts = []
+    if decision.dirty_pages is not None:
+        ratio = f" ({share(decision.dirty_ratio)} of memory)" if decision.dirty_ratio else ""
+        parts.append(f"{decision.dirty_pages:,} pages out of date{ratio}")
+    if decision.dirty_rate is not None:
+        parts.append(f"dirtied at {rate(decision.dirty_rate)}")
+    if decision.bandwidth is not None:
+        parts.append(f"sent at {rate(decision.bandwidth)}")
+    if decision.expected_remainder_bytes is not None:
+        left = size(decision.expected_remainder_bytes)
+        cost = duration(decision.expected_downtime_ms)
+        parts.append(f"a stop now would leave {left} and cost {cost}")
+    return "; ".join(parts) or "nothing had been sent yet"
+
+
+def rounds(report: Report) -> dict[str, object]:
+    """A table with a row for each round."""
+    return {
+        "title": "",
+        "left": 2,
+        "columns": [
+            *("round", "kind", "start", "duration", "on the wire", "rate", "pages", "by line"),
+            *("lines", "zero pages", "lines drained before", "out of date after"),
+        ],
+        "rows": [
+            [
+                *(str(each.index), each.kind, duration(each.start_ms), duration(each.duration_ms)),
+                size(each.bytes),
+                rate(each.bytes / each.duration_ms * 1e3 if each.duration_ms > 0 else None),
+                *(f"{each.pages:,}", f"{each.line_pages:,}", f"{each.lines:,}"),
+                *(f"{each.zero_pages:,}", f"{each.drained_lines:,}"),
+                f"{each.dirty_pages_after:,} ({share(each.dirty_ratio_after)})",
+            ]
+            for each in report.rounds
+        ],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A row of the estimates, as text. kind: `measured`, `taken`, or nothing."""
+
+    name: str
+    downtime: str
+    total: str
+    bytes: str
+    rounds: str
+    kind: str = ""
+
+
+def ways(report: Report) -> list[Way]:
+    """What was measured, the estimate of the same, and those of the other ways."""
+    if not report.estimates:
+        return []
+    measured = Way(
+        "measured",
+        duration(report.downtime_ms),
+        duration(report.total_time_ms),
+        size(report.bytes_on_wire),
+        f"{len(report.rounds)}",
+        "measured",
+    )
+    taken = [_way(each) for each in report.estimates if each.taken]
+    return [measured, *taken, *(_way(each) for each in report.estimates if not each.taken)]
+
+
+def _way(each: EstimateReport) -> Way:
+    def checked(text: str, error: float | None) -> str:
+        return text if error is None else f"{text} ({signed(error)})"
+
+    return Way(
+        f"{each.name}, as taken" if each.taken else each.name,
+        checked(duration(each.downtime_ms), each.error_downtime),
+        checked(duration(each.total_time_ms), each.error_total_time),
+        checked(size(each.bytes), each.error_bytes),
+        f"{each.rounds}",
+        "taken" if each.taken else "",
+    )
+
+
+def oracle(report: Report) -> str:
+    """How far the run was from the least that was possible."""
+    least = report.oracle
+    if least is None:
+        return ""
+    return (
+        f"The least that any strategy could have done with this guest on this link:"
+        f" {duration(least.least_downtime_ms)} of downtime (this run {least.downtime_ratio:,.2f} ×"
+        f" that), {duration(least.least_total_time_ms)} in all ({least.total_time_ratio:,.2f} ×),"
+        f" {size(least.least_bytes)} on the wire ({least.bytes_ratio:,.2f} ×): every page once,"
+        " and a switch-over with nothing left to send."
+    )
+
+
+def absorbed(report: Report) -> str:
+    """What the cache kept from memory."""
+    pages = report.pages
+    if pages is None or not pages.writes:
+        return ""
+    kept = pages.writes_total - pages.write_backs_total
+    ratio = kept / pages.writes_total if pages.writes_total else 0.0
+    return (
+        f"The guest wrote {pages.writes_total:,} lines of 64 bytes while it was being moved, and"
+        f" {pages.write_backs_total:,} reached memory: the cache absorbed {share(ratio)}."
+    )
+
+
+def configuration(report: Report) -> list[tuple[str, str]]:
+    """Every option as used, and what ran it."""
+    fields = MigrationConfig.model_fields
+    out = []
+    for name, value in report.config.items():
+        if isinstance(value, dict):
+            out += [(f"{name}: {key}", str(each)) for key, each in value.items()]
+        else:
+            text_of: Callable[[Any], str] = str
+            if isinstance(value, bool):
+                text_of = {True: "yes", False: "no"}.__getitem__
+            elif name in fields and isinstance(value, (int, float)):
+                text_of = lambda value, name=name: shown(name, value)  # type: ignore[misc] # noqa: E731
+            option = f"--{name.replace('_', '-')}" if name in fields else name.replace("_", " ")
+            out.append((option, NOTHING if value is None else text_of(value)))
+    return out

@@ -1,0 +1,166 @@
+"""`pageferry report`: one HTML page of results that were written as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from common.cli import ReportFile, refuse_stdout
+from common.errors import EXIT_OK, UsageError
+from common.report import Report
+from lab.output import SeriesDocument, SheetDocument
+from lab.tables import NOTHING
+
+_Document = TypeVar("_Document", Report, SeriesDocument)
+_SCHEMA: Final = 1
+_SERIES: Final = ("runs", "table")
+_LONGEST: Final = 200  # characters of a complaint about a field
+
+
+@dataclass
+class Gathered:
+    """What the page is made of, in the order of the files."""
+
+    reports: list[Report] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    sheets: list[SheetDocument] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def report(
+    *results: Annotated[Path, Parameter(help="what --json has written")],
+    html: Annotated[str, Parameter(help="write the page to this FILE")],
+) -> int:
+    """Make one self-contained HTML page of results that were written with --json.
+
+    RESULT.json is a report of migrate or source, or what compare or reproduce have written; of
+    several runs the page begins with the comparison. It opens without a network.
+    """
+    from common.html import check, render
+
+    if not results:
+        raise UsageError("report needs at least one RESULT.json, as --json has written it")
+    refuse_stdout(html)
+    for result in results:
+        if os.path.realpath(result) == os.path.realpath(html):
+            raise UsageError(f"--html: {html} is one of the results: expected another file")
+    check()
+    found = gather(list(results))
+    with ReportFile(html, "--html", "the page") as file:
+        try:
+            page = render(
+                found.reports,
+                title=_title(list(results)),
+                labels=found.labels,
+                tables=[sheet.model_dump() for sheet in found.sheets],
+                notes=found.notes,
+            )
+        except OverflowError:
+            names = ", ".join(str(result) for result in results)
+            raise UsageError(f"{names}: a number is too large to be drawn") from None
+        file.write(page)
+    return EXIT_OK
+
+
+def gather(results: list[Path]) -> Gathered:
+    """Read them all. Raises `UsageError`."""
+    out = Gathered()
+    names = Counter(result.stem for result in results)
+    for result in results:
+        name = result.stem if names[result.stem] == 1 else str(result)
+        document = read_result(result)
+        if isinstance(document, Report):
+            out.reports.append(document)
+            out.labels.append(name)
+            continue
+        several = len(results) > 1
+        labels = labels_of(document)
+        out.reports += document.runs
+        out.labels += [f"{name}: {label}" if several else label for label in labels]
+        out.sheets += document.sheets or plain_sheets(name, document.table)
+        out.notes += [note for note in document.notes if note not in out.notes]
+    return out
+
+
+def read_result(file: Path) -> Report | SeriesDocument:
+    """A report, or a series of them. Raises `UsageError` with a line that names the file."""
+    try:
+        data = json.loads(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {os.strerror(error.errno or 0)}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not JSON: {_cut(str(error))}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{file} is no result of pageferry: expected a JSON object")
+    version = data.get("schema_version")
+    if version != _SCHEMA or isinstance(version, bool):
+        told = "no schema_version" if version is None else f"schema_version {_cut(repr(version))}"
+        raise UsageError(f"{file} has {told}: expected {_SCHEMA}")
+    if not any(key in data for key in _SERIES):
+        return _checked(file, Report, data)
+    fields = SeriesDocument.model_fields  # `reproduce` says more than this
+    document = _checked(file, SeriesDocument, {k: v for k, v in data.items() if k in fields})
+    if not document.runs and not document.table:
+        raise UsageError(f"{file} has no runs: expected at least one")
+    return document
+
+
+def _checked(file: Path, model: type[_Document], data: dict[str, Any]) -> _Document:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{file}: {_cut(where)}: {_cut(message)}") from None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def labels_of(document: SeriesDocument) -> list[str]:
+    """One for each run: as its row of the table says, else its strategy and its place."""
+    labels = [f"{run.strategy}, run {place}" for place, run in enumerate(document.runs, 1)]
+    for row in document.table:
+        places = row.get("runs")
+        label = row.get("label")
+        if not isinstance(places, list) or not isinstance(label, str):
+            continue
+        known = [p for p in places if isinstance(p, int) and 0 <= p < len(labels)]
+        for number, place in enumerate(known, 1):
+            labels[place] = label if len(known) == 1 else f"{label}, run {number}"
+    return labels
+
+
+def plain_sheets(name: str, table: list[dict[str, Any]]) -> list[SheetDocument]:
+    """The table of a document that does not say how it was printed: what is short in its rows."""
+    columns = [
+        key
+        for key in dict.fromkeys(key for row in table for key in row)
+        if not any(isinstance(row.get(key), (list, dict)) for row in table)
+    ]
+    if not columns:
+        return []
+    rows = [[_cell(row.get(column)) for column in columns] for row in table]
+    headings = [column.replace("_", " ") for column in columns]
+    return [SheetDocument(title=name, columns=headings, rows=rows)]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _title(results: list[Path]) -> str:
+    return results[0].stem if len(results) == 1 else f"{len(results)} results"

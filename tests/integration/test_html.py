@@ -1,0 +1,197 @@
+"""The page in a real browser, with no network: every picture draws, in light and in dark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.html import render, render_one
+from common.html.page import pictures
+from common.report import EventReport, Report
+from tests.integration import chromium
+from tests.integration.chromium import Browser
+from tests.integration.harness import pageferry
+from tests.unit.html.reports import completed, failed, full_report
+
+pytestmark = pytest.mark.skipif(
+    chromium.FOUND is None, reason="there is no chromium (Debian: apt-get install chromium)"
+)
+HOSTILE = "<img src=x onerror=\"document.title='hit'\"><script>document.title='hit'</script>"
+VISIBLE = "[...document.querySelectorAll('.plot')].filter(box => box.checkVisibility())"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium.browser(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def quiet(browser: Browser) -> Iterator[None]:
+    """Whatever a test does: the console stays empty, and nothing is asked of a network."""
+    browser.complaints.clear()
+    browser.requests.clear()
+    yield
+    browser.run("0")  # what was said until now has been read
+    assert browser.complaints == []
+    assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "page.html"
+    file.write_text(text)
+    return file
+
+
+def all_drawn(browser: Browser) -> list[str]:
+    """Waits until each picture that can be seen is there; their names."""
+    browser.until(f"{VISIBLE}.every(box => box.dataset.drawn === 'yes')")
+    # Lines, bars, points or cells: an empty frame has none of them.
+    marks = "box.querySelectorAll('.scatterlayer path, .bars path, .hm image').length"
+    found = browser.run(f"{VISIBLE}.map(box => [box.dataset.key, {marks}])")
+    assert [name for name, count in found if count == 0] == []
+    return [name for name, _ in found]
+
+
+def ink(browser: Browser) -> str:
+    """The colour in which the first picture writes."""
+    found: str = browser.run("getComputedStyle(document.querySelector('.xtick text')).fill")
+    return found
+
+
+def test_every_picture_in_light_and_in_dark(browser: Browser, tmp_path: Path) -> None:
+    report = full_report()
+    file = write(tmp_path, render_one(report))
+    seen = {}
+    browser.open(file)
+    for dark in (False, True):
+        browser.look(dark=dark)
+        assert set(all_drawn(browser)) == {p.key for p in pictures(report) if p.figure}
+        seen[dark] = ink(browser)
+        text = browser.run("document.body.innerText")
+        for picture in pictures(report):
+            assert picture.title in text
+            assert picture.look in text
+    assert seen[False] != seen[True]
+    browser.run("document.getElementById('theme').click()")  # the toggle, from dark to light
+    browser.until("document.getElementById('theme').textContent === 'Dark'")
+    assert ink(browser) == seen[False]
+
+
+def test_the_page_is_not_wider_than_a_phone(browser: Browser, tmp_path: Path) -> None:
+    table = {"title": "t", "columns": ["a long name"] * 15, "rows": [["value"] * 15], "left": 1}
+    text = render(
+        [full_report(), failed()], title="w" * 200, labels=["x" * 100, "b"], tables=[table]
+    )
+    browser.open(write(tmp_path, text), width=400)
+    browser.run("document.querySelector('details.run').open = true")
+    all_drawn(browser)
+    assert browser.run("document.documentElement.scrollWidth <= 400")
+
+
+def test_several_runs_open_on_demand(browser: Browser, tmp_path: Path) -> None:
+    text = render(
+        [completed(), failed(), full_report()], title="three", labels=["a", "b", "c"], notes=["n"]
+    )
+    browser.open(write(tmp_path, text))
+    assert all_drawn(browser) == ["downtimes", "totals", "against"]
+    browser.run("document.querySelectorAll('details.run')[1].open = true")
+    shown = browser.run("document.querySelectorAll('details.run')[1].innerText")
+    assert "The migration failed: the destination has gone." in shown
+    browser.run("document.querySelectorAll('details.run')[2].open = true")
+    browser.run("document.querySelectorAll('details.run')[2].scrollIntoView()")
+    assert "latency" in all_drawn(browser)
+
+
+def test_what_is_hostile_runs_nowhere(browser: Browser, tmp_path: Path) -> None:
+    report = full_report(error=HOSTILE, strategy=HOSTILE)
+    report.decisions[0].reason = HOSTILE
+    report.events = [
+        EventReport.model_validate({"t_ms": 1, "agent": "dest", "event": HOSTILE, HOSTILE: HOSTILE})
+    ]
+    labels = [HOSTILE, HOSTILE + "2"]
+    text = render([report, report], title=HOSTILE, labels=labels, notes=[HOSTILE])
+    browser.open(write(tmp_path, text))
+    browser.run("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    all_drawn(browser)
+    browser.until("document.querySelector('.events tbody tr')")
+    assert HOSTILE in browser.run("document.querySelector('.events tbody').innerText")
+    assert HOSTILE in browser.run("document.title")
+    assert browser.run("document.querySelectorAll('img, .plot a').length") == 0
+
+
+def many_events(count: int) -> Report:
+    """Of two kinds, every tenth of the rarer one."""
+    report = completed()
+    report.events = [
+        EventReport.model_validate(
+            {"t_ms": n / 8, "agent": "dest", "event": "pushed" if n % 10 else "fault", "page": n}
+        )
+        for n in range(count)
+    ]
+    return report
+
+
+def test_events_are_paged_and_filtered(browser: Browser, tmp_path: Path) -> None:
+    browser.open(write(tmp_path, render_one(many_events(120_000))))
+    browser.run("document.querySelector('.events details').open = true")
+    browser.until("document.querySelector('.events tbody tr')")
+
+    def place() -> Any:
+        return browser.run("document.querySelector('.place').textContent")
+
+    def ask(**values: str) -> None:
+        browser.run(
+            f"Object.entries({json.dumps(values)}).forEach(([name, value]) => {{"
+            "  const input = document.querySelector('.filter').elements[name];"
+            "  input.value = value;"
+            "  input.dispatchEvent(new Event('input', {bubbles: true}));"
+            "})"
+        )
+        browser.until("/of|match/.test(document.querySelector('.place').textContent)")
+
+    first = "document.querySelector('.events tbody tr').innerText.split(/\\s+/).join(' ')"
+    assert place() == "1–100 of 120,000"
+    browser.run("document.querySelector('[data-go=last]').click()")
+    assert place() == "119,901–120,000 of 120,000"
+    assert browser.run(first) == "14987.500 dest fault page=119900"
+    ask(event="fault")
+    assert place() == "1–100 of 12,000 of 120,000 that match"
+    ask(text="page=11999")
+    assert browser.run(first) == "14998.750 dest fault page=119990"
+    ask(text="", to="100")
+    assert place() == "1–81 of 81 of 120,000 that match"
+    ask(agent="source")
+    assert place() == "no event matches"
+
+
+def test_paper_is_light_and_has_the_pictures(browser: Browser, tmp_path: Path) -> None:
+    browser.open(write(tmp_path, render_one(full_report())), dark=True)
+    all_drawn(browser)
+    dark = ink(browser)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert ink(browser) != dark
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert ink(browser) == dark
+
+
+def test_a_real_migration(browser: Browser, tmp_path: Path) -> None:
+    page, document = tmp_path / "run.html", tmp_path / "run.json"
+    run = pageferry(
+        *("migrate", "--memory", "16MiB", "--workload", "uniform:working-set=50%,rate=40MB/s"),
+        *("--strategy", "hybrid", "--postcopy-after", "rounds=1", "--downtime-limit", "1ms"),
+        *("--warmup", "200ms", "--run-after", "200ms", "--count-writes", "--trace-faults"),
+        *("--json", str(document), "--html", str(page)),
+    )
+    assert run.exit_code == 0, run.stderr
+    browser.open(page)
+    assert {"speed", "stop", "downtime", "rounds", "heat", "cache", "missing"} <= set(
+        all_drawn(browser)
+    )
+    again = tmp_path / "again.html"
+    assert pageferry("report", str(document), "--html", str(again)).exit_code == 0
+    assert again.read_text() == page.read_text()

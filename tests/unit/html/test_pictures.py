@@ -1,0 +1,187 @@
+"""From reports to figures: what plotly is given is what was measured, and plotly takes it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from common.html import comparison, guest, palette, postcopy, transfer
+from common.html.page import pictures
+from common.html.picture import Picture, phases, stop
+from tests.unit.html.reports import BINS, completed, failed, full_report, kinds, lazy
+
+
+def figure(found: list[Picture], key: str) -> dict[str, Any]:
+    (made,) = [each.figure for each in found if each.key == key]
+    assert made is not None
+    return made
+
+
+def painted(value: Any) -> Any:
+    """With the colours of the light page, as plotly's own checks want them."""
+    if isinstance(value, str):
+        name = re.fullmatch(r"var\(--([a-z-]+)\)", value)
+        return palette.LIGHT[name[1]] if name else value
+    if isinstance(value, dict):
+        return {key: painted(each) for key, each in value.items()}
+    return [painted(each) for each in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_each_picture_is_a_figure_or_a_sentence(kind: str) -> None:
+    for picture in pictures(kinds()[kind]):
+        if picture.figure is None:
+            assert picture.missing.endswith("."), picture.key
+            continue
+        assert picture.look.startswith("Look ")
+        assert picture.look.endswith(".")
+        go.Figure(painted(picture.figure))  # refuses what plotly does not know
+        axes = [value for key, value in picture.figure["layout"].items() if "axis" in key]
+        assert any(re.search(r"\(.+\)", axis["title"]["text"]) for axis in axes), picture.key
+
+
+def test_a_failed_run_has_a_sentence_for_everything() -> None:
+    assert all(picture.figure is None for picture in pictures(failed()))
+
+
+def test_phases() -> None:
+    found = [(p.kind, p.start_ms, p.end_ms) for p in phases(full_report())]
+    assert found == [("full", 1, 901), ("stop", 980, 990), ("post-copy", 990, 1490)]
+
+
+def test_the_stop_without_its_events() -> None:
+    still = stop(full_report(events=[]))
+    assert still is not None
+    assert (still.start_ms, still.end_ms) == (980.0, 990.0)
+
+
+def test_speed_and_gap() -> None:
+    found = guest.pictures(completed())
+    source, dest = figure(found, "speed")["data"]
+    assert source["x"][-1] == pytest.approx(0.9)  # s
+    assert dest["x"][0] == pytest.approx(0.99)  # it runs from the resume on
+    assert max(source["y"]) == 5e4
+    gap = figure(found, "stop")["data"][-1]
+    assert gap["x"] == pytest.approx([-0.2, 10.3])  # ms since the pause
+    bands = figure(found, "stop")["layout"]["shapes"]
+    assert (bands[0]["x0"], bands[0]["x1"]) == (0.0, 10.0)
+
+
+def test_a_gap_that_was_elsewhere_is_told_and_not_drawn() -> None:
+    report = completed()
+    report.guest.longest_gap_start_ms = 100.0
+    close = guest.pictures(report)[1]
+    assert "was elsewhere: 100 ms after" in close.look
+    assert len(figure([close], "stop")["data"]) == 2
+
+
+def test_rounds_are_as_wide_as_they_were_long() -> None:
+    full, final = figure([transfer.rounds(completed())], "rounds")["data"]
+    assert full["x"] == [451.0]
+    assert full["width"] == [900.0]
+    assert full["y"] == pytest.approx([8.0 / 0.9])  # MB/s
+    assert final["y"] == pytest.approx([10.0])
+
+
+def test_the_waterfall_has_its_parts_in_order() -> None:
+    (bars,) = figure([transfer.waterfall(completed())], "downtime")["data"]
+    assert bars["base"] == [0.0, 1.0, 3.0, 6.0, 7.0]
+    assert bars["x"] == [1.0, 2.0, 3.0, 1.0, 3.0]
+
+
+def test_heat_columns_lie_where_they_were() -> None:
+    maps = figure([transfer.heat(full_report())], "heat")["data"]
+    assert len(maps) == 3  # dirtied, sent, waited for
+    edges, cells = maps[1]["x"], maps[1]["z"]
+    assert edges == pytest.approx([1.0, 901.0, 981.0, 989.0, 990.0, 1490.0])
+    assert len(cells) == BINS
+    assert cells[5] == [pytest.approx(2.0), None, pytest.approx(2.0), None, pytest.approx(2.0)]  # %
+    assert len(figure([transfer.heat(completed())], "heat")["data"]) == 2
+
+
+def test_latencies_are_those_of_the_histogram() -> None:
+    report = full_report()
+    assert report.postcopy is not None
+    bars = postcopy.histogram(report.postcopy.fault_histogram)
+    assert sum(count for *_, count in bars) == 100
+    assert bars[0][0] <= 20.0 <= bars[0][1]
+    assert bars[-1][0] <= 1000.2 <= bars[-1][1]
+
+
+@pytest.mark.parametrize("damaged", ["", "HISTF", "HISTFAAAA", "<script>", "\u00e9" * 40])
+def test_a_damaged_histogram_is_a_sentence(damaged: str) -> None:
+    report = full_report()
+    assert report.postcopy is not None
+    report.postcopy.fault_histogram = damaged
+    assert "can't be read" in postcopy.pictures(report)[0].missing
+
+
+def test_faults_are_thinned_and_the_longest_stays() -> None:
+    report = full_report()
+    assert report.postcopy is not None
+    one = report.postcopy.trace[0]
+    many = [one.model_copy(update={"t_ms": n / 10, "us": 30.0 + n % 7}) for n in range(50_000)]
+    many[31_000].us = 98_765.0
+    report.postcopy.trace = many
+    report.postcopy.faults = 60_000
+    picture = postcopy.pictures(report)[2]
+    assert max(figure([picture], "faults")["data"][0]["y"]) == 98_765.0
+    assert "50,000 of 60,000 faults were traced" in picture.note
+    assert "of 50,000 points are drawn" in picture.note
+
+
+def test_lazy_copy_has_latencies_and_no_rounds() -> None:
+    found = {picture.key: picture for picture in pictures(lazy())}
+    assert found["latency"].figure is not None
+    assert found["rounds"].figure is None
+    assert "faults" not in found
+
+
+def test_comparison() -> None:
+    reports = [completed(), failed(), full_report(downtime_ms=900.0)]
+    down, total, against = comparison.pictures(["a", "b", "<i>c"], reports)
+    assert figure([down], "downtimes")["data"][0]["x"] == [10.0, 900.0]
+    assert figure([down], "downtimes")["layout"]["xaxis"]["type"] == "log"  # 10 would not be seen
+    assert figure([total], "totals")["data"][0]["x"] == [1000.0, 1490.0]
+    points = figure([against], "against")["data"][0]
+    assert (points["x"], points["y"]) == ([8.1, 8.1], [10.0, 900.0])
+    assert points["text"] == ["a", "&lt;i&gt;c"]
+    for picture in (down, total, against):
+        assert picture.figure is not None
+        go.Figure(painted(picture.figure))
+
+
+def test_a_comparison_of_runs_that_all_failed() -> None:
+    found = comparison.pictures(["a", "b"], [failed(), failed()])
+    assert all(each.figure is None and each.missing for each in found)
+
+
+def test_many_runs_are_numbered() -> None:
+    *_, against = comparison.pictures([f"run {n}" for n in range(9)], [completed()] * 9)
+    assert figure([against], "against")["data"][0]["text"] == [str(n) for n in range(1, 10)]
+    assert "numbers are those of the bars" in against.look
+
+
+@pytest.mark.parametrize("colours", [palette.LIGHT, palette.DARK], ids=["light", "dark"])
+def test_colours_are_legible(colours: dict[str, str]) -> None:
+    marks = ("source", "dest", "stop", "full", "dirty", "drain", "final")
+    for name in marks:
+        assert contrast(colours[name], colours["page"]) >= 3, name
+    for name in ("ink", "soft"):
+        assert contrast(colours[name], colours["page"]) >= 4.5, name
+        assert contrast(colours[name], colours["panel"]) >= 4.5, name
+
+
+def contrast(one: str, other: str) -> float:
+    """As WCAG 2 has it."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

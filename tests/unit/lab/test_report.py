@@ -1,0 +1,156 @@
+"""`pageferry report`: what it reads, what it refuses, and what it calls the runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import UsageError
+from lab.output import SeriesDocument, SheetDocument
+from lab.report import gather, read_result, report
+from tests.unit.html.reports import completed, failed, full_report
+from tests.unit.html.unpack import figures_of
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    def write(name: str, text: str) -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        return file
+
+    return write
+
+
+Write = Callable[[str, str], Path]
+
+
+def changed(**changes: Any) -> str:
+    return json.dumps(json.loads(completed().to_json()) | changes)
+
+
+BAD = {
+    "not JSON": ("{", "is not JSON: "),
+    "not text": ("\x00", "is not JSON: "),
+    "deep": ("[" * 100_000, "is not JSON: "),
+    "a list": ("[]", "expected a JSON object"),
+    "no version": ("{}", "has no schema_version: expected 1"),
+    "another version": ('{"schema_version": 2}', "has schema_version 2: expected 1"),
+    "true for a version": ('{"schema_version": true}', "has schema_version True"),
+    "no fields": ('{"schema_version": 1}', "session: Field required"),
+    "no runs": ('{"schema_version": 1, "runs": [], "table": []}', "expected at least one"),
+    "runs of another kind": ('{"schema_version": 1, "runs": 3, "table": []}', "runs: .*list"),
+    "a run that is wrong": (
+        '{"schema_version": 1, "runs": [{"strategy": 1}], "table": []}',
+        r"runs\.0\.session: ",
+    ),
+    "a wrong field": (changed(rounds=[{"index": "x"}]), r"rounds\.0\.index: .*integer"),
+    "an unknown field": (changed(speed=1), "speed: Extra inputs"),
+    "a long name": (changed(**{"x" * 5000: 1}), "x{200}…: "),
+    "a huge number": (f'{{"schema_version": {"1" * 5000}}}', "is not JSON: "),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_line_that_names_the_file(name: str, write: Write) -> None:
+    text, expected = BAD[name]
+    file = write("bad.json", text)
+    with pytest.raises(UsageError, match=expected) as caught:
+        read_result(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.json can't be read: No such file"):
+        read_result(tmp_path / "none.json")
+    with pytest.raises(UsageError, match="can't be read: Is a directory"):
+        read_result(tmp_path)
+
+
+def series(**changes: Any) -> str:
+    values = {
+        "runs": [completed(), failed(), full_report()],
+        "table": [
+            {"label": "first", "runs": [0, 2], "downtime_ms": 10.0, "verified": True},
+            {"label": "second", "runs": [1], "downtime_ms": None, "verified": None},
+        ],
+        "sheets": [SheetDocument(title="as printed", columns=["a"], rows=[["1"]])],
+        "notes": ["a note"],
+    }
+    return SeriesDocument.model_validate(values | changes).to_json()
+
+
+def test_files_of_either_kind_in_order(write: Write) -> None:
+    files = [write("one.json", completed().to_json()), write("two.json", series())]
+    found = gather(files)
+    assert found.labels == ["one", "two: first, run 1", "two: second", "two: first, run 2"]
+    assert [each.outcome for each in found.reports] == [*["completed"] * 2, "failed", "completed"]
+    assert [sheet.title for sheet in found.sheets] == ["as printed"]
+    assert found.notes == ["a note"]
+
+
+def test_one_series_needs_no_name(write: Write) -> None:
+    assert gather([write("two.json", series())]).labels[0] == "first, run 1"
+
+
+def test_files_of_one_name_are_told_apart(write: Write) -> None:
+    files = [write(f"{folder}/r.json", completed().to_json()) for folder in "ab"]
+    assert gather(files).labels == [str(file) for file in files]
+
+
+def test_a_table_that_does_not_say_how_it_was_printed(write: Write) -> None:
+    (sheet,) = gather([write("two.json", series(sheets=[]))]).sheets
+    assert sheet.columns == ["label", "downtime ms", "verified"]
+    assert sheet.rows == [["first", "10", "yes"], ["second", "–", "–"]]
+
+
+def test_rows_that_say_nothing_of_their_runs(write: Write) -> None:
+    rows = [{"runs": "all"}, {"label": "x", "runs": [-1, 99, "0"]}, {"label": 3, "runs": [0]}]
+    found = gather([write("two.json", series(table=rows))])
+    assert found.labels == ["three-path, run 1", "pre-copy, run 2", "three-path, run 3"]
+
+
+def test_what_a_later_command_may_add_is_passed_over(write: Write) -> None:
+    text = json.dumps(json.loads(series()) | {"scale": 16, "cache_effect": []})
+    assert len(gather([write("r.json", text)]).reports) == 3
+
+
+def test_the_page(write: Write, tmp_path: Path) -> None:
+    out = tmp_path / "out.html"
+    assert report(write("one.json", completed().to_json()), html=str(out)) == 0
+    assert "speed" in figures_of(out.read_text())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.json", "out.html"]
+
+
+def test_a_page_that_fails_leaves_the_old_one(write: Write, tmp_path: Path) -> None:
+    out = write("out.html", "old")
+    with pytest.raises(UsageError):
+        report(write("bad.json", "{"), html=str(out))
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.json", "out.html"]
+
+
+def test_a_number_that_is_too_large(write: Write, tmp_path: Path) -> None:
+    file = write("big.json", changed(bytes_on_wire=10**400))
+    with pytest.raises(UsageError, match=r"big\.json: a number is too large"):
+        report(file, html=str(tmp_path / "out.html"))
+
+
+def test_names_that_can_not_be(write: Write, tmp_path: Path) -> None:
+    file = write("one.json", completed().to_json())
+    with pytest.raises(UsageError, match="at least one"):
+        report(html=str(tmp_path / "out.html"))
+    for name in ("", "-"):
+        with pytest.raises(UsageError, match="--html needs the name"):
+            report(file, html=name)
+    with pytest.raises(UsageError, match="is one of the results"):
+        report(file, html=str(file))
+    with pytest.raises(UsageError, match="/nonexistent"):
+        report(file, html="/nonexistent/out.html")

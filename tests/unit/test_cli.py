@@ -1,0 +1,67 @@
+"""The files of --json and --html: opened before the work, written whole, or not there at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.cli import OutputOptions, ReportFiles
+from common.errors import UsageError
+
+
+def options(**names: Path | str) -> OutputOptions:
+    return OutputOptions.model_validate({key: str(name) for key, name in names.items()})
+
+
+def never() -> str:
+    raise AssertionError("nobody has asked for this")
+
+
+def test_both(tmp_path: Path) -> None:
+    json, html = tmp_path / "a.json", tmp_path / "a.html"
+    with ReportFiles(options(json_file=json, html_file=html)) as files:
+        files.write(lambda: "{}", lambda: "<p>")
+    assert (json.read_text(), html.read_text()) == ("{}", "<p>")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_is_not_asked_for_is_not_made(tmp_path: Path) -> None:
+    with ReportFiles(options(html_file=tmp_path / "a.html")) as files:
+        files.write(never, lambda: "<p>")
+    with ReportFiles(options()) as files:
+        files.write(never, never)
+
+
+def test_the_json_is_written_where_the_page_fails(tmp_path: Path) -> None:
+    json, html = tmp_path / "a.json", tmp_path / "a.html"
+    html.write_text("old")
+    with (
+        pytest.raises(AssertionError),
+        ReportFiles(options(json_file=json, html_file=html)) as files,
+    ):
+        files.write(lambda: "{}", never)
+    assert (json.read_text(), html.read_text()) == ("{}", "old")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_stays_behind_when_the_second_can_not_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--html: can't write /nonexistent/"):
+        ReportFiles(options(json_file=tmp_path / "a.json", html_file="/nonexistent/a.html"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_file_for_both(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("a")
+    with pytest.raises(UsageError, match="--json and --html both name"):
+        ReportFiles(options(json_file=tmp_path / "a", html_file=tmp_path / "link"))
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_no_command_waits_for_what_a_page_is_made_with() -> None:
+    code = "import sys; from lab.cli import make_app; make_app(); import common.html;"
+    code += "print([name for name in ('plotly', 'jinja2') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
