@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -55,6 +56,11 @@ class DestAgent:
         """Bind; returns the address. Raises `UsageError`."""
         return self._listener.listen(host, port)
 
+    @property
+    def sessions(self) -> int:
+        """How many have not ended."""
+        return len(self._sessions)
+
     async def serve_forever(self) -> None:
         """Until cancelled; sessions that are under way are then ended."""
         await self._listener.run()
@@ -79,6 +85,8 @@ class DestAgent:
     async def _serve(self, connection: Connection, hello: messages.Hello) -> None:
         if hello.role == "control":
             await self._serve_control(connection, hello.session)
+            del connection
+            gc.collect()  # what a session held in cycles may map as much as a guest
         elif hello.role in ("bulk", "urgent"):
             await self._serve_bulk(connection, hello)
         elif hello.role == "recover":

@@ -513,7 +513,7 @@ class DestSession:
                         pass
                 self.said_bye = True
             except (PageferryError, TimeoutError):
-                if self._postcopy is None or not await self._adopt_late():
+                if not self._fetched or not await self._adopt_late():
                     self._say("the source went away before it had the result")
                     return
 

@@ -133,14 +133,15 @@ class Host:
 
     def list(self) -> m.Listed:
         """Every guest."""
-        return m.Listed(guests=[_info(entry) for entry in self.guests.entries])
+        guests = [_info(entry) for entry in self.guests.entries]
+        return m.Listed(guests=guests, incoming=self._agent.sessions)
 
-    async def boot(self, order: m.Boot) -> m.Listed:
+    async def boot(self, order: m.Boot) -> m.Booted:
         """A new guest that runs. Raises `UsageError` where it can't be had."""
         self._must_go_on()
         entry = self.guests.reserve(order.name, order.config.workload, Doing.BOOTING)
         await asyncio.shield(self._own(self._boot(entry, order)))
-        return m.Listed(guests=[_info(entry)])
+        return m.Booted(guest=_info(entry))
 
     async def _boot(self, entry: Entry, order: m.Boot) -> None:
         try:

@@ -22,6 +22,7 @@ from common.errors import (
     PageferryError,
     UsageError,
 )
+from common.heap import settle_down
 from common.logs import AgentLog
 from common.status import Status, StatusPipe, die_with_parent
 from common.wire.messages import GuestName
@@ -114,6 +115,7 @@ async def _run(
     from lab.host_messages import Boot
     from lab.host_server import ControlServer, bind_control
 
+    settle_down()
     running = Host(log)
     bound_host, port = running.listen(*address)
     server = ControlServer(running, log.say)
@@ -228,8 +230,8 @@ def boot(
     """Boot a guest at a host, and print its name."""
     from lab.host_messages import Boot
 
-    listed = asked(control, Boot(config=config or GuestConfig(), name=guest))
-    print(listed.guests[0].name)
+    booted = asked(control, Boot(config=config or GuestConfig(), name=guest))
+    print(booted.guest.name)
     return EXIT_OK
 
 

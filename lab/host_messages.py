@@ -105,10 +105,18 @@ class GuestInfo(BaseModel):
 
 
 class Listed(_Message):
-    """The guests that are here, or the one that was booted."""
+    """The guests that are here. incoming: sessions of sources that have not ended yet."""
 
     kind: Literal["listed"] = "listed"
     guests: list[GuestInfo]
+    incoming: int
+
+
+class Booted(_Message):
+    """The guest that runs now."""
+
+    kind: Literal["booted"] = "booted"
+    guest: GuestInfo
 
 
 class Progress(_Message):
@@ -160,7 +168,9 @@ class Failed(_Message):
 Request = Annotated[
     List | Boot | Move | Cancel | Digest | Resume | Shutdown, Field(discriminator="kind")
 ]
-Reply = Annotated[Listed | Progress | Moved | Digested | Done | Failed, Field(discriminator="kind")]
+Reply = Annotated[
+    Listed | Booted | Progress | Moved | Digested | Done | Failed, Field(discriminator="kind")
+]
 REQUESTS: Final[TypeAdapter[Any]] = TypeAdapter(Request)
 REPLIES: Final[TypeAdapter[Any]] = TypeAdapter(Reply)
 

@@ -30,6 +30,12 @@ class RunningHost:
         listed: m.Listed = await self.ask(m.List())
         return {guest.name: guest.state for guest in listed.guests}
 
+    async def quiet(self, seconds: float = 30.0) -> None:
+        """Until no migration comes in any more."""
+        deadline = time.monotonic() + seconds
+        while (listed := await self.ask(m.List())).incoming:
+            assert time.monotonic() < deadline, listed
+
     async def wait_for(self, guest: str, state: str | None, seconds: float = 30.0) -> None:
         """Until the guest is in that state, or (None) is not here."""
         deadline = time.monotonic() + seconds
@@ -39,8 +45,9 @@ class RunningHost:
 
 @contextlib.contextmanager
 def running_host(folder: Path, name: str, *arguments: str) -> Iterator[RunningHost]:
+    """Say `--quiet` where more is said than a pipe holds."""
     control = folder / f"{name}.sock"
-    options = ("--listen", "127.0.0.1:0", "--control", str(control), "--log-dir", str(folder / name))
+    options = ("--listen", "127.0.0.1:0", "--control", str(control))
     with agent("host", *options, *arguments) as running:
         said = running.wait_status(lambda key, _value: key == "listening")
         yield RunningHost(running, int(said["port"]), control)
