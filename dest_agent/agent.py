@@ -138,7 +138,7 @@ class DestAgent:
         """A guest that was kept may run for ever, here or further on: its source must never hear
         that nobody knows of it. Only one that has said goodbye will not ask."""
         del self._sessions[session.session]
-        if session.kept and not session.said_bye:
+        if session.place.kept and not session.said_bye:
             self._kept[session.session] = session.answer()
             return
         self._ended[session.session] = session.answer()

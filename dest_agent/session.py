@@ -42,7 +42,7 @@ from common.wire import bitmap, messages
 from common.wire.channel import Connection
 from common.wire.messages import Message
 from dest_agent.inflow import Inflow, PagePlacer
-from dest_agent.keeper import Keeper
+from dest_agent.keeper import Keeper, Place
 from dest_agent.placer import GuestPlacer
 from dest_agent.postcopy import Postcopy
 
@@ -88,9 +88,7 @@ class DestSession:
         self.resumed_ns: int | None = None
         self.said_bye = False
         self.may_be_asked = False
-        self.kept = False
-        self._keeper = keeper
-        self._admitted: str | None = None  # the guest that the keeper waits for
+        self.place = Place(keeper)
         self._stopped_here = False
         self._congestion: str | None = None
         self._connection = connection
@@ -180,7 +178,7 @@ class DestSession:
         lost = isinstance(error, ConnectionBroken)
         self.may_be_asked = lost and self.handover.state is State.ACTIVE
         self.handover.step("cancel" if cancelled else "failure")
-        self._dismiss()
+        self.place.dismiss()
         self._timeline.log("failed", reason=str(error))
         if not lost and (self._stopped_here or not cancelled):
             kind = messages.Refuse if isinstance(error, UsageError) else messages.Failed
@@ -198,7 +196,7 @@ class DestSession:
         # Bulk connections are closed first: linger() waits for the source to close its end.
         await self._connection.linger()
         await self._blocking(self._release)
-        self._dismiss()
+        self.place.dismiss()
         self._worker.shutdown(wait=True)
 
     def _release(self) -> None:
@@ -210,29 +208,14 @@ class DestSession:
             self._guest.stop()
             self._guest.close()
 
-    def _admit(self, name: str) -> None:
-        if self._keeper is None:
-            raise UsageError(
-                "the guest is to stay, and this destination keeps none: expected a 'pageferry host'"
-            )
-        self._keeper.admit(name)
-        self._admitted = name
-
-    def _dismiss(self) -> None:
-        """The keeper need not wait any longer; idempotent."""
-        if self._keeper is not None and self._admitted is not None:
-            self._keeper.dismiss(self._admitted)
-        self._admitted = None
-
-    async def _leave(self, keeper: Keeper, name: str) -> None:
-        """From now on the guest is the keeper's, whatever becomes of this session."""
+    async def _leave(self) -> None:
+        """The guest stays, and from now on this session has nothing to do with it."""
         if self._postcopy is not None:
             await self._blocking(self._postcopy.faults.close)
         if not self._fetched:  # else pages that come twice are still on their way: to nowhere
             await self._loop.run_in_executor(None, self._live_inflow().close)
         guest, self._guest = self._live_guest(), None
-        self._admitted, self.kept = None, True
-        keeper.keep(name, guest)
+        self.place.keep(guest)
 
     # -- phases -------------------------------------------------------------------------------
 
@@ -248,7 +231,7 @@ class DestSession:
         self._congestion = setup.congestion
         self._connection.use_congestion(setup.congestion)
         if setup.keep is not None:
-            self._admit(setup.keep)
+            self.place.admit(setup.keep)
         self._check_memory(setup.guest.memory)
         self._say(f"preparing for a guest of {format_size(setup.guest.memory)}")
         guest = self._guest = await self._blocking(self._make_guest, setup)
@@ -318,7 +301,7 @@ class DestSession:
                 await self._connection.send(done)
             elif isinstance(item, messages.Commit) and commit is None and item.barrier >= passed:
                 self._timeline.log("commit-received")
-                if self._admitted is not None and not item.push:
+                if self.place.awaited and not item.push:
                     raise RemoteProtocolError("a guest that is to stay would lack pages for ever")
                 commit = item
             else:
@@ -497,8 +480,8 @@ class DestSession:
         finished = await self._blocking(self._finish, guest, setup)
         if not self.handover.finished:  # lazy copy: an ended guest needs no more pages
             self.handover.step("complete")
-        if self._keeper is not None and self._admitted is not None:
-            await self._leave(self._keeper, self._admitted)
+        if self.place.awaited:
+            await self._leave()
         else:
             self._say(f"the guest was stopped after {sum(finished.steps):,} steps")
         await self._deliver(finished)

@@ -32,12 +32,10 @@ from dest_agent.agent import DestAgent
 from lab import host_messages as m
 from lab.host_guests import Doing, Doubt, Entry, Guests
 from source_agent.agent import follow, outcome
-from source_agent.inquiry import ask_outcome
 from source_agent.reporting import make_report
 from source_agent.resident import Resident
 from source_agent.session import SourceSession
 
-ASK_S: Final = 5.0  # a person waits for the answer
 _THREADS: Final = 2
 
 _T = TypeVar("_T")
@@ -48,7 +46,7 @@ class Move:
     """A guest on its way out."""
 
     name: str
-    address: tuple[str, int]
+    peer: str
     session: SourceSession
     task: asyncio.Task[None]
 
@@ -93,6 +91,8 @@ class Host:
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             await asyncio.wait({agent, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if agent.done():
+                agent.result()  # it never ends well by itself
         finally:
             stopped.cancel()
             await see_through(self._end(agent))
@@ -209,7 +209,7 @@ class Host:
         resident = Resident(entry.here, entry.name)
         session = SourceSession(config, address, timeline, say, resident)
         task = asyncio.create_task(session.run(), name="session")
-        move = Move(entry.name, address, session, task)
+        move = Move(entry.name, order.to, session, task)
         self._moves[entry.name] = move
         return move, self._own(self._see_off(entry, move, show))
 
@@ -246,17 +246,14 @@ class Host:
             self.guests.gone(entry)
             self._log.say(f"guest {entry.name} is lost: {why}")
         else:
-            record = move.session.record
-            missing = record.final is not None and record.final.missing is not None
-            entry.doubt = Doubt(handover, record.session, move.address, missing)
+            entry.doubt = Doubt(move.session, move.peer)
             self._doubted(entry)
 
     def _doubted(self, entry: Entry) -> None:
         self.guests.turn(entry, Doing.IN_DOUBT)
         assert entry.doubt is not None  # noqa: S101
-        host, port = entry.doubt.address
         entry.note = (
-            f"paused: {host}:{port} may run it, and could not be asked. When it can be reached:"
+            f"paused: {entry.doubt.peer} may run it, and could not be asked. When it can be:"
             f" 'pageferry host resume --guest {entry.name}'"
         )
         self._log.say(f"guest {entry.name} is in doubt, {entry.note}")
@@ -266,40 +263,40 @@ class Host:
     async def resume(self, order: m.Resume) -> m.Done:
         """Ask again what became of it. Raises `InDoubtError` where nobody answers."""
         entry = self.guests.claim(order.guest, Doing.ASKING)
-        return await asyncio.shield(self._own(self._resume(entry, order.force)))
+        return await asyncio.shield(self._own(self._resume(entry, order)))
 
-    async def _resume(self, entry: Entry, force: bool) -> m.Done:
+    async def _resume(self, entry: Entry, order: m.Resume) -> m.Done:
         doubt = entry.doubt
         assert doubt is not None  # noqa: S101
         try:
-            said = await self._decide(entry, doubt, force)
+            said = await self._decide(entry, doubt, order)
         except BaseException:
             self._doubted(entry)
             raise
         self._log.say(said)
         return m.Done(said=said)
 
-    async def _decide(self, entry: Entry, doubt: Doubt, force: bool) -> str:
-        name, (host, port) = entry.name, doubt.address
-        answer = await ask_outcome(doubt.address, doubt.session, ASK_S)
+    async def _decide(self, entry: Entry, doubt: Doubt, order: m.Resume) -> str:
+        name, handover = entry.name, doubt.session.handover
+        answer = await doubt.session.ask_again(order.timeout)
         if answer is not None:
-            doubt.handover.peer(answer.answer)
-        elif force:
-            doubt.handover.step("released")
+            handover.peer(answer.answer)
+        elif order.force:
+            handover.step("released")
         else:
             raise InDoubtError(
-                f"guest {name} stays paused: {host}:{port} does not answer. --force lets it go on"
+                f"guest {name} stays paused: {doubt.peer} does not answer. --force lets it go on"
                 " here; only if you have seen to it that nothing runs it there, or there are two"
             )
-        if doubt.handover.may_run_guest:
+        if handover.may_run_guest:
             await self._blocking(_go_on, entry.here)
             self.guests.runs(entry)
             how = "as you said that it runs nowhere else" if answer is None else answer.answer
             return f"guest {name} goes on here ({how})"
         await self._blocking(entry.here.close)
         self.guests.gone(entry)
-        lacks = ", but without the pages that were to follow: it is lost there" * doubt.missing
-        return f"guest {name} has moved: {host}:{port} runs it{lacks}; its copy here was dropped"
+        lacks = ", but without the pages that were to follow: it is lost there" * doubt.lacks_pages
+        return f"guest {name} has moved: {doubt.peer} runs it{lacks}; its copy here was dropped"
 
 
 def _info(entry: Entry) -> m.GuestInfo:

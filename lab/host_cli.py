@@ -14,11 +14,12 @@ from cyclopts import App, Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.cli import ReportFile, complain
-from common.config import GuestConfig, parse_address
+from common.config import Duration, GuestConfig, parse_address
 from common.errors import (
     EXIT_CANCELLED,
     EXIT_NOT_VERIFIED,
     EXIT_OK,
+    CancelledByUser,
     PageferryError,
     UsageError,
 )
@@ -164,7 +165,12 @@ def asked(
                 loop.add_signal_handler(number, on_signal, client)
         return await client.ask(request, show)
 
-    return asyncio.run(ask())
+    try:
+        return asyncio.run(ask())
+    except KeyboardInterrupt:
+        raise CancelledByUser(
+            "no longer waiting: the host goes on with what it was asked to do"
+        ) from None
 
 
 @host_app.command(name="list")
@@ -275,6 +281,9 @@ def resume(
         Parameter(negative=""),
         Field(description="where nobody answers: you know that nothing runs it elsewhere"),
     ] = False,
+    recover_timeout: Annotated[
+        Duration, Field(gt=0, le=3600, description="how long the other host is asked")
+    ] = 5.0,
 ) -> int:
     """Find out what became of a guest in doubt, and let it go on where that is right.
 
@@ -283,7 +292,7 @@ def resume(
     """
     from lab.host_messages import Resume
 
-    print(asked(control, Resume(guest=guest, force=force)).said)
+    print(asked(control, Resume(guest=guest, force=force, timeout=recover_timeout)).said)
     return EXIT_OK
 
 

@@ -23,7 +23,7 @@ from typing import Final
 
 from common.errors import LocalProtocolError, UsageError
 from common.guest.machine import Guest
-from common.handover import Handover
+from source_agent.session import SourceSession
 
 MAX_GUESTS: Final = 64
 
@@ -67,15 +67,16 @@ _BUSY: Final[dict[Doing, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A move whose outcome is unknown: where this end of it stands, and whom to ask about it.
+    """A move whose outcome is unknown, and whom to ask about it. peer: HOST:PORT, for people."""
 
-    missing: the commit left pages for later, which nobody sends any more.
-    """
+    session: SourceSession
+    peer: str
 
-    handover: Handover
-    session: str
-    address: tuple[str, int]
-    missing: bool
+    @property
+    def lacks_pages(self) -> bool:
+        """Whether the commit left pages for later, which nobody sends any more."""
+        final = self.session.record.final
+        return final is not None and final.missing is not None
 
 
 @dataclass(slots=True)

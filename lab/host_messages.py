@@ -74,12 +74,13 @@ class Digest(_Message):
 class Resume(_Message):
     """Find out about a guest in doubt, and let it go on where that is right.
 
-    force: the user has seen that nobody else runs it.
+    force: the user has seen that nobody else runs it. timeout: how long the other host is asked.
     """
 
     kind: Literal["resume"] = "resume"
     guest: GuestName | None = None
     force: bool = False
+    timeout: float = Field(default=5.0, gt=0, le=3600)
 
 
 class Shutdown(_Message):

@@ -420,7 +420,7 @@ class SourceSession:
         self.handover.step("connection_lost")
         self._timeline.log("inquire", why=str(error))
         self._notify("the destination's answer was lost: asking again")
-        answer = await ask_outcome(self._address, self.record.session, self.config.recover_timeout)
+        answer = await self.ask_again(self.config.recover_timeout)
         if answer is None:
             self.handover.step("gave_up")
             raise InDoubtError(
@@ -437,6 +437,10 @@ class SourceSession:
                 f" source from where it was paused ({error})"
             )
         raise PeerRefused(f"the destination never got the whole commit ({error})")
+
+    async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
+        """What became of the commit; None where nobody answers. Also after the session's end."""
+        return await ask_outcome(self._address, self.record.session, timeout_s)
 
     # -- post-copy ----------------------------------------------------------------------------
 

@@ -272,7 +272,13 @@ def test_a_host_that_receives_is_interrupted(own_pair: tuple[RunningHost, Runnin
 
 
 def before(word: bytes) -> Cut:
-    return lambda _sent, chunk: chunk.find(word) if word in chunk else None
+    """Once: the answer to a question has words of the message that it asks for."""
+    words = [word]
+
+    def cut(_sent: int, chunk: bytes) -> int | None:
+        return chunk.find(words.pop()) if words and words[0] in chunk else None
+
+    return cut
 
 
 def doubtful(
@@ -300,7 +306,7 @@ def doubtful(
                 with pytest.raises(PageferryError, match="in doubt"):
                     await first.ask(other)
             with pytest.raises(PageferryError, match=r"does not answer.*--force") as asked:
-                await first.ask(m.Resume())
+                await first.ask(m.Resume(timeout=0.5))
             assert asked.value.exit_code == EXIT_IN_DOUBT
             await then(first, wire)
 
@@ -314,7 +320,7 @@ def test_a_guest_in_doubt_that_runs_there(pair: tuple[RunningHost, RunningHost])
     async def then(first: RunningHost, wire: Relay) -> None:
         wire.refuse = False
         # What the destination says is not overruled.
-        done: m.Done = await first.ask(m.Resume(force=True))
+        done: m.Done = await first.ask(m.Resume(force=True, timeout=0.5))
         assert "has moved" in done.said
         assert await first.guests() == {}
 
@@ -325,7 +331,7 @@ def test_a_guest_in_doubt_that_runs_there(pair: tuple[RunningHost, RunningHost])
 def test_a_guest_in_doubt_that_never_came(pair: tuple[RunningHost, RunningHost]) -> None:
     async def then(first: RunningHost, wire: Relay) -> None:
         wire.refuse = False
-        done: m.Done = await first.ask(m.Resume())
+        done: m.Done = await first.ask(m.Resume(timeout=0.5))
         assert "goes on here (never)" in done.said
 
     doubtful(pair, then, cut=before(b"commit"), cut_back=NOWHERE)
@@ -334,11 +340,11 @@ def test_a_guest_in_doubt_that_never_came(pair: tuple[RunningHost, RunningHost])
 
 def test_a_guest_in_doubt_is_released(pair: tuple[RunningHost, RunningHost]) -> None:
     async def then(first: RunningHost, _wire: Relay) -> None:
-        done: m.Done = await first.ask(m.Resume(force=True))
+        done: m.Done = await first.ask(m.Resume(force=True, timeout=0.5))
         assert "goes on here (as you said" in done.said
         assert await first.guests() == {"g": "running"}
         with pytest.raises(PageferryError, match="nothing to decide"):
-            await first.ask(m.Resume())
+            await first.ask(m.Resume(timeout=0.5))
 
     doubtful(pair, then, cut=before(b"commit"), cut_back=NOWHERE)
 
