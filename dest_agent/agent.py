@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Final
 from common import __version__
 from common.clock import clock_identity
 from common.errors import PageferryError, RemoteProtocolError
+from common.heap import give_back
 from common.timeline import Event, Timeline
 from common.wire import messages
 from common.wire.channel import Connection, Listener
@@ -86,7 +86,7 @@ class DestAgent:
         if hello.role == "control":
             await self._serve_control(connection, hello.session)
             del connection
-            gc.collect()  # what a session held in cycles may map as much as a guest
+            give_back()
         elif hello.role in ("bulk", "urgent"):
             await self._serve_bulk(connection, hello)
         elif hello.role == "recover":

@@ -7,7 +7,7 @@ whose a guest is meanwhile. Moves are tasks of the host's own, not of who asked 
 from __future__ import annotations
 
 import asyncio
-import gc
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +24,7 @@ from common.errors import (
 )
 from common.guest.machine import Guest, compile_kernels
 from common.handover import State
+from common.heap import give_back
 from common.host import check_memory
 from common.logs import AgentLog
 from common.status import Status
@@ -36,7 +37,7 @@ from source_agent.reporting import make_report
 from source_agent.resident import Resident
 from source_agent.session import SourceSession
 
-_THREADS: Final = 2
+_THREADS: Final = 4
 
 _T = TypeVar("_T")
 
@@ -67,7 +68,8 @@ class Host:
         self._agent = DestAgent(log.say, log.event, keeper=self.guests)
         self._moves: dict[str, Move] = {}
         self._work: set[asyncio.Task[Any]] = set()
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="host")
+        self._pool = _full_pool(_THREADS)
+        asyncio.get_running_loop().set_default_executor(self._pool)
         self._stops = 0
         self._stop = asyncio.Event()
 
@@ -176,7 +178,7 @@ class Host:
         self.guests.gone(entry)
         said = f"guest {entry.name} was ended after {steps:,} steps"
         self._log.say(said)
-        gc.collect()
+        give_back()
         return m.Done(said=said)
 
     # -- a guest goes -------------------------------------------------------------------------
@@ -230,7 +232,7 @@ class Host:
             exit_code=0 if error is None else error.exit_code,
         )
         del session, move, error
-        gc.collect()
+        give_back()
         return moved
 
     def _settle(self, entry: Entry, move: Move) -> None:
@@ -297,6 +299,15 @@ class Host:
         self.guests.gone(entry)
         lacks = ", but without the pages that were to follow: it is lost there" * doubt.lacks_pages
         return f"guest {name} has moved: {doubt.peer} runs it{lacks}; its copy here was dropped"
+
+
+def _full_pool(threads: int) -> ThreadPoolExecutor:
+    """All of them at once: a host that has more threads than at its start has lost some."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="host")
+    barrier = threading.Barrier(threads)
+    for _ in range(threads):
+        pool.submit(barrier.wait)
+    return pool
 
 
 def _info(entry: Entry) -> m.GuestInfo:

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 Control = Annotated[
     Path | None,
-    Parameter(name="--host"),
-    Field(description="PATH of the host's control socket; the only host's where there is one"),
+    Parameter(
+        name="--host", help="PATH of the host's control socket; not needed where there is one host"
+    ),
 ]
 Name = Annotated[
     GuestName | None,
-    Parameter(name="--guest"),
-    Field(description="NAME of the guest; the only one's where there is one"),
+    Parameter(name="--guest", help="NAME of the guest; not needed where there is one guest"),
 ]
 
 host_app = App(name="host")
@@ -179,8 +179,11 @@ def list_guests(
     control: Control = None,
     json_file: Annotated[
         str | None,
-        Parameter(name="--json", allow_leading_hyphen=True),
-        Field(description="write the list as JSON to this FILE; -: only JSON on standard output"),
+        Parameter(
+            name="--json",
+            allow_leading_hyphen=True,
+            help="write the list as JSON to this FILE; -: only JSON on standard output",
+        ),
     ] = None,
 ) -> int:
     """Say which guests a host has, and what each is doing."""
@@ -228,8 +231,7 @@ def boot(
     control: Control = None,
     guest: Annotated[
         GuestName | None,
-        Parameter(name="--guest"),
-        Field(description="NAME of the new guest; by default one is found"),
+        Parameter(name="--guest", help="NAME of the new guest; by default one is found"),
     ] = None,
     config: Annotated[GuestConfig | None, Parameter(name="*")] = None,
 ) -> int:
@@ -278,11 +280,12 @@ def resume(
     guest: Name = None,
     force: Annotated[
         bool,
-        Parameter(negative=""),
-        Field(description="where nobody answers: you know that nothing runs it elsewhere"),
+        Parameter(
+            negative="", help="where nobody answers: you have seen that nothing runs it there"
+        ),
     ] = False,
     recover_timeout: Annotated[
-        Duration, Field(gt=0, le=3600, description="how long the other host is asked")
+        Duration, Field(gt=0, le=3600), Parameter(help="how long the other host is asked")
     ] = 5.0,
 ) -> int:
     """Find out what became of a guest in doubt, and let it go on where that is right.

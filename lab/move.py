@@ -10,6 +10,7 @@ from pydantic import Field
 
 from common.cli import OutputOptions, ReportFile, complain
 from common.config import Duration, TransferConfig, parse_address
+from common.errors import UsageError
 from common.status import Status, StatusPipe
 from lab.host_cli import Control, Name, asked
 
@@ -54,6 +55,8 @@ def move(
     parse_address(to)
     config = config or MoveConfig()
     output = output or OutputOptions()
+    if output.log_dir is not None:
+        raise UsageError("--log-dir: it is the hosts that log, see 'pageferry host --log-dir'")
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     order = Move(
         to=to,

@@ -27,7 +27,7 @@ SETTLED = 20 if FULL else 10  # by then every strategy has left and has reached 
 STRATEGIES = ("pre-copy", "three-path", "post-copy", "hybrid", "stop-and-copy")
 MEMORY = 32 * 2**20
 LOAD = ("--memory", "32MiB", "--cache", "1MiB", "--workload", "zipf:rate=150MB/s,working-set=40%")
-GROWTH = 10 * 2**20  # nearly a third of the guest: a copy that is kept is more
+GROWTH = 6 * 2**20  # less than a fifth of the guest: a copy that is kept is more
 ATTEMPTS = 4
 RECOVER_S = 3.0
 
@@ -133,7 +133,7 @@ class Journey:
     async def measure(self) -> None:
         for host in self.hosts:
             await host.quiet()
-        self.figures.append([held(host.agent.process.pid) for host in self.hosts])
+        self.figures.append([await held(host.agent.process.pid) for host in self.hosts])
 
 
 @pytest.mark.timeout(900 if FULL else 120)
