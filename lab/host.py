@@ -111,11 +111,18 @@ class Host:
             await asyncio.wait(self._work)
         for entry in self.guests.entries:
             if entry.guest is not None:
-                steps = sum(entry.guest.steps())
-                await self._blocking(entry.guest.close)
-                self._log.say(f"guest {entry.name} was ended after {steps:,} steps")
+                await self._end_guest(entry)
             self.guests.gone(entry)
         self._pool.shutdown(wait=True)
+
+    async def _end_guest(self, entry: Entry) -> None:
+        steps = sum(entry.here.steps())
+        try:
+            await self._blocking(entry.here.close)
+        except PageferryError as error:  # the others are to be ended, too
+            self._log.say(f"guest {entry.name} could not be ended: {error}")
+        else:
+            self._log.say(f"guest {entry.name} was ended after {steps:,} steps")
 
     async def _blocking(self, function: Callable[..., _T], *args: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
@@ -227,7 +234,7 @@ class Host:
         if isinstance(error, VerificationError):
             error = None  # it has moved; what was interrupted is the report on it
         moved = m.Moved(
-            report=make_report(session.record),
+            report=await self._blocking(make_report, session.record),
             error=session.record.error if error is None else str(error),
             exit_code=0 if error is None else error.exit_code,
         )

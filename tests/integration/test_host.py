@@ -19,6 +19,7 @@ import uvloop
 from common.config import TransferConfig
 from common.errors import EXIT_IN_DOUBT, PageferryError
 from lab import host_messages as m
+from lab.host_replay import replay
 from tests.integration.harness import agent, destination, pageferry
 from tests.integration.hosts import RunningHost, running_host
 from tests.integration.relay import Cut, Relay, relay
@@ -256,6 +257,24 @@ def test_a_host_is_interrupted(own_pair: tuple[RunningHost, RunningHost]) -> Non
     uvloop.run(second.wait_for("g", None))
 
 
+def test_a_host_that_is_interrupted_sees_a_hand_over_through(
+    own_pair: tuple[RunningHost, RunningHost],
+) -> None:
+    first, second = own_pair
+    slow = ("--strategy", "post-copy", "--max-bandwidth", "4MB/s", "--json", "-")
+    with agent("move", *at(first), *to(second), *slow) as moving:
+        moving.wait_status(lambda key, value: key == "status" and "follows" in value["phase"])
+        first.agent.process.send_signal(signal.SIGINT)
+        run = first.agent.end()
+        assert moving.end().report.guest.runs_at == "dest"
+    assert run.exit_code == 130
+    assert "guest g is being handed over: waiting for it" in run.stderr
+    assert "guest g has moved" in run.stderr
+    assert uvloop.run(second.guests()) == {"g": "running"}
+    digested: m.Digested = uvloop.run(second.ask(m.Digest()))
+    assert replay(digested.config, digested.steps) == digested.digest
+
+
 def test_a_host_that_receives_is_interrupted(own_pair: tuple[RunningHost, RunningHost]) -> None:
     first, second = own_pair
     with agent("move", *at(first), *to(second), *SLOW) as moving:
@@ -362,6 +381,7 @@ USAGE = {
         "4096GiB.*free",
     ),
     "thresholds": (("move", "--host", "x", "--to", "h:1", "--low", "60%"), "--low 60%"),
+    "log of a move": (("move", "--host", "x", "--to", "h:1", "--log-dir", "x"), "hosts that log"),
     "guest's options": (("move", "--host", "x", "--to", "h:1", "--memory", "1GiB"), "--memory"),
 }
 
