@@ -32,6 +32,7 @@ def make_app() -> App:
     from lab.model import model
     from lab.move import move
     from lab.reproduce import reproduce
+    from lab.trace import make_trace_app
     from source_agent.cli import source
 
     app = App(name="pageferry", help=_HELP, version=__version__)
@@ -43,6 +44,7 @@ def make_app() -> App:
     app.command(reproduce)
     app.command(host_app)
     app.command(move)
+    app.command(make_trace_app())
     return app
 
 

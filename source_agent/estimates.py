@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from statistics import median
@@ -22,11 +23,12 @@ from common.strategy.forecast import Conditions, Cost, Curve, Stale, run
 from common.units import PAGE_SIZE
 from common.wire.extents import EXTENT
 from source_agent.record import Record
-from source_agent.rounds import MEASURABLE_BYTES
+from source_agent.rounds import MEASURABLE_BYTES, Round
 
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
 _LEAST_S: Final = 1e-4  # a switch-over is never nothing, whatever two clocks may say
 _NEARLY_ALL: Final = 0.8
+_APART: Final = 1.1  # a curve takes what is nearer for one point
 _Point = tuple[float, float]
 
 
@@ -131,6 +133,7 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
         missing_page_bytes=_PAGE_BYTES,
         bandwidth_Bps=bandwidth,
         round_s=median(extra) if extra else 0.0,
+        decide_s=_decide_s(record.rounds.done),
         switchover_s=switchover_s,
         last_bytes=final.tally.bytes if final else 0,
         last_s=last_s,
@@ -165,23 +168,47 @@ def _bandwidth(record: Record, downtime_s: float) -> float | None:
     return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
 
 
+def _decide_s(rounds: list[Round]) -> float:
+    """From a round's end until the next one begins, or the stop."""
+    gaps = [(after.start_ns - before.end_ns) / 1e9 for before, after in pairwise(rounds)]
+    return max(median(gaps), 0.0) if gaps else 0.0
+
+
 def _staleness(record: Record) -> Callable[[float], Stale]:
     """Through what the rounds left stale; between them as the guest's own counter says."""
     rounds = list(_after_drains(record))
-    longest = max(rounds, key=lambda stats: stats.duration_s, default=None)
     pages: list[_Point] = [(stats.duration_s, stats.dirty_pages_after) for stats in rounds]
     sizes: list[_Point] = [(stats.duration_s, stats.remaining_bytes) for stats in rounds]
-    for seconds, share in _shape(record):
-        if longest is None:
-            pages.append((seconds, share))
-            sizes.append((seconds, share * _PAGE_BYTES))
-        elif seconds < longest.duration_s and not _known(pages, seconds):
-            pages.append((seconds, share * longest.dirty_pages_after))
-            sizes.append((seconds, share * longest.remaining_bytes))
+    counted = list(_counted(record))
+    if not rounds:
+        pages = counted
+        sizes = [(seconds, amount * _PAGE_BYTES) for seconds, amount in counted]
     total = record.config.guest.pages
-    of_pages, of_bytes = Curve(pages, total), Curve(sizes, total * _PAGE_BYTES)
-    in_memory, in_cache = _shares(longest)
+    of_pages = Curve(between(pages, counted), total)
+    of_bytes = Curve(between(sizes, counted), total * _PAGE_BYTES)
+    in_memory, in_cache = _shares(max(rounds, key=lambda stats: stats.duration_s, default=None))
     return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds), in_memory, in_cache)
+
+
+def between(measured: list[_Point], counted: list[_Point]) -> list[_Point]:
+    """The measured points, and what was counted in between, bent so that it goes through them.
+
+    Counted is what was written to memory, whoever has it by now, and not what is stale: only how it
+    is spread over time is taken from it.
+    """
+    if not measured:
+        return []
+    shape = Curve(counted, math.inf)
+    out = list(measured)
+    for (x0, y0), (x1, y1) in pairwise([(0.0, 0.0), *sorted(measured)]):
+        low, high = shape(x0), shape(x1)
+        if high > low and y1 > y0:
+            out += [
+                (x, y0 + (y1 - y0) * (shape(x) - low) / (high - low))
+                for x, _ in counted
+                if x0 * _APART < x < x1 / _APART
+            ]
+    return out
 
 
 def _shares(stats: RoundStats | None) -> tuple[float, float]:
@@ -190,11 +217,6 @@ def _shares(stats: RoundStats | None) -> tuple[float, float]:
         return 1.0, 0.0
     whole = stats.remaining_bytes
     return stats.in_memory.bytes / whole, stats.in_cache.bytes / whole
-
-
-def _known(points: list[_Point], seconds: float) -> bool:
-    """Whether a round has measured about this duration."""
-    return any(0.8 * x <= seconds <= 1.25 * x for x, _ in points)
 
 
 def _after_drains(record: Record) -> Iterator[RoundStats]:
@@ -211,21 +233,15 @@ def _after_drains(record: Record) -> Iterator[RoundStats]:
             yield stats
 
 
-def _shape(record: Record) -> Iterator[_Point]:
-    """How dirty pages gather while nothing is harvested: in the first round, or in the warm-up.
-
-    (seconds, share of what it is at the first round's end), or (seconds, pages) of the warm-up.
-    """
+def _counted(record: Record) -> Iterator[_Point]:
+    """How dirty pages gather while nothing is harvested: in the first round, or in the warm-up."""
     first = record.rounds.done[:1] if record.rounds else []
     samples = record.source_samples
     if first and (record.final is None or first[0] is not record.final.round):
         inside = [s for s in samples if first[0].start_ns <= s.t_ns <= first[0].end_ns]
-        if len(inside) > 2 and inside[-1].dirtied_pages > inside[0].dirtied_pages:
-            most = inside[-1].dirtied_pages - inside[0].dirtied_pages
-            span = (inside[-1].t_ns - inside[0].t_ns) / (first[0].end_ns - first[0].start_ns)
-            for sample in inside[1:]:
-                share = (sample.dirtied_pages - inside[0].dirtied_pages) / most
-                yield (sample.t_ns - first[0].start_ns) / 1e9, share * span
+        for sample in inside[1:]:
+            amount = sample.dirtied_pages - inside[0].dirtied_pages
+            yield (sample.t_ns - first[0].start_ns) / 1e9, amount
         return
     boot = record.boot_progress
     if boot is not None:

@@ -114,9 +114,10 @@ class Conditions:
 
     pages_total: of the guest. full_bytes: what sending all of memory puts on the wire.
     missing_page_bytes: what a page costs that post-copy moves. bandwidth_Bps: of the link or its
-    limit. round_s: what a round takes beyond its bytes. switchover_s: what a stop costs beyond its
-    bytes, of which one was measured: last_bytes in last_s. stale: what becomes stale in so many
-    seconds.
+    limit. round_s: what a round takes beyond its bytes; decide_s: how long the guest runs on from
+    a round's end until the next one takes its pages, or stops it. switchover_s: what a stop costs
+    beyond its last pages, of which one was measured: last_bytes in last_s. stale: what becomes
+    stale in so many seconds.
     """
 
     pages_total: int
@@ -124,6 +125,7 @@ class Conditions:
     missing_page_bytes: float
     bandwidth_Bps: float
     round_s: float
+    decide_s: float
     switchover_s: float
     last_bytes: float
     last_s: float
@@ -133,10 +135,12 @@ class Conditions:
         """How long the guest stands still for the last pages.
 
         A rate limit lets the first bytes after a rest go at once, so that small stops take less
-        than their share of the rate: up to the one that was measured, they take their share of it.
+        than their share of the rate: up to the one that was measured, they take their share of it,
+        but for what it took beyond its bytes.
         """
         if size < self.last_bytes:
-            return self.last_s * size / self.last_bytes
+            beyond_s = max(self.last_s - self.last_bytes / self.bandwidth_Bps, 0.0)
+            return beyond_s + (self.last_s - beyond_s) * size / self.last_bytes
         return self.last_s + (size - self.last_bytes) / self.bandwidth_Bps
 
 
@@ -169,6 +173,8 @@ def run(strategy: Strategy, under: Conditions) -> Cost:
         elapsed, sent = elapsed + seconds, sent + round(going.bytes)
         stats = _stats(under, rounds, decision, going, seconds, left, elapsed)
         decision = strategy.decide(stats)
+        elapsed += under.decide_s
+        left = kept.and_then(under.stale(seconds + under.decide_s), everything.pages)
     if isinstance(decision, StopAndCopy):
         downtime = under.last_pages_s(left.bytes) + under.switchover_s
         sent += round(left.bytes)

@@ -29,6 +29,7 @@ def under(pages_a_second: float, *, round_s: float = 0.0) -> Conditions:
         missing_page_bytes=4104,
         bandwidth_Bps=RATE,
         round_s=round_s,
+        decide_s=0.0,
         switchover_s=0.25,
         last_bytes=0,
         last_s=0.0,
@@ -88,11 +89,26 @@ def test_a_round_without_a_drain_leaves_what_the_cache_holds() -> None:
 
 
 def test_a_small_stop_takes_its_share_of_the_measured_one() -> None:
-    conditions = Conditions(PAGES, FULL, 4104, 100.0, 0, 0, 1000, 2.0, under(0).stale)
+    conditions = dataclasses.replace(under(0), bandwidth_Bps=100.0, last_bytes=1000, last_s=2.0)
     assert conditions.last_pages_s(0) == 0
     assert conditions.last_pages_s(500) == pytest.approx(1.0)
     assert conditions.last_pages_s(1000) == pytest.approx(2.0)
     assert conditions.last_pages_s(1200) == pytest.approx(4.0)
+
+
+def test_what_a_stop_takes_beyond_its_bytes_does_not_shrink() -> None:
+    conditions = dataclasses.replace(under(0), bandwidth_Bps=1000.0, last_bytes=1000, last_s=3.0)
+    assert conditions.last_pages_s(0) == pytest.approx(2.0)
+    assert conditions.last_pages_s(500) == pytest.approx(2.5)
+
+
+def test_the_guest_runs_on_while_it_is_decided() -> None:
+    conditions = dataclasses.replace(under(100), decide_s=0.5)
+    config = StrategyConfig(max_rounds=0, downtime_limit=0.001)
+    cost = run(PreCopy(config), conditions)
+    # 1 s of copying and 0.5 s of thinking leave 150 pages.
+    assert cost.bytes == FULL + 150 * 4104
+    assert cost.total_s == pytest.approx(1.5 + 0.25 + 0.15)
 
 
 class TestCurve:

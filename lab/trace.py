@@ -1,0 +1,234 @@
+"""`pageferry trace`: memory traces of real programs, as workloads."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.cli import ReportFile
+from common.errors import EXIT_OK, CancelledByUser, UsageError
+from common.tracefile import TraceMeta, open_trace
+from common.units import PAGE_SIZE
+
+_HELP = """Memory traces of real programs: record one, import it, replay it in a guest.
+
+    valgrind --tool=lackey --trace-mem=yes --log-file=ls.txt ls
+    pageferry trace import ls.txt ls.npz
+    pageferry trace info ls.npz
+    pageferry migrate --workload trace:ls.npz
+"""
+
+
+class _Json(BaseModel):
+    """Where a command's result goes beside the terminal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    json_file: Annotated[
+        str | None,
+        Parameter(name="--json", allow_leading_hyphen=True),
+        Field(description="write the result as JSON to this FILE; -: only JSON on standard output"),
+    ] = None
+
+
+class ImportOptions(_Json):
+    """What is taken of a text."""
+
+    instructions: Annotated[
+        bool, Parameter(negative=""), Field(description="instruction fetches, too, as reads")
+    ] = False
+    limit: Annotated[int | None, Field(ge=1, le=2**60, description="the first N accesses only")] = (
+        None
+    )
+    skip_unknown: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(
+            description="pass over lines that are neither accesses nor valgrind's own, such as"
+            " the program's output, and count them"
+        ),
+    ] = False
+    force: Annotated[
+        bool, Parameter(negative=""), Field(description="replace FILE where it exists")
+    ] = False
+    quiet: Annotated[
+        bool, Parameter(negative=""), Field(description="no progress on standard error")
+    ] = False
+
+
+class InfoOptions(_Json):
+    """How a trace is looked at."""
+
+    verify: Annotated[
+        bool, Field(description="check the digest: whether its content is what was imported")
+    ] = True
+
+
+class TextCounts(BaseModel):
+    """Lines of an imported text; instruction fetches and unknown lines among them."""
+
+    lines: int
+    instruction_fetches: int
+    unknown_lines: int
+
+
+class ImportDocument(BaseModel):
+    """What `trace import --json` writes."""
+
+    schema_version: Literal[1] = 1
+    file: str
+    trace: TraceMeta
+    footprint_bytes: int
+    text: TextCounts
+
+
+class InfoDocument(BaseModel):
+    """What `trace info --json` writes. verified: null where it was not asked; `lines`: 64-byte
+    lines that the trace touches; `parts`: tenths of the trace, in order.
+    """
+
+    schema_version: Literal[1] = 1
+    file: str
+    trace: TraceMeta
+    footprint_bytes: int
+    verified: Literal[True] | None
+    lines: int
+    pages_written: int
+    parts: list[dict[str, Any]]
+    hottest: list[dict[str, Any]]
+
+
+def import_(
+    text: Annotated[
+        str,
+        Parameter(
+            allow_leading_hyphen=True,
+            help="what valgrind wrote, plain or gzip; -: standard input",
+        ),
+    ],
+    file: Annotated[str, Parameter(help="the trace to make, by custom NAME.npz")],
+    /,
+    *,
+    options: Annotated[ImportOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Turn what valgrind's lackey wrote into a trace that a guest can replay.
+
+    TEXT is recorded by, or comes out of a pipe from:
+
+        valgrind --tool=lackey --trace-mem=yes --log-file=TEXT PROGRAM
+        valgrind --tool=lackey --trace-mem=yes --log-fd=9 PROGRAM \\
+            9>&1 >/dev/null | pageferry trace import - FILE
+
+    An access that crosses 64-byte lines or pages touches each of them; a
+    modification is a read, then a write. A malformed line is named by its
+    number, and nothing is left behind. While it works, 8 bytes of disk are
+    taken for each access; 4 of them stay.
+    """
+    from lab.lackey import LackeyParser
+    from lab.trace_import import NewFile, Text, import_text
+    from lab.trace_view import ImportView, print_import
+
+    options = options or ImportOptions()
+    if not file or "," in file:
+        raise UsageError(
+            f"{file!r} can't be said in --workload trace:FILE: expected a name without a comma"
+        )
+    parser = LackeyParser(
+        instructions=options.instructions,
+        limit=options.limit,
+        skip_unknown=options.skip_unknown,
+    )
+    with contextlib.ExitStack() as stack:
+        report = _open_report(options, stack)
+        with (
+            _interruptible(f"{file} was not written"),
+            Text(text) as source,
+            NewFile(file, replace=options.force) as new,
+        ):
+            if new.replaces(source):
+                raise UsageError(f"{file} is the text itself: expected another name for the trace")
+            with ImportView(source, quiet=options.quiet) as view:
+                done = import_text(source, new, parser, options.instructions, view.show)
+            new.commit()
+        document = ImportDocument(
+            file=file,
+            trace=done.meta,
+            footprint_bytes=done.meta.pages * PAGE_SIZE,
+            text=TextCounts(
+                lines=done.lines, instruction_fetches=done.fetches, unknown_lines=done.unknown
+            ),
+        )
+        if options.json_file != "-":
+            print_import(file, done)
+        if report is not None:
+            report.write(document.model_dump_json(indent=2) + "\n")
+    return EXIT_OK
+
+
+def info(
+    file: Annotated[str, Parameter(help="a trace that `pageferry trace import` has made")],
+    /,
+    *,
+    options: Annotated[InfoOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Show what a trace consists of: accesses, working set over time, hottest pages.
+
+    Pages are numbered from 0 in order of their addresses in the program. With
+    --workload trace:FILE,digest=DIGEST a guest takes no other content.
+    """
+    from lab.trace_stats import measure
+    from lab.trace_view import print_info
+
+    options = options or InfoOptions()
+    with contextlib.ExitStack() as stack:
+        report = _open_report(options, stack)
+        trace = open_trace(file)
+        with _interruptible("nothing was changed"):
+            if options.verify:
+                trace.verify()
+            stats = measure(trace)
+        if stats is None:
+            raise UsageError(f"trace {file!r} is damaged: it has more pages than it says")
+        document = InfoDocument(
+            file=file,
+            trace=trace.meta,
+            footprint_bytes=trace.meta.pages * PAGE_SIZE,
+            verified=options.verify or None,
+            **stats.model_dump(),
+        )
+        if options.json_file != "-":
+            print_info(file, trace.meta, stats, verified=options.verify)
+        if report is not None:
+            report.write(document.model_dump_json(indent=2) + "\n")
+    return EXIT_OK
+
+
+def make_trace_app() -> App:
+    """The commands of `pageferry trace`."""
+    app = App(name="trace", help=_HELP, help_format="plaintext")
+    app.command(import_, name="import")
+    app.command(info)
+    return app
+
+
+def _open_report(options: _Json, stack: contextlib.ExitStack) -> ReportFile | None:
+    if options.json_file is None:
+        return None
+    return stack.enter_context(ReportFile(options.json_file))
+
+
+@contextlib.contextmanager
+def _interruptible(outcome: str) -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM end the command with one line that tells the outcome."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CancelledByUser(f"cancelled: {outcome}") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

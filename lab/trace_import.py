@@ -1,0 +1,238 @@
+"""From a memory trace's text to a trace's file: a stream, twice over the disk and never in memory.
+
+The text becomes accesses with pages numbered as they occur, which wait in an unnamed file beside
+the one that is made; when all pages are known they are renumbered in order of addresses, as the
+format wants them. While that lasts, 8 bytes of disk are taken for each access; 4 of them stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import io
+import os
+import select
+import stat
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UsageError
+from common.tracefile import PAGE_SHIFT, TraceMeta, write_trace
+from lab.lackey import LackeyError, LackeyParser
+
+STDIN: Final = "-"
+
+_BLOCK: Final = 1 << 20  # bytes of text
+_CHUNK: Final = 1 << 18  # accesses that are renumbered in one go
+_GZIP: Final = b"\x1f"  # the first byte of its magic; no text begins with it
+_IN_PAGE: Final = np.uint32((1 << PAGE_SHIFT) - 1)
+_NOTICE_S: Final = 0.25  # until a signal is noticed at the latest
+_SOURCE: Final = 255  # characters of a text's name that are kept
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
+Show = Callable[[int, int | None], None]  # accesses so far, of how many if that is known
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What has become of a text. fetches: instruction fetches in it, whether kept or not."""
+
+    meta: TraceMeta
+    lines: int
+    fetches: int
+    unknown: int
+
+
+class _Raw(io.FileIO):
+    """A file whose reads end with a signal, also with one that came just before the read began:
+    the kernel interrupts only what already waits.
+    """
+
+    def readinto(self, buffer: Buffer, /) -> int | None:
+        while not select.select([self], [], [], _NOTICE_S)[0]:
+            pass
+        return super().readinto(buffer)
+
+
+class Text:
+    """A text to read, plain or gzip, with a name for messages. `-` is standard input.
+
+    size: bytes of the file, None where that is unknown; taken: how many of them have been read.
+    Raises `UsageError`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = "standard input" if name == STDIN else name
+        try:
+            raw = _Raw(0, closefd=False) if name == STDIN else _Raw(name)
+            self._file = io.BufferedReader(raw, _BLOCK)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from None
+        if self._file.isatty():
+            self._file.close()
+            raise UsageError(f"{self.name} is a terminal: expected a file, or valgrind's output")
+        self.status = os.fstat(self._file.fileno())
+        self.size = self.status.st_size if stat.S_ISREG(self.status.st_mode) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def taken(self) -> int:
+        """Bytes so far, compressed as they are."""
+        return self._file.tell() if self.size is not None else 0
+
+    def blocks(self) -> Iterator[bytes]:
+        """All of it, decompressed. Raises `UsageError`."""
+        try:
+            zipped = self._file.peek(1)[:1] == _GZIP
+            file = gzip.GzipFile(fileobj=self._file) if zipped else self._file
+            while block := file.read(_BLOCK):
+                yield block
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            what = "ends too early" if isinstance(error, EOFError) else "is damaged"
+            raise UsageError(f"{self.name}: the gzip file {what}: {error}") from None
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError | ValueError) -> UsageError:
+        why = os.strerror(error.errno or errno.EIO) if isinstance(error, OSError) else str(error)
+        return UsageError(f"can't read {self.name}: {why}")
+
+
+class NewFile:
+    """A file that appears whole or not at all: a temporary name, then its own.
+
+    Refused where one of that name exists, now or at the end, unless `replace`. Raises `UsageError`.
+    """
+
+    def __init__(self, name: str, *, replace: bool) -> None:
+        self.name = name
+        self._replace = replace
+        self._path = Path(os.path.realpath(name))  # a symbolic link stays one
+        self._temporary: Path | None = None
+        with self.failures():
+            self._look()
+            fd, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{self._path.name[:32]}.")
+        self._temporary = Path(temporary)
+        self.file: BinaryIO = os.fdopen(fd, "w+b")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # what could not be written is not wanted
+            self.file.close()
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where it will be."""
+        return self._path.parent
+
+    def replaces(self, text: Text) -> bool:
+        """Whether it would take the place of what it is made of."""
+        return self._path.exists() and os.path.samestat(self._path.stat(), text.status)
+
+    @contextlib.contextmanager
+    def failures(self) -> Iterator[None]:
+        """Inside, an `OSError` is one of writing this file: becomes a `UsageError`."""
+        try:
+            yield
+        except OSError as error:
+            why = os.strerror(error.errno or errno.EIO)
+            raise UsageError(f"can't write {self.name}: {why}") from None
+
+    def commit(self) -> None:
+        """Give it its name."""
+        if self._temporary is None:
+            return
+        with self.failures():
+            self.file.close()
+            umask = os.umask(0)
+            os.umask(umask)
+            self._temporary.chmod(0o666 & ~umask)
+            self._look()
+            self._temporary.rename(self._path)
+            self._temporary = None
+
+    def _look(self) -> None:
+        if not self._path.exists():
+            return
+        if not self._path.is_file():
+            raise UsageError(f"can't write {self.name}: it exists and is not a regular file")
+        if not self._replace:
+            raise UsageError(f"{self.name} exists: --force replaces it")
+
+
+def import_text(text: Text, new: NewFile, parser: LackeyParser, keep: bool, show: Show) -> Imported:
+    """Make a trace's file of a text. keep: whether instruction fetches are among its accesses.
+
+    Raises `UsageError`, then `new` must not be committed.
+    """
+    with new.failures(), tempfile.TemporaryFile(dir=new.folder) as spool:
+        for part in _accesses(text, parser):
+            spool.write(part.data)
+            show(parser.accesses, None)
+        if not parser.accesses:
+            raise UsageError(f"{text.name}: {_nothing(parser)}")
+        meta = write_trace(
+            new.file,
+            _renumbered(spool, parser, show),
+            accesses=parser.accesses,
+            instructions=keep,
+            source=_said(text.name),
+        )
+    return Imported(meta, parser.lines, parser.fetches, parser.unknown)
+
+
+def _accesses(text: Text, parser: LackeyParser) -> Iterator[NDArray[np.uint32]]:
+    try:
+        for block in text.blocks():
+            yield from parser.feed(block)
+            if parser.full:
+                return
+        yield from parser.finish()
+    except LackeyError as error:
+        hint = "; --skip-unknown passes over such lines" if error.unknown else ""
+        raise UsageError(f"{text.name}, {error}{hint}") from None
+
+
+def _renumbered(spool: IO[bytes], parser: LackeyParser, show: Show) -> Iterator[NDArray[np.uint32]]:
+    numbering, total, done = parser.numbering(), parser.accesses, 0
+    spool.seek(0)
+    while raw := spool.read(4 * _CHUNK):
+        part = np.frombuffer(raw, np.uint32)
+        yield numbering[part >> np.uint32(PAGE_SHIFT)] << np.uint32(PAGE_SHIFT) | part & _IN_PAGE
+        done += len(part)
+        show(done, total)
+
+
+def _nothing(parser: LackeyParser) -> str:
+    if not parser.lines:
+        return "it is empty"
+    if parser.fetches:
+        return f"no data accesses, {parser.fetches:,} instruction fetches (--instructions)"
+    return (
+        f"no accesses in {parser.lines:,} lines:"
+        " expected the output of valgrind --tool=lackey --trace-mem=yes"
+    )
+
+
+def _said(name: str) -> str:
+    """The last part of a name, as text that any reader can show."""
+    return os.path.basename(name).encode("utf-8", "replace").decode()[-_SOURCE:]

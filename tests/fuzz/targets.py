@@ -1,0 +1,146 @@
+"""What is fuzzed: functions that take any bytes, and raise where a promise is broken.
+
+A refusal that the code documents (`RemoteProtocolError`, `LackeyError`) is as good as an answer;
+anything else that is raised is a finding. They know nothing of a fuzzer: atheris drives them
+(`python -m tests.fuzz`), and so do the tests, with what was found before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from common.errors import LocalProtocolError, RemoteProtocolError
+from common.units import PAGE_SIZE
+from common.wire import messages
+from common.wire.extents import Extents
+from common.wire.frames import HEADER, MAX_FRAME_PAGES, Frame, FrameDecoder, LinesFrame
+from lab.lackey import LackeyError, LackeyParser
+
+N_PAGES: Final = 16
+MOST_BYTES: Final = MAX_FRAME_PAGES * PAGE_SIZE + 2**16  # that a decoder may ask for at once
+
+
+class Memory:
+    """A guest's memory; the decoder may ask for its pages, and for no others."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(N_PAGES * PAGE_SIZE)
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        """One an extent."""
+        view = memoryview(self.data)
+        out = [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
+        assert [len(buffer) for buffer in out] == [c * PAGE_SIZE for _, c in extents.tolist()]
+        return out
+
+
+class Stream:
+    """A decoder that is fed a stream in pieces of at most `piece` bytes."""
+
+    def __init__(self, kind: int, piece: int) -> None:
+        self.memory = Memory()
+        placer = self.memory if kind % 3 == 0 else None
+        self._decoder = FrameDecoder(placer, n_pages=N_PAGES, requests=kind % 3 == 2)
+        self._piece = piece
+        self.frames: list[str] = []
+        self.refused: str | None = None
+
+    def feed(self, data: bytes) -> None:
+        """All of it, or until it is refused."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                n = self._fill(rest[: self._piece])
+                rest = rest[n:]
+                self.frames += [_words(frame) for frame in self._decoder.received(n)]
+        except RemoteProtocolError as error:
+            self.refused = str(error)
+            self._check_closed()
+
+    def _fill(self, piece: memoryview) -> int:
+        buffers = self._decoder.buffers()
+        assert buffers
+        assert all(len(buffer) for buffer in buffers)
+        assert sum(len(buffer) for buffer in buffers) <= MOST_BYTES
+        done = 0
+        for buffer in buffers:
+            n = min(len(buffer), len(piece) - done)
+            buffer[:n] = piece[done : done + n]
+            done += n
+        return done
+
+    def _check_closed(self) -> None:
+        """Nothing that comes behind an illegal frame is looked at."""
+        try:
+            self._decoder.buffers()
+        except RemoteProtocolError:
+            return
+        raise AssertionError("a decoder went on after an illegal frame")
+
+
+def _words(frame: Frame) -> str:
+    """A frame as it can be compared; line data are only valid until the next bytes."""
+    text = repr(frame)
+    return text + frame.data.tobytes().hex() if isinstance(frame, LinesFrame) else text
+
+
+def frames(data: bytes) -> None:
+    """The frame decoder: first byte: which connection; second: how the rest is cut."""
+    if len(data) < 2:
+        return
+    whole = Stream(data[0], len(data))
+    whole.feed(data[2:])
+    cut = Stream(data[0], 1 + data[1] % (2 * HEADER.size))
+    cut.feed(data[2:])
+    assert cut.refused == whole.refused
+    # Frames that came in one piece with an illegal one are not looked at, unlike those before it.
+    assert cut.frames[: len(whole.frames)] == whole.frames
+    assert whole.refused or len(cut.frames) == len(whole.frames)
+    assert cut.memory.data == whole.memory.data
+
+
+def control(data: bytes) -> None:
+    """Control messages: what is taken for one says the same when it is sent on."""
+    try:
+        message = messages.decode(data)
+    except RemoteProtocolError:
+        return
+    try:
+        again = messages.encode(message)
+    except LocalProtocolError:
+        return
+    assert repr(messages.decode(again)) == repr(message)
+
+
+def trace(data: bytes) -> None:
+    """A memory trace's text; first byte: with fetches or not; second: how the rest is cut."""
+    if len(data) < 2:
+        return
+    text, instructions = data[2:], bool(data[0] & 1)
+    whole = _accesses([text], instructions)
+    size = 1 + data[1]
+    cut = _accesses([text[at : at + size] for at in range(0, len(text), size)], instructions)
+    assert cut == whole
+
+
+def _accesses(blocks: list[bytes], instructions: bool) -> tuple[bytes, bytes, str | None]:
+    """Accesses, the order of pages, and why it was refused."""
+    parser = LackeyParser(instructions=instructions, most_pages=1000)
+    out = b""
+    try:
+        for block in blocks:
+            out += b"".join(part.tobytes() for part in parser.feed(block))
+        out += b"".join(part.tobytes() for part in parser.finish())
+    except LackeyError as error:
+        return b"", b"", str(error)
+    numbering = parser.numbering()
+    assert sorted(numbering.tolist()) == list(range(parser.pages))
+    return out, numbering.tobytes(), None
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    "frames": frames,
+    "control": control,
+    "trace": trace,
+}

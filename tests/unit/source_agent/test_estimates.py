@@ -1,0 +1,40 @@
+"""What becomes stale over time, from what a run measured and what its guest counted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.strategy.forecast import Curve
+from source_agent.estimates import between
+
+POINTS = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6)), max_size=8)
+
+
+def test_nothing_was_measured() -> None:
+    assert between([], [(1.0, 10)]) == []
+
+
+def test_what_was_counted_is_bent_through_what_was_measured() -> None:
+    # Three quarters of the pages that are stale after 4 s are so after 1 s.
+    out = between([(4.0, 80)], [(1.0, 300), (2.0, 340), (4.0, 400)])
+    assert sorted(out) == [(1.0, pytest.approx(60)), (2.0, pytest.approx(68)), (4.0, 80)]
+
+
+def test_counting_more_than_a_later_round_left_does_not_lift_that_round() -> None:
+    out = between([(0.5, 10), (4.0, 80)], [(0.1, 9000), (0.2, 9500), (1.0, 10_000), (4.0, 10_001)])
+    assert Curve(out, 1000)(0.5) == pytest.approx(10)
+    assert Curve(out, 1000)(4.0) == pytest.approx(80)
+
+
+@given(POINTS, POINTS)
+def test_between_two_measurements_it_stays_between_them(
+    measured: list[tuple[float, float]], counted: list[tuple[float, float]]
+) -> None:
+    known = sorted([(0.0, 0.0), *measured])
+    for x, y in between(measured, counted):
+        below = max(amount for seconds, amount in known if seconds <= x)
+        above = [amount for seconds, amount in known if seconds >= x]
+        assert above
+        assert y <= max(below, *above) + 1e-6
