@@ -27,8 +27,11 @@ def settle_down() -> None:
 def give_back() -> None:
     """A task has ended: what it left in reference cycles, and holes in the heap, are not kept.
 
-    A view of guest memory in such a cycle keeps all of it mapped. Takes some milliseconds.
+    A view of guest memory in such a cycle keeps all of it mapped. Takes some milliseconds; nothing
+    is done in a process that has not settled down, where it would take longer and help nobody.
     """
+    if not gc.get_freeze_count():
+        return
     gc.collect()
     with contextlib.suppress(AttributeError):
         _libc.malloc_trim(0)

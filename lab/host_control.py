@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,11 +27,22 @@ def control_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}"
 
 
+def is_ours_alone(folder: Path) -> bool:
+    """Whether nobody else could have put a socket there. Raises `OSError`."""
+    found = folder.lstat()
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return ours and not found.st_mode & 0o022
+
+
 def find_control(path: Path | None) -> Path:
     """Where the host is: as given, or the only one there is. Raises `UsageError`."""
     if path is not None:
         return path
-    found = sorted(each for each in control_folder().glob("host-*.sock") if answers(each))
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        if is_ours_alone(control_folder()):
+            sockets = control_folder().glob("host-*.sock")
+            found = sorted(each for each in sockets if answers(each))
     if len(found) == 1:
         return found[0]
     if not found:

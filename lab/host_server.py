@@ -21,7 +21,7 @@ from common.errors import PageferryError, RemoteProtocolError, UsageError
 from common.status import Status
 from lab import host_messages as m
 from lab.host import Host
-from lab.host_control import answers, control_folder
+from lab.host_control import answers, control_folder, is_ours_alone
 
 REQUEST_S: Final = 10.0  # from a connection to its request
 MOST_CLIENTS: Final = 32
@@ -59,10 +59,10 @@ def bind_control(path: Path | None, port: int) -> tuple[socket.socket, Path]:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        ours = is_ours_alone(folder)
     except OSError as error:
         raise UsageError(f"no folder {folder} for a control socket: {error.strerror}") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+    if not ours:
         raise UsageError(f"{folder} is not ours alone to write to: expected --control PATH")
 
 

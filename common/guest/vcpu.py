@@ -23,11 +23,13 @@ START_S: Final = 300.0  # the first start may compile
 
 _started: weakref.WeakSet[Vcpus] = weakref.WeakSet()
 _ended_ns: list[int] = [0]  # CPU time of those that have ended
+_accounts = threading.Lock()
 
 
 def vcpus_cpu_s() -> float:
     """CPU seconds of all vCPUs that this process has ever had, of whichever guest."""
-    return (_ended_ns[0] + sum(vcpus.cpu_ns() for vcpus in list(_started))) / 1e9
+    with _accounts:
+        return (_ended_ns[0] + sum(vcpus.cpu_ns() for vcpus in _started)) / 1e9
 
 
 class EventFd:
@@ -80,7 +82,8 @@ class Vcpus:
 
     def start(self) -> None:
         """Spawn the threads, paused. Returns when each has reported."""
-        _started.add(self)
+        with _accounts:
+            _started.add(self)
         for index in range(len(self.machines)):
             thread = threading.Thread(
                 target=self._live, args=(index,), name=f"vcpu-{index}", daemon=True
@@ -148,8 +151,9 @@ class Vcpus:
                 if thread.is_alive():
                     raise PageferryError(f"stop: {thread.name} did not end within {ANSWER_S:g} s")
             self._threads.clear()
-            _started.discard(self)
-            _ended_ns[0] += self.cpu_ns()
+            with _accounts:
+                _started.discard(self)
+                _ended_ns[0] += self.cpu_ns()
 
     def cpu_ns(self) -> int:
         """CPU time of all vCPU threads, as of their last quantum's end."""
