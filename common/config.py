@@ -179,8 +179,8 @@ class StrategyConfig(_Config):
         return self
 
 
-class MigrationConfig(StrategyConfig, GuestConfig):
-    """Every option of a migration."""
+class TransferConfig(StrategyConfig):
+    """How a guest travels, whichever guest it is."""
 
     max_bandwidth: Annotated[
         Rate, Field(ge=1, description="RATE limit, everything on the wire counted, or unlimited")
@@ -206,6 +206,11 @@ class MigrationConfig(StrategyConfig, GuestConfig):
         Field(description="pages sent with a demanded one: N or adaptive"),
     ] = "adaptive"
     trace_faults: Annotated[bool, Field(description="report every fault of post-copy")] = False
+
+
+class MigrationConfig(TransferConfig, GuestConfig):
+    """Every option of a migration."""
+
     count_writes: Annotated[
         bool,
         Field(description="report each page's writes, and those the cache absorbed (slower guest)"),

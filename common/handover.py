@@ -24,7 +24,9 @@ This file knows nothing of sockets, messages or guests. It is one table, and the
               the destination since, if it did anything, is undone, hence a state of its own.
               This rests on the answer coming from where the commit went, from that process or
               its successor; an address that leads to another host proves nothing.
-   No answer at all means `in-doubt`: the guest stays paused until a person has looked.
+   No answer at all means `in-doubt`: the guest stays paused until a later question is answered, as
+   above, or a person has seen to it that nobody else runs it and says so (`released`). That word is
+   taken for what it is: what the guest did elsewhere is undone, as with "unknown".
 6. In post-copy the destination runs with pages missing. A connection that breaks pauses the
    migration, not the hand-over: the guest waits on its faults, the source reconnects, learns what
    is missing and goes on. The source has been told that the guest ran elsewhere, so its copy is
@@ -47,8 +49,9 @@ This file knows nothing of sockets, messages or guests. It is one table, and the
            "never" "unkn." │  gave_up                          resumed      resumed
               │     │   resumed    │                              │            │
               v     v      │       v                              │            │
-          failed rewound   │    in-doubt                          │            │
-                           v                                      v            v
+          failed rewound   │    in-doubt ── answered later:       │            │
+                           │       │        as on the left        │            │
+                           v       └─ released: rewound           v            v
        completed <── postcopy-active <──────┐            completed <── postcopy-active <──┐
            ^               │ connection_lost│                ^               │            │
            │         postcopy-paused        │                │         postcopy-paused    │
@@ -117,6 +120,7 @@ class Event(StrEnum):
     RECOVERED = "recovered"  # post-copy: what is missing is known, pages flow again
     CONNECTION_LOST = "connection_lost"
     GAVE_UP = "gave_up"  # nobody could be reached for as long as was allowed
+    RELEASED = "released"  # source: a person has seen that nobody else runs the guest
     CANCEL = "cancel"
     FAILURE = "failure"
 
@@ -274,7 +278,12 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
         _E.FAILURE: _S.REWOUND,
         _E.CONNECTION_LOST: _S.REWOUND,
     },
+    # Nothing more happens here by itself. An agent that outlives its session may ask again.
     (_SOURCE, _S.IN_DOUBT): {
+        _E.RUNNING: _S.COMPLETED,  # the guest is the destination's, with whatever it has of it
+        _E.NEVER: _S.FAILED,
+        _E.UNKNOWN: _S.REWOUND,
+        _E.RELEASED: _S.REWOUND,
         _E.CONNECTION_LOST: _S.IN_DOUBT,
     },
     (_SOURCE, _S.LOST): {
@@ -376,7 +385,7 @@ class Handover:
 
     @property
     def ended(self) -> bool:
-        """No event leads to another state any more."""
+        """This end does nothing more by itself; what was `in-doubt` may still be answered."""
         return self._state in _THE_END
 
     def step(self, event: Event | str) -> State:

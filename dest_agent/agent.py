@@ -12,9 +12,11 @@ from typing import Final
 from common import __version__
 from common.clock import clock_identity
 from common.errors import PageferryError, RemoteProtocolError
+from common.heap import give_back
 from common.timeline import Event, Timeline
 from common.wire import messages
 from common.wire.channel import Connection, Listener
+from dest_agent.keeper import Keeper
 from dest_agent.session import DestSession
 
 MAX_SESSIONS: Final = 4
@@ -27,7 +29,8 @@ ASK_S: Final = 30.0
 class DestAgent:
     """Sessions by their id; those that ended are remembered, for a source that asks later.
 
-    say: one line for people. sink: each event of a session, with the session's id.
+    say: one line for people. sink: each event of a session, with the session's id. keeper: whom
+    guests are left to that stay; None: a source that wants that is refused.
     """
 
     def __init__(
@@ -36,19 +39,27 @@ class DestAgent:
         sink: Callable[[str, Event], None],
         *,
         expected_memory: int | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._say = say
         self._sink = sink
         self._expected_memory = expected_memory
+        self._keeper = keeper
         self._listener = Listener(self._serve, say)
         self._sessions: dict[str, DestSession] = {}
         self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
+        self._kept: dict[str, messages.Outcome] = {}  # never forgotten: see `_remember`
         self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
 
     def listen(self, host: str, port: int) -> tuple[str, int]:
         """Bind; returns the address. Raises `UsageError`."""
         return self._listener.listen(host, port)
+
+    @property
+    def sessions(self) -> int:
+        """How many have not ended."""
+        return len(self._sessions)
 
     async def serve_forever(self) -> None:
         """Until cancelled; sessions that are under way are then ended."""
@@ -74,6 +85,8 @@ class DestAgent:
     async def _serve(self, connection: Connection, hello: messages.Hello) -> None:
         if hello.role == "control":
             await self._serve_control(connection, hello.session)
+            del connection
+            give_back()
         elif hello.role in ("bulk", "urgent"):
             await self._serve_bulk(connection, hello)
         elif hello.role == "recover":
@@ -98,6 +111,7 @@ class DestAgent:
             timeline,
             lambda line: self._say(f"session {short}: {line}"),
             self._expected_memory,
+            self._keeper,
         )
         self._sessions[name] = session
         error: PageferryError | None = None
@@ -114,14 +128,19 @@ class DestAgent:
                 self._first_ended.set_result((error, session.may_be_asked))
 
     def _refusal(self, name: str) -> str | None:
-        if name in self._sessions or name in self._ended:
+        if name in self._sessions or name in self._ended or name in self._kept:
             return "a session of that name exists already"
         if len(self._sessions) >= MAX_SESSIONS:
             return f"busy with {len(self._sessions)} migrations"
         return None
 
     def _remember(self, session: DestSession) -> None:
+        """A guest that was kept may run for ever, here or further on: its source must never hear
+        that nobody knows of it. Only one that has said goodbye will not ask."""
         del self._sessions[session.session]
+        if session.place.kept and not session.said_bye:
+            self._kept[session.session] = session.answer()
+            return
         self._ended[session.session] = session.answer()
         if len(self._ended) > MAX_REMEMBERED:
             self._ended.popitem(last=False)
@@ -164,7 +183,8 @@ class DestAgent:
         if name in self._sessions:
             outcome = self._sessions[name].answer()
         else:
-            outcome = self._ended.get(name, messages.Outcome(answer="unknown"))
+            unknown = messages.Outcome(answer="unknown")
+            outcome = self._kept.get(name) or self._ended.get(name, unknown)
         self._say(f"session {name[:8]}: the source asks what became of it: {outcome.answer}")
         try:
             await connection.send(outcome)

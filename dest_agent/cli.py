@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.config import Size, parse_address
 from common.errors import EXIT_CANCELLED, EXIT_OK, PageferryError
+from common.heap import settle_down
 from common.logs import AgentLog
 from common.status import StatusPipe, die_with_parent
 from common.units import PAGE_SIZE
@@ -78,6 +79,7 @@ async def _serve(
     log.say(f"listening on {where}")
     if pipe is not None:
         pipe.write("listening", {"host": bound_host, "port": bound_port})
+    settle_down()
     loop = asyncio.get_running_loop()
     task = loop.create_task(agent.serve_once() if options.once else agent.serve_forever())
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -33,6 +33,7 @@ from common.errors import (
     UsageError,
 )
 from common.guest.machine import Guest, Progress, compile_kernels
+from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, State
 from common.host import check_memory
 from common.timeline import Timeline
@@ -41,6 +42,7 @@ from common.wire import bitmap, messages
 from common.wire.channel import Connection
 from common.wire.messages import Message
 from dest_agent.inflow import Inflow, PagePlacer
+from dest_agent.keeper import Keeper, Place
 from dest_agent.placer import GuestPlacer
 from dest_agent.postcopy import Postcopy
 
@@ -70,7 +72,7 @@ Item = Message | BarrierReached | FaultsMoved | PageferryError
 
 
 class DestSession:
-    """Receives one guest and runs it."""
+    """Receives one guest and runs it. keeper: whom a guest is left to that stays; None: nobody."""
 
     def __init__(
         self,
@@ -79,12 +81,14 @@ class DestSession:
         timeline: Timeline,
         say: Callable[[str], None],
         expected_memory: int | None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.session = session
         self.handover = Handover("dest")
         self.resumed_ns: int | None = None
         self.said_bye = False
         self.may_be_asked = False
+        self.place = Place(keeper)
         self._stopped_here = False
         self._congestion: str | None = None
         self._connection = connection
@@ -174,6 +178,7 @@ class DestSession:
         lost = isinstance(error, ConnectionBroken)
         self.may_be_asked = lost and self.handover.state is State.ACTIVE
         self.handover.step("cancel" if cancelled else "failure")
+        self.place.dismiss()
         self._timeline.log("failed", reason=str(error))
         if not lost and (self._stopped_here or not cancelled):
             kind = messages.Refuse if isinstance(error, UsageError) else messages.Failed
@@ -191,6 +196,7 @@ class DestSession:
         # Bulk connections are closed first: linger() waits for the source to close its end.
         await self._connection.linger()
         await self._blocking(self._release)
+        self.place.dismiss()
         self._worker.shutdown(wait=True)
 
     def _release(self) -> None:
@@ -201,6 +207,15 @@ class DestSession:
         if self._guest is not None:
             self._guest.stop()
             self._guest.close()
+
+    async def _leave(self) -> None:
+        """The guest stays, and from now on this session has nothing to do with it."""
+        if self._postcopy is not None:
+            await self._blocking(self._postcopy.faults.close)
+        if not self._fetched:  # else pages that come twice are still on their way: to nowhere
+            await self._loop.run_in_executor(None, self._live_inflow().close)
+        guest, self._guest = self._live_guest(), None
+        self.place.keep(guest)
 
     # -- phases -------------------------------------------------------------------------------
 
@@ -215,9 +230,12 @@ class DestSession:
         self.handover.peer("setup")
         self._congestion = setup.congestion
         self._connection.use_congestion(setup.congestion)
+        if setup.keep is not None:
+            self.place.admit(setup.keep)
         self._check_memory(setup.guest.memory)
         self._say(f"preparing for a guest of {format_size(setup.guest.memory)}")
         guest = self._guest = await self._blocking(self._make_guest, setup)
+        self._n_pages = guest.n_pages
         await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
         self._placer = GuestPlacer(guest.memory)
         self._channels = setup.channels
@@ -228,7 +246,7 @@ class DestSession:
             mechanism = self._postcopy.mechanism
             ready = messages.Ready(faults=mechanism.name, faults_reason=mechanism.reason)
         self._timeline.log("ready")
-        self._cpu_start = time.process_time()
+        self._cpu_start = time.process_time() - vcpus_cpu_s()
         await self._connection.send(ready)
         self.handover.step("ready")
         return setup
@@ -283,6 +301,8 @@ class DestSession:
                 await self._connection.send(done)
             elif isinstance(item, messages.Commit) and commit is None and item.barrier >= passed:
                 self._timeline.log("commit-received")
+                if self.place.awaited and not item.push:
+                    raise RemoteProtocolError("a guest that is to stay would lack pages for ever")
                 commit = item
             else:
                 raise RemoteProtocolError(f"{type(item).__name__} out of turn")
@@ -310,7 +330,7 @@ class DestSession:
         t_ns = self._timeline.log("all-pages-present")
         self._live_inflow().complete = True
         await self._blocking(faults.disarm)
-        self._cpu_s = time.process_time() - self._cpu_start - self._live_guest().cpu_s()
+        self._cpu_s = time.process_time() - self._cpu_start - vcpus_cpu_s()
         self.handover.step("complete")
         with contextlib.suppress(ConnectionBroken):
             await self._connection.send(messages.Complete(t_ns=t_ns))
@@ -405,7 +425,7 @@ class DestSession:
         self.handover.peer("recover")
         self._adopt(connection)
         with contextlib.suppress(ConnectionBroken):
-            nothing = np.zeros(self._live_guest().n_pages, np.bool_)
+            nothing = np.zeros(self._n_pages, np.bool_)
             await self._connection.send(messages.Resync(missing=bitmap.pack(nothing)))
             await self._connection.send(messages.Complete(t_ns=time.monotonic_ns()))
         return True
@@ -426,7 +446,7 @@ class DestSession:
         else:
             self.handover.step("commit")
             self._live_inflow().complete = True
-        self._cpu_s = time.process_time() - self._cpu_start
+        self._cpu_s = time.process_time() - self._cpu_start - vcpus_cpu_s()
         try:
             self.resumed_ns = await self._blocking(guest.resume)
         except BaseException:
@@ -457,10 +477,13 @@ class DestSession:
         finally:
             sampler.cancel()
         self._samples.append(guest.progress())
-        finished = await self._blocking(self._finish, guest, setup.verify)
+        finished = await self._blocking(self._finish, guest, setup)
         if not self.handover.finished:  # lazy copy: an ended guest needs no more pages
             self.handover.step("complete")
-        self._say(f"the guest was stopped after {sum(finished.steps):,} steps")
+        if self.place.awaited:
+            await self._leave()
+        else:
+            self._say(f"the guest was stopped after {sum(finished.steps):,} steps")
         await self._deliver(finished)
 
     async def _deliver(self, finished: messages.Finished) -> None:
@@ -473,7 +496,7 @@ class DestSession:
                         pass
                 self.said_bye = True
             except (PageferryError, TimeoutError):
-                if self._postcopy is None or not await self._adopt_late():
+                if not self._fetched or not await self._adopt_late():
                     self._say("the source went away before it had the result")
                     return
 
@@ -484,12 +507,18 @@ class DestSession:
                 self._postcopy.sample()
             await asyncio.sleep(SAMPLE_S)
 
-    def _finish(self, guest: Guest, verify: bool) -> messages.Finished:
-        stopped_ns = guest.pause()
-        self._timeline.log("guest-stopped", t_ns=stopped_ns, steps=list(guest.steps()))
+    def _finish(self, guest: Guest, setup: messages.Setup) -> messages.Finished:
+        """What was measured. The guest is stopped, and digested, unless it is kept."""
+        kept, verify = setup.keep is not None, setup.verify and setup.keep is None
+        if kept:
+            self._timeline.log("guest-kept", steps=list(guest.steps()))
+        else:
+            stopped_ns = guest.pause()
+            self._timeline.log("guest-stopped", t_ns=stopped_ns, steps=list(guest.steps()))
         beats = guest.heartbeats()
         cache = guest.cache_stats()
-        guest.drain()
+        if not kept:
+            guest.drain()
         postcopy = None
         if self._postcopy is not None and self._fetched:
             if not self.handover.finished:  # lazy copy

@@ -27,8 +27,10 @@ def make_app() -> App:
     from common import __version__
     from dest_agent.cli import dest
     from lab.compare import compare
+    from lab.host_cli import host_app
     from lab.migrate import migrate
     from lab.model import model
+    from lab.move import move
     from lab.report import report
     from lab.reproduce import reproduce
     from lab.trace import make_trace_app
@@ -41,6 +43,8 @@ def make_app() -> App:
     app.command(compare)
     app.command(model)
     app.command(reproduce)
+    app.command(host_app)
+    app.command(move)
     app.command(make_trace_app())
     app.command(report)
     return app

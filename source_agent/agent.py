@@ -58,16 +58,9 @@ class SourceAgent:
         task = loop.create_task(session.run(), name="session")
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, session, task)
-        ticker = loop.create_task(self._tick(session), name="ticker")
-        error: PageferryError | None = None
+        ticker = loop.create_task(follow(session, self._show), name="ticker")
         try:
-            await task
-        except PageferryError as failure:
-            error = failure
-        except asyncio.CancelledError:
-            why = session.record.error or "cancelled"
-            moved = session.handover.finished
-            error = VerificationError(why) if moved else CancelledByUser(why)
+            error = await outcome(session, task)
         finally:
             ticker.cancel()
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -85,12 +78,26 @@ class SourceAgent:
             self._log.say("cancelling")
             task.cancel()
 
-    async def _tick(self, session: SourceSession) -> None:
-        last_bytes, last_s = 0, time.monotonic()
-        while True:
-            status = session.status()
-            now_s = time.monotonic()
-            status.rate = (status.total_bytes - last_bytes) / max(now_s - last_s, 1e-6)
-            last_bytes, last_s = status.total_bytes, now_s
-            self._show(status)
-            await asyncio.sleep(TICK_S)
+
+async def outcome(session: SourceSession, task: asyncio.Task[None]) -> PageferryError | None:
+    """Wait for the session, run by `task`: what it ended with. Cancel `task`, not who waits."""
+    try:
+        await task
+    except PageferryError as failure:
+        return failure
+    except asyncio.CancelledError:
+        why = session.record.error or "cancelled"
+        return VerificationError(why) if session.handover.finished else CancelledByUser(why)
+    return None
+
+
+async def follow(session: SourceSession, show: Callable[[Status], None]) -> None:
+    """Show what the session is at, several times a second, until cancelled."""
+    last_bytes, last_s = 0, time.monotonic()
+    while True:
+        status = session.status()
+        now_s = time.monotonic()
+        status.rate = (status.total_bytes - last_bytes) / max(now_s - last_s, 1e-6)
+        last_bytes, last_s = status.total_bytes, now_s
+        show(status)
+        await asyncio.sleep(TICK_S)

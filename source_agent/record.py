@@ -84,6 +84,7 @@ class Record:
         self.clock_before: Sample | None = None
         self.clock_after: Sample | None = None
         self.boot_progress: Progress | None = None
+        self.boot_cache: dict[str, int] | None = None  # what it had counted before this session
         self.start_progress: Progress | None = None
         self.source_samples: list[Progress] = []
         self.decisions: list[Decided] = []
@@ -144,6 +145,8 @@ class Record:
         if self.seen is None:
             counts = None if self._counts is None else guest.write_counts() - self._counts
             beats, cache = guest.heartbeats(), guest.cache_stats()
+            if cache is not None and self.boot_cache is not None:
+                cache = {name: count - self.boot_cache[name] for name, count in cache.items()}
             self.seen = GuestSeen(guest.progress(), beats, cache, counts)
 
     # -- reading off --------------------------------------------------------------------------

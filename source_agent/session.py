@@ -36,6 +36,7 @@ from common.errors import (
     VerificationError,
 )
 from common.guest.machine import Guest, compile_kernels
+from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, State
 from common.host import check_memory
 from common.status import Status
@@ -49,6 +50,7 @@ from source_agent.inquiry import ask_outcome
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
 from source_agent.record import Record
+from source_agent.resident import Resident
 from source_agent.rounds import FinalStop, Rounds
 
 _T = TypeVar("_T")
@@ -56,14 +58,15 @@ _T = TypeVar("_T")
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
 SAMPLE_S = 0.1
-INTERRUPTED = "interrupted before it was verified; the guest runs at the destination"
+NOT_VERIFIED = "could not be verified"
 CHANNELS = 1  # bulk connections
 
 
 class SourceSession:
     """Runs one migration of one guest; `run` returns when there is nothing left to wait for.
 
-    `record` holds what was measured so far at any moment, also after a failure.
+    `record` holds what was measured so far at any moment, also after a failure. resident: a guest
+    that runs already; without one the guest is booted, and ends with the session.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class SourceSession:
         address: tuple[str, int],
         timeline: Timeline,
         say: Callable[[str], None],
+        resident: Resident | None = None,
     ) -> None:
         self.config = config
         self.record = Record(config, secrets.token_hex(16), timeline)
@@ -80,7 +84,8 @@ class SourceSession:
         self._timeline = timeline
         self._say = say
         self._phase = "connecting"
-        self._guest: Guest | None = None
+        self._resident = resident
+        self._guest: Guest | None = resident.guest if resident else None
         self._control: Control | None = None
         self._outflow: Outflow | None = None
         self._pacer = Pacer(config.max_bandwidth)
@@ -114,6 +119,8 @@ class SourceSession:
         except (PageferryError, asyncio.CancelledError) as error:
             await see_through(self._undo(error))
             if self.handover.finished and isinstance(error, PageferryError):
+                if self._resident is not None:
+                    return  # it has moved, and what it did there is the other host's to say
                 raise VerificationError(self.record.error or str(error)) from None
             raise
         except Exception as error:
@@ -200,9 +207,10 @@ class SourceSession:
             self._outflow.abort()
 
     async def _boot_and_set_up(self) -> None:
-        self._notify("booting the guest")
-        self._guest = await self._blocking(self._boot)
-        self._timeline.log("guest-booted", memory=self.config.memory)
+        if self._guest is None:
+            self._notify("booting the guest")
+            self._guest = await self._blocking(self._boot)
+            self._timeline.log("guest-booted", memory=self.config.memory)
         started = time.monotonic_ns()
         config, control = self.config, self._live_control()
         await control.send(
@@ -213,6 +221,7 @@ class SourceSession:
                 run_after=config.run_after,
                 verify=config.verify,
                 vcpu_nice=config.vcpu_nice,
+                keep=self._resident.name if self._resident else None,
                 postcopy=self._postcopy_setup(),
             )
         )
@@ -268,8 +277,10 @@ class SourceSession:
 
     async def _warm_up(self) -> None:
         guest = self._live_guest()
-        await self._blocking(guest.start)
+        if self._resident is None:
+            await self._blocking(guest.start)
         self.record.boot_progress = guest.progress()
+        self.record.boot_cache = guest.cache_stats()
         await self._blocking(guest.resume)
         self._timeline.log("guest-runs", where="source")
         self._sampler = asyncio.create_task(self._sample(), name="sampler")
@@ -307,7 +318,7 @@ class SourceSession:
         guest = self._live_guest()
         await self._blocking(guest.reset_gaps)
         counts = guest.write_counts() if self.config.count_writes else None
-        self.record.started(guest.progress(), guest.cpu_s(), counts)
+        self.record.started(guest.progress(), vcpus_cpu_s(), counts)
         strategy = make_strategy(self.config)
         self.record.strategy = strategy
         rounds = self._live_rounds()
@@ -362,10 +373,7 @@ class SourceSession:
         self.handover.step("commit_sent")
         resumed_ns = await self._send_commit(final, push=True)
         if resumed_ns is None:
-            raise VerificationError(
-                "the guest runs at the destination, but the connection was lost before it could be"
-                " verified"
-            )
+            raise ConnectionBroken("the connection was lost with the answer to the commit")
 
     async def _send_commit(self, final: FinalStop, *, push: bool) -> int | None:
         """When the destination resumed, on its clock; None where it was asked over a new one."""
@@ -401,7 +409,7 @@ class SourceSession:
             self._completed()
 
     def _completed(self) -> None:
-        self.record.completed(self._live_guest().cpu_s())
+        self.record.completed(vcpus_cpu_s())
         self._timeline.log("completed")
 
     async def _inquire(self, error: PageferryError) -> int | None:
@@ -412,7 +420,7 @@ class SourceSession:
         self.handover.step("connection_lost")
         self._timeline.log("inquire", why=str(error))
         self._notify("the destination's answer was lost: asking again")
-        answer = await ask_outcome(self._address, self.record.session, self.config.recover_timeout)
+        answer = await self.ask_again(self.config.recover_timeout)
         if answer is None:
             self.handover.step("gave_up")
             raise InDoubtError(
@@ -429,6 +437,10 @@ class SourceSession:
                 f" source from where it was paused ({error})"
             )
         raise PeerRefused(f"the destination never got the whole commit ({error})")
+
+    async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
+        """What became of the commit; None where nobody answers. Also after the session's end."""
+        return await ask_outcome(self._address, self.record.session, timeout_s)
 
     # -- post-copy ----------------------------------------------------------------------------
 
@@ -609,13 +621,17 @@ class SourceSession:
         """The migration ended before the hand-over: the guest goes on here."""
         cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
         if self.handover.finished:  # it had moved; only the verification was interrupted
-            lost = f"the guest runs at the destination, but could not be verified: {error}"
-            self.record.ended("completed", lost if str(error) else INTERRUPTED)
+            why = str(error) or "interrupted"
+            without = "what was measured there is lost" if self._resident else NOT_VERIFIED
+            self.record.ended(
+                "completed", f"the guest runs at the destination, but {without}: {why}"
+            )
             return
         reason = "cancelled by the user" if cancelled else str(error)
         if self.handover.commit_sent and not self.handover.ended:
             # Nothing that the source does by itself may end it here: see rule 3 of the hand-over.
-            self.handover.step("gave_up")
+            running_there = self.handover.state is State.POSTCOPY_ACTIVE
+            self.handover.step("failure" if running_there else "gave_up")
             self.record.ended("in-doubt", reason)
             return
         if self._control is not None and self._failure is None and not self.handover.commit_sent:
@@ -653,8 +669,8 @@ class SourceSession:
             await self._blocking(self._supply.close)
         if self._guest is not None:
             self.record.see(self._guest)
-            self._guest.stop()
-            self._guest.close()
+            if self._resident is None or self.handover.state in (State.COMPLETED, State.LOST):
+                await self._blocking(self._guest.close)
         self._worker.shutdown(wait=True)
 
     # -- parts that exist from some moment on ---------------------------------------------------

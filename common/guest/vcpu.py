@@ -7,6 +7,7 @@ import os
 import select
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,6 +19,17 @@ from common.guest.control import VcpuArrays
 # fault which nobody serves, or a host that is all but stopped.
 ANSWER_S: Final = 30.0
 START_S: Final = 300.0  # the first start may compile
+
+
+_started: weakref.WeakSet[Vcpus] = weakref.WeakSet()
+_ended_ns: list[int] = [0]  # CPU time of those that have ended
+_accounts = threading.Lock()
+
+
+def vcpus_cpu_s() -> float:
+    """CPU seconds of all vCPUs that this process has ever had, of whichever guest."""
+    with _accounts:
+        return (_ended_ns[0] + sum(vcpus.cpu_ns() for vcpus in _started)) / 1e9
 
 
 class EventFd:
@@ -70,6 +82,8 @@ class Vcpus:
 
     def start(self) -> None:
         """Spawn the threads, paused. Returns when each has reported."""
+        with _accounts:
+            _started.add(self)
         for index in range(len(self.machines)):
             thread = threading.Thread(
                 target=self._live, args=(index,), name=f"vcpu-{index}", daemon=True
@@ -137,6 +151,9 @@ class Vcpus:
                 if thread.is_alive():
                     raise PageferryError(f"stop: {thread.name} did not end within {ANSWER_S:g} s")
             self._threads.clear()
+            with _accounts:
+                _started.discard(self)
+                _ended_ns[0] += self.cpu_ns()
 
     def cpu_ns(self) -> int:
         """CPU time of all vCPU threads, as of their last quantum's end."""

@@ -54,6 +54,7 @@ SESSION_ID_LENGTH = 32  # hex digits; 128 random bits, so that nobody guesses on
 
 SessionId = Annotated[str, Field(pattern=f"^[0-9a-f]{{{SESSION_ID_LENGTH}}}$")]
 Text = Annotated[str, Field(max_length=2000)]
+GuestName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
 Nanoseconds = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -116,7 +117,10 @@ class PostcopySetup(BaseModel):
 
 
 class Setup(_Message):
-    """The guest that will come and how. run_after: seconds it runs at the destination."""
+    """The guest that will come and how. run_after: seconds it runs at the destination.
+
+    keep: it then stays there under this name and is neither stopped nor digested; null: it is.
+    """
 
     kind: Literal["setup"] = "setup"
     guest: GuestConfig
@@ -125,6 +129,7 @@ class Setup(_Message):
     run_after: float = Field(ge=0, le=86400)
     verify: bool
     vcpu_nice: int = Field(ge=0, le=19)
+    keep: GuestName | None = None
     postcopy: PostcopySetup | None = None
 
 
@@ -246,9 +251,10 @@ class WirePostcopy(BaseModel):
 
 
 class Finished(_Message):
-    """The guest has run and was stopped; what the destination measured.
+    """The guest has run and was stopped, or is kept and goes on; what the destination measured.
 
-    steps: of each vCPU when it stopped. digest: of its memory, null where not asked.
+    steps: of each vCPU when it stopped, or at this moment. digest: of its memory, null where not
+    asked and of a guest that goes on.
     cpu_s: CPU seconds of the agent from Setup to the resume, vCPUs not counted.
     """
 

@@ -37,6 +37,7 @@ source failed           cancel>failed failure>failed connection_lost>failed neve
 source cancelled        cancel>cancelled failure>cancelled connection_lost>cancelled
 source cancelled        never>cancelled
 source rewound          cancel>rewound failure>rewound connection_lost>rewound
+source in-doubt         running>completed never>failed unknown>rewound released>rewound
 source in-doubt         connection_lost>in-doubt
 source lost             connection_lost>lost
 dest   none             setup>setup cancel>cancelled failure>failed connection_lost>failed
@@ -154,7 +155,8 @@ def test_there_is_no_third_role() -> None:
 def test_states_without_return_have_no_way_out() -> None:
     for role, state in ROWS:
         leaves = set(ROWS[role, state].values()) - {state}
-        assert (not leaves) == (state in WITHOUT_RETURN.split())
+        if state != "in-doubt":  # which an answer, or a person, may still end
+            assert (not leaves) == (state in WITHOUT_RETURN.split())
 
 
 def test_commit_sent_stays_said() -> None:
@@ -205,6 +207,7 @@ def test_no_way_back_to_the_source_once_post_copy_runs() -> None:
 
 MOST_IN_FLIGHT: Final = 5  # only broken tables send so much
 DEAD, NOBODY = "dead", "nobody"  # the process is gone; it is back and knows of no session
+NOWHERE: Final = (DEAD, NOBODY, "failed", "cancelled", "lost")  # the destination runs no guest
 
 
 @dataclass(frozen=True)
@@ -281,8 +284,10 @@ def source_network(r: Rules, w: World) -> Iterator[World | None]:
         yield read_at_source(r, replace(w, to_src=w.to_src[1:]), w.to_src[0])
     if w.src_lost:
         yield r.src(w, "gave_up")
-        if w.src in ("device", "postcopy-device") and not w.question:
+        if w.src in ("device", "postcopy-device", "in-doubt") and not w.question:
             yield replace(w, question="asked")
+    if w.dst in NOWHERE:  # which a person can find out, and only then says so
+        yield r.src(w, "released")
     if w.question not in ("", "asked"):
         answered = replace(w, question="")
         after = r.src(answered, w.question)
@@ -443,6 +448,7 @@ BREAKS: Final[dict[str, tuple[Role, State, Event, State]]] = {
     "commit taken back": (D, State.DEVICE, Event.CONNECTION_LOST, State.FAILED),
     "lost called never": (D, State.DEVICE, Event.FAILURE, State.FAILED),
     "unknown called failed": (S, State.DEVICE, Event.UNKNOWN, State.FAILED),
+    "doubt taken for a no": (S, State.IN_DOUBT, Event.RUNNING, State.REWOUND),
     "cancel that leaves it paused": (S, State.PRE_SWITCHOVER, Event.CANCEL, State.COMPLETED),
 }
 

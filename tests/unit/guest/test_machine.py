@@ -20,6 +20,7 @@ from common.guest import control as c
 from common.guest import jit
 from common.guest.machine import Guest, compile_kernels
 from common.guest.pace import MAX_LAG_NS
+from common.guest.vcpu import vcpus_cpu_s
 
 from .conftest import MakeGuest, run_for, until
 
@@ -383,3 +384,14 @@ class TestCompiling:
     def test_bad_usage_comes_first(self) -> None:
         with pytest.raises(UsageError):
             compile_kernels(GuestConfig(workload="uniform:lines=0"), None)
+
+
+def test_cpu_time_of_guests_that_have_ended_still_counts(make_guest: MakeGuest) -> None:
+    before = vcpus_cpu_s()
+    guest = make_guest(workload=HOT)
+    guest.run_until([200_000])
+    own, while_it_lived = guest.cpu_s(), vcpus_cpu_s()
+    guest.close()
+    assert own > 0
+    assert while_it_lived - before >= 0.999 * own  # large numbers were subtracted
+    assert vcpus_cpu_s() >= while_it_lived

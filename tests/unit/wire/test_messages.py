@@ -23,6 +23,7 @@ EXAMPLES: list[messages.Message] = [
         run_after=1.0,
         verify=True,
         vcpu_nice=0,
+        keep="zipf-3f9a",
         postcopy=messages.PostcopySetup(
             faults="auto", prepage=-1, recover_timeout=30.0, trace_faults=False
         ),

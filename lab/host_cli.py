@@ -1,0 +1,308 @@
+"""`pageferry host`, and what it can be asked while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.cli import ReportFile, complain
+from common.config import Duration, GuestConfig, parse_address
+from common.errors import (
+    EXIT_CANCELLED,
+    EXIT_NOT_VERIFIED,
+    EXIT_OK,
+    CancelledByUser,
+    PageferryError,
+    UsageError,
+)
+from common.heap import settle_down
+from common.logs import AgentLog
+from common.status import Status, StatusPipe, die_with_parent
+from common.wire.messages import GuestName
+
+if TYPE_CHECKING:
+    from lab.host_control import ControlClient
+
+Control = Annotated[
+    Path | None,
+    Parameter(
+        name="--host", help="PATH of the host's control socket; not needed where there is one host"
+    ),
+]
+Name = Annotated[
+    GuestName | None,
+    Parameter(name="--guest", help="NAME of the guest; not needed where there is one guest"),
+]
+
+host_app = App(name="host")
+
+
+class HostOptions(BaseModel):
+    """Options of a host."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    boot: Annotated[
+        bool, Parameter(negative=""), Field(description="boot a guest at once, with these options")
+    ] = False
+    guest: Annotated[
+        GuestName | None, Parameter(name="--guest"), Field(description="NAME of that guest")
+    ] = None
+    control: Annotated[
+        Path | None, Field(description="PATH of the control socket; by default one for the port")
+    ] = None
+    log_dir: Annotated[
+        Path | None, Field(description="keep a log of every event in this folder")
+    ] = None
+    quiet: Annotated[bool, Parameter(negative=""), Field(description="say nothing but errors")] = (
+        False
+    )
+
+
+@host_app.default
+def host(
+    *unknown: Annotated[str, Parameter(show=False)],
+    listen: str | None = None,
+    options: Annotated[HostOptions | None, Parameter(name="*")] = None,
+    config: Annotated[GuestConfig | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
+    supervisor: Annotated[int | None, Parameter(show=False)] = None,
+) -> int:
+    """Run guests, receive them from other hosts, and send them where `pageferry move` says.
+
+    Ctrl-C ends the host and its guests; a move that can still be cancelled is.
+
+    Parameters
+    ----------
+    listen
+        HOST:PORT to listen on for guests that come; port 0 takes a free one, which is said.
+    """
+    if unknown:
+        commands = ", ".join(name for name in host_app if not name.startswith("-"))
+        raise UsageError(f"pageferry host {unknown[0]}: no such command, expected {commands}")
+    if listen is None:
+        raise UsageError("pageferry host needs --listen HOST:PORT")
+    options = options or HostOptions()
+    if not options.boot and (config is not None or options.guest is not None):
+        raise UsageError("options of a guest mean nothing without --boot")
+    address = parse_address(listen)
+    pipe = None
+    if status_fd is not None:
+        die_with_parent(os.getppid() if supervisor is None else supervisor)
+        pipe = StatusPipe(status_fd)
+    import uvloop
+
+    log = AgentLog("host", log_dir=options.log_dir, quiet=options.quiet)
+    with contextlib.closing(log):
+        return uvloop.run(_run(address, options, config or GuestConfig(), log, pipe))
+
+
+async def _run(
+    address: tuple[str, int],
+    options: HostOptions,
+    config: GuestConfig,
+    log: AgentLog,
+    pipe: StatusPipe | None,
+) -> int:
+    from lab.host import Host  # after the arguments have been found to be good
+    from lab.host_messages import Boot
+    from lab.host_server import ControlServer, bind_control
+
+    settle_down()
+    running = Host(log)
+    bound_host, port = running.listen(*address)
+    server = ControlServer(running, log.say)
+    await server.start(*bind_control(options.control, port))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, running.stop)
+    where = f"[{bound_host}]:{port}" if ":" in bound_host else f"{bound_host}:{port}"
+    log.say(f"listening on {where}, control socket {server.path}")
+    if pipe is not None:
+        said = {"host": bound_host, "port": port, "control": str(server.path)}
+        pipe.write("listening", said)
+    serving = asyncio.create_task(running.serve(), name="host")
+    failure: PageferryError | None = None
+    if options.boot:
+        try:
+            await running.boot(Boot(config=config, name=options.guest))
+        except PageferryError as error:
+            failure = error
+            running.stop()
+    try:
+        await serving
+    finally:
+        await server.close()
+    if failure is not None:
+        raise failure
+    log.say("stopped")
+    return EXIT_CANCELLED
+
+
+def asked(
+    control: Path | None,
+    request: BaseModel,
+    show: Callable[[Status], None] | None = None,
+    on_signal: Callable[[ControlClient], None] | None = None,
+) -> Any:
+    """The host's answer to one request. on_signal: what Ctrl-C does, which ends nothing then."""
+    from lab.host_control import ControlClient, find_control
+
+    client = ControlClient(find_control(control))
+
+    async def ask() -> Any:
+        if on_signal is not None:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, on_signal, client)
+        return await client.ask(request, show)
+
+    try:
+        return asyncio.run(ask())
+    except KeyboardInterrupt:
+        raise CancelledByUser(
+            "no longer waiting: the host goes on with what it was asked to do"
+        ) from None
+
+
+@host_app.command(name="list")
+def list_guests(
+    *,
+    control: Control = None,
+    json_file: Annotated[
+        str | None,
+        Parameter(
+            name="--json",
+            allow_leading_hyphen=True,
+            help="write the list as JSON to this FILE; -: only JSON on standard output",
+        ),
+    ] = None,
+) -> int:
+    """Say which guests a host has, and what each is doing."""
+    from lab.host_messages import List
+
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(ReportFile(json_file)) if json_file is not None else None
+        listed = asked(control, List())
+        if json_file != "-":
+            _print_guests(listed)
+        if file is not None:
+            file.write(listed.model_dump_json(indent=2, include={"guests"}) + "\n")
+    return EXIT_OK
+
+
+def _print_guests(listed: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from common.units import format_size
+
+    table = Table(pad_edge=False)
+    for column in ("guest", "state", "memory", "vCPUs", "workload", "steps", "here for", "note"):
+        table.add_column(column, overflow="fold")
+    for guest in listed.guests:
+        table.add_row(
+            guest.name,
+            guest.state,
+            "–" if guest.memory is None else format_size(guest.memory),
+            str(guest.vcpus or "–"),
+            guest.workload or "–",
+            "–" if guest.steps is None else f"{guest.steps:,}",
+            f"{guest.here_s:,.0f} s",
+            guest.note,
+        )
+    if listed.guests:
+        Console().print(table)
+    else:
+        print("no guests")
+
+
+@host_app.command
+def boot(
+    *,
+    control: Control = None,
+    guest: Annotated[
+        GuestName | None,
+        Parameter(name="--guest", help="NAME of the new guest; by default one is found"),
+    ] = None,
+    config: Annotated[GuestConfig | None, Parameter(name="*")] = None,
+) -> int:
+    """Boot a guest at a host, and print its name."""
+    from lab.host_messages import Boot
+
+    booted = asked(control, Boot(config=config or GuestConfig(), name=guest))
+    print(booted.guest.name)
+    return EXIT_OK
+
+
+@host_app.command
+def verify(*, control: Control = None, guest: Name = None) -> int:
+    """Prove that a guest lost nothing, however often it was moved.
+
+    The host pauses the guest and digests it. A fresh guest of the same configuration is then run
+    here to the same step, and its digest must be equal: exit code 0, or 3.
+    """
+    from lab.host_messages import Digest
+
+    digested = asked(control, Digest(guest=guest))
+    from lab.host_replay import replay
+
+    found = replay(digested.config, digested.steps)
+    steps = sum(digested.steps)
+    if found != digested.digest:
+        complain(
+            f"guest {digested.name} at step {steps:,} has digest {digested.digest}, a fresh one"
+            f" that ran as far has {found}"
+        )
+        return EXIT_NOT_VERIFIED
+    if digested.check is not None:
+        complain(f"guest {digested.name}: its own check failed: {digested.check}")
+        return EXIT_NOT_VERIFIED
+    print(
+        f"guest {digested.name} is what it must be at step {steps:,}: digest {found}"
+        f" (it stood still for {digested.paused_ms:.1f} ms)"
+    )
+    return EXIT_OK
+
+
+@host_app.command
+def resume(
+    *,
+    control: Control = None,
+    guest: Name = None,
+    force: Annotated[
+        bool,
+        Parameter(
+            negative="", help="where nobody answers: you have seen that nothing runs it there"
+        ),
+    ] = False,
+    recover_timeout: Annotated[
+        Duration, Field(gt=0, le=3600), Parameter(help="how long the other host is asked")
+    ] = 5.0,
+) -> int:
+    """Find out what became of a guest in doubt, and let it go on where that is right.
+
+    The other host is asked again. If it never had the whole guest, or has forgotten it, the guest
+    goes on here; if it runs it, the copy here is dropped.
+    """
+    from lab.host_messages import Resume
+
+    print(asked(control, Resume(guest=guest, force=force, timeout=recover_timeout)).said)
+    return EXIT_OK
+
+
+@host_app.command
+def shutdown(*, control: Control = None, guest: Name = None) -> int:
+    """End a guest for good."""
+    from lab.host_messages import Shutdown
+
+    print(asked(control, Shutdown(guest=guest)).said)
+    return EXIT_OK

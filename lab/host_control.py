@@ -1,0 +1,111 @@
+"""The control socket of a host: where it is, and the end that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from common.errors import PageferryError, PeerUnreachable, RemoteProtocolError, UsageError
+from common.status import Status
+from lab import host_messages as m
+
+
+def control_folder() -> Path:
+    """Where control sockets are by default."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return Path(runtime) / "pageferry"
+    return Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}"
+
+
+def is_ours_alone(folder: Path) -> bool:
+    """Whether nobody else could have put a socket there. Raises `OSError`."""
+    found = folder.lstat()
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return ours and not found.st_mode & 0o022
+
+
+def find_control(path: Path | None) -> Path:
+    """Where the host is: as given, or the only one there is. Raises `UsageError`."""
+    if path is not None:
+        return path
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        if is_ours_alone(control_folder()):
+            sockets = control_folder().glob("host-*.sock")
+            found = sorted(each for each in sockets if answers(each))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(
+            f"no host runs here: expected 'pageferry host' to run, or --host with the path of its"
+            f" control socket (looked in {control_folder()})"
+        )
+    raise UsageError(f"which host? expected --host with {' or '.join(map(str, found))}")
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+class ControlClient:
+    """The other end, for one command. Raises `PeerUnreachable` where no host listens."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, request: BaseModel, show: Callable[[Status], None] | None = None) -> Any:
+        """The host's answer. Raises a `PageferryError` with the exit code of what failed."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(self._path), limit=m.MAX_REPLY)
+        except OSError as error:
+            raise PeerUnreachable(
+                f"no host listens at {self._path}: {error.strerror or error} (is 'pageferry host'"
+                " running?)"
+            ) from None
+        self._writer = writer
+        try:
+            writer.write(m.encode(request))
+            while True:
+                reply = m.decode(await self._line(reader), m.REPLIES)
+                if isinstance(reply, m.Failed):
+                    failure = PageferryError(reply.reason)
+                    failure.exit_code = reply.exit_code
+                    raise failure
+                if not isinstance(reply, m.Progress):
+                    return reply
+                if show is not None:
+                    show(reply.status)
+        finally:
+            self._writer = None
+            writer.close()
+
+    async def _line(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            line = await reader.readline()
+        except (OSError, ValueError) as error:
+            raise RemoteProtocolError(f"the host at {self._path} broke off: {error}") from None
+        if not line:
+            raise PeerUnreachable(f"the host at {self._path} ended before it had answered")
+        return line
+
+    def cancel(self) -> None:
+        """Have the move given up that is being waited for; its answer still comes."""
+        if self._writer is not None:
+            self._writer.write(m.encode(m.Cancel()))

@@ -1,0 +1,23 @@
+"""What a guest must be at a given step: a fresh one of its configuration, run as far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common.config import GuestConfig
+from common.guest.machine import Guest, compile_kernels
+from common.host import check_memory
+
+
+def replay(config: GuestConfig, steps: Sequence[int]) -> str:
+    """The digest at these steps of each vCPU. Raises `UsageError` where it does not fit here."""
+    check_memory(config.memory)
+    compile_kernels(config)
+    guest = Guest(config, boot=True)
+    try:
+        guest.start()
+        guest.run_until(steps)
+        guest.drain()
+        return guest.digest()
+    finally:
+        guest.close()

@@ -1,0 +1,88 @@
+"""`pageferry move`: tells a host where to send a guest."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from common.cli import OutputOptions, ReportFile, complain
+from common.config import Duration, TransferConfig, parse_address
+from common.errors import UsageError
+from common.status import Status, StatusPipe
+from lab.host_cli import Control, Name, asked
+
+
+class MoveConfig(TransferConfig):
+    """How a guest travels, and how long it is watched."""
+
+    warmup: Annotated[
+        Duration, Field(ge=0, le=86400, description="TIME the guest is watched before the move")
+    ] = 0.1
+    run_after: Annotated[
+        Duration, Field(ge=0, le=86400, description="TIME the guest is watched after it")
+    ] = 0.1
+
+    @property
+    def transfer(self) -> TransferConfig:
+        """Without the watching."""
+        return TransferConfig(**{name: getattr(self, name) for name in TransferConfig.model_fields})
+
+
+def move(
+    *,
+    to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the other host")],
+    control: Control = None,
+    guest: Name = None,
+    config: Annotated[MoveConfig | None, Parameter(name="*")] = None,
+    output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
+) -> int:
+    """Have a host send a running guest to another host, and print what it cost.
+
+    Ctrl-C cancels the move, and the guest goes on where it is.
+
+    Parameters
+    ----------
+    to
+        HOST:PORT on which the other host listens.
+    """
+    from common.console import ProgressView, print_report
+    from lab.host_messages import Move, Moved
+
+    parse_address(to)
+    config = config or MoveConfig()
+    output = output or OutputOptions()
+    if output.log_dir is not None:
+        raise UsageError("--log-dir: it is the hosts that log, see 'pageferry host --log-dir'")
+    pipe = StatusPipe(status_fd) if status_fd is not None else None
+    order = Move(
+        to=to,
+        guest=guest,
+        transfer=config.transfer,
+        warmup=config.warmup,
+        run_after=config.run_after,
+    )
+    with contextlib.ExitStack() as stack:
+        file = (
+            stack.enter_context(ReportFile(output.json_file))
+            if output.json_file is not None
+            else None
+        )
+        with ProgressView(quiet=output.quiet) as view:
+
+            def show(status: Status) -> None:
+                view.update(status)
+                if pipe is not None:
+                    pipe.write("status", status.model_dump())
+
+            moved: Moved = asked(control, order, show, lambda client: client.cancel())
+        if output.json_file != "-":
+            print_report(moved.report)
+        if moved.error is not None:
+            complain(moved.error)
+        if file is not None:
+            file.write(moved.report.to_json())
+    return moved.exit_code

@@ -1,0 +1,106 @@
+"""Sessions around a guest that ran before and goes on afterwards, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+import uvloop
+
+from common.config import MigrationConfig
+from common.errors import PeerRefused
+from common.guest.machine import Guest
+from common.timeline import Timeline
+from dest_agent.agent import DestAgent
+from source_agent.reporting import make_report
+from source_agent.resident import Resident
+from source_agent.session import SourceSession
+from tests.integration.inprocess import Said
+
+CONFIG = MigrationConfig(
+    memory=2**22, workload="zipf:rate=50MB/s", warmup=0.02, run_after=0.02, verify=False
+)
+
+
+class Shelf:
+    """A keeper that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.guests: dict[str, Guest] = {}
+        self.over = threading.Event()
+
+    def admit(self, name: str) -> None:
+        self.told.append(f"admit {name}")
+
+    def keep(self, name: str, guest: Guest) -> None:
+        self.told.append(f"keep {name}")
+        self.guests[name] = guest
+        self.over.set()
+
+    def dismiss(self, name: str) -> None:
+        self.told.append(f"dismiss {name}")
+        self.over.set()
+
+
+async def sent(guest: Guest, shelf: Shelf, **options: str) -> SourceSession:
+    """A session that has ended; raises what it ended with."""
+    agent = DestAgent(Said(), lambda _session, _event: None, keeper=shelf)
+    _, port = agent.listen("127.0.0.1", 0)
+    serving = asyncio.create_task(agent.serve_forever())
+    config = CONFIG.model_copy(update=options)
+    session = SourceSession(
+        config, ("127.0.0.1", port), Timeline("source"), Said(), Resident(guest, "g")
+    )
+    try:
+        await session.run()
+    finally:
+        async with asyncio.timeout(20):
+            await asyncio.to_thread(shelf.over.wait)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    return session
+
+
+def running() -> Guest:
+    guest = Guest(CONFIG.guest, boot=True)
+    guest.start()
+    guest.resume()
+    return guest
+
+
+@pytest.mark.parametrize("strategy", ["stop-and-copy", "three-path", "post-copy"])
+@pytest.mark.parametrize("faults", ["kernel", "software"])
+def test_it_goes_on_there_and_is_gone_here(strategy: str, faults: str) -> None:
+    guest, shelf = running(), Shelf()
+    session = uvloop.run(sent(guest, shelf, strategy=strategy, faults=faults))
+    assert shelf.told == ["admit g", "keep g"]
+    assert guest.memory.size == 0
+    kept = shelf.guests["g"]
+    try:
+        assert kept.state == "running"
+        report = make_report(session.record)
+        assert report.guest.runs_at == "dest"
+        kept.pause()
+        assert sum(kept.steps()) > report.guest.steps_before + report.guest.steps_during
+        kept.drain()
+        fresh = Guest(CONFIG.guest, boot=True)
+        fresh.start()
+        fresh.run_until(kept.steps())
+        fresh.drain()
+        assert fresh.digest() == kept.digest()
+        fresh.close()
+    finally:
+        kept.close()
+
+
+def test_a_guest_that_is_to_stay_may_not_lack_pages_for_ever() -> None:
+    guest, shelf = running(), Shelf()
+    try:
+        with pytest.raises(PeerRefused, match="never got the whole commit"):
+            uvloop.run(sent(guest, shelf, strategy="lazy-copy"))
+        assert shelf.told == ["admit g", "dismiss g"]
+        assert guest.state == "running"
+    finally:
+        guest.close()
