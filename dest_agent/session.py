@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,10 +36,12 @@ from common.errors import (
 from common.guest.machine import Guest, Progress, compile_kernels
 from common.handover import Handover, State
 from common.host import check_memory
+from common.inject import Plan, no_fault
 from common.timeline import Timeline
 from common.units import format_size
 from common.wire import bitmap, messages
 from common.wire.channel import Connection
+from common.wire.injector import Injector
 from common.wire.messages import Message
 from dest_agent.inflow import Inflow, PagePlacer
 from dest_agent.placer import GuestPlacer
@@ -50,6 +53,7 @@ SETUP_S = 600.0  # from Hello to Setup: the source boots its guest in between
 BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
 LAST_WORDS_S = 0.1
+SHARE_S = 0.002  # how often injected faults look at what post-copy has brought
 REJOIN_S = 10.0  # from a source's return until its connections stand
 
 
@@ -79,6 +83,8 @@ class DestSession:
         timeline: Timeline,
         say: Callable[[str], None],
         expected_memory: int | None,
+        plan: Plan | None = None,
+        witness: Path | None = None,
     ) -> None:
         self.session = session
         self.handover = Handover("dest")
@@ -105,6 +111,10 @@ class DestSession:
         self._samples: list[Progress] = []
         self._cpu_start = 0.0
         self._cpu_s = 0.0
+        self._witness = witness
+        self.injector = Injector(plan, timeline) if plan is not None else None
+        self.hit = self.injector.hit if self.injector else no_fault
+        connection.tap(self.injector)
 
     # -- life cycle ---------------------------------------------------------------------------
 
@@ -129,6 +139,8 @@ class DestSession:
             await see_through(self._give_up(failure))
             raise failure from error
         finally:
+            if self.injector is not None:
+                self.injector.close()
             await see_through(self._close())
 
     async def _read(self) -> None:
@@ -213,6 +225,7 @@ class DestSession:
         if not isinstance(setup, messages.Setup):
             raise RemoteProtocolError("something else came before the setup")
         self.handover.peer("setup")
+        self.hit("setup-received")
         self._congestion = setup.congestion
         self._connection.use_congestion(setup.congestion)
         self._check_memory(setup.guest.memory)
@@ -229,6 +242,7 @@ class DestSession:
             ready = messages.Ready(faults=mechanism.name, faults_reason=mechanism.reason)
         self._timeline.log("ready")
         self._cpu_start = time.process_time()
+        self.hit("ready")
         await self._connection.send(ready)
         self.handover.step("ready")
         return setup
@@ -243,16 +257,18 @@ class DestSession:
 
     def _make_guest(self, setup: messages.Setup) -> Guest:
         compile_kernels(setup.guest, self._say)
-        return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice)
+        return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice, witness=self._witness)
 
     def _new_inflow(self, make_placer: Callable[[], PagePlacer]) -> Inflow:
         pages = self._live_guest().n_pages
-        return Inflow(make_placer, pages, self._channels, self._on_barrier, self._on_failure)
+        tell = (self._on_barrier, self._on_failure)
+        return Inflow(make_placer, pages, self._channels, *tell, self.injector)
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
         if self._congestion is not None:
             connection.use_congestion(self._congestion)
+        connection.tap(self.injector)
         if hello.role == "urgent":
             if self._postcopy is None:
                 raise RemoteProtocolError("an urgent connection of a session without post-copy")
@@ -279,6 +295,7 @@ class DestSession:
             if isinstance(item, BarrierReached):
                 passed = item.index
                 self._timeline.log("round-received", t_ns=item.t_ns, round=passed)
+                self.hit(f"round-{passed}-received")
                 done = messages.RoundDone(index=passed, t_ns=item.t_ns)
                 await self._connection.send(done)
             elif isinstance(item, messages.Commit) and commit is None and item.barrier >= passed:
@@ -286,6 +303,7 @@ class DestSession:
                 commit = item
             else:
                 raise RemoteProtocolError(f"{type(item).__name__} out of turn")
+        self.hit("commit-received")
         return commit
 
     # -- post-copy ----------------------------------------------------------------------------
@@ -295,6 +313,7 @@ class DestSession:
         postcopy = self._live_postcopy()
         faults = postcopy.faults
         self._fetched = True
+        watcher = self._loop.create_task(self._watch_share(), name="shares")
         self._loop.add_reader(faults.event_fd, self._on_faults)
         try:
             async with asyncio.timeout(limit_s):
@@ -307,13 +326,24 @@ class DestSession:
             return  # lazy copy: the source keeps what the guest never touched
         finally:
             self._loop.remove_reader(faults.event_fd)
+            watcher.cancel()
         t_ns = self._timeline.log("all-pages-present")
         self._live_inflow().complete = True
         await self._blocking(faults.disarm)
         self._cpu_s = time.process_time() - self._cpu_start - self._live_guest().cpu_s()
         self.handover.step("complete")
+        self.hit("before-complete")
         with contextlib.suppress(ConnectionBroken):
             await self._connection.send(messages.Complete(t_ns=t_ns))
+
+    async def _watch_share(self) -> None:
+        """Tell injected faults when so much of the missing pages is in place."""
+        faults = self._live_postcopy().faults
+        total = max(faults.missing_count, 1)
+        while self.injector is not None:
+            if not self.injector.hit_share(1 - faults.missing_count / total):
+                return
+            await asyncio.sleep(SHARE_S)
 
     def _on_faults(self) -> None:
         self._live_postcopy().faults.clear_event()
@@ -386,6 +416,8 @@ class DestSession:
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection
+        connection.tap(self.injector)
+        self.hit("recovering")
         self._reader = asyncio.create_task(self._read(), name="control-reader")
 
     async def _adopt_late(self) -> bool:
@@ -427,6 +459,7 @@ class DestSession:
             self.handover.step("commit")
             self._live_inflow().complete = True
         self._cpu_s = time.process_time() - self._cpu_start
+        self.hit("before-resume")
         try:
             self.resumed_ns = await self._blocking(guest.resume)
         except BaseException:
@@ -435,6 +468,7 @@ class DestSession:
             raise
         self.handover.step("resumed")
         self._timeline.log("resumed", t_ns=self.resumed_ns)
+        self.hit("resumed")
 
     def _arm(self, missing: bytes) -> None:
         if self._postcopy is None:
@@ -461,6 +495,7 @@ class DestSession:
         if not self.handover.finished:  # lazy copy: an ended guest needs no more pages
             self.handover.step("complete")
         self._say(f"the guest was stopped after {sum(finished.steps):,} steps")
+        self.hit("finished")
         await self._deliver(finished)
 
     async def _deliver(self, finished: messages.Finished) -> None:
@@ -502,7 +537,7 @@ class DestSession:
         elif verify:
             digest = guest.digest()
         if digest is not None:
-            self._timeline.log("digested")
+            self._timeline.log("digested", digest=digest)
         inflow = self._inflow
         return messages.Finished(
             steps=list(guest.steps()),

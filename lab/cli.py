@@ -27,6 +27,7 @@ def make_app() -> App:
     from common import __version__
     from dest_agent.cli import dest
     from lab.compare import compare
+    from lab.inject import make_inject
     from lab.migrate import migrate
     from lab.model import model
     from lab.reproduce import reproduce
@@ -39,6 +40,7 @@ def make_app() -> App:
     app.command(compare)
     app.command(model)
     app.command(reproduce)
+    app.command(make_inject())
     return app
 
 
