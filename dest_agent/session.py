@@ -106,6 +106,7 @@ class DestSession:
         self._offers: asyncio.Queue[Connection] = asyncio.Queue()
         self._channels = 1
         self._rejoined = asyncio.Event()
+        self._came_back = asyncio.Event()
         self._fetched = False
         self._reader: asyncio.Task[None] | None = None
         self._samples: list[Progress] = []
@@ -309,24 +310,29 @@ class DestSession:
     # -- post-copy ----------------------------------------------------------------------------
 
     async def _fetch(self, limit_s: float | None) -> None:
-        """Until no page is missing; at most `limit_s` where nothing is pushed."""
+        """Until no page is missing; where nothing is pushed, until it has run for `limit_s`."""
         postcopy = self._live_postcopy()
         faults = postcopy.faults
         self._fetched = True
         watcher = self._loop.create_task(self._watch_share(), name="shares")
         self._loop.add_reader(faults.event_fd, self._on_faults)
+        over = self._loop.create_task(self._pause_after(limit_s)) if limit_s is not None else None
         try:
-            async with asyncio.timeout(limit_s):
-                while faults.missing_count:
-                    try:
-                        await self._watch()
-                    except (ConnectionBroken, RemoteProtocolError) as error:
-                        await self._recover(error)
-        except TimeoutError:
-            return  # lazy copy: the source keeps what the guest never touched
+            while faults.missing_count and not (over and over.done()):
+                try:
+                    await self._watch()
+                except (ConnectionBroken, RemoteProtocolError) as error:
+                    await self._recover(error)
+            if over is not None and not over.done():
+                over.cancel()
+                await asyncio.wait({over})  # two must not ask something of the guest at once
         finally:
             self._loop.remove_reader(faults.event_fd)
             watcher.cancel()
+            if over is not None:
+                over.cancel()
+        if faults.missing_count:
+            return  # lazy copy: the source keeps what the guest never touched
         t_ns = self._timeline.log("all-pages-present")
         self._live_inflow().complete = True
         await self._blocking(faults.disarm)
@@ -335,6 +341,20 @@ class DestSession:
         self.hit("before-complete")
         with contextlib.suppress(ConnectionBroken):
             await self._connection.send(messages.Complete(t_ns=t_ns))
+
+    async def _pause_after(self, seconds: float) -> None:
+        """Stop a lazy copy's guest, which may have to wait for a page, and that for a recovery."""
+        await asyncio.sleep(seconds)
+        paused = False
+        while not paused:
+            with contextlib.suppress(PageferryError):  # no answer yet
+                # Not on the worker, which a recovery needs meanwhile.
+                await see_through(self._pause_aside())
+                paused = True
+        self._inbox.put_nowait(FaultsMoved())  # whoever watches looks again
+
+    async def _pause_aside(self) -> None:
+        await asyncio.to_thread(self._live_guest().pause)
 
     async def _watch_share(self) -> None:
         """Tell injected faults when so much of the missing pages is in place."""
@@ -375,7 +395,7 @@ class DestSession:
             await see_through(self._drop_connections())
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._rejoin(await self._offers.get())
+                    await self._rejoin(await self._offered())
                 return
             except TimeoutError:
                 self.handover.step("gave_up")
@@ -407,12 +427,36 @@ class DestSession:
         self._inflow = self._new_inflow(postcopy.faults.staging)
         missing = bitmap.pack(postcopy.faults.missing_pages())
         await self._connection.send(messages.Resync(missing=missing))
-        async with asyncio.timeout(REJOIN_S):
-            await self._rejoined.wait()
+        await self._connections_stand()
         await self._blocking(postcopy.reconnect)
         self.handover.step("recovered")
         self._timeline.log("postcopy-recovered", missing=postcopy.faults.missing_count)
         self._say("the source is back")
+
+    async def _connections_stand(self) -> None:
+        """Until the source has brought all of them back, or is gone again, or back once more."""
+        stand = asyncio.ensure_future(self._rejoined.wait())
+        again = asyncio.ensure_future(self._came_back.wait())
+        waits: set[asyncio.Future[Any]] = {stand, again}
+        if self._reader is not None:
+            waits.add(self._reader)
+        try:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait(waits, timeout=REJOIN_S, return_when=first)
+            if not stand.done():
+                raise ConnectionBroken("the source did not bring its connections back")
+        finally:
+            stand.cancel()
+            again.cancel()
+
+    async def _offered(self) -> Connection:
+        """The source's latest return; of earlier ones it has let go."""
+        connection = await self._offers.get()
+        while not self._offers.empty():
+            connection.close()
+            connection = self._offers.get_nowait()
+        self._came_back.clear()
+        return connection
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection
@@ -431,7 +475,7 @@ class DestSession:
             self._inbox.get_nowait()
         try:
             async with asyncio.timeout(postcopy.setup.recover_timeout):
-                connection = await self._offers.get()
+                connection = await self._offered()
         except TimeoutError:
             return False
         self.handover.peer("recover")
@@ -444,7 +488,11 @@ class DestSession:
 
     def offer(self, connection: Connection) -> None:
         """The source is back on a new connection; it may have seen the break before we did."""
+        if self._postcopy is None:  # nothing to come back for
+            connection.close()
+            return
         self._offers.put_nowait(connection)
+        self._came_back.set()
         if self.handover.state is State.POSTCOPY_ACTIVE:
             self._inbox.put_nowait(ConnectionBroken("the source lost the connection"))
 
@@ -487,7 +535,7 @@ class DestSession:
             if commit.missing is not None:
                 await self._fetch(None if commit.push else setup.run_after)
             if commit.push:
-                await asyncio.sleep(setup.run_after)
+                await self._run_on(setup.run_after)
         finally:
             sampler.cancel()
         self._samples.append(guest.progress())
@@ -497,6 +545,17 @@ class DestSession:
         self._say(f"the guest was stopped after {sum(finished.steps):,} steps")
         self.hit("finished")
         await self._deliver(finished)
+
+    async def _run_on(self, seconds: float) -> None:
+        """A source that missed that everything has arrived is told when it comes back."""
+        end = self._loop.time() + seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end) as limit:
+                while True:
+                    await self._came_back.wait()
+                    limit.reschedule(None)
+                    await self._adopt_late()
+                    limit.reschedule(end)
 
     async def _deliver(self, finished: messages.Finished) -> None:
         """The result to the source, which in post-copy may have lost us and come back."""

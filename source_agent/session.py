@@ -590,17 +590,18 @@ class SourceSession:
         if push:
             pushing = loop.create_task(self._blocking(supply.push, self._live_outflow()))
             waits.add(pushing)
+        everything = [*waits]  # several may fail at once: each of them is asked why
         try:
             while not answer.done():
                 done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if broken in done:
+                if broken in done and answer not in done:  # what it said last counts
                     raise broken.result()
-                for each in done:
+                for each in done - {broken}:
                     each.result()  # a push that failed raises
             message = answer.result()
         finally:
             loop.remove_reader(supply.server.event_fd)
-            await see_through(self._stop_serving(supply, [*waits]))
+            await see_through(self._stop_serving(supply, everything))
         if isinstance(message, messages.Finished):
             self.record.finished = message  # lazy copy: the guest has ended, and needs no more
         elif not isinstance(message, messages.Complete):
