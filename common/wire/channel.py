@@ -77,7 +77,8 @@ def reset(sock: socket.socket) -> None:
 def send_now(sock: socket.socket, buffers: Sequence[bytes | memoryview]) -> None:
     """As much of it as the kernel takes at once."""
     with contextlib.suppress(OSError):
-        sock.sendmsg(buffers)
+        for buffer in buffers:
+            sock.send(buffer)
 
 
 def _why(error: OSError) -> str:
@@ -293,7 +294,6 @@ async def connect(
             + (" (is 'pageferry dest' running there?)" * (error.errno == errno.ECONNREFUSED))
         ) from None
     connection = Connection(sock, peer, stall_s)
-    connection.tap(tap)
     try:
         _tune(sock, congestion, stall_s)
         async with asyncio.timeout(HANDSHAKE_S):
@@ -312,6 +312,7 @@ async def connect(
     except BaseException:
         connection.close()
         raise
+    connection.tap(tap)
     return connection
 
 
