@@ -570,7 +570,18 @@ class SourceSession:
             await asyncio.sleep(SHARE_S)
 
     async def _serve_missing(self, supply: Supply, push: bool) -> None:
-        """Serve and push until the destination says that it has all it needs."""
+        """Until the destination says that it has all it needs."""
+        if self._urgent is None:
+            message = await self._live_control().wait()
+        else:
+            message = await self._serve(supply, self._urgent, push)
+        if isinstance(message, messages.Finished):
+            self.record.finished = message  # lazy copy: the guest has ended, and needs no more
+        elif not isinstance(message, messages.Complete):
+            raise RemoteProtocolError(f"{message.kind} while pages are missing")
+
+    async def _serve(self, supply: Supply, urgent: socket.socket, push: bool) -> messages.Message:
+        """Serve and push until the destination says something."""
         loop = asyncio.get_running_loop()
         broken: asyncio.Future[PageferryError] = loop.create_future()
 
@@ -580,8 +591,6 @@ class SourceSession:
             if failure is not None and not broken.done():
                 broken.set_result(failure)
 
-        urgent = self._urgent
-        assert urgent is not None  # noqa: S101
         loop.add_reader(supply.server.event_fd, on_server)
         supply.server.serve(urgent)
         waits: set[asyncio.Future[Any]] = {broken}
@@ -598,14 +607,10 @@ class SourceSession:
                     raise broken.result()
                 for each in done - {broken}:
                     each.result()  # a push that failed raises
-            message = answer.result()
+            return answer.result()
         finally:
             loop.remove_reader(supply.server.event_fd)
             await see_through(self._stop_serving(supply, everything))
-        if isinstance(message, messages.Finished):
-            self.record.finished = message  # lazy copy: the guest has ended, and needs no more
-        elif not isinstance(message, messages.Complete):
-            raise RemoteProtocolError(f"{message.kind} while pages are missing")
 
     async def _stop_serving(self, supply: Supply, waits: list[asyncio.Future[Any]]) -> None:
         supply.stop_pushing()
@@ -671,7 +676,8 @@ class SourceSession:
         resync = await self._control.expect(messages.Resync)
         missing = bitmap.unpack(resync.missing, self.config.guest.pages)
         supply.server.resync(missing)
-        await self._open_channels()
+        if missing.any():  # else it has only to say once more that it has all of them
+            await self._open_channels()
         self.handover.step("recovered")
         self._timeline.log("postcopy-recovered", missing=int(missing.sum()))
 

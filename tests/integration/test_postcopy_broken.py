@@ -105,5 +105,7 @@ def test_a_source_that_missed_the_end_is_told_while_the_guest_still_runs_there()
     assert told
     assert error is None
     assert report.verified is True
+    names = [event.event for event in report.events if event.agent == "source"]
+    assert names.count("postcopy-recovered") == 1  # told once, it has no reason to come again
     at = {event.event: event.t_ms for event in report.events}
     assert at["completed"] < at["guest-stopped"]
