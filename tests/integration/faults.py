@@ -70,9 +70,7 @@ def run(case: Case, folder: Path) -> Seen:
     report = Report.model_validate(said) if said else None
     seen = Seen(exit_code, NOBODY, witness.turns(), report, dest_alive)
     _judge(case, folder, witness, seen)
-    seen.problems += [
-        f"{name} left a traceback" for name in ("source", "dest") if _traceback(folder, name)
-    ]
+    seen.problems += _leftovers(folder)
     return seen
 
 
@@ -109,8 +107,16 @@ def events(folder: Path, agent: str) -> list[dict[str, Any]]:
     return out
 
 
-def _traceback(folder: Path, name: str) -> bool:
-    return "Traceback" in (folder / f"{name}.err").read_text()
+def _leftovers(folder: Path) -> list[str]:
+    """What no agent may leave, however it ended."""
+    ours = {".log", ".out", ".err", ".status", ".witness"}
+    problems = [f"{path.name} was left" for path in folder.iterdir() if path.suffix not in ours]
+    if (folder / "again.witness").exists():
+        problems.append("a destination that was started again has made a guest")
+    for path in folder.glob("*.err"):
+        if "Traceback" in path.read_text():
+            problems.append(f"a traceback in {path.name}")
+    return problems
 
 
 def _find(log: list[dict[str, Any]], event: str) -> dict[str, Any] | None:
