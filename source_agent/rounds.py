@@ -48,9 +48,9 @@ class Round:
     start_ns: int
     drained_lines: int = 0
     tally: Tally = field(default_factory=Tally)
-    pages_left: int = 0  # unsent, where it was cut short
     end_ns: int = 0
     dirty_pages_after: int = 0
+    pages_left: int = 0  # unsent, where it was cut short
 
 
 @dataclass(frozen=True, slots=True)
