@@ -144,7 +144,7 @@ def _checked_injections(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 Injections = Annotated[
     tuple[str, ...],
-    Parameter(negative_iterable=""),
+    Parameter(negative_iterable="", show_default=lambda texts: " ".join(texts) or "none"),
     AfterValidator(_checked_injections),
     Field(description="make it fail: POINT:ACTION, as 'pageferry inject list' has them"),
 ]

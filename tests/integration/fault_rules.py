@@ -33,7 +33,7 @@ STRATEGIES: Final[dict[str, dict[str, Any]]] = {
     "pre-copy": {"downtime_limit": 10.0},  # one round of everything, then it fits
     "three-path": {"low": 0.0, "high": 1.0, "max_rounds": 1, "path3": "stop-and-copy"},
     "post-copy": {},
-    "lazy-copy": {},
+    "lazy-copy": {"run_after": 0.5},  # long enough to ask for some pages on a busy machine
     "hybrid": {"postcopy_after": "rounds=1", "downtime_limit": 1e-6},  # it never fits
 }
 POSTCOPY: Final = ("post-copy", "lazy-copy", "hybrid")
