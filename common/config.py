@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from common.errors import UsageError
+from common.inject import parse_injection
 from common.trigger import parse_trigger
 from common.units import (
     LINE_SIZE,
@@ -52,6 +53,10 @@ def _shown(text_of: Callable[[Any], str]) -> Parameter:
 Size = Annotated[int, _reader(parse_size), _shown(format_size)]
 Rate = Annotated[float, _reader(parse_rate), _shown(format_rate)]
 Duration = Annotated[float, _reader(parse_time), _shown(format_time)]
+TimeLimit = Annotated[
+    Annotated[Duration, Field(gt=0, le=86400)] | None,
+    _shown(format_time),
+]
 Share = Annotated[float, _reader(parse_share), _shown(format_share)]
 
 
@@ -133,6 +138,22 @@ def _checked_prepage(text: str) -> str:
     return text
 
 
+def _checked_injections(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(parse_injection(text)) for text in texts)
+
+
+Injections = Annotated[
+    tuple[str, ...],
+    Parameter(negative_iterable="", show_default=lambda texts: " ".join(texts) or "none"),
+    AfterValidator(_checked_injections),
+    Field(description="make it fail: POINT:ACTION, as 'pageferry inject list' has them"),
+]
+StallTimeout = Annotated[
+    Duration,
+    Field(ge=1, le=86400, description="a peer that is silent for this TIME is taken for gone"),
+]
+
+
 class StrategyConfig(_Config):
     """Which strategy moves the guest, and its thresholds."""
 
@@ -196,6 +217,15 @@ class TransferConfig(StrategyConfig):
         Duration,
         Field(gt=0, le=86400, description="how long a lost peer is waited and asked for"),
     ] = 30.0
+    stall_timeout: StallTimeout = 30.0
+    timeout: Annotated[
+        TimeLimit, Field(description="TIME after which --timeout-action is taken")
+    ] = None
+    timeout_action: Annotated[
+        Literal["cancel", "stop-and-copy", "post-copy"],
+        Field(description="what is done at --timeout, unless the hand-over has begun"),
+    ] = "cancel"
+    inject: Injections = ()
     faults: Annotated[
         Literal["auto", "kernel", "software"],
         Field(description="how post-copy stops a guest at a missing page"),
@@ -243,6 +273,8 @@ class MigrationConfig(TransferConfig, GuestConfig):
     @property
     def may_switch(self) -> bool:
         """Whether the guest may come to run at the destination with pages missing."""
+        if self.timeout is not None and self.timeout_action == "post-copy":
+            return True
         if self.strategy == "three-path":
             return self.path3 == "post-copy"
         return self.strategy in ("post-copy", "lazy-copy", "hybrid")
@@ -262,6 +294,8 @@ class MigrationConfig(TransferConfig, GuestConfig):
             flag = "--" + name.replace("_", "-")
             if isinstance(value, bool):
                 out.append(flag if value else flag.replace("--", "--no-", 1))
+            elif isinstance(value, tuple):
+                out += [word for each in value for word in (flag, each)]
             else:
                 out += [flag, _format(field.metadata, value)]
         return out

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import socket
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from common import __version__
 from common.clock import clock_identity
 from common.errors import PageferryError, RemoteProtocolError
 from common.heap import give_back
+from common.inject import Plan, parse_injection
 from common.timeline import Event, Timeline
 from common.wire import messages
-from common.wire.channel import Connection, Listener
+from common.wire.channel import STALL_S, Connection, Listener
 from dest_agent.keeper import Keeper
 from dest_agent.session import DestSession
 
@@ -40,12 +42,18 @@ class DestAgent:
         *,
         expected_memory: int | None = None,
         keeper: Keeper | None = None,
+        stall_s: float = STALL_S,
+        inject: Sequence[str] = (),
+        witness: Path | None = None,
     ) -> None:
         self._say = say
         self._sink = sink
         self._expected_memory = expected_memory
         self._keeper = keeper
-        self._listener = Listener(self._serve, say)
+        self._witness = witness
+        self._listener = Listener(self._serve, say, stall_s)
+        # One for all sessions: a fault is injected once.
+        self._plan = Plan([parse_injection(text) for text in inject]) if inject else None
         self._sessions: dict[str, DestSession] = {}
         self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
         self._kept: dict[str, messages.Outcome] = {}  # never forgotten: see `_remember`
@@ -112,10 +120,13 @@ class DestAgent:
             lambda line: self._say(f"session {short}: {line}"),
             self._expected_memory,
             self._keeper,
+            self._plan,
+            self._witness,
         )
         self._sessions[name] = session
         error: PageferryError | None = None
         try:
+            session.hit("hello")
             await self._welcome(connection)
             await session.run()
             self._say(f"session {short}: done")
@@ -181,6 +192,8 @@ class DestAgent:
     async def _serve_query(self, connection: Connection, name: str) -> None:
         """Answer truthfully; a session that is still waiting for its commit is over then."""
         if name in self._sessions:
+            connection.tap(self._sessions[name].injector)
+            self._sessions[name].hit("asked")
             outcome = self._sessions[name].answer()
         else:
             unknown = messages.Outcome(answer="unknown")

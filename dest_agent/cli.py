@@ -12,9 +12,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.config import Size, parse_address
+from common.config import Injections, Size, StallTimeout, parse_address
 from common.errors import EXIT_CANCELLED, EXIT_OK, PageferryError
 from common.heap import settle_down
+from common.inject import only_for
 from common.logs import AgentLog
 from common.status import StatusPipe, die_with_parent
 from common.units import PAGE_SIZE
@@ -33,6 +34,8 @@ class DestOptions(BaseModel):
     memory: Annotated[
         Size | None, Field(ge=PAGE_SIZE, description="take only guests of this SIZE")
     ] = None
+    stall_timeout: StallTimeout = 30.0
+    inject: Injections = ()
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event in this folder")
     ] = None
@@ -46,6 +49,7 @@ def dest(
     listen: str,
     options: Annotated[DestOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
+    witness: Annotated[Path | None, Parameter(show=False)] = None,
     supervisor: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Wait for guests, receive them, and run them.
@@ -57,6 +61,7 @@ def dest(
     """
     options = options or DestOptions()
     host, port = parse_address(listen)
+    only_for("dest", options.inject)
     pipe = None
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
@@ -65,15 +70,27 @@ def dest(
 
     log = AgentLog("dest", log_dir=options.log_dir, quiet=options.quiet)
     with contextlib.closing(log):
-        return uvloop.run(_serve(host, port, options, log, pipe))
+        return uvloop.run(_serve(host, port, options, log, pipe, witness))
 
 
 async def _serve(
-    host: str, port: int, options: DestOptions, log: AgentLog, pipe: StatusPipe | None
+    host: str,
+    port: int,
+    options: DestOptions,
+    log: AgentLog,
+    pipe: StatusPipe | None,
+    witness: Path | None,
 ) -> int:
     from dest_agent.agent import DestAgent  # after the arguments have been found to be good
 
-    agent = DestAgent(log.say, log.event, expected_memory=options.memory)
+    agent = DestAgent(
+        log.say,
+        log.event,
+        expected_memory=options.memory,
+        stall_s=options.stall_timeout,
+        inject=options.inject,
+        witness=witness,
+    )
     bound_host, bound_port = agent.listen(host, port)
     where = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
     log.say(f"listening on {where}")

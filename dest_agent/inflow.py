@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
-from common.wire.channel import BulkReceiver
+from common.wire.channel import BulkReceiver, Tap
 from common.wire.extents import Extents
 from common.wire.frames import BarrierFrame, Frame, LinesFrame, PagesFrame, Placer, ZeroFrame
 
@@ -55,6 +55,7 @@ class Inflow:
         channels: int,
         on_barrier: Callable[[int, int], None],
         on_failure: Callable[[PageferryError], None],
+        tap: Tap | None = None,
     ) -> None:
         self._make_placer = make_placer
         self._slots: dict[int, _Slot] = {}
@@ -62,6 +63,7 @@ class Inflow:
         self._channels = channels
         self._on_barrier = on_barrier
         self._on_failure = on_failure
+        self._tap = tap
         self._receivers: dict[int, BulkReceiver] = {}
         self._threads: list[threading.Thread] = []
         self._gate = threading.Condition()
@@ -90,7 +92,7 @@ class Inflow:
         if self._closed or channel >= self._channels or channel in self._receivers:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
         slot = self._slots[channel] = _Slot(self._make_placer())
-        receiver = BulkReceiver(sock, slot, self._n_pages)
+        receiver = BulkReceiver(sock, slot, self._n_pages, self._tap)
         self._receivers[channel] = receiver
         thread = threading.Thread(
             target=self._receive, args=(channel, receiver), name=f"bulk-{channel}", daemon=True

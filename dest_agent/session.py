@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,10 +37,12 @@ from common.guest.machine import Guest, Progress, compile_kernels
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, State
 from common.host import check_memory
+from common.inject import Plan, no_fault
 from common.timeline import Timeline
 from common.units import format_size
 from common.wire import bitmap, messages
 from common.wire.channel import Connection
+from common.wire.injector import Injector
 from common.wire.messages import Message
 from dest_agent.inflow import Inflow, PagePlacer
 from dest_agent.keeper import Keeper, Place
@@ -52,6 +55,7 @@ SETUP_S = 600.0  # from Hello to Setup: the source boots its guest in between
 BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
 LAST_WORDS_S = 0.1
+SHARE_S = 0.002  # how often injected faults look at what post-copy has brought
 REJOIN_S = 10.0  # from a source's return until its connections stand
 
 
@@ -82,6 +86,8 @@ class DestSession:
         say: Callable[[str], None],
         expected_memory: int | None,
         keeper: Keeper | None = None,
+        plan: Plan | None = None,
+        witness: Path | None = None,
     ) -> None:
         self.session = session
         self.handover = Handover("dest")
@@ -104,11 +110,16 @@ class DestSession:
         self._offers: asyncio.Queue[Connection] = asyncio.Queue()
         self._channels = 1
         self._rejoined = asyncio.Event()
+        self._came_back = asyncio.Event()
         self._fetched = False
         self._reader: asyncio.Task[None] | None = None
         self._samples: list[Progress] = []
         self._cpu_start = 0.0
         self._cpu_s = 0.0
+        self._witness = witness
+        self.injector = Injector(plan, timeline) if plan is not None else None
+        self.hit = self.injector.hit if self.injector else no_fault
+        connection.tap(self.injector)
 
     # -- life cycle ---------------------------------------------------------------------------
 
@@ -133,6 +144,8 @@ class DestSession:
             await see_through(self._give_up(failure))
             raise failure from error
         finally:
+            if self.injector is not None:
+                self.injector.close()
             await see_through(self._close())
 
     async def _read(self) -> None:
@@ -228,6 +241,7 @@ class DestSession:
         if not isinstance(setup, messages.Setup):
             raise RemoteProtocolError("something else came before the setup")
         self.handover.peer("setup")
+        self.hit("setup-received")
         self._congestion = setup.congestion
         self._connection.use_congestion(setup.congestion)
         if setup.keep is not None:
@@ -247,6 +261,7 @@ class DestSession:
             ready = messages.Ready(faults=mechanism.name, faults_reason=mechanism.reason)
         self._timeline.log("ready")
         self._cpu_start = time.process_time() - vcpus_cpu_s()
+        self.hit("ready")
         await self._connection.send(ready)
         self.handover.step("ready")
         return setup
@@ -261,16 +276,18 @@ class DestSession:
 
     def _make_guest(self, setup: messages.Setup) -> Guest:
         compile_kernels(setup.guest, self._say)
-        return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice)
+        return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice, witness=self._witness)
 
     def _new_inflow(self, make_placer: Callable[[], PagePlacer]) -> Inflow:
         pages = self._live_guest().n_pages
-        return Inflow(make_placer, pages, self._channels, self._on_barrier, self._on_failure)
+        tell = (self._on_barrier, self._on_failure)
+        return Inflow(make_placer, pages, self._channels, *tell, self.injector)
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
         if self._congestion is not None:
             connection.use_congestion(self._congestion)
+        connection.tap(self.injector)
         if hello.role == "urgent":
             if self._postcopy is None:
                 raise RemoteProtocolError("an urgent connection of a session without post-copy")
@@ -297,6 +314,7 @@ class DestSession:
             if isinstance(item, BarrierReached):
                 passed = item.index
                 self._timeline.log("round-received", t_ns=item.t_ns, round=passed)
+                self.hit(f"round-{passed}-received")
                 done = messages.RoundDone(index=passed, t_ns=item.t_ns)
                 await self._connection.send(done)
             elif isinstance(item, messages.Commit) and commit is None and item.barrier >= passed:
@@ -306,34 +324,66 @@ class DestSession:
                 commit = item
             else:
                 raise RemoteProtocolError(f"{type(item).__name__} out of turn")
+        self.hit("commit-received")
         return commit
 
     # -- post-copy ----------------------------------------------------------------------------
 
     async def _fetch(self, limit_s: float | None) -> None:
-        """Until no page is missing; at most `limit_s` where nothing is pushed."""
+        """Until no page is missing; where nothing is pushed, until it has run for `limit_s`."""
         postcopy = self._live_postcopy()
         faults = postcopy.faults
         self._fetched = True
+        watcher = self._loop.create_task(self._watch_share(), name="shares")
         self._loop.add_reader(faults.event_fd, self._on_faults)
+        over = self._loop.create_task(self._pause_after(limit_s)) if limit_s is not None else None
         try:
-            async with asyncio.timeout(limit_s):
-                while faults.missing_count:
-                    try:
-                        await self._watch()
-                    except (ConnectionBroken, RemoteProtocolError) as error:
-                        await self._recover(error)
-        except TimeoutError:
-            return  # lazy copy: the source keeps what the guest never touched
+            while faults.missing_count and not (over and over.done()):
+                try:
+                    await self._watch()
+                except (ConnectionBroken, RemoteProtocolError) as error:
+                    await self._recover(error)
+            if over is not None and not over.done():
+                over.cancel()
+                await asyncio.wait({over})  # two must not ask something of the guest at once
         finally:
             self._loop.remove_reader(faults.event_fd)
+            watcher.cancel()
+            if over is not None:
+                over.cancel()
+        if faults.missing_count:
+            return  # lazy copy: the source keeps what the guest never touched
         t_ns = self._timeline.log("all-pages-present")
         self._live_inflow().complete = True
         await self._blocking(faults.disarm)
         self._cpu_s = time.process_time() - self._cpu_start - vcpus_cpu_s()
         self.handover.step("complete")
+        self.hit("before-complete")
         with contextlib.suppress(ConnectionBroken):
             await self._connection.send(messages.Complete(t_ns=t_ns))
+
+    async def _pause_after(self, seconds: float) -> None:
+        """Stop a lazy copy's guest, which may have to wait for a page, and that for a recovery."""
+        await asyncio.sleep(seconds)
+        paused = False
+        while not paused:
+            with contextlib.suppress(PageferryError):  # no answer yet
+                # Not on the worker, which a recovery needs meanwhile.
+                await see_through(self._pause_aside())
+                paused = True
+        self._inbox.put_nowait(FaultsMoved())  # whoever watches looks again
+
+    async def _pause_aside(self) -> None:
+        await asyncio.to_thread(self._live_guest().pause)
+
+    async def _watch_share(self) -> None:
+        """Tell injected faults when so much of the missing pages is in place."""
+        faults = self._live_postcopy().faults
+        total = max(faults.missing_count, 1)
+        while self.injector is not None:
+            if not self.injector.hit_share(1 - faults.missing_count / total):
+                return
+            await asyncio.sleep(SHARE_S)
 
     def _on_faults(self) -> None:
         self._live_postcopy().faults.clear_event()
@@ -365,7 +415,7 @@ class DestSession:
             await see_through(self._drop_connections())
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._rejoin(await self._offers.get())
+                    await self._rejoin(await self._offered())
                 return
             except TimeoutError:
                 self.handover.step("gave_up")
@@ -395,17 +445,44 @@ class DestSession:
         self.handover.step("recover")
         self._adopt(connection)
         self._inflow = self._new_inflow(postcopy.faults.staging)
-        missing = bitmap.pack(postcopy.faults.missing_pages())
-        await self._connection.send(messages.Resync(missing=missing))
-        async with asyncio.timeout(REJOIN_S):
-            await self._rejoined.wait()
-        await self._blocking(postcopy.reconnect)
+        missing = postcopy.faults.missing_pages()
+        await self._connection.send(messages.Resync(missing=bitmap.pack(missing)))
+        if missing.any():  # else the last ones came just before it broke
+            await self._connections_stand()
+            await self._blocking(postcopy.reconnect)
         self.handover.step("recovered")
         self._timeline.log("postcopy-recovered", missing=postcopy.faults.missing_count)
         self._say("the source is back")
 
+    async def _connections_stand(self) -> None:
+        """Until the source has brought all of them back, or is gone again, or back once more."""
+        stand = asyncio.ensure_future(self._rejoined.wait())
+        again = asyncio.ensure_future(self._came_back.wait())
+        waits: set[asyncio.Future[Any]] = {stand, again}
+        if self._reader is not None:
+            waits.add(self._reader)
+        try:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait(waits, timeout=REJOIN_S, return_when=first)
+            if not stand.done():
+                raise ConnectionBroken("the source did not bring its connections back")
+        finally:
+            stand.cancel()
+            again.cancel()
+
+    async def _offered(self) -> Connection:
+        """The source's latest return; of earlier ones it has let go."""
+        connection = await self._offers.get()
+        while not self._offers.empty():
+            connection.close()
+            connection = self._offers.get_nowait()
+        self._came_back.clear()
+        return connection
+
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection
+        connection.tap(self.injector)
+        self.hit("recovering")
         self._reader = asyncio.create_task(self._read(), name="control-reader")
 
     async def _adopt_late(self) -> bool:
@@ -419,7 +496,7 @@ class DestSession:
             self._inbox.get_nowait()
         try:
             async with asyncio.timeout(postcopy.setup.recover_timeout):
-                connection = await self._offers.get()
+                connection = await self._offered()
         except TimeoutError:
             return False
         self.handover.peer("recover")
@@ -432,7 +509,11 @@ class DestSession:
 
     def offer(self, connection: Connection) -> None:
         """The source is back on a new connection; it may have seen the break before we did."""
+        if self._postcopy is None:  # nothing to come back for
+            connection.close()
+            return
         self._offers.put_nowait(connection)
+        self._came_back.set()
         if self.handover.state is State.POSTCOPY_ACTIVE:
             self._inbox.put_nowait(ConnectionBroken("the source lost the connection"))
 
@@ -447,6 +528,7 @@ class DestSession:
             self.handover.step("commit")
             self._live_inflow().complete = True
         self._cpu_s = time.process_time() - self._cpu_start - vcpus_cpu_s()
+        self.hit("before-resume")
         try:
             self.resumed_ns = await self._blocking(guest.resume)
         except BaseException:
@@ -455,6 +537,7 @@ class DestSession:
             raise
         self.handover.step("resumed")
         self._timeline.log("resumed", t_ns=self.resumed_ns)
+        self.hit("resumed")
 
     def _arm(self, missing: bytes) -> None:
         if self._postcopy is None:
@@ -473,7 +556,7 @@ class DestSession:
             if commit.missing is not None:
                 await self._fetch(None if commit.push else setup.run_after)
             if commit.push:
-                await asyncio.sleep(setup.run_after)
+                await self._run_on(setup.run_after)
         finally:
             sampler.cancel()
         self._samples.append(guest.progress())
@@ -484,7 +567,19 @@ class DestSession:
             await self._leave()
         else:
             self._say(f"the guest was stopped after {sum(finished.steps):,} steps")
+        self.hit("finished")
         await self._deliver(finished)
+
+    async def _run_on(self, seconds: float) -> None:
+        """A source that missed that everything has arrived is told when it comes back."""
+        end = self._loop.time() + seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end) as limit:
+                while True:
+                    await self._came_back.wait()
+                    limit.reschedule(None)
+                    await self._adopt_late()
+                    limit.reschedule(end)
 
     async def _deliver(self, finished: messages.Finished) -> None:
         """The result to the source, which in post-copy may have lost us and come back."""
@@ -531,7 +626,7 @@ class DestSession:
         elif verify:
             digest = guest.digest()
         if digest is not None:
-            self._timeline.log("digested")
+            self._timeline.log("digested", digest=digest)
         inflow = self._inflow
         return messages.Finished(
             steps=list(guest.steps()),

@@ -28,6 +28,7 @@ def make_app() -> App:
     from dest_agent.cli import dest
     from lab.compare import compare
     from lab.host_cli import host_app
+    from lab.inject import make_inject
     from lab.migrate import migrate
     from lab.model import model
     from lab.move import move
@@ -47,6 +48,7 @@ def make_app() -> App:
     app.command(move)
     app.command(make_trace_app())
     app.command(report)
+    app.command(make_inject())
     return app
 
 

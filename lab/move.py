@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated
 
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import OutputOptions, ReportFile, complain
+from common.cli import OutputOptions, ReportFiles, complain
 from common.config import Duration, TransferConfig, parse_address
 from common.errors import UsageError
 from common.status import Status, StatusPipe
@@ -50,6 +49,7 @@ def move(
         HOST:PORT on which the other host listens.
     """
     from common.console import ProgressView, print_report
+    from common.html import render_one
     from lab.host_messages import Move, Moved
 
     parse_address(to)
@@ -65,12 +65,7 @@ def move(
         warmup=config.warmup,
         run_after=config.run_after,
     )
-    with contextlib.ExitStack() as stack:
-        file = (
-            stack.enter_context(ReportFile(output.json_file))
-            if output.json_file is not None
-            else None
-        )
+    with ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:
 
             def show(status: Status) -> None:
@@ -83,6 +78,5 @@ def move(
             print_report(moved.report)
         if moved.error is not None:
             complain(moved.error)
-        if file is not None:
-            file.write(moved.report.to_json())
+        files.write(moved.report.to_json, lambda: render_one(moved.report))
     return moved.exit_code

@@ -24,8 +24,10 @@ from common.errors import (
     PageferryError,
     UsageError,
 )
+from common.inject import for_agent
 from common.report import Report
 from common.status import Status, read_status
+from common.units import format_time
 
 ENDING_S = 10.0  # a destination is given this long after its source has ended, then SIGKILL
 
@@ -120,13 +122,18 @@ class Pair:
 
     def _run(self, show: Callable[[Status], None]) -> PairResult:
         show(Status(phase="starting the agents"))
+        config = self._config
         options = ["--listen", "127.0.0.1:0", "--once", "--quiet", *self._log_options]
+        options += ["--stall-timeout", format_time(config.stall_timeout)]
+        for fault in for_agent("dest", config.inject):
+            options += ["--inject", fault]
         self._dest = _Agent("dest_agent", options)
         port = self._await_port(self._dest)
         if self._cancelled:
             raise CancelledByUser("cancelled before the migration began")
+        ours = config.model_copy(update={"inject": for_agent("source", config.inject)})
         to = ["--to", f"127.0.0.1:{port}", "--quiet", *self._log_options]
-        self._source = _Agent("source_agent", [*to, *self._config.flags()])
+        self._source = _Agent("source_agent", [*to, *ours.flags()])
         if self._cancelled:  # the signal came while it was being started
             self._source.tell(signal.SIGINT)
         report: Report | None = None

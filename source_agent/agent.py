@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import uvloop
 
@@ -30,11 +31,13 @@ class SourceAgent:
         address: tuple[str, int],
         log: AgentLog,
         show: Callable[[Status], None],
+        witness: Path | None = None,
     ) -> None:
         self._config = config
         self._address = address
         self._log = log
         self._show = show
+        self._witness = witness
         self._cancelled = False
 
     def run(self) -> tuple[Report, PageferryError | None]:
@@ -53,7 +56,7 @@ class SourceAgent:
             self._log.say(phase)
             self._show(session.status())  # a short phase must not fall between two ticks
 
-        session = SourceSession(self._config, self._address, timeline, say)
+        session = SourceSession(self._config, self._address, timeline, say, witness=self._witness)
         loop = asyncio.get_running_loop()
         task = loop.create_task(session.run(), name="session")
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,6 +13,7 @@ from pydantic import Field
 from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
+from common.inject import only_for
 from common.status import Status, StatusPipe, die_with_parent
 
 
@@ -22,6 +24,7 @@ def source(
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(name="--status-fd", show=False)] = None,
     supervisor: Annotated[int | None, Parameter(show=False)] = None,
+    witness: Annotated[Path | None, Parameter(show=False)] = None,
 ) -> int:
     """Boot a guest, run it, migrate it to a destination agent, and print the result.
 
@@ -33,12 +36,13 @@ def source(
     config = config or MigrationConfig()
     output = output or OutputOptions()
     address = parse_address(to)
+    only_for("source", config.inject)
     pipe = None
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
     with ReportFiles(output) as files:
-        return _run(config, address, output, pipe, files)
+        return _run(config, address, output, pipe, files, witness)
 
 
 def _run(
@@ -47,6 +51,7 @@ def _run(
     output: OutputOptions,
     pipe: StatusPipe | None,
     files: ReportFiles,
+    witness: Path | None,
 ) -> int:
     # numba takes half a second to import: after the arguments have been found to be good.
     from common.console import ProgressView, print_report
@@ -62,7 +67,7 @@ def _run(
             if pipe is not None:
                 pipe.write("status", status.model_dump())
 
-        report, error = SourceAgent(config, address, log, show).run()
+        report, error = SourceAgent(config, address, log, show, witness).run()
     if pipe is not None:
         pipe.write("report", report.model_dump(mode="json"))
     elif output.json_file != "-":

@@ -16,6 +16,8 @@ from common.wire.messages import Message
 
 CLOCK_SAMPLES: Final = 16
 ANSWER_S: Final = 30.0  # longer than any single step of a destination that lives
+# Both ends take silence for death. The source speaks this often, and is answered at once.
+BEAT_S: Final = 0.25
 
 _M = TypeVar("_M", bound=Message)
 
@@ -32,9 +34,11 @@ class Control:
         self._on_failure = on_failure
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._pongs: asyncio.Queue[Message] = asyncio.Queue()  # may come between any two others
+        self._awaited_ns = -1  # the clock sample whose answer is waited for
         self._failure: PageferryError | None = None
         self._failed = asyncio.Event()
         self._reader = asyncio.create_task(self._read(), name="control-reader")
+        self._heart = asyncio.create_task(self._beat(), name="control-heart")
 
     @property
     def peer(self) -> str:
@@ -54,12 +58,21 @@ class Control:
                     raise PeerRefused(f"{self.peer} gave up: {message.reason}")
                 if isinstance(message, messages.Refuse):
                     raise PeerRefused(f"{self.peer} refused: {message.reason}")
-                pong = isinstance(message, messages.Pong)
-                (self._pongs if pong else self._inbox).put_nowait(message)
+                if not isinstance(message, messages.Pong):
+                    self._inbox.put_nowait(message)
+                elif message.t_ns == self._awaited_ns:
+                    self._pongs.put_nowait(message)
         except PageferryError as error:
             self._failure = error
             self._failed.set()
             self._on_failure(error)
+
+    async def _beat(self) -> None:
+        """Say that we live, and have the destination say so."""
+        with contextlib.suppress(PageferryError):  # the reader says why
+            while True:
+                await asyncio.sleep(BEAT_S)
+                await self._connection.send(messages.Ping(t_ns=time.monotonic_ns()))
 
     async def send(self, message: Message) -> None:
         """Raises the reader's failure where there is one: it says more than a broken pipe."""
@@ -107,7 +120,7 @@ class Control:
         """The best of some request/response pairs."""
         samples = []
         for _ in range(CLOCK_SAMPLES):
-            t0 = time.monotonic_ns()
+            t0 = self._awaited_ns = time.monotonic_ns()
             await self.send(messages.Ping(t_ns=t0))
             pong = await self.expect(messages.Pong)
             samples.append(Sample(t0, pong.peer_ns, time.monotonic_ns()))
@@ -115,7 +128,8 @@ class Control:
 
     async def close(self) -> None:
         """End the reader and the connection; idempotent."""
-        self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        for task in (self._heart, self._reader):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         self._connection.close()

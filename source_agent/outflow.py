@@ -17,7 +17,7 @@ from common.guest.lines import gather
 from common.guest.memory import GuestMemory
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import frames
-from common.wire.channel import BulkSender
+from common.wire.channel import STALL_S, BulkSender, Tap
 from common.wire.extents import EXTENT, Extents, Pages, batches, from_pages, to_pages
 from common.wire.pacing import Pacer
 
@@ -82,6 +82,19 @@ def line_batches(cargo: Cargo) -> Iterator[frames.LineTable]:
         first = last
 
 
+def _joined(batches_left: Iterator[NDArray[np.void]]) -> Cargo:
+    """What these batches would have sent."""
+    whole, tables = [_NO_PAGES], [np.empty(0, frames.LINES_OF)]
+    for batch in batches_left:
+        if batch.dtype == frames.LINES_OF:
+            tables.append(batch)
+        else:
+            whole.append(to_pages(batch))
+    lined = np.concatenate(tables)
+    masks = lined["mask"].astype(np.uint64)
+    return Cargo(np.concatenate(whole), lined["page"].astype(np.int64), masks)
+
+
 class Outflow:
     """The bulk channels of a session, source end.
 
@@ -91,11 +104,20 @@ class Outflow:
     the dirty log, and goes again.
     """
 
-    def __init__(self, memory: GuestMemory, sockets: list[socket.socket], pacer: Pacer) -> None:
+    def __init__(
+        self,
+        memory: GuestMemory,
+        sockets: list[socket.socket],
+        pacer: Pacer,
+        *,
+        stall_s: float = STALL_S,
+        tap: Tap | None = None,
+    ) -> None:
         self._memory = memory
-        self._senders = [BulkSender(sock, pacer) for sock in sockets]
+        self._senders = [BulkSender(sock, pacer, stall_s=stall_s, tap=tap) for sock in sockets]
         self._threads = ThreadPoolExecutor(len(sockets), thread_name_prefix="bulk")
         self._lock = threading.Lock()
+        self._short = threading.Event()
         self._pacer = pacer
         self._turn = 0
         gather(memory.words, _NO_PAGES, _NO_MASKS, np.empty(0, np.uint64))  # loaded now
@@ -105,8 +127,15 @@ class Outflow:
         """On all channels so far; grows while a round is under way."""
         return sum(sender.sent_bytes for sender in self._senders)
 
-    def send_round(self, cargo: Cargo, index: int) -> Tally:
-        """Send it all, and the round's barrier on every channel.
+    def cut_short(self, on: bool) -> None:
+        """From any thread. on: a round ends after the batches that are under way; off: no more."""
+        if on:
+            self._short.set()
+        else:
+            self._short.clear()
+
+    def send_round(self, cargo: Cargo, index: int) -> tuple[Tally, Cargo]:
+        """Send it all, and the round's barrier on every channel; returns what was left unsent.
 
         Blocks. Raises `ConnectionBroken`; the other channels are then aborted too.
         """
@@ -122,7 +151,7 @@ class Outflow:
             for job in jobs:
                 job.exception()  # every channel's thread is out of guest memory when this returns
             raise
-        return sum(tallies, Tally())
+        return sum(tallies, Tally()), _joined(work)
 
     def _run_channel(
         self, sender: BulkSender, work: Iterator[NDArray[np.void]], index: int
@@ -131,7 +160,7 @@ class Outflow:
         buffer: NDArray[np.uint64] | None = None
         while True:
             with self._lock:  # a generator must not be entered twice
-                batch = next(work, None)
+                batch = None if self._short.is_set() else next(work, None)
             if batch is None:
                 break
             if batch.dtype == frames.LINES_OF:

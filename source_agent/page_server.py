@@ -78,7 +78,7 @@ class PageServer:
         self._ctl = aligned(s.CONTROL_WORDS, np.int64).view(np.int64)
         self._ctl[s.WAKE_FD], self._ctl[s.EVENT_FD] = self._wake_fd, self.event_fd
         self._ctl[s.BASE], self._ctl[s.FOCUS] = memory.address, -1
-        self._ctl[s.RATE_BPS] = 0 if math.isinf(rate_Bps) else int(rate_Bps)
+        self.limit(rate_Bps)
         self._arrays = s.ServerArrays(
             ctl=self._ctl,
             sent=sent,
@@ -101,6 +101,10 @@ class PageServer:
         self._ctl[s.STOP] = 1
         s.serve(self._arrays)
         s.next_unsent(np.ones(1, np.uint8), 0, 1, np.zeros(1, np.int64))
+
+    def limit(self, rate_Bps: float) -> None:
+        """Neighbours go at this rate at the most (infinity: no limit) from now on."""
+        self._ctl[s.RATE_BPS] = 0 if math.isinf(rate_Bps) else max(int(rate_Bps), 1)
 
     def serve(self, sock: socket.socket) -> None:
         """Answer on this connection, which the caller goes on owning, in a thread.

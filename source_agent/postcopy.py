@@ -41,6 +41,10 @@ class Supply:
         """bool[n_pages]; before anything is served or pushed."""
         self._sent[:] = np.where(missing, UNSENT, PUSHED)
 
+    def unsent(self) -> int:
+        """How many pages have been neither pushed nor pulled."""
+        return int(np.count_nonzero(self._sent == UNSENT))
+
     def push(self, outflow: Outflow) -> None:
         """Send all that is unsent, one batch after another. Blocks; raises `ConnectionBroken`."""
         self._stop.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from common.guest.stale import (
     take_missing,
     take_stale,
 )
+from common.inject import no_fault
 from common.strategy.base import NextRound, Part, RoundKind, RoundStats
 from common.timeline import Timeline
 from common.units import LINE_SIZE, PAGE_SIZE
@@ -33,6 +35,7 @@ from source_agent.outflow import Cargo, Outflow, Tally
 MEASURABLE_BYTES: Final = 2 * 2**20
 # What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
 SWITCHOVER_S: Final = 0.002
+_EVERY_LINE: Final = np.uint64(2**64 - 1)
 DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back
 
 
@@ -47,6 +50,7 @@ class Round:
     tally: Tally = field(default_factory=Tally)
     end_ns: int = 0
     dirty_pages_after: int = 0
+    pages_left: int = 0  # unsent, where it was cut short
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,12 @@ class Rounds:
         rtt_s: float,
         *,
         by_line: bool = False,
+        hit: Callable[[str], None] = no_fault,
     ) -> None:
         self._guest = guest
         self._outflow = outflow
         self._timeline = timeline
+        self._hit = hit
         self._bandwidth_Bps = rate_Bps
         self._rtt_s = rtt_s
         self._stale = new_masks(guest.n_pages)
@@ -137,14 +143,23 @@ class Rounds:
             cargo = Cargo(np.arange(self._guest.n_pages))
         else:
             cargo = self._take()
-        self._cargo = cargo
-        sent = self._ever_sent
-        self.pages_resent += int(np.count_nonzero(sent[cargo.whole])) + len(cargo.lined)
-        sent[cargo.whole] = True
         self.round_start_bytes = self._outflow.sent_bytes
         lines = int(np.bitwise_count(cargo.masks).sum())
         self.round_expected = _bytes_of(len(cargo.whole), len(cargo.lined), lines)
-        this.tally = self._outflow.send_round(cargo, this.index)
+        this.tally, left = self._outflow.send_round(cargo, this.index)
+        this.pages_left = len(left.whole) + len(left.lined)
+        self._cargo = cargo = self._without(cargo, left) if this.pages_left else cargo
+        sent = self._ever_sent
+        self.pages_resent += int(np.count_nonzero(sent[cargo.whole])) + len(cargo.lined)
+        sent[cargo.whole] = True
+
+    def _without(self, cargo: Cargo, left: Cargo) -> Cargo:
+        """What was sent of it where a round was cut short: the rest is stale as it was."""
+        self._stale[left.whole] = _EVERY_LINE
+        self._stale[left.lined] |= left.masks
+        kept = np.isin(cargo.lined, left.lined, assume_unique=True, invert=True)
+        whole = np.setdiff1d(cargo.whole, left.whole, assume_unique=True)
+        return Cargo(whole, cargo.lined[kept], cargo.masks[kept])
 
     def acknowledged(self, this: Round, elapsed_s: float) -> RoundStats:
         """The destination has it all: look at what has become stale meanwhile."""
@@ -177,7 +192,7 @@ class Rounds:
             duration_s=duration_s,
             dirty_pages_after=dirty_pages,
             remaining_bytes=remaining,
-            dirty_rate_Bps=dirty_pages * PAGE_SIZE / duration_s,
+            dirty_rate_Bps=max(dirty_pages - this.pages_left, 0) * PAGE_SIZE / duration_s,
             bandwidth_Bps=self._bandwidth_Bps,
             switchover_s=SWITCHOVER_S + self._rtt_s + int(counts[IN_CACHE]) * DRAIN_LINE_S,
             elapsed_s=elapsed_s,
@@ -216,6 +231,7 @@ class Rounds:
         paused_ns = guest.pause()
         self._timeline.log("paused", t_ns=paused_ns)
         self._timeline.log("all-paused")
+        self._hit("paused")
         guest.cached_dirty(self._stale)
         guest.harvest(self._stale)
         self.pages_resent += take_missing(self._stale, self._ever_sent, self._missing)
@@ -235,6 +251,7 @@ class Rounds:
         paused_ns = guest.pause()
         self._timeline.log("paused", t_ns=paused_ns)
         self._timeline.log("all-paused")
+        self._hit("paused")
         this = Round(len(self.done) + 1, RoundKind.FINAL, requested_ns)
         this.drained_lines = guest.drain()
         self._timeline.log("drained", lines=this.drained_lines)

@@ -18,8 +18,9 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common.aio import see_through
@@ -31,6 +32,7 @@ from common.errors import (
     GuestLostError,
     InDoubtError,
     PageferryError,
+    PeerError,
     PeerRefused,
     RemoteProtocolError,
     VerificationError,
@@ -39,11 +41,15 @@ from common.guest.machine import Guest, compile_kernels
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, State
 from common.host import check_memory
+from common.inject import Plan, no_fault, parse_injection
 from common.status import Status
 from common.strategy import make_strategy
 from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
+from common.strategy.deadline import Deadline
 from common.timeline import Timeline
+from common.units import format_time
 from common.wire import bitmap, channel, messages
+from common.wire.injector import Injector
 from common.wire.pacing import Pacer
 from source_agent.control import Control
 from source_agent.inquiry import ask_outcome
@@ -59,6 +65,8 @@ SETUP_S = 600.0  # the destination may have to compile kernels and to map a larg
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
 SAMPLE_S = 0.1
 NOT_VERIFIED = "could not be verified"
+SHARE_S = 0.002  # how often injected faults look at what post-copy has sent
+DEADLINE_SLACK_S = 0.002
 CHANNELS = 1  # bulk connections
 
 
@@ -76,8 +84,10 @@ class SourceSession:
         timeline: Timeline,
         say: Callable[[str], None],
         resident: Resident | None = None,
+        witness: Path | None = None,
     ) -> None:
         self.config = config
+        self._witness = witness
         self.record = Record(config, secrets.token_hex(16), timeline)
         self.handover = Handover("source")
         self._address = address
@@ -95,7 +105,12 @@ class SourceSession:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
         self._job: asyncio.Future[Any] | None = None
         self._sampler: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._limit: asyncio.Timeout | None = None
         self._failure: PageferryError | None = None
+        plan = Plan([parse_injection(text) for text in config.inject])
+        self._injector = Injector(plan, timeline, self._slow_down) if config.inject else None
+        self._hit = self._injector.hit if self._injector else no_fault
 
     # -- life cycle ---------------------------------------------------------------------------
 
@@ -108,7 +123,7 @@ class SourceSession:
             await self._connect()
             await self._boot_and_set_up()
             await self._warm_up()
-            await self._migrate()
+            await self._migrate_in_time()
             await self._follow_up()
         except (InDoubtError, GuestLostError) as error:
             self.record.ended("in-doubt", str(error))
@@ -180,11 +195,8 @@ class SourceSession:
         started = time.monotonic_ns()
         self._timeline.log("connect", t_ns=started, host=host, port=port)
         self.handover.step("start")
-        connection = await channel.connect(
-            host,
-            port,
+        connection = await self._dial(
             messages.Hello(role="control", session=self.record.session),
-            congestion=self.config.congestion,
         )
         try:
             async with asyncio.timeout(channel.HANDSHAKE_S):
@@ -199,6 +211,24 @@ class SourceSession:
         self.record.congestion = connection.congestion
         self.record.peer_welcome = welcome
         self.record.setup_ns += time.monotonic_ns() - started
+        self._hit("connected")
+
+    async def _dial(self, hello: messages.Hello) -> channel.Connection:
+        """A new connection of this session."""
+        config, tap = self.config, self._injector
+        return await channel.connect(
+            *self._address,
+            hello,
+            congestion=config.congestion,
+            stall_s=config.stall_timeout,
+            tap=tap,
+        )
+
+    def _slow_down(self, rate_Bps: float) -> None:
+        """An injected fault: from now on pages leave at this rate at the most."""
+        self._pacer.rate = min(self._pacer.rate, rate_Bps)
+        if self._supply is not None:
+            self._supply.server.limit(self._pacer.rate)
 
     def _on_failure(self, error: PageferryError) -> None:
         """The destination gave up, or the connection broke: no use in sending on."""
@@ -236,13 +266,19 @@ class SourceSession:
         self.handover.step("ready")
         self.record.setup_ns += time.monotonic_ns() - started
         self._timeline.log("set-up")
+        self._hit("set-up")
 
     def _boot(self) -> Guest:
         check_memory(self.config.memory)
         compile_kernels(self.config.guest, self._notify)
         config = self.config
-        nice, counting = config.vcpu_nice, config.count_writes
-        return Guest(config.guest, boot=True, vcpu_nice=nice, count_writes=counting)
+        return Guest(
+            config.guest,
+            boot=True,
+            vcpu_nice=config.vcpu_nice,
+            count_writes=config.count_writes,
+            witness=self._witness,
+        )
 
     def _postcopy_setup(self) -> messages.PostcopySetup | None:
         config = self.config
@@ -258,7 +294,9 @@ class SourceSession:
     async def _open_channels(self) -> None:
         """Bulk connections, and the urgent one where there may be missing pages."""
         sockets = [await self._open("bulk", index) for index in range(CHANNELS)]
-        self._outflow = Outflow(self._live_guest().memory, sockets, self._pacer)
+        stall_s, tap = self.config.stall_timeout, self._injector
+        memory = self._live_guest().memory
+        self._outflow = Outflow(memory, sockets, self._pacer, stall_s=stall_s, tap=tap)
         if self.config.may_switch:
             self._urgent = await self._open("urgent", 0)
 
@@ -266,11 +304,12 @@ class SourceSession:
         rtt_s = self._clock_before().round_trip / 1e9
         guest, outflow, rate = self._live_guest(), self._live_outflow(), self.config.max_bandwidth
         by_line = self.config.travels_by_line
-        return Rounds(guest, outflow, self._timeline, rate, rtt_s, by_line=by_line)
+        timeline, hit = self._timeline, self._hit
+        return Rounds(guest, outflow, timeline, rate, rtt_s, by_line=by_line, hit=hit)
 
     async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
         hello = messages.Hello(role=role, session=self.record.session, channel=index)
-        connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
+        connection = await self._dial(hello)
         await connection.expect(messages.Welcome)
         self.record.handshake_bytes += connection.sent_bytes + connection.received_bytes
         return connection.detach()
@@ -314,21 +353,72 @@ class SourceSession:
 
     # -- the migration ------------------------------------------------------------------------
 
+    async def _migrate_in_time(self) -> None:
+        """With `--timeout-action cancel`, until the commit is sent. Raises `CancelledByUser`."""
+        config = self.config
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._limit = limit
+                if config.timeout is not None and config.timeout_action == "cancel":
+                    limit.reschedule(asyncio.get_running_loop().time() + config.timeout)
+                await self._migrate()
+        except TimeoutError:
+            self._timeline.log("timeout", action=config.timeout_action)
+            raise CancelledByUser(
+                f"--timeout: cancelled after {format_time(config.timeout or 0)}, before the"
+                " hand-over; the guest goes on at the source"
+            ) from None
+
+    def _too_late_to_cancel(self) -> None:
+        if self._limit is not None:
+            self._limit.reschedule(None)
+
     async def _migrate(self) -> None:
         guest = self._live_guest()
         await self._blocking(guest.reset_gaps)
         counts = guest.write_counts() if self.config.count_writes else None
         self.record.started(guest.progress(), vcpus_cpu_s(), counts)
-        strategy = make_strategy(self.config)
+        strategy = self._make_strategy()
         self.record.strategy = strategy
         rounds = self._live_rounds()
-        decision = await self._rounds(strategy, rounds)
+        with self._deadline():
+            decision = await self._rounds(strategy, rounds)
         self._raise_failure()
         if isinstance(decision, StopAndCopy):
             await self._commit(await self._stop(rounds.stop))
         else:
             final = await self._stop(rounds.switch)
             await self._switch(final, decision.push)
+
+    def _make_strategy(self) -> Strategy:
+        config = self.config
+        strategy = make_strategy(config)
+        if config.timeout is None or config.timeout_action == "cancel":
+            return strategy
+        return Deadline(strategy, config.timeout, config.timeout_action)
+
+    @contextlib.contextmanager
+    def _deadline(self) -> Iterator[None]:
+        """At `--timeout` the round that is under way is cut short, where it is to be the last."""
+        config, outflow = self.config, self._live_outflow()
+        if config.timeout is None or config.timeout_action == "cancel":
+            yield
+            return
+        # Not before the strategy would see it: the loop's clock is coarser than ours.
+        delay_s = config.timeout - self._elapsed_s() + DEADLINE_SLACK_S
+        timer = asyncio.get_running_loop().call_later(delay_s, self._on_deadline, outflow)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            outflow.cut_short(False)
+
+    def _on_deadline(self, outflow: Outflow) -> None:
+        self._timeline.log("timeout", action=self.config.timeout_action)
+        outflow.cut_short(True)
+
+    def _elapsed_s(self) -> float:
+        return (time.monotonic_ns() - self.record.start_ns) / 1e9
 
     async def _rounds(self, strategy: Strategy, rounds: Rounds) -> StopAndCopy | SwitchToPostCopy:
         """Rounds until the strategy says stop, or switch."""
@@ -340,8 +430,8 @@ class SourceSession:
             done = await self._live_control().expect(messages.RoundDone)
             if done.index != sent.index:
                 raise PeerRefused(f"the destination ended round {done.index}, not {sent.index}")
-            elapsed_s = (time.monotonic_ns() - self.record.start_ns) / 1e9
-            stats = await self._blocking(rounds.acknowledged, sent, elapsed_s)
+            self._hit(f"after-round-{done.index}")
+            stats = await self._blocking(rounds.acknowledged, sent, self._elapsed_s())
             decision = strategy.decide(stats)
             self.record.decided(stats, decision)
         return decision
@@ -357,6 +447,7 @@ class SourceSession:
     async def _stop(self, stop: Callable[[], FinalStop]) -> FinalStop:
         self._notify("handing over")
         await self._stop_sampling()
+        self._hit("before-pause")
         self.handover.step("pause")
         try:
             final = await self._blocking(stop)
@@ -369,6 +460,8 @@ class SourceSession:
 
     async def _commit(self, final: FinalStop) -> None:
         """The one step that can't be undone."""
+        self._hit("before-commit")
+        self._too_late_to_cancel()
         # From before the first byte: whether a broken write reached the peer, nobody knows.
         self.handover.step("commit_sent")
         resumed_ns = await self._send_commit(final, push=True)
@@ -388,6 +481,7 @@ class SourceSession:
         try:
             control = self._live_control()
             await control.send(commit)
+            self._hit("commit-sent")
             if final.round is not None:
                 await control.expect(messages.RoundDone)
             resumed = await control.expect(messages.Resumed)
@@ -396,6 +490,7 @@ class SourceSession:
             return None
         self.handover.peer("resumed")
         self._resumed(final, resumed.t_ns)
+        self._hit("resumed-there")
         return resumed.t_ns
 
     def _resumed(self, final: FinalStop, resumed_ns: int | None) -> None:
@@ -440,18 +535,28 @@ class SourceSession:
 
     async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
         """What became of the commit; None where nobody answers. Also after the session's end."""
-        return await ask_outcome(self._address, self.record.session, timeout_s)
+        return await ask_outcome(
+            self._address,
+            self.record.session,
+            timeout_s,
+            stall_s=self.config.stall_timeout,
+            tap=self._injector,
+        )
 
     # -- post-copy ----------------------------------------------------------------------------
 
     async def _switch(self, final: FinalStop, push: bool) -> None:
         """Resume there first, then send what is missing, until nothing is."""
         supply = self._live_supply()
+        self._hit("before-commit")
+        self._too_late_to_cancel()
         self.handover.step("postcopy_commit_sent")
         resumed_ns = await self._send_commit(final, push=push)
         await self._blocking(self._live_rounds().flush)
         missing = bitmap.unpack(final.missing or b"", self.config.guest.pages)
         supply.set_missing(missing)
+        if self._injector is not None:
+            self._watcher = asyncio.create_task(self._watch_share(self._injector, missing.sum()))
         self._live_rounds().activity.switched(missing)
         if resumed_ns is None:
             # Not broken again: it broke before, and the destination was asked over a new one.
@@ -467,8 +572,27 @@ class SourceSession:
         self.handover.peer("complete")
         self._completed()
 
+    async def _watch_share(self, injector: Injector, total: int) -> None:
+        """Tell when so much of the missing pages has been sent."""
+        supply = self._live_supply()
+        while True:
+            if not injector.hit_share(1 - supply.unsent() / max(total, 1)):
+                return
+            await asyncio.sleep(SHARE_S)
+
     async def _serve_missing(self, supply: Supply, push: bool) -> None:
-        """Serve and push until the destination says that it has all it needs."""
+        """Until the destination says that it has all it needs."""
+        if self._urgent is None:
+            message = await self._live_control().wait()
+        else:
+            message = await self._serve(supply, self._urgent, push)
+        if isinstance(message, messages.Finished):
+            self.record.finished = message  # lazy copy: the guest has ended, and needs no more
+        elif not isinstance(message, messages.Complete):
+            raise RemoteProtocolError(f"{message.kind} while pages are missing")
+
+    async def _serve(self, supply: Supply, urgent: socket.socket, push: bool) -> messages.Message:
+        """Serve and push until the destination says something."""
         loop = asyncio.get_running_loop()
         broken: asyncio.Future[PageferryError] = loop.create_future()
 
@@ -478,8 +602,6 @@ class SourceSession:
             if failure is not None and not broken.done():
                 broken.set_result(failure)
 
-        urgent = self._urgent
-        assert urgent is not None  # noqa: S101
         loop.add_reader(supply.server.event_fd, on_server)
         supply.server.serve(urgent)
         waits: set[asyncio.Future[Any]] = {broken}
@@ -488,21 +610,18 @@ class SourceSession:
         if push:
             pushing = loop.create_task(self._blocking(supply.push, self._live_outflow()))
             waits.add(pushing)
+        everything = [*waits]  # several may fail at once: each of them is asked why
         try:
             while not answer.done():
                 done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if broken in done:
+                if broken in done and answer not in done:  # what it said last counts
                     raise broken.result()
-                for each in done:
+                for each in done - {broken}:
                     each.result()  # a push that failed raises
-            message = answer.result()
+            return answer.result()
         finally:
             loop.remove_reader(supply.server.event_fd)
-            await see_through(self._stop_serving(supply, [*waits]))
-        if isinstance(message, messages.Finished):
-            self.record.finished = message  # lazy copy: the guest has ended, and needs no more
-        elif not isinstance(message, messages.Complete):
-            raise RemoteProtocolError(f"{message.kind} while pages are missing")
+            await see_through(self._stop_serving(supply, everything))
 
     async def _stop_serving(self, supply: Supply, waits: list[asyncio.Future[Any]]) -> None:
         supply.stop_pushing()
@@ -559,15 +678,17 @@ class SourceSession:
 
     async def _rejoin(self, supply: Supply) -> None:
         hello = messages.Hello(role="recover", session=self.record.session)
-        connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
+        connection = await self._dial(hello)
         self._failure = None
         self._control = Control(connection, self._on_failure)
         await self._control.expect(messages.Welcome)
+        self._hit("recovering")
         self.handover.step("recover")
         resync = await self._control.expect(messages.Resync)
         missing = bitmap.unpack(resync.missing, self.config.guest.pages)
         supply.server.resync(missing)
-        await self._open_channels()
+        if missing.any():  # else it has only to say once more that it has all of them
+            await self._open_channels()
         self.handover.step("recovered")
         self._timeline.log("postcopy-recovered", missing=int(missing.sum()))
 
@@ -576,13 +697,18 @@ class SourceSession:
     async def _follow_up(self) -> None:
         """Wait for the guest's run at the destination; compare it with a replay of our copy."""
         control = self._live_control()
-        self.record.clock_after = await control.sample_clock()
+        # The result may be here although its sender has gone, as after a pause of this process.
+        with contextlib.suppress(PeerError):
+            self.record.clock_after = await control.sample_clock()
         self._notify("the guest runs at the destination")
         finished = self.record.finished or await control.expect(
             messages.Finished, timeout_s=self.config.run_after + FOLLOW_UP_S
         )
-        await control.send(messages.Bye())
         self.record.finished = finished
+        self._hit("before-bye")
+        with contextlib.suppress(PeerError):
+            await control.send(messages.Bye())
+        self._hit("verifying")
         if self.config.verify:
             self._notify("verifying: replaying the guest")
             self.record.digest_source = await self._blocking(self._replay, finished)
@@ -627,7 +753,7 @@ class SourceSession:
                 "completed", f"the guest runs at the destination, but {without}: {why}"
             )
             return
-        reason = "cancelled by the user" if cancelled else str(error)
+        reason = str(error) or "cancelled by the user"
         if self.handover.commit_sent and not self.handover.ended:
             # Nothing that the source does by itself may end it here: see rule 3 of the hand-over.
             running_there = self.handover.state is State.POSTCOPY_ACTIVE
@@ -663,15 +789,26 @@ class SourceSession:
 
     async def _close(self) -> None:
         await self._stop_sampling()
+        if self._watcher is not None:
+            self._watcher.cancel()
         await self._hang_up()
         if self._supply is not None:
             self.record.supplied(self._supply)
             await self._blocking(self._supply.close)
         if self._guest is not None:
             self.record.see(self._guest)
+            if self._witness is not None and self.handover.may_run_guest:
+                await self._blocking(self._testify, self._guest)
             if self._resident is None or self.handover.state in (State.COMPLETED, State.LOST):
                 await self._blocking(self._guest.close)
         self._worker.shutdown(wait=True)
+
+    def _testify(self, guest: Guest) -> None:
+        """What became of a guest that stayed here, for who asked for a witness."""
+        guest.stop()
+        guest.drain()
+        self._timeline.log("guest-stopped", steps=list(guest.steps()))
+        self._timeline.log("digested", digest=guest.digest())
 
     # -- parts that exist from some moment on ---------------------------------------------------
 

@@ -8,6 +8,7 @@ compiles for; fences and system calls keep them in order.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ DRAIN: Final = 4  # number of the drain that is wanted
 TARGET: Final = 5  # run to exactly this step and pause there, flat out; -1: no such
 PRESENCE: Final = 6  # address of uint8[n_pages], 0: every page is present
 GAP_RESET: Final = 7
+REPLAY: Final = 8  # 1: from here on it only runs to be compared with another one
 # -- constant -------------------------------------------------------------------------------------
 WAKE_FD: Final = 16
 DONE_FD: Final = 17
@@ -100,9 +102,19 @@ def aligned(words: int, dtype: type[np.uint64] | type[np.int64]) -> NDArray[np.u
     return raw[skip : skip + words * 8].view(dtype)
 
 
-def new_control(pace: Pace, wake_fd: int, done_fd: int, fault_fd: int) -> NDArray[np.int64]:
-    """Control words of a vCPU that has not started."""
-    ctl = aligned(CONTROL_WORDS, np.int64).view(np.int64)
+def witnessed(path: Path, vcpus: int) -> NDArray[np.int64]:
+    """Zeroed int64[vcpus, CONTROL_WORDS] in a file that others may look at as vCPUs run.
+
+    A row of it as `out` of `new_control` shows each heartbeat, whatever becomes of this process.
+    """
+    return np.asarray(np.memmap(path, np.int64, "w+", shape=(vcpus, CONTROL_WORDS)))
+
+
+def new_control(
+    pace: Pace, wake_fd: int, done_fd: int, fault_fd: int, *, out: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Control words of a vCPU that has not started; in `out` where one is given."""
+    ctl = aligned(CONTROL_WORDS, np.int64).view(np.int64) if out is None else out
     ctl[WANT] = PAUSED
     ctl[TARGET] = ctl[WANTED] = -1
     ctl[WAKE_FD], ctl[DONE_FD], ctl[FAULT_FD] = wake_fd, done_fd, fault_fd

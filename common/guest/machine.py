@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from common.errors import LocalProtocolError, PageferryError
 from common.guest import control as c
 from common.guest import jit, layout, snapshots
 from common.guest.cache import collect_dirty, count_dirty, drain_slice
-from common.guest.control import new_control, new_scratch
+from common.guest.control import new_control, new_scratch, witnessed
 from common.guest.dirty import collect
 from common.guest.memory import GuestMemory
 from common.guest.native import monotonic_ns
@@ -58,12 +59,19 @@ class Guest:
 
     config: as given, but that its workload says which content of a file it means.
     `boot`: fill memory and set the workload up, as at the source; otherwise memory is zero and
-    waits for what arrives. count_writes: keep what `write_counts` tells. Blocking calls release the
-    interpreter lock. Raises `UsageError` for a bad workload, `PageferryError` without memory.
+    waits for what arrives. count_writes: keep what `write_counts` tells. witness: a file in which
+    others see the vCPUs' control words as they change. Blocking calls release the interpreter lock.
+    Raises `UsageError` for a bad workload, `PageferryError` without memory.
     """
 
     def __init__(
-        self, config: GuestConfig, *, boot: bool, vcpu_nice: int = 0, count_writes: bool = False
+        self,
+        config: GuestConfig,
+        *,
+        boot: bool,
+        vcpu_nice: int = 0,
+        count_writes: bool = False,
+        witness: Path | None = None,
     ) -> None:
         self.n_pages = config.pages
         self._workload = parse_workload(config.workload)
@@ -81,6 +89,7 @@ class Guest:
         self._resets = 0
         self._state = "new"
         self._abandoned = False
+        rows = None if witness is None else witnessed(witness, config.vcpus)
         machines = [
             layout.arrays(
                 config,
@@ -89,7 +98,11 @@ class Guest:
                 self.memory.words,
                 self._log,
                 self._counts,
-                new_control(plan.pace, *(self._fds[i].fd for i in (region.vcpu + 2, 0, 1))),
+                new_control(
+                    plan.pace,
+                    *(self._fds[i].fd for i in (region.vcpu + 2, 0, 1)),
+                    out=None if rows is None else rows[region.vcpu],
+                ),
             )
             for region, plan in zip(self._regions, plans, strict=True)
         ]
@@ -149,7 +162,7 @@ class Guest:
         ):
             raise LocalProtocolError(f"the guest at steps {self.steps()} cannot run to {steps}")
         for m, target in zip(self._vcpus.machines, steps, strict=True):
-            m.ctl[c.TARGET] = target
+            m.ctl[c.REPLAY], m.ctl[c.TARGET] = 1, target
         self._vcpus.request({c.WANT: c.RUNNING}, "replay")
         self._state = "running"
         self._wait_for_steps(tuple(steps))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import os
 import socket
@@ -19,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from common.errors import (
     ConnectionBroken,
@@ -35,14 +36,49 @@ from common.wire.pacing import Pacer
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
 LINGER_S: Final = 1.0
-STALL_S: Final = 30  # a peer that reads nothing for so long is taken for gone
+STALL_S: Final = 30.0  # by default a peer that neither reads nor says anything so long is gone
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
 # enough for what follows not to wait behind them.
 NOTSENT_LOWAT: Final = 128 * 1024
 _TCP_NOTSENT_LOWAT: Final = 25
 IOV_MAX: Final = 1024
+_WRITE_BYTES: Final = 65536  # of a control message, within the stall timeout
 
 _M = TypeVar("_M", bound=Message)
+
+
+class Tap(Protocol):
+    """Sees a session's connections, and what is sent and read on them: for injected faults."""
+
+    def opened(self, sock: socket.socket) -> None:
+        """A connection."""
+        ...
+
+    def outgoing(
+        self, sock: socket.socket, frame: Sequence[bytes | memoryview]
+    ) -> Sequence[bytes | memoryview]:
+        """What is sent in place of this frame."""
+        ...
+
+    def incoming(self, n: int) -> None:
+        """So many bytes of bulk frames were read; returns when reading may go on."""
+        ...
+
+
+def reset(sock: socket.socket) -> None:
+    """Break a connection as a network does: both ends find it reset. From any thread.
+
+    Whoever waits for the socket is woken, and it stays open: its number is not given to another.
+    """
+    # Connecting to "no address" is how Linux lets go of a connection without closing the socket.
+    ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16)
+
+
+def send_now(sock: socket.socket, buffers: Sequence[bytes | memoryview]) -> None:
+    """As much of it as the kernel takes at once."""
+    with contextlib.suppress(OSError):
+        for buffer in buffers:
+            sock.send(buffer)
 
 
 def _why(error: OSError) -> str:
@@ -53,14 +89,14 @@ def _why(error: OSError) -> str:
 DEFAULT_CONGESTION: Final = "cubic"
 
 
-def _tune(sock: socket.socket, congestion: str | None) -> None:
+def _tune(sock: socket.socket, congestion: str | None, stall_s: float) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A host that vanishes says nothing: idle connections are probed, unacknowledged bytes expire.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_S * 1000)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stall_s * 1000))
     if congestion is not None:
         _use_congestion(sock, congestion)
 
@@ -85,12 +121,15 @@ def _use_congestion(sock: socket.socket, name: str) -> None:
 class Connection:
     """A control connection: typed messages over one socket of the running loop.
 
-    `sent_bytes` and `received_bytes` count everything on it, prefaces included.
+    `sent_bytes` and `received_bytes` count everything on it, prefaces included. stall_s: a
+    peer that takes or says nothing for so long is taken for gone.
     """
 
-    def __init__(self, sock: socket.socket, peer: str) -> None:
+    def __init__(self, sock: socket.socket, peer: str, stall_s: float = STALL_S) -> None:
         self._sock = sock
         self.peer = peer
+        self._stall_s = stall_s
+        self._tap: Tap | None = None
         self.sent_bytes = 0
         self.received_bytes = 0
         self._decoder = frames.FrameDecoder()
@@ -99,7 +138,13 @@ class Connection:
 
     def use_congestion(self, name: str) -> None:
         """Raises `UsageError` where this kernel has no such congestion control."""
-        _tune(self._sock, name)
+        _use_congestion(self._sock, name)
+
+    def tap(self, tap: Tap | None) -> None:
+        """Have everything that is sent here seen, and perhaps spoilt."""
+        if tap is not None:
+            self._tap = tap
+            tap.opened(self._sock)
 
     @property
     def congestion(self) -> str:
@@ -114,22 +159,45 @@ class Connection:
             view = view[await self._read_into(view) :]
         return bytes(buffer)
 
-    async def _read_into(self, view: memoryview) -> int:
+    async def _read_into(self, view: memoryview, limit_s: float | None = None) -> int:
         loop = asyncio.get_running_loop()
         try:
-            n = await loop.sock_recv_into(self._sock, view)
+            async with asyncio.timeout(limit_s) as limit:
+                n = await loop.sock_recv_into(self._sock, view)
         except OSError as error:
+            if limit.expired():
+                return self._read_late(view, limit_s or 0.0)
             raise ConnectionBroken(f"connection with {self.peer} broke: {_why(error)}") from None
         if n == 0:
             raise ConnectionBroken(f"{self.peer} closed the connection")
         self.received_bytes += n
         return n
 
+    def _read_late(self, view: memoryview, limit_s: float) -> int:
+        """The time was over, by our clock: perhaps it was we who did not listen."""
+        try:
+            n = self._sock.recv_into(view)
+        except OSError:
+            n = 0
+        if n == 0:
+            raise ConnectionBroken(f"{self.peer} said nothing for {limit_s:g} s") from None
+        self.received_bytes += n
+        return n
+
     async def _write(self, data: bytes) -> None:
         async with self._write_lock:
+            if self._tap is not None:
+                data = b"".join(self._tap.outgoing(self._sock, [data]))
+            loop = asyncio.get_running_loop()
             try:
-                await asyncio.get_running_loop().sock_sendall(self._sock, data)
+                for start in range(0, len(data), _WRITE_BYTES):
+                    async with asyncio.timeout(self._stall_s) as limit:
+                        await loop.sock_sendall(self._sock, data[start : start + _WRITE_BYTES])
             except OSError as error:
+                if limit.expired():
+                    raise ConnectionBroken(
+                        f"{self.peer} took nothing for {self._stall_s:g} s"
+                    ) from None
                 raise ConnectionBroken(
                     f"connection with {self.peer} broke: {_why(error)}"
                 ) from None
@@ -149,9 +217,12 @@ class Connection:
         await self._write(frames.encode_control(messages.encode(message)))
 
     async def receive(self) -> Message:
-        """The next message. Raises `ConnectionBroken` or `RemoteProtocolError`."""
+        """The next message. Raises `ConnectionBroken` or `RemoteProtocolError`.
+
+        A peer of which nothing comes for the stall timeout is taken for gone.
+        """
         while not self._inbox:
-            n = await self._read_into(self._decoder.buffers()[0])
+            n = await self._read_into(self._decoder.buffers()[0], self._stall_s)
             for frame in self._decoder.received(n):
                 if not isinstance(frame, frames.ControlFrame):
                     raise RemoteProtocolError(f"{self.peer} sent a bulk frame on a control channel")
@@ -198,7 +269,13 @@ class Connection:
 
 
 async def connect(
-    host: str, port: int, hello: Hello, *, congestion: str | None = None
+    host: str,
+    port: int,
+    hello: Hello,
+    *,
+    congestion: str | None = None,
+    stall_s: float = STALL_S,
+    tap: Tap | None = None,
 ) -> Connection:
     """Connect, exchange prefaces, say hello. Raises `PeerUnreachable` and what a handshake may."""
     loop = asyncio.get_running_loop()
@@ -216,9 +293,9 @@ async def connect(
             f"can't connect to {peer}: {_why(error)}"
             + (" (is 'pageferry dest' running there?)" * (error.errno == errno.ECONNREFUSED))
         ) from None
-    connection = Connection(sock, peer)
+    connection = Connection(sock, peer, stall_s)
     try:
-        _tune(sock, congestion)
+        _tune(sock, congestion, stall_s)
         async with asyncio.timeout(HANDSHAKE_S):
             await connection.send_preface()
             await connection.send(hello)
@@ -235,6 +312,7 @@ async def connect(
     except BaseException:
         connection.close()
         raise
+    connection.tap(tap)
     return connection
 
 
@@ -268,9 +346,11 @@ class Listener:
         self,
         serve: Callable[[Connection, Hello], Awaitable[None]],
         complain: Callable[[str], None],
+        stall_s: float = STALL_S,
     ) -> None:
         self._serve = serve
         self._complain = complain
+        self._stall_s = stall_s
         self._sock: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -319,9 +399,10 @@ class Listener:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _handshake(self, sock: socket.socket, peer: str) -> None:
-        connection = Connection(sock, peer)
+        connection = Connection(sock, peer, self._stall_s)
         try:
             async with asyncio.timeout(HANDSHAKE_S):
+                _tune(sock, None, self._stall_s)
                 hello = await self._hello(connection)
         except TimeoutError:
             self._complain(f"{peer} connected and did not say hello within {HANDSHAKE_S:.0f} s")
@@ -337,7 +418,6 @@ class Listener:
 
     @staticmethod
     async def _hello(connection: Connection) -> Hello:
-        _tune(connection._sock, None)
         try:
             await connection.read_preface()
         except RemoteProtocolError as error:
@@ -373,15 +453,25 @@ def _slices(
 class BulkSender:
     """The sending end of a bulk connection; one thread at a time uses it."""
 
-    def __init__(self, sock: socket.socket, pacer: Pacer) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        pacer: Pacer,
+        *,
+        stall_s: float = STALL_S,
+        tap: Tap | None = None,
+    ) -> None:
         self._sock = sock
         self._pacer = pacer
+        self._stall_s = stall_s
+        self._tap = tap
         self.sent_bytes = 0
         self._aborted = threading.Event()
         with contextlib.suppress(OSError):  # not a TCP socket
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         # A peer that is stopped still acknowledges; what it does not do is to read.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", STALL_S, 0))
+        limit = struct.pack("@ll", *divmod(round(stall_s * 1_000_000), 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
         """Send all of it within the rate limit; returns the bytes. Raises `ConnectionBroken`.
@@ -389,6 +479,8 @@ class BulkSender:
         What a buffer holds when it is sent is what travels: mark pages clean before.
         """
         total = 0
+        if self._tap is not None:
+            buffers = self._tap.outgoing(self._sock, buffers)
         try:
             for piece, size in _slices(buffers, self._pacer.slice_bytes):
                 self._wait(self._pacer.reserve(size, time.monotonic()))
@@ -397,7 +489,7 @@ class BulkSender:
                 total += size
         except BlockingIOError:
             raise ConnectionBroken(
-                f"the destination took no byte for {STALL_S} s on a bulk connection"
+                f"the destination took no byte for {self._stall_s:g} s on a bulk connection"
             ) from None
         except OSError as error:
             raise ConnectionBroken(f"a bulk connection broke: {_why(error)}") from None
@@ -434,8 +526,11 @@ class BulkSender:
 class BulkReceiver:
     """The receiving end of a bulk connection, for a thread of its own."""
 
-    def __init__(self, sock: socket.socket, placer: frames.Placer, n_pages: int) -> None:
+    def __init__(
+        self, sock: socket.socket, placer: frames.Placer, n_pages: int, tap: Tap | None = None
+    ) -> None:
         self._sock = sock
+        self._tap = tap
         self._decoder = frames.FrameDecoder(placer, n_pages=n_pages)
         self.received_bytes = 0
 
@@ -453,6 +548,8 @@ class BulkReceiver:
                 self.received_bytes += n
                 for frame in self._decoder.received(n):
                     deliver(frame)
+                if self._tap is not None:
+                    self._tap.incoming(n)
         except OSError as error:
             raise ConnectionBroken(f"a bulk connection broke: {_why(error)}") from None
         if not self._decoder.at_boundary:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from common.config import MigrationConfig
 from common.report import Report
 from common.timeline import Timeline
+from common.wire.channel import STALL_S
 from dest_agent.agent import DestAgent
 from source_agent.reporting import make_report
 from source_agent.session import SourceSession
@@ -23,11 +24,13 @@ class Said(list[str]):
 
 @contextlib.asynccontextmanager
 async def listening(
-    *, expected_memory: int | None = None
+    *, expected_memory: int | None = None, stall_s: float = STALL_S
 ) -> AsyncIterator[tuple[DestAgent, int, Said]]:
     """A destination agent, its port, and what it says."""
     said = Said()
-    agent = DestAgent(said, lambda _session, _event: None, expected_memory=expected_memory)
+    agent = DestAgent(
+        said, lambda _session, _event: None, expected_memory=expected_memory, stall_s=stall_s
+    )
     _, port = agent.listen("127.0.0.1", 0)
     task = asyncio.create_task(agent.serve_forever())
     try:

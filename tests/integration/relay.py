@@ -29,46 +29,70 @@ class Relay:
         self.refuse = False
         self.deaf_after_cut = False
         self.cuts = 0
+        self._silenced = 0  # connections that came before this many others
+        self._accepted = 0
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def silence(self) -> None:
+        """The wires of now carry nothing any more, and nobody is told: both ends stay open."""
+        self._silenced = self._accepted
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuse:
             writer.close()
             return
+        number = self._accepted
+        self._accepted += 1
         there = await asyncio.open_connection("127.0.0.1", self._port)
         pumps = [
-            asyncio.create_task(self._pump(reader, there[1], self._cut)),
-            asyncio.create_task(self._pump(there[0], writer, self._cut_back)),
+            asyncio.create_task(self._pump(number, reader, there[1], self._cut)),
+            asyncio.create_task(self._pump(number, there[0], writer, self._cut_back)),
         ]
         self._tasks.update(pumps)
-        # Whichever direction ends first ends both, as a broken wire does.
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        for end in (writer, there[1]):
-            end.close()
+        try:
+            # Whichever direction ends first ends both, as a broken wire does.
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+        finally:
+            for end in (writer, there[1]):
+                end.close()
+
+    async def close(self) -> None:
+        """Wires that are left, silent ones above all, end here."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut
     ) -> None:
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WIRE_CHUNKS)
         carrier = asyncio.create_task(self._carry(under_way, writer))
         try:
             with contextlib.suppress(ConnectionError):
-                await self._take_in(reader, under_way, cut)
+                await self._take_in(number, reader, under_way, cut)
+            if number < self._silenced:
+                await asyncio.Event().wait()  # its end does not get through either
             await under_way.put((0.0, b""))
             await carrier
         finally:
             carrier.cancel()
 
     async def _take_in(
-        self, reader: asyncio.StreamReader, under_way: asyncio.Queue[tuple[float, bytes]], cut: Cut
+        self,
+        number: int,
+        reader: asyncio.StreamReader,
+        under_way: asyncio.Queue[tuple[float, bytes]],
+        cut: Cut,
     ) -> None:
         clock = asyncio.get_running_loop().time
         sent = 0
         while chunk := await reader.read(65536):
             limit = cut(sent, chunk)
+            if number < self._silenced:
+                continue
             part = chunk if limit is None else chunk[:limit]
             await under_way.put((clock() + self._delay_s, part))
             sent += len(part)
@@ -107,3 +131,4 @@ async def relay(
         yield running, server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await running.close()

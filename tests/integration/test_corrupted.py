@@ -122,7 +122,7 @@ class TestWrongOnPurpose:
             stops.append(True)
             return stop(rounds)
 
-        def leaves_out(outflow: Outflow, cargo: Cargo, index: int) -> Tally:
+        def leaves_out(outflow: Outflow, cargo: Cargo, index: int) -> tuple[Tally, Cargo]:
             if stops and granularity == "page":
                 cargo = dataclasses.replace(cargo, whole=np.delete(cargo.whole, where))
             elif stops:

@@ -87,3 +87,25 @@ def test_a_source_that_never_comes_back(mechanism: str) -> None:
     assert error.exit_code == 4
     assert report.outcome == "in-doubt"
     assert any("the guest is lost in part" in line and "are missing" in line for line in said)
+
+
+def test_a_source_that_missed_the_end_is_told_while_the_guest_still_runs_there() -> None:
+    """Not only when its run is over, which may be long after the source would have given up."""
+    told = False
+
+    def cut_back(_sent: int, chunk: bytes) -> int | None:
+        nonlocal told
+        if told or b"complete" not in chunk:
+            return None
+        told = True
+        return 0
+
+    config = CONFIG.model_copy(update={"run_after": 2.0})
+    report, error, _said, _relay = uvloop.run(moved_through(config, cut_back=cut_back))
+    assert told
+    assert error is None
+    assert report.verified is True
+    names = [event.event for event in report.events if event.agent == "source"]
+    assert names.count("postcopy-recovered") == 1  # told once, it has no reason to come again
+    at = {event.event: event.t_ms for event in report.events}
+    assert at["completed"] < at["guest-stopped"]

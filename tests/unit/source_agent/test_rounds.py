@@ -79,9 +79,10 @@ class ScriptedOutflow:
         self.indices: list[int] = []
         self.sent_bytes = 0
         self.size = 1000
+        self.left = Cargo(np.empty(0, np.int64))
         self.lined: list[dict[int, int]] = []
 
-    def send_round(self, cargo: Cargo, index: int) -> Tally:
+    def send_round(self, cargo: Cargo, index: int) -> tuple[Tally, Cargo]:
         self.calls.append("send")
         numbers = cargo.whole.tolist()
         self.lined.append(dict(zip(cargo.lined.tolist(), cargo.masks.tolist(), strict=True)))
@@ -91,7 +92,7 @@ class ScriptedOutflow:
         self.guest.write_later = set()
         self.sent_bytes += self.size
         zeros = sum(page % 4 == 0 for page in numbers)
-        return Tally(len(numbers) - zeros, zeros, self.size)
+        return Tally(len(numbers) - zeros, zeros, self.size), self.left
 
 
 class Bench:
@@ -306,6 +307,41 @@ class TestStop:
         bench.guest.log = {7}
         bench.rounds.stop()
         assert bench.outflow.sent[-1] == [4, 6, 7]
+
+
+class TestCutShort:
+    """A round that ends before all of it was sent: the rest is stale as it was."""
+
+    def test_of_the_first_round_the_rest_is_sent_whole_in_the_stop(self, bench: Bench) -> None:
+        bench.outflow.left = Cargo(np.arange(10, N_PAGES))
+        first = bench.send(RoundKind.FULL)
+        assert first.pages_left == N_PAGES - 10
+        bench.outflow.left = Cargo(np.empty(0, np.int64))
+        stats = bench.rounds.acknowledged(first, 1.0)
+        assert stats.dirty_pages_after == N_PAGES - 10
+        assert stats.dirty_rate_Bps == 0
+        bench.guest.log = {3}
+        final = bench.rounds.stop().round
+        assert final is not None
+        assert bench.outflow.sent[-1] == [3, *range(10, N_PAGES)]
+        assert bench.rounds.pages_resent == 1
+
+    def test_what_was_left_is_missing_after_a_switch(self, bench: Bench) -> None:
+        bench.outflow.left = Cargo(np.array([5, 7]))
+        bench.rounds.acknowledged(bench.send(RoundKind.FULL), 1.0)
+        assert missing_pages(bench.rounds.switch().missing) == [5, 7]
+        assert bench.rounds.pages_resent == 0
+
+    def test_lines_that_were_left_go_as_lines(self) -> None:
+        bench = Bench(by_line=True)
+        bench.full()
+        bench.guest.log = {8, 9}
+        bench.outflow.left = Cargo(np.empty(0, np.int64), np.array([9]), np.array([1], np.uint64))
+        bench.send(RoundKind.DIRTY)
+        bench.outflow.left = Cargo(np.empty(0, np.int64))
+        bench.rounds.stop()
+        assert list(bench.outflow.lined[-1]) == [9]
+        assert bench.outflow.lined[-1][9] & 1
 
 
 def missing_pages(missing: bytes | None) -> list[int]:

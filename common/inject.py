@@ -1,0 +1,220 @@
+"""Fault injection: where an agent can be made to fail, how, and the parser of `--inject`.
+
+`[AGENT/]POINT:ACTION[:ARGUMENT]`. Points are steps of the protocol, each at one agent; where both
+have a step of that name, AGENT/ says which. This file is pure: `common.wire.injector` carries out
+what a `Plan` says is due.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+from common.errors import UsageError
+from common.units import (
+    format_rate,
+    format_size,
+    format_time,
+    parse_rate,
+    parse_size,
+    parse_time,
+)
+
+Agent = Literal["source", "dest"]
+AGENTS: Final[tuple[Agent, ...]] = ("source", "dest")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A step. pattern: its name, where N stands for any number."""
+
+    agent: Agent
+    pattern: str
+    meaning: str
+
+    def matches(self, name: str) -> bool:
+        """Whether `name` is this point, with a number for N."""
+        return re.fullmatch(re.escape(self.pattern).replace("N", "[0-9]{1,4}"), name) is not None
+
+
+# In the order in which a migration comes to them.
+POINTS: Final = (
+    Point("source", "connected", "the destination has welcomed the session"),
+    Point("source", "set-up", "connections stand, the guest has not been started"),
+    Point("source", "after-round-N", "the destination has confirmed round N"),
+    Point("source", "before-pause", "no more rounds: the guest is about to be paused"),
+    Point("source", "paused", "the guest is paused, the last pages have not been sent"),
+    Point("source", "before-commit", "all but the commit has been sent"),
+    Point("source", "commit-sent", "the commit's last byte has left, the answer is awaited"),
+    Point("source", "resumed-there", "the destination has said that it runs the guest"),
+    Point("source", "postcopy-N%", "that share of the missing pages has been sent"),
+    Point("source", "recovering", "back on a new connection, before it says what is missing"),
+    Point("source", "before-bye", "the result has come, its receipt has not been sent"),
+    Point("source", "verifying", "about to replay the guest"),
+    Point("dest", "hello", "a source has come and has not been welcomed"),
+    Point("dest", "setup-received", "it is known which guest will come"),
+    Point("dest", "ready", "memory is there, the source has not been told"),
+    Point("dest", "round-N-received", "round N is here whole, the source has not been told"),
+    Point("dest", "commit-received", "the whole commit is here and nothing of it has been done"),
+    Point("dest", "before-resume", "the guest is this side's and does not run yet"),
+    Point("dest", "resumed", "the guest runs, the source has not been told"),
+    Point("dest", "postcopy-N%", "that share of the missing pages is in place"),
+    Point("dest", "recovering", "the source is back, it has not been told what is missing"),
+    Point("dest", "before-complete", "no page is missing, the source has not been told"),
+    Point("dest", "finished", "the guest has been stopped, the result has not been sent"),
+    Point("dest", "asked", "the source asks what became of its commit"),
+)
+
+
+class Action(StrEnum):
+    """What is done at a point."""
+
+    KILL = "kill"
+    STALL = "stall"
+    CUT = "cut"
+    SLOW = "slow"
+    CORRUPT = "corrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionHelp:
+    """usage: as it is written behind a point; only: the one agent that can do it."""
+
+    usage: str
+    meaning: str
+    only: Agent | None = None
+
+
+ACTIONS: Final[dict[Action, ActionHelp]] = {
+    Action.KILL: ActionHelp("kill", "the agent is killed (SIGKILL), and its guest with it"),
+    Action.STALL: ActionHelp(
+        "stall:TIME",
+        "the agent is stopped for TIME, its guest too; its connections stay, and nobody answers",
+    ),
+    Action.CUT: ActionHelp(
+        "cut[:SIZE]",
+        "every connection of the session is reset; with SIZE, after so many bytes of the next frame"
+        " that this agent sends",
+    ),
+    Action.SLOW: ActionHelp(
+        "slow:RATE", "from here on pages leave the source, or are read at the destination, at RATE"
+    ),
+    Action.CORRUPT: ActionHelp(
+        "corrupt[:SIZE]",
+        "a bit of the next bulk frame is flipped on its way, SIZE bytes into its pages",
+        only="source",
+    ),
+}
+
+
+def _format_bytes(size: float) -> str:
+    return format_size(int(size))
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """One fault. amount: seconds, bytes or bytes/s, as the action has it; None: none was given."""
+
+    agent: Agent
+    point: str
+    action: Action
+    amount: float | None = None
+
+    def __str__(self) -> str:
+        shown: dict[Action, Callable[[float], str]] = {
+            Action.STALL: format_time,
+            Action.SLOW: format_rate,
+            Action.CUT: _format_bytes,
+            Action.CORRUPT: _format_bytes,
+        }
+        text = f"{self.agent}/{self.point}:{self.action}"
+        if self.amount is None:
+            return text
+        return f"{text}:{shown[self.action](self.amount)}"
+
+
+def parse_injection(text: str) -> Injection:
+    """`[AGENT/]POINT:ACTION[:ARGUMENT]`. Raises `ValueError`, which lists what there is."""
+    where, _, what = text.partition(":")
+    agent, point = _parse_point(where, text)
+    name, colon, argument = what.partition(":")
+    if name not in set(Action):
+        usages = ", ".join(each.usage for each in ACTIONS.values())
+        raise ValueError(f"{text!r}: {name!r} is not an action: expected one of {usages}")
+    action = Action(name)
+    only = ACTIONS[action].only
+    if only not in (None, agent):
+        raise ValueError(f"{text!r}: {name} is done by the {only}, and {point} is not its point")
+    return Injection(agent, point, action, _parse_amount(action, argument, text, bool(colon)))
+
+
+def _parse_point(where: str, text: str) -> tuple[Agent, str]:
+    prefix, slash, name = where.rpartition("/")
+    if slash and prefix not in AGENTS:
+        raise ValueError(f"{text!r}: {prefix!r} is not an agent: expected source or dest")
+    found = [p.agent for p in POINTS if p.matches(name) and (not slash or p.agent == prefix)]
+    if not found:
+        names = ", ".join(f"{p.agent}/{p.pattern}" for p in POINTS)
+        raise ValueError(f"{text!r}: {where!r} is not a point: expected one of {names}")
+    if len(found) > 1:
+        raise ValueError(f"{text!r}: both agents have {name}: write source/{name} or dest/{name}")
+    return found[0], name
+
+
+def _parse_amount(action: Action, argument: str, text: str, given: bool) -> float | None:
+    parsers: dict[Action, Callable[[str], float]] = {
+        Action.STALL: parse_time,
+        Action.SLOW: parse_rate,
+        Action.CUT: parse_size,
+        Action.CORRUPT: parse_size,
+    }
+    usage = ACTIONS[action].usage
+    optional = "[" in usage
+    if not given and (optional or action is Action.KILL):
+        return None
+    if not argument or action is Action.KILL:
+        raise ValueError(f"{text!r}: expected {usage}")
+    if argument.isascii() and argument.isdigit() and optional:
+        argument += "B"  # bytes of a frame are counted, not measured
+    try:
+        return parsers[action](argument)
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+
+
+def for_agent(agent: Agent, texts: Iterable[str]) -> tuple[str, ...]:
+    """Those that are this agent's."""
+    return tuple(text for text in texts if parse_injection(text).agent == agent)
+
+
+def only_for(agent: Agent, texts: Iterable[str]) -> None:
+    """Raises `UsageError` where one of these is the other agent's."""
+    for text in texts:
+        other = parse_injection(text).agent
+        if other != agent:
+            raise UsageError(f"--inject: {text} is a point of the {other}: give it to that agent")
+
+
+def no_fault(_point: str) -> None:
+    """What is done at every point where nothing is injected."""
+
+
+class Plan:
+    """What is due at an agent's points; each fault once in the life of the agent."""
+
+    def __init__(self, injections: Sequence[Injection]) -> None:
+        self._left = list(injections)
+
+    def due(self, point: str) -> list[Injection]:
+        """The faults of this point, in the order given; they are spent."""
+        found = [each for each in self._left if each.point == point]
+        self._left = [each for each in self._left if each.point != point]
+        return found
+
+    def shares(self) -> list[int]:
+        """The N of every `postcopy-N%` that is left, ascending."""
+        names = (each.point for each in self._left)
+        return sorted(int(m[1]) for n in names if (m := re.fullmatch(r"postcopy-(\d+)%", n)))

@@ -1,0 +1,48 @@
+"""`--timeout`: another strategy, until its time is over."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from common.strategy.base import (
+    Decision,
+    RoundStats,
+    StopAndCopy,
+    Strategy,
+    SwitchToPostCopy,
+)
+from common.units import format_time
+
+
+class Deadline(Strategy):
+    """Decides as `inner` does in rounds that end before `timeout_s`, and then hands over.
+
+    The round that is under way when the time is over is cut short by whoever carries it out.
+    """
+
+    def __init__(
+        self, inner: Strategy, timeout_s: float, action: Literal["stop-and-copy", "post-copy"]
+    ) -> None:
+        super().__init__(inner.config)
+        self._inner = inner
+        self._timeout_s = timeout_s
+        self._action = action
+
+    @property
+    def path(self) -> int | None:
+        """That of the strategy within."""
+        return self._inner.path
+
+    def _first(self) -> Decision:
+        return self._inner.begin()
+
+    def _next(self, stats: RoundStats) -> Decision:
+        if stats.elapsed_s < self._timeout_s:
+            return self._inner.decide(stats)
+        reason = (
+            f"--timeout: {format_time(self._timeout_s)} are over after {stats.elapsed_s:.3g} s,"
+            f" and --timeout-action is {self._action}"
+        )
+        if self._action == "post-copy":
+            return SwitchToPostCopy(reason)
+        return StopAndCopy(reason)

@@ -1,0 +1,98 @@
+"""`pageferry inject list`: where agents can be made to fail, and how."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.cli import ReportFile
+from common.errors import EXIT_OK
+from common.inject import ACTIONS, POINTS
+from lab.tables import print_notes, wide_console
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+_NOTES = [
+    "--inject [AGENT/]POINT:ACTION, as often as wanted; each fault happens once.",
+    "N is a number. A point that both agents have is written source/POINT or dest/POINT.",
+    "Example: pageferry migrate --inject commit-sent:cut --inject dest/postcopy-50%:stall:2s",
+]
+
+
+class ListOptions(BaseModel):
+    """Where the list goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    json_file: Annotated[
+        str | None,
+        Parameter(name="--json", allow_leading_hyphen=True),
+        Field(description="write the list as JSON to this FILE; -: only JSON on standard output"),
+    ] = None
+
+
+def listing() -> dict[str, Any]:
+    """What there is, as `--json` writes it."""
+    return {
+        "schema_version": 1,
+        "points": [
+            {"agent": point.agent, "point": point.pattern, "meaning": point.meaning}
+            for point in POINTS
+        ],
+        "actions": [
+            {"action": each.usage, "meaning": each.meaning, "only": each.only}
+            for each in ACTIONS.values()
+        ],
+    }
+
+
+def list_points(*, options: Annotated[ListOptions | None, Parameter(name="*")] = None) -> int:
+    """List the points at which --inject can make an agent fail, and what it can do there."""
+    options = options or ListOptions()
+    with contextlib.ExitStack() as stack:
+        file = (
+            stack.enter_context(ReportFile(options.json_file))
+            if options.json_file is not None
+            else None
+        )
+        if options.json_file != "-":
+            _print()
+        if file is not None:
+            file.write(json.dumps(listing(), indent=2) + "\n")
+    return EXIT_OK
+
+
+def _print() -> None:
+    from rich.table import Table
+
+    console = wide_console()
+    points = Table(title="Points", title_justify="left", pad_edge=False)
+    points.add_column("agent")
+    points.add_column("point", style="bold", no_wrap=True)
+    points.add_column("when")
+    for point in POINTS:
+        points.add_row(point.agent, point.pattern, point.meaning)
+    actions = Table(title="Actions", title_justify="left", pad_edge=False)
+    actions.add_column("action", style="bold", no_wrap=True)
+    actions.add_column("what happens")
+    for each in ACTIONS.values():
+        only = f" ({each.only} only)" if each.only else ""
+        # Brackets are markup to rich.
+        actions.add_row(each.usage.replace("[", r"\["), each.meaning + only)
+    console.print(points)
+    console.print(actions)
+    print_notes(console, _NOTES)
+
+
+def make_inject() -> App:
+    """The group of commands."""
+    from cyclopts import App
+
+    app = App(name="inject", help="Fault injection: what --inject can do, and where.")
+    app.command(list_points, name="list")
+    return app

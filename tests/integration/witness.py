@@ -1,0 +1,75 @@
+"""Who runs a guest, seen from outside: the vCPUs' own control words, through a shared file.
+
+An agent's word is not taken. A guest runs when its vCPUs leave heartbeats, which their compiled
+loops write into memory that this process has mapped as well; that goes on whatever the agent
+believes, and what it wrote stays when it is killed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.guest.control import CONTROL_WORDS, FIRST_NS, LAST_NS, QUANTA, REPLAY
+
+
+@dataclass
+class Seen:
+    """Of one guest. beats: CLOCK_MONOTONIC ns, each later than the one before, of real running."""
+
+    path: Path
+    beats: list[int] = field(default_factory=list)
+    first_ns: int = 0  # of the first run that was seen
+    _words: NDArray[np.int64] | None = None
+
+    def look(self) -> None:
+        """Take the latest heartbeat."""
+        if self._words is None:
+            if not self.path.exists() or self.path.stat().st_size < CONTROL_WORDS * 8:
+                return
+            self._words = np.memmap(self.path, np.int64, "r", shape=(CONTROL_WORDS,))
+        words = self._words
+        first, last, quanta = int(words[FIRST_NS]), int(words[LAST_NS]), int(words[QUANTA])
+        # In this order: a heartbeat that was read while this is 0 is not that of a replay.
+        if words[REPLAY] or not first or not quanta:
+            return
+        self.first_ns = self.first_ns or first
+        if not self.beats or last > self.beats[-1]:
+            self.beats.append(last)
+
+
+class Witness:
+    """Looks at both guests until it is closed."""
+
+    def __init__(self, source: Path, dest: Path) -> None:
+        self.source, self.dest = Seen(source), Seen(dest)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="witness", daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.is_set():
+            self.source.look()
+            self.dest.look()
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        """A last look."""
+        self._over.set()
+        self._thread.join()
+        self.source.look()
+        self.dest.look()
+
+    def turns(self) -> str:
+        """Whose heartbeats came one after the other: `S`, `SD` (it moved), `SDS` (it came back)."""
+        beats = [(t, "S") for t in self.source.beats] + [(t, "D") for t in self.dest.beats]
+        out = ""
+        for _, who in sorted(beats):
+            if not out.endswith(who):
+                out += who
+        return out

@@ -1,0 +1,107 @@
+"""Agents as real processes that start at once: forked from one that has everything loaded.
+
+The command line is the real one, and so are process, sockets and signals; what is saved is the
+seconds of importing and loading kernels, which hundreds of cases could not afford.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.integration.zygote_preload"])
+# Starting a process looks after all others, and two must not take the same one's exit code.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _live(arguments: list[str], folder: str, name: str) -> None:
+    """In the new process: the `pageferry` command, its words and its status in files."""
+    from common.cli import run_app
+    from lab.cli import make_app
+
+    os.setpgid(0, 0)
+    for number, kind in ((1, "out"), (2, "err")):
+        fd = os.open(f"{folder}/{name}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(fd, number)
+        os.close(fd)
+    status = os.open(f"{folder}/{name}.status", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    code = run_app(make_app(), [*arguments, "--status-fd", str(status)])
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class Agent:
+    """A `pageferry` command that runs. What it says is in files of `folder`, named after it."""
+
+    def __init__(self, folder: Path, name: str, *arguments: str) -> None:
+        self._files = folder / name
+        self.process = _CONTEXT.Process(target=_live, args=(list(arguments), str(folder), name))
+        with _ONE_AT_A_TIME:
+            self.process.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """None: it lives."""
+        with _ONE_AT_A_TIME:
+            return self.process.exitcode
+
+    def read(self, kind: str) -> str:
+        """So far. kind: `out`, `err` or `status`."""
+        path = self._files.with_name(f"{self._files.name}.{kind}")
+        return path.read_text() if path.exists() else ""
+
+    def status(self, key: str) -> Any:
+        """The last status of that key; None: there was none."""
+        found = None
+        for line in self.read("status").splitlines():
+            if line.endswith("}"):
+                found = json.loads(line).get(key, found)
+        return found
+
+    def wait_status(self, key: str, seconds: float = 30.0) -> Any:
+        """Until it has said so."""
+        deadline = time.monotonic() + seconds
+        while (found := self.status(key)) is None:
+            assert time.monotonic() < deadline, self.read("err")
+            assert self.exit_code is None, self.read("err")
+            time.sleep(0.005)
+        return found
+
+    def end(self, seconds: float) -> int:
+        """Its exit code; it is killed, and the test fails, when it has not ended by then."""
+        code = self._wait(seconds)
+        if code is None:
+            self.kill()
+            raise AssertionError(f"it did not end within {seconds} s: {self.read('err')}")
+        return code
+
+    def _wait(self, seconds: float) -> int | None:
+        deadline = time.monotonic() + seconds
+        while (code := self.exit_code) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return code
+
+    def terminate(self, seconds: float = 20.0) -> int:
+        """SIGTERM, also to one that has been stopped; its exit code."""
+        if self.exit_code is None:
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)
+        return self.end(seconds)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """Whatever its state; idempotent."""
+        if self.exit_code is None:
+            self._signal(signal.SIGKILL)
+        self._wait(20)
