@@ -7,21 +7,36 @@ import contextlib
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from common import __version__
 from common.clock import clock_identity
+from common.complaints import Complaints
 from common.errors import PageferryError, RemoteProtocolError
 from common.timeline import Event, Timeline
 from common.wire import messages
 from common.wire.channel import Connection, Listener
+from dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
 from dest_agent.session import DestSession
 
-MAX_SESSIONS: Final = 4
 MAX_REMEMBERED: Final = 1000
 # How long an agent that was to serve one migration stays for a source that may have to ask what
 # became of it.
 ASK_S: Final = 30.0
+REFUSE_S: Final = 1.0  # to send a few bytes to somebody who may not read them
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a destination takes on. memory: of one guest, exactly; max_memory: of all together,
+
+    bytes, their caches included (None: what the host has free).
+    """
+
+    memory: int | None = None
+    max_memory: int | None = None
+    max_sessions: int = MAX_SESSIONS
 
 
 class DestAgent:
@@ -34,14 +49,16 @@ class DestAgent:
         self,
         say: Callable[[str], None],
         sink: Callable[[str, Event], None],
-        *,
-        expected_memory: int | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._say = say
         self._sink = sink
-        self._expected_memory = expected_memory
-        self._listener = Listener(self._serve, say)
+        self._limits = limits or Limits()
+        self._budget = MemoryBudget(self._limits.max_memory)
+        self._complain = Complaints(say)
+        self._listener = Listener(self._serve, self._complain)
         self._sessions: dict[str, DestSession] = {}
+        self._credentials: dict[str, Credentials] = {}  # of those above and of those below
         self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
         self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
@@ -52,12 +69,15 @@ class DestAgent:
 
     async def serve_forever(self) -> None:
         """Until cancelled; sessions that are under way are then ended."""
-        await self._listener.run()
+        try:
+            await self._listener.run()
+        finally:
+            self._complain.flush()
 
     async def serve_once(self) -> None:
         """One migration. Raises what made it fail."""
         self._first_ended = asyncio.get_running_loop().create_future()
-        serving = asyncio.create_task(self._listener.run(), name="listener")
+        serving = asyncio.create_task(self.serve_forever(), name="listener")
         try:
             error, may_be_asked = await self._first_ended
             if may_be_asked and not self._asked.is_set():
@@ -72,8 +92,13 @@ class DestAgent:
             raise error
 
     async def _serve(self, connection: Connection, hello: messages.Hello) -> None:
+        credentials = self._credentials.get(hello.session)
         if hello.role == "control":
-            await self._serve_control(connection, hello.session)
+            await self._serve_control(connection, hello)
+        elif credentials is not None and not credentials.admit(hello, connection):
+            await self._turn_away(
+                connection, f"a {hello.role} connection that is not of session {hello.session[:8]}"
+            )
         elif hello.role in ("bulk", "urgent"):
             await self._serve_bulk(connection, hello)
         elif hello.role == "recover":
@@ -81,13 +106,18 @@ class DestAgent:
         else:
             await self._serve_query(connection, hello.session)
 
-    async def _serve_control(self, connection: Connection, name: str) -> None:
+    async def _turn_away(self, connection: Connection, reason: str) -> None:
+        self._complain(f"{connection.peer} was refused: {reason}")
+        with contextlib.suppress(PageferryError, TimeoutError):
+            async with asyncio.timeout(REFUSE_S):
+                await connection.send(messages.Refuse(reason=reason))
+        await connection.linger()
+
+    async def _serve_control(self, connection: Connection, hello: messages.Hello) -> None:
+        name = hello.session
         refusal = self._refusal(name)
         if refusal is not None:
-            self._say(f"{connection.peer} was refused: {refusal}")
-            with contextlib.suppress(PageferryError):
-                await connection.send(messages.Refuse(reason=refusal))
-            await connection.linger()
+            await self._turn_away(connection, refusal)
             return
         short = name[:8]
         self._say(f"session {short}: a migration from {connection.peer}")
@@ -97,9 +127,11 @@ class DestAgent:
             connection,
             timeline,
             lambda line: self._say(f"session {short}: {line}"),
-            self._expected_memory,
+            self._limits.memory,
+            self._budget,
         )
         self._sessions[name] = session
+        self._credentials[name] = Credentials.of(hello, connection)
         error: PageferryError | None = None
         try:
             await self._welcome(connection)
@@ -116,15 +148,17 @@ class DestAgent:
     def _refusal(self, name: str) -> str | None:
         if name in self._sessions or name in self._ended:
             return "a session of that name exists already"
-        if len(self._sessions) >= MAX_SESSIONS:
+        if len(self._sessions) >= self._limits.max_sessions:
             return f"busy with {len(self._sessions)} migrations"
         return None
 
     def _remember(self, session: DestSession) -> None:
         del self._sessions[session.session]
+        self._budget.release(session.session)
         self._ended[session.session] = session.answer()
         if len(self._ended) > MAX_REMEMBERED:
-            self._ended.popitem(last=False)
+            forgotten, _ = self._ended.popitem(last=False)
+            del self._credentials[forgotten]
 
     async def _welcome(self, connection: Connection) -> None:
         await connection.send(
@@ -139,18 +173,14 @@ class DestAgent:
             await self._welcome(connection)
             session.attach(hello, connection)
         except PageferryError as error:
-            self._say(f"{connection.peer} was turned away: {error}")
+            self._complain(f"{connection.peer} was turned away: {error}")
             connection.close()
 
     async def _serve_recover(self, connection: Connection, name: str) -> None:
         """A source that lost its connections in post-copy is back."""
         session = self._sessions.get(name)
         if session is None:
-            reason = f"no guest of session {name[:8]} runs here"
-            self._say(f"{connection.peer} was refused: {reason}")
-            with contextlib.suppress(PageferryError):
-                await connection.send(messages.Refuse(reason=reason))
-            await connection.linger()
+            await self._turn_away(connection, f"no guest of session {name[:8]} runs here")
             return
         try:
             await self._welcome(connection)
@@ -165,7 +195,8 @@ class DestAgent:
             outcome = self._sessions[name].answer()
         else:
             outcome = self._ended.get(name, messages.Outcome(answer="unknown"))
-        self._say(f"session {name[:8]}: the source asks what became of it: {outcome.answer}")
+        line = f"session {name[:8]}: the source asks what became of it: {outcome.answer}"
+        (self._complain if outcome.answer == "unknown" else self._say)(line)
         try:
             await connection.send(outcome)
         except PageferryError:

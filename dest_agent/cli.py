@@ -32,6 +32,16 @@ class DestOptions(BaseModel):
     memory: Annotated[
         Size | None, Field(ge=PAGE_SIZE, description="take only guests of this SIZE")
     ] = None
+    max_memory: Annotated[
+        Size | None,
+        Field(
+            ge=PAGE_SIZE,
+            description="SIZE of all guests together, caches included; none: what is free",
+        ),
+    ] = None
+    max_sessions: Annotated[
+        int, Field(ge=1, le=64, description="migrations at a time; one more is refused")
+    ] = 4
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event in this folder")
     ] = None
@@ -70,9 +80,10 @@ def dest(
 async def _serve(
     host: str, port: int, options: DestOptions, log: AgentLog, pipe: StatusPipe | None
 ) -> int:
-    from dest_agent.agent import DestAgent  # after the arguments have been found to be good
+    from dest_agent.agent import DestAgent, Limits  # after the arguments have been found to be good
 
-    agent = DestAgent(log.say, log.event, expected_memory=options.memory)
+    limits = Limits(options.memory, options.max_memory, options.max_sessions)
+    agent = DestAgent(log.say, log.event, limits)
     bound_host, bound_port = agent.listen(host, port)
     where = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
     log.say(f"listening on {where}")

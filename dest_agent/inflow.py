@@ -6,12 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.wire.channel import BulkReceiver
 from common.wire.extents import Extents
 from common.wire.frames import BarrierFrame, Frame, LinesFrame, PagesFrame, Placer, ZeroFrame
+
+MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
 
 
 class PagePlacer(Placer, Protocol):
@@ -120,7 +122,7 @@ class Inflow:
 
     def _barrier(self, channel: int, index: int) -> None:
         with self._gate:
-            if index != self._passed + 1:
+            if index != self._passed + 1 or index > MAX_ROUNDS:
                 raise RemoteProtocolError(
                     f"the end of round {index} came after that of round {self._passed}"
                 )

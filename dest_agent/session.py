@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from common.aio import see_through
+from common.config import GuestConfig
 from common.errors import (
     CancelledByUser,
     ConnectionBroken,
@@ -34,12 +35,12 @@ from common.errors import (
 )
 from common.guest.machine import Guest, Progress, compile_kernels
 from common.handover import Handover, State
-from common.host import check_memory
 from common.timeline import Timeline
 from common.units import format_size
 from common.wire import bitmap, messages
 from common.wire.channel import Connection
 from common.wire.messages import Message
+from dest_agent.admission import MemoryBudget
 from dest_agent.inflow import Inflow, PagePlacer
 from dest_agent.placer import GuestPlacer
 from dest_agent.postcopy import Postcopy
@@ -50,6 +51,7 @@ SETUP_S = 600.0  # from Hello to Setup: the source boots its guest in between
 BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
 LAST_WORDS_S = 0.1
+MAX_UNREAD = 64  # messages; a source waits for an answer to nearly each
 REJOIN_S = 10.0  # from a source's return until its connections stand
 
 
@@ -79,6 +81,7 @@ class DestSession:
         timeline: Timeline,
         say: Callable[[str], None],
         expected_memory: int | None,
+        budget: MemoryBudget,
     ) -> None:
         self.session = session
         self.handover = Handover("dest")
@@ -91,6 +94,7 @@ class DestSession:
         self._timeline = timeline
         self._say = say
         self._expected_memory = expected_memory
+        self._budget = budget
         self._guest: Guest | None = None
         self._inflow: Inflow | None = None
         self._loop = asyncio.get_running_loop()
@@ -139,8 +143,10 @@ class DestSession:
                 if isinstance(message, messages.Ping):
                     answer = messages.Pong(t_ns=message.t_ns, peer_ns=time.monotonic_ns())
                     await self._connection.send(answer)
-                else:
+                elif self._inbox.qsize() < MAX_UNREAD:
                     self._inbox.put_nowait(message)
+                else:
+                    raise RemoteProtocolError(f"more than {MAX_UNREAD} messages out of turn")
         except PageferryError as error:
             self._inbox.put_nowait(error)
 
@@ -215,7 +221,8 @@ class DestSession:
         self.handover.peer("setup")
         self._congestion = setup.congestion
         self._connection.use_congestion(setup.congestion)
-        self._check_memory(setup.guest.memory)
+        self._check_memory(setup.guest)
+        self._connection.limit(most_control(setup.guest.pages))
         self._say(f"preparing for a guest of {format_size(setup.guest.memory)}")
         guest = self._guest = await self._blocking(self._make_guest, setup)
         await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
@@ -233,17 +240,28 @@ class DestSession:
         self.handover.step("ready")
         return setup
 
-    def _check_memory(self, size: int) -> None:
+    def _check_memory(self, guest: GuestConfig) -> None:
+        size = guest.memory
         if self._expected_memory not in (None, size):
             raise UsageError(
                 f"guest size mismatch: the source has a guest of {format_size(size)},"
                 f" this destination takes {format_size(self._expected_memory or 0)}"
             )
-        check_memory(size)
+        self._budget.book(self.session, guest)
 
     def _make_guest(self, setup: messages.Setup) -> Guest:
-        compile_kernels(setup.guest, self._say)
-        return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice)
+        try:
+            compile_kernels(setup.guest, self._say)
+            return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice)
+        except UsageError as error:
+            if not setup.guest.workload.startswith("trace:"):
+                raise
+            # A peer names a file of ours: what is there, or why not, is not for it to know.
+            self._say(str(error))
+            raise UsageError(
+                "the trace that this guest replays can't be had at the destination, whose log"
+                " says why"
+            ) from None
 
     def _new_inflow(self, make_placer: Callable[[], PagePlacer]) -> Inflow:
         pages = self._live_guest().n_pages
@@ -386,6 +404,7 @@ class DestSession:
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection
+        connection.limit(most_control(self._live_guest().n_pages))
         self._reader = asyncio.create_task(self._read(), name="control-reader")
 
     async def _adopt_late(self) -> bool:
@@ -412,6 +431,8 @@ class DestSession:
 
     def offer(self, connection: Connection) -> None:
         """The source is back on a new connection; it may have seen the break before we did."""
+        while not self._offers.empty():  # it came again before it was heard
+            self._offers.get_nowait().close()
         self._offers.put_nowait(connection)
         if self.handover.state is State.POSTCOPY_ACTIVE:
             self._inbox.put_nowait(ConnectionBroken("the source lost the connection"))
@@ -552,6 +573,11 @@ class DestSession:
     def _live_guest(self) -> Guest:
         assert self._guest is not None  # noqa: S101
         return self._guest
+
+
+def most_control(n_pages: int) -> int:
+    """Bytes of the longest message that a source may send: a commit, with its missing pages."""
+    return n_pages // 8 + 256 * 1024
 
 
 def _thin(samples: list[Progress], most: int = 10_000) -> list[Progress]:

@@ -13,12 +13,11 @@ LONGEST_PAUSE_S = 2.0
 
 
 async def ask_outcome(
-    address: tuple[str, int], session: str, timeout_s: float
+    address: tuple[str, int], hello: messages.Hello, timeout_s: float
 ) -> messages.Outcome | None:
-    """Ask by session id over new connections until there is an answer; None after `timeout_s`."""
+    """Ask with this hello over new connections until there is an answer; None after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     pause = FIRST_PAUSE_S
-    hello = messages.Hello(role="query", session=session)
     while True:
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):

@@ -52,6 +52,7 @@ from source_agent.record import Record
 from source_agent.rounds import FinalStop, Rounds
 
 _T = TypeVar("_T")
+Role = Literal["control", "bulk", "urgent", "query", "recover"]
 
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
@@ -76,6 +77,7 @@ class SourceSession:
         self.config = config
         self.record = Record(config, secrets.token_hex(16), timeline)
         self.handover = Handover("source")
+        self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
         self._address = address
         self._timeline = timeline
         self._say = say
@@ -176,7 +178,7 @@ class SourceSession:
         connection = await channel.connect(
             host,
             port,
-            messages.Hello(role="control", session=self.record.session),
+            self._hello("control"),
             congestion=self.config.congestion,
         )
         try:
@@ -192,6 +194,10 @@ class SourceSession:
         self.record.congestion = connection.congestion
         self.record.peer_welcome = welcome
         self.record.setup_ns += time.monotonic_ns() - started
+
+    def _hello(self, role: Role, index: int = 0) -> messages.Hello:
+        session = self.record.session
+        return messages.Hello(role=role, session=session, token=self._token, channel=index)
 
     def _on_failure(self, error: PageferryError) -> None:
         """The destination gave up, or the connection broke: no use in sending on."""
@@ -260,7 +266,7 @@ class SourceSession:
         return Rounds(guest, outflow, self._timeline, rate, rtt_s, by_line=by_line)
 
     async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
-        hello = messages.Hello(role=role, session=self.record.session, channel=index)
+        hello = self._hello(role, index)
         connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
         await connection.expect(messages.Welcome)
         self.record.handshake_bytes += connection.sent_bytes + connection.received_bytes
@@ -412,7 +418,8 @@ class SourceSession:
         self.handover.step("connection_lost")
         self._timeline.log("inquire", why=str(error))
         self._notify("the destination's answer was lost: asking again")
-        answer = await ask_outcome(self._address, self.record.session, self.config.recover_timeout)
+        hello = self._hello("query")
+        answer = await ask_outcome(self._address, hello, self.config.recover_timeout)
         if answer is None:
             self.handover.step("gave_up")
             raise InDoubtError(
@@ -546,7 +553,7 @@ class SourceSession:
             self._urgent = None
 
     async def _rejoin(self, supply: Supply) -> None:
-        hello = messages.Hello(role="recover", session=self.record.session)
+        hello = self._hello("recover")
         connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
         self._failure = None
         self._control = Control(connection, self._on_failure)

@@ -34,6 +34,8 @@ from common.wire.messages import Hello, Message
 from common.wire.pacing import Pacer
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
+MAX_HANDSHAKES: Final = 128  # at once; one more, and the one that has been silent longest goes
+HELLO_BYTES: Final = 4096  # of any message, from a peer that has not set up a guest
 LINGER_S: Final = 1.0
 STALL_S: Final = 30  # a peer that reads nothing for so long is taken for gone
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
@@ -85,14 +87,17 @@ def _use_congestion(sock: socket.socket, name: str) -> None:
 class Connection:
     """A control connection: typed messages over one socket of the running loop.
 
-    `sent_bytes` and `received_bytes` count everything on it, prefaces included.
+    `sent_bytes` and `received_bytes` count everything on it, prefaces included. heard_at: when it
+    last received something (or was made), CLOCK_MONOTONIC seconds.
     """
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self._sock = sock
         self.peer = peer
+        self.peer_certificate: bytes | None = None
         self.sent_bytes = 0
         self.received_bytes = 0
+        self.heard_at = time.monotonic()
         self._decoder = frames.FrameDecoder()
         self._inbox: deque[Message] = deque()
         self._write_lock = asyncio.Lock()
@@ -100,6 +105,10 @@ class Connection:
     def use_congestion(self, name: str) -> None:
         """Raises `UsageError` where this kernel has no such congestion control."""
         _tune(self._sock, name)
+
+    def limit(self, most: int) -> None:
+        """Take no message of more than so many bytes from now on."""
+        self._decoder.most_control = most
 
     @property
     def congestion(self) -> str:
@@ -123,6 +132,7 @@ class Connection:
         if n == 0:
             raise ConnectionBroken(f"{self.peer} closed the connection")
         self.received_bytes += n
+        self.heard_at = time.monotonic()
         return n
 
     async def _write(self, data: bytes) -> None:
@@ -261,7 +271,8 @@ class Listener:
     """Accepts connections, and hands each to `serve` once it has said hello.
 
     `serve` owns the connection from then on. What is not a pageferry agent is reported to
-    `complain` in one line and closed; it never reaches `serve`.
+    `complain` in one line and closed; it never reaches `serve`. At most `MAX_HANDSHAKES` are on
+    their way there, so that those who say nothing keep nobody out.
     """
 
     def __init__(
@@ -273,6 +284,7 @@ class Listener:
         self._complain = complain
         self._sock: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._strangers: dict[Connection, asyncio.Task[None]] = {}
 
     def listen(self, host: str, port: int) -> tuple[str, int]:
         """Bind; returns the address. Raises `UsageError` where it can't be had."""
@@ -286,7 +298,7 @@ class Listener:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(info[4])
-            sock.listen(64)
+            sock.listen(MAX_HANDSHAKES)
         except OSError as error:
             sock.close()
             raise UsageError(f"can't listen on {host}:{port}: {_why(error)}") from None
@@ -309,7 +321,10 @@ class Listener:
                     await asyncio.sleep(0.1)
                     continue
                 sock.setblocking(False)
-                task = asyncio.create_task(self._handshake(sock, f"{address[0]}:{address[1]}"))
+                self._make_room()
+                connection = Connection(sock, f"{address[0]}:{address[1]}")
+                task = asyncio.create_task(self._handshake(connection))
+                self._strangers[connection] = task
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         finally:
@@ -318,26 +333,49 @@ class Listener:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _handshake(self, sock: socket.socket, peer: str) -> None:
-        connection = Connection(sock, peer)
+    def _make_room(self) -> None:
+        if len(self._strangers) < MAX_HANDSHAKES:
+            return
+        silent = min(self._strangers, key=lambda connection: connection.heard_at)
+        task = self._strangers.pop(silent)
+        task.cancel()
+        task.add_done_callback(lambda _task: silent.close())  # it may not even have begun
+        self._complain(
+            f"{silent.peer} was dropped without a hello: {MAX_HANDSHAKES} others came after it"
+        )
+
+    async def _handshake(self, connection: Connection) -> None:
+        try:
+            hello = await self._meet(connection)
+        finally:
+            self._strangers.pop(connection, None)
+        if hello is not None:
+            await self._serve(connection, hello)
+
+    async def _meet(self, connection: Connection) -> Hello | None:
+        """None: it has been turned away. The time limit is for all of it, however it trickles."""
+        peer = connection.peer
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                hello = await self._hello(connection)
+                return await self._hello(connection)
         except TimeoutError:
             self._complain(f"{peer} connected and did not say hello within {HANDSHAKE_S:.0f} s")
             connection.close()
         except PageferryError as error:
             self._complain(f"{peer} was turned away: {error}")
             await connection.linger()
+        except OSError as error:  # it was gone before its options could be set
+            self._complain(f"{peer} was turned away: {_why(error)}")
+            connection.close()
         except BaseException:
             connection.close()
             raise
-        else:
-            await self._serve(connection, hello)
+        return None
 
     @staticmethod
     async def _hello(connection: Connection) -> Hello:
         _tune(connection._sock, None)
+        connection.limit(HELLO_BYTES)
         try:
             await connection.read_preface()
         except RemoteProtocolError as error:

@@ -35,7 +35,7 @@ from common.errors import LocalProtocolError, RemoteProtocolError
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire.extents import EXTENT, Extents
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 # The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.
 MAGIC: Final = b"pgferry\n"
 PREFACE: Final = struct.Struct("<8sH6x")
@@ -46,6 +46,7 @@ MAX_EXTENTS: Final = 1000
 MAX_FRAME_PAGES: Final = 4096  # 16 MiB: what a receiver must be ready to take at once
 MAX_FRAME_LINES: Final = 16384  # 1 MiB of them
 MAX_CONTROL: Final = 8 * 2**20  # the events and the timeline of a long run
+_FIRST_PART: Final = 64 * 1024  # of a body; the next one may be as long as all before it
 MAX_ROUND: Final = 2**32 - 1
 MAX_WINDOW: Final = 2**16 - 1  # neighbours that a request may ask for
 
@@ -204,17 +205,20 @@ class FrameDecoder:
     Read into `buffers()` (all of them in one call where the socket can), then tell `received(n)`
     how many bytes came; it returns the frames that are whole. `n_pages` is the guest's size;
     with no placer (a control connection) page frames are illegal. Requests are legal only where
-    `requests` says so: at the source, on the connection that answers them.
+    `requests` says so: at the source, on the connection that answers them. most_control: bytes of a
+    control message, which may be changed between two frames.
     """
 
     def __init__(
         self, placer: Placer | None = None, *, n_pages: int = 0, requests: bool = False
     ) -> None:
+        self.most_control = MAX_CONTROL
         self._placer = placer
         self._n_pages = n_pages
         self._requests = requests
         self._header = bytearray(HEADER.size)
-        self._body = bytearray()
+        self._body: list[bytearray] = []
+        self._body_left = 0  # bytes of it for which there is no buffer yet
         self._type: FrameType | None = None  # of the frame whose body is being read
         self._value = 0
         self._extents: Extents | None = None
@@ -271,17 +275,16 @@ class FrameDecoder:
         """A header, a table, a body or a payload is complete."""
         if self._type is None:
             return self._header_done()
+        if self._body_left:
+            return self._read_on()
         if self._type is FrameType.CONTROL:
-            return self._finish(ControlFrame(bytes(self._body)))
+            return self._finish(ControlFrame(b"".join(self._body)))
         if self._extents is not None:
             return self._finish(PagesFrame(self._extents, self._pages))
         if self._table is not None:
             data = self._line_data[: self._pages * LINE_SIZE]
             return self._finish(LinesFrame(self._table, self._pages, data))
-        if self._type is FrameType.LINES:
-            self._lines_table_done()
-            return None
-        return self._table_done()
+        return self._lines_table_done() if self._type is FrameType.LINES else self._table_done()
 
     def _header_done(self) -> Frame | None:
         kind, flags, entries, self._value, length = HEADER.unpack(self._header)
@@ -294,9 +297,9 @@ class FrameDecoder:
         if kind == FrameType.REQUEST:
             return self._request(entries, length)
         if kind == FrameType.CONTROL:
-            if entries or not 0 < length <= MAX_CONTROL:
+            if entries or not 0 < length <= self.most_control:
                 raise RemoteProtocolError(
-                    f"a control message of {length} bytes, expected 1 to {MAX_CONTROL}"
+                    f"a control message of {length} bytes, expected 1 to {self.most_control}"
                 )
         elif kind in (FrameType.PAGES, FrameType.ZERO):
             self._check_page_header(kind, entries, length)
@@ -341,8 +344,8 @@ class FrameDecoder:
             raise RemoteProtocolError(f"a lines frame of {length} bytes with {entries} entries")
         self._pages = lines
 
-    def _lines_table_done(self) -> None:
-        table = np.frombuffer(bytes(self._body), LINES_OF)
+    def _lines_table_done(self) -> Frame | None:
+        table = np.frombuffer(b"".join(self._body), LINES_OF)
         last = int(table["page"].max())
         if last >= self._n_pages:
             raise RemoteProtocolError(f"lines of page {last} of a guest of {self._n_pages} pages")
@@ -355,15 +358,25 @@ class FrameDecoder:
         self._table = table
         self._left = self._pages * LINE_SIZE
         self._wanted = [self._line_data.data[: self._left], memoryview(self._header)]
+        return None
 
     def _read_body(self, length: int) -> None:
-        self._body = bytearray(length)
-        self._wanted = [memoryview(self._body)]
-        self._left = length
+        self._body = []
+        self._body_left = length
+        self._read_on()
+
+    def _read_on(self) -> Frame | None:
+        """The next part of a body: what a header announces is only taken as it comes."""
+        part = min(self._body_left, max(sum(map(len, self._body)), _FIRST_PART))
+        self._body_left -= part
+        self._body.append(bytearray(part))
+        self._wanted = [memoryview(self._body[-1])]
+        self._left = part
+        return None
 
     def _table_done(self) -> Frame | None:
         assert self._placer is not None  # noqa: S101 - the header was refused otherwise
-        extents = np.frombuffer(bytes(self._body), EXTENT)
+        extents = np.frombuffer(b"".join(self._body), EXTENT)
         counts = extents["count"].astype(np.int64)
         ends = extents["first"].astype(np.int64) + counts
         if not counts.all() or int(ends.max()) > self._n_pages:
@@ -385,6 +398,7 @@ class FrameDecoder:
     def _finish(self, frame: Frame) -> Frame:
         # After a payload the header's buffer is already at the front, whole.
         self._type = None
+        self._body = []
         self._extents = self._table = None
         self._wanted = [memoryview(self._header)]
         self._left = HEADER.size

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from common.config import MigrationConfig
 from common.report import Report
 from common.timeline import Timeline
-from dest_agent.agent import DestAgent
+from dest_agent.agent import DestAgent, Limits
 from source_agent.reporting import make_report
 from source_agent.session import SourceSession
 
@@ -17,17 +17,27 @@ from source_agent.session import SourceSession
 class Said(list[str]):
     """What an agent said to people."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = asyncio.Event()
+
     def __call__(self, line: str) -> None:
         self.append(line)
+        self._more.set()
+
+    async def until(self, words: str, timeout_s: float = 30.0) -> None:
+        """A line with these words has been said."""
+        async with asyncio.timeout(timeout_s):
+            while not any(words in line for line in self):
+                self._more.clear()
+                await self._more.wait()
 
 
 @contextlib.asynccontextmanager
-async def listening(
-    *, expected_memory: int | None = None
-) -> AsyncIterator[tuple[DestAgent, int, Said]]:
+async def listening(limits: Limits | None = None) -> AsyncIterator[tuple[DestAgent, int, Said]]:
     """A destination agent, its port, and what it says."""
     said = Said()
-    agent = DestAgent(said, lambda _session, _event: None, expected_memory=expected_memory)
+    agent = DestAgent(said, lambda _session, _event: None, limits)
     _, port = agent.listen("127.0.0.1", 0)
     task = asyncio.create_task(agent.serve_forever())
     try:
