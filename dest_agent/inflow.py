@@ -57,7 +57,10 @@ class Inflow:
         channels: int,
         on_barrier: Callable[[int, int], None],
         on_failure: Callable[[PageferryError], None],
+        *,
+        checked: bool = False,
     ) -> None:
+        self._checked = checked
         self._make_placer = make_placer
         self._slots: dict[int, _Slot] = {}
         self._n_pages = n_pages
@@ -92,7 +95,7 @@ class Inflow:
         if self._closed or channel >= self._channels or channel in self._receivers:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
         slot = self._slots[channel] = _Slot(self._make_placer())
-        receiver = BulkReceiver(sock, slot, self._n_pages)
+        receiver = BulkReceiver(sock, slot, self._n_pages, checked=self._checked)
         self._receivers[channel] = receiver
         thread = threading.Thread(
             target=self._receive, args=(channel, receiver), name=f"bulk-{channel}", daemon=True

@@ -103,6 +103,7 @@ class DestSession:
         self._postcopy: Postcopy | None = None
         self._offers: asyncio.Queue[Connection] = asyncio.Queue()
         self._channels = 1
+        self._checked = True
         self._rejoined = asyncio.Event()
         self._fetched = False
         self._reader: asyncio.Task[None] | None = None
@@ -228,10 +229,11 @@ class DestSession:
         await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
         self._placer = GuestPlacer(guest.memory)
         self._channels = setup.channels
+        self._checked = setup.checksum
         self._inflow = self._new_inflow(lambda: self._placer)
         ready = messages.Ready()
         if setup.postcopy is not None:
-            self._postcopy = await self._blocking(Postcopy, guest, setup.postcopy)
+            self._postcopy = await self._blocking(Postcopy, guest, setup.postcopy, setup.checksum)
             mechanism = self._postcopy.mechanism
             ready = messages.Ready(faults=mechanism.name, faults_reason=mechanism.reason)
         self._timeline.log("ready")
@@ -265,7 +267,8 @@ class DestSession:
 
     def _new_inflow(self, make_placer: Callable[[], PagePlacer]) -> Inflow:
         pages = self._live_guest().n_pages
-        return Inflow(make_placer, pages, self._channels, self._on_barrier, self._on_failure)
+        call, checked = (self._on_barrier, self._on_failure), self._checked
+        return Inflow(make_placer, pages, self._channels, *call, checked=checked)
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""

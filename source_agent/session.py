@@ -218,6 +218,7 @@ class SourceSession:
                 congestion=config.congestion,
                 run_after=config.run_after,
                 verify=config.verify,
+                checksum=config.checksum,
                 vcpu_nice=config.vcpu_nice,
                 postcopy=self._postcopy_setup(),
             )
@@ -227,7 +228,7 @@ class SourceSession:
         await self._open_channels()
         if config.may_switch:
             memory, rate = self._guest.memory, config.max_bandwidth
-            self._supply = await self._blocking(Supply, memory, rate)
+            self._supply = await self._blocking(Supply, memory, rate, config.checksum)
         self.record.clock_before = await control.sample_clock()
         self.record.rounds = await self._blocking(self._make_rounds)
         self.handover.step("ready")
@@ -255,7 +256,8 @@ class SourceSession:
     async def _open_channels(self) -> None:
         """Bulk connections, and the urgent one where there may be missing pages."""
         sockets = [await self._open("bulk", index) for index in range(CHANNELS)]
-        self._outflow = Outflow(self._live_guest().memory, sockets, self._pacer)
+        checked, memory = self.config.checksum, self._live_guest().memory
+        self._outflow = Outflow(memory, sockets, self._pacer, checked=checked)
         if self.config.may_switch:
             self._urgent = await self._open("urgent", 0)
 

@@ -472,9 +472,11 @@ class BulkSender:
 class BulkReceiver:
     """The receiving end of a bulk connection, for a thread of its own."""
 
-    def __init__(self, sock: socket.socket, placer: frames.Placer, n_pages: int) -> None:
+    def __init__(
+        self, sock: socket.socket, placer: frames.Placer, n_pages: int, *, checked: bool = False
+    ) -> None:
         self._sock = sock
-        self._decoder = frames.FrameDecoder(placer, n_pages=n_pages)
+        self._decoder = frames.FrameDecoder(placer, n_pages=n_pages, checked=checked)
         self.received_bytes = 0
 
     def run(self, deliver: Callable[[frames.Frame], None]) -> None:

@@ -136,7 +136,10 @@ class PostcopySetup(BaseModel):
 
 
 class Setup(_Message):
-    """The guest that will come and how. run_after: seconds it runs at the destination."""
+    """The guest that will come and how. run_after: seconds it runs at the destination.
+
+    checksum: whether frames of pages have one, in both directions.
+    """
 
     kind: Literal["setup"] = "setup"
     guest: GuestConfig
@@ -144,6 +147,7 @@ class Setup(_Message):
     congestion: str = Field(pattern="^[a-z0-9_-]{1,15}$")
     run_after: float = Field(ge=0, le=86400)
     verify: bool
+    checksum: bool
     vcpu_nice: int = Field(ge=0, le=19)
     postcopy: PostcopySetup | None = None
 

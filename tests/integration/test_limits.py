@@ -69,7 +69,7 @@ async def _refused(port: int, data: bytes) -> bytes:
 
 def test_a_long_hello_is_not_read() -> None:
     async def scenario() -> None:
-        head = frames.HEADER.pack(frames.FrameType.CONTROL, 0, 0, 0, HELLO_BYTES + 1)
+        head = frames.HEADER.pack(frames.FrameType.CONTROL, frames.CHECKED, 0, 0, HELLO_BYTES + 1)
         async with listening() as (_agent, port, said):
             answer = await _refused(port, frames.encode_preface() + head)
             assert answer == frames.encode_preface()
@@ -168,6 +168,7 @@ def test_a_file_of_the_destination_is_nobody_elses_business() -> None:
                         congestion="cubic",
                         run_after=0,
                         verify=True,
+                        checksum=True,
                         vcpu_nice=0,
                     )
                 )

@@ -23,6 +23,7 @@ EXAMPLES: list[messages.Message] = [
         congestion="cubic",
         run_after=1.0,
         verify=True,
+        checksum=True,
         vcpu_nice=0,
         postcopy=messages.PostcopySetup(
             faults="auto", prepage=-1, recover_timeout=30.0, trace_faults=False
