@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from common.complaints import Complaints
 from common.errors import PageferryError, RemoteProtocolError
 from common.timeline import Event, Timeline
 from common.wire import messages
-from common.wire.channel import Connection, Listener
+from common.wire.channel import Connection
+from common.wire.listener import Listener
 from dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
 from dest_agent.session import DestSession
 
@@ -42,7 +44,8 @@ class Limits:
 class DestAgent:
     """Sessions by their id; those that ended are remembered, for a source that asks later.
 
-    say: one line for people. sink: each event of a session, with the session's id.
+    say: one line for people. sink: each event of a session, with the session's id. secure: a
+    context of TLS, or None for plain TCP.
     """
 
     def __init__(
@@ -50,22 +53,23 @@ class DestAgent:
         say: Callable[[str], None],
         sink: Callable[[str, Event], None],
         limits: Limits | None = None,
+        secure: ssl.SSLContext | None = None,
     ) -> None:
         self._say = say
         self._sink = sink
         self._limits = limits or Limits()
         self._budget = MemoryBudget(self._limits.max_memory)
         self._complain = Complaints(say)
-        self._listener = Listener(self._serve, self._complain)
+        self._listener = Listener(self._serve, self._complain, secure)
         self._sessions: dict[str, DestSession] = {}
         self._credentials: dict[str, Credentials] = {}  # of those above and of those below
         self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
         self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
 
-    def listen(self, host: str, port: int) -> tuple[str, int]:
+    def listen(self, host: str, port: int, *, loopback_only: bool = False) -> tuple[str, int]:
         """Bind; returns the address. Raises `UsageError`."""
-        return self._listener.listen(host, port)
+        return self._listener.listen(host, port, loopback_only=loopback_only)
 
     async def serve_forever(self) -> None:
         """Until cancelled; sessions that are under way are then ended."""

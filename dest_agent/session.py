@@ -277,7 +277,7 @@ class DestSession:
         if hello.role == "urgent":
             if self._postcopy is None:
                 raise RemoteProtocolError("an urgent connection of a session without post-copy")
-            self._postcopy.attach(connection.detach())
+            self._postcopy.attach(connection.detach_plain())
         elif self._inflow is None:
             raise RemoteProtocolError("a bulk channel came before the setup")
         else:

@@ -26,6 +26,7 @@ def make_app() -> App:
 
     from common import __version__
     from dest_agent.cli import dest
+    from lab.certs import certs
     from lab.compare import compare
     from lab.migrate import migrate
     from lab.model import model
@@ -38,6 +39,7 @@ def make_app() -> App:
     app.command(dest)
     app.command(compare)
     app.command(model)
+    app.command(certs)
     app.command(reproduce)
     return app
 

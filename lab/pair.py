@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from common.cli import TlsOptions
 from common.config import MigrationConfig
 from common.errors import (
     EXIT_CANCELLED,
@@ -99,8 +100,14 @@ class _Agent:
 class Pair:
     """Runs one migration. Signals that come meanwhile cancel it, as the source agent does."""
 
-    def __init__(self, config: MigrationConfig, log_dir: Path | None) -> None:
+    def __init__(
+        self, config: MigrationConfig, log_dir: Path | None, tls: TlsOptions | None = None
+    ) -> None:
         self._config = config
+        tls = tls or TlsOptions()
+        self._dest_options = ["--tls", str(tls.tls)] if tls.tls else []
+        names = ["--tls-hostname", tls.tls_hostname] if tls.tls_hostname else []
+        self._source_options = [*self._dest_options, *names]
         self._log_options = ["--log-dir", str(log_dir)] if log_dir else []
         self._dest: _Agent | None = None
         self._source: _Agent | None = None
@@ -121,12 +128,13 @@ class Pair:
     def _run(self, show: Callable[[Status], None]) -> PairResult:
         show(Status(phase="starting the agents"))
         options = ["--listen", "127.0.0.1:0", "--once", "--quiet", *self._log_options]
+        options += self._dest_options
         self._dest = _Agent("dest_agent", options)
         port = self._await_port(self._dest)
         if self._cancelled:
             raise CancelledByUser("cancelled before the migration began")
         to = ["--to", f"127.0.0.1:{port}", "--quiet", *self._log_options]
-        self._source = _Agent("source_agent", [*to, *self._config.flags()])
+        self._source = _Agent("source_agent", [*to, *self._source_options, *self._config.flags()])
         if self._cancelled:  # the signal came while it was being started
             self._source.tell(signal.SIGINT)
         report: Report | None = None

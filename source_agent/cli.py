@@ -9,16 +9,18 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import OutputOptions, ReportFile, complain
+from common.cli import OutputOptions, ReportFile, TlsOptions, complain
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
 from common.status import Status, StatusPipe, die_with_parent
+from common.wire.tls import ClientTls
 
 
 def source(
     *,
     to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the destination")],
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
+    tls: Annotated[TlsOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(name="--status-fd", show=False)] = None,
     supervisor: Annotated[int | None, Parameter(show=False)] = None,
@@ -33,6 +35,7 @@ def source(
     config = config or MigrationConfig()
     output = output or OutputOptions()
     address = parse_address(to)
+    secure = (tls or TlsOptions()).load()
     pipe = None
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
@@ -43,12 +46,13 @@ def source(
             if output.json_file is not None
             else None
         )
-        return _run(config, address, output, pipe, file)
+        return _run(config, address, secure, output, pipe, file)
 
 
 def _run(
     config: MigrationConfig,
     address: tuple[str, int],
+    secure: ClientTls | None,
     output: OutputOptions,
     pipe: StatusPipe | None,
     file: ReportFile | None,
@@ -66,7 +70,7 @@ def _run(
             if pipe is not None:
                 pipe.write("status", status.model_dump())
 
-        report, error = SourceAgent(config, address, log, show).run()
+        report, error = SourceAgent(config, address, log, show, secure).run()
     if pipe is not None:
         pipe.write("report", report.model_dump(mode="json"))
     elif output.json_file != "-":

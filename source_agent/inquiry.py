@@ -7,13 +7,17 @@ import time
 
 from common.errors import ConnectionBroken, PeerRefused, PeerUnreachable, RemoteProtocolError
 from common.wire import channel, messages
+from common.wire.tls import ClientTls
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 
 
 async def ask_outcome(
-    address: tuple[str, int], hello: messages.Hello, timeout_s: float
+    address: tuple[str, int],
+    hello: messages.Hello,
+    timeout_s: float,
+    secure: ClientTls | None = None,
 ) -> messages.Outcome | None:
     """Ask with this hello over new connections until there is an answer; None after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
@@ -21,7 +25,7 @@ async def ask_outcome(
     while True:
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
-                connection = await channel.connect(*address, hello)
+                connection = await channel.connect(*address, hello, secure=secure)
                 try:
                     return await connection.expect(messages.Outcome)
                 finally:

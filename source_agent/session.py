@@ -44,6 +44,7 @@ from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostC
 from common.timeline import Timeline
 from common.wire import bitmap, channel, messages
 from common.wire.pacing import Pacer
+from common.wire.tls import ClientTls
 from source_agent.control import Control
 from source_agent.inquiry import ask_outcome
 from source_agent.outflow import Outflow
@@ -73,8 +74,10 @@ class SourceSession:
         address: tuple[str, int],
         timeline: Timeline,
         say: Callable[[str], None],
+        secure: ClientTls | None = None,
     ) -> None:
         self.config = config
+        self._secure = secure
         self.record = Record(config, secrets.token_hex(16), timeline)
         self.handover = Handover("source")
         self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
@@ -175,12 +178,7 @@ class SourceSession:
         started = time.monotonic_ns()
         self._timeline.log("connect", t_ns=started, host=host, port=port)
         self.handover.step("start")
-        connection = await channel.connect(
-            host,
-            port,
-            self._hello("control"),
-            congestion=self.config.congestion,
-        )
+        connection = await self._dial("control")
         try:
             async with asyncio.timeout(channel.HANDSHAKE_S):
                 welcome = await connection.expect(messages.Welcome)
@@ -198,6 +196,12 @@ class SourceSession:
     def _hello(self, role: Role, index: int = 0) -> messages.Hello:
         session = self.record.session
         return messages.Hello(role=role, session=session, token=self._token, channel=index)
+
+    async def _dial(self, role: Role, index: int = 0) -> channel.Connection:
+        hello, congestion = self._hello(role, index), self.config.congestion
+        return await channel.connect(
+            *self._address, hello, congestion=congestion, secure=self._secure
+        )
 
     def _on_failure(self, error: PageferryError) -> None:
         """The destination gave up, or the connection broke: no use in sending on."""
@@ -268,11 +272,10 @@ class SourceSession:
         return Rounds(guest, outflow, self._timeline, rate, rtt_s, by_line=by_line)
 
     async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
-        hello = self._hello(role, index)
-        connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
+        connection = await self._dial(role, index)
         await connection.expect(messages.Welcome)
         self.record.handshake_bytes += connection.sent_bytes + connection.received_bytes
-        return connection.detach()
+        return connection.detach() if role == "bulk" else connection.detach_plain()
 
     async def _warm_up(self) -> None:
         guest = self._live_guest()
@@ -421,7 +424,8 @@ class SourceSession:
         self._timeline.log("inquire", why=str(error))
         self._notify("the destination's answer was lost: asking again")
         hello = self._hello("query")
-        answer = await ask_outcome(self._address, hello, self.config.recover_timeout)
+        patience_s = self.config.recover_timeout
+        answer = await ask_outcome(self._address, hello, patience_s, self._secure)
         if answer is None:
             self.handover.step("gave_up")
             raise InDoubtError(
@@ -555,8 +559,7 @@ class SourceSession:
             self._urgent = None
 
     async def _rejoin(self, supply: Supply) -> None:
-        hello = self._hello("recover")
-        connection = await channel.connect(*self._address, hello, congestion=self.config.congestion)
+        connection = await self._dial("recover")
         self._failure = None
         self._control = Control(connection, self._on_failure)
         await self._control.expect(messages.Welcome)

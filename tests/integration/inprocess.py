@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 
 from common.config import MigrationConfig
 from common.report import Report
 from common.timeline import Timeline
+from common.wire.tls import ClientTls
 from dest_agent.agent import DestAgent, Limits
 from source_agent.reporting import make_report
 from source_agent.session import SourceSession
@@ -34,10 +36,12 @@ class Said(list[str]):
 
 
 @contextlib.asynccontextmanager
-async def listening(limits: Limits | None = None) -> AsyncIterator[tuple[DestAgent, int, Said]]:
+async def listening(
+    limits: Limits | None = None, secure: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[DestAgent, int, Said]]:
     """A destination agent, its port, and what it says."""
     said = Said()
-    agent = DestAgent(said, lambda _session, _event: None, limits)
+    agent = DestAgent(said, lambda _session, _event: None, limits, secure)
     _, port = agent.listen("127.0.0.1", 0)
     task = asyncio.create_task(agent.serve_forever())
     try:
@@ -47,8 +51,11 @@ async def listening(limits: Limits | None = None) -> AsyncIterator[tuple[DestAge
         await asyncio.gather(task, return_exceptions=True)
 
 
-def session_to(port: int, config: MigrationConfig) -> SourceSession:
-    return SourceSession(config, ("127.0.0.1", port), Timeline("source"), lambda _line: None)
+def session_to(
+    port: int, config: MigrationConfig, secure: ClientTls | None = None
+) -> SourceSession:
+    where = ("127.0.0.1", port)
+    return SourceSession(config, where, Timeline("source"), lambda _line: None, secure)
 
 
 async def move(config: MigrationConfig) -> Report:

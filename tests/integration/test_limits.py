@@ -11,8 +11,8 @@ import uvloop
 
 from common.config import MigrationConfig
 from common.errors import PageferryError, PeerRefused
-from common.wire import channel, frames, messages
-from common.wire.channel import HELLO_BYTES
+from common.wire import channel, frames, listener, messages
+from common.wire.listener import HELLO_BYTES
 from dest_agent.agent import Limits
 from tests.integration.harness import destination, pageferry
 from tests.integration.inprocess import listening, move, session_to
@@ -111,7 +111,7 @@ def test_messages_that_nobody_waits_for() -> None:
 
 
 def test_the_silent_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel, "MAX_HANDSHAKES", 8)
+    monkeypatch.setattr(listener, "MAX_HANDSHAKES", 8)
 
     async def scenario() -> None:
         async with listening() as (_agent, port, said):
@@ -129,7 +129,7 @@ def test_the_silent_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_deadline_is_for_all_of_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel, "HANDSHAKE_S", 0.5)
+    monkeypatch.setattr(listener, "HANDSHAKE_S", 0.5)
 
     async def scenario() -> None:
         async with listening() as (_agent, port, said):
