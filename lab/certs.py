@@ -48,7 +48,7 @@ def certs(
     folder
         Where the folders are made; the CA's own key stays here.
     host
-        NAME[,NAME|IP...]: a host, as others call it. A folder each, named as the first of its names.
+        NAME[,NAME|IP...]: a host, as others call it. A folder each, with the first of its names.
     force
         Replace what is there.
     """
