@@ -36,6 +36,7 @@ RECORD_OVERHEAD: Final = 22  # header, type, tag
 _SEND: Final = 4 * RECORD  # in one call: a link that takes it in less than a stall's time is slow
 _HANDSHAKE_RECORD: Final = 0x16
 _TCP_NOTSENT_LOWAT: Final = 25
+_LAST_WORDS_S: Final = 1.0
 _URGENT_BYTES: Final = 32 * 1024  # that a demanded page may have to wait for in a buffer
 
 
@@ -348,7 +349,20 @@ class _Pump:
         poll.register(self._secure.fileno(), wants)
         wants = select.POLLOUT if self._to_local else 0
         poll.register(self._local.fileno(), wants | (0 if self._to_secure else select.POLLIN))
-        poll.poll()
+        ended = select.POLLHUP | select.POLLERR
+        if any(fd == self._local.fileno() and event & ended for fd, event in poll.poll()):
+            self._last_words()
+
+    def _last_words(self) -> None:
+        """The plain end has been closed: what it had sent may go on for a bounded while."""
+        self._secure.settimeout(_LAST_WORDS_S)
+        while True:
+            if self._to_secure:
+                self._secure.sendall(self._to_secure)
+            n = self._local.recv_into(self._out)
+            if n == 0:
+                raise OSError("the plain end has been closed")
+            self._to_secure = memoryview(self._out)[:n]
 
     def _inward(self) -> None:
         if not self._to_local and not self._ended:
