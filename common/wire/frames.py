@@ -127,6 +127,7 @@ class RequestFrame:
 Frame = ControlFrame | PagesFrame | ZeroFrame | LinesFrame | BarrierFrame | RequestFrame
 
 
+_KINDS: Final = frozenset(FrameType)
 _NAMES: Final[dict[type, str]] = {
     ControlFrame: "control",
     PagesFrame: "pages",
@@ -344,6 +345,8 @@ class FrameDecoder:
 
     def _header_done(self) -> Frame | None:
         kind, flags, entries, self._value, length = HEADER.unpack(self._header)
+        if kind not in _KINDS:
+            raise RemoteProtocolError(f"a frame of unknown type {kind}")
         wanted = CHECKED if self._checked or kind == FrameType.CONTROL else 0
         if flags != wanted:
             raise RemoteProtocolError(f"a frame with flags {flags:#x}, expected {wanted:#x}")
@@ -362,11 +365,9 @@ class FrameDecoder:
         elif kind in (FrameType.PAGES, FrameType.ZERO):
             self._check_page_header(kind, entries, length)
             length = entries * EXTENT.itemsize
-        elif kind == FrameType.LINES:
+        else:
             self._check_lines_header(entries, length)
             length = entries * LINES_OF.itemsize
-        else:
-            raise RemoteProtocolError(f"a frame of unknown type {kind}")
         self._type = FrameType(kind)
         self._read_body(length)
         return None

@@ -35,8 +35,9 @@ def test_max_memory_is_said_at_both_ends() -> None:
         assert run.exit_code == 1
         expected = "guest of 16MiB with its cache of 4MiB is over .*--max-memory 16MiB"
         assert re.search(expected, run.complaint)
-        fits = pageferry("source", "--to", f"127.0.0.1:{port}", "--cache", "0", *SMALL)
-        assert fits.exit_code == 0, fits.stderr
+        for _ in range(2):  # the second has the memory of the first
+            fits = pageferry("source", "--to", f"127.0.0.1:{port}", "--cache", "0", *SMALL)
+            assert fits.exit_code == 0, fits.stderr
         agent.process.terminate()
         assert re.search(expected, agent.end().stderr)
 
