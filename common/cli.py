@@ -10,13 +10,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.config import explain
 from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
+
+if TYPE_CHECKING:
+    from common.wire.tls import ClientTls
 
 # What a report may take: reserved before a migration starts, so that a full disk is known then.
 REPORT_RESERVE = 1 << 22
@@ -43,6 +46,31 @@ class OutputOptions(BaseModel):
     quiet: Annotated[
         bool, Parameter(negative=""), Field(description="no progress on standard error")
     ] = False
+
+
+class TlsOptions(BaseModel):
+    """How a source's connections are made; a part of the run, not of what is moved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tls: Annotated[
+        Path | None,
+        Field(description="TLS 1.3 with the keys of this folder (pageferry certs makes it)"),
+    ] = None
+    tls_hostname: Annotated[
+        str | None,
+        Field(description="NAME that the destination's certificate must have, if not HOST"),
+    ] = None
+
+    def load(self) -> ClientTls | None:
+        """What a source needs. Raises `UsageError`."""
+        from common.wire.tls import client_tls
+
+        if self.tls is not None:
+            return client_tls(self.tls, self.tls_hostname)
+        if self.tls_hostname is not None:
+            raise UsageError("--tls-hostname says whose certificate is meant: it needs --tls DIR")
+        return None
 
 
 class ReportFile:

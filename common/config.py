@@ -210,6 +210,9 @@ class TransferConfig(StrategyConfig):
         Literal["page", "line"],
         Field(description="line: cached pages travel as their changed lines where that is shorter"),
     ] = "line"
+    checksum: Annotated[
+        bool, Field(description="a checksum a frame: what the wire changed is never used")
+    ] = True
     congestion: Annotated[
         str, Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends")
     ] = "cubic"

@@ -5,6 +5,7 @@
     ├── ProtocolError              1
     │   ├── LocalProtocolError        we tried an illegal step (a bug of ours)
     │   └── RemoteProtocolError       the peer sent something illegal
+    │       └── CorruptFrame          or the wire made it so: the checksum is wrong
     ├── PeerError                  1
     │   ├── PeerUnreachable           nobody listens, no route, name unknown
     │   ├── PeerRefused               the peer said no, and why
@@ -49,6 +50,10 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The peer sent something that is illegal here; the session ends."""
+
+
+class CorruptFrame(RemoteProtocolError):
+    """A frame is not the one that was sent."""
 
 
 class PeerError(PageferryError):

@@ -5,42 +5,61 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from common import __version__
 from common.clock import clock_identity
+from common.complaints import Complaints
 from common.errors import PageferryError, RemoteProtocolError
 from common.heap import give_back
 from common.inject import Plan, parse_injection
 from common.timeline import Event, Timeline
 from common.wire import messages
-from common.wire.channel import STALL_S, Connection, Listener
+from common.wire.channel import STALL_S, Connection
+from common.wire.listener import Listener
+from dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
 from dest_agent.keeper import Keeper
 from dest_agent.session import DestSession
 
-MAX_SESSIONS: Final = 4
 MAX_REMEMBERED: Final = 1000
 # How long an agent that was to serve one migration stays for a source that may have to ask what
 # became of it.
 ASK_S: Final = 30.0
+REFUSE_S: Final = 1.0  # to send a few bytes to somebody who may not read them
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a destination takes on. memory: of one guest, exactly; max_memory: of all together,
+
+    bytes, their caches included (None: what the host has free).
+    """
+
+    memory: int | None = None
+    max_memory: int | None = None
+    max_sessions: int = MAX_SESSIONS
 
 
 class DestAgent:
     """Sessions by their id; those that ended are remembered, for a source that asks later.
 
-    say: one line for people. sink: each event of a session, with the session's id. keeper: whom
-    guests are left to that stay; None: a source that wants that is refused.
+    say: one line for people. sink: each event of a session, with the session's id. secure: a
+    context of TLS, or None for plain TCP. keeper: whom guests are left to that stay; None: a source
+    that wants that is refused.
     """
 
     def __init__(
         self,
         say: Callable[[str], None],
         sink: Callable[[str, Event], None],
+        limits: Limits | None = None,
+        secure: ssl.SSLContext | None = None,
         *,
-        expected_memory: int | None = None,
         keeper: Keeper | None = None,
         stall_s: float = STALL_S,
         inject: Sequence[str] = (),
@@ -48,21 +67,24 @@ class DestAgent:
     ) -> None:
         self._say = say
         self._sink = sink
-        self._expected_memory = expected_memory
+        self._limits = limits or Limits()
+        self._budget = MemoryBudget(self._limits.max_memory)
+        self._complain = Complaints(say)
         self._keeper = keeper
         self._witness = witness
-        self._listener = Listener(self._serve, say, stall_s)
+        self._listener = Listener(self._serve, self._complain, secure, stall_s)
         # One for all sessions: a fault is injected once.
         self._plan = Plan([parse_injection(text) for text in inject]) if inject else None
         self._sessions: dict[str, DestSession] = {}
+        self._credentials: dict[str, Credentials] = {}  # of those above and of those below
         self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
         self._kept: dict[str, messages.Outcome] = {}  # never forgotten: see `_remember`
         self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
 
-    def listen(self, host: str, port: int) -> tuple[str, int]:
+    def listen(self, host: str, port: int, *, loopback_only: bool = False) -> tuple[str, int]:
         """Bind; returns the address. Raises `UsageError`."""
-        return self._listener.listen(host, port)
+        return self._listener.listen(host, port, loopback_only=loopback_only)
 
     @property
     def sessions(self) -> int:
@@ -71,12 +93,15 @@ class DestAgent:
 
     async def serve_forever(self) -> None:
         """Until cancelled; sessions that are under way are then ended."""
-        await self._listener.run()
+        try:
+            await self._listener.run()
+        finally:
+            self._complain.flush()
 
     async def serve_once(self) -> None:
         """One migration. Raises what made it fail."""
         self._first_ended = asyncio.get_running_loop().create_future()
-        serving = asyncio.create_task(self._listener.run(), name="listener")
+        serving = asyncio.create_task(self.serve_forever(), name="listener")
         try:
             error, may_be_asked = await self._first_ended
             if may_be_asked and not self._asked.is_set():
@@ -91,10 +116,15 @@ class DestAgent:
             raise error
 
     async def _serve(self, connection: Connection, hello: messages.Hello) -> None:
+        credentials = self._credentials.get(hello.session)
         if hello.role == "control":
-            await self._serve_control(connection, hello.session)
+            await self._serve_control(connection, hello)
             del connection
             give_back()
+        elif credentials is not None and not credentials.admit(hello, connection):
+            await self._turn_away(
+                connection, f"a {hello.role} connection that is not of session {hello.session[:8]}"
+            )
         elif hello.role in ("bulk", "urgent"):
             await self._serve_bulk(connection, hello)
         elif hello.role == "recover":
@@ -102,13 +132,18 @@ class DestAgent:
         else:
             await self._serve_query(connection, hello.session)
 
-    async def _serve_control(self, connection: Connection, name: str) -> None:
+    async def _turn_away(self, connection: Connection, reason: str) -> None:
+        self._complain(f"{connection.peer} was refused: {reason}")
+        with contextlib.suppress(PageferryError, TimeoutError):
+            async with asyncio.timeout(REFUSE_S):
+                await connection.send(messages.Refuse(reason=reason))
+        await connection.linger()
+
+    async def _serve_control(self, connection: Connection, hello: messages.Hello) -> None:
+        name = hello.session
         refusal = self._refusal(name)
         if refusal is not None:
-            self._say(f"{connection.peer} was refused: {refusal}")
-            with contextlib.suppress(PageferryError):
-                await connection.send(messages.Refuse(reason=refusal))
-            await connection.linger()
+            await self._turn_away(connection, refusal)
             return
         short = name[:8]
         self._say(f"session {short}: a migration from {connection.peer}")
@@ -118,12 +153,14 @@ class DestAgent:
             connection,
             timeline,
             lambda line: self._say(f"session {short}: {line}"),
-            self._expected_memory,
+            self._limits.memory,
+            self._budget,
             self._keeper,
             self._plan,
             self._witness,
         )
         self._sessions[name] = session
+        self._credentials[name] = Credentials.of(hello, connection)
         error: PageferryError | None = None
         try:
             session.hit("hello")
@@ -141,7 +178,7 @@ class DestAgent:
     def _refusal(self, name: str) -> str | None:
         if name in self._sessions or name in self._ended or name in self._kept:
             return "a session of that name exists already"
-        if len(self._sessions) >= MAX_SESSIONS:
+        if len(self._sessions) >= self._limits.max_sessions:
             return f"busy with {len(self._sessions)} migrations"
         return None
 
@@ -149,12 +186,14 @@ class DestAgent:
         """A guest that was kept may run for ever, here or further on: its source must never hear
         that nobody knows of it. Only one that has said goodbye will not ask."""
         del self._sessions[session.session]
+        self._budget.release(session.session)
         if session.place.kept and not session.said_bye:
             self._kept[session.session] = session.answer()
             return
         self._ended[session.session] = session.answer()
         if len(self._ended) > MAX_REMEMBERED:
-            self._ended.popitem(last=False)
+            forgotten, _ = self._ended.popitem(last=False)
+            del self._credentials[forgotten]
 
     async def _welcome(self, connection: Connection) -> None:
         await connection.send(
@@ -169,18 +208,14 @@ class DestAgent:
             await self._welcome(connection)
             session.attach(hello, connection)
         except PageferryError as error:
-            self._say(f"{connection.peer} was turned away: {error}")
+            self._complain(f"{connection.peer} was turned away: {error}")
             connection.close()
 
     async def _serve_recover(self, connection: Connection, name: str) -> None:
         """A source that lost its connections in post-copy is back."""
         session = self._sessions.get(name)
         if session is None:
-            reason = f"no guest of session {name[:8]} runs here"
-            self._say(f"{connection.peer} was refused: {reason}")
-            with contextlib.suppress(PageferryError):
-                await connection.send(messages.Refuse(reason=reason))
-            await connection.linger()
+            await self._turn_away(connection, f"no guest of session {name[:8]} runs here")
             return
         try:
             await self._welcome(connection)
@@ -198,7 +233,8 @@ class DestAgent:
         else:
             unknown = messages.Outcome(answer="unknown")
             outcome = self._kept.get(name) or self._ended.get(name, unknown)
-        self._say(f"session {name[:8]}: the source asks what became of it: {outcome.answer}")
+        line = f"session {name[:8]}: the source asks what became of it: {outcome.answer}"
+        (self._complain if outcome.answer == "unknown" else self._say)(line)
         try:
             await connection.send(outcome)
         except PageferryError:

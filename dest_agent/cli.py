@@ -36,6 +36,25 @@ class DestOptions(BaseModel):
     ] = None
     stall_timeout: StallTimeout = 30.0
     inject: Injections = ()
+    max_memory: Annotated[
+        Size | None,
+        Field(
+            ge=PAGE_SIZE,
+            description="SIZE of all guests together, caches included; none: what is free",
+        ),
+    ] = None
+    max_sessions: Annotated[
+        int, Field(ge=1, le=64, description="migrations at a time; one more is refused")
+    ] = 4
+    tls: Annotated[
+        Path | None,
+        Field(description="take sources of our CA only, over TLS 1.3, with this folder's keys"),
+    ] = None
+    insecure: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="listen beyond loopback without TLS: for a network that you trust"),
+    ] = False
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event in this folder")
     ] = None
@@ -81,19 +100,28 @@ async def _serve(
     pipe: StatusPipe | None,
     witness: Path | None,
 ) -> int:
-    from dest_agent.agent import DestAgent  # after the arguments have been found to be good
+    from common.wire.tls import server_tls
+    from dest_agent.agent import DestAgent, Limits  # after the arguments have been found to be good
 
+    limits = Limits(options.memory, options.max_memory, options.max_sessions)
+    secure = server_tls(options.tls) if options.tls is not None else None
     agent = DestAgent(
         log.say,
         log.event,
-        expected_memory=options.memory,
+        limits,
+        secure,
         stall_s=options.stall_timeout,
         inject=options.inject,
         witness=witness,
     )
-    bound_host, bound_port = agent.listen(host, port)
+    private = secure is None and not options.insecure
+    bound_host, bound_port = agent.listen(host, port, loopback_only=private)
     where = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
-    log.say(f"listening on {where}")
+    log.say(f"listening on {where}{', TLS only' if secure is not None else ''}")
+    if secure is None and options.insecure:
+        log.say(
+            "--insecure: whoever reaches this address can read guests on their way and send some"
+        )
     if pipe is not None:
         pipe.write("listening", {"host": bound_host, "port": bound_port})
     settle_down()

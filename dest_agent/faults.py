@@ -28,8 +28,15 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import ConnectionBroken, LocalProtocolError, PageferryError, RemoteProtocolError
+from common.errors import (
+    ConnectionBroken,
+    CorruptFrame,
+    LocalProtocolError,
+    PageferryError,
+    RemoteProtocolError,
+)
 from common.guest import control
+from common.guest.checksum import require_checksum
 from common.guest.machine import Guest
 from common.responsive import ask_for_short_slices
 from common.units import PAGE_SIZE
@@ -70,11 +77,21 @@ class FaultStats:
 class Faults:
     """The missing pages of one guest, by either mechanism. One controlling thread at a time.
 
-    prepage: neighbours that are asked for with each page, or `ADAPTIVE`. Raises
+    prepage: neighbours that are asked for with each page, or `ADAPTIVE`. checked: frames of the
+    urgent connection have checksums. Raises
     `UserfaultUnavailable` where the mechanism is the kernel's and does not work.
     """
 
-    def __init__(self, guest: Guest, mechanism: Mechanism, *, prepage: int = ADAPTIVE) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        mechanism: Mechanism,
+        *,
+        prepage: int = ADAPTIVE,
+        checked: bool = False,
+    ) -> None:
+        if checked:
+            require_checksum()
         if not ADAPTIVE <= prepage <= MAX_WINDOW:
             raise ValueError(f"a window of {prepage} pages, expected at most {MAX_WINDOW}")
         self.mechanism = mechanism
@@ -91,6 +108,7 @@ class Faults:
         self._wake_fd, self._done_fd, self.event_fd = (os.eventfd(0, flags) for _ in range(3))
         self._arrays = self._new_arrays(prepage)
         self._ctl = self._arrays.ctl
+        self._ctl[a.CHECKED] = checked
         self._thread = threading.Thread(target=self._live, name="faults", daemon=True)
         self._thread.start()
         try:
@@ -216,6 +234,7 @@ class Faults:
             a.ENDED: ConnectionBroken("the source closed the urgent connection"),
             a.BROKEN: ConnectionBroken(f"the urgent connection broke: {os.strerror(number)}"),
             a.ILLEGAL: RemoteProtocolError("an illegal frame on the urgent connection"),
+            a.CORRUPT: CorruptFrame("a demanded page was changed on its way: wrong checksum"),
             a.UNPLACEABLE: UserfaultError("placing a page", number),
             a.UNREAD: ConnectionBroken("the source does not read requests for pages"),
         }.get(int(self._ctl[a.FAILURE]))

@@ -6,12 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.wire.channel import BulkReceiver, Tap
 from common.wire.extents import Extents
 from common.wire.frames import BarrierFrame, Frame, LinesFrame, PagesFrame, Placer, ZeroFrame
+
+MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
 
 
 class PagePlacer(Placer, Protocol):
@@ -55,8 +57,11 @@ class Inflow:
         channels: int,
         on_barrier: Callable[[int, int], None],
         on_failure: Callable[[PageferryError], None],
+        *,
+        checked: bool = False,
         tap: Tap | None = None,
     ) -> None:
+        self._checked = checked
         self._make_placer = make_placer
         self._slots: dict[int, _Slot] = {}
         self._n_pages = n_pages
@@ -92,7 +97,7 @@ class Inflow:
         if self._closed or channel >= self._channels or channel in self._receivers:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
         slot = self._slots[channel] = _Slot(self._make_placer())
-        receiver = BulkReceiver(sock, slot, self._n_pages, self._tap)
+        receiver = BulkReceiver(sock, slot, self._n_pages, checked=self._checked, tap=self._tap)
         self._receivers[channel] = receiver
         thread = threading.Thread(
             target=self._receive, args=(channel, receiver), name=f"bulk-{channel}", daemon=True
@@ -122,7 +127,7 @@ class Inflow:
 
     def _barrier(self, channel: int, index: int) -> None:
         with self._gate:
-            if index != self._passed + 1:
+            if index != self._passed + 1 or index > MAX_ROUNDS:
                 raise RemoteProtocolError(
                     f"the end of round {index} came after that of round {self._passed}"
                 )

@@ -60,13 +60,14 @@ class Postcopy:
     """The fault handler of one session, its urgent connection, and what was counted.
 
     Made before the downtime, because it compiles and takes memory. Raises
-    `UserfaultUnavailable` where the mechanism that was asked for does not work here.
+    `UserfaultUnavailable` where the mechanism that was asked for does not work here. checked:
+    whether frames have checksums.
     """
 
-    def __init__(self, guest: Guest, setup: PostcopySetup) -> None:
+    def __init__(self, guest: Guest, setup: PostcopySetup, checked: bool) -> None:
         self.setup = setup
         self.mechanism = choose_mechanism(setup.faults)
-        self.faults = Faults(guest, self.mechanism, prepage=setup.prepage)
+        self.faults = Faults(guest, self.mechanism, prepage=setup.prepage, checked=checked)
         self._n_pages = guest.n_pages
         self._urgent: socket.socket | None = None
         self._histogram: Any = HdrHistogram(1, _LONGEST_NS, 3)

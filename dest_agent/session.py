@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from common.aio import see_through
+from common.config import GuestConfig
 from common.errors import (
     CancelledByUser,
     ConnectionBroken,
@@ -36,7 +37,6 @@ from common.errors import (
 from common.guest.machine import Guest, Progress, compile_kernels
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, State
-from common.host import check_memory
 from common.inject import Plan, no_fault
 from common.timeline import Timeline
 from common.units import format_size
@@ -44,6 +44,7 @@ from common.wire import bitmap, messages
 from common.wire.channel import Connection
 from common.wire.injector import Injector
 from common.wire.messages import Message
+from dest_agent.admission import MemoryBudget
 from dest_agent.inflow import Inflow, PagePlacer
 from dest_agent.keeper import Keeper, Place
 from dest_agent.placer import GuestPlacer
@@ -56,6 +57,7 @@ BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
 LAST_WORDS_S = 0.1
 SHARE_S = 0.002  # how often injected faults look at what post-copy has brought
+MAX_UNREAD = 64  # messages; a source waits for an answer to nearly each
 REJOIN_S = 10.0  # from a source's return until its connections stand
 
 
@@ -85,6 +87,7 @@ class DestSession:
         timeline: Timeline,
         say: Callable[[str], None],
         expected_memory: int | None,
+        budget: MemoryBudget,
         keeper: Keeper | None = None,
         plan: Plan | None = None,
         witness: Path | None = None,
@@ -101,6 +104,7 @@ class DestSession:
         self._timeline = timeline
         self._say = say
         self._expected_memory = expected_memory
+        self._budget = budget
         self._guest: Guest | None = None
         self._inflow: Inflow | None = None
         self._loop = asyncio.get_running_loop()
@@ -109,6 +113,7 @@ class DestSession:
         self._postcopy: Postcopy | None = None
         self._offers: asyncio.Queue[Connection] = asyncio.Queue()
         self._channels = 1
+        self._checked = True
         self._rejoined = asyncio.Event()
         self._came_back = asyncio.Event()
         self._fetched = False
@@ -156,8 +161,10 @@ class DestSession:
                 if isinstance(message, messages.Ping):
                     answer = messages.Pong(t_ns=message.t_ns, peer_ns=time.monotonic_ns())
                     await self._connection.send(answer)
-                else:
+                elif self._inbox.qsize() < MAX_UNREAD:
                     self._inbox.put_nowait(message)
+                else:
+                    raise RemoteProtocolError(f"more than {MAX_UNREAD} messages out of turn")
         except PageferryError as error:
             self._inbox.put_nowait(error)
 
@@ -246,17 +253,19 @@ class DestSession:
         self._connection.use_congestion(setup.congestion)
         if setup.keep is not None:
             self.place.admit(setup.keep)
-        self._check_memory(setup.guest.memory)
+        self._check_memory(setup.guest)
+        self._connection.limit(most_control(setup.guest.pages))
         self._say(f"preparing for a guest of {format_size(setup.guest.memory)}")
         guest = self._guest = await self._blocking(self._make_guest, setup)
         self._n_pages = guest.n_pages
         await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
         self._placer = GuestPlacer(guest.memory)
         self._channels = setup.channels
+        self._checked = setup.checksum
         self._inflow = self._new_inflow(lambda: self._placer)
         ready = messages.Ready()
         if setup.postcopy is not None:
-            self._postcopy = await self._blocking(Postcopy, guest, setup.postcopy)
+            self._postcopy = await self._blocking(Postcopy, guest, setup.postcopy, setup.checksum)
             mechanism = self._postcopy.mechanism
             ready = messages.Ready(faults=mechanism.name, faults_reason=mechanism.reason)
         self._timeline.log("ready")
@@ -266,22 +275,34 @@ class DestSession:
         self.handover.step("ready")
         return setup
 
-    def _check_memory(self, size: int) -> None:
+    def _check_memory(self, guest: GuestConfig) -> None:
+        size = guest.memory
         if self._expected_memory not in (None, size):
             raise UsageError(
                 f"guest size mismatch: the source has a guest of {format_size(size)},"
                 f" this destination takes {format_size(self._expected_memory or 0)}"
             )
-        check_memory(size)
+        self._budget.book(self.session, guest)
 
     def _make_guest(self, setup: messages.Setup) -> Guest:
-        compile_kernels(setup.guest, self._say)
-        return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice, witness=self._witness)
+        try:
+            compile_kernels(setup.guest, self._say)
+            nice, witness = setup.vcpu_nice, self._witness
+            return Guest(setup.guest, boot=False, vcpu_nice=nice, witness=witness)
+        except UsageError as error:
+            if not setup.guest.workload.startswith("trace:"):
+                raise
+            # A peer names a file of ours: what is there, or why not, is not for it to know.
+            self._say(str(error))
+            raise UsageError(
+                "the trace that this guest replays can't be had at the destination, whose log"
+                " says why"
+            ) from None
 
     def _new_inflow(self, make_placer: Callable[[], PagePlacer]) -> Inflow:
-        pages = self._live_guest().n_pages
-        tell = (self._on_barrier, self._on_failure)
-        return Inflow(make_placer, pages, self._channels, *tell, self.injector)
+        pages, tap = self._live_guest().n_pages, self.injector
+        call, checked = (self._on_barrier, self._on_failure), self._checked
+        return Inflow(make_placer, pages, self._channels, *call, checked=checked, tap=tap)
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
@@ -291,7 +312,7 @@ class DestSession:
         if hello.role == "urgent":
             if self._postcopy is None:
                 raise RemoteProtocolError("an urgent connection of a session without post-copy")
-            self._postcopy.attach(connection.detach())
+            self._postcopy.attach(connection.detach_plain())
         elif self._inflow is None:
             raise RemoteProtocolError("a bulk channel came before the setup")
         else:
@@ -481,6 +502,7 @@ class DestSession:
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection
+        connection.limit(most_control(self._n_pages))
         connection.tap(self.injector)
         self.hit("recovering")
         self._reader = asyncio.create_task(self._read(), name="control-reader")
@@ -676,6 +698,11 @@ class DestSession:
     def _live_guest(self) -> Guest:
         assert self._guest is not None  # noqa: S101
         return self._guest
+
+
+def most_control(n_pages: int) -> int:
+    """Bytes of the longest message that a source may send: a commit, with its missing pages."""
+    return n_pages // 8 + 256 * 1024
 
 
 def _thin(samples: list[Progress], most: int = 10_000) -> list[Progress]:

@@ -26,6 +26,7 @@ def make_app() -> App:
 
     from common import __version__
     from dest_agent.cli import dest
+    from lab.certs import certs
     from lab.compare import compare
     from lab.host_cli import host_app
     from lab.inject import make_inject
@@ -43,6 +44,7 @@ def make_app() -> App:
     app.command(dest)
     app.command(compare)
     app.command(model)
+    app.command(certs)
     app.command(reproduce)
     app.command(host_app)
     app.command(move)

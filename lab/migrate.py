@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from common.cli import OutputOptions, ReportFiles, complain
+from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig
 from common.status import Status, StatusPipe
 
@@ -14,6 +14,7 @@ from common.status import Status, StatusPipe
 def migrate(
     *,
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
+    tls: Annotated[TlsOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
@@ -28,6 +29,8 @@ def migrate(
 
     config = config or MigrationConfig()
     output = output or OutputOptions()
+    tls = tls or TlsOptions()
+    tls.load()  # here, so that what is wrong with it is bad usage of this command
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:
@@ -37,7 +40,7 @@ def migrate(
                 if pipe is not None:
                     pipe.write("status", status.model_dump())
 
-            result = Pair(config, output.log_dir).run(show)
+            result = Pair(config, output.log_dir, tls).run(show)
         report = result.report
         if report is not None and output.json_file != "-":
             print_report(report)

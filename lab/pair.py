@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from common.cli import TlsOptions
 from common.config import MigrationConfig
 from common.errors import (
     EXIT_CANCELLED,
@@ -101,8 +102,14 @@ class _Agent:
 class Pair:
     """Runs one migration. Signals that come meanwhile cancel it, as the source agent does."""
 
-    def __init__(self, config: MigrationConfig, log_dir: Path | None) -> None:
+    def __init__(
+        self, config: MigrationConfig, log_dir: Path | None, tls: TlsOptions | None = None
+    ) -> None:
         self._config = config
+        tls = tls or TlsOptions()
+        self._dest_options = ["--tls", str(tls.tls)] if tls.tls else []
+        names = ["--tls-hostname", tls.tls_hostname] if tls.tls_hostname else []
+        self._source_options = [*self._dest_options, *names]
         self._log_options = ["--log-dir", str(log_dir)] if log_dir else []
         self._dest: _Agent | None = None
         self._source: _Agent | None = None
@@ -124,7 +131,7 @@ class Pair:
         show(Status(phase="starting the agents"))
         config = self._config
         options = ["--listen", "127.0.0.1:0", "--once", "--quiet", *self._log_options]
-        options += ["--stall-timeout", format_time(config.stall_timeout)]
+        options += ["--stall-timeout", format_time(config.stall_timeout), *self._dest_options]
         for fault in for_agent("dest", config.inject):
             options += ["--inject", fault]
         self._dest = _Agent("dest_agent", options)
@@ -133,7 +140,7 @@ class Pair:
             raise CancelledByUser("cancelled before the migration began")
         ours = config.model_copy(update={"inject": for_agent("source", config.inject)})
         to = ["--to", f"127.0.0.1:{port}", "--quiet", *self._log_options]
-        self._source = _Agent("source_agent", [*to, *ours.flags()])
+        self._source = _Agent("source_agent", [*to, *self._source_options, *ours.flags()])
         if self._cancelled:  # the signal came while it was being started
             self._source.tell(signal.SIGINT)
         report: Report | None = None

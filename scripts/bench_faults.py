@@ -128,7 +128,9 @@ def ping_pong(here: set[int], there: set[int], n: int = TOUCHES) -> NDArray[np.i
 
 
 @contextmanager
-def missing(mechanism: str, here: set[int], there: set[int], **options: Any) -> Iterator[Any]:
+def missing(
+    mechanism: str, here: set[int], there: set[int], *, checked: bool = True, **options: Any
+) -> Iterator[Any]:
     """(faults, server, destination): a guest all of whose pages are missing, and served."""
     config = GuestConfig(memory=MEMORY, **options)
     with contextlib.ExitStack() as closing:
@@ -138,9 +140,9 @@ def missing(mechanism: str, here: set[int], there: set[int], **options: Any) -> 
         dest = Guest(config, boot=False)
         closing.callback(dest.close)
         name: Any = mechanism
-        faults = Faults(dest, Mechanism(name, "benchmark"), prepage=0)
+        faults = Faults(dest, Mechanism(name, "benchmark"), prepage=0, checked=checked)
         closing.callback(faults.close)
-        server = PageServer(source.memory, np.zeros(PAGES, np.uint8))
+        server = PageServer(source.memory, np.zeros(PAGES, np.uint8), checked=checked)
         closing.callback(server.close)
         dest.restore(source.snapshot())
         dest.start()
@@ -153,11 +155,11 @@ def missing(mechanism: str, here: set[int], there: set[int], **options: Any) -> 
         yield faults, server, source, dest
 
 
-def touched(here: set[int], there: set[int]) -> NDArray[np.int64]:
+def touched(here: set[int], there: set[int], *, checked: bool = True) -> NDArray[np.int64]:
     """ns of each touch of a missing page, as whoever touches sees it."""
     took = np.zeros(TOUCHES, np.int64)
     pages = np.random.default_rng(2).permutation(PAGES)[:TOUCHES]
-    with missing("kernel", here, there) as (_, _, _, dest):
+    with missing("kernel", here, there, checked=checked) as (_, _, _, dest):
         run(touch, dest.memory.words, pages, took, new_scratch(), cpus=here)
     return took
 
@@ -173,19 +175,22 @@ def latency(runs: int) -> list[Row]:
         placements["across cores"] = ({cpus[0]}, {cpus[1]})
     rows = []
     for name, (here, there) in placements.items():
-        ours, theirs = [], []
+        ours: dict[str, list[NDArray[np.int64]]] = {"": [], ", no checksums": []}
+        theirs = []
         for _ in range(runs):
             theirs.append(ping_pong(here, there))
-            ours.append(touched(here, there))
-        for q in (50, 99):
-            rows.append(
-                row(
-                    f"fault {name}, p{q}",
-                    "us",
-                    [percentile(x, q) for x in ours],
-                    [percentile(x, q) for x in theirs],
+            for what, latencies in ours.items():
+                latencies.append(touched(here, there, checked=not what))
+        for what, latencies in ours.items():
+            for q in (50, 99):
+                rows.append(
+                    row(
+                        f"fault {name}{what}, p{q}",
+                        "us",
+                        [percentile(x, q) for x in latencies],
+                        [percentile(x, q) for x in theirs],
+                    )
                 )
-            )
     return rows
 
 

@@ -16,6 +16,7 @@ from common.logs import AgentLog
 from common.report import Report
 from common.status import Status
 from common.timeline import Timeline
+from common.wire.tls import ClientTls
 from source_agent.reporting import make_report
 from source_agent.session import SourceSession
 
@@ -23,7 +24,10 @@ TICK_S = 0.1
 
 
 class SourceAgent:
-    """Runs one migration to its end. `show` is given a status several times a second."""
+    """Runs one migration to its end. `show` is given a status several times a second.
+
+    secure: over TLS; None: over plain TCP.
+    """
 
     def __init__(
         self,
@@ -31,8 +35,10 @@ class SourceAgent:
         address: tuple[str, int],
         log: AgentLog,
         show: Callable[[Status], None],
+        secure: ClientTls | None = None,
         witness: Path | None = None,
     ) -> None:
+        self._secure = secure
         self._config = config
         self._address = address
         self._log = log
@@ -56,7 +62,9 @@ class SourceAgent:
             self._log.say(phase)
             self._show(session.status())  # a short phase must not fall between two ticks
 
-        session = SourceSession(self._config, self._address, timeline, say, witness=self._witness)
+        session = SourceSession(
+            self._config, self._address, timeline, say, secure=self._secure, witness=self._witness
+        )
         loop = asyncio.get_running_loop()
         task = loop.create_task(session.run(), name="session")
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,17 +10,19 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import OutputOptions, ReportFiles, complain
+from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
 from common.inject import only_for
 from common.status import Status, StatusPipe, die_with_parent
+from common.wire.tls import ClientTls
 
 
 def source(
     *,
     to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the destination")],
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
+    tls: Annotated[TlsOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(name="--status-fd", show=False)] = None,
     supervisor: Annotated[int | None, Parameter(show=False)] = None,
@@ -37,17 +39,19 @@ def source(
     output = output or OutputOptions()
     address = parse_address(to)
     only_for("source", config.inject)
+    secure = (tls or TlsOptions()).load()
     pipe = None
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
     with ReportFiles(output) as files:
-        return _run(config, address, output, pipe, files, witness)
+        return _run(config, address, secure, output, pipe, files, witness)
 
 
 def _run(
     config: MigrationConfig,
     address: tuple[str, int],
+    secure: ClientTls | None,
     output: OutputOptions,
     pipe: StatusPipe | None,
     files: ReportFiles,
@@ -67,7 +71,7 @@ def _run(
             if pipe is not None:
                 pipe.write("status", status.model_dump())
 
-        report, error = SourceAgent(config, address, log, show, witness).run()
+        report, error = SourceAgent(config, address, log, show, secure, witness).run()
     if pipe is not None:
         pipe.write("report", report.model_dump(mode="json"))
     elif output.json_file != "-":

@@ -7,6 +7,7 @@ import time
 
 from common.errors import ConnectionBroken, PeerRefused, PeerUnreachable, RemoteProtocolError
 from common.wire import channel, messages
+from common.wire.tls import ClientTls
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
@@ -14,23 +15,25 @@ LONGEST_PAUSE_S = 2.0
 
 async def ask_outcome(
     address: tuple[str, int],
-    session: str,
+    hello: messages.Hello,
     timeout_s: float,
+    secure: ClientTls | None = None,
     *,
     stall_s: float = channel.STALL_S,
     tap: channel.Tap | None = None,
 ) -> messages.Outcome | None:
-    """Ask by session id over new connections until there is an answer; None after `timeout_s`.
+    """Ask with this hello over new connections until there is an answer; None after `timeout_s`.
 
     stall_s: how long one connection may be silent before another one is tried.
     """
     deadline = time.monotonic() + timeout_s
     pause = FIRST_PAUSE_S
-    hello = messages.Hello(role="query", session=session)
     while True:
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
-                connection = await channel.connect(*address, hello, stall_s=stall_s, tap=tap)
+                connection = await channel.connect(
+                    *address, hello, secure=secure, stall_s=stall_s, tap=tap
+                )
                 try:
                     return await connection.expect(messages.Outcome)
                 finally:

@@ -101,7 +101,8 @@ class Outflow:
     One round at a time. Each channel's thread takes the next batch when it is through with one, so
     that a slow connection does not hold the others up. Pages that are all zero travel as a mark.
     What is sent is what memory holds at that moment: a page that the guest writes meanwhile is in
-    the dirty log, and goes again.
+    the dirty log, and goes again. With checksums (`checked`) that moment is before it is sent:
+    pages are copied first, because a checksum of memory that the guest writes would be wrong.
     """
 
     def __init__(
@@ -110,11 +111,17 @@ class Outflow:
         sockets: list[socket.socket],
         pacer: Pacer,
         *,
+        checked: bool = False,
         stall_s: float = STALL_S,
         tap: Tap | None = None,
     ) -> None:
         self._memory = memory
+        self._checked = checked
+        self._copies: dict[BulkSender, NDArray[np.uint64]] = {}
         self._senders = [BulkSender(sock, pacer, stall_s=stall_s, tap=tap) for sock in sockets]
+        if checked:
+            shape = BATCH_PAGES, PAGE_SIZE // 8
+            self._copies = {sender: np.zeros(shape, np.uint64) for sender in self._senders}
         self._threads = ThreadPoolExecutor(len(sockets), thread_name_prefix="bulk")
         self._lock = threading.Lock()
         self._short = threading.Event()
@@ -169,7 +176,8 @@ class Outflow:
                 total += self._send_lines(sender, batch, buffer)
             else:
                 total += self._send_extents(sender, batch)
-        return total + Tally(bytes=sender.send([frames.encode_barrier(index)]))
+        barrier = frames.encode_barrier(index, checked=self._checked)
+        return total + Tally(bytes=sender.send([barrier]))
 
     def _send_lines(
         self, sender: BulkSender, table: frames.LineTable, buffer: NDArray[np.uint64]
@@ -178,7 +186,7 @@ class Outflow:
         pages, masks = table["page"].astype(np.int64), table["mask"].astype(np.uint64)
         lines = gather(self._memory.words, pages, masks, buffer)
         data = buffer.view(np.uint8)[: lines * LINE_SIZE].data
-        sent = sender.send([frames.encode_lines_head(table), data])
+        sent = self._send(sender, frames.encode_lines_head(table, checked=self._checked), data)
         saved = len(table) * (PAGE_SIZE + EXTENT.itemsize) - table.nbytes - len(data)
         return Tally(len(table), 0, sent, len(table), lines, saved)
 
@@ -186,12 +194,25 @@ class Outflow:
         pages = zero_pages = sent = 0
         full, zero = self._split_zero(extents)
         if len(zero):
-            sent += sender.send([frames.encode_zero(zero)])
+            sent += sender.send([frames.encode_zero(zero, checked=self._checked)])
             zero_pages = int(zero["count"].sum())
         if len(full):
-            sent += sender.send([frames.encode_pages_head(full), *self._views(full)])
             pages = int(full["count"].sum())
+            views = [self._copy(sender, full)] if self._checked else self._views(full)
+            sent += self._send(
+                sender, frames.encode_pages_head(full, checked=self._checked), *views
+            )
         return Tally(pages, zero_pages, sent)
+
+    def _send(self, sender: BulkSender, *parts: bytes | memoryview) -> int:
+        return sender.send([*parts, frames.trailer(*parts)] if self._checked else parts)
+
+    def _copy(self, sender: BulkSender, extents: Extents) -> memoryview:
+        """These pages side by side, as they are now."""
+        numbers = to_pages(extents)
+        copies = self._copies[sender][: len(numbers)]
+        np.take(self._memory.pages, numbers, axis=0, out=copies, mode="clip")
+        return copies.view(np.uint8).reshape(-1).data
 
     def send_batch(self, pages: Pages) -> Tally:
         """Push some pages (sorted, int64[n], n at most `BATCH_PAGES`) outside any round.

@@ -22,7 +22,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import ConnectionBroken, LocalProtocolError, PageferryError, RemoteProtocolError
+from common.errors import (
+    ConnectionBroken,
+    CorruptFrame,
+    LocalProtocolError,
+    PageferryError,
+    RemoteProtocolError,
+)
+from common.guest.checksum import require_checksum
 from common.guest.control import aligned
 from common.guest.memory import GuestMemory
 from common.responsive import ask_for_short_slices
@@ -64,12 +71,20 @@ class PageServer:
     """Serves one guest's pages, one connection at a time. The guest must not run.
 
     rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
+    checked: frames have checksums, in both directions.
     `event_fd` becomes readable when the connection has ended: see `failure`.
     """
 
     def __init__(
-        self, memory: GuestMemory, sent: NDArray[np.uint8], *, rate_Bps: float = math.inf
+        self,
+        memory: GuestMemory,
+        sent: NDArray[np.uint8],
+        *,
+        rate_Bps: float = math.inf,
+        checked: bool = False,
     ) -> None:
+        if checked:
+            require_checksum()
         if sent.shape != (memory.n_pages,) or sent.dtype != np.uint8:
             raise ValueError(f"expected marks as uint8[{memory.n_pages}]")
         self.sent = sent
@@ -78,6 +93,7 @@ class PageServer:
         self._ctl = aligned(s.CONTROL_WORDS, np.int64).view(np.int64)
         self._ctl[s.WAKE_FD], self._ctl[s.EVENT_FD] = self._wake_fd, self.event_fd
         self._ctl[s.BASE], self._ctl[s.FOCUS] = memory.address, -1
+        self._ctl[s.CHECKED] = checked
         self.limit(rate_Bps)
         self._arrays = s.ServerArrays(
             ctl=self._ctl,
@@ -170,6 +186,7 @@ class PageServer:
             s.ENDED: ConnectionBroken("the destination closed the urgent connection"),
             s.BROKEN: ConnectionBroken(f"the urgent connection broke: {why}"),
             s.ILLEGAL: RemoteProtocolError("an illegal request on the urgent connection"),
+            s.CORRUPT: CorruptFrame("a request was changed on its way: wrong checksum"),
         }.get(int(self._ctl[s.FAILURE]))
 
     def clear_event(self) -> None:

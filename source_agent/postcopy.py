@@ -25,12 +25,13 @@ PUSH_PAGES: Final = BATCH_PAGES // 4
 class Supply:
     """Everything that the destination is still missing, by demand and by push.
 
-    rate_Bps: the limit that both keep together. Made before the downtime: it compiles.
+    rate_Bps: the limit that both keep together. checked: whether frames have checksums. Made before
+    the downtime: it compiles.
     """
 
-    def __init__(self, memory: GuestMemory, rate_Bps: float) -> None:
+    def __init__(self, memory: GuestMemory, rate_Bps: float, checked: bool) -> None:
         self._sent: NDArray[np.uint8] = np.full(memory.n_pages, PUSHED, np.uint8)
-        self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps)
+        self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, checked=checked)
         self._stop = threading.Event()
         self._out: Pages = np.zeros(PUSH_PAGES, np.int64)
         self._charged = 0

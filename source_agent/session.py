@@ -51,6 +51,7 @@ from common.units import format_time
 from common.wire import bitmap, channel, messages
 from common.wire.injector import Injector
 from common.wire.pacing import Pacer
+from common.wire.tls import ClientTls
 from source_agent.control import Control
 from source_agent.inquiry import ask_outcome
 from source_agent.outflow import Outflow
@@ -60,6 +61,7 @@ from source_agent.resident import Resident
 from source_agent.rounds import FinalStop, Rounds
 
 _T = TypeVar("_T")
+Role = Literal["control", "bulk", "urgent", "query", "recover"]
 
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
@@ -84,12 +86,16 @@ class SourceSession:
         timeline: Timeline,
         say: Callable[[str], None],
         resident: Resident | None = None,
+        *,
+        secure: ClientTls | None = None,
         witness: Path | None = None,
     ) -> None:
         self.config = config
+        self._secure = secure
         self._witness = witness
         self.record = Record(config, secrets.token_hex(16), timeline)
         self.handover = Handover("source")
+        self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
         self._address = address
         self._timeline = timeline
         self._say = say
@@ -195,9 +201,7 @@ class SourceSession:
         started = time.monotonic_ns()
         self._timeline.log("connect", t_ns=started, host=host, port=port)
         self.handover.step("start")
-        connection = await self._dial(
-            messages.Hello(role="control", session=self.record.session),
-        )
+        connection = await self._dial("control")
         try:
             async with asyncio.timeout(channel.HANDSHAKE_S):
                 welcome = await connection.expect(messages.Welcome)
@@ -213,22 +217,26 @@ class SourceSession:
         self.record.setup_ns += time.monotonic_ns() - started
         self._hit("connected")
 
-    async def _dial(self, hello: messages.Hello) -> channel.Connection:
-        """A new connection of this session."""
-        config, tap = self.config, self._injector
-        return await channel.connect(
-            *self._address,
-            hello,
-            congestion=config.congestion,
-            stall_s=config.stall_timeout,
-            tap=tap,
-        )
-
     def _slow_down(self, rate_Bps: float) -> None:
         """An injected fault: from now on pages leave at this rate at the most."""
         self._pacer.rate = min(self._pacer.rate, rate_Bps)
         if self._supply is not None:
             self._supply.server.limit(self._pacer.rate)
+
+    def _hello(self, role: Role, index: int = 0) -> messages.Hello:
+        session = self.record.session
+        return messages.Hello(role=role, session=session, token=self._token, channel=index)
+
+    async def _dial(self, role: Role, index: int = 0) -> channel.Connection:
+        """A new connection of this session."""
+        return await channel.connect(
+            *self._address,
+            self._hello(role, index),
+            congestion=self.config.congestion,
+            stall_s=self.config.stall_timeout,
+            tap=self._injector,
+            secure=self._secure,
+        )
 
     def _on_failure(self, error: PageferryError) -> None:
         """The destination gave up, or the connection broke: no use in sending on."""
@@ -250,6 +258,7 @@ class SourceSession:
                 congestion=config.congestion,
                 run_after=config.run_after,
                 verify=config.verify,
+                checksum=config.checksum,
                 vcpu_nice=config.vcpu_nice,
                 keep=self._resident.name if self._resident else None,
                 postcopy=self._postcopy_setup(),
@@ -260,7 +269,7 @@ class SourceSession:
         await self._open_channels()
         if config.may_switch:
             memory, rate = self._guest.memory, config.max_bandwidth
-            self._supply = await self._blocking(Supply, memory, rate)
+            self._supply = await self._blocking(Supply, memory, rate, config.checksum)
         self.record.clock_before = await control.sample_clock()
         self.record.rounds = await self._blocking(self._make_rounds)
         self.handover.step("ready")
@@ -294,9 +303,15 @@ class SourceSession:
     async def _open_channels(self) -> None:
         """Bulk connections, and the urgent one where there may be missing pages."""
         sockets = [await self._open("bulk", index) for index in range(CHANNELS)]
-        stall_s, tap = self.config.stall_timeout, self._injector
-        memory = self._live_guest().memory
-        self._outflow = Outflow(memory, sockets, self._pacer, stall_s=stall_s, tap=tap)
+        config, memory = self.config, self._live_guest().memory
+        self._outflow = Outflow(
+            memory,
+            sockets,
+            self._pacer,
+            checked=config.checksum,
+            stall_s=config.stall_timeout,
+            tap=self._injector,
+        )
         if self.config.may_switch:
             self._urgent = await self._open("urgent", 0)
 
@@ -308,11 +323,10 @@ class SourceSession:
         return Rounds(guest, outflow, timeline, rate, rtt_s, by_line=by_line, hit=hit)
 
     async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
-        hello = messages.Hello(role=role, session=self.record.session, channel=index)
-        connection = await self._dial(hello)
+        connection = await self._dial(role, index)
         await connection.expect(messages.Welcome)
         self.record.handshake_bytes += connection.sent_bytes + connection.received_bytes
-        return connection.detach()
+        return connection.detach() if role == "bulk" else connection.detach_plain()
 
     async def _warm_up(self) -> None:
         guest = self._live_guest()
@@ -537,8 +551,9 @@ class SourceSession:
         """What became of the commit; None where nobody answers. Also after the session's end."""
         return await ask_outcome(
             self._address,
-            self.record.session,
+            self._hello("query"),
             timeout_s,
+            self._secure,
             stall_s=self.config.stall_timeout,
             tap=self._injector,
         )
@@ -677,8 +692,7 @@ class SourceSession:
             self._urgent = None
 
     async def _rejoin(self, supply: Supply) -> None:
-        hello = messages.Hello(role="recover", session=self.record.session)
-        connection = await self._dial(hello)
+        connection = await self._dial("recover")
         self._failure = None
         self._control = Control(connection, self._on_failure)
         await self._control.expect(messages.Welcome)

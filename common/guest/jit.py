@@ -41,7 +41,9 @@ def _cache_dir() -> Path:
         except OSError:
             continue
         # Compiled code is loaded from here: it must be ours and nobody else's to write.
-        if path.stat().st_uid == os.getuid() and os.access(path, os.W_OK):
+        found = path.stat()
+        others_write = found.st_mode & 0o022
+        if found.st_uid == os.getuid() and not others_write and os.access(path, os.W_OK):
             return path
     return Path(tempfile.mkdtemp(prefix="pageferry-kernels-"))
 

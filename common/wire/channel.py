@@ -1,4 +1,4 @@
-"""Sockets. Nothing else in pageferry opens, reads or writes one.
+"""Sockets. Nothing but this file, `listener` and `tls` opens, reads or writes one.
 
 Two kinds of connection come out of here. A `Connection` lives on the event loop and carries control
 messages. A bulk connection begins as one, and after its handshake is detached to a thread with a
@@ -15,24 +15,25 @@ import ctypes
 import errno
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from common.errors import (
     ConnectionBroken,
-    PageferryError,
     PeerRefused,
     PeerUnreachable,
     RemoteProtocolError,
     UsageError,
 )
-from common.wire import frames, messages
+from common.wire import frames, messages, tls
 from common.wire.messages import Hello, Message
 from common.wire.pacing import Pacer
+from common.wire.tls import ClientTls, ScatteringTls
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
 LINGER_S: Final = 1.0
@@ -81,15 +82,18 @@ def send_now(sock: socket.socket, buffers: Sequence[bytes | memoryview]) -> None
             sock.send(buffer)
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError) -> str:
     """The system's words, without the number and the address tuple."""
+    if isinstance(error, ssl.SSLError):
+        return f"the peer {tls.why(error)}"
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 DEFAULT_CONGESTION: Final = "cubic"
 
 
-def _tune(sock: socket.socket, congestion: str | None, stall_s: float) -> None:
+def tune(sock: socket.socket, congestion: str | None, stall_s: float) -> None:
+    """What every connection gets. Raises `UsageError`, and `OSError` where it is broken."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A host that vanishes says nothing: idle connections are probed, unacknowledged bytes expire.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -114,7 +118,7 @@ def _use_congestion(sock: socket.socket, name: str) -> None:
             ) from None
     except OSError as error:
         raise UsageError(
-            f"--congestion {name}: this kernel has no such congestion control ({_why(error)})"
+            f"--congestion {name}: this kernel has no such congestion control ({why(error)})"
         ) from None
 
 
@@ -122,7 +126,9 @@ class Connection:
     """A control connection: typed messages over one socket of the running loop.
 
     `sent_bytes` and `received_bytes` count everything on it, prefaces included. stall_s: a
-    peer that takes or says nothing for so long is taken for gone.
+    peer that takes or says nothing for so long is taken for gone. heard_at: when it last received
+    something (or was made), CLOCK_MONOTONIC seconds. peer_certificate: a digest of the peer's,
+    None without TLS.
     """
 
     def __init__(self, sock: socket.socket, peer: str, stall_s: float = STALL_S) -> None:
@@ -130,11 +136,17 @@ class Connection:
         self.peer = peer
         self._stall_s = stall_s
         self._tap: Tap | None = None
+        self.peer_certificate: bytes | None = None
         self.sent_bytes = 0
         self.received_bytes = 0
+        self.heard_at = time.monotonic()
         self._decoder = frames.FrameDecoder()
         self._inbox: deque[Message] = deque()
         self._write_lock = asyncio.Lock()
+
+    def tune(self) -> None:
+        """What every connection gets. Raises `OSError` where it is broken already."""
+        tune(self._sock, None, self._stall_s)
 
     def use_congestion(self, name: str) -> None:
         """Raises `UsageError` where this kernel has no such congestion control."""
@@ -145,6 +157,10 @@ class Connection:
         if tap is not None:
             self._tap = tap
             tap.opened(self._sock)
+
+    def limit(self, most: int) -> None:
+        """Take no message of more than so many bytes from now on."""
+        self._decoder.most_control = most
 
     @property
     def congestion(self) -> str:
@@ -163,14 +179,20 @@ class Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(limit_s) as limit:
-                n = await loop.sock_recv_into(self._sock, view)
+                if isinstance(self._sock, ssl.SSLSocket):
+                    n = await tls.receive_into(self._sock, view)
+                else:
+                    n = await loop.sock_recv_into(self._sock, view)
+        except ssl.SSLError as error:
+            raise ConnectionBroken(f"{self.peer} {tls.why(error)}") from None
         except OSError as error:
             if limit.expired():
                 return self._read_late(view, limit_s or 0.0)
-            raise ConnectionBroken(f"connection with {self.peer} broke: {_why(error)}") from None
+            raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
         if n == 0:
             raise ConnectionBroken(f"{self.peer} closed the connection")
         self.received_bytes += n
+        self.heard_at = time.monotonic()
         return n
 
     def _read_late(self, view: memoryview, limit_s: float) -> int:
@@ -188,20 +210,44 @@ class Connection:
         async with self._write_lock:
             if self._tap is not None:
                 data = b"".join(self._tap.outgoing(self._sock, [data]))
-            loop = asyncio.get_running_loop()
             try:
                 for start in range(0, len(data), _WRITE_BYTES):
                     async with asyncio.timeout(self._stall_s) as limit:
-                        await loop.sock_sendall(self._sock, data[start : start + _WRITE_BYTES])
+                        await self._send_part(data[start : start + _WRITE_BYTES])
             except OSError as error:
                 if limit.expired():
                     raise ConnectionBroken(
                         f"{self.peer} took nothing for {self._stall_s:g} s"
                     ) from None
-                raise ConnectionBroken(
-                    f"connection with {self.peer} broke: {_why(error)}"
-                ) from None
+                raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
             self.sent_bytes += len(data)
+
+    async def _send_part(self, data: bytes) -> None:
+        if isinstance(self._sock, ssl.SSLSocket):
+            await tls.send_all(self._sock, data)
+            self.sent_bytes += tls.wire_size(len(data)) - len(data)
+        else:
+            await asyncio.get_running_loop().sock_sendall(self._sock, data)
+
+    async def secure(self, context: ssl.SSLContext, hostname: str | None = None) -> None:
+        """Go on in TLS; hostname: whose certificate is expected, None at the server's end.
+
+        Raises `ssl.SSLError` and `OSError`; the socket is closed then.
+        """
+        secure = await tls.handshake(self._sock, context, hostname)
+        self._sock = secure
+        self.peer_certificate = tls.certificate_of(secure)
+
+    async def starts_tls(self) -> bool:
+        """Whether the peer begins with TLS; nothing is taken from the stream."""
+        await tls.readable(self._sock)
+        try:
+            first = self._sock.recv(8, socket.MSG_PEEK)
+        except OSError as error:
+            raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
+        if not first:
+            raise ConnectionBroken(f"{self.peer} closed the connection")
+        return tls.looks_like_tls(first)
 
     async def send_preface(self) -> None:
         """Open our direction of the stream."""
@@ -247,12 +293,20 @@ class Connection:
         self._sock.setblocking(True)
         return self._sock
 
+    def detach_plain(self) -> socket.socket:
+        """The same for code that reads and writes its descriptor: with TLS, a socket before it."""
+        sock = self.detach()
+        return tls.plain_end(sock) if isinstance(sock, ssl.SSLSocket) else sock
+
     async def linger(self) -> None:
         """Close so that the peer can still read our last bytes.
 
         A socket that is closed with unread input resets the connection, and the reset overtakes
         what was sent. So: end our direction, and read on for a bounded while.
         """
+        if isinstance(self._sock, ssl.SSLSocket):
+            await tls.drain(self._sock, LINGER_S)
+            return
         try:
             with contextlib.suppress(OSError, TimeoutError, ConnectionBroken):
                 self._sock.shutdown(socket.SHUT_WR)
@@ -276,8 +330,12 @@ async def connect(
     congestion: str | None = None,
     stall_s: float = STALL_S,
     tap: Tap | None = None,
+    secure: ClientTls | None = None,
 ) -> Connection:
-    """Connect, exchange prefaces, say hello. Raises `PeerUnreachable` and what a handshake may."""
+    """Connect, exchange prefaces, say hello. Raises `PeerUnreachable` and what a handshake may.
+
+    secure: over TLS, or nothing is said.
+    """
     loop = asyncio.get_running_loop()
     peer = f"{host}:{port}"
     try:
@@ -290,13 +348,15 @@ async def connect(
         raise PeerUnreachable(f"no answer from {peer} within {HANDSHAKE_S:.0f} s") from None
     except OSError as error:
         raise PeerUnreachable(
-            f"can't connect to {peer}: {_why(error)}"
+            f"can't connect to {peer}: {why(error)}"
             + (" (is 'pageferry dest' running there?)" * (error.errno == errno.ECONNREFUSED))
         ) from None
     connection = Connection(sock, peer, stall_s)
     try:
-        _tune(sock, congestion, stall_s)
+        tune(sock, congestion, stall_s)
         async with asyncio.timeout(HANDSHAKE_S):
+            if secure is not None:
+                await _secure(connection, secure, host)
             await connection.send_preface()
             await connection.send(hello)
             await connection.read_preface()
@@ -308,12 +368,24 @@ async def connect(
         ) from None
     except ConnectionBroken as error:
         connection.close()
-        raise PeerUnreachable(f"{error} during the handshake: is it a pageferry dest?") from None
+        hint = " during the handshake: is it a pageferry dest?" * (secure is None)
+        raise PeerUnreachable(f"{error}{hint}") from None
     except BaseException:
         connection.close()
         raise
     connection.tap(tap)
     return connection
+
+
+async def _secure(connection: Connection, secure: ClientTls, host: str) -> None:
+    try:
+        await connection.secure(secure.context, secure.hostname or host.partition("%")[0])
+    except ssl.SSLError as error:
+        raise PeerUnreachable(f"{connection.peer} {tls.why(error)}") from None
+    except OSError as error:
+        raise PeerUnreachable(
+            f"{connection.peer} ended the TLS handshake ({why(error)}): does it have --tls, too?"
+        ) from None
 
 
 async def _connect_first(loop: asyncio.AbstractEventLoop, infos: Sequence[Any]) -> socket.socket:
@@ -333,99 +405,6 @@ async def _connect_first(loop: asyncio.AbstractEventLoop, infos: Sequence[Any]) 
         else:
             return sock
     raise failure or OSError(errno.EADDRNOTAVAIL, "no address")
-
-
-class Listener:
-    """Accepts connections, and hands each to `serve` once it has said hello.
-
-    `serve` owns the connection from then on. What is not a pageferry agent is reported to
-    `complain` in one line and closed; it never reaches `serve`.
-    """
-
-    def __init__(
-        self,
-        serve: Callable[[Connection, Hello], Awaitable[None]],
-        complain: Callable[[str], None],
-        stall_s: float = STALL_S,
-    ) -> None:
-        self._serve = serve
-        self._complain = complain
-        self._stall_s = stall_s
-        self._sock: socket.socket | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Bind; returns the address. Raises `UsageError` where it can't be had."""
-        try:
-            info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-                0
-            ]
-            sock = socket.socket(info[0], info[1], info[2])
-        except OSError as error:
-            raise UsageError(f"can't listen on {host}:{port}: {error.strerror}") from None
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(info[4])
-            sock.listen(64)
-        except OSError as error:
-            sock.close()
-            raise UsageError(f"can't listen on {host}:{port}: {_why(error)}") from None
-        sock.setblocking(False)
-        self._sock = sock
-        bound = sock.getsockname()
-        return str(bound[0]), int(bound[1])
-
-    async def run(self) -> None:
-        """Accept until cancelled."""
-        assert self._sock is not None, "listen() comes first"  # noqa: S101
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                try:
-                    sock, address = await loop.sock_accept(self._sock)
-                except OSError as error:
-                    # Out of descriptors, or a peer that left while it waited: later ones may do.
-                    self._complain(f"a connection could not be accepted: {_why(error)}")
-                    await asyncio.sleep(0.1)
-                    continue
-                sock.setblocking(False)
-                task = asyncio.create_task(self._handshake(sock, f"{address[0]}:{address[1]}"))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-        finally:
-            self._sock.close()
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _handshake(self, sock: socket.socket, peer: str) -> None:
-        connection = Connection(sock, peer, self._stall_s)
-        try:
-            async with asyncio.timeout(HANDSHAKE_S):
-                _tune(sock, None, self._stall_s)
-                hello = await self._hello(connection)
-        except TimeoutError:
-            self._complain(f"{peer} connected and did not say hello within {HANDSHAKE_S:.0f} s")
-            connection.close()
-        except PageferryError as error:
-            self._complain(f"{peer} was turned away: {error}")
-            await connection.linger()
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            await self._serve(connection, hello)
-
-    @staticmethod
-    async def _hello(connection: Connection) -> Hello:
-        try:
-            await connection.read_preface()
-        except RemoteProtocolError as error:
-            if "version" in str(error):  # an agent like us: let it see which version we speak
-                await connection.send_preface()
-            raise
-        await connection.send_preface()
-        return await connection.expect(Hello)
 
 
 def _slices(
@@ -451,7 +430,10 @@ def _slices(
 
 
 class BulkSender:
-    """The sending end of a bulk connection; one thread at a time uses it."""
+    """The sending end of a bulk connection; one thread at a time uses it.
+
+    `sent_bytes`, and what the rate limit counts, are those of TLS records where there is TLS.
+    """
 
     def __init__(
         self,
@@ -461,7 +443,9 @@ class BulkSender:
         stall_s: float = STALL_S,
         tap: Tap | None = None,
     ) -> None:
-        self._sock = sock
+        self._connection = sock
+        self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
+        self._wire_size = tls.wire_size if isinstance(sock, ssl.SSLSocket) else int
         self._pacer = pacer
         self._stall_s = stall_s
         self._tap = tap
@@ -470,8 +454,11 @@ class BulkSender:
         with contextlib.suppress(OSError):  # not a TCP socket
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         # A peer that is stopped still acknowledges; what it does not do is to read.
-        limit = struct.pack("@ll", *divmod(round(stall_s * 1_000_000), 1_000_000))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(stall_s)
+        else:
+            limit = struct.pack("@ll", *divmod(round(stall_s * 1_000_000), 1_000_000))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
         """Send all of it within the rate limit; returns the bytes. Raises `ConnectionBroken`.
@@ -480,19 +467,20 @@ class BulkSender:
         """
         total = 0
         if self._tap is not None:
-            buffers = self._tap.outgoing(self._sock, buffers)
+            buffers = self._tap.outgoing(self._connection, buffers)
         try:
             for piece, size in _slices(buffers, self._pacer.slice_bytes):
-                self._wait(self._pacer.reserve(size, time.monotonic()))
+                on_wire = self._wire_size(size)
+                self._wait(self._pacer.reserve(on_wire, time.monotonic()))
                 self._send_piece(piece, size)
-                self.sent_bytes += size
-                total += size
-        except BlockingIOError:
+                self.sent_bytes += on_wire
+                total += on_wire
+        except (BlockingIOError, TimeoutError):
             raise ConnectionBroken(
                 f"the destination took no byte for {self._stall_s:g} s on a bulk connection"
             ) from None
         except OSError as error:
-            raise ConnectionBroken(f"a bulk connection broke: {_why(error)}") from None
+            raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
         return total
 
     def _wait(self, seconds: float) -> None:
@@ -527,11 +515,17 @@ class BulkReceiver:
     """The receiving end of a bulk connection, for a thread of its own."""
 
     def __init__(
-        self, sock: socket.socket, placer: frames.Placer, n_pages: int, tap: Tap | None = None
+        self,
+        sock: socket.socket,
+        placer: frames.Placer,
+        n_pages: int,
+        *,
+        checked: bool = False,
+        tap: Tap | None = None,
     ) -> None:
-        self._sock = sock
+        self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
         self._tap = tap
-        self._decoder = frames.FrameDecoder(placer, n_pages=n_pages)
+        self._decoder = frames.FrameDecoder(placer, n_pages=n_pages, checked=checked)
         self.received_bytes = 0
 
     def run(self, deliver: Callable[[frames.Frame], None]) -> None:
@@ -551,7 +545,7 @@ class BulkReceiver:
                 if self._tap is not None:
                     self._tap.incoming(n)
         except OSError as error:
-            raise ConnectionBroken(f"a bulk connection broke: {_why(error)}") from None
+            raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
         if not self._decoder.at_boundary:
             raise ConnectionBroken("a bulk connection ended in the middle of a frame")
 

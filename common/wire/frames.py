@@ -13,11 +13,14 @@ frames follow, a header of 16 bytes each, little-endian:
     BARRIER   no body; `value` is the round that ends here
     REQUEST   no body; asks for page `value` at once, and then for the `entries` pages behind it
 
+The lowest flag says that 8 bytes follow the body: XXH3-64 of header and body, little-endian. A
+CONTROL frame always has them, the others if both ends agreed on it; all or none of a connection.
+
 The decoder owns no page memory. It asks a `Placer` for the buffers of the extents that a header
 announces, and hands them to whoever reads the socket (`buffers`), so that page bytes go from the
 socket to their place and nowhere else. All that comes from the wire is checked against the
-negotiated guest before it is used; what is not legal raises `RemoteProtocolError` and the decoder
-takes no further bytes.
+negotiated guest before it is used, and no frame is handed out before its checksum has been seen to
+be right; what is not raises `RemoteProtocolError` and the decoder takes no further bytes.
 """
 
 from __future__ import annotations
@@ -29,23 +32,28 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
-from common.errors import LocalProtocolError, RemoteProtocolError
+from common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire.extents import EXTENT, Extents
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 # The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.
 MAGIC: Final = b"pgferry\n"
 PREFACE: Final = struct.Struct("<8sH6x")
 HEADER: Final = struct.Struct("<BBHIQ")
+TRAILER: Final = struct.Struct("<Q")
+CHECKED: Final = 1  # flag: a trailer follows
 
 # Readers and writers take at most IOV_MAX (1024) buffers a call; head and next header need two.
 MAX_EXTENTS: Final = 1000
 MAX_FRAME_PAGES: Final = 4096  # 16 MiB: what a receiver must be ready to take at once
+MAX_URGENT_PAGES: Final = 32  # of a checked frame on an urgent connection: it waits to be whole
 MAX_FRAME_LINES: Final = 16384  # 1 MiB of them
 MAX_CONTROL: Final = 8 * 2**20  # the events and the timeline of a long run
+_FIRST_PART: Final = 64 * 1024  # of a body; the next one may be as long as all before it
 MAX_ROUND: Final = 2**32 - 1
 MAX_WINDOW: Final = 2**16 - 1  # neighbours that a request may ask for
 
@@ -119,6 +127,17 @@ class RequestFrame:
 Frame = ControlFrame | PagesFrame | ZeroFrame | LinesFrame | BarrierFrame | RequestFrame
 
 
+_KINDS: Final = frozenset(FrameType)
+_NAMES: Final[dict[type, str]] = {
+    ControlFrame: "control",
+    PagesFrame: "pages",
+    ZeroFrame: "zero pages",
+    LinesFrame: "lines",
+    BarrierFrame: "a barrier",
+    RequestFrame: "a request",
+}
+
+
 class Placer(Protocol):
     """Who knows where page bytes belong."""
 
@@ -144,34 +163,53 @@ def check_preface(data: bytes) -> None:
         )
 
 
+def trailer(*parts: bytes | memoryview) -> bytes:
+    """What ends a frame that consists of these parts and is marked as `checked`."""
+    hasher = xxhash.xxh3_64()
+    for part in parts:
+        hasher.update(part)
+    return TRAILER.pack(hasher.intdigest())
+
+
+def _whole(frame: bytes, checked: bool) -> bytes:
+    return frame + trailer(frame) if checked else frame
+
+
 def encode_control(body: bytes) -> bytes:
-    """One msgpack map as a frame."""
+    """One msgpack map as a frame, which is always checked."""
     if len(body) > MAX_CONTROL:
         raise LocalProtocolError(f"a control message of {len(body)} bytes is over {MAX_CONTROL}")
-    return HEADER.pack(FrameType.CONTROL, 0, 0, 0, len(body)) + body
+    return _whole(HEADER.pack(FrameType.CONTROL, CHECKED, 0, 0, len(body)) + body, True)
 
 
-def encode_pages_head(extents: Extents) -> bytes:
-    """Header and table of a PAGES frame; the pages themselves follow, in the extents' order."""
+def encode_pages_head(extents: Extents, *, checked: bool = False) -> bytes:
+    """Header and table of a PAGES frame; the pages themselves follow, in the extents' order.
+
+    checked: and then the `trailer`.
+    """
     pages = _count(extents)
     table = extents.tobytes()
     length = len(table) + pages * PAGE_SIZE
-    return HEADER.pack(FrameType.PAGES, 0, len(extents), 0, length) + table
+    return HEADER.pack(FrameType.PAGES, checked, len(extents), 0, length) + table
 
 
-def encode_zero(extents: Extents) -> bytes:
-    """A ZERO frame."""
+def encode_zero(extents: Extents, *, checked: bool = False) -> bytes:
+    """A ZERO frame, whole."""
     table = extents.tobytes()
-    return HEADER.pack(FrameType.ZERO, 0, len(extents), 0, len(table)) + table
+    head = HEADER.pack(FrameType.ZERO, checked, len(extents), 0, len(table))
+    return _whole(head + table, checked)
 
 
-def encode_lines_head(table: LineTable) -> bytes:
-    """Header and table of a LINES frame; the lines themselves follow, in the table's order."""
+def encode_lines_head(table: LineTable, *, checked: bool = False) -> bytes:
+    """Header and table of a LINES frame; the lines themselves follow, in the table's order.
+
+    checked: and then the `trailer`.
+    """
     lines = count_lines(table)
     if not (0 < len(table) <= lines <= MAX_FRAME_LINES):
         raise LocalProtocolError(f"a frame of {lines} lines of {len(table)} pages")
     length = table.nbytes + lines * LINE_SIZE
-    return HEADER.pack(FrameType.LINES, 0, len(table), 0, length) + table.tobytes()
+    return HEADER.pack(FrameType.LINES, checked, len(table), 0, length) + table.tobytes()
 
 
 def count_lines(table: LineTable) -> int:
@@ -179,16 +217,16 @@ def count_lines(table: LineTable) -> int:
     return int(np.bitwise_count(table["mask"]).sum(dtype=np.int64))
 
 
-def encode_barrier(index: int) -> bytes:
-    """A BARRIER frame."""
-    return HEADER.pack(FrameType.BARRIER, 0, 0, index, 0)
+def encode_barrier(index: int, *, checked: bool = False) -> bytes:
+    """A BARRIER frame, whole."""
+    return _whole(HEADER.pack(FrameType.BARRIER, checked, 0, index, 0), checked)
 
 
-def encode_request(page: int, window: int = 0) -> bytes:
-    """A REQUEST frame."""
+def encode_request(page: int, window: int = 0, *, checked: bool = False) -> bytes:
+    """A REQUEST frame, whole."""
     if not 0 <= window <= MAX_WINDOW:
         raise LocalProtocolError(f"a window of {window} pages, expected 0 to {MAX_WINDOW}")
-    return HEADER.pack(FrameType.REQUEST, 0, window, page, 0)
+    return _whole(HEADER.pack(FrameType.REQUEST, checked, window, page, 0), checked)
 
 
 def _count(extents: Extents) -> int:
@@ -204,25 +242,38 @@ class FrameDecoder:
     Read into `buffers()` (all of them in one call where the socket can), then tell `received(n)`
     how many bytes came; it returns the frames that are whole. `n_pages` is the guest's size;
     with no placer (a control connection) page frames are illegal. Requests are legal only where
-    `requests` says so: at the source, on the connection that answers them.
+    `requests` says so: at the source, on the connection that answers them. checked: whether frames
+    that are not of control have checksums. most_control: bytes of a control message, which may be
+    changed between two frames.
     """
 
     def __init__(
-        self, placer: Placer | None = None, *, n_pages: int = 0, requests: bool = False
+        self,
+        placer: Placer | None = None,
+        *,
+        n_pages: int = 0,
+        requests: bool = False,
+        checked: bool = False,
     ) -> None:
+        self.most_control = MAX_CONTROL
         self._placer = placer
         self._n_pages = n_pages
         self._requests = requests
+        self._checked = checked
+        self._hasher: xxhash.xxh3_64 | None = None  # of the frame that is being read
+        self._unchecked: Frame | None = None  # it is whole but for its trailer
+        self._trailer = bytearray(TRAILER.size)
         self._header = bytearray(HEADER.size)
-        self._body = bytearray()
+        self._body: list[bytearray] = []
+        self._body_left = 0  # bytes of it for which there is no buffer yet
         self._type: FrameType | None = None  # of the frame whose body is being read
         self._value = 0
         self._extents: Extents | None = None
         self._table: LineTable | None = None
         self._pages = 0  # that the header announces; lines of a LINES frame
         self._line_data = np.empty(0, np.uint8)
-        # The buffers that are still to be filled, in order. While a payload is read, the next
-        # header's buffer stands behind it: one system call less a frame.
+        # The buffers that are still to be filled, in order. While a payload is read, the trailer's
+        # and the next header's buffers stand behind it: one system call less a frame.
         self._wanted: list[memoryview] = [memoryview(self._header)]
         self._left = HEADER.size  # bytes of the present part, the next header not counted
         self._broken: RemoteProtocolError | None = None
@@ -258,35 +309,48 @@ class FrameDecoder:
     def _consume(self, n: int) -> None:
         self._left -= n
         whole = 0
+        hasher = self._hasher if self._unchecked is None else None
         for buffer in self._wanted:
             if n < len(buffer):
                 break
+            if hasher is not None:
+                hasher.update(buffer)
             n -= len(buffer)
             whole += 1
         del self._wanted[:whole]
         if n:
+            if hasher is not None:
+                hasher.update(self._wanted[0][:n])
             self._wanted[0] = self._wanted[0][n:]
 
     def _part_done(self) -> Frame | None:
         """A header, a table, a body or a payload is complete."""
+        if self._unchecked is not None:
+            return self._trailer_done(self._unchecked)
         if self._type is None:
             return self._header_done()
+        return self._body_done()
+
+    def _body_done(self) -> Frame | None:
+        if self._body_left:
+            return self._read_on()
         if self._type is FrameType.CONTROL:
-            return self._finish(ControlFrame(bytes(self._body)))
+            return self._finish(ControlFrame(b"".join(self._body)))
         if self._extents is not None:
             return self._finish(PagesFrame(self._extents, self._pages))
         if self._table is not None:
             data = self._line_data[: self._pages * LINE_SIZE]
             return self._finish(LinesFrame(self._table, self._pages, data))
-        if self._type is FrameType.LINES:
-            self._lines_table_done()
-            return None
-        return self._table_done()
+        return self._lines_table_done() if self._type is FrameType.LINES else self._table_done()
 
     def _header_done(self) -> Frame | None:
         kind, flags, entries, self._value, length = HEADER.unpack(self._header)
-        if flags:
-            raise RemoteProtocolError(f"a frame with unknown flags {flags:#x}")
+        if kind not in _KINDS:
+            raise RemoteProtocolError(f"a frame of unknown type {kind}")
+        wanted = CHECKED if self._checked or kind == FrameType.CONTROL else 0
+        if flags != wanted:
+            raise RemoteProtocolError(f"a frame with flags {flags:#x}, expected {wanted:#x}")
+        self._hasher = xxhash.xxh3_64(self._header) if flags else None
         if kind == FrameType.BARRIER:
             if length or entries:
                 raise RemoteProtocolError("a barrier with a body")
@@ -294,23 +358,21 @@ class FrameDecoder:
         if kind == FrameType.REQUEST:
             return self._request(entries, length)
         if kind == FrameType.CONTROL:
-            if entries or not 0 < length <= MAX_CONTROL:
+            if entries or not 0 < length <= self.most_control:
                 raise RemoteProtocolError(
-                    f"a control message of {length} bytes, expected 1 to {MAX_CONTROL}"
+                    f"a control message of {length} bytes, expected 1 to {self.most_control}"
                 )
         elif kind in (FrameType.PAGES, FrameType.ZERO):
             self._check_page_header(kind, entries, length)
             length = entries * EXTENT.itemsize
-        elif kind == FrameType.LINES:
+        else:
             self._check_lines_header(entries, length)
             length = entries * LINES_OF.itemsize
-        else:
-            raise RemoteProtocolError(f"a frame of unknown type {kind}")
         self._type = FrameType(kind)
         self._read_body(length)
         return None
 
-    def _request(self, window: int, length: int) -> Frame:
+    def _request(self, window: int, length: int) -> Frame | None:
         if not self._requests:
             raise RemoteProtocolError("a request for a page on a connection that serves none")
         if length or self._value >= self._n_pages:
@@ -341,8 +403,8 @@ class FrameDecoder:
             raise RemoteProtocolError(f"a lines frame of {length} bytes with {entries} entries")
         self._pages = lines
 
-    def _lines_table_done(self) -> None:
-        table = np.frombuffer(bytes(self._body), LINES_OF)
+    def _lines_table_done(self) -> Frame | None:
+        table = np.frombuffer(b"".join(self._body), LINES_OF)
         last = int(table["page"].max())
         if last >= self._n_pages:
             raise RemoteProtocolError(f"lines of page {last} of a guest of {self._n_pages} pages")
@@ -354,16 +416,26 @@ class FrameDecoder:
             self._line_data = np.empty(MAX_FRAME_LINES * LINE_SIZE, np.uint8)
         self._table = table
         self._left = self._pages * LINE_SIZE
-        self._wanted = [self._line_data.data[: self._left], memoryview(self._header)]
+        self._wanted = [self._line_data.data[: self._left], *self._tail()]
+        return None
 
     def _read_body(self, length: int) -> None:
-        self._body = bytearray(length)
-        self._wanted = [memoryview(self._body)]
-        self._left = length
+        self._body = []
+        self._body_left = length
+        self._read_on()
+
+    def _read_on(self) -> Frame | None:
+        """The next part of a body: what a header announces is only taken as it comes."""
+        part = min(self._body_left, max(sum(map(len, self._body)), _FIRST_PART))
+        self._body_left -= part
+        self._body.append(bytearray(part))
+        self._wanted = [memoryview(self._body[-1])]
+        self._left = part
+        return None
 
     def _table_done(self) -> Frame | None:
         assert self._placer is not None  # noqa: S101 - the header was refused otherwise
-        extents = np.frombuffer(bytes(self._body), EXTENT)
+        extents = np.frombuffer(b"".join(self._body), EXTENT)
         counts = extents["count"].astype(np.int64)
         ends = extents["first"].astype(np.int64) + counts
         if not counts.all() or int(ends.max()) > self._n_pages:
@@ -378,14 +450,33 @@ class FrameDecoder:
                 f"a page frame that announces {total} pages and carries {self._pages}"
             )
         self._extents = extents
-        self._wanted = [*self._placer.buffers(extents), memoryview(self._header)]
+        self._wanted = [*self._placer.buffers(extents), *self._tail()]
         self._left = total * PAGE_SIZE
         return None
 
-    def _finish(self, frame: Frame) -> Frame:
-        # After a payload the header's buffer is already at the front, whole.
+    def _tail(self) -> list[memoryview]:
+        """What comes behind a payload."""
+        header = memoryview(self._header)
+        return [header] if self._hasher is None else [memoryview(self._trailer), header]
+
+    def _finish(self, frame: Frame) -> Frame | None:
+        # After a payload the buffers of the tail are already at the front, whole.
         self._type = None
+        self._body = []
         self._extents = self._table = None
+        self._wanted = self._tail()
+        self._left = len(self._wanted[0])
+        if self._hasher is None:
+            return frame
+        self._unchecked = frame
+        return None
+
+    def _trailer_done(self, frame: Frame) -> Frame:
+        assert self._hasher is not None  # noqa: S101
+        if TRAILER.unpack(self._trailer)[0] != self._hasher.intdigest():
+            name = _NAMES[type(frame)]
+            raise CorruptFrame(f"a frame of {name} was changed on its way: wrong checksum")
+        self._unchecked = self._hasher = None
         self._wanted = [memoryview(self._header)]
         self._left = HEADER.size
         return frame

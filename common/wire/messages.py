@@ -2,13 +2,13 @@
 
 A migration, source left, destination right; bulk connections carry page frames and barriers only:
 
-    connect  ── preface, Hello(control) ─────────────>
+    connect  ── preface, Hello(control, token) ──────>
              <─────────────────── preface, Welcome ──     or Refuse(reason)
              ── Ping … ──────────────────────────────>    clock samples
              <───────────────────────────── Pong … ──
              ── Setup(guest, …) ─────────────────────>    what will come
              <────────────────────────────── Ready ──     or Refuse(reason)
-    connect  ── preface, Hello(bulk, session) ───────>    a connection a channel
+    connect  ── preface, Hello(bulk, token) ─────────>    a connection a channel
     round n  ══ pages, zeros, barrier(n) ════════════>    on every bulk channel
              <─────────────────────── RoundDone(n) ──
     stop     ══ last pages, barrier(last) ═══════════>
@@ -43,7 +43,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from common.bins import MOST_BINS, MOST_COLUMNS
 from common.config import GuestConfig
@@ -51,10 +58,19 @@ from common.errors import LocalProtocolError, RemoteProtocolError
 from common.wire.frames import MAX_CONTROL, MAX_WINDOW
 
 SESSION_ID_LENGTH = 32  # hex digits; 128 random bits, so that nobody guesses one
+TOKEN_LENGTH = 64
 
 SessionId = Annotated[str, Field(pattern=f"^[0-9a-f]{{{SESSION_ID_LENGTH}}}$")]
-Text = Annotated[str, Field(max_length=2000)]
 GuestName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
+Token = Annotated[str, Field(pattern=f"^[0-9a-f]{{{TOKEN_LENGTH}}}$", repr=False)]
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+# It may be shown on a terminal: what a peer says must not move the cursor, or look like two lines.
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
 Nanoseconds = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -63,11 +79,15 @@ class _Message(BaseModel):
 
 
 class Hello(_Message):
-    """First message of every connection: what it is for."""
+    """First message of every connection: what it is for.
+
+    token: the session's secret. The control connection sets it, all others must bring the same.
+    """
 
     kind: Literal["hello"] = "hello"
     role: Literal["control", "bulk", "urgent", "query", "recover"]
     session: SessionId
+    token: Token
     channel: int = Field(default=0, ge=0, le=63)
 
 
@@ -120,6 +140,7 @@ class Setup(_Message):
     """The guest that will come and how. run_after: seconds it runs at the destination.
 
     keep: it then stays there under this name and is neither stopped nor digested; null: it is.
+    checksum: whether frames of pages have one, in both directions.
     """
 
     kind: Literal["setup"] = "setup"
@@ -128,6 +149,7 @@ class Setup(_Message):
     congestion: str = Field(pattern="^[a-z0-9_-]{1,15}$")
     run_after: float = Field(ge=0, le=86400)
     verify: bool
+    checksum: bool
     vcpu_nice: int = Field(ge=0, le=19)
     keep: GuestName | None = None
     postcopy: PostcopySetup | None = None

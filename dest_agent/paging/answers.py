@@ -1,7 +1,8 @@
 """Answers on the urgent socket: frames of pages, taken apart as they come.
 
 The legal is what `common.wire.frames.FrameDecoder` takes on a connection of pages; here a page is
-placed as soon as it is whole, however much of its frame is still on the way.
+placed as soon as it is whole, however much of its frame is still on the way. With checksums it has
+to wait for its frame's, so that frames are short then.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from typing import Final
 
 import numpy as np
 
+from common.guest.checksum import xxh3_64
 from common.guest.native import fence, signal, signed
 from common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, c_memmove, c_recv, errno
 from common.units import PAGE_SIZE
-from common.wire.frames import MAX_FRAME_PAGES, FrameType
+from common.wire import frames
+from common.wire.frames import MAX_FRAME_PAGES, MAX_URGENT_PAGES, FrameType
 from dest_agent.paging.arrays import (
     BROKEN,
+    CHECKED,
+    CORRUPT,
     ENDED,
     ENTRIES,
     EVENT_FD,
@@ -46,7 +51,12 @@ _ZERO: Final = int(FrameType.ZERO)
 _HEAD_PART: Final = 0
 _TABLE_PART: Final = 1
 _PAGES_PART: Final = 2
-_COMPACT: Final = 128 * 1024  # bytes parsed after which the rest is moved to the front
+_WAIT: Final = -1
+_FLAGS: Final = frames.CHECKED << 8
+_TRAILER: Final = 8
+# Bytes parsed after which the rest is moved to the front: behind fewer of them there is always room
+# for a checked frame.
+_COMPACT: Final = 64 * 1024
 
 
 @kernel
@@ -65,21 +75,41 @@ def _take_header(f: FaultArrays) -> bool:
     ctl = f.ctl
     head = np.uint64(f.inbox[ctl[PARSED] >> 3])
     length = f.inbox[(ctl[PARSED] >> 3) + 1]
-    kind = signed(head & np.uint64(0xFFFF))  # with the flags, of which there are none
+    kind = signed(head & np.uint64(0xFFFF))  # with the flags
+    most = MAX_FRAME_PAGES
+    if ctl[CHECKED] != 0:
+        kind ^= _FLAGS
+        most = MAX_URGENT_PAGES
     entries = signed((head >> np.uint64(16)) & np.uint64(0xFFFF))
     pages = (length - 8 * entries) >> 12
     if kind not in (_PAGES, _ZERO) or not 0 < entries <= MAX_EXTENTS:
         return False
-    if not 0 <= pages <= (MAX_FRAME_PAGES if kind == _PAGES else 0):
+    if not 0 <= pages <= (most if kind == _PAGES else 0):
+        return False
+    if ctl[CHECKED] != 0 and entries > MAX_URGENT_PAGES:
         return False
     if length != 8 * entries + pages * PAGE_SIZE:
         return False
-    ctl[PARSED] += 16
     ctl[ENTRIES] = entries
     ctl[FRAME_PAGES] = pages
     ctl[IS_ZERO] = int(kind == _ZERO)
-    ctl[PART] = _TABLE_PART
     return True
+
+
+@kernel
+def _accept(f: FaultArrays, available: int) -> int:
+    """Go on behind a legal header, of a checked frame when all of it is there. 0, or why not."""
+    ctl = f.ctl
+    if ctl[CHECKED] != 0:
+        size = 16 + 8 * ctl[ENTRIES] + PAGE_SIZE * ctl[FRAME_PAGES]
+        if available < size + _TRAILER:
+            return _WAIT
+        at = f.inbox.ctypes.data + ctl[PARSED]
+        if signed(xxh3_64(at, size)) != f.inbox[(ctl[PARSED] + size) >> 3]:
+            return CORRUPT
+    ctl[PARSED] += 16
+    ctl[PART] = _TABLE_PART
+    return 0
 
 
 @kernel
@@ -87,6 +117,8 @@ def _begin_extent(f: FaultArrays, index: int) -> None:
     ctl = f.ctl
     if index == ctl[ENTRIES]:
         ctl[PART] = _HEAD_PART
+        if ctl[CHECKED] != 0:
+            ctl[PARSED] += _TRAILER
         return
     ctl[PART] = _PAGES_PART
     ctl[EXTENT] = index
@@ -132,31 +164,34 @@ def _take_pages(f: FaultArrays, available: int) -> int:
 
 
 @kernel
+def _parse_part(f: FaultArrays, available: int) -> tuple[int, int]:
+    """The next part of a frame, if that much is there: (a code of FAILURE, its number).
+
+    (0, 0): it is done with; (_WAIT, 0): not all of it is there.
+    """
+    ctl = f.ctl
+    if ctl[PART] == _HEAD_PART:
+        if available < 16:
+            return _WAIT, 0
+        return _accept(f, available) if _take_header(f) else ILLEGAL, 0
+    if ctl[PART] == _TABLE_PART:
+        if available < 8 * ctl[ENTRIES]:
+            return _WAIT, 0
+        return 0 if _take_table(f) else ILLEGAL, 0
+    if ctl[IS_ZERO] == 0 and available < PAGE_SIZE:
+        return _WAIT, 0
+    failure = _take_pages(f, available)
+    return UNPLACEABLE if failure != 0 else 0, failure
+
+
+@kernel
 def _parse(f: FaultArrays) -> None:
     """Whatever has come as far as it has: a page is placed when it is whole, not its frame."""
-    ctl = f.ctl
-    while True:
-        available = ctl[FILLED] - ctl[PARSED]
-        legal = True
-        failure = 0
-        if ctl[PART] == _HEAD_PART:
-            if available < 16:
-                return
-            legal = _take_header(f)
-        elif ctl[PART] == _TABLE_PART:
-            if available < 8 * ctl[ENTRIES]:
-                return
-            legal = _take_table(f)
-        else:
-            if ctl[IS_ZERO] == 0 and available < PAGE_SIZE:
-                return
-            failure = _take_pages(f, available)
-        if not legal:
-            fail(f, ILLEGAL, 0)
-            return
-        if failure != 0:
-            fail(f, UNPLACEABLE, failure)
-            return
+    code, number = 0, 0
+    while code == 0:
+        code, number = _parse_part(f, f.ctl[FILLED] - f.ctl[PARSED])
+    if code != _WAIT:
+        fail(f, code, number)
 
 
 @kernel

@@ -29,6 +29,7 @@ DONE_FD: Final = 11  # the handler has done what Python asked
 EVENT_FD: Final = 12  # nothing is missing any more, or the connection failed
 BASE: Final = 13  # address of guest memory
 PREPAGE: Final = 14  # neighbours asked for with each page; -1: adaptive
+CHECKED: Final = 15  # 1: frames have checksums, in both directions
 # written by the handler
 OBEYED: Final = 24  # the last COMMAND that it has carried out
 SOCKET: Final = 25
@@ -65,6 +66,7 @@ BROKEN: Final = 2  # the system says why in FAILURE_ERRNO
 ILLEGAL: Final = 3  # the peer sent something that is not legal here
 UNPLACEABLE: Final = 4  # the kernel would not take a page: FAILURE_ERRNO
 UNREAD: Final = 5  # the peer does not read our requests
+CORRUPT: Final = 6  # a frame's checksum is wrong
 
 # -- status of a page ------------------------------------------------------------------------------
 PRESENT: Final = 0

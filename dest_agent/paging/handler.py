@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 from common.guest.atomics import peek_word, turn_byte
+from common.guest.checksum import xxh3_64
 from common.guest.control import WANTED as VCPU_WANTED
-from common.guest.native import fence, monotonic_ns, peek_byte, signal
+from common.guest.native import fence, monotonic_ns, peek_byte, signal, signed
 from common.guest.syscalls import (
     EAGAIN,
     EINTR,
@@ -26,11 +27,13 @@ from common.guest.syscalls import (
     pollfd,
 )
 from common.units import PAGE_SIZE
+from common.wire import frames
 from common.wire.frames import FrameType
 from dest_agent.paging.answers import fail, receive
 from dest_agent.paging.arrays import (
     BASE,
     BROKEN,
+    CHECKED,
     COMMAND,
     DONE_FD,
     FAILURE,
@@ -75,6 +78,7 @@ from dest_agent.paging.window import region_of, window
 from dest_agent.userfault import MESSAGE_BYTES, PAGEFAULT
 
 _REQUEST: Final = int(FrameType.REQUEST)
+_FLAGS: Final = frames.CHECKED << 8
 _SAFETY_NET_S: Final = 1
 
 
@@ -121,13 +125,17 @@ def _ask(f: FaultArrays, page: int, neighbours: int) -> None:
     ctl = f.ctl
     if ctl[SOCKET] < 0:
         return
-    if ctl[OUT_FILLED] + 16 > 8 * OUTBOX_WORDS:
+    if ctl[OUT_FILLED] + 24 > 8 * OUTBOX_WORDS:
         fail(f, UNREAD, 0)
         return
     at = ctl[OUT_FILLED] >> 3
     f.outbox[at] = _REQUEST | (neighbours << 16) | (page << 32)
     f.outbox[at + 1] = 0
     ctl[OUT_FILLED] += 16
+    if ctl[CHECKED] != 0:
+        f.outbox[at] |= _FLAGS
+        f.outbox[at + 2] = signed(xxh3_64(f.outbox.ctypes.data + 8 * at, 16))
+        ctl[OUT_FILLED] += 8
     ctl[REQUESTS] += 1
 
 

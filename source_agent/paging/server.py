@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.atomics import peek_word, swap_byte, turn_byte
+from common.guest.checksum import xxh3_64
 from common.guest.kernels import kernels_of
 from common.guest.native import fence, monotonic_ns, signal, signed
 from common.guest.syscalls import (
@@ -44,6 +45,7 @@ WAKE_FD: Final = 2
 EVENT_FD: Final = 3  # the connection has ended
 BASE: Final = 4  # address of guest memory
 RATE_BPS: Final = 5  # of neighbours; 0: no limit
+CHECKED: Final = 6  # 1: frames have checksums
 # -- written by the server -------------------------------------------------------------------------
 FAILURE: Final = 16
 FAILURE_ERRNO: Final = 17
@@ -65,13 +67,15 @@ CONTROL_WORDS: Final = 32
 ENDED: Final = 1
 BROKEN: Final = 2  # the system says why in FAILURE_ERRNO
 ILLEGAL: Final = 3
+CORRUPT: Final = 4  # its checksum is wrong
 
 # -- `sent` bytes ----------------------------------------------------------------------------------
 UNSENT: Final = 0
 PUSHED: Final = 1
 PULLED: Final = 2
 
-CHUNK: Final = 32  # neighbours in a frame: what a demanded page may have to wait for
+# Neighbours in a frame: what a demanded page may have to wait for.
+CHUNK: Final = frames.MAX_URGENT_PAGES
 # Neighbours that go right behind a demanded page: a reader that goes on touches the next page
 # before a paced frame could come, and that demand would hold the frame up again. Only as long as we
 # are no more than this ahead of the rate: many readers together would go beyond it.
@@ -82,11 +86,12 @@ DEBT_NS: Final = 1_000_000
 MOST_DEBT_NS: Final = 5_000_000
 WINDOWS: Final = 256  # a ring: when it is full the oldest wish is forgotten
 INBOX_WORDS: Final = 512
-HEAD_WORDS: Final = 2 * (2 + CHUNK)
+HEAD_WORDS: Final = 2 * (2 + CHUNK + 1) + CHUNK * PAGE_SIZE // 8  # with checksums pages are copied
 IOV_WORDS: Final = 2 * (2 + CHUNK)
 _REQUEST: Final = int(frames.FrameType.REQUEST)
 _PAGES: Final = int(frames.FrameType.PAGES)
 _ZERO: Final = int(frames.FrameType.ZERO)
+_FLAGS: Final = frames.CHECKED << 8
 _SAFETY_NET_NS: Final = 1_000_000_000
 
 _VALUE: Final = 3  # `signal` uses it
@@ -191,9 +196,34 @@ def _build_frame(s: ServerArrays, n: int, kind: int, at: int) -> int:
         pages += 1
     if entries == 0:
         return 0
-    s.head[at] = kind | (entries << 16)
+    s.head[at] = kind | (entries << 16) | (_FLAGS if s.ctl[CHECKED] != 0 else 0)
     s.head[at + 1] = 8 * entries + (pages * PAGE_SIZE if kind == _PAGES else 0)
     return 2 + entries
+
+
+@kernel
+def _seal(s: ServerArrays, first: int, end: int) -> int:
+    """Put the checksum of these words of `s.head` behind them; returns where that ends."""
+    s.head[end] = signed(xxh3_64(s.head.ctypes.data + 8 * first, 8 * (end - first)))
+    return end + 1
+
+
+@kernel
+def _build_checked(s: ServerArrays, n: int) -> int:
+    """Both frames of the chunk's pages in `s.head`, whole, side by side; returns the words."""
+    end = _build_frame(s, n, _ZERO, 0)
+    if end > 0:
+        end = _seal(s, 0, end)
+    first = end
+    end += _build_frame(s, n, _PAGES, first)
+    if end == first:
+        return end
+    for i in range(n):
+        if s.chunk[i] >= 0:
+            at = s.head.ctypes.data + 8 * end
+            c_memmove(at, s.ctl[BASE] + s.chunk[i] * PAGE_SIZE, PAGE_SIZE)
+            end += PAGE_SIZE // 8
+    return _seal(s, first, end)
 
 
 @kernel
@@ -204,6 +234,11 @@ def _send_chunk(s: ServerArrays, n: int) -> None:
             s.chunk[i] = -1 - s.chunk[i]
             s.ctl[ZERO_PAGES] += 1
     s.ctl[PULLED_PAGES] += n
+    if s.ctl[CHECKED] != 0:
+        s.iov[0] = s.head.ctypes.data
+        s.iov[1] = 8 * _build_checked(s, n)
+        _send_all(s, 1)
+        return
     zeros = _build_frame(s, n, _ZERO, 0)
     fulls = _build_frame(s, n, _PAGES, zeros)
     s.iov[0] = s.head.ctypes.data
@@ -258,6 +293,7 @@ def _pay(s: ServerArrays) -> None:
 @kernel
 def _demand(s: ServerArrays, page: int, window: int) -> None:
     ctl = s.ctl
+    ctl[FOCUS] = page  # before the count: who pushes looks at it when there is a new demand
     ctl[DEMANDS] += 1
     old = swap_byte(s.sent.ctypes.data, page, PULLED)
     if old != PULLED:  # else it is on its way on this very connection
@@ -266,7 +302,6 @@ def _demand(s: ServerArrays, page: int, window: int) -> None:
         _pay(s)
         s.chunk[0] = page
         _send_chunk(s, 1)
-    ctl[FOCUS] = page
     if window > 0:
         first, end = page + 1, min(page + 1 + window, len(s.sent))
         if ctl[DUE_NS] - monotonic_ns(s.scratch) < DEBT_NS:
@@ -325,20 +360,28 @@ def _receive(s: ServerArrays) -> None:
         return
     ctl[FILLED] += n
     ctl[RECEIVED_BYTES] += n
-    whole = ctl[FILLED] >> 4
+    checked = ctl[CHECKED] != 0
+    words = 3 if checked else 2  # of a request
+    wanted = _REQUEST | _FLAGS if checked else _REQUEST
+    whole = ctl[FILLED] // (8 * words)
     for i in range(whole):
-        head = np.uint64(s.inbox[2 * i])
-        kind = signed(head & np.uint64(0xFFFF))  # with the flags, of which there are none
+        at = words * i
+        if checked and signed(xxh3_64(box + 8 * at, 16)) != s.inbox[at + 2]:
+            _fail(s, CORRUPT, 0)
+            return
+        head = np.uint64(s.inbox[at])
+        kind = signed(head & np.uint64(0xFFFF))  # with the flags
         window = signed((head >> np.uint64(16)) & np.uint64(0xFFFF))
         page = signed(head >> np.uint64(32))
-        if kind != _REQUEST or s.inbox[2 * i + 1] != 0 or page >= len(s.sent):
+        if kind != wanted or s.inbox[at + 1] != 0 or page >= len(s.sent):
             _fail(s, ILLEGAL, 0)
             return
         _demand(s, page, window)
         if ctl[FAILURE] != 0:
             return
-    c_memmove(box, box + 16 * whole, ctl[FILLED] - 16 * whole)
-    ctl[FILLED] -= 16 * whole
+    done = 8 * words * whole
+    c_memmove(box, box + done, ctl[FILLED] - done)
+    ctl[FILLED] -= done
 
 
 @kernel

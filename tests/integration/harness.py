@@ -104,9 +104,9 @@ def agent(*arguments: str) -> Iterator[Agent]:
 
 
 @contextlib.contextmanager
-def destination(*arguments: str) -> Iterator[tuple[Agent, int]]:
+def destination(*arguments: str, listen: str = "127.0.0.1:0") -> Iterator[tuple[Agent, int]]:
     """A destination agent and its port."""
-    with agent("dest", "--listen", "127.0.0.1:0", *arguments) as running:
+    with agent("dest", "--listen", listen, *arguments) as running:
         where = running.wait_status(lambda key, _value: key == "listening")
         yield running, int(where["port"])
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 
 from common.config import MigrationConfig
 from common.report import Report
 from common.timeline import Timeline
 from common.wire.channel import STALL_S
-from dest_agent.agent import DestAgent
+from common.wire.tls import ClientTls
+from dest_agent.agent import DestAgent, Limits
 from source_agent.reporting import make_report
 from source_agent.session import SourceSession
 
@@ -18,19 +20,32 @@ from source_agent.session import SourceSession
 class Said(list[str]):
     """What an agent said to people."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = asyncio.Event()
+
     def __call__(self, line: str) -> None:
         self.append(line)
+        self._more.set()
+
+    async def until(self, words: str, timeout_s: float = 30.0) -> None:
+        """A line with these words has been said."""
+        async with asyncio.timeout(timeout_s):
+            while not any(words in line for line in self):
+                self._more.clear()
+                await self._more.wait()
 
 
 @contextlib.asynccontextmanager
 async def listening(
-    *, expected_memory: int | None = None, stall_s: float = STALL_S
+    limits: Limits | None = None,
+    secure: ssl.SSLContext | None = None,
+    *,
+    stall_s: float = STALL_S,
 ) -> AsyncIterator[tuple[DestAgent, int, Said]]:
     """A destination agent, its port, and what it says."""
     said = Said()
-    agent = DestAgent(
-        said, lambda _session, _event: None, expected_memory=expected_memory, stall_s=stall_s
-    )
+    agent = DestAgent(said, lambda _session, _event: None, limits, secure, stall_s=stall_s)
     _, port = agent.listen("127.0.0.1", 0)
     task = asyncio.create_task(agent.serve_forever())
     try:
@@ -40,8 +55,11 @@ async def listening(
         await asyncio.gather(task, return_exceptions=True)
 
 
-def session_to(port: int, config: MigrationConfig) -> SourceSession:
-    return SourceSession(config, ("127.0.0.1", port), Timeline("source"), lambda _line: None)
+def session_to(
+    port: int, config: MigrationConfig, secure: ClientTls | None = None
+) -> SourceSession:
+    where = ("127.0.0.1", port)
+    return SourceSession(config, where, Timeline("source"), lambda _line: None, secure=secure)
 
 
 async def move(config: MigrationConfig) -> Report:

@@ -11,11 +11,16 @@ from collections.abc import AsyncIterator, Callable
 Cut = Callable[[int, bytes], int | None]
 
 
+# The same arguments -> the chunk as it goes on, of the same length.
+Change = Callable[[int, bytes], bytes]
+
 _WIRE_CHUNKS = 1000  # what a long wire holds; the rest waits at the sender's end
 
 
 class Relay:
-    """Forwards connections to `port`; `refuse` turns new ones away.
+    """Forwards connections to `port`; `refuse` turns new ones away. `change`, `change_back`: may be
+
+    set to change what goes to the destination, and what comes from it.
 
     `cut` sees what goes to the destination, `cut_back` what comes from it. Every byte arrives
     `delay_s` after it was sent, in either direction.
@@ -27,6 +32,8 @@ class Relay:
         self._cut = cut
         self._cut_back = cut_back
         self.refuse = False
+        self.change: Change = lambda _sent, chunk: chunk
+        self.change_back: Change = lambda _sent, chunk: chunk
         self.deaf_after_cut = False
         self.cuts = 0
         self._silenced = 0  # connections that came before this many others
@@ -45,8 +52,10 @@ class Relay:
         self._accepted += 1
         there = await asyncio.open_connection("127.0.0.1", self._port)
         pumps = [
-            asyncio.create_task(self._pump(number, reader, there[1], self._cut)),
-            asyncio.create_task(self._pump(number, there[0], writer, self._cut_back)),
+            asyncio.create_task(self._pump(number, reader, there[1], self._cut, self.change)),
+            asyncio.create_task(
+                self._pump(number, there[0], writer, self._cut_back, self.change_back)
+            ),
         ]
         self._tasks.update(pumps)
         try:
@@ -66,13 +75,18 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _pump(
-        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut
+        self,
+        number: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        cut: Cut,
+        change: Change,
     ) -> None:
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WIRE_CHUNKS)
         carrier = asyncio.create_task(self._carry(under_way, writer))
         try:
             with contextlib.suppress(ConnectionError):
-                await self._take_in(number, reader, under_way, cut)
+                await self._take_in(number, reader, under_way, cut, change)
             if number < self._silenced:
                 await asyncio.Event().wait()  # its end does not get through either
             await under_way.put((0.0, b""))
@@ -86,10 +100,12 @@ class Relay:
         reader: asyncio.StreamReader,
         under_way: asyncio.Queue[tuple[float, bytes]],
         cut: Cut,
+        change: Change,
     ) -> None:
         clock = asyncio.get_running_loop().time
         sent = 0
         while chunk := await reader.read(65536):
+            chunk = change(sent, chunk)
             limit = cut(sent, chunk)
             if number < self._silenced:
                 continue

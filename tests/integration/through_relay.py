@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from common.config import MigrationConfig
 from common.errors import PageferryError
 from common.report import Report
+from common.wire.tls import client_tls, server_tls
 from source_agent.reporting import make_report
 from tests.integration.inprocess import Said, listening, session_to
 from tests.integration.relay import Cut, Relay, relay
@@ -21,17 +24,18 @@ async def moved_through(
     cut_back: Cut = never,
     deaf: bool = False,
     delay_s: float = 0.0,
+    folder: Path | None = None,
 ) -> tuple[Report, PageferryError | None, Said, Relay]:
     """One migration through a relay. deaf: no connection is possible after the cut.
 
-    delay_s: of every byte, in either direction.
+    delay_s: of every byte, in either direction. folder: of credentials for TLS.
     """
     async with (
-        listening() as (_agent, port, said),
+        listening(secure=server_tls(folder) if folder else None) as (_agent, port, said),
         relay(port, cut, cut_back, delay_s) as (middle, relay_port),
     ):
         middle.deaf_after_cut = deaf
-        session = session_to(relay_port, config)
+        session = session_to(relay_port, config, client_tls(folder) if folder else None)
         error: PageferryError | None = None
         try:
             await session.run()

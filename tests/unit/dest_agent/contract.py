@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import threading
 import time
 from typing import ClassVar
@@ -243,6 +244,60 @@ class FaultContract:
             post.serve()
             post.push()
             post.finish()
+
+    @pytest.mark.parametrize("vcpus", [1, 2])
+    def test_with_checksums(self, vcpus: int) -> None:
+        with self.post(workload=HOT, vcpus=vcpus, checked=True) as post:
+            post.arm()
+            post.serve()
+            post.dest.resume()
+            until(lambda: post.faults.stats().pages_pulled > 300)
+            post.push()
+            post.finish()
+
+    @pytest.mark.parametrize("piece", [1, 7, 1000, 5000])
+    def test_a_checked_frame_in_pieces(self, piece: int) -> None:
+        with self.post(workload="idle", checked=True) as post:
+            post.arm()
+            peer = post.peer()
+            table = np.array([(4, 2), (9, 1)], EXTENT)
+            head = frames.encode_pages_head(table, checked=True)
+            view = post.source.memory.view
+            body = view[4 * PAGE_SIZE : 6 * PAGE_SIZE], view[9 * PAGE_SIZE : 10 * PAGE_SIZE]
+            data = b"".join([head, *body, frames.trailer(head, *body)])
+            data += frames.encode_zero(np.array([(20, 3)], EXTENT), checked=True)
+            for at in range(0, len(data) - 1, piece):
+                peer.sock.sendall(data[at : min(at + piece, len(data) - 1)])
+            until(lambda: post.faults.stats().received_bytes == len(data) - 1)
+            assert post.faults.stats().pages_pulled == 3  # the zero pages wait for their checksum
+            peer.sock.sendall(data[-1:])
+            until(lambda: post.faults.stats().pages_pulled == 6)
+            assert np.flatnonzero(~post.faults.missing_pages()).tolist() == [4, 5, 9, 20, 21, 22]
+
+    def test_no_wrong_bit_is_placed(self) -> None:
+        """Whichever bit it is: the connection ends, and the page is still missing."""
+        with self.post(workload="idle", checked=True) as post:
+            post.arm()
+            head = frames.encode_pages_head(np.array([(7, 1)], EXTENT), checked=True)
+            body = post.source.memory.view[7 * PAGE_SIZE : 8 * PAGE_SIZE]
+            data = b"".join([head, body, frames.trailer(head, body)])
+            for at in [*range(24), 24, 2000, 24 + 4095, *range(24 + 4096, 24 + 4104)]:
+                wrong = bytearray(data)
+                wrong[at] ^= 1 << (at % 8)
+                peer = post.peer()
+                peer.sock.sendall(wrong)
+                peer.sock.shutdown(socket.SHUT_WR)  # a wrong length waits for more
+                wait_for_event(post)
+                assert post.faults.failure is not None, at
+                assert post.faults.missing_count == post.n_pages, at
+
+    def test_a_checked_frame_is_short(self) -> None:
+        with self.post(workload="idle", checked=True) as post:
+            post.arm()
+            peer = post.peer()
+            peer.sock.sendall(frames.encode_pages_head(np.array([(0, 33)], EXTENT), checked=True))
+            wait_for_event(post)
+            assert isinstance(post.faults.failure, RemoteProtocolError)
 
     ILLEGAL: ClassVar = {
         "unknown type": frames.HEADER.pack(99, 0, 0, 0, 0),

@@ -90,6 +90,7 @@ class Post:
         *,
         prepage: int = ADAPTIVE,
         rate_Bps: float = float("inf"),
+        checked: bool = False,
         **options: Any,
     ) -> None:
         settings = {"memory": "8MiB", "cache": "64KiB", **options}
@@ -103,10 +104,10 @@ class Post:
         self.dest = Guest(config, boot=False)
         self._closing.callback(self.dest.close)
         self.n_pages = config.pages
-        self.faults = Faults(self.dest, mechanism, prepage=prepage)
+        self.faults = Faults(self.dest, mechanism, prepage=prepage, checked=checked)
         self._closing.callback(self.faults.close)
         self.sent = np.zeros(self.n_pages, np.uint8)
-        self.server = PageServer(self.source.memory, self.sent, rate_Bps=rate_Bps)
+        self.server = PageServer(self.source.memory, self.sent, rate_Bps=rate_Bps, checked=checked)
         self._closing.callback(self.server.close)
 
     def __enter__(self) -> Self:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from common.errors import (
     ConnectionBroken,
+    CorruptFrame,
     LocalProtocolError,
     PageferryError,
     RemoteProtocolError,
@@ -37,11 +38,12 @@ N_PAGES = 4096
 class Client:
     """The destination's end, with the codec that ships. got: (page numbers, is zero) a frame."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, checked: bool = False) -> None:
+        self.checked = checked
         self.sock = sock
         self.sock.settimeout(10)
         self.memory = bytearray(b"\xee") * (N_PAGES * PAGE_SIZE)
-        self.decoder = FrameDecoder(self, n_pages=N_PAGES)
+        self.decoder = FrameDecoder(self, n_pages=N_PAGES, checked=checked)
         self.got: list[tuple[list[int], bool]] = []
 
     def buffers(self, extents: Extents) -> list[memoryview]:
@@ -49,7 +51,7 @@ class Client:
         return [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
 
     def ask(self, page: int, window: int = 0) -> None:
-        self.sock.sendall(frames.encode_request(page, window))
+        self.sock.sendall(frames.encode_request(page, window, checked=self.checked))
 
     @property
     def pages(self) -> list[int]:
@@ -98,14 +100,14 @@ def serve(memory: GuestMemory) -> Iterator[Serve]:
         def start(**options: Any) -> tuple[PageServer, Client]:
             server = PageServer(memory, np.zeros(N_PAGES, np.uint8), **options)
             closing.callback(server.close)
-            return server, connect(server)
+            return server, connect(server, options.get("checked", False))
 
-        def connect(server: PageServer) -> Client:
+        def connect(server: PageServer, checked: bool = False) -> Client:
             here, there = socket.socketpair()
             closing.callback(here.close)
             closing.callback(there.close)
             server.serve(here)
-            return Client(there)
+            return Client(there, checked)
 
         start.connect = connect  # type: ignore[attr-defined]
         yield start
@@ -232,6 +234,43 @@ NONSENSE = {
     "a negative body": frames.HEADER.pack(5, 0, 0, 1, 2**64 - 1),
     "noise": bytes(range(200, 216)),
 }
+
+
+class TestChecked:
+    def test_answers_that_the_codec_believes(self, serve: Serve, memory: GuestMemory) -> None:
+        server, client = serve(checked=True)
+        for page, window in ((500, 100), (3, 0), (4000, 95)):
+            client.ask(page, window)
+        client.take(198)
+        assert client.got[0][0] == [500]
+        assert matches(client, memory, client.pages)
+        zero = memory.zero_pages(np.arange(N_PAGES))
+        assert all(zero[numbers].all() == is_zero for numbers, is_zero in client.got)
+        assert server.stats().sent_bytes == sum(
+            24
+            + 8 * (1 + int(np.count_nonzero(np.diff(numbers) != 1)))
+            + (0 if is_zero else len(numbers) * PAGE_SIZE)
+            for numbers, is_zero in client.got
+        )
+
+    @pytest.mark.parametrize("size", [1, 16, 23, 25])
+    def test_requests_in_pieces(self, serve: Serve, size: int) -> None:
+        _, client = serve(checked=True)
+        pages = (7, 100, 4094, 300)
+        data = b"".join(frames.encode_request(page, 2, checked=True) for page in pages)
+        for at in range(0, len(data), size):
+            client.sock.sendall(data[at : at + size])
+        client.take(11)
+        assert sorted(client.pages) == [7, 8, 9, 100, 101, 102, 300, 301, 302, 4094, 4095]
+
+    @pytest.mark.parametrize("at", range(24))
+    def test_a_request_with_a_wrong_bit(self, serve: Serve, at: int) -> None:
+        server, client = serve(checked=True)
+        data = bytearray(frames.encode_request(7, 2, checked=True))
+        data[at] ^= 4
+        client.sock.sendall(data)
+        assert isinstance(wait_for_failure(server), CorruptFrame)
+        assert server.stats().pages == 0
 
 
 class TestConnection:

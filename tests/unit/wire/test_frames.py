@@ -1,5 +1,7 @@
 """The codec: what is encoded is decoded, however it is cut; what is illegal is refused."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -68,7 +70,7 @@ def line_data(table: LineTable) -> bytes:
     return bytes(i % 251 for i in range(frames.count_lines(table))) * 64
 
 
-def stream_of(parts: list[tuple[str, list[int]]]) -> tuple[bytes, bytearray]:
+def stream_of(parts: list[tuple[str, list[int]]], checked: bool = False) -> tuple[bytes, bytearray]:
     """A stream of frames, and the memory that it describes."""
     rng = np.random.default_rng(7)
     expected = bytearray(N_PAGES * PAGE_SIZE)
@@ -76,20 +78,24 @@ def stream_of(parts: list[tuple[str, list[int]]]) -> tuple[bytes, bytearray]:
     for kind, numbers in parts:
         extents = from_pages(np.array(sorted(set(numbers)), np.int64))
         if kind == "pages":
-            data += frames.encode_pages_head(extents)
+            head = frames.encode_pages_head(extents, checked=checked)
+            body = b""
             for first, count in extents.tolist():
                 content = rng.bytes(count * PAGE_SIZE)
                 expected[first * PAGE_SIZE : (first + count) * PAGE_SIZE] = content
-                data += content
+                body += content
+            data += head + body + (frames.trailer(head, body) if checked else b"")
         elif kind == "zero":
-            data += frames.encode_zero(extents)
+            data += frames.encode_zero(extents, checked=checked)
         elif kind == "lines":
             table = lines_of(numbers)
-            data += frames.encode_lines_head(table) + line_data(table)
+            head = frames.encode_lines_head(table, checked=checked)
+            body = line_data(table)
+            data += head + body + (frames.trailer(head, body) if checked else b"")
         elif kind == "control":
             data += frames.encode_control(bytes(numbers))
         else:
-            data += frames.encode_barrier(numbers[0])
+            data += frames.encode_barrier(numbers[0], checked=checked)
     return data, expected
 
 
@@ -100,11 +106,17 @@ parts = st.lists(
 )
 
 
-@given(parts=parts, cuts=st.lists(st.integers(1, 3 * PAGE_SIZE), max_size=40))
-def test_any_cut_gives_the_same_frames(parts: list[tuple[str, list[int]]], cuts: list[int]) -> None:
-    data, expected = stream_of(parts)
+@given(
+    parts=parts,
+    cuts=st.lists(st.integers(1, 3 * PAGE_SIZE), max_size=40),
+    checked=st.booleans(),
+)
+def test_any_cut_gives_the_same_frames(
+    parts: list[tuple[str, list[int]]], cuts: list[int], checked: bool
+) -> None:
+    data, expected = stream_of(parts, checked)
     memory = Memory()
-    decoder = FrameDecoder(memory, n_pages=N_PAGES)
+    decoder = FrameDecoder(memory, n_pages=N_PAGES, checked=checked)
     got = feed(decoder, data, cuts)
     assert len(got) == len(parts)
     assert decoder.at_boundary
@@ -121,6 +133,40 @@ def test_any_cut_gives_the_same_frames(parts: list[tuple[str, list[int]]], cuts:
         else:
             assert frame == BarrierFrame(wanted[0])
     assert memory.data == expected
+
+
+@given(parts=parts.filter(bool), cuts=st.lists(st.integers(1, 5000), max_size=9), data=st.data())
+def test_no_frame_with_a_wrong_bit(
+    parts: list[tuple[str, list[int]]], cuts: list[int], data: st.DataObject
+) -> None:
+    """Frames before it come out whole; itself never does."""
+    lengths = [len(stream_of([part], True)[0]) for part in parts]
+    stream = bytearray(stream_of(parts, True)[0])
+    at = data.draw(st.integers(0, len(stream) - 1))
+    stream[at] ^= 1 << data.draw(st.integers(0, 7))
+    hit = next(i for i in range(len(parts)) if at < sum(lengths[: i + 1]))
+    decoder = FrameDecoder(Memory(), n_pages=N_PAGES, checked=True)
+    got: list[Frame] = []
+    with contextlib.suppress(RemoteProtocolError):
+        for position in range(0, len(stream), 4096):
+            got += feed(decoder, bytes(stream[position : position + 4096]), cuts)
+    assert len(got) <= hit
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_both_ends_must_have_agreed_on_checksums(checked: bool) -> None:
+    decoder = FrameDecoder(Memory(), n_pages=N_PAGES, checked=checked)
+    with pytest.raises(RemoteProtocolError, match="flags"):
+        feed(decoder, frames.encode_barrier(1, checked=not checked), [])
+
+
+def test_a_long_message_is_taken_as_it_comes() -> None:
+    decoder = FrameDecoder()
+    head = frames.HEADER.pack(FrameType.CONTROL, frames.CHECKED, 0, 0, frames.MAX_CONTROL)
+    feed(decoder, head, [])
+    assert sum(len(buffer) for buffer in decoder.buffers()) <= 2**16
+    body = bytes(300_000)
+    assert feed(FrameDecoder(), frames.encode_control(body), []) == [ControlFrame(body)]
 
 
 @given(data=st.binary(max_size=300))
@@ -168,8 +214,10 @@ ILLEGAL = {
     "unknown type": frames.HEADER.pack(99, 0, 0, 0, 0),
     "flags": frames.HEADER.pack(FrameType.BARRIER, 1, 0, 0, 0),
     "barrier with a body": frames.HEADER.pack(FrameType.BARRIER, 0, 0, 0, 8),
-    "empty control": frames.HEADER.pack(FrameType.CONTROL, 0, 0, 0, 0),
-    "control too long": frames.HEADER.pack(FrameType.CONTROL, 0, 0, 0, frames.MAX_CONTROL + 1),
+    "empty control": frames.HEADER.pack(FrameType.CONTROL, frames.CHECKED, 0, 0, 0),
+    "control too long": frames.HEADER.pack(
+        FrameType.CONTROL, frames.CHECKED, 0, 0, frames.MAX_CONTROL + 1
+    ),
     "no extents": frames.HEADER.pack(FrameType.PAGES, 0, 0, 0, PAGE_SIZE),
     "too many extents": frames.HEADER.pack(FrameType.ZERO, 0, 1001, 0, 8008),
     "table cut short": frames.HEADER.pack(FrameType.ZERO, 0, 2, 0, 8),
@@ -238,7 +286,7 @@ def test_the_middle_of_a_frame_is_no_boundary(cut: int) -> None:
 
 def test_prefaces() -> None:
     frames.check_preface(frames.encode_preface())
-    with pytest.raises(RemoteProtocolError, match=r"version 9.*version 1"):
+    with pytest.raises(RemoteProtocolError, match=r"version 9.*version 2"):
         frames.check_preface(frames.encode_preface(9))
     with pytest.raises(RemoteProtocolError, match=r"not a pageferry agent.*HTTP"):
         frames.check_preface(b"HTTP/1.1 400 Bad")

@@ -10,8 +10,9 @@ from common.errors import LocalProtocolError, RemoteProtocolError
 from common.wire import messages
 
 SESSION = "0123456789abcdef" * 2
+TOKEN = "fedcba9876543210" * 4
 EXAMPLES: list[messages.Message] = [
-    messages.Hello(role="bulk", session=SESSION, channel=3),
+    messages.Hello(role="bulk", session=SESSION, token=TOKEN, channel=3),
     messages.Welcome(version="1", host="h", clock="c"),
     messages.Refuse(reason="busy"),
     messages.Ping(t_ns=1),
@@ -22,6 +23,7 @@ EXAMPLES: list[messages.Message] = [
         congestion="cubic",
         run_after=1.0,
         verify=True,
+        checksum=True,
         vcpu_nice=0,
         keep="zipf-3f9a",
         postcopy=messages.PostcopySetup(
@@ -107,7 +109,8 @@ def test_wrong_fields_are_refused_or_valid(kind: str, fields: dict[str, object])
     ("fields", "where"),
     [
         ({"kind": "hello", "role": "bulk", "session": "short"}, "session"),
-        ({"kind": "hello", "role": "root", "session": SESSION}, "role"),
+        ({"kind": "hello", "role": "root", "session": SESSION, "token": TOKEN}, "role"),
+        ({"kind": "hello", "role": "bulk", "session": SESSION}, "token"),
         ({"kind": "ping", "t_ns": -1}, "t_ns"),
         ({"kind": "ping", "t_ns": 1, "more": 2}, "more"),
         ({"kind": "nonsense"}, "nonsense"),

@@ -1,0 +1,389 @@
+"""Mutual TLS 1.3: both ends show a certificate of one CA, and the source checks whose the other is.
+
+A folder holds what an end needs, under the names that QEMU's tls-creds-x509 has for them:
+
+    ca-cert.pem                            whom to believe
+    server-cert.pem, server-key.pem        what a destination shows
+    client-cert.pem, client-key.pem        what a source shows
+
+`Connection` does the handshake on the event loop. Afterwards one thread at a time uses the socket;
+another one may only shut it down, by `shutdown` here, which never lets a byte through in clear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import select
+import socket
+import ssl
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from common.errors import UsageError
+
+CA: Final = "ca-cert.pem"
+SERVER: Final = ("server-cert.pem", "server-key.pem")
+CLIENT: Final = ("client-cert.pem", "client-key.pem")
+
+RECORD: Final = 16384  # bytes that one record carries at the most
+RECORD_OVERHEAD: Final = 22  # header, type, tag
+_SEND: Final = 4 * RECORD  # in one call: a link that takes it in less than a stall's time is slow
+_HANDSHAKE_RECORD: Final = 0x16
+_TCP_NOTSENT_LOWAT: Final = 25
+_LAST_WORDS_S: Final = 1.0
+_URGENT_BYTES: Final = 32 * 1024  # that a demanded page may have to wait for in a buffer
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """A source's end. hostname: whose certificate is expected, if not that of the address."""
+
+    context: ssl.SSLContext
+    hostname: str | None = None
+
+
+def client_tls(folder: Path, hostname: str | None = None) -> ClientTls:
+    """From a folder of credentials. Raises `UsageError`."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, folder, CLIENT)
+    context.check_hostname = True
+    return ClientTls(context, hostname)
+
+
+def server_tls(folder: Path) -> ssl.SSLContext:
+    """From a folder of credentials. Raises `UsageError`."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, folder, SERVER)
+    # Never read by our peers, and unread input turns the end of a connection into a reset.
+    context.num_tickets = 0
+    return context
+
+
+def _context(protocol: Any, folder: Path, own: tuple[str, str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    certificate, key = folder / own[0], folder / own[1]
+    for path in (folder / CA, certificate, key):
+        _check_readable(path)
+    _check_private(key)
+    try:
+        context.load_verify_locations(folder / CA)
+        context.load_cert_chain(certificate, key, password=lambda: "")  # never ask a terminal
+    except (ssl.SSLError, OSError) as error:
+        why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise UsageError(
+            f"--tls {folder}: {CA}, {own[0]} and {own[1]} do not make credentials: {why}"
+        ) from None
+    return context
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--tls {path.parent}: can't read {path.name}: {error.strerror}"
+            " (pageferry certs makes a folder)"
+        ) from None
+
+
+def _check_private(key: Path) -> None:
+    mode = stat.S_IMODE(key.stat().st_mode)
+    if mode & 0o077:
+        raise UsageError(
+            f"--tls {key.parent}: others may use {key.name} (mode {mode:04o}): chmod 600 {key}"
+        )
+
+
+_REASONS: Final = {
+    "UNKNOWN_CA": "did not accept our certificate: it is of another CA",
+    "CERTIFICATE_REQUIRED": "wants a certificate, and we showed none",
+    "CERTIFICATE_EXPIRED": "did not accept our certificate: it has expired",
+    "BAD_CERTIFICATE": "did not accept our certificate",
+    "UNSUPPORTED_CERTIFICATE": "did not accept our certificate: it is for another purpose",
+    "DECRYPT_ERROR": "did not accept our certificate: its signature is wrong",
+    "PROTOCOL_VERSION": "does not speak TLS 1.3",
+    "UNSUPPORTED_PROTOCOL": "does not speak TLS 1.3",
+    "HANDSHAKE_FAILURE": "found nothing in common with our TLS",
+    "WRONG_VERSION_NUMBER": "does not speak TLS",
+    "PACKET_LENGTH_TOO_LONG": "does not speak TLS",
+    "RECORD_LAYER_FAILURE": "sent what its key did not encrypt",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "sent what its key did not encrypt",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "showed no certificate",
+}
+
+
+def why(error: ssl.SSLError) -> str:
+    """In words that follow the peer's name."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = error.verify_message.rstrip(".")
+        hint = ""
+        if "mismatch" in text:
+            hint = " (--tls-hostname names another one that is meant)"
+        return f"showed a certificate that is not accepted: {text}{hint}"
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return "ended the TLS handshake: does it have --tls, too?"
+    reason = error.reason or str(error)
+    for key, words in _REASONS.items():
+        if reason.endswith(key):
+            return words
+    return f"failed in TLS: {reason.replace('_', ' ').lower()}"
+
+
+def looks_like_tls(data: bytes) -> bool:
+    """Whether a stream that begins so is a client's TLS."""
+    return data[:1] == bytes([_HANDSHAKE_RECORD]) and data[1:2] in (b"", b"\x03")
+
+
+def wire_size(n: int) -> int:
+    """Bytes that `n` bytes, sent at once, are in TLS records; those of handshakes are not known."""
+    return n + -(-n // RECORD) * RECORD_OVERHEAD
+
+
+# -- on the event loop -----------------------------------------------------------------------------
+
+
+async def _until(fd: int, add: Callable[..., Any], remove: Callable[[int], Any]) -> None:
+    ready = asyncio.Event()
+    add(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        remove(fd)
+
+
+async def readable(sock: socket.socket) -> None:
+    """Until there is something to read; one waiter a socket."""
+    loop = asyncio.get_running_loop()
+    await _until(sock.fileno(), loop.add_reader, loop.remove_reader)
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    await _until(sock.fileno(), loop.add_writer, loop.remove_writer)
+
+
+async def handshake(
+    sock: socket.socket, context: ssl.SSLContext, hostname: str | None = None
+) -> ssl.SSLSocket:
+    """Wrap a non-blocking socket, which is not to be used any more. No hostname: the server's end.
+
+    Raises `ssl.SSLError` and `OSError`; the socket is closed then, but what it was told is on its
+    way.
+    """
+    secure = context.wrap_socket(
+        sock,
+        server_side=hostname is None,
+        server_hostname=hostname,
+        do_handshake_on_connect=False,
+    )
+    try:
+        while True:
+            try:
+                secure.do_handshake()
+                return secure
+            except ssl.SSLWantReadError:
+                await readable(secure)
+            except ssl.SSLWantWriteError:
+                await _writable(secure)
+    except (ssl.SSLError, OSError):
+        await drain(secure)
+        raise
+    except BaseException:
+        secure.close()
+        raise
+
+
+async def drain(secure: ssl.SSLSocket, most_s: float = 1.0) -> None:
+    """Close so that the peer can still read our last bytes: see `Connection.linger`."""
+    try:
+        shutdown(secure, socket.SHUT_WR)
+        async with asyncio.timeout(most_s):
+            for _ in range(64):
+                await readable(secure)
+                if not socket.socket.recv(secure, 65536):  # ciphertext, of no interest
+                    break
+    except (OSError, TimeoutError):
+        pass
+    finally:
+        secure.close()
+
+
+async def receive_into(secure: ssl.SSLSocket, view: memoryview) -> int:
+    """As `loop.sock_recv_into`."""
+    while True:
+        try:
+            return secure.recv_into(view)
+        except ssl.SSLWantReadError:
+            await readable(secure)
+        except ssl.SSLWantWriteError:  # a new key has to go out, behind what somebody else sends
+            await asyncio.sleep(0.001)
+
+
+async def send_all(secure: ssl.SSLSocket, data: bytes) -> None:
+    """As `loop.sock_sendall`."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[secure.send(rest[:_SEND]) :]
+        except ssl.SSLWantWriteError:
+            await _writable(secure)
+        except ssl.SSLWantReadError:
+            await asyncio.sleep(0.001)
+
+
+def certificate_of(secure: ssl.SSLSocket) -> bytes:
+    """A digest of what the peer has shown."""
+    shown = secure.getpeercert(binary_form=True)
+    return hashlib.sha256(shown or b"").digest()
+
+
+# -- in threads ------------------------------------------------------------------------------------
+
+
+def shutdown(sock: socket.socket, how: int) -> None:
+    """Of the connection below. `SSLSocket.shutdown` would first make it a socket of plain bytes,
+
+    on which another thread could send the guest's memory.
+    """
+    socket.socket.shutdown(sock, how)
+
+
+class ScatteringTls:
+    """What bulk connections use of a socket, over TLS: for one thread, and `shutdown` for any."""
+
+    def __init__(self, secure: ssl.SSLSocket) -> None:
+        self._secure = secure
+        self._together = bytearray(_SEND)
+
+    def sendmsg(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Send from the front; returns how much of it. Small buffers share records."""
+        first = buffers[0]
+        if len(first) >= RECORD:
+            return self._secure.send(first[:_SEND])
+        filled = 0
+        for buffer in buffers:
+            part = buffer[: _SEND - filled]
+            self._together[filled : filled + len(part)] = part
+            filled += len(part)
+            if filled == _SEND:
+                break
+        sent = 0
+        with memoryview(self._together) as view:
+            while sent < filled:
+                sent += self._secure.send(view[sent:filled])
+        return sent
+
+    def recvmsg_into(self, buffers: Sequence[memoryview]) -> tuple[int]:
+        """Fill from the front with what there is; 0: the peer has ended it."""
+        total = 0
+        for buffer in buffers:
+            n = self._secure.recv_into(buffer)
+            total += n
+            if n < len(buffer) or not self._secure.pending():
+                break
+        return (total,)
+
+    def shutdown(self, how: int) -> None:
+        """See `tls.shutdown`."""
+        shutdown(self._secure, how)
+
+    def close(self) -> None:
+        """Release the socket."""
+        self._secure.close()
+
+
+def plain_end(secure: ssl.SSLSocket) -> socket.socket:
+    """A socket of plain bytes for compiled code, and a thread that carries them on through TLS.
+
+    It ends, and closes the connection, when either side does.
+    """
+    here, there = socket.socketpair()
+    for sock in (here, there):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _URGENT_BYTES)
+    secure.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _URGENT_BYTES)
+    pump = _Pump(secure, there)
+    threading.Thread(target=pump.run, name="tls-urgent", daemon=True).start()
+    return here
+
+
+class _Pump:
+    """Carries bytes between a TLS connection and a local socket; one thread uses both."""
+
+    def __init__(self, secure: ssl.SSLSocket, local: socket.socket) -> None:
+        self._secure, self._local = secure, local
+        secure.setblocking(False)
+        local.setblocking(False)
+        self._in = bytearray(_SEND)
+        self._out = bytearray(_SEND)
+        self._to_local = memoryview(b"")
+        self._to_secure = memoryview(b"")
+        self._ended = False  # the TLS side; what has come still goes on
+
+    def run(self) -> None:
+        """The thread's life."""
+        try:
+            while not (self._ended and not self._to_local):
+                self._wait()
+                self._inward()
+                self._outward()
+        except OSError:
+            pass  # whoever uses the plain end sees that it has ended, and says so
+        finally:
+            self._secure.close()
+            self._local.close()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        wants = select.POLLOUT if self._to_secure else 0
+        if not self._to_local and not self._ended:
+            if self._secure.pending():
+                return
+            wants |= select.POLLIN
+        poll.register(self._secure.fileno(), wants)
+        wants = select.POLLOUT if self._to_local else 0
+        poll.register(self._local.fileno(), wants | (0 if self._to_secure else select.POLLIN))
+        ended = select.POLLHUP | select.POLLERR
+        if any(fd == self._local.fileno() and event & ended for fd, event in poll.poll()):
+            self._last_words()
+
+    def _last_words(self) -> None:
+        """The plain end has been closed: what it had sent may go on for a bounded while."""
+        self._secure.settimeout(_LAST_WORDS_S)
+        while True:
+            if self._to_secure:
+                self._secure.sendall(self._to_secure)
+            n = self._local.recv_into(self._out)
+            if n == 0:
+                raise OSError("the plain end has been closed")
+            self._to_secure = memoryview(self._out)[:n]
+
+    def _inward(self) -> None:
+        if not self._to_local and not self._ended:
+            try:
+                n = self._secure.recv_into(self._in)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                n = -1
+            if n >= 0:
+                self._to_local, self._ended = memoryview(self._in)[:n], n == 0
+        if self._to_local:
+            with contextlib.suppress(BlockingIOError):
+                self._to_local = self._to_local[self._local.send(self._to_local) :]
+
+    def _outward(self) -> None:
+        if not self._to_secure:
+            try:
+                n = self._local.recv_into(self._out)
+            except BlockingIOError:
+                return
+            if n == 0:
+                raise OSError("the plain end has been closed")
+            self._to_secure = memoryview(self._out)[:n]
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self._to_secure = self._to_secure[self._secure.send(self._to_secure) :]

@@ -1,0 +1,71 @@
+"""What a destination checks before it believes a peer, or takes memory for one."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import Final
+
+import psutil
+
+from common.config import GuestConfig
+from common.errors import UsageError
+from common.host import check_memory
+from common.units import format_size
+from common.wire.channel import Connection
+from common.wire.messages import Hello
+
+MAX_SESSIONS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What binds the connections of a session together; the first one of them brought it.
+
+    certificate: the peer's, as a digest; null without TLS.
+    """
+
+    token: str = field(repr=False)
+    certificate: bytes | None = None
+
+    @classmethod
+    def of(cls, hello: Hello, connection: Connection) -> Credentials:
+        """As a connection shows them."""
+        return cls(hello.token, connection.peer_certificate)
+
+    def admit(self, hello: Hello, connection: Connection) -> bool:
+        """Whether this connection is of the same peer. How long it takes says nothing."""
+        shown = Credentials.of(hello, connection)
+        same_token = hmac.compare_digest(self.token, shown.token)
+        return same_token & (self.certificate == shown.certificate)
+
+
+class MemoryBudget:
+    """The memory of all guests of one destination, booked before any of it is taken.
+
+    limit: bytes of all guests together, their caches included; None: what the host has free.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._booked: dict[str, int] = {}
+
+    def book(self, session: str, guest: GuestConfig) -> None:
+        """Raises `UsageError` where it does not fit beside the others."""
+        size = guest.memory + guest.cache
+        booked = sum(self._booked.values())
+        if self._limit is not None and booked + size > self._limit:
+            others = f" beside {format_size(booked)} of others" if booked else ""
+            raise UsageError(
+                f"a guest of {format_size(guest.memory)} with its cache of"
+                f" {format_size(guest.cache)} is over this destination's --max-memory"
+                f" {format_size(self._limit)}{others}"
+            )
+        # What is booked and has not been touched yet still looks free.
+        untouched = max(booked - psutil.Process().memory_info().rss, 0)
+        check_memory(size, beside=untouched)
+        self._booked[session] = size
+
+    def release(self, session: str) -> None:
+        """Its memory has been given back; idempotent."""
+        self._booked.pop(session, None)

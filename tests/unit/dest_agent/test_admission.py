@@ -1,0 +1,77 @@
+"""Who belongs to a session, and how much memory guests may have together."""
+
+from __future__ import annotations
+
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from common.config import GuestConfig
+from common.errors import UsageError
+from common.wire import messages
+from common.wire.channel import Connection
+from dest_agent.admission import Credentials, MemoryBudget
+
+SESSION = "0123456789abcdef" * 2
+TOKEN = "ab" * 32
+MIB = 2**20
+
+
+def hello(token: str = TOKEN) -> messages.Hello:
+    return messages.Hello(role="bulk", session=SESSION, token=token)
+
+
+def connection(certificate: bytes | None = None) -> Connection:
+    made = Connection(socket.socket(), "peer")
+    made.peer_certificate = certificate
+    made.close()
+    return made
+
+
+def test_the_same_secret_and_the_same_certificate() -> None:
+    credentials = Credentials.of(hello(), connection(b"x"))
+    assert credentials.admit(hello(), connection(b"x"))
+    assert not credentials.admit(hello("ac" * 32), connection(b"x"))
+    assert not credentials.admit(hello(), connection(b"y"))
+    assert not credentials.admit(hello(), connection())
+
+
+def test_the_secret_is_not_shown() -> None:
+    assert TOKEN not in repr(Credentials.of(hello(), connection()))
+    assert TOKEN not in repr(hello())
+
+
+def guest(mib: int, cache: int = 0) -> GuestConfig:
+    return GuestConfig(memory=mib * MIB, cache=cache)
+
+
+def test_guests_share_what_there_is() -> None:
+    budget = MemoryBudget(100 * MIB)
+    budget.book("a", guest(60))
+    with pytest.raises(UsageError, match=r"guest of 41MiB.*--max-memory 100MiB beside 60MiB"):
+        budget.book("b", guest(41))
+    budget.book("b", guest(36, 4 * MIB))
+    budget.release("a")
+    budget.release("a")
+    budget.book("c", guest(60))
+
+
+def test_a_cache_counts() -> None:
+    with pytest.raises(UsageError, match=r"cache of (1024MiB|1GiB)"):
+        MemoryBudget(100 * MIB).book("a", guest(16, 2**30))
+
+
+def test_what_is_booked_and_untouched_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SimpleNamespace(available=2**30)
+    used = SimpleNamespace(rss=10 * MIB)
+    process: Any = SimpleNamespace(memory_info=lambda: used)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    monkeypatch.setattr("psutil.Process", lambda: process)
+    budget = MemoryBudget()
+    budget.book("a", guest(900))
+    with pytest.raises(UsageError, match="does not fit"):
+        budget.book("b", guest(200))
+    budget.release("a")
+    budget.book("b", guest(200))
