@@ -43,14 +43,15 @@ class Credentials:
 class MemoryBudget:
     """The memory of all guests of one destination, booked before any of it is taken.
 
-    limit: bytes of all guests together, their caches included; None: what the host has free.
+    limit: bytes of all guests together, their caches included; None: what the host has free. Who
+    has booked is a session by its id, or a guest that is here to stay by its name.
     """
 
     def __init__(self, limit: int | None = None) -> None:
         self._limit = limit
         self._booked: dict[str, int] = {}
 
-    def book(self, session: str, guest: GuestConfig) -> None:
+    def book(self, who: str, guest: GuestConfig) -> None:
         """Raises `UsageError` where it does not fit beside the others."""
         size = guest.memory + guest.cache
         booked = sum(self._booked.values())
@@ -64,8 +65,13 @@ class MemoryBudget:
         # What is booked and has not been touched yet still looks free.
         untouched = max(booked - psutil.Process().memory_info().rss, 0)
         check_memory(size, beside=untouched)
-        self._booked[session] = size
+        self._booked[who] = size
 
-    def release(self, session: str) -> None:
+    def keep(self, session: str, name: str) -> None:
+        """A session's guest stays here when the session has ended, under its own name."""
+        if session in self._booked:
+            self._booked[name] = self._booked.pop(session)
+
+    def release(self, who: str) -> None:
         """Its memory has been given back; idempotent."""
-        self._booked.pop(session, None)
+        self._booked.pop(who, None)

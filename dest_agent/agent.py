@@ -49,8 +49,9 @@ class DestAgent:
     """Sessions by their id; those that ended are remembered, for a source that asks later.
 
     say: one line for people. sink: each event of a session, with the session's id. secure: a
-    context of TLS, or None for plain TCP. keeper: whom guests are left to that stay; None: a source
-    that wants that is refused.
+    context of TLS, or None for plain TCP. budget: who else books memory here; None: nobody.
+    keeper: whom guests are left to that stay, and who gives back to the budget what they had; None:
+    a source that wants that is refused.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class DestAgent:
         limits: Limits | None = None,
         secure: ssl.SSLContext | None = None,
         *,
+        budget: MemoryBudget | None = None,
         keeper: Keeper | None = None,
         stall_s: float = STALL_S,
         inject: Sequence[str] = (),
@@ -68,7 +70,7 @@ class DestAgent:
         self._say = say
         self._sink = sink
         self._limits = limits or Limits()
-        self._budget = MemoryBudget(self._limits.max_memory)
+        self._budget = budget or MemoryBudget(self._limits.max_memory)
         self._complain = Complaints(say)
         self._keeper = keeper
         self._witness = witness
@@ -193,7 +195,7 @@ class DestAgent:
         self._ended[session.session] = session.answer()
         if len(self._ended) > MAX_REMEMBERED:
             forgotten, _ = self._ended.popitem(last=False)
-            del self._credentials[forgotten]
+            self._credentials.pop(forgotten, None)
 
     async def _welcome(self, connection: Connection) -> None:
         await connection.send(

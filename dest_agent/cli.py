@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from common.config import Injections, Size, StallTimeout, parse_address
+from common.config import Injections, Size, parse_address
 from common.errors import EXIT_CANCELLED, EXIT_OK, PageferryError
 from common.heap import settle_down
 from common.inject import only_for
 from common.logs import AgentLog
 from common.status import StatusPipe, die_with_parent
 from common.units import PAGE_SIZE
+from dest_agent.listening import ListenOptions
 
 
-class DestOptions(BaseModel):
+class DestOptions(ListenOptions):
     """Options of a destination agent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     once: Annotated[
         bool,
@@ -34,27 +33,7 @@ class DestOptions(BaseModel):
     memory: Annotated[
         Size | None, Field(ge=PAGE_SIZE, description="take only guests of this SIZE")
     ] = None
-    stall_timeout: StallTimeout = 30.0
     inject: Injections = ()
-    max_memory: Annotated[
-        Size | None,
-        Field(
-            ge=PAGE_SIZE,
-            description="SIZE of all guests together, caches included; none: what is free",
-        ),
-    ] = None
-    max_sessions: Annotated[
-        int, Field(ge=1, le=64, description="migrations at a time; one more is refused")
-    ] = 4
-    tls: Annotated[
-        Path | None,
-        Field(description="take sources of our CA only, over TLS 1.3, with this folder's keys"),
-    ] = None
-    insecure: Annotated[
-        bool,
-        Parameter(negative=""),
-        Field(description="listen beyond loopback without TLS: for a network that you trust"),
-    ] = False
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event in this folder")
     ] = None
@@ -100,28 +79,19 @@ async def _serve(
     pipe: StatusPipe | None,
     witness: Path | None,
 ) -> int:
-    from common.wire.tls import server_tls
     from dest_agent.agent import DestAgent, Limits  # after the arguments have been found to be good
 
-    limits = Limits(options.memory, options.max_memory, options.max_sessions)
-    secure = server_tls(options.tls) if options.tls is not None else None
     agent = DestAgent(
         log.say,
         log.event,
-        limits,
-        secure,
+        Limits(options.memory, options.max_memory, options.max_sessions),
+        options.server(),
         stall_s=options.stall_timeout,
         inject=options.inject,
         witness=witness,
     )
-    private = secure is None and not options.insecure
-    bound_host, bound_port = agent.listen(host, port, loopback_only=private)
-    where = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
-    log.say(f"listening on {where}{', TLS only' if secure is not None else ''}")
-    if secure is None and options.insecure:
-        log.say(
-            "--insecure: whoever reaches this address can read guests on their way and send some"
-        )
+    bound_host, bound_port = options.bind(agent, (host, port))
+    options.announce((bound_host, bound_port), log.say)
     if pipe is not None:
         pipe.write("listening", {"host": bound_host, "port": bound_port})
     settle_down()

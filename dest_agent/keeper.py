@@ -6,6 +6,7 @@ from typing import Protocol
 
 from common.errors import UsageError
 from common.guest.machine import Guest
+from dest_agent.admission import MemoryBudget
 
 
 class Keeper(Protocol):
@@ -27,11 +28,14 @@ class Keeper(Protocol):
 class Place:
     """What one session has with the keeper: nothing, a guest that is awaited, or one that is kept.
 
-    keeper: None where guests are not kept.
+    keeper: None where guests are not kept. What the session has booked of the budget is the guest's
+    when it is kept.
     """
 
-    def __init__(self, keeper: Keeper | None) -> None:
+    def __init__(self, keeper: Keeper | None, session: str, budget: MemoryBudget) -> None:
         self._keeper = keeper
+        self._session = session
+        self._budget = budget
         self._name: str | None = None
         self.kept = False
 
@@ -54,6 +58,7 @@ class Place:
         assert self._keeper is not None  # noqa: S101
         assert self._name is not None  # noqa: S101
         name, self._name, self.kept = self._name, None, True
+        self._budget.keep(self._session, name)
         self._keeper.keep(name, guest)
 
     def dismiss(self) -> None:

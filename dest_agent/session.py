@@ -97,7 +97,7 @@ class DestSession:
         self.resumed_ns: int | None = None
         self.said_bye = False
         self.may_be_asked = False
-        self.place = Place(keeper)
+        self.place = Place(keeper, session, budget)
         self._stopped_here = False
         self._congestion: str | None = None
         self._connection = connection

@@ -25,11 +25,13 @@ from common.errors import (
 from common.guest.machine import Guest, compile_kernels
 from common.handover import State
 from common.heap import give_back
-from common.host import check_memory
 from common.logs import AgentLog
 from common.status import Status
 from common.timeline import Timeline
-from dest_agent.agent import DestAgent
+from common.wire.tls import client_tls
+from dest_agent.admission import MemoryBudget
+from dest_agent.agent import DestAgent, Limits
+from dest_agent.listening import ListenOptions
 from lab import host_messages as m
 from lab.host_guests import Doing, Doubt, Entry, Guests
 from source_agent.agent import follow, outcome
@@ -62,10 +64,21 @@ class Move:
 class Host:
     """One process of guests. `serve` until it is cancelled or told to `stop`."""
 
-    def __init__(self, log: AgentLog) -> None:
+    def __init__(self, log: AgentLog, options: ListenOptions | None = None) -> None:
         self._log = log
-        self.guests = Guests(log.say)
-        self._agent = DestAgent(log.say, log.event, keeper=self.guests)
+        self._options = options = options or ListenOptions()
+        self._secure = client_tls(options.tls) if options.tls is not None else None
+        self._budget = MemoryBudget(options.max_memory)
+        self.guests = Guests(log.say, self._budget.release)
+        self._agent = DestAgent(
+            log.say,
+            log.event,
+            Limits(None, options.max_memory, options.max_sessions),
+            options.server(),
+            budget=self._budget,
+            keeper=self.guests,
+            stall_s=options.stall_timeout,
+        )
         self._moves: dict[str, Move] = {}
         self._work: set[asyncio.Task[Any]] = set()
         self._pool = _full_pool(_THREADS)
@@ -75,9 +88,9 @@ class Host:
 
     # -- life cycle ---------------------------------------------------------------------------
 
-    def listen(self, host: str, port: int) -> tuple[str, int]:
+    def listen(self, address: tuple[str, int]) -> tuple[str, int]:
         """Bind for guests that come; returns the address. Raises `UsageError`."""
-        return self._agent.listen(host, port)
+        return self._options.bind(self._agent, address)
 
     def stop(self) -> None:
         """End everything: moves that can still be cancelled, then guests. Twice: do not wait."""
@@ -154,6 +167,7 @@ class Host:
 
     async def _boot(self, entry: Entry, order: m.Boot) -> None:
         try:
+            self._budget.book(entry.name, order.config)
             guest = await self._blocking(_booted, order, self._log.say)
         except BaseException:
             self.guests.gone(entry)
@@ -216,7 +230,7 @@ class Host:
 
         timeline = Timeline("source", lambda event: self._log.event(session.record.session, event))
         resident = Resident(entry.here, entry.name)
-        session = SourceSession(config, address, timeline, say, resident)
+        session = SourceSession(config, address, timeline, say, resident, secure=self._secure)
         task = asyncio.create_task(session.run(), name="session")
         move = Move(entry.name, order.to, session, task)
         self._moves[entry.name] = move
@@ -333,7 +347,6 @@ def _info(entry: Entry) -> m.GuestInfo:
 
 
 def _booted(order: m.Boot, say: Callable[[str], None]) -> Guest:
-    check_memory(order.config.memory)
     compile_kernels(order.config, say)
     guest = Guest(order.config, boot=True)
     try:

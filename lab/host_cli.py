@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from common.cli import ReportFile, complain
 from common.config import Duration, GuestConfig, parse_address
@@ -27,6 +27,7 @@ from common.heap import settle_down
 from common.logs import AgentLog
 from common.status import Status, StatusPipe, die_with_parent
 from common.wire.messages import GuestName
+from dest_agent.listening import ListenOptions
 
 if TYPE_CHECKING:
     from lab.host_control import ControlClient
@@ -45,10 +46,8 @@ Name = Annotated[
 host_app = App(name="host")
 
 
-class HostOptions(BaseModel):
+class HostOptions(ListenOptions):
     """Options of a host."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     boot: Annotated[
         bool, Parameter(negative=""), Field(description="boot a guest at once, with these options")
@@ -117,15 +116,14 @@ async def _run(
     from lab.host_server import ControlServer, bind_control
 
     settle_down()
-    running = Host(log)
-    bound_host, port = running.listen(*address)
+    running = Host(log, options)
+    bound_host, port = running.listen(address)
     server = ControlServer(running, log.say)
     await server.start(*bind_control(options.control, port))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, running.stop)
-    where = f"[{bound_host}]:{port}" if ":" in bound_host else f"{bound_host}:{port}"
-    log.say(f"listening on {where}, control socket {server.path}")
+    options.announce((bound_host, port), log.say, f", control socket {server.path}")
     if pipe is not None:
         said = {"host": bound_host, "port": port, "control": str(server.path)}
         pipe.write("listening", said)

@@ -98,10 +98,14 @@ class Entry:
 
 
 class Guests:
-    """The table; also the `Keeper` of the guests that arrive. say: one line for people."""
+    """The table; also the `Keeper` of the guests that arrive. say: one line for people; on_gone:
+    told the name of each guest that is no longer here."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, say: Callable[[str], None], on_gone: Callable[[str], None] = lambda _name: None
+    ) -> None:
         self._say = say
+        self._on_gone = on_gone
         self._entries: dict[str, Entry] = {}
 
     @property
@@ -138,6 +142,7 @@ class Guests:
         """It is no longer here; who says so has released it."""
         entry.guest = None
         self._entries.pop(entry.name, None)
+        self._on_gone(entry.name)
 
     # -- a keeper for the destination agent ---------------------------------------------------
 

@@ -10,27 +10,44 @@ import numpy as np
 from common.units import PAGE_SIZE
 from common.wire import frames, messages
 from common.wire.extents import from_pages
+from tests.fuzz.targets import CHECKED
 from tests.unit.wire.test_messages import EXAMPLES
 
 CORPUS: Final = Path(__file__).parent / "corpus"
-WITH_MEMORY, WITHOUT, WITH_REQUESTS = b"\0\7", b"\1\7", b"\2\7"  # as `targets.frames` reads them
+BULK, CONTROL, URGENT = 0, 1, 2  # as `targets.Stream` reads them
 
 
 def frame_seeds() -> dict[str, bytes]:
-    """Every frame type, alone and in a row."""
+    """Every frame type, alone and in a row, with checksums and without."""
+    out = {}
+    for checked, name in ((False, ""), (True, "-checked")):
+        flag = CHECKED if checked else 0
+        parts = _bulk_frames(checked)
+        for kind, data in parts.items():
+            out[kind + name] = _opened(BULK | flag) + data
+        out[f"round{name}"] = _opened(BULK | flag) + b"".join(parts.values())
+        request = frames.encode_request(7, 3, checked=checked)
+        out[f"request{name}"] = _opened(URGENT | flag) + 2 * request
+    out["control"] = _opened(CONTROL) + frames.encode_control(messages.encode(messages.Bye())) * 2
+    return out
+
+
+def _opened(kind: int) -> bytes:
+    return bytes([next(at for at in range(kind & CHECKED, 256) if at % 3 == kind % CHECKED), 7])
+
+
+def _bulk_frames(checked: bool) -> dict[str, bytes]:
     extents = from_pages(np.array([1, 2, 5], np.int64))
     table = np.array([(3, 5), (4, 1 << 63)], frames.LINES_OF)
-    parts = {
-        "pages": frames.encode_pages_head(extents) + bytes(range(256)) * (3 * PAGE_SIZE // 256),
-        "zero": frames.encode_zero(extents),
-        "lines": frames.encode_lines_head(table) + bytes(range(192)),
-        "barrier": frames.encode_barrier(1),
+    pages = frames.encode_pages_head(extents, checked=checked)
+    pages += bytes(range(256)) * (3 * PAGE_SIZE // 256)
+    lines = frames.encode_lines_head(table, checked=checked) + bytes(range(192))
+    return {
+        "pages": pages + (frames.trailer(pages) if checked else b""),
+        "zero": frames.encode_zero(extents, checked=checked),
+        "lines": lines + (frames.trailer(lines) if checked else b""),
+        "barrier": frames.encode_barrier(1, checked=checked),
     }
-    out = {name: WITH_MEMORY + data for name, data in parts.items()}
-    out["round"] = WITH_MEMORY + b"".join(parts.values())
-    out["control"] = WITHOUT + frames.encode_control(messages.encode(messages.Bye())) * 2
-    out["request"] = WITH_REQUESTS + frames.encode_request(7, 3) + frames.encode_request(8)
-    return out
 
 
 def control_seeds() -> dict[str, bytes]:

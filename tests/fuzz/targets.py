@@ -17,6 +17,7 @@ from common.wire.extents import Extents
 from common.wire.frames import HEADER, MAX_FRAME_PAGES, Frame, FrameDecoder, LinesFrame
 from lab.lackey import LackeyError, LackeyParser
 
+CHECKED: Final = 64
 N_PAGES: Final = 16
 MOST_BYTES: Final = MAX_FRAME_PAGES * PAGE_SIZE + 2**16  # that a decoder may ask for at once
 
@@ -36,12 +37,16 @@ class Memory:
 
 
 class Stream:
-    """A decoder that is fed a stream in pieces of at most `piece` bytes."""
+    """A decoder that is fed a stream in pieces of at most `piece` bytes.
+
+    kind: modulo 3 which connection (bulk, control, urgent at the source); `CHECKED`: with sums.
+    """
 
     def __init__(self, kind: int, piece: int) -> None:
         self.memory = Memory()
         placer = self.memory if kind % 3 == 0 else None
-        self._decoder = FrameDecoder(placer, n_pages=N_PAGES, requests=kind % 3 == 2)
+        asked, checked = kind % 3 == 2, bool(kind & CHECKED)
+        self._decoder = FrameDecoder(placer, n_pages=N_PAGES, requests=asked, checked=checked)
         self._piece = piece
         self.frames: list[str] = []
         self.refused: str | None = None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.seeds import CORPUS, SEEDS
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import TARGETS, Stream
 
 INPUTS = sorted(path for path in CORPUS.glob("*/*"))
 
@@ -32,3 +32,11 @@ def test_damaged_inputs(target: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(whole)))
     hole = data.draw(st.integers(0, 32))
     TARGETS[target](whole[:at] + data.draw(st.binary(max_size=32)) + whole[at + hole :])
+
+
+def test_seeds_of_the_decoder_are_legal() -> None:
+    for data in SEEDS["frames"]().values():
+        stream = Stream(data[0], 8)
+        stream.feed(data[2:])
+        assert stream.frames
+        assert stream.refused is None

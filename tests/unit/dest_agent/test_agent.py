@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from common.wire import messages
 from dest_agent import agent as module
+from dest_agent.admission import MemoryBudget
 from dest_agent.agent import DestAgent
 from dest_agent.keeper import Place
 
@@ -15,7 +16,7 @@ class Ended:
 
     def __init__(self, number: int, *, kept: bool, said_bye: bool) -> None:
         self.session = f"{number:032x}"
-        self.place, self.said_bye = Place(None), said_bye
+        self.place, self.said_bye = Place(None, "s", MemoryBudget()), said_bye
         self.place.kept = kept
 
     def answer(self) -> messages.Outcome:

@@ -1,0 +1,67 @@
+"""Options of whatever listens for guests, and what follows from them."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.config import Size, StallTimeout
+from common.units import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dest_agent.agent import DestAgent
+
+
+class ListenOptions(BaseModel):
+    """Who may connect, and how much of this host they get."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_memory: Annotated[
+        Size | None,
+        Field(
+            ge=PAGE_SIZE,
+            description="SIZE of all guests together, caches included; none: what is free",
+        ),
+    ] = None
+    max_sessions: Annotated[
+        int, Field(ge=1, le=64, description="migrations at a time; one more is refused")
+    ] = 4
+    stall_timeout: StallTimeout = 30.0
+    tls: Annotated[
+        Path | None,
+        Field(description="take sources of our CA only, over TLS 1.3, with this folder's keys"),
+    ] = None
+    insecure: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="listen beyond loopback without TLS: for a network that you trust"),
+    ] = False
+
+    def server(self) -> ssl.SSLContext | None:
+        """For those who connect. Raises `UsageError`."""
+        from common.wire.tls import server_tls
+
+        return server_tls(self.tls) if self.tls is not None else None
+
+    def bind(self, agent: DestAgent, address: tuple[str, int]) -> tuple[str, int]:
+        """Listen there; returns the address. Raises `UsageError`."""
+        private = self.tls is None and not self.insecure
+        return agent.listen(*address, loopback_only=private)
+
+    def announce(self, bound: tuple[str, int], say: Callable[[str], None], more: str = "") -> None:
+        """Where it listens, and what that means."""
+        host, port = bound
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        say(f"listening on {where}{', TLS only' if self.tls is not None else ''}{more}")
+        if self.tls is None and self.insecure:
+            say(
+                "--insecure: whoever reaches this address can read guests on their way and send"
+                " some"
+            )
