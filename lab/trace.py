@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -146,8 +147,8 @@ def import_(
     with contextlib.ExitStack() as stack:
         report = _open_report(options, stack)
         with (
-            _interruptible(f"{file} was not written"),
-            Text(text) as source,
+            _interruptible(f"{file} was not written") as check,
+            Text(text, check) as source,
             NewFile(file, replace=options.force) as new,
         ):
             if new.replaces(source):
@@ -223,12 +224,29 @@ def _open_report(options: _Json, stack: contextlib.ExitStack) -> ReportFile | No
 
 
 @contextlib.contextmanager
-def _interruptible(outcome: str) -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM end the command with one line that tells the outcome."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interruptible(outcome: str) -> Iterator[Callable[[], None]]:
+    """Inside, Ctrl-C and SIGTERM end the command with one line that tells the outcome.
+
+    Gives what raises again if one has come: where the interpreter calls a finalizer or a callback
+    of numba's, what a signal's handler raises is printed and forgotten.
+    """
+    seen = False
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal seen
+        seen = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if seen:
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, note) for number in numbers]
     try:
-        yield
+        yield check
     except KeyboardInterrupt:
         raise CancelledByUser(f"cancelled: {outcome}") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -59,22 +59,27 @@ class _Raw(io.FileIO):
     """
 
     def readinto(self, buffer: Buffer, /) -> int | None:
+        self.check()
         while not select.select([self], [], [], _NOTICE_S)[0]:
-            pass
+            self.check()
         return super().readinto(buffer)
+
+    def check(self) -> None:
+        """Raises what ends the reading."""
 
 
 class Text:
     """A text to read, plain or gzip, with a name for messages. `-` is standard input.
 
     size: bytes of the file, None where that is unknown; taken: how many of them have been read.
-    Raises `UsageError`.
+    check: called before each read and while one waits; may raise. Raises `UsageError`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, check: Callable[[], None] = lambda: None) -> None:
         self.name = "standard input" if name == STDIN else name
         try:
             raw = _Raw(0, closefd=False) if name == STDIN else _Raw(name)
+            raw.check = check  # type: ignore[method-assign]
             self._file = io.BufferedReader(raw, _BLOCK)
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from None
