@@ -26,6 +26,7 @@ from common.guest.syscalls import (
     pollfd,
 )
 from common.units import PAGE_SIZE
+from common.userfault import MESSAGE_BYTES, PAGEFAULT
 from common.wire.frames import FrameType
 from dest_agent.paging.answers import fail, receive
 from dest_agent.paging.arrays import (
@@ -72,7 +73,6 @@ from dest_agent.paging.arrays import (
 )
 from dest_agent.paging.placing import place_once, stamp, wake
 from dest_agent.paging.window import region_of, window
-from dest_agent.userfault import MESSAGE_BYTES, PAGEFAULT
 
 _REQUEST: Final = int(FrameType.REQUEST)
 _SAFETY_NET_S: Final = 1
