@@ -189,6 +189,10 @@ class MigrationConfig(StrategyConfig, GuestConfig):
         Literal["page", "line"],
         Field(description="line: cached pages travel as their changed lines where that is shorter"),
     ] = "line"
+    dirty_tracker: Annotated[
+        Literal["log", "kernel"],
+        Field(description="log: the guest's own; kernel: write protection, whole pages only"),
+    ] = "log"
     congestion: Annotated[
         str, Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends")
     ] = "cubic"
@@ -232,8 +236,11 @@ class MigrationConfig(StrategyConfig, GuestConfig):
 
     @property
     def travels_by_line(self) -> bool:
-        """Whether pages may travel as lines: it is the cache that knows which have changed."""
-        return self.granularity == "line" and self.cache > 0
+        """Whether pages may travel as lines: it is the cache that knows which have changed.
+
+        The kernel knows of pages only.
+        """
+        return self.granularity == "line" and self.cache > 0 and self.dirty_tracker == "log"
 
     @property
     def may_switch(self) -> bool:

@@ -233,7 +233,10 @@ class SourceSession:
         compile_kernels(self.config.guest, self._notify)
         config = self.config
         nice, counting = config.vcpu_nice, config.count_writes
-        return Guest(config.guest, boot=True, vcpu_nice=nice, count_writes=counting)
+        guest = Guest(config.guest, boot=True, vcpu_nice=nice, count_writes=counting)
+        if config.dirty_tracker == "kernel":
+            guest.track_by_kernel()
+        return guest
 
     def _postcopy_setup(self) -> messages.PostcopySetup | None:
         config = self.config
@@ -308,6 +311,8 @@ class SourceSession:
         await self._blocking(guest.reset_gaps)
         counts = guest.write_counts() if self.config.count_writes else None
         self.record.started(guest.progress(), guest.cpu_s(), counts)
+        if self.config.dirty_tracker == "kernel":
+            await self._blocking(guest.harvest)  # it is from here on that writes are caught
         strategy = make_strategy(self.config)
         self.record.strategy = strategy
         rounds = self._live_rounds()
@@ -590,6 +595,7 @@ class SourceSession:
         it never had must be as they were, or the guest would have needed them.
         """
         guest = self._live_guest()
+        guest.track_by_log()
         missing = finished.postcopy.missing if finished.postcopy else None
         if missing is None:
             guest.run_until(finished.steps)
@@ -634,6 +640,7 @@ class SourceSession:
         if guest.state == "new":
             return  # it had not been started
         guest.hold(False)
+        guest.track_by_log()
         if guest.state == "paused":
             resumed_ns = guest.resume()
             self._timeline.log("guest-runs", t_ns=resumed_ns, where="source")
