@@ -171,6 +171,26 @@ class Guest:
                 if self.steps() == before:
                     raise
 
+    def throttle(self, share: float) -> None:
+        """Keep every vCPU from running for this share of its time (0: no longer; below 1).
+
+        It sleeps between quanta, in cycles of some milliseconds. A replay is never throttled.
+        """
+        self._vcpus.request({c.THROTTLE: round(share * 1e6)}, "throttle")
+
+    def limit_dirty(self, rate_Bps: float | None) -> None:
+        """Slow each vCPU down so that it dirties memory at no more than this; None: no limit.
+
+        A page counts when it is dirtied for the first time since the last harvest. What a drain
+        writes back is not counted: the guest did not ask for it.
+        """
+        page_ns = max(1, round(PAGE_SIZE / rate_Bps * 1e9)) if rate_Bps else 0
+        self._vcpus.request({c.DIRTY_NS: page_ns}, "dirty limit")
+
+    def slowed_s(self) -> float:
+        """Seconds for which vCPUs slept because of these two, all together."""
+        return sum(self._words(c.SLOWED_NS)) / 1e9
+
     def stop(self) -> None:
         """End the vCPU threads for good; idempotent. Memory stays."""
         self._vcpus.stop()
