@@ -46,7 +46,8 @@ class RoundReport(_Part):
 
     line_pages: of `pages`, those that travelled as changed 64-byte lines only; lines: how many
     lines that were; bytes_saved: what whole pages would have cost more. drained_lines: written back
-    from the cache at the round's start.
+    from the cache at the round's start. throttle: the most in this round of the share of its time
+    in which the guest was kept from running.
     """
 
     index: int
@@ -62,6 +63,7 @@ class RoundReport(_Part):
     duration_ms: float
     dirty_pages_after: int
     dirty_ratio_after: float
+    throttle: float = 0.0
 
 
 class TimelineSample(_Part):
@@ -74,7 +76,13 @@ class TimelineSample(_Part):
 
 
 class GuestReport(_Part):
-    """The guest as its own witness. during: from the migration's start to the resume."""
+    """The guest as its own witness. during: from the migration's start to the resume.
+
+    throttle_peak: the most that auto-converge throttled it; slowed_ms: what all its vCPUs slept at
+    the source because it was throttled, or dirtied more than `--dirty-limit`; lost: the share of
+    its speed that it lost between the migration's start and its end, downtime and waiting for pages
+    counted, null where its speed before is not known.
+    """
 
     steps_before: int = 0
     steps_during: int = 0
@@ -84,6 +92,9 @@ class GuestReport(_Part):
     steps_per_s_after: float = 0.0
     longest_gap_ms: float = 0.0
     longest_gap_start_ms: float | None = None
+    throttle_peak: float = 0.0
+    slowed_ms: float = 0.0
+    lost: float | None = None
     runs_at: Literal["source", "dest", "nowhere", "unknown"] = "source"
     check: str | None = None
     timeline: list[TimelineSample] = Field(default_factory=list)
@@ -292,3 +303,31 @@ class Report(_Part):
     def to_json(self) -> str:
         """Indented JSON, one trailing newline."""
         return self.model_dump_json(indent=2) + "\n"
+
+
+def slowdown(report: Report) -> float | None:
+    """The share of its speed that the guest lost between the migration's start and its end.
+
+    1 is a guest that stood still all the time. Steps at both hosts are counted over the whole of
+    the total time: downtime and, in post-copy, waiting for pages are in it. None where the guest's
+    speed before is not known (no warm-up).
+    """
+    guest, total_ms = report.guest, report.total_time_ms
+    if total_ms is None or total_ms <= 0 or guest.steps_per_s_before <= 0:
+        return None
+    steps = guest.steps_during + _steps_at_destination(report, total_ms)
+    return 1 - steps / (guest.steps_per_s_before * total_ms / 1e3)
+
+
+def _steps_at_destination(report: Report, end_ms: float) -> float:
+    """Steps from the resume until nothing was missing; none where that is the same moment."""
+    if report.postcopy is None:
+        return 0.0
+    begin_ms = end_ms - report.postcopy.duration_ms
+    steps = 0.0
+    for sample in report.guest.timeline:
+        if sample.where == "dest" and sample.t_ms > begin_ms:
+            until_ms = min(sample.t_ms, end_ms)
+            steps += max(0.0, until_ms - begin_ms) / 1e3 * sample.steps_per_s
+            begin_ms = sample.t_ms
+    return steps

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from common.guest.lines import gather
 from common.guest.memory import GuestMemory
+from common.strategy.converge import LOOK_S
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import frames
 from common.wire.channel import BulkSender
@@ -82,6 +83,15 @@ def line_batches(cargo: Cargo) -> Iterator[frames.LineTable]:
         first = last
 
 
+def _look_on(jobs: list[Future[Tally]], look: Callable[[], None]) -> None:
+    """Until every channel is through, or one has failed."""
+    while True:
+        done, going = wait(jobs, LOOK_S, FIRST_EXCEPTION)
+        if not going or any(job.exception() for job in done):
+            return
+        look()
+
+
 class Outflow:
     """The bulk channels of a session, source end.
 
@@ -105,10 +115,11 @@ class Outflow:
         """On all channels so far; grows while a round is under way."""
         return sum(sender.sent_bytes for sender in self._senders)
 
-    def send_round(self, cargo: Cargo, index: int) -> Tally:
+    def send_round(self, cargo: Cargo, index: int, look: Callable[[], None] | None = None) -> Tally:
         """Send it all, and the round's barrier on every channel.
 
-        Blocks. Raises `ConnectionBroken`; the other channels are then aborted too.
+        look: called every `LOOK_S` meanwhile. Blocks. Raises `ConnectionBroken`, or what `look`
+        does; the other channels are then aborted too.
         """
         pages = batches(cargo.whole, max_pages=BATCH_PAGES, max_extents=frames.MAX_EXTENTS)
         work = chain(pages, line_batches(cargo))
@@ -116,6 +127,8 @@ class Outflow:
             self._threads.submit(self._run_channel, sender, work, index) for sender in self._senders
         ]
         try:
+            if look is not None:
+                _look_on(jobs, look)
             tallies = [job.result() for job in jobs]
         except BaseException:
             self.abort()

@@ -56,12 +56,14 @@ class GuestSeen:
     """The guest at the source when it stopped for good. cache: its counters, None without one.
 
     counts: uint64[2, n_pages], `Guest.write_counts` since the migration's start; None: not asked.
+    slowed_s: what its vCPUs slept because it was throttled, or dirtied too much.
     """
 
     progress: Progress
     beats: Sequence[Beats]
     cache: dict[str, int] | None
     counts: NDArray[np.uint64] | None = None
+    slowed_s: float = 0.0
 
 
 class Record:
@@ -144,7 +146,7 @@ class Record:
         if self.seen is None:
             counts = None if self._counts is None else guest.write_counts() - self._counts
             beats, cache = guest.heartbeats(), guest.cache_stats()
-            self.seen = GuestSeen(guest.progress(), beats, cache, counts)
+            self.seen = GuestSeen(guest.progress(), beats, cache, counts, guest.slowed_s())
 
     # -- reading off --------------------------------------------------------------------------
 

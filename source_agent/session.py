@@ -50,6 +50,7 @@ from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
 from source_agent.record import Record
 from source_agent.rounds import FinalStop, Rounds
+from source_agent.throttling import Watcher
 
 _T = TypeVar("_T")
 
@@ -311,6 +312,8 @@ class SourceSession:
         await self._blocking(guest.reset_gaps)
         counts = guest.write_counts() if self.config.count_writes else None
         self.record.started(guest.progress(), guest.cpu_s(), counts)
+        if self.config.dirty_limit is not None:
+            await self._blocking(guest.limit_dirty, self.config.dirty_limit)
         if self.config.dirty_tracker == "kernel":
             await self._blocking(guest.harvest)  # it is from here on that writes are caught
         strategy = make_strategy(self.config)
@@ -327,10 +330,11 @@ class SourceSession:
     async def _rounds(self, strategy: Strategy, rounds: Rounds) -> StopAndCopy | SwitchToPostCopy:
         """Rounds until the strategy says stop, or switch."""
         decision = strategy.begin()
+        watcher = strategy.within if strategy.looks else None
         self.record.decided(None, decision)
         while isinstance(decision, NextRound):
             self._notify(f"round {len(rounds.done) + 1}")
-            sent = await self._send_round(rounds, decision)
+            sent = await self._send_round(rounds, decision, watcher)
             done = await self._live_control().expect(messages.RoundDone)
             if done.index != sent.index:
                 raise PeerRefused(f"the destination ended round {done.index}, not {sent.index}")
@@ -340,9 +344,9 @@ class SourceSession:
             self.record.decided(stats, decision)
         return decision
 
-    async def _send_round(self, rounds: Rounds, order: NextRound) -> Any:
+    async def _send_round(self, rounds: Rounds, order: NextRound, watcher: Watcher | None) -> Any:
         try:
-            return await self._blocking(rounds.send, order)
+            return await self._blocking(rounds.send, order, watcher)
         except PageferryError:
             await asyncio.sleep(0)  # let the reader say why, where it knows more
             self._raise_failure()
@@ -640,6 +644,8 @@ class SourceSession:
         if guest.state == "new":
             return  # it had not been started
         guest.hold(False)
+        guest.throttle(0.0)
+        guest.limit_dirty(None)
         guest.track_by_log()
         if guest.state == "paused":
             resumed_ns = guest.resume()

@@ -31,6 +31,7 @@ CASES = (
     ("three-path", "4MiB", "2", "zipf:working-set=25%", PATH_2),
     ("hybrid", "1MiB", "1", "memory-intensive", ()),
     ("post-copy", "0", "2", "game-server", ()),
+    ("pre-copy", "4MiB", "1", "memory-intensive", ("--auto-converge", "--max-rounds", "4")),
 )
 
 

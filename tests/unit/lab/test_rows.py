@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lab.rows import Row, Spread, ratio, slowdown, summarise
+from common.report import slowdown
+from lab.rows import Row, Spread, ratio, summarise
 from lab.series import Attempt
 from tests.unit.lab.reports import attempt, failed, postcopy, report, sample
 

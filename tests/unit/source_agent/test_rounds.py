@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -60,6 +61,9 @@ class ScriptedGuest:
             out[page] |= np.uint64((1 << lines) - 1)
         return out
 
+    def throttle(self, share: float) -> None:
+        self.calls.append(("throttle", share))
+
     def pause(self) -> int:
         self.calls.append("pause")
         return PAUSED_NS
@@ -80,9 +84,14 @@ class ScriptedOutflow:
         self.sent_bytes = 0
         self.size = 1000
         self.lined: list[dict[int, int]] = []
+        self.looks: list[int] = []  # what goes out before each look
 
-    def send_round(self, cargo: Cargo, index: int) -> Tally:
+    def send_round(self, cargo: Cargo, index: int, look: Callable[[], None] | None = None) -> Tally:
         self.calls.append("send")
+        if look is not None:
+            for size in self.looks:
+                self.sent_bytes += size
+                look()
         numbers = cargo.whole.tolist()
         self.lined.append(dict(zip(cargo.lined.tolist(), cargo.masks.tolist(), strict=True)))
         self.sent.append(numbers)
