@@ -96,7 +96,7 @@ class KernelDirty:
     """
 
     def __init__(self, memory: GuestMemory, log: DirtySource) -> None:
-        self._log = log
+        self.log = log
         self._memory = memory
         self.logged: NDArray[np.uint64] = np.zeros(memory.n_pages, np.uint64)
         self._regions: NDArray[np.uint64] = np.zeros((_REGIONS, 3), np.uint64)
@@ -135,7 +135,11 @@ class KernelDirty:
 
     def harvest(self, out: NDArray[np.uint64]) -> None:
         """See `DirtySource`: of a page that was written, every line."""
-        self._log.harvest(self.logged)
+        self.log.harvest(self.logged)
+        self.scan(out)
+
+    def scan(self, out: NDArray[np.uint64]) -> None:
+        """The kernel's part of it."""
         base, end = self._memory.address, self._memory.address + self._memory.size
         at = base
         while at < end:
