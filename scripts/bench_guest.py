@@ -26,6 +26,7 @@ from common.guest.machine import Guest, compile_kernels
 WARM_S = 0.4
 SAMPLE_S = 0.6
 TRACKED_S = 0.05
+SETTLE_S = 2.0  # until the working set has been written once
 HITS = "uniform:working-set=1MiB,scatter=true"
 ANYWHERE = "uniform:scatter=true"
 
@@ -202,7 +203,7 @@ def tracker(runs: int) -> list[Row]:
                     time.sleep(TRACKED_S)
                 guest.harvest(out)
                 after[kernel].append(steps_per_s(guest, TRACKED_S) / 1e6)
-                time.sleep(SAMPLE_S)
+                time.sleep(SETTLE_S)
                 steady[kernel].append(steps_per_s(guest) / 1e6)
                 guest.track_by_log()
         for when, figures in (("right after a harvest", after), ("left alone", steady)):

@@ -114,6 +114,8 @@ class TestDirtyLimit:
         stopped_by_its_limit(guest)
         guest.limit_dirty(None)
         run_for(guest, 10_000)
+        (m,) = guest.machines
+        assert m.ctl[c.SLOWED_STEPS] == 1  # the next limit feels its way again
 
 
 class TestWhileItSleeps:
