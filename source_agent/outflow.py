@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, cycle
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.lines import gather
 from common.guest.memory import GuestMemory
-from common.strategy.converge import LOOK_S
+from common.strategy.converge import EARLY_S, LOOK_S
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import frames
 from common.wire.channel import BulkSender
@@ -83,13 +83,13 @@ def line_batches(cargo: Cargo) -> Iterator[frames.LineTable]:
         first = last
 
 
-def _look_on(jobs: list[Future[Tally]], look: Callable[[], None]) -> None:
+def _look_on(jobs: list[Future[Tally]], look: Callable[[bool], None]) -> None:
     """Until every channel is through, or one has failed."""
-    while True:
-        done, going = wait(jobs, LOOK_S, FIRST_EXCEPTION)
+    for early in cycle((True, False)):
+        done, going = wait(jobs, EARLY_S if early else LOOK_S - EARLY_S, FIRST_EXCEPTION)
         if not going or any(job.exception() for job in done):
             return
-        look()
+        look(early)
 
 
 class Outflow:
@@ -115,11 +115,13 @@ class Outflow:
         """On all channels so far; grows while a round is under way."""
         return sum(sender.sent_bytes for sender in self._senders)
 
-    def send_round(self, cargo: Cargo, index: int, look: Callable[[], None] | None = None) -> Tally:
+    def send_round(
+        self, cargo: Cargo, index: int, look: Callable[[bool], None] | None = None
+    ) -> Tally:
         """Send it all, and the round's barrier on every channel.
 
-        look: called every `LOOK_S` meanwhile. Blocks. Raises `ConnectionBroken`, or what `look`
-        does; the other channels are then aborted too.
+        look: called every `LOOK_S` meanwhile, and each time (with true) `EARLY_S` later. Blocks.
+        Raises `ConnectionBroken`, or what `look` does; the other channels are then aborted too.
         """
         pages = batches(cargo.whole, max_pages=BATCH_PAGES, max_extents=frames.MAX_EXTENTS)
         work = chain(pages, line_batches(cargo))

@@ -141,7 +141,7 @@ class Rounds:
         return Cargo(self._whole[:n], self._lined[:m], self._masks[:m])
 
     def _send(
-        self, this: Round, *, everything: bool, look: Callable[[], None] | None = None
+        self, this: Round, *, everything: bool, look: Callable[[bool], None] | None = None
     ) -> None:
         """The stale pages, or all.
 

@@ -89,9 +89,9 @@ def count_stale(
 
 @kernel
 def merge(
-    dirtied: NDArray[np.uint64], stale: NDArray[np.uint64], counts: NDArray[np.int64]
+    dirtied: NDArray[np.uint64], stale: NDArray[np.uint64], counts: NDArray[np.int64], keep: bool
 ) -> None:
-    """OR `dirtied` into `stale` (both uint64[n_pages]) and clear it.
+    """OR `dirtied` into `stale` (both uint64[n_pages]) and clear it, unless it is to be kept.
 
     counts: int64[2], overwritten: pages that were dirtied, and those of them not stale before.
     """
@@ -102,7 +102,8 @@ def merge(
             counts[0] += 1
             counts[1] += stale[page] == np.uint64(0)
             stale[page] |= mask
-            dirtied[page] = np.uint64(0)
+            if not keep:
+                dirtied[page] = np.uint64(0)
 
 
 @kernel

@@ -26,7 +26,8 @@ from typing import Final
 from common.config import StrategyConfig
 from common.units import human_bytes
 
-LOOK_S: Final = 0.5
+LOOK_S: Final = 0.5  # a period
+EARLY_S: Final = 0.02  # from its start to a first look at what the guest dirties at once
 TRIGGER: Final = 0.5  # QEMU's throttle-trigger-threshold
 IN_A_ROW: Final = 2
 # What a raise aims at. At the trigger itself every other period would be high by chance.
@@ -38,12 +39,26 @@ class Period:
     """What happened between two looks at the dirty log, or in a round.
 
     dirtied_bytes: of the pages that were written to, each once, as whole pages; fresh_bytes: of
-    those among them that were not stale yet; sent_bytes: what went over the wire.
+    those among them that were not stale yet; sent_bytes: what went over the wire. early_bytes: what
+    of dirtied_bytes was dirtied in the period's first early_share (0: nobody looked).
     """
 
     dirtied_bytes: int
     fresh_bytes: int
     sent_bytes: int
+    early_bytes: int = 0
+    early_share: float = 0.0
+
+    def part_for(self, size: float) -> float:
+        """In which part of the period so many bytes were dirtied; more than 1 where fewer were.
+
+        Through what was measured, and straight in between. A working set that is soon dirty as a
+        whole hides how fast that was: its early look tells.
+        """
+        if 0 < size < self.early_bytes:
+            return self.early_share * size / self.early_bytes
+        later = max(self.dirtied_bytes - self.early_bytes, 1)
+        return self.early_share + (1 - self.early_share) * (size - self.early_bytes) / later
 
     @property
     def is_high(self) -> bool:
@@ -99,8 +114,7 @@ class AutoConverge:
     def _rise(self, period: Period) -> str:
         """By what `period` calls for, which the guest spent with the present throttle."""
         config, before = self.config, self.throttle
-        runs = 1 - before
-        wanted = 1 - runs * AIM * period.sent_bytes / max(period.dirtied_bytes, 1)
+        wanted = 1 - (1 - before) * period.part_for(AIM * period.sent_bytes)
         rise = max(before + config.cpu_throttle_increment, wanted) if before else 0.0
         self.throttle = min(max(rise, config.cpu_throttle_initial), config.max_cpu_throttle)
         self.high = 0

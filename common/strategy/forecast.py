@@ -20,7 +20,7 @@ from common.strategy.base import (
     StopAndCopy,
     Strategy,
 )
-from common.strategy.converge import LOOK_S, Period
+from common.strategy.converge import EARLY_S, LOOK_S, Period
 from common.units import PAGE_SIZE
 
 _MOST_ROUNDS: Final = 2000  # more than any strategy may order
@@ -199,8 +199,12 @@ def _running(
     while left > look_s:
         runs = look_s * (1 - throttle)
         dirtied, fresh = under.stale(runs), under.stale(ran + runs).pages - under.stale(ran).pages
+        early = under.stale(EARLY_S * (1 - throttle))
         pages = (round(dirtied.pages) * PAGE_SIZE, round(fresh) * PAGE_SIZE)
-        raised = strategy.within(Period(*pages, round(size * look_s / seconds)))
+        sent = round(size * look_s / seconds)
+        raised = strategy.within(
+            Period(*pages, sent, round(early.pages) * PAGE_SIZE, EARLY_S / look_s)
+        )
         throttle = throttle if raised is None else raised.share
         ran, left = ran + runs, left - look_s
     return ran + left * (1 - throttle), throttle

@@ -86,12 +86,14 @@ class ScriptedOutflow:
         self.lined: list[dict[int, int]] = []
         self.looks: list[int] = []  # what goes out before each look
 
-    def send_round(self, cargo: Cargo, index: int, look: Callable[[], None] | None = None) -> Tally:
+    def send_round(
+        self, cargo: Cargo, index: int, look: Callable[[bool], None] | None = None
+    ) -> Tally:
         self.calls.append("send")
         if look is not None:
             for size in self.looks:
-                self.sent_bytes += size
-                look()
+                self.sent_bytes += max(size, 0)
+                look(size < 0)  # an early one
         numbers = cargo.whole.tolist()
         self.lined.append(dict(zip(cargo.lined.tolist(), cargo.masks.tolist(), strict=True)))
         self.sent.append(numbers)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from common.strategy.base import NextRound, RoundKind, Throttled
 from common.strategy.converge import Period
@@ -43,32 +45,55 @@ def test_a_round_is_throttled_from_its_start(bench: Bench) -> None:
     assert ("throttle", 0.25) not in bench.calls
 
 
-def test_looks_count_pages_once_a_period_and_fresh_ones_once(bench: Bench) -> None:
-    written = iter([{1, 2, 3}, {2, 3, 4, 5}, set()])
-    harvest = bench.guest.harvest
+def writing(bench: Bench, *writes: set[int]) -> None:
+    """From now on these pages are written before each harvest in turn."""
+    harvest, turns = bench.guest.harvest, iter(writes)
 
-    def write_and_harvest(out):  # type: ignore[no-untyped-def]
-        bench.guest.log |= next(written, set())
+    def write_and_harvest(out: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        bench.guest.log |= next(turns, set())
         return harvest(out)
 
-    bench.full()
     bench.guest.harvest = write_and_harvest  # type: ignore[method-assign]
-    next(written)
-    written = iter([set(), {1, 2, 3}, {2, 3, 4, 5}, set()])
+
+
+def sizes(told: list[Period]) -> list[tuple[int, int, int]]:
+    return [
+        (each.dirtied_bytes // PAGE_SIZE, each.fresh_bytes // PAGE_SIZE, each.sent_bytes)
+        for each in told
+    ]
+
+
+def test_looks_count_pages_once_a_period_and_fresh_ones_once(bench: Bench) -> None:
+    bench.full()
+    writing(bench, set(), {1, 2, 3}, {2, 3, 4, 5})
     bench.outflow.looks = [700, 500, 0, 600]
     watching = Watching()
     this = bench.rounds.send(order(), watching)
-    page = PAGE_SIZE
-    assert watching.told == [
-        Period(3 * page, 3 * page, 700),
-        Period(4 * page, 2 * page, 500),
-        Period(0, 0, 600),  # nothing went out before the third, which was none
-    ]
+    # Nothing went out before the third look, which was none.
+    assert sizes(watching.told) == [(3, 3, 700), (4, 2, 500), (0, 0, 600)]
     # What looks took out of the log is stale all the same, and goes with the next round.
     assert bench.rounds.acknowledged(this, 1.0).dirty_pages_after == 5
     bench.outflow.looks = []
     bench.rounds.send(order())
     assert bench.outflow.sent[-1] == [1, 2, 3, 4, 5]
+
+
+def test_an_early_look_is_a_part_of_its_period(bench: Bench) -> None:
+    bench.full()
+    writing(bench, set(), {1, 2}, {2, 3}, {4}, {9})
+    bench.outflow.looks = [-1, 1000, -1]
+    watching = Watching()
+    this = bench.rounds.send(order(), watching)
+    (told,) = watching.told
+    assert sizes([told]) == [(3, 3, 1000)]
+    assert told.early_bytes == 2 * PAGE_SIZE
+    assert 0 < told.early_share < 1
+    # A round that ends behind an early look has lost nothing, and owes nothing to the next one.
+    assert bench.rounds.acknowledged(this, 1.0).dirty_pages_after == 5
+    bench.outflow.looks = [500]
+    bench.rounds.send(order(), watching)
+    assert bench.outflow.sent[-1] == [1, 2, 3, 4, 9]
+    assert sizes(watching.told[1:]) == [(0, 0, 500)]
 
 
 def test_a_look_may_throttle(bench: Bench) -> None:

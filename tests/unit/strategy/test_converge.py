@@ -63,6 +63,17 @@ class TestRoundByRound:
         got = self.shares(HIGH, HIGH, period(1000, 100))
         assert got[-1] == pytest.approx(1 - 0.8 * AIM * 0.1)
 
+    def test_an_early_look_tells_how_fast_a_small_set_was_dirty(self) -> None:
+        # All 60 were dirty after 2 % of the period: 40 take 2/3 of that.
+        swept = Period(60 * MB, 60 * MB, 100 * MB, early_bytes=60 * MB, early_share=0.02)
+        assert self.shares(HIGH, HIGH, swept)[-1] == pytest.approx(1 - 0.8 * 0.02 * 40 / 60)
+
+    def test_a_hot_set_does_not_stand_for_the_rest(self) -> None:
+        # 10 at once, and 50 more in the remaining 98 %: 40 take 0.02 + 0.98 * 30 / 50.
+        mixed = Period(60 * MB, 60 * MB, 100 * MB, early_bytes=10 * MB, early_share=0.02)
+        wanted = 1 - 0.8 * (0.02 + 0.98 * 30 / 50)
+        assert self.shares(HIGH, HIGH, mixed)[-1] == pytest.approx(wanted)
+
     def test_the_most_is_the_most(self) -> None:
         everything = period(10**6, 1)
         assert self.shares(*[everything] * 9)[-1] == 0.99
