@@ -79,7 +79,8 @@ class GuestReport(_Part):
     """The guest as its own witness. during: from the migration's start to the resume.
 
     throttle_peak: the most that auto-converge throttled it; slowed_ms: what all its vCPUs slept at
-    the source because it was throttled, or dirtied more than `--dirty-limit`; lost: the share of
+    the source because it was throttled, or dirtied more than `--dirty-limit` (that a workload's
+    schedule goes slower is no sleep); lost: the share of
     its speed that it lost between the migration's start and its end, downtime and waiting for pages
     counted, null where its speed before is not known.
     """

@@ -57,6 +57,7 @@ QUANTUM_DIRTIED: Final = 50  # DIRTIED at its start
 SLOWED_STEPS: Final = 51  # the most steps of a quantum while slowed
 THROTTLED_UNTIL_NS: Final = 52
 LIMITED_UNTIL_NS: Final = 53
+CLOCK_NS: Final = 54  # until when the schedule has been followed
 # -- counters of the vCPU -------------------------------------------------------------------------
 DIRTIED: Final = 56  # pages whose mask went from zero to something
 HITS: Final = 57

@@ -174,7 +174,8 @@ class Guest:
     def throttle(self, share: float) -> None:
         """Keep every vCPU from running for this share of its time (0: no longer; below 1).
 
-        It sleeps between quanta, in cycles of some milliseconds. A replay is never throttled.
+        It sleeps between quanta, in cycles of some milliseconds, and a schedule goes slower by the
+        same share. A replay is never throttled.
         """
         self._vcpus.request({c.THROTTLE: round(share * 1e6)}, "throttle")
 

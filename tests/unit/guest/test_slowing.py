@@ -60,6 +60,20 @@ class TestThrottle:
         until(lambda: guest.slowed_s() > 0.05)
         assert m.ctl[c.SLOWED_STEPS] < quantum
 
+    def test_a_schedule_goes_slower(self, make_guest: MakeGuest) -> None:
+        guest = make_guest(workload="idle")
+        guest.resume()
+        guest.throttle(0.9)
+        (m,) = guest.machines
+        clock, schedule = int(m.ctl[c.CLOCK_NS]), int(m.ctl[c.SCHEDULE_NS])
+        until(lambda: m.ctl[c.CLOCK_NS] > clock + 100_000_000)
+        stood_still = int(m.ctl[c.SCHEDULE_NS]) - schedule
+        assert stood_still > 0.8 * (int(m.ctl[c.CLOCK_NS]) - clock)
+        guest.throttle(0.0)
+        steps = guest.steps()[0]
+        run_for(guest, 20)
+        assert guest.steps()[0] >= steps + 20
+
     def test_steps_do_not_depend_on_it(self, make_guest: MakeGuest) -> None:
         digests = set()
         for throttle in (0.0, 0.7):
