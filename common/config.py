@@ -191,11 +191,29 @@ class StrategyConfig(_Config):
         Field(description="when hybrid switches: rounds=N, time=TIME or stall"),
     ] = "rounds=2"
 
+    auto_converge: Annotated[
+        bool, Field(description="slow the guest down when its rounds do not shrink")
+    ] = False
+    cpu_throttle_initial: Annotated[
+        Share, Field(gt=0, lt=1, description="SHARE of its time that auto-converge takes first")
+    ] = 0.2
+    cpu_throttle_increment: Annotated[
+        Share, Field(gt=0, lt=1, description="SHARE that each further step takes at least")
+    ] = 0.1
+    max_cpu_throttle: Annotated[
+        Share, Field(gt=0, le=0.9999, description="SHARE that auto-converge takes at most")
+    ] = 0.99
+
     @model_validator(mode="after")
     def _thresholds(self) -> Self:
         if self.low > self.high:
             raise ValueError(
                 f"--low {format_share(self.low)} is above --high {format_share(self.high)}"
+            )
+        if self.cpu_throttle_initial > self.max_cpu_throttle:
+            raise ValueError(
+                f"--cpu-throttle-initial {format_share(self.cpu_throttle_initial)} is above"
+                f" --max-cpu-throttle {format_share(self.max_cpu_throttle)}"
             )
         return self
 
@@ -213,6 +231,16 @@ class TransferConfig(StrategyConfig):
     checksum: Annotated[
         bool, Field(description="a checksum a frame: what the wire changed is never used")
     ] = True
+    dirty_limit: Annotated[
+        Annotated[float, Field(ge=PAGE_SIZE, le=1e15)] | None,
+        _reader(parse_rate),
+        _shown(format_rate),
+        Field(description="RATE of dirtied pages to which each vCPU is slowed down"),
+    ] = None
+    dirty_tracker: Annotated[
+        Literal["log", "kernel"],
+        Field(description="log: the guest's own; kernel: write protection, whole pages only"),
+    ] = "log"
     congestion: Annotated[
         str, Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends")
     ] = "cubic"
@@ -268,10 +296,19 @@ class MigrationConfig(TransferConfig, GuestConfig):
         ),
     ] = 0
 
+    @model_validator(mode="after")
+    def _one_way_to_slow_down(self) -> Self:
+        if self.auto_converge and self.dirty_limit is not None:
+            raise ValueError("--auto-converge and --dirty-limit exclude one another")
+        return self
+
     @property
     def travels_by_line(self) -> bool:
-        """Whether pages may travel as lines: it is the cache that knows which have changed."""
-        return self.granularity == "line" and self.cache > 0
+        """Whether pages may travel as lines: it is the cache that knows which have changed.
+
+        The kernel knows of pages only.
+        """
+        return self.granularity == "line" and self.cache > 0 and self.dirty_tracker == "log"
 
     @property
     def may_switch(self) -> bool:

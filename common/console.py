@@ -157,10 +157,15 @@ def _sent(report: Report) -> str:
 
 def _speed(report: Report) -> str:
     guest = report.guest
-    return (
+    text = (
         f"{guest.steps_per_s_before:,.0f} steps/s before, {guest.steps_per_s_during:,.0f} during,"
         f" {guest.steps_per_s_after:,.0f} after"
     )
+    if guest.lost is not None:
+        text += f": {max(guest.lost, 0.0):.1%} lost"
+    if guest.throttle_peak:
+        text += f", throttled by up to {100 * guest.throttle_peak:.4g}%"
+    return text
 
 
 def _verified(report: Report) -> str:

@@ -46,7 +46,8 @@ class RoundReport(_Part):
 
     line_pages: of `pages`, those that travelled as changed 64-byte lines only; lines: how many
     lines that were; bytes_saved: what whole pages would have cost more. drained_lines: written back
-    from the cache at the round's start.
+    from the cache at the round's start. throttle: the most in this round of the share of its time
+    in which the guest was kept from running.
     """
 
     index: int
@@ -62,6 +63,7 @@ class RoundReport(_Part):
     duration_ms: float
     dirty_pages_after: int
     dirty_ratio_after: float
+    throttle: float = 0.0
 
 
 class TimelineSample(_Part):
@@ -74,7 +76,14 @@ class TimelineSample(_Part):
 
 
 class GuestReport(_Part):
-    """The guest as its own witness. during: from the migration's start to the resume."""
+    """The guest as its own witness. during: from the migration's start to the resume.
+
+    throttle_peak: the most that auto-converge throttled it; slowed_ms: what all its vCPUs slept at
+    the source because it was throttled, or dirtied more than `--dirty-limit` (that a workload's
+    schedule goes slower is no sleep); lost: the share of
+    its speed that it lost between the migration's start and its end, downtime and waiting for pages
+    counted, null where its speed before is not known.
+    """
 
     steps_before: int = 0
     steps_during: int = 0
@@ -84,6 +93,9 @@ class GuestReport(_Part):
     steps_per_s_after: float = 0.0
     longest_gap_ms: float = 0.0
     longest_gap_start_ms: float | None = None
+    throttle_peak: float = 0.0
+    slowed_ms: float = 0.0
+    lost: float | None = None
     runs_at: Literal["source", "dest", "nowhere", "unknown"] = "source"
     check: str | None = None
     timeline: list[TimelineSample] = Field(default_factory=list)

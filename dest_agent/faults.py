@@ -40,13 +40,13 @@ from common.guest.checksum import require_checksum
 from common.guest.machine import Guest
 from common.responsive import ask_for_short_slices
 from common.units import PAGE_SIZE
+from common.userfault import Userfault, UserfaultError, open_userfault
 from common.wire.extents import Extents
 from common.wire.frames import MAX_FRAME_PAGES, MAX_WINDOW, LinesFrame, PagesFrame, ZeroFrame
 from dest_agent.mechanism import Mechanism
 from dest_agent.paging import arrays as a
 from dest_agent.paging.handler import serve
 from dest_agent.paging.placing import discard, place
-from dest_agent.userfault import Userfault, UserfaultError, open_userfault
 
 _START_S: Final = 300.0  # the first start may compile
 _ANSWER_S: Final = 10.0  # the handler blocks nowhere but where we can wake it

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.errors import UsageError
 from common.units import PAGE_SIZE
-from dest_agent.userfault import (
+from common.userfault import (
     Placed,
     Userfault,
     UserfaultError,

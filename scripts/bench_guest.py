@@ -25,6 +25,8 @@ from common.guest.machine import Guest, compile_kernels
 
 WARM_S = 0.4
 SAMPLE_S = 0.6
+TRACKED_S = 0.05
+SETTLE_S = 2.0  # until the working set has been written once
 HITS = "uniform:working-set=1MiB,scatter=true"
 ANYWHERE = "uniform:scatter=true"
 
@@ -177,6 +179,73 @@ def harvest(runs: int) -> list[Row]:
     return [row("harvest of 1 GiB while the guest runs", "ms", values)]
 
 
+def tracker(runs: int) -> list[Row]:
+    """The guest's speed while the kernel tracks its writes; reference: the log alone does.
+
+    Both harvest; then the guest runs for a moment, and for as long again after it has been left
+    alone.
+    """
+    rows = []
+    for name, workload, options in (
+        ("uniform over 1 GiB", ANYWHERE, {}),
+        ("uniform over 1 GiB, no cache", ANYWHERE, {"cache": 0}),
+        ("memory-intensive", "memory-intensive", {}),
+    ):
+        after: dict[bool, list[float]] = {True: [], False: []}
+        steady: dict[bool, list[float]] = {True: [], False: []}
+        with running(workload, "1GiB", **options) as guest:
+            out = np.zeros(guest.n_pages, np.uint64)
+            for turn in range(2 * runs):
+                kernel = turn % 2 == 0
+                if kernel:
+                    guest.track_by_kernel()
+                    guest.harvest(out)
+                    time.sleep(TRACKED_S)
+                guest.harvest(out)
+                after[kernel].append(steps_per_s(guest, TRACKED_S) / 1e6)
+                time.sleep(SETTLE_S)
+                steady[kernel].append(steps_per_s(guest) / 1e6)
+                guest.track_by_log()
+        for when, figures in (("right after a harvest", after), ("left alone", steady)):
+            rows.append(
+                row(f"tracked by the kernel, {name}, {when}", "M/s", figures[True], figures[False])
+            )
+    return rows
+
+
+def scan(runs: int) -> list[Row]:
+    """Listing and protecting 1 GiB; reference: the log's harvest of the same pages."""
+    rows = []
+    config = GuestConfig(memory=2**30, cache=0, workload="uniform:lines=1")
+    compile_kernels(config)
+    guest = Guest(config, boot=True)
+    try:
+        guest.start()
+        guest.track_by_kernel()
+        assert guest.kernel_dirty is not None  # noqa: S101
+        out = np.zeros(guest.n_pages, np.uint64)
+        start = time.perf_counter()
+        guest.harvest(out)
+        first = (time.perf_counter() - start) * 1e3
+        for share, visits in ((0.0, 0.0), (0.1, 0.105), (1.0, 15.0)):  # a page each, at random
+            scans, harvests = [], []
+            for _ in range(runs):
+                guest.run_until([guest.steps()[0] + round(visits * guest.n_pages)])
+                start = time.perf_counter()
+                guest.kernel_dirty.scan(out)
+                scans.append((time.perf_counter() - start) * 1e3)
+                start = time.perf_counter()
+                guest.kernel_dirty.log.harvest(out)
+                harvests.append((time.perf_counter() - start) * 1e3)
+            rows.append(
+                row(f"scan of 1 GiB, {share:.0%} dirty; reference: the log", "ms", scans, harvests)
+            )
+        rows.append(row("first scan of 1 GiB, which protects all of it", "ms", [first]))
+    finally:
+        guest.close()
+    return rows
+
+
 BENCHES: dict[str, Callable[[int], list[Row]]] = {
     "hits": hits,
     "anywhere": anywhere,
@@ -186,6 +255,8 @@ BENCHES: dict[str, Callable[[int], list[Row]]] = {
     "loop": event_loop,
     "rate": rate,
     "harvest": harvest,
+    "tracker": tracker,
+    "scan": scan,
 }
 
 

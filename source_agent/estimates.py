@@ -177,8 +177,8 @@ def _decide_s(rounds: list[Round]) -> float:
 def _staleness(record: Record) -> Callable[[float], Stale]:
     """Through what the rounds left stale; between them as the guest's own counter says."""
     rounds = list(_after_drains(record))
-    pages: list[_Point] = [(stats.duration_s, stats.dirty_pages_after) for stats in rounds]
-    sizes: list[_Point] = [(stats.duration_s, stats.remaining_bytes) for stats in rounds]
+    pages: list[_Point] = [(_ran_s(stats), stats.dirty_pages_after) for stats in rounds]
+    sizes: list[_Point] = [(_ran_s(stats), stats.remaining_bytes) for stats in rounds]
     counted = list(_counted(record))
     if not rounds:
         pages = counted
@@ -188,6 +188,11 @@ def _staleness(record: Record) -> Callable[[float], Stale]:
     of_bytes = Curve(between(sizes, counted), total * _PAGE_BYTES)
     in_memory, in_cache = _shares(max(rounds, key=lambda stats: stats.duration_s, default=None))
     return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds), in_memory, in_cache)
+
+
+def _ran_s(stats: RoundStats) -> float:
+    """For how long the guest was allowed to run in a round."""
+    return stats.duration_s * (1 - stats.throttle)
 
 
 def between(measured: list[_Point], counted: list[_Point]) -> list[_Point]:
@@ -238,6 +243,9 @@ def _counted(record: Record) -> Iterator[_Point]:
     first = record.rounds.done[:1] if record.rounds else []
     samples = record.source_samples
     if first and (record.final is None or first[0] is not record.final.round):
+        if record.rounds is not None and record.rounds.throttling.growth:
+            yield from record.rounds.throttling.growth  # looks have emptied the log meanwhile
+            return
         inside = [s for s in samples if first[0].start_ns <= s.t_ns <= first[0].end_ns]
         for sample in inside[1:]:
             amount = sample.dirtied_pages - inside[0].dirtied_pages

@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, cycle
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.lines import gather
 from common.guest.memory import GuestMemory
+from common.strategy.converge import EARLY_S, LOOK_S
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import frames
 from common.wire.channel import STALL_S, BulkSender, Tap
@@ -95,6 +96,15 @@ def _joined(batches_left: Iterator[NDArray[np.void]]) -> Cargo:
     return Cargo(np.concatenate(whole), lined["page"].astype(np.int64), masks)
 
 
+def _look_on(jobs: list[Future[Tally]], look: Callable[[bool], None]) -> None:
+    """Until every channel is through, or one has failed."""
+    for early in cycle((True, False)):
+        done, going = wait(jobs, EARLY_S if early else LOOK_S - EARLY_S, FIRST_EXCEPTION)
+        if not going or any(job.exception() for job in done):
+            return
+        look(early)
+
+
 class Outflow:
     """The bulk channels of a session, source end.
 
@@ -141,10 +151,13 @@ class Outflow:
         else:
             self._short.clear()
 
-    def send_round(self, cargo: Cargo, index: int) -> tuple[Tally, Cargo]:
+    def send_round(
+        self, cargo: Cargo, index: int, look: Callable[[bool], None] | None = None
+    ) -> tuple[Tally, Cargo]:
         """Send it all, and the round's barrier on every channel; returns what was left unsent.
 
-        Blocks. Raises `ConnectionBroken`; the other channels are then aborted too.
+        look: called every `LOOK_S` meanwhile, and each time (with true) `EARLY_S` later. Blocks.
+        Raises `ConnectionBroken`, or what `look` does; the other channels are then aborted too.
         """
         pages = batches(cargo.whole, max_pages=BATCH_PAGES, max_extents=frames.MAX_EXTENTS)
         work = chain(pages, line_batches(cargo))
@@ -152,6 +165,8 @@ class Outflow:
             self._threads.submit(self._run_channel, sender, work, index) for sender in self._senders
         ]
         try:
+            if look is not None:
+                _look_on(jobs, look)
             tallies = [job.result() for job in jobs]
         except BaseException:
             self.abort()

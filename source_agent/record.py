@@ -56,12 +56,14 @@ class GuestSeen:
     """The guest at the source when it stopped for good. cache: its counters, None without one.
 
     counts: uint64[2, n_pages], `Guest.write_counts` since the migration's start; None: not asked.
+    slowed_s: what its vCPUs slept because it was throttled, or dirtied too much.
     """
 
     progress: Progress
     beats: Sequence[Beats]
     cache: dict[str, int] | None
     counts: NDArray[np.uint64] | None = None
+    slowed_s: float = 0.0
 
 
 class Record:
@@ -147,7 +149,7 @@ class Record:
             beats, cache = guest.heartbeats(), guest.cache_stats()
             if cache is not None and self.boot_cache is not None:
                 cache = {name: count - self.boot_cache[name] for name, count in cache.items()}
-            self.seen = GuestSeen(guest.progress(), beats, cache, counts)
+            self.seen = GuestSeen(guest.progress(), beats, cache, counts, guest.slowed_s())
 
     # -- reading off --------------------------------------------------------------------------
 

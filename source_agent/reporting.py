@@ -28,6 +28,7 @@ from common.report import (
     RoundReport,
     TimelineSample,
 )
+from common.slowdown import slowdown
 from common.units import PAGE_SIZE
 from common.wire.bitmap import popcount
 from common.wire.messages import WirePostcopy
@@ -44,7 +45,7 @@ def make_report(record: Record) -> Report:
     downtime = downtime_ms(record)
     seconds = None if downtime is None else downtime / 1e3
     wire = record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
-    return Report(
+    report = Report(
         session=record.session,
         strategy=record.config.strategy,
         path=record.strategy.path if record.strategy else None,
@@ -76,6 +77,8 @@ def make_report(record: Record) -> Report:
         digest_dest=record.finished.digest if record.finished else None,
         events=_events(record),
     )
+    report.guest.lost = slowdown(report)
+    return report
 
 
 def _config(record: Record) -> dict[str, Any]:
@@ -150,6 +153,7 @@ def _round(record: Record, each: Round) -> RoundReport:
         duration_ms=(end_ns - each.start_ns) / 1e6,
         dirty_pages_after=each.dirty_pages_after,
         dirty_ratio_after=each.dirty_pages_after * PAGE_SIZE / record.config.memory,
+        throttle=each.throttle,
     )
 
 
@@ -200,6 +204,8 @@ def _guest(record: Record) -> GuestReport:
     report.steps_per_s_before = _rate(report.steps_before, start.t_ns - boot.t_ns)
     report.steps_during = stop.steps - start.steps
     report.steps_per_s_during = _rate(report.steps_during, stop.t_ns - start.t_ns)
+    report.slowed_ms = seen.slowed_s * 1e3
+    report.throttle_peak = record.rounds.throttling.peak if record.rounds else 0.0
     gaps = [_Gap(beats.gap_ns, beats.gap_start_ns) for beats in seen.beats]
     finished, clock = record.finished, record.clock
     if finished is not None and record.resumed_peer_ns is not None and clock is not None:

@@ -30,6 +30,7 @@ from common.wire.extents import EXTENT, Pages
 from common.wire.frames import LINES_OF, MOST_LINES
 from source_agent.activity import Activity
 from source_agent.outflow import Cargo, Outflow, Tally
+from source_agent.throttling import Throttling, Watcher
 
 # A rate measured over less than this says more about one round trip than about the link.
 MEASURABLE_BYTES: Final = 2 * 2**20
@@ -41,7 +42,10 @@ DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back
 
 @dataclass(slots=True)
 class Round:
-    """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it."""
+    """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it.
+
+    throttle: the most that the guest was throttled in it.
+    """
 
     index: int
     kind: RoundKind
@@ -51,6 +55,7 @@ class Round:
     end_ns: int = 0
     dirty_pages_after: int = 0
     pages_left: int = 0  # unsent, where it was cut short
+    throttle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Rounds:
         self._masks = new_masks(guest.n_pages)
         self._counts = np.zeros(COUNTS, np.int64)
         self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
+        self.throttling = Throttling(guest, outflow, timeline, self._stale)
         self.activity = Activity(guest.n_pages)
         # Loaded now: in the final stop it would be a part of the downtime.
         self._count()
@@ -114,16 +120,22 @@ class Rounds:
         self.round_start_bytes = 0
         self.round_expected = 0
 
-    def send(self, order: NextRound) -> Round:
-        """Hold, drain, collect and send as the strategy ordered; not yet acknowledged."""
+    def send(self, order: NextRound, watcher: Watcher | None = None) -> Round:
+        """Hold, drain, collect and send as the strategy ordered; not yet acknowledged.
+
+        watcher: is told what the guest dirties meanwhile, and may throttle it.
+        """
         guest = self._guest
         this = Round(len(self.done) + 1, order.kind, time.monotonic_ns())
         self._timeline.log("round-start", t_ns=this.start_ns, round=this.index, kind=order.kind)
+        self.throttling.begin(order.throttle)
         guest.hold(order.hold)
         if order.drain:
             this.drained_lines = guest.drain()
         guest.harvest(self._stale)
-        self._send(this, everything=order.kind is RoundKind.FULL)
+        look = None if watcher is None else self.throttling.watch(watcher)
+        self._send(this, everything=order.kind is RoundKind.FULL, look=look)
+        this.throttle = self.throttling.share
         return this
 
     def _take(self) -> Cargo:
@@ -133,7 +145,9 @@ class Rounds:
         )
         return Cargo(self._whole[:n], self._lined[:m], self._masks[:m])
 
-    def _send(self, this: Round, *, everything: bool) -> None:
+    def _send(
+        self, this: Round, *, everything: bool, look: Callable[[bool], None] | None = None
+    ) -> None:
         """The stale pages, or all.
 
         Clean before they are sent: what is written from here on is in the log, and goes again.
@@ -146,12 +160,17 @@ class Rounds:
         self.round_start_bytes = self._outflow.sent_bytes
         lines = int(np.bitwise_count(cargo.masks).sum())
         self.round_expected = _bytes_of(len(cargo.whole), len(cargo.lined), lines)
-        this.tally, left = self._outflow.send_round(cargo, this.index)
-        this.pages_left = len(left.whole) + len(left.lined)
-        self._cargo = cargo = self._without(cargo, left) if this.pages_left else cargo
         sent = self._ever_sent
-        self.pages_resent += int(np.count_nonzero(sent[cargo.whole])) + len(cargo.lined)
-        sent[cargo.whole] = True
+        fresh = cargo.whole[~sent[cargo.whole]]
+        sent[fresh] = True  # for looks meanwhile
+        this.tally, left = self._outflow.send_round(cargo, this.index, look)
+        this.pages_left = len(left.whole) + len(left.lined)
+        if this.pages_left:
+            cargo = self._without(cargo, left)
+            fresh, unsent = np.intersect1d(fresh, cargo.whole), np.intersect1d(fresh, left.whole)
+            sent[unsent] = False
+        self._cargo = cargo
+        self.pages_resent += len(cargo.whole) - len(fresh) + len(cargo.lined)
 
     def _without(self, cargo: Cargo, left: Cargo) -> Cargo:
         """What was sent of it where a round was cut short: the rest is stale as it was."""
@@ -198,6 +217,7 @@ class Rounds:
             elapsed_s=elapsed_s,
             in_memory=Part(*_cost(counts, MEMORY)),
             in_cache=Part(*_cost(counts, CACHE)),
+            throttle=self.throttling.average(this.start_ns, this.end_ns),
         )
 
     def _count_stale(self) -> NDArray[np.int64]:

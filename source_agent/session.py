@@ -59,6 +59,7 @@ from source_agent.postcopy import Supply
 from source_agent.record import Record
 from source_agent.resident import Resident
 from source_agent.rounds import FinalStop, Rounds
+from source_agent.throttling import Watcher
 
 _T = TypeVar("_T")
 Role = Literal["control", "bulk", "urgent", "query", "recover"]
@@ -281,13 +282,16 @@ class SourceSession:
         check_memory(self.config.memory)
         compile_kernels(self.config.guest, self._notify)
         config = self.config
-        return Guest(
+        guest = Guest(
             config.guest,
             boot=True,
             vcpu_nice=config.vcpu_nice,
             count_writes=config.count_writes,
             witness=self._witness,
         )
+        if config.dirty_tracker == "kernel":
+            guest.track_by_kernel()
+        return guest
 
     def _postcopy_setup(self) -> messages.PostcopySetup | None:
         config = self.config
@@ -392,6 +396,11 @@ class SourceSession:
         await self._blocking(guest.reset_gaps)
         counts = guest.write_counts() if self.config.count_writes else None
         self.record.started(guest.progress(), vcpus_cpu_s(), counts)
+        if self.config.dirty_limit is not None:
+            await self._blocking(guest.limit_dirty, self.config.dirty_limit)
+        if self.config.dirty_tracker == "kernel":
+            await self._blocking(guest.track_by_kernel)  # one that ran here before is not tracked
+            await self._blocking(guest.harvest)  # it is from here on that writes are caught
         strategy = self._make_strategy()
         self.record.strategy = strategy
         rounds = self._live_rounds()
@@ -437,10 +446,11 @@ class SourceSession:
     async def _rounds(self, strategy: Strategy, rounds: Rounds) -> StopAndCopy | SwitchToPostCopy:
         """Rounds until the strategy says stop, or switch."""
         decision = strategy.begin()
+        watcher = strategy.within if strategy.looks else None
         self.record.decided(None, decision)
         while isinstance(decision, NextRound):
             self._notify(f"round {len(rounds.done) + 1}")
-            sent = await self._send_round(rounds, decision)
+            sent = await self._send_round(rounds, decision, watcher)
             done = await self._live_control().expect(messages.RoundDone)
             if done.index != sent.index:
                 raise PeerRefused(f"the destination ended round {done.index}, not {sent.index}")
@@ -450,9 +460,9 @@ class SourceSession:
             self.record.decided(stats, decision)
         return decision
 
-    async def _send_round(self, rounds: Rounds, order: NextRound) -> Any:
+    async def _send_round(self, rounds: Rounds, order: NextRound, watcher: Watcher | None) -> Any:
         try:
-            return await self._blocking(rounds.send, order)
+            return await self._blocking(rounds.send, order, watcher)
         except PageferryError:
             await asyncio.sleep(0)  # let the reader say why, where it knows more
             self._raise_failure()
@@ -742,6 +752,7 @@ class SourceSession:
         it never had must be as they were, or the guest would have needed them.
         """
         guest = self._live_guest()
+        guest.track_by_log()
         missing = finished.postcopy.missing if finished.postcopy else None
         if missing is None:
             guest.run_until(finished.steps)
@@ -790,6 +801,9 @@ class SourceSession:
         if guest.state == "new":
             return  # it had not been started
         guest.hold(False)
+        guest.throttle(0.0)
+        guest.limit_dirty(None)
+        guest.track_by_log()
         if guest.state == "paused":
             resumed_ns = guest.resume()
             self._timeline.log("guest-runs", t_ns=resumed_ns, where="source")

@@ -26,7 +26,9 @@ DRAIN: Final = 4  # number of the drain that is wanted
 TARGET: Final = 5  # run to exactly this step and pause there, flat out; -1: no such
 PRESENCE: Final = 6  # address of uint8[n_pages], 0: every page is present
 GAP_RESET: Final = 7
-REPLAY: Final = 8  # 1: from here on it only runs to be compared with another one
+THROTTLE: Final = 8  # share of time in which not to run, in millionths
+DIRTY_NS: Final = 9  # the least time from one dirtied page to the next; 0: no limit
+REPLAY: Final = 10  # 1: from here on it only runs to be compared with another one
 # -- constant -------------------------------------------------------------------------------------
 WAKE_FD: Final = 16
 DONE_FD: Final = 17
@@ -52,6 +54,12 @@ CPU_NS: Final = 45
 QUANTUM: Final = 46  # steps
 QUANTUM_START: Final = 47  # steps at its start
 SCHEDULE_NS: Final = 48  # when the schedule's step 0 was due
+QUANTUM_NS: Final = 49  # when it began
+QUANTUM_DIRTIED: Final = 50  # DIRTIED at its start
+SLOWED_STEPS: Final = 51  # the most steps of a quantum while slowed
+THROTTLED_UNTIL_NS: Final = 52
+LIMITED_UNTIL_NS: Final = 53
+CLOCK_NS: Final = 54  # until when the schedule has been followed
 # -- counters of the vCPU -------------------------------------------------------------------------
 DIRTIED: Final = 56  # pages whose mask went from zero to something
 HITS: Final = 57
@@ -60,6 +68,7 @@ WRITE_BACKS: Final = 59
 SPILLS: Final = 60
 DRAINED_LINES: Final = 61
 QUANTA: Final = 62
+SLOWED_NS: Final = 63  # slept because it was throttled, or dirtied too much
 CONTROL_WORDS: Final = 64
 
 NEW: Final = 0
@@ -120,6 +129,7 @@ def new_control(
     ctl[WAKE_FD], ctl[DONE_FD], ctl[FAULT_FD] = wake_fd, done_fd, fault_fd
     ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS] = pace.period_ns, pace.burst, pace.steps
     ctl[QUANTUM] = 64
+    ctl[SLOWED_STEPS] = 1
     return ctl
 
 

@@ -17,7 +17,8 @@ from common.guest import control as c
 from common.guest import jit, layout, snapshots
 from common.guest.cache import collect_dirty, count_dirty, drain_slice
 from common.guest.control import new_control, new_scratch, witnessed
-from common.guest.dirty import collect
+from common.guest.dirtylog import DirtyLog
+from common.guest.kerneldirty import DirtySource, KernelDirty
 from common.guest.memory import GuestMemory
 from common.guest.native import monotonic_ns
 from common.guest.stale import new_masks
@@ -79,12 +80,11 @@ class Guest:
         self._regions = layout.regions(config)
         plans = [self._workload.plan(region) for region in self._regions]
         self.memory = GuestMemory(config.memory)
-        self._log = new_masks(2 * self.n_pages)
+        log = new_masks(2 * self.n_pages)
         self._counts = new_masks(2 * self.n_pages if count_writes else 0)
         self._fds = [EventFd() for _ in range(config.vcpus + 2)]
         self._scratch = new_scratch()
         self._presence: NDArray[np.uint8] | None = None
-        self._epoch = 0
         self._drains = 0
         self._resets = 0
         self._state = "new"
@@ -96,7 +96,7 @@ class Guest:
                 region,
                 plan,
                 self.memory.words,
-                self._log,
+                log,
                 self._counts,
                 new_control(
                     plan.pace,
@@ -108,6 +108,8 @@ class Guest:
         ]
         kernel = type(self._workload).kernel
         self._vcpus = Vcpus(machines, self._fds[2:], self._fds[0], kernel, vcpu_nice)
+        self._dirty_log = DirtyLog(log, self._vcpus)
+        self.kernel_dirty: KernelDirty | None = None
         if boot:
             self.memory.fill(layout.fill_seed(config), self._workload.zero_share)
             for region in self._regions:
@@ -182,6 +184,27 @@ class Guest:
                 if self.steps() == before:
                     raise
 
+    def throttle(self, share: float) -> None:
+        """Keep every vCPU from running for this share of its time (0: no longer; below 1).
+
+        It sleeps between quanta, in cycles of some milliseconds, and a schedule goes slower by the
+        same share. A replay is never throttled.
+        """
+        self._vcpus.request({c.THROTTLE: round(share * 1e6)}, "throttle")
+
+    def limit_dirty(self, rate_Bps: float | None) -> None:
+        """Slow each vCPU down so that it dirties memory at no more than this; None: no limit.
+
+        A page counts when it is dirtied for the first time since the last harvest. What a drain
+        writes back is not counted: the guest did not ask for it.
+        """
+        page_ns = max(1, round(PAGE_SIZE / rate_Bps * 1e9)) if rate_Bps else 0
+        self._vcpus.request({c.DIRTY_NS: page_ns}, "dirty limit")
+
+    def slowed_s(self) -> float:
+        """Seconds for which vCPUs slept because of these two, all together."""
+        return sum(self._words(c.SLOWED_NS)) / 1e9
+
     def stop(self) -> None:
         """End the vCPU threads for good; idempotent. Memory stays."""
         self._vcpus.stop()
@@ -196,8 +219,9 @@ class Guest:
         self.stop()
         for event in self._fds:
             event.close()
+        self.track_by_log()
         self._vcpus.machines = ()
-        self._log = np.zeros(0, np.uint64)
+        self._dirty_log.close()
         self.memory.close()
 
     # -- cache and dirty log ------------------------------------------------------------------
@@ -231,14 +255,20 @@ class Guest:
         """
         if out is None:
             out = np.zeros(self.n_pages, np.uint64)
-        first = (self._epoch & 1) * self.n_pages
-        self._epoch += 1
-        self._vcpus.request({c.LOG_EPOCH: self._epoch}, "harvest")
-        if not self._vcpus.started:
-            for m in self._vcpus.machines:
-                m.ctl[c.ACTIVE_LOG] = self.n_pages - first
-        collect(self._log[first : first + self.n_pages], out)
+        source: DirtySource = self._dirty_log if self.kernel_dirty is None else self.kernel_dirty
+        source.harvest(out)
         return out
+
+    def track_by_kernel(self) -> None:
+        """From now on a harvest asks the kernel, which knows pages only; see `KernelDirty`."""
+        if self.kernel_dirty is None:
+            self.kernel_dirty = KernelDirty(self.memory, self._dirty_log)
+
+    def track_by_log(self) -> None:
+        """As at first. What was written and not harvested is forgotten; idempotent."""
+        if self.kernel_dirty is not None:
+            self.kernel_dirty.close()
+            self.kernel_dirty = None
 
     def cached_dirty(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
         """What the caches hold and memory does not: like `harvest`, but nothing is cleared.

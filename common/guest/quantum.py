@@ -17,7 +17,10 @@ from common.guest.control import (
     ACKNOWLEDGED,
     ACTIVE_LOG,
     BURST,
+    CLOCK_NS,
     CPU_NS,
+    DIRTIED,
+    DIRTY_NS,
     DONE_FD,
     DRAIN,
     DRAIN_CURSOR,
@@ -30,6 +33,7 @@ from common.guest.control import (
     GAP_START_NS,
     GAPS_RESET,
     LAST_NS,
+    LIMITED_UNTIL_NS,
     LOG_EPOCH,
     PAUSED,
     PAUSED_NS,
@@ -38,14 +42,20 @@ from common.guest.control import (
     PRESENCE,
     QUANTA,
     QUANTUM,
+    QUANTUM_DIRTIED,
+    QUANTUM_NS,
     QUANTUM_START,
     RUNNING,
     SCHEDULE_NS,
     SEQUENCE,
+    SLOWED_NS,
+    SLOWED_STEPS,
     STATE,
     STEPS,
     STOPPED,
     TARGET,
+    THROTTLE,
+    THROTTLED_UNTIL_NS,
     WAKE_FD,
     WANT,
     WANTED,
@@ -69,22 +79,26 @@ _MAX_STEPS: Final = 1 << 22
 _DRAIN_NS: Final = 300_000
 _BEAT_NS: Final = 1_000_000  # a paced vCPU leaves a heartbeat at least this often
 _NAP_NS: Final = 250_000  # and sleeps at least this long, or it would wake for single steps
+_CYCLE_NS: Final = 5_000_000  # a slowed vCPU runs and sleeps within this: as long is its gap
+_CREDIT_NS: Final = 2_000_000  # what it slept too long, and may make up for
+_MILLION: Final = 1_000_000
 _IDLE_NS: Final = 1_000_000_000  # paused: only a request ends the wait; this is a safety net
 
 
 @kernel
-def _adapt(m: VcpuArrays) -> None:
-    """Size the next quantum by the processor time that the last one took."""
+def _adapt(m: VcpuArrays) -> int:
+    """Size the next quantum by the processor time (ns) that the last one took, and return that."""
     ctl = m.ctl
     cpu_ns = thread_cpu_ns(m.scratch)
     spent = cpu_ns - ctl[CPU_NS]
     ctl[CPU_NS] = cpu_ns
     steps = signed(m.state[STEPS]) - ctl[QUANTUM_START]
     if steps < ctl[QUANTUM] and spent < _QUANTUM_NS:
-        return  # a short one says nothing
+        return signed(spent)  # a short one says nothing
     size = steps * _QUANTUM_NS // max(spent, 1)
     size = min(max(size, ctl[QUANTUM] // 2), ctl[QUANTUM] * 2)
     ctl[QUANTUM] = min(max(size, _MIN_STEPS), _MAX_STEPS)
+    return signed(spent)
 
 
 @kernel
@@ -126,7 +140,7 @@ def _beat(ctl: NDArray[np.int64], now: int) -> None:
 def _begin_running(m: VcpuArrays, now: int) -> None:
     """The schedule starts again here: what was due while the guest was paused is not owed."""
     ctl = m.ctl
-    ctl[FIRST_NS] = ctl[LAST_NS] = now
+    ctl[FIRST_NS] = ctl[LAST_NS] = ctl[CLOCK_NS] = now
     if ctl[PERIOD_STEPS] > 0:
         due = due_at(signed(m.state[STEPS]), ctl[PERIOD_NS], ctl[BURST], ctl[PERIOD_STEPS])
         ctl[SCHEDULE_NS] = now - due
@@ -174,6 +188,61 @@ def _steps_allowed(m: VcpuArrays, now: int) -> int:
 
 
 @kernel
+def _slow_down(m: VcpuArrays, spent: int) -> None:
+    """Say until when the quantum that has just ended keeps a slowed vCPU from running.
+
+    A quantum takes its own time and, with it, what the throttle adds; or its pages' time. What it
+    slept too long before is made up for, so that the shares come out right. The next quantum is to
+    take a cycle with its sleep: how many steps that is, the last one tells.
+
+    spent: its processor time. On a busy host it takes longer than that, which counts, or the guest
+    would be throttled by less than was asked; up to twice as long, or one that lost its processor
+    for some milliseconds would sleep for a hundred times that.
+    """
+    ctl = m.ctl
+    throttle, page_ns = ctl[THROTTLE], ctl[DIRTY_NS]
+    began = ctl[QUANTUM_NS]
+    if (throttle == 0 and page_ns == 0) or began == 0:
+        return
+    ctl[QUANTUM_NS] = 0
+    ran = min(monotonic_ns(m.scratch) - began, 2 * spent)
+    by_throttle = ran * _MILLION // (_MILLION - throttle)
+    by_pages = (ctl[DIRTIED] - ctl[QUANTUM_DIRTIED]) * page_ns
+    if throttle > 0:
+        ctl[THROTTLED_UNTIL_NS] = max(ctl[THROTTLED_UNTIL_NS], began - _CREDIT_NS) + by_throttle
+    if page_ns > 0:
+        ctl[LIMITED_UNTIL_NS] = max(ctl[LIMITED_UNTIL_NS], began - _CREDIT_NS) + by_pages
+    steps = signed(m.state[STEPS]) - ctl[QUANTUM_START]
+    fitting = max(steps, 1) * _CYCLE_NS // max(by_throttle, by_pages, 1)
+    ctl[SLOWED_STEPS] = max(min(fitting, 2 * ctl[SLOWED_STEPS], ctl[QUANTUM]), 1)
+
+
+@kernel
+def _slow_clock(ctl: NDArray[np.int64], now: int) -> None:
+    """The schedule of a throttled vCPU stands still for the throttle's share of the time.
+
+    A rate stands for a guest whose processor is busy with it. One that keeps to it in a hundredth
+    of its time, as ours could, would not notice a throttle by 99 %.
+    """
+    if ctl[THROTTLE] > 0:
+        ctl[SCHEDULE_NS] += (now - ctl[CLOCK_NS]) * ctl[THROTTLE] // _MILLION
+    ctl[CLOCK_NS] = now
+
+
+@kernel
+def _slowed_for(ctl: NDArray[np.int64], now: int) -> int:
+    """ns for which the vCPU must not run yet; 0 where it may, or that is not worth a sleep."""
+    if ctl[TARGET] >= 0:
+        return 0
+    left = 0
+    if ctl[THROTTLE] > 0:
+        left = ctl[THROTTLED_UNTIL_NS] - now
+    if ctl[DIRTY_NS] > 0:
+        left = max(left, ctl[LIMITED_UNTIL_NS] - now)
+    return signed(left) if left >= _NAP_NS else 0
+
+
+@kernel
 def page_missing(m: VcpuArrays, page: int) -> None:
     """The step just given up needs `page`; whoever serves pages is told."""
     ctl = m.ctl
@@ -183,16 +252,41 @@ def page_missing(m: VcpuArrays, page: int) -> None:
 
 
 @kernel
+def _begin(m: VcpuArrays, now: int, allowed: int) -> int:
+    """A quantum begins; how many steps it may take."""
+    ctl = m.ctl
+    ctl[QUANTUM_START] = signed(m.state[STEPS])
+    ctl[QUANTUM_NS] = now
+    ctl[QUANTUM_DIRTIED] = ctl[DIRTIED]
+    ctl[QUANTA] += 1
+    if ctl[TARGET] < 0 and (ctl[THROTTLE] > 0 or ctl[DIRTY_NS] > 0):
+        return signed(min(allowed, ctl[SLOWED_STEPS]))
+    ctl[SLOWED_STEPS] = 1
+    return allowed
+
+
+@kernel
+def _use_log(m: VcpuArrays) -> None:
+    """Write to the buffer of the dirty log that is wanted."""
+    ctl = m.ctl
+    active = (ctl[LOG_EPOCH] & 1) * (len(m.log) // 2)
+    if ctl[ACTIVE_LOG] != active:
+        ctl[ACTIVE_LOG] = active
+        if ctl[DIRTY_NS] > 0:  # every page is clean again: what a step dirties is not known
+            ctl[SLOWED_STEPS] = 1
+
+
+@kernel
 def begin_quantum(m: VcpuArrays) -> int:
     """How many steps to run now; 0: the thread should end. Sleeps as long as none should run."""
     ctl = m.ctl
-    _adapt(m)
+    _slow_down(m, _adapt(m))
     while True:
         fence()
         sequence = ctl[SEQUENCE]
         want = ctl[WANT]
         fence()
-        ctl[ACTIVE_LOG] = (ctl[LOG_EPOCH] & 1) * (len(m.log) // 2)
+        _use_log(m)
         if ctl[GAPS_RESET] != ctl[GAP_RESET]:
             ctl[GAPS_RESET] = ctl[GAP_RESET]
             ctl[GAP_NS] = ctl[GAP_START_NS] = ctl[GAP_END_NS] = 0
@@ -216,11 +310,16 @@ def begin_quantum(m: VcpuArrays) -> int:
             if not draining:
                 wait_for(m.scratch, ctl[WAKE_FD], _IDLE_NS)
             continue
+        _slow_clock(ctl, now)
+        slowed = _slowed_for(ctl, now)
+        if slowed > 0:  # no heartbeat: it is a gap in the guest's progress
+            if not draining:
+                wait_for(m.scratch, ctl[WAKE_FD], slowed)
+                ctl[SLOWED_NS] += monotonic_ns(m.scratch) - now
+            continue
         _beat(ctl, now)
         allowed = _steps_allowed(m, now)
         if allowed > 0:
-            ctl[QUANTUM_START] = signed(m.state[STEPS])
-            ctl[QUANTA] += 1
-            return allowed
+            return _begin(m, now, allowed)
         if not draining:
             wait_for(m.scratch, ctl[WAKE_FD], min(max(-allowed, _NAP_NS), _BEAT_NS))

@@ -88,6 +88,25 @@ def count_stale(
 
 
 @kernel
+def merge(
+    dirtied: NDArray[np.uint64], stale: NDArray[np.uint64], counts: NDArray[np.int64], keep: bool
+) -> None:
+    """OR `dirtied` into `stale` (both uint64[n_pages]) and clear it, unless it is to be kept.
+
+    counts: int64[2], overwritten: pages that were dirtied, and those of them not stale before.
+    """
+    counts[:] = 0
+    for page in range(len(dirtied)):
+        mask = dirtied[page]
+        if mask != np.uint64(0):
+            counts[0] += 1
+            counts[1] += stale[page] == np.uint64(0)
+            stale[page] |= mask
+            if not keep:
+                dirtied[page] = np.uint64(0)
+
+
+@kernel
 def take_stale(
     stale: NDArray[np.uint64],
     sent: NDArray[np.bool_],

@@ -9,8 +9,10 @@ from common.strategy.base import (
     StopAndCopy,
     Strategy,
     SwitchToPostCopy,
+    Throttled,
     make_strategy,
 )
+from common.strategy.converge import Period
 from common.strategy.hybrid import Hybrid
 from common.strategy.post_copy import LazyCopy, PostCopy
 from common.strategy.pre_copy import PreCopy
@@ -23,6 +25,7 @@ __all__ = [
     "Hybrid",
     "LazyCopy",
     "NextRound",
+    "Period",
     "PostCopy",
     "PreCopy",
     "RoundKind",
@@ -32,5 +35,6 @@ __all__ = [
     "Strategy",
     "SwitchToPostCopy",
     "ThreePath",
+    "Throttled",
     "make_strategy",
 ]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import ClassVar, Final, NamedTuple, TypeVar, final
 
 from common.config import StrategyConfig
 from common.errors import LocalProtocolError, UsageError
+from common.strategy.converge import AutoConverge, Period
+from common.units import PAGE_SIZE
 
 
 class RoundKind(StrEnum):
@@ -57,6 +59,7 @@ class RoundStats:
     elapsed_s: from the migration's start to the end of this round.
     in_memory, in_cache: what is stale in memory, which a round without a drain would send, and what
         the cache holds, which it would leave; a page may be in both.
+    throttle: the share of the round in which the guest was kept from running.
     """
 
     index: int
@@ -73,6 +76,7 @@ class RoundStats:
     elapsed_s: float
     in_memory: Part = NOTHING
     in_cache: Part = NOTHING
+    throttle: float = 0.0
 
     @property
     def dirty_ratio_after(self) -> float:
@@ -105,12 +109,14 @@ class NextRound:
     drain: write the cache's dirty lines back to memory before the round collects its pages.
     hold: from the round's start on the cache keeps its write-backs to itself; false ends a hold.
     reason: one sentence with the figures that led here.
+    throttle: share of its time in which the guest must not run, from the round's start on.
     """
 
     kind: RoundKind
     drain: bool
     hold: bool
     reason: str
+    throttle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,13 @@ class SwitchToPostCopy:
     push: bool = True
 
 
+class Throttled(NamedTuple):
+    """From now on the guest must not run for this share of its time, and why."""
+
+    share: float
+    reason: str
+
+
 Decision = NextRound | StopAndCopy | SwitchToPostCopy
 
 
@@ -142,7 +155,9 @@ class Strategy(ABC):
     """Decides about rounds. A subclass says what comes first and what comes next.
 
     The order of calls is kept here: `begin` once, `decide` after each ordered round with a rising
-    index, nothing after the end. Anything else raises `LocalProtocolError` and changes nothing.
+    index, `within` any number of times during one, nothing after the end. Anything else raises
+    `LocalProtocolError` and changes nothing. How much the guest is throttled is decided here, too,
+    the same for every strategy that goes in rounds.
     """
 
     name: ClassVar[str]
@@ -152,6 +167,7 @@ class Strategy(ABC):
         self._begun = False
         self._ended = False
         self._last_index = 0
+        self._converge = AutoConverge(config) if config.auto_converge else None
 
     @property
     def path(self) -> int | None:
@@ -178,7 +194,25 @@ class Strategy(ABC):
                 f"{self.name}: round {stats.index} came after round {self._last_index}"
             )
         self._last_index = stats.index
-        return self._note(self._next(stats))
+        decision = self._next(stats)
+        if isinstance(decision, NextRound) and self._converge is not None:
+            decision = _throttled(decision, self._converge, stats)
+        return self._note(decision)
+
+    @property
+    def looks(self) -> bool:
+        """Whether `within` wants to be told of the dirty log during a round."""
+        return self._converge is not None
+
+    @final
+    def within(self, period: Period) -> Throttled | None:
+        """A look at the dirty log during a round; how much to throttle from now on, if more."""
+        if not self._begun or self._ended:
+            raise LocalProtocolError(f"{self.name}: within was called outside a round")
+        if self._converge is None:
+            return None
+        why = self._converge.within(period, first_pass=self._last_index == 0)
+        return None if why is None else Throttled(self._converge.throttle, why)
 
     def _note(self, decision: Decision) -> Decision:
         self._ended = not isinstance(decision, NextRound)
@@ -191,6 +225,13 @@ class Strategy(ABC):
     @abstractmethod
     def _next(self, stats: RoundStats) -> Decision:
         """What `decide` answers."""
+
+
+def _throttled(order: NextRound, converge: AutoConverge, stats: RoundStats) -> NextRound:
+    stale = stats.dirty_pages_after * PAGE_SIZE
+    why = converge.at_end(Period(stale, stale, stats.bytes_sent))
+    reason = order.reason if why is None else f"{order.reason}; {why}"
+    return replace(order, reason=reason, throttle=converge.throttle)
 
 
 def describe_change(stats: RoundStats) -> str:

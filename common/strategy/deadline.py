@@ -24,6 +24,7 @@ class Deadline(Strategy):
         self, inner: Strategy, timeout_s: float, action: Literal["stop-and-copy", "post-copy"]
     ) -> None:
         super().__init__(inner.config)
+        inner._converge = None  # how much the guest is throttled is decided once, here
         self._inner = inner
         self._timeout_s = timeout_s
         self._action = action

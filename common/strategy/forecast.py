@@ -2,7 +2,7 @@
 
 `Conditions` says what link and guest are like, `run` plays a strategy against them. What becomes
 stale is a function of how long the guest has run since its pages were last taken (`Curve`):
-measured points, joined by straight lines.
+measured points, joined by straight lines. A throttled guest runs for a part of the time only.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from common.strategy.base import (
     StopAndCopy,
     Strategy,
 )
+from common.strategy.converge import EARLY_S, LOOK_S, Period
 from common.units import PAGE_SIZE
 
 _MOST_ROUNDS: Final = 2000  # more than any strategy may order
 _TICK_S: Final = 1e-6
+_MOST_LOOKS: Final = 1000  # in a round: a slow link makes rounds of days
 
 
 class Curve:
@@ -117,7 +119,7 @@ class Conditions:
     limit. round_s: what a round takes beyond its bytes; decide_s: how long the guest runs on from
     a round's end until the next one takes its pages, or stops it. switchover_s: what a stop costs
     beyond its last pages, of which one was measured: last_bytes in last_s. stale: what becomes
-    stale in so many seconds.
+    stale while the guest runs for so many seconds.
     """
 
     pages_total: int
@@ -169,12 +171,14 @@ def run(strategy: Strategy, under: Conditions) -> Cost:
         if not decision.drain:
             going, kept = going.split()
         seconds = going.bytes / under.bandwidth_Bps + under.round_s
-        left = kept.and_then(under.stale(seconds), everything.pages)
+        ran, throttle = _running(strategy, under, decision.throttle, going.bytes, seconds)
+        left = kept.and_then(under.stale(ran), everything.pages)
         elapsed, sent = elapsed + seconds, sent + round(going.bytes)
         stats = _stats(under, rounds, decision, going, seconds, left, elapsed)
         decision = strategy.decide(stats)
         elapsed += under.decide_s
-        left = kept.and_then(under.stale(seconds + under.decide_s), everything.pages)
+        ran += under.decide_s * (1 - throttle)
+        left = kept.and_then(under.stale(ran), everything.pages)
     if isinstance(decision, StopAndCopy):
         downtime = under.last_pages_s(left.bytes) + under.switchover_s
         sent += round(left.bytes)
@@ -182,6 +186,28 @@ def run(strategy: Strategy, under: Conditions) -> Cost:
     size = left.bytes if left is everything else left.pages * under.missing_page_bytes
     total = elapsed + under.switchover_s + size / under.bandwidth_Bps
     return Cost(under.switchover_s, total, sent + round(size), rounds, strategy.path)
+
+
+def _running(
+    strategy: Strategy, under: Conditions, throttle: float, size: float, seconds: float
+) -> tuple[float, float]:
+    """How long the guest runs in a round of so many bytes, and how it is throttled at its end."""
+    if not strategy.looks:
+        return seconds * (1 - throttle), throttle
+    look_s = max(LOOK_S, seconds / _MOST_LOOKS)
+    ran, left = 0.0, seconds
+    while left > look_s:
+        runs = look_s * (1 - throttle)
+        dirtied, fresh = under.stale(runs), under.stale(ran + runs).pages - under.stale(ran).pages
+        early = under.stale(EARLY_S * (1 - throttle))
+        pages = (round(dirtied.pages) * PAGE_SIZE, round(fresh) * PAGE_SIZE)
+        sent = round(size * look_s / seconds)
+        raised = strategy.within(
+            Period(*pages, sent, round(early.pages) * PAGE_SIZE, EARLY_S / look_s)
+        )
+        throttle = throttle if raised is None else raised.share
+        ran, left = ran + runs, left - look_s
+    return ran + left * (1 - throttle), throttle
 
 
 def _stats(

@@ -27,6 +27,7 @@ from common.guest.syscalls import (
     pollfd,
 )
 from common.units import PAGE_SIZE
+from common.userfault import MESSAGE_BYTES, PAGEFAULT
 from common.wire import frames
 from common.wire.frames import FrameType
 from dest_agent.paging.answers import fail, receive
@@ -75,7 +76,6 @@ from dest_agent.paging.arrays import (
 )
 from dest_agent.paging.placing import place_once, stamp, wake
 from dest_agent.paging.window import region_of, window
-from dest_agent.userfault import MESSAGE_BYTES, PAGEFAULT
 
 _REQUEST: Final = int(FrameType.REQUEST)
 _FLAGS: Final = frames.CHECKED << 8

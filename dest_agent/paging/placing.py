@@ -25,6 +25,7 @@ from common.guest.syscalls import (
     errno,
 )
 from common.units import PAGE_SIZE
+from common.userfault import COPY_REQUEST, WAKE_REQUEST, ZEROPAGE_REQUEST
 from dest_agent.paging.arrays import (
     ARGUMENT,
     BASE,
@@ -42,7 +43,6 @@ from dest_agent.paging.arrays import (
     FaultArrays,
     kernel,
 )
-from dest_agent.userfault import COPY_REQUEST, WAKE_REQUEST, ZEROPAGE_REQUEST
 
 
 @kernel

@@ -20,7 +20,7 @@ from tests.integration.harness import RUN_S, command
 NOBODY = 65534
 WORKLOAD = "zipf:working-set=50%,rate=40MB/s"
 OPTIONS = (
-    *("migrate", "--strategy", "post-copy", "--memory", "16MiB", "--workload", WORKLOAD),
+    *("migrate", "--memory", "16MiB", "--workload", WORKLOAD),
     *("--max-bandwidth", "50MB/s", "--warmup", "50ms", "--run-after", "50ms", "--json", "-"),
 )
 
@@ -58,10 +58,12 @@ def as_nobody() -> list[str]:
     ]
 
 
-def run(home: Path, *prefix: str, faults: str) -> subprocess.CompletedProcess[str]:
+def run(
+    home: Path, *prefix: str, strategy: tuple[str, ...] = ("post-copy",), faults: str = "auto"
+) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CACHE_HOME": str(home)}
     return subprocess.run(
-        [*as_nobody(), *prefix, *command(*OPTIONS, "--faults", faults)],
+        [*as_nobody(), *prefix, *command(*OPTIONS, "--faults", faults, "--strategy", *strategy)],
         env=environment,
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -106,3 +108,27 @@ def test_kernel_faults_asked_for_and_refused(home: Path) -> None:
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "Operation not permitted" in done.stderr
+
+
+TRACKED = ("pre-copy", "--dirty-tracker", "kernel")
+
+
+def test_the_kernel_tracks_without_privileges(home: Path) -> None:
+    done = run(home, strategy=TRACKED)
+    if done.returncode == 2 and "Linux 6.7" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    report = Report.model_validate_json(done.stdout)
+    assert report.verified is True
+    assert report.pages_resent > 0
+
+
+def test_the_kernel_may_not_track_where_the_system_call_is_refused(home: Path) -> None:
+    if os.getuid() != 0 and os.access("/dev/userfaultfd", os.W_OK):
+        pytest.skip("this user may open /dev/userfaultfd, which no filter of calls can refuse")
+    done = run(home, *confined(), strategy=TRACKED)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "--dirty-tracker kernel: no userfaultfd here" in line
+    assert "Operation not permitted" in line
+    assert "Linux 6.7" in line

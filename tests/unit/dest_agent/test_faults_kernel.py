@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from common.units import PAGE_SIZE
+from common.userfault import UserfaultUnavailable
 from dest_agent.mechanism import Mechanism, choose_mechanism, probe
-from dest_agent.userfault import UserfaultUnavailable
 
 from .children import drop_privileges, in_child
 from .contract import HOT, FaultContract

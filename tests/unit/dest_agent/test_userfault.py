@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from common import userfault
 from common.errors import UsageError
 from common.units import PAGE_SIZE
-from dest_agent import mechanism, userfault
-from dest_agent.mechanism import Mechanism, choose_mechanism
-from dest_agent.userfault import (
+from common.userfault import (
     PageFault,
     Placed,
     Userfault,
@@ -29,6 +28,8 @@ from dest_agent.userfault import (
     UserfaultUnavailable,
     open_userfault,
 )
+from dest_agent import mechanism
+from dest_agent.mechanism import Mechanism, choose_mechanism
 
 from .children import drop_privileges, in_child
 from .post import Post, until

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from common.clock import Sample
@@ -23,6 +24,7 @@ from source_agent.outflow import Tally
 from source_agent.record import Decided, GuestSeen, Record
 from source_agent.reporting import make_report
 from source_agent.rounds import FinalStop, Round, Rounds
+from source_agent.throttling import Throttling
 
 SESSION = "0123456789abcdef" * 2
 START = 7_000_000_000_000_000  # a host that is up for eighty days: more digits than a float's ns
@@ -52,6 +54,8 @@ class MadeUpRounds:
     def __init__(self) -> None:
         self.pages_resent = 77
         self.activity = Activity(2048)
+        nobody: Any = None
+        self.throttling = Throttling(nobody, nobody, Timeline("source"), np.zeros(1, np.uint64))
         first = Round(1, RoundKind.FULL, here(1.5), 12, Tally(1500, 548, 6_150_000))
         first.end_ns, first.dirty_pages_after = here(61.75), 512
         tally = Tally(510, 2, 90_000, 500, 1000, 1_950_000)
@@ -242,6 +246,7 @@ class TestTransfer:
             "duration_ms": pytest.approx(60.25),
             "dirty_pages_after": 512,
             "dirty_ratio_after": 0.25,  # of 2048
+            "throttle": 0.0,
         }
         assert (last.index, last.kind, last.drained_lines) == (2, "final", 5)
         assert (last.pages, last.zero_pages, last.bytes) == (510, 2, 90_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -60,6 +61,9 @@ class ScriptedGuest:
             out[page] |= np.uint64((1 << lines) - 1)
         return out
 
+    def throttle(self, share: float) -> None:
+        self.calls.append(("throttle", share))
+
     def pause(self) -> int:
         self.calls.append("pause")
         return PAUSED_NS
@@ -81,9 +85,16 @@ class ScriptedOutflow:
         self.size = 1000
         self.left = Cargo(np.empty(0, np.int64))
         self.lined: list[dict[int, int]] = []
+        self.looks: list[int] = []  # what goes out before each look
 
-    def send_round(self, cargo: Cargo, index: int) -> tuple[Tally, Cargo]:
+    def send_round(
+        self, cargo: Cargo, index: int, look: Callable[[bool], None] | None = None
+    ) -> tuple[Tally, Cargo]:
         self.calls.append("send")
+        if look is not None:
+            for size in self.looks:
+                self.sent_bytes += max(size, 0)
+                look(size < 0)  # an early one
         numbers = cargo.whole.tolist()
         self.lined.append(dict(zip(cargo.lined.tolist(), cargo.masks.tolist(), strict=True)))
         self.sent.append(numbers)

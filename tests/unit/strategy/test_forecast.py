@@ -111,6 +111,18 @@ def test_the_guest_runs_on_while_it_is_decided() -> None:
     assert cost.total_s == pytest.approx(1.5 + 0.25 + 0.15)
 
 
+def test_a_throttled_guest_leaves_less() -> None:
+    config = StrategyConfig(max_rounds=30, downtime_limit=0.4, auto_converge=True)
+    fast = under(2000)  # all of memory twice a second
+    plain = run(PreCopy(config.model_copy(update={"auto_converge": False})), fast)
+    slowed = run(PreCopy(config), fast)
+    assert plain.rounds == 32
+    assert plain.downtime_s == pytest.approx(1.25)
+    assert slowed.rounds < 12
+    assert slowed.downtime_s <= 0.4
+    assert slowed.total_s < plain.total_s
+
+
 class TestCurve:
     def test_through_its_points_and_straight_between(self) -> None:
         curve = Curve([(2.0, 20), (1.0, 10), (4.0, 30)], 1000)

@@ -1,4 +1,4 @@
-"""userfaultfd(2): the kernel tells of missing pages and takes them from us.
+"""userfaultfd(2): the kernel tells of missing pages and takes them from us, or notes writes.
 
 No package binds it, so this file does: numbers and structures are those of <linux/userfaultfd.h>,
 part of the kernel's stable interface. `open_userfault` prefers /dev/userfaultfd (whoever may open
@@ -31,6 +31,9 @@ _SYSCALL: Final = {"x86_64": 323, "aarch64": 282, "arm64": 282}
 _USER_MODE_ONLY: Final = 1
 _API_VERSION: Final = 0xAA
 _MISSING: Final = 1
+_WRITE_PROTECT: Final = 2
+WP_UNPOPULATED: Final = 1 << 13  # features: protect what has never been touched, too;
+WP_ASYNC: Final = 1 << 15  # a write lifts the protection by itself, and nobody is asked
 PAGEFAULT: Final = 0x12
 _WRITE: Final = 1
 
@@ -61,6 +64,7 @@ assert (UNREGISTER_REQUEST, WAKE_REQUEST) == (0x8010AA01, 0x8010AA02)  # noqa: S
 assert (COPY_REQUEST, ZEROPAGE_REQUEST) == (0xC028AA03, 0xC020AA04)  # noqa: S101
 assert _MESSAGE.size == MESSAGE_BYTES  # noqa: S101
 
+_NEEDED_TO_PROTECT: Final = {"writeprotect": 1 << 6}
 _NEEDED: Final = {"wake": 1 << 2, "copy": 1 << 3, "zeropage": 1 << 4}  # of a registered range
 
 
@@ -127,10 +131,17 @@ class Userfault:
 
         its cost is that of the mapping's own record, whatever its length.
         """
-        answer = bytearray(_REGISTER.pack(address, length, _MISSING, 0))
+        self._register(address, length, _MISSING, _NEEDED)
+
+    def register_writes(self, address: int, length: int) -> None:
+        """From now on pages can be write-protected; with `WP_ASYNC` that is all there is to do."""
+        self._register(address, length, _WRITE_PROTECT, _NEEDED_TO_PROTECT)
+
+    def _register(self, address: int, length: int, mode: int, needed: dict[str, int]) -> None:
+        answer = bytearray(_REGISTER.pack(address, length, mode, 0))
         self._ioctl(REGISTER_REQUEST, answer, "register")
         granted = _REGISTER.unpack(answer)[3]
-        lacking = [name for name, bit in _NEEDED.items() if not granted & bit]
+        lacking = [name for name, bit in needed.items() if not granted & bit]
         if lacking:
             raise UserfaultError(f"register grants no {', '.join(lacking)}", errno.EOPNOTSUPP)
 
@@ -211,14 +222,17 @@ class Userfault:
             self.fd = -1
 
 
-def open_userfault() -> Userfault:
-    """By the device, else by the system call. Raises `UserfaultUnavailable`."""
+def open_userfault(features: int = 0) -> Userfault:
+    """By the device, else by the system call. Raises `UserfaultUnavailable`.
+
+    features: bits that it must offer.
+    """
     reasons = []
     for how, way in _WAYS.items():
         fd = -1
         try:
             fd = way()
-            return Userfault(fd, how)
+            return Userfault(fd, how, features)
         except OSError as error:
             reasons.append(f"{how}: {os.strerror(error.errno or 0)}")
         except UserfaultError as error:

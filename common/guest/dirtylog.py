@@ -1,0 +1,34 @@
+"""Harvesting the dirty log: the controlling thread's side of `common.guest.dirty`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.guest.control import ACTIVE_LOG, LOG_EPOCH
+from common.guest.dirty import collect
+from common.guest.vcpu import Vcpus
+
+
+class DirtyLog:
+    """log: both buffers, uint64[2 * n_pages]. The source of dirty pages that is always there."""
+
+    def __init__(self, log: NDArray[np.uint64], vcpus: Vcpus) -> None:
+        self._log = log
+        self._vcpus = vcpus
+        self._epoch = 0
+
+    def harvest(self, out: NDArray[np.uint64]) -> None:
+        """OR what was written since the last harvest into `out` (uint64[n_pages], a bit a line)."""
+        n_pages = len(self._log) // 2
+        first = (self._epoch & 1) * n_pages
+        self._epoch += 1
+        self._vcpus.request({LOG_EPOCH: self._epoch}, "harvest")
+        if not self._vcpus.started:
+            for m in self._vcpus.machines:
+                m.ctl[ACTIVE_LOG] = n_pages - first
+        collect(self._log[first : first + n_pages], out)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._log = np.zeros(0, np.uint64)

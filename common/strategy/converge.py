@@ -1,0 +1,125 @@
+"""Auto-converge: a guest that dirties memory faster than the link carries it is slowed down.
+
+The rule is QEMU's. A period is *high* when more than half as much (`TRIGGER`) was dirtied in it as
+was sent. After two high ones in a row the guest is throttled by the initial share, after each
+further one by an increment more, up to the most. What is ours is when that is looked at, and by how
+much the throttle rises:
+
+    within a round   The dirty log is looked at twice a second, so that a round of a minute does not
+                     pass before anything is known. What the first pass tells counts for the next
+                     round only: it sends every page whatever the guest does.
+    at its end       The next round's throttle is decided. A round in which nobody looked is a
+                     period itself.
+    by how much      At least an increment, and as much as the measured rate calls for. Raised by
+                     increments alone, the guest stands at 20, 30, 40 % for rounds that all end as
+                     they began: slowed, and for nothing.
+
+Within a round the throttle rises only while that can still help it: while pages that were clean
+become dirty. When all that the guest writes to has become stale, the round's end is soon enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from common.config import StrategyConfig
+from common.units import human_bytes
+
+LOOK_S: Final = 0.5  # a period
+EARLY_S: Final = 0.02  # from its start to a first look at what the guest dirties at once
+TRIGGER: Final = 0.5  # QEMU's throttle-trigger-threshold
+IN_A_ROW: Final = 2
+# What a raise aims at. At the trigger itself every other period would be high by chance.
+AIM: Final = 0.8 * TRIGGER
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What happened between two looks at the dirty log, or in a round.
+
+    dirtied_bytes: of the pages that were written to, each once, as whole pages; fresh_bytes: of
+    those among them that were not stale yet; sent_bytes: what went over the wire. early_bytes: what
+    of dirtied_bytes was dirtied in the period's first early_share (0: nobody looked).
+    """
+
+    dirtied_bytes: int
+    fresh_bytes: int
+    sent_bytes: int
+    early_bytes: int = 0
+    early_share: float = 0.0
+
+    def part_for(self, size: float) -> float:
+        """In which part of the period so many bytes were dirtied; more than 1 where fewer were.
+
+        Through what was measured, and straight in between. A working set that is soon dirty as a
+        whole hides how fast that was: its early look tells.
+        """
+        if 0 < size < self.early_bytes:
+            return self.early_share * size / self.early_bytes
+        later = max(self.dirtied_bytes - self.early_bytes, 1)
+        return self.early_share + (1 - self.early_share) * (size - self.early_bytes) / later
+
+    @property
+    def is_high(self) -> bool:
+        """Whether the guest dirties more than the trigger allows."""
+        return self.dirtied_bytes > TRIGGER * self.sent_bytes
+
+    @property
+    def hurries(self) -> bool:
+        """Whether clean pages become dirty as fast as that."""
+        return self.fresh_bytes > TRIGGER * self.sent_bytes
+
+
+@dataclass(slots=True)
+class AutoConverge:
+    """How much the guest is to be throttled; `throttle` is the share in which it must not run.
+
+    high: how many periods in a row were; hurried: the same of this round's and fresh bytes; seen:
+    the last period of this round.
+    """
+
+    config: StrategyConfig
+    throttle: float = 0.0
+    high: int = 0
+    hurried: int = 0
+    seen: Period | None = None
+
+    def within(self, period: Period, *, first_pass: bool) -> str | None:
+        """A look within a round. A sentence if the throttle has risen."""
+        self._note(period)
+        self.hurried = self.hurried + 1 if period.hurries else 0
+        if first_pass or self.hurried < IN_A_ROW or not self._is_due:
+            return None
+        self.hurried = 0
+        return self._rise(period)
+
+    def at_end(self, whole: Period) -> str | None:
+        """A round is over, which was `whole`. A sentence if the next one is throttled more."""
+        seen = self.seen or whole
+        if self.seen is None:
+            self._note(whole)
+        self.seen, self.hurried = None, 0
+        return self._rise(seen) if self._is_due else None
+
+    def _note(self, period: Period) -> None:
+        self.high = self.high + 1 if period.is_high else 0
+        self.seen = period
+
+    @property
+    def _is_due(self) -> bool:
+        most = self.config.max_cpu_throttle
+        return self.high >= (1 if self.throttle else IN_A_ROW) and self.throttle < most
+
+    def _rise(self, period: Period) -> str:
+        """By what `period` calls for, which the guest spent with the present throttle."""
+        config, before = self.config, self.throttle
+        wanted = 1 - (1 - before) * period.part_for(AIM * period.sent_bytes)
+        rise = max(before + config.cpu_throttle_increment, wanted) if before else 0.0
+        self.throttle = min(max(rise, config.cpu_throttle_initial), config.max_cpu_throttle)
+        self.high = 0
+        return (
+            f"{human_bytes(period.dirtied_bytes)} were dirtied while"
+            f" {human_bytes(period.sent_bytes)} were sent:"
+            f" the guest is throttled by {100 * self.throttle:.3g} %"
+        )
