@@ -12,13 +12,14 @@ from common.units import format_size, human_bytes
 OVERHEAD: Final = 1.05  # memory beside the guest's own: dirty logs and bookkeeping
 
 
-def check_memory(size: int, *, beside: int = 0) -> None:
-    """Raise `UsageError` where a guest of `size` bytes can't be had without running out.
+def check_memory(memory: int, *, cache: int = 0, beside: int = 0) -> None:
+    """Raise `UsageError` where a guest of so many bytes can't be had without running out.
 
-    beside: bytes that others will take, and that are still counted as free.
+    cache: bytes of its cache, which it takes, too. beside: bytes that others will take, and that
+    are still counted as free.
     """
     free = max(psutil.virtual_memory().available - beside, 0)
-    if size * OVERHEAD > free:
+    if (memory + cache) * OVERHEAD > free:
         raise UsageError(
-            f"a guest of {format_size(size)} does not fit: this host has {human_bytes(free)} free"
+            f"a guest of {format_size(memory)} does not fit: this host has {human_bytes(free)} free"
         )

@@ -64,7 +64,7 @@ class MemoryBudget:
             )
         # What is booked and has not been touched yet still looks free.
         untouched = max(booked - psutil.Process().memory_info().rss, 0)
-        check_memory(size, beside=untouched)
+        check_memory(guest.memory, cache=guest.cache, beside=untouched)
         self._booked[who] = size
 
     def keep(self, session: str, name: str) -> None:
