@@ -122,13 +122,15 @@ class TestWrongOnPurpose:
             stops.append(True)
             return stop(rounds)
 
-        def leaves_out(outflow: Outflow, cargo: Cargo, index: int) -> tuple[Tally, Cargo]:
+        def leaves_out(
+            outflow: Outflow, cargo: Cargo, index: int, look: Any = None
+        ) -> tuple[Tally, Cargo]:
             if stops and granularity == "page":
                 cargo = dataclasses.replace(cargo, whole=np.delete(cargo.whole, where))
             elif stops:
                 lined, masks = np.delete(cargo.lined, where), np.delete(cargo.masks, where)
                 cargo = dataclasses.replace(cargo, lined=lined, masks=masks)
-            return send_round(outflow, cargo, index)
+            return send_round(outflow, cargo, index, look)
 
         monkeypatch.setattr(Rounds, "stop", stopping)
         monkeypatch.setattr(Outflow, "send_round", leaves_out)
