@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
-import stat
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -17,12 +16,42 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.config import explain
 from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
+from common.newfile import NewFile
 
 if TYPE_CHECKING:
     from common.wire.tls import ClientTls
 
 # What a report may take: reserved before a migration starts, so that a full disk is known then.
 REPORT_RESERVE = 1 << 22
+
+
+Force = Annotated[
+    bool,
+    Parameter(negative=""),
+    Field(description="overwrite a file that is there already"),
+]
+
+
+class JsonOptions(BaseModel):
+    """Where a result goes beside the terminal, for commands that run no migration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    json_file: Annotated[
+        str | None,
+        Parameter(name="--json", allow_leading_hyphen=True),
+        Field(description="write the result as JSON to this FILE; -: only JSON on standard output"),
+    ] = None
+    force: Force = False
+
+    @contextlib.contextmanager
+    def opened(self, subject: str = "the result") -> Iterator[ReportFile | None]:
+        """The file, before the work; None where none is asked for. Raises `UsageError`."""
+        if self.json_file is None:
+            yield None
+            return
+        with ReportFile(self.json_file, subject=subject, force=self.force) as file:
+            yield file
 
 
 class OutputOptions(BaseModel):
@@ -40,6 +69,7 @@ class OutputOptions(BaseModel):
         Parameter(name="--html"),
         Field(description="write the report as one HTML page, with pictures, to this FILE"),
     ] = None
+    force: Force = False
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event in this folder")
     ] = None
@@ -74,11 +104,12 @@ class TlsOptions(BaseModel):
 
 
 class ReportFile:
-    """A report that appears whole or not at all: temporary name, then rename.
+    """A report that appears whole or not at all, see `common.newfile`.
 
-    Opened before the work starts, so that a folder that can't be written to or a full disk is known
-    at once. `-` is standard output. What is no regular file (a pipe, a device) is written as it is.
-    option: what asked for it, subject: what it is, both for messages. Raises `UsageError`.
+    Opened before the work starts, so that a folder that can't be written to, a full disk or a file
+    that is there already is known at once. `-` is standard output. What is no regular file (a pipe,
+    a device) is written as it is. option: what asked for it, subject: what it is, both for
+    messages; force: overwrite. Raises `UsageError`.
     """
 
     def __init__(
@@ -86,26 +117,26 @@ class ReportFile:
         name: str,
         option: str = "--json",
         subject: str = "the migration is over, but its report",
+        *,
+        force: bool = False,
     ) -> None:
         if not name:
             raise UsageError(f"{option} needs the name of a file, or - for standard output")
         self._subject = subject
         self._name = "standard output" if name == "-" else name
-        self._path = Path(os.path.realpath(name))  # a symbolic link stays one
-        self._temporary: Path | None = None
+        self._fd = -1
+        self._new: NewFile | None = None
         try:
             if name == "-":
                 self._fd = os.dup(sys.stdout.fileno())
-            elif self._path.exists() and not stat.S_ISREG(self._path.stat().st_mode):
-                self._fd = os.open(self._path, os.O_WRONLY)
+            elif os.path.exists(name) and not os.path.isfile(name):
+                self._fd = os.open(name, os.O_WRONLY)
             else:
-                folder = self._path.parent
-                self._fd, temporary = tempfile.mkstemp(
-                    dir=folder, prefix=f".{self._path.name[:32]}."
-                )
-                self._temporary = Path(temporary)
-                os.posix_fallocate(self._fd, 0, REPORT_RESERVE)
-                os.ftruncate(self._fd, 0)
+                self._new = NewFile(name, force=force)
+                os.posix_fallocate(self._new.fd, 0, REPORT_RESERVE)
+                os.ftruncate(self._new.fd, 0)
+        except FileExistsError:
+            raise UsageError(f"{option}: {name} is there already: --force overwrites it") from None
         except OSError as error:
             self.discard()
             raise UsageError(f"{option}: can't write {name}: {_why(error)}") from None
@@ -118,32 +149,35 @@ class ReportFile:
 
     def write(self, text: str) -> None:
         """All of it, then the final name."""
+        new = self._new
         try:
             view = memoryview(text.encode())
             while view:
-                view = view[os.write(self._fd, view) :]
-            if self._temporary is not None:
-                umask = os.umask(0)
-                os.umask(umask)
-                os.fchmod(self._fd, 0o666 & ~umask)
-                os.rename(self._temporary, self._path)
-                self._temporary = None
+                view = view[os.write(self._fd if new is None else new.fd, view) :]
+            if new is not None:
+                new.commit()
         except BrokenPipeError:
             self.discard()
+        except FileExistsError:
+            assert new is not None  # noqa: S101
+            raise UsageError(
+                f"{self._subject} is in {new.beside()}: meanwhile somebody else has made {new.path}"
+            ) from None
         except OSError as error:
-            self.discard()
             raise UsageError(
                 f"{self._subject} could not be written to {self._name}: {_why(error)}"
             ) from None
+        finally:
+            self.discard()
 
     def discard(self) -> None:
         """Leave nothing behind; idempotent."""
-        if getattr(self, "_fd", -1) >= 0:
+        if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
-            self._temporary = None
+        if self._new is not None:
+            self._new.discard()
+            self._new = None
 
 
 class ReportFiles:
@@ -159,10 +193,10 @@ class ReportFiles:
             refuse_stdout(output.html_file)
             _refuse_same(output.json_file, output.html_file)
         if output.json_file is not None:
-            self._json = ReportFile(output.json_file)
+            self._json = ReportFile(output.json_file, force=output.force)
         try:
             if output.html_file is not None:
-                self._html = _page_file(output.html_file)
+                self._html = _page_file(output.html_file, force=output.force)
         except BaseException:
             self.discard()
             raise
@@ -187,11 +221,11 @@ class ReportFiles:
                 file.discard()
 
 
-def _page_file(name: str) -> ReportFile:
+def _page_file(name: str, *, force: bool) -> ReportFile:
     from common.html import check
 
     check()
-    return ReportFile(name, "--html")
+    return ReportFile(name, "--html", force=force)
 
 
 def refuse_stdout(html_file: str) -> None:

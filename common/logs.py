@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,9 @@ class AgentLog:
             path = log_dir / f"{agent}.log"
             try:
                 log_dir.mkdir(parents=True, exist_ok=True)
-                self._file = path.open("a", encoding="utf-8", buffering=1)
+                # Appended to, never overwritten; what somebody else has put there as a link is not.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._file = os.fdopen(os.open(path, flags, 0o666), "a", 1, encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"--log-dir: can't write {path}: {error.strerror}") from None
         self._logger = structlog.wrap_logger(

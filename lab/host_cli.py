@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from pydantic import BaseModel, Field
 
-from common.cli import ReportFile, complain
+from common.cli import JsonOptions, complain
 from common.config import Duration, GuestConfig, parse_address
 from common.errors import (
     EXIT_CANCELLED,
@@ -175,22 +175,15 @@ def asked(
 def list_guests(
     *,
     control: Control = None,
-    json_file: Annotated[
-        str | None,
-        Parameter(
-            name="--json",
-            allow_leading_hyphen=True,
-            help="write the list as JSON to this FILE; -: only JSON on standard output",
-        ),
-    ] = None,
+    options: Annotated[JsonOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """Say which guests a host has, and what each is doing."""
     from lab.host_messages import List
 
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(ReportFile(json_file)) if json_file is not None else None
+    options = options or JsonOptions()
+    with options.opened() as file:
         listed = asked(control, List())
-        if json_file != "-":
+        if options.json_file != "-":
             _print_guests(listed)
         if file is not None:
             file.write(listed.model_dump_json(indent=2, include={"guests"}) + "\n")

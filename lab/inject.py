@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
 
-from common.cli import ReportFile
+from common.cli import JsonOptions
 from common.errors import EXIT_OK
 from common.inject import ACTIONS, POINTS
 from lab.tables import print_notes, wide_console
@@ -22,18 +20,6 @@ _NOTES = [
     "N is a number. A point that both agents have is written source/POINT or dest/POINT.",
     "Example: pageferry migrate --inject commit-sent:cut --inject dest/postcopy-50%:stall:2s",
 ]
-
-
-class ListOptions(BaseModel):
-    """Where the list goes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    json_file: Annotated[
-        str | None,
-        Parameter(name="--json", allow_leading_hyphen=True),
-        Field(description="write the list as JSON to this FILE; -: only JSON on standard output"),
-    ] = None
 
 
 def listing() -> dict[str, Any]:
@@ -51,15 +37,10 @@ def listing() -> dict[str, Any]:
     }
 
 
-def list_points(*, options: Annotated[ListOptions | None, Parameter(name="*")] = None) -> int:
+def list_points(*, options: Annotated[JsonOptions | None, Parameter(name="*")] = None) -> int:
     """List the points at which --inject can make an agent fail, and what it can do there."""
-    options = options or ListOptions()
-    with contextlib.ExitStack() as stack:
-        file = (
-            stack.enter_context(ReportFile(options.json_file))
-            if options.json_file is not None
-            else None
-        )
+    options = options or JsonOptions()
+    with options.opened() as file:
         if options.json_file != "-":
             _print()
         if file is not None:

@@ -13,16 +13,15 @@ Times are taken to be proportional to units, so a time that was measured without
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from common.cli import ReportFile
+from common.cli import JsonOptions
 from common.config import Duration
 from common.errors import EXIT_OK
 from lab import paper
@@ -31,10 +30,8 @@ from lab.tables import print_notes, wide_console
 _HALF: Final = Fraction(1, 2)
 
 
-class ModelOptions(BaseModel):
+class ModelOptions(JsonOptions):
     """The model's parameters and the baseline; the defaults are the paper's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     downtime: Annotated[
         Duration, Field(ge=0, le=86400, description="downtime TIME without the cache")
@@ -51,11 +48,6 @@ class ModelOptions(BaseModel):
     cache_cost: Annotated[
         float, Field(ge=0, le=1e6, description="units for sending cache contents once")
     ] = paper.CACHE_COST
-    json_file: Annotated[
-        str | None,
-        Parameter(name="--json", allow_leading_hyphen=True),
-        Field(description="write the result as JSON to this FILE; -: only JSON on standard output"),
-    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +120,7 @@ def model(*, options: Annotated[ModelOptions | None, Parameter(name="*")] = None
     all become 19,989 ms. `pageferry reproduce` measures what this only computes.
     """
     options = options or ModelOptions()
-    with contextlib.ExitStack() as stack:
-        file = (
-            stack.enter_context(ReportFile(options.json_file))
-            if options.json_file is not None
-            else None
-        )
+    with options.opened() as file:
         result = convert(options)
         if options.json_file != "-":
             _print(result)

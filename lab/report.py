@@ -37,6 +37,7 @@ class Gathered:
 def report(
     *results: Annotated[Path, Parameter(help="what --json has written")],
     html: Annotated[str, Parameter(help="write the page to this FILE")],
+    force: Annotated[bool, Parameter(negative="", help="overwrite FILE where it exists")] = False,
 ) -> int:
     """Make one self-contained HTML page of results that were written with --json.
 
@@ -53,7 +54,7 @@ def report(
             raise UsageError(f"--html: {html} is one of the results: expected another file")
     check()
     found = gather(list(results))
-    with ReportFile(html, "--html", "the page") as file:
+    with ReportFile(html, "--html", "the page", force=force) as file:
         try:
             page = render(
                 found.reports,

@@ -9,9 +9,9 @@ from types import FrameType
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from common.cli import ReportFile
+from common.cli import JsonOptions
 from common.errors import EXIT_OK, CancelledByUser, UsageError
 from common.tracefile import TraceMeta, open_trace
 from common.units import PAGE_SIZE
@@ -25,19 +25,7 @@ _HELP = """Memory traces of real programs: record one, import it, replay it in a
 """
 
 
-class _Json(BaseModel):
-    """Where a command's result goes beside the terminal."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    json_file: Annotated[
-        str | None,
-        Parameter(name="--json", allow_leading_hyphen=True),
-        Field(description="write the result as JSON to this FILE; -: only JSON on standard output"),
-    ] = None
-
-
-class ImportOptions(_Json):
+class ImportOptions(JsonOptions):
     """What is taken of a text."""
 
     instructions: Annotated[
@@ -54,15 +42,12 @@ class ImportOptions(_Json):
             " the program's output, and count them"
         ),
     ] = False
-    force: Annotated[
-        bool, Parameter(negative=""), Field(description="replace FILE where it exists")
-    ] = False
     quiet: Annotated[
         bool, Parameter(negative=""), Field(description="no progress on standard error")
     ] = False
 
 
-class InfoOptions(_Json):
+class InfoOptions(JsonOptions):
     """How a trace is looked at."""
 
     verify: Annotated[
@@ -131,7 +116,7 @@ def import_(
     taken for each access; 4 of them stay.
     """
     from lab.lackey import LackeyParser
-    from lab.trace_import import NewFile, Text, import_text
+    from lab.trace_import import Text, TraceFile, import_text
     from lab.trace_view import ImportView, print_import
 
     options = options or ImportOptions()
@@ -144,12 +129,11 @@ def import_(
         limit=options.limit,
         skip_unknown=options.skip_unknown,
     )
-    with contextlib.ExitStack() as stack:
-        report = _open_report(options, stack)
+    with options.opened() as report:
         with (
             _interruptible(f"{file} was not written") as check,
             Text(text, check) as source,
-            NewFile(file, replace=options.force) as new,
+            TraceFile(file, force=options.force) as new,
         ):
             if new.replaces(source):
                 raise UsageError(f"{file} is the text itself: expected another name for the trace")
@@ -186,8 +170,7 @@ def info(
     from lab.trace_view import print_info
 
     options = options or InfoOptions()
-    with contextlib.ExitStack() as stack:
-        report = _open_report(options, stack)
+    with options.opened() as report:
         trace = open_trace(file)
         with _interruptible("nothing was changed"):
             if options.verify:
@@ -215,12 +198,6 @@ def make_trace_app() -> App:
     app.command(import_, name="import")
     app.command(info)
     return app
-
-
-def _open_report(options: _Json, stack: contextlib.ExitStack) -> ReportFile | None:
-    if options.json_file is None:
-        return None
-    return stack.enter_context(ReportFile(options.json_file))
 
 
 @contextlib.contextmanager

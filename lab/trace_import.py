@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UsageError
+from common.newfile import NewFile
 from common.tracefile import PAGE_SHIFT, TraceMeta, write_trace
 from lab.lackey import LackeyError, LackeyParser
 
@@ -118,22 +119,17 @@ class Text:
         return UsageError(f"can't read {self.name}: {why}")
 
 
-class NewFile:
-    """A file that appears whole or not at all: a temporary name, then its own.
+class TraceFile:
+    """The trace, while it is made: see `common.newfile`. Raises `UsageError`."""
 
-    Refused where one of that name exists, now or at the end, unless `replace`. Raises `UsageError`.
-    """
-
-    def __init__(self, name: str, *, replace: bool) -> None:
+    def __init__(self, name: str, *, force: bool) -> None:
         self.name = name
-        self._replace = replace
-        self._path = Path(os.path.realpath(name))  # a symbolic link stays one
-        self._temporary: Path | None = None
+        self._path = Path(os.path.realpath(name))
         with self.failures():
-            self._look()
-            fd, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{self._path.name[:32]}.")
-        self._temporary = Path(temporary)
-        self.file: BinaryIO = os.fdopen(fd, "w+b")
+            if self._path.exists() and not self._path.is_file():
+                raise UsageError(f"can't write {name}: it exists and is not a regular file")
+            self._new = NewFile(name, force=force)
+        self.file: BinaryIO = os.fdopen(self._new.fd, "w+b", closefd=False)
 
     def __enter__(self) -> Self:
         return self
@@ -141,8 +137,7 @@ class NewFile:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # what could not be written is not wanted
             self.file.close()
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
+        self._new.discard()
 
     @property
     def folder(self) -> Path:
@@ -158,33 +153,22 @@ class NewFile:
         """Inside, an `OSError` is one of writing this file: becomes a `UsageError`."""
         try:
             yield
+        except FileExistsError:
+            raise UsageError(f"{self.name} is there already: --force replaces it") from None
         except OSError as error:
             why = os.strerror(error.errno or errno.EIO)
             raise UsageError(f"can't write {self.name}: {why}") from None
 
     def commit(self) -> None:
         """Give it its name."""
-        if self._temporary is None:
-            return
         with self.failures():
             self.file.close()
-            umask = os.umask(0)
-            os.umask(umask)
-            self._temporary.chmod(0o666 & ~umask)
-            self._look()
-            self._temporary.rename(self._path)
-            self._temporary = None
-
-    def _look(self) -> None:
-        if not self._path.exists():
-            return
-        if not self._path.is_file():
-            raise UsageError(f"can't write {self.name}: it exists and is not a regular file")
-        if not self._replace:
-            raise UsageError(f"{self.name} exists: --force replaces it")
+            self._new.commit()
 
 
-def import_text(text: Text, new: NewFile, parser: LackeyParser, keep: bool, show: Show) -> Imported:
+def import_text(
+    text: Text, new: TraceFile, parser: LackeyParser, keep: bool, show: Show
+) -> Imported:
     """Make a trace's file of a text. keep: whether instruction fetches are among its accesses.
 
     Raises `UsageError`, then `new` must not be committed.

@@ -114,7 +114,6 @@ def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
         try:
             assert running.stdin is not None
             running.stdin.write(lackey_text(100_000))  # more than fits in the pipe: it is read
-            assert len(os.listdir(tmp_path)) == 1
             running.send_signal(number)
             running.wait(60)  # though there might be more to read
             out, err = running.communicate()

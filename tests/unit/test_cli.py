@@ -12,8 +12,9 @@ from common.cli import OutputOptions, ReportFiles
 from common.errors import UsageError
 
 
-def options(**names: Path | str) -> OutputOptions:
-    return OutputOptions.model_validate({key: str(name) for key, name in names.items()})
+def options(*, force: bool = False, **names: Path | str) -> OutputOptions:
+    files = {key: str(name) for key, name in names.items()}
+    return OutputOptions.model_validate(files | {"force": force})
 
 
 def never() -> str:
@@ -40,7 +41,7 @@ def test_the_json_is_written_where_the_page_fails(tmp_path: Path) -> None:
     html.write_text("old")
     with (
         pytest.raises(AssertionError),
-        ReportFiles(options(json_file=json, html_file=html)) as files,
+        ReportFiles(options(json_file=json, html_file=html, force=True)) as files,
     ):
         files.write(lambda: "{}", never)
     assert (json.read_text(), html.read_text()) == ("{}", "old")
@@ -65,3 +66,24 @@ def test_no_command_waits_for_what_a_page_is_made_with() -> None:
     code += "print([name for name in ('plotly', 'jinja2') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_that_is_there_is_refused_before_any_work(tmp_path: Path) -> None:
+    json, html = tmp_path / "a.json", tmp_path / "a.html"
+    html.write_text("old")
+    with pytest.raises(UsageError, match=r"--html: .*a\.html is there already: --force"):
+        ReportFiles(options(json_file=json, html_file=html))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
+    with ReportFiles(options(json_file=json, html_file=html, force=True)) as files:
+        files.write(lambda: "{}", lambda: "new")
+    assert (json.read_text(), html.read_text()) == ("{}", "new")
+
+
+def test_a_report_is_not_lost_to_a_file_that_somebody_made_meanwhile(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    with ReportFiles(options(json_file=target)) as files:
+        target.write_text("theirs")
+        with pytest.raises(UsageError, match=r"is in .*a\.json\.[0-9a-f]{8}: meanwhile"):
+            files.write(lambda: "{}", never)
+    (other,) = (path for path in tmp_path.iterdir() if path != target)
+    assert (target.read_text(), other.read_text()) == ("theirs", "{}")

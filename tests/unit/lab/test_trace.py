@@ -104,7 +104,7 @@ class TestImport:
     def test_an_existing_file(self, trace: Trace) -> None:
         Path("t.npz").write_text("precious")
         code, _, err = trace("import", "text", "t.npz")
-        assert (code, err) == (2, "pageferry: t.npz exists: --force replaces it\n")
+        assert (code, err) == (2, "pageferry: t.npz is there already: --force replaces it\n")
         assert Path("t.npz").read_text() == "precious"
         Path("text").rename("right")
         Path("text").write_text("wrong\n")
