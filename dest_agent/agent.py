@@ -21,6 +21,7 @@ from common.inject import Plan, parse_injection
 from common.timeline import Event, Timeline
 from common.wire import messages
 from common.wire.channel import STALL_S, Connection
+from common.wire.injector import Injector
 from common.wire.listener import Listener
 from dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
 from dest_agent.keeper import Keeper
@@ -226,12 +227,21 @@ class DestAgent:
         else:
             session.offer(connection)
 
+    def _injector(self, name: str) -> Injector | None:
+        """For a question about a session that has none any more."""
+        if self._plan is None:
+            return None
+        return Injector(self._plan, Timeline("dest", lambda event: self._sink(name, event)))
+
     async def _serve_query(self, connection: Connection, name: str) -> None:
         """Answer truthfully; a session that is still waiting for its commit is over then."""
-        if name in self._sessions:
-            connection.tap(self._sessions[name].injector)
-            self._sessions[name].hit("asked")
-            outcome = self._sessions[name].answer()
+        session = self._sessions.get(name)
+        injector = session.injector if session is not None else self._injector(name)
+        if injector is not None:
+            connection.tap(injector)
+            injector.hit("asked")
+        if session is not None:
+            outcome = session.answer()
         else:
             unknown = messages.Outcome(answer="unknown")
             outcome = self._kept.get(name) or self._ended.get(name, unknown)

@@ -117,6 +117,8 @@ class DestSession:
         self._rejoined = asyncio.Event()
         self._came_back = asyncio.Event()
         self._fetched = False
+        self._closing = False
+        self._over: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._samples: list[Progress] = []
         self._cpu_start = 0.0
@@ -215,15 +217,21 @@ class DestSession:
             await self._loop.run_in_executor(None, self._inflow.close)
         # Bulk connections are closed first: linger() waits for the source to close its end.
         await self._connection.linger()
-        await self._blocking(self._release)
+        self._closing = True  # no pause of a lazy copy's guest begins from here on
+        await self._blocking(self._release_pages)
+        if self._over is not None:  # one that had begun ends now, and must, before the guest does
+            await asyncio.gather(self._over, return_exceptions=True)
+        await self._blocking(self._release_guest)
         self.place.dismiss()
         self._worker.shutdown(wait=True)
 
-    def _release(self) -> None:
+    def _release_pages(self) -> None:
         if self._postcopy is not None:
             lost = self._postcopy.close()
             if lost and self.handover.may_run_guest and not self.handover.finished:
                 self.handover.step("failure")
+
+    def _release_guest(self) -> None:
         if self._guest is not None:
             self._guest.stop()
             self._guest.close()
@@ -358,6 +366,7 @@ class DestSession:
         watcher = self._loop.create_task(self._watch_share(), name="shares")
         self._loop.add_reader(faults.event_fd, self._on_faults)
         over = self._loop.create_task(self._pause_after(limit_s)) if limit_s is not None else None
+        self._over = over
         try:
             while faults.missing_count and not (over and over.done()):
                 try:
@@ -387,7 +396,7 @@ class DestSession:
         """Stop a lazy copy's guest, which may have to wait for a page, and that for a recovery."""
         await asyncio.sleep(seconds)
         paused = False
-        while not paused:
+        while not paused and not self._closing:
             with contextlib.suppress(PageferryError):  # no answer yet
                 # Not on the worker, which a recovery needs meanwhile.
                 await see_through(self._pause_aside())

@@ -72,6 +72,7 @@ class Vcpus:
         self._nice = nice
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []
+        self._stopping = False
         self._poll = select.poll()
         self._poll.register(done.fd, select.POLLIN)
 
@@ -134,6 +135,8 @@ class Vcpus:
                 failure = self._failures[0]
                 reason = (str(failure).splitlines() or [""])[0]
                 raise PageferryError(f"a vCPU failed: {type(failure).__name__}: {reason}")
+            if self._stopping:
+                raise PageferryError(f"{what}: the guest is being stopped")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise PageferryError(f"{what}: a vCPU did not answer within {timeout_s:g} s")
@@ -141,8 +144,10 @@ class Vcpus:
                 self._done.clear()
 
     def stop(self) -> None:
-        """End the threads; idempotent."""
+        """End the threads; idempotent. Whoever waits for one of them on another thread fails."""
+        self._stopping = True
         if self._threads:
+            self._done.signal()
             for m in self.machines:
                 m.ctl[c.WANT] = c.STOPPED
             self.wake()

@@ -114,8 +114,8 @@ def _leftovers(folder: Path) -> list[str]:
     if (folder / "again.witness").exists():
         problems.append("a destination that was started again has made a guest")
     for path in folder.glob("*.err"):
-        if "Traceback" in path.read_text():
-            problems.append(f"a traceback in {path.name}")
+        if "Traceback" in (text := path.read_text()):
+            problems.append(f"a traceback in {path.name}: {text[-2000:]}")
     return problems
 
 
