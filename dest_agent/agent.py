@@ -15,7 +15,8 @@ from typing import Final
 from common import __version__
 from common.clock import clock_identity
 from common.complaints import Complaints
-from common.errors import PageferryError, RemoteProtocolError
+from common.config import GuestConfig
+from common.errors import PageferryError, PeerRefused, RemoteProtocolError
 from common.heap import give_back
 from common.inject import Plan, parse_injection
 from common.timeline import Event, Timeline
@@ -28,6 +29,7 @@ from dest_agent.keeper import Keeper
 from dest_agent.session import DestSession
 
 MAX_REMEMBERED: Final = 1000
+MAX_WAITING: Final = 64  # sessions that have not said which guest will come
 # How long an agent that was to serve one migration stays for a source that may have to ask what
 # became of it.
 ASK_S: Final = 30.0
@@ -158,10 +160,12 @@ class DestAgent:
             lambda line: self._say(f"session {short}: {line}"),
             self._limits.memory,
             self._budget,
+            self._enter,
             self._keeper,
             self._plan,
             self._witness,
         )
+        self._make_room()
         self._sessions[name] = session
         self._credentials[name] = Credentials.of(hello, connection)
         error: PageferryError | None = None
@@ -181,9 +185,25 @@ class DestAgent:
     def _refusal(self, name: str) -> str | None:
         if name in self._sessions or name in self._ended or name in self._kept:
             return "a session of that name exists already"
-        if len(self._sessions) >= self._limits.max_sessions:
-            return f"busy with {len(self._sessions)} migrations"
-        return None
+        return self._busy()
+
+    def _busy(self) -> str | None:
+        under_way = sum(session.set_up for session in self._sessions.values())
+        full = under_way >= self._limits.max_sessions
+        return f"busy with {under_way} migrations" if full else None
+
+    def _make_room(self) -> None:
+        """Who has said hello and then no more keeps nobody out: it takes a slot when it goes on."""
+        waiting = [session for session in self._sessions.values() if not session.set_up]
+        if len(waiting) >= MAX_WAITING:
+            waiting[0].drop(f"{MAX_WAITING} others came before it said which guest it brings")
+
+    def _enter(self, name: str, guest: GuestConfig) -> None:
+        """A session says which guest will come. Raises `PeerRefused` and `UsageError`."""
+        busy = self._busy()
+        if busy is not None:
+            raise PeerRefused(busy)
+        self._budget.book(name, guest)
 
     def _remember(self, session: DestSession) -> None:
         """A guest that was kept may run for ever, here or further on: its source must never hear

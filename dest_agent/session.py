@@ -78,7 +78,12 @@ Item = Message | BarrierReached | FaultsMoved | PageferryError
 
 
 class DestSession:
-    """Receives one guest and runs it. keeper: whom a guest is left to that stays; None: nobody."""
+    """Receives one guest and runs it.
+
+    enter: asked, with the session's id, when it is known which guest will come; raises
+    `PageferryError` where there is no room. keeper: whom a guest is left to that stays; None:
+    nobody.
+    """
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class DestSession:
         say: Callable[[str], None],
         expected_memory: int | None,
         budget: MemoryBudget,
+        enter: Callable[[str, GuestConfig], None],
         keeper: Keeper | None = None,
         plan: Plan | None = None,
         witness: Path | None = None,
@@ -96,6 +102,8 @@ class DestSession:
         self.handover = Handover("dest")
         self.resumed_ns: int | None = None
         self.said_bye = False
+        self.set_up = False  # it has been said which guest will come, and there is room for it
+        self._enter = enter
         self.may_be_asked = False
         self.place = Place(keeper, session, budget)
         self._stopped_here = False
@@ -245,6 +253,10 @@ class DestSession:
         guest, self._guest = self._live_guest(), None
         self.place.keep(guest)
 
+    def drop(self, reason: str) -> None:
+        """End it, if it has nothing yet."""
+        self._inbox.put_nowait(PeerRefused(reason))
+
     # -- phases -------------------------------------------------------------------------------
 
     async def _prepare(self) -> messages.Setup:
@@ -290,7 +302,8 @@ class DestSession:
                 f"guest size mismatch: the source has a guest of {format_size(size)},"
                 f" this destination takes {format_size(self._expected_memory or 0)}"
             )
-        self._budget.book(self.session, guest)
+        self._enter(self.session, guest)
+        self.set_up = True
 
     def _make_guest(self, setup: messages.Setup) -> Guest:
         try:

@@ -13,7 +13,7 @@ from common.config import MigrationConfig
 from common.errors import PageferryError, PeerRefused
 from common.wire import channel, frames, listener, messages
 from common.wire.listener import HELLO_BYTES
-from dest_agent.agent import Limits
+from dest_agent.agent import MAX_WAITING, Limits
 from tests.integration.harness import destination, pageferry
 from tests.integration.inprocess import listening, move, session_to
 
@@ -22,6 +22,7 @@ SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-band
 CONFIG = MigrationConfig(
     memory=16 * MIB, warmup=0.0, run_after=0.0, max_bandwidth=float("inf"), strategy="stop-and-copy"
 )
+LONG = CONFIG.model_copy(update={"warmup": 60.0})
 TOKEN = "ab" * 32
 
 
@@ -45,15 +46,32 @@ def test_max_memory_is_said_at_both_ends() -> None:
 def test_max_sessions() -> None:
     async def scenario() -> None:
         async with listening(Limits(max_sessions=1)) as (_agent, port, said):
-            first = await channel.connect("127.0.0.1", port, hello("a" * 32))
-            await first.expect(messages.Welcome)
-            second = session_to(port, CONFIG)
+            first = asyncio.create_task(session_to(port, LONG).run())
+            await said.until("preparing")
             with pytest.raises(PeerRefused, match="busy with 1 migrations"):
-                await second.run()
-            first.close()
+                await session_to(port, CONFIG).run()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
             await said.until("ended")
-            third = session_to(port, CONFIG)
-            await third.run()
+            await session_to(port, CONFIG).run()
+
+    uvloop.run(scenario())
+
+
+def test_who_says_hello_and_no_more_keeps_nobody_out() -> None:
+    async def scenario() -> None:
+        async with listening(Limits(max_sessions=1)) as (_agent, port, said):
+            waiting = []
+            for number in range(MAX_WAITING + 1):
+                stranger = await channel.connect("127.0.0.1", port, hello(f"{number:032x}"))
+                await stranger.expect(messages.Welcome)
+                waiting.append(stranger)
+            await said.until("others came before it said which guest it brings")
+            with pytest.raises(PeerRefused, match="others came"):
+                await waiting[0].expect(messages.Ready)
+            await session_to(port, CONFIG).run()
+            for stranger in waiting:
+                stranger.close()
 
     uvloop.run(scenario())
 
