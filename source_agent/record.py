@@ -77,6 +77,7 @@ class Record:
         self.error: str | None = None
         self.strategy: Strategy | None = None
         self.congestion = config.congestion
+        self.tls = False
         self.peer_welcome: messages.Welcome | None = None
         self.session_start_ns = time.monotonic_ns()
         self.setup_ns = 0

@@ -85,6 +85,7 @@ def _config(record: Record) -> dict[str, Any]:
     """Every option as used, and what ran it."""
     options = record.config.model_dump(mode="json")
     options["congestion"] = record.congestion  # what the connections use, not what was asked for
+    options["tls"] = record.tls
     if math.isinf(record.config.max_bandwidth):  # JSON has no infinity
         options["max_bandwidth"] = "unlimited"
     return options | {

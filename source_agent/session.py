@@ -214,6 +214,7 @@ class SourceSession:
             raise
         self._control = Control(connection, self._on_failure)
         self.record.congestion = connection.congestion
+        self.record.tls = self._secure is not None
         self.record.peer_welcome = welcome
         self.record.setup_ns += time.monotonic_ns() - started
         self._hit("connected")

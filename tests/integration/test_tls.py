@@ -61,6 +61,7 @@ class TestWhole:
         run = migrate("--tls", str(keys / "dest"), "--workload", "zipf", *options)
         assert run.exit_code == 0, run.stderr
         assert run.report.verified is True
+        assert run.report.config["tls"] is True
 
     @pytest.mark.parametrize("strategy", ["stop-and-copy", "three-path", "hybrid", "lazy-copy"])
     @pytest.mark.parametrize("checksum", [True, False])
