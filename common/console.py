@@ -37,6 +37,7 @@ class ProgressView:
             disable=not self._on,
         )
         self._task: TaskID | None = None
+        self._noticed: str | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -51,7 +52,10 @@ class ProgressView:
         self._progress.stop()
 
     def update(self, status: Status) -> None:
-        """Show this moment."""
+        """Show this moment; a notice is shown whether progress is wanted or not."""
+        if status.notice not in (None, self._noticed):
+            self._noticed = status.notice
+            print(f"pageferry: {status.notice}", file=sys.stderr, flush=True)
         if not self._on:
             return
         total = status.round_expected or None

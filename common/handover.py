@@ -23,7 +23,9 @@ This file knows nothing of sockets, messages or guests. It is one table, and the
               the source's paused copy may go on without there being two. What the guest did at
               the destination since, if it did anything, is undone, hence a state of its own.
               This rests on the answer coming from where the commit went, from that process or
-              its successor; an address that leads to another host proves nothing.
+              its successor; an address that leads to another host proves nothing. And it does not
+              hold of a guest that was to stay there: it may have been moved on before its host
+              forgot. In either case "unknown" is no answer, and whoever asks takes no step.
    No answer at all means `in-doubt`: the guest stays paused until a later question is answered, as
    above, or a person has seen to it that nobody else runs it and says so (`released`). That word is
    taken for what it is: what the guest did elsewhere is undone, as with "unknown".

@@ -37,7 +37,8 @@ class Point:
 
     def matches(self, name: str) -> bool:
         """Whether `name` is this point, with a number for N."""
-        return re.fullmatch(re.escape(self.pattern).replace("N", "[0-9]{1,4}"), name) is not None
+        numbers = "[1-9][0-9]{0,3}" if "round" in self.pattern else "(?:[1-9]?[0-9]|100)"
+        return re.fullmatch(re.escape(self.pattern).replace("N", numbers), name) is not None
 
 
 # In the order in which a migration comes to them.

@@ -1,7 +1,8 @@
 """What a running agent says of itself, and the pipe on which a supervisor reads it.
 
 With `--status-fd N` an agent writes one JSON object a line to that descriptor, each with one key:
-`listening` (an address), `status` (a `Status`, several a second) or `report` (the last line). A
+`listening` (an address), `resumed` (a session whose guest runs here), `status` (a `Status`, several
+a second) or `report` (the last line). A
 supervised agent is ended by SIGTERM when its supervisor (`--supervisor PID`, by default whoever is
 its parent) dies: nothing is left behind.
 """
@@ -27,7 +28,8 @@ class Status(BaseModel):
     """A moment of a migration, for people to look at.
 
     round: 0 before the first. round_bytes, round_expected: of the present round. rate: bytes/s over
-    the last interval. dirty_ratio: after the last round.
+    the last interval. dirty_ratio: after the last round. notice: what a person who has asked for
+    something must know.
     """
 
     phase: str
@@ -38,6 +40,7 @@ class Status(BaseModel):
     rate: float = 0.0
     dirty_ratio: float | None = None
     elapsed_s: float = 0.0
+    notice: str | None = None
 
 
 class StatusPipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import psutil
 
@@ -16,6 +16,8 @@ from common.wire.channel import Connection
 from common.wire.messages import Hello
 
 MAX_SESSIONS: Final = 4
+# Whose memory it is: names come from peers, and must not be taken for a session's.
+_Who = tuple[Literal["session", "guest"], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,17 @@ class MemoryBudget:
 
     def __init__(self, limit: int | None = None) -> None:
         self._limit = limit
-        self._booked: dict[str, int] = {}
+        self._booked: dict[_Who, int] = {}
 
-    def book(self, who: str, guest: GuestConfig) -> None:
-        """Raises `UsageError` where it does not fit beside the others."""
+    def book(self, session: str, guest: GuestConfig) -> None:
+        """For a guest that comes. Raises `UsageError` where it does not fit beside the others."""
+        self._book(("session", session), guest)
+
+    def book_guest(self, name: str, guest: GuestConfig) -> None:
+        """For one that is booted here. Raises `UsageError`."""
+        self._book(("guest", name), guest)
+
+    def _book(self, who: _Who, guest: GuestConfig) -> None:
         size = guest.memory + guest.cache
         booked = sum(self._booked.values())
         if self._limit is not None and booked + size > self._limit:
@@ -69,9 +78,13 @@ class MemoryBudget:
 
     def keep(self, session: str, name: str) -> None:
         """A session's guest stays here when the session has ended, under its own name."""
-        if session in self._booked:
-            self._booked[name] = self._booked.pop(session)
+        if ("session", session) in self._booked:
+            self._booked["guest", name] = self._booked.pop(("session", session))
 
-    def release(self, who: str) -> None:
+    def release(self, session: str) -> None:
         """Its memory has been given back; idempotent."""
-        self._booked.pop(who, None)
+        self._booked.pop(("session", session), None)
+
+    def release_guest(self, name: str) -> None:
+        """Likewise."""
+        self._booked.pop(("guest", name), None)

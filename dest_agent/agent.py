@@ -30,6 +30,7 @@ from dest_agent.session import DestSession
 
 MAX_REMEMBERED: Final = 1000
 MAX_WAITING: Final = 64  # sessions that have not said which guest will come
+MOST_WAITING: Final = 2 * MAX_WAITING  # the same, with those that are on their way out
 # How long an agent that was to serve one migration stays for a source that may have to ask what
 # became of it.
 ASK_S: Final = 30.0
@@ -72,6 +73,7 @@ class DestAgent:
     ) -> None:
         self._say = say
         self._sink = sink
+        self._clock = clock_identity()
         self._limits = limits or Limits()
         self._budget = budget or MemoryBudget(self._limits.max_memory)
         self._complain = Complaints(say)
@@ -151,7 +153,7 @@ class DestAgent:
             await self._turn_away(connection, refusal)
             return
         short = name[:8]
-        self._say(f"session {short}: a migration from {connection.peer}")
+        self._complain(f"session {short}: a migration from {connection.peer}")
         timeline = Timeline("dest", lambda event: self._sink(name, event))
         session = DestSession(
             name,
@@ -176,7 +178,8 @@ class DestAgent:
             self._say(f"session {short}: done")
         except PageferryError as failure:
             error = failure
-            self._say(f"session {short}: ended: {failure}")
+            say = self._say if session.set_up else self._complain  # not a line for each stranger
+            say(f"session {short}: ended: {failure}")
         finally:
             self._remember(session)
             if self._first_ended is not None and not self._first_ended.done():
@@ -185,6 +188,8 @@ class DestAgent:
     def _refusal(self, name: str) -> str | None:
         if name in self._sessions or name in self._ended or name in self._kept:
             return "a session of that name exists already"
+        if sum(not session.set_up for session in self._sessions.values()) >= MOST_WAITING:
+            return "too many have said hello and not yet which guest they bring"
         return self._busy()
 
     def _busy(self) -> str | None:
@@ -194,7 +199,7 @@ class DestAgent:
 
     def _make_room(self) -> None:
         """Who has said hello and then no more keeps nobody out: it takes a slot when it goes on."""
-        waiting = [session for session in self._sessions.values() if not session.set_up]
+        waiting = [each for each in self._sessions.values() if not (each.set_up or each.dropped)]
         if len(waiting) >= MAX_WAITING:
             waiting[0].drop(f"{MAX_WAITING} others came before it said which guest it brings")
 
@@ -213,6 +218,9 @@ class DestAgent:
         if session.place.kept and not session.said_bye:
             self._kept[session.session] = session.answer()
             return
+        if not session.set_up:  # no commit of it can be on its way, nobody will ask
+            self._credentials.pop(session.session, None)
+            return
         self._ended[session.session] = session.answer()
         if len(self._ended) > MAX_REMEMBERED:
             forgotten, _ = self._ended.popitem(last=False)
@@ -220,7 +228,7 @@ class DestAgent:
 
     async def _welcome(self, connection: Connection) -> None:
         await connection.send(
-            messages.Welcome(version=__version__, host=socket.gethostname(), clock=clock_identity())
+            messages.Welcome(version=__version__, host=socket.gethostname(), clock=self._clock)
         )
 
     async def _serve_bulk(self, connection: Connection, hello: messages.Hello) -> None:
@@ -268,7 +276,7 @@ class DestAgent:
         line = f"session {name[:8]}: the source asks what became of it: {outcome.answer}"
         (self._complain if outcome.answer == "unknown" else self._say)(line)
         try:
-            await connection.send(outcome)
+            await connection.send(outcome.model_copy(update={"clock": self._clock}))
         except PageferryError:
             connection.close()
         else:

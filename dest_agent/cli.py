@@ -18,6 +18,7 @@ from common.heap import settle_down
 from common.inject import only_for
 from common.logs import AgentLog
 from common.status import StatusPipe, die_with_parent
+from common.timeline import Event
 from common.units import PAGE_SIZE
 from dest_agent.listening import ListenOptions
 
@@ -81,9 +82,14 @@ async def _serve(
 ) -> int:
     from dest_agent.agent import DestAgent, Limits  # after the arguments have been found to be good
 
+    def sink(session: str, event: Event) -> None:
+        log.event(session, event)
+        if pipe is not None and event.event == "resumed":
+            pipe.write("resumed", session)
+
     agent = DestAgent(
         log.say,
-        log.event,
+        sink,
         Limits(options.memory, options.max_memory, options.max_sessions),
         options.server(),
         stall_s=options.stall_timeout,

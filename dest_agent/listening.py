@@ -57,9 +57,9 @@ class ListenOptions(BaseModel):
 
     def announce(self, bound: tuple[str, int], say: Callable[[str], None], more: str = "") -> None:
         """Where it listens, and what that means."""
-        host, port = bound
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        say(f"listening on {where}{', TLS only' if self.tls is not None else ''}{more}")
+        from common.wire.listener import shown
+
+        say(f"listening on {shown(*bound)}{', TLS only' if self.tls is not None else ''}{more}")
         if self.tls is None and self.insecure:
             say(
                 "--insecure: whoever reaches this address can read guests on their way and send"

@@ -103,6 +103,7 @@ class DestSession:
         self.resumed_ns: int | None = None
         self.said_bye = False
         self.set_up = False  # it has been said which guest will come, and there is room for it
+        self.dropped = False
         self._enter = enter
         self.may_be_asked = False
         self.place = Place(keeper, session, budget)
@@ -226,10 +227,12 @@ class DestSession:
         # Bulk connections are closed first: linger() waits for the source to close its end.
         await self._connection.linger()
         self._closing = True  # no pause of a lazy copy's guest begins from here on
-        await self._blocking(self._release_pages)
+        if self._postcopy is not None:
+            await self._blocking(self._release_pages)
         if self._over is not None:  # one that had begun ends now, and must, before the guest does
             await asyncio.gather(self._over, return_exceptions=True)
-        await self._blocking(self._release_guest)
+        if self._guest is not None:
+            await self._blocking(self._release_guest)
         self.place.dismiss()
         self._worker.shutdown(wait=True)
 
@@ -254,7 +257,8 @@ class DestSession:
         self.place.keep(guest)
 
     def drop(self, reason: str) -> None:
-        """End it, if it has nothing yet."""
+        """End it, which has nothing yet."""
+        self.dropped = True
         self._inbox.put_nowait(PeerRefused(reason))
 
     # -- phases -------------------------------------------------------------------------------

@@ -7,16 +7,18 @@ whose a guest is meanwhile. Moves are tasks of the host's own, not of who asked 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from common.aio import see_through
 from common.config import GuestConfig, MigrationConfig, parse_address
 from common.errors import (
+    EXIT_CANCELLED,
     InDoubtError,
     PageferryError,
     UsageError,
@@ -28,18 +30,19 @@ from common.heap import give_back
 from common.logs import AgentLog
 from common.status import Status
 from common.timeline import Timeline
-from common.wire.tls import client_tls
+from common.wire.tls import ClientTls, client_tls
 from dest_agent.admission import MemoryBudget
 from dest_agent.agent import DestAgent, Limits
 from dest_agent.listening import ListenOptions
 from lab import host_messages as m
 from lab.host_guests import Doing, Doubt, Entry, Guests
-from source_agent.agent import follow, outcome
+from source_agent.agent import TOO_LATE, follow, outcome
 from source_agent.reporting import make_report
 from source_agent.resident import Resident
 from source_agent.session import SourceSession
 
 _THREADS: Final = 4
+_PATIENCE_S: Final = 2.0  # of a person who has pressed Ctrl-C and sees nothing
 
 _T = TypeVar("_T")
 
@@ -58,6 +61,7 @@ class Move:
         if self.session.can_cancel:
             self.task.cancel()
             return True
+        self.session.notice = TOO_LATE
         return False
 
 
@@ -69,7 +73,7 @@ class Host:
         self._options = options = options or ListenOptions()
         self._secure = client_tls(options.tls) if options.tls is not None else None
         self._budget = MemoryBudget(options.max_memory)
-        self.guests = Guests(log.say, self._budget.release)
+        self.guests = Guests(log.say, self._budget.release_guest)
         self._agent = DestAgent(
             log.say,
             log.event,
@@ -93,12 +97,18 @@ class Host:
         return self._options.bind(self._agent, address)
 
     def stop(self) -> None:
-        """End everything: moves that can still be cancelled, then guests. Twice: do not wait."""
+        """End everything: moves that can still be cancelled, then guests.
+
+        Twice: moves are given up. Three times: the process ends as it stands.
+        """
         self._stops += 1
         self._stop.set()
         if self._stops > 1:
             for move in self._moves.values():
                 move.task.cancel()
+        if self._stops > 2:
+            self._log.say("ended at once, with everything that was under way")
+            os._exit(EXIT_CANCELLED)  # threads may be where nothing else ends them
 
     async def serve(self) -> None:
         """Until `stop`; guests that are here then are ended, and that is said."""
@@ -121,7 +131,12 @@ class Host:
                     f"guest {move.name} is being handed over: waiting for it, again Ctrl-C loses it"
                 )
         while self._work:
-            await asyncio.wait(self._work)
+            _, left = await asyncio.wait(self._work, timeout=_PATIENCE_S)
+            if left:
+                self._log.say(
+                    f"waiting for {len(left)} thing(s) under way, kernels to be compiled among them"
+                    " perhaps; a third Ctrl-C ends at once"
+                )
         for entry in self.guests.entries:
             if entry.guest is not None:
                 await self._end_guest(entry)
@@ -167,7 +182,7 @@ class Host:
 
     async def _boot(self, entry: Entry, order: m.Boot) -> None:
         try:
-            self._budget.book(entry.name, order.config)
+            self._budget.book_guest(entry.name, order.config)
             guest = await self._blocking(_booted, order, self._log.say)
         except BaseException:
             self.guests.gone(entry)
@@ -190,6 +205,7 @@ class Host:
 
     async def shutdown(self, order: m.Shutdown) -> m.Done:
         """The guest ends."""
+        self._must_go_on()
         entry = self.guests.claim(order.guest, Doing.ENDING)
         return await asyncio.shield(self._own(self._shutdown(entry)))
 
@@ -215,6 +231,7 @@ class Host:
                 "--strategy lazy-copy leaves pages behind for ever, and the guest could not be"
                 " moved on: expected post-copy"
             )
+        secure = self._secured(order)
         entry = self.guests.claim(order.guest, Doing.MOVING)
         config = MigrationConfig(
             **entry.here.config.model_dump(),
@@ -230,11 +247,20 @@ class Host:
 
         timeline = Timeline("source", lambda event: self._log.event(session.record.session, event))
         resident = Resident(entry.here, entry.name)
-        session = SourceSession(config, address, timeline, say, resident, secure=self._secure)
+        session = SourceSession(config, address, timeline, say, resident, secure=secure)
         task = asyncio.create_task(session.run(), name="session")
         move = Move(entry.name, order.to, session, task)
         self._moves[entry.name] = move
         return move, self._own(self._see_off(entry, move, show))
+
+    def _secured(self, order: m.Move) -> ClientTls | None:
+        if order.tls_hostname is None:
+            return self._secure
+        if self._secure is None:
+            raise UsageError(
+                "--tls-hostname says whose certificate is meant, and this host has no --tls"
+            )
+        return replace(self._secure, hostname=order.tls_hostname)
 
     async def _see_off(self, entry: Entry, move: Move, show: Callable[[Status], None]) -> m.Moved:
         session = move.session
@@ -285,6 +311,7 @@ class Host:
 
     async def resume(self, order: m.Resume) -> m.Done:
         """Ask again what became of it. Raises `InDoubtError` where nobody answers."""
+        self._must_go_on()
         entry = self.guests.claim(order.guest, Doing.ASKING)
         return await asyncio.shield(self._own(self._resume(entry, order)))
 
@@ -308,8 +335,8 @@ class Host:
             handover.step("released")
         else:
             raise InDoubtError(
-                f"guest {name} stays paused: {doubt.peer} does not answer. --force lets it go on"
-                " here; only if you have seen to it that nothing runs it there, or there are two"
+                f"guest {name} stays paused: {doubt.session.no_answer}. --force lets it go on here;"
+                " only if you have seen to it that nothing runs it anywhere else, or there are two"
             )
         if handover.may_run_guest:
             await self._blocking(_go_on, entry.here)

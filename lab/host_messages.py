@@ -56,6 +56,7 @@ class Move(_Message):
     transfer: TransferConfig = TransferConfig()
     warmup: Seconds = 0.0
     run_after: Seconds = 0.0
+    tls_hostname: str | None = Field(default=None, max_length=300)
 
 
 class Cancel(_Message):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig
+from common.inject import parse_injection
 from common.status import Status, StatusPipe
+
+if TYPE_CHECKING:
+    from common.report import Report
 
 
 def migrate(
@@ -46,6 +51,17 @@ def migrate(
             print_report(report)
         if result.error is not None:
             complain(result.error)
+        if report is not None and report.outcome == "completed":
+            for fault in unreached(config.inject, report):
+                complain(f"--inject {fault}: this migration never came to it")
         if report is not None:
             files.write(report.to_json, lambda: render_one(report))
     return result.exit_code
+
+
+def unreached(faults: Sequence[str], report: Report) -> list[str]:
+    """Those that did not happen: of a migration that went well, that must not pass for survival."""
+    happened = {
+        getattr(event, "fault", None) for event in report.events if event.event == "injected"
+    }
+    return [fault for fault in faults if str(parse_injection(fault)) not in happened]

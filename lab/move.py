@@ -10,6 +10,7 @@ from pydantic import Field
 from common.cli import OutputOptions, ReportFiles, complain
 from common.config import Duration, TransferConfig, parse_address
 from common.errors import UsageError
+from common.inject import only_for
 from common.status import Status, StatusPipe
 from lab.host_cli import Control, Name, asked
 
@@ -35,6 +36,10 @@ def move(
     to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the other host")],
     control: Control = None,
     guest: Name = None,
+    tls_hostname: Annotated[
+        str | None,
+        Parameter(help="NAME that the other host's certificate must have, if not HOST"),
+    ] = None,
     config: Annotated[MoveConfig | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
@@ -52,7 +57,9 @@ def move(
     from common.html import render_one
     from lab.host_messages import Move, Moved
 
-    parse_address(to)
+    _, port = parse_address(to)
+    if port == 0:
+        raise UsageError(f"--to {to}: nobody listens on port 0")
     config = config or MoveConfig()
     output = output or OutputOptions()
     if output.log_dir is not None:
@@ -64,7 +71,9 @@ def move(
         transfer=config.transfer,
         warmup=config.warmup,
         run_after=config.run_after,
+        tls_hostname=tls_hostname,
     )
+    only_for("source", config.inject)
     with ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:
 

@@ -18,6 +18,7 @@ from common.cli import TlsOptions
 from common.config import MigrationConfig
 from common.errors import (
     EXIT_CANCELLED,
+    EXIT_IN_DOUBT,
     EXIT_NOT_VERIFIED,
     EXIT_OK,
     EXIT_USAGE,
@@ -86,6 +87,14 @@ class _Agent:
         if self.process.poll() is None:
             self.process.send_signal(number)
 
+    def finish(self, *, patience_s: float) -> None:
+        """SIGTERM, then SIGKILL: it has ended, and what it has said can be read to its end."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self.tell(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(patience_s)
+                return
+
     def end(self, *, patience_s: float) -> int:
         """Wait, then SIGTERM, then SIGKILL; returns its exit code."""
         for number in (None, signal.SIGTERM, signal.SIGKILL):
@@ -152,13 +161,27 @@ class Pair:
         exit_code = self._source.process.wait()
         error = self._source.last_words() if exit_code else None
         if exit_code < 0:
-            error = f"the source agent was ended by {signal.Signals(-exit_code).name}"
-            exit_code = EXIT_CANCELLED if self._cancelled else PageferryError.exit_code
+            error, exit_code = self._source_was_killed(signal.Signals(-exit_code).name)
             if report is not None and report.outcome == "completed":
                 # It had said all that it had to say.
                 exit_code = EXIT_NOT_VERIFIED if report.error else EXIT_OK
                 error = report.error
         return PairResult(report, exit_code, error)
+
+    def _source_was_killed(self, name: str) -> tuple[str, int]:
+        """What to say of it, and the exit code: the destination knows where the guest was."""
+        assert self._dest is not None  # noqa: S101
+        error = f"the source agent was ended by {name}"
+        if self._cancelled:
+            return error, EXIT_CANCELLED
+        self._dest.finish(patience_s=ENDING_S)
+        if any(key == "resumed" for key, _ in self._dest.status()):
+            return (
+                f"{error} when the guest ran at the destination already: it has not been verified,"
+                " and what had not come by then is lost",
+                EXIT_IN_DOUBT,
+            )
+        return f"{error}, and its guest with it", PageferryError.exit_code
 
     def _await_port(self, dest: _Agent) -> int:
         for key, value in dest.status():

@@ -21,6 +21,7 @@ from source_agent.reporting import make_report
 from source_agent.session import SourceSession
 
 TICK_S = 0.1
+TOO_LATE = "too late to cancel: the guest is being handed over, and that is seen through"
 
 
 class SourceAgent:
@@ -83,7 +84,9 @@ class SourceAgent:
 
     def _on_signal(self, session: SourceSession, task: asyncio.Task[None]) -> None:
         if not session.can_cancel:
-            self._log.say("too late to cancel: the hand-over is under way")
+            session.notice = TOO_LATE
+            self._log.say(TOO_LATE)
+            self._show(session.status())
         elif not self._cancelled:
             self._cancelled = True
             self._log.say("cancelling")

@@ -162,9 +162,14 @@ class Record:
         return self.digest_source == self.finished.digest
 
     @property
+    def peer_clock(self) -> str | None:
+        """Which clock the destination reads: a boot of its host."""
+        return None if self.peer_welcome is None else self.peer_welcome.clock
+
+    @property
     def clock(self) -> ClockMap | None:
         """The destination's times to ours."""
         if self.clock_before is None or self.peer_welcome is None:
             return None
         after = self.clock_after or self.clock_before
-        return ClockMap(self.clock_before, after, self.peer_welcome.clock == clock_identity())
+        return ClockMap(self.clock_before, after, self.peer_clock == clock_identity())

@@ -20,6 +20,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -92,6 +93,9 @@ class SourceSession:
         witness: Path | None = None,
     ) -> None:
         self.config = config
+        # Whose certificate is expected is what was asked for, whatever address that has led to.
+        if secure is not None:
+            secure = replace(secure, hostname=secure.hostname or address[0].partition("%")[0])
         self._secure = secure
         self._witness = witness
         self.record = Record(config, secrets.token_hex(16), timeline)
@@ -115,6 +119,8 @@ class SourceSession:
         self._watcher: asyncio.Task[None] | None = None
         self._limit: asyncio.Timeout | None = None
         self._failure: PageferryError | None = None
+        self.notice: str | None = None
+        self.no_answer = ""  # for people: why what became of the commit is not known
         plan = Plan([parse_injection(text) for text in config.inject])
         self._injector = Injector(plan, timeline, self._slow_down) if config.inject else None
         self._hit = self._injector.hit if self._injector else no_fault
@@ -180,7 +186,7 @@ class SourceSession:
 
     def status(self) -> Status:
         """This moment, for people; cheap."""
-        status = Status(phase=self._phase)
+        status = Status(phase=self._phase, notice=self.notice)
         if self._outflow is not None:
             status.total_bytes = self._outflow.sent_bytes
         rounds = self.record.rounds
@@ -213,6 +219,8 @@ class SourceSession:
             connection.close()
             raise
         self._control = Control(connection, self._on_failure)
+        # The name may lead elsewhere later: it is this destination that has the session.
+        self._address = connection.address
         self.record.congestion = connection.congestion
         self.record.tls = self._secure is not None
         self.record.peer_welcome = welcome
@@ -544,9 +552,9 @@ class SourceSession:
         if answer is None:
             self.handover.step("gave_up")
             raise InDoubtError(
-                f"the commit was sent and {self._address[0]}:{self._address[1]} could not be asked"
-                f" what became of it ({error}): the guest stays paused here; see whether the"
-                " destination runs it before you start it anywhere"
+                f"the commit was sent, and what became of it is not known ({error}; then"
+                f" {self.no_answer}): the guest stays paused here; see whether the destination runs"
+                " it before you start it anywhere"
             )
         self.handover.peer(answer.answer)
         if answer.answer == "running":
@@ -559,8 +567,8 @@ class SourceSession:
         raise PeerRefused(f"the destination never got the whole commit ({error})")
 
     async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
-        """What became of the commit; None where nobody answers. Also after the session's end."""
-        return await ask_outcome(
+        """What became of the commit; None where that is not known. Also after the session's end."""
+        answer = await ask_outcome(
             self._address,
             self._hello("query"),
             timeout_s,
@@ -568,6 +576,18 @@ class SourceSession:
             stall_s=self.config.stall_timeout,
             tap=self._injector,
         )
+        where = f"{self._address[0]}:{self._address[1]}"
+        if answer is None:
+            self.no_answer = f"{where} could not be asked"
+        elif answer.answer == "unknown" and answer.clock != self.record.peer_clock:
+            # Who knows nothing of a session and never had it proves nothing.
+            self.no_answer = f"it is another host, or a new boot of it, that answers at {where}"
+            return None
+        elif answer.answer == "unknown" and self._resident is not None:
+            # A guest that stays there may have been moved on before its host was started again.
+            self.no_answer = f"{where} was started again and has forgotten"
+            return None
+        return answer
 
     # -- post-copy ----------------------------------------------------------------------------
 

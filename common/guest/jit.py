@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -37,15 +38,21 @@ def _cache_dir() -> Path:
     ):
         path = root / f"kernels-{_fingerprint()}"
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            root.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (root, path):
+                folder.mkdir(mode=0o700, exist_ok=True)
         except OSError:
             continue
-        # Compiled code is loaded from here: it must be ours and nobody else's to write.
-        found = path.stat()
-        others_write = found.st_mode & 0o022
-        if found.st_uid == os.getuid() and not others_write and os.access(path, os.W_OK):
+        # Compiled code is loaded from here: it must be ours and nobody else's to write, or to put
+        # another one in its place.
+        if _is_ours(root) and _is_ours(path) and os.access(path, os.W_OK):
             return path
     return Path(tempfile.mkdtemp(prefix="pageferry-kernels-"))
+
+
+def _is_ours(folder: Path) -> bool:
+    found = folder.lstat()
+    return found.st_uid == os.getuid() and stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
 
 
 CACHE_DIR = _cache_dir()

@@ -163,6 +163,15 @@ class Connection:
         self._decoder.most_control = most
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Numeric, of the peer. Raises `ConnectionBroken`."""
+        try:
+            name = self._sock.getpeername()
+        except OSError as error:
+            raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
+        return str(name[0]), int(name[1])
+
+    @property
     def congestion(self) -> str:
         """The congestion control in use."""
         name = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)

@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from common.inject import Action, Injection, Plan
 from common.timeline import Timeline
@@ -22,6 +23,22 @@ from common.wire import channel
 from common.wire.pacing import Pacer
 
 _Buffers = Sequence[bytes | memoryview]
+
+
+# In a process of its own, since this one stands still. It looks whether that is still its parent: a
+# process that has been killed is not continued, nor is another one that has got its number.
+_STALL: Final = """
+kill -STOP "$1"
+sleep "$3"
+left=$2
+while [ "$left" -gt 0 ]; do
+  sleep 0.1
+  left=$((left - 1))
+  read -r _ _ _ parent _ < "/proc/$$/stat"
+  [ "$parent" = "$1" ] || exit
+done
+kill -CONT "$1"
+"""
 
 
 class Injector:
@@ -143,9 +160,9 @@ def _split(frame: _Buffers, size: int) -> tuple[list[bytes | memoryview], list[b
 
 def _stop_for(seconds: float) -> None:
     """Stop this whole process, compiled threads and guest too, and let it go on after a while."""
-    script = 'kill -STOP "$1"; sleep "$2"; kill -CONT "$1"'
-    subprocess.run(  # noqa: S603 - our own process id and a number
-        ["/bin/sh", "-c", script, "stall", str(os.getpid()), f"{seconds:f}"],
+    tenths, rest = divmod(seconds, 0.1)
+    subprocess.run(  # noqa: S603 - our own process id and numbers
+        ["/bin/sh", "-c", _STALL, "stall", str(os.getpid()), f"{tenths:.0f}", f"{rest:f}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

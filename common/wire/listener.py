@@ -54,13 +54,13 @@ class Listener:
             ]
             sock = socket.socket(info[0], info[1], info[2])
         except OSError as error:
-            raise UsageError(f"can't listen on {host}:{port}: {error.strerror}") from None
+            raise UsageError(f"can't listen on {shown(host, port)}: {error.strerror}") from None
         if loopback_only and not _is_loopback(str(info[4][0])):
             sock.close()
             raise UsageError(
-                f"--listen {host}:{port} is open to other hosts, and without TLS anybody there"
-                " could read the guest or send one: give --tls DIR (pageferry certs makes it),"
-                " listen on 127.0.0.1, or say --insecure"
+                f"--listen {shown(host, port)} is open to other hosts, and without TLS anybody"
+                " there could read the guest or send one: give --tls DIR (pageferry certs makes"
+                " it), listen on 127.0.0.1, or say --insecure"
             )
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,7 +68,7 @@ class Listener:
             sock.listen(MAX_HANDSHAKES)
         except OSError as error:
             sock.close()
-            raise UsageError(f"can't listen on {host}:{port}: {why(error)}") from None
+            raise UsageError(f"can't listen on {shown(host, port)}: {why(error)}") from None
         sock.setblocking(False)
         self._sock = sock
         bound = sock.getsockname()
@@ -116,8 +116,13 @@ class Listener:
             hello = await self._meet(connection)
         finally:
             self._strangers.pop(connection, None)
-        if hello is not None:
+        if hello is None:
+            return
+        try:
             await self._serve(connection, hello)
+        except Exception as error:  # noqa: BLE001 - out of descriptors, say: others go on
+            self._complain(f"{connection.peer}: unexpected {type(error).__name__}: {error}")
+            connection.close()
 
     async def _meet(self, connection: Connection) -> Hello | None:
         """None: it has been turned away. The time limit is for all of it, however it trickles."""
@@ -174,6 +179,11 @@ class Listener:
             except OSError as error:
                 words = tls.why(error) if isinstance(error, ssl.SSLError) else why(error)
                 raise RemoteProtocolError(f"no TLS with it: it {words}") from None
+
+
+def shown(host: str, port: int) -> str:
+    """HOST:PORT, as it is written: `[::1]:4444`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _is_loopback(address: str) -> bool:

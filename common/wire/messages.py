@@ -317,11 +317,13 @@ class Outcome(_Message):
     """The answer to a query: does the destination run this session's guest?
 
     `never`: it does not and never will. `unknown`: this destination process has no such session.
+    clock: as in `Welcome`, so that the source knows whether it is the same host that answers.
     """
 
     kind: Literal["outcome"] = "outcome"
     answer: Literal["running", "never", "unknown"]
     resumed_ns: Nanoseconds | None = None
+    clock: Text = ""
 
 
 Message = (

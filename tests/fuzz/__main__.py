@@ -15,9 +15,8 @@ from pathlib import Path
 
 import atheris
 
-
 # What numba compiles can't be instrumented: it and what it is made of come first.
-from lab.lackey import LackeyParser  # noqa: E402
+from lab.lackey import LackeyParser
 
 with atheris.instrument_imports():
     from tests.fuzz.targets import TARGETS

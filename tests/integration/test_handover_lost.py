@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from common.config import MigrationConfig
 from common.errors import InDoubtError, PeerRefused, VerificationError
 from common.wire import frames
-from tests.integration.relay import Cut
+from source_agent.reporting import make_report
+from tests.integration.inprocess import listening, session_to
+from tests.integration.relay import Cut, relay
 from tests.integration.through_relay import moved_through, never
 
 CONFIG = MigrationConfig(
@@ -81,6 +83,34 @@ def test_nobody_can_be_asked(cut: Cut, cut_back: Cut, runs_there: bool) -> None:
     assert report.outcome == "in-doubt"
     assert report.guest.runs_at == "unknown"
     assert any("the guest runs here" in line for line in said) == runs_there
+
+
+def test_another_host_that_answers_decides_nothing() -> None:
+    """The address leads elsewhere by the time of the question: who knows nothing proves nothing."""
+
+    async def scenario() -> None:
+        lost = at_message(b"resumed", forwarded=0)
+
+        def cut_back(sent: int, chunk: bytes) -> int | None:
+            limit = lost(sent, chunk)
+            if limit is not None:
+                middle._port = elsewhere
+            return limit
+
+        async with (
+            listening() as (_first, port, said),
+            listening() as (other, elsewhere, asked),
+            relay(port, never, cut_back) as (middle, relay_port),
+        ):
+            other._clock = "of another host"
+            session = session_to(relay_port, CONFIG)
+            with pytest.raises(InDoubtError, match="another host"):
+                await session.run()
+            assert any("asks what became of it: unknown" in line for line in asked)
+            assert any("the guest runs here" in line for line in said)
+            assert make_report(session.record).guest.runs_at == "unknown"
+
+    uvloop.run(scenario())
 
 
 @given(offset=st.integers(0, 5 * 2**20), strategy=st.sampled_from(["pre-copy", "stop-and-copy"]))

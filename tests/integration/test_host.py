@@ -312,7 +312,7 @@ def doubtful(
             for other in (m.Move(to="127.0.0.1:1"), m.Digest()):
                 with pytest.raises(PageferryError, match="in doubt"):
                     await first.ask(other)
-            with pytest.raises(PageferryError, match=r"does not answer.*--force") as asked:
+            with pytest.raises(PageferryError, match=r"could not be asked.*--force") as asked:
                 await first.ask(m.Resume(timeout=0.5))
             assert asked.value.exit_code == EXIT_IN_DOUBT
             await then(first, wire)
@@ -354,6 +354,26 @@ def test_a_guest_in_doubt_is_released(pair: tuple[RunningHost, RunningHost]) -> 
             await first.ask(m.Resume(timeout=0.5))
 
     doubtful(pair, then, cut=before(b"commit"), cut_back=NOWHERE)
+
+
+def test_a_host_that_was_started_again_decides_nothing(
+    own_pair: tuple[RunningHost, RunningHost], tmp_path: Path
+) -> None:
+    """The guest may have been moved on from there, before it forgot."""
+    _, second = own_pair
+
+    async def then(first: RunningHost, wire: Relay) -> None:
+        second.agent.kill()
+        where = ("--listen", f"127.0.0.1:{second.port}", "--control", str(tmp_path / "again.sock"))
+        with agent("host", *where) as again:
+            again.wait_status(lambda key, _value: key == "listening")
+            wire.refuse = False
+            with pytest.raises(PageferryError, match=r"has forgotten\. --force") as asked:
+                await first.ask(m.Resume(timeout=2.0))
+            assert asked.value.exit_code == EXIT_IN_DOUBT
+            assert await first.guests() == {"g": "in-doubt"}
+
+    doubtful(own_pair, then, cut=NOWHERE, cut_back=before(b"resumed"))
 
 
 # -- what can't be --------------------------------------------------------------------------------

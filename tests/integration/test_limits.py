@@ -9,11 +9,12 @@ import re
 import pytest
 import uvloop
 
+from common.complaints import MOST_LINES
 from common.config import MigrationConfig
 from common.errors import PageferryError, PeerRefused
 from common.wire import channel, frames, listener, messages
 from common.wire.listener import HELLO_BYTES
-from dest_agent.agent import MAX_WAITING, Limits
+from dest_agent.agent import MAX_WAITING, MOST_WAITING, Limits
 from tests.integration.harness import destination, pageferry
 from tests.integration.inprocess import listening, move, session_to
 
@@ -71,6 +72,27 @@ def test_who_says_hello_and_no_more_keeps_nobody_out() -> None:
                 await waiting[0].expect(messages.Ready)
             await session_to(port, CONFIG).run()
             for stranger in waiting:
+                stranger.close()
+
+    uvloop.run(scenario())
+
+
+def test_a_flood_of_hellos_is_bounded() -> None:
+    async def scenario() -> None:
+        async with listening() as (agent, port, said):
+            strangers, most, refused = [], 0, 0
+            for number in range(3 * MAX_WAITING):
+                stranger = await channel.connect("127.0.0.1", port, hello(f"{number:032x}"))
+                try:
+                    await stranger.expect(messages.Welcome)
+                except PeerRefused:
+                    refused += 1
+                strangers.append(stranger)
+                most = max(most, agent.sessions)
+            assert most <= MOST_WAITING
+            assert refused > 0
+            assert len(said) < 2 * MOST_LINES
+            for stranger in strangers:
                 stranger.close()
 
     uvloop.run(scenario())

@@ -75,3 +75,22 @@ def test_what_is_booked_and_untouched_is_not_free(monkeypatch: pytest.MonkeyPatc
         budget.book("b", guest(200))
     budget.release("a")
     budget.book("b", guest(200))
+
+
+def test_a_guest_with_the_name_of_a_session_is_not_that_session() -> None:
+    budget = MemoryBudget(100 * MIB)
+    budget.book(SESSION, guest(60))
+    budget.release_guest(SESSION)  # it was to stay under this name, and never came
+    with pytest.raises(UsageError, match="beside 60MiB"):
+        budget.book("b", guest(60))
+
+
+def test_a_guest_that_stays_has_its_memory_until_it_goes() -> None:
+    budget = MemoryBudget(100 * MIB)
+    budget.book(SESSION, guest(60))
+    budget.keep(SESSION, SESSION)
+    budget.release(SESSION)  # the session has ended
+    with pytest.raises(UsageError, match="beside 60MiB"):
+        budget.book_guest("b", guest(60))
+    budget.release_guest(SESSION)
+    budget.book_guest("b", guest(60))

@@ -15,6 +15,7 @@ class Ended:
     """As much of a session as is remembered."""
 
     def __init__(self, number: int, *, kept: bool, said_bye: bool) -> None:
+        self.set_up = True
         self.session = f"{number:032x}"
         self.place, self.said_bye = Place(None, "s", MemoryBudget()), said_bye
         self.place.kept = kept
