@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 from typing import Final
 
 from common.report import EstimateReport, OracleReport
 from common.strategy import (
+    Decision,
     Hybrid,
     NextRound,
     PostCopy,
@@ -19,7 +21,7 @@ from common.strategy import (
     Strategy,
     ThreePath,
 )
-from common.strategy.forecast import Conditions, Cost, Curve, Stale, run
+from common.strategy.forecast import AsTaken, Conditions, Cost, Curve, Stale, run
 from common.units import PAGE_SIZE
 from common.wire.extents import EXTENT
 from source_agent.record import Record
@@ -38,10 +40,25 @@ def estimates(record: Record, downtime_s: float | None) -> list[EstimateReport]:
     if under is None or downtime_s is None:
         return []
     taken = _taken(record)
+    ways = _ways(record)
+    if taken in ways:
+        ways[taken] = lambda: AsTaken(record.config, _decisions(record), _path(record))
     return [
         _estimate(record, name, run(make(), under), name == taken, downtime_s)
-        for name, make in _ways(record).items()
+        for name, make in ways.items()
     ]
+
+
+def _decisions(record: Record) -> list[Decision]:
+    """As they were carried out: a guest may have been throttled more within a round."""
+    out: list[Decision] = []
+    for order, after in pairwise([*record.decisions, None]):
+        made = order.decision if order is not None else None
+        if isinstance(made, NextRound) and after is not None and after.stats is not None:
+            made = replace(made, throttle=after.stats.throttle)
+        if made is not None:
+            out.append(made)
+    return out
 
 
 def oracle(record: Record, downtime_s: float | None, bytes_on_wire: int) -> OracleReport | None:
@@ -63,8 +80,12 @@ def oracle(record: Record, downtime_s: float | None, bytes_on_wire: int) -> Orac
 
 def _taken(record: Record) -> str | None:
     """The name of the way that was taken; None where no estimate is made of it (lazy copy)."""
-    path = record.strategy.path if record.strategy else None
+    path = _path(record)
     return record.config.strategy if path is None else f"path {path}"
+
+
+def _path(record: Record) -> int | None:
+    return record.strategy.path if record.strategy else None
 
 
 def _ways(record: Record) -> dict[str, Callable[[], Strategy]]:
@@ -93,7 +114,9 @@ def _estimate(
     )
     if taken and record.completed_ns:
         total_s = (record.completed_ns - record.start_ns) / 1e9
-        report.error_downtime = cost.downtime_s / downtime_s - 1
+        if record.final is not None and record.final.round is not None:
+            # After a switch nothing is sent in the stop: the estimate is what was measured.
+            report.error_downtime = cost.downtime_s / downtime_s - 1
         report.error_total_time = cost.total_s / total_s - 1
         report.error_bytes = cost.bytes / max(moved_bytes(record), 1) - 1
     return report

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
+from common.config import StrategyConfig
 from common.strategy.base import (
+    Decision,
     NextRound,
     RoundKind,
     RoundStats,
@@ -155,6 +158,35 @@ class Cost:
     bytes: int
     rounds: int
     path: int | None
+
+
+class AsTaken(Strategy):
+    """Decisions that were made, once more, whatever comes of them this time.
+
+    A strategy that is asked again may decide otherwise where two figures are about equal; that
+    would be another way, and not the one that was taken.
+    """
+
+    name: ClassVar[str] = "as-taken"
+
+    def __init__(
+        self, config: StrategyConfig, decisions: Sequence[Decision], path: int | None
+    ) -> None:
+        super().__init__(config)
+        self._converge = None  # how the guest was throttled is in the decisions
+        self._decisions = deque(decisions)
+        self._path = path
+
+    @property
+    def path(self) -> int | None:
+        """As it was."""
+        return self._path
+
+    def _first(self) -> Decision:
+        return self._decisions.popleft()
+
+    def _next(self, stats: RoundStats) -> Decision:  # noqa: ARG002 - it has been decided
+        return self._decisions.popleft()
 
 
 def run(strategy: Strategy, under: Conditions) -> Cost:

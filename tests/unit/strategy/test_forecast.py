@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from common.config import StrategyConfig
 from common.strategy import PostCopy, PreCopy, StopAndCopyStrategy, ThreePath
-from common.strategy.forecast import Conditions, Curve, Stale, run
+from common.strategy.base import NextRound, RoundKind, StopAndCopy
+from common.strategy.forecast import AsTaken, Conditions, Curve, Stale, run
 
 PAGES = 1000
 FULL = 4_104_000
@@ -121,6 +122,18 @@ def test_a_throttled_guest_leaves_less() -> None:
     assert slowed.rounds < 12
     assert slowed.downtime_s <= 0.4
     assert slowed.total_s < plain.total_s
+
+
+def test_the_way_that_was_taken_is_not_decided_again() -> None:
+    config = StrategyConfig(downtime_limit=0.001)
+    full = NextRound(RoundKind.FULL, drain=False, hold=False, reason="")
+    throttled = NextRound(RoundKind.DIRTY, drain=False, hold=False, reason="", throttle=0.5)
+    taken = AsTaken(config, [full, throttled, StopAndCopy("")], 2)
+    cost = run(taken, under(500))
+    # 1 s leaves 500 pages; 0.5 s of half a guest leaves 125, though no strategy would stop there.
+    assert (cost.rounds, cost.path) == (3, 2)
+    assert cost.bytes == pytest.approx(FULL * 1.625, abs=4)
+    assert cost.downtime_s == pytest.approx(0.125 + 0.25)
 
 
 class TestCurve:
