@@ -208,8 +208,9 @@ class PagesReport(_Part):
     """Where in memory things happened. Bin i holds pages [i * pages_per_bin, ...).
 
     writes: 64-byte lines that the guest wrote at the source during the migration, the cache's hits
-    counted; write_backs: lines that reached memory; sends: times that a page went over the wire.
-    writes - write_backs is what the cache absorbed. Without a cache the two are equal. `hottest`:
+    counted, and those that the cache held dirty when it began; write_backs: lines that reached
+    memory there; sends: times that a page went over the wire. writes - write_backs is what the
+    cache absorbed, or still holds. Without a cache the two are equal. `hottest`:
     the pages that were sent most often, most writes first among equals.
     """
 

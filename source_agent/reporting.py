@@ -45,6 +45,8 @@ def make_report(record: Record) -> Report:
     downtime = downtime_ms(record)
     seconds = None if downtime is None else downtime / 1e3
     wire = record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
+    postcopy = _postcopy(record)
+    twice = postcopy.duplicates if postcopy is not None else 0
     report = Report(
         session=record.session,
         strategy=record.config.strategy,
@@ -62,8 +64,8 @@ def make_report(record: Record) -> Report:
         bytes_on_wire=wire,
         pages_sent=sum(each.tally.pages for each in rounds) + record.pushed + record.pulled,
         zero_pages=sum(each.tally.zero_pages for each in rounds) + record.supplied_zeros,
-        postcopy=_postcopy(record),
-        pages_resent=record.rounds.pages_resent if record.rounds else 0,
+        postcopy=postcopy,
+        pages_resent=(record.rounds.pages_resent if record.rounds else 0) + twice,
         pages=pages_report(record),
         estimates=estimates(record, seconds),
         oracle=oracle(record, seconds, wire),

@@ -24,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from common.aio import see_through
 from common.clock import Sample
 from common.config import MigrationConfig
@@ -404,6 +406,8 @@ class SourceSession:
         guest = self._live_guest()
         await self._blocking(guest.reset_gaps)
         counts = guest.write_counts() if self.config.count_writes else None
+        if counts is not None:  # what the cache holds by now was written, and has yet to go back
+            counts[0] -= np.bitwise_count(guest.cached_dirty())
         self.record.started(guest.progress(), vcpus_cpu_s(), counts)
         if self.config.dirty_limit is not None:
             await self._blocking(guest.limit_dirty, self.config.dirty_limit)

@@ -106,7 +106,7 @@ def vitals(report: Report) -> list[Vital]:
     """The figures that are asked for first."""
     guest, error = report.guest, report.downtime_error_ms or 0.0
     plus_minus = (
-        f"± {duration(error)}: two clocks" if error else "last vCPU stopped to running again"
+        f"± {duration(error)}: two clocks" if error else "first vCPU stopped to last one running"
     )
     gap = NOTHING if guest.longest_gap_start_ms is None else duration(guest.longest_gap_ms)
     out = [
@@ -258,11 +258,12 @@ def absorbed(report: Report) -> str:
     pages = report.pages
     if pages is None or not pages.writes:
         return ""
-    kept = pages.writes_total - pages.write_backs_total
+    kept = max(pages.writes_total - pages.write_backs_total, 0)
     ratio = kept / pages.writes_total if pages.writes_total else 0.0
     return (
-        f"The guest wrote {pages.writes_total:,} lines of 64 bytes while it was being moved, and"
-        f" {pages.write_backs_total:,} reached memory: the cache absorbed {share(ratio)}."
+        f"At the source the guest wrote {pages.writes_total:,} lines of 64 bytes while it was being"
+        f" moved, what the cache held at the beginning counted; {pages.write_backs_total:,} reached"
+        f" memory: the cache absorbed {share(ratio)}."
     )
 
 

@@ -68,7 +68,7 @@ def test_what_one_run_says() -> None:
     assert "a stop now would leave 2 MB and cost 25.00 ms" in text
     assert "path 2, as taken estimate9.00 ms (−10 %)990 ms" in text
     assert "least that any strategy could have done" in text
-    assert "The guest wrote 800 lines" in text
+    assert "the guest wrote 800 lines" in text
     assert "absorbed 90.0 %" in text
     assert "--max-bandwidth100MB/s" in text
     assert "verifiedyes: digest" in text
