@@ -19,7 +19,7 @@ RUNS = {
 
 @pytest.mark.parametrize("way", RUNS)
 def test_the_parts_add_up(way: str) -> None:
-    run = migrate(*RUNS[way], "--memory", "64MiB", "--max-bandwidth", "100MB/s", "--count-writes")
+    run = migrate(*RUNS[way], "--memory", "32MiB", "--max-bandwidth", "100MB/s", "--count-writes")
     assert run.exit_code == 0, run.stderr
     report = run.report
     assert report.downtime_ms is not None

@@ -17,7 +17,7 @@ FAST = ("--warmup", "100ms", "--run-after", "100ms", "--workload", "zipf")
 QUICK = ("--memory", "16MiB", *FAST)
 GRID = ("--strategies", "pre-copy,three-path", "--cache", "0,256KiB")
 # A round 1 that isn't over before a signal has come.
-SLOW = ("--memory", "32MiB", "--max-bandwidth", "20MB/s", *FAST)
+SLOW = ("--memory", "32MiB", "--max-bandwidth", "30MB/s", "--max-rounds", "2", *FAST)
 
 
 def in_run(number: int) -> Any:

@@ -27,13 +27,11 @@ WHOLE = list(itertools.product(STRATEGIES, WORKLOADS, CACHES, VCPUS))
 
 
 def covering() -> list[tuple[str, str, str, str]]:
-    """Each workload under each cache x vCPUs, strategies in turn: every pair occurs."""
-    out = []
-    for row, workload in enumerate(WORKLOADS):
-        for column, (cache, vcpus) in enumerate(itertools.product(CACHES, VCPUS)):
-            if (row + column) % 2 == 0:  # half of them: each workload twice, opposite corners
-                out.append((STRATEGIES[(row + column // 2) % 3], workload, cache, vcpus))
-    return out
+    """Each workload once; strategies, caches and vCPUs in turn: every pair of them occurs."""
+    return [
+        (STRATEGIES[row % 3], workload, CACHES[row // 3 % 2], VCPUS[(row // 6 + row) % 2])
+        for row, workload in enumerate(WORKLOADS)
+    ]
 
 
 CASES = WHOLE if os.environ.get("PAGEFERRY_TEST_FULL") else covering()
@@ -45,13 +43,11 @@ WHOLE_POSTCOPY = list(itertools.product(POSTCOPY, WORKLOADS, MECHANISMS, VCPUS))
 
 
 def covering_postcopy() -> list[tuple[str, str, str, str]]:
-    """Each workload under both mechanisms and both numbers of vCPUs, strategies in turn."""
-    out = []
-    for row, workload in enumerate(WORKLOADS):
-        for column in range(2):
-            strategy = POSTCOPY[(row + 2 * column) % 4]
-            out.append((strategy, workload, MECHANISMS[column], VCPUS[(row + column) % 2]))
-    return out
+    """Each workload once; every strategy under both mechanisms, and under both numbers of vCPUs."""
+    return [
+        (POSTCOPY[row % 4], workload, MECHANISMS[row // 4 % 2], VCPUS[(row // 4 + row // 2) % 2])
+        for row, workload in enumerate(WORKLOADS)
+    ]
 
 
 POSTCOPY_CASES = WHOLE_POSTCOPY if os.environ.get("PAGEFERRY_TEST_FULL") else covering_postcopy()

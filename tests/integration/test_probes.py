@@ -31,7 +31,7 @@ from tests.integration.openers import (
 )
 
 FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
-CONNECTIONS = 10_000 if FULL else 300
+CONNECTIONS = 10_000 if FULL else 120
 MOST_BYTES = 50 * 2**20
 CONFIG = MigrationConfig(
     memory=2**23, workload="zipf", max_bandwidth=4e6, warmup=0.05, run_after=0.05

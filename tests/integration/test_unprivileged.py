@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from common.config import GuestConfig
 from common.guest import jit
-from common.guest.machine import compile_kernels
 from common.report import Report
-from tests.integration.harness import RUN_S, command
+from tests.integration.harness import RUN_S, command, migrate
 
 NOBODY = 65534
 WORKLOAD = "zipf:working-set=50%,rate=40MB/s"
@@ -29,7 +27,8 @@ OPTIONS = (
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home of nobody's, with our compiled kernels in it."""
     where = tmp_path_factory.mktemp("home")
-    compile_kernels(GuestConfig(memory="1MiB", workload=WORKLOAD))
+    every_kernel = migrate("--memory", "4MiB", "--workload", WORKLOAD, "--strategy", "post-copy")
+    assert every_kernel.exit_code == 0, every_kernel.stderr
     kernels = where / "pageferry" / jit.CACHE_DIR.name
     shutil.copytree(jit.CACHE_DIR, kernels)
     if os.getuid() == 0:

@@ -16,7 +16,7 @@ import trustme
 
 from common.errors import ConnectionBroken
 from common.units import PAGE_SIZE
-from common.wire import channel, frames, tls
+from common.wire import frames, tls
 from common.wire.channel import BulkReceiver, BulkSender
 from common.wire.extents import Extents, from_pages, to_pages
 from common.wire.frames import BarrierFrame, Frame, PagesFrame
@@ -175,9 +175,8 @@ def test_an_abort_from_another_thread(pair: Pair) -> None:
         sender.send([secret])
 
 
-def test_a_peer_that_reads_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel, "STALL_S", 0.2)
-    sender = BulkSender(pair[0], Pacer(float("inf")))
+def test_a_peer_that_reads_nothing(pair: Pair) -> None:
+    sender = BulkSender(pair[0], Pacer(float("inf")), stall_s=0.2)
     with pytest.raises(ConnectionBroken, match="took no byte"):
         sender.send([bytes(2**20)] * 200)
 
