@@ -45,19 +45,21 @@ def _reader(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
-def _shown(text_of: Callable[[Any], str]) -> Parameter:
+def _shown(text_of: Callable[[Any], str], metavar: str | None = None) -> Parameter:
     """How a default is shown in `--help`, and how `flags()` writes a value."""
-    return Parameter(show_default=lambda value: "none" if value is None else text_of(value))
+    return Parameter(
+        show_default=lambda value: "none" if value is None else text_of(value), metavar=metavar
+    )
 
 
-Size = Annotated[int, _reader(parse_size), _shown(format_size)]
-Rate = Annotated[float, _reader(parse_rate), _shown(format_rate)]
-Duration = Annotated[float, _reader(parse_time), _shown(format_time)]
+Size = Annotated[int, _reader(parse_size), _shown(format_size, "SIZE")]
+Rate = Annotated[float, _reader(parse_rate), _shown(format_rate, "RATE")]
+Duration = Annotated[float, _reader(parse_time), _shown(format_time, "TIME")]
 TimeLimit = Annotated[
     Annotated[Duration, Field(gt=0, le=86400)] | None,
-    _shown(format_time),
+    _shown(format_time, "TIME"),
 ]
-Share = Annotated[float, _reader(parse_share), _shown(format_share)]
+Share = Annotated[float, _reader(parse_share), _shown(format_share, "SHARE")]
 
 
 class _Config(BaseModel):
@@ -234,7 +236,7 @@ class TransferConfig(StrategyConfig):
     dirty_limit: Annotated[
         Annotated[float, Field(ge=PAGE_SIZE, le=1e15)] | None,
         _reader(parse_rate),
-        _shown(format_rate),
+        _shown(format_rate, "RATE"),
         Field(description="RATE of dirtied pages to which each vCPU is slowed down"),
     ] = None
     dirty_tracker: Annotated[
