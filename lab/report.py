@@ -104,6 +104,11 @@ def read_result(file: Path) -> Report | SeriesDocument:
     if version != _SCHEMA or isinstance(version, bool):
         told = "no schema_version" if version is None else f"schema_version {_cut(repr(version))}"
         raise UsageError(f"{file} has {told}: expected {_SCHEMA}")
+    if "outcome" not in data and not any(key in data for key in _SERIES):
+        raise UsageError(
+            f"{file} is no report of a migration: expected what migrate, source, compare or"
+            " reproduce write with --json"
+        )
     if not any(key in data for key in _SERIES):
         return _checked(file, Report, data)
     fields = SeriesDocument.model_fields  # `reproduce` says more than this

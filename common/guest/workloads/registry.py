@@ -46,6 +46,8 @@ def parse_workload(text: str) -> Workload:
     values = {key: spec.default for key, spec in cls.keys.items()}
     given: set[str] = set()
     for index, item in enumerate(rest.split(",") if colon else ()):
+        if index == 0 and cls.first_key is not None and not item:
+            continue  # it is missing, which its own check says best
         key, equals, value = item.partition("=")
         if index == 0 and cls.first_key is not None and item and key not in cls.keys:
             key, equals, value = cls.first_key, "=", item

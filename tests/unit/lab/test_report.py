@@ -42,7 +42,8 @@ BAD = {
     "no version": ("{}", "has no schema_version: expected 1"),
     "another version": ('{"schema_version": 2}', "has schema_version 2: expected 1"),
     "true for a version": ('{"schema_version": true}', "has schema_version True"),
-    "no fields": ('{"schema_version": 1}', "session: Field required"),
+    "another result": ('{"schema_version": 1}', "is no report of a migration"),
+    "no fields": ('{"schema_version": 1, "outcome": "completed"}', "session: Field required"),
     "no runs": ('{"schema_version": 1, "runs": [], "table": []}', "expected at least one"),
     "runs of another kind": ('{"schema_version": 1, "runs": 3, "table": []}', "runs: .*list"),
     "a run that is wrong": (
