@@ -7,10 +7,13 @@ of every kernel source and of the versions that compile them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,6 +21,8 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from numba import njit
+
+UNUSED_S = 30 * 86400.0  # kernels that nobody has loaded for so long are removed
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -37,17 +42,29 @@ def _cache_dir() -> Path:
         Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}",
     ):
         path = root / f"kernels-{_fingerprint()}"
+        fresh = not path.exists()
         try:
             root.parent.mkdir(parents=True, exist_ok=True)
             for folder in (root, path):
                 folder.mkdir(mode=0o700, exist_ok=True)
+            os.utime(path)
         except OSError:
             continue
         # Compiled code is loaded from here: it must be ours and nobody else's to write, or to put
         # another one in its place.
         if _is_ours(root) and _is_ours(path) and os.access(path, os.W_OK):
+            if fresh:
+                forget_old(root)
             return path
     return Path(tempfile.mkdtemp(prefix="pageferry-kernels-"))
+
+
+def forget_old(root: Path, *, unused_s: float = UNUSED_S) -> None:
+    """Remove the kernels of versions that nobody has run for so long; best effort."""
+    for path in root.glob("kernels-*"):
+        with contextlib.suppress(OSError):
+            if _is_ours(path) and time.time() - path.lstat().st_mtime > unused_s:
+                shutil.rmtree(path)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -187,7 +187,7 @@ class TestUsage:
         ("options", "says"),
         [
             ("", "no file is named: expected trace:FILE"),
-            (":", "'' is not key=value"),
+            (":", "no file is named: expected trace:FILE"),
             (":rate=1MB/s", "no file is named"),
             (":/nonexistent/a=b.npz", "'/nonexistent/a=b.npz' can't be read: No such file"),
             (":file=/nonexistent/t.npz", "'/nonexistent/t.npz' can't be read: No such file"),
