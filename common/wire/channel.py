@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from common.errors import (
@@ -420,6 +420,10 @@ def _slices(
     buffers: Sequence[bytes | memoryview], size: int
 ) -> Iterator[tuple[list[bytes | memoryview], int]]:
     """Cut buffers into pieces of about `size` bytes and at most IOV_MAX buffers."""
+    total = frames.total_size(buffers)
+    if total <= size and 0 < len(buffers) <= IOV_MAX:  # as every time that nothing is limited
+        yield [buffer for buffer in buffers if len(buffer)], total
+        return
     piece: list[bytes | memoryview] = []
     room = size
     for buffer in buffers:
@@ -474,9 +478,18 @@ class BulkSender:
 
         What a buffer holds when it is sent is what travels: mark pages clean before.
         """
-        total = 0
         if self._tap is not None:
             buffers = self._tap.outgoing(self._connection, buffers)
+        return self._send(buffers)
+
+    def send_parts(self, parts: Iterable[Sequence[bytes | memoryview]]) -> int:
+        """One frame, as `send` would, of which each part is sent before the next one is made."""
+        if self._tap is not None:  # sees whole frames
+            return self.send([bytes(buffer) for part in parts for buffer in part])
+        return sum(map(self._send, parts))
+
+    def _send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        total = 0
         try:
             for piece, size in _slices(buffers, self._pacer.slice_bytes):
                 on_wire = self._wire_size(size)
