@@ -224,6 +224,10 @@ class TransferConfig(StrategyConfig):
     max_bandwidth: Annotated[
         Rate, Field(ge=1, description="RATE limit, everything on the wire counted, or unlimited")
     ] = 1e8
+    pacing: Annotated[
+        Literal["bucket", "kernel"],
+        Field(description="who spaces the bytes out: our own schedule, or the kernel by socket"),
+    ] = "kernel"
     channels: Annotated[
         int, Field(ge=1, le=64, description="parallel TCP connections for pages")
     ] = 1

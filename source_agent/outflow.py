@@ -244,7 +244,9 @@ class Outflow:
     def charge(self, n: int) -> None:
         """Bytes that went over another connection count against the rate limit here."""
         if n > 0:
-            self._pacer.reserve(n, time.monotonic())
+            now = time.monotonic()
+            self._pacer.reserve(n, now)
+            self._pacer.sent(n, now)
 
     def _split_zero(self, extents: Extents) -> tuple[Extents, Extents]:
         """Pages with content, and those without."""

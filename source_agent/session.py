@@ -110,7 +110,9 @@ class SourceSession:
         self._guest: Guest | None = resident.guest if resident else None
         self._control: Control | None = None
         self._outflow: Outflow | None = None
-        self._pacer = Pacer(config.max_bandwidth)
+        paced = config.channels if config.pacing == "kernel" else 0
+        self._pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
+        self.record.windows = self._pacer.windows
         self._supply: Supply | None = None
         self._urgent: socket.socket | None = None
         # One worker: whatever blocks on the guest or on a round happens in order.

@@ -4,32 +4,90 @@ The limiter keeps the moment at which the wire is free again. What is sent moves
 its size over the rate; a sender waits until it has come. A sender that was late may catch up by
 `credit_s` at the most, so that a limit is an average over any longer stretch, and a burst after a
 long pause is short.
+
+The kernel can space a socket's packets, too. The schedule stays the limit, as it is the only place
+where the bytes of all connections come together; the kernel is told a rate that is a little
+higher, and takes the edges off. A sender that was late may catch up by more then, since the kernel
+lets none of it out faster than that.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from dataclasses import dataclass, field
+from typing import Final
 
 CREDIT_S = 0.004
 # A slice is what goes out in one call: about a millisecond, so that pauses between slices are long
 # enough for a timer to be exact, and short enough for the stream to be smooth.
 SLICE_S = 0.00065
 SLICE_MIN = 16 * 1024
-SLICE_MAX = 1024 * 1024
+SLICE_MAX = 4 * 1024 * 1024
+# Where the kernel paces: what a sender that was late may catch up, and how fast, over the rate.
+KERNEL_CREDIT_S = 0.05
+KERNEL_HEADROOM = 1.03
+# What has been sent waits in the socket: the next slice is handed over while the last one leaves.
+KERNEL_LEAD_S = 0.005
+WINDOW_S: Final = 0.01
+_MOST_PERCENT: Final = 1000
+
+
+@dataclass(slots=True)
+class Windows:
+    """How evenly bytes left: how many of the windows of 10 ms had so many percent of the rate.
+
+    Only those that lie within a stretch of sending: bytes left in the window before and in the one
+    behind. Costs a comparison and an addition a slice.
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (_MOST_PERCENT + 1))
+    _index: int = -2
+    _bytes: int = 0
+    _within: bool = False
+
+    def add(self, n: int, now: float, rate: float) -> None:
+        """`n` bytes have left."""
+        index = int(now / WINDOW_S)
+        if index != self._index:
+            follows = index == self._index + 1
+            if follows and self._within:
+                percent = round(100 * self._bytes / (rate * WINDOW_S))
+                self.counts[min(percent, _MOST_PERCENT)] += 1
+            self._within = follows
+            self._index, self._bytes = index, 0
+        self._bytes += n
+
+    @property
+    def total(self) -> int:
+        """Windows that were counted."""
+        return sum(self.counts)
+
+    def share(self, quantile: float) -> float:
+        """Of the rate, in that quantile (0 to 1) of the windows; there must be some."""
+        wanted, seen = quantile * self.total, 0
+        for percent, count in enumerate(self.counts):
+            seen += count
+            if count and seen >= wanted:
+                return percent / 100
+        raise ValueError("no windows")
 
 
 class Pacer:
     """Shared by all channels of a session; safe to use from several threads.
 
-    rate: bytes per second; infinity for no limit. Times are seconds of any monotonic clock.
+    rate: bytes per second; infinity for no limit; may be changed at any time. Times are seconds of
+    any monotonic clock. kernel_channels: on how many sockets the kernel paces; 0: it does not.
     """
 
-    def __init__(self, rate: float, *, credit_s: float = CREDIT_S) -> None:
+    def __init__(self, rate: float, *, kernel_channels: int = 0) -> None:
         self.rate = rate
-        self._credit_s = credit_s
+        self._kernel_channels = kernel_channels
+        self._credit_s = KERNEL_CREDIT_S if kernel_channels else CREDIT_S
+        self._lead_s = KERNEL_LEAD_S if kernel_channels else 0.0
         self._free_at = -math.inf
         self._lock = threading.Lock()
+        self.windows = Windows()
 
     @property
     def slice_bytes(self) -> int:
@@ -38,6 +96,13 @@ class Pacer:
             return SLICE_MAX
         return int(min(max(self.rate * SLICE_S, SLICE_MIN), SLICE_MAX))
 
+    @property
+    def socket_rate(self) -> int | None:
+        """Bytes a second at which the kernel should pace each socket; None: as fast as it can."""
+        if not self._kernel_channels or math.isinf(self.rate):
+            return None
+        return max(round(self.rate * KERNEL_HEADROOM / self._kernel_channels), 1)
+
     def reserve(self, n: int, now: float) -> float:
         """Book `n` bytes; returns the seconds to wait before they may be sent (0 or more)."""
         if math.isinf(self.rate):
@@ -45,4 +110,10 @@ class Pacer:
         with self._lock:
             start = max(self._free_at, now - self._credit_s)
             self._free_at = start + n / self.rate
-        return max(start - now, 0.0)
+        return max(start - now - self._lead_s, 0.0)
+
+    def sent(self, n: int, now: float) -> None:
+        """They have been handed to the kernel, after the wait: for `windows`."""
+        if not math.isinf(self.rate):
+            with self._lock:
+                self.windows.add(n, now, self.rate)
