@@ -227,7 +227,7 @@ class TransferConfig(StrategyConfig):
     pacing: Annotated[
         Literal["bucket", "kernel"],
         Field(description="who spaces the bytes out: our own schedule, or the kernel by socket"),
-    ] = "kernel"
+    ] = "bucket"
     channels: Annotated[
         int, Field(ge=1, le=64, description="parallel TCP connections for pages")
     ] = 1

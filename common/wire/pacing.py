@@ -1,14 +1,14 @@
 """The rate limit: a schedule, as a pure function of time.
 
 The limiter keeps the moment at which the wire is free again. What is sent moves that moment on by
-its size over the rate; a sender waits until it has come. A sender that was late may catch up by
-`credit_s` at the most, so that a limit is an average over any longer stretch, and a burst after a
-long pause is short.
+its size over the rate; a sender waits until it has come. A sender that was late, as on a busy
+machine, may catch up by `LATE_S` at the most, so that a limit is an average over any longer
+stretch. It catches up at a peak rate a little above the limit, so that the stream stays even: a
+second schedule like the first, which forgives `CREDIT_S` only, what a timer may be late.
 
-The kernel can space a socket's packets, too. The schedule stays the limit, as it is the only place
-where the bytes of all connections come together; the kernel is told a rate that is a little
-higher, and takes the edges off. A sender that was late may catch up by more then, since the kernel
-lets none of it out faster than that.
+The kernel can space a socket's packets, too (`kernel_channels`). It then is what keeps the peak;
+the schedule stays the limit, as it is the only place where the bytes of all connections come
+together.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 CREDIT_S = 0.004
+LATE_S = 0.015
+PEAK = 1.1  # of the rate
 # A slice is what goes out in one call: about a millisecond, so that pauses between slices are long
 # enough for a timer to be exact, and short enough for the stream to be smooth.
 SLICE_S = 0.00065
 SLICE_MIN = 16 * 1024
 SLICE_MAX = 4 * 1024 * 1024
-# Where the kernel paces: what a sender that was late may catch up, and how fast, over the rate.
-KERNEL_CREDIT_S = 0.05
-KERNEL_HEADROOM = 1.03
-# What has been sent waits in the socket: the next slice is handed over while the last one leaves.
+KERNEL_PEAK = 1.03
+# Where the kernel paces, bytes wait in the socket: the next slice comes before the last has left.
 KERNEL_LEAD_S = 0.005
 WINDOW_S: Final = 0.01
 _MOST_PERCENT: Final = 1000
@@ -83,9 +83,9 @@ class Pacer:
     def __init__(self, rate: float, *, kernel_channels: int = 0) -> None:
         self.rate = rate
         self._kernel_channels = kernel_channels
-        self._credit_s = KERNEL_CREDIT_S if kernel_channels else CREDIT_S
         self._lead_s = KERNEL_LEAD_S if kernel_channels else 0.0
         self._free_at = -math.inf
+        self._peak_at = -math.inf
         self._lock = threading.Lock()
         self.windows = Windows()
 
@@ -101,15 +101,21 @@ class Pacer:
         """Bytes a second at which the kernel should pace each socket; None: as fast as it can."""
         if not self._kernel_channels or math.isinf(self.rate):
             return None
-        return max(round(self.rate * KERNEL_HEADROOM / self._kernel_channels), 1)
+        return max(round(self.rate * KERNEL_PEAK / self._kernel_channels), 1)
 
     def reserve(self, n: int, now: float) -> float:
         """Book `n` bytes; returns the seconds to wait before they may be sent (0 or more)."""
         if math.isinf(self.rate):
             return 0.0
         with self._lock:
-            start = max(self._free_at, now - self._credit_s)
+            if math.isinf(self._free_at):
+                self._free_at = now  # who has only begun is not late
+            start = max(self._free_at, now - LATE_S)
             self._free_at = start + n / self.rate
+            if not self._kernel_channels:
+                peak = max(self._peak_at, now - CREDIT_S)
+                self._peak_at = peak + n / (PEAK * self.rate)
+                start = max(start, peak)
         return max(start - now - self._lead_s, 0.0)
 
     def sent(self, n: int, now: float) -> None:

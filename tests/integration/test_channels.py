@@ -25,14 +25,14 @@ CONFIG = MigrationConfig(
 )
 # Each number of channels, both ways of pacing, with and without checksums and a rate limit.
 CASES: list[dict[str, Any]] = [
-    {"channels": 2, "strategy": "pre-copy", "pacing": "bucket"},
+    {"channels": 2, "strategy": "pre-copy", "pacing": "kernel"},
     {"channels": 4, "strategy": "pre-copy", "checksum": False, "max_bandwidth": float("inf")},
     {"channels": 4, "strategy": "stop-and-copy", "max_bandwidth": float("inf")},
     {"channels": 2, "strategy": "hybrid", "faults": "kernel"},
-    {"channels": 4, "strategy": "post-copy", "faults": "software", "pacing": "bucket"},
+    {"channels": 4, "strategy": "post-copy", "faults": "software", "pacing": "kernel"},
     {"channels": 2, "strategy": "post-copy", "faults": "kernel", "checksum": False},
     {"channels": 64, "strategy": "three-path", "high": 0.0, "low": 0.0},
-    {"channels": 1, "strategy": "lazy-copy", "pacing": "bucket"},
+    {"channels": 1, "strategy": "lazy-copy", "pacing": "kernel"},
 ]
 
 
@@ -68,10 +68,10 @@ def test_over_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def test_by_processes() -> None:
     run = migrate(
-        *("--channels", "2", "--pacing", "bucket", "--strategy", "pre-copy"),
+        *("--channels", "2", "--pacing", "kernel", "--strategy", "pre-copy"),
         *("--memory", "16MiB", "--max-bandwidth", "100MB/s", "--workload", "uniform"),
     )
     assert run.exit_code == 0, run.stderr
-    assert (run.report.config["channels"], run.report.config["pacing"]) == (2, "bucket")
+    assert (run.report.config["channels"], run.report.config["pacing"]) == (2, "kernel")
     assert run.report.burstiness is not None
-    assert run.report.burstiness.pacing == "bucket"
+    assert run.report.burstiness.pacing == "kernel"

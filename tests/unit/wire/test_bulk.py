@@ -18,7 +18,7 @@ from common.wire import frames
 from common.wire.channel import IOV_MAX, BulkReceiver, BulkSender
 from common.wire.extents import Extents, from_pages, to_pages
 from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
-from common.wire.pacing import KERNEL_HEADROOM, Pacer
+from common.wire.pacing import KERNEL_PEAK, Pacer
 
 UNLIMITED = float("inf")
 N_PAGES = 4096
@@ -380,7 +380,7 @@ class TestKernelPacing:
             assert paced(wire.here) == pacer.socket_rate
             pacer.rate = 5e8
             sender.send([noise(1000)])
-            assert paced(wire.here) == pacer.socket_rate == round(5e8 * KERNEL_HEADROOM / 2)
+            assert paced(wire.here) == pacer.socket_rate == round(5e8 * KERNEL_PEAK / 2)
             pacer.rate = UNLIMITED
             sender.send([noise(1000)])
             assert paced(wire.here) == 2**64 - 1

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from common.wire.pacing import (
     CREDIT_S,
-    KERNEL_CREDIT_S,
-    KERNEL_HEADROOM,
     KERNEL_LEAD_S,
+    KERNEL_PEAK,
+    LATE_S,
+    PEAK,
     SLICE_MAX,
     SLICE_MIN,
     WINDOW_S,
@@ -39,7 +40,8 @@ def test_never_above_the_rate_over_any_stretch(
             # A piece that has just been sent occupies the wire from now on, not until now.
             if total:
                 elapsed = sent[last][0] - sent[first][0]
-                assert total <= rate * (elapsed + CREDIT_S) * (1 + 1e-6) + 1
+                assert total <= rate * (elapsed + LATE_S) * (1 + 1e-6) + 1
+                assert total <= PEAK * rate * (elapsed + CREDIT_S) * (1 + 1e-6) + 1
             total += sent[last][1]
 
 
@@ -50,7 +52,19 @@ def test_a_sender_that_is_always_ready_gets_the_whole_rate(sizes: list[int], rat
     for size in sizes:
         now += pacer.reserve(size, now)
     now += pacer.reserve(1, now)
-    assert math.isclose(now - start + CREDIT_S, sum(sizes) / rate, rel_tol=1e-6, abs_tol=CREDIT_S)
+    assert math.isclose(now - start, sum(sizes) / rate, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def test_who_was_late_catches_up_at_the_peak_rate_and_not_by_more_than_a_little() -> None:
+    pacer, now = Pacer(1e6), 5.0
+    for late, caught_up in ((0.0, 0.0), (0.01, 0.01), (10.0, LATE_S)):
+        now += pacer.reserve(1000, now) + late
+        start = now
+        for _ in range(1000):
+            now += pacer.reserve(1000, now)
+        now += pacer.reserve(1, now)
+        # The piece that was booked before the pause is in it, too.
+        assert now - start == pytest.approx(1.0 - caught_up + (late == 0.0) * 1e-3, abs=2e-3)
 
 
 def test_unlimited_never_waits() -> None:
@@ -73,7 +87,7 @@ def test_where_the_kernel_paces_the_schedule_is_still_the_limit(
     for index, size in enumerate(sizes):
         now += pacer.reserve(size, now)
         if total:
-            allowed = now - start + KERNEL_CREDIT_S + KERNEL_LEAD_S
+            allowed = now - start + (LATE_S if any(late[:index]) else 0) + KERNEL_LEAD_S
             assert total <= rate * allowed * (1 + 1e-6) + 1
         total += size
         now += late[index] if index < len(late) else 0.0
@@ -81,9 +95,9 @@ def test_where_the_kernel_paces_the_schedule_is_still_the_limit(
 
 def test_each_socket_gets_its_share_of_what_the_rate_is_now() -> None:
     pacer = Pacer(1e8, kernel_channels=4)
-    assert pacer.socket_rate == round(1e8 * KERNEL_HEADROOM / 4)
+    assert pacer.socket_rate == round(1e8 * KERNEL_PEAK / 4)
     pacer.rate = 1e6
-    assert pacer.socket_rate == round(1e6 * KERNEL_HEADROOM / 4)
+    assert pacer.socket_rate == round(1e6 * KERNEL_PEAK / 4)
     pacer.rate = 1.0
     assert pacer.socket_rate == 1
     pacer.rate = math.inf
