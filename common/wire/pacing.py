@@ -18,7 +18,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
-CREDIT_S = 0.004
+CREDIT_S = 0.002
 LATE_S = 0.015
 PEAK = 1.1  # of the rate
 # A slice is what goes out in one call: about a millisecond, so that pauses between slices are long
