@@ -226,6 +226,13 @@ class TransferConfig(StrategyConfig):
     max_bandwidth: Annotated[
         Rate, Field(ge=1, description="RATE limit, everything on the wire counted, or unlimited")
     ] = 1e8
+    pacing: Annotated[
+        Literal["bucket", "kernel"],
+        Field(description="who spaces the bytes out: our own schedule, or the kernel by socket"),
+    ] = "bucket"
+    channels: Annotated[
+        int, Field(ge=1, le=64, description="parallel TCP connections for pages")
+    ] = 1
     granularity: Annotated[
         Literal["page", "line"],
         Field(description="line: cached pages travel as their changed lines where that is shorter"),
@@ -320,6 +327,11 @@ class MigrationConfig(TransferConfig, GuestConfig):
         if self.strategy == "three-path":
             return self.path3 == "post-copy"
         return self.strategy in ("post-copy", "lazy-copy", "hybrid")
+
+    @property
+    def begins_with_all(self) -> bool:
+        """Whether the first thing that goes is all of the guest's memory."""
+        return self.strategy not in ("post-copy", "lazy-copy")
 
     @property
     def guest(self) -> GuestConfig:

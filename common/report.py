@@ -257,6 +257,21 @@ class OracleReport(_Part):
     total_time_ratio: float
 
 
+class BurstinessReport(_Part):
+    """How evenly bytes left the source, while pages were sent within a rate limit.
+
+    windows: stretches of `window_ms` that were looked at; p50, p99, max: the share of the rate that
+    they had (1: just the rate). From what was handed to the kernel, at the time of it.
+    """
+
+    pacing: Literal["bucket", "kernel"]
+    window_ms: float
+    windows: int
+    p50: float
+    p99: float
+    max: float
+
+
 class EventReport(_Part):
     """One event of either agent; its own fields stand beside these three."""
 
@@ -297,6 +312,7 @@ class Report(_Part):
     guest: GuestReport = Field(default_factory=GuestReport)
     cache: CacheReport | None = None
     cpu_s: CpuReport | None = None
+    burstiness: BurstinessReport | None = None
     verified: bool | None = None
     digest_source: str | None = None
     digest_dest: str | None = None

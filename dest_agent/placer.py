@@ -1,35 +1,83 @@
-"""Where arriving pages go before the guest runs: straight into its memory."""
+"""Where arriving pages go before the guest runs: into its memory, scattered ones from beside it."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.lines import scatter
-from common.guest.memory import GuestMemory
+from common.guest.memory import GuestMemory, near_pages
 from common.units import PAGE_SIZE
-from common.wire.extents import Extents
+from common.wire.extents import Extents, to_pages
 from common.wire.frames import LinesFrame, PagesFrame, ZeroFrame
+
+# Pages of an extent, on average, below which one buffer and a copy are cheaper than a buffer an
+# extent: each is listed for every read, and summed by itself.
+_SHORT_RUN: Final = 8
+_NEAR_PAGES: Final = 256  # at first
 
 
 class GuestPlacer:
-    """Places pages into memory that no vCPU runs on yet.
+    """What is known of memory that no vCPU runs on yet, for the placers of all channels.
 
-    `written`: bool[n_pages], pages that may hold something; a zero page that never did is left
-    untouched, so that a sparse guest stays sparse. Each channel's thread writes its own pages; the
-    rounds' barriers keep two copies of a page apart.
+    written: bool[n_pages], pages that may hold something; a zero page that never did is left
+    untouched, so that a sparse guest stays sparse. populated: those among the others that the
+    kernel has given already, because they were expected.
     """
 
     def __init__(self, memory: GuestMemory) -> None:
+        self.memory = memory
+        self.written: NDArray[np.bool_] = np.zeros(memory.n_pages, np.bool_)
+        self._populated: NDArray[np.bool_] | None = None
+        nothing = np.empty(0, np.uint64)
+        scatter(memory.words, nothing.view(np.int64), nothing, nothing)  # loaded now
+        memory.put_pages(nothing.view(np.int64), nothing)
+
+    def expect(self, pages: NDArray[np.bool_]) -> None:
+        """Have these pages (bool[n_pages]) in memory before they come: they do not fault then."""
+        self.memory.populate(pages)
+        self._populated = pages
+
+    def forget_unwritten(self) -> None:
+        """The pages that were expected, and did not come by the end of the first round.
+
+        Whatever goes missing later is discarded within the downtime: it had better be little.
+        """
+        if self._populated is not None:
+            self.memory.discard(self._populated & ~self.written)
+            self._populated = None
+
+    @property
+    def in_memory(self) -> NDArray[np.bool_]:
+        """bool[n_pages]: pages that a fault would not find missing."""
+        return self.written if self._populated is None else self.written | self._populated
+
+    def channel(self) -> ChannelPlacer:
+        """For one channel."""
+        return ChannelPlacer(self)
+
+
+class ChannelPlacer:
+    """Places one channel's pages. The rounds' barriers keep two copies of a page apart."""
+
+    def __init__(self, placer: GuestPlacer) -> None:
+        memory = self.memory = placer.memory
+        self.written = placer.written
         self._view = memory.view
         self._pages: NDArray[np.uint64] = memory.pages
-        self._words: NDArray[np.uint64] = memory.words
-        self.written: NDArray[np.bool_] = np.zeros(len(memory.pages), np.bool_)
-        nothing = np.empty(0, np.uint64)
-        scatter(self._words, nothing.view(np.int64), nothing, nothing)  # loaded now
+        self._near: NDArray[np.uint64] | None = None  # most channels never need it
+        self._beside = False  # the frame under way is received into it
 
     def buffers(self, extents: Extents) -> list[memoryview]:
-        """Guest memory itself, a view an extent."""
+        """Guest memory itself, a view an extent; or one buffer beside it, for scattered pages."""
+        pages = int(extents["count"].sum(dtype=np.int64))
+        self._beside = pages < _SHORT_RUN * len(extents)
+        if self._beside:
+            if self._near is None or len(self._near) < pages:
+                self._near = near_pages(max(pages, _NEAR_PAGES))
+            return [self._near.view(np.uint8).reshape(-1).data[: pages * PAGE_SIZE]]
         view = self._view
         return [
             view[first * PAGE_SIZE : (first + count) * PAGE_SIZE]
@@ -38,19 +86,24 @@ class GuestPlacer:
 
     def arrived(self, frame: PagesFrame) -> None:
         """The frame's bytes are all there."""
+        if self._beside and self._near is not None:
+            pages = to_pages(frame.extents)
+            self.memory.put_pages(pages, self._near.reshape(-1))
+            self.written[pages] = True
+            return
         for first, count in frame.extents.tolist():
             self.written[first : first + count] = True
 
     def zero(self, frame: ZeroFrame) -> None:
         """Make these pages zero."""
-        for first, count in frame.extents.tolist():
-            span = slice(first, first + count)
-            if self.written[span].any():
-                self._pages[span] = 0
-                self.written[span] = False
+        pages = to_pages(frame.extents)
+        held = pages[self.written[pages]]
+        if len(held):
+            self._pages[held] = 0
+            self.written[held] = False
 
     def lines(self, frame: LinesFrame) -> None:
         """Change these lines of pages that have come before."""
         pages, masks = frame.table["page"].astype(np.int64), frame.table["mask"].astype(np.uint64)
-        scatter(self._words, pages, masks, frame.data.view(np.uint64))
+        scatter(self.memory.words, pages, masks, frame.data.view(np.uint64))
         self.written[pages] = True

@@ -284,9 +284,12 @@ class DestSession:
         self._n_pages = guest.n_pages
         await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
         self._placer = GuestPlacer(guest.memory)
+        if setup.expected is not None:
+            expected = bitmap.expand(setup.expected, guest.n_pages)
+            await self._blocking(self._placer.expect, expected)
         self._channels = setup.channels
         self._checked = setup.checksum
-        self._inflow = self._new_inflow(lambda: self._placer)
+        self._inflow = self._new_inflow(self._placer.channel)
         ready = messages.Ready()
         if setup.postcopy is not None:
             self._postcopy = await self._blocking(Postcopy, guest, setup.postcopy, setup.checksum)
@@ -361,6 +364,8 @@ class DestSession:
                 passed = item.index
                 self._timeline.log("round-received", t_ns=item.t_ns, round=passed)
                 self.hit(f"round-{passed}-received")
+                if passed == 1:
+                    await self._blocking(self._placer.forget_unwritten)
                 done = messages.RoundDone(index=passed, t_ns=item.t_ns)
                 await self._connection.send(done)
             elif isinstance(item, messages.Commit) and commit is None and item.barrier >= passed:
@@ -590,7 +595,7 @@ class DestSession:
     def _arm(self, missing: bytes) -> None:
         if self._postcopy is None:
             raise RemoteProtocolError("a switch to post-copy that was not set up")
-        self._postcopy.arm(missing, self._placer.written)
+        self._postcopy.arm(missing, self._placer.in_memory)
         self._live_inflow().place_with(self._postcopy.faults.staging)
 
     async def _follow_up(self, setup: messages.Setup, commit: messages.Commit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -21,9 +22,13 @@ from common.wire import frames
 from common.wire.channel import STALL_S, BulkSender, Tap
 from common.wire.extents import EXTENT, Extents, Pages, batches, from_pages, to_pages
 from common.wire.pacing import Pacer
+from source_agent.parts import PartMaker
 
-# 1 MiB a frame: large enough for its header not to count, small enough to share out evenly.
+# Pages a frame. 1 MiB is large enough for its header not to count, and small enough to share out
+# evenly; where nothing limits the rate, what Python does for a frame counts, too.
 BATCH_PAGES = 256
+_UNLIMITED_PAGES = frames.MAX_EXTENTS
+_SHORT_RUN = 8  # pages of an extent, on average, below which one copied buffer costs less
 _LINE_PAGES = 4096  # a frame; its header could say 65535
 
 
@@ -111,8 +116,8 @@ class Outflow:
     One round at a time. Each channel's thread takes the next batch when it is through with one, so
     that a slow connection does not hold the others up. Pages that are all zero travel as a mark.
     What is sent is what memory holds at that moment: a page that the guest writes meanwhile is in
-    the dirty log, and goes again. With checksums (`checked`) that moment is before it is sent:
-    pages are copied first, because a checksum of memory that the guest writes would be wrong.
+    the dirty log, and goes again. With checksums (`checked`) that moment is before it is sent: see
+    `source_agent.parts`.
     """
 
     def __init__(
@@ -127,17 +132,19 @@ class Outflow:
     ) -> None:
         self._memory = memory
         self._checked = checked
-        self._copies: dict[BulkSender, NDArray[np.uint64]] = {}
         self._senders = [BulkSender(sock, pacer, stall_s=stall_s, tap=tap) for sock in sockets]
-        if checked:
-            shape = BATCH_PAGES, PAGE_SIZE // 8
-            self._copies = {sender: np.zeros(shape, np.uint64) for sender in self._senders}
+        self._makers = {sender: PartMaker(memory, checked=checked) for sender in self._senders}
+        self._still = False
         self._threads = ThreadPoolExecutor(len(sockets), thread_name_prefix="bulk")
         self._lock = threading.Lock()
         self._short = threading.Event()
         self._pacer = pacer
         self._turn = 0
         gather(memory.words, _NO_PAGES, _NO_MASKS, np.empty(0, np.uint64))  # loaded now
+
+    def guest_is_still(self, still: bool) -> None:
+        """Nobody writes guest memory from now on, or somebody may again; between two rounds."""
+        self._still = still
 
     @property
     def sent_bytes(self) -> int:
@@ -159,7 +166,8 @@ class Outflow:
         look: called every `LOOK_S` meanwhile, and each time (with true) `EARLY_S` later. Blocks.
         Raises `ConnectionBroken`, or what `look` does; the other channels are then aborted too.
         """
-        pages = batches(cargo.whole, max_pages=BATCH_PAGES, max_extents=frames.MAX_EXTENTS)
+        most = _UNLIMITED_PAGES if math.isinf(self._pacer.rate) else BATCH_PAGES
+        pages = batches(cargo.whole, max_pages=most, max_extents=frames.MAX_EXTENTS)
         work = chain(pages, line_batches(cargo))
         jobs = [
             self._threads.submit(self._run_channel, sender, work, index) for sender in self._senders
@@ -213,21 +221,16 @@ class Outflow:
             zero_pages = int(zero["count"].sum())
         if len(full):
             pages = int(full["count"].sum())
-            views = [self._copy(sender, full)] if self._checked else self._views(full)
-            sent += self._send(
-                sender, frames.encode_pages_head(full, checked=self._checked), *views
-            )
+            head = frames.encode_pages_head(full, checked=self._checked)
+            if self._checked or pages < _SHORT_RUN * len(full):
+                parts = self._makers[sender].parts(head, full, still=self._still)
+                sent += sender.send_parts(parts)
+            else:
+                sent += sender.send([head, *self._views(full)])
         return Tally(pages, zero_pages, sent)
 
     def _send(self, sender: BulkSender, *parts: bytes | memoryview) -> int:
         return sender.send([*parts, frames.trailer(*parts)] if self._checked else parts)
-
-    def _copy(self, sender: BulkSender, extents: Extents) -> memoryview:
-        """These pages side by side, as they are now."""
-        numbers = to_pages(extents)
-        copies = self._copies[sender][: len(numbers)]
-        np.take(self._memory.pages, numbers, axis=0, out=copies, mode="clip")
-        return copies.view(np.uint8).reshape(-1).data
 
     def send_batch(self, pages: Pages) -> Tally:
         """Push some pages (sorted, int64[n], n at most `BATCH_PAGES`) outside any round.
@@ -241,7 +244,9 @@ class Outflow:
     def charge(self, n: int) -> None:
         """Bytes that went over another connection count against the rate limit here."""
         if n > 0:
-            self._pacer.reserve(n, time.monotonic())
+            now = time.monotonic()
+            self._pacer.reserve(n, now)
+            self._pacer.sent(n, now)
 
     def _split_zero(self, extents: Extents) -> tuple[Extents, Extents]:
         """Pages with content, and those without."""

@@ -49,6 +49,7 @@ class Supply:
     def push(self, outflow: Outflow) -> None:
         """Send all that is unsent, one batch after another. Blocks; raises `ConnectionBroken`."""
         self._stop.clear()
+        outflow.guest_is_still(True)
         while not self._stop.is_set():
             pages = self.server.take_unsent(self._out)
             if len(pages) == 0:

@@ -18,6 +18,7 @@ from common.report import Outcome
 from common.strategy.base import Decision, NextRound, RoundStats, Strategy
 from common.timeline import Timeline
 from common.wire import messages
+from common.wire.pacing import Windows
 from source_agent.postcopy import Supply
 from source_agent.rounds import FinalStop, Rounds
 
@@ -100,6 +101,7 @@ class Record:
         self.bulk_bytes = 0
         self.urgent_bytes = 0
         self.ready: messages.Ready | None = None
+        self.windows = Windows()
         self.pushed = 0
         self.pulled = 0
         self.supplied_zeros = 0

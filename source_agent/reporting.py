@@ -15,6 +15,7 @@ import numpy as np
 
 from common import __version__
 from common.report import (
+    BurstinessReport,
     CacheReport,
     CpuReport,
     DecisionReport,
@@ -32,6 +33,7 @@ from common.slowdown import slowdown
 from common.units import PAGE_SIZE
 from common.wire.bitmap import popcount
 from common.wire.messages import WirePostcopy
+from common.wire.pacing import WINDOW_S
 from source_agent.estimates import estimates, oracle
 from source_agent.record import Decided, Record
 from source_agent.reporting_pages import pages_report
@@ -74,6 +76,7 @@ def make_report(record: Record) -> Report:
         guest=_guest(record),
         cache=_cache(record),
         cpu_s=_cpu(record),
+        burstiness=_burstiness(record),
         verified=record.verified,
         digest_source=record.digest_source,
         digest_dest=record.finished.digest if record.finished else None,
@@ -102,6 +105,21 @@ def _config(record: Record) -> dict[str, Any]:
         "kernel": platform.release(),
         "cpus": os.cpu_count(),
     }
+
+
+def _burstiness(record: Record) -> BurstinessReport | None:
+    windows = record.windows
+    if not windows.total:
+        return None
+    p50, p99, most = (windows.share(quantile) for quantile in (0.5, 0.99, 1.0))
+    return BurstinessReport(
+        pacing=record.config.pacing,
+        window_ms=WINDOW_S * 1e3,
+        windows=windows.total,
+        p50=p50,
+        p99=p99,
+        max=most,
+    )
 
 
 def _resumed_ns(record: Record) -> int | None:

@@ -276,6 +276,7 @@ class Rounds:
         this.drained_lines = guest.drain()
         self._timeline.log("drained", lines=this.drained_lines)
         guest.harvest(self._stale)
+        self._outflow.guest_is_still(True)
         self._send(this, everything=not self.done)
         self._timeline.log("last-pages-sent", pages=this.tally.pages, bytes=this.tally.bytes)
         snapshot = guest.snapshot()

@@ -73,7 +73,6 @@ SAMPLE_S = 0.1
 NOT_VERIFIED = "could not be verified"
 SHARE_S = 0.002  # how often injected faults look at what post-copy has sent
 DEADLINE_SLACK_S = 0.002
-CHANNELS = 1  # bulk connections
 
 
 class SourceSession:
@@ -111,7 +110,9 @@ class SourceSession:
         self._guest: Guest | None = resident.guest if resident else None
         self._control: Control | None = None
         self._outflow: Outflow | None = None
-        self._pacer = Pacer(config.max_bandwidth)
+        paced = config.channels if config.pacing == "kernel" else 0
+        self._pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
+        self.record.windows = self._pacer.windows
         self._supply: Supply | None = None
         self._urgent: socket.socket | None = None
         # One worker: whatever blocks on the guest or on a round happens in order.
@@ -266,7 +267,7 @@ class SourceSession:
         await control.send(
             messages.Setup(
                 guest=self._guest.config,
-                channels=CHANNELS,
+                channels=config.channels,
                 congestion=config.congestion,
                 run_after=config.run_after,
                 verify=config.verify,
@@ -274,6 +275,7 @@ class SourceSession:
                 vcpu_nice=config.vcpu_nice,
                 keep=self._resident.name if self._resident else None,
                 postcopy=self._postcopy_setup(),
+                expected=await self._blocking(self._expected),
             )
         )
         self._notify("waiting for the destination to be ready")
@@ -315,9 +317,20 @@ class SourceSession:
             trace_faults=config.trace_faults,
         )
 
+    def _expected(self) -> bytes | None:
+        """The pages that the destination had better have in memory before they come.
+
+        Not those that are zero, so that a sparse guest stays sparse. None where the guest is to run
+        there without any: a page that is there does not fault.
+        """
+        if not self.config.begins_with_all:
+            return None
+        guest = self._live_guest()
+        return bitmap.summary(~guest.memory.zero_pages(np.arange(guest.n_pages)))
+
     async def _open_channels(self) -> None:
         """Bulk connections, and the urgent one where there may be missing pages."""
-        sockets = [await self._open("bulk", index) for index in range(CHANNELS)]
+        sockets = [await self._open("bulk", index) for index in range(self.config.channels)]
         config, memory = self.config, self._live_guest().memory
         self._outflow = Outflow(
             memory,

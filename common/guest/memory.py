@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from common.errors import PageferryError
 from common.guest.jit import kernel
+from common.guest.native import copy_line
 from common.guest.rng import mix
 from common.units import PAGE_SIZE, format_size
 
 WORDS_PER_PAGE: Final = PAGE_SIZE // 8
 _FILL_THREADS: Final = 2
+_MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
+_POPULATE_PAGES: Final = 4096  # in a call
 # mmap.madvise holds the interpreter lock for as long as the kernel takes.
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -54,6 +57,27 @@ def _zero_pages(
                 zero = False
                 break
         out[i] = zero
+
+
+@kernel
+def _put_pages(
+    words: NDArray[np.uint64], pages: NDArray[np.int64], data: NDArray[np.uint64]
+) -> None:
+    for i in range(len(pages)):
+        for word in range(0, 512, 8):
+            copy_line(words, (pages[i] << 9) + word, data, (i << 9) + word)
+
+
+def near_pages(n: int) -> NDArray[np.uint64]:
+    """uint64[n, 512], page by page beside guest memory, at whole pages, touched.
+
+    Where a copy begins decides what it costs: processors that copy strings by microcode take twice
+    as long to a target that is not aligned, as what numpy allocates is not.
+    """
+    mapped = mmap.mmap(-1, n * PAGE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = np.frombuffer(mapped, np.uint64).reshape(n, WORDS_PER_PAGE)
+    pages.fill(0)
+    return pages
 
 
 class GuestMemory:
@@ -102,6 +126,39 @@ class GuestMemory:
         out = np.empty(len(pages), np.bool_)
         _zero_pages(self.words, np.ascontiguousarray(pages, np.int64), out)
         return out
+
+    def put_pages(self, pages: NDArray[np.int64], data: NDArray[np.uint64]) -> None:
+        """Overwrite these pages (int64[n]) by `data` (uint64[512 * n] or more)."""
+        _put_pages(self.words, pages, data)
+
+    def populate(self, pages: NDArray[np.bool_]) -> None:
+        """Have the kernel give these pages (bool[n_pages]) now, as zeros if they are not there.
+
+        Where it can't, it gives them at their first touch, as ever. From several threads.
+        """
+        edges = np.flatnonzero(np.diff(pages, prepend=False, append=False)).reshape(-1, 2)
+        runs = [
+            (first, min(first + _POPULATE_PAGES, end))
+            for start, end in edges.tolist()
+            for first in range(start, end, _POPULATE_PAGES)
+        ]
+        cuts = [len(runs) * i // _FILL_THREADS for i in range(_FILL_THREADS + 1)]
+        with ThreadPoolExecutor(_FILL_THREADS, "populate") as threads:
+            for begin, end in itertools.pairwise(cuts):
+                threads.submit(self._populate, runs[begin:end])
+
+    def _populate(self, runs: list[tuple[int, int]]) -> None:
+        for first, end in runs:
+            start, size = self.address + first * PAGE_SIZE, (end - first) * PAGE_SIZE
+            if _libc.madvise(start, size, _MADV_POPULATE_WRITE) != 0:
+                return  # a kernel before 5.14, or no memory: whoever touches them finds out
+
+    def discard(self, pages: NDArray[np.bool_]) -> None:
+        """Give these pages (bool[n_pages]) back to the kernel: they read as zeros then."""
+        edges = np.flatnonzero(np.diff(pages, prepend=False, append=False)).reshape(-1, 2)
+        for first, end in edges.tolist():
+            start, size = self.address + first * PAGE_SIZE, (end - first) * PAGE_SIZE
+            _libc.madvise(start, size, mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Give the memory back; idempotent. A view that somebody still holds reads zeros then."""

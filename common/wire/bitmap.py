@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import RemoteProtocolError
+
+MOST_SUMMARY: Final = 1024  # bytes: it goes in a message that strangers' limits still hold for
+_MOST_OTHERS: Final = 8  # one in so many pages of a stretch may be outside the set
 
 
 def pack(pages: NDArray[np.bool_]) -> bytes:
@@ -28,3 +33,22 @@ def unpack(data: bytes, n_pages: int) -> NDArray[np.bool_]:
     if bits[n_pages:].any():
         raise RemoteProtocolError("a set of pages with pages outside the guest")
     return bits[:n_pages].astype(np.bool_)
+
+
+def _stretch(n_pages: int) -> int:
+    """Pages that one bit of a summary stands for: a power of two."""
+    return 1 << max(0, (-(-n_pages // (8 * MOST_SUMMARY)) - 1).bit_length())
+
+
+def summary(pages: NDArray[np.bool_]) -> bytes:
+    """At most `MOST_SUMMARY` bytes, a bit a stretch: those that are nearly whole in the set."""
+    starts = np.arange(0, len(pages), _stretch(len(pages)))
+    inside = np.add.reduceat(pages, starts, dtype=np.int64)
+    sizes = np.diff(starts, append=len(pages))
+    return pack((sizes - inside) * _MOST_OTHERS <= sizes)
+
+
+def expand(data: bytes, n_pages: int) -> NDArray[np.bool_]:
+    """The pages of a summary's stretches, bool[n_pages]. Raises as `unpack`."""
+    stretch = _stretch(n_pages)
+    return np.repeat(unpack(data, -(-n_pages // stretch)), stretch)[:n_pages]

@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from common.errors import (
@@ -42,6 +42,8 @@ STALL_S: Final = 30.0  # by default a peer that neither reads nor says anything 
 # enough for what follows not to wait behind them.
 NOTSENT_LOWAT: Final = 128 * 1024
 _TCP_NOTSENT_LOWAT: Final = 25
+_SO_MAX_PACING_RATE: Final = 47
+_UNPACED: Final = 2**64 - 1
 IOV_MAX: Final = 1024
 _WRITE_BYTES: Final = 65536  # of a control message, within the stall timeout
 
@@ -420,6 +422,10 @@ def _slices(
     buffers: Sequence[bytes | memoryview], size: int
 ) -> Iterator[tuple[list[bytes | memoryview], int]]:
     """Cut buffers into pieces of about `size` bytes and at most IOV_MAX buffers."""
+    total = frames.total_size(buffers)
+    if total <= size and 0 < len(buffers) <= IOV_MAX:  # as every time that nothing is limited
+        yield [buffer for buffer in buffers if len(buffer)], total
+        return
     piece: list[bytes | memoryview] = []
     room = size
     for buffer in buffers:
@@ -459,6 +465,7 @@ class BulkSender:
         self._stall_s = stall_s
         self._tap = tap
         self.sent_bytes = 0
+        self._paced: int | None = None  # bytes per second; None: by us alone
         self._aborted = threading.Event()
         with contextlib.suppress(OSError):  # not a TCP socket
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
@@ -474,14 +481,25 @@ class BulkSender:
 
         What a buffer holds when it is sent is what travels: mark pages clean before.
         """
-        total = 0
         if self._tap is not None:
             buffers = self._tap.outgoing(self._connection, buffers)
+        return self._send(buffers)
+
+    def send_parts(self, parts: Iterable[Sequence[bytes | memoryview]]) -> int:
+        """One frame, as `send` would, of which each part is sent before the next one is made."""
+        if self._tap is not None:  # sees whole frames
+            return self.send([bytes(buffer) for part in parts for buffer in part])
+        return sum(map(self._send, parts))
+
+    def _send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        total = 0
         try:
             for piece, size in _slices(buffers, self._pacer.slice_bytes):
                 on_wire = self._wire_size(size)
+                self._follow_rate()
                 self._wait(self._pacer.reserve(on_wire, time.monotonic()))
                 self._send_piece(piece, size)
+                self._pacer.sent(on_wire, time.monotonic())
                 self.sent_bytes += on_wire
                 total += on_wire
         except (BlockingIOError, TimeoutError):
@@ -491,6 +509,22 @@ class BulkSender:
         except OSError as error:
             raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
         return total
+
+    def _follow_rate(self) -> None:
+        """Have the kernel pace this socket at its share of the rate, which may have changed."""
+        rate = self._pacer.socket_rate
+        if rate == self._paced:
+            return
+        self._paced = rate
+        # Until the kernel lets them go bytes wait here, and not in a queue with others'.
+        unsent = NOTSENT_LOWAT if rate is None else min(rate // 500, NOTSENT_LOWAT)
+        with contextlib.suppress(OSError):  # not a TCP socket
+            self._connection.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, unsent)
+        self._pace(rate)
+
+    def _pace(self, rate: int | None) -> None:
+        wanted = struct.pack("@L", _UNPACED if rate is None else rate)
+        self._connection.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, wanted)
 
     def _wait(self, seconds: float) -> None:
         """Until the rate limit allows it; `abort` ends it."""
@@ -512,6 +546,8 @@ class BulkSender:
     def abort(self) -> None:
         """From any thread: whoever is in `send` fails at once."""
         self._aborted.set()
+        with contextlib.suppress(OSError):  # what is left in it goes, and the end behind it
+            self._pace(None)
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 

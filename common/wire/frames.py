@@ -142,7 +142,7 @@ class Placer(Protocol):
     """Who knows where page bytes belong."""
 
     def buffers(self, extents: Extents) -> list[memoryview]:
-        """Writable buffers, one an extent, of exactly the extent's size."""
+        """Writable buffers for these pages, in this order, all together of exactly their size."""
         ...
 
 
@@ -163,12 +163,22 @@ def check_preface(data: bytes) -> None:
         )
 
 
+def begin_checksum(head: bytes) -> xxhash.xxh3_64:
+    """The checksum of a frame that is marked as `checked` and begins so; the rest updates it."""
+    return xxhash.xxh3_64(head)
+
+
+def end_checksum(hasher: xxhash.xxh3_64) -> bytes:
+    """What ends the frame: its trailer."""
+    return TRAILER.pack(hasher.intdigest())
+
+
 def trailer(*parts: bytes | memoryview) -> bytes:
     """What ends a frame that consists of these parts and is marked as `checked`."""
     hasher = xxhash.xxh3_64()
     for part in parts:
         hasher.update(part)
-    return TRAILER.pack(hasher.intdigest())
+    return end_checksum(hasher)
 
 
 def _whole(frame: bytes, checked: bool) -> bytes:

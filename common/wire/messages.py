@@ -55,6 +55,7 @@ from pydantic import (
 from common.bins import MOST_BINS, MOST_COLUMNS
 from common.config import GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
+from common.wire.bitmap import MOST_SUMMARY
 from common.wire.frames import MAX_CONTROL, MAX_WINDOW
 
 SESSION_ID_LENGTH = 32  # hex digits; 128 random bits, so that nobody guesses one
@@ -140,7 +141,8 @@ class Setup(_Message):
     """The guest that will come and how. run_after: seconds it runs at the destination.
 
     keep: it then stays there under this name and is neither stopped nor digested; null: it is.
-    checksum: whether frames of pages have one, in both directions.
+    checksum: whether frames of pages have one, in both directions. expected: a summary of the pages
+    that will come with content in the first round (`bitmap.summary`); null: nothing is expected.
     """
 
     kind: Literal["setup"] = "setup"
@@ -153,6 +155,7 @@ class Setup(_Message):
     vcpu_nice: int = Field(ge=0, le=19)
     keep: GuestName | None = None
     postcopy: PostcopySetup | None = None
+    expected: bytes | None = Field(default=None, max_length=MOST_SUMMARY)
 
 
 class Ready(_Message):

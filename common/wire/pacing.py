@@ -1,35 +1,93 @@
 """The rate limit: a schedule, as a pure function of time.
 
 The limiter keeps the moment at which the wire is free again. What is sent moves that moment on by
-its size over the rate; a sender waits until it has come. A sender that was late may catch up by
-`credit_s` at the most, so that a limit is an average over any longer stretch, and a burst after a
-long pause is short.
+its size over the rate; a sender waits until it has come. A sender that was late, as on a busy
+machine, may catch up by `LATE_S` at the most, so that a limit is an average over any longer
+stretch. It catches up at a peak rate a little above the limit, so that the stream stays even: a
+second schedule like the first, which forgives `CREDIT_S` only, what a timer may be late.
+
+The kernel can space a socket's packets, too (`kernel_channels`). It then is what keeps the peak;
+the schedule stays the limit, as it is the only place where the bytes of all connections come
+together.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from dataclasses import dataclass, field
+from typing import Final
 
-CREDIT_S = 0.004
+CREDIT_S = 0.002
+LATE_S = 0.015
+PEAK = 1.1  # of the rate
 # A slice is what goes out in one call: about a millisecond, so that pauses between slices are long
 # enough for a timer to be exact, and short enough for the stream to be smooth.
 SLICE_S = 0.00065
 SLICE_MIN = 16 * 1024
-SLICE_MAX = 1024 * 1024
+SLICE_MAX = 4 * 1024 * 1024
+KERNEL_PEAK = 1.03
+# Where the kernel paces, bytes wait in the socket: the next slice comes before the last has left.
+KERNEL_LEAD_S = 0.005
+WINDOW_S: Final = 0.01
+_MOST_PERCENT: Final = 1000
+
+
+@dataclass(slots=True)
+class Windows:
+    """How evenly bytes left: how many of the windows of 10 ms had so many percent of the rate.
+
+    Only those that lie within a stretch of sending: bytes left in the window before and in the one
+    behind. Costs a comparison and an addition a slice.
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (_MOST_PERCENT + 1))
+    _index: int = -2
+    _bytes: int = 0
+    _within: bool = False
+
+    def add(self, n: int, now: float, rate: float) -> None:
+        """`n` bytes have left."""
+        index = int(now / WINDOW_S)
+        if index != self._index:
+            follows = index == self._index + 1
+            if follows and self._within:
+                percent = round(100 * self._bytes / (rate * WINDOW_S))
+                self.counts[min(percent, _MOST_PERCENT)] += 1
+            self._within = follows
+            self._index, self._bytes = index, 0
+        self._bytes += n
+
+    @property
+    def total(self) -> int:
+        """Windows that were counted."""
+        return sum(self.counts)
+
+    def share(self, quantile: float) -> float:
+        """Of the rate, in that quantile (0 to 1) of the windows; there must be some."""
+        wanted, seen = quantile * self.total, 0
+        for percent, count in enumerate(self.counts):
+            seen += count
+            if count and seen >= wanted:
+                return percent / 100
+        raise ValueError("no windows")
 
 
 class Pacer:
     """Shared by all channels of a session; safe to use from several threads.
 
-    rate: bytes per second; infinity for no limit. Times are seconds of any monotonic clock.
+    rate: bytes per second; infinity for no limit; may be changed at any time. Times are seconds of
+    any monotonic clock. kernel_channels: on how many sockets the kernel paces; 0: it does not.
     """
 
-    def __init__(self, rate: float, *, credit_s: float = CREDIT_S) -> None:
+    def __init__(self, rate: float, *, kernel_channels: int = 0) -> None:
         self.rate = rate
-        self._credit_s = credit_s
+        self._kernel_channels = kernel_channels
+        self._lead_s = KERNEL_LEAD_S if kernel_channels else 0.0
         self._free_at = -math.inf
+        self._peak_at = -math.inf
         self._lock = threading.Lock()
+        self.windows = Windows()
 
     @property
     def slice_bytes(self) -> int:
@@ -38,11 +96,30 @@ class Pacer:
             return SLICE_MAX
         return int(min(max(self.rate * SLICE_S, SLICE_MIN), SLICE_MAX))
 
+    @property
+    def socket_rate(self) -> int | None:
+        """Bytes a second at which the kernel should pace each socket; None: as fast as it can."""
+        if not self._kernel_channels or math.isinf(self.rate):
+            return None
+        return max(round(self.rate * KERNEL_PEAK / self._kernel_channels), 1)
+
     def reserve(self, n: int, now: float) -> float:
         """Book `n` bytes; returns the seconds to wait before they may be sent (0 or more)."""
         if math.isinf(self.rate):
             return 0.0
         with self._lock:
-            start = max(self._free_at, now - self._credit_s)
+            if math.isinf(self._free_at):
+                self._free_at = now  # who has only begun is not late
+            start = max(self._free_at, now - LATE_S)
             self._free_at = start + n / self.rate
-        return max(start - now, 0.0)
+            if not self._kernel_channels:
+                peak = max(self._peak_at, now - CREDIT_S)
+                self._peak_at = peak + n / (PEAK * self.rate)
+                start = max(start, peak)
+        return max(start - now - self._lead_s, 0.0)
+
+    def sent(self, n: int, now: float) -> None:
+        """They have been handed to the kernel, after the wait: for `windows`."""
+        if not math.isinf(self.rate):
+            with self._lock:
+                self.windows.add(n, now, self.rate)

@@ -16,7 +16,7 @@ from common.guest.machine import Guest
 from common.report import EventReport, Report
 from common.strategy.base import RoundStats
 from common.units import LINE_SIZE, PAGE_SIZE
-from dest_agent.placer import GuestPlacer
+from dest_agent.placer import ChannelPlacer
 from source_agent.outflow import Cargo, Outflow, Tally
 from source_agent.reporting import make_report
 from source_agent.rounds import FinalStop, Round, Rounds
@@ -89,24 +89,24 @@ class TestWrongOnPurpose:
         is_found_out(SETTINGS[name])
 
     def test_one_bit_of_a_page_that_arrives(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        arrived = GuestPlacer.arrived
+        arrived = ChannelPlacer.arrived
 
-        def flips(placer: GuestPlacer, frame: Any) -> None:
+        def flips(placer: ChannelPlacer, frame: Any) -> None:
             arrived(placer, frame)
             first, _ = frame.extents.tolist()[0]
-            placer.buffers(frame.extents[:1])[0][100] ^= 1
+            placer.memory.pages[first, 12] ^= np.uint64(1)
             assert placer.written[first]
 
-        monkeypatch.setattr(GuestPlacer, "arrived", flips)
+        monkeypatch.setattr(ChannelPlacer, "arrived", flips)
         is_found_out(SETTINGS["stop-and-copy"])
 
     def test_a_zero_page_that_is_not_made_zero(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fills(placer: GuestPlacer, frame: Any) -> None:
+        def fills(placer: ChannelPlacer, frame: Any) -> None:
             first, _ = frame.extents.tolist()[0]
-            placer.buffers(frame.extents[:1])[0][0] = 1
+            placer.memory.pages[first, 0] = 1
             placer.written[first] = True
 
-        monkeypatch.setattr(GuestPlacer, "zero", fills)
+        monkeypatch.setattr(ChannelPlacer, "zero", fills)
         workload = "uniform:working-set=2MiB,rate=20MB/s,zero-share=50%"
         is_found_out(config(workload=workload, strategy="stop-and-copy"))
 

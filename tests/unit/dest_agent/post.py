@@ -164,8 +164,8 @@ class Post:
         """As if a bulk receiver had had these pages in its staging buffers."""
         staging = self.faults.staging()
         extents = from_pages(np.array(pages, np.int64))
-        for (first, count), buffer in zip(extents.tolist(), staging.buffers(extents), strict=True):
-            buffer[:] = self.source.memory.view[first * PAGE_SIZE : (first + count) * PAGE_SIZE]
+        (buffer,) = staging.buffers(extents)
+        buffer[:] = self.source.memory.pages[list(pages)].tobytes()
         staging.arrived(PagesFrame(extents, len(pages)))
 
     def push(self, batch: int = 64, pause_s: float = 0.0) -> None:

@@ -87,6 +87,10 @@ class ScriptedOutflow:
         self.lined: list[dict[int, int]] = []
         self.looks: list[int] = []  # what goes out before each look
 
+    def guest_is_still(self, still: bool) -> None:
+        assert still
+        assert "pause" in self.calls
+
     def send_round(
         self, cargo: Cargo, index: int, look: Callable[[bool], None] | None = None
     ) -> tuple[Tally, Cargo]:

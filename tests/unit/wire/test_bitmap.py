@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import RemoteProtocolError
-from common.wire.bitmap import pack, popcount, unpack
+from common.wire.bitmap import MOST_SUMMARY, expand, pack, popcount, summary, unpack
 
 
 @given(st.lists(st.booleans(), max_size=70))
@@ -20,3 +20,27 @@ def test_round_trip(pages: list[bool]) -> None:
 def test_what_does_not_fit_the_guest(data: bytes, n_pages: int) -> None:
     with pytest.raises(RemoteProtocolError):
         unpack(data, n_pages)
+
+
+@given(st.lists(st.booleans(), max_size=70))
+def test_the_summary_of_a_small_guest_says_it_all(pages: list[bool]) -> None:
+    assert expand(summary(np.array(pages, np.bool_)), len(pages)).tolist() == pages
+
+
+@given(st.integers(1, 200_000), st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+def test_a_summary_is_short_and_has_few_pages_too_many(n: int, seed: int, share: float) -> None:
+    pages = np.random.default_rng(seed).random(n) < share
+    data = summary(pages)
+    assert len(data) <= MOST_SUMMARY
+    expanded = expand(data, n)
+    assert expanded.shape == (n,)
+    assert np.count_nonzero(expanded & ~pages) <= n / 8
+    if share == 1.0:
+        assert expanded.all()
+    if share == 0.0:
+        assert not expanded.any()
+
+
+def test_a_summary_of_another_guest() -> None:
+    with pytest.raises(RemoteProtocolError):
+        expand(summary(np.ones(100_000, np.bool_)), 1_000_000)

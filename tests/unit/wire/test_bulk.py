@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from common.wire import frames
 from common.wire.channel import IOV_MAX, BulkReceiver, BulkSender
 from common.wire.extents import Extents, from_pages, to_pages
 from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
-from common.wire.pacing import Pacer
+from common.wire.pacing import KERNEL_PEAK, Pacer
 
 UNLIMITED = float("inf")
 N_PAGES = 4096
@@ -369,3 +369,79 @@ class TestBothEnds:
         both.sender.send([frames.encode_zero(from_pages(np.array([N_PAGES], np.int64)))])
         both.finish()
         assert isinstance(both.failure, RemoteProtocolError)
+
+
+class TestKernelPacing:
+    def test_the_socket_follows_the_rate(self) -> None:
+        pacer = Pacer(1e9, kernel_channels=2)
+        with Wire() as wire:
+            sender = BulkSender(wire.here, pacer)
+            sender.send([noise(1000)])
+            assert paced(wire.here) == pacer.socket_rate
+            pacer.rate = 5e8
+            sender.send([noise(1000)])
+            assert paced(wire.here) == pacer.socket_rate == round(5e8 * KERNEL_PEAK / 2)
+            pacer.rate = UNLIMITED
+            sender.send([noise(1000)])
+            assert paced(wire.here) == 2**64 - 1
+            assert wire.all_of_it() == bytes(noise(1000)) * 3
+
+    def test_without_it_the_socket_is_left_alone(self) -> None:
+        with Wire() as wire:
+            BulkSender(wire.here, Pacer(1e9)).send([noise(1000)])
+            assert paced(wire.here) == 2**64 - 1
+
+    def test_what_is_given_up_does_not_hold_up_the_end(self) -> None:
+        with Wire() as wire:
+            sender = BulkSender(wire.here, Pacer(1e9, kernel_channels=1))
+            sender.send([noise(1000)])
+            sender.abort()
+            assert paced(wire.here) == 2**64 - 1
+
+
+def paced(sock: socket.socket) -> int:
+    """Bytes a second."""
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, 47, 8), "little")
+
+
+class TestParts:
+    def test_each_is_sent_before_the_next_is_made(self) -> None:
+        buffer = bytearray(5000)
+
+        def parts() -> Iterator[list[bytes | memoryview]]:
+            yield [b"head", memoryview(buffer)]
+            buffer[:] = bytes(noise(5000))
+            yield [memoryview(buffer), b"end"]
+
+        with Wire() as wire:
+            assert BulkSender(wire.here, Pacer(UNLIMITED)).send_parts(parts()) == 10_007
+            assert wire.all_of_it() == b"head" + bytes(5000) + bytes(noise(5000)) + b"end"
+
+    def test_who_taps_sees_whole_frames(self) -> None:
+        seen: list[bytes] = []
+
+        class Ears:
+            def opened(self, sock: socket.socket) -> None:
+                del sock
+
+            def outgoing(
+                self, sock: socket.socket, frame: Sequence[bytes | memoryview]
+            ) -> Sequence[bytes | memoryview]:
+                del sock
+                seen.append(b"".join(frame))
+                return frame
+
+            def incoming(self, n: int) -> None:
+                del n
+
+        buffer = bytearray(b"aaaa")
+
+        def parts() -> Iterator[list[bytes | memoryview]]:
+            yield [memoryview(buffer)]
+            buffer[:] = b"bbbb"
+            yield [memoryview(buffer)]
+
+        with Wire() as wire:
+            BulkSender(wire.here, Pacer(UNLIMITED), tap=Ears()).send_parts(parts())
+            assert wire.all_of_it() == b"aaaabbbb"
+        assert seen == [b"aaaabbbb"]

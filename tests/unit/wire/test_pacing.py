@@ -2,10 +2,22 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire.pacing import CREDIT_S, SLICE_MAX, SLICE_MIN, Pacer
+from common.wire.pacing import (
+    CREDIT_S,
+    KERNEL_LEAD_S,
+    KERNEL_PEAK,
+    LATE_S,
+    PEAK,
+    SLICE_MAX,
+    SLICE_MIN,
+    WINDOW_S,
+    Pacer,
+    Windows,
+)
 
 sizes = st.lists(st.integers(1, 200_000), min_size=1, max_size=60)
 rates = st.floats(1e4, 1e10)
@@ -28,7 +40,8 @@ def test_never_above_the_rate_over_any_stretch(
             # A piece that has just been sent occupies the wire from now on, not until now.
             if total:
                 elapsed = sent[last][0] - sent[first][0]
-                assert total <= rate * (elapsed + CREDIT_S) * (1 + 1e-6) + 1
+                assert total <= rate * (elapsed + LATE_S) * (1 + 1e-6) + 1
+                assert total <= PEAK * rate * (elapsed + CREDIT_S) * (1 + 1e-6) + 1
             total += sent[last][1]
 
 
@@ -39,7 +52,19 @@ def test_a_sender_that_is_always_ready_gets_the_whole_rate(sizes: list[int], rat
     for size in sizes:
         now += pacer.reserve(size, now)
     now += pacer.reserve(1, now)
-    assert math.isclose(now - start + CREDIT_S, sum(sizes) / rate, rel_tol=1e-6, abs_tol=CREDIT_S)
+    assert math.isclose(now - start, sum(sizes) / rate, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def test_who_was_late_catches_up_at_the_peak_rate_and_not_by_more_than_a_little() -> None:
+    pacer, now = Pacer(1e6), 5.0
+    for late, caught_up in ((0.0, 0.0), (0.01, 0.01), (10.0, LATE_S)):
+        now += pacer.reserve(1000, now) + late
+        start = now
+        for _ in range(1000):
+            now += pacer.reserve(1000, now)
+        now += pacer.reserve(1, now)
+        # The piece that was booked before the pause is in it, too.
+        assert now - start == pytest.approx(1.0 - caught_up + (late == 0.0) * 1e-3, abs=2e-3)
 
 
 def test_unlimited_never_waits() -> None:
@@ -51,3 +76,78 @@ def test_unlimited_never_waits() -> None:
 def test_slices_follow_the_rate() -> None:
     assert Pacer(1e5).slice_bytes == SLICE_MIN
     assert Pacer(1e8).slice_bytes == 65_000
+
+
+@given(sizes=sizes, rate=rates, late=st.lists(st.floats(0, 0.2), max_size=60))
+def test_where_the_kernel_paces_the_schedule_is_still_the_limit(
+    sizes: list[int], rate: float, late: list[float]
+) -> None:
+    pacer = Pacer(rate, kernel_channels=2)
+    now, start, total = 100.0, 100.0, 0
+    for index, size in enumerate(sizes):
+        now += pacer.reserve(size, now)
+        if total:
+            allowed = now - start + (LATE_S if any(late[:index]) else 0) + KERNEL_LEAD_S
+            assert total <= rate * allowed * (1 + 1e-6) + 1
+        total += size
+        now += late[index] if index < len(late) else 0.0
+
+
+def test_each_socket_gets_its_share_of_what_the_rate_is_now() -> None:
+    pacer = Pacer(1e8, kernel_channels=4)
+    assert pacer.socket_rate == round(1e8 * KERNEL_PEAK / 4)
+    pacer.rate = 1e6
+    assert pacer.socket_rate == round(1e6 * KERNEL_PEAK / 4)
+    pacer.rate = 1.0
+    assert pacer.socket_rate == 1
+    pacer.rate = math.inf
+    assert pacer.socket_rate is None
+    assert Pacer(1e8).socket_rate is None
+
+
+class TestWindows:
+    @staticmethod
+    def of(sent: list[tuple[float, int]], rate: float = 1e6) -> Windows:
+        windows = Windows()
+        for at_ms, n in sent:
+            windows.add(n, 50.0005 + at_ms / 1e3, rate)
+        return windows
+
+    def test_an_even_stream(self) -> None:
+        windows = self.of([(ms, 1000) for ms in range(100)])
+        assert windows.total == 8  # all but the first and the last
+        assert [windows.share(q) for q in (0.5, 0.99, 1.0)] == [1.0, 1.0, 1.0]
+
+    def test_bursts_are_seen(self) -> None:
+        windows = self.of([(ms, 500 if ms // 10 % 2 else 1500) for ms in range(220)])
+        assert windows.total == 20
+        assert (windows.share(0.5), windows.share(1.0)) == (0.5, 1.5)
+
+    def test_what_lies_beside_a_pause_is_not_counted(self) -> None:
+        early, late = range(0, 45), range(115, 160)
+        windows = self.of([(ms, 1000) for ms in (*early, *late)])
+        assert windows.total == 6
+        assert windows.share(1.0) == 1.0
+
+    def test_a_rate_that_changes(self) -> None:
+        windows = Windows()
+        for ms in range(100):
+            rate = 1e6 if ms < 50 else 2e5
+            windows.add(int(rate / 1e3), 50.0005 + ms / 1e3, rate)
+        assert windows.share(0.5) == 1.0
+
+    def test_far_beyond_the_rate(self) -> None:
+        assert self.of([(ms, 10**9) for ms in range(30)]).share(1.0) == 10.0
+
+    def test_none(self) -> None:
+        assert self.of([(0, 1)]).total == 0
+        with pytest.raises(ValueError, match="no windows"):
+            Windows().share(0.5)
+
+    def test_the_pacer_keeps_them_where_there_is_a_limit(self) -> None:
+        for rate, expected in ((1e6, 8), (math.inf, 0)):
+            pacer = Pacer(rate)
+            for ms in range(100):
+                pacer.sent(1000, 50.0005 + ms / 1e3)
+            assert pacer.windows.total == expected
+        assert pytest.approx(0.01) == WINDOW_S

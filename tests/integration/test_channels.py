@@ -1,0 +1,77 @@
+"""Several bulk channels, both ways of pacing, memory that is there early: verified migrations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import uvloop
+
+from common.config import MigrationConfig
+from lab.certs import certs
+from tests.integration.harness import migrate
+from tests.integration.inprocess import move
+from tests.integration.test_postcopy_broken import CONFIG as BROKEN
+from tests.integration.test_postcopy_broken import CutOnce
+from tests.integration.through_relay import moved_through
+
+CONFIG = MigrationConfig(
+    memory=2**24,
+    workload="zipf:zero-share=20%",
+    max_bandwidth=80e6,
+    warmup=0.05,
+    run_after=0.05,
+    postcopy_after="rounds=1",
+)
+# Each number of channels, both ways of pacing, with and without checksums and a rate limit.
+CASES: list[dict[str, Any]] = [
+    {"channels": 2, "strategy": "pre-copy", "pacing": "kernel"},
+    {"channels": 4, "strategy": "pre-copy", "checksum": False, "max_bandwidth": float("inf")},
+    {"channels": 4, "strategy": "stop-and-copy", "max_bandwidth": float("inf")},
+    {"channels": 2, "strategy": "hybrid", "faults": "kernel"},
+    {"channels": 4, "strategy": "post-copy", "faults": "software", "pacing": "kernel"},
+    {"channels": 2, "strategy": "post-copy", "faults": "kernel", "checksum": False},
+    {"channels": 64, "strategy": "three-path", "high": 0.0, "low": 0.0},
+    {"channels": 1, "strategy": "lazy-copy", "pacing": "kernel"},
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
+def test_arrives_and_verifies(case: dict[str, Any]) -> None:
+    report = uvloop.run(move(CONFIG.model_copy(update=case)))
+    assert report.verified is True
+    assert report.config["channels"] == case["channels"]
+    if case["strategy"] != "lazy-copy":
+        assert report.pages_sent + report.zero_pages >= 2**24 // 4096
+    limited = case.get("max_bandwidth") is None and case["strategy"] == "pre-copy"
+    assert not limited or report.burstiness is not None
+
+
+@pytest.mark.parametrize("offsets", [[2**19], [2**20, 2**21]])
+def test_all_of_them_come_back(offsets: list[int]) -> None:
+    config = BROKEN.model_copy(update={"channels": 4})
+    report, error, _said, _relay = uvloop.run(moved_through(config, CutOnce(*offsets)))
+    assert error is None
+    assert report.verified is True
+    assert [event for event in report.events if event.event == "postcopy-recovered"]
+
+
+def test_over_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("keys")
+    assert certs(folder) == 0
+    update = {"channels": 2, "strategy": "hybrid"}
+    config = CONFIG.model_copy(update=update)
+    report, error, _, _ = uvloop.run(moved_through(config, folder=folder / "dest"))
+    assert error is None
+    assert report.verified is True
+
+
+def test_by_processes() -> None:
+    run = migrate(
+        *("--channels", "2", "--pacing", "kernel", "--strategy", "pre-copy"),
+        *("--memory", "16MiB", "--max-bandwidth", "100MB/s", "--workload", "uniform"),
+    )
+    assert run.exit_code == 0, run.stderr
+    assert (run.report.config["channels"], run.report.config["pacing"]) == (2, "kernel")
+    assert run.report.burstiness is not None
+    assert run.report.burstiness.pacing == "kernel"

@@ -1,0 +1,65 @@
+"""A frame in parts is the frame: byte for byte, its checksum right, whatever the guest does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from common.guest.memory import GuestMemory
+from common.units import PAGE_SIZE
+from common.wire import frames
+from common.wire.extents import from_pages
+from source_agent.parts import PART_PAGES, PartMaker
+
+N_PAGES = 1024
+PAGE_SETS = {
+    "one": [17],
+    "just a part": list(range(100, 100 + PART_PAGES)),
+    "a part and one": list(range(PART_PAGES + 1)),
+    "several parts": list(range(10, 10 + 3 * PART_PAGES)),
+    "scattered": list(range(0, N_PAGES, 3)),
+    "a run that ends within a part": [*range(50, 90), 95, *range(200, 500)],
+}
+
+
+@pytest.fixture
+def memory() -> Iterator[GuestMemory]:
+    memory = GuestMemory(N_PAGES * PAGE_SIZE)
+    memory.fill(1)
+    yield memory
+    memory.close()
+
+
+@pytest.mark.parametrize("still", [False, True])
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize("name", PAGE_SETS)
+def test_the_whole_frame(memory: GuestMemory, name: str, checked: bool, still: bool) -> None:
+    pages = np.array(PAGE_SETS[name], np.int64)
+    extents = from_pages(pages)
+    head = frames.encode_pages_head(extents, checked=checked)
+    maker = PartMaker(memory, checked=checked)
+    sent = b"".join(
+        bytes(buffer) for part in maker.parts(head, extents, still=still) for buffer in part
+    )
+    body = memory.pages[pages].tobytes()
+    assert sent == head + body + (frames.trailer(head, body) if checked else b"")
+
+
+def test_a_guest_that_writes_meanwhile_spoils_no_checksum(memory: GuestMemory) -> None:
+    extents = from_pages(np.arange(300))
+    head = frames.encode_pages_head(extents, checked=True)
+    sent = []
+    for part in PartMaker(memory, checked=True).parts(head, extents, still=False):
+        memory.words[: 300 * 512] += np.uint64(1)  # between the summing and the sending
+        sent += [bytes(buffer) for buffer in part]
+    assert sent[-1] == frames.trailer(*sent[:-1])
+
+
+def test_of_a_still_guest_runs_are_not_copied(memory: GuestMemory) -> None:
+    extents = from_pages(np.arange(300))
+    head = frames.encode_pages_head(extents)
+    parts = list(PartMaker(memory, checked=False).parts(head, extents, still=True))
+    memory.view[5] ^= 255
+    assert parts[0][1][5] == memory.view[5]
