@@ -20,6 +20,7 @@ from common.timeline import Timeline
 from common.wire import messages
 from source_agent.postcopy import Supply
 from source_agent.rounds import FinalStop, Rounds
+from source_agent.squeeze import Squeezer
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Record:
         self.source_samples: list[Progress] = []
         self.decisions: list[Decided] = []
         self.rounds: Rounds | None = None
+        self.squeezer: Squeezer | None = None
         self.final: FinalStop | None = None
         self.finished: messages.Finished | None = None
         self.digest_source: str | None = None
