@@ -6,8 +6,10 @@ pages were sent for the first time and many of them never change; until a round 
 been measured they count in full, so that a limit on the downtime is not overrun on a guess. A small
 round is a poor sample and changes nothing.
 
-What is short on the wire may be long in the making: a delta of a page takes a look at all of it.
-Where that takes longer than the link does, it is what counts.
+What is short on the wire may be long in the making: a delta of a page takes a look at all of it. So
+the last round says, too, how much processor time its pages took, and where that is longer than the
+link takes for their bytes, it is what counts. It is reckoned as if one processor did it all: in the
+stop more of them are free than in a round, as the guest stands still, but nobody knows how many.
 """
 
 from __future__ import annotations
@@ -21,28 +23,23 @@ class Outlook:
     """Of one migration. `raw` bytes are what pages cost without compression and deltas."""
 
     def __init__(self) -> None:
-        self.ratio = 1.0
-        self._work_s = 0.0  # a raw byte
+        self._ratio = 1.0
+        self._raw_s = 0.0  # a raw byte
 
-    def told(self, raw: int, sent: int, work_s: float) -> None:
-        """A round of changed pages put `sent` bytes on the wire and took so much work.
+    def told(self, raw: int, sent: int, seconds: float, cpu_s: float) -> None:
+        """A round of changed pages put `sent` bytes on the wire.
 
-        work_s: seconds, of all threads that share it, one after another.
+        It took so many seconds in all, and so many of processors to make it shorter.
         """
         if raw >= SAMPLE_BYTES:
-            self.ratio = sent / raw
-            self._work_s = work_s / raw
-
-    def told_work(self, raw: int, work_s: float) -> None:
-        """The first round: what it was sent as says nothing, but how long that took does."""
-        if raw >= SAMPLE_BYTES:
-            self._work_s = work_s / raw
+            self._ratio = sent / raw
+            self._raw_s = min(seconds, cpu_s) / raw
 
     def scaled(self, raw: int) -> int:
         """Bytes on the wire."""
-        return round(raw * self.ratio)
+        return round(raw * self._ratio)
 
     def beyond_s(self, raw: int, bandwidth_Bps: float) -> float:
-        """How much longer they take to make than to send."""
-        sending_s = self.scaled(raw) / bandwidth_Bps if bandwidth_Bps > 0 else 0.0
-        return max(raw * self._work_s - sending_s, 0.0)
+        """How much longer they take to make than the link takes for their bytes."""
+        link_s = self.scaled(raw) / bandwidth_Bps if bandwidth_Bps > 0 else 0.0
+        return max(raw * self._raw_s - link_s, 0.0)

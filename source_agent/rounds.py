@@ -46,8 +46,7 @@ DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back
 class Round:
     """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it.
 
-    throttle: the most that the guest was throttled in it. raw_bytes: what its pages would have cost
-    without compression and deltas; work_s: what making them shorter took.
+    throttle: the most that the guest was throttled in it.
     """
 
     index: int
@@ -59,8 +58,6 @@ class Round:
     dirty_pages_after: int = 0
     pages_left: int = 0  # unsent, where it was cut short
     throttle: float = 0.0
-    raw_bytes: int = 0
-    work_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +157,12 @@ class Rounds:
 
         Clean before they are sent: what is written from here on is in the log, and goes again.
         """
+        cpu_s = 0.0
         if self._squeezer is not None:
             # Of all pages those are likely to go again that the guest wrote before it was sent.
             likely = self._stale != 0 if everything else None
             self._squeezer.begin(this.index, likely, last=this.kind is RoundKind.FINAL)
-            this.work_s = -self._squeezer.busy_s
+            cpu_s = self._squeezer.cpu_s
         if everything:
             self._stale.fill(0)
             cargo = Cargo(np.arange(self._guest.n_pages))
@@ -172,8 +170,8 @@ class Rounds:
             cargo = self._take()
         self.round_start_bytes = self._outflow.sent_bytes
         lines = int(np.bitwise_count(cargo.masks).sum())
-        this.raw_bytes = _bytes_of(len(cargo.whole), len(cargo.lined), lines)
-        self.round_expected = self._outlook.scaled(this.raw_bytes)
+        raw, started = _bytes_of(len(cargo.whole), len(cargo.lined), lines), time.monotonic()
+        self.round_expected = self._outlook.scaled(raw)
         sent = self._ever_sent
         fresh = cargo.whole[~sent[cargo.whole]]
         sent[fresh] = True  # for looks meanwhile
@@ -185,16 +183,9 @@ class Rounds:
             sent[unsent] = False
         self._cargo = cargo
         self.pages_resent += len(cargo.whole) - len(fresh) + len(cargo.lined)
-        if self._squeezer is not None:
-            this.work_s = (this.work_s + self._squeezer.busy_s) / self._squeezer.workers
-            if not this.pages_left:
-                self._learn(this)
-
-    def _learn(self, this: Round) -> None:
-        if this.kind is RoundKind.FULL:
-            self._outlook.told_work(this.raw_bytes, this.work_s)
-        else:
-            self._outlook.told(this.raw_bytes, this.tally.bytes, this.work_s)
+        if self._squeezer is not None and not everything and not this.pages_left:
+            seconds, cpu_s = time.monotonic() - started, self._squeezer.cpu_s - cpu_s
+            self._outlook.told(raw, this.tally.bytes, seconds, cpu_s)
 
     def _without(self, cargo: Cargo, left: Cargo) -> Cargo:
         """What was sent of it where a round was cut short: the rest is stale as it was."""

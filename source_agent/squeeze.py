@@ -11,13 +11,14 @@ sent: in one round a page travels once, and the rounds' barriers keep rounds apa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -29,7 +30,7 @@ from common.guest.memory import GuestMemory
 from common.timeline import Timeline
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import frames
-from common.wire.deltas import DELTA_OF
+from common.wire.deltas import DELTA_OF, DeltaTable
 from common.wire.extents import EXTENT, Extents, Pages, from_pages, to_pages
 from common.wire.frames import FrameType
 from common.wire.packing import Codec, Pack, packer
@@ -73,6 +74,20 @@ class DeltaStats:
     overflows: int = 0
     cpu_s: float = 0.0
 
+    def plus(
+        self, table: DeltaTable, size: int, counters: NDArray[np.int64], cpu_s: float
+    ) -> DeltaStats:
+        """With a frame of deltas, and what `delta.encode` counted."""
+        hits, misses, overflows = counters.tolist()
+        return DeltaStats(
+            self.pages + len(table),
+            self.bytes + table.nbytes + size,
+            self.hits + hits,
+            self.misses + misses,
+            self.overflows + overflows,
+            self.cpu_s + cpu_s,
+        )
+
 
 @dataclass(slots=True)
 class Packet:
@@ -88,8 +103,7 @@ class _Bench:
     def __init__(self, with_deltas: bool) -> None:
         self.words = np.zeros(_WORDS, np.uint64)
         self.bytes = self.words.view(np.uint8)
-        room = self.bytes.nbytes + PAGE_SIZE if with_deltas else 0
-        self.out = np.zeros(room, np.uint8)
+        self.out = np.zeros(self.bytes.nbytes if with_deltas else 0, np.uint8)
         self.pack: Pack | None = None
 
 
@@ -118,37 +132,28 @@ class Squeezer:
         self._gate = Gate(self._switched)
         self._lock = threading.Lock()
         self._benches: dict[int, list[_Bench]] = {}
-        self._encoding = threading.Lock()  # the cache of old pages is used by one thread at a time
+        self._encoding = threading.Lock()
         self._cache = delta.new_cache(delta_cache, memory.n_pages) if delta_cache else None
-        self._counters = np.zeros(delta.COUNTERS, np.int64)
+        self._roomy = self._cache is not None and len(self._cache.pages) == memory.n_pages
         self._likely: NDArray[np.bool_] = np.ones(memory.n_pages if delta_cache else 0, np.bool_)
         self._round = 0
         self._last = False
         self._pushing = self._new_bench()
-        self.busy_s = 0.0  # that all threads spent on batches, waiting for a processor counted
+        self.cpu_s = 0.0  # of all batches of rounds
         self.compression = CompressionStats()
-        self._deltas = DeltaStats()
+        self.deltas = DeltaStats()
         self._warm_up()
 
     def _warm_up(self) -> None:
         """Compile: not within a round."""
         gather(self._memory.words, *_nothing(), self._pushing.words)
         if self._cache is not None:
-            batch = _batch_of(self._pushing, *_nothing())
-            counters = self._counters
-            delta.encode_pages(self._cache, batch, 0, self._likely, False, counters)
-            delta.encode_lines(self._cache, batch, 0, False, counters)
+            self._encode(Packet(), self._pushing, *_nothing())
 
     @property
     def cache_size(self) -> int:
         """Bytes of old pages that can be kept; 0: no deltas."""
         return 0 if self._cache is None else self._cache.words.nbytes
-
-    @property
-    def deltas(self) -> DeltaStats:
-        """So far."""
-        hits, misses, overflows = self._counters.tolist()
-        return replace(self._deltas, hits=hits, misses=misses, overflows=overflows)
 
     def begin(self, index: int, likely: NDArray[np.bool_] | None, *, last: bool) -> None:
         """A round begins. likely: bool[n_pages], pages that may have to be sent again.
@@ -212,7 +217,7 @@ class Squeezer:
         return bench
 
     def _make(self, batch: NDArray[np.void], bench: _Bench) -> Packet:
-        started = time.monotonic()
+        started = time.thread_time()
         packet = Packet()
         if batch.dtype == frames.LINES_OF:
             self._lined(packet, bench, batch)
@@ -221,7 +226,7 @@ class Squeezer:
         else:
             self._against_cache(packet, bench, batch)
         with self._lock:
-            self.busy_s += time.monotonic() - started
+            self.cpu_s += time.thread_time() - started
         return packet
 
     def _whole(self, packet: Packet, bench: _Bench, extents: Extents) -> None:
@@ -239,32 +244,19 @@ class Squeezer:
 
     def _against_cache(self, packet: Packet, bench: _Bench, extents: Extents) -> None:
         """Whole pages, by delta where the cache has them."""
-        assert self._cache is not None  # noqa: S101
         numbers = to_pages(extents)
-        self._copy(bench, numbers)
-        batch = _batch_of(bench, numbers, np.full(len(numbers), delta.EVERY_LINE, np.uint64))
-        with self._encoding:
-            started = time.thread_time()
-            size = delta.encode_pages(
-                self._cache, batch, self._round, self._likely, not self._last, self._counters
-            )
-            self._put_deltas(packet, bench, batch, size, started)
-        self._put_zeros(packet, numbers[batch.fates == delta.ZERO])
-        self._put_pages(packet, bench, numbers[batch.fates == delta.WHOLE])
+        masks = np.full(len(numbers), delta.EVERY_LINE, np.uint64)
+        fates = self._encode(packet, bench, numbers, masks)
+        self._put_zeros(packet, numbers[fates == delta.ZERO])
+        self._put_pages(packet, bench, numbers[fates == delta.WHOLE])
 
     def _lined(self, packet: Packet, bench: _Bench, table: frames.LineTable) -> None:
         """Changed lines, by delta where that is shorter."""
         numbers, masks = table["page"].astype(np.int64), table["mask"].astype(np.uint64)
-        gather(self._memory.words, numbers, masks, bench.words)
-        if self._cache is not None:
-            batch = _batch_of(bench, numbers, masks)
-            with self._encoding:
-                started = time.thread_time()
-                size = delta.encode_lines(
-                    self._cache, batch, self._round, not self._last, self._counters
-                )
-                self._put_deltas(packet, bench, batch, size, started)
-            table = table[batch.fates == delta.WHOLE]
+        if self._cache is None:
+            gather(self._memory.words, numbers, masks, bench.words)
+        else:
+            table = table[self._encode(packet, bench, numbers, masks) == delta.WHOLE]
         if len(table) == 0:
             return
         lines = frames.count_lines(table)
@@ -272,6 +264,37 @@ class Squeezer:
         self._put(packet, FrameType.LINES, table, bench, size)
         saved = len(table) * (PAGE_SIZE + EXTENT.itemsize) - table.nbytes - size
         packet.tally += Tally(len(table), 0, 0, len(table), lines, saved)
+
+    def _encode(
+        self, packet: Packet, bench: _Bench, pages: Pages, masks: NDArray[np.uint64]
+    ) -> NDArray[np.uint8]:
+        """What becomes of the pages; those that go as a delta are in the packet."""
+        assert self._cache is not None  # noqa: S101 - who calls has asked
+        batch = _batch_of(bench, pages, masks)
+        counters = np.zeros(delta.COUNTERS, np.int64)
+        started = time.thread_time()
+        # A page of another batch may have the same slot, unless there is one for each.
+        with contextlib.nullcontext() if self._roomy else self._encoding:
+            size = delta.encode(
+                self._memory.words,
+                self._cache,
+                batch,
+                self._round,
+                self._likely,
+                not self._last,
+                counters,
+            )
+        by_delta = batch.fates == delta.DELTA
+        table = np.empty(int(np.count_nonzero(by_delta)), DELTA_OF)
+        table["page"], table["length"] = pages[by_delta], batch.lengths[by_delta]
+        if len(table):
+            head = encode_delta_head(table, checked=self._checked)
+            self._finish(packet, head, bench.out.data[:size])
+            packet.tally += Tally(len(table), delta_pages=len(table))
+        spent = time.thread_time() - started
+        with self._lock:
+            self.deltas = self.deltas.plus(table, size, counters, spent)
+        return batch.fates
 
     # -- its frames -------------------------------------------------------------------------------
 
@@ -285,26 +308,6 @@ class Squeezer:
         if len(pages):
             self._put(packet, FrameType.PAGES, from_pages(pages), bench, len(pages) * PAGE_SIZE)
             packet.tally += Tally(len(pages))
-
-    def _put_deltas(
-        self, packet: Packet, bench: _Bench, batch: delta.Batch, size: int, started: float
-    ) -> None:
-        """The caller holds the lock of the encoding, whose CPU time began at `started`."""
-        by_delta = batch.fates == delta.DELTA
-        table = np.empty(int(np.count_nonzero(by_delta)), DELTA_OF)
-        table["page"], table["length"] = batch.pages[by_delta], batch.lengths[by_delta]
-        cost = table.nbytes + size
-        before = self._deltas
-        self._deltas = replace(
-            before,
-            pages=before.pages + len(table),
-            bytes=before.bytes + cost,
-            cpu_s=before.cpu_s + time.thread_time() - started,
-        )
-        if len(table):
-            head = encode_delta_head(table, checked=self._checked)
-            self._finish(packet, head, bench.out.data[:size])
-            packet.tally += Tally(len(table), delta_pages=len(table))
 
     def _put(
         self,
@@ -346,14 +349,15 @@ class Squeezer:
     ) -> None:
         with self._lock:
             before = self.compression
-            self.compression = CompressionStats(
-                before.raw_bytes + raw,
-                before.bytes + size,
-                before.batches + 1,
-                before.in_vain + in_vain,
-                before.skipped + skipped,
-                before.cpu_s + cpu_s,
-            )
+            self.cpu_s = 0.0  # of all batches of rounds
+        self.compression = CompressionStats(
+            before.raw_bytes + raw,
+            before.bytes + size,
+            before.batches + 1,
+            before.in_vain + in_vain,
+            before.skipped + skipped,
+            before.cpu_s + cpu_s,
+        )
 
     def _finish(self, packet: Packet, *parts: bytes | memoryview) -> None:
         packet.frames.append([*parts, frames.trailer(*parts)] if self._checked else parts)

@@ -37,8 +37,6 @@ MISSES: Final = 1
 OVERFLOWS: Final = 2
 COUNTERS: Final = 3
 
-_TABLE_BYTES: Final = 6  # what a delta costs beside its encoding
-_LINES_BYTES: Final = 12  # and what lines cost beside themselves
 _BYTE: Final = np.uint64(0xFF)
 _TOP_BYTE: Final = np.uint64(0xFF << 56)
 _EIGHT: Final = np.uint64(8)
@@ -68,10 +66,11 @@ def new_cache(size: int, n_pages: int) -> PageCache:
 class Batch(NamedTuple):
     """Pages that are about to be sent, and what becomes of them.
 
-    pages: int64[n]; masks: uint64[n], the lines that may have changed; words: uint64, those lines
-    side by side, as they are to arrive; bytes: the same memory as uint8. Overwritten are fates:
-    uint8[n]; lengths: int64[n], of encodings; out: uint8, the encodings side by side, with room for
-    as many bytes as the lines have and a page more.
+    pages: int64[n]; masks: uint64[n], the lines of each that may have changed. Overwritten are
+    words: uint64, those lines as they are to arrive, of pages that do not go as a delta, side by
+    side, with room for all (bytes: the same memory as uint8); fates: uint8[n]; lengths: int64[n],
+    of encodings; out: uint8, the encodings side by side, with room for as many bytes as all lines
+    have.
     """
 
     pages: NDArray[np.int64]
@@ -140,93 +139,115 @@ def _put_run(
 
 
 @kernel
+def _take(memory: NDArray[np.uint64], batch: Batch, i: int, word: int) -> np.uint64:
+    """Copy page `i`'s lines to the words from `word` on. Not zero: some of them are not."""
+    seen = _NOTHING
+    mask = batch.masks[i]
+    first = batch.pages[i] << 9
+    while mask != _NOTHING:
+        copy_line(batch.words, word, memory, first + (_lowest(mask) << 3))
+        for k in range(8):
+            seen |= batch.words[word + k]
+        mask &= mask - _ONE
+        word += 8
+    return seen
+
+
+@kernel
+def _changed(cache: PageCache, slot: int, batch: Batch, i: int, word: int) -> np.uint64:
+    """Which of page `i`'s lines, at `word`, are not as they are in the slot."""
+    changed = _NOTHING
+    mask = batch.masks[i]
+    while mask != _NOTHING:
+        line = _lowest(mask)
+        was = (slot << 9) + (line << 3)
+        differ = _NOTHING
+        for k in range(8):
+            differ |= cache.words[was + k] ^ batch.words[word + k]
+        if differ != _NOTHING:
+            changed |= _ONE << np.uint64(line)
+        mask &= mask - _ONE
+        word += 8
+    return changed
+
+
+@kernel
 def _encode(
-    old: NDArray[np.uint64], base: int, batch: Batch, i: int, word: int, to: int, limit: int
+    cache: PageCache,
+    slot: int,
+    batch: Batch,
+    i: int,
+    changed: np.uint64,
+    word: int,
+    to: int,
+    limit: int,
 ) -> int:
-    """Page `i`, whose lines begin at `word`, against the page at `old[base]`: where it ends.
+    """Page `i`, of whose lines, at `word`, these have changed, against the slot: where it ends.
 
     -1: it would not end before `limit`.
     """
     described = 0  # bytes of the page
     begin = start = end = -1  # of the run that is open: in the page, in `bytes`, its end
-    mask = batch.masks[i]
-    while mask != _NOTHING:
-        line = _lowest(mask)
-        mask &= mask - _ONE
-        was = base + (line << 3)
-        differ = _NOTHING
+    while changed != _NOTHING:
+        line = _lowest(changed)
+        at_line = word + (popcount(batch.masks[i] & ((_ONE << np.uint64(line)) - _ONE)) << 3)
         for k in range(8):
-            differ |= old[was + k] ^ batch.words[word + k]
-        if differ != _NOTHING:
-            for k in range(8):
-                x = old[was + k] ^ batch.words[word + k]
-                if x != _NOTHING:
-                    at = (line << 6) + (k << 3)
-                    first = at + _same_bytes_below(x)
-                    if begin >= 0 and first - end > 2:  # a closer one costs less than two counts
-                        to = _put_run(
-                            batch.out, to, limit, begin - described, batch.bytes, start, end - begin
-                        )
-                        if to < 0:
-                            return -1
-                        described = end
-                        begin = -1
-                    if begin < 0:
-                        begin = first
-                        start = (word << 3) + first - (line << 6)
-                    end = at + 8 - _same_bytes_above(x)
-        word += 8
+            x = cache.words[(slot << 9) + (line << 3) + k] ^ batch.words[at_line + k]
+            if x != _NOTHING:
+                first = (line << 6) + (k << 3) + _same_bytes_below(x)
+                if begin >= 0 and first - end > 2:  # a closer one costs less than two counts
+                    to = _put_run(
+                        batch.out, to, limit, begin - described, batch.bytes, start, end - begin
+                    )
+                    if to < 0:
+                        return -1
+                    described = end
+                    begin = -1
+                if begin < 0:
+                    begin = first
+                    start = (at_line << 3) + first - (line << 6)
+                end = (line << 6) + (k << 3) + 8 - _same_bytes_above(x)
+        changed &= changed - _ONE
     if begin >= 0:
         to = _put_run(batch.out, to, limit, begin - described, batch.bytes, start, end - begin)
     return to
 
 
 @kernel
-def _is_zero(words: NDArray[np.uint64], first: int) -> bool:
-    for start in range(first, first + 512, 16):
-        seen = _NOTHING
-        for word in range(start, start + 16):
-            seen |= words[word]
-        if seen != _NOTHING:
-            return False
-    return True
-
-
-@kernel
-def _store(cache: PageCache, slot: int, batch: Batch, i: int, word: int) -> None:
-    """The destination will have these lines."""
+def _store(
+    cache: PageCache, slot: int, batch: Batch, i: int, changed: np.uint64, word: int
+) -> None:
+    """The destination will have page `i`'s lines, at `word`, of which these have changed."""
     mask = batch.masks[i]
     while mask != _NOTHING:
-        copy_line(cache.words, (slot << 9) + (_lowest(mask) << 3), batch.words, word)
+        line = _lowest(mask)
+        if changed & (_ONE << np.uint64(line)) != _NOTHING:
+            copy_line(cache.words, (slot << 9) + (line << 3), batch.words, word)
         mask &= mask - _ONE
         word += 8
 
 
 @kernel
 def _admit(
-    cache: PageCache,
-    page: int,
-    now: int,
-    likely: NDArray[np.bool_],
-    batch: Batch,
-    i: int,
-    word: int,
+    cache: PageCache, batch: Batch, i: int, word: int, now: int, likely: NDArray[np.bool_]
 ) -> None:
-    """A page that was not there, and goes whole, if its slot is to be had.
+    """Page `i`, at `word`, which was not there and goes whole, if its slot is to be had.
 
     What is not `likely` to be sent again takes only a slot that is nobody's, and keeps it until
     somebody comes who is.
     """
+    page = batch.pages[i]
     slot = page % len(cache.pages)
     free = cache.pages[slot] < 0
     if free or (likely[page] and cache.ages[slot] + LIFETIME <= now):
         cache.pages[slot] = page
         cache.ages[slot] = now if likely[page] else now - LIFETIME
-        _store(cache, slot, batch, i, word)
+        _store(cache, slot, batch, i, EVERY_LINE, word)
 
 
 @kernel
-def encode_pages(
+def encode(
+    memory: NDArray[np.uint64],
     cache: PageCache,
     batch: Batch,
     now: int,
@@ -234,86 +255,47 @@ def encode_pages(
     keep: bool,
     counters: NDArray[np.int64],
 ) -> int:
-    """Sort a batch of whole pages (all masks are full) into deltas, zero pages, and the others.
+    """Sort a batch of pages (of memory: uint64[512 * n_pages]) by what becomes of them.
 
-    now: the round's number; likely: bool[n_pages], see `_admit`; keep: whether deltas will follow
-    later. counters: int64[COUNTERS], added to. Those that go whole are moved to the front of the
-    words. Returns the bytes of encodings.
+    Those that are in the cache go as a delta where that is shorter than their lines; those that are
+    zero, as a mark, if all of their lines are asked for. now: the round's number; likely:
+    bool[n_pages], see `_admit`; keep: whether deltas will follow later. counters: int64[COUNTERS],
+    added to. Returns the bytes of encodings.
+
+    A page of which only some lines are asked for cannot be taken into the cache: of its other
+    lines, it is not known what the destination has. While the guest runs a line may be torn: the
+    page is in the dirty log then, and the cache has it as the destination will.
     """
-    to = moved = 0
+    to = word = 0
     for i in range(len(batch.pages)):
         page = batch.pages[i]
         slot = page % len(cache.pages)
         hit = cache.pages[slot] == page
-        word = i << 9
-        end = -1
+        whole = batch.masks[i] == EVERY_LINE
+        zero = _take(memory, batch, i, word) == _NOTHING and whole
+        size = popcount(batch.masks[i]) * LINE_SIZE
         batch.lengths[i] = 0
-        if _is_zero(batch.words, word):
-            batch.fates[i] = ZERO
-        elif hit:
-            counters[HITS] += 1
-            end = _encode(cache.words, slot << 9, batch, i, word, to, to + PAGE_SIZE)
-            if end < 0:
-                counters[OVERFLOWS] += 1
-                batch.fates[i] = WHOLE
-            else:
-                batch.fates[i] = DELTA
-                batch.lengths[i] = end - to
-                to = end
-        else:
-            counters[MISSES] += 1
-            batch.fates[i] = WHOLE
-        if hit and keep:
-            cache.ages[slot] = now
-            _store(cache, slot, batch, i, word)
-        elif keep and batch.fates[i] != ZERO:
-            _admit(cache, page, now, likely, batch, i, word)
-        if batch.fates[i] == WHOLE:
-            if moved != word:
-                for k in range(512):
-                    batch.words[moved + k] = batch.words[word + k]
-            moved += 512
-    return to
-
-
-@kernel
-def encode_lines(
-    cache: PageCache, batch: Batch, now: int, keep: bool, counters: NDArray[np.int64]
-) -> int:
-    """The same for pages of which only the lines in their masks have changed.
-
-    A page goes as a delta where that is shorter than its lines; the lines of the others are moved
-    to the front of the words. A page that is not in the cache cannot be taken into it: of the rest
-    of it, it is not known what the destination has.
-    """
-    to = moved = word = 0
-    for i in range(len(batch.pages)):
-        page = batch.pages[i]
-        slot = page % len(cache.pages)
-        lines = popcount(batch.masks[i])
-        batch.lengths[i] = 0
-        batch.fates[i] = WHOLE
-        if cache.pages[slot] == page:
-            counters[HITS] += 1
-            most = min(lines * LINE_SIZE + _LINES_BYTES - _TABLE_BYTES, lines * LINE_SIZE)
-            end = _encode(cache.words, slot << 9, batch, i, word, to, to + most)
-            if end < 0:
-                counters[OVERFLOWS] += 1
-            else:
-                batch.fates[i] = DELTA
-                batch.lengths[i] = end - to
-                to = end
+        batch.fates[i] = ZERO if zero else WHOLE
+        if hit:
+            changed = _changed(cache, slot, batch, i, word)
+            if not zero:
+                counters[HITS] += 1
+                end = _encode(cache, slot, batch, i, changed, word, to, to + size)
+                if end < 0:
+                    counters[OVERFLOWS] += 1
+                else:
+                    batch.fates[i] = DELTA
+                    batch.lengths[i] = end - to
+                    to = end
             if keep:
                 cache.ages[slot] = now
-                _store(cache, slot, batch, i, word)
-        else:
+                _store(cache, slot, batch, i, changed, word)
+        elif not zero:
             counters[MISSES] += 1
+            if keep and whole:
+                _admit(cache, batch, i, word, now, likely)
         if batch.fates[i] == WHOLE:
-            if moved != word:
-                for k in range(8 * lines):
-                    batch.words[moved + k] = batch.words[word + k]
-            moved += 8 * lines
-        word += 8 * lines
+            word += size >> 3
     return to
 
 
