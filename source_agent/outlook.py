@@ -20,10 +20,13 @@ SAMPLE_BYTES: Final = 2**18  # of whole pages: less says more about single pages
 
 
 class Outlook:
-    """Of one migration. `raw` bytes are what pages cost without compression and deltas."""
+    """Of one migration. `raw` bytes are what pages cost without compression and deltas.
+
+    ratio: what is left of them.
+    """
 
     def __init__(self) -> None:
-        self._ratio = 1.0
+        self.ratio = 1.0
         self._raw_s = 0.0  # a raw byte
 
     def told(self, raw: int, sent: int, seconds: float, cpu_s: float) -> None:
@@ -32,12 +35,12 @@ class Outlook:
         It took so many seconds in all, and so many of processors to make it shorter.
         """
         if raw >= SAMPLE_BYTES:
-            self._ratio = sent / raw
+            self.ratio = sent / raw
             self._raw_s = min(seconds, cpu_s) / raw
 
     def scaled(self, raw: int) -> int:
         """Bytes on the wire."""
-        return round(raw * self._ratio)
+        return round(raw * self.ratio)
 
     def beyond_s(self, raw: int, bandwidth_Bps: float) -> float:
         """How much longer they take to make than the link takes for their bytes."""

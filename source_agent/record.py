@@ -103,6 +103,7 @@ class Record:
         self.urgent_bytes = 0
         self.ready: messages.Ready | None = None
         self.pushed = 0
+        self.pushed_bytes: int | None = None  # where pages do not all cost the same
         self.pulled = 0
         self.supplied_zeros = 0
         self.goes_on = False
@@ -137,6 +138,7 @@ class Record:
         """What post-copy sent."""
         stats = supply.server.stats()
         self.pushed, self.pulled = supply.pushed, stats.pages - stats.zero_pages
+        self.pushed_bytes = None if self.squeezer is None else supply.pushed_bytes
         self.supplied_zeros = supply.zero_pages + stats.zero_pages
         self.urgent_bytes = stats.sent_bytes + stats.received_bytes
 

@@ -46,7 +46,8 @@ DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back
 class Round:
     """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it.
 
-    throttle: the most that the guest was throttled in it.
+    throttle: the most that the guest was throttled in it. raw_after: what the pages that are stale
+    at its end cost without compression and deltas.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Round:
     dirty_pages_after: int = 0
     pages_left: int = 0  # unsent, where it was cut short
     throttle: float = 0.0
+    raw_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Rounds:
         squeezer: Squeezer | None = None,
     ) -> None:
         self._squeezer = squeezer
-        self._outlook = Outlook()
+        self.outlook = Outlook()
         self._guest = guest
         self._outflow = outflow
         self._timeline = timeline
@@ -171,7 +173,7 @@ class Rounds:
         self.round_start_bytes = self._outflow.sent_bytes
         lines = int(np.bitwise_count(cargo.masks).sum())
         raw, started = _bytes_of(len(cargo.whole), len(cargo.lined), lines), time.monotonic()
-        self.round_expected = self._outlook.scaled(raw)
+        self.round_expected = self.outlook.scaled(raw)
         sent = self._ever_sent
         fresh = cargo.whole[~sent[cargo.whole]]
         sent[fresh] = True  # for looks meanwhile
@@ -185,7 +187,8 @@ class Rounds:
         self.pages_resent += len(cargo.whole) - len(fresh) + len(cargo.lined)
         if self._squeezer is not None and not everything and not this.pages_left:
             seconds, cpu_s = time.monotonic() - started, self._squeezer.cpu_s - cpu_s
-            self._outlook.told(raw, this.tally.bytes, seconds, cpu_s)
+            self.outlook.told(raw, this.tally.bytes, seconds, cpu_s)
+            self.throttling.ratio = self.outlook.ratio
 
     def _without(self, cargo: Cargo, left: Cargo) -> Cargo:
         """What was sent of it where a round was cut short: the rest is stale as it was."""
@@ -217,8 +220,8 @@ class Rounds:
             bytes=tally.bytes,
             dirty_pages_after=dirty_pages,
         )
-        outlook = self._outlook
-        beyond_s = outlook.beyond_s(raw, self._bandwidth_Bps)
+        this.raw_after = raw
+        beyond_s = self.outlook.beyond_s(raw, self._bandwidth_Bps)
         return RoundStats(
             index=this.index,
             kind=this.kind,
@@ -227,7 +230,7 @@ class Rounds:
             bytes_sent=tally.bytes,
             duration_s=duration_s,
             dirty_pages_after=dirty_pages,
-            remaining_bytes=outlook.scaled(raw),
+            remaining_bytes=self.outlook.scaled(raw),
             dirty_rate_Bps=max(dirty_pages - this.pages_left, 0) * PAGE_SIZE / duration_s,
             bandwidth_Bps=self._bandwidth_Bps,
             switchover_s=SWITCHOVER_S
@@ -238,11 +241,12 @@ class Rounds:
             in_memory=self._part(counts, MEMORY),
             in_cache=self._part(counts, CACHE),
             throttle=self.throttling.average(this.start_ns, this.end_ns),
+            squeezed=self.outlook.ratio,
         )
 
     def _part(self, counts: NDArray[np.int64], part: int) -> Part:
         pages, raw = _cost(counts, part)
-        return Part(pages, self._outlook.scaled(raw))
+        return Part(pages, self.outlook.scaled(raw))
 
     def _count_stale(self) -> NDArray[np.int64]:
         """What is stale in memory, in the cache, and in either: words of `common.guest.stale`."""

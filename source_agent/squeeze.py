@@ -134,6 +134,7 @@ class Squeezer:
         self._benches: dict[int, list[_Bench]] = {}
         self._encoding = threading.Lock()
         self._cache = delta.new_cache(delta_cache, memory.n_pages) if delta_cache else None
+        self.cache_size: Final = 0 if self._cache is None else self._cache.words.nbytes
         self._roomy = self._cache is not None and len(self._cache.pages) == memory.n_pages
         self._likely: NDArray[np.bool_] = np.ones(memory.n_pages if delta_cache else 0, np.bool_)
         self._round = 0
@@ -149,11 +150,6 @@ class Squeezer:
         gather(self._memory.words, *_nothing(), self._pushing.words)
         if self._cache is not None:
             self._encode(Packet(), self._pushing, *_nothing())
-
-    @property
-    def cache_size(self) -> int:
-        """Bytes of old pages that can be kept; 0: no deltas."""
-        return 0 if self._cache is None else self._cache.words.nbytes
 
     def begin(self, index: int, likely: NDArray[np.bool_] | None, *, last: bool) -> None:
         """A round begins. likely: bool[n_pages], pages that may have to be sent again.

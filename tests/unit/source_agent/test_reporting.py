@@ -240,6 +240,7 @@ class TestTransfer:
             "line_pages": 0,
             "lines": 0,
             "bytes_saved": 0,
+            "delta_pages": 0,
             "drained_lines": 12,
             "bytes": 6_150_000,
             "start_ms": pytest.approx(1.5),
