@@ -231,10 +231,10 @@ def _store(
 def _admit(
     cache: PageCache, batch: Batch, i: int, word: int, now: int, likely: NDArray[np.bool_]
 ) -> None:
-    """Page `i`, at `word`, which was not there and goes whole, if its slot is to be had.
+    """Page `i`, at `word`, which was not there, if its slot is to be had.
 
     What is not `likely` to be sent again takes only a slot that is nobody's, and keeps it until
-    somebody comes who is.
+    somebody comes who is; and not for a zero page.
     """
     page = batch.pages[i]
     slot = page % len(cache.pages)
@@ -290,9 +290,9 @@ def encode(
             if keep:
                 cache.ages[slot] = now
                 _store(cache, slot, batch, i, changed, word)
-        elif not zero:
-            counters[MISSES] += 1
-            if keep and whole:
+        else:
+            counters[MISSES] += not zero
+            if keep and whole and (likely[page] or not zero):
                 _admit(cache, batch, i, word, now, likely)
         if batch.fates[i] == WHOLE:
             word += size >> 3
