@@ -7,6 +7,7 @@ anything else that is raised is a finding. They know nothing of a fuzzer: atheri
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -107,12 +108,10 @@ class Stream:
             self._check_closed()
 
     def _apply(self, frame: DeltaFrame) -> None:
-        try:
+        """One that is not legal would end the session, of which the decoder knows nothing."""
+        self.deltas += 1
+        with contextlib.suppress(RemoteProtocolError):
             self.memory.delta(frame)
-        except RemoteProtocolError:
-            self.deltas_refused = (
-                True  # the session would end here; the decoder knows nothing of it
-            )
 
     def _fill(self, piece: memoryview) -> int:
         buffers = self._decoder.buffers()
