@@ -23,6 +23,7 @@ from lab.certs import certs
 from source_agent import squeeze
 from source_agent.reporting import make_report
 from tests.integration.inprocess import listening, move, session_to
+from tests.integration.test_kernel_tracker import REFUSAL
 
 MIB = 2**20
 STRATEGIES = ("pre-copy", "three-path", "hybrid", "stop-and-copy", "post-copy", "lazy-copy")
@@ -118,7 +119,12 @@ def check_deltas(report: Report, kind: str, *, some: bool) -> None:
             assert deltas.encoding_rate > 4
 
 
-@pytest.mark.parametrize("tracker", ["log", "kernel"])
+KERNEL = pytest.param(
+    "kernel", marks=pytest.mark.skipif(bool(REFUSAL), reason=REFUSAL or "available")
+)
+
+
+@pytest.mark.parametrize("tracker", ["log", KERNEL])
 def test_who_knows_of_whole_pages_only(tracker: str) -> None:
     """A line written in a page costs some bytes of it."""
     settings = config(

@@ -255,6 +255,11 @@ class TestTransfer:
         assert [last.start_ms, last.duration_ms] == pytest.approx([64, 6.5])
         assert (last.dirty_pages_after, last.dirty_ratio_after) == (0, 0.0)
 
+    def test_nothing_is_said_of_what_was_not_asked_for(self) -> None:
+        report = make_report(record())
+        assert report.compression is None
+        assert report.xbzrle is None
+
     def test_a_round_that_never_ended(self) -> None:
         made = record()
         assert made.final is not None
