@@ -7,9 +7,10 @@ been measured they count in full, so that a limit on the downtime is not overrun
 round is a poor sample and changes nothing.
 
 What is short on the wire may be long in the making: a delta of a page takes a look at all of it. So
-the last round says, too, how much processor time its pages took, and where that is longer than the
-link takes for their bytes, it is what counts. It is reckoned as if one processor did it all: in the
-stop more of them are free than in a round, as the guest stands still, but nobody knows how many.
+the last round says, too, how long its pages took, and where that is longer than the link takes for
+their bytes, it is what counts. In the stop they take less than in a round, in which the guest runs
+and takes processors for itself, and more than the processor time alone, as others may run, too:
+half way between the two is what is planned with.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Outlook:
         """
         if raw >= SAMPLE_BYTES:
             self.ratio = sent / raw
-            self._raw_s = min(seconds, cpu_s) / raw
+            self._raw_s = (seconds + min(cpu_s, seconds)) / 2 / raw
 
     def scaled(self, raw: int) -> int:
         """Bytes on the wire."""

@@ -33,10 +33,10 @@ def test_a_small_round_says_nothing() -> None:
 def test_what_takes_longer_to_make_than_to_send() -> None:
     outlook = Outlook()
     outlook.told(200 * MB, 1 * MB, 0.2, 0.08)
-    # 0.4 ns a byte to make; 0.5 MB at 100 MB/s to send
-    assert outlook.beyond_s(100 * MB, 100 * MB) == pytest.approx(0.04 - 0.005)
-    assert outlook.beyond_s(100 * MB, 10 * MB) == 0  # the link is slower
-    assert outlook.beyond_s(100 * MB, float("inf")) == pytest.approx(0.04)
+    # 0.7 ns a byte, half way between the two; 0.5 MB at 100 MB/s to send
+    assert outlook.beyond_s(100 * MB, 100 * MB) == pytest.approx(0.07 - 0.005)
+    assert outlook.beyond_s(100 * MB, 5 * MB) == 0  # the link is slower
+    assert outlook.beyond_s(100 * MB, float("inf")) == pytest.approx(0.07)
 
 
 def test_several_processors_took_no_longer_than_the_round() -> None:
