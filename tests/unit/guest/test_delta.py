@@ -91,6 +91,17 @@ class Pages:
         self._arrive(batch, size)
         return [int(fate) for fate in batch.fates]
 
+    def encoded(self, page: int) -> bytes:
+        """What it would travel as."""
+        words, out = np.zeros(512, np.uint64), np.zeros(PAGE_SIZE, np.uint8)
+        fates, lengths = np.zeros(1, np.uint8), np.zeros(1, np.int64)
+        one, mask = np.array([page]), np.array([EVERY_LINE])
+        batch = Batch(one, mask, words, words.view(np.uint8), fates, lengths, out)
+        memory, likely = self.memory.reshape(-1), self.likely
+        size = delta.encode(memory, self.cache, batch, 9, likely, False, self.counters)
+        assert fates[0] == DELTA
+        return out[:size].tobytes()
+
     def _arrive(self, batch: Batch, size: int) -> None:
         by_delta = batch.fates == DELTA
         there = self.there.view(np.uint8).reshape(-1)
@@ -141,17 +152,34 @@ def test_encodings_are_what_the_format_says(changes: list[tuple[int, bytes]]) ->
     pages.send([0])
     old = pages.memory[0].tobytes()
     new = changed_by(old, changes)
-    words = np.frombuffer(new, np.uint64).copy()
-    out = np.zeros(PAGE_SIZE, np.uint8)
-    mask = np.array([EVERY_LINE])
-    fates, lengths = np.zeros(1, np.uint8), np.zeros(1, np.int64)
-    scratch = np.zeros(512, np.uint64)
-    zero = np.zeros(1, np.int64)
-    batch = Batch(zero, mask, scratch, scratch.view(np.uint8), fates, lengths, out)
-    size = delta.encode(words, pages.cache, batch, 2, pages.likely, False, pages.counters)
-    assert decoded(old, out[:size].tobytes()) == new
+    pages.memory[0] = np.frombuffer(new, np.uint64)
+    encoding = pages.encoded(0)
+    assert decoded(old, encoding) == new
     differ = sum(a != b for a, b in zip(old, new, strict=True))
-    assert differ <= size <= 12 * 48 + 7 * differ  # runs are trimmed: no whole words for a byte
+    assert (
+        differ <= len(encoding) <= 12 * 48 + 7 * differ
+    )  # runs are trimmed: no whole words for a byte
+
+
+@pytest.mark.parametrize(
+    ("at", "encoding"),
+    [
+        ([], b""),
+        ([0], b"\x00\x01!"),
+        ([4095], b"\xff\x1f\x01!"),
+        ([7, 10], b"\x07\x04!AA!"),  # two that stayed are cheaper to send than to count
+        ([7, 11], b"\x07\x01!\x03\x01!"),
+        ([63, 64], b"\x3f\x02!!"),  # two lines, one run
+        ([200, 1000], b"\xc8\x01\x01!\x9f\x06\x01!"),
+        ([8, 15], b"\x08\x08!AAAAAA!"),  # within a word nothing is counted
+    ],
+)
+def test_what_is_written(at: list[int], encoding: bytes) -> None:
+    pages = Pages()
+    pages.memory[0] = np.frombuffer(b"A" * PAGE_SIZE, np.uint64)
+    pages.send([0])
+    pages.memory[0].view(np.uint8)[at] = ord("!")
+    assert pages.encoded(0) == encoding
 
 
 @given(data=st.binary(max_size=80))
