@@ -19,9 +19,7 @@ frames follow, a header of 16 bytes each, little-endian:
               them (`common.guest.delta`) against what the page held when its round began; a
               length of 0: it still holds that
 
-PACKED and DELTA are legal only where both ends have agreed on them, and DELTA only before the guest
-runs at the destination.
-
+PACKED and DELTA are legal only where both ends agreed on them, DELTA only before the guest resumes.
 The lowest flag says that 8 bytes follow the body: XXH3-64 of header and body, little-endian. A
 CONTROL frame always has them, the others if both ends agreed on it; all or none of a connection.
 
@@ -47,7 +45,7 @@ from common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import deltas
 from common.wire.deltas import DELTA_OF, DeltaTable
-from common.wire.extents import EXTENT, Extents
+from common.wire.extents import EXTENT, Extents, count_within
 from common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
 
 PROTOCOL_VERSION: Final = 3
@@ -500,7 +498,7 @@ class FrameDecoder:
             check_size(self._payload_size, self._pages * LINE_SIZE)
         else:
             self._table = np.frombuffer(body, EXTENT)
-            self._pages = self._checked_extents(self._table)
+            self._pages = count_within(self._table, self._n_pages)
             check_size(self._payload_size, self._pages * PAGE_SIZE)
         if len(self._payload) < self._payload_size:  # kept: fresh memory costs more than its use
             self._payload = np.empty(1 << (self._payload_size - 1).bit_length(), np.uint8)
@@ -561,7 +559,7 @@ class FrameDecoder:
     def _table_done(self) -> Frame | None:
         assert self._placer is not None  # noqa: S101 - the header was refused otherwise
         extents = np.frombuffer(b"".join(self._body), EXTENT)
-        total = self._checked_extents(extents)
+        total = count_within(extents, self._n_pages)
         if self._type is FrameType.ZERO:
             return self._finish(ZeroFrame(extents, total))
         if total != self._pages:
@@ -572,16 +570,6 @@ class FrameDecoder:
         self._wanted = [*self._placer.buffers(extents), *self._tail()]
         self._left = total * PAGE_SIZE
         return None
-
-    def _checked_extents(self, extents: Extents) -> int:
-        """Pages of extents that lie within the guest."""
-        counts = extents["count"].astype(np.int64)
-        ends = extents["first"].astype(np.int64) + counts
-        if not counts.all() or int(ends.max()) > self._n_pages:
-            raise RemoteProtocolError(
-                f"an extent that ends at page {int(ends.max())} of a guest of {self._n_pages} pages"
-            )
-        return int(counts.sum())
 
     def _tail(self) -> list[memoryview]:
         """What comes behind a payload."""
