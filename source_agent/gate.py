@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 PATIENCE: Final = 8
+SAMPLE_BYTES: Final = 2**16  # a smaller batch is not asked for: it says little about the others
 FIRST_REST: Final = 16  # batches: 16 MiB of pages
 LONGEST_REST: Final = 256
 

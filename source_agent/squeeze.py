@@ -35,7 +35,7 @@ from common.wire.extents import EXTENT, Extents, Pages, from_pages, to_pages
 from common.wire.frames import FrameType
 from common.wire.packing import Codec, Pack, packer
 from common.wire.squeezed import encode_delta_head, encode_packed_head
-from source_agent.gate import Gate, pays
+from source_agent.gate import SAMPLE_BYTES, Gate, pays
 from source_agent.outflow import BATCH_PAGES, Tally
 
 _WORDS: Final = frames.MAX_FRAME_LINES * LINE_SIZE // 8  # of a batch: 1 MiB, by page or by line
@@ -328,14 +328,16 @@ class Squeezer:
         """None where it goes as it is."""
         if bench.pack is None:
             return None
-        if not self._gate.admits():
+        judged = len(data) >= SAMPLE_BYTES
+        if not (self._gate.admits() if judged else self._gate.on):
             self._count(len(data), len(data), skipped=1)
             return None
         started = time.thread_time()
         packed = bench.pack(data)
         spent = time.thread_time() - started
         paid = pays(len(data), len(packed))
-        self._gate.told(paid)
+        if judged:
+            self._gate.told(paid)
         size = len(packed) if paid else len(data)
         self._count(len(data), size, in_vain=not paid, cpu_s=spent)
         return packed if paid else None

@@ -128,6 +128,21 @@ def test_pages_that_do_not_compress(make: Make) -> None:
     assert events == ["compression-off"]
 
 
+def test_a_few_pages_that_do_not_compress_say_nothing_of_the_others(make: Make) -> None:
+    ends = make(1.0, codec=Codec.ZSTD)
+    full = ALL[~ends.memory.zero_pages(ALL)]
+    for page in full[:12]:
+        ends.send_pages(np.array([page]))
+    assert ends.timeline.events == []
+    stats = ends.squeezer.compression
+    assert (stats.batches, stats.in_vain, stats.skipped) == (12, 12, 0)
+    for _ in range(2):
+        ends.send_pages(ALL)
+    ends.send_pages(full[:1])  # it is off now, for all
+    assert ends.squeezer.compression.skipped > stats.skipped
+    ends.check()
+
+
 def test_deltas_of_pages(make: Make) -> None:
     ends = make(1.0, cache=N_PAGES * PAGE_SIZE)
     first = ends.send_pages(ALL)
