@@ -62,6 +62,9 @@ TimeLimit = Annotated[
 Share = Annotated[float, _reader(parse_share), _shown(format_share, "SHARE")]
 
 
+Compression = Literal["none", "zstd", "lz4"]
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
 
@@ -240,6 +243,17 @@ class TransferConfig(StrategyConfig):
     checksum: Annotated[
         bool, Field(description="a checksum a frame: what the wire changed is never used")
     ] = True
+    compress: Annotated[
+        Compression,
+        Field(description="batches of pages travel compressed where that is shorter"),
+    ] = "none"
+    delta: Annotated[
+        Literal["none", "xbzrle"],
+        Field(description="pages sent before travel as what has changed, where that is shorter"),
+    ] = "none"
+    delta_cache: Annotated[
+        Size, Field(ge=PAGE_SIZE, le=2**44, description="SIZE of the cache of pages for --delta")
+    ] = 64 * 2**20
     dirty_limit: Annotated[
         Annotated[float, Field(ge=PAGE_SIZE, le=1e15)] | None,
         _reader(parse_rate),
@@ -318,6 +332,11 @@ class MigrationConfig(TransferConfig, GuestConfig):
         The kernel knows of pages only.
         """
         return self.granularity == "line" and self.cache > 0 and self.dirty_tracker == "log"
+
+    @property
+    def delta_memory(self) -> int:
+        """Bytes that the cache of pages for deltas may take; 0 without deltas."""
+        return 0 if self.delta == "none" else min(self.delta_cache, self.memory)
 
     @property
     def may_switch(self) -> bool:

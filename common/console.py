@@ -135,6 +135,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
                 f"{share:.1%} hits, {cache.write_backs:,} write-backs, {cache.spills:,} spills",
             )
         )
+    rows += _shorter(report)
     if report.cpu_s is not None:
         dest = "–" if report.cpu_s.dest is None else f"{report.cpu_s.dest:.2f} s"
         rows.append(("agents' CPU", f"{report.cpu_s.source:.2f} s source, {dest} destination"))
@@ -148,6 +149,36 @@ def _rows(report: Report) -> list[tuple[str, str]]:
             )
         )
     rows.append(("verified", _verified(report)))
+    return rows
+
+
+def _shorter(report: Report) -> list[tuple[str, str]]:
+    """What compression and deltas gained, and cost."""
+    rows = []
+    packed, delta = report.compression, report.xbzrle
+    if packed is not None:
+        ratio = "–" if packed.ratio is None else f"{packed.ratio:.3g} times"
+        dest = "" if packed.cpu_s.dest is None else f" and {packed.cpu_s.dest:.2f} s"
+        rows.append(
+            (
+                "compression",
+                f"{packed.codec}: {human_bytes(packed.raw_bytes)} to {human_bytes(packed.bytes)},"
+                f" {ratio}, for {packed.cpu_s.source:.2f} s{dest} of CPU;"
+                f" {packed.batches_in_vain + packed.batches_skipped:,} of {packed.batches:,}"
+                " batches as they were",
+            )
+        )
+    if delta is not None:
+        rate = "–" if delta.encoding_rate is None else f"{delta.encoding_rate:.3g} times"
+        missed = "–" if delta.cache_miss_rate is None else f"{delta.cache_miss_rate:.1%}"
+        rows.append(
+            (
+                "deltas",
+                f"{delta.pages:,} pages as {human_bytes(delta.bytes)}, {rate} shorter;"
+                f" {missed} missed a cache of {human_bytes(delta.cache_size)},"
+                f" {delta.overflow:,} overflowed",
+            )
+        )
     return rows
 
 

@@ -42,7 +42,14 @@ from common.responsive import ask_for_short_slices
 from common.units import PAGE_SIZE
 from common.userfault import Userfault, UserfaultError, open_userfault
 from common.wire.extents import Extents
-from common.wire.frames import MAX_FRAME_PAGES, MAX_WINDOW, LinesFrame, PagesFrame, ZeroFrame
+from common.wire.frames import (
+    MAX_FRAME_PAGES,
+    MAX_WINDOW,
+    DeltaFrame,
+    LinesFrame,
+    PagesFrame,
+    ZeroFrame,
+)
 from dest_agent.mechanism import Mechanism
 from dest_agent.paging import arrays as a
 from dest_agent.paging.handler import serve
@@ -373,3 +380,9 @@ class Staging:
     def lines(self, frame: LinesFrame) -> None:
         """Never: a missing page comes whole."""
         raise RemoteProtocolError(f"{frame.lines} lines of pages came after the guest had resumed")
+
+    def delta(self, frame: DeltaFrame) -> None:
+        """Never: what it would be made against has been discarded, or changed by the guest."""
+        raise RemoteProtocolError(
+            f"deltas of {len(frame.table)} pages came after the guest had resumed"
+        )

@@ -8,10 +8,20 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from common.config import Compression
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.wire.channel import BulkReceiver, Tap
 from common.wire.extents import Extents
-from common.wire.frames import BarrierFrame, Frame, LinesFrame, PagesFrame, Placer, ZeroFrame
+from common.wire.frames import (
+    BarrierFrame,
+    DeltaFrame,
+    Frame,
+    LinesFrame,
+    PagesFrame,
+    Placer,
+    ZeroFrame,
+)
+from common.wire.packing import Unpacker, codec_of
 
 MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
 
@@ -29,6 +39,10 @@ class PagePlacer(Placer, Protocol):
 
     def lines(self, frame: LinesFrame) -> None:
         """These lines have changed."""
+        ...
+
+    def delta(self, frame: DeltaFrame) -> None:
+        """These pages have changed as encoded. Raises `RemoteProtocolError`."""
         ...
 
 
@@ -60,8 +74,13 @@ class Inflow:
         *,
         checked: bool = False,
         tap: Tap | None = None,
+        compress: Compression = "none",
+        deltas: bool = False,
     ) -> None:
         self._checked = checked
+        self._codec = codec_of(compress)
+        self._deltas = deltas
+        self._unpackers: list[Unpacker] = []
         self._make_placer = make_placer
         self._slots: dict[int, _Slot] = {}
         self._n_pages = n_pages
@@ -83,6 +102,11 @@ class Inflow:
         return sum(receiver.received_bytes for receiver in self._receivers.values())
 
     @property
+    def unpack_cpu_s(self) -> float:
+        """What decompressing has cost so far."""
+        return sum(unpacker.cpu_s for unpacker in self._unpackers)
+
+    @property
     def is_whole(self) -> bool:
         """Whether every channel has come."""
         return len(self._receivers) == self._channels
@@ -97,7 +121,18 @@ class Inflow:
         if self._closed or channel >= self._channels or channel in self._receivers:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
         slot = self._slots[channel] = _Slot(self._make_placer())
-        receiver = BulkReceiver(sock, slot, self._n_pages, checked=self._checked, tap=self._tap)
+        unpacker = None if self._codec is None else Unpacker(self._codec)
+        if unpacker is not None:
+            self._unpackers.append(unpacker)
+        receiver = BulkReceiver(
+            sock,
+            slot,
+            self._n_pages,
+            checked=self._checked,
+            tap=self._tap,
+            unpacker=unpacker,
+            deltas=self._deltas,
+        )
         self._receivers[channel] = receiver
         thread = threading.Thread(
             target=self._receive, args=(channel, receiver), name=f"bulk-{channel}", daemon=True
@@ -120,6 +155,8 @@ class Inflow:
             self._slots[channel].placer.zero(frame)
         elif isinstance(frame, LinesFrame):
             self._slots[channel].placer.lines(frame)
+        elif isinstance(frame, DeltaFrame):
+            self._slots[channel].placer.delta(frame)
         elif isinstance(frame, BarrierFrame):
             self._barrier(channel, frame.index)
         else:

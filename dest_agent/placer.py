@@ -7,11 +7,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import RemoteProtocolError
+from common.guest.delta import apply_deltas
 from common.guest.lines import scatter
 from common.guest.memory import GuestMemory, near_pages
 from common.units import PAGE_SIZE
 from common.wire.extents import Extents, to_pages
-from common.wire.frames import LinesFrame, PagesFrame, ZeroFrame
+from common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
 
 # Pages of an extent, on average, below which one buffer and a copy are cheaper than a buffer an
 # extent: each is listed for every read, and summed by itself.
@@ -24,16 +26,19 @@ class GuestPlacer:
 
     written: bool[n_pages], pages that may hold something; a zero page that never did is left
     untouched, so that a sparse guest stays sparse. populated: those among the others that the
-    kernel has given already, because they were expected.
+    kernel has given already, because they were expected. deltas: whether any may come.
     """
 
-    def __init__(self, memory: GuestMemory) -> None:
+    def __init__(self, memory: GuestMemory, *, deltas: bool = False) -> None:
         self.memory = memory
         self.written: NDArray[np.bool_] = np.zeros(memory.n_pages, np.bool_)
         self._populated: NDArray[np.bool_] | None = None
         nothing = np.empty(0, np.uint64)
         scatter(memory.words, nothing.view(np.int64), nothing, nothing)  # loaded now
         memory.put_pages(nothing.view(np.int64), nothing)
+        if deltas:
+            numbers = nothing.view(np.int64)
+            apply_deltas(memory.words.view(np.uint8), numbers, numbers, nothing.view(np.uint8))
 
     def expect(self, pages: NDArray[np.bool_]) -> None:
         """Have these pages (bool[n_pages]) in memory before they come: they do not fault then."""
@@ -106,4 +111,12 @@ class ChannelPlacer:
         """Change these lines of pages that have come before."""
         pages, masks = frame.table["page"].astype(np.int64), frame.table["mask"].astype(np.uint64)
         scatter(self.memory.words, pages, masks, frame.data.view(np.uint64))
+        self.written[pages] = True
+
+    def delta(self, frame: DeltaFrame) -> None:
+        """Change pages as encoded. Raises `RemoteProtocolError`, and has written nothing then."""
+        pages, lengths = (frame.table[name].astype(np.int64) for name in ("page", "length"))
+        bad = apply_deltas(self.memory.words.view(np.uint8), pages, lengths, frame.data)
+        if bad >= 0:
+            raise RemoteProtocolError(f"a delta of page {pages[bad]} that is not legal")
         self.written[pages] = True

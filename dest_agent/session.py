@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from common.aio import see_through
-from common.config import GuestConfig
+from common.config import Compression, GuestConfig
 from common.errors import (
     CancelledByUser,
     ConnectionBroken,
@@ -123,6 +123,9 @@ class DestSession:
         self._offers: asyncio.Queue[Connection] = asyncio.Queue()
         self._channels = 1
         self._checked = True
+        self._compress: Compression = "none"
+        self._deltas = False
+        self._unpack_cpu_s = 0.0  # of connections that have gone
         self._rejoined = asyncio.Event()
         self._came_back = asyncio.Event()
         self._fetched = False
@@ -283,12 +286,13 @@ class DestSession:
         guest = self._guest = await self._blocking(self._make_guest, setup)
         self._n_pages = guest.n_pages
         await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
-        self._placer = GuestPlacer(guest.memory)
+        self._placer = GuestPlacer(guest.memory, deltas=setup.delta != "none")
         if setup.expected is not None:
             expected = bitmap.expand(setup.expected, guest.n_pages)
             await self._blocking(self._placer.expect, expected)
         self._channels = setup.channels
         self._checked = setup.checksum
+        self._compress, self._deltas = setup.compress, setup.delta != "none"
         self._inflow = self._new_inflow(self._placer.channel)
         ready = messages.Ready()
         if setup.postcopy is not None:
@@ -330,7 +334,16 @@ class DestSession:
     def _new_inflow(self, make_placer: Callable[[], PagePlacer]) -> Inflow:
         pages, tap = self._live_guest().n_pages, self.injector
         call, checked = (self._on_barrier, self._on_failure), self._checked
-        return Inflow(make_placer, pages, self._channels, *call, checked=checked, tap=tap)
+        return Inflow(
+            make_placer,
+            pages,
+            self._channels,
+            *call,
+            checked=checked,
+            tap=tap,
+            compress=self._compress,
+            deltas=self._deltas,
+        )
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
@@ -496,6 +509,7 @@ class DestSession:
         postcopy = self._live_postcopy()
         self.handover.step("recover")
         self._adopt(connection)
+        self._unpack_cpu_s += self._live_inflow().unpack_cpu_s
         self._inflow = self._new_inflow(postcopy.faults.staging)
         missing = postcopy.faults.missing_pages()
         await self._connection.send(messages.Resync(missing=bitmap.pack(missing)))
@@ -688,6 +702,7 @@ class DestSession:
             postcopy=postcopy,
             cpu_s=self._cpu_s,
             received_bytes=inflow.received_bytes if inflow else 0,
+            unpack_cpu_s=self._unpack_cpu_s + (inflow.unpack_cpu_s if inflow else 0.0),
             beats=[
                 messages.WireBeats(
                     first_ns=b.first_ns,

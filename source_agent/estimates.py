@@ -126,7 +126,13 @@ def moved_bytes(record: Record) -> int:
     """What pages cost on the wire, in rounds and after a switch; no handshakes, no control."""
     rounds = record.rounds.done if record.rounds else []
     bulk = sum(each.tally.bytes for each in rounds)
-    return bulk + (record.pushed + record.pulled) * _PAGE_BYTES
+    return bulk + _moved_after(record)
+
+
+def _moved_after(record: Record) -> int:
+    """What pages cost after a switch."""
+    pushed = record.pushed * _PAGE_BYTES if record.pushed_bytes is None else record.pushed_bytes
+    return pushed + record.pulled * _PAGE_BYTES
 
 
 # -- link and guest as this run saw them ----------------------------------------------------------
@@ -153,7 +159,7 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
     return Conditions(
         pages_total=pages,
         full_bytes=full[0] if full else moved_bytes(record),
-        missing_page_bytes=_PAGE_BYTES,
+        missing_page_bytes=_PAGE_BYTES * _pushed_ratio(record),
         bandwidth_Bps=bandwidth,
         round_s=median(extra) if extra else 0.0,
         decide_s=_decide_s(record.rounds.done),
@@ -162,6 +168,12 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
         last_s=last_s,
         stale=_staleness(record),
     )
+
+
+def _pushed_ratio(record: Record) -> float:
+    """What is left of a page's bytes where it is compressed, as all of this run's were."""
+    stats = record.squeezer.compression if record.squeezer is not None else None
+    return stats.bytes / stats.raw_bytes if stats is not None and stats.raw_bytes else 1.0
 
 
 def _last_pages_s(record: Record) -> float:
@@ -186,7 +198,7 @@ def _bandwidth(record: Record, downtime_s: float) -> float | None:
         transfers.append((final.tally.bytes, downtime_s))
     elif record.final is not None and record.completed_ns is not None:
         seconds = (record.completed_ns - record.final.paused_ns) / 1e9 - downtime_s
-        transfers.append(((record.pushed + record.pulled) * _PAGE_BYTES, seconds))
+        transfers.append((_moved_after(record), seconds))
     size, seconds = max(transfers, default=(0, 0.0))
     return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
 
@@ -201,7 +213,7 @@ def _staleness(record: Record) -> Callable[[float], Stale]:
     """Through what the rounds left stale; between them as the guest's own counter says."""
     rounds = list(_after_drains(record))
     pages: list[_Point] = [(_ran_s(stats), stats.dirty_pages_after) for stats in rounds]
-    sizes: list[_Point] = [(_ran_s(stats), stats.remaining_bytes) for stats in rounds]
+    sizes: list[_Point] = [(_ran_s(stats), _bytes_left(record, stats)) for stats in rounds]
     counted = list(_counted(record))
     if not rounds:
         pages = counted
@@ -211,6 +223,13 @@ def _staleness(record: Record) -> Callable[[float], Stale]:
     of_bytes = Curve(between(sizes, counted), total * _PAGE_BYTES)
     in_memory, in_cache = _shares(max(rounds, key=lambda stats: stats.duration_s, default=None))
     return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds), in_memory, in_cache)
+
+
+def _bytes_left(record: Record, stats: RoundStats) -> int:
+    """What a round's stale pages would have cost; how much shorter they become is known by now."""
+    if record.squeezer is None or record.rounds is None:
+        return stats.remaining_bytes
+    return record.rounds.outlook.scaled(record.rounds.done[stats.index - 1].raw_after)
 
 
 def _ran_s(stats: RoundStats) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import chain, cycle
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from common.wire.channel import STALL_S, BulkSender, Tap
 from common.wire.extents import EXTENT, Extents, Pages, batches, from_pages, to_pages
 from common.wire.pacing import Pacer
 from source_agent.parts import PartMaker
+
+if TYPE_CHECKING:
+    from source_agent.squeeze import Squeezer
 
 # Pages a frame. 1 MiB is large enough for its header not to count, and small enough to share out
 # evenly; where nothing limits the rate, what Python does for a frame counts, too.
@@ -53,7 +57,8 @@ class Tally:
     """What one round put on the bulk channels.
 
     pages: with content, whole or by line; line_pages of them by line, as `lines` 64-byte lines;
-    bytes: headers included; bytes_saved: what those pages would have cost more as whole ones.
+    bytes: headers included; bytes_saved: what those pages would have cost more as whole ones;
+    delta_pages of `pages` as a delta.
     """
 
     pages: int = 0
@@ -62,6 +67,7 @@ class Tally:
     line_pages: int = 0
     lines: int = 0
     bytes_saved: int = 0
+    delta_pages: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -71,6 +77,7 @@ class Tally:
             self.line_pages + other.line_pages,
             self.lines + other.lines,
             self.bytes_saved + other.bytes_saved,
+            self.delta_pages + other.delta_pages,
         )
 
 
@@ -117,7 +124,7 @@ class Outflow:
     that a slow connection does not hold the others up. Pages that are all zero travel as a mark.
     What is sent is what memory holds at that moment: a page that the guest writes meanwhile is in
     the dirty log, and goes again. With checksums (`checked`) that moment is before it is sent: see
-    `source_agent.parts`.
+    `source_agent.parts`. squeezer: makes batches shorter; None: they go as they are.
     """
 
     def __init__(
@@ -129,9 +136,11 @@ class Outflow:
         checked: bool = False,
         stall_s: float = STALL_S,
         tap: Tap | None = None,
+        squeezer: Squeezer | None = None,
     ) -> None:
         self._memory = memory
         self._checked = checked
+        self._squeezer = squeezer
         self._senders = [BulkSender(sock, pacer, stall_s=stall_s, tap=tap) for sock in sockets]
         self._makers = {sender: PartMaker(memory, checked=checked) for sender in self._senders}
         self._still = False
@@ -166,11 +175,13 @@ class Outflow:
         look: called every `LOOK_S` meanwhile, and each time (with true) `EARLY_S` later. Blocks.
         Raises `ConnectionBroken`, or what `look` does; the other channels are then aborted too.
         """
-        most = _UNLIMITED_PAGES if math.isinf(self._pacer.rate) else BATCH_PAGES
+        unlimited = math.isinf(self._pacer.rate) and self._squeezer is None
+        most = _UNLIMITED_PAGES if unlimited else BATCH_PAGES
         pages = batches(cargo.whole, max_pages=most, max_extents=frames.MAX_EXTENTS)
         work = chain(pages, line_batches(cargo))
         jobs = [
-            self._threads.submit(self._run_channel, sender, work, index) for sender in self._senders
+            self._threads.submit(self._run_channel, channel, sender, work, index)
+            for channel, sender in enumerate(self._senders)
         ]
         try:
             if look is not None:
@@ -183,24 +194,31 @@ class Outflow:
             raise
         return sum(tallies, Tally()), _joined(work)
 
+    def _take(self, work: Iterator[NDArray[np.void]]) -> NDArray[np.void] | None:
+        with self._lock:  # a generator must not be entered twice
+            return None if self._short.is_set() else next(work, None)
+
     def _run_channel(
-        self, sender: BulkSender, work: Iterator[NDArray[np.void]], index: int
+        self, channel: int, sender: BulkSender, work: Iterator[NDArray[np.void]], index: int
     ) -> Tally:
+        if self._squeezer is not None:
+            total = self._squeezer.convey(channel, lambda: self._take(work), sender.send)
+        else:
+            total = self._send_batches(sender, work)
+        barrier = frames.encode_barrier(index, checked=self._checked)
+        return total + Tally(bytes=sender.send([barrier]))
+
+    def _send_batches(self, sender: BulkSender, work: Iterator[NDArray[np.void]]) -> Tally:
         total = Tally()
         buffer: NDArray[np.uint64] | None = None
-        while True:
-            with self._lock:  # a generator must not be entered twice
-                batch = None if self._short.is_set() else next(work, None)
-            if batch is None:
-                break
+        while (batch := self._take(work)) is not None:
             if batch.dtype == frames.LINES_OF:
                 if buffer is None:
                     buffer = np.empty(frames.MAX_FRAME_LINES * LINE_SIZE // 8, np.uint64)
                 total += self._send_lines(sender, batch, buffer)
             else:
                 total += self._send_extents(sender, batch)
-        barrier = frames.encode_barrier(index, checked=self._checked)
-        return total + Tally(bytes=sender.send([barrier]))
+        return total
 
     def _send_lines(
         self, sender: BulkSender, table: frames.LineTable, buffer: NDArray[np.uint64]
@@ -239,6 +257,9 @@ class Outflow:
         """
         sender = self._senders[self._turn]
         self._turn = (self._turn + 1) % len(self._senders)
+        if self._squeezer is not None:
+            packet = self._squeezer.push(pages)
+            return packet.tally + Tally(bytes=sum(map(sender.send, packet.frames)))
         return self._send_extents(sender, from_pages(pages))
 
     def charge(self, n: int) -> None:

@@ -35,7 +35,7 @@ class Supply:
         self._stop = threading.Event()
         self._out: Pages = np.zeros(PUSH_PAGES, np.int64)
         self._charged = 0
-        self.pushed = 0
+        self.pushed = self.pushed_bytes = 0
         self.zero_pages = 0
 
     def set_missing(self, missing: NDArray[np.bool_]) -> None:
@@ -59,6 +59,7 @@ class Supply:
             self._charged = urgent
             tally = outflow.send_batch(pages)
             self.pushed += tally.pages
+            self.pushed_bytes += tally.bytes
             self.zero_pages += tally.zero_pages
 
     def stop_pushing(self) -> None:

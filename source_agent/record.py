@@ -21,6 +21,7 @@ from common.wire import messages
 from common.wire.pacing import Windows
 from source_agent.postcopy import Supply
 from source_agent.rounds import FinalStop, Rounds
+from source_agent.squeeze import Squeezer
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Record:
         self.source_samples: list[Progress] = []
         self.decisions: list[Decided] = []
         self.rounds: Rounds | None = None
+        self.squeezer: Squeezer | None = None
         self.final: FinalStop | None = None
         self.finished: messages.Finished | None = None
         self.digest_source: str | None = None
@@ -103,6 +105,7 @@ class Record:
         self.ready: messages.Ready | None = None
         self.windows = Windows()
         self.pushed = 0
+        self.pushed_bytes: int | None = None  # where pages do not all cost the same
         self.pulled = 0
         self.supplied_zeros = 0
         self.goes_on = False
@@ -137,6 +140,7 @@ class Record:
         """What post-copy sent."""
         stats = supply.server.stats()
         self.pushed, self.pulled = supply.pushed, stats.pages - stats.zero_pages
+        self.pushed_bytes = None if self.squeezer is None else supply.pushed_bytes
         self.supplied_zeros = supply.zero_pages + stats.zero_pages
         self.urgent_bytes = stats.sent_bytes + stats.received_bytes
 

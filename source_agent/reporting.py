@@ -37,6 +37,7 @@ from common.wire.pacing import WINDOW_S
 from source_agent.estimates import estimates, oracle
 from source_agent.record import Decided, Record
 from source_agent.reporting_pages import pages_report
+from source_agent.reporting_squeeze import compression_report, xbzrle_report
 from source_agent.rounds import Round
 from source_agent.waterfall import downtime_parts
 
@@ -75,6 +76,8 @@ def make_report(record: Record) -> Report:
         bytes_saved=sum(each.tally.bytes_saved for each in rounds),
         guest=_guest(record),
         cache=_cache(record),
+        compression=compression_report(record),
+        xbzrle=xbzrle_report(record),
         cpu_s=_cpu(record),
         burstiness=_burstiness(record),
         verified=record.verified,
@@ -168,6 +171,7 @@ def _round(record: Record, each: Round) -> RoundReport:
         line_pages=each.tally.line_pages,
         lines=each.tally.lines,
         bytes_saved=each.tally.bytes_saved,
+        delta_pages=each.tally.delta_pages,
         drained_lines=each.drained_lines,
         bytes=each.tally.bytes,
         start_ms=_t_ms(record, each.start_ns),

@@ -30,6 +30,8 @@ from common.wire.extents import EXTENT, Pages
 from common.wire.frames import LINES_OF, MOST_LINES
 from source_agent.activity import Activity
 from source_agent.outflow import Cargo, Outflow, Tally
+from source_agent.outlook import Outlook
+from source_agent.squeeze import Squeezer
 from source_agent.throttling import Throttling, Watcher
 
 # A rate measured over less than this says more about one round trip than about the link.
@@ -44,7 +46,8 @@ DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back
 class Round:
     """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it.
 
-    throttle: the most that the guest was throttled in it.
+    throttle: the most that the guest was throttled in it. raw_after: what the pages that are stale
+    at its end cost without compression and deltas.
     """
 
     index: int
@@ -56,6 +59,7 @@ class Round:
     dirty_pages_after: int = 0
     pages_left: int = 0  # unsent, where it was cut short
     throttle: float = 0.0
+    raw_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,10 @@ class Rounds:
         *,
         by_line: bool = False,
         hit: Callable[[str], None] = no_fault,
+        squeezer: Squeezer | None = None,
     ) -> None:
+        self._squeezer = squeezer
+        self.outlook = Outlook()
         self._guest = guest
         self._outflow = outflow
         self._timeline = timeline
@@ -152,6 +159,12 @@ class Rounds:
 
         Clean before they are sent: what is written from here on is in the log, and goes again.
         """
+        cpu_s = 0.0
+        if self._squeezer is not None:
+            # Of all pages those are likely to go again that the guest wrote before it was sent.
+            likely = self._stale != 0 if everything else None
+            self._squeezer.begin(this.index, likely, last=this.kind is RoundKind.FINAL)
+            cpu_s = self._squeezer.cpu_s
         if everything:
             self._stale.fill(0)
             cargo = Cargo(np.arange(self._guest.n_pages))
@@ -159,7 +172,8 @@ class Rounds:
             cargo = self._take()
         self.round_start_bytes = self._outflow.sent_bytes
         lines = int(np.bitwise_count(cargo.masks).sum())
-        self.round_expected = _bytes_of(len(cargo.whole), len(cargo.lined), lines)
+        raw, started = _bytes_of(len(cargo.whole), len(cargo.lined), lines), time.monotonic()
+        self.round_expected = self.outlook.scaled(raw)
         sent = self._ever_sent
         fresh = cargo.whole[~sent[cargo.whole]]
         sent[fresh] = True  # for looks meanwhile
@@ -171,6 +185,10 @@ class Rounds:
             sent[unsent] = False
         self._cargo = cargo
         self.pages_resent += len(cargo.whole) - len(fresh) + len(cargo.lined)
+        if self._squeezer is not None and not everything and not this.pages_left:
+            seconds, cpu_s = time.monotonic() - started, self._squeezer.cpu_s - cpu_s
+            self.outlook.told(raw, this.tally.bytes, seconds, cpu_s)
+            self.throttling.ratio = self.outlook.ratio
 
     def _without(self, cargo: Cargo, left: Cargo) -> Cargo:
         """What was sent of it where a round was cut short: the rest is stale as it was."""
@@ -185,7 +203,7 @@ class Rounds:
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
         counts = self._count_stale()
-        dirty_pages, remaining = _cost(counts, UNION)
+        dirty_pages, raw = _cost(counts, UNION)
         this.dirty_pages_after = dirty_pages
         tally = this.tally
         self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._cargo)
@@ -202,6 +220,8 @@ class Rounds:
             bytes=tally.bytes,
             dirty_pages_after=dirty_pages,
         )
+        this.raw_after = raw
+        beyond_s = self.outlook.beyond_s(raw, self._bandwidth_Bps)
         return RoundStats(
             index=this.index,
             kind=this.kind,
@@ -210,15 +230,23 @@ class Rounds:
             bytes_sent=tally.bytes,
             duration_s=duration_s,
             dirty_pages_after=dirty_pages,
-            remaining_bytes=remaining,
+            remaining_bytes=self.outlook.scaled(raw),
             dirty_rate_Bps=max(dirty_pages - this.pages_left, 0) * PAGE_SIZE / duration_s,
             bandwidth_Bps=self._bandwidth_Bps,
-            switchover_s=SWITCHOVER_S + self._rtt_s + int(counts[IN_CACHE]) * DRAIN_LINE_S,
+            switchover_s=SWITCHOVER_S
+            + self._rtt_s
+            + int(counts[IN_CACHE]) * DRAIN_LINE_S
+            + beyond_s,
             elapsed_s=elapsed_s,
-            in_memory=Part(*_cost(counts, MEMORY)),
-            in_cache=Part(*_cost(counts, CACHE)),
+            in_memory=self._part(counts, MEMORY),
+            in_cache=self._part(counts, CACHE),
             throttle=self.throttling.average(this.start_ns, this.end_ns),
+            squeezed=self.outlook.ratio,
         )
+
+    def _part(self, counts: NDArray[np.int64], part: int) -> Part:
+        pages, raw = _cost(counts, part)
+        return Part(pages, self.outlook.scaled(raw))
 
     def _count_stale(self) -> NDArray[np.int64]:
         """What is stale in memory, in the cache, and in either: words of `common.guest.stale`."""

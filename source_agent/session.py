@@ -54,6 +54,7 @@ from common.units import format_time
 from common.wire import bitmap, channel, messages
 from common.wire.injector import Injector
 from common.wire.pacing import Pacer
+from common.wire.packing import codec_of
 from common.wire.tls import ClientTls
 from source_agent.control import Control
 from source_agent.inquiry import ask_outcome
@@ -62,6 +63,7 @@ from source_agent.postcopy import Supply
 from source_agent.record import Record
 from source_agent.resident import Resident
 from source_agent.rounds import FinalStop, Rounds
+from source_agent.squeeze import Squeezer
 from source_agent.throttling import Watcher
 
 _T = TypeVar("_T")
@@ -276,10 +278,13 @@ class SourceSession:
                 keep=self._resident.name if self._resident else None,
                 postcopy=self._postcopy_setup(),
                 expected=await self._blocking(self._expected),
+                compress=config.compress,
+                delta=config.delta,
             )
         )
         self._notify("waiting for the destination to be ready")
         self.record.ready = await control.expect(messages.Ready, timeout_s=SETUP_S)
+        self.record.squeezer = await self._blocking(self._make_squeezer)
         await self._open_channels()
         if config.may_switch:
             memory, rate = self._guest.memory, config.max_bandwidth
@@ -292,7 +297,7 @@ class SourceSession:
         self._hit("set-up")
 
     def _boot(self) -> Guest:
-        check_memory(self.config.memory)
+        check_memory(self.config.memory, cache=self.config.delta_memory)
         compile_kernels(self.config.guest, self._notify)
         config = self.config
         guest = Guest(
@@ -339,16 +344,32 @@ class SourceSession:
             checked=config.checksum,
             stall_s=config.stall_timeout,
             tap=self._injector,
+            squeezer=self.record.squeezer,
         )
         if self.config.may_switch:
             self._urgent = await self._open("urgent", 0)
+
+    def _make_squeezer(self) -> Squeezer | None:
+        config, memory = self.config, self._live_guest().memory
+        if config.compress == "none" and config.delta == "none":
+            return None
+        return Squeezer(
+            memory,
+            self._timeline,
+            codec=codec_of(config.compress),
+            delta_cache=config.delta_memory,
+            checked=config.checksum,
+        )
 
     def _make_rounds(self) -> Rounds:
         rtt_s = self._clock_before().round_trip / 1e9
         guest, outflow, rate = self._live_guest(), self._live_outflow(), self.config.max_bandwidth
         by_line = self.config.travels_by_line
         timeline, hit = self._timeline, self._hit
-        return Rounds(guest, outflow, timeline, rate, rtt_s, by_line=by_line, hit=hit)
+        squeezer = self.record.squeezer
+        return Rounds(
+            guest, outflow, timeline, rate, rtt_s, by_line=by_line, hit=hit, squeezer=squeezer
+        )
 
     async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
         connection = await self._dial(role, index)
@@ -858,6 +879,8 @@ class SourceSession:
         if self._watcher is not None:
             self._watcher.cancel()
         await self._hang_up()
+        if self.record.squeezer is not None:
+            await self._blocking(self.record.squeezer.close)
         if self._supply is not None:
             self.record.supplied(self._supply)
             await self._blocking(self._supply.close)

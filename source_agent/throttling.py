@@ -27,7 +27,8 @@ class Throttling:
     """What the guest is throttled by, now and before; only ever asked on the session's worker.
 
     stale: the masks that the rounds collect in. share: at present; growth: (seconds, pages that
-    were stale) as seen by looks in the first round.
+    were stale) as seen by looks in the first round. ratio: what dirtied pages cost of their size,
+    where they travel compressed or as deltas.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Throttling:
         self._counts = np.zeros(2, np.int64)
         self._changes = [(0, 0.0)]
         self.growth: list[tuple[float, int]] = []
+        self.ratio = 1.0
         self._watched = False
 
     @property
@@ -85,6 +87,7 @@ class Throttling:
 
         def look(early: bool) -> None:
             period = looking.look(early=early)
+            period = None if period is None else period.scaled(self.ratio)
             throttled = None if period is None else watcher(period)
             if throttled is not None:
                 self.begin(throttled.share, throttled.reason)

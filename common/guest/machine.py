@@ -111,7 +111,8 @@ class Guest:
         self._dirty_log = DirtyLog(log, self._vcpus)
         self.kernel_dirty: KernelDirty | None = None
         if boot:
-            self.memory.fill(layout.fill_seed(config), self._workload.zero_share)
+            workload = self._workload
+            self.memory.fill(layout.fill_seed(config), workload.zero_share, workload.entropy)
             for region in self._regions:
                 self._workload.boot(self.memory, region)
 

@@ -34,12 +34,19 @@ def _fill(
     end_page: int,
     seed: np.uint64,
     zero_below: np.uint64,
+    random_words: int,
 ) -> None:
-    """Pages `first_page` to `end_page` of `words`: a page is left zero where its hash is small."""
+    """Pages `first_page` to `end_page` of `words`: a page is left zero where its hash is small.
+
+    The first `random_words` words of another one are random, all that follow are the same.
+    """
     for page in range(first_page, end_page):
-        if mix(seed ^ np.uint64(~page)) >= zero_below:
-            for word in range(page * 512, page * 512 + 512):
+        h = mix(seed ^ np.uint64(~page))
+        if h >= zero_below:
+            first = page * 512
+            for word in range(first, first + random_words):
                 words[word] = mix(seed + np.uint64(word))
+            words[first + random_words : first + 512] = h | np.uint64(1)
 
 
 @kernel
@@ -106,13 +113,19 @@ class GuestMemory:
             if advice != mmap.MADV_NOHUGEPAGE:  # a kernel without huge pages refuses that one
                 raise OSError(error, f"madvise({advice})")
 
-    def fill(self, seed: int, zero_share: float = 0.0) -> None:
-        """Seeded incompressible data; about `zero_share` of the pages (seeded which) stay zero."""
+    def fill(self, seed: int, zero_share: float = 0.0, entropy: float = 1.0) -> None:
+        """Seeded incompressible data; about `zero_share` of the pages (seeded which) stay zero.
+
+        Of each other page the share `entropy` is random, and the rest is one word, over and over.
+        """
+        random_words = round(entropy * WORDS_PER_PAGE)
         zero_below = np.uint64(min(int(zero_share * 2**64), 2**64 - 1))
         cuts = [self.n_pages * i // _FILL_THREADS for i in range(_FILL_THREADS + 1)]
         with ThreadPoolExecutor(_FILL_THREADS, "fill") as threads:
             jobs = [
-                threads.submit(_fill, self.words, first, end, np.uint64(seed), zero_below)
+                threads.submit(
+                    _fill, self.words, first, end, np.uint64(seed), zero_below, random_words
+                )
                 for first, end in itertools.pairwise(cuts)
             ]
         for job in jobs:

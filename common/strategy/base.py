@@ -60,6 +60,8 @@ class RoundStats:
     in_memory, in_cache: what is stale in memory, which a round without a drain would send, and what
         the cache holds, which it would leave; a page may be in both.
     throttle: the share of the round in which the guest was kept from running.
+    squeezed: what stale pages cost of their size because they travel compressed or as deltas, as
+        measured; `remaining_bytes` and the parts are what is left.
     """
 
     index: int
@@ -77,6 +79,7 @@ class RoundStats:
     in_memory: Part = NOTHING
     in_cache: Part = NOTHING
     throttle: float = 0.0
+    squeezed: float = 1.0
 
     @property
     def dirty_ratio_after(self) -> float:
@@ -229,7 +232,7 @@ class Strategy(ABC):
 
 def _throttled(order: NextRound, converge: AutoConverge, stats: RoundStats) -> NextRound:
     stale = stats.dirty_pages_after * PAGE_SIZE
-    why = converge.at_end(Period(stale, stale, stats.bytes_sent))
+    why = converge.at_end(Period(stale, stale, stats.bytes_sent).scaled(stats.squeezed))
     reason = order.reason if why is None else f"{order.reason}; {why}"
     return replace(order, reason=reason, throttle=converge.throttle)
 

@@ -20,7 +20,7 @@ become dirty. When all that the guest writes to has become stale, the round's en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from common.config import StrategyConfig
@@ -59,6 +59,14 @@ class Period:
             return self.early_share * size / self.early_bytes
         later = max(self.dirtied_bytes - self.early_bytes, 1)
         return self.early_share + (1 - self.early_share) * (size - self.early_bytes) / later
+
+    def scaled(self, ratio: float) -> Period:
+        """With what was dirtied counted as what it will cost on the wire, so much of its size."""
+        if ratio == 1:
+            return self
+        sizes = (self.dirtied_bytes, self.fresh_bytes, self.early_bytes)
+        dirtied, fresh, early = (round(size * ratio) for size in sizes)
+        return replace(self, dirtied_bytes=dirtied, fresh_bytes=fresh, early_bytes=early)
 
     @property
     def is_high(self) -> bool:

@@ -33,6 +33,7 @@ from common.errors import (
 from common.wire import frames, messages, tls
 from common.wire.messages import Hello, Message
 from common.wire.pacing import Pacer
+from common.wire.packing import Unpacker
 from common.wire.tls import ClientTls, ScatteringTls
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
@@ -567,10 +568,14 @@ class BulkReceiver:
         *,
         checked: bool = False,
         tap: Tap | None = None,
+        unpacker: Unpacker | None = None,
+        deltas: bool = False,
     ) -> None:
         self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
         self._tap = tap
-        self._decoder = frames.FrameDecoder(placer, n_pages=n_pages, checked=checked)
+        self._decoder = frames.FrameDecoder(
+            placer, n_pages=n_pages, checked=checked, unpacker=unpacker, deltas_agreed=deltas
+        )
         self.received_bytes = 0
 
     def run(self, deliver: Callable[[frames.Frame], None]) -> None:

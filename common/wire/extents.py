@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import RemoteProtocolError
+
 EXTENT: Final = np.dtype([("first", "<u4"), ("count", "<u4")])
 
 Extents = NDArray[np.void]
@@ -29,6 +31,17 @@ def from_pages(pages: Pages) -> Extents:
     out["first"] = pages[starts]
     out["count"] = ends - starts
     return out
+
+
+def count_within(extents: Extents, n_pages: int) -> int:
+    """Their pages; raises `RemoteProtocolError` unless all are a guest's of `n_pages` pages."""
+    counts = extents["count"].astype(np.int64)
+    ends = extents["first"].astype(np.int64) + counts
+    if not counts.all() or int(ends.max()) > n_pages:
+        raise RemoteProtocolError(
+            f"an extent that ends at page {int(ends.max())} of a guest of {n_pages} pages"
+        )
+    return int(counts.sum())
 
 
 def to_pages(extents: Extents) -> Pages:

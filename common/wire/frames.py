@@ -12,7 +12,14 @@ frames follow, a header of 16 bytes each, little-endian:
               bit of the mask from the lowest on, the 64 bytes of that line
     BARRIER   no body; `value` is the round that ends here
     REQUEST   no body; asks for page `value` at once, and then for the `entries` pages behind it
+    PACKED    body: the table of a PAGES or LINES frame of so many `entries`, then the rest of that
+              frame's body, compressed (`common.wire.packing`) and shorter by it; `value`: the
+              codec, and in the next byte the other frame's type
+    DELTA     body: `entries` records (page:u32 length:u16), then the XBZRLE encodings of all of
+              them (`common.guest.delta`) against what the page held when its round began; a
+              length of 0: it still holds that
 
+PACKED and DELTA are legal only where both ends agreed on them, DELTA only before the guest resumes.
 The lowest flag says that 8 bytes follow the body: XXH3-64 of header and body, little-endian. A
 CONTROL frame always has them, the others if both ends agreed on it; all or none of a connection.
 
@@ -26,7 +33,6 @@ be right; what is not raises `RemoteProtocolError` and the decoder takes no furt
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
@@ -37,9 +43,12 @@ from numpy.typing import NDArray
 
 from common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
 from common.units import LINE_SIZE, PAGE_SIZE
-from common.wire.extents import EXTENT, Extents
+from common.wire import deltas
+from common.wire.deltas import DELTA_OF, DeltaTable
+from common.wire.extents import EXTENT, Extents, count_within
+from common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 # The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.
 MAGIC: Final = b"pgferry\n"
 PREFACE: Final = struct.Struct("<8sH6x")
@@ -72,6 +81,8 @@ class FrameType(IntEnum):
     BARRIER = 4
     REQUEST = 5
     LINES = 6
+    PACKED = 7
+    DELTA = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,27 @@ class LinesFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class DeltaFrame:
+    """These pages have changed as encoded. table: DELTA_OF[m]; data: uint8, what they sum up to.
+
+    data is valid until the decoder is told of further bytes.
+    """
+
+    table: DeltaTable
+    data: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class _PackedFrame:
+    """What a PACKED frame has brought, before it is unpacked. data: valid as long as theirs."""
+
+    kind: FrameType
+    table: NDArray[np.void]
+    entries: int  # pages, or lines
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
 class BarrierFrame:
     """Nothing of round `index` follows on this channel."""
 
@@ -124,8 +156,9 @@ class RequestFrame:
     window: int
 
 
-Frame = ControlFrame | PagesFrame | ZeroFrame | LinesFrame | BarrierFrame | RequestFrame
-
+Frame = (
+    ControlFrame | PagesFrame | ZeroFrame | LinesFrame | DeltaFrame | BarrierFrame | RequestFrame
+)
 
 _KINDS: Final = frozenset(FrameType)
 _NAMES: Final[dict[type, str]] = {
@@ -133,6 +166,8 @@ _NAMES: Final[dict[type, str]] = {
     PagesFrame: "pages",
     ZeroFrame: "zero pages",
     LinesFrame: "lines",
+    DeltaFrame: "deltas",
+    _PackedFrame: "compressed pages",
     BarrierFrame: "a barrier",
     RequestFrame: "a request",
 }
@@ -253,7 +288,9 @@ class FrameDecoder:
     how many bytes came; it returns the frames that are whole. `n_pages` is the guest's size;
     with no placer (a control connection) page frames are illegal. Requests are legal only where
     `requests` says so: at the source, on the connection that answers them. checked: whether frames
-    that are not of control have checksums. most_control: bytes of a control message, which may be
+    that are not of control have checksums. unpacker: PACKED frames are legal, and arrive as what
+    is in them. deltas_agreed: DELTA frames
+    are, too. most_control: bytes of a control message, which may be
     changed between two frames.
     """
 
@@ -264,14 +301,19 @@ class FrameDecoder:
         n_pages: int = 0,
         requests: bool = False,
         checked: bool = False,
+        unpacker: Unpacker | None = None,
+        deltas_agreed: bool = False,
     ) -> None:
         self.most_control = MAX_CONTROL
+        self._unpacker = unpacker
+        self._deltas = deltas_agreed
+        self._packed: FrameType | None = None  # the type of what is in a PACKED frame
         self._placer = placer
         self._n_pages = n_pages
         self._requests = requests
         self._checked = checked
         self._hasher: xxhash.xxh3_64 | None = None  # of the frame that is being read
-        self._unchecked: Frame | None = None  # it is whole but for its trailer
+        self._unchecked: Frame | _PackedFrame | None = None  # it is whole but for its trailer
         self._trailer = bytearray(TRAILER.size)
         self._header = bytearray(HEADER.size)
         self._body: list[bytearray] = []
@@ -280,8 +322,10 @@ class FrameDecoder:
         self._value = 0
         self._extents: Extents | None = None
         self._table: LineTable | None = None
-        self._pages = 0  # that the header announces; lines of a LINES frame
+        self._pages = 0  # that the header announces; lines of a LINES frame, bytes of a DELTA frame
         self._line_data = np.empty(0, np.uint8)
+        self._payload = np.empty(0, np.uint8)  # of PACKED and DELTA frames
+        self._payload_size = 0
         # The buffers that are still to be filled, in order. While a payload is read, the trailer's
         # and the next header's buffers stand behind it: one system call less a frame.
         self._wanted: list[memoryview] = [memoryview(self._header)]
@@ -346,6 +390,8 @@ class FrameDecoder:
             return self._read_on()
         if self._type is FrameType.CONTROL:
             return self._finish(ControlFrame(b"".join(self._body)))
+        if self._type in (FrameType.PACKED, FrameType.DELTA):
+            return self._packed_body_done()
         if self._extents is not None:
             return self._finish(PagesFrame(self._extents, self._pages))
         if self._table is not None:
@@ -375,6 +421,11 @@ class FrameDecoder:
         elif kind in (FrameType.PAGES, FrameType.ZERO):
             self._check_page_header(kind, entries, length)
             length = entries * EXTENT.itemsize
+        elif kind == FrameType.PACKED:
+            length = self._check_packed_header(entries, length)
+        elif kind == FrameType.DELTA:
+            self._check_delta_header(entries, length)
+            length = entries * DELTA_OF.itemsize
         else:
             self._check_lines_header(entries, length)
             length = entries * LINES_OF.itemsize
@@ -413,14 +464,86 @@ class FrameDecoder:
             raise RemoteProtocolError(f"a lines frame of {length} bytes with {entries} entries")
         self._pages = lines
 
-    def _lines_table_done(self) -> Frame | None:
-        table = np.frombuffer(b"".join(self._body), LINES_OF)
+    def _check_packed_header(self, entries: int, length: int) -> int:
+        """Bytes of its table; how long the payload may be is known when that has come."""
+        codec, kind = self._value & 0xFF, self._value >> 8
+        if self._placer is None or self._unpacker is None or codec != self._unpacker.codec:
+            raise RemoteProtocolError(f"a frame compressed by codec {codec}, which was not agreed")
+        if kind not in (FrameType.PAGES, FrameType.LINES):
+            raise RemoteProtocolError(f"a compressed frame of type {kind}")
+        by_line = kind == FrameType.LINES
+        table = entries * (LINES_OF if by_line else EXTENT).itemsize
+        most = MAX_FRAME_LINES if by_line else MAX_EXTENTS
+        self._payload_size = length - table
+        if not (0 < entries <= most and 0 < self._payload_size < MAX_UNPACKED):
+            raise RemoteProtocolError(f"a packed frame of {length} bytes, {entries} entries")
+        self._packed = FrameType(kind)
+        return table
+
+    def _check_delta_header(self, entries: int, length: int) -> None:
+        if self._placer is None or not self._deltas:
+            raise RemoteProtocolError("a delta of pages, which was not agreed")
+        self._payload_size = length - entries * DELTA_OF.itemsize
+        deltas.check_header(entries, self._payload_size)
+
+    def _packed_body_done(self) -> Frame | None:
+        if self._table is None:
+            return self._packed_table_done()
+        table, data = self._table, self._payload[: self._payload_size]
+        if self._type is FrameType.DELTA:
+            return self._finish(DeltaFrame(table, data))
+        assert self._packed is not None  # noqa: S101 - the header named it
+        return self._finish(_PackedFrame(self._packed, table, self._pages, data.data))
+
+    def _packed_table_done(self) -> Frame | None:
+        """The table of a PACKED or DELTA frame: now it is known what the payload must be."""
+        body = b"".join(self._body)
+        if self._type is FrameType.DELTA:
+            self._table = deltas.table_of(body, self._n_pages, self._payload_size)
+            if self._payload_size == 0:
+                return self._packed_body_done()
+        elif self._packed is FrameType.LINES:
+            self._table = np.frombuffer(body, LINES_OF)
+            self._pages = self._checked_lines(self._table)
+            check_size(self._payload_size, self._pages * LINE_SIZE)
+        else:
+            self._table = np.frombuffer(body, EXTENT)
+            self._pages = count_within(self._table, self._n_pages)
+            check_size(self._payload_size, self._pages * PAGE_SIZE)
+        if len(self._payload) < self._payload_size:  # kept: fresh memory costs more than its use
+            self._payload = np.empty(1 << (self._payload_size - 1).bit_length(), np.uint8)
+        self._left = self._payload_size
+        self._wanted = [self._payload.data[: self._left], *self._tail()]
+        return None
+
+    def _unpacked(self, frame: Frame | _PackedFrame) -> Frame:
+        """What is in it; only when its checksum has been seen to be right."""
+        if not isinstance(frame, _PackedFrame):
+            return frame
+        assert self._placer is not None  # noqa: S101 - the header was refused otherwise
+        assert self._unpacker is not None  # noqa: S101 - likewise
+        if frame.kind is FrameType.LINES:
+            data = self._unpacker.unpack(frame.data, frame.entries * LINE_SIZE)
+            return LinesFrame(frame.table, frame.entries, data)
+        data = self._unpacker.unpack(frame.data, frame.entries * PAGE_SIZE)
+        spread(data, self._placer.buffers(frame.table))
+        return PagesFrame(frame.table, frame.entries)
+
+    def _checked_lines(self, table: LineTable) -> int:
+        """Lines of a table whose pages are the guest's."""
         last = int(table["page"].max())
         if last >= self._n_pages:
             raise RemoteProtocolError(f"lines of page {last} of a guest of {self._n_pages} pages")
-        if not table["mask"].all() or count_lines(table) != self._pages:
+        if not table["mask"].all():
+            raise RemoteProtocolError("a lines frame with a page of which no line comes")
+        return count_lines(table)
+
+    def _lines_table_done(self) -> Frame | None:
+        table = np.frombuffer(b"".join(self._body), LINES_OF)
+        lines = self._checked_lines(table)
+        if lines != self._pages:
             raise RemoteProtocolError(
-                f"a lines frame that announces {count_lines(table)} lines and carries {self._pages}"
+                f"a lines frame that announces {lines} lines and carries {self._pages}"
             )
         if not len(self._line_data):  # most connections never need it
             self._line_data = np.empty(MAX_FRAME_LINES * LINE_SIZE, np.uint8)
@@ -446,13 +569,7 @@ class FrameDecoder:
     def _table_done(self) -> Frame | None:
         assert self._placer is not None  # noqa: S101 - the header was refused otherwise
         extents = np.frombuffer(b"".join(self._body), EXTENT)
-        counts = extents["count"].astype(np.int64)
-        ends = extents["first"].astype(np.int64) + counts
-        if not counts.all() or int(ends.max()) > self._n_pages:
-            raise RemoteProtocolError(
-                f"an extent that ends at page {int(ends.max())} of a guest of {self._n_pages} pages"
-            )
-        total = int(counts.sum())
+        total = count_within(extents, self._n_pages)
         if self._type is FrameType.ZERO:
             return self._finish(ZeroFrame(extents, total))
         if total != self._pages:
@@ -469,7 +586,7 @@ class FrameDecoder:
         header = memoryview(self._header)
         return [header] if self._hasher is None else [memoryview(self._trailer), header]
 
-    def _finish(self, frame: Frame) -> Frame | None:
+    def _finish(self, frame: Frame | _PackedFrame) -> Frame | None:
         # After a payload the buffers of the tail are already at the front, whole.
         self._type = None
         self._body = []
@@ -477,11 +594,11 @@ class FrameDecoder:
         self._wanted = self._tail()
         self._left = len(self._wanted[0])
         if self._hasher is None:
-            return frame
+            return self._unpacked(frame)
         self._unchecked = frame
         return None
 
-    def _trailer_done(self, frame: Frame) -> Frame:
+    def _trailer_done(self, frame: Frame | _PackedFrame) -> Frame:
         assert self._hasher is not None  # noqa: S101
         if TRAILER.unpack(self._trailer)[0] != self._hasher.intdigest():
             name = _NAMES[type(frame)]
@@ -489,9 +606,4 @@ class FrameDecoder:
         self._unchecked = self._hasher = None
         self._wanted = [memoryview(self._header)]
         self._left = HEADER.size
-        return frame
-
-
-def total_size(buffers: Sequence[bytes | memoryview]) -> int:
-    """Bytes in all of the buffers."""
-    return sum(len(buffer) for buffer in buffers)
+        return self._unpacked(frame)

@@ -53,7 +53,7 @@ from pydantic import (
 )
 
 from common.bins import MOST_BINS, MOST_COLUMNS
-from common.config import GuestConfig
+from common.config import Compression, GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
 from common.wire.bitmap import MOST_SUMMARY
 from common.wire.frames import MAX_CONTROL, MAX_WINDOW
@@ -141,8 +141,9 @@ class Setup(_Message):
     """The guest that will come and how. run_after: seconds it runs at the destination.
 
     keep: it then stays there under this name and is neither stopped nor digested; null: it is.
-    checksum: whether frames of pages have one, in both directions. expected: a summary of the pages
-    that will come with content in the first round (`bitmap.summary`); null: nothing is expected.
+    checksum: whether frames of pages have one, in both directions. compress, delta: how frames of
+    pages may be made shorter on bulk connections. expected: a summary of the pages that will come
+    with content in the first round (`bitmap.summary`); null: nothing is expected.
     """
 
     kind: Literal["setup"] = "setup"
@@ -156,6 +157,8 @@ class Setup(_Message):
     keep: GuestName | None = None
     postcopy: PostcopySetup | None = None
     expected: bytes | None = Field(default=None, max_length=MOST_SUMMARY)
+    compress: Compression = "none"
+    delta: Literal["none", "xbzrle"] = "none"
 
 
 class Ready(_Message):
@@ -280,7 +283,8 @@ class Finished(_Message):
 
     steps: of each vCPU when it stopped, or at this moment. digest: of its memory, null where not
     asked and of a guest that goes on.
-    cpu_s: CPU seconds of the agent from Setup to the resume, vCPUs not counted.
+    cpu_s: CPU seconds of the agent from Setup to the resume, vCPUs not counted. unpack_cpu_s: what
+    decompressing cost, in post-copy after the resume, too.
     """
 
     kind: Literal["finished"] = "finished"
@@ -289,6 +293,7 @@ class Finished(_Message):
     check: Text | None
     cpu_s: float = Field(ge=0)
     received_bytes: int = Field(ge=0)
+    unpack_cpu_s: float = Field(default=0.0, ge=0)
     beats: list[WireBeats] = Field(max_length=64)
     cache: dict[str, int] | None
     postcopy: WirePostcopy | None = None

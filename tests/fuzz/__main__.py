@@ -16,6 +16,7 @@ from pathlib import Path
 import atheris
 
 # What numba compiles can't be instrumented: it and what it is made of come first.
+import common.guest.delta  # noqa: F401
 from lab.lackey import LackeyParser
 
 with atheris.instrument_imports():

@@ -9,8 +9,12 @@ import numpy as np
 
 from common.units import PAGE_SIZE
 from common.wire import frames, messages
+from common.wire.deltas import DELTA_OF
 from common.wire.extents import from_pages
-from tests.fuzz.targets import CHECKED
+from common.wire.frames import FrameType
+from common.wire.packing import Codec, packer
+from common.wire.squeezed import encode_delta_head, encode_packed_head
+from tests.fuzz.targets import CHECKED, WITH_LZ4
 from tests.unit.wire.test_messages import EXAMPLES
 
 CORPUS: Final = Path(__file__).parent / "corpus"
@@ -28,12 +32,17 @@ def frame_seeds() -> dict[str, bytes]:
         out[f"round{name}"] = _opened(BULK | flag) + b"".join(parts.values())
         request = frames.encode_request(7, 3, checked=checked)
         out[f"request{name}"] = _opened(URGENT | flag) + 2 * request
+        for codec in Codec:
+            of = flag | (WITH_LZ4 if codec is Codec.LZ4 else 0)
+            for kind, data in _packed_frames(codec, checked).items():
+                out[f"{kind}-{codec.name.lower()}{name}"] = _opened(BULK | of) + data
     out["control"] = _opened(CONTROL) + frames.encode_control(messages.encode(messages.Bye())) * 2
     return out
 
 
 def _opened(kind: int) -> bytes:
-    return bytes([next(at for at in range(kind & CHECKED, 256) if at % 3 == kind % CHECKED), 7])
+    first = kind & (CHECKED | WITH_LZ4)
+    return bytes([next(at for at in range(first, 256) if at % 3 == kind % CHECKED), 7])
 
 
 def _bulk_frames(checked: bool) -> dict[str, bytes]:
@@ -46,8 +55,31 @@ def _bulk_frames(checked: bool) -> dict[str, bytes]:
         "pages": pages + (frames.trailer(pages) if checked else b""),
         "zero": frames.encode_zero(extents, checked=checked),
         "lines": lines + (frames.trailer(lines) if checked else b""),
+        "delta": _delta_frame(checked),
         "barrier": frames.encode_barrier(1, checked=checked),
     }
+
+
+def _delta_frame(checked: bool) -> bytes:
+    """A page with two runs, one that is as it was, and one with a run that ends with it."""
+    runs = (b"\0\1a\xc8\1\2bc", b"", b"\xff\x1f\1z")
+    table = np.array([(at, len(run)) for at, run in enumerate(runs)], DELTA_OF)
+    data = encode_delta_head(table, checked=checked) + b"".join(runs)
+    return data + (frames.trailer(data) if checked else b"")
+
+
+def _packed_frames(codec: Codec, checked: bool) -> dict[str, bytes]:
+    extents = from_pages(np.array([1, 2, 5], np.int64))
+    table = np.array([(3, 5), (4, 1 << 63)], frames.LINES_OF)
+    out = {}
+    for kind, what, size in (
+        (FrameType.PAGES, extents, 3 * PAGE_SIZE),
+        (FrameType.LINES, table, 3 * 64),
+    ):
+        packed = packer(codec)(memoryview(bytes(range(16)) * (size // 16)))
+        data = encode_packed_head(codec, kind, what, len(packed), checked=checked) + packed
+        out[f"packed-{kind.name.lower()}"] = data + (frames.trailer(data) if checked else b"")
+    return out
 
 
 def control_seeds() -> dict[str, bytes]:

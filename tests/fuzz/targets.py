@@ -7,30 +7,62 @@ anything else that is raised is a finding. They know nothing of a fuzzer: atheri
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+
 from common.errors import LocalProtocolError, RemoteProtocolError
+from common.guest.delta import apply_deltas
 from common.units import PAGE_SIZE
 from common.wire import messages
 from common.wire.extents import Extents
-from common.wire.frames import HEADER, MAX_FRAME_PAGES, Frame, FrameDecoder, LinesFrame
+from common.wire.frames import (
+    HEADER,
+    MAX_FRAME_PAGES,
+    DeltaFrame,
+    Frame,
+    FrameDecoder,
+    LinesFrame,
+)
+from common.wire.packing import Codec, Unpacker
 from lab.lackey import LackeyError, LackeyParser
 
 CHECKED: Final = 64
+WITH_LZ4: Final = 128
 N_PAGES: Final = 16
 MOST_BYTES: Final = MAX_FRAME_PAGES * PAGE_SIZE + 2**16  # that a decoder may ask for at once
 
 
 class Memory:
-    """A guest's memory; the decoder may ask for its pages, and for no others."""
+    """A guest's memory; the decoder may ask for its pages, and for no others.
+
+    Around it is more, which nobody may touch.
+    """
 
     def __init__(self) -> None:
-        self.data = bytearray(N_PAGES * PAGE_SIZE)
+        self._all = bytearray((N_PAGES + 2) * PAGE_SIZE)
+        self.view = memoryview(self._all)[PAGE_SIZE:-PAGE_SIZE]
+
+    @property
+    def data(self) -> bytes:
+        """What it holds."""
+        assert not any(self._all[:PAGE_SIZE])
+        assert not any(self._all[-PAGE_SIZE:])
+        return bytes(self.view)
+
+    def delta(self, frame: DeltaFrame) -> None:
+        """As the destination's placer does it."""
+        before = self.data
+        pages, lengths = (frame.table[name].astype(np.int64) for name in ("page", "length"))
+        if apply_deltas(np.frombuffer(self.view, np.uint8), pages, lengths, frame.data) >= 0:
+            assert self.data == before
+            raise RemoteProtocolError("a delta that is not legal")
 
     def buffers(self, extents: Extents) -> list[memoryview]:
         """One an extent."""
-        view = memoryview(self.data)
+        view = self.view
         out = [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
         assert [len(buffer) for buffer in out] == [c * PAGE_SIZE for _, c in extents.tolist()]
         return out
@@ -39,17 +71,26 @@ class Memory:
 class Stream:
     """A decoder that is fed a stream in pieces of at most `piece` bytes.
 
-    kind: modulo 3 which connection (bulk, control, urgent at the source); `CHECKED`: with sums.
+    kind: modulo 3 which connection (bulk, control, urgent at the source); `CHECKED`: with sums;
+    `WITH_LZ4`: that codec and not zstd.
     """
 
     def __init__(self, kind: int, piece: int) -> None:
         self.memory = Memory()
         placer = self.memory if kind % 3 == 0 else None
         asked, checked = kind % 3 == 2, bool(kind & CHECKED)
-        self._decoder = FrameDecoder(placer, n_pages=N_PAGES, requests=asked, checked=checked)
+        self._decoder = FrameDecoder(
+            placer,
+            n_pages=N_PAGES,
+            requests=asked,
+            checked=checked,
+            unpacker=Unpacker(Codec.LZ4 if kind & WITH_LZ4 else Codec.ZSTD),
+            deltas_agreed=True,
+        )
         self._piece = piece
         self.frames: list[str] = []
         self.refused: str | None = None
+        self.deltas = 0  # that were looked at
 
     def feed(self, data: bytes) -> None:
         """All of it, or until it is refused."""
@@ -58,10 +99,19 @@ class Stream:
             while rest:
                 n = self._fill(rest[: self._piece])
                 rest = rest[n:]
-                self.frames += [_words(frame) for frame in self._decoder.received(n)]
+                for frame in self._decoder.received(n):
+                    if isinstance(frame, DeltaFrame):
+                        self._apply(frame)
+                    self.frames.append(_words(frame))
         except RemoteProtocolError as error:
             self.refused = str(error)
             self._check_closed()
+
+    def _apply(self, frame: DeltaFrame) -> None:
+        """One that is not legal would end the session, of which the decoder knows nothing."""
+        self.deltas += 1
+        with contextlib.suppress(RemoteProtocolError):
+            self.memory.delta(frame)
 
     def _fill(self, piece: memoryview) -> int:
         buffers = self._decoder.buffers()
@@ -87,7 +137,9 @@ class Stream:
 def _words(frame: Frame) -> str:
     """A frame as it can be compared; line data are only valid until the next bytes."""
     text = repr(frame)
-    return text + frame.data.tobytes().hex() if isinstance(frame, LinesFrame) else text
+    if isinstance(frame, LinesFrame | DeltaFrame):
+        text += frame.data.tobytes().hex()
+    return text
 
 
 def frames(data: bytes) -> None:
@@ -102,7 +154,8 @@ def frames(data: bytes) -> None:
     # Frames that came in one piece with an illegal one are not looked at, unlike those before it.
     assert cut.frames[: len(whole.frames)] == whole.frames
     assert whole.refused or len(cut.frames) == len(whole.frames)
-    assert cut.memory.data == whole.memory.data
+    if cut.deltas == whole.deltas:
+        assert cut.memory.data == whole.memory.data
 
 
 def control(data: bytes) -> None:

@@ -38,6 +38,13 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (config.max_rounds, config.downtime_limit) == (9, 0.3)
     assert config.max_bandwidth == 1e8
     assert config.verify
+    assert (config.compress, config.delta, config.delta_cache) == ("none", "none", 64 * 2**20)
+
+
+def test_the_cache_for_deltas_is_no_larger_than_the_guest() -> None:
+    assert MigrationConfig(delta_cache=2**40).delta_memory == 0  # no deltas
+    assert MigrationConfig(delta="xbzrle").delta_memory == 64 * 2**20
+    assert MigrationConfig(delta="xbzrle", memory=2**25).delta_memory == 2**25
 
 
 def test_text_is_read_as_people_write_it() -> None:

@@ -141,7 +141,9 @@ class Plan:
         return params
 
 
-ZERO_SHARE: Final = Key("0%", parse_share)
+# What memory holds at the start. Of a page that is not zero, so much is random (which does not
+# compress), and the rest is one word of that page, over and over.
+CONTENT: Final = {"zero-share": Key("0%", parse_share), "entropy": Key("100%", parse_share)}
 
 
 class Workload(ABC):
@@ -165,6 +167,11 @@ class Workload(ABC):
     def zero_share(self) -> float:
         """Share of memory that is zero at the start."""
         return float(self.options.get("zero-share", 0.0))
+
+    @property
+    def entropy(self) -> float:
+        """Share of each other page that is random at the start."""
+        return float(self.options.get("entropy", 1.0))
 
     def pinned(self, text: str) -> str:
         """`text`, which made this workload, as another host must be told it.

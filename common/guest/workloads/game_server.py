@@ -13,10 +13,10 @@ from common.guest.native import signed
 from common.guest.pace import Pace
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.workloads.base import (
+    CONTENT,
     FIRST_PAGE,
     OWN,
     PAGES,
-    ZERO_SHARE,
     Key,
     Plan,
     Region,
@@ -81,7 +81,8 @@ class GameServer(Workload):
     neighbour and changes its own. A host that cannot keep up with `ticks` a second ticks as fast
     as it can.
 
-    Options: working-set=60%, lines=1, ticks=20, zero-share=0%. A step is one entity's update.
+    Options: working-set=60%, lines=1, ticks=20, zero-share=0%, entropy=100%. A step is one
+    entity's update.
     """
 
     name = "game-server"
@@ -89,7 +90,7 @@ class GameServer(Workload):
         "working-set": Key("60%", parse_extent),
         "lines": Key("1", whole(1, LINES_PER_PAGE)),
         "ticks": Key("20", whole(1, 1000)),
-        "zero-share": ZERO_SHARE,
+        **CONTENT,
     }
     kernel = run
 

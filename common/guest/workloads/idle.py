@@ -11,7 +11,7 @@ from common.guest.control import STEPS, VcpuArrays
 from common.guest.jit import kernel
 from common.guest.pace import Pace
 from common.guest.quantum import begin_quantum, page_missing
-from common.guest.workloads.base import FIRST_PAGE, ZERO_SHARE, Plan, Region, Workload
+from common.guest.workloads.base import CONTENT, FIRST_PAGE, Plan, Region, Workload
 
 _TICK_NS: Final = 1_000_000
 _ONE: Final = np.uint64(1)
@@ -37,11 +37,11 @@ def run(m: VcpuArrays) -> None:
 class Idle(Workload):
     """No load: a timer tick at 1000 Hz counts one word up (jiffies), on one page of each vCPU.
 
-    Options: zero-share=0%. A step is a tick.
+    Options: zero-share=0%, entropy=100%. A step is a tick.
     """
 
     name = "idle"
-    keys: ClassVar = {"zero-share": ZERO_SHARE}
+    keys: ClassVar = CONTENT
     kernel = run
 
     def plan(self, region: Region) -> Plan:

@@ -14,11 +14,11 @@ from common.guest.pace import even
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.rng import GOLDEN, mix
 from common.guest.workloads.base import (
+    CONTENT,
     FIRST_PAGE,
     OWN,
     PAGES,
     SEED,
-    ZERO_SHARE,
     Key,
     Plan,
     Region,
@@ -91,7 +91,8 @@ class IoIntensive(Workload):
     An extent of 32 pages at a random place is written page by page, `lines` lines of each, and then
     one line of metadata (inode, journal), which live in the first 1/64 of the working set.
 
-    Options: working-set=25%, rate=40MB/s, lines=64, zero-share=0%. A step is one line, written.
+    Options: working-set=25%, rate=40MB/s, lines=64, zero-share=0%, entropy=100%. A step is one
+    line, written.
     """
 
     name = "io-intensive"
@@ -99,7 +100,7 @@ class IoIntensive(Workload):
         "working-set": Key("25%", parse_extent),
         "rate": Key("40MB/s", parse_visit_rate),
         "lines": Key("64", whole(1, LINES_PER_PAGE)),
-        "zero-share": ZERO_SHARE,
+        **CONTENT,
     }
     kernel = run
 

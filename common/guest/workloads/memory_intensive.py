@@ -10,8 +10,8 @@ from common.guest.workloads.visits import SEQUENTIAL, VisitWorkload, visit_keys
 class MemoryIntensive(VisitWorkload):
     """Keeps writing the same half of memory from end to end, flat out.
 
-    Options: working-set=50%, rate=max, lines=64, scatter=false, write-share=100%, zero-share=0%.
-    A step is one line of the visited page, written.
+    Options: working-set=50%, rate=max, lines=64, scatter=false, write-share=100%,
+    zero-share=0%, entropy=100%. A step is one line of the visited page, written.
     """
 
     name = "memory-intensive"

@@ -10,8 +10,9 @@ from common.guest.workloads.visits import SEQUENTIAL, VisitWorkload, visit_keys
 class Sequential(VisitWorkload):
     """Goes through its working set page by page, and round again.
 
-    Options: working-set=100%, rate=max, lines=64, scatter=false, write-share=100%, zero-share=0%.
-    A step is one line of the visited page, written (or read: write-share).
+    Options: working-set=100%, rate=max, lines=64, scatter=false, write-share=100%,
+    zero-share=0%, entropy=100%. A step is one line of the visited page, written (or read:
+    write-share).
     """
 
     name = "sequential"

@@ -18,10 +18,10 @@ from common.guest.pace import even
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.rng import GOLDEN
 from common.guest.workloads.base import (
+    CONTENT,
     FIRST_PAGE,
     OWN,
     PAGES,
-    ZERO_SHARE,
     Key,
     Plan,
     Region,
@@ -114,8 +114,8 @@ class Trace(Workload):
     the destination too, which reads a file of the same name.
 
     Options: file=FILE (`trace:FILE` is short for `trace:file=FILE`), digest=any, rate=max,
-    zero-share=0%. A step is one access to one line, read or written as in the trace; it counts as
-    a page visit for rate.
+    zero-share=0%, entropy=100%. A step is one access to one line, read or written as in the
+    trace; it counts as a page visit for rate.
     """
 
     name = "trace"
@@ -123,7 +123,7 @@ class Trace(Workload):
         "file": Key("", _parse_file),
         "digest": Key("any", _parse_digest),
         "rate": Key("max", parse_visit_rate),
-        "zero-share": ZERO_SHARE,
+        **CONTENT,
     }
     kernel = run
     first_key = "file"

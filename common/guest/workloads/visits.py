@@ -20,11 +20,11 @@ from common.guest.pace import even
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.rng import GOLDEN, mix
 from common.guest.workloads.base import (
+    CONTENT,
     FIRST_PAGE,
     OWN,
     PAGES,
     SEED,
-    ZERO_SHARE,
     Key,
     Plan,
     Region,
@@ -154,7 +154,7 @@ def visit_keys(working_set: str, rate: str, lines: int) -> dict[str, Key]:
         "lines": Key(str(lines), whole(1, LINES_PER_PAGE)),
         "scatter": Key("false", parse_flag),
         "write-share": Key("100%", parse_share),
-        "zero-share": ZERO_SHARE,
+        **CONTENT,
     }
 
 

@@ -14,11 +14,11 @@ from common.guest.pace import Pace
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.rng import GOLDEN, mix
 from common.guest.workloads.base import (
+    CONTENT,
     FIRST_PAGE,
     OWN,
     PAGES,
     SEED,
-    ZERO_SHARE,
     Key,
     Plan,
     Region,
@@ -85,7 +85,8 @@ class WebBrowsing(Workload):
     else. Until the next click, `think` later, the animated part of the window (`animation`) is
     redrawn 25 times a second; `animation=0` has none.
 
-    Options: working-set=3%, animation=0.1%, think=2s, zero-share=0%. A step is one line, written.
+    Options: working-set=3%, animation=0.1%, think=2s, zero-share=0%, entropy=100%. A step is
+    one line, written.
     """
 
     name = "web-browsing"
@@ -93,7 +94,7 @@ class WebBrowsing(Workload):
         "working-set": Key("3%", parse_extent),
         "animation": Key("0.1%", parse_extent),
         "think": Key("2s", parse_period),
-        "zero-share": ZERO_SHARE,
+        **CONTENT,
     }
     kernel = run
 

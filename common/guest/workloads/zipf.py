@@ -126,7 +126,8 @@ class Zipf(VisitWorkload):
     Ranks are scattered over the working set by a seeded permutation.
 
     Options: working-set=100%, skew=0.99, rate=max, lines=1, scatter=false, write-share=100%,
-    zero-share=0%. A step is one line of the visited page, written (or read: write-share).
+    zero-share=0%, entropy=100%. A step is one line of the visited page, written (or read:
+    write-share).
     """
 
     name = "zipf"

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from common.errors import RemoteProtocolError
 from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
 from common.wire import frames
+from common.wire.deltas import DELTA_OF
 from common.wire.extents import Extents, from_pages
-from common.wire.frames import FrameDecoder, PagesFrame, ZeroFrame
+from common.wire.frames import DeltaFrame, FrameDecoder, PagesFrame, ZeroFrame
 from dest_agent.placer import ChannelPlacer, GuestPlacer
 
 N_PAGES = 32
@@ -196,3 +198,25 @@ class TestExpected:
         place(everybody.channel(), {4: 1})
         everybody.forget_unwritten()
         assert page(memory, 4) == page_of(1)
+
+
+def deltas(*encodings: tuple[int, bytes]) -> DeltaFrame:
+    table = np.array([(page, len(data)) for page, data in encodings], DELTA_OF)
+    return DeltaFrame(table, np.frombuffer(b"".join(data for _, data in encodings), np.uint8))
+
+
+class TestDeltas:
+    def test_change_what_is_there(self, memory: GuestMemory, placer: GuestPlacer) -> None:
+        place(placer, {3: 7, 4: 8})
+        placer.delta(deltas((4, b"\x02\x02ab"), (3, b""), (9, b"\xff\x1f\x01z")))
+        assert page(memory, 3) == page_of(7)
+        assert page(memory, 4) == b"\x08\x08ab" + page_of(8)[4:]
+        assert page(memory, 9) == page_of(0)[1:] + b"z"
+        assert placer.written[[3, 4, 9]].all()
+
+    def test_one_that_is_not_legal(self, memory: GuestMemory, placer: GuestPlacer) -> None:
+        place(placer, {3: 7})
+        with pytest.raises(RemoteProtocolError, match="a delta of page 5 that is not legal"):
+            placer.delta(deltas((3, b"\x02\x02ab"), (5, b"\x80\x20\x01z")))
+        assert page(memory, 3) == page_of(7)
+        assert not placer.written[5]

@@ -48,6 +48,24 @@ def test_a_share_of_zero_pages(memory: GuestMemory, share: float) -> None:
     memory.close()
 
 
+@pytest.mark.parametrize("entropy", [0.0, 0.25, 1.0])
+def test_a_share_of_each_page_is_random(memory: GuestMemory, entropy: float) -> None:
+    memory.fill(7, 0.25, entropy)
+    whole = GuestMemory(4 * MIB)
+    whole.fill(7, 0.25)
+    words = int(entropy * 512)
+    pages, same = memory.pages, whole.pages[:, :words]
+    np.testing.assert_array_equal(pages[:, :words], same)  # as many are zero, and the same ones
+    full = whole.pages.any(axis=1)
+    assert pages[full].all()
+    assert not pages[~full].any()
+    if words < 512:
+        assert (pages[:, words:] == pages[:, words : words + 1]).all()
+        assert len(np.unique(pages[full, words])) == full.sum()
+    memory.close()
+    whole.close()
+
+
 def test_a_single_bit_anywhere_is_not_zero(memory: GuestMemory) -> None:
     for word in (0, 15, 16, 511):
         memory.pages[5, word] = 1 << 63

@@ -197,7 +197,7 @@ class TestUsage:
             (":a\0b", "no name of a file"),
             (":\udcff.npz", "is not UTF-8: rename the file"),
             (":t.npz,digest=12", "'12' is not a digest: expected 32 hexadecimal digits, or any"),
-            (":t.npz,lines=2", "no option 'lines': it has file, digest, rate, zero-share"),
+            (":t.npz,lines=2", "no option 'lines': it has file, digest, rate, zero-share, entropy"),
             (":t.npz,u.npz", "'u.npz' is not key=value"),
             (":t.npz,file=u.npz", "file is given twice"),
             (":t.npz,rate=0", "more than zero"),

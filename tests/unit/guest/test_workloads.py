@@ -15,7 +15,7 @@ VARIANTS = [
     *(name for name, cls in WORKLOADS.items() if cls.complete),
     "uniform:scatter=true,write-share=30%,lines=5",
     "zipf:skew=1.3,working-set=1MiB,write-share=0.5",
-    "sequential:lines=3,working-set=20%,zero-share=40%",
+    "sequential:lines=3,working-set=20%,zero-share=40%,entropy=30%",
     "io-intensive:lines=7",
     "web-browsing:animation=0,think=20ms",
     "game-server:lines=3",
@@ -146,7 +146,7 @@ class TestParser:
         [
             ("browsing", "unknown workload 'browsing': expected one of idle, web-browsing"),
             ("", "unknown workload ''"),
-            ("idle:rate=1MB/s", "idle has no option 'rate': it has zero-share"),
+            ("idle:rate=1MB/s", "idle has no option 'rate': it has zero-share, entropy"),
             ("matrix-multiply:lines=1", "no option 'lines': it has none"),
             ("uniform:colour=red", "it has working-set, rate, lines, scatter"),
             ("uniform:lines", "'lines' is not key=value"),

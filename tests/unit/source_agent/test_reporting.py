@@ -240,6 +240,7 @@ class TestTransfer:
             "line_pages": 0,
             "lines": 0,
             "bytes_saved": 0,
+            "delta_pages": 0,
             "drained_lines": 12,
             "bytes": 6_150_000,
             "start_ms": pytest.approx(1.5),
@@ -253,6 +254,11 @@ class TestTransfer:
         assert (last.line_pages, last.lines, last.bytes_saved) == (500, 1000, 1_950_000)
         assert [last.start_ms, last.duration_ms] == pytest.approx([64, 6.5])
         assert (last.dirty_pages_after, last.dirty_ratio_after) == (0, 0.0)
+
+    def test_nothing_is_said_of_what_was_not_asked_for(self) -> None:
+        report = make_report(record())
+        assert report.compression is None
+        assert report.xbzrle is None
 
     def test_a_round_that_never_ended(self) -> None:
         made = record()
