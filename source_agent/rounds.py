@@ -185,7 +185,7 @@ class Rounds:
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
         counts = self._count_stale()
-        dirty_pages, remaining = _cost(counts, UNION)
+        dirty_pages, remaining = cost_of(counts, UNION)
         this.dirty_pages_after = dirty_pages
         tally = this.tally
         self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._cargo)
@@ -215,8 +215,8 @@ class Rounds:
             bandwidth_Bps=self._bandwidth_Bps,
             switchover_s=SWITCHOVER_S + self._rtt_s + int(counts[IN_CACHE]) * DRAIN_LINE_S,
             elapsed_s=elapsed_s,
-            in_memory=Part(*_cost(counts, MEMORY)),
-            in_cache=Part(*_cost(counts, CACHE)),
+            in_memory=Part(*cost_of(counts, MEMORY)),
+            in_cache=Part(*cost_of(counts, CACHE)),
             throttle=self.throttling.average(this.start_ns, this.end_ns),
         )
 
@@ -284,7 +284,7 @@ class Rounds:
         return FinalStop(this, paused_ns, snapshot)
 
 
-def _cost(counts: NDArray[np.int64], part: int) -> tuple[int, int]:
+def cost_of(counts: NDArray[np.int64], part: int) -> tuple[int, int]:
     """Pages, and what they cost on the wire."""
     whole, lined, lines = counts[part : part + 3].tolist()
     return whole + lined, _bytes_of(whole, lined, lines)

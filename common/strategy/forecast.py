@@ -151,13 +151,17 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a migration takes. rounds: the final one counted, where there is one."""
+    """What a migration takes. rounds: the final one counted, where there is one.
+
+    switched: whether the guest ran at the destination with pages missing.
+    """
 
     downtime_s: float
     total_s: float
     bytes: int
     rounds: int
     path: int | None
+    switched: bool = False
 
 
 class AsTaken(Strategy):
@@ -217,7 +221,7 @@ def run(strategy: Strategy, under: Conditions) -> Cost:
         return Cost(downtime, elapsed + downtime, sent, rounds + 1, strategy.path)
     size = left.bytes if left is everything else left.pages * under.missing_page_bytes
     total = elapsed + under.switchover_s + size / under.bandwidth_Bps
-    return Cost(under.switchover_s, total, sent + round(size), rounds, strategy.path)
+    return Cost(under.switchover_s, total, sent + round(size), rounds, strategy.path, switched=True)
 
 
 def _running(
