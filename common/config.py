@@ -281,6 +281,13 @@ class TransferConfig(StrategyConfig):
         Field(description="RATE that --predict reckons with where --max-bandwidth is more"),
     ] = None
 
+    @model_validator(mode="after")
+    def _predicted(self) -> Self:
+        for name in ("predict_time", "assume_bandwidth"):
+            if not self.predict and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"--{name.replace('_', '-')} means nothing without --predict")
+        return self
+
 
 class MigrationConfig(TransferConfig, GuestConfig):
     """Every option of a migration."""

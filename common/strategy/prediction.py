@@ -49,7 +49,7 @@ class Look:
 class Measurement:
     """A guest, looked at. zero_pages: of pages_total, those that travel as a mark.
 
-    drain_s: what draining the cache took while the guest ran. steps_per_s_before, _while: the
+    drain_s: what draining the cache takes. steps_per_s_before, _while: the
     guest's speed before anybody looked (None: it had not run), and meanwhile.
     """
 
@@ -102,9 +102,9 @@ def conditions(guest: Measurement, link: Link) -> Conditions:
         bandwidth_Bps=link.rate_Bps,
         round_s=link.round_s + guest.drain_s,
         decide_s=link.decide_s + median([each.look_s for each in guest.looks] or [0.0]),
-        switchover_s=link.switchover_s + guest.drain_s,
+        switchover_s=link.switchover_s,
         last_bytes=link.burst_bytes,
-        last_s=link.burst_s,
+        last_s=link.burst_s + guest.drain_s,  # a switch drains later
         stale=Staleness(guest, link.page_bytes),
     )
 

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""How true predictions are: whole migrations with --predict, a table, and the errors' spread.
+
+    .venv/bin/python scripts/bench_prediction.py [--memory 256MiB] [--max-bandwidth 100MB/s]
+        [--workloads A;B] [--strategies a,b] [--runs N] [--more '--dirty-tracker kernel']
+
+Every run is a pair of agents on loopback, verified. A downtime counts as hit where it is within a
+factor of two, or within 5 ms, of what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import statistics
+import sys
+
+from common.config import MigrationConfig
+from common.report import PredictionReport, Report
+from common.units import human_bytes
+from lab.pair import Pair
+
+LOADS = "idle;io-intensive;memory-intensive;uniform:working-set=16MiB,rate=20MB/s"
+STRATEGIES = "pre-copy,post-copy,three-path"
+NEAR_MS = 5.0
+
+
+def options() -> argparse.Namespace:
+    """What to run."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--memory", default="256MiB")
+    parser.add_argument("--max-bandwidth", default="100MB/s")
+    parser.add_argument("--workloads", default=LOADS)
+    parser.add_argument("--strategies", default=STRATEGIES)
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--more", default="", help="further options, NAME=VALUE in words")
+    return parser.parse_args()
+
+
+def run(config: MigrationConfig) -> Report:
+    """One migration; ends the bench where it was not verified."""
+    result = Pair(config, None).run(lambda _status: None)
+    report = result.report
+    if report is None or result.error is not None or report.verified is not True:
+        sys.exit(f"{config.strategy} of {config.workload}: {result.error}")
+    return report
+
+
+def hit(predicted_ms: float, measured_ms: float) -> bool:
+    """Within a factor of two, or 5 ms."""
+    near = abs(predicted_ms - measured_ms) <= NEAR_MS
+    return near or measured_ms / 2 <= predicted_ms <= 2 * measured_ms
+
+
+def line(report: Report, made: PredictionReport) -> tuple[str, float, float, bool]:
+    """A row; the error of the total time, that of the downtime in ms, and whether it is a hit."""
+    assert made.taken is not None  # noqa: S101
+    assert report.downtime_ms is not None  # noqa: S101
+    assert report.total_time_ms is not None  # noqa: S101
+    said = next(each for each in made.strategies if each.strategy == report.strategy)
+    good = hit(said.downtime_ms, report.downtime_ms)
+    before = made.steps_per_s_before
+    speed = made.steps_per_s_while / before - 1 if before else 0.0
+    row = (
+        f"{report.config['workload'][:30]:<30} {report.strategy:<13}"
+        f" {said.path or '-'}/{report.path or '-'} {said.rounds:>2}/{len(report.rounds):<2}"
+        f" total {said.total_time_ms:>7.0f} / {report.total_time_ms:<7.0f}"
+        f" {100 * made.taken.total_time_error:+6.1f} %"
+        f" down {said.downtime_ms:>7.1f} / {report.downtime_ms:<7.1f} {'' if good else 'MISS':<4}"
+        f" bytes {100 * made.taken.bytes_error:+6.1f} %"
+        f" probed {human_bytes(made.probed or 0)}/s guest {100 * speed:+.1f} %"
+    )
+    return row, made.taken.total_time_error, made.taken.downtime_error_ms, good
+
+
+def main() -> None:
+    """Run and print."""
+    asked = options()
+    more = dict(word.split("=", 1) for word in shlex.split(asked.more))
+    totals: list[float] = []
+    downs: list[float] = []
+    hits = 0
+    for _ in range(asked.runs):
+        for workload in asked.workloads.split(";"):
+            for strategy in asked.strategies.split(","):
+                given = {
+                    "memory": asked.memory,
+                    "max_bandwidth": asked.max_bandwidth,
+                    "workload": workload,
+                    "strategy": strategy,
+                    "predict": True,
+                    "run_after": 0.2,
+                }
+                report = run(MigrationConfig.model_validate(given | more))
+                assert report.prediction is not None  # noqa: S101
+                row, total, down, good = line(report, report.prediction)
+                print(row, flush=True)
+                totals.append(abs(total))
+                downs.append(abs(down))
+                hits += good
+    print(
+        f"{len(totals)} runs: total time off by {100 * statistics.median(totals):.1f} % in the"
+        f" median, {100 * max(totals):.1f} % at worst; downtime by"
+        f" {statistics.median(downs):.2f} ms, {max(downs):.1f} ms at worst; {hits} hits"
+    )
+
+
+if __name__ == "__main__":
+    main()
