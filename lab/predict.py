@@ -26,7 +26,7 @@ class PredictConfig(MigrationConfig):
     predict: Annotated[bool, Parameter(parse=False)] = True
     predict_time: Annotated[
         Duration,
-        Parameter(name="--measure"),
+        Parameter(name=("--measure", "--predict-time")),
         Field(ge=0.05, le=3600, description="TIME for which the guest is measured"),
     ] = 1.0
 

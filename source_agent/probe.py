@@ -17,7 +17,7 @@ from common.errors import PageferryError
 from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
 from common.wire.channel import STALL_S, BulkReceiver, tune
-from common.wire.extents import Extents
+from common.wire.extents import Extents, Pages
 from common.wire.pacing import Pacer
 from source_agent.outflow import BATCH_PAGES, Outflow
 
@@ -38,10 +38,13 @@ class _Bin:
 
 
 def probe(memory: GuestMemory, rate_Bps: float, *, checked: bool, congestion: str) -> float | None:
-    """Bytes a second, `rate_Bps` at the most; None where all that is sent is zero pages.
+    """Bytes a second, `rate_Bps` at the most; None where every page is zero, and none would travel.
 
     Blocks for about `PROBE_S`. Raises `PageferryError` where loopback fails.
     """
+    pages = np.flatnonzero(~memory.zero_pages(np.arange(memory.n_pages)))
+    if len(pages) == 0:
+        return None
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             ours = socket.create_connection(server.getsockname()[:2], timeout=STALL_S)
@@ -56,7 +59,7 @@ def probe(memory: GuestMemory, rate_Bps: float, *, checked: bool, congestion: st
     outflow = Outflow(memory, [ours], Pacer(rate_Bps), checked=checked)
     thread.start()
     try:
-        return _send(outflow, memory.n_pages)
+        return _send(outflow, pages)
     finally:
         outflow.close()
         thread.join()
@@ -70,14 +73,11 @@ def _receive(receiver: BulkReceiver) -> None:
         return  # it is we who hang up, in the middle of anything
 
 
-def _send(outflow: Outflow, n_pages: int) -> float | None:
-    first, sent = 0, 0
+def _send(outflow: Outflow, pages: Pages) -> float:
+    """Batches of these, over and over."""
+    at, sent = 0, 0
     begun = time.monotonic()
     while (elapsed := time.monotonic() - begun) < PROBE_S:
-        pages = np.arange(first, min(first + BATCH_PAGES, n_pages))
-        tally = outflow.send_batch(pages)
-        if tally.pages == 0 and first + len(pages) == n_pages and sent == 0:
-            return None
-        sent += tally.bytes
-        first = (first + BATCH_PAGES) % n_pages if first + BATCH_PAGES < n_pages else 0
+        sent += outflow.send_batch(pages[at : at + BATCH_PAGES]).bytes
+        at = at + BATCH_PAGES if at + BATCH_PAGES < len(pages) else 0
     return sent / elapsed

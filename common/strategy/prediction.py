@@ -77,7 +77,7 @@ class Link:
 
     page_bytes: of a page by itself. frame_bytes: of a frame beyond its pages, frame_pages: in one.
     burst_bytes: what a rate limit lets go at once after a rest, burst_s: how long that takes.
-    round_s, decide_s, switchover_s: as in `Conditions`, without what the guest itself adds.
+    round_s, decide_s, switchover_s, discard_page_s: as in `Conditions`, without what the guest itself adds.
     """
 
     rate_Bps: float
@@ -89,6 +89,7 @@ class Link:
     round_s: float
     decide_s: float
     switchover_s: float
+    discard_page_s: float = 0.0
 
 
 def conditions(guest: Measurement, link: Link) -> Conditions:
@@ -106,6 +107,7 @@ def conditions(guest: Measurement, link: Link) -> Conditions:
         last_bytes=link.burst_bytes,
         last_s=link.burst_s + guest.drain_s,  # a switch drains later
         stale=Staleness(guest, link.page_bytes),
+        discard_page_s=link.discard_page_s,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,6 @@ def test_whatever_was_measured_it_never_falls_and_has_a_limit(
         curve.append(total)
     growth = growth_of(curve, most)
     seen = [growth(seconds) for seconds in [*TIMES, 1.1, 2.0, 5.0, 50.0, 1e4]]
-    assert all(a <= b * (1 + 1e-9) + 1e-9 for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a <= b * (1 + 1e-9) + 1e-9 for a, b in pairwise(seen))
     assert max(seen) <= min(most, growth.limit * (1 + 1e-9) + 1e-9)
     assert seen[len(TIMES) - 1] == pytest.approx(min(total, most), rel=1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import accumulate
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -99,10 +100,16 @@ class TestByHand:
         link = dataclasses.replace(LINK, frame_bytes=100)
         assert costs(straight(0), link)["stop-and-copy"].bytes == FULL + 400
 
+    def test_a_switch_after_rounds_discards_old_copies(self) -> None:
+        link = dataclasses.replace(LINK, discard_page_s=0.001)
+        found = costs(straight(700), link)
+        assert found["three-path"].downtime_s == pytest.approx(0.25 + 0.7, rel=0.01)
+        assert found["post-copy"].downtime_s == pytest.approx(0.25)
+
     def test_what_the_cache_holds_does_not_go_without_a_drain(self) -> None:
         """Path 2's held round: all that is stale is in the cache, so it sends nothing."""
         held = measured(*(look(t, 300 * t, cached=1.0) for t in TIMES))
-        options = {"low": 0.1, "high": 1.0, "max_rounds": 0, "path3": "stop-and-copy"}
+        options: dict[str, Any] = {"high": 1.0, "max_rounds": 0, "path3": "stop-and-copy"}
         assert costs(held, **options)["three-path"].bytes < 1.35 * FULL
         assert costs(straight(300), **options)["three-path"].bytes > 1.35 * FULL
 
