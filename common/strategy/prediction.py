@@ -77,7 +77,7 @@ class Link:
 
     page_bytes: of a page by itself. frame_bytes: of a frame beyond its pages, frame_pages: in one.
     burst_bytes: what a rate limit lets go at once after a rest, burst_s: how long that takes.
-    round_s, decide_s, switchover_s, discard_page_s: as in `Conditions`, without what the guest itself adds.
+    The others: as in `Conditions`, without what the guest itself adds.
     """
 
     rate_Bps: float
