@@ -39,8 +39,6 @@ _DECIDE_S: Final = 0.0005
 _BURST_BPS: Final = 2e8
 # MADV_DONTNEED of pages that have content, in the downtime of a switch after rounds: 38 ms a GB.
 _DISCARD_PAGE_S: Final = 150e-9
-# A probe is short: on a busy host it falls short of a rate that a migration keeps on average.
-_TRUSTED_SHARE: Final = 0.85
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
 _FRAME_BYTES: Final = frames.HEADER.size + EXTENT.itemsize
 _LAZY_NOTE: Final = "ends with the guest's --run-after; moves at least the pages that it writes"
@@ -59,12 +57,12 @@ class Bandwidth:
 
 
 def bandwidth(config: MigrationConfig, probed: float | None) -> Bandwidth:
-    """The limit, or what the user assumes, unless loopback was seen to carry clearly less."""
+    """The least of the limit, what the user assumes, and what loopback was seen to carry."""
     rate = config.max_bandwidth
     source: _Source = "limit"
     if config.assume_bandwidth is not None and config.assume_bandwidth < rate:
         rate, source = config.assume_bandwidth, "assumed"
-    if probed is not None and probed < _TRUSTED_SHARE * rate:
+    if probed is not None and probed < rate:
         rate, source = probed, "loopback"
     return Bandwidth(rate, source, probed)
 
@@ -97,9 +95,8 @@ async def predict(
     )
     probed: float | None = None
     if loopback:
-        most = min(config.max_bandwidth, config.assume_bandwidth or config.max_bandwidth)
         probed = await blocking(
-            lambda: probe(guest.memory, most, checked=config.checksum, congestion=config.congestion)
+            lambda: probe(guest.memory, checked=config.checksum, congestion=config.congestion)
         )
     return report_of(config, measured, bandwidth(config, probed), rtt_s)
 

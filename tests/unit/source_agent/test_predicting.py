@@ -26,9 +26,9 @@ class TestBandwidth:
     def test_the_limit(self) -> None:
         config = MigrationConfig(max_bandwidth=1e8)
         assert bandwidth(config, None) == Bandwidth(1e8, "limit")
-        assert bandwidth(config, 0.9e8) == Bandwidth(1e8, "limit", 0.9e8)  # a short probe
+        assert bandwidth(config, 5e8) == Bandwidth(1e8, "limit", 5e8)
 
-    def test_a_host_that_falls_far_short_of_it(self) -> None:
+    def test_a_host_that_falls_short_of_it(self) -> None:
         assert bandwidth(MigrationConfig(max_bandwidth=1e9), 4e8) == Bandwidth(4e8, "loopback", 4e8)
 
     def test_unlimited_is_what_was_probed(self) -> None:
