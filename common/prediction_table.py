@@ -60,7 +60,7 @@ def measured_line(prediction: PredictionReport) -> str:
 
 def notes(prediction: PredictionReport) -> list[str]:
     """What belongs to the table, a sentence each."""
-    rate, why = f"{human_bytes(prediction.bandwidth)}/s", _FROM[prediction.bandwidth_from]
+    rate, why = _rate(prediction.bandwidth), _FROM[prediction.bandwidth_from]
     before, meanwhile = prediction.steps_per_s_before, prediction.steps_per_s_while
     speed = f"guest: {meanwhile:,.0f} steps/s while it was measured"
     if before:
@@ -72,6 +72,10 @@ def notes(prediction: PredictionReport) -> list[str]:
     ]
     out += [f"{each.strategy} {each.note}." for each in prediction.strategies if each.note]
     return out + [f"Not predicted: {each}." for each in prediction.not_predicted]
+
+
+def _rate(bandwidth: float | None) -> str:
+    return "unlimited" if bandwidth is None else f"{human_bytes(bandwidth)}/s"
 
 
 def print_prediction(prediction: PredictionReport, console: Console) -> None:

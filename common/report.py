@@ -302,19 +302,19 @@ class PredictionReport(_Part):
     """What each strategy was expected to cost before the migration began, and from what.
 
     measured_ms: for how long the guest was looked at; dirty_rate: distinct pages that it dirtied in
-    that time, bytes per second; curve: how they gathered. bandwidth: what was reckoned with, and
-    bandwidth_from why: the limit, `--assume-bandwidth`, or what a probe over loopback reached
-    (`probed`, null where there was none). steps_per_s_*: the guest's speed before the measuring
-    (null: it had not run) and meanwhile. not_predicted: options that the figures leave out. choice:
-    the strategy that `--downtime-limit` speaks for. taken: null where the migration did not end, or
-    where there was none.
+    that time, bytes per second; curve: how they gathered. bandwidth: what was reckoned with (null:
+    no limit, and no page to probe with), and bandwidth_from why: the limit, `--assume-bandwidth`,
+    or what a probe over loopback reached (`probed`, null where there was none). steps_per_s_*: the
+    guest's speed before the measuring (null: it had not run) and meanwhile. not_predicted: options
+    that the figures leave out. choice: the strategy that `--downtime-limit` speaks for. taken: null
+    where the migration did not end, or where there was none.
     """
 
     measured_ms: float
     dirty_rate: float
     curve: list[DirtyLook]
     zero_pages: int
-    bandwidth: float
+    bandwidth: float | None
     bandwidth_from: Literal["limit", "assumed", "loopback"]
     probed: float | None = None
     steps_per_s_before: float | None

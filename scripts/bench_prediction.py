@@ -77,6 +77,7 @@ def result_of(report: Report) -> Result:
     assert report.total_time_ms is not None  # noqa: S101
     said = next(each for each in made.strategies if each.strategy == report.strategy)
     good = hit(said.downtime_ms, report.downtime_ms)
+    assert made.bandwidth is not None  # noqa: S101
     reached = report.bytes_on_wire / report.total_time_ms * 1e3 / made.bandwidth
     before = made.steps_per_s_before
     speed = made.steps_per_s_while / before - 1 if before else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -134,7 +135,7 @@ def report_of(
             for each in measured.looks
         ],
         zero_pages=measured.zero_pages,
-        bandwidth=link.rate_Bps,
+        bandwidth=None if math.isinf(link.rate_Bps) else link.rate_Bps,  # JSON has no infinity
         bandwidth_from=link.source,
         probed=link.probed,
         steps_per_s_before=measured.steps_per_s_before,

@@ -62,6 +62,12 @@ class TestReport:
         assert stop.bytes == 16000 * 4096 + 64 * frame
         assert made(checksum=False).strategies[0].bytes == 16000 * 4096 + 64 * (frame - 8)
 
+    def test_nothing_to_probe_an_unlimited_way_with(self) -> None:
+        report = made(max_bandwidth="unlimited")
+        assert report.bandwidth is None
+        assert PredictionReport.model_validate_json(report.to_json()) == report
+        assert "Bandwidth: unlimited, the limit." in notes(report)
+
     def test_only_lazy_copy_has_a_note(self) -> None:
         assert [each.strategy for each in made().strategies if each.note] == ["lazy-copy"]
 
