@@ -40,6 +40,8 @@ _DECIDE_S: Final = 0.0005
 _BURST_BPS: Final = 2e8
 # MADV_DONTNEED of pages that have content, in the downtime of a switch after rounds: 38 ms a GB.
 _DISCARD_PAGE_S: Final = 150e-9
+# Loopback carries less only where others take the processors, and for how long nobody can say.
+PROBED_ABOVE_BPS: Final = 2.5e8
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
 _FRAME_BYTES: Final = frames.HEADER.size + EXTENT.itemsize
 _LAZY_NOTE: Final = "ends with the guest's --run-after; moves at least the pages that it writes"
@@ -81,7 +83,8 @@ async def predict(
     """Look at a running guest, and what follows from that.
 
     rtt_s: of the way to the destination. loopback: the destination is this machine, or nobody has
-    said which, so that what loopback carries is measured, too. See `measure` for the others.
+    said which: what loopback carries is measured, too, where that may be less than the limit. See
+    `measure` for the others.
     """
     if config.dirty_tracker == "kernel":
         await blocking(guest.track_by_kernel)  # one that ran here before is not tracked
@@ -95,7 +98,7 @@ async def predict(
         pause=pause,
     )
     probed: float | None = None
-    if loopback:
+    if loopback and bandwidth(config, None).rate_Bps > PROBED_ABOVE_BPS:
         probed = await blocking(
             lambda: probe(guest.memory, checked=config.checksum, congestion=config.congestion)
         )

@@ -1,7 +1,7 @@
 """What this host carries over loopback while the guest runs, by the code of a migration.
 
 A moment's worth of guest memory goes through checksums, frames and TCP as fast as it can, to a
-receiver in this process that throws it away. Not under the rate limit: on a busy host what a short
+receiver in this process that throws it away. Not under a rate limit: on a busy host what a short
 probe misses of a limit says nothing about the average of a migration.
 """
 

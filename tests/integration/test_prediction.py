@@ -13,7 +13,7 @@ from tests.integration.harness import migrate, pageferry
 from tests.integration.test_kernel_tracker import REFUSAL
 
 GUEST = ("--memory", "64MiB", "--workload", "uniform:working-set=8MiB,rate=20MB/s,lines=64")
-QUICK = ("--predict", "--predict-time", "150ms", "--max-bandwidth", "200MB/s")
+QUICK = ("--predict", "--predict-time", "150ms", "--max-bandwidth", "300MB/s")
 FULL = 64 * 2**20
 
 
