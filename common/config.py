@@ -290,6 +290,26 @@ class TransferConfig(StrategyConfig):
         Field(description="pages sent with a demanded one: N or adaptive"),
     ] = "adaptive"
     trace_faults: Annotated[bool, Field(description="report every fault of post-copy")] = False
+    predict: Annotated[
+        bool,
+        Field(description="measure the guest first, and say what each strategy would cost"),
+    ] = False
+    predict_time: Annotated[
+        Duration, Field(ge=0.05, le=3600, description="TIME for which --predict measures")
+    ] = 1.0
+    assume_bandwidth: Annotated[
+        Annotated[float, Field(ge=1, le=1e15)] | None,
+        _reader(parse_rate),
+        _shown(format_rate),
+        Field(description="RATE that --predict reckons with where --max-bandwidth is more"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _predicted(self) -> Self:
+        for name in ("predict_time", "assume_bandwidth"):
+            if not self.predict and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"--{name.replace('_', '-')} means nothing without --predict")
+        return self
 
 
 class MigrationConfig(TransferConfig, GuestConfig):

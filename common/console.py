@@ -13,7 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from common.report import Report
+from common.prediction_table import prediction_row, print_prediction
+from common.report import PredictionReport, Report
 from common.status import Status
 from common.units import format_size, human_bytes
 
@@ -38,6 +39,8 @@ class ProgressView:
         )
         self._task: TaskID | None = None
         self._noticed: str | None = None
+        self._quiet = quiet
+        self._predicted: PredictionReport | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -56,6 +59,10 @@ class ProgressView:
         if status.notice not in (None, self._noticed):
             self._noticed = status.notice
             print(f"pageferry: {status.notice}", file=sys.stderr, flush=True)
+        if status.prediction is not None and status.prediction != self._predicted:
+            self._predicted = status.prediction
+            if not self._quiet:
+                print_prediction(status.prediction, self._progress.console)
         if not self._on:
             return
         total = status.round_expected or None
@@ -148,6 +155,8 @@ def _rows(report: Report) -> list[tuple[str, str]]:
                 f" {_ms(least.least_total_time_ms)} in all, {human_bytes(least.least_bytes)}",
             )
         )
+    if report.prediction is not None:
+        rows.append(("predicted", prediction_row(report.prediction)))
     rows.append(("verified", _verified(report)))
     return rows
 

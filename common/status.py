@@ -20,6 +20,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from common.errors import UsageError
+from common.report import PredictionReport
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -29,7 +30,7 @@ class Status(BaseModel):
 
     round: 0 before the first. round_bytes, round_expected: of the present round. rate: bytes/s over
     the last interval. dirty_ratio: after the last round. notice: what a person who has asked for
-    something must know.
+    something must know. prediction: once it has been made.
     """
 
     phase: str
@@ -41,6 +42,7 @@ class Status(BaseModel):
     dirty_ratio: float | None = None
     elapsed_s: float = 0.0
     notice: str | None = None
+    prediction: PredictionReport | None = None
 
 
 class StatusPipe:

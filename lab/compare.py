@@ -14,6 +14,7 @@ from common.units import format_size
 from lab import tables
 from lab.axes import CompareOptions, span, varied
 from lab.output import SeriesDocument, SheetDocument, render_series
+from lab.predicted import predicted_sheet
 from lab.rows import FIGURES, Row, summarise
 from lab.series import Series, Signals, follow
 
@@ -110,9 +111,12 @@ def _write(done: Series, cells: list[dict[str, str]], files: ReportFiles, *, tab
     rows = make_rows(done, cells)
     title = _title(done.cases[0].config, done.runs)
     sheet = make_sheet(rows, varied(cells), title)
+    predicted = predicted_sheet(done.reports, done.labels)
+    sheets = [sheet] if predicted is None else [sheet, predicted]
     if table and rows:
         console = tables.wide_console()
-        sheet.print(console)
+        for each in sheets:
+            each.print(console)
         tables.print_text(console, _LEGEND)
         for line in tables.complaints(rows):
             tables.print_text(console, line)
@@ -120,7 +124,7 @@ def _write(done: Series, cells: list[dict[str, str]], files: ReportFiles, *, tab
         runs=done.reports,
         table=[row.to_json(rows[0]) for row in rows],
         interrupted=done.interrupted,
-        sheets=[SheetDocument(**sheet.to_html())],
+        sheets=[SheetDocument(**each.to_html()) for each in sheets],
         notes=[_LEGEND, *tables.complaints(rows)],
     )
     files.write(

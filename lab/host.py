@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from common.aio import see_through
+from common.assumed import check_assumed
 from common.config import GuestConfig, MigrationConfig, parse_address
 from common.errors import (
     EXIT_CANCELLED,
@@ -226,6 +227,7 @@ class Host:
         """Begin to send a guest. Raises `UsageError` where that can't be begun."""
         self._must_go_on()
         address = parse_address(order.to)
+        check_assumed(order.transfer, address[0])
         if order.transfer.strategy == "lazy-copy":
             raise UsageError(
                 "--strategy lazy-copy leaves pages behind for ever, and the guest could not be"

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
+from common.assumed import check_assumed
 from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
@@ -39,6 +40,7 @@ def source(
     output = output or OutputOptions()
     address = parse_address(to)
     only_for("source", config.inject)
+    check_assumed(config, address[0])
     secure = (tls or TlsOptions()).load()
     pipe = None
     if status_fd is not None:

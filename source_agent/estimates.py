@@ -295,6 +295,7 @@ def _counted(record: Record) -> Iterator[_Point]:
         return
     boot = record.boot_progress
     if boot is not None:
+        end_ns = record.predicting_ns or record.start_ns  # measuring empties the log meanwhile
         for sample in samples:
-            if boot.t_ns < sample.t_ns <= record.start_ns:
+            if boot.t_ns < sample.t_ns <= end_ns:
                 yield (sample.t_ns - boot.t_ns) / 1e9, sample.dirtied_pages - boot.dirtied_pages

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.clock import ClockMap, Sample, clock_identity
 from common.config import MigrationConfig
 from common.guest.machine import Beats, Guest, Progress
-from common.report import Outcome
+from common.report import Outcome, PredictionReport
 from common.strategy.base import Decision, NextRound, RoundStats, Strategy
 from common.timeline import Timeline
 from common.wire import messages
@@ -109,6 +109,8 @@ class Record:
         self.pulled = 0
         self.supplied_zeros = 0
         self.goes_on = False
+        self.prediction: PredictionReport | None = None
+        self.predicting_ns: int | None = None  # when its measuring began
         self.cpu_s: float | None = None
         self.seen: GuestSeen | None = None
         self._cpu_start = 0.0

@@ -25,6 +25,7 @@ from common.report import (
     GuestReport,
     MissingSample,
     PostcopyReport,
+    PredictionReport,
     Report,
     RoundReport,
     TimelineSample,
@@ -34,7 +35,8 @@ from common.units import PAGE_SIZE
 from common.wire.bitmap import popcount
 from common.wire.messages import WirePostcopy
 from common.wire.pacing import WINDOW_S
-from source_agent.estimates import estimates, oracle
+from source_agent.estimates import estimates, moved_bytes, oracle
+from source_agent.predicting import check_of
 from source_agent.record import Decided, Record
 from source_agent.reporting_pages import pages_report
 from source_agent.reporting_squeeze import compression_report, xbzrle_report
@@ -72,6 +74,7 @@ def make_report(record: Record) -> Report:
         pages=pages_report(record),
         estimates=estimates(record, seconds),
         oracle=oracle(record, seconds, wire),
+        prediction=_prediction(record, downtime),
         lines_sent=sum(each.tally.lines for each in rounds),
         bytes_saved=sum(each.tally.bytes_saved for each in rounds),
         guest=_guest(record),
@@ -150,6 +153,16 @@ def _total_ms(record: Record) -> float | None:
     if record.completed_ns is None:
         return None
     return (record.completed_ns - record.start_ns) / 1e6
+
+
+def _prediction(record: Record, downtime: float | None) -> PredictionReport | None:
+    """As it was made, and how true it was."""
+    made = record.prediction
+    if made is None:
+        return None
+    total, moved = _total_ms(record), moved_bytes(record)
+    check = check_of(made, record.config.strategy, total, downtime, moved)
+    return made.model_copy(update={"taken": check})
 
 
 def _t_ms(record: Record, t_ns: int) -> float:

@@ -203,7 +203,7 @@ class Rounds:
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
         counts = self._count_stale()
-        dirty_pages, raw = _cost(counts, UNION)
+        dirty_pages, raw = cost_of(counts, UNION)
         this.dirty_pages_after = dirty_pages
         tally = this.tally
         self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._cargo)
@@ -245,7 +245,7 @@ class Rounds:
         )
 
     def _part(self, counts: NDArray[np.int64], part: int) -> Part:
-        pages, raw = _cost(counts, part)
+        pages, raw = cost_of(counts, part)
         return Part(pages, self.outlook.scaled(raw))
 
     def _count_stale(self) -> NDArray[np.int64]:
@@ -313,7 +313,7 @@ class Rounds:
         return FinalStop(this, paused_ns, snapshot)
 
 
-def _cost(counts: NDArray[np.int64], part: int) -> tuple[int, int]:
+def cost_of(counts: NDArray[np.int64], part: int) -> tuple[int, int]:
     """Pages, and what they cost on the wire."""
     whole, lined, lines = counts[part : part + 3].tolist()
     return whole + lined, _bytes_of(whole, lined, lines)

@@ -27,6 +27,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from common.aio import see_through
+from common.assumed import is_loopback
 from common.clock import Sample
 from common.config import MigrationConfig
 from common.errors import (
@@ -60,6 +61,7 @@ from source_agent.control import Control
 from source_agent.inquiry import ask_outcome
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
+from source_agent.predicting import predict
 from source_agent.record import Record
 from source_agent.resident import Resident
 from source_agent.rounds import FinalStop, Rounds
@@ -191,7 +193,7 @@ class SourceSession:
 
     def status(self) -> Status:
         """This moment, for people; cheap."""
-        status = Status(phase=self._phase, notice=self.notice)
+        status = Status(phase=self._phase, notice=self.notice, prediction=self.record.prediction)
         if self._outflow is not None:
             status.total_bytes = self._outflow.sent_bytes
         rounds = self.record.rounds
@@ -389,6 +391,23 @@ class SourceSession:
         if self.config.warmup:
             self._notify("warming up")
             await self._sleep_unless_broken(self.config.warmup)
+        if self.config.predict:
+            await self._predict()
+
+    async def _predict(self) -> None:
+        self._notify("measuring the guest")
+        self.record.predicting_ns = self._timeline.log("measuring")
+        self.record.prediction = await predict(
+            self.config,
+            self._live_guest(),
+            booted=self.record.boot_progress,
+            rtt_s=self._clock_before().round_trip / 1e9,
+            loopback=is_loopback(self._address[0]),
+            blocking=self._blocking,
+            pause=self._sleep_unless_broken,
+        )
+        self._timeline.log("predicted", choice=self.record.prediction.choice)
+        self._notify("predicted")  # what is said carries it
 
     async def _sleep_unless_broken(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -107,6 +107,8 @@ def _run(number: int, run: Run) -> dict[str, Any]:
         "ways": words.ways(report),
         "checked": any(each.taken for each in report.estimates),
         "oracle": words.oracle(report),
+        "predicted": words.predicted(report),
+        "prediction": words.prediction(report),
         "absorbed": words.absorbed(report),
         "hottest": pages.hottest if pages else [],
         "counted": bool(pages and pages.writes),

@@ -253,6 +253,48 @@ def oracle(report: Report) -> str:
     )
 
 
+def prediction(report: Report) -> str:
+    """What was measured for it, and how true it was of the strategy that was taken."""
+    made = report.prediction
+    if made is None:
+        return ""
+    text = (
+        f"Before it began, the guest was looked at for {duration(made.measured_ms)}: it dirtied"
+        f" {rate(made.dirty_rate)}, each page counted once. With {rate(made.bandwidth)}"
+        f" {made.choice} was spoken for: {made.why}."
+    )
+    taken = made.taken
+    if taken is None:
+        return text
+    return (
+        f"{text} What was predicted of {taken.strategy} is off by {signed(taken.total_time_error)}"
+        f" in the total time, {signed(taken.downtime_error)} in the downtime"
+        f" ({duration(abs(taken.downtime_error_ms))}) and {signed(taken.bytes_error)} in its bytes."
+    )
+
+
+def predicted(report: Report) -> dict[str, object] | None:
+    """A table with a row for each strategy, as it was predicted before the migration."""
+    if report.prediction is None:
+        return None
+    return {
+        "title": "",
+        "left": 1,
+        "columns": ["strategy", "total time", "downtime", "on the wire", "rounds", "path"],
+        "rows": [
+            [
+                each.strategy,
+                duration(each.total_time_ms),
+                duration(each.downtime_ms),
+                f"{'at least ' if each.note else ''}{size(each.bytes)}",
+                f"{each.rounds}",
+                NOTHING if each.path is None else f"{each.path}",
+            ]
+            for each in report.prediction.strategies
+        ],
+    }
+
+
 def absorbed(report: Report) -> str:
     """What the cache kept from memory."""
     pages = report.pages

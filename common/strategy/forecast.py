@@ -122,7 +122,8 @@ class Conditions:
     limit. round_s: what a round takes beyond its bytes; decide_s: how long the guest runs on from
     a round's end until the next one takes its pages, or stops it. switchover_s: what a stop costs
     beyond its last pages, of which one was measured: last_bytes in last_s. stale: what becomes
-    stale while the guest runs for so many seconds.
+    stale while the guest runs for so many seconds. discard_page_s: what a page adds to a switch
+    that the destination has an old copy of.
     """
 
     pages_total: int
@@ -135,6 +136,7 @@ class Conditions:
     last_bytes: float
     last_s: float
     stale: Callable[[float], Stale]
+    discard_page_s: float = 0.0
 
     def last_pages_s(self, size: float) -> float:
         """How long the guest stands still for the last pages.
@@ -151,13 +153,17 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a migration takes. rounds: the final one counted, where there is one."""
+    """What a migration takes. rounds: the final one counted, where there is one.
+
+    switched: whether the guest ran at the destination with pages missing.
+    """
 
     downtime_s: float
     total_s: float
     bytes: int
     rounds: int
     path: int | None
+    switched: bool = False
 
 
 class AsTaken(Strategy):
@@ -215,9 +221,26 @@ def run(strategy: Strategy, under: Conditions) -> Cost:
         downtime = under.last_pages_s(left.bytes) + under.switchover_s
         sent += round(left.bytes)
         return Cost(downtime, elapsed + downtime, sent, rounds + 1, strategy.path)
-    size = left.bytes if left is everything else left.pages * under.missing_page_bytes
-    total = elapsed + under.switchover_s + size / under.bandwidth_Bps
-    return Cost(under.switchover_s, total, sent + round(size), rounds, strategy.path)
+    return _switched(
+        strategy, under, left if left is not everything else None, elapsed, sent, rounds
+    )
+
+
+def _switched(
+    strategy: Strategy,
+    under: Conditions,
+    left: Stale | None,
+    elapsed: float,
+    sent: int,
+    rounds: int,
+) -> Cost:
+    """What follows the switch; left: None where nothing has been sent before it."""
+    size, downtime = float(under.full_bytes), under.switchover_s
+    if left is not None:
+        size = left.pages * under.missing_page_bytes
+        downtime += left.pages * under.discard_page_s
+    total = elapsed + downtime + size / under.bandwidth_Bps
+    return Cost(downtime, total, sent + round(size), rounds, strategy.path, switched=True)
 
 
 def _running(

@@ -62,6 +62,15 @@ USAGE = {
         ("report", "/nonexistent.json", "--html", "/nonexistent/x.html"),
         "/nonexistent.json can't be read",
     ),
+    "a prediction that nobody asked for": (
+        ("migrate", "--assume-bandwidth", "1MB/s"),
+        "--assume-bandwidth.*--predict",
+    ),
+    "a way that nobody knows": (
+        ("source", "--to", "192.0.2.1:1", "--predict", "--max-bandwidth", "unlimited"),
+        "192.0.2.1.*--assume-bandwidth RATE",
+    ),
+    "no time to measure": (("predict", "--measure", "1ms"), "--predict-time.*0.05.*1ms"),
     "status descriptor": (("migrate", "--status-fd", "77"), "--status-fd.*77"),
     "no address": (("source",), "--to"),
     "listen": (("dest", "--listen", "300.1.1.1:1"), "300.1.1.1"),

@@ -1,0 +1,134 @@
+"""`pageferry predict`: what a migration would cost, without one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from pydantic import BaseModel, Field
+
+from common.cli import JsonOptions
+from common.config import Duration, MigrationConfig
+from common.errors import EXIT_OK, CancelledByUser
+from common.report import PredictionReport
+from common.status import Status
+
+if TYPE_CHECKING:
+    from common.guest.machine import Guest
+
+
+class PredictConfig(MigrationConfig):
+    """A migration that is not made."""
+
+    predict: Annotated[bool, Parameter(parse=False)] = True
+    predict_time: Annotated[
+        Duration,
+        Parameter(name=("--measure", "--predict-time")),
+        Field(ge=0.05, le=3600, description="TIME for which the guest is measured"),
+    ] = 1.0
+
+
+class PredictOutput(JsonOptions):
+    """Where the prediction goes."""
+
+    quiet: Annotated[
+        bool, Parameter(negative=""), Field(description="no progress on standard error")
+    ] = False
+
+
+class PredictDocument(BaseModel):
+    """What `--json` writes. config: every option as used."""
+
+    schema_version: Literal[1] = 1
+    config: dict[str, Any]
+    prediction: PredictionReport
+
+    def to_json(self) -> str:
+        """Indented JSON, one trailing newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def predict(
+    *,
+    config: Annotated[PredictConfig | None, Parameter(name="*")] = None,
+    output: Annotated[PredictOutput | None, Parameter(name="*")] = None,
+) -> int:
+    """Boot a guest, measure it for a moment, and say what each strategy would cost to move it.
+
+    No destination is needed, and nothing is moved. The bandwidth that is reckoned with is
+    --max-bandwidth, or --assume-bandwidth where that is less, and never more than this machine
+    was seen to send over loopback while the guest ran. A destination that is far away adds its
+    round trip to each round and to the downtime.
+    """
+    from common.console import ProgressView
+    from common.prediction_table import print_prediction
+    from lab.tables import wide_console
+
+    config, output = config or PredictConfig(), output or PredictOutput()
+    with output.opened("the prediction") as file:
+        with ProgressView(quiet=output.quiet) as view:
+            made = _run(config, lambda phase: view.update(Status(phase=phase)))
+        if output.json_file != "-":
+            print_prediction(made, wide_console())
+        if file is not None:
+            file.write(PredictDocument(config=_shown(config), prediction=made).to_json())
+    return EXIT_OK
+
+
+def _shown(config: PredictConfig) -> dict[str, Any]:
+    options = config.model_dump(mode="json", exclude={"predict"})
+    if math.isinf(config.max_bandwidth):  # JSON has no infinity
+        options["max_bandwidth"] = "unlimited"
+    return options
+
+
+def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionReport:
+    import uvloop
+
+    from common.guest.machine import Guest, compile_kernels
+    from common.host import check_memory
+
+    check_memory(config.memory)
+    try:
+        compile_kernels(config.guest, say)
+        say("booting the guest")
+        guest = Guest(
+            config.guest,
+            boot=True,
+            vcpu_nice=config.vcpu_nice,
+            count_writes=config.count_writes,
+        )
+        try:
+            return uvloop.run(_measured(config, guest, say))
+        finally:
+            guest.close()
+    except KeyboardInterrupt:
+        raise CancelledByUser("cancelled: nothing was predicted, and nothing is left") from None
+
+
+async def _measured(
+    config: MigrationConfig, guest: Guest, say: Callable[[str], None]
+) -> PredictionReport:
+    """As a source agent does after its guest's warm-up."""
+    from source_agent import predicting
+
+    if config.dirty_tracker == "kernel":
+        guest.track_by_kernel()  # as in a migration, the guest warms up so
+    guest.start()
+    booted = guest.progress()
+    guest.resume()
+    say("warming up")
+    await asyncio.sleep(config.warmup)
+    say("measuring the guest")
+    return await predicting.predict(
+        config,
+        guest,
+        booted=booted,
+        rtt_s=0.0,
+        loopback=True,
+        blocking=asyncio.to_thread,
+        pause=asyncio.sleep,
+    )
