@@ -79,10 +79,11 @@ class Child:
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         if self.process.returncode != 0:
-            raise PageferryError(f"{self.name} failed: {self._last_words()}")
+            raise PageferryError(f"{self.name} failed: {self.last_words()}")
         return Ended(stdout, usage.ru_utime + usage.ru_stime)
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """The last line on its standard error."""
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {self.process.returncode}"
@@ -111,12 +112,15 @@ def migrated(**options: Any) -> Report:
     """One migration between two agents that are processes, and its report.
 
     The guest runs neither before nor afterwards, and is not verified, unless the options say so.
-    Raises `PageferryError` where it did not complete, `CancelledByUser` on Ctrl-C.
+    One that was given up at its `timeout` has the outcome `cancelled`. Raises `PageferryError`
+    where it failed otherwise, `CancelledByUser` on Ctrl-C.
     """
     settled = {"warmup": 0.0, "run_after": 0.0, "verify": False, **options}
     config = MigrationConfig.model_validate(settled)
     result = Pair(config, None).run(lambda _status: None)
     if result.exit_code == EXIT_CANCELLED:
+        if result.report and any(each.event == "timeout" for each in result.report.events):
+            return result.report
         raise CancelledByUser("cancelled")
     if result.exit_code or result.report is None:
         raise PageferryError(f"a migration failed: {result.error}")

@@ -290,16 +290,15 @@ def running_guest(effort: Effort) -> list[Row]:
     for mechanism in ("kernel", "software"):
         latencies = []
         for _ in range(effort.runs):
-            with missing(effort, mechanism, everywhere, everywhere, vcpus=2, workload=load) as (
-                faults,
-                server,
-                source,
-                dest,
-            ):
-                with pushing(faults, server, source):
-                    dest.resume()
-                    time.sleep(effort.seconds(1.0))
-                    latencies.append(faults.take_faults()[:, 1])
+            with contextlib.ExitStack() as closing:
+                here = everywhere, everywhere
+                faults, server, source, dest = closing.enter_context(
+                    missing(effort, mechanism, *here, vcpus=2, workload=load)
+                )
+                closing.enter_context(pushing(faults, server, source))
+                dest.resume()
+                time.sleep(effort.seconds(1.0))
+                latencies.append(faults.take_faults()[:, 1])
         rows += [
             row(
                 f"running guest, 100 MB/s, {mechanism}, p{q}",

@@ -93,19 +93,18 @@ def stream(effort: Effort) -> list[Row]:
             runs.append(arrivals(effort, way))
     rows = []
     for way, runs in found.items():
-        seen = [each for each, _cost in runs]
+        group, seen = title(way), [each for each, _cost in runs]
         rates = [rate_of(each) for each in seen]
         off = [abs(rate / RATE_BPS - 1) * 100 for rate in rates]
         asked = [RATE_BPS / 1e6] * len(rates)
-        rows.append(
-            row(f"{title(way)}", "MB/s", [rate / 1e6 for rate in rates], asked, against="asked")
-        )
-        rows.append(row(f"{title(way)}, off by", "%", off, bar=at_most(0.5)))
+        rows.append(row("rate", "MB/s", [rate / 1e6 for rate in rates], asked, group=group))
+        rows.append(row("off by", "%", off, group=group, bar=at_most(0.5)))
         for q in (1, 50, 99):
             figures = [float(np.percentile(windows(each), q)) for each in seen]
             bar = at_most(125) if q == 99 else None
-            rows.append(row(f"{title(way)}, windows of 10 ms, p{q}", "% of rate", figures, bar=bar))
-        rows.append(row(f"{title(way)}, source", "CPU s/GB", [cost for _seen, cost in runs]))
+            name = f"windows of 10 ms, p{q}"
+            rows.append(row(name, "% of rate", figures, group=group, bar=bar))
+        rows.append(row("source", "CPU s/GB", [cost for _seen, cost in runs], group=group))
     return rows
 
 
@@ -149,10 +148,11 @@ def percentiles(
     bars: tuple[Bar | None, ...] = (None, at_most(500))
     return [
         row(
-            f"{name}, p{q}",
+            f"p{q}",
             "us",
             [each[i] for each in pushed if each],
             [each[i] for each in alone if each],
+            group=name,
             against="nothing pushed",
             bar=bars[i],
         )

@@ -66,9 +66,10 @@ class Row:
     ours, reference: medians of `values` and `references` (one a run), None where there are none.
     against: what the reference is. ratio: ours / reference. spread, ratio_spread: least and
     greatest, of the runs and of the runs' own ratios. met: whether it reaches its bar. note: why a
-    figure is missing, or what a reader must know of it.
+    figure is missing, or what a reader must know of it. group: what several figures are of.
     """
 
+    group: str
     name: str
     unit: str
     ours: float | None
@@ -93,6 +94,7 @@ def row(
     values: Sequence[float],
     references: Sequence[float] | None = None,
     *,
+    group: str = "",
     against: str = "",
     bar: Bar | None = None,
     note: str = "",
@@ -104,6 +106,7 @@ def row(
     pairs = [a / b for a, b in zip(values, references or (), strict=False) if b]
     judged = ours if bar is not None and bar.of == "ours" else ratio
     return Row(
+        group,
         name,
         unit,
         ours,
@@ -141,22 +144,35 @@ def _between(spread: tuple[float, float] | None) -> str:
 
 
 def table(title: str, results: Sequence[Row]) -> Table:
+    """Rows of a group stand under its name."""
     out = Table(title=title, title_justify="left", pad_edge=False)
     for heading in ("", "ours", "unit", "reference", "ratio", "least – greatest", "bar"):
         left = heading in ("", "unit", "bar")
         out.add_column(heading, justify="left" if left else "right", no_wrap=heading != "")
+    above = ""
     for each in results:
-        name = each.name + f"; against {each.against}" * bool(each.against)
-        bar = "" if each.bar is None else str(each.bar)
-        if each.met is not None:
-            bar += ": met" if each.met else ": missed"
-        out.add_row(
-            escape(name + f" ({each.note})" * bool(each.note)),
-            _figure(each.ours),
-            each.unit,
-            _figure(each.reference),
-            "" if each.ratio is None else f"{each.ratio:.3g}",
-            _between(each.spread),
-            bar,
-        )
+        name = each.name
+        if each.group:
+            heading = _heading(each.group, each)
+            if heading != above:
+                out.add_section()
+                out.add_row(f"[bold]{escape(heading)}[/]")
+            above, name = heading, f"  {name}"
+        else:
+            name = _heading(name, each)
+        out.add_row(escape(name), *_cells(each))
     return out
+
+
+def _heading(name: str, each: Row) -> str:
+    against = f"; against {each.against}" * bool(each.against)
+    return name + against + f" ({each.note})" * bool(each.note)
+
+
+def _cells(each: Row) -> list[str]:
+    bar = "" if each.bar is None else str(each.bar)
+    if each.met is not None:
+        bar += ": met" if each.met else ": missed"
+    ratio = "" if each.ratio is None else f"{each.ratio:.3g}"
+    figures = [_figure(each.ours), each.unit, _figure(each.reference), ratio]
+    return [*figures, _between(each.spread), bar]

@@ -61,11 +61,11 @@ class Transfer:
 
 Way = Callable[[], Transfer]
 
-# What follows a row's name, its unit, the bar that it has, its figure.
+# What a row is called, its unit, the bar that it has, its figure.
 MEASURES: tuple[tuple[str, str, str, Callable[[Transfer], float]], ...] = (
-    ("", "MB/s", "throughput", lambda each: each.rate),
-    (", source", "CPU s/GB", "cpu", lambda each: each.source_cost),
-    (", destination", "CPU s/GB", "cpu", lambda each: each.dest_cost),
+    ("throughput", "MB/s", "throughput", lambda each: each.rate),
+    ("source", "CPU s/GB", "cpu", lambda each: each.source_cost),
+    ("destination", "CPU s/GB", "cpu", lambda each: each.dest_cost),
 )
 
 
@@ -145,7 +145,7 @@ def compared(
     for end, unit, bar, of in MEASURES:
         bars = {"throughput": throughput, "cpu": cpu}
         values, references = [of(each) for each in mine], [of(each) for each in theirs]
-        out.append(row(name + end, unit, values, references, against=against, bar=bars[bar]))
+        out.append(row(end, unit, values, references, group=name, against=against, bar=bars[bar]))
     return out
 
 
