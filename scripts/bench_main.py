@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 from common import __version__
@@ -50,6 +50,22 @@ A part may name its benchmarks, as in guest:hits,scan.
 Exit codes: 0 measured; 1 something that was to be measured failed; 2 bad usage, or a part asked for
 by name needs what is not installed; 130 cancelled. A bar that is missed is said, and no failure.
 """
+
+
+class BenchOptions(BaseModel):
+    """How much is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: Annotated[int, Field(ge=1, le=1000, description="runs of each figure, for a median")] = 5
+    quick: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="small and short, to see that it works: no figures to quote"),
+    ] = False
+    vs_qemu: Annotated[
+        bool, Parameter(negative=""), Field(description="the same as the part qemu")
+    ] = False
 
 
 def benches(part: str) -> Mapping[str, Bench]:
@@ -114,21 +130,13 @@ def document(effort: Effort, before: dict[str, Any], rows: Mapping[str, list[Row
 
 def bench(
     *parts: Annotated[str, Parameter(help="PART[:NAME,...]", show_default=False)],
-    runs: Annotated[int, Field(ge=1, le=1000, description="runs of each figure; its median")] = 5,
-    quick: Annotated[
-        bool,
-        Parameter(negative=""),
-        Field(description="small and short, to see that it works: no figures to quote"),
-    ] = False,
-    vs_qemu: Annotated[
-        bool, Parameter(negative=""), Field(description="the same as the part qemu")
-    ] = False,
+    options: Annotated[BenchOptions | None, Parameter(name="*")] = None,
     output: Annotated[JsonOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """Measure, and print a table for each part."""
-    output = output or JsonOptions()
-    effort = Effort(runs, quick)
-    words = [*parts, "qemu"] if vs_qemu else list(parts)
+    options, output = options or BenchOptions(), output or JsonOptions()
+    effort = Effort(options.runs, options.quick)
+    words = [*parts, "qemu"] if options.vs_qemu else list(parts)
     wanted = chosen(words)
     if "qemu" in wanted and "all" not in words:
         importlib.import_module("scripts.bench_qemu").require()

@@ -46,9 +46,15 @@ class Qmp:
         """
         settled = {name.replace("_", "-"): value for name, value in arguments.items()}
         request = {"execute": command, "arguments": settled}
-        self._sock.sendall(json.dumps(request).encode() + b"\r\n")
+        try:
+            self._sock.sendall(json.dumps(request).encode() + b"\r\n")
+        except ConnectionError:
+            raise PageferryError("QEMU has ended") from None
         while True:
-            message = self._next()
+            try:
+                message = self._next()
+            except TimeoutError:
+                raise PageferryError(f"QEMU, {command}: no answer for {ANSWER_S:g} s") from None
             if "return" in message:
                 return message["return"]
             if "error" in message:
@@ -83,7 +89,10 @@ class Qmp:
 
     def _next(self) -> dict[str, Any]:
         while b"\n" not in self._buffer:
-            data = self._sock.recv(65536)
+            try:
+                data = self._sock.recv(65536)
+            except ConnectionError:
+                data = b""
             if not data:
                 raise PageferryError("QEMU has ended")
             self._buffer += data

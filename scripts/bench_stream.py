@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import socket
 import sys
 import threading
@@ -23,14 +24,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
 from common.wire import channel
-from common.wire.pacing import Pacer
-from dest_agent.inflow import Inflow
-from dest_agent.placer import GuestPlacer
-from source_agent.outflow import Cargo, Outflow
 
 EVERY = 3
 DONE = b"!"
@@ -45,8 +42,20 @@ def tune(sock: socket.socket) -> None:
     channel.tune(sock, channel.DEFAULT_CONGESTION, STALL_S)
 
 
-def accept(streams: int, listener: socket.socket) -> list[socket.socket]:
-    socks = [listener.accept()[0] for _ in range(streams)]
+def listening(streams: int) -> list[socket.socket]:
+    """The connections that came, once the first byte has."""
+    with socket.create_server(("127.0.0.1", 0), backlog=streams) as listener:
+        tune(listener)
+        print(listener.getsockname()[1], flush=True)
+        socks = [listener.accept()[0] for _ in range(streams)]
+    for sock in socks:
+        tune(sock)
+    socks[0].recv(1, socket.MSG_PEEK)
+    return socks
+
+
+def connected(streams: int, port: int) -> list[socket.socket]:
+    socks = [socket.create_connection(("127.0.0.1", port)) for _ in range(streams)]
     for sock in socks:
         tune(sock)
     return socks
@@ -67,7 +76,14 @@ def in_threads(
         thread.join()
 
 
-def receive_all(sock: socket.socket, view: memoryview) -> None:
+def plain_memory(n: int) -> tuple[memoryview, NDArray[np.uint64]]:
+    """As a guest's: of small pages."""
+    memory = mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memoryview(memory), np.frombuffer(memory, np.uint64)
+
+
+def receive_share(sock: socket.socket, view: memoryview) -> None:
     while view:
         n = sock.recv_into(view)
         if n == 0:
@@ -75,41 +91,53 @@ def receive_all(sock: socket.socket, view: memoryview) -> None:
         view = view[n:]
 
 
-def memory_of(kind: str, n: int) -> GuestMemory:
-    """That which `n` bytes are sent of."""
-    return GuestMemory(n * EVERY if kind.startswith("scattered") else n)
+def receive_plain(n: int, streams: int, touched: bool) -> None:
+    view, words = plain_memory(n)
+    if touched:
+        words[:: PAGE_SIZE // 8] = 1
+    socks = listening(streams)
+    cpu = time.process_time()
+    in_threads(receive_share, socks, view)
+    socks[0].sendall(DONE)
+    say(cpu_s=time.process_time() - cpu)
 
 
-def receive(kind: str, n: int, streams: int, touched: bool) -> None:
-    memory = memory_of(kind, n)
+def send_plain(n: int, streams: int, port: int) -> None:
+    view, words = plain_memory(n)
+    words[:] = np.random.default_rng(1).integers(0, 2**64, len(words), np.uint64)
+    socks = connected(streams, port)
+    start, cpu = time.monotonic(), time.process_time()
+    in_threads(socket.socket.sendall, socks, view)
+    socks[0].recv(1)
+    say(seconds=time.monotonic() - start, cpu_s=time.process_time() - cpu, bytes=n)
+
+
+def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
+    from common.guest.memory import GuestMemory
+    from dest_agent.inflow import Inflow
+    from dest_agent.placer import GuestPlacer
+
+    memory = GuestMemory(n * EVERY if kind.startswith("scattered") else n)
     if touched:
         memory.words[:: PAGE_SIZE // 8] = 1
     placers = [GuestPlacer(memory) for _ in range(streams)]  # compiled code is loaded by then
-    with socket.create_server(("127.0.0.1", 0), backlog=streams) as listener:
-        tune(listener)
-        print(listener.getsockname()[1], flush=True)
-        socks = accept(streams, listener)
-    socks[0].recv(1, socket.MSG_PEEK)
-    cpu = time.process_time()
-    if kind == "plain":
-        in_threads(receive_all, socks, memory.view)
-        socks[0].sendall(DONE)
-        say(cpu_s=time.process_time() - cpu)
-        return
     ended, failures = threading.Event(), list[Exception]()
 
     def failed(error: Exception) -> None:
         failures.append(error)
         ended.set()
 
+    checked = kind.endswith("+checksum")
     inflow = Inflow(
         placers.pop,
         memory.n_pages,
         streams,
         lambda _index, _t_ns: ended.set(),
         failed,
-        checked=kind.endswith("+checksum"),
+        checked=checked,
     )
+    socks = listening(streams)
+    cpu = time.process_time()
     for i, sock in enumerate(socks):
         inflow.attach(i, sock)
     ended.wait()
@@ -120,19 +148,17 @@ def receive(kind: str, n: int, streams: int, touched: bool) -> None:
     inflow.close()
 
 
-def send(kind: str, n: int, streams: int, port: int) -> None:
-    memory = memory_of(kind, n)
+def send_pages(kind: str, n: int, streams: int, port: int) -> None:
+    from common.guest.memory import GuestMemory
+    from common.wire.pacing import Pacer
+    from source_agent.outflow import Cargo, Outflow
+
+    every = EVERY if kind.startswith("scattered") else 1
+    memory = GuestMemory(n * every)
     memory.fill(1)
-    socks = [socket.create_connection(("127.0.0.1", port)) for _ in range(streams)]
-    for sock in socks:
-        tune(sock)
-    if kind == "plain":
-        start, cpu = time.monotonic(), time.process_time()
-        in_threads(socket.socket.sendall, socks, memory.view)
-        socks[0].recv(1)
-        say(seconds=time.monotonic() - start, cpu_s=time.process_time() - cpu, bytes=n)
-        return
-    pages = np.arange(0, memory.n_pages, EVERY if kind.startswith("scattered") else 1)
+    pages = np.arange(0, memory.n_pages, every)
+    memory.zero_pages(pages[:1])  # compiled code is loaded by then
+    socks = connected(streams, port)
     outflow = Outflow(memory, socks, Pacer(math.inf), checked=kind.endswith("+checksum"))
     start, cpu = time.monotonic(), time.process_time()
     tally, _ = outflow.send_round(Cargo(pages), 1)
@@ -141,11 +167,16 @@ def send(kind: str, n: int, streams: int, port: int) -> None:
     outflow.close()
 
 
-def main(end: str, kind: str, n: str, streams: str, last: str) -> None:
-    if end == "send":
-        send(kind, int(n), int(streams), int(last))
+def main(end: str, kind: str, size: str, count: str, last: str) -> None:
+    n, streams = int(size), int(count)
+    if end == "send" and kind == "plain":
+        send_plain(n, streams, int(last))
+    elif end == "send":
+        send_pages(kind, n, streams, int(last))
+    elif kind == "plain":
+        receive_plain(n, streams, last == "1")
     else:
-        receive(kind, int(n), int(streams), last == "1")
+        receive_pages(kind, n, streams, last == "1")
 
 
 if __name__ == "__main__":
