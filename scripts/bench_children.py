@@ -34,8 +34,8 @@ class Ended:
 class Child:
     """A program, killed whatever happens; in a process group of its own, so that Ctrl-C is ours."""
 
-    def __init__(self, arguments: Sequence[str], *, pass_fds: Sequence[int] = ()) -> None:
-        self.name = Path(arguments[0]).name
+    def __init__(self, arguments: Sequence[str], name: str | None = None) -> None:
+        self.name = name or Path(arguments[0]).name
         setpriv = shutil.which("setpriv")  # dies with us, also where we are killed
         prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
         with contextlib.ExitStack() as closing:
@@ -46,7 +46,6 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 text=True,
-                pass_fds=pass_fds,
                 process_group=0,
                 cwd=PROJECT,
             )
@@ -57,7 +56,7 @@ class Child:
     @classmethod
     def python(cls, module: str, *arguments: str) -> Self:
         """A module of ours."""
-        return cls([sys.executable, "-m", module, *arguments])
+        return cls([sys.executable, "-m", module, *arguments], f"{module} {arguments[0]}")
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ import uvloop
 
 from common.config import GuestConfig
 from common.guest.machine import Guest, compile_kernels
+from common.guest.stale import new_masks
 from scripts.bench_rows import Bench, Effort, Row, row
 
 WARM_S = 0.4
@@ -160,7 +161,7 @@ def tracker(effort: Effort) -> list[Row]:
         after: dict[bool, list[float]] = {True: [], False: []}
         steady: dict[bool, list[float]] = {True: [], False: []}
         with running(effort, workload, GIB, cache=cache) as guest:
-            out = np.zeros(guest.n_pages, np.uint64)
+            out = new_masks(guest.n_pages)
             for turn in range(2 * effort.runs):
                 kernel = turn % 2 == 0
                 if kernel:
@@ -188,7 +189,7 @@ def scan(effort: Effort) -> list[Row]:
         guest.start()
         guest.track_by_kernel()
         assert guest.kernel_dirty is not None  # noqa: S101
-        out = np.zeros(guest.n_pages, np.uint64)
+        out = new_masks(guest.n_pages)
         start = time.perf_counter()
         guest.harvest(out)
         first = (time.perf_counter() - start) * 1e3
