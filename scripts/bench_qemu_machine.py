@@ -134,11 +134,11 @@ class Machine:
     def cpu_s(self) -> float:
         """CPU time so far of all threads but the vCPUs, to 10 ms."""
         folder_of = Path(f"/proc/{self._child.process.pid}")
-        total = _ticks(folder_of / "stat")
+        total = ticks_of(folder_of / "stat")
         for task in (folder_of / "task").iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 if (task / "comm").read_text().startswith("CPU "):
-                    total -= _ticks(task / "stat")
+                    total -= ticks_of(task / "stat")
         return total / TICKS_PER_S
 
 
@@ -147,7 +147,7 @@ def _backend(memory: int, preallocated: bool) -> str:
     return f"memory-backend-ram,id=pc.ram,size={memory},prealloc={prealloc}"
 
 
-def _ticks(stat: Path) -> int:
+def ticks_of(stat: Path) -> int:
     """utime + stime; the name before them may hold anything, but ends with the last bracket."""
     words = stat.read_text().rpartition(")")[2].split()
     return int(words[11]) + int(words[12])
