@@ -148,7 +148,8 @@ def bench(
             _say(f"{part}: {', '.join(names)}")
             results[part] = measure(part, names, effort)
             if output.json_file != "-":
-                console.print(table(part, results[part]))
+                quick = ", quick: sizes are smaller than they are called" * effort.quick
+                console.print(table(part + quick, results[part]))
         if file is not None:
             file.write(document(effort, before, results))
     return EXIT_OK
