@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +21,9 @@ from rich.console import Console
 
 from common import __version__
 from common.cli import JsonOptions, run_app
-from common.errors import EXIT_OK, CancelledByUser, UsageError
+from common.errors import EXIT_FAILED, EXIT_OK, CancelledByUser, PageferryError, UsageError
 from common.start import start
-from scripts.bench_rows import Bench, Effort, Row, table
+from scripts.bench_rows import Bench, Effort, Row, failure, table
 
 # Part -> what it is about. Each is the module scripts.bench_PART; qemu is run by name only.
 PARTS = {
@@ -37,6 +38,8 @@ PARTS = {
 }
 BY_NAME_ONLY = ("qemu",)
 SCHEMA_VERSION = 1
+# Of programs that were started, and of those that start agents for tests (AssertionError).
+FAILURES = (PageferryError, OSError, subprocess.SubprocessError, AssertionError)
 TABLE_WIDTH = 110  # in a file or a pipe, too
 
 _HELP = f"""Benchmarks: each row is our figure, a reference that was measured beside it in the same
@@ -93,9 +96,16 @@ def chosen(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def measure(part: str, names: Sequence[str], effort: Effort) -> list[Row]:
-    """Run these benchmarks of a part."""
-    known = benches(part)
-    return [each for name in names for each in known[name](effort)]
+    """Run these benchmarks of a part. One that fails is a row that says so: the others go on."""
+    known, found = benches(part), list[Row]()
+    for name in names:
+        try:
+            found += known[name](effort)
+        except CancelledByUser:
+            raise
+        except FAILURES as error:
+            found.append(failure(name, str(error)))
+    return found
 
 
 def machine() -> dict[str, Any]:
@@ -152,7 +162,8 @@ def bench(
                 console.print(table(part + quick, results[part]))
         if file is not None:
             file.write(document(effort, before, results))
-    return EXIT_OK
+    failed = any(each.failed for found in results.values() for each in found)
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 def _say(what: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from rich.markup import escape
@@ -67,6 +67,7 @@ class Row:
     against: what the reference is. ratio: ours / reference. spread, ratio_spread: least and
     greatest, of the runs and of the runs' own ratios. met: whether it reaches its bar. note: why a
     figure is missing, or what a reader must know of it. group: what several figures are of.
+    failed: it was to be measured, and could not.
     """
 
     group: str
@@ -83,6 +84,7 @@ class Row:
     note: str = ""
     values: list[float] = field(default_factory=list)
     references: list[float] = field(default_factory=list)
+    failed: bool = False
 
     def as_json(self, part: str) -> dict[str, Any]:
         return {"part": part, **asdict(self)}
@@ -124,8 +126,13 @@ def row(
 
 
 def absent(name: str, note: str) -> Row:
-    """What could not be measured here, and why."""
+    """What can't be measured here, and why."""
     return row(name, "", [], note=note)
+
+
+def failure(name: str, why: str) -> Row:
+    """What went wrong in place of figures."""
+    return replace(absent(name, f"failed: {why}"), failed=True)
 
 
 Bench = Callable[[Effort], list[Row]]

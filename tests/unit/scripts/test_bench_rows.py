@@ -3,7 +3,8 @@ import json
 import pytest
 from rich.console import Console
 
-from common.errors import UsageError
+from common.errors import EXIT_FAILED, EXIT_OK, CancelledByUser, PageferryError, UsageError
+from scripts import bench_main
 from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, chosen, document
 from scripts.bench_rows import Effort, Row, absent, at_most, ratio_at_least, row, table
 
@@ -73,6 +74,26 @@ def test_what_is_unknown_is_said_with_what_there_is(word: str, expected: str) ->
     with pytest.raises(UsageError) as caught:
         chosen([word])
     assert expected in str(caught.value)
+
+
+def fail(_effort: Effort) -> list[Row]:
+    raise PageferryError("no such luck")
+
+
+def cancel(_effort: Effort) -> list[Row]:
+    raise CancelledByUser("enough")
+
+
+def test_a_failure_is_a_row_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"a": fail, "b": lambda _effort: [row("x", "ms", [1.0])], "c": cancel}
+    monkeypatch.setattr(bench_main, "benches", lambda _part: known)
+    failed, measured = bench_main.measure("memory", ["a", "b"], Effort())
+    assert (failed.name, failed.failed, failed.note) == ("a", True, "failed: no such luck")
+    assert (measured.ours, measured.failed) == (1.0, False)
+    with pytest.raises(CancelledByUser):
+        bench_main.measure("memory", ["b", "c"], Effort())
+    assert bench_main.bench("memory:a,b") == EXIT_FAILED
+    assert bench_main.bench("memory:b") == EXIT_OK
 
 
 def test_the_document_has_every_run() -> None:
