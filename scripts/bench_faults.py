@@ -1,32 +1,26 @@
-"""Benchmarks of page faults: `python scripts/bench_faults.py [--json] [--runs N] [NAME...]`.
+"""Page faults.
 
-Every row is a median of several runs with its least and greatest. The reference of a fault is a
-plain ping-pong, a request of 16 bytes for an answer of 4 KiB and its header, compiled like the rest
-and pinned the same way in the same run: idle wake-ups across cores cost what they cost that day.
-`ratio` is ours / reference.
+The reference of a fault is a plain ping-pong, a request of 16 bytes for an answer of 4 KiB and its
+header, compiled like the rest and pinned the same way in the same run: idle wake-ups across cores
+cost what they cost that day.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from bench_rows import Row, command, row
 
 from common.config import GuestConfig
 from common.guest.control import new_scratch
@@ -34,7 +28,7 @@ from common.guest.machine import Guest, compile_kernels
 from common.guest.native import monotonic_ns
 from common.guest.syscalls import c_recv, c_send
 from common.report import Report
-from common.units import PAGE_SIZE
+from common.units import PAGE_SIZE, format_size, format_time
 from common.wire import frames
 from common.wire.channel import BulkReceiver, BulkSender
 from common.wire.extents import from_pages
@@ -42,13 +36,14 @@ from common.wire.frames import Frame, PagesFrame
 from common.wire.pacing import Pacer
 from dest_agent.faults import Faults
 from dest_agent.mechanism import Mechanism
+from scripts.bench_rows import Bench, Effort, Row, row
 from source_agent.page_server import PageServer
 from tests.integration.harness import destination, pageferry
 from tests.integration.relay import relay
 
 MEMORY = 256 * 2**20
-PAGES = MEMORY // PAGE_SIZE
 TOUCHES = 3000
+PING_PONG = "ping-pong"
 ANSWER = 16 + 8 + PAGE_SIZE
 WAITALL = 0x100
 RATE_BPS = 100e6
@@ -112,7 +107,7 @@ def run(function: Callable[..., object], *args: object, cpus: set[int] | None = 
     thread.join()
 
 
-def ping_pong(here: set[int], there: set[int], n: int = TOUCHES) -> NDArray[np.int64]:
+def ping_pong(here: set[int], there: set[int], n: int) -> NDArray[np.int64]:
     """ns of each round trip."""
     took = np.zeros(n, np.int64)
     with tcp_pair() as (one, other):
@@ -129,10 +124,16 @@ def ping_pong(here: set[int], there: set[int], n: int = TOUCHES) -> NDArray[np.i
 
 @contextmanager
 def missing(
-    mechanism: str, here: set[int], there: set[int], *, checked: bool = True, **options: Any
-) -> Iterator[Any]:
-    """(faults, server, destination): a guest all of whose pages are missing, and served."""
-    config = GuestConfig(memory=MEMORY, **options)
+    effort: Effort,
+    mechanism: str,
+    here: set[int],
+    there: set[int],
+    *,
+    checked: bool = True,
+    **options: Any,
+) -> Iterator[tuple[Faults, PageServer, Guest, Guest]]:
+    """(faults, server, source, destination): a guest whose pages are all missing, and served."""
+    config = GuestConfig(memory=effort.size(MEMORY), **options)
     with contextlib.ExitStack() as closing:
         source = Guest(config, boot=True)
         closing.callback(source.close)
@@ -142,11 +143,11 @@ def missing(
         name: Any = mechanism
         faults = Faults(dest, Mechanism(name, "benchmark"), prepage=0, checked=checked)
         closing.callback(faults.close)
-        server = PageServer(source.memory, np.zeros(PAGES, np.uint8), checked=checked)
+        server = PageServer(source.memory, np.zeros(config.pages, np.uint8), checked=checked)
         closing.callback(server.close)
         dest.restore(source.snapshot())
         dest.start()
-        faults.arm(np.ones(PAGES, np.bool_))
+        faults.arm(np.ones(config.pages, np.bool_))
         one, other = closing.enter_context(tcp_pair())
         server.serve(one)
         faults.connect(other)
@@ -155,11 +156,19 @@ def missing(
         yield faults, server, source, dest
 
 
-def touched(here: set[int], there: set[int], *, checked: bool = True) -> NDArray[np.int64]:
+def some_pages(effort: Effort) -> NDArray[np.int64]:
+    """Page numbers to touch, at random."""
+    pages = np.random.default_rng(2).permutation(effort.size(MEMORY) // PAGE_SIZE)
+    return pages[: effort.count(TOUCHES)]
+
+
+def touched(
+    effort: Effort, here: set[int], there: set[int], *, checked: bool = True
+) -> NDArray[np.int64]:
     """ns of each touch of a missing page, as whoever touches sees it."""
-    took = np.zeros(TOUCHES, np.int64)
-    pages = np.random.default_rng(2).permutation(PAGES)[:TOUCHES]
-    with missing("kernel", here, there, checked=checked) as (_, _, _, dest):
+    pages = some_pages(effort)
+    took = np.zeros(len(pages), np.int64)
+    with missing(effort, "kernel", here, there, checked=checked) as (_, _, _, dest):
         run(touch, dest.memory.words, pages, took, new_scratch(), cpus=here)
     return took
 
@@ -168,7 +177,8 @@ def percentile(ns: NDArray[np.int64], q: float) -> float:
     return float(np.percentile(ns, q)) / 1e3
 
 
-def latency(runs: int) -> list[Row]:
+def latency(effort: Effort) -> list[Row]:
+    load_kernels()
     cpus = sorted(os.sched_getaffinity(0))
     placements = {"on one core": ({cpus[0]}, {cpus[0]})}
     if len(cpus) > 1:
@@ -177,10 +187,10 @@ def latency(runs: int) -> list[Row]:
     for name, (here, there) in placements.items():
         ours: dict[str, list[NDArray[np.int64]]] = {"": [], ", no checksums": []}
         theirs = []
-        for _ in range(runs):
-            theirs.append(ping_pong(here, there))
+        for _ in range(effort.runs):
+            theirs.append(ping_pong(here, there, effort.count(TOUCHES)))
             for what, latencies in ours.items():
-                latencies.append(touched(here, there, checked=not what))
+                latencies.append(touched(effort, here, there, checked=not what))
         for what, latencies in ours.items():
             for q in (50, 99):
                 rows.append(
@@ -189,6 +199,7 @@ def latency(runs: int) -> list[Row]:
                         "us",
                         [percentile(x, q) for x in latencies],
                         [percentile(x, q) for x in theirs],
+                        against=PING_PONG,
                     )
                 )
     return rows
@@ -200,7 +211,10 @@ def pushing(faults: Faults, server: PageServer, source: Guest) -> Iterator[None]
     staging, pacer = faults.staging(), Pacer(RATE_BPS)
     stop = threading.Event()
     with tcp_pair() as (one, other):
-        sender, receiver = BulkSender(one, pacer), BulkReceiver(other, staging, PAGES)
+        sender, receiver = (
+            BulkSender(one, pacer),
+            BulkReceiver(other, staging, len(source.memory.pages)),
+        )
 
         def send() -> None:
             out, charged = np.zeros(64, np.int64), 0
@@ -234,65 +248,73 @@ def pushing(faults: Faults, server: PageServer, source: Guest) -> Iterator[None]
                 thread.join()
 
 
-def under_load(runs: int) -> list[Row]:
+def under_load(effort: Effort) -> list[Row]:
     """Bulk at 100 MB/s, and a guest whose two vCPUs compute flat out beside the one that faults."""
+    load_kernels()
     everywhere = os.sched_getaffinity(0)
     ours, theirs = [], []
-    pages = np.random.default_rng(2).permutation(PAGES)[:TOUCHES]
-    busy_config = GuestConfig(memory="16MiB", vcpus=2, workload=BUSY)
-    for _ in range(runs):
-        took = np.zeros(TOUCHES, np.int64)
+    pages = some_pages(effort)
+    busy_config = GuestConfig(memory=16 * 2**20, vcpus=2, workload=BUSY)
+    for _ in range(effort.runs):
+        took = np.zeros(len(pages), np.int64)
         with (
             contextlib.closing(Guest(busy_config, boot=True)) as busy,
-            missing("kernel", everywhere, everywhere) as (faults, server, source, dest),
+            missing(effort, "kernel", everywhere, everywhere) as (faults, server, source, dest),
         ):
             busy.start()
             busy.resume()
             with pushing(faults, server, source):
-                theirs.append(ping_pong(everywhere, everywhere, 1000))
+                theirs.append(ping_pong(everywhere, everywhere, effort.count(1000)))
                 run(touch, dest.memory.words, pages, took, new_scratch())
                 faulted = faults.stats().faults
-            ours.append(np.sort(took)[-faulted:])  # the others had been pushed already
+            if faulted:  # the others had been pushed already
+                ours.append(np.sort(took)[-faulted:])
     return [
         row(
             f"fault, 100 MB/s of bulk, 2 busy vCPUs, p{q}",
             "us",
             [percentile(x, q) for x in ours],
             [percentile(x, q) for x in theirs],
+            against=PING_PONG,
         )
         for q in (50, 99)
     ]
 
 
-def running_guest(runs: int) -> list[Row]:
+def running_guest(effort: Effort) -> list[Row]:
     """A guest of two vCPUs that visits its pages at random while they come, at 100 MB/s."""
+    load_kernels()
     everywhere = os.sched_getaffinity(0)
     rows = []
-    options = {"vcpus": 2, "workload": "uniform:rate=50MB/s,working-set=50%"}
+    load = "uniform:rate=50MB/s,working-set=50%"
     for mechanism in ("kernel", "software"):
         latencies = []
-        for _ in range(runs):
-            with missing(mechanism, everywhere, everywhere, **options) as all_of_it:
-                faults, server, source, dest = all_of_it
-                with pushing(faults, server, source):
-                    dest.resume()
-                    time.sleep(1.0)
-                    latencies.append(faults.take_faults()[:, 1])
+        for _ in range(effort.runs):
+            with contextlib.ExitStack() as closing:
+                here = everywhere, everywhere
+                faults, server, source, dest = closing.enter_context(
+                    missing(effort, mechanism, *here, vcpus=2, workload=load)
+                )
+                closing.enter_context(pushing(faults, server, source))
+                dest.resume()
+                time.sleep(effort.seconds(1.0))
+                latencies.append(faults.take_faults()[:, 1])
         rows += [
             row(
                 f"running guest, 100 MB/s, {mechanism}, p{q}",
                 "us",
-                [percentile(x, q) for x in latencies],
+                [percentile(x, q) for x in latencies if len(x)],
             )
             for q in (50, 99)
         ]
     return rows
 
 
-def long_wire(runs: int) -> list[Row]:
+def long_wire(effort: Effort) -> list[Row]:
     """A whole migration, each byte under way for 5 ms, against what its bytes take at the rate."""
     rows = []
-    options = ("--memory", "512MiB", "--workload", "memory-intensive", "--max-bandwidth", "100MB/s")
+    memory = format_size(effort.size(512 * 2**20))
+    options = ("--memory", memory, "--workload", "memory-intensive", "--max-bandwidth", "100MB/s")
     for strategy in ("post-copy", "pre-copy"):
 
         async def moved(strategy: str = strategy) -> Report:
@@ -301,31 +323,34 @@ def long_wire(runs: int) -> list[Row]:
                     run = await asyncio.to_thread(
                         pageferry,
                         *("source", "--to", f"127.0.0.1:{relay_port}", "--json", "-"),
+                        *("--warmup", format_time(effort.seconds(1.0)), "--run-after", "100ms"),
                         *("--strategy", strategy, "--max-rounds", "2", *options),
                     )
             return run.report
 
-        reports = [asyncio.run(moved()) for _ in range(runs)]
+        reports = [asyncio.run(moved()) for _ in range(effort.runs)]
         totals = [report.total_time_ms or 0.0 for report in reports]
         rows.append(
             row(
-                f"512 MiB, {strategy}, round trip 10 ms, total; reference: bytes / rate",
+                f"{strategy}, round trip 10 ms, total",
                 "ms",
                 totals,
                 [report.bytes_on_wire / RATE_BPS * 1e3 for report in reports],
+                against="bytes / rate",
             )
         )
     return rows
 
 
-def arming(runs: int) -> list[Row]:
+def arming(effort: Effort) -> list[Row]:
     """Downtime's part: registering, and the map of what is missing, of memory never touched."""
     rows = []
+    large, small = effort.size(4 * 2**30), effort.size(256 * 2**20)
     for mechanism in ("kernel", "software"):
-        figures: dict[int, list[float]] = {256: [], 4096: []}
-        for _ in range(runs):
-            for mib, values in figures.items():
-                guest = Guest(GuestConfig(memory=mib * 2**20), boot=False)
+        figures: dict[int, list[float]] = {small: [], large: []}
+        for _ in range(effort.runs):
+            for memory, values in figures.items():
+                guest = Guest(GuestConfig(memory=memory), boot=False)
                 name: Any = mechanism
                 faults = Faults(guest, Mechanism(name, "benchmark"))
                 pages, written = np.full(guest.n_pages, True), np.full(guest.n_pages, False)
@@ -334,33 +359,23 @@ def arming(runs: int) -> list[Row]:
                 values.append((time.perf_counter() - start) * 1e3)
                 faults.close()
                 guest.close()
-        rows.append(
-            row(
-                f"arming 4 GiB (256 MiB), {mechanism}",
-                "ms",
-                figures[4096],
-                figures[256],
-            )
-        )
+        title = f"arming 4 GiB, {mechanism}"
+        rows.append(row(title, "ms", figures[large], figures[small], against="256 MiB"))
     return rows
 
 
-BENCHES: dict[str, Callable[[int], list[Row]]] = {
+@functools.cache
+def load_kernels() -> None:
+    """What is compiled is compiled before a clock runs."""
+    compile_kernels(GuestConfig(memory=2**20, workload="uniform"))
+    ping_pong(os.sched_getaffinity(0), os.sched_getaffinity(0), 10)
+    touch(np.zeros(1024, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64), new_scratch())
+
+
+BENCHES: dict[str, Bench] = {
     "latency": latency,
     "load": under_load,
     "guest": running_guest,
     "arm": arming,
     "wire": long_wire,
 }
-
-
-def rows(runs: int = 5, names: list[str] | None = None) -> list[Row]:
-    """Run these benchmarks, by default all."""
-    compile_kernels(GuestConfig(memory="1MiB", workload="uniform"))
-    ping_pong(os.sched_getaffinity(0), os.sched_getaffinity(0), 10)
-    touch(np.zeros(1024, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64), new_scratch())
-    return [each for name in names or BENCHES for each in BENCHES[name](runs)]
-
-
-if __name__ == "__main__":
-    command("page faults", BENCHES, rows)

@@ -1,0 +1,1 @@
+"""What is run from a checkout of the project, and not installed with it."""

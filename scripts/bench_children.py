@@ -1,0 +1,132 @@
+"""Programs that a benchmark starts, what they cost, and whole migrations by real agents."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from common.config import MigrationConfig
+from common.errors import EXIT_CANCELLED, CancelledByUser, PageferryError
+from common.report import Report
+from lab.pair import Pair
+
+PATIENCE_S = 120.0
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Ended:
+    """stdout: what had not been read. cpu_s: of its whole life, user and system."""
+
+    stdout: str
+    cpu_s: float
+
+
+class Child:
+    """A program, killed whatever happens; in a process group of its own, so that Ctrl-C is ours."""
+
+    def __init__(self, arguments: Sequence[str], name: str | None = None) -> None:
+        self.name = name or Path(arguments[0]).name
+        setpriv = shutil.which("setpriv")  # dies with us, also where we are killed
+        prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        with contextlib.ExitStack() as closing:
+            self._stderr = closing.enter_context(tempfile.TemporaryFile())
+            self.process = subprocess.Popen(
+                [*prefix, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                text=True,
+                process_group=0,
+                cwd=PROJECT,
+            )
+            assert self.process.stdout is not None  # noqa: S101
+            self._stdout = closing.enter_context(self.process.stdout)
+            self._closing = closing.pop_all()
+
+    @classmethod
+    def python(cls, module: str, *arguments: str) -> Self:
+        """A module of ours."""
+        return cls([sys.executable, "-m", module, *arguments], f"{module} {arguments[0]}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def line(self) -> str:
+        """The next line that it says. Raises `PageferryError` where it ends instead."""
+        line = self._stdout.readline()
+        if not line:
+            self.end()
+            raise PageferryError(f"{self.name} said nothing and ended")
+        return line.rstrip("\n")
+
+    def end(self) -> Ended:
+        """Wait for it. Raises `PageferryError` where it failed."""
+        stdout = self._stdout.read()
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        if self.process.returncode != 0:
+            raise PageferryError(f"{self.name} failed: {self.last_words()}")
+        return Ended(stdout, usage.ru_utime + usage.ru_stime)
+
+    def last_words(self) -> str:
+        """The last line on its standard error."""
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {self.process.returncode}"
+
+    def kill(self) -> None:
+        """Idempotent."""
+        if self.process.returncode is None:
+            self.process.kill()
+            self.process.wait()
+        self._closing.close()
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens now: for programs that can't choose one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def has_option(name: str) -> bool:
+    """Whether this version of pageferry has this option of a migration."""
+    return name in MigrationConfig.model_fields
+
+
+def migrated(**options: Any) -> Report:
+    """One migration between two agents that are processes, and its report.
+
+    The guest runs neither before nor afterwards, and is not verified, unless the options say so.
+    One that was given up at its `timeout` has the outcome `cancelled`. Raises `PageferryError`
+    where it failed otherwise, `CancelledByUser` on Ctrl-C.
+    """
+    settled = {"warmup": 0.0, "run_after": 0.0, "verify": False, **options}
+    config = MigrationConfig.model_validate(settled)
+    result = Pair(config, None).run(lambda _status: None)
+    if result.exit_code == EXIT_CANCELLED:
+        if result.report and any(each.event == "timeout" for each in result.report.events):
+            return result.report
+        raise CancelledByUser("cancelled")
+    if result.exit_code or result.report is None:
+        raise PageferryError(f"a migration failed: {result.error}")
+    return result.report
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="pageferry-bench-") as name:
+        yield Path(name)

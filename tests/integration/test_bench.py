@@ -1,0 +1,113 @@
+"""`scripts/bench` in its quick form: every part gives rows, whatever their figures are."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, measure
+from scripts.bench_rows import Effort
+from scripts.bench_wire import stream
+from tests.integration.harness import children_of, wait_gone
+
+PROJECT = Path(__file__).parent.parent.parent
+MODULE = [sys.executable, "-m", "scripts.bench_main"]
+QUICK = Effort(runs=1, quick=True)
+# One of each part, those that take little; the whole under PAGEFERRY_TEST_FULL.
+SAMPLE = {
+    "guest": ["hits"],
+    "faults": ["arm"],
+    "wire": ["zero"],
+    "pacing": ["stream"],
+    "memory": list(benches("memory")),
+    "pause": ["one"],
+    "startup": ["help"],
+}
+WHOLE = {part: list(benches(part)) for part in PARTS if part not in BY_NAME_ONLY}
+CHOSEN = WHOLE if os.environ.get("PAGEFERRY_TEST_FULL") else SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, name) for part, names in CHOSEN.items() for name in names]
+)
+def test_a_part_gives_rows(part: str, name: str) -> None:
+    rows = measure(part, [name], QUICK)
+    assert rows
+    for row in rows:
+        assert not row.failed, row
+        if row.ours is None:
+            assert row.note, row
+            continue
+        assert math.isfinite(row.ours), row
+        assert row.ours >= 0, row
+        assert len(row.values) == 1, row
+        assert row.unit, row
+        if row.against:
+            assert row.ratio is not None, row
+            assert row.references, row
+        assert (row.met is None) == (row.bar is None), row
+
+
+@pytest.mark.parametrize("kind", ["plain", "scattered+checksum"])
+def test_a_stream_takes_all_its_pages_along(kind: str) -> None:
+    found = stream(kind, 4 * 2**20, streams=2)
+    assert found.bytes >= 4 * 2**20
+    assert found.seconds > 0
+    assert found.source_cpu_s > 0
+    assert found.dest_cpu_s > 0
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*MODULE, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=100, check=False, cwd=PROJECT
+    )
+
+
+def test_only_json_on_standard_output() -> None:
+    done = run("memory:lines", "--quick", "--runs", "2", "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["machine"]["cpus"] >= 1
+    assert {row["name"] for row in found["rows"]} == {
+        "lines gathered, 8 a page",
+        "lines scattered, 8 a page",
+    }
+    assert all(len(row["values"]) == 2 for row in found["rows"])
+
+
+def test_bad_usage_is_one_line_and_2() -> None:
+    for arguments, words in (
+        (["nothing"], "no part 'nothing'"),
+        (["memory", "--runs", "0"], "--runs"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2, done
+        assert words in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_behind(number: signal.Signals) -> None:
+    command = [*MODULE, "wire:pages", "--runs", "100"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=PROJECT) as bench:
+        try:
+            deadline = time.monotonic() + 60
+            while not (started := children_of(bench.pid)) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert started
+            bench.send_signal(number)
+            _, stderr = bench.communicate(timeout=60)
+        finally:
+            bench.kill()
+    assert bench.returncode == 130
+    assert stderr.splitlines() == ["pageferry: cancelled: nothing of this run is left behind"]
+    assert wait_gone(started) == []
