@@ -169,6 +169,10 @@ def _not_predicted(config: MigrationConfig) -> list[str]:
     out = []
     if config.dirty_limit is not None:
         out.append("--dirty-limit: the guest is reckoned with as fast as it was measured")
+    if config.compress != "none":
+        out.append(f"--compress {config.compress}: every page is reckoned with as it is")
+    if config.delta != "none":
+        out.append(f"--delta {config.delta}: every page is reckoned with as it is")
     if config.timeout is not None:
         out.append(f"--timeout {format_time(config.timeout)}: no round is cut short")
     if config.inject:
