@@ -35,6 +35,7 @@ def make_app() -> App:
     from lab.move import move
     from lab.report import report
     from lab.reproduce import reproduce
+    from lab.simulate import simulate
     from lab.trace import make_trace_app
     from source_agent.cli import source
 
@@ -51,6 +52,7 @@ def make_app() -> App:
     app.command(make_trace_app())
     app.command(report)
     app.command(make_inject())
+    app.command(simulate)
     return app
 
 

@@ -142,6 +142,11 @@ class Conditions:
 
     # What follows may be told better by who knows the guest: the simulator overrides it.
 
+    def runs(self, begun_s: float, seconds: float) -> float:
+        """How far a guest comes in the time it has; what it does may slow it down."""
+        del begun_s
+        return seconds
+
     def stale_between(self, begun_s: float, ran_s: float) -> Stale:
         """What becomes stale in ran_s, from begun_s on; both of the guest's own time.
 
@@ -213,6 +218,7 @@ class Played:
     order: NextRound
     start_s: float
     sent: Stale
+    drained_lines: float
     stats: RoundStats
 
 
@@ -272,13 +278,14 @@ def run(
         if not decision.drain:
             going, kept = going.split()
         kept_since, begun = begun, clock
-        seconds = under.round_seconds(going.bytes, left if decision.drain else _NOTHING)
+        drained = left if decision.drain else _NOTHING
+        seconds = under.round_seconds(going.bytes, drained)
         ran, throttle = _running(strategy, under, begun, decision.throttle, going.bytes, seconds)
         left = under.left(kept, kept_since, begun, ran)
         start, elapsed, sent = elapsed, elapsed + seconds, sent + round(going.bytes)
         stats = _stats(under, rounds, decision, going, (seconds, ran), left, elapsed)
         if tell is not None:
-            tell(Played(decision, start, going, stats))
+            tell(Played(decision, start, going, drained.cached_lines, stats))
         decision = strategy.decide(stats)
         elapsed += under.decide_s
         ran += under.decide_s * (1 - throttle)

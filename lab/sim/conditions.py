@@ -44,6 +44,7 @@ class Simulated(Conditions):
     back. dirty_per_s: pages a second to which all vCPUs together are slowed, infinite: none.
     run_after_s: how long a guest that is copied lazily runs at the destination;
     window: how many pages come with a demanded one where the guest wants them in order.
+    zero_pages: that are zero when the migration begins.
     """
 
     guest: WorkingSet
@@ -54,9 +55,10 @@ class Simulated(Conditions):
     dirty_per_s: float
     run_after_s: float
     window: int
+    zero_pages: float
 
     def runs(self, begun_s: float, seconds: float) -> float:
-        """How far a guest whose dirtying is limited comes: each page costs it its time."""
+        """See `Conditions`: where its dirtying is limited, each page costs the guest its time."""
         if math.isinf(self.dirty_per_s):
             return seconds
         begin = self.since_s + begun_s
@@ -76,7 +78,7 @@ class Simulated(Conditions):
     def stale_between(self, begun_s: float, ran_s: float) -> Stale:
         """See `Conditions`: the guest's schedule says where it is then."""
         begin = self.since_s + begun_s
-        return self.guest.stale(begin, begin + self.runs(begun_s, ran_s))
+        return self.guest.stale(begin, begin + ran_s)
 
     def left(self, kept: Stale, kept_since_s: float, begun_s: float, ran_s: float) -> Stale:
         """See `Conditions`: no more than was written since what is kept has been."""
@@ -184,9 +186,11 @@ def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = N
     )
     limit = math.inf if config.dirty_limit is None else config.dirty_limit * config.vcpus
     scan_s = config.pages * SCAN_PAGE_S
+    written = guest.stale(0.0, config.warmup).pages
+    zero_pages = zero_share * max(config.pages - written, 0.0)
     return Simulated(
         pages_total=config.pages,
-        full_bytes=_full_bytes(config, guest, zero_share),
+        full_bytes=_full_bytes(config, zero_pages),
         missing_page_bytes=PAGE_BYTES,
         bandwidth_Bps=min(config.max_bandwidth, link_Bps),
         round_s=ROUND_S + scan_s + link.rtt_s,
@@ -202,17 +206,18 @@ def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = N
         rtt_s=link.rtt_s,
         dirty_per_s=limit / PAGE_SIZE,
         run_after_s=config.run_after,
+        zero_pages=zero_pages,
         window=MOST_WINDOW if config.prepage == "adaptive" else int(config.prepage),
     )
 
 
-def _full_bytes(config: MigrationConfig, guest: WorkingSet, zero_share: float) -> int:
-    """Of all memory: a page that is zero, and that nobody has written to yet, goes as a mark.
+def _full_bytes(config: MigrationConfig, zero_pages: float) -> int:
+    """Of all memory: a page that is zero goes as a mark.
 
     Batches of pages are a frame of those with content, and one of the zeros where there are any;
     runs of either are extents.
     """
-    share = zero_share * max(1.0 - guest.stale(0.0, config.warmup).pages / config.pages, 0.0)
+    share = zero_pages / config.pages
     runs = 1 + (BATCH_PAGES - 1) * share * (1.0 - share)
     frame = HEADER.size + (TRAILER.size if config.checksum else 0) + runs * EXTENT.itemsize
     batches = math.ceil(config.pages / BATCH_PAGES)
