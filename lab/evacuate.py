@@ -94,6 +94,7 @@ def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet
             "mean s",
             "worst downtime ms",
             "over limit",
+            "by post-copy",
             "",
         ),
         rows=tuple(
@@ -105,6 +106,7 @@ def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet
                 milliseconds(plan.mean_s),
                 milliseconds(plan.worst_downtime_s * 1e3),
                 f"{plan.over:,}",
+                f"{plan.switched:,}",
                 "chosen" if plan is chosen else "",
             )
             for plan in plans
@@ -165,11 +167,10 @@ def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
     ]
     if plan.over:
         notes.append(f"{plan.over:,} guests stand still for longer than their limit.")
-    switched = sum(choice.switches for choice in plan.choices)
-    if switched:
+    if plan.switched:
         notes.append(
-            f"{switched:,} guests go by post-copy in the end: until they are whole they depend on"
-            " both hosts."
+            f"{plan.switched:,} guests go by post-copy in the end: until they are whole they depend"
+            " on both hosts."
         )
     return notes
 
@@ -199,6 +200,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "mean_time_ms": plan.mean_s * 1e3,
         "worst_downtime_ms": plan.worst_downtime_s * 1e3,
         "over_limit": plan.over,
+        "by_post_copy": plan.switched,
         "bytes": round(plan.bytes),
     }
 

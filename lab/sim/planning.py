@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from common.config import MigrationConfig
@@ -24,6 +25,7 @@ from lab.sim.sharing import Job, Span, share
 STAY: Final = ("pre-copy", "three-path")
 SWITCH: Final = ("hybrid", "post-copy")
 SLOTS: Final = (1, 2, 4, 8, 16, 32)
+ABOUT: Final = 0.1  # so much of the total time it is worth to keep guests whole on one host
 # Connections, negotiation, a destination that makes its memory ready: nothing is on the link.
 SETUP_S: Final = 0.2
 
@@ -64,6 +66,11 @@ class Plan:
         return max(choice.downtime_s for choice in self.choices)
 
     @property
+    def switched(self) -> int:
+        """Guests that go by post-copy in the end."""
+        return sum(choice.switches for choice in self.choices)
+
+    @property
     def bytes(self) -> float:
         """Of all guests."""
         return sum(choice.bytes for choice in self.choices)
@@ -89,24 +96,40 @@ class Evacuation:
 
     def least_s(self) -> float:
         """No plan is faster: every guest's memory has to travel once."""
-        return sum(self._under(kind).full_bytes for kind in self.guests) / self.uplink_rate
+        full = [self._under(kind).full_bytes for kind in self._kinds]
+        return sum(full[which] for which in self._which) / self.uplink_rate
+
+    @cached_property
+    def _kinds(self) -> list[Kind]:
+        """Each once."""
+        return list(dict.fromkeys(self.guests))
+
+    @cached_property
+    def _which(self) -> list[int]:
+        """Each guest's kind, by its place there."""
+        places = {kind: place for place, kind in enumerate(self._kinds)}
+        return [places[kind] for kind in self.guests]
 
     def plans(self) -> Iterator[Plan]:
         """Each order with each number of slots."""
+        dirty = [self._dirty(kind) for kind in self._kinds]
+        most = min(self.most_Bps, self.link.carries(self.base.congestion))
         for slots in SLOTS:
             if slots > len(self.guests) and slots != SLOTS[0]:
                 return
-            choices = [self.choose(kind, self.promised_rate(slots)) for kind in self.guests]
-            over = sum(
+            chosen = [self.choose(kind, self.promised_rate(slots)) for kind in self._kinds]
+            beyond = [
                 choice.downtime_s > self._limit_s(kind)
-                for kind, choice in zip(self.guests, choices, strict=True)
-            )
-            jobs = [self._job(choice, slots) for choice in choices]
+                for kind, choice in zip(self._kinds, chosen, strict=True)
+            ]
+            work = [self._job(choice, slots) for choice in chosen]
+            jobs = [work[which] for which in self._which]
             for name, key in ORDERS.items():
-                numbers = sorted(range(len(jobs)), key=lambda n: key(jobs[n], self._dirty(n)))
-                most = min(self.most_Bps, self.link.carries(self.base.congestion))
+                ranks = [key(job, share_) for job, share_ in zip(work, dirty, strict=True)]
+                numbers = sorted(range(len(jobs)), key=lambda n: ranks[self._which[n]])
                 spans = share(jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=most)
-                yield Plan(name, slots, spans, choices, over)
+                choices = [chosen[which] for which in self._which]
+                yield Plan(name, slots, spans, choices, sum(beyond[w] for w in self._which))
 
     def promised_rate(self, slots: int) -> float:
         """The share of the uplink that nobody gets less than."""
@@ -121,9 +144,9 @@ class Evacuation:
         limit = kind.downtime_limit
         return self.base.downtime_limit if limit is None else limit
 
-    def _dirty(self, number: int) -> float:
+    def _dirty(self, kind: Kind) -> float:
         """Of its memory, what a guest dirties in a second."""
-        under = self._under(self.guests[number])
+        under = self._under(kind)
         return under.stale(1.0).pages / under.pages_total
 
     def _under(self, kind: Kind) -> Simulated:
@@ -154,7 +177,7 @@ class Evacuation:
         if key not in self._known:
             config = kind.config(self.base)
             config = config.model_copy(update={"strategy": strategy, "max_bandwidth": rate_Bps})
-            played = play(config, simulated(config, self.link, self.steps_per_s))
+            played = play(config, simulated(config, self.link, self.steps_per_s), faults=False)
             cost, ended = played.cost, played.ended
             switches = ended is not None and isinstance(ended.decision, SwitchToPostCopy)
             self._known[key] = Choice(strategy, cost.total_s, cost.downtime_s, cost.bytes, switches)
@@ -172,5 +195,12 @@ ORDERS: Final[dict[str, Callable[[Job, float], float]]] = {
 
 
 def best(plans: Sequence[Plan]) -> Plan:
-    """Fewest guests beyond their limit, then the fastest; of equals, that which frees most soon."""
-    return min(plans, key=lambda plan: (plan.over, round(plan.total_s, 3), plan.mean_s))
+    """Fewest guests beyond their limit; of these, among the fast ones, fewest by post-copy.
+
+    Of plans that are equal in this, the one that has moved a guest soonest, on average.
+    """
+    over = min(plan.over for plan in plans)
+    good = [plan for plan in plans if plan.over == over]
+    most_s = min(plan.total_s for plan in good) * (1 + ABOUT)
+    fast = [plan for plan in good if plan.total_s <= most_s]
+    return min(fast, key=lambda plan: (plan.switched, plan.mean_s))

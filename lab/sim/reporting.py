@@ -58,12 +58,12 @@ class Run:
             self.ended = what
 
 
-def play(config: MigrationConfig, under: Simulated) -> Run:
-    """Simulate one migration."""
+def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> Run:
+    """Simulate one migration. faults: what the guest's are after a switch, too."""
     run_ = Run(config, under, make_strategy(config))
     run_.cost = run(run_.strategy, under, run_.note)
     ended = run_.ended
-    if ended is not None and isinstance(ended.decision, SwitchToPostCopy):
+    if faults and ended is not None and isinstance(ended.decision, SwitchToPostCopy):
         supply = under.missing(ended.left.pages, ended.ran_s)
         run_.supplied = supply.play(push=ended.decision.push, until_s=under.run_after_s)
     return run_

@@ -14,7 +14,7 @@ from common.strategy.forecast import Stale
 from common.units import LINE_SIZE, LINES_PER_PAGE, PAGE_SIZE
 from common.wire.extents import EXTENT
 from common.wire.frames import LINES_OF, MOST_LINES
-from lab.sim.flow import Flow
+from lab.sim.flow import Flow, Steady
 from lab.sim.pattern import Figures, Pattern, Sweep, Written
 
 PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize  # of a page on the wire
@@ -84,13 +84,14 @@ class WorkingSet:
             return Stale(0.0, 0.0)
         if not self.cache:
             return Stale(pages, size)
+        kept_s = self.kept_s(end_s)
         cached = self._sum(
             [
-                part.pattern.written(_visits(part, max(begin_s, end_s - self.kept_s), end_s))
+                part.pattern.written(_visits(part, max(begin_s, end_s - kept_s), end_s))
                 for part in self.parts
             ]
         )
-        returned = self._sum([self._written_back(part, begin_s, end_s) for part in self.parts])
+        returned = self._sum([_written_back(part, begin_s, end_s, kept_s) for part in self.parts])
         lines = min(self.vcpus * _total(cached), self.vcpus * self.cache)
         return Stale(
             pages,
@@ -105,29 +106,34 @@ class WorkingSet:
         parts = [part.pattern.touched(_visits(part, begin_s, end_s)) for part in self.parts]
         return self._cost(self._sum(parts))[0]
 
-    @cached_property
-    def kept_s(self) -> float:
-        """How long the cache keeps a line that nobody touches: until as many others have come."""
+    def kept_s(self, now_s: float) -> float:
+        """Since when the cache has kept what nobody touched: until as many others had come."""
         if not self.cache:
             return 0.0
-        if self._lines_touched(_LONGEST_S) <= self.cache:
+        if all(isinstance(part.flow, Steady) for part in self.parts):
+            return self._always_kept_s
+        return self._until_full(now_s, now_s)
+
+    @cached_property
+    def _always_kept_s(self) -> float:
+        return self._until_full(_LONGEST_S, _LONGEST_S)
+
+    def _until_full(self, now_s: float, most_s: float) -> float:
+        """How far back from `now_s` as many lines were touched as the cache holds."""
+        if self._lines_touched(now_s - most_s, now_s) <= self.cache:
             return math.inf
-        low, high = 0.0, _LONGEST_S
+        low, high = 0.0, most_s
         for _ in range(_HALVINGS):
             middle = (low + high) / 2 if low else high / 1024
-            if self._lines_touched(middle) > self.cache:
+            if self._lines_touched(now_s - middle, now_s) > self.cache:
                 high = middle
             else:
                 low = middle
         return high
 
-    def _lines_touched(self, seconds: float) -> float:
-        parts = [part.pattern.touched(part.flow.mean * seconds) for part in self.parts]
+    def _lines_touched(self, begin_s: float, end_s: float) -> float:
+        parts = [part.pattern.touched(_visits(part, begin_s, end_s)) for part in self.parts]
         return _total(self._sum(parts))
-
-    def _written_back(self, part: Part, begin_s: float, end_s: float) -> Written:
-        kept = math.inf if math.isinf(self.kept_s) else _visits(part, end_s - self.kept_s, end_s)
-        return part.pattern.written_back(_visits(part, begin_s, end_s), kept)
 
     def _sum(self, parts: Sequence[Written]) -> list[Written]:
         """Side by side; what lies within another part counts where that one has not been."""
@@ -149,6 +155,11 @@ class WorkingSet:
 
 def _visits(part: Part, begin_s: float, end_s: float) -> float:
     return part.flow.visits(end_s) - part.flow.visits(begin_s)
+
+
+def _written_back(part: Part, begin_s: float, end_s: float, kept_s: float) -> Written:
+    kept = math.inf if math.isinf(kept_s) else _visits(part, end_s - kept_s, end_s)
+    return part.pattern.written_back(_visits(part, begin_s, end_s), kept)
 
 
 def _total(parts: Sequence[Written]) -> float:

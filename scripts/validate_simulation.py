@@ -1,0 +1,191 @@
+"""Measured migrations beside simulated ones: strategies x loads x rates, and the errors' medians.
+
+Each cell is migrated for real, over loopback, and simulated twice: from its options alone, and from
+the report of its first run as `simulate --from` does. Only the first of them is a prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+
+from common.cli import TlsOptions
+from common.config import MigrationConfig
+from common.report import Report
+from lab.pair import Pair
+from lab.sim.conditions import simulated
+from lab.sim.link import Link
+from lab.sim.reporting import make_report, play
+from lab.simulate_from import Measured
+from lab.tables import Sheet, milliseconds, wide_console
+
+STRATEGIES = ("stop-and-copy", "pre-copy", "three-path", "hybrid", "post-copy")
+LOADS = (
+    "uniform:working-set=50%,rate=40MB/s,lines=8",
+    "zipf:rate=60MB/s,lines=2",
+    "io-intensive:rate=25MB/s",
+    "memory-intensive",
+)
+RATES = ("50MB/s", "100MB/s")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Medians of the runs, ms and bytes. off_*: simulated / measured - 1; again_*: of --from."""
+
+    strategy: str
+    load: str
+    rate: str
+    runs: int
+    total_ms: float
+    downtime_ms: float
+    bytes: float
+    rounds: float
+    off_total: float
+    off_downtime: float
+    off_bytes: float
+    simulated_rounds: int
+    again_total: float
+    again_downtime: float
+
+
+def measure(config: MigrationConfig) -> Report | None:
+    result = Pair(config, None, TlsOptions()).run(lambda _: None)
+    report = result.report
+    if result.error is not None or report is None or report.outcome != "completed":
+        print(f"{config.strategy}, {config.workload}: {result.error}", file=sys.stderr)
+        return None
+    return report
+
+
+def cell(config: MigrationConfig, load: str, rate: str, runs: int) -> Cell | None:
+    measured = [each for each in (measure(config) for _ in range(runs)) if each is not None]
+    if not measured:
+        return None
+    total, downtime, size, rounds = (
+        statistics.median(values)
+        for values in zip(
+            *(
+                (r.total_time_ms or 0.0, r.downtime_ms or 0.0, r.bytes_on_wire, len(r.rounds))
+                for r in measured
+            ),
+            strict=True,
+        )
+    )
+    blind = make_report(play(config, simulated(config, Link())), {})
+    first = Measured(measured[0], config, ())
+    again = make_report(play(config, first.conditions(None, None)), {})
+    return Cell(
+        config.strategy,
+        load,
+        rate,
+        len(measured),
+        total,
+        downtime,
+        size,
+        rounds,
+        off(blind.total_time_ms, total),
+        off(blind.downtime_ms, downtime),
+        off(blind.bytes_on_wire, size),
+        len(blind.rounds),
+        off(again.total_time_ms, measured[0].total_time_ms),
+        off(again.downtime_ms, measured[0].downtime_ms),
+    )
+
+
+def off(simulated_: float | None, measured: float | None) -> float:
+    return (simulated_ or 0.0) / (measured or 1.0) - 1
+
+
+def sheet(cells: list[Cell]) -> Sheet:
+    return Sheet(
+        "measured, and how far the simulation is off",
+        (
+            "strategy",
+            "load",
+            "limit",
+            "total ms",
+            "off",
+            "downtime ms",
+            "off",
+            "bytes off",
+            "rounds",
+            "simulated",
+            "--from: total off",
+            "downtime off",
+        ),
+        tuple(
+            (
+                each.strategy,
+                each.load,
+                each.rate,
+                milliseconds(each.total_ms),
+                f"{each.off_total:+.1%}",
+                milliseconds(each.downtime_ms),
+                f"{each.off_downtime:+.1%}",
+                f"{each.off_bytes:+.1%}",
+                f"{each.rounds:g}",
+                f"{each.simulated_rounds}",
+                f"{each.again_total:+.1%}",
+                f"{each.again_downtime:+.1%}",
+            )
+            for each in cells
+        ),
+        left=3,
+    )
+
+
+def medians(cells: list[Cell]) -> Sheet:
+    """Of the errors' sizes, by strategy and in all."""
+    names = ("off_total", "off_downtime", "off_bytes", "again_total", "again_downtime")
+    groups = {name: [c for c in cells if c.strategy == name] for name in STRATEGIES}
+    rows = []
+    for name, group in [*groups.items(), ("all", cells)]:
+        if group:
+            errors = [statistics.median(abs(getattr(c, what)) for c in group) for what in names]
+            rows.append((name, f"{len(group)}", *(f"{error:.1%}" for error in errors)))
+    columns = ("median error of", "total", "downtime", "bytes", "--from: total", "downtime")
+    return Sheet("how far off, whichever way", (columns[0], "cells", *columns[1:]), tuple(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--strategies", default=",".join(STRATEGIES))
+    parser.add_argument("--loads", nargs="*", default=LOADS)
+    parser.add_argument("--rates", default=",".join(RATES))
+    parser.add_argument("--memory", default="128MiB")
+    parser.add_argument("--runs", type=int, default=1, help="of each cell: medians")
+    parser.add_argument("--json", action="store_true", help="cells as JSON on standard output")
+    options = parser.parse_args()
+    cells = []
+    for strategy, load, rate in itertools.product(
+        options.strategies.split(","), options.loads, options.rates.split(",")
+    ):
+        config = MigrationConfig.model_validate(
+            {
+                "memory": options.memory,
+                "strategy": strategy,
+                "workload": load,
+                "max_bandwidth": rate,
+                "verify": False,
+                "run_after": 0.0,
+            }
+        )
+        found = cell(config, load, rate, options.runs)
+        if found is not None:
+            cells.append(found)
+            print(f"{strategy}, {load}, {rate}: total {found.off_total:+.1%}", file=sys.stderr)
+    if options.json:
+        print(json.dumps([asdict(each) for each in cells], indent=1))
+        return
+    console = wide_console()
+    sheet(cells).print(console)
+    medians(cells).print(console)
+
+
+if __name__ == "__main__":
+    main()
