@@ -281,6 +281,7 @@ def run(
         drained = left if decision.drain else _NOTHING
         seconds = under.round_seconds(going.bytes, drained)
         ran, throttle = _running(strategy, under, begun, decision.throttle, going.bytes, seconds)
+        ran = under.runs(begun, ran)
         left = under.left(kept, kept_since, begun, ran)
         start, elapsed, sent = elapsed, elapsed + seconds, sent + round(going.bytes)
         stats = _stats(under, rounds, decision, going, (seconds, ran), left, elapsed)

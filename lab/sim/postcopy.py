@@ -25,8 +25,8 @@ from lab.sim.working_set import PAGE_BYTES
 from source_agent.postcopy import PUSH_PAGES
 
 FAULT_S: Final = 40e-6  # the handler, two wake-ups of threads, UFFDIO_COPY
-_STEPS: Final = 400
-_HALVINGS: Final = 24
+_STEPS: Final = 250
+_HALVINGS: Final = 14  # of a step
 _SLOW: Final = 0.9  # of its speed: below it the guest counts as degraded
 
 

@@ -104,7 +104,7 @@ class WorkingSet:
     def touched(self, begin_s: float, end_s: float) -> float:
         """Pages that are visited in between, each once."""
         parts = [part.pattern.touched(_visits(part, begin_s, end_s)) for part in self.parts]
-        return self._cost(self._sum(parts))[0]
+        return self.vcpus * sum(float(part.pages.sum()) for part in self._sum(parts))
 
     def kept_s(self, now_s: float) -> float:
         """Since when the cache has kept what nobody touched: until as many others had come."""
