@@ -18,7 +18,7 @@ from lab.sim.flow import Flow, Steady
 from lab.sim.pattern import Figures, Pattern, Sweep, Written
 
 PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize  # of a page on the wire
-_HALVINGS: Final = 60
+_HALVINGS: Final = 56  # of 10^9 seconds; half as many of what a guest has run for
 _LONGEST_S: Final = 1e9  # a line that is kept for so long is kept
 
 
@@ -112,19 +112,19 @@ class WorkingSet:
             return 0.0
         if all(isinstance(part.flow, Steady) for part in self.parts):
             return self._always_kept_s
-        return self._until_full(now_s, now_s)
+        return self._until_full(now_s, now_s, _HALVINGS // 2)
 
     @cached_property
     def _always_kept_s(self) -> float:
-        return self._until_full(_LONGEST_S, _LONGEST_S)
+        return self._until_full(_LONGEST_S, _LONGEST_S, _HALVINGS)
 
-    def _until_full(self, now_s: float, most_s: float) -> float:
+    def _until_full(self, now_s: float, most_s: float, halvings: int) -> float:
         """How far back from `now_s` as many lines were touched as the cache holds."""
         if self._lines_touched(now_s - most_s, now_s) <= self.cache:
             return math.inf
         low, high = 0.0, most_s
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2 if low else high / 1024
+        for _ in range(halvings):
+            middle = (low + high) / 2 if low else high / 64
             if self._lines_touched(now_s - middle, now_s) > self.cache:
                 high = middle
             else:

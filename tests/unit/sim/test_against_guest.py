@@ -13,8 +13,8 @@ from common.strategy.forecast import Stale
 from lab.sim.working_set import WorkingSet
 from lab.sim.workloads import working_set
 
-# A guest that is never behind its schedule: bursts take no time.
-SPEED = 1e12
+# A guest that is not behind its schedule for long.
+SPEED = 1e8
 
 # Workload, cache, and from when to when (s of a guest that keeps to its rate).
 STRETCHES = [
