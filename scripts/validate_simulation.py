@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 
 from common.cli import TlsOptions
 from common.config import MigrationConfig
+from common.errors import EXIT_CANCELLED, CancelledByUser
 from common.report import Report
 from common.units import format_rate
 from lab.pair import Pair
@@ -64,6 +65,8 @@ class Cell:
 def measure(config: MigrationConfig) -> Report | None:
     result = Pair(config, None, TlsOptions()).run(lambda _: None)
     report = result.report
+    if result.exit_code == EXIT_CANCELLED:
+        raise KeyboardInterrupt
     if result.error is not None or report is None or report.outcome != "completed":
         print(f"{config.strategy}, {config.workload}: {result.error}", file=sys.stderr)
         return None
@@ -175,12 +178,14 @@ def cases(options: argparse.Namespace) -> list[MigrationConfig]:
 
 def run_all(configs: list[MigrationConfig], runs: int) -> list[Cell]:
     measured: dict[int, list[Report]] = {number: [] for number in range(len(configs))}
-    for turn in range(runs):
-        for number, config in enumerate(configs):
-            report = measure(config)
+    try:
+        for turn, number in itertools.product(range(runs), range(len(configs))):
+            report = measure(configs[number])
             if report is not None:
                 measured[number].append(report)
                 print(f"{turn + 1}.{number + 1}: {report.total_time_ms:.0f} ms", file=sys.stderr)
+    except (KeyboardInterrupt, CancelledByUser):
+        print("interrupted: what has been measured so far", file=sys.stderr)
     return [cell(configs[number], reports) for number, reports in measured.items() if reports]
 
 
