@@ -36,6 +36,7 @@ def make_app() -> App:
     from lab.predict import predict
     from lab.report import report
     from lab.reproduce import reproduce
+    from lab.simulate import simulate
     from lab.trace import make_trace_app
     from source_agent.cli import source
 
@@ -53,6 +54,7 @@ def make_app() -> App:
     app.command(make_trace_app())
     app.command(report)
     app.command(make_inject())
+    app.command(simulate)
     return app
 
 

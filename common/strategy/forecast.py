@@ -22,6 +22,7 @@ from common.strategy.base import (
     RoundStats,
     StopAndCopy,
     Strategy,
+    SwitchToPostCopy,
 )
 from common.strategy.converge import EARLY_S, LOOK_S, Period
 from common.units import PAGE_SIZE
@@ -82,20 +83,22 @@ class Stale(NamedTuple):
     """Pages of which the destination has not the latest content, and what a round of them costs.
 
     Of both, memory_share is what a round without a drain sends, and cached_share what it leaves to
-    the cache; some pages may be in either, so that the two add up to one or more.
+    the cache; some pages may be in either, so that the two add up to one or more. cached_lines:
+    what a drain has to write back, where that is known.
     """
 
     pages: float
     bytes: float
     memory_share: float = 1.0
     cached_share: float = 0.0
+    cached_lines: float = 0.0
 
     def split(self) -> tuple[Stale, Stale]:
         """What a round without a drain sends, and what it leaves."""
         there, here = self.memory_share, self.cached_share
         return (
             Stale(self.pages * there, self.bytes * there),
-            Stale(self.pages * here, self.bytes * here, 0.0, 1.0),
+            Stale(self.pages * here, self.bytes * here, 0.0, 1.0, self.cached_lines),
         )
 
     def and_then(self, later: Stale, most: float) -> Stale:
@@ -107,6 +110,7 @@ class Stale(NamedTuple):
             self.bytes + later.bytes,
             self.memory_share * mine + later.memory_share * (1 - mine),
             self.cached_share * mine + later.cached_share * (1 - mine),
+            self.cached_lines + later.cached_lines,
         )
 
 
@@ -138,6 +142,50 @@ class Conditions:
     stale: Callable[[float], Stale]
     discard_page_s: float = 0.0
 
+    # What follows may be told better by who knows the guest: the simulator overrides it.
+
+    def runs(self, begun_s: float, seconds: float) -> float:
+        """How far a guest comes in the time it has; what it does may slow it down."""
+        del begun_s
+        return seconds
+
+    def stale_between(self, begun_s: float, ran_s: float) -> Stale:
+        """What becomes stale in ran_s, from begun_s on; both of the guest's own time.
+
+        begun_s counts from the migration's start. Here it makes no difference.
+        """
+        del begun_s
+        return self.stale(ran_s)
+
+    def left(self, kept: Stale, kept_since_s: float, begun_s: float, ran_s: float) -> Stale:
+        """With what a round kept back, which has become stale since kept_since_s."""
+        del kept_since_s
+        return kept.and_then(self.stale_between(begun_s, ran_s), self.pages_total)
+
+    def round_seconds(self, size: float, cached: Stale) -> float:
+        """Of a round of so many bytes; cached: what is drained first."""
+        del cached
+        return size / self.bandwidth_Bps + self.round_s
+
+    def believed_s(self, left: Stale) -> float:
+        """What the source takes the switch-over for when it decides."""
+        del left
+        return self.switchover_s
+
+    def stop_seconds(self, left: Stale) -> float:
+        """The downtime of a stop in which this is left."""
+        return self.last_pages_s(left.bytes) + self.switchover_s
+
+    def switch_seconds(self, missing_pages: float) -> float:
+        """The downtime of a switch to post-copy."""
+        del missing_pages
+        return self.switchover_s
+
+    def supply(self, missing_pages: float, size: float, *, push: bool) -> tuple[float, float]:
+        """Seconds and bytes from a switch until nothing is missing."""
+        del missing_pages, push
+        return size / self.bandwidth_Bps, size
+
     def last_pages_s(self, size: float) -> float:
         """How long the guest stands still for the last pages.
 
@@ -164,6 +212,30 @@ class Cost:
     rounds: int
     path: int | None
     switched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A round that was played, for who wants to tell of it.
+
+    start_s: of the migration's time; sent: what it sent; what it left is in its statistics.
+    """
+
+    order: NextRound
+    start_s: float
+    sent: Stale
+    drained_lines: float
+    stats: RoundStats
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How it ended. At end_s of the migration's time the guest, which ran for ran_s, was paused."""
+
+    decision: Decision
+    end_s: float
+    ran_s: float
+    left: Stale
 
 
 class AsTaken(Strategy):
@@ -195,9 +267,12 @@ class AsTaken(Strategy):
         return self._decisions.popleft()
 
 
-def run(strategy: Strategy, under: Conditions) -> Cost:
-    """Play a fresh strategy to its end."""
+def run(
+    strategy: Strategy, under: Conditions, tell: Callable[[Played | Ended], None] | None = None
+) -> Cost:
+    """Play a fresh strategy to its end. tell: is told of each round, and of the end."""
     elapsed, sent, rounds = 0.0, 0, 0
+    begun = kept_since = clock = 0.0  # of the guest's own time
     everything = Stale(under.pages_total, under.full_bytes)
     left = everything
     decision = strategy.begin()
@@ -208,43 +283,44 @@ def run(strategy: Strategy, under: Conditions) -> Cost:
         )
         if not decision.drain:
             going, kept = going.split()
-        seconds = going.bytes / under.bandwidth_Bps + under.round_s
-        ran, throttle = _running(strategy, under, decision.throttle, going.bytes, seconds)
-        left = kept.and_then(under.stale(ran), everything.pages)
-        elapsed, sent = elapsed + seconds, sent + round(going.bytes)
-        stats = _stats(under, rounds, decision, going, seconds, left, elapsed)
+        kept_since, begun = begun, clock
+        drained = left if decision.drain else _NOTHING
+        seconds = under.round_seconds(going.bytes, drained)
+        ran, throttle = _running(strategy, under, begun, decision.throttle, going.bytes, seconds)
+        ran = under.runs(begun, ran)
+        left = under.left(kept, kept_since, begun, ran)
+        start, elapsed, sent = elapsed, elapsed + seconds, sent + round(going.bytes)
+        stats = _stats(under, rounds, decision, going, (seconds, ran), left, elapsed)
+        if tell is not None:
+            tell(Played(decision, start, going, drained.cached_lines, stats))
         decision = strategy.decide(stats)
         elapsed += under.decide_s
         ran += under.decide_s * (1 - throttle)
-        left = kept.and_then(under.stale(ran), everything.pages)
+        left = under.left(kept, kept_since, begun, ran)
+        clock = begun + ran
+    if tell is not None:
+        tell(Ended(decision, elapsed, clock, left))
     if isinstance(decision, StopAndCopy):
-        downtime = under.last_pages_s(left.bytes) + under.switchover_s
+        downtime = under.stop_seconds(left)
         sent += round(left.bytes)
         return Cost(downtime, elapsed + downtime, sent, rounds + 1, strategy.path)
-    return _switched(
-        strategy, under, left if left is not everything else None, elapsed, sent, rounds
-    )
-
-
-def _switched(
-    strategy: Strategy,
-    under: Conditions,
-    left: Stale | None,
-    elapsed: float,
-    sent: int,
-    rounds: int,
-) -> Cost:
-    """What follows the switch; left: None where nothing has been sent before it."""
-    size, downtime = float(under.full_bytes), under.switchover_s
-    if left is not None:
-        size = left.pages * under.missing_page_bytes
-        downtime += left.pages * under.discard_page_s
-    total = elapsed + downtime + size / under.bandwidth_Bps
-    return Cost(downtime, total, sent + round(size), rounds, strategy.path, switched=True)
+    fresh = left is everything  # nothing was sent before the switch
+    size = left.bytes if fresh else left.pages * under.missing_page_bytes
+    downtime = under.switch_seconds(left.pages)
+    downtime += 0.0 if fresh else left.pages * under.discard_page_s
+    push = not isinstance(decision, SwitchToPostCopy) or decision.push
+    seconds, size = under.supply(left.pages, size, push=push)
+    total, sent = elapsed + downtime + seconds, sent + round(size)
+    return Cost(downtime, total, sent, rounds, strategy.path, switched=True)
 
 
 def _running(
-    strategy: Strategy, under: Conditions, throttle: float, size: float, seconds: float
+    strategy: Strategy,
+    under: Conditions,
+    begun: float,
+    throttle: float,
+    size: float,
+    seconds: float,
 ) -> tuple[float, float]:
     """How long the guest runs in a round of so many bytes, and how it is throttled at its end."""
     if not strategy.looks:
@@ -253,8 +329,10 @@ def _running(
     ran, left = 0.0, seconds
     while left > look_s:
         runs = look_s * (1 - throttle)
-        dirtied, fresh = under.stale(runs), under.stale(ran + runs).pages - under.stale(ran).pages
-        early = under.stale(EARLY_S * (1 - throttle))
+        dirtied = under.stale_between(begun + ran, runs)
+        before = under.stale_between(begun, ran).pages
+        fresh = under.stale_between(begun, ran + runs).pages - before
+        early = under.stale_between(begun + ran, EARLY_S * (1 - throttle))
         pages = (round(dirtied.pages) * PAGE_SIZE, round(fresh) * PAGE_SIZE)
         sent = round(size * look_s / seconds)
         raised = strategy.within(
@@ -270,10 +348,11 @@ def _stats(
     index: int,
     order: NextRound,
     sent: Stale,
-    seconds: float,
+    times: tuple[float, float],
     left: Stale,
     elapsed: float,
 ) -> RoundStats:
+    seconds, ran = times
     return RoundStats(
         index=index,
         kind=order.kind,
@@ -285,6 +364,7 @@ def _stats(
         remaining_bytes=round(left.bytes),
         dirty_rate_Bps=left.pages * PAGE_SIZE / max(seconds, _TICK_S),
         bandwidth_Bps=under.bandwidth_Bps,
-        switchover_s=under.switchover_s,
+        switchover_s=under.believed_s(left),
         elapsed_s=elapsed,
+        throttle=1 - ran / seconds if seconds > 0 else 0.0,
     )

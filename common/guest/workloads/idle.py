@@ -13,7 +13,7 @@ from common.guest.pace import Pace
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.workloads.base import CONTENT, FIRST_PAGE, Plan, Region, Workload
 
-_TICK_NS: Final = 1_000_000
+TICK_NS: Final = 1_000_000
 _ONE: Final = np.uint64(1)
 
 
@@ -47,4 +47,4 @@ class Idle(Workload):
     def plan(self, region: Region) -> Plan:
         """See `Workload.plan`."""
         del region
-        return Plan(pages=1, pace=Pace(period_ns=_TICK_NS, steps=1))
+        return Plan(pages=1, pace=Pace(period_ns=TICK_NS, steps=1))

@@ -31,7 +31,7 @@ from common.guest.workloads.base import (
 from common.units import LINES_PER_PAGE
 
 EXTENT_PAGES: Final = 32  # what a file system allocates, and a read-ahead reads, in one go: 128 KiB
-_METADATA_SHARE: Final = 64  # one page of so many holds inodes, bitmaps, the journal
+METADATA_SHARE: Final = 64  # one page of so many holds inodes, bitmaps, the journal
 
 _LINES: Final = OWN
 _METADATA: Final = OWN + 1  # pages of it, before the data
@@ -112,6 +112,6 @@ class IoIntensive(Workload):
         extents_per_s = visits_per_s(self.options["rate"], region) / EXTENT_PAGES
         return Plan(
             pages=pages,
-            own=(lines, max(1, pages // _METADATA_SHARE)),
+            own=(lines, max(1, pages // METADATA_SHARE)),
             pace=even(extents_per_s * steps, steps),
         )

@@ -115,12 +115,12 @@ class MatrixMultiply(Workload):
 
     def plan(self, region: Region) -> Plan:
         """See `Workload.plan`."""
-        third, size = _shape(region)
+        third, size = shape(region)
         return Plan(pages=third * _MATRICES, own=(size, third))
 
     def boot(self, memory: GuestMemory, region: Region) -> None:
         """Random A and B; C keeps what memory was filled with."""
-        _, size = _shape(region)
+        _, size = shape(region)
         bits = min(19, (_EXACT_BITS - size.bit_length()) // 2)
         for which in (0, 1):
             matrix = _matrix(memory, region, which)
@@ -128,7 +128,7 @@ class MatrixMultiply(Workload):
 
     def check(self, memory: GuestMemory, region: Region, state: NDArray[np.uint64]) -> str | None:
         """Whether C is what the updates so far make of A and B; else where it is not."""
-        _, size = _shape(region)
+        _, size = shape(region)
         row_parts = size // 8
         updates, within = divmod(int(state[STEPS]), row_parts * size)
         k = updates % size
@@ -168,7 +168,7 @@ def _forget_untouched(wrong: NDArray[np.bool_], first: int, rows: int, columns: 
             wrong[partial, columns:] = False
 
 
-def _shape(region: Region) -> tuple[int, int]:
+def shape(region: Region) -> tuple[int, int]:
     """Pages from one matrix to the next, and their rows and columns."""
     third = region.pages // _MATRICES
     return third, math.isqrt(third * WORDS_PER_PAGE) // 8 * 8
@@ -176,6 +176,6 @@ def _shape(region: Region) -> tuple[int, int]:
 
 def _matrix(memory: GuestMemory, region: Region, which: int) -> NDArray[np.float64]:
     """float64[n, n]: A, B or C in guest memory."""
-    third, size = _shape(region)
+    third, size = shape(region)
     first = (region.first_page + which * third) * WORDS_PER_PAGE
     return memory.words[first : first + size * size].view(np.float64).reshape(size, size)

@@ -28,7 +28,7 @@ from common.guest.workloads.base import (
 )
 from common.units import LINES_PER_PAGE
 
-_FRAMES_PER_S: Final = 25  # of an animation
+FRAMES_PER_S: Final = 25  # of an animation
 
 _REDRAW: Final = OWN  # lines of a redraw
 _ANIMATED: Final = OWN + 1  # lines of the animation, the first ones of the window
@@ -105,7 +105,7 @@ class WebBrowsing(Workload):
         animated = 0 if animation.empty else min(animation.pages(region), window)
         think = float(self.options["think"])
         redraw = window * LINES_PER_PAGE
-        frames = max(1, round(think * _FRAMES_PER_S))
+        frames = max(1, round(think * FRAMES_PER_S))
         steps = redraw + 1 + frames * animated * LINES_PER_PAGE
         return Plan(
             pages=window,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.config import StrategyConfig
 from common.strategy import PostCopy, PreCopy, StopAndCopyStrategy, ThreePath
 from common.strategy.base import NextRound, RoundKind, StopAndCopy
-from common.strategy.forecast import AsTaken, Conditions, Curve, Stale, run
+from common.strategy.forecast import AsTaken, Conditions, Curve, Ended, Played, Stale, run
 
 PAGES = 1000
 FULL = 4_104_000
@@ -164,3 +164,18 @@ class TestCurve:
         values = [curve(x) for x in sorted(at)]
         assert all(a <= b + 1e-6 for a, b in pairwise(values))
         assert all(0 <= value <= 1000 + 1e-6 for value in values)
+
+
+def test_who_listens_is_told_of_every_round_and_of_the_end() -> None:
+    config = StrategyConfig(max_rounds=2, downtime_limit=0.001)
+    told: list[Played | Ended] = []
+    cost = run(PreCopy(config), under(500), told.append)
+    *rounds, end = told
+    assert [type(each) for each in rounds] == [Played] * (cost.rounds - 1)
+    assert isinstance(end, Ended)
+    played = [each for each in rounds if isinstance(each, Played)]
+    assert [each.start_s for each in played] == pytest.approx([0.0, 1.0, 1.5])
+    assert [each.sent.pages for each in played] == pytest.approx([1000, 500, 250])
+    assert isinstance(end.decision, StopAndCopy)
+    assert (end.end_s, end.ran_s, end.left.pages) == pytest.approx((1.75, 1.75, 125))
+    assert sum(each.sent.bytes for each in played) + end.left.bytes == pytest.approx(cost.bytes)

@@ -1,0 +1,133 @@
+"""The guests of a host: drawn from a mix, or described in a TOML file.
+
+[[guest]]
+memory = "8GiB"
+workload = "zipf:rate=40MB/s"   # default: idle
+count = 12                      # default: 1
+downtime-limit = "100ms"        # default: what --downtime-limit says
+vcpus = 2                       # default: what --vcpus says
+name = "database"               # default: its workload
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.config import Duration, MigrationConfig, Size, explain
+from common.errors import UsageError
+from common.units import PAGE_SIZE
+
+_MOST_FILE: Final = 16 * 2**20  # bytes
+_MOST_GUESTS: Final = 1_000_000
+
+
+def _hyphens(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class Kind(BaseModel):
+    """Guests that are all alike."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=_hyphens, populate_by_name=True
+    )
+
+    memory: Annotated[Size, Field(ge=PAGE_SIZE, le=2**44)]
+    workload: Annotated[str, Field(max_length=512)] = "idle"
+    count: Annotated[int, Field(ge=1, le=_MOST_GUESTS)] = 1
+    downtime_limit: Annotated[Duration, Field(gt=0, le=3600)] | None = None
+    vcpus: Annotated[int, Field(ge=1, le=64)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=80)] | None = None
+
+    @property
+    def label(self) -> str:
+        """For tables."""
+        return self.name or self.workload
+
+    def config(self, base: MigrationConfig) -> MigrationConfig:
+        """Of one such guest's migration. Raises `UsageError`."""
+        own = {"memory": self.memory, "workload": self.workload}
+        for name in ("downtime_limit", "vcpus"):
+            if (value := getattr(self, name)) is not None:
+                own[name] = value
+        try:
+            return MigrationConfig.model_validate(base.model_dump() | own)
+        except ValidationError as error:
+            raise UsageError(f"guest {self.label!r}: {explain(error)}") from None
+
+
+# Of the mix that is drawn from without a file: memory, workload and downtime limit of a guest are
+# drawn independently of one another, with these weights.
+MIX_MEMORY: Final = (("2GiB", 30), ("4GiB", 25), ("8GiB", 20), ("16GiB", 15), ("32GiB", 10))
+MIX_WORKLOAD: Final = (
+    ("idle", 30),
+    ("web-browsing", 25),
+    ("io-intensive", 20),
+    ("zipf:working-set=50%,rate=80MB/s,lines=4", 15),
+    ("memory-intensive:working-set=10%,rate=400MB/s", 10),
+)
+MIX_DOWNTIME: Final = ((0.3, 80), (0.05, 20))
+
+
+def draw(count: int, seed: int, kinds: Sequence[Kind] | None = None) -> list[Kind]:
+    """So many guests, drawn from the kinds by their counts, or from the mix."""
+    rng = random.Random(seed)  # noqa: S311 - which guests there are is no secret
+    if kinds is not None:
+        return rng.choices(kinds, [kind.count for kind in kinds], k=count)
+    known: dict[tuple[str, str, float], Kind] = {}
+
+    def pick(choices: Sequence[tuple[object, int]]) -> object:
+        return rng.choices([what for what, _ in choices], [weight for _, weight in choices])[0]
+
+    out = []
+    for _ in range(count):
+        key = (str(pick(MIX_MEMORY)), str(pick(MIX_WORKLOAD)), float(str(pick(MIX_DOWNTIME))))
+        if key not in known:
+            known[key] = Kind.model_validate(
+                {"memory": key[0], "workload": key[1], "downtime_limit": key[2]}
+            )
+        out.append(known[key])
+    return out
+
+
+def everyone(kinds: Sequence[Kind]) -> list[Kind]:
+    """Each guest of a file."""
+    return [kind for kind in kinds for _ in range(kind.count)]
+
+
+def read_fleet(file: Path) -> list[Kind]:
+    """Raises `UsageError` with a line that says which guest is wrong, and how."""
+    try:
+        if os.path.getsize(file) > _MOST_FILE:
+            raise UsageError(f"--fleet: {file} is larger than {_MOST_FILE >> 20} MiB")
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"--fleet: {file} can't be read: {os.strerror(error.errno or 0)}"
+        ) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"--fleet: {file} is not TOML: {error}") from None
+    guests = data.get("guest")
+    if set(data) != {"guest"} or not isinstance(guests, list) or not guests:
+        raise UsageError(f"--fleet: {file}: expected tables [[guest]], and nothing else")
+    kinds = [_kind(file, number, each) for number, each in enumerate(guests, 1)]
+    if sum(kind.count for kind in kinds) > _MOST_GUESTS:
+        raise UsageError(f"--fleet: {file} has more than {_MOST_GUESTS:,} guests")
+    return kinds
+
+
+def _kind(file: Path, number: int, table: object) -> Kind:
+    try:
+        return Kind.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"--fleet: {file}, guest {number}: {where}: {message}") from None

@@ -1,0 +1,75 @@
+"""The link: what a TCP connection carries over it.
+
+`rate=RATE,delay=TIME,loss=SHARE,mss=SIZE,window=SIZE`. A connection carries the least of the link's
+rate, one window a round trip, and what its congestion control makes of the loss:
+
+    cubic   RFC 9438, sections 5.1 and 4.3: the larger of its own average window (equation 6)
+            and of a Reno flow's, which it never falls below
+    reno    Mathis, Semke, Mahdavi, Ott (1997): 1.22 / sqrt(loss) segments
+    others  the loss is ignored: they do not take it for congestion (bbr), or are not known here
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.config import Duration, Rate, Share, Size
+from common.errors import UsageError
+
+_BETA: Final = 0.7  # cubic's multiplicative decrease
+_C: Final = 0.4  # its scaling constant, segments/s^3
+_MATHIS: Final = 1.22  # sqrt(3/2)
+
+
+class Link(BaseModel):
+    """delay: one way; loss: of segments; window: the most that a connection may have in flight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+    rate: Annotated[Rate, Field(ge=1)] = math.inf
+    delay: Annotated[Duration, Field(ge=0, le=60)] = 0.0
+    loss: Annotated[Share, Field(ge=0, lt=1)] = 0.0
+    mss: Annotated[Size, Field(ge=64, le=65536)] = 1448  # Ethernet, with TCP timestamps
+    window: Annotated[Size, Field(ge=1024, le=2**40)] = 4 * 2**20  # Linux: tcp_wmem's maximum
+
+    @property
+    def rtt_s(self) -> float:
+        """There and back."""
+        return 2 * self.delay
+
+    def carries(self, congestion: str) -> float:
+        """Bytes a second of one connection; infinite where nothing holds it up."""
+        rtt = self.rtt_s
+        if rtt == 0:
+            return self.rate
+        bounds = [self.rate, self.window / rtt]
+        if self.loss > 0 and congestion in ("cubic", "reno"):
+            segments = _MATHIS / math.sqrt(self.loss)
+            if congestion == "cubic":
+                factor = (_C * (3 + _BETA) / (4 * (1 - _BETA))) ** 0.25
+                segments = max(segments, factor * (rtt / self.loss) ** 0.75)
+            bounds.append(segments * self.mss / rtt)
+        return min(bounds)
+
+
+def parse_link(text: str) -> Link:
+    """`rate=1gbit,delay=5ms,loss=0.1%`; empty: nothing but a wire. Raises `UsageError`."""
+    values: dict[str, Any] = {}
+    for item in text.split(",") if text else ():
+        key, equals, value = item.strip().partition("=")
+        if not equals or key not in Link.model_fields:
+            known = ", ".join(f"{name}=" for name in Link.model_fields)
+            raise UsageError(f"--link: {item!r} is not understood: expected {known}")
+        if key in values:
+            raise UsageError(f"--link: {key} is given twice")
+        values[key] = value
+    try:
+        return Link(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = first["loc"][0] if first["loc"] else "it"
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"--link: {name}: {message}, not {values.get(str(name))!r}") from None

@@ -1,0 +1,141 @@
+"""`pageferry simulate`: the same strategies on a simulated guest and link, in virtual time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.cli import OutputOptions, ReportFiles
+from common.config import MigrationConfig
+from common.errors import EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from common.report import Report
+    from lab.simulate_from import Measured
+
+_NEVER: Final = {
+    "inject": "a simulation has no connections to break",
+    "timeout": "a simulated round cannot be cut short",
+}
+
+
+class SimulateOptions(BaseModel):
+    """What a simulation is made of, beside a migration's options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    link: Annotated[
+        str,
+        Field(description="rate=RATE,delay=TIME (one way),loss=SHARE,mss=SIZE,window=SIZE"),
+    ] = ""
+    guest_speed: Annotated[
+        Annotated[float, Field(ge=1, le=1e12)] | None,
+        Field(
+            description="steps a second of a vCPU that runs flat out; none: 100e6 in order, 10e6"
+            " at random"
+        ),
+    ] = None
+    from_file: Annotated[
+        Path | None,
+        Parameter(name="--from"),
+        Field(description="re-run the migration of this REPORT.json, and say how far off it is"),
+    ] = None
+    evacuate: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | None,
+        Field(description="plan the evacuation of N guests of a host over one uplink"),
+    ] = None
+    fleet: Annotated[
+        Path | None,
+        Field(description="the guests of --evacuate, as a TOML file describes them"),
+    ] = None
+
+
+def simulate(
+    *,
+    config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
+    options: Annotated[SimulateOptions | None, Parameter(name="*")] = None,
+    output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Simulate a migration, or the evacuation of a host, in virtual time.
+
+    The strategies are those that migrate a real guest; guest and link are figures, so that a guest
+    may have any size and a link any rate. The report is a measured one's, with null where a
+    simulation knows nothing.
+    """
+    config, options = config or MigrationConfig(), options or SimulateOptions()
+    output = output or OutputOptions()
+    _refuse(config, options, output)
+    if options.evacuate is not None or options.fleet is not None:
+        from lab.evacuate import evacuate
+
+        return evacuate(config, options, output)
+    return _one(config, options, output)
+
+
+def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOptions) -> None:
+    for name, why in _NEVER.items():
+        if getattr(config, name):
+            raise UsageError(f"--{name}: {why}")
+    if output.log_dir is not None:
+        raise UsageError("--log-dir: a simulation writes no log, its events are in the report")
+    if options.from_file is not None and (options.evacuate is not None or options.fleet):
+        raise UsageError("--from re-runs one migration: it has nothing to do with --evacuate")
+
+
+def _one(config: MigrationConfig, options: SimulateOptions, output: OutputOptions) -> int:
+    from common.console import print_report
+    from common.html import render
+
+    measured = _measured(config, options)
+    with ReportFiles(output) as files:
+        report = simulated_report(config, options, measured)
+        sheet = None if measured is None else measured.compare(report)
+        if output.json_file != "-":
+            print_report(report)
+            if sheet is not None:
+                from lab import tables
+
+                sheet.print(tables.wide_console())
+        files.write(
+            report.to_json,
+            lambda: render(
+                [report],
+                title="pageferry simulate",
+                labels=[f"{report.strategy}, simulated"],
+                tables=[] if sheet is None else [sheet.to_html()],
+            ),
+        )
+    return EXIT_OK
+
+
+def _measured(config: MigrationConfig, options: SimulateOptions) -> Measured | None:
+    if options.from_file is None:
+        return None
+    from lab.simulate_from import read_measured
+
+    given = {name: getattr(config, name) for name in config.model_fields_set}
+    return read_measured(options.from_file, given)
+
+
+def simulated_report(
+    config: MigrationConfig, options: SimulateOptions, measured: Measured | None = None
+) -> Report:
+    """One migration, simulated. Raises `UsageError`."""
+    from lab.sim.conditions import simulated
+    from lab.sim.link import parse_link
+    from lab.sim.reporting import make_report, play
+
+    link, about = parse_link(options.link), about_of(options)
+    if measured is not None:
+        under = measured.conditions(link if options.link else None, options.guest_speed)
+        about["simulated_from"] = str(options.from_file)
+        return make_report(play(measured.config, under), about)
+    return make_report(play(config, simulated(config, link, options.guest_speed)), about)
+
+
+def about_of(options: SimulateOptions) -> dict[str, Any]:
+    """For the report's `config`."""
+    return {"link": options.link or None, "guest_speed": options.guest_speed}

@@ -1,0 +1,216 @@
+"""`simulate --from REPORT.json`: the guest and the link of a measured migration, simulated.
+
+Taken from the report are the configuration, what the link carried, the round trip where two clocks
+were compared, what a round and the hand-over took beyond their bytes, and the speed of a guest that
+ran flat out. The working set is the workload's, as for any simulation; where the rounds have seen
+how much was stale, it is stretched to go through that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+from pydantic import ValidationError
+
+from common.config import MigrationConfig, explain
+from common.errors import UsageError
+from common.report import Report, RoundReport
+from common.strategy.forecast import Stale
+from common.units import PAGE_SIZE
+from lab.report import read_result
+from lab.sim.conditions import DISCARD_BYTE_S, Simulated, simulated
+from lab.sim.link import Link
+from lab.sim.working_set import PAGE_BYTES
+from lab.tables import NOTHING, Sheet, milliseconds, percent
+from source_agent.rounds import MEASURABLE_BYTES
+
+_AT_LIMIT: Final = 0.97  # a transfer that reaches so much of its limit was held up by nothing else
+_KEEPS_UP: Final = 0.95  # a guest with less than so much of the steps that it should make does not
+_LEAST_S: Final = 1e-4
+_OWN_KEYS: Final = frozenset(MigrationConfig.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretched(Simulated):
+    """at_s, by: what becomes stale in so many seconds is so many times what the model says."""
+
+    at_s: tuple[float, ...]
+    by: tuple[float, ...]
+
+    def stale_between(self, begun_s: float, ran_s: float) -> Stale:
+        """See `Conditions`."""
+        # Zero-argument super does not know a class that slots have made anew.
+        stale = Simulated.stale_between(self, begun_s, ran_s)
+        if not self.at_s:
+            return stale
+        factor = float(np.interp(ran_s, self.at_s, self.by))
+        factor = min(factor, self.pages_total / max(stale.pages, 1.0))
+        return stale._replace(pages=stale.pages * factor, bytes=stale.bytes * factor)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """report: as it was measured; config: of the simulation; changed: options that differ."""
+
+    report: Report
+    config: MigrationConfig
+    changed: tuple[str, ...]
+
+    def conditions(self, link: Link | None, steps_per_s: float | None) -> Simulated:
+        """Link and guest as that run saw them, or as they are given. Raises `UsageError`."""
+        report, config = self.report, self.config
+        speed = steps_per_s or self._speed()
+        under = simulated(config, link or self._link(), speed)
+        changes: dict[str, float] = {}
+        if (switchover_s := _switchover_s(report)) is not None:
+            changes["switchover_s"] = max(switchover_s - under.rtt_s / 2, _LEAST_S)
+        rounds = [each for each in report.rounds if each.kind != "final"]
+        beyond = [each.duration_ms / 1e3 - each.bytes / under.bandwidth_Bps for each in rounds[1:]]
+        if beyond:
+            changes["round_s"] = max(median(beyond), 0.0)
+        if gaps := [b.start_ms - a.start_ms - a.duration_ms for a, b in pairwise(rounds)]:
+            changes["decide_s"] = max(median(gaps) / 1e3, 0.0)
+        values = {each.name: getattr(under, each.name) for each in fields(Simulated)} | changes
+        at_s, by = self._stretch(under)
+        return Stretched(**values, at_s=at_s, by=by)
+
+    def _link(self) -> Link:
+        """Its rate where nothing else held the pages up; the round trip where it was measured."""
+        delay = (self.report.downtime_error_ms or 0.0) / 1e3  # the error is half a round trip
+        rate, limit = _bandwidth(self.report), _limit(self.report.config)
+        if rate is None or rate >= _AT_LIMIT * limit:
+            rate = math.inf
+        return Link(rate=rate, delay=min(delay, 60.0))
+
+    def _speed(self) -> float | None:
+        """Of a vCPU that ran flat out, or could not keep up; None: it kept to its rate."""
+        before = self.report.guest.steps_per_s_before
+        guest = simulated(self.config, Link(rate=1e9)).guest
+        if before <= 0 or (guest.busy < 1 and before >= _KEEPS_UP * guest.steps_per_s):
+            return None
+        return before / self.config.vcpus if guest.busy >= 1 else None
+
+    def _stretch(self, under: Simulated) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What rounds saw, by what the model says; in order of time, one factor a time."""
+        if {"workload", "memory", "cache", "vcpus", "seed"} & set(self.changed):
+            return (), ()
+        found: dict[float, float] = {}
+        for begun_s, ran_s, pages in _seen(self.report):
+            model = Simulated.stale_between(under, begun_s, ran_s).pages
+            if model >= 1 and pages >= 1:
+                found[ran_s] = pages / model
+        at = sorted(found)
+        return tuple(at), tuple(found[each] for each in at)
+
+    def compare(self, simulated_: Report) -> Sheet:
+        """How far the simulation is from the measurement."""
+        was, now = self.report, simulated_
+        rows = [
+            _row("total ms", was.total_time_ms, now.total_time_ms),
+            _row("downtime ms", was.downtime_ms, now.downtime_ms),
+            _row("bytes", was.bytes_on_wire, now.bytes_on_wire),
+            _row("rounds", len(was.rounds), len(now.rounds)),
+        ]
+        if was.postcopy is not None and now.postcopy is not None:
+            rows.append(_row("faults", was.postcopy.faults, now.postcopy.faults))
+        title = "simulated beside measured"
+        if self.changed:
+            options = ", ".join("--" + name.replace("_", "-") for name in self.changed)
+            title += f" (other than measured: {options})"
+        columns = ("", "measured", "simulated", "off by", "off by %")
+        return Sheet(title, columns, tuple(rows))
+
+
+def _row(name: str, was: float | None, now: float | None) -> tuple[str, ...]:
+    if was is None or now is None:
+        return (name, NOTHING, NOTHING, NOTHING, NOTHING)
+    off = percent(now / was - 1) if was else NOTHING
+    return (name, _figure(was), _figure(now), _figure(now - was), off)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else milliseconds(value)
+
+
+def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
+    """given: options that are to be others than they were. Raises `UsageError`."""
+    document = read_result(file)
+    if not isinstance(document, Report):
+        raise UsageError(f"--from: {file} has several runs: expected the report of one migration")
+    if document.outcome != "completed" or not document.total_time_ms:
+        raise UsageError(f"--from: the migration of {file} was not completed")
+    if document.config.get("simulated"):
+        raise UsageError(f"--from: {file} was simulated itself: expected a measured migration")
+    was = {name: value for name, value in document.config.items() if name in _OWN_KEYS}
+    try:
+        config = MigrationConfig.model_validate(was | dict(given))
+        before = MigrationConfig.model_validate(was)
+    except ValidationError as error:
+        raise UsageError(f"--from: {file}: {explain(error)}") from None
+    changed = [name for name in given if getattr(before, name) != getattr(config, name)]
+    # A cut-off is a matter of that run, and faults are not played again.
+    config = config.model_copy(update={"timeout": None, "inject": ()})
+    return Measured(document, config, tuple(changed))
+
+
+def _limit(config: Mapping[str, Any]) -> float:
+    limit = config.get("max_bandwidth")
+    return float(limit) if isinstance(limit, (int, float)) else math.inf
+
+
+def _part_s(report: Report, name: str) -> float | None:
+    found = [part.ms for part in report.downtime_parts if part.name == name]
+    return found[0] / 1e3 if found else None
+
+
+def _switchover_s(report: Report) -> float | None:
+    """What the hand-over took beside the drain, the last pages, and the discard of stale ones."""
+    if report.downtime_ms is None or not report.downtime_parts:
+        return None
+    others = sum((_part_s(report, name) or 0.0) for name in ("drain", "last pages"))
+    post = report.postcopy
+    if post is not None and report.rounds:
+        pages = post.pages_pulled + post.pages_pushed + post.pages_never_moved
+        others += min(pages * PAGE_SIZE * DISCARD_BYTE_S, _part_s(report, "resume") or 0.0)
+    return report.downtime_ms / 1e3 - others
+
+
+def _transfers(report: Report) -> Iterator[tuple[int, float]]:
+    """Bytes and seconds of whatever moved pages."""
+    last_s = _part_s(report, "last pages")
+    for each in report.rounds:
+        seconds = last_s if each.kind == "final" and last_s else each.duration_ms / 1e3
+        yield each.bytes, seconds
+    post = report.postcopy
+    if post is not None and post.duration_ms > 0 and post.pages_pushed:
+        yield (post.pages_pushed + post.pages_pulled) * PAGE_BYTES, post.duration_ms / 1e3
+
+
+def _bandwidth(report: Report) -> float | None:
+    """Of the largest transfer."""
+    size, seconds = max(_transfers(report), default=(0, 0.0))
+    return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
+
+
+def _seen(report: Report) -> Iterator[tuple[float, float, int]]:
+    """When a round began, how long the guest ran in it, and how many pages were stale at its end.
+
+    Of rounds that began with a drain: what another one left may be older than it.
+    """
+    begun_s = 0.0
+    for each in report.rounds:
+        ran_s = each.duration_ms / 1e3 * (1 - each.throttle)
+        if each.kind != "final" and not _holds(report, each):
+            yield begun_s, ran_s, each.dirty_pages_after
+        begun_s += ran_s
+
+
+def _holds(report: Report, each: RoundReport) -> bool:
+    return report.path == 2 and each.kind == "dirty"
