@@ -35,6 +35,7 @@ def make_app() -> App:
     from lab.move import move
     from lab.report import report
     from lab.reproduce import reproduce
+    from lab.sweep.cli import sweep_app
     from lab.trace import make_trace_app
     from source_agent.cli import source
 
@@ -49,6 +50,7 @@ def make_app() -> App:
     app.command(host_app)
     app.command(move)
     app.command(make_trace_app())
+    app.command(sweep_app)
     app.command(report)
     app.command(make_inject())
     return app
