@@ -402,9 +402,9 @@ def _format(metadata: list[Any], value: Any) -> str:
     return str(value)
 
 
-def shown(name: str, value: Any) -> str:
+def shown(name: str, value: Any, model: type[BaseModel] = MigrationConfig) -> str:
     """The value of an option as a person would write it. Raises what its formatter does."""
-    return _format(MigrationConfig.model_fields[name].metadata, value)
+    return _format(model.model_fields[name].metadata, value)
 
 
 def explain(error: ValidationError) -> str:

@@ -37,6 +37,7 @@ def make_app() -> App:
     from lab.report import report
     from lab.reproduce import reproduce
     from lab.simulate import simulate
+    from lab.sweep.cli import sweep_app
     from lab.trace import make_trace_app
     from source_agent.cli import source
 
@@ -52,6 +53,7 @@ def make_app() -> App:
     app.command(move)
     app.command(predict)
     app.command(make_trace_app())
+    app.command(sweep_app)
     app.command(report)
     app.command(make_inject())
     app.command(simulate)

@@ -95,6 +95,22 @@ class _Run(Pair):
         return self._cancelled
 
 
+def run_once(
+    config: MigrationConfig, log_dir: Path | None, show: Callable[[Status], None]
+) -> tuple[PairResult | None, bool]:
+    """One migration, and whether a signal came meanwhile; None if that has cancelled it."""
+    run = _Run(config, log_dir)
+    try:
+        result = run.run(show)
+    except CancelledByUser:
+        return None, True
+    except PageferryError as error:
+        result = PairResult(None, error.exit_code, str(error))
+    if run.interrupted and (result.report is None or result.report.outcome == "cancelled"):
+        return None, True
+    return result, run.interrupted
+
+
 class Series:
     """Runs every case `runs` times, the cases in turn.
 
@@ -187,16 +203,8 @@ class Series:
             self._show(status.model_copy(update={"phase": phase}))
 
         log_dir = self._log_dir / f"run-{number:02}" if self._log_dir else None
-        run = _Run(case.config, log_dir)
-        try:
-            result = run.run(show)
-        except CancelledByUser:
-            self.interrupted = True
-            return None
-        except PageferryError as error:
-            result = PairResult(None, error.exit_code, str(error))
-        self.interrupted = run.interrupted
-        if run.interrupted and (result.report is None or result.report.outcome == "cancelled"):
+        result, self.interrupted = run_once(case.config, log_dir, show)
+        if result is None:
             return None
         return Attempt(index, result.report, result.exit_code, result.error)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from common.errors import UsageError
 
 if TYPE_CHECKING:
+    from common.html.picture import Picture
     from common.report import Report
 
 _NEEDED = ("jinja2", "plotly")
@@ -34,17 +35,20 @@ def render(
     labels: Sequence[str],
     tables: Sequence[Mapping[str, object]] = (),
     notes: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
 ) -> str:
     """The page of one or several runs.
 
     labels: one for each report. tables: `title`, `columns` and `rows` of text, and `left`, the
-    number of columns that are words; they come first, `notes` below them. Raises `UsageError`.
+    number of columns that are words; they come first, `notes` below them.
+    pictures: of all runs together, above everything; there need be no report then. Raises
+    `UsageError`.
     """
     check()
     from common.html.page import Run, make_page
 
     runs = [Run(label, report) for label, report in zip(labels, reports, strict=True)]
-    return make_page(runs, title=title, tables=tables, notes=notes)
+    return make_page(runs, title=title, tables=tables, notes=notes, together=pictures)
 
 
 def render_one(report: Report) -> str:

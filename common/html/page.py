@@ -56,6 +56,7 @@ def make_page(
     title: str,
     tables: Sequence[Mapping[str, object]],
     notes: Sequence[str],
+    together: Sequence[Picture] = (),
 ) -> str:
     """The text of the page; see `common.html.render`."""
     labels = [run.label for run in runs]
@@ -79,6 +80,8 @@ def make_page(
             notes=notes,
             pictures=compared,
             compared=_figures(compared) if compared else "",
+            together=together,
+            together_figures=_figures(together) if together else "",
             runs=[_run(number, run) for number, run in enumerate(runs)],
             several=several,
         )

@@ -25,6 +25,12 @@ LIGHT: Final = {
     "heat-low": "#eef1f5",
     "heat-mid": "#6ba3d0",
     "heat-high": "#0a2f5c",
+    "way-a": "#0b64ad",
+    "way-b": "#a04a00",
+    "way-c": "#0a7565",
+    "way-d": "#a8155f",
+    "way-e": "#6446b8",
+    "way-f": "#6f5c00",
 }
 DARK: Final = {
     "page": "#12161c",
@@ -42,7 +48,15 @@ DARK: Final = {
     "heat-low": "#1f2732",
     "heat-mid": "#3d86c6",
     "heat-high": "#e9f4ff",
+    "way-a": "#5aa9ef",
+    "way-b": "#f0a04b",
+    "way-c": "#3fc7ad",
+    "way-d": "#ff79b4",
+    "way-e": "#b9a0f7",
+    "way-f": "#d6c44f",
 }
+# Strategies beside one another. Each is named where it is coloured: hue alone never tells.
+WAYS: Final = tuple(name for name in LIGHT if name.startswith("way-"))
 
 
 def colour(name: str) -> str:

@@ -104,7 +104,40 @@ def trace_seeds() -> dict[str, bytes]:
     }
 
 
-SEEDS: Final = {"frames": frame_seeds, "control": control_seeds, "trace": trace_seeds}
+def sweep_seeds() -> dict[str, bytes]:
+    """Plans of every kind, and one that is wrong in the middle."""
+    whole = """runner = "migrate"
+output = "there"
+repeats = 2
+max-cells = 64
+[options]
+memory = "16MiB"
+verify = false
+low = 0.1
+workload = {name = "zipf", skew = 1.2}
+inject = ["connected:kill"]
+[grid]
+max-bandwidth = ["100MB/s", "unlimited"]
+workload.rate = ["1MB/s", "max"]
+[[list]]
+strategy = ["pre-copy", "hybrid"]
+cache = [0, "4MiB"]
+"""
+    return {
+        "whole": whole.encode(),
+        "empty": b"",
+        "grid": b'[grid]\nstrategy = ["pre-copy", "lazy-copy"]\nmax-rounds = [1, 2, 3]\n',
+        "list": b"[[list]]\nlow = [0.1, '20%']\nhigh = [0.5, '60%']\n[[list]]\nseed = [1, 2]\n",
+        "wrong": whole.replace("max-bandwidth", "max-bandwith").encode(),
+    }
+
+
+SEEDS: Final = {
+    "frames": frame_seeds,
+    "control": control_seeds,
+    "trace": trace_seeds,
+    "sweep": sweep_seeds,
+}
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """What is fuzzed: functions that take any bytes, and raise where a promise is broken.
 
-A refusal that the code documents (`RemoteProtocolError`, `LackeyError`) is as good as an answer;
-anything else that is raised is a finding. They know nothing of a fuzzer: atheris drives them
-(`python -m tests.fuzz`), and so do the tests, with what was found before.
+A refusal that the code documents (`RemoteProtocolError`, `LackeyError`, `UsageError`) is as good as
+an answer; anything else that is raised is a finding. They know nothing of a fuzzer: atheris drives
+them (`python -m tests.fuzz`), and so do the tests, with what was found before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from common.errors import LocalProtocolError, RemoteProtocolError
+from common.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from common.guest.delta import apply_deltas
 from common.units import PAGE_SIZE
 from common.wire import messages
@@ -28,10 +28,15 @@ from common.wire.frames import (
 )
 from common.wire.packing import Codec, Unpacker
 from lab.lackey import LackeyError, LackeyParser
+from lab.sweep.cells import expand
+from lab.sweep.plan import parse_plan
+from lab.sweep.runners import runner_named
 
 CHECKED: Final = 64
 WITH_LZ4: Final = 128
 N_PAGES: Final = 16
+MOST_CELLS: Final = 1000  # that a fuzzer waits for
+MOST_WORDS: Final = 600  # characters of a complaint
 MOST_BYTES: Final = MAX_FRAME_PAGES * PAGE_SIZE + 2**16  # that a decoder may ask for at once
 
 
@@ -197,8 +202,26 @@ def _accesses(blocks: list[bytes], instructions: bool) -> tuple[bytes, bytes, st
     return out, numbering.tobytes(), None
 
 
+def sweep(data: bytes) -> None:
+    """A plan of a sweep: cells, each of another identity, or one line that says what is wrong."""
+    keys: list[str] = []
+    refused = ""
+    try:
+        plan = parse_plan(data, "plan.toml")
+        if plan.max_cells > MOST_CELLS:
+            return  # as promised, but a fuzzer has no time for it
+        keys = [cell.key for cell in expand(plan, runner_named(plan.runner), "plan.toml")]
+    except UsageError as error:
+        refused = str(error)
+    assert bool(keys) != bool(refused)
+    assert len(set(keys)) == len(keys)
+    assert "\n" not in refused
+    assert len(refused) < MOST_WORDS
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "frames": frames,
     "control": control,
     "trace": trace,
+    "sweep": sweep,
 }

@@ -12,10 +12,12 @@ import pytest
 from common.html import render, render_one
 from common.html.page import pictures
 from common.report import EventReport, Report
+from lab.sweep.parquet import to_parquet
 from tests.integration import chromium
 from tests.integration.chromium import Browser
 from tests.integration.harness import pageferry
 from tests.unit.html.reports import completed, failed, full_report
+from tests.unit.lab.sweep import made
 
 pytestmark = pytest.mark.skipif(
     chromium.FOUND is None, reason="there is no chromium (Debian: apt-get install chromium)"
@@ -177,6 +179,32 @@ def test_paper_is_light_and_has_the_pictures(browser: Browser, tmp_path: Path) -
     assert ink(browser) != dark
     browser.run("dispatchEvent(new Event('afterprint'))")
     assert ink(browser) == dark
+
+
+def test_a_sweep(browser: Browser, tmp_path: Path) -> None:
+    """Two maps and two curves, and no run of its own: drawn and explained in light and in dark."""
+    file, page = tmp_path / "results.parquet", tmp_path / "sweep.html"
+    file.write_bytes(to_parquet(made.run(made.PLAN + "cache = ['0', '1MiB']\n")[0]))
+    run = pageferry(
+        *("sweep", "show", str(file), "--html", str(page)),
+        *("--x", "max-bandwidth", "--y", "workload.rate"),
+    )
+    assert run.exit_code == 0, run.stderr
+    browser.open(page)
+    seen = {}
+    for dark in (False, True):
+        browser.look(dark=dark)
+        assert all_drawn(browser) == ["best0", "best1", "curve0", "curve1"]
+        seen[dark] = ink(browser)
+    assert seen[False] != seen[True]
+    text = browser.run("document.body.innerText")
+    assert text.count("Look for the border where the colour changes") == 2
+    assert text.count("Look for the strategies whose downtime stays low there") == 2
+    words = "[...document.querySelectorAll('.plot text')].map(each => each.textContent)"
+    assert browser.run(words).count("pre-copy4 ms") == 4
+    assert browser.run(words).count("stop-and-copy50 ms") == 4
+    browser.look(dark=False, width=400)
+    browser.until("document.documentElement.scrollWidth <= 400")
 
 
 def test_a_real_migration(browser: Browser, tmp_path: Path) -> None:

@@ -173,6 +173,9 @@ def test_colours_are_legible(colours: dict[str, str]) -> None:
     for name in ("ink", "soft"):
         assert contrast(colours[name], colours["page"]) >= 4.5, name
         assert contrast(colours[name], colours["panel"]) >= 4.5, name
+    for name in palette.WAYS:  # it is written on
+        assert contrast(colours[name], colours["page"]) >= 4.5, name
+    assert len({colours[name] for name in palette.WAYS}) == 6
 
 
 def contrast(one: str, other: str) -> float:

@@ -1,0 +1,248 @@
+"""Every combination of a plan as a cell, each with a configuration and an identity.
+
+The identity is a hash of all that determines the cell: the runner, every option's value (defaults
+written out), and the versions of the report and of the ledger. It does not depend on the order of
+keys, on the plan's other cells, or on how a value was written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from common.config import MigrationConfig
+from common.errors import UsageError
+from common.guest.workloads.base import Workload
+from common.guest.workloads.registry import WORKLOADS, parse_workload
+from common.report import Report
+from lab.sweep.columns import Row, column_of, option_row
+from lab.sweep.plan import Plan, Value, cut
+from lab.sweep.runners import Runner
+
+SCHEMA: Final = 1  # of a ledger's records
+_REPORT_SCHEMA: Final = Report.model_fields["schema_version"].default
+_LIKELY_BPS: Final = 1e9  # of loopback without a limit, for the estimate of a duration only
+_STARTING_S: Final = 2.0  # two agents, their libraries and kernels
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run. index: its place in the plan. point: what it has on each axis, as it was written.
+
+    repeat: from 0. row: its options' columns.
+    """
+
+    index: int
+    key: str
+    label: str
+    repeat: int
+    point: Mapping[str, str]
+    config: MigrationConfig
+    row: Row = field(repr=False)
+
+    @property
+    def least_s(self) -> float:
+        """What it takes at the least, by calculation: each page once, and what it was asked for."""
+        config = self.config
+        sending_s = config.memory / min(config.max_bandwidth, _LIKELY_BPS)
+        if config.timeout is not None:
+            sending_s = min(sending_s, config.timeout)
+        return _STARTING_S + config.warmup + sending_s + config.run_after
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Options that change together. where: their place in the plan, for complaints."""
+
+    where: str
+    options: tuple[str, ...]
+    points: tuple[tuple[Value, ...], ...]
+
+
+def axes_of(plan: Plan) -> list[str]:
+    """The options that change, in the plan's order; the first changes slowest."""
+    return [option for axis in _axes(plan) for option in axis.options]
+
+
+def _axes(plan: Plan) -> list[_Axis]:
+    grid = [
+        _Axis("grid", (option,), tuple((value,) for value in values))
+        for option, values in plan.grid.items()
+    ]
+    return grid + [
+        _Axis(f"list.{number}", tuple(table), tuple(zip(*table.values(), strict=True)))
+        for number, table in enumerate(plan.columns)
+    ]
+
+
+def expand(plan: Plan, runner: Runner, name: str) -> list[Cell]:
+    """All cells in the order in which they are run.
+
+    Repeats are slowest: what disturbs a host for a while should disturb every combination.
+    name: of the plan's file, for complaints. Raises `UsageError`.
+    """
+    axes = _axes(plan)
+    places = _places(plan, axes, runner, name)
+    count = plan.repeats * math.prod(len(axis.points) for axis in axes)
+    if count > plan.max_cells:
+        raise UsageError(f"{name}: it has {count:,} cells, and max-cells is {plan.max_cells:,}")
+    if plan.repeats > 1 and "seed" in axes_of(plan):
+        raise UsageError(f"{name}: repeats: each has another seed, and seed is an axis already")
+    points = [
+        {
+            option: value
+            for axis, values in zip(axes, chosen, strict=True)
+            for option, value in zip(axis.options, values, strict=True)
+        }
+        for chosen in itertools.product(*(axis.points for axis in axes))
+    ]
+    configs = [_configure(plan.options | point, runner, places, name) for point in points]
+    cells: dict[str, Cell] = {}
+    for repeat, (point, config) in itertools.product(
+        range(plan.repeats), zip(points, configs, strict=True)
+    ):
+        cell = _cell(len(cells), repeat, plan.repeats, point, config, runner, name)
+        if cell.key in cells:
+            raise UsageError(f"{name}: {cells[cell.key].label} and {cell.label} are the same")
+        cells[cell.key] = cell
+    return list(cells.values())
+
+
+def _places(plan: Plan, axes: Sequence[_Axis], runner: Runner, name: str) -> Mapping[str, str]:
+    """Where each option is given; each once, and known. Raises `UsageError`."""
+    places: dict[str, str] = {}
+    given = [("options", option) for option in plan.options]
+    given += [(axis.where, option) for axis in axes for option in axis.options]
+    for where, option in given:
+        check_known(option, runner, f"{name}: {where}.{cut(option)}")
+        if option in places:
+            raise UsageError(f"{name}: {option} is given in {places[option]} and in {where}")
+        places[option] = where
+    return places
+
+
+def check_known(option: str, runner: Runner, where: str) -> None:
+    """Raises `UsageError` that begins with `where`."""
+    try:
+        column_of(option, runner.options)
+    except KeyError:
+        known = [field.replace("_", "-") for field in runner.options.model_fields]
+        known += sorted({f"workload.{key}" for cls in WORKLOADS.values() for key in cls.keys})
+        near = difflib.get_close_matches(option[:64], known, 1)
+        hint = f"did you mean {near[0]}?" if near else "expected an option of pageferry migrate"
+        raise UsageError(f"{where}: unknown option, {hint}") from None
+
+
+def _configure(
+    values: Mapping[str, Value], runner: Runner, places: Mapping[str, str], name: str
+) -> MigrationConfig:
+    """Raises `UsageError` that says where the value is that is wrong."""
+    fields: dict[str, Any] = {}
+    parameters: dict[str, str] = {}
+    for option, value in values.items():
+        where = f"{name}: {places[option]}.{option}"
+        head, dot, key = option.partition(".")
+        several = not dot and is_several(runner.options, option)
+        if isinstance(value, tuple) != several:
+            expected = "a list" if several else "one value"
+            raise UsageError(f"{where}: {cut(repr(value))}: expected {expected}")
+        if dot:
+            parameters[key] = _parameter(str(value), where)
+        else:
+            fields[head.replace("-", "_")] = value
+    if parameters:
+        fields["workload"] = with_parameters(str(fields.get("workload", "idle")), parameters)
+    try:
+        config = runner.options.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(f"{name}: {_explain(error, places)}") from None
+    try:
+        _workload(config.workload)
+    except UsageError as error:
+        raise UsageError(f"{name}: {cut(str(error))}") from None
+    return config
+
+
+def is_several(model: type[MigrationConfig], option: str) -> bool:
+    """Whether an option (no workload's parameter) may be given several times."""
+    annotation = model.model_fields[option.replace("-", "_")].annotation
+    return typing.get_origin(annotation) is tuple
+
+
+def _parameter(value: str, where: str) -> str:
+    if "," in value:
+        raise UsageError(f"{where}: {cut(repr(value))}: expected a value without a comma")
+    return value
+
+
+def with_parameters(workload: str, parameters: Mapping[str, str]) -> str:
+    """`uniform:rate=1MB/s`, with `rate` in the place of the one that it has, or added."""
+    name, _, rest = workload.partition(":")
+    items = [item for item in rest.split(",") if item]
+    kept = [item for item in items if item.partition("=")[0] not in parameters]
+    return f"{name}:{','.join([*kept, *(f'{key}={text}' for key, text in parameters.items())])}"
+
+
+@lru_cache(maxsize=1024)
+def _workload(text: str) -> Workload:
+    return parse_workload(text)
+
+
+def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return cut(message)
+    option = str(first["loc"][0]).replace("_", "-")
+    if first["type"] not in ("value_error", "missing"):
+        message += f", not {cut(repr(first['input']))}"
+    return f"{places.get(option, 'options')}.{option}: {cut(message)}"
+
+
+def _cell(
+    index: int,
+    repeat: int,
+    repeats: int,
+    point: Mapping[str, Value],
+    config: MigrationConfig,
+    runner: Runner,
+    name: str,
+) -> Cell:
+    if repeat:
+        seed = config.seed + repeat
+        if seed >= 2**63:
+            raise UsageError(f"{name}: repeats: there are no {repeats} seeds from {config.seed} on")
+        config = config.model_copy(update={"seed": seed})
+    words = {key: text if isinstance(text, str) else " ".join(text) for key, text in point.items()}
+    parts = [f"{option}={text}" for option, text in words.items()]
+    label = ", ".join(parts) or f"strategy={config.strategy}"
+    if repeats > 1:
+        label += f", seed={config.seed}"
+    try:
+        key = identity(config, runner.name)
+        return Cell(index, key, label, repeat, words, config, option_row(config))
+    except UsageError as error:  # a file that the workload replays
+        raise UsageError(f"{name}: {cut(str(error))}") from None
+
+
+def identity(config: MigrationConfig, runner: str) -> str:
+    """20 hexadecimal digits. Raises `UsageError` where what the workload replays can't be read."""
+    options = config.model_dump()
+    pinned = _workload(_workload(config.workload).pinned(config.workload))
+    options["workload"] = [pinned.name, {key: repr(v) for key, v in pinned.options.items()}]
+    whole = {
+        "schema": [SCHEMA, _REPORT_SCHEMA],
+        "runner": runner,
+        "options": options,
+    }
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:20]

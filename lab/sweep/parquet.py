@@ -1,0 +1,137 @@
+"""Results as one Parquet file: one row a cell, the columns of `columns`, the plan's axes beside."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from common.errors import UsageError
+from lab.sweep.columns import Column, option_columns, option_row, result_columns
+from lab.sweep.ledger import Manifest, Record, report_file
+from lab.sweep.plan import cut
+from lab.sweep.runners import Runner
+
+# Of the cell itself; its options and results follow.
+CELL_COLUMNS: Final = (
+    Column("cell", "string"),
+    Column("cell_index", "int64"),
+    Column("label", "string"),
+    Column("repeat", "int64"),
+    Column("runner", "string"),
+    Column("exit_code", "int64"),
+    Column("cell_error", "string"),
+    Column("started", "string"),
+    Column("cell_s", "float64"),
+    Column("worker", "string"),
+    Column("attempts", "int64"),
+    Column("report", "string"),
+)
+_META: Final = b"pageferry"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Rows of finished cells. table: of pyarrow; axes: options that change; of: cells planned."""
+
+    table: Any
+    name: str
+    runner: str
+    axes: tuple[str, ...]
+    of: int
+
+
+def make_rows(
+    manifest: Manifest, records: Mapping[str, Record], runner: Runner
+) -> list[dict[str, Any]]:
+    """A row for each cell that has finished, in the plan's order."""
+    rows = []
+    for index, cell in enumerate(manifest.cells):
+        record = records.get(cell.key)
+        if record is None:
+            continue
+        config = runner.options.model_validate(
+            {name.replace("-", "_"): text for name, text in record.options.items()}
+        )
+        own = {
+            "cell": cell.key,
+            "cell_index": index,
+            "label": cell.label,
+            "repeat": cell.repeat,
+            "runner": record.runner,
+            "exit_code": record.exit_code,
+            "cell_error": record.error,
+            "started": record.started,
+            "cell_s": record.seconds,
+            "worker": record.worker,
+            "attempts": record.attempts,
+            "report": report_file(cell.key) if record.has_report else None,
+            "outcome": record.outcome,
+        }
+        rows.append(record.results | own | option_row(config))
+    return rows
+
+
+def make_results(manifest: Manifest, records: Mapping[str, Record], runner: Runner) -> Results:
+    """The table of what has finished."""
+    import pyarrow as pa
+
+    columns = [*CELL_COLUMNS, *option_columns(runner.options), *result_columns(runner.options)]
+    rows = make_rows(manifest, records, runner)
+    about = {
+        "name": manifest.name,
+        "runner": runner.name,
+        "axes": manifest.axes,
+        "cells": len(manifest.cells),
+    }
+    schema = pa.schema(
+        [(column.name, pa.type_for_alias(column.kind)) for column in columns],
+        metadata={_META: json.dumps(about).encode()},
+    )
+    table = pa.Table.from_pylist(rows, schema=schema)
+    return Results(table, manifest.name, runner.name, manifest.axes, len(manifest.cells))
+
+
+def to_parquet(results: Results) -> bytes:
+    """The file."""
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(results.table, out)
+    return out.getvalue()
+
+
+def read_parquet(file: Path) -> Results:
+    """Raises `UsageError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(file.read_bytes()))
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {cut(error.strerror or str(error))}") from None
+    except pa.ArrowException as error:
+        raise UsageError(f"{file} is no Parquet file: {cut(str(error))}") from None
+    about = _about((table.schema.metadata or {}).get(_META, b""))
+    if about is None or not _has(table.column_names):
+        raise UsageError(f"{file} has no results of a sweep: expected what pageferry sweep writes")
+    return Results(table, about["name"], about["runner"], tuple(about["axes"]), about["cells"])
+
+
+def _about(data: bytes) -> dict[str, Any] | None:
+    try:
+        about = json.loads(data)
+    except ValueError:
+        return None
+    kinds = {"name": str, "runner": str, "axes": list, "cells": int}
+    if isinstance(about, dict) and all(isinstance(about.get(k), t) for k, t in kinds.items()):
+        return about
+    return None
+
+
+def _has(names: Sequence[str]) -> bool:
+    needed = {column.name for column in CELL_COLUMNS} | {"outcome", "strategy", "verified"}
+    return needed <= set(names)

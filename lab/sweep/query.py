@@ -1,0 +1,280 @@
+"""What `sweep show` knows of results: DuckDB asked with SQL, and the answers put side by side.
+
+Figures are of cells that have moved their guest whole: completed, and not found different at the
+destination. Repeats of one combination are a group: its median, least and greatest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common.errors import UsageError
+from lab.rows import Spread
+from lab.sweep.choice import Choice
+from lab.sweep.columns import Scalar, column_of, said
+from lab.sweep.parquet import Results
+from lab.sweep.plan import cut
+from lab.sweep.runners import Runner
+
+COMPETITORS: Final = "strategy"
+_GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A table as DuckDB gives it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The cells of one combination. values: on each axis; cells: how many; good: of those that
+    have figures.
+    """
+
+    values: tuple[Scalar, ...]
+    cells: int
+    good: int
+    figures: dict[str, Spread | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A competitor at one place of a map."""
+
+    name: str
+    figure: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place of a map: the competitors that got there, best (least) first."""
+
+    ranks: tuple[Rank, ...]
+
+    @property
+    def open(self) -> bool:
+        """Whether the second's runs overlap the best's: which is better is not known."""
+        if len(self.ranks) < 2:
+            return False
+        return self.ranks[1].figure.least <= self.ranks[0].figure.greatest
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """The best at each place. title: what is the same for all; x, y: options, None for no axis."""
+
+    title: str
+    x: str | None
+    y: str | None
+    columns: tuple[Scalar, ...]
+    rows: tuple[Scalar, ...]
+    places: dict[tuple[Scalar, Scalar], Place]
+
+
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Query:
+    """Results in DuckDB, as the table `results`. Raises `UsageError`."""
+
+    def __init__(self, results: Results, runner: Runner, choice: Choice | None = None) -> None:
+        import duckdb
+
+        table = results.table
+        if choice is not None:
+            keep = [choice(row) for row in table.to_pylist()]
+            table = table.filter(keep)
+        self.axes = results.axes
+        self._columns = {axis: column_of(axis, runner.options).name for axis in self.axes}
+        self._kinds = {field.name: str(field.type) for field in table.schema}
+        self.count = table.num_rows
+        self._database = duckdb.connect(":memory:")
+        # Nothing is asked of a network.
+        self._database.execute("SET autoinstall_known_extensions = false")
+        self._database.register("results", table)
+
+    def column(self, axis: str) -> str:
+        """Of an axis. Raises `KeyError`."""
+        return self._columns[axis]
+
+    def ask(self, sql: str) -> Answer:
+        """Any SELECT."""
+        import duckdb
+
+        try:
+            found = self._database.execute(sql)
+            columns = tuple(each[0] for each in found.description or ())
+            return Answer(columns, tuple(found.fetchall()))
+        except duckdb.Error as error:
+            raise UsageError(f"--sql: {cut(str(error))}") from None
+
+    def check_figure(self, name: str, option: str) -> str:
+        """A column of numbers. Raises `UsageError`."""
+        if self._kinds.get(name) not in ("int64", "double", "float"):
+            numbers = ("total_time_ms", "downtime_ms", "bytes_on_wire", "guest_slowdown")
+            raise UsageError(
+                f"{option}: {cut(repr(name))} is no figure of the results: expected"
+                f" {', '.join(numbers)} or another column of numbers"
+            )
+        return name
+
+    def groups(self, figures: Sequence[str], axes: Sequence[str] | None = None) -> list[Group]:
+        """One for each combination that there is, in the plan's order."""
+        axes = self.axes if axes is None else axes
+        names = [quoted(self.column(axis)) for axis in axes]
+        parts = [*names, "count(*)", f"count(*) FILTER ({_GOOD})"]
+        for figure in figures:
+            column = quoted(figure)
+            parts += [f"{of}({column}) FILTER ({_GOOD})" for of in ("median", "min", "max")]
+        by = f"GROUP BY {', '.join(names)}" if names else ""
+        rows = self.ask(
+            f"SELECT {', '.join(parts)} FROM results {by} ORDER BY min(cell_index)"  # noqa: S608
+        ).rows
+        width = len(axes)
+        return [
+            Group(
+                values=row[:width],
+                cells=row[width],
+                good=row[width + 1],
+                figures={
+                    figure: _spread(row[width + 2 + 3 * at : width + 5 + 3 * at])
+                    for at, figure in enumerate(figures)
+                },
+            )
+            for row in rows
+            if row[width]
+        ]
+
+    def values(self, axis: str) -> list[Scalar]:
+        """What an axis has: numbers in their order, words as the plan has them."""
+        column = quoted(self.column(axis))
+        rows = self.ask(f"SELECT {column} FROM results GROUP BY 1 ORDER BY min(cell_index)").rows  # noqa: S608
+        found = [row[0] for row in rows]
+        if all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in found):
+            found.sort()
+        return found
+
+    def varied(self) -> list[str]:
+        """The axes on which these rows differ."""
+        return [axis for axis in self.axes if len(self.values(axis)) > 1]
+
+
+def _spread(values: Sequence[Any]) -> Spread | None:
+    return None if values[0] is None else Spread(*(float(value) for value in values))
+
+
+def label(axes: Sequence[str], values: Sequence[Scalar]) -> str:
+    """`cache = 4MiB, workload.rate = 40MB/s`."""
+    return ", ".join(f"{a} = {said(a, v)}" for a, v in zip(axes, values, strict=True))
+
+
+def choose_axes(query: Query, x: str | None, y: str | None) -> tuple[str | None, str | None]:
+    """Those of the map: as wished, or the first ones that vary. Raises `UsageError`."""
+    for option, wish in (("--x", x), ("--y", y)):
+        if wish is not None and (wish not in query.axes or wish == COMPETITORS):
+            known = ", ".join(a for a in query.axes if a != COMPETITORS) or "none, it has no others"
+            raise UsageError(f"{option}: {cut(wish)!r} is no axis of the sweep: expected {known}")
+    if x is not None and x == y:
+        raise UsageError(f"--x and --y are both {x}: expected two axes")
+    free = [a for a in query.varied() if a not in (COMPETITORS, x, y)]
+    x = x or (free.pop(0) if free else None)
+    y = y or (free.pop(0) if free else None)
+    return x, y
+
+
+def maps(query: Query, figure: str, x: str | None, y: str | None) -> list[Map]:
+    """A map for each combination of the axes that are neither x, y nor the competitors."""
+    if COMPETITORS not in query.varied():
+        return []
+    rest = [a for a in query.varied() if a not in (COMPETITORS, x, y)]
+    flat = [axis for axis in (x, y) if axis is not None]
+    found: dict[tuple[Scalar, ...], dict[tuple[Scalar, Scalar], list[Rank]]] = {}
+    for group in query.groups([figure], [*rest, *flat, COMPETITORS]):
+        at = len(rest)
+        where = dict(zip(flat, group.values[at:-1], strict=True))
+        place = (where.get(x) if x else None, where.get(y) if y else None)
+        ranks = found.setdefault(group.values[:at], {}).setdefault(place, [])
+        spread = group.figures[figure]
+        if spread is not None and not math.isnan(spread.median):
+            ranks.append(Rank(str(group.values[-1]), spread))
+    columns = tuple(query.values(x)) if x else (None,)
+    rows = tuple(query.values(y)) if y else (None,)
+    ordered = itertools.product(*(query.values(axis) for axis in rest))
+    return [
+        Map(
+            title=label(rest, values),
+            x=x,
+            y=y,
+            columns=columns,
+            rows=rows,
+            places={
+                place: Place(tuple(sorted(ranks, key=lambda rank: rank.figure.median)))
+                for place, ranks in found[values].items()
+            },
+        )
+        for values in ordered
+        if values in found
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Downtime of one competitor at one bandwidth: (dirty rate / bandwidth, ms), by the former."""
+
+    name: str
+    bandwidth_Bps: float
+    points: tuple[tuple[float, Spread], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Those that share the rest of their options, which is the title."""
+
+    title: str
+    curves: tuple[Curve, ...]
+
+
+def curves(query: Query) -> list[Curves]:
+    """Downtime against dirty rate over bandwidth; none where one of them is not known.
+
+    The dirty rate is the one that the workload was asked for, or, where it takes none, what the
+    first round has measured. The bandwidth is the limit; without one a cell has no place here.
+    """
+    inner = [a for a in query.varied() if a in ("workload.rate", "max-bandwidth")]
+    rest = [a for a in query.varied() if a not in (COMPETITORS, *inner)]
+    names = [quoted(query.column(axis)) for axis in rest]
+    rate = "CASE WHEN isinf(workload_rate_Bps) THEN NULL ELSE workload_rate_Bps END"
+    ratio = f"coalesce({rate}, dirty_rate_Bps) / max_bandwidth_Bps"
+    figure = ", ".join(f"{of}(downtime_ms)" for of in ("median", "min", "max"))
+    asked = "workload_rate_Bps, max_bandwidth_Bps"
+    by = ", ".join([*names, "strategy", asked])
+    wanted = ", ".join([*names, "strategy", "max_bandwidth_Bps", f"median({ratio})", figure])
+    where = f"{_GOOD} AND NOT isinf(max_bandwidth_Bps) AND {ratio} > 0"
+    sql = f"SELECT {wanted} FROM results WHERE {where} GROUP BY {by} ORDER BY min(cell_index)"  # noqa: S608
+    rows = query.ask(sql).rows
+    found: dict[tuple[Scalar, ...], dict[tuple[str, float], list[tuple[float, Spread]]]] = {}
+    for row in rows:
+        at = len(rest)
+        spread = _spread(row[at + 3 :])
+        if spread is not None:
+            of = found.setdefault(row[:at], {}).setdefault((row[at], row[at + 1]), [])
+            of.append((float(row[at + 2]), spread))
+    return [
+        Curves(
+            label(rest, values),
+            tuple(
+                Curve(name, bandwidth, tuple(sorted(points, key=lambda point: point[0])))
+                for (name, bandwidth), points in by_line.items()
+            ),
+        )
+        for values, by_line in found.items()
+    ]

@@ -1,0 +1,75 @@
+"""What a worker of the cluster is asked to do. Called by name there: the package is installed.
+
+A worker never runs two cells at once, whoever asks: a second one waits for the first.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Final
+
+from common import __version__
+from common.errors import EXIT_CANCELLED
+from lab.sweep.cell import Order, Outcome
+
+_CANCELLED: Final = Outcome(cancelled=True, exit_code=EXIT_CANCELLED).model_dump_json()
+_BUSY = threading.Lock()
+_guard = threading.Lock()  # of the two below
+_running: dict[str, subprocess.Popen[str]] = {}
+_stopped: set[str] = set()
+
+
+class CellProcessDied(Exception):
+    """The process that ran a cell is gone and has said nothing."""
+
+
+def version() -> str:
+    """Of the package that this worker has."""
+    return __version__
+
+
+def run_order(order: str) -> str:
+    """An `Order` to an `Outcome`, both JSON. Raises `CellProcessDied`."""
+    token = Order.model_validate_json(order).token
+    with _BUSY:
+        command = [sys.executable, "-m", "lab.sweep.cell", str(os.getpid())]
+        with _guard:
+            if token in _stopped:
+                _stopped.discard(token)
+                return _CANCELLED
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=0,
+            )
+            _running[token] = process
+        try:
+            out, err = process.communicate(order)
+        finally:
+            with _guard:
+                del _running[token]
+                _stopped.discard(token)
+    if process.returncode in (-signal.SIGINT, EXIT_CANCELLED):
+        return _CANCELLED
+    if process.returncode:
+        words = err.strip().splitlines()[-1:] or ["it said nothing"]
+        raise CellProcessDied(f"exit code {process.returncode}: {words[0]}")
+    return out
+
+
+def stop(tokens: list[str]) -> None:
+    """Cancel these, whether they have begun or not."""
+    with _guard:
+        for token in tokens:
+            process = _running.get(token)
+            if process is None:
+                _stopped.add(token)
+            else:
+                process.send_signal(signal.SIGINT)
