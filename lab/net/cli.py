@@ -6,13 +6,11 @@ import sys
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import EXIT_OK, UsageError
 from common.units import human_bytes
+from lab.net.options import LinkOptions
 from lab.net.shape import Shape, ShapeOptions, shape_of
-from lab.net.tc import Shaper
-from lab.net.tun import Offloads
 
 _HELP = """Two network namespaces, src and dst, and a shaped link between them.
 
@@ -27,31 +25,6 @@ all of it for one migration; with --link relay also without root.
 DEFAULT_NAME = "lab"
 
 Name = Annotated[str, Parameter(name="--name", help="NAME of the network, where there are several")]
-
-
-class LinkOptions(BaseModel):
-    """How a link is made, and what happens to it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shaper: Annotated[
-        Shaper,
-        Field(
-            description="tc: the kernel's queues; tun: a userspace link; auto: tc where it will do"
-        ),
-    ] = "auto"
-    offloads: Annotated[
-        Offloads,
-        Field(
-            description="the userspace link takes packets in pieces of up to 64 KiB; auto: unless"
-            " packets are lost or overtake, or the rate is below 500mbit"
-        ),
-    ] = "auto"
-    schedule: Annotated[
-        tuple[str, ...],
-        Parameter(negative_iterable="", show_default=False),
-        Field(description="what changes: 'at 3s rate=10mbit; at 5s outage=2s'"),
-    ] = ()
 
 
 def up(

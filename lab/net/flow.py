@@ -10,6 +10,8 @@ import math
 import random
 from typing import Final
 
+from common.errors import UsageError
+from lab.net.schedule import Moment
 from lab.net.shape import Direction, Shape
 
 LEAST_PIECE: Final = 1448
@@ -17,6 +19,16 @@ MOST_PIECE: Final = 64 * 1024
 _PIECE_S: Final = 0.002
 _LEAST_WINDOW: Final = 128 * 1024
 _MOST_WINDOW: Final = 64 << 20
+
+
+def refuse_packets(shape: Shape, moments: list[Moment]) -> None:
+    """Raises `UsageError` where something is asked for that only packets can have."""
+    for each in (shape, *(moment.shape for moment in moments)):
+        for name in ("loss", "reorder"):
+            if getattr(each.forward, name) or getattr(each.back, name):
+                raise UsageError(
+                    f"--link relay has no {name}: it knows connections, and no packets"
+                )
 
 
 class Flow:

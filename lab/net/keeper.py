@@ -28,7 +28,6 @@ from lab.net.measure import Measured
 from lab.net.relay import RelayLink
 from lab.net.shape import Shape
 from lab.net.tc import TcLink
-from lab.net.tun import TunLink, offloaded
 
 _STDIN, _STDOUT, _STDERR = range(3)
 
@@ -92,6 +91,8 @@ class Keeper:
         if shaper == "tc":
             self._link = TcLink(wanted.name, wanted.shape)
         else:
+            from lab.net.tun import TunLink, offloaded  # numba takes half a second to import
+
             shapes = [wanted.shape, *(moment.shape for moment in wanted.moments)]
             offloads = offloaded(wanted.offloads, shapes)
             self._link = TunLink(wanted.name, wanted.shape, offloads=offloads)
@@ -143,7 +144,6 @@ class Keeper:
     def _obey(self, key: str, value: Any) -> None:
         if key == "start":
             self._start_ns = int(value)
-            self._next = 0
         elif key == "point_at" and isinstance(self._link, RelayLink):
             self._link.point_at(int(value))
             say("pointed_at", value)

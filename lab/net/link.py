@@ -34,8 +34,10 @@ class Link:
         self.notice: str | None = None
         self.measured: Measured | None = None
         self.applied_ns: dict[int, int] = {}  # by index of the schedule's moments
+        self.failure: str | None = None  # what ended the keeper before its time
         self.counters: dict[str, dict[str, int]] = {}
         self.start_ns: int | None = None
+        self._code = 0
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -103,10 +105,6 @@ class Link:
             process.stdin.close()
         try:
             self._finish(process)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
         finally:
             if process.returncode and self.spec.kind == "namespaces" and self.shaper:
                 namespaces.remove(self.spec.name)
@@ -129,8 +127,7 @@ class Link:
             self.applied_ns[index] = when_ns
         self.counters = said.get("counters", self.counters)
         if "error" in said:
-            code, message = said["error"]
-            raise (UsageError if code == EXIT_USAGE else PageferryError)(message)
+            self._code, self.failure = said["error"]
 
     def _tell(self, line: str) -> None:
         assert self._process is not None  # noqa: S101
@@ -149,7 +146,9 @@ class Link:
             if key in said:
                 return said[key]
             self._note(said)
-        raise PageferryError("the link's keeper has ended")
+        raise (UsageError if self._code == EXIT_USAGE else PageferryError)(
+            self.failure or "the link's keeper has ended"
+        )
 
     def _measure(self) -> Measured:
         there, here = self._at("dst"), self._at("src")

@@ -15,23 +15,12 @@ from typing import Final
 
 import uvloop
 
-from common.errors import PageferryError, UsageError
+from common.errors import PageferryError
 from lab.net.flow import Flow
-from lab.net.schedule import Moment
 from lab.net.shape import Shape
 
 _HOST: Final = "127.0.0.1"
 _SOCKET_BUFFER: Final = 256 * 1024  # what waits for the rate waits at the sender, not in here
-
-
-def refuse_packets(shape: Shape, moments: list[Moment]) -> None:
-    """Raises `UsageError` where something is asked for that only packets can have."""
-    for each in (shape, *(moment.shape for moment in moments)):
-        for name in ("loss", "reorder"):
-            if getattr(each.forward, name) or getattr(each.back, name):
-                raise UsageError(
-                    f"--link relay has no {name}: it knows connections, and no packets"
-                )
 
 
 class RelayLink:

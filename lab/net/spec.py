@@ -14,10 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from common.errors import PageferryError
 from lab.net.measure import Measured
+from lab.net.options import Offloads, Shaper
 from lab.net.schedule import Moment
 from lab.net.shape import MODEL, Shape
-from lab.net.tc import Shaper
-from lab.net.tun import Offloads
 
 STATES: Final = Path("/run/pageferry")
 _START_TIME: Final = 19  # of the fields of /proc/PID/stat behind the name: when it began

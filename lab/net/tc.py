@@ -9,10 +9,9 @@ from typing import Any, Final, Literal
 from common.errors import PageferryError, UsageError
 from lab.net.enter import inside
 from lab.net.namespaces import ADDRESS, DEVICE, ENDS, PREFIX_LENGTH, End, namespace
+from lab.net.options import Shaper
 from lab.net.schedule import Moment
 from lab.net.shape import LARGEST_PACKET, MTU, Direction, Shape
-
-Shaper = Literal["auto", "tc", "tun"]
 
 NO_NETEM: Final = (
     "this kernel has no netem: delay, jitter, loss and reorder are a userspace link's doing"

@@ -12,7 +12,7 @@ import math
 import os
 import struct
 import threading
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -21,10 +21,9 @@ from common.responsive import ask_for_short_slices
 from lab.net import wire
 from lab.net.enter import inside
 from lab.net.namespaces import DEVICE, ENDS, End, namespace
+from lab.net.options import Offloads
 from lab.net.shape import Direction, Shape
 from lab.net.tc import bring_up
-
-Offloads = Literal["auto", "on", "off"]
 
 _TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
@@ -87,6 +86,7 @@ class TunLink:
             for end in ENDS:
                 self._fds.append(self._device(name, end, offloads=offloads))
             self._wake = [self._eventfd() for _ in self._wires]
+            self._compile()
             self.apply(shape, outage=False)
             self._start()
         except OSError as error:
@@ -109,6 +109,12 @@ class TunLink:
         fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._fds.append(fd)
         return fd
+
+    def _compile(self) -> None:
+        """Now, and not when the first packet waits: a wire that has stopped already."""
+        idle = wire.make_wire(2, 2 * wire.MOST, 1)
+        idle.settings[wire.STOP] = 1
+        wire.forward(idle, -1, -1, -1)
 
     def _start(self) -> None:
         source, dest = self._fds[:2]
