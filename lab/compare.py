@@ -59,7 +59,7 @@ def compare(
     from common.guest.workloads.registry import parse_workload
 
     cases, cells = span(options or CompareOptions())
-    if net is not None and net.wanted:
+    if net is not None:
         net.spec()  # what is wrong with it is bad usage of this command, and not of every row
     parse_workload(cases[0].config.workload)  # a misspelt one fails now, not once a row
     runs, output = (series or CompareSeries()).runs, output or OutputOptions()

@@ -63,18 +63,13 @@ class NetOptions(LinkOptions):
         ),
     ] = None
 
-    @property
-    def wanted(self) -> bool:
-        """Whether there is a network to make. Raises `UsageError`."""
-        if self.net is not None or self.link is not None:
-            return True
-        for name in ("schedule", "shaper", "offloads"):
-            if getattr(self, name) != LinkOptions.model_fields[name].default:
-                raise UsageError(f"--{name} means nothing without --net or --link")
-        return False
-
-    def spec(self) -> LinkSpec:
-        """The network, under a name of its own. Raises `UsageError`."""
+    def spec(self) -> LinkSpec | None:
+        """The network that is asked for, under a name of its own. Raises `UsageError`."""
+        if self.net is None and self.link is None:
+            for name, field in LinkOptions.model_fields.items():
+                if getattr(self, name) != field.default:
+                    raise UsageError(f"--{name} means nothing without --net or --link")
+            return None
         from lab.net import namespaces
         from lab.net.flow import refuse_packets
         from lab.net.schedule import parse_schedule, plan

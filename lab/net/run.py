@@ -25,8 +25,8 @@ class Network:
 
     def __init__(self, options: NetOptions | None, show: Callable[[Status], None]) -> None:
         """Raises `UsageError`."""
-        wanted = options is not None and options.wanted
-        self._link = Link(options.spec()) if options is not None and wanted else None
+        wanted = options.spec() if options is not None else None
+        self._link = Link(wanted) if wanted is not None else None
         self._show = show
 
     def __enter__(self) -> Self:
