@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.prediction_table import prediction_row, print_prediction
-from common.report import PredictionReport, Report
+from common.report import NetReport, PredictionReport, Report
 from common.status import Status
 from common.units import format_size, human_bytes
 
@@ -146,6 +146,8 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     if report.cpu_s is not None:
         dest = "–" if report.cpu_s.dest is None else f"{report.cpu_s.dest:.2f} s"
         rows.append(("agents' CPU", f"{report.cpu_s.source:.2f} s source, {dest} destination"))
+    if report.net is not None:
+        rows.append(("network", _network(report.net)))
     if report.oracle is not None:
         least = report.oracle
         rows.append(
@@ -189,6 +191,13 @@ def _shorter(report: Report) -> list[tuple[str, str]]:
             )
         )
     return rows
+
+
+def _network(net: NetReport) -> str:
+    return (
+        f"{net.link}, {net.shaper}: {net.rtt_ms:.3g} ms round trip,"
+        f" {human_bytes(net.throughput_Bps)}/s there, {human_bytes(net.throughput_back_Bps)}/s back"
+    )
 
 
 def _sent(report: Report) -> str:

@@ -388,6 +388,51 @@ class PredictionReport(_Part):
         return self.model_dump_json(indent=2) + "\n"
 
 
+class DirectionReport(_Part):
+    """One direction of a shaped link, as it was asked for. rate_Bps: null where there is none.
+
+    queue_bytes: what may wait for the rate.
+    """
+
+    rate_Bps: float | None
+    delay_ms: float
+    jitter_ms: float
+    loss: float
+    reorder: float
+    queue_bytes: int
+
+
+class NetChange(_Part):
+    """One moment of the link's schedule. applied_ms: when it came true; null: it did not."""
+
+    at_ms: float
+    change: str
+    applied_ms: float | None
+
+
+class NetReport(_Part):
+    """The shaped link of this run: asked for (`forward`, `back`), and measured before it was used.
+
+    link: between two `namespaces`, or a `relay` of connections. shaper: `tc`, `tun` (a userspace
+    link) or `relay`. rtt_ms: median round trip of a byte over TCP; throughput_*: payload of one
+    connection, wire_*: with the headers of its packets, which is what a rate counts. packets: of a
+    userspace link, by what became of them, from its beginning to its end.
+    """
+
+    link: Literal["namespaces", "relay"]
+    shaper: str
+    forward: DirectionReport
+    back: DirectionReport
+    rtt_ms: float
+    throughput_Bps: float
+    throughput_back_Bps: float
+    wire_Bps: float
+    wire_back_Bps: float
+    schedule: list[NetChange] = Field(default_factory=list)
+    packets: dict[str, dict[str, int]] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
 class EventReport(_Part):
     """One event of either agent; its own fields stand beside these three."""
 
@@ -432,6 +477,7 @@ class Report(_Part):
     xbzrle: XbzrleReport | None = None
     cpu_s: CpuReport | None = None
     burstiness: BurstinessReport | None = None
+    net: NetReport | None = None
     verified: bool | None = None
     digest_source: str | None = None
     digest_dest: str | None = None

@@ -33,6 +33,7 @@ def make_app() -> App:
     from lab.migrate import migrate
     from lab.model import model
     from lab.move import move
+    from lab.net.cli import make_net_app
     from lab.predict import predict
     from lab.report import report
     from lab.reproduce import reproduce
@@ -51,6 +52,7 @@ def make_app() -> App:
     app.command(reproduce)
     app.command(host_app)
     app.command(move)
+    app.command(make_net_app())
     app.command(predict)
     app.command(make_trace_app())
     app.command(sweep_app)

@@ -13,6 +13,7 @@ from common.status import StatusPipe
 from common.units import format_size
 from lab import tables
 from lab.axes import CompareOptions, span, varied
+from lab.net.options import NetOptions
 from lab.output import SeriesDocument, SheetDocument, render_series
 from lab.predicted import predicted_sheet
 from lab.rows import FIGURES, Row, summarise
@@ -46,23 +47,26 @@ def compare(
     *,
     options: Annotated[CompareOptions | None, Parameter(name="*")] = None,
     series: Annotated[CompareSeries | None, Parameter(name="*")] = None,
+    net: Annotated[NetOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Migrate the same guest under several strategies, and print what each cost.
 
     Every combination of --strategies, --cache and the other options that take several values is
-    a row; all rows have the same guest, seed and load. A run that fails is a row, too. Ctrl-C
-    ends the series and prints what has finished.
+    a row; all rows have the same guest, seed and load, and with --net every run has a network of
+    its own. A run that fails is a row, too. Ctrl-C ends the series and prints what has finished.
     """
     from common.guest.workloads.registry import parse_workload
 
     cases, cells = span(options or CompareOptions())
+    if net is not None:
+        net.spec()  # what is wrong with it is bad usage of this command, and not of every row
     parse_workload(cases[0].config.workload)  # a misspelt one fails now, not once a row
     runs, output = (series or CompareSeries()).runs, output or OutputOptions()
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with Signals() as signals, ReportFiles(output) as files:
-        done = follow(cases, runs, output, signals, pipe)
+        done = follow(cases, runs, output, signals, pipe, net)
         _write(done, cells, files, table=output.json_file != "-")
     if done.interrupted:
         complain(done.interruption)

@@ -11,6 +11,7 @@ from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig
 from common.inject import parse_injection
 from common.status import Status, StatusPipe
+from lab.net.options import NetOptions
 
 if TYPE_CHECKING:
     from common.report import Report
@@ -20,16 +21,19 @@ def migrate(
     *,
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
     tls: Annotated[TlsOptions | None, Parameter(name="*")] = None,
+    net: Annotated[NetOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Migrate a live guest between two agents on this machine, and print what it cost.
 
-    Starts a destination and a source agent as two processes on loopback, runs one migration, and
-    prints a result table. Progress goes to standard error.
+    Starts a destination and a source agent as two processes on loopback (or, with --net, at the
+    two ends of a network made for them), runs one migration, and prints a result table. Progress
+    goes to standard error.
     """
     from common.console import ProgressView, print_report
     from common.html import render_one
+    from lab.net.run import Network
     from lab.pair import Pair
 
     config = config or MigrationConfig()
@@ -45,8 +49,11 @@ def migrate(
                 if pipe is not None:
                     pipe.write("status", status.model_dump())
 
-            result = Pair(config, output.log_dir, tls).run(show)
+            with Network(net, show) as network:
+                result = Pair(config, output.log_dir, tls, network.route).run(network.show)
         report = result.report
+        if report is not None:
+            report.net = network.report()
         if report is not None and output.json_file != "-":
             print_report(report)
         if result.error is not None:

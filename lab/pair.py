@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from common.cli import TlsOptions
 from common.config import MigrationConfig
@@ -43,19 +43,39 @@ class PairResult:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the two agents run, and how the source reaches the destination.
+
+    *_prefix: what stands before an agent's command. private: others cannot reach the address, so
+    that it may be listened on without TLS. hostname: whose certificate is meant, where the user
+    does not say. reach: the port on which the destination listens, to the source's HOST:PORT.
+    """
+
+    dest_prefix: tuple[str, ...] = ()
+    source_prefix: tuple[str, ...] = ()
+    listen: str = "127.0.0.1:0"
+    private: bool = False
+    hostname: str | None = None
+    reach: Callable[[int], str] = "127.0.0.1:{}".format
+
+
+LOOPBACK: Final = Route()
+
+
 class _Agent:
     """One agent process, its status pipe and what it wrote to standard error.
 
     In a process group of its own: Ctrl-C reaches this process, which decides who is told.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str]) -> None:
+    def __init__(self, module: str, arguments: Sequence[str], prefix: Sequence[str]) -> None:
         read_fd, write_fd = os.pipe()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
                 [
-                    *(sys.executable, "-m", module, *arguments),
+                    *(*prefix, sys.executable, "-m", module, *arguments),
                     *("--status-fd", str(write_fd), "--supervisor", str(os.getpid())),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -112,13 +132,19 @@ class Pair:
     """Runs one migration. Signals that come meanwhile cancel it, as the source agent does."""
 
     def __init__(
-        self, config: MigrationConfig, log_dir: Path | None, tls: TlsOptions | None = None
+        self,
+        config: MigrationConfig,
+        log_dir: Path | None,
+        tls: TlsOptions | None = None,
+        route: Route = LOOPBACK,
     ) -> None:
         self._config = config
+        self._route = route
         tls = tls or TlsOptions()
-        self._dest_options = ["--tls", str(tls.tls)] if tls.tls else []
-        names = ["--tls-hostname", tls.tls_hostname] if tls.tls_hostname else []
-        self._source_options = [*self._dest_options, *names]
+        secure = ["--tls", str(tls.tls)] if tls.tls else []
+        hostname = tls.tls_hostname or (route.hostname if tls.tls else None)
+        self._source_options = [*secure, *(["--tls-hostname", hostname] if hostname else [])]
+        self._dest_options = secure or (["--insecure"] if route.private else [])
         self._log_options = ["--log-dir", str(log_dir)] if log_dir else []
         self._dest: _Agent | None = None
         self._source: _Agent | None = None
@@ -139,17 +165,18 @@ class Pair:
     def _run(self, show: Callable[[Status], None]) -> PairResult:
         show(Status(phase="starting the agents"))
         config = self._config
-        options = ["--listen", "127.0.0.1:0", "--once", "--quiet", *self._log_options]
+        options = ["--listen", self._route.listen, "--once", "--quiet", *self._log_options]
         options += ["--stall-timeout", format_time(config.stall_timeout), *self._dest_options]
         for fault in for_agent("dest", config.inject):
             options += ["--inject", fault]
-        self._dest = _Agent("dest_agent", options)
+        self._dest = _Agent("dest_agent", options, self._route.dest_prefix)
         port = self._await_port(self._dest)
         if self._cancelled:
             raise CancelledByUser("cancelled before the migration began")
         ours = config.model_copy(update={"inject": for_agent("source", config.inject)})
-        to = ["--to", f"127.0.0.1:{port}", "--quiet", *self._log_options]
-        self._source = _Agent("source_agent", [*to, *self._source_options, *ours.flags()])
+        to = ["--to", self._route.reach(port), "--quiet", *self._log_options]
+        arguments = [*to, *self._source_options, *ours.flags()]
+        self._source = _Agent("source_agent", arguments, self._route.source_prefix)
         if self._cancelled:  # the signal came while it was being started
             self._source.tell(signal.SIGINT)
         report: Report | None = None

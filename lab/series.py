@@ -29,6 +29,8 @@ from common.errors import (
 )
 from common.report import Report
 from common.status import Status, StatusPipe
+from lab.net.options import NetOptions
+from lab.net.run import Network
 from lab.pair import Pair, PairResult
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -96,19 +98,37 @@ class _Run(Pair):
 
 
 def run_once(
-    config: MigrationConfig, log_dir: Path | None, show: Callable[[Status], None]
+    config: MigrationConfig,
+    log_dir: Path | None,
+    show: Callable[[Status], None],
+    *,
+    net: NetOptions | None = None,
+    signals: Signals | None = None,
 ) -> tuple[PairResult | None, bool]:
-    """One migration, and whether a signal came meanwhile; None if that has cancelled it."""
-    run = _Run(config, log_dir)
+    """One migration, and whether a signal came meanwhile; None if that has cancelled it.
+
+    net: a network of its own for it; signals: whoever noted one before its agents could.
+    """
+    network = Network(net, show)
+    interrupted = False
     try:
-        result = run.run(show)
+        with network:
+            if signals is not None and signals.seen:
+                raise CancelledByUser("cancelled before the migration began")
+            run = _Run(config, log_dir, route=network.route)
+            try:
+                result = run.run(network.show)
+            finally:
+                interrupted = run.interrupted
     except CancelledByUser:
         return None, True
     except PageferryError as error:
         result = PairResult(None, error.exit_code, str(error))
-    if run.interrupted and (result.report is None or result.report.outcome == "cancelled"):
+    if result.report is not None:
+        result.report.net = network.report()
+    if interrupted and (result.report is None or result.report.outcome == "cancelled"):
         return None, True
-    return result, run.interrupted
+    return result, interrupted
 
 
 class Series:
@@ -126,6 +146,7 @@ class Series:
         show: Callable[[Status], None],
         finished: Callable[[str], None],
         pipe: StatusPipe | None = None,
+        net: NetOptions | None = None,
     ) -> None:
         """`show` is told of the present moment, `finished` a line about each run that is over."""
         self.cases = list(cases)
@@ -137,9 +158,12 @@ class Series:
         self._show = show
         self._finished = finished
         self._pipe = pipe
+        self._net = net
+        self._signals: Signals | None = None
 
     def run(self, signals: Signals) -> None:
         """All of it, or until interrupted."""
+        self._signals = signals
         for number, index in enumerate(self._order, 1):
             self.interrupted = self.interrupted or signals.seen
             if self.interrupted:
@@ -203,7 +227,9 @@ class Series:
             self._show(status.model_copy(update={"phase": phase}))
 
         log_dir = self._log_dir / f"run-{number:02}" if self._log_dir else None
-        result, self.interrupted = run_once(case.config, log_dir, show)
+        result, self.interrupted = run_once(
+            case.config, log_dir, show, net=self._net, signals=self._signals
+        )
         if result is None:
             return None
         return Attempt(index, result.report, result.exit_code, result.error)
@@ -227,6 +253,7 @@ def follow(
     output: OutputOptions,
     signals: Signals,
     pipe: StatusPipe | None,
+    net: NetOptions | None = None,
 ) -> Series:
     """Run them all under a progress line; on a terminal, say of each run how it ended."""
     from common.console import ProgressView
@@ -237,7 +264,13 @@ def follow(
 
     with ProgressView(quiet=output.quiet) as view:
         series = Series(
-            cases, runs, log_dir=output.log_dir, show=view.update, finished=finished, pipe=pipe
+            cases,
+            runs,
+            log_dir=output.log_dir,
+            show=view.update,
+            finished=finished,
+            pipe=pipe,
+            net=net,
         )
         series.run(signals)
     return series

@@ -36,6 +36,7 @@ def _libc(name: str, *result_and_arguments: Any) -> Any:
 
 
 c_read: Final = _libc("read", _i64, _i32, _i64, _i64)
+c_write: Final = _libc("write", _i64, _i32, _i64, _i64)
 c_recv: Final = _libc("recv", _i64, _i32, _i64, _i64, _i32)
 c_send: Final = _libc("send", _i64, _i32, _i64, _i64, _i32)
 c_sendmsg: Final = _libc("sendmsg", _i64, _i32, _i64, _i32)

@@ -23,9 +23,9 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def refuse(number: int) -> None:
-    """From now on this process and its children get EPERM from that system call."""
-    code = b"".join(
+def program(number: int) -> bytes:
+    """What makes that system call fail with EPERM, as an array of `struct sock_filter`."""
+    return b"".join(
         struct.pack("<HBBI", *instruction)
         for instruction in (
             (LOAD_WORD, 0, 0, 0),
@@ -34,12 +34,16 @@ def refuse(number: int) -> None:
             (RETURN, 0, 0, ALLOW),
         )
     )
-    buffer = ctypes.create_string_buffer(code)
-    program = _Program(4, ctypes.addressof(buffer))
+
+
+def refuse(number: int) -> None:
+    """From now on this process and its children get EPERM from that system call."""
+    buffer = ctypes.create_string_buffer(program(number))
+    filters = _Program(4, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
     for arguments in (
         (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
-        (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0),
+        (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filters), 0, 0),
     ):
         if libc.prctl(*arguments) != 0:
             raise OSError(ctypes.get_errno(), "prctl")

@@ -13,7 +13,7 @@ from common.config import MigrationConfig
 from common.errors import CancelledByUser, PageferryError, UsageError
 from common.report import Report
 from common.status import Status
-from lab.pair import PairResult
+from lab.pair import LOOPBACK, PairResult, Route
 from lab.series import Attempt, Case, Series, Signals, worst_exit_code
 from tests.unit.lab.reports import report
 
@@ -28,7 +28,8 @@ class MadeUpRun:
     signal_in: int | None
     made: list[tuple[MigrationConfig, Path | None]]
 
-    def __init__(self, config: MigrationConfig, log_dir: Path | None) -> None:
+    def __init__(self, config: MigrationConfig, log_dir: Path | None, *, route: Route) -> None:
+        assert route is LOOPBACK
         self.made.append((config, log_dir))
         self.interrupted = len(self.made) == self.signal_in
 

@@ -1,0 +1,95 @@
+"""Options of a link, shared by the commands that make one. Light: every command imports this."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.errors import UsageError
+
+if TYPE_CHECKING:
+    from lab.net.spec import LinkSpec
+
+Shaper = Literal["auto", "tc", "tun"]
+Offloads = Literal["auto", "on", "off"]
+
+
+class LinkOptions(BaseModel):
+    """How a link is made, and what happens to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shaper: Annotated[
+        Shaper,
+        Field(
+            description="tc: the kernel's queues; tun: a userspace link; auto: tc where it will do"
+        ),
+    ] = "auto"
+    offloads: Annotated[
+        Offloads,
+        Field(
+            description="the userspace link takes packets in pieces of up to 64 KiB; auto: unless"
+            " packets are lost or overtake, or the rate is below 500mbit"
+        ),
+    ] = "auto"
+    schedule: Annotated[
+        tuple[str, ...],
+        Parameter(negative_iterable="", show_default=False),
+        Field(description="what changes: 'at 3s rate=10mbit; at 5s outage=2s'"),
+    ] = ()
+
+
+class NetOptions(LinkOptions):
+    """The network that a migration's agents are put into. The default is loopback as it is."""
+
+    net: Annotated[
+        str | None,
+        Parameter(show_default=False),
+        Field(
+            description="a link of its own, as in rate=800mbit,delay=5ms,jitter=1ms,loss=0.1%,"
+            "reorder=1%,queue=50ms; rate-back=... where the way back differs"
+        ),
+    ] = None
+    link: Annotated[
+        Literal["namespaces", "relay"] | None,
+        Parameter(show_default=False),
+        Field(
+            description="namespaces: two of them, which takes root; relay: of connections, without"
+            " loss and reorder; with --net the default is namespaces"
+        ),
+    ] = None
+
+    def spec(self) -> LinkSpec | None:
+        """The network that is asked for, under a name of its own. Raises `UsageError`."""
+        if self.net is None and self.link is None:
+            for name, field in LinkOptions.model_fields.items():
+                if getattr(self, name) != field.default:
+                    raise UsageError(f"--{name} means nothing without --net or --link")
+            return None
+        from lab.net import namespaces
+        from lab.net.flow import refuse_packets
+        from lab.net.schedule import parse_schedule, plan
+        from lab.net.shape import Shape, parse_shape
+        from lab.net.spec import LinkSpec
+
+        shape = Shape() if self.net is None else parse_shape(self.net)
+        moments = plan(shape, parse_schedule(self.schedule))
+        kind = self.link or "namespaces"
+        if kind == "relay":
+            if self.shaper != "auto" or self.offloads != "auto":
+                raise UsageError("--shaper and --offloads are for --link namespaces")
+            refuse_packets(shape, moments)
+        else:
+            namespaces.require("--net")
+        return LinkSpec(
+            kind=kind,
+            name=f"run-{os.getpid()}-{secrets.token_hex(3)}",
+            shape=shape,
+            moments=moments,
+            shaper=self.shaper,
+            offloads=self.offloads,
+        )

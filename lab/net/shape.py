@@ -1,0 +1,193 @@
+"""What a link is asked to be: rate, delay, jitter, loss and reorder of either direction.
+
+*Forward* is from the source to the destination. `--rate 800mbit` is both directions, and
+`--rate-back` the other one where it differs; a `delay` is one way, so that a round trip has two.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from common.config import Duration, Rate, Share, explain
+from common.errors import UsageError
+from common.units import format_rate, format_share, format_time
+
+MTU: Final = 1500
+MOST_RATE: Final = 4e9  # bytes/s: the kernel's shapers count in 32 bits
+QUEUE_S: Final = 0.05
+LEAST_QUEUE: Final = 32 * 1024  # bytes: some twenty packets
+LARGEST_PACKET: Final = 65536 + 1500
+
+
+MODEL: Final = ConfigDict(
+    frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants"
+)
+
+
+class Direction(BaseModel):
+    """One direction. Rates are bytes/s, frames' headers counted; times are seconds, one way.
+
+    queue: how long what waits for the rate may wait at the most, what comes on top is dropped;
+    None: 50 ms, or a round trip where that is longer. outage: nothing gets through.
+    """
+
+    model_config = MODEL
+
+    rate: Annotated[Rate, Field(ge=1000, description="RATE of the link")] = math.inf
+    delay: Annotated[Duration, Field(ge=0, le=60, description="TIME that a packet takes")] = 0.0
+    jitter: Annotated[
+        Duration, Field(ge=0, le=60, description="TIME by which the delay varies, evenly")
+    ] = 0.0
+    loss: Annotated[Share, Field(ge=0, lt=1, description="SHARE of packets that are lost")] = 0.0
+    reorder: Annotated[
+        Share, Field(ge=0, lt=1, description="SHARE of packets that overtake: they have no delay")
+    ] = 0.0
+    queue: Annotated[
+        Annotated[Duration, Field(gt=0, le=60)] | None,
+        Parameter(show_default=lambda value: "50ms or a round trip" if value is None else value),
+        Field(description="TIME that packets may wait for the rate, then they are dropped"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        if not math.isinf(self.rate) and self.rate > MOST_RATE:
+            raise ValueError(
+                f"rate {format_rate(self.rate)} is above {format_rate(MOST_RATE)}:"
+                " expected less, or unlimited"
+            )
+        if self.jitter > self.delay:
+            raise ValueError(
+                f"jitter {format_time(self.jitter)} is above delay {format_time(self.delay)}"
+            )
+        if self.reorder and not self.delay:
+            raise ValueError("reorder needs a delay: a packet overtakes by having none")
+        return self
+
+    @property
+    def only_rate(self) -> bool:
+        """Whether a token bucket is all that it takes."""
+        return not (self.delay or self.loss or self.reorder)
+
+    def words(self) -> str:
+        """As options would say it: `rate 12.5MB/s, delay 10ms`."""
+        parts = []
+        for name, value in self.model_dump().items():
+            if value != type(self).model_fields[name].default:
+                parts.append(f"{name} {_TEXT[name](value)}")
+        return ", ".join(parts) or "unshaped"
+
+
+_TEXT: Final[dict[str, Any]] = {
+    "rate": format_rate,
+    "delay": format_time,
+    "jitter": format_time,
+    "loss": format_share,
+    "reorder": format_share,
+    "queue": format_time,
+}
+NAMES: Final = tuple(Direction.model_fields)
+
+
+def _options() -> type[BaseModel]:
+    """An option for each field of `Direction`, and one for the way back."""
+    fields: dict[str, Any] = {}
+    for name, field in Direction.model_fields.items():
+        fields[name] = (field.rebuild_annotation(), field)
+    for name, field in Direction.model_fields.items():
+        about = Field(description=f"{name} from the destination to the source, where it differs")
+        kind: Any = field.rebuild_annotation()
+        fields[f"{name}_back"] = (
+            Annotated[kind | None, Parameter(show_default=False), about],
+            None,
+        )
+    config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+    return create_model("ShapeOptions", __config__=config, **fields)
+
+
+if TYPE_CHECKING:
+    ShapeOptions = BaseModel
+else:
+    ShapeOptions = _options()
+
+
+class Shape(BaseModel):
+    """A link's two directions."""
+
+    model_config = MODEL
+
+    forward: Direction = Direction()
+    back: Direction = Direction()
+
+    @property
+    def round_trip_s(self) -> float:
+        """What the delays make."""
+        return self.forward.delay + self.back.delay
+
+    def queue_bytes(self, direction: Direction) -> int:
+        """The most that may wait for the rate of `direction`; 0: it has no rate, nothing waits."""
+        if math.isinf(direction.rate):
+            return 0
+        queue_s = direction.queue or max(QUEUE_S, self.round_trip_s)
+        return max(int(direction.rate * queue_s), LEAST_QUEUE)
+
+    def changed(self, values: dict[str, str]) -> Shape:
+        """This one with some options different, `rate` for both directions and `rate-back` for one.
+
+        Raises `UsageError`.
+        """
+        there = {name: value for name, value in values.items() if name in NAMES}
+        back = there | {
+            name.removesuffix("-back"): value
+            for name, value in values.items()
+            if name.removesuffix("-back") in NAMES and name.endswith("-back")
+        }
+        unknown = set(values) - set(NAMES) - {f"{name}-back" for name in NAMES}
+        if unknown:
+            raise UsageError(
+                f"a link has no {sorted(unknown)[0]!r}: expected {', '.join(NAMES)}, or one of"
+                " them with -back"
+            )
+        try:
+            return Shape(
+                forward=Direction.model_validate(self.forward.model_dump() | there),
+                back=Direction.model_validate(self.back.model_dump() | back),
+            )
+        except ValidationError as error:
+            raise UsageError(explain(error).removeprefix("--")) from None
+
+
+def shape_of(options: BaseModel) -> Shape:
+    """What the options of a command say. Raises `UsageError`."""
+    given = options.model_dump()
+    forward = {name: given[name] for name in NAMES}
+    back = forward | {n: given[f"{n}_back"] for n in NAMES if given[f"{n}_back"] is not None}
+    try:
+        return Shape(forward=Direction.model_validate(forward), back=Direction.model_validate(back))
+    except ValidationError as error:
+        raise UsageError(explain(error).removeprefix("--")) from None
+
+
+def parse_pairs(text: str, what: str) -> dict[str, str]:
+    """`"rate=800mbit, delay=5ms"` to its parts. Raises `UsageError`."""
+    values: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not (name and equals and value):
+            raise UsageError(f"{what}: {part.strip()!r} is not NAME=VALUE, as in rate=800mbit")
+        if name in values:
+            raise UsageError(f"{what}: {name} is given twice")
+        values[name] = value
+    return values
+
+
+def parse_shape(text: str) -> Shape:
+    """`--net rate=800mbit,delay=5ms,loss-back=1%`. Raises `UsageError`."""
+    values = parse_pairs(text, "--net")
+    try:
+        return Shape().changed(values)
+    except UsageError as error:
+        raise UsageError(f"--net: {error}") from None
