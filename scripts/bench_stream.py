@@ -120,7 +120,8 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
     memory = GuestMemory(n * EVERY if kind.startswith("scattered") else n)
     if touched:
         memory.words[:: PAGE_SIZE // 8] = 1
-    placers = [GuestPlacer(memory) for _ in range(streams)]  # compiled code is loaded by then
+    everybody = GuestPlacer(memory)
+    placers = [everybody.channel() for _ in range(streams)]  # compiled code is loaded by then
     ended, failures = threading.Event(), list[Exception]()
 
     def failed(error: Exception) -> None:

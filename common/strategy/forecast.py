@@ -11,7 +11,7 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
 
 from common.config import StrategyConfig
@@ -140,7 +140,7 @@ class Conditions:
     last_bytes: float
     last_s: float
     stale: Callable[[float], Stale]
-    discard_page_s: float = 0.0
+    discard_page_s: float = field(default=0.0, kw_only=True)
 
     # What follows may be told better by who knows the guest: the simulator overrides it.
 

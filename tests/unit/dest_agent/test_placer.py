@@ -206,7 +206,7 @@ def deltas(*encodings: tuple[int, bytes]) -> DeltaFrame:
 
 
 class TestDeltas:
-    def test_change_what_is_there(self, memory: GuestMemory, placer: GuestPlacer) -> None:
+    def test_change_what_is_there(self, memory: GuestMemory, placer: ChannelPlacer) -> None:
         place(placer, {3: 7, 4: 8})
         placer.delta(deltas((4, b"\x02\x02ab"), (3, b""), (9, b"\xff\x1f\x01z")))
         assert page(memory, 3) == page_of(7)
@@ -214,7 +214,7 @@ class TestDeltas:
         assert page(memory, 9) == page_of(0)[1:] + b"z"
         assert placer.written[[3, 4, 9]].all()
 
-    def test_one_that_is_not_legal(self, memory: GuestMemory, placer: GuestPlacer) -> None:
+    def test_one_that_is_not_legal(self, memory: GuestMemory, placer: ChannelPlacer) -> None:
         place(placer, {3: 7})
         with pytest.raises(RemoteProtocolError, match="a delta of page 5 that is not legal"):
             placer.delta(deltas((3, b"\x02\x02ab"), (5, b"\x80\x20\x01z")))

@@ -34,7 +34,7 @@ class Ends:
         self.memory = GuestMemory(N_PAGES * PAGE_SIZE)
         self.memory.fill(3, 0.1, entropy)
         self.there = GuestMemory(N_PAGES * PAGE_SIZE)
-        self.placer = GuestPlacer(self.there, deltas=cache > 0)
+        self.placer = GuestPlacer(self.there, deltas=cache > 0).channel()
         self.timeline = Timeline("source")
         self.squeezer = Squeezer(
             self.memory, self.timeline, codec=codec, delta_cache=cache, checked=checked
