@@ -423,7 +423,7 @@ def _slices(
     buffers: Sequence[bytes | memoryview], size: int
 ) -> Iterator[tuple[list[bytes | memoryview], int]]:
     """Cut buffers into pieces of about `size` bytes and at most IOV_MAX buffers."""
-    total = frames.total_size(buffers)
+    total = sum(map(len, buffers))
     if total <= size and 0 < len(buffers) <= IOV_MAX:  # as every time that nothing is limited
         yield [buffer for buffer in buffers if len(buffer)], total
         return
