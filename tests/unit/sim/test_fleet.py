@@ -133,6 +133,7 @@ class TestPlans:
         assert plan.choices[0].strategy == "pre-copy"
         assert not plan.choices[0].switches
         assert plan.choices[1].switches
+        assert plan.choices[1].strategy == "post-copy"  # three-path would only come to it later
         assert plan.over == 0
 
     def test_a_strategy_that_is_asked_for_is_taken(self) -> None:
