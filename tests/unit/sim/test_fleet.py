@@ -127,7 +127,7 @@ class TestPlans:
     def test_a_guest_stays_whole_where_that_keeps_its_limit(self) -> None:
         easy = Kind(memory=2**30)
         hard = Kind.model_validate(
-            {"memory": "1GiB", "workload": "memory-intensive", "downtime-limit": "50ms"}
+            {"memory": "1GiB", "workload": "memory-intensive", "downtime-limit": "100ms"}
         )
         plan = next(iter(evacuation([easy, hard]).plans()))
         assert plan.choices[0].strategy == "pre-copy"
