@@ -3,7 +3,8 @@
 Each cell is migrated for real, over loopback, and simulated twice: from its options alone, and from
 the report of its fastest run as `simulate --from` does. Only the first of them is a prediction. Of
 several runs the least total and the least downtime count: whatever else a host has to do makes a
-migration slower, and never faster, and is no part of the model. Runs are interleaved.
+migration slower, and never faster, and is no part of the model. Downtimes are
+those of runs with as many rounds as the fastest. Runs are interleaved.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def measure(config: MigrationConfig) -> Report | None:
 def cell(config: MigrationConfig, measured: list[Report]) -> Cell:
     fastest = min(measured, key=lambda report: report.total_time_ms or 0.0)
     totals = [report.total_time_ms or 0.0 for report in measured]
-    downtimes = [report.downtime_ms or 0.0 for report in measured]
+    alike = [report for report in measured if len(report.rounds) == len(fastest.rounds)]
+    downtimes = [report.downtime_ms or 0.0 for report in alike]
     blind = make_report(play(config, simulated(config, Link())), {})
     conditions = Measured(fastest, config, ()).conditions(None, None)
     again = make_report(play(config, conditions), {})

@@ -78,7 +78,6 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
         rounds.append(_final(run_, ended))
     postcopy = _postcopy(run_, ended)
     moved = 0 if postcopy is None else postcopy.pages_pulled + postcopy.pages_pushed
-    full = sum(each.pages for each in rounds if each.kind == "full") or run_.config.pages
     least_s = run_.under.full_bytes / run_.under.bandwidth_Bps + run_.under.switchover_s
     report = Report(
         session=f"simulated-{run_.config.seed}",
@@ -94,7 +93,7 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
         bytes_on_wire=cost.bytes,
         pages_sent=sum(each.pages for each in rounds) + moved,
         zero_pages=sum(each.zero_pages for each in rounds),
-        pages_resent=max(sum(each.pages + each.zero_pages for each in rounds) + moved - full, 0),
+        pages_resent=max(_all_pages(rounds) + moved - run_.config.pages, 0),
         lines_sent=sum(each.lines for each in rounds),
         bytes_saved=sum(each.bytes_saved for each in rounds),
         oracle=OracleReport(
@@ -111,6 +110,11 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
     )
     report.guest.lost = slowdown(report)
     return report
+
+
+def _all_pages(rounds: list[RoundReport]) -> int:
+    """That were sent, whether as content or as a mark; each is new once."""
+    return sum(each.pages + each.zero_pages for each in rounds)
 
 
 def _config(config: MigrationConfig) -> dict[str, Any]:

@@ -132,6 +132,18 @@ class TestFrom:
             was.rounds[0].dirty_pages_after, rel=0.01
         )
 
+    @pytest.mark.parametrize(
+        ("workload", "speed"),
+        [("memory-intensive", 3e6), ("uniform:rate=40MB/s,lines=4", 4 * 4e7 / 4096)],
+    )
+    def test_a_guest_that_ran_flat_out_is_as_fast_as_it_was(
+        self, workload: str, speed: float
+    ) -> None:
+        was = as_if_measured(workload=workload)
+        config = MigrationConfig.model_validate({"memory": "128MiB", "workload": workload})
+        under = Measured(was, config, ()).conditions(None, None)
+        assert under.guest.steps_per_s == pytest.approx(speed, rel=0.01)
+
     def test_it_says_how_far_off_it_is(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
