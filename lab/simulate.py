@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _NEVER: Final = {
     "inject": "a simulation has no connections to break",
     "timeout": "a simulated round cannot be cut short",
+    "predict": "a simulation says nothing else",
 }
+_NOT_MODELLED: Final = {"compress": "none", "delta": "none"}
 
 
 class SimulateOptions(BaseModel):
@@ -79,6 +81,9 @@ def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOpt
     for name, why in _NEVER.items():
         if getattr(config, name):
             raise UsageError(f"--{name}: {why}")
+    for name, value in _NOT_MODELLED.items():
+        if getattr(config, name) != value:
+            raise UsageError(f"--{name}: how pages shrink is measured, not modelled")
     if output.log_dir is not None:
         raise UsageError("--log-dir: a simulation writes no log, its events are in the report")
     if options.from_file is not None and (options.evacuate is not None or options.fleet):

@@ -10,6 +10,7 @@ from common.config import MigrationConfig
 from common.prediction_table import notes, prediction_row, prediction_table
 from common.report import PredictionReport
 from common.strategy.prediction import STRATEGIES, Look, Measurement
+from common.wire.pacing import CREDIT_S
 from source_agent.predicting import Bandwidth, bandwidth, check_of, link_of, report_of
 
 PAGES = 16384  # 64 MiB
@@ -89,7 +90,7 @@ class TestReport:
     def test_nothing_goes_at_once_without_a_limit(self) -> None:
         config = MigrationConfig(max_bandwidth=math.inf)
         assert link_of(config, 2e9, 0.0).burst_bytes == 0
-        assert link_of(MigrationConfig(), 1e8, 0.0).burst_bytes == 400_000
+        assert link_of(MigrationConfig(), 1e8, 0.0).burst_bytes == CREDIT_S * 1e8
 
 
 class TestCheck:

@@ -48,8 +48,9 @@ class Outgoing(ScriptedOutflow):
 
 class Bench:
     def __init__(self) -> None:
-        self.guest = ScriptedGuest([])
-        self.outflow = Outgoing([], self.guest)
+        calls: list[str] = []
+        self.guest = ScriptedGuest(calls)
+        self.outflow = Outgoing(calls, self.guest)
         self.squeezer = self.outflow.squeezer = ScriptedSqueezer()
         self.rounds = Rounds(
             cast(Guest, self.guest),
