@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from common.errors import EXIT_USAGE, PageferryError, UsageError
+from common.errors import EXIT_USAGE, CancelledByUser, PageferryError, UsageError
 from lab.net import namespaces, spec
 from lab.net.enter import inside
 from lab.net.measure import Measured, measure
@@ -25,7 +26,7 @@ _LOOPBACK: Final = "127.0.0.1"
 class Link:
     """Makes a network when entered, and removes it at the end, whatever happens.
 
-    Raises `UsageError` and `PageferryError` on entering.
+    Raises `UsageError`, `CancelledByUser` and `PageferryError` on entering.
     """
 
     def __init__(self, wanted: spec.LinkSpec) -> None:
@@ -54,6 +55,9 @@ class Link:
             self.shaper, self.notice = ready["shaper"], ready["notice"]
             self._port = ready.get("port", 0)
             self.measured = self._measure()
+        except KeyboardInterrupt:
+            self.close()
+            raise CancelledByUser("cancelled while the network was being made") from None
         except BaseException:
             self.close()
             raise
@@ -172,8 +176,6 @@ def end_keeper(name: str) -> bool:
     state = spec.load_state(name)
     if state is None or not state.alive:
         return False
-    import signal
-
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(state.pid, number)
