@@ -22,7 +22,7 @@ _PATIENCE_S: Final = 30.0  # a link on which nothing moves for so long carries n
 _PROBES: Final = 15
 _PROBING_S: Final = 1.0
 _PIECE: Final = bytes(256 * 1024)
-_LEAST_S: Final = 0.4
+_LEAST_S: Final = 0.3
 _MOST_S: Final = 2.0
 # Ethernet, IPv4, TCP with time stamps: what the shapers count beside the payload.
 _HEADERS: Final = 14 + 20 + 32
