@@ -16,9 +16,13 @@ from tests.network.needs import assert_gone, networks_of, why_not
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 
 SMALL = (
-    *("--memory", "16MiB", "--workload", "zipf:rate=10MB/s", "--quiet"),
+    *("--workload", "zipf:rate=10MB/s", "--quiet"),
     *("--warmup", "100ms", "--run-after", "100ms", "--max-bandwidth", "unlimited"),
 )
+
+
+LONG = ("--memory", "16MiB", "--net", "rate=20mbit", "--strategy", "pre-copy")
+SLACK = 1_000_000  # bytes: bursts, and what the last queue held
 
 
 def family(pid: int) -> list[int]:
@@ -48,7 +52,7 @@ def during(running: Agent, accept: Callable[[dict[str, Any]], bool]) -> list[int
 def test_a_rate_an_outage_and_another_rate(tmp_path: Path) -> None:
     report, net = moved(
         tmp_path / "report",
-        *("--net", "rate=80mbit", "--strategy", "hybrid", "--congestion", "cubic"),
+        *("--net", "rate=80mbit", "--strategy", "pre-copy", "--memory", "16MiB"),
         *("--schedule", "at 200ms outage=300ms; at 600ms rate=400mbit"),
     )
     assert (net.link, net.shaper) == ("namespaces", "tc")
@@ -60,19 +64,21 @@ def test_a_rate_an_outage_and_another_rate(tmp_path: Path) -> None:
     for change in net.schedule:
         assert change.applied_ms is not None
         assert change.applied_ms >= change.at_ms - 1
-    # 17 MB at 10 MB/s take longer than what the schedule left of that time, and the outage cost.
+    # Nothing got through that the rates of the time had no room for, and nothing in the outage.
+    began, over, faster = (change.applied_ms or 0 for change in net.schedule)
     assert report.total_time_ms is not None
-    assert report.total_time_ms > 600
+    room = 1e4 * (began + faster - over) + 5e4 * (report.total_time_ms - faster)
+    assert report.bytes_on_wire < room + SLACK
 
 
 def test_a_delay_and_losses_in_the_userspace_link(tmp_path: Path) -> None:
     report, net = moved(
         tmp_path / "report",
-        *("--net", "delay=3ms,jitter=1ms,loss=1%,reorder=1%", "--shaper", "tun"),
-        *("--strategy", "post-copy"),
+        *("--net", "delay=2ms,jitter=500us,loss=1%,reorder=1%", "--shaper", "tun"),
+        *("--strategy", "post-copy", "--memory", "8MiB"),
     )
     assert net.shaper == "tun"
-    assert net.rtt_ms >= 5
+    assert net.rtt_ms >= 2.9
     for packets in net.packets.values():
         assert packets["forwarded"] > 0
         assert packets["lost"] > 0
@@ -80,11 +86,11 @@ def test_a_delay_and_losses_in_the_userspace_link(tmp_path: Path) -> None:
     assert report.postcopy is not None
     latency = report.postcopy.fault_latency_us
     assert latency is not None
-    assert latency.max >= 4000  # a page that was asked for came from the other end of the wire
+    assert latency.max >= 2900  # a page that was asked for came from the other end of the wire
 
 
 def test_ctrl_c_removes_the_network() -> None:
-    with agent("migrate", *SMALL, "--net", "rate=20mbit", "--strategy", "pre-copy") as running:
+    with agent("migrate", *SMALL, *LONG) as running:
         started = during(running, lambda status: status["round"] >= 1)
         assert len(networks_of(running.process.pid)) == 1
         running.process.send_signal(signal.SIGINT)
@@ -95,7 +101,7 @@ def test_ctrl_c_removes_the_network() -> None:
 
 
 def test_a_killed_run_leaves_nothing() -> None:
-    with agent("migrate", *SMALL, "--net", "rate=20mbit", "--strategy", "pre-copy") as running:
+    with agent("migrate", *SMALL, *LONG) as running:
         started = during(running, lambda status: status["round"] >= 1)
         assert len(networks_of(running.process.pid)) == 1
         running.kill()
@@ -103,7 +109,7 @@ def test_a_killed_run_leaves_nothing() -> None:
 
 
 def test_one_that_cannot_begin_leaves_nothing() -> None:
-    arguments = ("--net", "rate=80mbit", "--congestion", "nosuch")
+    arguments = ("--net", "rate=80mbit", "--memory", "1MiB", "--congestion", "nosuch")
     with agent("migrate", *SMALL, *arguments) as running:
         run = running.end()
         assert_gone(running.process.pid, [])
