@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -71,6 +72,7 @@ class Agent:
         )
         os.close(write_fd)
         self._status = os.fdopen(read_fd)
+        self._said = ""
 
     def wait_status(self, accept: Callable[[str, Any], bool]) -> Any:
         """Read status lines until one is accepted; fails when the agent ends before."""
@@ -80,11 +82,19 @@ class Agent:
                     return value
         raise AssertionError(f"the agent ended: {self.process.communicate()[1]}")
 
+    def wait_said(self, pattern: str) -> None:
+        """Read its standard error until it has said that; fails when the agent ends before."""
+        assert self.process.stderr is not None
+        while not re.search(pattern, self._said):
+            data = os.read(self.process.stderr.fileno(), 65536)
+            assert data, self._said
+            self._said += data.decode()
+
     def end(self, timeout: float = RUN_S) -> Run:
         """Wait for it."""
         self._status.close()
         out, err = self.process.communicate(timeout=timeout)
-        return Run(self.process.returncode, out, err)
+        return Run(self.process.returncode, out, self._said + err)
 
     def kill(self) -> None:
         if self.process.poll() is None:

@@ -135,7 +135,7 @@ class Peer:
 
 PEERS = {
     "web server": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not a pageferry agent.*HTTP/1.1"),
-    "other version": (frames.encode_preface(9), "version mismatch.*version 9.*version 2"),
+    "other version": (frames.encode_preface(9), "version mismatch.*version 9.*version 3"),
     "hangs up": (b"", "during the handshake"),
     "half a preface": (b"pgferry", "during the handshake"),
     "talks nonsense": (frames.encode_preface() + b"\xff" * 64, "unknown"),
@@ -196,8 +196,7 @@ def test_guest_size_mismatch_is_said_at_both_ends() -> None:
         run = pageferry("source", "--to", f"127.0.0.1:{port}", *SMALL)
         assert run.exit_code == 1
         assert re.search(r"guest size mismatch.*16MiB.*32MiB", run.stderr)
-        agent.process.terminate()
-        assert re.search(r"guest size mismatch.*16MiB.*32MiB", agent.end().stderr)
+        agent.wait_said(r"guest size mismatch.*16MiB.*32MiB")
 
 
 @pytest.mark.parametrize("to", [">/dev/full", ">&-"])
