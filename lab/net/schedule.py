@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -15,7 +16,8 @@ from common.errors import UsageError
 from common.units import format_time, parse_time
 from lab.net.shape import MODEL, Shape, parse_pairs
 
-_EXAMPLE = "at 3s rate=10mbit; at 5s outage=2s"
+_MOST_STEPS: Final = 400  # what is said of them fits into a pipe that is read at the end
+_EXAMPLE: Final = "at 3s rate=10mbit; at 5s outage=2s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Moment(BaseModel):
 def parse_schedule(texts: Iterable[str]) -> list[Step]:
     """Parts between semicolons, in order of time. Raises `UsageError`."""
     parts = [part.strip() for text in texts for part in text.split(";")]
+    if len(parts) > _MOST_STEPS:
+        raise UsageError(f"--schedule: {len(parts)} parts: expected {_MOST_STEPS} at the most")
     return sorted((_step(part) for part in parts if part), key=lambda step: step.at_s)
 
 

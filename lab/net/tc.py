@@ -159,7 +159,7 @@ def _put(wanted: list[dict[str, Any]]) -> None:
                 return
             commands = ["change"] * len(wanted)  # keeps what waits in the queue
         else:
-            commands = ["replace", "add"]
+            commands = ["replace"] * len(wanted)
         if present and not wanted:
             ip.tc("del", index=index, parent=_AT_ROOT)
         for command, each in zip(commands, wanted, strict=False):

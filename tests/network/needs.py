@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 
 from lab.net.namespaces import found
 from lab.net.spec import remembered
@@ -24,18 +23,6 @@ def why_not() -> str | None:
 def networks_of(pid: int) -> list[str]:
     """Those that the `pageferry migrate` of that pid has made and not removed."""
     return [name for name in {*found(), *remembered()} if name.startswith(f"run-{pid}-")]
-
-
-def keepers() -> set[int]:
-    """Processes that keep a link, zombies not counted."""
-    pids = set()
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and b"lab.net.keeper" in (entry / "cmdline").read_bytes():
-                pids.add(int(entry.name))
-        except OSError:
-            continue
-    return pids
 
 
 def assert_gone(pid: int, processes: list[int]) -> None:

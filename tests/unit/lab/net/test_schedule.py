@@ -68,6 +68,7 @@ def test_two_changes_at_one_moment_are_one_moment() -> None:
         ("at 3s", "expected something like"),
         ("3s", "expected something like"),
         ("at 3 rate=10mbit", "'3' is not a time"),
+        ("at 3s rate=1mbit;" * 500, "expected 400 at the most"),
         ("at 3s rate", "is not NAME=VALUE"),
         ("at 3s outage=2", "'2' is not a time"),
         ("at 3s speed=2", "a link has no 'speed'"),
