@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from types import FrameType
+from typing import Any, Final, Self
 
 from common.config import MigrationConfig
 from common.errors import EXIT_CANCELLED, CancelledByUser, PageferryError
@@ -31,6 +32,41 @@ class Ended:
     cpu_s: float
 
 
+class Interrupts:
+    """Ctrl-C and SIGTERM: never while a child has been started and is not known yet.
+
+    `KeyboardInterrupt` may be lost where Python has nobody to raise it to, as in a destructor:
+    `seen` stays, and no further child is started then.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._held = False
+
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
+        """The signals' handler."""
+        self.seen = True
+        if not self._held:
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raises `KeyboardInterrupt` where there was one."""
+        if self.seen:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """They wait, for whoever checks afterwards."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+
+INTERRUPTS: Final = Interrupts()
+
+
 class Child:
     """A program, killed whatever happens; in a process group of its own, so that Ctrl-C is ours."""
 
@@ -38,7 +74,8 @@ class Child:
         self.name = name or Path(arguments[0]).name
         setpriv = shutil.which("setpriv")  # dies with us, also where we are killed
         prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
-        with contextlib.ExitStack() as closing:
+        INTERRUPTS.check()
+        with INTERRUPTS.held(), contextlib.ExitStack() as closing:
             self._stderr = closing.enter_context(tempfile.TemporaryFile())
             self.process = subprocess.Popen(
                 [*prefix, *arguments],
@@ -52,6 +89,9 @@ class Child:
             assert self.process.stdout is not None  # noqa: S101
             self._stdout = closing.enter_context(self.process.stdout)
             self._closing = closing.pop_all()
+        if INTERRUPTS.seen:
+            self.kill()
+            INTERRUPTS.check()
 
     @classmethod
     def python(cls, module: str, *arguments: str) -> Self:
@@ -114,6 +154,7 @@ def migrated(**options: Any) -> Report:
     One that was given up at its `timeout` has the outcome `cancelled`. Raises `PageferryError`
     where it failed otherwise, `CancelledByUser` on Ctrl-C.
     """
+    INTERRUPTS.check()
     settled = {"warmup": 0.0, "run_after": 0.0, "verify": False, **options}
     config = MigrationConfig.model_validate(settled)
     result = Pair(config, None).run(lambda _status: None)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -23,6 +22,7 @@ from common import __version__
 from common.cli import JsonOptions, run_app
 from common.errors import EXIT_FAILED, EXIT_OK, CancelledByUser, PageferryError, UsageError
 from common.start import start
+from scripts.bench_children import INTERRUPTS
 from scripts.bench_rows import Bench, Effort, Row, failure, table
 
 # Part -> what it is about. Each is the module scripts.bench_PART; qemu is run by name only.
@@ -174,17 +174,16 @@ def _say(what: str) -> None:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM ends it as Ctrl-C does: whatever was started is ended on the way out."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    INTERRUPTS.seen = False
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, INTERRUPTS.handle) for number in numbers]
     try:
         yield
     except KeyboardInterrupt:
         raise CancelledByUser("cancelled: nothing of this run is left behind") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _run() -> int:

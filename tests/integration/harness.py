@@ -61,6 +61,8 @@ def migrate(*arguments: str) -> Run:
 class Agent:
     """A running agent, ended whatever happens."""
 
+    _said = ""
+
     def __init__(self, *arguments: str) -> None:
         read_fd, write_fd = os.pipe()
         self.process = subprocess.Popen(
@@ -72,7 +74,6 @@ class Agent:
         )
         os.close(write_fd)
         self._status = os.fdopen(read_fd)
-        self._said = ""
 
     def wait_status(self, accept: Callable[[str, Any], bool]) -> Any:
         """Read status lines until one is accepted; fails when the agent ends before."""
