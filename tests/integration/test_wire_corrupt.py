@@ -126,7 +126,7 @@ def _request(_sent: int, chunk: bytes, said: Said) -> bool:
 
 SLOW = {"prepage": "0", "max_bandwidth": 2e6}
 CASES: dict[str, tuple[Chunks, bool, dict[str, Any]]] = {
-    "a pushed page": (_pushed, False, {"max_bandwidth": 5e6}),
+    "a pushed page": (_pushed, False, {"memory": 16 * MIB, "max_bandwidth": 40e6}),
     "a demanded page": (_demanded, False, SLOW),
     "a request": (_request, True, SLOW),
 }
