@@ -16,13 +16,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -38,44 +35,37 @@ from common.errors import (
     PageferryError,
     PeerError,
     PeerRefused,
-    RemoteProtocolError,
     VerificationError,
 )
-from common.guest.machine import Guest, compile_kernels
+from common.guest.machine import Guest
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, State
-from common.host import check_memory
 from common.inject import Plan, no_fault, parse_injection
 from common.status import Status
-from common.strategy import make_strategy
 from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
-from common.strategy.deadline import Deadline
 from common.timeline import Timeline
 from common.units import format_time
-from common.wire import bitmap, channel, messages
+from common.wire import bitmap, messages
 from common.wire.injector import Injector
-from common.wire.pacing import Pacer
-from common.wire.packing import codec_of
 from common.wire.tls import ClientTls
-from source_agent.control import Control
-from source_agent.inquiry import ask_outcome
+from source_agent.links import Links
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
 from source_agent.predicting import predict
+from source_agent.preparing import boot_guest, make_squeezer, setup_message, strategy_for
 from source_agent.record import Record
+from source_agent.replay import replay
 from source_agent.resident import Resident
 from source_agent.rounds import FinalStop, Rounds
-from source_agent.squeeze import Squeezer
+from source_agent.staying import go_on, testify
+from source_agent.switched import Switched
 from source_agent.throttling import Watcher
-
-_T = TypeVar("_T")
-Role = Literal["control", "bulk", "urgent", "query", "recover"]
+from source_agent.worker import Worker
 
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
 SAMPLE_S = 0.1
 NOT_VERIFIED = "could not be verified"
-SHARE_S = 0.002  # how often injected faults look at what post-copy has sent
 DEADLINE_SLACK_S = 0.002
 
 
@@ -98,39 +88,28 @@ class SourceSession:
         witness: Path | None = None,
     ) -> None:
         self.config = config
-        # Whose certificate is expected is what was asked for, whatever address that has led to.
-        if secure is not None:
-            secure = replace(secure, hostname=secure.hostname or address[0].partition("%")[0])
-        self._secure = secure
         self._witness = witness
         self.record = Record(config, secrets.token_hex(16), timeline)
         self.handover = Handover("source")
-        self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
-        self._address = address
         self._timeline = timeline
         self._say = say
         self._phase = "connecting"
         self._resident = resident
         self._guest: Guest | None = resident.guest if resident else None
-        self._control: Control | None = None
-        self._outflow: Outflow | None = None
-        paced = config.channels if config.pacing == "kernel" else 0
-        self._pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
-        self.record.windows = self._pacer.windows
         self._supply: Supply | None = None
-        self._urgent: socket.socket | None = None
-        # One worker: whatever blocks on the guest or on a round happens in order.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
-        self._job: asyncio.Future[Any] | None = None
+        self._worker = Worker()
         self._sampler: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._limit: asyncio.Timeout | None = None
-        self._failure: PageferryError | None = None
         self.notice: str | None = None
         self.no_answer = ""  # for people: why what became of the commit is not known
         plan = Plan([parse_injection(text) for text in config.inject])
         self._injector = Injector(plan, timeline, self._slow_down) if config.inject else None
         self._hit = self._injector.hit if self._injector else no_fault
+        self._links = Links(
+            config, address, self.record, self.handover, secure=secure, tap=self._injector
+        )
+        self.record.windows = self._links.pacer.windows
 
     # -- life cycle ---------------------------------------------------------------------------
 
@@ -170,22 +149,12 @@ class SourceSession:
         """Until the commit is on the wire, and again when only the verification is left."""
         return not self.handover.commit_sent or self.handover.finished
 
-    async def _blocking(self, function: Callable[..., _T], *args: Any) -> _T:
-        """Run on the worker thread. A cancelled caller leaves the job running: see `_settle`."""
-        job = asyncio.get_running_loop().run_in_executor(self._worker, function, *args)
-        self._job = job
-        return await asyncio.shield(job)
-
     async def _settle(self) -> None:
         """Wait until the worker is idle; a round that is under way is made to fail first."""
-        if self._outflow is not None:
-            self._outflow.abort()
+        self._links.abort()
         if self._guest is not None and self.handover.finished:
             self._guest.abandon_replay()
-        if self._job is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.wait({self._job})
-                self._job.exception()  # what it raised has been told, or was our own abort
+        await self._worker.idle()
 
     def _notify(self, phase: str) -> None:
         self._phase = phase
@@ -194,8 +163,7 @@ class SourceSession:
     def status(self) -> Status:
         """This moment, for people; cheap."""
         status = Status(phase=self._phase, notice=self.notice, prediction=self.record.prediction)
-        if self._outflow is not None:
-            status.total_bytes = self._outflow.sent_bytes
+        status.total_bytes = self._links.sent_bytes or 0
         rounds = self.record.rounds
         if rounds is not None:
             status.round = len(rounds.done) + 1
@@ -211,181 +179,64 @@ class SourceSession:
     # -- before the first page ----------------------------------------------------------------
 
     async def _connect(self) -> None:
-        host, port = self._address
-        started = time.monotonic_ns()
-        self._timeline.log("connect", t_ns=started, host=host, port=port)
+        host, port = self._links.address
+        self._timeline.log("connect", host=host, port=port)
         self.handover.step("start")
-        connection = await self._dial("control")
-        try:
-            async with asyncio.timeout(channel.HANDSHAKE_S):
-                welcome = await connection.expect(messages.Welcome)
-        except TimeoutError:
-            connection.close()
-            raise PeerRefused(f"{connection.peer} did not welcome the session") from None
-        except BaseException:
-            connection.close()
-            raise
-        self._control = Control(connection, self._on_failure)
-        # The name may lead elsewhere later: it is this destination that has the session.
-        self._address = connection.address
-        self.record.congestion = connection.congestion
-        self.record.tls = self._secure is not None
-        self.record.peer_welcome = welcome
-        self.record.setup_ns += time.monotonic_ns() - started
+        await self._links.connect()
         self._hit("connected")
 
     def _slow_down(self, rate_Bps: float) -> None:
         """An injected fault: from now on pages leave at this rate at the most."""
-        self._pacer.rate = min(self._pacer.rate, rate_Bps)
+        pacer = self._links.pacer
+        pacer.rate = min(pacer.rate, rate_Bps)
         if self._supply is not None:
-            self._supply.server.limit(self._pacer.rate)
-
-    def _hello(self, role: Role, index: int = 0) -> messages.Hello:
-        session = self.record.session
-        return messages.Hello(role=role, session=session, token=self._token, channel=index)
-
-    async def _dial(self, role: Role, index: int = 0) -> channel.Connection:
-        """A new connection of this session."""
-        return await channel.connect(
-            *self._address,
-            self._hello(role, index),
-            congestion=self.config.congestion,
-            stall_s=self.config.stall_timeout,
-            tap=self._injector,
-            secure=self._secure,
-        )
-
-    def _on_failure(self, error: PageferryError) -> None:
-        """The destination gave up, or the connection broke: no use in sending on."""
-        self._failure = error
-        if self._outflow is not None and not self.handover.commit_sent:
-            self._outflow.abort()
+            self._supply.server.limit(pacer.rate)
 
     async def _boot_and_set_up(self) -> None:
         if self._guest is None:
             self._notify("booting the guest")
-            self._guest = await self._blocking(self._boot)
+            self._guest = await self._worker.run(
+                boot_guest, self.config, self._notify, self._witness
+            )
             self._timeline.log("guest-booted", memory=self.config.memory)
         started = time.monotonic_ns()
-        config, control = self.config, self._live_control()
-        await control.send(
-            messages.Setup(
-                guest=self._guest.config,
-                channels=config.channels,
-                congestion=config.congestion,
-                run_after=config.run_after,
-                verify=config.verify,
-                checksum=config.checksum,
-                vcpu_nice=config.vcpu_nice,
-                keep=self._resident.name if self._resident else None,
-                postcopy=self._postcopy_setup(),
-                expected=await self._blocking(self._expected),
-                compress=config.compress,
-                delta=config.delta,
-            )
-        )
+        config, control, guest = self.config, self._links.control, self._guest
+        await control.send(await self._worker.run(setup_message, config, guest, self._resident))
         self._notify("waiting for the destination to be ready")
         self.record.ready = await control.expect(messages.Ready, timeout_s=SETUP_S)
-        self.record.squeezer = await self._blocking(self._make_squeezer)
-        await self._open_channels()
+        self.record.squeezer = await self._worker.run(
+            make_squeezer, config, guest.memory, self._timeline
+        )
+        await self._links.open_channels(guest.memory)
         if config.may_switch:
-            memory, rate = self._guest.memory, config.max_bandwidth
-            self._supply = await self._blocking(Supply, memory, rate, config.checksum)
+            rate = config.max_bandwidth
+            self._supply = await self._worker.run(Supply, guest.memory, rate, config.checksum)
         self.record.clock_before = await control.sample_clock()
-        self.record.rounds = await self._blocking(self._make_rounds)
+        self.record.rounds = await self._worker.run(self._make_rounds)
         self.handover.step("ready")
         self.record.setup_ns += time.monotonic_ns() - started
         self._timeline.log("set-up")
         self._hit("set-up")
 
-    def _boot(self) -> Guest:
-        check_memory(self.config.memory, cache=self.config.delta_memory)
-        compile_kernels(self.config.guest, self._notify)
-        config = self.config
-        guest = Guest(
-            config.guest,
-            boot=True,
-            vcpu_nice=config.vcpu_nice,
-            count_writes=config.count_writes,
-            witness=self._witness,
-        )
-        if config.dirty_tracker == "kernel":
-            guest.track_by_kernel()
-        return guest
-
-    def _postcopy_setup(self) -> messages.PostcopySetup | None:
-        config = self.config
-        if not config.may_switch:
-            return None
-        return messages.PostcopySetup(
-            faults=config.faults,
-            prepage=-1 if config.prepage == "adaptive" else int(config.prepage),
-            recover_timeout=config.recover_timeout,
-            trace_faults=config.trace_faults,
-        )
-
-    def _expected(self) -> bytes | None:
-        """The pages that the destination had better have in memory before they come.
-
-        Not those that are zero, so that a sparse guest stays sparse. None where the guest is to run
-        there without any: a page that is there does not fault.
-        """
-        if not self.config.begins_with_all:
-            return None
-        guest = self._live_guest()
-        return bitmap.summary(~guest.memory.zero_pages(np.arange(guest.n_pages)))
-
-    async def _open_channels(self) -> None:
-        """Bulk connections, and the urgent one where there may be missing pages."""
-        sockets = [await self._open("bulk", index) for index in range(self.config.channels)]
-        config, memory = self.config, self._live_guest().memory
-        self._outflow = Outflow(
-            memory,
-            sockets,
-            self._pacer,
-            checked=config.checksum,
-            stall_s=config.stall_timeout,
-            tap=self._injector,
+    def _make_rounds(self) -> Rounds:
+        return Rounds(
+            self._live_guest(),
+            self._links.outflow,
+            self._timeline,
+            self.config.max_bandwidth,
+            self._clock_before().round_trip / 1e9,
+            by_line=self.config.travels_by_line,
+            hit=self._hit,
             squeezer=self.record.squeezer,
         )
-        if self.config.may_switch:
-            self._urgent = await self._open("urgent", 0)
-
-    def _make_squeezer(self) -> Squeezer | None:
-        config, memory = self.config, self._live_guest().memory
-        if config.compress == "none" and config.delta == "none":
-            return None
-        return Squeezer(
-            memory,
-            self._timeline,
-            codec=codec_of(config.compress),
-            delta_cache=config.delta_memory,
-            checked=config.checksum,
-        )
-
-    def _make_rounds(self) -> Rounds:
-        rtt_s = self._clock_before().round_trip / 1e9
-        guest, outflow, rate = self._live_guest(), self._live_outflow(), self.config.max_bandwidth
-        by_line = self.config.travels_by_line
-        timeline, hit = self._timeline, self._hit
-        squeezer = self.record.squeezer
-        return Rounds(
-            guest, outflow, timeline, rate, rtt_s, by_line=by_line, hit=hit, squeezer=squeezer
-        )
-
-    async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
-        connection = await self._dial(role, index)
-        await connection.expect(messages.Welcome)
-        self.record.handshake_bytes += connection.sent_bytes + connection.received_bytes
-        return connection.detach() if role == "bulk" else connection.detach_plain()
 
     async def _warm_up(self) -> None:
         guest = self._live_guest()
         if self._resident is None:
-            await self._blocking(guest.start)
+            await self._worker.run(guest.start)
         self.record.boot_progress = guest.progress()
         self.record.boot_cache = guest.cache_stats()
-        await self._blocking(guest.resume)
+        await self._worker.run(guest.resume)
         self._timeline.log("guest-runs", where="source")
         self._sampler = asyncio.create_task(self._sample(), name="sampler")
         if self.config.warmup:
@@ -402,8 +253,8 @@ class SourceSession:
             self._live_guest(),
             booted=self.record.boot_progress,
             rtt_s=self._clock_before().round_trip / 1e9,
-            loopback=is_loopback(self._address[0]),
-            blocking=self._blocking,
+            loopback=is_loopback(self._links.address[0]),
+            blocking=self._worker.run,
             pause=self._sleep_unless_broken,
         )
         self._timeline.log("predicted", choice=self.record.prediction.choice)
@@ -412,12 +263,8 @@ class SourceSession:
     async def _sleep_unless_broken(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self._raise_failure()
+            self._links.raise_failure()
             await asyncio.sleep(min(left, SAMPLE_S))
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
 
     async def _sample(self) -> None:
         """The guest's progress over time, until it stops."""
@@ -457,39 +304,32 @@ class SourceSession:
 
     async def _migrate(self) -> None:
         guest = self._live_guest()
-        await self._blocking(guest.reset_gaps)
+        await self._worker.run(guest.reset_gaps)
         counts = guest.write_counts() if self.config.count_writes else None
         if counts is not None:  # what the cache holds by now was written, and has yet to go back
             counts[0] -= np.bitwise_count(guest.cached_dirty())
         self.record.started(guest.progress(), vcpus_cpu_s(), counts)
         if self.config.dirty_limit is not None:
-            await self._blocking(guest.limit_dirty, self.config.dirty_limit)
+            await self._worker.run(guest.limit_dirty, self.config.dirty_limit)
         if self.config.dirty_tracker == "kernel":
-            await self._blocking(guest.track_by_kernel)  # one that ran here before is not tracked
-            await self._blocking(guest.harvest)  # it is from here on that writes are caught
-        strategy = self._make_strategy()
+            await self._worker.run(guest.track_by_kernel)  # one that ran here before is not tracked
+            await self._worker.run(guest.harvest)  # it is from here on that writes are caught
+        strategy = strategy_for(self.config)
         self.record.strategy = strategy
         rounds = self._live_rounds()
         with self._deadline():
             decision = await self._rounds(strategy, rounds)
-        self._raise_failure()
+        self._links.raise_failure()
         if isinstance(decision, StopAndCopy):
             await self._commit(await self._stop(rounds.stop))
         else:
             final = await self._stop(rounds.switch)
             await self._switch(final, decision.push)
 
-    def _make_strategy(self) -> Strategy:
-        config = self.config
-        strategy = make_strategy(config)
-        if config.timeout is None or config.timeout_action == "cancel":
-            return strategy
-        return Deadline(strategy, config.timeout, config.timeout_action)
-
     @contextlib.contextmanager
     def _deadline(self) -> Iterator[None]:
         """At `--timeout` the round that is under way is cut short, where it is to be the last."""
-        config, outflow = self.config, self._live_outflow()
+        config, outflow = self.config, self._links.outflow
         if config.timeout is None or config.timeout_action == "cancel":
             yield
             return
@@ -517,21 +357,21 @@ class SourceSession:
         while isinstance(decision, NextRound):
             self._notify(f"round {len(rounds.done) + 1}")
             sent = await self._send_round(rounds, decision, watcher)
-            done = await self._live_control().expect(messages.RoundDone)
+            done = await self._links.control.expect(messages.RoundDone)
             if done.index != sent.index:
                 raise PeerRefused(f"the destination ended round {done.index}, not {sent.index}")
             self._hit(f"after-round-{done.index}")
-            stats = await self._blocking(rounds.acknowledged, sent, self._elapsed_s())
+            stats = await self._worker.run(rounds.acknowledged, sent, self._elapsed_s())
             decision = strategy.decide(stats)
             self.record.decided(stats, decision)
         return decision
 
     async def _send_round(self, rounds: Rounds, order: NextRound, watcher: Watcher | None) -> Any:
         try:
-            return await self._blocking(rounds.send, order, watcher)
+            return await self._worker.run(rounds.send, order, watcher)
         except PageferryError:
             await asyncio.sleep(0)  # let the reader say why, where it knows more
-            self._raise_failure()
+            self._links.raise_failure()
             raise
 
     async def _stop(self, stop: Callable[[], FinalStop]) -> FinalStop:
@@ -540,12 +380,12 @@ class SourceSession:
         self._hit("before-pause")
         self.handover.step("pause")
         try:
-            final = await self._blocking(stop)
+            final = await self._worker.run(stop)
         except PageferryError:
             await asyncio.sleep(0)
-            self._raise_failure()
+            self._links.raise_failure()
             raise
-        self._raise_failure()
+        self._links.raise_failure()
         return final
 
     async def _commit(self, final: FinalStop) -> None:
@@ -569,7 +409,7 @@ class SourceSession:
             push=push,
         )
         try:
-            control = self._live_control()
+            control = self._links.control
             await control.send(commit)
             self._hit("commit-sent")
             if final.round is not None:
@@ -625,15 +465,8 @@ class SourceSession:
 
     async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
         """What became of the commit; None where that is not known. Also after the session's end."""
-        answer = await ask_outcome(
-            self._address,
-            self._hello("query"),
-            timeout_s,
-            self._secure,
-            stall_s=self.config.stall_timeout,
-            tap=self._injector,
-        )
-        where = f"{self._address[0]}:{self._address[1]}"
+        answer = await self._links.ask_outcome(timeout_s)
+        where = self._links.where
         if answer is None:
             self.no_answer = f"{where} could not be asked"
         elif answer.answer == "unknown" and answer.clock != self.record.peer_clock:
@@ -655,150 +488,40 @@ class SourceSession:
         self._too_late_to_cancel()
         self.handover.step("postcopy_commit_sent")
         resumed_ns = await self._send_commit(final, push=push)
-        await self._blocking(self._live_rounds().flush)
+        await self._worker.run(self._live_rounds().flush)
         missing = bitmap.unpack(final.missing or b"", self.config.guest.pages)
         supply.set_missing(missing)
+        switched = self._switched(supply)
         if self._injector is not None:
-            self._watcher = asyncio.create_task(self._watch_share(self._injector, missing.sum()))
+            watching = switched.watch_share(self._injector, int(missing.sum()))
+            self._watcher = asyncio.create_task(watching)
         self._live_rounds().activity.switched(missing)
         if resumed_ns is None:
             # Not broken again: it broke before, and the destination was asked over a new one.
-            await self._reconnect(ConnectionBroken("the answer to the commit was lost"))
-        self._notify("the guest runs there, its memory follows" if push else "lazy copy")
-        while True:
-            try:
-                await self._serve_missing(supply, push)
-                break
-            except (ConnectionBroken, PeerRefused, RemoteProtocolError) as error:
-                self.handover.step("connection_lost")
-                await self._reconnect(error)
+            await switched.reconnect(ConnectionBroken("the answer to the commit was lost"))
+        self.record.finished = await switched.run(push=push)
         self.handover.peer("complete")
         self._completed()
 
-    async def _watch_share(self, injector: Injector, total: int) -> None:
-        """Tell when so much of the missing pages has been sent."""
-        supply = self._live_supply()
-        while True:
-            if not injector.hit_share(1 - supply.unsent() / max(total, 1)):
-                return
-            await asyncio.sleep(SHARE_S)
-
-    async def _serve_missing(self, supply: Supply, push: bool) -> None:
-        """Until the destination says that it has all it needs."""
-        if self._urgent is None:
-            message = await self._live_control().wait()
-        else:
-            message = await self._serve(supply, self._urgent, push)
-        if isinstance(message, messages.Finished):
-            self.record.finished = message  # lazy copy: the guest has ended, and needs no more
-        elif not isinstance(message, messages.Complete):
-            raise RemoteProtocolError(f"{message.kind} while pages are missing")
-
-    async def _serve(self, supply: Supply, urgent: socket.socket, push: bool) -> messages.Message:
-        """Serve and push until the destination says something."""
-        loop = asyncio.get_running_loop()
-        broken: asyncio.Future[PageferryError] = loop.create_future()
-
-        def on_server() -> None:
-            supply.server.clear_event()
-            failure = supply.server.failure
-            if failure is not None and not broken.done():
-                broken.set_result(failure)
-
-        loop.add_reader(supply.server.event_fd, on_server)
-        supply.server.serve(urgent)
-        waits: set[asyncio.Future[Any]] = {broken}
-        answer = loop.create_task(self._live_control().wait())
-        waits.add(answer)
-        if push:
-            pushing = loop.create_task(self._blocking(supply.push, self._live_outflow()))
-            waits.add(pushing)
-        everything = [*waits]  # several may fail at once: each of them is asked why
-        try:
-            while not answer.done():
-                done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if broken in done and answer not in done:  # what it said last counts
-                    raise broken.result()
-                for each in done - {broken}:
-                    each.result()  # a push that failed raises
-            return answer.result()
-        finally:
-            loop.remove_reader(supply.server.event_fd)
-            await see_through(self._stop_serving(supply, everything))
-
-    async def _stop_serving(self, supply: Supply, waits: list[asyncio.Future[Any]]) -> None:
-        supply.stop_pushing()
-        await asyncio.to_thread(supply.server.stop)
-        for each in waits:
-            each.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
-
-    async def _reconnect(self, why: PageferryError) -> None:
-        """The stream broke while pages are missing: come back. Raises `GuestLostError`."""
-        supply = self._live_supply()
-        self._timeline.log("postcopy-paused", reason=str(why))
-        self._notify("the connection broke: reconnecting")
-        deadline = time.monotonic() + self.config.recover_timeout
-        error: PageferryError = why
-        pause = 0.05
-        while True:
-            await see_through(self._hang_up())
-            try:
-                await self._rejoin(supply)
-                return
-            except PeerRefused as refusal:
-                self.handover.step("gave_up")
-                raise GuestLostError(f"the guest is lost in part: {refusal}") from None
-            except PageferryError as failure:
-                error = failure
-            if self.handover.state is State.POSTCOPY_RECOVER:
-                self.handover.step("connection_lost")
-            if time.monotonic() >= deadline:
-                self.handover.step("gave_up")
-                raise GuestLostError(
-                    f"the destination could not be reached again ({error}): it has the guest, lost"
-                    " in part"
-                )
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 1.0)
-
-    async def _hang_up(self) -> None:
-        """Every old connection is gone."""
-        if self._outflow is not None:
-            self._outflow.abort()
-        await self._settle()
-        if self._outflow is not None:
-            self.record.bulk_bytes += self._outflow.sent_bytes
-            self._outflow.close()
-            self._outflow = None
-        if self._control is not None:
-            self.record.control_bytes += self._control.wire_bytes
-            await self._control.close()
-            self._control = None
-        if self._urgent is not None:
-            self._urgent.close()
-            self._urgent = None
-
-    async def _rejoin(self, supply: Supply) -> None:
-        connection = await self._dial("recover")
-        self._failure = None
-        self._control = Control(connection, self._on_failure)
-        await self._control.expect(messages.Welcome)
-        self._hit("recovering")
-        self.handover.step("recover")
-        resync = await self._control.expect(messages.Resync)
-        missing = bitmap.unpack(resync.missing, self.config.guest.pages)
-        supply.server.resync(missing)
-        if missing.any():  # else it has only to say once more that it has all of them
-            await self._open_channels()
-        self.handover.step("recovered")
-        self._timeline.log("postcopy-recovered", missing=int(missing.sum()))
+    def _switched(self, supply: Supply) -> Switched:
+        return Switched(
+            self._links,
+            supply,
+            self._live_guest().memory,
+            self.handover,
+            self._timeline,
+            self._worker,
+            recover_timeout_s=self.config.recover_timeout,
+            notify=self._notify,
+            hit=self._hit,
+            settle=self._settle,
+        )
 
     # -- after the hand-over ------------------------------------------------------------------
 
     async def _follow_up(self) -> None:
         """Wait for the guest's run at the destination; compare it with a replay of our copy."""
-        control = self._live_control()
+        control = self._links.control
         # The result may be here although its sender has gone, as after a pause of this process.
         with contextlib.suppress(PeerError):
             self.record.clock_after = await control.sample_clock()
@@ -813,7 +536,7 @@ class SourceSession:
         self._hit("verifying")
         if self.config.verify:
             self._notify("verifying: replaying the guest")
-            self.record.digest_source = await self._blocking(self._replay, finished)
+            self.record.digest_source = await self._worker.run(replay, self._live_guest(), finished)
         self.record.ended("completed", None)
         if self.record.verified is False:
             raise VerificationError(
@@ -822,27 +545,6 @@ class SourceSession:
             )
         if finished.check is not None:
             raise VerificationError(f"the guest's own check failed: {finished.check}")
-
-    def _replay(self, finished: messages.Finished) -> str:
-        """The digest of our copy, run on to the same steps.
-
-        Where pages never travelled (lazy copy) the destination could digest the others only; those
-        it never had must be as they were, or the guest would have needed them.
-        """
-        guest = self._live_guest()
-        guest.track_by_log()
-        missing = finished.postcopy.missing if finished.postcopy else None
-        if missing is None:
-            guest.run_until(finished.steps)
-            guest.drain()
-            return guest.digest()
-        untouched = bitmap.unpack(missing, guest.n_pages)
-        before = guest.digest_of(untouched, registers=False)
-        guest.run_until(finished.steps)
-        guest.drain()
-        if guest.digest_of(untouched, registers=False) != before:
-            raise VerificationError("the replay changed pages that the destination never had")
-        return guest.digest_of(~untouched)
 
     # -- the ways out -------------------------------------------------------------------------
 
@@ -863,60 +565,35 @@ class SourceSession:
             self.handover.step("failure" if running_there else "gave_up")
             self.record.ended("in-doubt", reason)
             return
-        if self._control is not None and self._failure is None and not self.handover.commit_sent:
+        links = self._links
+        if links.connected and links.failure is None and not self.handover.commit_sent:
             with contextlib.suppress(PageferryError, TimeoutError):
                 async with asyncio.timeout(1.0):
-                    await self._control.send(messages.Cancel(reason=reason[:2000]))
+                    await links.control.send(messages.Cancel(reason=reason[:2000]))
         await self._settle()
         self.handover.step("cancel" if cancelled else "failure")
         self._timeline.log("cancelled" if cancelled else "failed", reason=reason)
         self.record.ended("cancelled" if cancelled else "failed", reason)
         if self._guest is not None and self.handover.may_run_guest:
-            await self._go_on(self._guest)
-
-    async def _go_on(self, guest: Guest) -> None:
-        """See the guest run again at the source."""
-        if guest.state == "new":
-            return  # it had not been started
-        guest.hold(False)
-        guest.throttle(0.0)
-        guest.limit_dirty(None)
-        guest.track_by_log()
-        if guest.state == "paused":
-            resumed_ns = guest.resume()
-            self._timeline.log("guest-runs", t_ns=resumed_ns, where="source")
-        before = guest.progress()
-        for _ in range(200):
-            await asyncio.sleep(0.01)
-            if guest.progress().steps > before.steps:
-                self._timeline.log("guest-goes-on", where="source")
-                self.record.goes_on = True
-                return
+            self.record.goes_on = await go_on(self._guest, self._timeline)
 
     async def _close(self) -> None:
         await self._stop_sampling()
         if self._watcher is not None:
             self._watcher.cancel()
-        await self._hang_up()
+        await self._links.hang_up(self._settle)
         if self.record.squeezer is not None:
-            await self._blocking(self.record.squeezer.close)
+            await self._worker.run(self.record.squeezer.close)
         if self._supply is not None:
             self.record.supplied(self._supply)
-            await self._blocking(self._supply.close)
+            await self._worker.run(self._supply.close)
         if self._guest is not None:
             self.record.see(self._guest)
             if self._witness is not None and self.handover.may_run_guest:
-                await self._blocking(self._testify, self._guest)
+                await self._worker.run(testify, self._guest, self._timeline)
             if self._resident is None or self.handover.state in (State.COMPLETED, State.LOST):
-                await self._blocking(self._guest.close)
-        self._worker.shutdown(wait=True)
-
-    def _testify(self, guest: Guest) -> None:
-        """What became of a guest that stayed here, for who asked for a witness."""
-        guest.stop()
-        guest.drain()
-        self._timeline.log("guest-stopped", steps=list(guest.steps()))
-        self._timeline.log("digested", digest=guest.digest())
+                await self._worker.run(self._guest.close)
+        self._worker.close()
 
     # -- parts that exist from some moment on ---------------------------------------------------
 
@@ -927,14 +604,6 @@ class SourceSession:
     def _live_supply(self) -> Supply:
         assert self._supply is not None  # noqa: S101
         return self._supply
-
-    def _live_outflow(self) -> Outflow:
-        assert self._outflow is not None  # noqa: S101
-        return self._outflow
-
-    def _live_control(self) -> Control:
-        assert self._control is not None  # noqa: S101
-        return self._control
 
     def _live_rounds(self) -> Rounds:
         assert self.record.rounds is not None  # noqa: S101

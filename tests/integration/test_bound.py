@@ -67,7 +67,7 @@ async def _intrude(moment: str) -> None:
         refused = [line for line in said if "was refused" in line]
         assert len(refused) == len(INTRUDERS)
         assert not any("asks what became of it" in line for line in said)
-    assert not any(session._token in line for line in said)
+    assert not any(session._links.hello("query").token in line for line in said)
 
 
 @pytest.mark.parametrize("moment", ["preparing", "the guest runs here"])
@@ -81,7 +81,7 @@ async def _ask_later() -> None:
         async with under_way(port) as session:
             pass
         await said.until(": done")
-        for token, answer in (("00" * 32, None), (session._token, "running")):
+        for token, answer in (("00" * 32, None), (session._links.hello("query").token, "running")):
             hello = messages.Hello(role="query", session=session.record.session, token=token)
             connection = await channel.connect("127.0.0.1", port, hello)
             if answer is None:

@@ -1,0 +1,203 @@
+"""The connections of one session: control, pages, and what a fault demands."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Literal
+
+from common.config import MigrationConfig
+from common.errors import PageferryError, PeerRefused
+from common.guest.memory import GuestMemory
+from common.handover import Handover
+from common.wire import channel, messages
+from common.wire.injector import Injector
+from common.wire.pacing import Pacer
+from common.wire.tls import ClientTls
+from source_agent.control import Control
+from source_agent.inquiry import ask_outcome
+from source_agent.outflow import Outflow
+from source_agent.record import Record
+
+Role = Literal["control", "bulk", "urgent", "query", "recover"]
+
+
+class Links:
+    """Opens them, knows when one broke, and counts their bytes into the record.
+
+    failure: why there is no use in sending on, as soon as it is known. urgent: open only where
+    pages may be missing at the destination.
+    """
+
+    def __init__(
+        self,
+        config: MigrationConfig,
+        address: tuple[str, int],
+        record: Record,
+        handover: Handover,
+        *,
+        secure: ClientTls | None,
+        tap: Injector | None,
+    ) -> None:
+        self._config = config
+        self._record = record
+        self._handover = handover
+        # Whose certificate is expected is what was asked for, whatever address that has led to.
+        if secure is not None:
+            secure = replace(secure, hostname=secure.hostname or address[0].partition("%")[0])
+        self._secure = secure
+        self._tap = tap
+        self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
+        self.address = address
+        paced = config.channels if config.pacing == "kernel" else 0
+        self.pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
+        self._control: Control | None = None
+        self._outflow: Outflow | None = None
+        self.urgent: socket.socket | None = None
+        self.failure: PageferryError | None = None
+
+    # -- what there is ------------------------------------------------------------------------
+
+    @property
+    def control(self) -> Control:
+        """From `connect` on."""
+        assert self._control is not None  # noqa: S101
+        return self._control
+
+    @property
+    def outflow(self) -> Outflow:
+        """From `open_channels` on."""
+        assert self._outflow is not None  # noqa: S101
+        return self._outflow
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a control connection, broken or not."""
+        return self._control is not None
+
+    @property
+    def sent_bytes(self) -> int | None:
+        """Over the channels that are open; None before there are any."""
+        return None if self._outflow is None else self._outflow.sent_bytes
+
+    @property
+    def where(self) -> str:
+        """HOST:PORT, for people."""
+        return f"{self.address[0]}:{self.address[1]}"
+
+    def raise_failure(self) -> None:
+        """What is known to have ended the session's connections, if anything has."""
+        if self.failure is not None:
+            raise self.failure
+
+    def abort(self) -> None:
+        """Whoever sends pages now fails."""
+        if self._outflow is not None:
+            self._outflow.abort()
+
+    def _on_failure(self, error: PageferryError) -> None:
+        """The destination gave up, or the connection broke: no use in sending on."""
+        self.failure = error
+        if not self._handover.commit_sent:
+            self.abort()
+
+    # -- opening ------------------------------------------------------------------------------
+
+    def hello(self, role: Role, index: int = 0) -> messages.Hello:
+        """The first message of a connection: which session it belongs to, and the proof."""
+        session = self._record.session
+        return messages.Hello(role=role, session=session, token=self._token, channel=index)
+
+    async def _dial(self, role: Role, index: int = 0) -> channel.Connection:
+        """A new connection of this session."""
+        return await channel.connect(
+            *self.address,
+            self.hello(role, index),
+            congestion=self._config.congestion,
+            stall_s=self._config.stall_timeout,
+            tap=self._tap,
+            secure=self._secure,
+        )
+
+    async def connect(self) -> None:
+        """The control connection, and the destination's welcome."""
+        started = time.monotonic_ns()
+        connection = await self._dial("control")
+        try:
+            async with asyncio.timeout(channel.HANDSHAKE_S):
+                welcome = await connection.expect(messages.Welcome)
+        except TimeoutError:
+            connection.close()
+            raise PeerRefused(f"{connection.peer} did not welcome the session") from None
+        except BaseException:
+            connection.close()
+            raise
+        self._control = Control(connection, self._on_failure)
+        # The name may lead elsewhere later: it is this destination that has the session.
+        self.address = connection.address
+        self._record.congestion = connection.congestion
+        self._record.tls = self._secure is not None
+        self._record.peer_welcome = welcome
+        self._record.setup_ns += time.monotonic_ns() - started
+
+    async def rejoin(self) -> None:
+        """A new control connection for the session that broke, instead of the old one."""
+        connection = await self._dial("recover")
+        self.failure = None
+        self._control = Control(connection, self._on_failure)
+        await self._control.expect(messages.Welcome)
+
+    async def open_channels(self, memory: GuestMemory) -> None:
+        """Bulk connections, and the urgent one where there may be missing pages."""
+        config = self._config
+        sockets = [await self._open("bulk", index) for index in range(config.channels)]
+        self._outflow = Outflow(
+            memory,
+            sockets,
+            self.pacer,
+            checked=config.checksum,
+            stall_s=config.stall_timeout,
+            tap=self._tap,
+            squeezer=self._record.squeezer,
+        )
+        if config.may_switch:
+            self.urgent = await self._open("urgent", 0)
+
+    async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
+        connection = await self._dial(role, index)
+        await connection.expect(messages.Welcome)
+        self._record.handshake_bytes += connection.sent_bytes + connection.received_bytes
+        return connection.detach() if role == "bulk" else connection.detach_plain()
+
+    async def ask_outcome(self, timeout_s: float) -> messages.Outcome | None:
+        """What became of the commit, over connections of its own; None after `timeout_s`."""
+        return await ask_outcome(
+            self.address,
+            self.hello("query"),
+            timeout_s,
+            self._secure,
+            stall_s=self._config.stall_timeout,
+            tap=self._tap,
+        )
+
+    # -- closing ------------------------------------------------------------------------------
+
+    async def hang_up(self, settle: Callable[[], Awaitable[None]]) -> None:
+        """Every connection is gone, and counted. settle: waits until nobody sends any more."""
+        self.abort()
+        await settle()
+        if self._outflow is not None:
+            self._record.bulk_bytes += self._outflow.sent_bytes
+            self._outflow.close()
+            self._outflow = None
+        if self._control is not None:
+            self._record.control_bytes += self._control.wire_bytes
+            await self._control.close()
+            self._control = None
+        if self.urgent is not None:
+            self.urgent.close()
+            self.urgent = None
