@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from common.start import start
 
@@ -19,53 +20,43 @@ Exit codes: 0 done and verified; 1 the migration failed and the guest goes on at
 2 bad usage or bad input; 3 verification failed; 4 in doubt; 130 cancelled.
 """
 
+COMMANDS: Final = {
+    "migrate": "lab.migrate:migrate",
+    "source": "source_agent.cli:source",
+    "dest": "dest_agent.cli:dest",
+    "compare": "lab.compare:compare",
+    "model": "lab.model:model",
+    "certs": "lab.certs:certs",
+    "reproduce": "lab.reproduce:reproduce",
+    "host": "lab.host_cli:host_app",
+    "move": "lab.move:move",
+    "net": "lab.net.cli:net_app",
+    "predict": "lab.predict:predict",
+    "trace": "lab.trace:trace_app",
+    "sweep": "lab.sweep.cli:sweep_app",
+    "report": "lab.report:report",
+    "inject": "lab.inject:inject_app",
+    "simulate": "lab.simulate:simulate",
+}
 
-def make_app() -> App:
-    """All commands."""
+
+def make_app(command: str | None = None) -> App:
+    """All commands, or the one of that name, which then waits for no other one's libraries."""
     from cyclopts import App
 
     from common import __version__
-    from dest_agent.cli import dest
-    from lab.certs import certs
-    from lab.compare import compare
-    from lab.host_cli import host_app
-    from lab.inject import make_inject
-    from lab.migrate import migrate
-    from lab.model import model
-    from lab.move import move
-    from lab.net.cli import make_net_app
-    from lab.predict import predict
-    from lab.report import report
-    from lab.reproduce import reproduce
-    from lab.simulate import simulate
-    from lab.sweep.cli import sweep_app
-    from lab.trace import make_trace_app
-    from source_agent.cli import source
 
     app = App(name="pageferry", help=_HELP, version=__version__)
-    app.command(migrate)
-    app.command(source)
-    app.command(dest)
-    app.command(compare)
-    app.command(model)
-    app.command(certs)
-    app.command(reproduce)
-    app.command(host_app)
-    app.command(move)
-    app.command(make_net_app())
-    app.command(predict)
-    app.command(make_trace_app())
-    app.command(sweep_app)
-    app.command(report)
-    app.command(make_inject())
-    app.command(simulate)
+    for name in [command] if command in COMMANDS else COMMANDS:
+        module, _, attribute = COMMANDS[name].partition(":")
+        app.command(getattr(import_module(module), attribute), name=name)
     return app
 
 
 def _run() -> int:
     from common.cli import run_app
 
-    return run_app(make_app(), sys.argv[1:])
+    return run_app(make_app(next(iter(sys.argv[1:]), None)), sys.argv[1:])
 
 
 def main() -> None:

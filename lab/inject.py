@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from common.cli import JsonOptions
 from common.errors import EXIT_OK
@@ -70,10 +70,5 @@ def _print() -> None:
     print_notes(console, _NOTES)
 
 
-def make_inject() -> App:
-    """The group of commands."""
-    from cyclopts import App
-
-    app = App(name="inject", help="Fault injection: what --inject can do, and where.")
-    app.command(list_points, name="list")
-    return app
+inject_app: Final = App(name="inject", help="Fault injection: what --inject can do, and where.")
+inject_app.command(list_points, name="list")

@@ -6,7 +6,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 from pydantic import BaseModel, Field
@@ -192,12 +192,9 @@ def info(
     return EXIT_OK
 
 
-def make_trace_app() -> App:
-    """The commands of `pageferry trace`."""
-    app = App(name="trace", help=_HELP, help_format="plaintext")
-    app.command(import_, name="import")
-    app.command(info)
-    return app
+trace_app: Final = App(name="trace", help=_HELP, help_format="plaintext")
+trace_app.command(import_, name="import")
+trace_app.command(info)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
@@ -161,11 +161,8 @@ def told(name: str, shape: Shape, shaper: str, measured: object) -> list[str]:
     return lines
 
 
-def make_net_app() -> App:
-    """The command and its parts."""
-    app = App(name="net", help=_HELP, help_format="plaintext")
-    app.command(up)
-    app.command(down)
-    app.command(execute, name="exec")
-    app.command(show)
-    return app
+net_app: Final = App(name="net", help=_HELP, help_format="plaintext")
+net_app.command(up)
+net_app.command(down)
+net_app.command(execute, name="exec")
+net_app.command(show)

@@ -61,6 +61,13 @@ def test_one_file_for_both(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
+def test_no_command_waits_for_another_one() -> None:
+    code = "import sys; from lab.cli import make_app; make_app('migrate');"
+    code += "print([name for name in sys.modules if name in ('numba', 'lab.compare', 'lab.sweep')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_command_waits_for_what_a_page_is_made_with() -> None:
     code = "import sys; from lab.cli import make_app; make_app(); import common.html;"
     code += "print([name for name in ('plotly', 'jinja2') if name in sys.modules])"
