@@ -269,6 +269,7 @@ class FaultContract:
             for at in range(0, len(data) - 1, piece):
                 peer.sock.sendall(data[at : min(at + piece, len(data) - 1)])
             until(lambda: post.faults.stats().received_bytes == len(data) - 1)
+            until(lambda: post.faults.stats().pages_pulled >= 3)  # counted after its bytes
             assert post.faults.stats().pages_pulled == 3  # the zero pages wait for their checksum
             peer.sock.sendall(data[-1:])
             until(lambda: post.faults.stats().pages_pulled == 6)
