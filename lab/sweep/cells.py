@@ -216,8 +216,9 @@ def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
     option = str(first["loc"][0]).replace("_", "-")
     if first["type"] not in ("value_error", "missing"):
         message += f", not {cut(repr(first['input']))}"
-    if option in PARTED and option not in places:
-        return _placed(f"{option}.{message}", places)
+    part, _, rest = message.partition(" ")
+    if f"{option}.{part}" in places:
+        option, message = f"{option}.{part}", rest
     return f"{places.get(option, 'options')}.{option}: {cut(message)}"
 
 

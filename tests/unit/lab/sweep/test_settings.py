@@ -51,6 +51,9 @@ BAD = {
     "grid.net.loss = ['1%', 2]": "plan.toml: grid.net.loss: '2' is not a share",
     "grid.net.delay-back = ['61s']": "grid.net.delay-back: Input should be .* to 60, not '61s'",
     "grid.net.delay = ['1ms,loss=1%']": "plan.toml: grid.net.delay: .* without a comma",
+    "options.net = 'delay=1ms'\ngrid.net.jitter = ['2ms']": (
+        "plan.toml: grid.net.jitter: 2ms is above delay 1ms"
+    ),
     "grid.net.jitter = ['2ms']": "plan.toml: grid.net.jitter: 2ms is above delay 0s",
     "options.net = 'rate'": "plan.toml: options.net: 'rate' is not NAME=VALUE",
     "options.net = 'speed=1mbit'": "plan.toml: options.net: a link has no 'speed': expected rate",
