@@ -14,7 +14,7 @@ from tests.network.test_migrate_net import during
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 
-# The second one would take a minute.
+# The second one takes seven seconds at the least.
 PLAN = """
 [options]
 memory = "8MiB"
@@ -25,7 +25,7 @@ strategy = "pre-copy"
 net.delay = "1ms"
 shaper = "tun"
 [grid]
-net.rate = ["800mbit", "1mbit"]
+net.rate = ["800mbit", "10mbit"]
 """
 
 
