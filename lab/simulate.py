@@ -22,6 +22,9 @@ _NEVER: Final = {
     "predict": "a simulation says nothing else",
 }
 _NOT_MODELLED: Final = {"compress": "none", "delta": "none"}
+REFUSED: Final = (*_NEVER, *_NOT_MODELLED)  # options of a migration that a simulation may not have
+
+GuestSpeed = Annotated[float, Field(ge=1, le=1e12)]
 
 
 class SimulateOptions(BaseModel):
@@ -34,7 +37,7 @@ class SimulateOptions(BaseModel):
         Field(description="rate=RATE,delay=TIME (one way),loss=SHARE,mss=SIZE,window=SIZE"),
     ] = ""
     guest_speed: Annotated[
-        Annotated[float, Field(ge=1, le=1e12)] | None,
+        GuestSpeed | None,
         Field(
             description="steps a second of a vCPU that runs flat out; none: 100e6 in order, 10e6"
             " at random"
@@ -77,13 +80,18 @@ def simulate(
     return _one(config, options, output)
 
 
+def why_refused(name: str, value: Any) -> str | None:
+    """Why an option of `REFUSED` can't have this value; None: it can."""
+    if name in _NEVER:
+        return _NEVER[name] if value else None
+    return None if value == _NOT_MODELLED[name] else "how pages shrink is measured, not modelled"
+
+
 def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOptions) -> None:
-    for name, why in _NEVER.items():
-        if getattr(config, name):
+    for name in REFUSED:
+        why = why_refused(name, getattr(config, name))
+        if why is not None:
             raise UsageError(f"--{name}: {why}")
-    for name, value in _NOT_MODELLED.items():
-        if getattr(config, name) != value:
-            raise UsageError(f"--{name}: how pages shrink is measured, not modelled")
     if output.log_dir is not None:
         raise UsageError("--log-dir: a simulation writes no log, its events are in the report")
     if options.from_file is not None and (options.evacuate is not None or options.fleet):

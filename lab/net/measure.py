@@ -25,7 +25,7 @@ _PIECE: Final = bytes(256 * 1024)
 _LEAST_S: Final = 0.3
 _MOST_S: Final = 2.0
 # Ethernet, IPv4, TCP with time stamps: what the shapers count beside the payload.
-_HEADERS: Final = 14 + 20 + 32
+HEADERS: Final = 14 + 20 + 32
 _CONGESTION: Final = b"cubic"
 
 Listen = Callable[[], socket.socket]
@@ -142,7 +142,7 @@ def _throughput(
                 end.shutdown(socket.SHUT_RDWR)
         thread.join()
     rate = received / seconds
-    return rate, rate * (segment + _HEADERS) / segment
+    return rate, rate * (segment + HEADERS) / segment
 
 
 def _receive_for(receiver: socket.socket, buffer: bytearray, span_s: float) -> tuple[int, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -12,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.errors import UsageError
 
 if TYPE_CHECKING:
+    from lab.net.schedule import Moment
+    from lab.net.shape import Shape
     from lab.net.spec import LinkSpec
 
 Shaper = Literal["auto", "tc", "tun"]
 Offloads = Literal["auto", "on", "off"]
+Kind = Literal["namespaces", "relay"]
 
 
 class LinkOptions(BaseModel):
@@ -43,6 +47,15 @@ class LinkOptions(BaseModel):
     ] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A network, as options make it: what it is from its beginning, and from each moment on."""
+
+    kind: Kind
+    shape: Shape
+    moments: list[Moment]
+
+
 class NetOptions(LinkOptions):
     """The network that a migration's agents are put into. The default is loopback as it is."""
 
@@ -55,7 +68,7 @@ class NetOptions(LinkOptions):
         ),
     ] = None
     link: Annotated[
-        Literal["namespaces", "relay"] | None,
+        Kind | None,
         Parameter(show_default=False),
         Field(
             description="namespaces: two of them, which takes root; relay: of connections, without"
@@ -63,18 +76,16 @@ class NetOptions(LinkOptions):
         ),
     ] = None
 
-    def spec(self) -> LinkSpec | None:
-        """The network that is asked for, under a name of its own. Raises `UsageError`."""
+    def asked(self) -> Asked | None:
+        """What is asked for, wherever it is to be made; None: nothing. Raises `UsageError`."""
         if self.net is None and self.link is None:
             for name, field in LinkOptions.model_fields.items():
                 if getattr(self, name) != field.default:
                     raise UsageError(f"--{name} means nothing without --net or --link")
             return None
-        from lab.net import namespaces
         from lab.net.flow import refuse_packets
         from lab.net.schedule import parse_schedule, plan
         from lab.net.shape import Shape, parse_shape
-        from lab.net.spec import LinkSpec
 
         shape = Shape() if self.net is None else parse_shape(self.net)
         moments = plan(shape, parse_schedule(self.schedule))
@@ -83,13 +94,23 @@ class NetOptions(LinkOptions):
             if self.shaper != "auto" or self.offloads != "auto":
                 raise UsageError("--shaper and --offloads are for --link namespaces")
             refuse_packets(shape, moments)
-        else:
+        return Asked(kind, shape, moments)
+
+    def spec(self) -> LinkSpec | None:
+        """The network that is asked for, under a name of its own. Raises `UsageError`."""
+        asked = self.asked()
+        if asked is None:
+            return None
+        from lab.net import namespaces
+        from lab.net.spec import LinkSpec
+
+        if asked.kind == "namespaces":
             namespaces.require("--net")
         return LinkSpec(
-            kind=kind,
+            kind=asked.kind,
             name=f"run-{os.getpid()}-{secrets.token_hex(3)}",
-            shape=shape,
-            moments=moments,
+            shape=asked.shape,
+            moments=asked.moments,
             shaper=self.shaper,
             offloads=self.offloads,
         )

@@ -59,7 +59,7 @@ def obey(order: Order) -> Outcome:
             config = runner.options.model_validate(options)
             if signals.seen:
                 return Outcome(cancelled=True, exit_code=EXIT_CANCELLED)
-            result = runner.run(config, None, ignore).result
+            result = runner.run(config, None, ignore, signals).result
         except PageferryError as error:
             return Outcome(exit_code=error.exit_code, error=str(error))
     if result is None:

@@ -20,19 +20,17 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from common.config import MigrationConfig
 from common.errors import UsageError
 from common.guest.workloads.base import Workload
 from common.guest.workloads.registry import WORKLOADS, parse_workload
 from common.report import Report
 from lab.sweep.columns import Row, column_of, option_row
-from lab.sweep.plan import Plan, Value, cut
+from lab.sweep.plan import PARTED, Plan, Value, cut
 from lab.sweep.runners import Runner
+from lab.sweep.settings import NET_KEYS, CellOptions, net_value
 
 SCHEMA: Final = 1  # of a ledger's records
 _REPORT_SCHEMA: Final = Report.model_fields["schema_version"].default
-_LIKELY_BPS: Final = 1e9  # of loopback without a limit, for the estimate of a duration only
-_STARTING_S: Final = 2.0  # two agents, their libraries and kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +45,13 @@ class Cell:
     label: str
     repeat: int
     point: Mapping[str, str]
-    config: MigrationConfig
+    config: CellOptions
     row: Row = field(repr=False)
 
     @property
     def least_s(self) -> float:
-        """What it takes at the least, by calculation: each page once, and what it was asked for."""
-        config = self.config
-        sending_s = config.memory / min(config.max_bandwidth, _LIKELY_BPS)
-        if config.timeout is not None:
-            sending_s = min(sending_s, config.timeout)
-        return _STARTING_S + config.warmup + sending_s + config.run_after
+        """What it takes at the least, by calculation."""
+        return self.config.least_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +132,19 @@ def check_known(option: str, runner: Runner, where: str) -> None:
     except KeyError:
         known = [field.replace("_", "-") for field in runner.options.model_fields]
         known += sorted({f"workload.{key}" for cls in WORKLOADS.values() for key in cls.keys})
+        known += [f"net.{key}" for key in NET_KEYS]
         near = difflib.get_close_matches(option[:64], known, 1)
-        hint = f"did you mean {near[0]}?" if near else "expected an option of pageferry migrate"
+        other = f"expected an option of pageferry {runner.name}"
+        hint = f"did you mean {near[0]}?" if near else other
         raise UsageError(f"{where}: unknown option, {hint}") from None
 
 
 def _configure(
     values: Mapping[str, Value], runner: Runner, places: Mapping[str, str], name: str
-) -> MigrationConfig:
+) -> CellOptions:
     """Raises `UsageError` that says where the value is that is wrong."""
     fields: dict[str, Any] = {}
-    parameters: dict[str, str] = {}
+    parts: dict[str, dict[str, str]] = {head: {} for head in PARTED}
     for option, value in values.items():
         where = f"{name}: {places[option]}.{option}"
         head, dot, key = option.partition(".")
@@ -157,11 +153,14 @@ def _configure(
             expected = "a list" if several else "one value"
             raise UsageError(f"{where}: {cut(repr(value))}: expected {expected}")
         if dot:
-            parameters[key] = _parameter(str(value), where)
+            parts[head][key] = _part(option, str(value), where)
         else:
             fields[head.replace("-", "_")] = value
-    if parameters:
-        fields["workload"] = with_parameters(str(fields.get("workload", "idle")), parameters)
+    if parts["workload"]:
+        workload = str(fields.get("workload", "idle"))
+        fields["workload"] = with_parameters(workload, parts["workload"])
+    if parts["net"]:
+        fields["net"] = with_parts(str(fields.get("net", "")), parts["net"])
     try:
         config = runner.options.model_validate(fields)
     except ValidationError as error:
@@ -173,24 +172,35 @@ def _configure(
     return config
 
 
-def is_several(model: type[MigrationConfig], option: str) -> bool:
+def is_several(model: type[CellOptions], option: str) -> bool:
     """Whether an option (no workload's parameter) may be given several times."""
     annotation = model.model_fields[option.replace("-", "_")].annotation
     return typing.get_origin(annotation) is tuple
 
 
-def _parameter(value: str, where: str) -> str:
+def _part(option: str, value: str, where: str) -> str:
     if "," in value:
         raise UsageError(f"{where}: {cut(repr(value))}: expected a value without a comma")
+    head, _, key = option.partition(".")
+    if head == "net":
+        try:
+            net_value(key, value)
+        except ValueError as error:
+            raise UsageError(f"{where}: {cut(str(error))}") from None
     return value
 
 
 def with_parameters(workload: str, parameters: Mapping[str, str]) -> str:
     """`uniform:rate=1MB/s`, with `rate` in the place of the one that it has, or added."""
     name, _, rest = workload.partition(":")
-    items = [item for item in rest.split(",") if item]
-    kept = [item for item in items if item.partition("=")[0] not in parameters]
-    return f"{name}:{','.join([*kept, *(f'{key}={text}' for key, text in parameters.items())])}"
+    return f"{name}:{with_parts(rest, parameters)}"
+
+
+def with_parts(text: str, parts: Mapping[str, str]) -> str:
+    """`rate=1MB/s,delay=1ms`, with these in the place of those that it has, or added."""
+    items = [item for item in text.split(",") if item]
+    kept = [item for item in items if item.partition("=")[0].strip() not in parts]
+    return ",".join([*kept, *(f"{key}={value}" for key, value in parts.items())])
 
 
 @lru_cache(maxsize=1024)
@@ -202,11 +212,27 @@ def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return cut(message)
+        return _placed(message, places)
     option = str(first["loc"][0]).replace("_", "-")
     if first["type"] not in ("value_error", "missing"):
         message += f", not {cut(repr(first['input']))}"
+    part, _, rest = message.partition(" ")
+    if f"{option}.{part}" in places:
+        option, message = f"{option}.{part}", rest
     return f"{places.get(option, 'options')}.{option}: {cut(message)}"
+
+
+def _placed(message: str, places: Mapping[str, str]) -> str:
+    """Of something that is wrong with several options: where the one is that it begins with."""
+    head, _, rest = message.partition(" ")
+    head = head.removesuffix(":")
+    option = head if head in places else head.partition(".")[0]
+    if option not in places:
+        option = next((each for each in places if each.startswith(f"{option}.")), "")
+    if not option:
+        return cut(message)
+    words = rest if head == option else message
+    return f"{places[option]}.{option}: {cut(words)}"
 
 
 def _cell(
@@ -214,7 +240,7 @@ def _cell(
     repeat: int,
     repeats: int,
     point: Mapping[str, Value],
-    config: MigrationConfig,
+    config: CellOptions,
     runner: Runner,
     name: str,
 ) -> Cell:
@@ -235,9 +261,9 @@ def _cell(
         raise UsageError(f"{name}: {cut(str(error))}") from None
 
 
-def identity(config: MigrationConfig, runner: str) -> str:
+def identity(config: CellOptions, runner: str) -> str:
     """20 hexadecimal digits. Raises `UsageError` where what the workload replays can't be read."""
-    options = config.model_dump()
+    options = config.known_by()
     pinned = _workload(_workload(config.workload).pinned(config.workload))
     options["workload"] = [pinned.name, {key: repr(v) for key, v in pinned.options.items()}]
     whole = {

@@ -16,7 +16,9 @@ from lab.sweep.cells import check_known, is_several
 from lab.sweep.columns import column_of, written
 from lab.sweep.plan import cut
 from lab.sweep.runners import Runner
+from lab.sweep.settings import net_value
 
+_WITH_COMMAS: Final = ("workload", "net", "link", "schedule")
 _NAME: Final = re.compile(r"[a-z][a-z0-9.-]*")
 
 
@@ -34,8 +36,8 @@ class Choice:
 def parse_choice(text: str, runner: Runner) -> Choice:
     """OPTION=VALUE[|VALUE...][,OPTION=...], values as the option's flag takes them.
 
-    A workload may have commas: what follows one belongs to it, if it is no option. Raises
-    `UsageError`.
+    A workload may have commas, and so may a link: what follows one belongs to it, if it is no
+    option. Raises `UsageError`.
     """
     accepted: dict[str, frozenset[Any]] = {}
     for part in _parts(text, runner):
@@ -57,8 +59,8 @@ def _parts(text: str, runner: Runner) -> list[str]:
     for part in text.split(","):
         option = part.partition("=")[0].strip()
         known = "." in option or option.replace("-", "_") in runner.options.model_fields
-        in_workload = bool(out) and out[-1].partition("=")[0].strip() == "workload"
-        if in_workload and not (known and _NAME.fullmatch(option)):
+        inside = bool(out) and out[-1].partition("=")[0].strip() in _WITH_COMMAS
+        if inside and not (known and _NAME.fullmatch(option)):
             out[-1] += f",{part}"
         else:
             out.append(part)
@@ -69,6 +71,8 @@ def _value(option: str, text: str, runner: Runner) -> Any:
     """As the option's column has it. Raises `UsageError`."""
     head, dot, key = option.partition(".")
     try:
+        if head == "net" and dot:
+            return net_value(key, text)
         if dot:
             return _parameter(key, text)
         if is_several(runner.options, head):

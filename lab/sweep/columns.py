@@ -2,9 +2,10 @@
 
 Options come first: their own names with underscores, and the unit that they are written in
 (`memory_bytes`, `max_bandwidth_Bps`, `warmup_s`; shares and counts have none), then the workload's
-parameters (`workload_rate_Bps`). Then the report's scalars, those of its parts with the part's name
-before them (`postcopy_faults`). What a cell has not (a strategy without rounds, a workload without
-a rate) is null. Pure: nothing of pyarrow here.
+parameters (`workload_rate_Bps`) and what the link was asked to be (`net_delay_s`). Then the
+report's scalars, those of its parts with the part's name before them (`postcopy_faults`,
+`net_rtt_ms`). What a cell has not (a strategy without rounds, a workload without a rate) is null.
+Pure: nothing of pyarrow here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from common.guest.workloads.registry import WORKLOADS, parse_workload
 from common.report import DowntimePart, Report
 from common.slowdown import slowdown
 from common.units import format_rate, format_share, format_size, format_time
+from lab.sweep.settings import NET_KEYS, CellOptions, MigrateCell
 
 Kind = Literal["int64", "float64", "bool", "string"]
 Scalar = int | float | bool | str | None
@@ -37,6 +39,7 @@ _PARAMETER_UNITS: Final[dict[Callable[[str], Any], str]] = {
     parse_visit_rate: "_Bps",
     parse_period: "_s",
 }
+_NET_UNITS: Final = {"rate": "_Bps", "delay": "_s", "jitter": "_s", "queue": "_s"}
 _DERIVED: Final[dict[str, Kind]] = {
     "rounds": "int64",
     "drain_rounds": "int64",
@@ -85,7 +88,7 @@ def _kind(annotation: Any) -> Kind | None:
 
 
 @cache
-def option_column(name: str, model: type[MigrationConfig] = MigrationConfig) -> Column:
+def option_column(name: str, model: type[MigrationConfig] = MigrateCell) -> Column:
     """Of a field of the configuration. An option that may be given several times is a string."""
     kind = _kind(model.model_fields[name].annotation)
     if kind not in ("int64", "float64"):
@@ -112,10 +115,21 @@ def parameter_column(key: str) -> Column:
     return Column(name + unit, kind)
 
 
-def column_of(option: str, model: type[MigrationConfig] = MigrationConfig) -> Column:
+@cache
+def net_column(key: str) -> Column:
+    """Of a part of `net`. Raises `KeyError`."""
+    if key not in NET_KEYS:
+        raise KeyError(key)
+    unit = _NET_UNITS.get(key.removesuffix("-back"), "")
+    return Column(f"net_{key.replace('-', '_')}{unit}", "float64")
+
+
+def column_of(option: str, model: type[MigrationConfig] = MigrateCell) -> Column:
     """Of an option as a plan names it, `workload.rate` included. Raises `KeyError`."""
     head, dot, key = option.partition(".")
     if dot:
+        if head == "net" and "net" in model.model_fields:
+            return net_column(key)
         if head != "workload":
             raise KeyError(option)
         return Column("workload_name", "string") if key == "name" else parameter_column(key)
@@ -126,12 +140,13 @@ def column_of(option: str, model: type[MigrationConfig] = MigrationConfig) -> Co
 
 
 @cache
-def option_columns(model: type[MigrationConfig] = MigrationConfig) -> tuple[Column, ...]:
+def option_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, ...]:
     """Of all options and all parameters."""
     return (
         *(option_column(name, model) for name in model.model_fields),
         Column("workload_name", "string"),
         *(parameter_column(key) for key in _parameters()),
+        *(net_column(key) for key in NET_KEYS if issubclass(model, CellOptions)),
     )
 
 
@@ -148,12 +163,24 @@ def option_row(config: MigrationConfig) -> Row:
     for key in _parameters():
         value = workload.options.get(key)
         row[parameter_column(key).name] = written(value) if isinstance(value, Extent) else value
+    if isinstance(config, CellOptions):
+        asked = config.net_values()
+        row |= {net_column(key).name: asked.get(key) for key in NET_KEYS}
     return row
 
 
 def written(value: Extent) -> str:
     """A working set as its column has it."""
     return format_share(value.share) if value.size is None else format_size(value.size)
+
+
+def _said_part(option: str, value: float) -> str:
+    if option.removesuffix("-back") in ("net.loss", "net.reorder"):
+        return format_share(value)
+    for unit, text_of in (("_Bps", format_rate), ("_s", format_time)):
+        if column_of(option).name.endswith(unit):
+            return text_of(value)
+    return f"{value:g}"
 
 
 def said(option: str, value: Scalar) -> str:
@@ -165,11 +192,7 @@ def said(option: str, value: Scalar) -> str:
     if isinstance(value, str):
         return value or "none"
     if "." in option:
-        texts = {"_Bps": format_rate, "_s": format_time}
-        for unit, text_of in texts.items():
-            if parameter_column(option.partition(".")[2]).name.endswith(unit):
-                return text_of(value)
-        return f"{value:g}"
+        return _said_part(option, value)
     name = option.replace("-", "_")
     return shown(name, value) if name in MigrationConfig.model_fields else f"{value:g}"
 
@@ -199,7 +222,7 @@ _SCALARS: Final = tuple(_scalars(Report))
 
 
 @cache
-def result_columns(model: type[MigrationConfig] = MigrationConfig) -> tuple[Column, ...]:
+def result_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, ...]:
     """Of the report. A scalar whose name is an option's, too (`strategy`), is in that one only."""
     taken = {column.name for column in option_columns(model)}
     found = [column for _, column in _SCALARS]

@@ -29,6 +29,13 @@ class SweepOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    runner: Annotated[
+        str | None,
+        Field(
+            description="migrate or simulate, in the place of the plan's own; the FOLDER's name"
+            " then ends in -RUNNER"
+        ),
+    ] = None
     filter: Annotated[
         str | None,
         Field(
@@ -66,8 +73,9 @@ def sweep(
     """Run a grid of migrations, one after another, into one folder.
 
     A plan has fixed options, axes, and a number of repeats. Each combination is a cell: a real
-    migration. A cell that fails is a result. Whatever ends the sweep, the same command goes on
-    where it was. Then look at it: pageferry sweep show FOLDER.
+    migration, with a shaped network of its own where the plan has net, or with --runner simulate
+    one in virtual time. A cell that fails is a result. Whatever ends the sweep, the same command
+    goes on where it was. Then look at it: pageferry sweep show FOLDER.
     """
     from lab.sweep.cells import axes_of, expand
     from lab.sweep.extras import need
@@ -75,14 +83,17 @@ def sweep(
 
     options = options or SweepOptions()
     found = read_plan(plan)
-    runner = _runner(found.runner, plan)
+    runner = _runner(found.runner, options.runner, plan)
     cells = expand(found, runner, str(plan))
     chosen = _chosen(cells, options.filter, runner)
-    folder = options.output or plan.parent / (found.output or plan.stem)
+    other = "" if runner.name == found.runner else f"-{runner.name}"
+    folder = options.output or plan.parent / f"{found.output or plan.stem}{other}"
     if folder.resolve() == plan.resolve():
         raise UsageError(f"{plan} is where its results would go: expected --output FOLDER")
     if options.dry_run:
         return _list(cells, chosen, folder, retry_failed=options.retry_failed)
+    if options.log_dir is not None and not runner.has_logs:
+        raise UsageError(f"--log-dir: runner {runner.name} writes no logs, its events are reported")
     need("pageferry sweep", "pyarrow")
     if options.scheduler is not None:
         need("--scheduler", "distributed")
@@ -92,13 +103,17 @@ def sweep(
     return _Sweep(plan.stem, axes_of(found), cells, runner, options, pipe).run(folder, chosen)
 
 
-def _runner(name: str, file: Path) -> Runner:
+def _runner(name: str, instead: str | None, file: Path) -> Runner:
     from lab.sweep.runners import runner_named
 
     try:
-        return runner_named(name)
+        planned = runner_named(name)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
+    try:
+        return planned if instead is None else runner_named(instead)
+    except UsageError as error:
+        raise UsageError(f"--{error}") from None
 
 
 def _chosen(cells: list[Cell], text: str | None, runner: Runner) -> list[Cell]:

@@ -120,7 +120,7 @@ def run_here(
         clock = Clock.now()
         watcher.began(cell)
         logs = log_dir / cell.key if log_dir else None
-        ran = _run(runner, cell, logs, watcher)
+        ran = _run(runner, cell, logs, watcher, signals)
         if ran.result is not None:
             keep(cell, ran.result, clock, runner=runner, store=store, watcher=watcher)
         if ran.interrupted:
@@ -128,13 +128,13 @@ def run_here(
     return signals.seen
 
 
-def _run(runner: Runner, cell: Cell, logs: Path | None, watcher: Watcher) -> Ran:
+def _run(runner: Runner, cell: Cell, logs: Path | None, watcher: Watcher, signals: Signals) -> Ran:
     """A cell that can't be begun has failed, like any other that fails."""
 
     def show(status: Status) -> None:
         watcher.show(cell, status)
 
     try:
-        return runner.run(cell.config, logs, show)
+        return runner.run(cell.config, logs, show, signals)
     except PageferryError as error:
         return Ran(PairResult(None, error.exit_code, str(error)))

@@ -1,6 +1,6 @@
 """The plan of a sweep: a TOML file, read and checked, nothing of it expanded yet.
 
-    runner = "migrate"            what runs a cell
+    runner = "migrate"            what runs a cell: migrate or simulate
     output = "bandwidths"         the folder of the results, beside the plan
     repeats = 3                   runs of each combination, with seeds that count up
     max-cells = 500               more are refused
@@ -33,6 +33,7 @@ from common.errors import UsageError
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_CELLS: Final = 100_000
+PARTED: Final = ("workload", "net")  # options of which a part has a name of its own
 _LONGEST: Final = 120  # characters of a value in a complaint
 
 Value = str | tuple[str, ...]  # a tuple: of an option that may be given several times
@@ -74,7 +75,7 @@ def _flat(table: Any) -> Any:
         raise ValueError(f"{cut(repr(table))}: expected a table of options")
     out: dict[str, Any] = {}
     for key, value in table.items():
-        inner = value.items() if key == "workload" and isinstance(value, dict) else None
+        inner = value.items() if key in PARTED and isinstance(value, dict) else None
         for name, each in [(key, value)] if inner is None else inner:
             full = name if inner is None else f"{key}.{name}"
             full = "workload" if full == "workload.name" else full

@@ -15,7 +15,7 @@ from typing import Any, Final
 from common.errors import UsageError
 from lab.rows import Spread
 from lab.sweep.choice import Choice
-from lab.sweep.columns import Scalar, column_of, said
+from lab.sweep.columns import Scalar, column_of, net_column, said
 from lab.sweep.parquet import Results
 from lab.sweep.plan import cut
 from lab.sweep.runners import Runner
@@ -116,6 +116,10 @@ class Query:
             return Answer(columns, tuple(found.fetchall()))
         except duckdb.Error as error:
             raise UsageError(f"--sql: {cut(str(error))}") from None
+
+    def has(self, column: str) -> bool:
+        """Whether the results have that column; those of an earlier version may have fewer."""
+        return column in self._kinds
 
     def check_figure(self, name: str, option: str) -> str:
         """A column of numbers. Raises `UsageError`."""
@@ -243,37 +247,50 @@ class Curves:
     curves: tuple[Curve, ...]
 
 
+def _along(varied: Sequence[str]) -> list[str]:
+    """The axes along which curves go, or of which each value is a curve.
+
+    Where both the limit and the link's rate change, there is a picture for each limit: in one of
+    them the link is then what makes the curves.
+    """
+    link = ["net.rate"] if "net.rate" in varied else ["max-bandwidth"]
+    return [axis for axis in varied if axis in ("workload.rate", *link)]
+
+
 def curves(query: Query) -> list[Curves]:
     """Downtime against dirty rate over bandwidth; none where one of them is not known.
 
     The dirty rate is the one that the workload was asked for, or, where it takes none, what the
-    first round has measured. The bandwidth is the limit; without one a cell has no place here.
+    first round has measured. The bandwidth is the limit, or the rate of a shaped link where that
+    is lower; without either a cell has no place here.
     """
-    inner = [a for a in query.varied() if a in ("workload.rate", "max-bandwidth")]
+    inner = _along(query.varied())
     rest = [a for a in query.varied() if a not in (COMPETITORS, *inner)]
     names = [quoted(query.column(axis)) for axis in rest]
     rate = "CASE WHEN isinf(workload_rate_Bps) THEN NULL ELSE workload_rate_Bps END"
-    ratio = f"coalesce({rate}, dirty_rate_Bps) / max_bandwidth_Bps"
+    link = quoted(net_column("rate").name) if query.has(net_column("rate").name) else "NULL"
+    bandwidth = f"least(max_bandwidth_Bps, coalesce({link}, max_bandwidth_Bps))"
+    ratio = f"coalesce({rate}, dirty_rate_Bps) / {bandwidth}"
     figure = ", ".join(f"{of}(downtime_ms)" for of in ("median", "min", "max"))
-    asked = "workload_rate_Bps, max_bandwidth_Bps"
-    by = ", ".join([*names, "strategy", asked])
-    wanted = ", ".join([*names, "strategy", "max_bandwidth_Bps", f"median({ratio})", figure])
-    where = f"{_GOOD} AND NOT isinf(max_bandwidth_Bps) AND {ratio} > 0"
+    line = ["strategy", "max_bandwidth_Bps", link]
+    by = ", ".join([*names, "strategy", "workload_rate_Bps", "max_bandwidth_Bps", link])
+    wanted = ", ".join([*names, *line, f"any_value({bandwidth})", f"median({ratio})", figure])
+    where = f"{_GOOD} AND NOT isinf({bandwidth}) AND {ratio} > 0"
     sql = f"SELECT {wanted} FROM results WHERE {where} GROUP BY {by} ORDER BY min(cell_index)"  # noqa: S608
     rows = query.ask(sql).rows
-    found: dict[tuple[Scalar, ...], dict[tuple[str, float], list[tuple[float, Spread]]]] = {}
+    found: dict[tuple[Scalar, ...], dict[tuple[Any, ...], list[tuple[float, Spread]]]] = {}
     for row in rows:
         at = len(rest)
-        spread = _spread(row[at + 3 :])
+        spread = _spread(row[at + 5 :])
         if spread is not None:
-            of = found.setdefault(row[:at], {}).setdefault((row[at], row[at + 1]), [])
-            of.append((float(row[at + 2]), spread))
+            of = found.setdefault(row[:at], {}).setdefault(row[at : at + 4], [])
+            of.append((float(row[at + 4]), spread))
     return [
         Curves(
             label(rest, values),
             tuple(
                 Curve(name, bandwidth, tuple(sorted(points, key=lambda point: point[0])))
-                for (name, bandwidth), points in by_line.items()
+                for (name, _, _, bandwidth), points in by_line.items()
             ),
         )
         for values, by_line in found.items()

@@ -1,4 +1,4 @@
-"""What runs a cell: `migrate`, a real migration by two agents, and whatever is added to `RUNNERS`.
+"""What runs a cell: `migrate`, a real migration by two agents, or `simulate`, one in virtual time.
 
 A runner says which options its cells may have (a model that knows all those of a migration), and
 how one is run. Its function may be called in any process that has the package installed.
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from common.config import MigrationConfig
-from common.errors import UsageError
+from common.errors import EXIT_OK, UsageError
 from common.status import Status
 from lab.pair import PairResult
+from lab.series import Signals
+from lab.sweep.plan import cut
+from lab.sweep.settings import CellOptions, MigrateCell, SimulateCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,32 +30,56 @@ class Ran:
     interrupted: bool = False
 
 
-RunCell = Callable[[MigrationConfig, Path | None, Callable[[Status], None]], Ran]
+RunCell = Callable[[Any, Path | None, Callable[[Status], None], Signals], Ran]
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """options: of its cells. run: one cell; takes its configuration, a folder for logs, and who is
-    told of the present moment. It raises nothing: a cell that fails is a result.
+    """options: of its cells. run: one cell; takes its options, a folder for logs, who is told of
+    the present moment, and who has noted a signal. A cell that can't be begun raises
+    `PageferryError`, any other failure is a result. has_logs: whether it can write any.
     """
 
     name: str
-    options: type[MigrationConfig]
+    options: type[CellOptions]
     run: RunCell
+    has_logs: bool = True
 
 
-def _migrate(config: MigrationConfig, log_dir: Path | None, show: Callable[[Status], None]) -> Ran:
+def _migrate(
+    cell: MigrateCell, log_dir: Path | None, show: Callable[[Status], None], signals: Signals
+) -> Ran:
     from lab.series import run_once
 
-    result, interrupted = run_once(config, log_dir, show)
+    result, interrupted = run_once(cell.migration, log_dir, show, net=cell.network, signals=signals)
     return Ran(result, interrupted)
 
 
-RUNNERS: Final = {runner.name: runner for runner in (Runner("migrate", MigrationConfig, _migrate),)}
+def _simulate(
+    cell: SimulateCell, _log_dir: Path | None, show: Callable[[Status], None], _signals: Signals
+) -> Ran:
+    """A signal is noted, and the sweep ends after this cell: it is soon over."""
+    from lab.sim.conditions import simulated
+    from lab.sim.reporting import make_report, play
+
+    show(Status(phase="simulating"))
+    config = cell.migration
+    under = simulated(config, cell.simulated_link, cell.guest_speed)
+    about = {"link": cell.about_link, "guest_speed": cell.guest_speed}
+    return Ran(PairResult(make_report(play(config, under), about), EXIT_OK, None))
+
+
+RUNNERS: Final = {
+    runner.name: runner
+    for runner in (
+        Runner("migrate", MigrateCell, _migrate),
+        Runner("simulate", SimulateCell, _simulate, has_logs=False),
+    )
+}
 
 
 def runner_named(name: str) -> Runner:
     """Raises `UsageError`."""
     if name not in RUNNERS:
-        raise UsageError(f"runner: unknown {name!r}, expected one of {', '.join(RUNNERS)}")
+        raise UsageError(f"runner: unknown {cut(repr(name))}, expected one of {', '.join(RUNNERS)}")
     return RUNNERS[name]

@@ -123,8 +123,30 @@ workload.rate = ["1MB/s", "max"]
 strategy = ["pre-copy", "hybrid"]
 cache = [0, "4MiB"]
 """
+    net = """[options]
+net = "rate=100mbit,loss=0.1%"
+link = "namespaces"
+shaper = "tun"
+schedule = "at 3s rate=10mbit; at 5s outage=2s"
+[grid]
+net.delay = ["0ms", "5ms"]
+net.rate-back = ["1mbit", "unlimited"]
+[[list]]
+net.jitter = ["0ms", "1us"]
+net.queue = ["1ms", "50ms"]
+"""
+    simulated = """runner = "simulate"
+[options]
+guest-speed = 1e6
+[[list]]
+link = ["rate=1gbit,delay=5ms,mss=9000,window=4MiB", "relay"]
+"""
     return {
         "whole": whole.encode(),
+        "net": net.replace('["0ms", "1us"]', '["0ms", "0ms"]').encode(),
+        "jitter": net.encode(),
+        "simulated": simulated.encode(),
+        "simulated-net": b'runner = "simulate"\n[grid]\nnet.delay = ["0ms", "5ms"]\n',
         "empty": b"",
         "grid": b'[grid]\nstrategy = ["pre-copy", "lazy-copy"]\nmax-rounds = [1, 2, 3]\n',
         "list": b"[[list]]\nlow = [0.1, '20%']\nhigh = [0.5, '60%']\n[[list]]\nseed = [1, 2]\n",

@@ -138,6 +138,22 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
         assert report.downtime_ms == row["downtime_ms"] > 0
 
 
+def test_a_cell_over_a_link_of_its_own(tmp_path: Path) -> None:
+    """What was measured of the link before the cell used it is in the row, and it was measured."""
+    text = TINY + 'link = "relay"\n[grid]\nnet.rate = ["80mbit"]\n'
+    plan, folder = write(tmp_path, text), tmp_path / "plan"
+    run = pageferry("sweep", str(plan))
+    assert run.exit_code == 0, run.stderr
+    (row,) = rows_of(folder)
+    assert (row["net_link"], row["net_shaper"], row["verified"]) == ("relay", "relay", True)
+    assert row["net_rate_Bps"] == row["net_forward_rate_Bps"] == 1e7
+    assert 0 < row["net_throughput_Bps"] < 1.5e7
+    assert row["total_time_ms"] > (4 << 20) / 1.5e7 * 1e3  # 4 MiB, and a queue that may be empty
+    report = Report.model_validate_json((folder / row["report"]).read_bytes())
+    assert report.net is not None
+    assert report.net.rtt_ms == row["net_rtt_ms"]
+
+
 @contextlib.contextmanager
 def cluster() -> Iterator[LocalCluster]:
     """Two workers, each with two threads, of which one sweep must not use more than one."""

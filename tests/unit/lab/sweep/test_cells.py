@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import MigrationConfig
 from common.errors import UsageError
 from lab.sweep.cells import Cell, axes_of, expand, identity, with_parameters
 from lab.sweep.choice import parse_choice
 from lab.sweep.plan import Plan
+from lab.sweep.settings import MigrateCell
 from tests.unit.lab.sweep.made import MIGRATE, PLAN, cells, plan
 
 # Options of which any value goes with any of the others'.
@@ -92,7 +92,7 @@ def check(cell: Cell, point: Mapping[str, str]) -> None:
     parameters = [f"{k[9:]}={v}" for k, v in sorted(point.items()) if k.startswith("workload.")]
     name = values.pop("workload")
     given = ",".join([*name.partition(":")[2].split(","), *parameters]).strip(",")
-    plain = MigrationConfig.model_validate(values)
+    plain = MIGRATE.options.model_validate(values)
     ours = cell.config.model_copy(update={"workload": "idle", "seed": 1})
     assert ours == plain
     head, _, rest = cell.config.workload.partition(":")
@@ -125,13 +125,13 @@ def by_options(made: list[Cell]) -> dict[tuple[object, ...], str]:
 
 
 def test_an_identity_is_of_the_whole_configuration() -> None:
-    base = identity(MigrationConfig(), "migrate")
-    assert base == identity(MigrationConfig.model_validate({"memory": "1024MiB"}), "migrate")
+    base = identity(MigrateCell(), "migrate")
+    assert base == identity(MigrateCell.model_validate({"memory": "1024MiB"}), "migrate")
     others = [
-        MigrationConfig.model_validate({name: value})
+        MigrateCell.model_validate({name: value})
         for name, value in {"seed": 2, "verify": False, "max_bandwidth": "unlimited"}.items()
     ]
-    found = {base, identity(MigrationConfig(), "simulate")}
+    found = {base, identity(MigrateCell(), "simulate")}
     assert len(found | {identity(config, "migrate") for config in others}) == 5
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from common.config import MigrationConfig
 from lab.sweep.columns import (
     Column,
     column_of,
@@ -18,6 +17,7 @@ from lab.sweep.columns import (
     said,
 )
 from lab.sweep.parquet import CELL_COLUMNS
+from lab.sweep.settings import MigrateCell
 from tests.unit.html.reports import full_report
 from tests.unit.lab.reports import report
 
@@ -58,7 +58,7 @@ def test_no_name_twice() -> None:
 
 
 def test_a_row_has_exactly_the_columns() -> None:
-    assert list(option_row(MigrationConfig())) == [column.name for column in option_columns()]
+    assert list(option_row(MigrateCell())) == [column.name for column in option_columns()]
     names = {column.name for column in result_columns()}
     assert set(result_row(full_report())) == names
     assert set(result_row(report())) <= names
@@ -72,7 +72,7 @@ def test_a_row_has_exactly_the_columns() -> None:
 
 
 def test_what_a_row_says() -> None:
-    config = MigrationConfig.model_validate(
+    config = MigrateCell.model_validate(
         {"workload": "zipf:working-set=2MiB,rate=max", "max_bandwidth": "800mbit", "cache": 0}
     )
     row = option_row(config)

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UsageError
-from common.status import Status
 from lab.pair import PairResult
 from lab.series import Signals
 from lab.sweep.cells import Cell
@@ -65,7 +64,7 @@ class Again(Store):
 
 
 def runner_of(store: Store, fails: Callable[[str], bool]) -> Runner:
-    def run(config: object, _logs: Path | None, _show: Callable[[Status], None]) -> Ran:
+    def run(config: object, *_: object) -> Ran:
         store.step()
         cell = BY_CONFIG[config]  # type: ignore[index]
         store.begun.append(cell.key)
@@ -203,10 +202,10 @@ def test_a_signal_ends_it_between_cells() -> None:
     with Signals() as signals:
         made = cells(PLAN)
 
-        def run(config: object, logs: Path | None, show: Callable[[Status], None]) -> Ran:
+        def run(config: object, *others: object) -> Ran:
             if len(store.begun) == 2:
                 signal.raise_signal(signal.SIGINT)
-            return runner.run(config, logs, show)  # type: ignore[arg-type]
+            return runner.run(config, *others)  # type: ignore[arg-type]
 
         assert run_here(
             made,
