@@ -71,7 +71,7 @@ def ink(browser: Browser, *, instead_of: str | None = None) -> str:
 def test_every_picture_in_light_and_in_dark(browser: Browser, tmp_path: Path) -> None:
     report = full_report()
     file = write(tmp_path, render_one(report))
-    seen = {}
+    seen: dict[bool, str] = {}
     browser.open(file)
     for dark in (False, True):
         browser.look(dark=dark)
@@ -193,7 +193,7 @@ def test_a_sweep(browser: Browser, tmp_path: Path) -> None:
     )
     assert run.exit_code == 0, run.stderr
     browser.open(page)
-    seen = {}
+    seen: dict[bool, str] = {}
     for dark in (False, True):
         browser.look(dark=dark)
         assert all_drawn(browser) == ["best0", "best1", "curve0", "curve1"]
