@@ -31,6 +31,7 @@ KERNEL_PEAK = 1.03
 KERNEL_LEAD_S = 0.005
 WINDOW_S: Final = 0.01
 _MOST_PERCENT: Final = 1000
+_LATE: Final = 1.5  # times what a slice takes at the rate: the next one is late, it is no pause yet
 
 
 @dataclass(slots=True)
@@ -38,25 +39,32 @@ class Windows:
     """How evenly bytes left: how many of the windows of 10 ms had so many percent of the rate.
 
     Only those that lie within a stretch of sending: bytes left in the window before and in the one
-    behind. Costs a comparison and an addition a slice.
+    behind. At a low rate a slice has to do for more than a window: those in which none was due are
+    within, too, or the others would seem to be beyond the rate. Costs a comparison and an addition
+    a slice.
     """
 
     counts: list[int] = field(default_factory=lambda: [0] * (_MOST_PERCENT + 1))
     _index: int = -2
     _bytes: int = 0
+    _last: int = 0  # of the last slice
     _within: bool = False
 
     def add(self, n: int, now: float, rate: float) -> None:
         """`n` bytes have left."""
         index = int(now / WINDOW_S)
         if index != self._index:
-            follows = index == self._index + 1
+            empty = index - self._index - 1
+            follows = empty <= _LATE * self._last / (rate * WINDOW_S)
             if follows and self._within:
                 percent = round(100 * self._bytes / (rate * WINDOW_S))
                 self.counts[min(percent, _MOST_PERCENT)] += 1
+            if follows:
+                self.counts[0] += empty
             self._within = follows
             self._index, self._bytes = index, 0
         self._bytes += n
+        self._last = n
 
     @property
     def total(self) -> int:

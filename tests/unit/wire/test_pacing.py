@@ -129,6 +129,20 @@ class TestWindows:
         assert windows.total == 6
         assert windows.share(1.0) == 1.0
 
+    @pytest.mark.parametrize("slice_ms", [15, 131])
+    def test_slices_that_take_longer_than_a_window(self, slice_ms: int) -> None:
+        n = 200
+        windows = self.of([(slice_ms * i, 1000 * slice_ms) for i in range(n)])
+        assert windows.total == pytest.approx(n * slice_ms / 10, rel=0.02)
+        seen = sum(percent * count for percent, count in enumerate(windows.counts))
+        most = min(slice_ms * 10, 1000)  # percent; what is beyond is not told apart
+        assert seen / windows.total == pytest.approx(100 * most / (slice_ms * 10), rel=0.02)
+
+    def test_a_pause_at_a_low_rate(self) -> None:
+        times = [15 * i for i in range(20)] + [15 * i + 60 for i in range(20, 40)]
+        windows = self.of([(ms, 15_000) for ms in times])
+        assert windows.total == pytest.approx(60 - 4, abs=2)
+
     def test_a_rate_that_changes(self) -> None:
         windows = Windows()
         for ms in range(100):
