@@ -13,8 +13,10 @@ together.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -86,11 +88,13 @@ class Pacer:
 
     rate: bytes per second; infinity for no limit; may be changed at any time. Times are seconds of
     any monotonic clock. kernel_channels: on how many sockets the kernel paces; 0: it does not.
+    Those that are `sending` share the rate: one that sends alone, as pushes do in turn, has it all.
     """
 
     def __init__(self, rate: float, *, kernel_channels: int = 0) -> None:
         self.rate = rate
         self._kernel_channels = kernel_channels
+        self._sending = 0
         self._lead_s = KERNEL_LEAD_S if kernel_channels else 0.0
         self._free_at = -math.inf
         self._peak_at = -math.inf
@@ -109,7 +113,19 @@ class Pacer:
         """Bytes a second at which the kernel should pace each socket; None: as fast as it can."""
         if not self._kernel_channels or math.isinf(self.rate):
             return None
-        return max(round(self.rate * KERNEL_PEAK / self._kernel_channels), 1)
+        share = min(max(self._sending, 1), self._kernel_channels)
+        return max(round(self.rate * KERNEL_PEAK / share), 1)
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """One more channel sends, for as long as this lasts."""
+        with self._lock:
+            self._sending += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sending -= 1
 
     def reserve(self, n: int, now: float) -> float:
         """Book `n` bytes; returns the seconds to wait before they may be sent (0 or more)."""

@@ -1,5 +1,6 @@
 """The limiter as a function of time: never above its rate, and as near to it as senders allow."""
 
+import contextlib
 import math
 
 import pytest
@@ -95,14 +96,28 @@ def test_where_the_kernel_paces_the_schedule_is_still_the_limit(
 
 def test_each_socket_gets_its_share_of_what_the_rate_is_now() -> None:
     pacer = Pacer(1e8, kernel_channels=4)
-    assert pacer.socket_rate == round(1e8 * KERNEL_PEAK / 4)
-    pacer.rate = 1e6
-    assert pacer.socket_rate == round(1e6 * KERNEL_PEAK / 4)
-    pacer.rate = 1.0
-    assert pacer.socket_rate == 1
-    pacer.rate = math.inf
-    assert pacer.socket_rate is None
+    with contextlib.ExitStack() as sending:
+        for _ in range(4):
+            sending.enter_context(pacer.sending())
+        assert pacer.socket_rate == round(1e8 * KERNEL_PEAK / 4)
+        pacer.rate = 1e6
+        assert pacer.socket_rate == round(1e6 * KERNEL_PEAK / 4)
+        pacer.rate = 1.0
+        assert pacer.socket_rate == 1
+        pacer.rate = math.inf
+        assert pacer.socket_rate is None
     assert Pacer(1e8).socket_rate is None
+
+
+def test_who_sends_alone_has_the_whole_rate() -> None:
+    pacer = Pacer(1e8, kernel_channels=16)
+    whole = round(1e8 * KERNEL_PEAK)
+    assert pacer.socket_rate == whole
+    with pacer.sending():
+        assert pacer.socket_rate == whole
+        with pacer.sending():
+            assert pacer.socket_rate == round(whole / 2)
+        assert pacer.socket_rate == whole
 
 
 class TestWindows:
