@@ -71,7 +71,15 @@ def notes(prediction: PredictionReport) -> list[str]:
         f"{speed[0].upper()}{speed[1:]}.",
     ]
     out += [f"{each.strategy} {each.note}." for each in prediction.strategies if each.note]
+    out += [_in_vain(each) for each in prediction.strategies if not each.converges]
     return out + [f"Not predicted: {each}." for each in prediction.not_predicted]
+
+
+def _in_vain(each: StrategyPrediction) -> str:
+    return (
+        f"{each.strategy} does not converge: the guest writes faster than its rounds shrink, and"
+        f" after {each.rounds - 1} of them it stops with what is left."
+    )
 
 
 def _rate(bandwidth: float | None) -> str:

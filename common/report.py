@@ -329,7 +329,8 @@ class DirtyLook(_Part):
 class StrategyPrediction(_Part):
     """What a strategy was expected to cost. total_time_ms, bytes: of lazy copy, which ends with the
 
-    guest, `--run-after` and the least that must be moved (`note` says so).
+    guest, `--run-after` and the least that must be moved (`note` says so). converges: false of
+    pre-copy whose rounds end before what is left fits in the downtime limit.
     """
 
     strategy: str
@@ -339,6 +340,7 @@ class StrategyPrediction(_Part):
     rounds: int
     path: int | None
     note: str | None = None
+    converges: bool = True
 
 
 class PredictionCheck(_Part):

@@ -201,12 +201,13 @@ class Outflow:
     def _run_channel(
         self, channel: int, sender: BulkSender, work: Iterator[NDArray[np.void]], index: int
     ) -> Tally:
-        if self._squeezer is not None:
-            total = self._squeezer.convey(channel, lambda: self._take(work), sender.send)
-        else:
-            total = self._send_batches(sender, work)
-        barrier = frames.encode_barrier(index, checked=self._checked)
-        return total + Tally(bytes=sender.send([barrier]))
+        with self._pacer.sending():
+            if self._squeezer is not None:
+                total = self._squeezer.convey(channel, lambda: self._take(work), sender.send)
+            else:
+                total = self._send_batches(sender, work)
+            barrier = frames.encode_barrier(index, checked=self._checked)
+            return total + Tally(bytes=sender.send([barrier]))
 
     def _send_batches(self, sender: BulkSender, work: Iterator[NDArray[np.void]]) -> Tally:
         total = Tally()
@@ -257,10 +258,11 @@ class Outflow:
         """
         sender = self._senders[self._turn]
         self._turn = (self._turn + 1) % len(self._senders)
-        if self._squeezer is not None:
-            packet = self._squeezer.push(pages)
-            return packet.tally + Tally(bytes=sum(map(sender.send, packet.frames)))
-        return self._send_extents(sender, from_pages(pages))
+        with self._pacer.sending():
+            if self._squeezer is not None:
+                packet = self._squeezer.push(pages)
+                return packet.tally + Tally(bytes=sum(map(sender.send, packet.frames)))
+            return self._send_extents(sender, from_pages(pages))
 
     def charge(self, n: int) -> None:
         """Bytes that went over another connection count against the rate limit here."""

@@ -76,7 +76,11 @@ def _receive(receiver: BulkReceiver) -> None:
 
 
 def _send(outflow: Outflow, pages: Pages) -> float:
-    """Batches of these, over and over."""
+    """Batches of these, over and over; full ones, as small frames say nothing about a link.
+
+    A guest with little content may have written more by the time when it is moved.
+    """
+    pages = np.resize(pages, -(-len(pages) // BATCH_PAGES) * BATCH_PAGES)
     at, sent = 0, 0
     begun = time.monotonic()
     while (elapsed := time.monotonic() - begun) < PROBE_S:

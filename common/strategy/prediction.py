@@ -17,6 +17,7 @@ from common.strategy.base import Strategy, make_strategy
 from common.strategy.forecast import Conditions, Cost, Stale, run
 from common.strategy.growth import Growth
 from common.strategy.post_copy import LazyCopy
+from common.strategy.pre_copy import PreCopy
 from common.units import PAGE_SIZE, format_time
 
 STRATEGIES: Final = (
@@ -138,6 +139,10 @@ class Forecast:
     strategy: str
     cost: Cost
     ends: bool = True
+
+    def converges(self, limit_s: float) -> bool:
+        """Whether its rounds are not given up: only pre-copy goes on until little is left."""
+        return self.strategy != PreCopy.name or self.cost.downtime_s <= limit_s
 
 
 def forecasts(config: MigrationConfig, under: Conditions) -> list[Forecast]:

@@ -523,8 +523,13 @@ class FrameDecoder:
         assert self._placer is not None  # noqa: S101 - the header was refused otherwise
         assert self._unpacker is not None  # noqa: S101 - likewise
         if frame.kind is FrameType.LINES:
+            # Copied: to compiled code read-only memory is of another kind, and the code for that
+            # would be compiled or loaded here, which with few lines left is in the downtime.
             data = self._unpacker.unpack(frame.data, frame.entries * LINE_SIZE)
-            return LinesFrame(frame.table, frame.entries, data)
+            if len(self._line_data) < len(data):
+                self._line_data = np.empty(len(data), np.uint8)
+            self._line_data[: len(data)] = data
+            return LinesFrame(frame.table, frame.entries, self._line_data[: len(data)])
         data = self._unpacker.unpack(frame.data, frame.entries * PAGE_SIZE)
         spread(data, self._placer.buffers(frame.table))
         return PagesFrame(frame.table, frame.entries)
@@ -545,7 +550,7 @@ class FrameDecoder:
             raise RemoteProtocolError(
                 f"a lines frame that announces {lines} lines and carries {self._pages}"
             )
-        if not len(self._line_data):  # most connections never need it
+        if len(self._line_data) < lines * LINE_SIZE:  # most connections never need it
             self._line_data = np.empty(MAX_FRAME_LINES * LINE_SIZE, np.uint8)
         self._table = table
         self._left = self._pages * LINE_SIZE

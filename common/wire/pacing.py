@@ -13,8 +13,10 @@ together.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,6 +33,7 @@ KERNEL_PEAK = 1.03
 KERNEL_LEAD_S = 0.005
 WINDOW_S: Final = 0.01
 _MOST_PERCENT: Final = 1000
+_LATE: Final = 1.5  # times what a slice takes at the rate: the next one is late, it is no pause yet
 
 
 @dataclass(slots=True)
@@ -38,25 +41,32 @@ class Windows:
     """How evenly bytes left: how many of the windows of 10 ms had so many percent of the rate.
 
     Only those that lie within a stretch of sending: bytes left in the window before and in the one
-    behind. Costs a comparison and an addition a slice.
+    behind. At a low rate a slice has to do for more than a window: those in which none was due are
+    within, too, or the others would seem to be beyond the rate. Costs a comparison and an addition
+    a slice.
     """
 
     counts: list[int] = field(default_factory=lambda: [0] * (_MOST_PERCENT + 1))
     _index: int = -2
     _bytes: int = 0
+    _last: int = 0  # of the last slice
     _within: bool = False
 
     def add(self, n: int, now: float, rate: float) -> None:
         """`n` bytes have left."""
         index = int(now / WINDOW_S)
         if index != self._index:
-            follows = index == self._index + 1
+            empty = index - self._index - 1
+            follows = empty <= _LATE * self._last / (rate * WINDOW_S)
             if follows and self._within:
                 percent = round(100 * self._bytes / (rate * WINDOW_S))
                 self.counts[min(percent, _MOST_PERCENT)] += 1
+            if follows:
+                self.counts[0] += empty
             self._within = follows
             self._index, self._bytes = index, 0
         self._bytes += n
+        self._last = n
 
     @property
     def total(self) -> int:
@@ -78,11 +88,13 @@ class Pacer:
 
     rate: bytes per second; infinity for no limit; may be changed at any time. Times are seconds of
     any monotonic clock. kernel_channels: on how many sockets the kernel paces; 0: it does not.
+    Those that are `sending` share the rate: one that sends alone, as pushes do in turn, has it all.
     """
 
     def __init__(self, rate: float, *, kernel_channels: int = 0) -> None:
         self.rate = rate
         self._kernel_channels = kernel_channels
+        self._sending = 0
         self._lead_s = KERNEL_LEAD_S if kernel_channels else 0.0
         self._free_at = -math.inf
         self._peak_at = -math.inf
@@ -101,7 +113,19 @@ class Pacer:
         """Bytes a second at which the kernel should pace each socket; None: as fast as it can."""
         if not self._kernel_channels or math.isinf(self.rate):
             return None
-        return max(round(self.rate * KERNEL_PEAK / self._kernel_channels), 1)
+        share = min(max(self._sending, 1), self._kernel_channels)
+        return max(round(self.rate * KERNEL_PEAK / share), 1)
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """One more channel sends, for as long as this lasts."""
+        with self._lock:
+            self._sending += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sending -= 1
 
     def reserve(self, n: int, now: float) -> float:
         """Book `n` bytes; returns the seconds to wait before they may be sent (0 or more)."""

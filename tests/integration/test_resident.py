@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 import uvloop
 
 from common.config import MigrationConfig
-from common.errors import PeerRefused
+from common.errors import CancelledByUser, ConnectionBroken, PageferryError, PeerRefused
+from common.guest import control as c
 from common.guest.machine import Guest
 from common.timeline import Timeline
 from dest_agent.agent import DestAgent
@@ -44,7 +46,7 @@ class Shelf:
         self.over.set()
 
 
-async def sent(guest: Guest, shelf: Shelf, **options: str) -> SourceSession:
+async def sent(guest: Guest, shelf: Shelf, **options: Any) -> SourceSession:
     """A session that has ended; raises what it ended with."""
     agent = DestAgent(Said(), lambda _session, _event: None, keeper=shelf)
     _, port = agent.listen("127.0.0.1", 0)
@@ -104,3 +106,39 @@ def test_a_guest_that_is_to_stay_may_not_lack_pages_for_ever() -> None:
         assert guest.state == "running"
     finally:
         guest.close()
+
+
+def slowed_by(guest: Guest) -> set[tuple[int, int]]:
+    """Each vCPU's throttle and its dirty limit; (0, 0): it is slowed down by nothing."""
+    return {(int(m.ctl[c.THROTTLE]), int(m.ctl[c.DIRTY_NS])) for m in guest.machines}
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"inject": ("source/after-round-1:cut",)}, ConnectionBroken),
+        ({"timeout": 0.05, "max_bandwidth": 1e6}, CancelledByUser),
+    ],
+)
+def test_a_guest_that_stays_is_slowed_down_no_longer(
+    options: dict[str, Any], error: type[PageferryError]
+) -> None:
+    guest, shelf = running(), Shelf()
+    guest.throttle(0.5)  # as if auto-converge had
+    try:
+        with pytest.raises(error):
+            uvloop.run(sent(guest, shelf, strategy="pre-copy", dirty_limit=1e6, **options))
+        assert guest.state == "running"
+        assert slowed_by(guest) == {(0, 0)}
+    finally:
+        guest.close()
+
+
+def test_a_guest_that_has_moved_is_slowed_down_no_longer() -> None:
+    guest, shelf = running(), Shelf()
+    guest.throttle(0.5)
+    uvloop.run(sent(guest, shelf, strategy="pre-copy", dirty_limit=1e6))
+    try:
+        assert slowed_by(shelf.guests["g"]) == {(0, 0)}
+    finally:
+        shelf.guests["g"].close()

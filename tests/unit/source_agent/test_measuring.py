@@ -17,7 +17,7 @@ from common.strategy.prediction import Measurement
 from common.units import PAGE_SIZE
 from common.wire.extents import Pages
 from source_agent.measuring import FIRST_LOOK_S, Looking, look_times, measure
-from source_agent.outflow import Outflow, Tally
+from source_agent.outflow import BATCH_PAGES, Outflow, Tally
 from source_agent.probe import probe
 
 PAGES = 256
@@ -190,6 +190,27 @@ def test_a_probe_sends_pages_that_have_content(
     assert rate > 0
     assert set(sent) == set(full.tolist())
     memory.close()
+
+
+@pytest.mark.parametrize("content", [[3, 7], list(range(BATCH_PAGES + 5))])
+def test_a_probe_sends_full_batches(content: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page a frame would measure what a frame costs."""
+    sent: list[int] = []
+    seen: set[int] = set()
+    real = Outflow.send_batch
+
+    def send_batch(self: Outflow, pages: Pages) -> Tally:
+        sent.append(len(pages))
+        seen.update(pages.tolist())
+        return real(self, pages)
+
+    monkeypatch.setattr(Outflow, "send_batch", send_batch)
+    memory = GuestMemory(2 * BATCH_PAGES * PAGE_SIZE)
+    memory.pages[content] = 1
+    assert probe(memory, checked=True, congestion="cubic")
+    memory.close()
+    assert set(sent) == {BATCH_PAGES}
+    assert seen == set(content)
 
 
 def test_a_probe_of_zero_pages_says_nothing() -> None:

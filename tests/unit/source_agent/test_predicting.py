@@ -72,6 +72,15 @@ class TestReport:
     def test_only_lazy_copy_has_a_note(self) -> None:
         assert [each.strategy for each in made().strategies if each.note] == ["lazy-copy"]
 
+    def test_a_guest_that_is_faster_than_the_link(self) -> None:
+        slow, fast = made(max_bandwidth="1MB/s", max_rounds=2), made()
+        assert [each.strategy for each in slow.strategies if not each.converges] == ["pre-copy"]
+        said = [note for note in notes(slow) if "does not converge" in note]
+        assert [note.split()[0] for note in said] == ["pre-copy"]
+        assert "after 3 of them it stops" in said[0]  # the full one, and two
+        assert all(each.converges for each in fast.strategies)
+        assert "converge" not in " ".join(notes(fast))
+
     def test_what_is_not_predicted_is_said(self) -> None:
         assert made().not_predicted == []
         said = made(dirty_limit="1MB/s", timeout="3s", inject=["paused:stall:10ms"]).not_predicted

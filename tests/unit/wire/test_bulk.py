@@ -374,7 +374,7 @@ class TestBothEnds:
 class TestKernelPacing:
     def test_the_socket_follows_the_rate(self) -> None:
         pacer = Pacer(1e9, kernel_channels=2)
-        with Wire() as wire:
+        with Wire() as wire, pacer.sending(), pacer.sending():
             sender = BulkSender(wire.here, pacer)
             sender.send([noise(1000)])
             assert paced(wire.here) == pacer.socket_rate

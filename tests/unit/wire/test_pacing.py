@@ -1,5 +1,6 @@
 """The limiter as a function of time: never above its rate, and as near to it as senders allow."""
 
+import contextlib
 import math
 
 import pytest
@@ -95,14 +96,28 @@ def test_where_the_kernel_paces_the_schedule_is_still_the_limit(
 
 def test_each_socket_gets_its_share_of_what_the_rate_is_now() -> None:
     pacer = Pacer(1e8, kernel_channels=4)
-    assert pacer.socket_rate == round(1e8 * KERNEL_PEAK / 4)
-    pacer.rate = 1e6
-    assert pacer.socket_rate == round(1e6 * KERNEL_PEAK / 4)
-    pacer.rate = 1.0
-    assert pacer.socket_rate == 1
-    pacer.rate = math.inf
-    assert pacer.socket_rate is None
+    with contextlib.ExitStack() as sending:
+        for _ in range(4):
+            sending.enter_context(pacer.sending())
+        assert pacer.socket_rate == round(1e8 * KERNEL_PEAK / 4)
+        pacer.rate = 1e6
+        assert pacer.socket_rate == round(1e6 * KERNEL_PEAK / 4)
+        pacer.rate = 1.0
+        assert pacer.socket_rate == 1
+        pacer.rate = math.inf
+        assert pacer.socket_rate is None
     assert Pacer(1e8).socket_rate is None
+
+
+def test_who_sends_alone_has_the_whole_rate() -> None:
+    pacer = Pacer(1e8, kernel_channels=16)
+    whole = round(1e8 * KERNEL_PEAK)
+    assert pacer.socket_rate == whole
+    with pacer.sending():
+        assert pacer.socket_rate == whole
+        with pacer.sending():
+            assert pacer.socket_rate == round(whole / 2)
+        assert pacer.socket_rate == whole
 
 
 class TestWindows:
@@ -128,6 +143,20 @@ class TestWindows:
         windows = self.of([(ms, 1000) for ms in (*early, *late)])
         assert windows.total == 6
         assert windows.share(1.0) == 1.0
+
+    @pytest.mark.parametrize("slice_ms", [15, 131])
+    def test_slices_that_take_longer_than_a_window(self, slice_ms: int) -> None:
+        n = 200
+        windows = self.of([(slice_ms * i, 1000 * slice_ms) for i in range(n)])
+        assert windows.total == pytest.approx(n * slice_ms / 10, rel=0.02)
+        seen = sum(percent * count for percent, count in enumerate(windows.counts))
+        most = min(slice_ms * 10, 1000)  # percent; what is beyond is not told apart
+        assert seen / windows.total == pytest.approx(100 * most / (slice_ms * 10), rel=0.02)
+
+    def test_a_pause_at_a_low_rate(self) -> None:
+        times = [15 * i for i in range(20)] + [15 * i + 60 for i in range(20, 40)]
+        windows = self.of([(ms, 15_000) for ms in times])
+        assert windows.total == pytest.approx(60 - 4, abs=2)
 
     def test_a_rate_that_changes(self) -> None:
         windows = Windows()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import lz4.block
+import numba
 import numpy as np
 import pytest
 import zstandard
@@ -88,6 +92,25 @@ def test_lines_arrive(codec: Codec, wanted: list[int], cuts: list[int], checked:
     assert frame.table.tolist() == table.tolist()
     assert frame.data.tobytes() == content
     assert frame.lines == frames.count_lines(table)
+
+
+@CODECS
+def test_packed_lines_are_of_the_kind_that_placing_was_compiled_for(codec: Codec) -> None:
+    """Else it is compiled anew when the first ones come: within the downtime."""
+    read, kinds = decoder(None, codec), set[Any]()
+    type_of: Callable[[object], Any] = numba.typeof
+    for masks in ([1], [2, 3, 4], [5]):
+        table = lines_of(masks)
+        content = b"z" * 64 * frames.count_lines(table)
+        plain = frames.encode_lines_head(table) + content
+        packed = packer(codec)(memoryview(content))
+        head = encode_packed_head(codec, FrameType.LINES, table, len(packed))
+        for stream in (plain, head + packed):
+            (frame,) = feed(read, stream, [])
+            assert isinstance(frame, LinesFrame)
+            assert frame.data.tobytes() == content
+            kinds.add(type_of(frame.data.view(np.uint64)))
+    assert kinds == {type_of(np.empty(1, np.uint64))}
 
 
 def deltas_of(*records: tuple[int, int]) -> DeltaTable:

@@ -1,0 +1,90 @@
+"""Who shares the rate where the kernel paces: those that send at the moment, and no others."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from common.guest.memory import GuestMemory
+from common.units import PAGE_SIZE
+from common.wire.pacing import KERNEL_PEAK, Pacer
+from source_agent.outflow import Cargo, Outflow
+
+CHANNELS = 4
+RATE = 1e9
+WHOLE = round(RATE * KERNEL_PEAK)
+
+
+def paced(sock: socket.socket) -> int:
+    """Bytes a second."""
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, 47, 8), "little")
+
+
+def drain(sock: socket.socket) -> None:
+    while sock.recv(1 << 20):
+        pass
+
+
+@pytest.fixture
+def memory() -> Iterator[GuestMemory]:
+    memory = GuestMemory(64 * PAGE_SIZE)
+    memory.pages[:] = 1
+    yield memory
+    memory.close()
+
+
+@pytest.fixture
+def ours() -> Iterator[list[socket.socket]]:
+    """Ends whose peers read all that comes."""
+    pairs = [socket.socketpair() for _ in range(CHANNELS)]
+    readers = [threading.Thread(target=drain, args=(theirs,)) for _, theirs in pairs]
+    for reader in readers:
+        reader.start()
+    yield [here for here, _ in pairs]
+    for (here, _), reader in zip(pairs, readers, strict=True):
+        here.close()
+        reader.join()
+    for _, theirs in pairs:
+        theirs.close()
+
+
+def test_pushes_go_by_one_connection_at_a_time(
+    memory: GuestMemory, ours: list[socket.socket]
+) -> None:
+    outflow = Outflow(memory, ours, Pacer(RATE, kernel_channels=CHANNELS), checked=True)
+    for first in range(0, 8 * CHANNELS, 8):
+        outflow.send_batch(np.arange(first, first + 8))
+    assert [paced(sock) for sock in ours] == [WHOLE] * CHANNELS
+    outflow.close()
+
+
+def test_in_a_round_those_share_it_that_are_in_it(
+    memory: GuestMemory, ours: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacer = Pacer(RATE, kernel_channels=CHANNELS)
+    outflow = Outflow(memory, ours, pacer, checked=True)
+    begun, done = threading.Barrier(CHANNELS), threading.Barrier(CHANNELS)
+    take, inside = outflow._take, threading.local()
+    seen: list[int] = []
+
+    def take_together(work: Iterator[NDArray[np.void]]) -> NDArray[np.void] | None:
+        if not hasattr(inside, "begun"):
+            inside.begun = begun.wait(timeout=20)
+        batch: NDArray[np.void] | None = take(work)
+        if batch is None:
+            seen.append(min(map(paced, ours)))  # of who had the batch: the others sent nothing yet
+            done.wait(timeout=20)
+        return batch
+
+    monkeypatch.setattr(outflow, "_take", take_together)
+    outflow.send_round(Cargo(np.arange(64)), 1)
+    assert min(seen) == round(WHOLE / CHANNELS)
+    monkeypatch.undo()
+    outflow.send_batch(np.arange(8))
+    assert paced(ours[0]) == WHOLE  # the round's end was the end of sharing
+    outflow.close()
