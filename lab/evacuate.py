@@ -62,12 +62,12 @@ def _evacuation(config: MigrationConfig, options: SimulateOptions) -> Evacuation
     given = config.model_fields_set
     if "workload" in given or "memory" in given:
         raise UsageError("--evacuate draws its guests: --fleet FILE says which, not --workload")
-    kinds = None if options.fleet is None else read_fleet(options.fleet)
+    kinds = None if options.fleet is None else read_fleet(options.fleet, config)
     if options.evacuate is not None:
         guests = draw(options.evacuate, config.seed, kinds)
     else:
         guests = everyone(kinds or [])
-    for kind in set(guests):
+    for kind in set(guests) if kinds is None else ():
         kind.config(config)
     return Evacuation(
         guests,

@@ -200,6 +200,8 @@ class Pair:
         assert self._dest is not None  # noqa: S101
         error = f"the source agent was ended by {name}"
         if self._cancelled:
+            if name == signal.SIGINT.name:  # ours: before it had a guest, it did not know signals
+                error = "cancelled before the migration began"
             return error, EXIT_CANCELLED
         self._dest.finish(patience_s=ENDING_S)
         if any(key == "resumed" for key, _ in self._dest.status()):

@@ -1,9 +1,9 @@
 """`simulate --from REPORT.json`: the guest and the link of a measured migration, simulated.
 
-Taken from the report are the configuration, what the link carried, the round trip where two clocks
-were compared, what a round and the hand-over took beyond their bytes, and the speed of a guest that
-ran flat out. The working set is the workload's, as for any simulation; where the rounds have seen
-how much was stale, it is stretched to go through that.
+Taken from the report are the configuration, what the link carried, the round trip where a network
+was measured or two clocks were compared, what a round and the hand-over took beyond their bytes,
+and the speed of a guest that ran flat out. The working set is the workload's, as for any
+simulation; where the rounds have seen how much was stale, it is stretched to go through that.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _AT_LIMIT: Final = 0.97  # a transfer that reaches so much of its limit was held
 _KEEPS_UP: Final = 0.95  # a guest with less than so much of the steps that it should make does not
 _LEAST_S: Final = 1e-4
 _OWN_KEYS: Final = frozenset(MigrationConfig.model_fields)
+_NEEDED: Final = ("strategy", "memory", "workload")  # what it was of; a new option has its default
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,11 @@ class Measured:
 
     def _link(self) -> Link:
         """Its rate where nothing else held the pages up; the round trip where it was measured."""
-        delay = (self.report.downtime_error_ms or 0.0) / 1e3  # the error is half a round trip
+        net = self.report.net
+        if net is not None:  # before it was used, with nothing in its queues
+            delay = net.rtt_ms / 2e3
+        else:
+            delay = (self.report.downtime_error_ms or 0.0) / 1e3  # the error is half a round trip
         rate, limit = _bandwidth(self.report), _limit(self.report.config)
         if rate is None or rate >= _AT_LIMIT * limit:
             rate = math.inf
@@ -149,6 +154,8 @@ def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
     if document.config.get("simulated"):
         raise UsageError(f"--from: {file} was simulated itself: expected a measured migration")
     was = {name: value for name, value in document.config.items() if name in _OWN_KEYS}
+    if missing := [name for name in _NEEDED if name not in was]:
+        raise UsageError(f"--from: {file}: its config has no {missing[0]}: what was it of?")
     try:
         config = MigrationConfig.model_validate(was | dict(given))
         before = MigrationConfig.model_validate(was)

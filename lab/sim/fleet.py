@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.config import Duration, MigrationConfig, Size, explain
 from common.errors import UsageError
 from common.units import PAGE_SIZE
+from lab.sim.workloads import working_set
 
 _MOST_FILE: Final = 16 * 2**20  # bytes
 _MOST_GUESTS: Final = 1_000_000
@@ -102,8 +103,11 @@ def everyone(kinds: Sequence[Kind]) -> list[Kind]:
     return [kind for kind in kinds for _ in range(kind.count)]
 
 
-def read_fleet(file: Path) -> list[Kind]:
-    """Raises `UsageError` with a line that says which guest is wrong, and how."""
+def read_fleet(file: Path, base: MigrationConfig | None = None) -> list[Kind]:
+    """base: the options of all their migrations.
+
+    Raises `UsageError` with a line that says which guest is wrong, and how.
+    """
     try:
         if os.path.getsize(file) > _MOST_FILE:
             raise UsageError(f"--fleet: {file} is larger than {_MOST_FILE >> 20} MiB")
@@ -117,17 +121,24 @@ def read_fleet(file: Path) -> list[Kind]:
     guests = data.get("guest")
     if set(data) != {"guest"} or not isinstance(guests, list) or not guests:
         raise UsageError(f"--fleet: {file}: expected tables [[guest]], and nothing else")
-    kinds = [_kind(file, number, each) for number, each in enumerate(guests, 1)]
+    base = base or MigrationConfig()
+    kinds = [_kind(file, number, each, base) for number, each in enumerate(guests, 1)]
     if sum(kind.count for kind in kinds) > _MOST_GUESTS:
         raise UsageError(f"--fleet: {file} has more than {_MOST_GUESTS:,} guests")
     return kinds
 
 
-def _kind(file: Path, number: int, table: object) -> Kind:
+def _kind(file: Path, number: int, table: object, base: MigrationConfig) -> Kind:
     try:
-        return Kind.model_validate(table)
+        kind = Kind.model_validate(table)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"--fleet: {file}, guest {number}: {where}: {message}") from None
+    try:
+        config = kind.config(base)
+        working_set(config.guest, by_line=config.travels_by_line)  # knows what a workload may say
+    except UsageError as error:
+        raise UsageError(f"--fleet: {file}, guest {number}: {error}") from None
+    return kind

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -217,6 +218,9 @@ _MODELS: Final[dict[str, Callable[[_Made], list[Part]]]] = {
 }
 
 
+@lru_cache(
+    maxsize=1024
+)  # a plan asks for the same guest at each rate, and its cache takes a search
 def working_set(
     config: GuestConfig, *, by_line: bool, steps_per_s: float | None = None
 ) -> tuple[WorkingSet, float]:

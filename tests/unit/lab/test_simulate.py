@@ -10,7 +10,7 @@ import pytest
 
 from common.cli import run_app
 from common.config import MigrationConfig
-from common.report import Report
+from common.report import DirectionReport, NetReport, Report
 from lab.cli import make_app
 from lab.simulate import SimulateOptions, simulated_report
 from lab.simulate_from import Measured, read_measured
@@ -63,6 +63,11 @@ class TestOne:
             totals.append(json.loads(capfd.readouterr().out)["total_time_ms"])
         assert totals == sorted(totals)
         assert totals[2] > 2 * totals[1]
+
+
+DIRECTION = DirectionReport(
+    rate_Bps=None, delay_ms=12.0, jitter_ms=0.0, loss=0.0, reorder=0.0, queue_bytes=0
+)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +149,23 @@ class TestFrom:
         under = Measured(was, config, ()).conditions(None, None)
         assert under.guest.steps_per_s == pytest.approx(speed, rel=0.01)
 
+    def test_the_round_trip_of_a_shaped_network_is_that_of_the_link(self) -> None:
+        """Both agents had one clock, so that the clocks' comparison says nothing of it."""
+        was = as_if_measured(strategy="post-copy")
+        was.downtime_error_ms = 0.0
+        was.net = NetReport(
+            link="namespaces",
+            shaper="tun",
+            forward=DIRECTION,
+            back=DIRECTION,
+            rtt_ms=24.0,
+            **dict.fromkeys(
+                ("throughput_Bps", "throughput_back_Bps", "wire_Bps", "wire_back_Bps"), 1e9
+            ),
+        )
+        config = MigrationConfig.model_validate({"memory": "128MiB", "strategy": "post-copy"})
+        assert Measured(was, config, ()).conditions(None, None).rtt_s == pytest.approx(0.024)
+
     def test_it_says_how_far_off_it_is(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -167,7 +189,11 @@ class TestFrom:
         [
             ({"outcome": "failed"}, "was not completed"),
             ({"config": {"simulated": True}}, "was simulated itself"),
-            ({"config": {"memory": "lots"}}, "lots"),
+            (
+                {"config": {"memory": "lots", "strategy": "pre-copy", "workload": "idle"}},
+                "lots",
+            ),
+            ({"config": {}}, "its config has no strategy"),
             ({"schema_version": 2}, "schema_version"),
         ],
     )
@@ -208,6 +234,17 @@ class TestEvacuate:
         document = json.loads(capfd.readouterr().out)
         assert [guest["name"] for guest in document["guests"]] == ["web"] * 3
         assert document["least_total_time_ms"] == pytest.approx(3 * 2**30 / 125e6 * 1e3, rel=1e-3)
+
+    def test_a_workload_that_is_wrong_is_said_with_its_file(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        fleet = tmp_path / "fleet.toml"
+        fleet.write_text('[[guest]]\nmemory = "1GiB"\nworkload = "zipf:speed=3"\n')
+        assert run("--fleet", fleet) == 2
+        said = capsys.readouterr().err
+        assert "fleet.toml" in said
+        assert "guest 1" in said
+        assert "zipf has no option 'speed'" in said
 
     def test_ten_thousand_guests_are_as_many_as_their_kinds(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
