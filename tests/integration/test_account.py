@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.harness import migrate
+from tests.integration.zygote import migrate
 
 RUNS = {
     "path 1": ("--workload", "web-browsing", "--path3", "stop-and-copy"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.wire import frames
+from tests.integration import zygote
 from tests.integration.harness import command, destination, pageferry
 
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
@@ -80,7 +81,7 @@ USAGE = {
 @pytest.mark.parametrize("name", USAGE)
 def test_usage(name: str) -> None:
     arguments, expected = USAGE[name]
-    run = pageferry(*arguments)
+    run = zygote.pageferry(*arguments)
     assert run.exit_code == 2, run.stderr
     assert re.search(expected, run.complaint, re.IGNORECASE), run.complaint
     assert run.stdout == ""

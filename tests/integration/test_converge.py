@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.harness import migrate
+from tests.integration.zygote import migrate
 
 FLAT_OUT = (
     *("--workload", "sequential:working-set=32MiB,lines=64", "--cache", "0", "--memory", "64MiB"),

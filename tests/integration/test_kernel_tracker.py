@@ -7,7 +7,7 @@ import pytest
 from common.config import GuestConfig
 from common.errors import UsageError
 from common.guest.machine import Guest
-from tests.integration.harness import migrate
+from tests.integration.zygote import migrate
 
 
 def _refusal() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.report import Report
-from tests.integration.harness import migrate
+from tests.integration.zygote import migrate
 
 SPARSE = ("--workload", "io-intensive:lines=1,rate=80MB/s", "--seed", "7")
 

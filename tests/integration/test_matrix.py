@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tests.integration.harness import migrate
+from tests.integration.zygote import migrate
 
 STRATEGIES = ("stop-and-copy", "pre-copy", "three-path")
 WORKLOADS = (

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from common.tracefile import open_trace
-from tests.integration.harness import Run, command, migrate, pageferry
+from tests.integration.harness import Run, command, pageferry
+from tests.integration.zygote import migrate
 
 PAGES = 90
 VALGRIND = shutil.which("valgrind")

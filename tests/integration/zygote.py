@@ -11,10 +11,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from tests.integration.harness import RUN_S, Run
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.integration.zygote_preload"])
@@ -22,8 +25,8 @@ _CONTEXT.set_forkserver_preload(["tests.integration.zygote_preload"])
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def _live(arguments: list[str], folder: str, name: str) -> None:
-    """In the new process: the `pageferry` command, its words and its status in files."""
+def _live(arguments: list[str], folder: str, name: str, agent: bool) -> None:
+    """In the new process: the `pageferry` command, its words and (an agent's) status in files."""
     from common.cli import run_app
     from lab.cli import make_app
 
@@ -32,8 +35,10 @@ def _live(arguments: list[str], folder: str, name: str) -> None:
         fd = os.open(f"{folder}/{name}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(fd, number)
         os.close(fd)
-    status = os.open(f"{folder}/{name}.status", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    code = run_app(make_app(), [*arguments, "--status-fd", str(status)])
+    if agent:
+        status = os.open(f"{folder}/{name}.status", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        arguments = [*arguments, "--status-fd", str(status)]
+    code = run_app(make_app(), arguments)
     sys.stderr.flush()
     os._exit(code)
 
@@ -41,9 +46,10 @@ def _live(arguments: list[str], folder: str, name: str) -> None:
 class Agent:
     """A `pageferry` command that runs. What it says is in files of `folder`, named after it."""
 
-    def __init__(self, folder: Path, name: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, name: str, *arguments: str, agent: bool = True) -> None:
         self._files = folder / name
-        self.process = _CONTEXT.Process(target=_live, args=(list(arguments), str(folder), name))
+        how = list(arguments), str(folder), name, agent
+        self.process = _CONTEXT.Process(target=_live, args=how)
         with _ONE_AT_A_TIME:
             self.process.start()
 
@@ -105,3 +111,29 @@ class Agent:
         if self.exit_code is None:
             self._signal(signal.SIGKILL)
         self._wait(20)
+
+
+def pageferry(*arguments: str) -> Run:
+    """`harness.pageferry` that starts at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = Agent(Path(folder), "command", *arguments, agent=False)
+        exit_code = process.end(RUN_S)
+        return Run(exit_code, process.read("out"), process.read("err"))
+
+
+def migrate(*arguments: str) -> Run:
+    """`harness.migrate` by two agents that start at once, without a command above them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dest = Agent(folder, "dest", "dest", "--listen", "127.0.0.1:0", "--once", "--quiet")
+        try:
+            to = f"127.0.0.1:{dest.wait_status('listening')['port']}"
+            options = "--quiet", "--json", "-", "--warmup", "100ms", "--run-after", "100ms"
+            source = Agent(folder, "source", "source", "--to", to, *options, *arguments)
+            try:
+                exit_code = source.end(RUN_S)
+            finally:
+                source.kill()
+            return Run(exit_code, source.read("out"), source.read("err"))
+        finally:
+            dest.terminate()
