@@ -6,6 +6,7 @@ seconds of importing and loading kernels, which hundreds of cases could not affo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -104,7 +105,8 @@ class Agent:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.process.pid is not None
-        os.kill(self.process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended since somebody looked
+            os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         """Whatever its state; idempotent."""
