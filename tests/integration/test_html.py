@@ -81,6 +81,7 @@ def test_every_picture_in_light_and_in_dark(browser: Browser, tmp_path: Path) ->
         for picture in pictures(report):
             assert picture.title in text
             assert picture.look in text
+    assert seen[False] != seen[True]
     browser.run("document.getElementById('theme').click()")  # the toggle, from dark to light
     browser.until("document.getElementById('theme').textContent === 'Dark'")
     assert ink(browser, instead_of=seen[True]) == seen[False]
@@ -179,6 +180,7 @@ def test_paper_is_light_and_has_the_pictures(browser: Browser, tmp_path: Path) -
     dark = ink(browser)
     browser.run("dispatchEvent(new Event('beforeprint'))")
     light = ink(browser, instead_of=dark)
+    assert light != dark
     browser.run("dispatchEvent(new Event('afterprint'))")
     assert ink(browser, instead_of=light) == dark
 
@@ -198,6 +200,7 @@ def test_a_sweep(browser: Browser, tmp_path: Path) -> None:
         browser.look(dark=dark)
         assert all_drawn(browser) == ["best0", "best1", "curve0", "curve1"]
         seen[dark] = ink(browser, instead_of=seen.get(False))
+    assert seen[False] != seen[True]
     text = browser.run("document.body.innerText")
     assert text.count("Look for the border where the colour changes") == 2
     assert text.count("Look for the strategies whose downtime stays low there") == 2
