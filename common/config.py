@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from common.errors import UsageError
 from common.inject import parse_injection
@@ -407,10 +408,15 @@ def shown(name: str, value: Any, model: type[BaseModel] = MigrationConfig) -> st
     return _format(model.model_fields[name].metadata, value)
 
 
+def first_fault(error: ValidationError) -> tuple[ErrorDetails, str]:
+    """The first thing that is wrong, and what pydantic says of it, in our words where they are."""
+    first = error.errors(include_url=False)[0]
+    return first, first["msg"].removeprefix("Value error, ")
+
+
 def explain(error: ValidationError) -> str:
     """A pydantic error as one line in the user's terms: the option, and what was expected."""
-    first = error.errors(include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
+    first, message = first_fault(error)
     option = "".join(f"--{part}" for part in first["loc"][:1] if isinstance(part, str))
     text = f"{option.replace('_', '-')}: {message}" if option else message
     if first["type"] not in ("value_error", "missing") and option:

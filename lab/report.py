@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from common.cli import ReportFile, refuse_stdout
+from common.config import first_fault
 from common.errors import EXIT_OK, UsageError
 from common.report import Report
 from lab.output import SeriesDocument, SheetDocument
@@ -122,9 +123,8 @@ def _checked(file: Path, model: type[_Document], data: dict[str, Any]) -> _Docum
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first, message = first_fault(error)
         where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{file}: {_cut(where)}: {_cut(message)}") from None
 
 

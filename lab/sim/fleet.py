@@ -20,7 +20,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.config import Duration, MigrationConfig, Size, explain
+from common.config import Duration, MigrationConfig, Size, explain, first_fault
 from common.errors import UsageError
 from common.units import PAGE_SIZE
 from lab.sim.workloads import working_set
@@ -132,9 +132,8 @@ def _kind(file: Path, number: int, table: object, base: MigrationConfig) -> Kind
     try:
         kind = Kind.model_validate(table)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first, message = first_fault(error)
         where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"--fleet: {file}, guest {number}: {where}: {message}") from None
     try:
         config = kind.config(base)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.config import Duration, Rate, Share, Size
+from common.config import Duration, Rate, Share, Size, first_fault
 from common.errors import UsageError
 
 _BETA: Final = 0.7  # cubic's multiplicative decrease
@@ -69,7 +69,6 @@ def parse_link(text: str) -> Link:
     try:
         return Link(**values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first, message = first_fault(error)
         name = first["loc"][0] if first["loc"] else "it"
-        message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"--link: {name}: {message}, not {values.get(str(name))!r}") from None

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from common.config import first_fault
 from common.errors import UsageError
 from common.guest.workloads.base import Workload
 from common.guest.workloads.registry import WORKLOADS, parse_workload
@@ -209,8 +210,7 @@ def _workload(text: str) -> Workload:
 
 
 def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
-    first = error.errors(include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
+    first, message = first_fault(error)
     if not first["loc"]:
         return _placed(message, places)
     option = str(first["loc"][0]).replace("_", "-")

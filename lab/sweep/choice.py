@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from common.config import first_fault
 from common.errors import UsageError
 from common.guest.workloads.base import Extent
 from common.guest.workloads.registry import WORKLOADS
@@ -80,7 +81,7 @@ def _value(option: str, text: str, runner: Runner) -> Any:
         field = runner.options.model_fields[head.replace("-", "_")]
         return TypeAdapter(field.rebuild_annotation()).validate_python(text)
     except ValidationError as error:
-        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        message = first_fault(error)[1]
         raise UsageError(f"--filter: {option}: {cut(f'{message}, not {text!r}')}") from None
     except ValueError as error:
         raise UsageError(f"--filter: {option}: {cut(str(error))}") from None

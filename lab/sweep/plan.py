@@ -29,6 +29,7 @@ from pydantic import (
     ValidationError,
 )
 
+from common.config import first_fault
 from common.errors import UsageError
 
 _MOST_BYTES: Final = 1 << 20
@@ -147,12 +148,11 @@ def parse_plan(data: bytes, name: str) -> Plan:
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    first, message = first_fault(error)
     where = ".".join(str(part) for part in first["loc"])
     known = ", ".join(field.alias or name for name, field in Plan.model_fields.items())
     if first["type"] == "extra_forbidden":
         return f"{cut(where)}: unknown key, expected one of {known}"
-    message = first["msg"].removeprefix("Value error, ")
     if first["type"] != "value_error":
         message += f", not {cut(repr(first['input']))}"
     return f"{cut(where)}: {message}"

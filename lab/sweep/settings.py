@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from common.config import MigrationConfig
+from common.config import MigrationConfig, first_fault
 from common.errors import UsageError
 from common.units import format_rate, format_share, format_size, format_time
 from lab.net.measure import HEADERS
@@ -118,8 +118,7 @@ def net_value(key: str, text: str) -> Any:
     try:
         return TypeAdapter(field.rebuild_annotation()).validate_python(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
+        first, message = first_fault(error)
         end = "" if first["type"] == "value_error" else f", not {text!r}"
         raise ValueError(message + end) from None
 
