@@ -74,14 +74,14 @@ class Direction(BaseModel):
 
     def words(self) -> str:
         """As options would say it: `rate 12.5MB/s, delay 10ms`."""
-        parts = []
-        for name, value in self.model_dump().items():
-            if value != type(self).model_fields[name].default:
-                parts.append(f"{name} {_TEXT[name](value)}")
+        parts = [
+            f"{name} {TEXTS[name](value)}"
+            for name, value in self.model_dump(exclude_defaults=True).items()
+        ]
         return ", ".join(parts) or "unshaped"
 
 
-_TEXT: Final[dict[str, Any]] = {
+TEXTS: Final[dict[str, Any]] = {  # of a value, by its option's name
     "rate": format_rate,
     "delay": format_time,
     "jitter": format_time,
@@ -90,6 +90,7 @@ _TEXT: Final[dict[str, Any]] = {
     "queue": format_time,
 }
 NAMES: Final = tuple(Direction.model_fields)
+KEYS: Final = (*NAMES, *(f"{name}-back" for name in NAMES))
 
 
 def _options() -> type[BaseModel]:
@@ -145,7 +146,7 @@ class Shape(BaseModel):
             for name, value in values.items()
             if name.removesuffix("-back") in NAMES and name.endswith("-back")
         }
-        unknown = set(values) - set(NAMES) - {f"{name}-back" for name in NAMES}
+        unknown = set(values) - set(KEYS)
         if unknown:
             raise UsageError(
                 f"a link has no {sorted(unknown)[0]!r}: expected {', '.join(NAMES)}, or one of"

@@ -25,10 +25,11 @@ from common.errors import UsageError
 from common.guest.workloads.base import Workload
 from common.guest.workloads.registry import WORKLOADS, parse_workload
 from common.report import Report
+from lab.net import shape
 from lab.sweep.columns import Row, column_of, option_row
 from lab.sweep.plan import PARTED, Plan, Value, cut
 from lab.sweep.runners import Runner
-from lab.sweep.settings import NET_KEYS, CellOptions, net_value
+from lab.sweep.settings import CellOptions, net_value
 
 SCHEMA: Final = 1  # of a ledger's records
 _REPORT_SCHEMA: Final = Report.model_fields["schema_version"].default
@@ -133,7 +134,7 @@ def check_known(option: str, runner: Runner, where: str) -> None:
     except KeyError:
         known = [field.replace("_", "-") for field in runner.options.model_fields]
         known += sorted({f"workload.{key}" for cls in WORKLOADS.values() for key in cls.keys})
-        known += [f"net.{key}" for key in NET_KEYS]
+        known += [f"net.{key}" for key in shape.KEYS]
         near = difflib.get_close_matches(option[:64], known, 1)
         other = f"expected an option of pageferry {runner.name}"
         hint = f"did you mean {near[0]}?" if near else other

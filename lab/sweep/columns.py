@@ -26,7 +26,8 @@ from common.guest.workloads.registry import WORKLOADS, parse_workload
 from common.report import DowntimePart, Report
 from common.slowdown import slowdown
 from common.units import format_rate, format_share, format_size, format_time
-from lab.sweep.settings import NET_KEYS, CellOptions, MigrateCell
+from lab.net import shape
+from lab.sweep.settings import CellOptions, MigrateCell
 
 Kind = Literal["int64", "float64", "bool", "string"]
 Scalar = int | float | bool | str | None
@@ -118,7 +119,7 @@ def parameter_column(key: str) -> Column:
 @cache
 def net_column(key: str) -> Column:
     """Of a part of `net`. Raises `KeyError`."""
-    if key not in NET_KEYS:
+    if key not in shape.KEYS:
         raise KeyError(key)
     unit = _NET_UNITS.get(key.removesuffix("-back"), "")
     return Column(f"net_{key.replace('-', '_')}{unit}", "float64")
@@ -146,7 +147,7 @@ def option_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, 
         *(option_column(name, model) for name in model.model_fields),
         Column("workload_name", "string"),
         *(parameter_column(key) for key in _parameters()),
-        *(net_column(key) for key in NET_KEYS if issubclass(model, CellOptions)),
+        *(net_column(key) for key in shape.KEYS if issubclass(model, CellOptions)),
     )
 
 
@@ -165,7 +166,7 @@ def option_row(config: MigrationConfig) -> Row:
         row[parameter_column(key).name] = written(value) if isinstance(value, Extent) else value
     if isinstance(config, CellOptions):
         asked = config.net_values()
-        row |= {net_column(key).name: asked.get(key) for key in NET_KEYS}
+        row |= {net_column(key).name: asked.get(key) for key in shape.KEYS}
     return row
 
 
@@ -175,8 +176,10 @@ def written(value: Extent) -> str:
 
 
 def _said_part(option: str, value: float) -> str:
-    if option.removesuffix("-back") in ("net.loss", "net.reorder"):
-        return format_share(value)
+    head, _, key = option.removesuffix("-back").partition(".")
+    if head == "net":
+        text: str = shape.TEXTS[key](value)
+        return text
     for unit, text_of in (("_Bps", format_rate), ("_s", format_time)):
         if column_of(option).name.endswith(unit):
             return text_of(value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -24,31 +24,21 @@ from pydantic import (
 
 from common.config import MigrationConfig, first_fault
 from common.errors import UsageError
-from common.units import format_rate, format_share, format_size, format_time
+from common.units import format_size, format_time
 from lab.net.measure import HEADERS
-from lab.net.options import NetOptions, Offloads, Shaper
+from lab.net.options import Kind, NetOptions, Offloads, Shaper
 from lab.net.schedule import parse_schedule
-from lab.net.shape import NAMES, Direction, Shape, parse_shape
+from lab.net.shape import NAMES, TEXTS, Direction, Shape, parse_shape
 from lab.sim.link import Link, parse_link
 from lab.simulate import REFUSED, GuestSpeed, why_refused
 
-NET_KEYS: Final = (*NAMES, *(f"{name}-back" for name in NAMES))
-KINDS: Final = ("namespaces", "relay")  # of a real link
+KINDS: Final = get_args(Kind)
 _SIMULATED: Final = ("rate", "delay", "loss")
 _LIKELY_BPS: Final = 1e9  # of loopback without a limit, for the estimate of a duration only
 _STARTING_S: Final = 2.0  # two agents, their libraries and kernels
 _NETWORK_S: Final = 2.0  # made, measured, removed
 _SIMULATING_S: Final = 0.02
-_TEXTS: Final[dict[str, Any]] = {
-    "rate": format_rate,
-    "delay": format_time,
-    "jitter": format_time,
-    "loss": format_share,
-    "reorder": format_share,
-    "queue": format_time,
-    "mss": format_size,
-    "window": format_size,
-}
+_TEXTS: Final = TEXTS | {"mss": format_size, "window": format_size}
 
 
 def _complain(error: UsageError) -> ValueError:
@@ -71,9 +61,8 @@ def _net_text(text: str | None) -> str | None:
     except UsageError as error:
         raise ValueError(str(error).removeprefix("--net: ")) from None
     there, back = shape.forward.model_dump(), shape.back.model_dump()
-    default = Direction().model_dump()
-    parts = [f"{n}={_TEXTS[n](there[n])}" for n in NAMES if there[n] != default[n]]
-    parts += [f"{n}-back={_TEXTS[n](back[n])}" for n in NAMES if back[n] != there[n]]
+    parts = [_written(shape.forward)] if shape.forward != Direction() else []
+    parts += [f"{n}-back={TEXTS[n](back[n])}" for n in NAMES if back[n] != there[n]]
     return ",".join(parts) or "rate=unlimited"
 
 
@@ -103,13 +92,10 @@ def _link_text(text: str | None) -> str | None:
     return _written(link) or "rate=unlimited"
 
 
-def _written(link: Link) -> str:
-    default = Link().model_dump()
-    return ",".join(
-        f"{name}={_TEXTS[name](value)}"
-        for name, value in link.model_dump().items()
-        if value != default[name]
-    )
+def _written(link: Link | Direction) -> str:
+    """As options would say it: what has its default is left out."""
+    values = link.model_dump(exclude_defaults=True)
+    return ",".join(f"{name}={_TEXTS[name](value)}" for name, value in values.items())
 
 
 def net_value(key: str, text: str) -> Any:
@@ -140,7 +126,7 @@ class CellOptions(MigrationConfig):
         )
 
     def net_values(self) -> dict[str, float | None]:
-        """What the link was asked to be, by `NET_KEYS`; empty: it has none of its own."""
+        """What the link was asked to be, by `shape.KEYS`; empty: it has none of its own."""
         if self.net is None:
             return {}
         shape = _shape(self.net)
