@@ -526,10 +526,9 @@ class FrameDecoder:
             # Copied: to compiled code read-only memory is of another kind, and the code for that
             # would be compiled or loaded here, which with few lines left is in the downtime.
             data = self._unpacker.unpack(frame.data, frame.entries * LINE_SIZE)
-            if len(self._line_data) < len(data):
-                self._line_data = np.empty(len(data), np.uint8)
-            self._line_data[: len(data)] = data
-            return LinesFrame(frame.table, frame.entries, self._line_data[: len(data)])
+            room = self._line_room(len(data))
+            room[:] = data
+            return LinesFrame(frame.table, frame.entries, room)
         data = self._unpacker.unpack(frame.data, frame.entries * PAGE_SIZE)
         spread(data, self._placer.buffers(frame.table))
         return PagesFrame(frame.table, frame.entries)
@@ -550,12 +549,16 @@ class FrameDecoder:
             raise RemoteProtocolError(
                 f"a lines frame that announces {lines} lines and carries {self._pages}"
             )
-        if len(self._line_data) < lines * LINE_SIZE:  # most connections never need it
-            self._line_data = np.empty(MAX_FRAME_LINES * LINE_SIZE, np.uint8)
         self._table = table
         self._left = self._pages * LINE_SIZE
-        self._wanted = [self._line_data.data[: self._left], *self._tail()]
+        self._wanted = [self._line_room(self._left).data, *self._tail()]
         return None
+
+    def _line_room(self, n: int) -> NDArray[np.uint8]:
+        """For `n` bytes of lines; kept from frame to frame. Most connections never need it."""
+        if len(self._line_data) < n:
+            self._line_data = np.empty(max(n, MAX_FRAME_LINES * LINE_SIZE), np.uint8)
+        return self._line_data[:n]
 
     def _read_body(self, length: int) -> None:
         self._body = []
