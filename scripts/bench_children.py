@@ -142,11 +142,6 @@ def free_port() -> int:
     return port
 
 
-def has_option(name: str) -> bool:
-    """Whether this version of pageferry has this option of a migration."""
-    return name in MigrationConfig.model_fields
-
-
 def migrated(**options: Any) -> Report:
     """One migration between two agents that are processes, and its report.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.config import MigrationConfig
 from common.errors import PageferryError
 from common.units import format_size
-from scripts.bench_children import Child, has_option, migrated
+from scripts.bench_children import Child, migrated
 from scripts.bench_rows import Bar, Bench, Effort, Row, absent, at_most, row
 from tests.integration.harness import destination, pageferry
 
@@ -26,19 +26,13 @@ EDGE_BYTES = 2**20  # at both ends of a stream, while it begins and ends
 Arrivals = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def ways() -> list[str | None]:
-    """How this version can pace; None: it has one way, and no option for it."""
-    if not has_option("pacing"):
-        return [None]
+def ways() -> list[str]:
+    """How pages can be paced."""
     return list(typing.get_args(MigrationConfig.model_fields["pacing"].annotation))
 
 
-def flags(way: str | None) -> list[str]:
-    return [] if way is None else ["--pacing", way]
-
-
-def title(way: str | None) -> str:
-    return f"100 MB/s by {way}" if way else "100 MB/s"
+def title(way: str) -> str:
+    return f"100 MB/s by {way}"
 
 
 @contextlib.contextmanager
@@ -47,11 +41,12 @@ def noting_relay(port: int) -> Iterator[tuple[Child, int]]:
         yield child, int(child.line())
 
 
-def arrivals(effort: Effort, way: str | None) -> tuple[Arrivals, float]:
+def arrivals(effort: Effort, way: str) -> tuple[Arrivals, float]:
     """(when, how many) bytes came of an idle guest's migration, ns and bytes; CPU s/GB to send."""
     memory = max(round(RATE_BPS * effort.seconds(SECONDS)) // 2**20, 4) * 2**20
     options = ["--memory", format_size(memory), "--strategy", "stop-and-copy", "--no-verify"]
-    options += ["--warmup", "0s", "--run-after", "0s", "--max-bandwidth", RATE, *flags(way)]
+    options += ["--warmup", "0s", "--run-after", "0s", "--max-bandwidth", RATE]
+    options += ["--pacing", way]
     with destination("--once") as (agent, port), noting_relay(port) as (relay, relay_port):
         run = pageferry("source", "--to", f"127.0.0.1:{relay_port}", "--json", "-", *options)
         if run.exit_code:
@@ -87,7 +82,7 @@ def windows(seen: Arrivals) -> NDArray[np.float64]:
 
 def stream(effort: Effort) -> list[Row]:
     """What arrives of a whole migration at 100 MB/s, noted by a relay on the way."""
-    found: dict[str | None, list[tuple[Arrivals, float]]] = {way: [] for way in ways()}
+    found: dict[str, list[tuple[Arrivals, float]]] = {way: [] for way in ways()}
     for _ in range(effort.runs):
         for way, runs in found.items():
             runs.append(arrivals(effort, way))
@@ -108,9 +103,8 @@ def stream(effort: Effort) -> list[Row]:
     return rows
 
 
-def latencies(effort: Effort, strategy: str, way: str | None) -> tuple[float, float] | None:
+def latencies(effort: Effort, strategy: str, way: str) -> tuple[float, float] | None:
     """p50 and p99 of a fault, us, while a guest visits its pages at random."""
-    settled = {} if way is None else {"pacing": way}
     report = migrated(
         memory=effort.size(512 * 2**20),
         workload="uniform:rate=4MB/s",
@@ -118,7 +112,7 @@ def latencies(effort: Effort, strategy: str, way: str | None) -> tuple[float, fl
         max_bandwidth=RATE_BPS,
         prepage="0",
         run_after=effort.seconds(4.0),
-        **settled,
+        pacing=way,
     )
     found = report.postcopy.fault_latency_us if report.postcopy else None
     return None if found is None else (found.p50, found.p99)

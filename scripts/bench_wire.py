@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from common.wire.channel import DEFAULT_CONGESTION
-from scripts.bench_children import Child, free_port, has_option, migrated
+from scripts.bench_children import Child, free_port, migrated
 from scripts.bench_rows import (
     Bar,
     Bench,
@@ -180,8 +180,6 @@ def one_channel(effort: Effort) -> list[Row]:
 def channels(effort: Effort) -> list[Row]:
     """The same over several connections."""
     title = f"{CHANNELS} channels, no checksums"
-    if not has_option("channels"):
-        return [absent(title, "this version has one bulk channel")]
     size = effort.size(GIB)
     ways: dict[str, Way] = {
         "ours": lambda: migration(size, checksum=False, channels=CHANNELS),
