@@ -56,7 +56,8 @@ def make_app(command: str | None = None) -> App:
 def _run() -> int:
     from common.cli import run_app
 
-    return run_app(make_app(next(iter(sys.argv[1:]), None)), sys.argv[1:])
+    arguments = sys.argv[1:]
+    return run_app(make_app(arguments[0] if arguments else None), arguments)
 
 
 def main() -> None:

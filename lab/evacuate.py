@@ -67,8 +67,9 @@ def _evacuation(config: MigrationConfig, options: SimulateOptions) -> Evacuation
         guests = draw(options.evacuate, config.seed, kinds)
     else:
         guests = everyone(kinds or [])
-    for kind in set(guests) if kinds is None else ():
-        kind.config(config)
+    if kinds is None:  # those of a fleet were checked when they were read
+        for kind in set(guests):
+            kind.config(config)
     return Evacuation(
         guests,
         config,

@@ -80,9 +80,9 @@ class Links:
         return self._control is not None
 
     @property
-    def sent_bytes(self) -> int | None:
-        """Over the channels that are open; None before there are any."""
-        return None if self._outflow is None else self._outflow.sent_bytes
+    def sent_bytes(self) -> int:
+        """Over the channels that are open."""
+        return 0 if self._outflow is None else self._outflow.sent_bytes
 
     @property
     def where(self) -> str:

@@ -163,7 +163,7 @@ class SourceSession:
     def status(self) -> Status:
         """This moment, for people; cheap."""
         status = Status(phase=self._phase, notice=self.notice, prediction=self.record.prediction)
-        status.total_bytes = self._links.sent_bytes or 0
+        status.total_bytes = self._links.sent_bytes
         rounds = self.record.rounds
         if rounds is not None:
             status.round = len(rounds.done) + 1

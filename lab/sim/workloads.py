@@ -218,9 +218,8 @@ _MODELS: Final[dict[str, Callable[[_Made], list[Part]]]] = {
 }
 
 
-@lru_cache(
-    maxsize=1024
-)  # a plan asks for the same guest at each rate, and its cache takes a search
+# Kept: a plan asks for the same guest at each rate, and its cache takes a search.
+@lru_cache(maxsize=1024)
 def working_set(
     config: GuestConfig, *, by_line: bool, steps_per_s: float | None = None
 ) -> tuple[WorkingSet, float]:
