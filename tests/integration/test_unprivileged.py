@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,20 +25,22 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of nobody's, with our compiled kernels in it."""
-    where = tmp_path_factory.mktemp("home")
+def home() -> Iterator[Path]:
+    """A home of nobody's, with our compiled kernels in it.
+
+    Not below pytest's own folder, which is closed to others: the cache would be taken for one that
+    can't be written to, and every kernel compiled anew.
+    """
     every_kernel = migrate("--memory", "4MiB", "--workload", WORKLOAD, "--strategy", "post-copy")
     assert every_kernel.exit_code == 0, every_kernel.stderr
-    kernels = where / "pageferry" / jit.CACHE_DIR.name
-    shutil.copytree(jit.CACHE_DIR, kernels)
-    if os.getuid() == 0:
-        for path in (where, *where.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
-        for parent in where.parents[:2]:  # pytest's own, closed to others
-            parent.chmod(0o755)
-    yield where
-    shutil.rmtree(where)
+    with tempfile.TemporaryDirectory(prefix="pageferry-home-") as name:
+        where = Path(name)
+        kernels = where / "pageferry" / jit.CACHE_DIR.name
+        shutil.copytree(jit.CACHE_DIR, kernels)
+        if os.getuid() == 0:
+            for path in (where, *where.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        yield where
 
 
 def as_nobody() -> list[str]:
