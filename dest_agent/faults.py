@@ -50,6 +50,7 @@ from common.wire.frames import (
     PagesFrame,
     ZeroFrame,
 )
+from common.wire.spans import SpanTable
 from dest_agent.mechanism import Mechanism
 from dest_agent.paging import arrays as a
 from dest_agent.paging.handler import serve
@@ -364,6 +365,10 @@ class Staging:
         self._bytes = np.empty(MAX_FRAME_PAGES * PAGE_SIZE, np.uint8)  # touched as far as it's used
         self._view = self._bytes.data
         self._scratch = a.new_scratch()
+
+    def places(self, _extents: Extents) -> SpanTable | None:
+        """Never in guest memory: the kernel, or whoever stops the guest, places a page whole."""
+        return None
 
     def buffers(self, extents: Extents) -> list[memoryview]:
         """One, for all of them side by side."""

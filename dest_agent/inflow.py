@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from common.config import Compression
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
-from common.wire.channel import BulkReceiver, Tap
+from common.wire.bulk import BulkReceiver
+from common.wire.channel import Tap
 from common.wire.extents import Extents
 from common.wire.frames import (
     BarrierFrame,
@@ -22,12 +23,17 @@ from common.wire.frames import (
     ZeroFrame,
 )
 from common.wire.packing import Unpacker, codec_of
+from common.wire.spans import SpanTable
 
 MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
 
 
 class PagePlacer(Placer, Protocol):
     """Where pages go, and what is done once they are there."""
+
+    def places(self, extents: Extents) -> SpanTable | None:
+        """Where these pages lie, to be received there; None: in `buffers`. Never if checked."""
+        ...
 
     def arrived(self, frame: PagesFrame) -> None:
         """The frame's bytes are all in its buffers."""
@@ -54,6 +60,9 @@ class _Slot:
 
     def buffers(self, extents: Extents) -> list[memoryview]:
         return self.placer.buffers(extents)
+
+    def places(self, extents: Extents) -> SpanTable | None:
+        return self.placer.places(extents)
 
 
 class Inflow:
@@ -132,6 +141,7 @@ class Inflow:
             tap=self._tap,
             unpacker=unpacker,
             deltas=self._deltas,
+            places=slot.places,
         )
         self._receivers[channel] = receiver
         thread = threading.Thread(

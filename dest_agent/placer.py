@@ -14,6 +14,7 @@ from common.guest.memory import GuestMemory, near_pages
 from common.units import PAGE_SIZE
 from common.wire.extents import Extents, to_pages
 from common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
+from common.wire.spans import SpanTable
 
 # Pages of an extent, on average, below which one buffer and a copy are cheaper than a buffer an
 # extent: each is listed for every read, and summed by itself.
@@ -75,6 +76,16 @@ class ChannelPlacer:
         self._near: NDArray[np.uint64] | None = None  # most channels never need it
         self._beside = False  # the frame under way is received into it
 
+    def places(self, extents: Extents) -> SpanTable | None:
+        """Guest memory itself, of pages that lie scattered; others are a few buffers at most."""
+        self._beside = False
+        if int(extents["count"].sum(dtype=np.int64)) >= _SHORT_RUN * len(extents):
+            return None
+        table = np.empty((len(extents), 2), np.uint64)
+        table[:, 0] = extents["first"].astype(np.uint64) * PAGE_SIZE + self.memory.address
+        table[:, 1] = extents["count"].astype(np.uint64) * PAGE_SIZE
+        return table
+
     def buffers(self, extents: Extents) -> list[memoryview]:
         """Guest memory itself, a view an extent; or one buffer beside it, for scattered pages."""
         pages = int(extents["count"].sum(dtype=np.int64))
@@ -95,6 +106,9 @@ class ChannelPlacer:
             pages = to_pages(frame.extents)
             self.memory.put_pages(pages, self._near.reshape(-1))
             self.written[pages] = True
+            return
+        if frame.pages < _SHORT_RUN * len(frame.extents):
+            self.written[to_pages(frame.extents)] = True
             return
         for first, count in frame.extents.tolist():
             self.written[first : first + count] = True

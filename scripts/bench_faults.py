@@ -30,7 +30,7 @@ from common.guest.syscalls import c_recv, c_send
 from common.report import Report
 from common.units import PAGE_SIZE, format_size, format_time
 from common.wire import frames
-from common.wire.channel import BulkReceiver, BulkSender
+from common.wire.bulk import BulkReceiver, BulkSender
 from common.wire.extents import from_pages
 from common.wire.frames import Frame, PagesFrame
 from common.wire.pacing import Pacer

@@ -20,7 +20,8 @@ from common.guest.memory import GuestMemory
 from common.strategy.converge import EARLY_S, LOOK_S
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import frames
-from common.wire.channel import STALL_S, BulkSender, Tap
+from common.wire.bulk import BulkSender
+from common.wire.channel import STALL_S, Tap
 from common.wire.extents import EXTENT, Extents, Pages, batches, from_pages, to_pages
 from common.wire.pacing import Pacer
 from source_agent.parts import PartMaker
@@ -241,7 +242,10 @@ class Outflow:
         if len(full):
             pages = int(full["count"].sum())
             head = frames.encode_pages_head(full, checked=self._checked)
-            if self._checked or pages < _SHORT_RUN * len(full):
+            if sender.in_place and (self._still or not self._checked):
+                end = self._makers[sender].checksum(head, full) if self._checked else b""
+                sent += sender.send_pages(head, self._memory.address, to_pages(full), end)
+            elif self._checked or pages < _SHORT_RUN * len(full):
                 parts = self._makers[sender].parts(head, full, still=self._still)
                 sent += sender.send_parts(parts)
             else:

@@ -55,6 +55,14 @@ class PartMaker:
             part.append(frames.end_checksum(hasher))
         yield part
 
+    def checksum(self, head: bytes, extents: Extents) -> bytes:
+        """What ends the frame of these pages, which nobody writes now."""
+        numbers = to_pages(extents)
+        hasher = frames.begin_checksum(head)
+        for start in range(0, len(numbers), PART_PAGES):
+            hasher.update(self._data(numbers[start : start + PART_PAGES], still=True))
+        return frames.end_checksum(hasher)
+
     def _data(self, numbers: Pages, still: bool) -> memoryview:
         """These pages (sorted, `PART_PAGES` at the most) side by side."""
         first, n = int(numbers[0]), len(numbers)

@@ -18,7 +18,8 @@ import numpy as np
 from common.errors import PageferryError
 from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
-from common.wire.channel import STALL_S, BulkReceiver, tune
+from common.wire.bulk import BulkReceiver
+from common.wire.channel import STALL_S, tune
 from common.wire.extents import Extents, Pages
 from common.wire.pacing import Pacer
 from source_agent.outflow import BATCH_PAGES, Outflow

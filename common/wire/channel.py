@@ -1,10 +1,10 @@
-"""Sockets. Nothing but this file, `listener` and `tls` opens, reads or writes one.
+"""Sockets. Nothing but this file, `bulk`, `listener` and `tls` opens, reads or writes one.
 
 Two kinds of connection come out of here. A `Connection` lives on the event loop and carries control
 messages. A bulk connection begins as one, and after its handshake is detached to a thread with a
-blocking socket (`BulkSender`, `BulkReceiver`), because that is what moves pages fastest and needs
-the loop least. Bytes of guest memory go from a memoryview to the socket and from the socket to a
-memoryview; Python never copies them.
+blocking socket (`bulk`), because that is what moves pages fastest and needs the loop least. Bytes
+of guest memory go from where they lie to the socket and from the socket to where they belong;
+Python never copies them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import errno
 import os
 import socket
 import ssl
-import struct
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from common.errors import (
@@ -32,20 +30,11 @@ from common.errors import (
 )
 from common.wire import frames, messages, tls
 from common.wire.messages import Hello, Message
-from common.wire.pacing import Pacer
-from common.wire.packing import Unpacker
-from common.wire.tls import ClientTls, ScatteringTls
+from common.wire.tls import ClientTls
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
 LINGER_S: Final = 1.0
 STALL_S: Final = 30.0  # by default a peer that neither reads nor says anything so long is gone
-# Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
-# enough for what follows not to wait behind them.
-NOTSENT_LOWAT: Final = 128 * 1024
-_TCP_NOTSENT_LOWAT: Final = 25
-_SO_MAX_PACING_RATE: Final = 47
-_UNPACED: Final = 2**64 - 1
-IOV_MAX: Final = 1024
 _WRITE_BYTES: Final = 65536  # of a control message, within the stall timeout
 
 _M = TypeVar("_M", bound=Message)
@@ -417,193 +406,3 @@ async def _connect_first(loop: asyncio.AbstractEventLoop, infos: Sequence[Any]) 
         else:
             return sock
     raise failure or OSError(errno.EADDRNOTAVAIL, "no address")
-
-
-def _slices(
-    buffers: Sequence[bytes | memoryview], size: int
-) -> Iterator[tuple[list[bytes | memoryview], int]]:
-    """Cut buffers into pieces of about `size` bytes and at most IOV_MAX buffers."""
-    total = sum(map(len, buffers))
-    if total <= size and 0 < len(buffers) <= IOV_MAX:  # as every time that nothing is limited
-        yield [buffer for buffer in buffers if len(buffer)], total
-        return
-    piece: list[bytes | memoryview] = []
-    room = size
-    for buffer in buffers:
-        rest = buffer
-        while len(rest) > room or len(piece) == IOV_MAX:
-            if room and len(piece) < IOV_MAX:
-                piece.append(rest[:room])
-                rest = rest[room:]
-                room = 0
-            yield piece, size - room
-            piece, room = [], size
-        if len(rest):
-            piece.append(rest)
-            room -= len(rest)
-    if piece:
-        yield piece, size - room
-
-
-class BulkSender:
-    """The sending end of a bulk connection; one thread at a time uses it.
-
-    `sent_bytes`, and what the rate limit counts, are those of TLS records where there is TLS.
-    """
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        pacer: Pacer,
-        *,
-        stall_s: float = STALL_S,
-        tap: Tap | None = None,
-    ) -> None:
-        self._connection = sock
-        self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
-        self._wire_size = tls.wire_size if isinstance(sock, ssl.SSLSocket) else int
-        self._pacer = pacer
-        self._stall_s = stall_s
-        self._tap = tap
-        self.sent_bytes = 0
-        self._paced: int | None = None  # bytes per second; None: by us alone
-        self._aborted = threading.Event()
-        with contextlib.suppress(OSError):  # not a TCP socket
-            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
-        # A peer that is stopped still acknowledges; what it does not do is to read.
-        if isinstance(sock, ssl.SSLSocket):
-            sock.settimeout(stall_s)
-        else:
-            limit = struct.pack("@ll", *divmod(round(stall_s * 1_000_000), 1_000_000))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-
-    def send(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Send all of it within the rate limit; returns the bytes. Raises `ConnectionBroken`.
-
-        What a buffer holds when it is sent is what travels: mark pages clean before.
-        """
-        if self._tap is not None:
-            buffers = self._tap.outgoing(self._connection, buffers)
-        return self._send(buffers)
-
-    def send_parts(self, parts: Iterable[Sequence[bytes | memoryview]]) -> int:
-        """One frame, as `send` would, of which each part is sent before the next one is made."""
-        if self._tap is not None:  # sees whole frames
-            return self.send([bytes(buffer) for part in parts for buffer in part])
-        return sum(map(self._send, parts))
-
-    def _send(self, buffers: Sequence[bytes | memoryview]) -> int:
-        total = 0
-        try:
-            for piece, size in _slices(buffers, self._pacer.slice_bytes):
-                on_wire = self._wire_size(size)
-                self._follow_rate()
-                self._wait(self._pacer.reserve(on_wire, time.monotonic()))
-                self._send_piece(piece, size)
-                self._pacer.sent(on_wire, time.monotonic())
-                self.sent_bytes += on_wire
-                total += on_wire
-        except (BlockingIOError, TimeoutError):
-            raise ConnectionBroken(
-                f"the destination took no byte for {self._stall_s:g} s on a bulk connection"
-            ) from None
-        except OSError as error:
-            raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
-        return total
-
-    def _follow_rate(self) -> None:
-        """Have the kernel pace this socket at its share of the rate, which may have changed."""
-        rate = self._pacer.socket_rate
-        if rate == self._paced:
-            return
-        self._paced = rate
-        # Until the kernel lets them go bytes wait here, and not in a queue with others'.
-        unsent = NOTSENT_LOWAT if rate is None else min(rate // 500, NOTSENT_LOWAT)
-        with contextlib.suppress(OSError):  # not a TCP socket
-            self._connection.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, unsent)
-        self._pace(rate)
-
-    def _pace(self, rate: int | None) -> None:
-        wanted = struct.pack("@L", _UNPACED if rate is None else rate)
-        self._connection.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, wanted)
-
-    def _wait(self, seconds: float) -> None:
-        """Until the rate limit allows it; `abort` ends it."""
-        while seconds > 0:
-            step = min(seconds, 1.0)  # a very low rate asks for longer than a clock can count
-            if self._aborted.wait(step):
-                raise ConnectionBroken("a bulk connection was given up")
-            seconds -= step
-
-    def _send_piece(self, piece: list[bytes | memoryview], size: int) -> None:
-        sent = self._sock.sendmsg(piece)
-        while sent < size:
-            size -= sent
-            while sent >= len(piece[0]):
-                sent -= len(piece.pop(0))
-            piece[0] = piece[0][sent:]
-            sent = self._sock.sendmsg(piece)
-
-    def abort(self) -> None:
-        """From any thread: whoever is in `send` fails at once."""
-        self._aborted.set()
-        with contextlib.suppress(OSError):  # what is left in it goes, and the end behind it
-            self._pace(None)
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """After `abort`, or at the end."""
-        self._sock.close()
-
-
-class BulkReceiver:
-    """The receiving end of a bulk connection, for a thread of its own."""
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        placer: frames.Placer,
-        n_pages: int,
-        *,
-        checked: bool = False,
-        tap: Tap | None = None,
-        unpacker: Unpacker | None = None,
-        deltas: bool = False,
-    ) -> None:
-        self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
-        self._tap = tap
-        self._decoder = frames.FrameDecoder(
-            placer, n_pages=n_pages, checked=checked, unpacker=unpacker, deltas_agreed=deltas
-        )
-        self.received_bytes = 0
-
-    def run(self, deliver: Callable[[frames.Frame], None]) -> None:
-        """Deliver frames until the peer ends the connection between two of them.
-
-        Raises `ConnectionBroken` where it ends elsewhere, `RemoteProtocolError` for the illegal.
-        """
-        try:
-            while True:
-                buffers = self._decoder.buffers()
-                n = self._sock.recvmsg_into(buffers[:IOV_MAX])[0]
-                if n == 0:
-                    break
-                self.received_bytes += n
-                for frame in self._decoder.received(n):
-                    deliver(frame)
-                if self._tap is not None:
-                    self._tap.incoming(n)
-        except OSError as error:
-            raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
-        if not self._decoder.at_boundary:
-            raise ConnectionBroken("a bulk connection ended in the middle of a frame")
-
-    def abort(self) -> None:
-        """From any thread: `run` ends at once."""
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Release the socket."""
-        self._sock.close()

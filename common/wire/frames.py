@@ -33,6 +33,7 @@ be right; what is not raises `RemoteProtocolError` and the decoder takes no furt
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
@@ -47,6 +48,7 @@ from common.wire import deltas
 from common.wire.deltas import DELTA_OF, DeltaTable
 from common.wire.extents import EXTENT, Extents, count_within
 from common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
+from common.wire.spans import Spans, SpanTable
 
 PROTOCOL_VERSION: Final = 3
 # The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.
@@ -289,9 +291,9 @@ class FrameDecoder:
     with no placer (a control connection) page frames are illegal. Requests are legal only where
     `requests` says so: at the source, on the connection that answers them. checked: whether frames
     that are not of control have checksums. unpacker: PACKED frames are legal, and arrive as what
-    is in them. deltas_agreed: DELTA frames
-    are, too. most_control: bytes of a control message, which may be
-    changed between two frames.
+    is in them. deltas_agreed: DELTA frames are, too. most_control: bytes of a control message,
+    which may be changed between two frames. places: where pages of frames without a checksum may go
+    directly, or None for the placer's buffers; whoever reads must look at `spans` then.
     """
 
     def __init__(
@@ -303,8 +305,11 @@ class FrameDecoder:
         checked: bool = False,
         unpacker: Unpacker | None = None,
         deltas_agreed: bool = False,
+        places: Callable[[Extents], SpanTable | None] | None = None,
     ) -> None:
         self.most_control = MAX_CONTROL
+        self._places = None if checked else places
+        self._spans: Spans | None = None
         self._unpacker = unpacker
         self._deltas = deltas_agreed
         self._packed: FrameType | None = None  # the type of what is in a PACKED frame
@@ -343,8 +348,15 @@ class FrameDecoder:
             raise self._broken
         return self._wanted
 
+    @property
+    def spans(self) -> Spans | None:
+        """Where the next bytes belong instead, if `places` has said so."""
+        if self._broken:
+            raise self._broken
+        return self._spans
+
     def received(self, n: int) -> list[Frame]:
-        """`n` bytes have been written to the front of `buffers()`."""
+        """`n` bytes have been written to the front of `buffers()`, or of `spans`."""
         out: list[Frame] = []
         try:
             while n:
@@ -362,6 +374,9 @@ class FrameDecoder:
 
     def _consume(self, n: int) -> None:
         self._left -= n
+        if self._spans is not None:
+            self._spans.advance(n)
+            return
         whole = 0
         hasher = self._hasher if self._unchecked is None else None
         for buffer in self._wanted:
@@ -585,8 +600,12 @@ class FrameDecoder:
                 f"a page frame that announces {total} pages and carries {self._pages}"
             )
         self._extents = extents
-        self._wanted = [*self._placer.buffers(extents), *self._tail()]
         self._left = total * PAGE_SIZE
+        table = None if self._places is None else self._places(extents)
+        if table is not None:
+            self._spans = Spans(table)
+        else:
+            self._wanted = [*self._placer.buffers(extents), *self._tail()]
         return None
 
     def _tail(self) -> list[memoryview]:
@@ -598,7 +617,7 @@ class FrameDecoder:
         # After a payload the buffers of the tail are already at the front, whole.
         self._type = None
         self._body = []
-        self._extents = self._table = None
+        self._extents = self._table = self._spans = None
         self._wanted = self._tail()
         self._left = len(self._wanted[0])
         if self._hasher is None:

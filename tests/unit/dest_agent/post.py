@@ -17,7 +17,7 @@ from common.errors import ConnectionBroken
 from common.guest.machine import Guest
 from common.units import PAGE_SIZE
 from common.wire import frames
-from common.wire.channel import BulkReceiver
+from common.wire.bulk import BulkReceiver
 from common.wire.extents import from_pages
 from common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
 from dest_agent.faults import ADAPTIVE, Faults

@@ -88,3 +88,41 @@ def test_in_a_round_those_share_it_that_are_in_it(
     outflow.send_batch(np.arange(8))
     assert paced(ours[0]) == WHOLE  # the round's end was the end of sharing
     outflow.close()
+
+
+def test_pages_in_place_are_the_same_bytes(memory: GuestMemory) -> None:
+    """At a high rate, and where they are copied: with checksums only while the guest is still."""
+    memory.fill(3, zero_share=0.2)
+    streams: dict[tuple[float, bool, bool], bytes] = {}
+    for rate in (1e8, float("inf")):
+        for checked in (False, True):
+            for still in (False, True):
+                streams[rate, checked, still] = stream_of(
+                    memory, rate, checked=checked, still=still
+                )
+    for checked in (False, True):
+        same = {stream for (_, each, _), stream in streams.items() if each == checked}
+        assert len(same) == 1
+
+
+def stream_of(memory: GuestMemory, rate: float, *, checked: bool, still: bool) -> bytes:
+    """A round of scattered pages and of runs."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = socket.create_connection(listener.getsockname())
+        there, _ = listener.accept()
+    got = bytearray()
+
+    def read() -> None:
+        while data := there.recv(1 << 20):
+            got.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    outflow = Outflow(memory, [here], Pacer(rate), checked=checked)
+    outflow.guest_is_still(still)
+    outflow.send_round(Cargo(np.array([*range(0, 30, 3), *range(32, 60)])), 1)
+    here.shutdown(socket.SHUT_WR)
+    reader.join()
+    outflow.close()
+    there.close()
+    return bytes(got)

@@ -15,7 +15,7 @@ import pytest
 from common.errors import ConnectionBroken, RemoteProtocolError
 from common.units import PAGE_SIZE
 from common.wire import frames
-from common.wire.channel import IOV_MAX, BulkReceiver, BulkSender
+from common.wire.bulk import IOV_MAX, BulkReceiver, BulkSender
 from common.wire.extents import Extents, from_pages, to_pages
 from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
 from common.wire.pacing import KERNEL_PEAK, Pacer
@@ -257,7 +257,7 @@ def catch_waits(
     for name, value in vars(sender).items():
         if isinstance(value, threading.Event):
             monkeypatch.setattr(sender, name, _Waiter(waits))
-    monkeypatch.setattr("common.wire.channel.time.sleep", waits)
+    monkeypatch.setattr("common.wire.bulk.time.sleep", waits)
 
 
 class Store:

@@ -17,7 +17,7 @@ import trustme
 from common.errors import ConnectionBroken
 from common.units import PAGE_SIZE
 from common.wire import frames, tls
-from common.wire.channel import BulkReceiver, BulkSender
+from common.wire.bulk import BulkReceiver, BulkSender
 from common.wire.extents import Extents, from_pages, to_pages
 from common.wire.frames import BarrierFrame, Frame, PagesFrame
 from common.wire.pacing import Pacer

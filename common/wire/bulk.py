@@ -1,0 +1,310 @@
+"""Bulk connections: pages from memory to a socket and back into memory, a thread at either end.
+
+A bulk connection begins as a `channel.Connection`, and is detached to its thread afterwards. Where
+the rate is high, pages that may be read late go without being copied (`spans`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from common.errors import ConnectionBroken
+from common.units import PAGE_SIZE
+from common.wire import frames, tls
+from common.wire.channel import STALL_S, Tap, why
+from common.wire.extents import Extents, Pages
+from common.wire.pacing import Pacer
+from common.wire.packing import Unpacker
+from common.wire.spans import PagePipe, Spans, SpanTable
+from common.wire.tls import ScatteringTls
+
+# Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
+# enough for what follows not to wait behind them.
+NOTSENT_LOWAT: Final = 128 * 1024
+_TCP_NOTSENT_LOWAT: Final = 25
+_SO_MAX_PACING_RATE: Final = 47
+_UNPACED: Final = 2**64 - 1
+IOV_MAX: Final = 1024
+# Below this a slice's two system calls cost as much as the copy that they spare.
+_IN_PLACE_BYTES: Final = 256 * 1024
+
+
+def _slices(
+    buffers: Sequence[bytes | memoryview], size: int
+) -> Iterator[tuple[list[bytes | memoryview], int]]:
+    """Cut buffers into pieces of about `size` bytes and at most IOV_MAX buffers."""
+    total = sum(map(len, buffers))
+    if total <= size and 0 < len(buffers) <= IOV_MAX:  # as every time that nothing is limited
+        yield [buffer for buffer in buffers if len(buffer)], total
+        return
+    piece: list[bytes | memoryview] = []
+    room = size
+    for buffer in buffers:
+        rest = buffer
+        while len(rest) > room or len(piece) == IOV_MAX:
+            if room and len(piece) < IOV_MAX:
+                piece.append(rest[:room])
+                rest = rest[room:]
+                room = 0
+            yield piece, size - room
+            piece, room = [], size
+        if len(rest):
+            piece.append(rest)
+            room -= len(rest)
+    if piece:
+        yield piece, size - room
+
+
+def _table(memory: int, pages: Pages) -> SpanTable:
+    """Where these pages (sorted) of the memory at that address lie: one stretch, or one each."""
+    first, n = int(pages[0]), len(pages)
+    if int(pages[-1]) - first + 1 == n:
+        return np.array([[memory + first * PAGE_SIZE, n * PAGE_SIZE]], np.uint64)
+    table = np.empty((n, 2), np.uint64)
+    table[:, 0] = pages * PAGE_SIZE + memory
+    table[:, 1] = PAGE_SIZE
+    return table
+
+
+class BulkSender:
+    """The sending end of a bulk connection; one thread at a time uses it.
+
+    `sent_bytes`, and what the rate limit counts, are those of TLS records where there is TLS.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        pacer: Pacer,
+        *,
+        stall_s: float = STALL_S,
+        tap: Tap | None = None,
+    ) -> None:
+        self._connection = sock
+        self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
+        self._wire_size = tls.wire_size if isinstance(sock, ssl.SSLSocket) else int
+        self._pacer = pacer
+        self._stall_s = stall_s
+        self._tap = tap
+        self.sent_bytes = 0
+        self._paced: int | None = None  # bytes per second; None: by us alone
+        self._pipe: PagePipe | None = None
+        self._may_splice = tap is None and not isinstance(sock, ssl.SSLSocket)
+        self._aborted = threading.Event()
+        with contextlib.suppress(OSError):  # not a TCP socket
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+        # A peer that is stopped still acknowledges; what it does not do is to read.
+        if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(stall_s)
+        else:
+            limit = struct.pack("@ll", *divmod(round(stall_s * 1_000_000), 1_000_000))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Send all of it within the rate limit; returns the bytes. Raises `ConnectionBroken`.
+
+        What a buffer holds when it is sent is what travels: mark pages clean before.
+        """
+        if self._tap is not None:
+            buffers = self._tap.outgoing(self._connection, buffers)
+        return self._send(buffers)
+
+    def send_parts(self, parts: Iterable[Sequence[bytes | memoryview]]) -> int:
+        """One frame, as `send` would, of which each part is sent before the next one is made."""
+        if self._tap is not None:  # sees whole frames
+            return self.send([bytes(buffer) for part in parts for buffer in part])
+        return sum(map(self._send, parts))
+
+    @property
+    def in_place(self) -> bool:
+        """Whether `send_pages` can be used, and is worth it at the present rate."""
+        if self._pipe is None and self._may_splice:
+            try:
+                self._pipe = PagePipe(PAGE_SIZE)
+            except OSError:  # not on this host: pages are copied, as ever
+                self._may_splice = False
+        return self._pipe is not None and self._pacer.slice_bytes >= _IN_PLACE_BYTES
+
+    def send_pages(self, head: bytes, memory: int, pages: Pages, end: bytes = b"") -> int:
+        """One frame of pages (sorted, int64[n]) of memory that begins at `memory`, a whole page.
+
+        Only where `in_place` says so. They are not copied, and what travels is what they hold
+        when the peer or the network card reads them, which may be after this has returned.
+        """
+        pipe = self._pipe
+        assert pipe is not None  # noqa: S101 - the caller has looked
+        step = min(pipe.pages, max(self._pacer.slice_bytes // PAGE_SIZE, 1))
+        total = len(head) + len(pages) * PAGE_SIZE + len(end)
+        with self._explained():
+            self._send_piece([head], len(head), more=True)
+            for start in range(0, len(pages), step):
+                part = pages[start : start + step]
+                last = start + step >= len(pages)
+                self._book(len(part) * PAGE_SIZE)
+                more = not last or bool(end)
+                pipe.send(self._connection.fileno(), _table(memory, part), more=more)
+                self._count(len(part) * PAGE_SIZE)
+            if end:
+                self._send_piece([end], len(end))
+            self._book(len(head) + len(end))  # waits, if at all, for what was sent already
+            self._count(len(head) + len(end))
+        return total
+
+    def _book(self, n: int) -> None:
+        self._follow_rate()
+        self._wait(self._pacer.reserve(n, time.monotonic()))
+
+    def _count(self, n: int) -> None:
+        self._pacer.sent(n, time.monotonic())
+        self.sent_bytes += n
+
+    def _send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        total = 0
+        with self._explained():
+            for piece, size in _slices(buffers, self._pacer.slice_bytes):
+                on_wire = self._wire_size(size)
+                self._book(on_wire)
+                self._send_piece(piece, size)
+                self._count(on_wire)
+                total += on_wire
+        return total
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (BlockingIOError, TimeoutError):
+            raise ConnectionBroken(
+                f"the destination took no byte for {self._stall_s:g} s on a bulk connection"
+            ) from None
+        except OSError as error:
+            raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
+
+    def _follow_rate(self) -> None:
+        """Have the kernel pace this socket at its share of the rate, which may have changed."""
+        rate = self._pacer.socket_rate
+        if rate == self._paced:
+            return
+        self._paced = rate
+        # Until the kernel lets them go bytes wait here, and not in a queue with others'.
+        unsent = NOTSENT_LOWAT if rate is None else min(rate // 500, NOTSENT_LOWAT)
+        with contextlib.suppress(OSError):  # not a TCP socket
+            self._connection.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, unsent)
+        self._pace(rate)
+
+    def _pace(self, rate: int | None) -> None:
+        wanted = struct.pack("@L", _UNPACED if rate is None else rate)
+        self._connection.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, wanted)
+
+    def _wait(self, seconds: float) -> None:
+        """Until the rate limit allows it; `abort` ends it."""
+        while seconds > 0:
+            step = min(seconds, 1.0)  # a very low rate asks for longer than a clock can count
+            if self._aborted.wait(step):
+                raise ConnectionBroken("a bulk connection was given up")
+            seconds -= step
+
+    def _send_piece(
+        self, piece: list[bytes | memoryview], size: int, *, more: bool = False
+    ) -> None:
+        send = self._sock.sendmsg if not more else self._send_more
+        sent = send(piece)
+        while sent < size:
+            size -= sent
+            while sent >= len(piece[0]):
+                sent -= len(piece.pop(0))
+            piece[0] = piece[0][sent:]
+            sent = send(piece)
+
+    def _send_more(self, piece: list[bytes | memoryview]) -> int:
+        return self._connection.sendmsg(piece, (), socket.MSG_MORE)
+
+    def abort(self) -> None:
+        """From any thread: whoever is in `send` fails at once."""
+        self._aborted.set()
+        with contextlib.suppress(OSError):  # what is left in it goes, and the end behind it
+            self._pace(None)
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """After `abort`, or at the end."""
+        self._sock.close()
+        if self._pipe is not None:
+            self._pipe.close()
+
+
+class BulkReceiver:
+    """The receiving end of a bulk connection, for a thread of its own.
+
+    places: where pages of these extents lie, SpanTable, or None where they must be received
+    elsewhere first; asked for frames without a checksum.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        placer: frames.Placer,
+        n_pages: int,
+        *,
+        checked: bool = False,
+        tap: Tap | None = None,
+        unpacker: Unpacker | None = None,
+        deltas: bool = False,
+        places: Callable[[Extents], SpanTable | None] | None = None,
+    ) -> None:
+        self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
+        self._fd = sock.fileno()
+        self._tap = tap
+        self._decoder = frames.FrameDecoder(
+            placer,
+            n_pages=n_pages,
+            checked=checked,
+            unpacker=unpacker,
+            deltas_agreed=deltas,
+            places=None if isinstance(sock, ssl.SSLSocket) else places,
+        )
+        self.received_bytes = 0
+
+    def run(self, deliver: Callable[[frames.Frame], None]) -> None:
+        """Deliver frames until the peer ends the connection between two of them.
+
+        Raises `ConnectionBroken` where it ends elsewhere, `RemoteProtocolError` for the illegal.
+        """
+        try:
+            while True:
+                n = self._read(self._decoder.spans)
+                if n == 0:
+                    break
+                self.received_bytes += n
+                for frame in self._decoder.received(n):
+                    deliver(frame)
+                if self._tap is not None:
+                    self._tap.incoming(n)
+        except OSError as error:
+            raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
+        if not self._decoder.at_boundary:
+            raise ConnectionBroken("a bulk connection ended in the middle of a frame")
+
+    def _read(self, spans: Spans | None) -> int:
+        if spans is not None:
+            return spans.read(self._fd)
+        return self._sock.recvmsg_into(self._decoder.buffers()[:IOV_MAX])[0]
+
+    def abort(self) -> None:
+        """From any thread: `run` ends at once."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Release the socket."""
+        self._sock.close()

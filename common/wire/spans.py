@@ -1,0 +1,120 @@
+"""Stretches of memory as the kernel takes them, and two ways of moving them with no copy between.
+
+`Spans.read` fills many small stretches from a socket in one call: scattered pages come to where
+they belong. `PagePipe` sends them: `vmsplice` has the kernel take hold of the pages themselves,
+and `splice` hands them to the socket. Nothing is copied at the sender: the peer's read (on this
+host) or the network card takes the bytes from there. So they are what memory holds *then*, which
+may be later than the call: that is for pages whose later writes are sent again anyway, or that
+nobody writes. The kernel keeps such a page until it has left, even where the process lets it go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+PIPE_BYTES: Final = 2**20  # the most that a user without privileges may have
+_SPLICE_F_NONBLOCK: Final = 2
+_SPLICE_F_MORE: Final = 4
+_F_SETPIPE_SZ: Final = 1031
+_F_GETPIPE_SZ: Final = 1032
+_IOV_MAX: Final = 1024
+
+# uint64[n, 2], C-contiguous: address and bytes of each stretch, which is a `struct iovec` each.
+SpanTable = NDArray[np.uint64]
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, fd: int, table: SpanTable, *rest: Any) -> int:
+    """A system call that takes iovecs, without the interpreter lock. Raises `OSError`."""
+    function = getattr(_libc, name)
+    function.restype = ctypes.c_ssize_t
+    while True:
+        n: int = function(fd, ctypes.c_void_p(table.ctypes.data), len(table), *rest)
+        if n >= 0:
+            return n
+        error = ctypes.get_errno()
+        if error != errno.EINTR:
+            raise OSError(error, os.strerror(error))
+
+
+class Spans:
+    """Stretches that are still to be filled, in order; the memory must stay while they are."""
+
+    def __init__(self, table: SpanTable) -> None:
+        self._table = table.copy()
+        self._ends: NDArray[np.uint64] = np.cumsum(table[:, 1])
+        self._first = 0
+        self._done = 0
+
+    def read(self, fd: int) -> int:
+        """Fill from the front with what a blocking socket has; 0: the peer has ended it."""
+        return _call("readv", fd, self._table[self._first : self._first + _IOV_MAX])
+
+    def advance(self, n: int) -> None:
+        """That many bytes have been filled."""
+        self._done += n
+        first = int(np.searchsorted(self._ends, self._done, side="right"))
+        if first < len(self._table):
+            left = int(self._ends[first]) - self._done
+            address, size = self._table[first].tolist()
+            self._table[first] = address + size - left, left
+        self._first = first
+
+
+class PagePipe:
+    """Memory to a socket through a pipe; for one thread.
+
+    pages: whole ones that fit in at a time. Raises `OSError` where this host does not allow it.
+    """
+
+    def __init__(self, page_size: int) -> None:
+        self._out, self._in = os.pipe()
+        try:
+            with contextlib.suppress(OSError):  # over the user's share: it stays as it was
+                fcntl.fcntl(self._in, _F_SETPIPE_SZ, PIPE_BYTES)
+            self.pages = fcntl.fcntl(self._in, _F_GETPIPE_SZ) // page_size
+            self._try_out()
+        except OSError:
+            self.close()
+            raise
+
+    def _try_out(self) -> None:
+        """Both calls once: a container's profile may refuse either."""
+        byte = np.ones(1, np.uint8)
+        _call("vmsplice", self._in, np.array([[byte.ctypes.data, 1]], np.uint64), 0)
+        out, into = os.pipe()
+        try:
+            os.splice(self._out, into, 1)
+        finally:
+            os.close(out)
+            os.close(into)
+
+    def send(self, fd: int, table: SpanTable, *, more: bool) -> None:
+        """All of these stretches (whole pages, at most `pages` together), to a blocking socket.
+
+        more: something follows at once. Raises `OSError`; the pipe is then of no more use.
+        """
+        left = _call("vmsplice", self._in, table, _SPLICE_F_NONBLOCK)  # who else would empty it?
+        if left != int(table[:, 1].sum()):
+            raise OSError(errno.EIO, "a pipe took less than its size")
+        while left:
+            sent = os.splice(self._out, fd, left, flags=_SPLICE_F_MORE if more else 0)
+            if sent == 0:
+                raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+            left -= sent
+
+    def close(self) -> None:
+        """Idempotent. What is in it is let go."""
+        for end in (self._out, self._in):
+            with contextlib.suppress(OSError):
+                os.close(end)
+        self._out = self._in = -1
