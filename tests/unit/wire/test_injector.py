@@ -127,15 +127,21 @@ from common.timeline import Timeline
 from common.wire.injector import Injector
 faults = Injector(Plan([parse_injection(sys.argv[1])]), Timeline("source"))
 longest = [0.0]
+looked = threading.Event()
 def watch():
     last = time.monotonic()
     while True:
         now = time.monotonic()
         longest[0] = max(longest[0], now - last)
         last = now
+        looked.set()
         time.sleep(0.01)
 threading.Thread(target=watch, daemon=True).start()
+looked.wait()
 faults.hit("paused")
+for _ in range(2):  # the first of them may be a look that had begun before
+    looked.clear()
+    looked.wait()
 print(longest[0])
 """
 
