@@ -56,6 +56,25 @@ def test_all_of_them_come_back(offsets: list[int]) -> None:
     assert [event for event in report.events if event.event == "postcopy-recovered"]
 
 
+# Pages that are read from where they lie, after the call that sent them, while the guest writes them.
+@pytest.mark.parametrize("checksum", [False, True])
+@pytest.mark.parametrize("granularity", ["page", "line"])
+@pytest.mark.parametrize("strategy", ["pre-copy", "hybrid", "three-path"])
+def test_pages_in_place_of_a_busy_guest(strategy: str, granularity: str, checksum: bool) -> None:
+    case = {
+        "strategy": strategy,
+        "granularity": granularity,
+        "checksum": checksum,
+        "memory": 2**26,
+        "workload": "uniform:rate=400MB/s",
+        "max_bandwidth": float("inf"),
+        "channels": 2,
+    }
+    report = uvloop.run(move(CONFIG.model_copy(update=case)))
+    assert report.verified is True
+    assert report.pages_sent >= 2**26 // 4096
+
+
 def test_over_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("keys")
     assert certs(folder) == 0
