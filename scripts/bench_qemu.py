@@ -21,6 +21,7 @@ from typing import Any
 
 from common.errors import UsageError
 from common.units import format_rate, format_size
+from common.wire.channel import DEFAULT_CONGESTION
 from scripts.bench_children import folder
 from scripts.bench_children import migrated as migrated_by_us
 from scripts.bench_qemu_machine import (
@@ -78,6 +79,12 @@ def comparisons() -> dict[str, Comparison]:
         "unlimited": Comparison(
             "1 GiB idle, unlimited, QEMU's destination preallocated",
             replace(idle, preallocated=True),
+            bar=ratio_at_least(1.5),
+        ),
+        "defaults": Comparison(
+            f"the same, ours with {DEFAULT_CONGESTION}, as is its default",
+            replace(idle, preallocated=True),
+            {"congestion": DEFAULT_CONGESTION},
             bar=ratio_at_least(1.5),
         ),
         "fresh": Comparison("1 GiB idle, unlimited", idle),
