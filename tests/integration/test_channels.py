@@ -56,7 +56,7 @@ def test_all_of_them_come_back(offsets: list[int]) -> None:
     assert [event for event in report.events if event.event == "postcopy-recovered"]
 
 
-# Pages that are read from where they lie, after the call that sent them, while the guest writes them.
+# Pages that are read from where they lie, after the call that sent them, while the guest writes.
 @pytest.mark.parametrize("checksum", [False, True])
 @pytest.mark.parametrize("granularity", ["page", "line"])
 @pytest.mark.parametrize("strategy", ["pre-copy", "hybrid", "three-path"])
