@@ -165,8 +165,9 @@ class Simulated(Conditions):
         pause_s = QUANTUM_S / 2
         parts = self._hand_over_parts(pause_s)
         stale = 0.0 if missing_pages >= self.pages_total else missing_pages * PAGE_SIZE
-        # Which pages are missing is a bit each, on a connection that has carried little before.
-        parts["snapshot and commit"] += self._scan_s + self._carried_s(self.pages_total / 8, 0.0)
+        # Which pages are missing comes on a connection that has carried little before.
+        told = _map_bytes(missing_pages / self.pages_total) * self.pages_total
+        parts["snapshot and commit"] += self._scan_s + self._carried_s(told, 0.0)
         parts["resume"] += stale * DISCARD_BYTE_S
         return {"pause": pause_s, **parts}
 
@@ -208,6 +209,13 @@ class Simulated(Conditions):
     @property
     def _scan_s(self) -> float:
         return self.pages_total * SCAN_PAGE_S
+
+
+def _map_bytes(share: float) -> float:
+    """A page's in a compressed map of a share that lies at random: its entropy, of 1/8 at most."""
+    if not 0.0 < share < 1.0:
+        return 0.0
+    return -(share * math.log2(share) + (1 - share) * math.log2(1 - share)) / 8
 
 
 def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = None) -> Simulated:

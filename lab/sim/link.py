@@ -34,6 +34,10 @@ _BETA: Final = 0.7  # cubic's multiplicative decrease
 _C: Final = 0.4  # its scaling constant, segments/s^3
 _MATHIS: Final = 1.22  # sqrt(3/2)
 _FIRST: Final = 10  # segments: RFC 6928, and Linux
+# A socket of Linux keeps 4 MiB at the most (tcp_wmem) until they are acknowledged, and wakes a
+# sender that waits when two thirds of it are left. What is added then is little where bytes that
+# have not left are kept few, as ours are (TCP_NOTSENT_LOWAT).
+_WINDOW: Final = 4 * 2**20 * 2 // 3
 # Of what fits into pipe and queue, on average: from a loss on cubic comes back to it along a cubic
 # curve (RFC 9438, 4.2), reno along a straight line from a half.
 _FILLED: Final = {"cubic": 1 - (1 - _BETA) / 4, "reno": 0.75}
@@ -48,7 +52,7 @@ class Link(BaseModel):
     delay: Annotated[Duration, Field(ge=0, le=60)] = 0.0
     loss: Annotated[Share, Field(ge=0, lt=1)] = 0.0
     mss: Annotated[Size, Field(ge=64, le=65536)] = 1448  # Ethernet, with TCP timestamps
-    window: Annotated[Size, Field(ge=1024, le=2**40)] = 4 * 2**20  # Linux: tcp_wmem's maximum
+    window: Annotated[Size, Field(ge=1024, le=2**40)] = _WINDOW
 
     @property
     def rtt_s(self) -> float:

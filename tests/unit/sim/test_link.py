@@ -113,7 +113,7 @@ class TestQueue:
 
     def test_no_more_than_a_window_is_under_way(self) -> None:
         link = Link(rate=12.5e9, delay=25e-6)
-        assert link.standing_s("cubic") == pytest.approx(4 * 2**20 / 12.5e9 - 50e-6)
+        assert link.standing_s("cubic") == pytest.approx(link.window / 12.5e9 - 50e-6)
 
     def test_who_does_not_reach_the_rate_fills_nothing(self) -> None:
         assert Link(rate=1e9, delay=0.02, loss=0.01).standing_s("cubic") == 0
