@@ -65,6 +65,7 @@ class Postcopy:
     """
 
     def __init__(self, guest: Guest, setup: PostcopySetup, checked: bool) -> None:
+        bitmap.load()
         self.setup = setup
         self.mechanism = choose_mechanism(setup.faults)
         self.faults = Faults(guest, self.mechanism, prepage=setup.prepage, checked=checked)
@@ -91,7 +92,8 @@ class Postcopy:
         """The guest is about to run without these pages. Raises `RemoteProtocolError`."""
         if self._urgent is None:
             raise RemoteProtocolError("a switch to post-copy without an urgent connection")
-        self.faults.arm(bitmap.unpack(missing, self._n_pages), written)
+        whole = bitmap.lengthen(missing, self._n_pages)
+        self.faults.arm(bitmap.unpack(whole, self._n_pages), written)
         self.faults.connect(self._urgent)
 
     def reconnect(self) -> None:

@@ -34,6 +34,9 @@ from source_agent.rounds import MEASURABLE_BYTES
 _AT_LIMIT: Final = 0.97  # a transfer that reaches so much of its limit was held up by nothing else
 _KEEPS_UP: Final = 0.95  # a guest with less than so much of the steps that it should make does not
 _LEAST_S: Final = 1e-4
+_IN_STOP: Final = ("final", "pushed")
+_MOST_TIMES: Final = 100.0  # a rate of what was reached: beyond that it says nothing
+_HALVINGS: Final = 40
 _OWN_KEYS: Final = frozenset(MigrationConfig.model_fields)
 _NEEDED: Final = ("strategy", "memory", "workload")  # what it was of; a new option has its default
 
@@ -68,14 +71,17 @@ class Measured:
         """Link and guest as that run saw them, or as they are given. Raises `UsageError`."""
         report, config = self.report, self.config
         speed = steps_per_s or self._speed()
-        under = simulated(config, link or self._link(), speed)
+        link_ = link or self._link()
+        under = simulated(config, link_, speed)
+        rate = under.bandwidth_Bps
         changes: dict[str, float] = {}
-        if (switchover_s := _switchover_s(report)) is not None:
-            changes["switchover_s"] = max(switchover_s - under.rtt_s / 2, _LEAST_S)
-        rounds = [each for each in report.rounds if each.kind != "final"]
-        beyond = [each.duration_ms / 1e3 - each.bytes / under.bandwidth_Bps for each in rounds[1:]]
+        if (switchover_s := _switchover_s(report, link_, rate)) is not None:
+            changes["switchover_s"] = max(switchover_s, _LEAST_S)
+        moves = list(_transfers(report))
+        beyond = [each.beyond_s(link_, rate) for each in moves[1:] if each.kind not in _IN_STOP]
         if beyond:
             changes["round_s"] = max(median(beyond), 0.0)
+        rounds = [each for each in report.rounds if each.kind != "final"]
         if gaps := [b.start_ms - a.start_ms - a.duration_ms for a, b in pairwise(rounds)]:
             changes["decide_s"] = max(median(gaps) / 1e3, 0.0)
         values = {each.name: getattr(under, each.name) for each in fields(Simulated)} | changes
@@ -89,10 +95,11 @@ class Measured:
             delay = net.rtt_ms / 2e3
         else:
             delay = (self.report.downtime_error_ms or 0.0) / 1e3  # the error is half a round trip
-        rate, limit = _bandwidth(self.report), _limit(self.report.config)
+        link = Link(delay=min(delay, 60.0))
+        rate, limit = _bandwidth(self.report, link), _limit(self.report.config)
         if rate is None or rate >= _AT_LIMIT * limit:
-            rate = math.inf
-        return Link(rate=rate, delay=min(delay, 60.0))
+            return link
+        return link.model_copy(update={"rate": rate})
 
     def _speed(self) -> float | None:
         """Of a vCPU that ran flat out, or could not keep up; None: it kept to its rate."""
@@ -177,33 +184,75 @@ def _part_s(report: Report, name: str) -> float | None:
     return found[0] / 1e3 if found else None
 
 
-def _switchover_s(report: Report) -> float | None:
-    """What the hand-over took beside the drain, the last pages, and the discard of stale ones."""
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """Something that moved pages. sent: bytes before it; trips: round trips that are within."""
+
+    kind: str
+    bytes: int
+    seconds: float
+    sent: int
+    trips: float
+
+    def beyond_s(self, link: Link, rate_Bps: float) -> float:
+        """What it took beside its bytes; round trips counted."""
+        slow_s = link.slow_start_s(self.bytes, self.sent, rate_Bps)
+        return self.seconds - self.bytes / rate_Bps - slow_s
+
+    def rate(self, link: Link) -> float:
+        """At which it would have taken just so long: bytes a second."""
+        low = self.bytes / self.seconds
+        if link.rtt_s == 0:
+            return low
+        high = _MOST_TIMES * low
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * high)
+            longer = self.beyond_s(link, middle) < self.trips * link.rtt_s
+            low, high = (middle, high) if longer else (low, middle)
+        return low
+
+
+def _transfers(report: Report) -> Iterator[_Transfer]:
+    """Whatever moved pages, in order."""
+    sent = 0
+    for each in report.rounds:
+        seconds, trips = each.duration_ms / 1e3, 1.0  # the destination's word of it comes back
+        if each.kind == "final":
+            seconds, trips = _part_s(report, "last pages") or seconds, 0.0
+        yield _Transfer(each.kind, each.bytes, seconds, sent, trips)
+        sent += each.bytes
+    post = report.postcopy
+    if post is not None and post.duration_ms > 0 and post.pages_pushed:
+        size = (post.pages_pushed + post.pages_pulled) * PAGE_BYTES
+        yield _Transfer("pushed", size, post.duration_ms / 1e3, sent, 1.5)
+
+
+def _bandwidth(report: Report, link: Link) -> float | None:
+    """Of the largest transfer. link: how long its round trips are."""
+    largest = max(_transfers(report), key=lambda each: each.bytes, default=None)
+    if largest is None or largest.bytes < MEASURABLE_BYTES or largest.seconds <= 0:
+        return None
+    return largest.rate(link)
+
+
+def _switchover_s(report: Report, link: Link, rate_Bps: float) -> float | None:
+    """What the hand-over took by itself.
+
+    Beside it are the drain, the last pages, their way, and the discard of stale ones. What the
+    source took for the last pages ends when the kernel has them; the link may take longer.
+    """
     if report.downtime_ms is None or not report.downtime_parts:
         return None
-    others = sum((_part_s(report, name) or 0.0) for name in ("drain", "last pages"))
+    others = (_part_s(report, "drain") or 0.0) + link.rtt_s / 2
+    for each in _transfers(report):
+        if each.kind == "final":
+            carried_s = each.bytes / rate_Bps + link.slow_start_s(each.bytes, each.sent, rate_Bps)
+            others += max(each.seconds, carried_s)
     post = report.postcopy
     if post is not None and report.rounds:
         pages = post.pages_pulled + post.pages_pushed + post.pages_never_moved
         others += min(pages * PAGE_SIZE * DISCARD_BYTE_S, _part_s(report, "resume") or 0.0)
     return report.downtime_ms / 1e3 - others
-
-
-def _transfers(report: Report) -> Iterator[tuple[int, float]]:
-    """Bytes and seconds of whatever moved pages."""
-    last_s = _part_s(report, "last pages")
-    for each in report.rounds:
-        seconds = last_s if each.kind == "final" and last_s else each.duration_ms / 1e3
-        yield each.bytes, seconds
-    post = report.postcopy
-    if post is not None and post.duration_ms > 0 and post.pages_pushed:
-        yield (post.pages_pushed + post.pages_pulled) * PAGE_BYTES, post.duration_ms / 1e3
-
-
-def _bandwidth(report: Report) -> float | None:
-    """Of the largest transfer."""
-    size, seconds = max(_transfers(report), default=(0, 0.0))
-    return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
 
 
 def _seen(report: Report) -> Iterator[tuple[float, float, int]]:

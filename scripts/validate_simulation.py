@@ -1,9 +1,10 @@
 """Measured migrations beside simulated ones: strategies x loads x rates, and the errors' medians.
 
-Each cell is migrated for real, over loopback, and simulated twice: from its options alone, and from
-the report of its fastest run as `simulate --from` does. Only the first of them is a prediction. Of
-several runs the least total and the least downtime count: whatever else a host has to do makes a
-migration slower, and never faster, and is no part of the model. Downtimes are
+Each cell is migrated for real and simulated twice: from its options alone, and from the report of
+its fastest run as `simulate --from` does. Only the first of them is a prediction. One part goes
+over loopback, at a limited rate; the other without a limit over links with a rate and a delay,
+which takes root. Of several runs the least total and the least downtime count: whatever else a host
+has to do makes a migration slower, and never faster, and is no part of the model. Downtimes are
 those of runs with as many rounds as the fastest. Runs are interleaved.
 """
 
@@ -12,20 +13,23 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
+import os
+import re
 import statistics
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from common.cli import TlsOptions
 from common.config import MigrationConfig
-from common.errors import EXIT_CANCELLED, CancelledByUser
 from common.report import Report
 from common.units import format_rate
-from lab.pair import Pair
+from lab.net.options import NetOptions
+from lab.series import run_once
 from lab.sim.conditions import simulated
-from lab.sim.link import Link
 from lab.sim.reporting import make_report, play
 from lab.simulate_from import Measured
+from lab.sweep.settings import SimulateCell
 from lab.tables import Sheet, milliseconds, wide_console
 
 STRATEGIES = ("stop-and-copy", "pre-copy", "three-path", "hybrid", "post-copy")
@@ -36,18 +40,40 @@ LOADS = (
     "memory-intensive",
 )
 RATES = ("50MB/s", "100MB/s")
+LINKS = ("rate=100mbit,delay=5ms", "rate=400mbit,delay=20ms")
+LINK_LOADS = ("uniform:working-set=50%,rate=20MB/s,lines=8",)
+
+
+@dataclass(frozen=True)
+class Case:
+    """net: as `--net` has it; None: loopback."""
+
+    config: MigrationConfig
+    net: str | None
+
+    @property
+    def at(self) -> str:
+        """What holds its pages up."""
+        return self.net or format_rate(self.config.max_bandwidth)
+
+    @property
+    def name(self) -> str:
+        """For its reports' files."""
+        text = f"{self.config.strategy} {self.config.workload} {self.at} {self.config.memory}"
+        return re.sub(r"[^\w.]+", "-", text)
 
 
 @dataclass(frozen=True)
 class Cell:
     """Of the runs, ms and bytes. off_*: simulated / measured - 1; again_*: of --from.
 
-    spread_*: the median of the runs / the least - 1.
+    spread_*: the median of the runs / the least - 1. shaped: over a link of its own.
     """
 
     strategy: str
     load: str
-    rate: str
+    at: str
+    shaped: bool
     runs: int
     total_ms: float
     downtime_ms: float
@@ -63,29 +89,33 @@ class Cell:
     again_downtime: float
 
 
-def measure(config: MigrationConfig) -> Report | None:
-    result = Pair(config, None, TlsOptions()).run(lambda _: None)
-    report = result.report
-    if result.exit_code == EXIT_CANCELLED:
+def measure(case: Case) -> Report | None:
+    """Raises `KeyboardInterrupt`."""
+    result, interrupted = run_once(case.config, None, lambda _: None, net=NetOptions(net=case.net))
+    if result is None or interrupted:
         raise KeyboardInterrupt
+    report = result.report
     if result.error is not None or report is None or report.outcome != "completed":
-        print(f"{config.strategy}, {config.workload}: {result.error}", file=sys.stderr)
+        print(f"{case.config.strategy}, {case.at}: {result.error}", file=sys.stderr)
         return None
     return report
 
 
-def cell(config: MigrationConfig, measured: list[Report]) -> Cell:
+def cell(case: Case, measured: list[Report]) -> Cell:
+    config = case.config
     fastest = min(measured, key=lambda report: report.total_time_ms or 0.0)
     totals = [report.total_time_ms or 0.0 for report in measured]
     alike = [report for report in measured if len(report.rounds) == len(fastest.rounds)]
     downtimes = [report.downtime_ms or 0.0 for report in alike]
-    blind = make_report(play(config, simulated(config, Link())), {})
+    link = SimulateCell.model_validate(config.model_dump() | {"net": case.net}).simulated_link
+    blind = make_report(play(config, simulated(config, link)), {})
     conditions = Measured(fastest, config, ()).conditions(None, None)
     again = make_report(play(config, conditions), {})
     return Cell(
         config.strategy,
         config.workload,
-        format_rate(config.max_bandwidth),
+        case.at,
+        case.net is not None,
         len(measured),
         min(totals),
         min(downtimes),
@@ -106,13 +136,13 @@ def off(simulated_: float | None, measured: float | None) -> float:
     return (simulated_ or 0.0) / (measured or 1.0) - 1
 
 
-def sheet(cells: list[Cell]) -> Sheet:
+def sheet(cells: list[Cell], where: str) -> Sheet:
     return Sheet(
-        "measured, and how far the simulation is off",
+        f"measured {where}, and how far the simulation is off",
         (
             "strategy",
             "load",
-            "limit",
+            "at",
             "total ms",
             "median",
             "off",
@@ -129,7 +159,7 @@ def sheet(cells: list[Cell]) -> Sheet:
             (
                 each.strategy,
                 each.load,
-                each.rate,
+                each.at,
                 milliseconds(each.total_ms),
                 f"{each.spread_total:+.1%}",
                 f"{each.off_total:+.1%}",
@@ -161,34 +191,50 @@ def medians(cells: list[Cell]) -> Sheet:
     return Sheet("how far off, whichever way", (columns[0], "cells", *columns[1:]), tuple(rows))
 
 
-def cases(options: argparse.Namespace) -> list[MigrationConfig]:
+def config_of(strategy: str, load: str, **values: object) -> MigrationConfig:
+    known = {"strategy": strategy, "workload": load, "verify": False, "run_after": 0.0}
+    return MigrationConfig.model_validate(known | values)
+
+
+def cases(options: argparse.Namespace) -> list[Case]:
+    """Over loopback."""
     grid = itertools.product(options.strategies.split(","), options.loads, options.rates.split(","))
     return [
-        MigrationConfig.model_validate(
-            {
-                "memory": options.memory,
-                "strategy": strategy,
-                "workload": load,
-                "max_bandwidth": rate,
-                "verify": False,
-                "run_after": 0.0,
-            }
-        )
+        Case(config_of(strategy, load, memory=options.memory, max_bandwidth=rate), None)
         for strategy, load, rate in grid
     ]
 
 
-def run_all(configs: list[MigrationConfig], runs: int) -> list[Cell]:
-    measured: dict[int, list[Report]] = {number: [] for number in range(len(configs))}
+def delayed(options: argparse.Namespace) -> list[Case]:
+    """Over links, where there can be any."""
+    if options.links and os.geteuid() != 0:
+        print("links with a delay take root: that part is left out", file=sys.stderr)
+        return []
+    strategies = options.strategies.split(",")
+    grid = itertools.product(strategies, options.link_loads, options.links)
+    known = {"memory": options.link_memory, "max_bandwidth": math.inf, "warmup": 0.3}
+    return [Case(config_of(strategy, load, **known), link) for strategy, load, link in grid]
+
+
+def run_all(all_cases: list[Case], runs: int, keep: Path | None) -> list[Cell]:
+    """keep: a folder of reports. Runs that are in there already are not run again."""
+    measured: dict[int, list[Report]] = {number: [] for number in range(len(all_cases))}
     try:
-        for turn, number in itertools.product(range(runs), range(len(configs))):
-            report = measure(configs[number])
-            if report is not None:
-                measured[number].append(report)
-                print(f"{turn + 1}.{number + 1}: {report.total_time_ms:.0f} ms", file=sys.stderr)
-    except (KeyboardInterrupt, CancelledByUser):
+        for turn, (number, case) in itertools.product(range(runs), enumerate(all_cases)):
+            file = keep / f"{case.name}-{turn + 1}.json" if keep else None
+            if file is not None and file.exists():
+                measured[number].append(Report.model_validate_json(file.read_text()))
+                continue
+            report = measure(case)
+            if report is None:
+                continue
+            measured[number].append(report)
+            print(f"{turn + 1}.{number + 1}: {report.total_time_ms:.0f} ms", file=sys.stderr)
+            if file is not None:
+                file.write_text(report.to_json())
+    except KeyboardInterrupt:
         print("interrupted: what has been measured so far", file=sys.stderr)
-    return [cell(configs[number], reports) for number, reports in measured.items() if reports]
+    return [cell(all_cases[number], reports) for number, reports in measured.items() if reports]
 
 
 def main() -> None:
@@ -197,16 +243,24 @@ def main() -> None:
     parser.add_argument("--loads", nargs="*", default=LOADS)
     parser.add_argument("--rates", default=",".join(RATES))
     parser.add_argument("--memory", default="128MiB")
+    parser.add_argument("--links", nargs="*", default=LINKS, help="as `--net` has them; needs root")
+    parser.add_argument("--link-loads", nargs="*", default=LINK_LOADS)
+    parser.add_argument("--link-memory", default="64MiB")
     parser.add_argument("--runs", type=int, default=1, help="of each cell: the least counts")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of reports: to go on later")
     parser.add_argument("--json", action="store_true", help="cells as JSON on standard output")
     options = parser.parse_args()
-    cells = run_all(cases(options), options.runs)
+    if options.keep is not None:
+        options.keep.mkdir(parents=True, exist_ok=True)
+    cells = run_all(cases(options) + delayed(options), options.runs, options.keep)
     if options.json:
         print(json.dumps([asdict(each) for each in cells], indent=1))
         return
     console = wide_console()
-    sheet(cells).print(console)
-    medians(cells).print(console)
+    for where, shaped in (("over loopback", False), ("over links with a delay", True)):
+        if part := [each for each in cells if each.shaped == shaped]:
+            sheet(part, where).print(console)
+            medians(part).print(console)
 
 
 if __name__ == "__main__":

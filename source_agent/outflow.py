@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, cycle
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,7 @@ class Outflow:
         self._short = threading.Event()
         self._pacer = pacer
         self._turn = 0
+        self._moved = [Tally() for _ in sockets]
         gather(memory.words, _NO_PAGES, _NO_MASKS, np.empty(0, np.uint64))  # loaded now
 
     def guest_is_still(self, still: bool) -> None:
@@ -160,6 +162,11 @@ class Outflow:
     def sent_bytes(self) -> int:
         """On all channels so far; grows while a round is under way."""
         return sum(sender.sent_bytes for sender in self._senders)
+
+    @property
+    def moved(self) -> Tally:
+        """What a round that has failed had sent until then, in whole batches."""
+        return sum(self._moved, Tally())
 
     def cut_short(self, on: bool) -> None:
         """From any thread. on: a round ends after the batches that are under way; off: no more."""
@@ -180,6 +187,7 @@ class Outflow:
         most = _UNLIMITED_PAGES if unlimited else BATCH_PAGES
         pages = batches(cargo.whole, max_pages=most, max_extents=frames.MAX_EXTENTS)
         work = chain(pages, line_batches(cargo))
+        self._moved = [Tally() for _ in self._senders]
         jobs = [
             self._threads.submit(self._run_channel, channel, sender, work, index)
             for channel, sender in enumerate(self._senders)
@@ -204,23 +212,30 @@ class Outflow:
     ) -> Tally:
         with self._pacer.sending():
             if self._squeezer is not None:
-                total = self._squeezer.convey(channel, lambda: self._take(work), sender.send)
+                take = partial(self._take, work)
+                total = self._squeezer.convey(
+                    channel, take, sender.send, partial(self._note, channel)
+                )
             else:
-                total = self._send_batches(sender, work)
+                total = self._send_batches(channel, sender, work)
             barrier = frames.encode_barrier(index, checked=self._checked)
             return total + Tally(bytes=sender.send([barrier]))
 
-    def _send_batches(self, sender: BulkSender, work: Iterator[NDArray[np.void]]) -> Tally:
-        total = Tally()
+    def _note(self, channel: int, tally: Tally) -> None:
+        self._moved[channel] += tally
+
+    def _send_batches(
+        self, channel: int, sender: BulkSender, work: Iterator[NDArray[np.void]]
+    ) -> Tally:
         buffer: NDArray[np.uint64] | None = None
         while (batch := self._take(work)) is not None:
             if batch.dtype == frames.LINES_OF:
                 if buffer is None:
                     buffer = np.empty(frames.MAX_FRAME_LINES * LINE_SIZE // 8, np.uint64)
-                total += self._send_lines(sender, batch, buffer)
+                self._note(channel, self._send_lines(sender, batch, buffer))
             else:
-                total += self._send_extents(sender, batch)
-        return total
+                self._note(channel, self._send_extents(sender, batch))
+        return self._moved[channel]
 
     def _send_lines(
         self, sender: BulkSender, table: frames.LineTable, buffer: NDArray[np.uint64]

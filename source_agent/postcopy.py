@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.memory import GuestMemory
+from common.wire import bitmap
 from common.wire.extents import Pages
 from source_agent.outflow import BATCH_PAGES, Outflow
 from source_agent.page_server import PUSHED, UNSENT, PageServer
@@ -30,6 +31,7 @@ class Supply:
     """
 
     def __init__(self, memory: GuestMemory, rate_Bps: float, checked: bool) -> None:
+        bitmap.load()
         self._sent: NDArray[np.uint8] = np.full(memory.n_pages, PUSHED, np.uint8)
         self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, checked=checked)
         self._stop = threading.Event()

@@ -36,6 +36,7 @@ from common.wire.bitmap import popcount
 from common.wire.messages import WirePostcopy
 from common.wire.pacing import WINDOW_S
 from source_agent.estimates import estimates, moved_bytes, oracle
+from source_agent.outflow import Tally
 from source_agent.predicting import check_of
 from source_agent.record import Decided, Record
 from source_agent.reporting_pages import pages_report
@@ -50,6 +51,9 @@ def make_report(record: Record) -> Report:
     downtime = downtime_ms(record)
     seconds = None if downtime is None else downtime / 1e3
     wire = record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
+    sent = sum(
+        (each.tally for each in rounds), record.rounds.unfinished if record.rounds else Tally()
+    )
     postcopy = _postcopy(record)
     twice = postcopy.duplicates if postcopy is not None else 0
     report = Report(
@@ -67,16 +71,16 @@ def make_report(record: Record) -> Report:
         decisions=[_decision(decided) for decided in record.decisions],
         rounds=[_round(record, each) for each in rounds],
         bytes_on_wire=wire,
-        pages_sent=sum(each.tally.pages for each in rounds) + record.pushed + record.pulled,
-        zero_pages=sum(each.tally.zero_pages for each in rounds) + record.supplied_zeros,
+        pages_sent=sent.pages + record.pushed + record.pulled,
+        zero_pages=sent.zero_pages + record.supplied_zeros,
         postcopy=postcopy,
         pages_resent=(record.rounds.pages_resent if record.rounds else 0) + twice,
         pages=pages_report(record),
         estimates=estimates(record, seconds),
         oracle=oracle(record, seconds, wire),
         prediction=_prediction(record, downtime),
-        lines_sent=sum(each.tally.lines for each in rounds),
-        bytes_saved=sum(each.tally.bytes_saved for each in rounds),
+        lines_sent=sent.lines,
+        bytes_saved=sent.bytes_saved,
         guest=_guest(record),
         cache=_cache(record),
         compression=compression_report(record),

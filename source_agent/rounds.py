@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import PageferryError
 from common.guest.machine import Guest
 from common.guest.stale import (
     CACHE,
@@ -123,6 +124,7 @@ class Rounds:
         take_missing(self._stale, self._ever_sent, self._missing)
         self._ever_sent.fill(False)
         self.done: list[Round] = []
+        self.unfinished = Tally()  # of the round that is under way, or failed
         self.pages_resent = 0
         self.round_start_bytes = 0
         self.round_expected = 0
@@ -177,7 +179,12 @@ class Rounds:
         sent = self._ever_sent
         fresh = cargo.whole[~sent[cargo.whole]]
         sent[fresh] = True  # for looks meanwhile
-        this.tally, left = self._outflow.send_round(cargo, this.index, look)
+        try:
+            this.tally, left = self._outflow.send_round(cargo, this.index, look)
+        except PageferryError:
+            self.unfinished = self._outflow.moved
+            raise
+        self.unfinished = this.tally
         this.pages_left = len(left.whole) + len(left.lined)
         if this.pages_left:
             cargo = self._without(cargo, left)
@@ -202,6 +209,7 @@ class Rounds:
         """The destination has it all: look at what has become stale meanwhile."""
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
+        self.unfinished = Tally()
         counts = self._count_stale()
         dirty_pages, raw = cost_of(counts, UNION)
         this.dirty_pages_after = dirty_pages
@@ -310,6 +318,7 @@ class Rounds:
         snapshot = guest.snapshot()
         self.activity.stopped(requested_ns, self._cargo)
         self.done.append(this)
+        self.unfinished = Tally()
         return FinalStop(this, paused_ns, snapshot)
 
 

@@ -402,10 +402,13 @@ class SourceSession:
         """When the destination resumed, on its clock; None where it was asked over a new one."""
         self._timeline.log("commit-sent")
         self.record.final = final
+        missing = final.missing
+        if missing is not None and len(missing) >= bitmap.WORTH:
+            missing = await self._worker.run(bitmap.shorten, missing)
         commit = messages.Commit(
             barrier=len(self._live_rounds().done),
             snapshot=final.snapshot,
-            missing=final.missing,
+            missing=missing,
             push=push,
         )
         try:

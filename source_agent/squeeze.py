@@ -165,8 +165,9 @@ class Squeezer:
         channel: int,
         take: Callable[[], NDArray[np.void] | None],
         send: Callable[[Parts], int],
+        tell: Callable[[Tally], None] = lambda _: None,
     ) -> Tally:
-        """Batches from `take` until it gives None, each sent by `send`, in order.
+        """Batches from `take` until it gives None, each sent by `send`, in order; `tell` is told.
 
         Several are made while one is sent. Blocks; raises what `send` does, and no thread of the
         pool is then at work for this channel.
@@ -185,7 +186,9 @@ class Squeezer:
                 if not going:
                     return total
                 packet = going.popleft().result()
-                total += packet.tally + Tally(bytes=sum(map(send, packet.frames)))
+                sent = packet.tally + Tally(bytes=sum(map(send, packet.frames)))
+                tell(sent)
+                total += sent
         finally:
             wait(going)
 

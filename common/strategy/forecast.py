@@ -162,28 +162,44 @@ class Conditions:
         del kept_since_s
         return kept.and_then(self.stale_between(begun_s, ran_s), self.pages_total)
 
-    def round_seconds(self, size: float, cached: Stale) -> float:
-        """Of a round of so many bytes; cached: what is drained first."""
-        del cached
+    def round_seconds(self, size: float, cached: Stale, sent: float) -> float:
+        """Of a round of so many bytes.
+
+        cached: what is drained first; sent: bytes that the connections have carried before.
+        """
+        del cached, sent
         return size / self.bandwidth_Bps + self.round_s
+
+    def seen_rate(self, size: float, seconds: float, before: float) -> float:
+        """The bandwidth that a source takes the link's for, after a round; before: until then."""
+        del size, seconds, before
+        return self.bandwidth_Bps
 
     def believed_s(self, left: Stale) -> float:
         """What the source takes the switch-over for when it decides."""
         del left
         return self.switchover_s
 
-    def stop_seconds(self, left: Stale) -> float:
-        """The downtime of a stop in which this is left."""
+    def stop_seconds(self, left: Stale, sent: float) -> float:
+        """The downtime of a stop in which this is left; sent: as in `round_seconds`."""
+        del sent
         return self.last_pages_s(left.bytes) + self.switchover_s
+
+    @property
+    def answer_s(self) -> float:
+        """From the resume after a stop until the source knows of it, and is no longer needed."""
+        return 0.0
 
     def switch_seconds(self, missing_pages: float) -> float:
         """The downtime of a switch to post-copy."""
         del missing_pages
         return self.switchover_s
 
-    def supply(self, missing_pages: float, size: float, *, push: bool) -> tuple[float, float]:
-        """Seconds and bytes from a switch until nothing is missing."""
-        del missing_pages, push
+    def supply(
+        self, missing_pages: float, size: float, sent: float, *, push: bool
+    ) -> tuple[float, float]:
+        """Seconds and bytes from a switch until the source knows that nothing is missing."""
+        del missing_pages, sent, push
         return size / self.bandwidth_Bps, size
 
     def last_pages_s(self, size: float) -> float:
@@ -230,12 +246,16 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How it ended. At end_s of the migration's time the guest, which ran for ran_s, was paused."""
+    """How it ended. At end_s of the migration's time the guest, which ran for ran_s, was paused.
+
+    sent: bytes, until then.
+    """
 
     decision: Decision
     end_s: float
     ran_s: float
     left: Stale
+    sent: int
 
 
 class AsTaken(Strategy):
@@ -273,6 +293,7 @@ def run(
     """Play a fresh strategy to its end. tell: is told of each round, and of the end."""
     elapsed, sent, rounds = 0.0, 0, 0
     begun = kept_since = clock = 0.0  # of the guest's own time
+    seen_Bps = under.bandwidth_Bps
     everything = Stale(under.pages_total, under.full_bytes)
     left = everything
     decision = strategy.begin()
@@ -285,12 +306,13 @@ def run(
             going, kept = going.split()
         kept_since, begun = begun, clock
         drained = left if decision.drain else _NOTHING
-        seconds = under.round_seconds(going.bytes, drained)
+        seconds = under.round_seconds(going.bytes, drained, sent)
+        seen_Bps = under.seen_rate(going.bytes, seconds, seen_Bps)
         ran, throttle = _running(strategy, under, begun, decision.throttle, going.bytes, seconds)
         ran = under.runs(begun, ran)
         left = under.left(kept, kept_since, begun, ran)
         start, elapsed, sent = elapsed, elapsed + seconds, sent + round(going.bytes)
-        stats = _stats(under, rounds, decision, going, (seconds, ran), left, elapsed)
+        stats = _stats(under, rounds, decision, going, (seconds, ran), left, elapsed, seen_Bps)
         if tell is not None:
             tell(Played(decision, start, going, drained.cached_lines, stats))
         decision = strategy.decide(stats)
@@ -299,17 +321,17 @@ def run(
         left = under.left(kept, kept_since, begun, ran)
         clock = begun + ran
     if tell is not None:
-        tell(Ended(decision, elapsed, clock, left))
+        tell(Ended(decision, elapsed, clock, left, sent))
     if isinstance(decision, StopAndCopy):
-        downtime = under.stop_seconds(left)
-        sent += round(left.bytes)
-        return Cost(downtime, elapsed + downtime, sent, rounds + 1, strategy.path)
+        downtime = under.stop_seconds(left, sent)
+        total, sent = elapsed + downtime + under.answer_s, sent + round(left.bytes)
+        return Cost(downtime, total, sent, rounds + 1, strategy.path)
     fresh = left is everything  # nothing was sent before the switch
     size = left.bytes if fresh else left.pages * under.missing_page_bytes
     downtime = under.switch_seconds(left.pages)
     downtime += 0.0 if fresh else left.pages * under.discard_page_s
     push = not isinstance(decision, SwitchToPostCopy) or decision.push
-    seconds, size = under.supply(left.pages, size, push=push)
+    seconds, size = under.supply(left.pages, size, sent, push=push)
     total, sent = elapsed + downtime + seconds, sent + round(size)
     return Cost(downtime, total, sent, rounds, strategy.path, switched=True)
 
@@ -351,6 +373,7 @@ def _stats(
     times: tuple[float, float],
     left: Stale,
     elapsed: float,
+    seen_Bps: float,
 ) -> RoundStats:
     seconds, ran = times
     return RoundStats(
@@ -363,7 +386,7 @@ def _stats(
         dirty_pages_after=round(left.pages),
         remaining_bytes=round(left.bytes),
         dirty_rate_Bps=left.pages * PAGE_SIZE / max(seconds, _TICK_S),
-        bandwidth_Bps=under.bandwidth_Bps,
+        bandwidth_Bps=seen_Bps,
         switchover_s=under.believed_s(left),
         elapsed_s=elapsed,
         throttle=1 - ran / seconds if seconds > 0 else 0.0,

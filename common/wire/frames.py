@@ -50,7 +50,7 @@ from common.wire.extents import EXTENT, Extents, count_within
 from common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
 from common.wire.spans import Spans, SpanTable
 
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 # The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.
 MAGIC: Final = b"pgferry\n"
 PREFACE: Final = struct.Struct("<8sH6x")

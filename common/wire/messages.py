@@ -183,7 +183,8 @@ class RoundDone(_Message):
 class Commit(_Message):
     """The hand-over itself: the destination resumes when it has this and the last barrier.
 
-    missing: in post-copy the pages that will follow, a bit a page, least significant bit first;
+    missing: in post-copy the pages that will follow, a bit a page, least significant bit first, or
+    shorter (`common.wire.bitmap.shorten`);
     push: whether those come that nobody asks for.
     """
 
@@ -209,7 +210,7 @@ class Complete(_Message):
 
 
 class Resync(_Message):
-    """Post-copy, on a new connection: the pages that are still missing, as in `Commit`."""
+    """Post-copy, on a new connection: the pages that are still missing, a bit a page."""
 
     kind: Literal["resync"] = "resync"
     missing: bytes = Field(max_length=MAX_CONTROL)

@@ -14,15 +14,16 @@ from common.config import MigrationConfig
 from common.errors import UsageError
 from common.strategy.forecast import Conditions, Stale
 from common.units import PAGE_SIZE
+from common.wire.bulk import NOTSENT_LOWAT
 from common.wire.extents import EXTENT
 from common.wire.frames import HEADER, TRAILER
-from common.wire.pacing import CREDIT_S
+from common.wire.pacing import CREDIT_S, LATE_S
 from lab.sim.link import Link
 from lab.sim.postcopy import Supply
 from lab.sim.working_set import PAGE_BYTES, WorkingSet
 from lab.sim.workloads import working_set
 from source_agent.outflow import BATCH_PAGES
-from source_agent.rounds import DRAIN_LINE_S, SWITCHOVER_S
+from source_agent.rounds import DRAIN_LINE_S, MEASURABLE_BYTES, SWITCHOVER_S
 
 # Threads and the event loop hand over to one another: a round is ordered, begun, acknowledged.
 ROUND_S: Final = 0.0015
@@ -40,22 +41,28 @@ _HALVINGS: Final = 40
 class Simulated(Conditions):
     """guest: its working set; since_s: how long it has run when the migration begins.
 
-    link_Bps: what the link carries without a limit; limit_Bps: `--max-bandwidth`; rtt_s: there and
-    back. dirty_per_s: pages a second to which all vCPUs together are slowed, infinite: none.
-    run_after_s: how long a guest that is copied lazily runs at the destination;
-    window: how many pages come with a demanded one where the guest wants them in order.
-    zero_pages: that are zero when the migration begins.
+    link: the way between the two. link_Bps: what it carries without a limit; limit_Bps:
+    `--max-bandwidth`. queue_s: how long what is demanded waits behind what is pushed. dirty_per_s:
+    pages a second to which all vCPUs together are slowed, infinite: none. run_after_s: how long a
+    guest that is copied lazily runs at the destination; window: how many pages come with a demanded
+    one where the guest wants them in order. zero_pages: that are zero when the migration begins.
     """
 
     guest: WorkingSet
     since_s: float
+    link: Link
     link_Bps: float
     limit_Bps: float
-    rtt_s: float
+    queue_s: float
     dirty_per_s: float
     run_after_s: float
     window: int
     zero_pages: float
+
+    @property
+    def rtt_s(self) -> float:
+        """There and back."""
+        return self.link.rtt_s
 
     def runs(self, begun_s: float, seconds: float) -> float:
         """See `Conditions`: where its dirtying is limited, each page costs the guest its time."""
@@ -94,15 +101,31 @@ class Simulated(Conditions):
             cached_lines=min(both.cached_lines, lines),
         )
 
-    def round_seconds(self, size: float, cached: Stale) -> float:
+    def round_seconds(self, size: float, cached: Stale, sent: float) -> float:
         """See `Conditions`: a rate limit lets what was not sent while it rested follow at once."""
         begins = self.drain_s(cached) + self.round_s
-        return begins + self._sending_s(size, begins + self.decide_s)
+        return begins + self._sending_s(size, sent, begins + self.decide_s)
 
-    def _sending_s(self, size: float, rested_s: float) -> float:
-        """Of so many bytes after a rest."""
+    def seen_rate(self, size: float, seconds: float, before: float) -> float:
+        """See `Conditions`: as `source_agent.rounds` measures it."""
+        return size / seconds if size >= MEASURABLE_BYTES else before
+
+    def _sending_s(self, size: float, sent: float, rested_s: float) -> float:
+        """Of so many bytes after a rest, on a connection that has carried so many before.
+
+        What a slow start holds up of a limited rate waits in the socket as far as it has room, and
+        the limit forgives a sender that is late: so much is caught up.
+        """
         limited = size / self.limit_Bps - min(rested_s, CREDIT_S)
-        return max(limited, size / self.link_Bps)
+        if not math.isinf(self.limit_Bps):
+            caught_up_s = LATE_S + NOTSENT_LOWAT / self.limit_Bps
+            late_s = self.link.slow_start_s(size, sent, self.limit_Bps)
+            limited += max(late_s - caught_up_s, 0.0)
+        return max(limited, self._carried_s(size, sent))
+
+    def _carried_s(self, size: float, sent: float) -> float:
+        """Of so many bytes without a limit."""
+        return size / self.link_Bps + self.link.slow_start_s(size, sent, self.link_Bps)
 
     def drain_s(self, left: Stale) -> float:
         """Each vCPU writes its own part of the cache back."""
@@ -112,11 +135,16 @@ class Simulated(Conditions):
         """See `Conditions`: as `source_agent.rounds` reckons."""
         return SWITCHOVER_S + self.rtt_s + left.cached_lines * DRAIN_LINE_S
 
-    def stop_seconds(self, left: Stale) -> float:
+    def stop_seconds(self, left: Stale, sent: float) -> float:
         """See `Conditions`."""
-        return sum(self.stop_parts(left).values())
+        return sum(self.stop_parts(left, sent).values())
 
-    def stop_parts(self, left: Stale) -> dict[str, float]:
+    @property
+    def answer_s(self) -> float:
+        """See `Conditions`: it comes one way."""
+        return self.rtt_s / 2
+
+    def stop_parts(self, left: Stale, sent: float) -> dict[str, float]:
         """The downtime of a stop, by the names of the report's parts."""
         drain_s = self.drain_s(left)
         pause_s = QUANTUM_S / 2
@@ -124,7 +152,7 @@ class Simulated(Conditions):
         return {
             "pause": pause_s,
             "drain": drain_s,
-            "last pages": self._scan_s + self._sending_s(left.bytes, rested_s),
+            "last pages": self._scan_s + self._sending_s(left.bytes, sent, rested_s),
             **self._hand_over_parts(pause_s),
         }
 
@@ -137,14 +165,22 @@ class Simulated(Conditions):
         pause_s = QUANTUM_S / 2
         parts = self._hand_over_parts(pause_s)
         stale = 0.0 if missing_pages >= self.pages_total else missing_pages * PAGE_SIZE
-        parts["snapshot and commit"] += self._scan_s
+        # Which pages are missing comes on a connection that has carried little before.
+        told = _map_bytes(missing_pages / self.pages_total) * self.pages_total
+        parts["snapshot and commit"] += self._scan_s + self._carried_s(told, 0.0)
         parts["resume"] += stale * DISCARD_BYTE_S
         return {"pause": pause_s, **parts}
 
-    def supply(self, missing_pages: float, size: float, *, push: bool) -> tuple[float, float]:
-        """See `Conditions`. A lazy copy ends with the guest, run_after_s after the resume."""
+    def supply(
+        self, missing_pages: float, size: float, sent: float, *, push: bool
+    ) -> tuple[float, float]:
+        """See `Conditions`. A lazy copy ends with the guest, run_after_s after the resume.
+
+        Pushing begins when the source hears of the resume, half a round trip after it; what comes
+        last takes another half, and that all has come a third.
+        """
         if push:
-            return size / self.bandwidth_Bps + self.rtt_s, size
+            return 1.5 * self.rtt_s + self._sending_s(size, sent, 0.0), size
         demanded = self.missing(missing_pages, 0.0).play(push=False, until_s=self.run_after_s)
         return self.run_after_s, demanded.pulled * self.missing_page_bytes
 
@@ -161,6 +197,7 @@ class Simulated(Conditions):
             rate_Bps=self.bandwidth_Bps,
             link_Bps=self.link_Bps,
             rtt_s=self.rtt_s,
+            queue_s=self.queue_s,
             window=self.window if self.guest.in_order else 0,
         )
 
@@ -172,6 +209,13 @@ class Simulated(Conditions):
     @property
     def _scan_s(self) -> float:
         return self.pages_total * SCAN_PAGE_S
+
+
+def _map_bytes(share: float) -> float:
+    """A page's in a compressed map of a share that lies at random: its entropy, of 1/8 at most."""
+    if not 0.0 < share < 1.0:
+        return 0.0
+    return -(share * math.log2(share) + (1 - share) * math.log2(1 - share)) / 8
 
 
 def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = None) -> Simulated:
@@ -201,9 +245,10 @@ def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = N
         stale=lambda seconds: guest.stale(config.warmup, config.warmup + seconds),
         guest=guest,
         since_s=config.warmup,
+        link=link,
         link_Bps=link_Bps,
         limit_Bps=config.max_bandwidth,
-        rtt_s=link.rtt_s,
+        queue_s=link.standing_s(config.congestion) if config.max_bandwidth >= link_Bps else 0.0,
         dirty_per_s=limit / PAGE_SIZE,
         run_after_s=config.run_after,
         zero_pages=zero_pages,

@@ -7,6 +7,16 @@ rate, one window a round trip, and what its congestion control makes of the loss
             and of a Reno flow's, which it never falls below
     reno    Mathis, Semke, Mahdavi, Ott (1997): 1.22 / sqrt(loss) segments
     others  the loss is ignored: they do not take it for congestion (bbr), or are not known here
+
+A connection begins slowly (RFC 5681, 3.1): with ten segments in flight (RFC 6928), and one more for
+each that is acknowledged, until what is in flight fills a round trip at the rate. HyStart, which
+ends this in Linux, does so at one to one and a half times as much, so that the pipe is full from
+then on. Each window before keeps the link busy for a part of its round trip only; the rest is lost:
+
+    sum of (RTT + mss / rate - w / rate) over windows w, while it is positive and w not the last
+
+A sender that nothing paces below the link's rate then fills the queue before it, and who comes
+later waits behind that.
 """
 
 from __future__ import annotations
@@ -18,10 +28,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.config import Duration, Rate, Share, Size, first_fault
 from common.errors import UsageError
+from lab.net.shape import QUEUE_S
 
 _BETA: Final = 0.7  # cubic's multiplicative decrease
 _C: Final = 0.4  # its scaling constant, segments/s^3
 _MATHIS: Final = 1.22  # sqrt(3/2)
+_FIRST: Final = 10  # segments: RFC 6928, and Linux
+# A socket of Linux keeps 4 MiB at the most (tcp_wmem) until they are acknowledged, and wakes a
+# sender that waits when two thirds of it are left. What is added then is little where bytes that
+# have not left are kept few, as ours are (TCP_NOTSENT_LOWAT).
+_WINDOW: Final = 4 * 2**20 * 2 // 3
+# Of what fits into pipe and queue, on average: from a loss on cubic comes back to it along a cubic
+# curve (RFC 9438, 4.2), reno along a straight line from a half.
+_FILLED: Final = {"cubic": 1 - (1 - _BETA) / 4, "reno": 0.75}
 
 
 class Link(BaseModel):
@@ -33,12 +52,38 @@ class Link(BaseModel):
     delay: Annotated[Duration, Field(ge=0, le=60)] = 0.0
     loss: Annotated[Share, Field(ge=0, lt=1)] = 0.0
     mss: Annotated[Size, Field(ge=64, le=65536)] = 1448  # Ethernet, with TCP timestamps
-    window: Annotated[Size, Field(ge=1024, le=2**40)] = 4 * 2**20  # Linux: tcp_wmem's maximum
+    window: Annotated[Size, Field(ge=1024, le=2**40)] = _WINDOW
 
     @property
     def rtt_s(self) -> float:
         """There and back."""
         return 2 * self.delay
+
+    @property
+    def queue_s(self) -> float:
+        """How long packets may wait for the rate at the most: what a shaped link has by default."""
+        return max(QUEUE_S, self.rtt_s)
+
+    def slow_start_s(self, size: float, sent: float, rate_Bps: float) -> float:
+        """How much longer so many bytes take than they would at the rate.
+
+        sent: what the connection has carried before, in its life.
+        """
+        cycle_s = self.rtt_s + self.mss / rate_Bps
+        flying, left, lost_s = _FIRST * self.mss + sent, size, 0.0
+        while flying < min(left, self.window) and (idle_s := cycle_s - flying / rate_Bps) > 0:
+            lost_s += idle_s
+            left -= flying
+            flying *= 2
+        return lost_s if self.rtt_s > 0 else 0.0
+
+    def standing_s(self, congestion: str) -> float:
+        """How long a byte waits behind those of a connection that sends all that the link takes."""
+        if congestion not in _FILLED or self.carries(congestion) < self.rate:
+            return 0.0
+        most_s = self.rtt_s + self.queue_s
+        flying_s = min(_FILLED[congestion] * most_s, self.window / self.rate)
+        return max(flying_s - self.rtt_s, 0.0)
 
     def carries(self, congestion: str) -> float:
         """Bytes a second of one connection; infinite where nothing holds it up."""

@@ -8,11 +8,12 @@ part p of the push that comes to those pages:
     faults: m T'(x) dx/dt       dm/dt = -p / (W - T(x))
 
 The push follows the last fault: with a fault before each of its batches it is where the guest is,
-without any it takes all that is missing in turn. A fault takes a round trip and a page's time on
-the link. While a vCPU waits for it, it does not run; one that keeps to a rate makes up for it as
-long as it has time to spare. Demanded pages and pushed ones share the rate, and demands go first. A
-guest that goes through memory in order gets `window` more pages with each fault, as long as the
-rate has room for what it wants; beyond that it is faster than they are, and demands each.
+without any it takes all that is missing in turn. A fault takes a round trip, a page's time on the
+link, and what stands in the link's queue of a push. While a vCPU waits for it, it does not run; one
+that keeps to a rate makes up for it as long as it has time to spare. Demanded pages and pushed ones
+share the rate, and demands go first. A guest that goes through memory in order gets `window` more
+pages with each fault, as long as the rate has room for what it wants; beyond that it is faster than
+they are, and demands each.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Supply:
 
     touched: of those, by a guest that has run for so long. busy: share of its time that a vCPU
     needs when no page is missing. rate_Bps: of all that is sent, link_Bps: of a single page.
-    window: pages that come with a demanded one.
+    queue_s: how long a page that is demanded waits behind pushed ones on the link. window: pages
+    that come with a demanded one.
     """
 
     missing: float
@@ -73,21 +75,23 @@ class Supply:
     rate_Bps: float
     link_Bps: float
     rtt_s: float
+    queue_s: float
     window: int
 
-    @property
-    def latency_s(self) -> float:
+    def latency_s(self, *, push: bool) -> float:
         """Of a fault."""
-        return self.rtt_s + PAGE_BYTES / self.link_Bps + FAULT_S
+        queue_s = self.queue_s if push else 0.0
+        return self.rtt_s + queue_s + PAGE_BYTES / self.link_Bps + FAULT_S
 
     def play(self, *, push: bool, until_s: float) -> Supplied:
         """Until nothing is missing, or without a push for so long."""
-        out = Supplied(self.latency_s)
+        latency_s = self.latency_s(push=push)
+        out = Supplied(latency_s)
         pages_per_s = self.rate_Bps / PAGE_BYTES
         step_s = (self.missing / pages_per_s if push else until_s) / _STEPS
         share, x, seen, others = 1.0, 0.0, 0.0, self.missing - self.working
         for _ in range(_STEPS if step_s > 0 else 0):
-            moved = self._run(x, seen, share, step_s, pages_per_s)
+            moved = self._run(x, seen, share, step_s, pages_per_s, latency_s)
             pulled = share * (moved.seen - seen)
             untouched = max(self.working - moved.seen, 0.0)
             pushed = 0.0
@@ -107,7 +111,9 @@ class Supply:
         out.ran_s = x
         return out
 
-    def _run(self, x: float, seen: float, share: float, step_s: float, per_s: float) -> _Moved:
+    def _run(
+        self, x: float, seen: float, share: float, step_s: float, per_s: float, latency_s: float
+    ) -> _Moved:
         """How far the guest comes in a step; per_s: the pages that the rate has room for."""
 
         def after(ran: float) -> tuple[bool, _Moved]:
@@ -115,7 +121,7 @@ class Supply:
             pulled = share * (by_then - seen)
             room = pulled <= per_s * step_s
             faults = pulled / (1 + self.window) if wants <= per_s * step_s else pulled
-            waits_s = faults / self.vcpus * self.latency_s
+            waits_s = faults / self.vcpus * latency_s
             return room and waits_s + self.busy * ran <= step_s, _Moved(x + ran, by_then, faults)
 
         wants = share * (self.touched(x + step_s) - seen)

@@ -159,7 +159,7 @@ def _final(run_: Run, ended: Ended) -> RoundReport:
         **_sent(run_, ended.left, full=not run_.rounds),
         drained_lines=round(ended.left.cached_lines),
         start_ms=ended.end_s * 1e3,
-        duration_ms=run_.cost.downtime_s * 1e3,
+        duration_ms=(run_.cost.total_s - ended.end_s) * 1e3,
         dirty_pages_after=0,
         dirty_ratio_after=0.0,
     )
@@ -199,7 +199,7 @@ def _tally(
 
 def _parts(run_: Run, ended: Ended) -> dict[str, float]:
     if isinstance(ended.decision, StopAndCopy):
-        return run_.under.stop_parts(ended.left)
+        return run_.under.stop_parts(ended.left, ended.sent)
     return run_.under.switch_parts(ended.left.pages)
 
 
@@ -223,7 +223,7 @@ def _postcopy(run_: Run, ended: Ended) -> PostcopyReport | None:
     thinned = _thin(supplied)
     return PostcopyReport(
         mechanism="simulated",
-        mechanism_reason="a round trip, a page's time and the handler a fault",
+        mechanism_reason="a round trip, a queue, a page's time and the handler a fault",
         faults=round(supplied.faults),
         zero_fills=0,
         pages_pulled=round(supplied.pulled),

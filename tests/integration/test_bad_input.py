@@ -136,7 +136,7 @@ class Peer:
 
 PEERS = {
     "web server": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not a pageferry agent.*HTTP/1.1"),
-    "other version": (frames.encode_preface(9), "version mismatch.*version 9.*version 3"),
+    "other version": (frames.encode_preface(9), "version mismatch.*version 9.*version 4"),
     "hangs up": (b"", "during the handshake"),
     "half a preface": (b"pgferry", "during the handshake"),
     "talks nonsense": (frames.encode_preface() + b"\xff" * 64, "unknown"),

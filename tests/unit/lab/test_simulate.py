@@ -20,15 +20,31 @@ def run(*arguments: object) -> int:
     return run_app(make_app(), ["simulate", *map(str, arguments)])
 
 
-def as_if_measured(**values: Any) -> Report:
+def as_if_measured(rtt_ms: float = 0.0, **values: Any) -> Report:
     """A report that might have been measured: with link and guest a little other than by default.
 
     What only a measurement has is not needed here.
     """
     config = MigrationConfig.model_validate({"memory": "128MiB", **values})
-    report = simulated_report(config, SimulateOptions(link="rate=80MB/s", guest_speed=3e6))
+    text = "rate=80MB/s" + (f",delay={rtt_ms / 2}ms" if rtt_ms else "")
+    report = simulated_report(config, SimulateOptions(link=text, guest_speed=3e6))
     del report.config["simulated"]
+    if rtt_ms:
+        report.net = net_of(rtt_ms)
     return report
+
+
+def net_of(rtt_ms: float) -> NetReport:
+    """Of a shaped network of which only the round trip counts."""
+    rates = ("throughput_Bps", "throughput_back_Bps", "wire_Bps", "wire_back_Bps")
+    return NetReport(
+        link="namespaces",
+        shaper="tun",
+        forward=DIRECTION,
+        back=DIRECTION,
+        rtt_ms=rtt_ms,
+        **dict.fromkeys(rates, 1e9),
+    )
 
 
 def write(tmp_path: Path, report: Report) -> Path:
@@ -112,9 +128,15 @@ class TestFrom:
             ("hybrid", "zipf:rate=40MB/s"),
         ],
     )
-    def test_a_run_comes_out_as_it_was(self, strategy: str, workload: str, tmp_path: Path) -> None:
-        """Rate, speed and history are in the report: no option says them again."""
-        was = as_if_measured(strategy=strategy, workload=workload)
+    @pytest.mark.parametrize("rtt_ms", [0.0, 40.0])
+    def test_a_run_comes_out_as_it_was(
+        self, strategy: str, workload: str, rtt_ms: float, tmp_path: Path
+    ) -> None:
+        """Rate, speed and history are in the report: no option says them again.
+
+        With a delay the rate is not what was carried in a time that had a slow start in it.
+        """
+        was = as_if_measured(rtt_ms, strategy=strategy, workload=workload)
         file = write(tmp_path, was)
         measured = read_measured(file, {})
         now = simulated_report(MigrationConfig(), SimulateOptions(from_file=file), measured)
@@ -153,16 +175,7 @@ class TestFrom:
         """Both agents had one clock, so that the clocks' comparison says nothing of it."""
         was = as_if_measured(strategy="post-copy")
         was.downtime_error_ms = 0.0
-        was.net = NetReport(
-            link="namespaces",
-            shaper="tun",
-            forward=DIRECTION,
-            back=DIRECTION,
-            rtt_ms=24.0,
-            **dict.fromkeys(
-                ("throughput_Bps", "throughput_back_Bps", "wire_Bps", "wire_back_Bps"), 1e9
-            ),
-        )
+        was.net = net_of(24.0)
         config = MigrationConfig.model_validate({"memory": "128MiB", "strategy": "post-copy"})
         assert Measured(was, config, ()).conditions(None, None).rtt_s == pytest.approx(0.024)
 

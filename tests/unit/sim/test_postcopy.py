@@ -30,6 +30,7 @@ def supply(missing: float = 10_000, working: float = 4000, **values: object) -> 
         "rate_Bps": 1e8,
         "link_Bps": math.inf,
         "rtt_s": 0.0,
+        "queue_s": 0.0,
         "window": 0,
     }
     return Supply(**(known | values))  # type: ignore[arg-type]
@@ -92,9 +93,17 @@ def test_a_guest_that_runs_flat_out_waits() -> None:
 
 def test_a_round_trip_counts_in_full() -> None:
     fast, slow = supply(busy=1.0), supply(busy=1.0, rtt_s=0.01)
-    assert slow.latency_s - fast.latency_s == pytest.approx(0.01)
+    assert slow.latency_s(push=False) - fast.latency_s(push=False) == pytest.approx(0.01)
     until = 1.0
     assert slow.play(push=False, until_s=until).faults == pytest.approx(until / 0.01, rel=0.05)
+
+
+def test_a_demanded_page_waits_behind_pushed_ones() -> None:
+    known = supply(busy=1.0, rtt_s=0.01, queue_s=0.04)
+    assert known.latency_s(push=True) - known.latency_s(push=False) == pytest.approx(0.04)
+    assert known.play(push=True, until_s=0).latency_s == known.latency_s(push=True)
+    short = dataclasses.replace(known, queue_s=0.0)
+    assert known.play(push=True, until_s=0).faults < short.play(push=True, until_s=0).faults
 
 
 def test_a_push_goes_where_the_faults_are() -> None:

@@ -101,6 +101,81 @@ def test_stop_and_copy_is_its_bytes_at_the_rate() -> None:
     assert [each.kind for each in report.rounds] == ["final"]
 
 
+class TestDelay:
+    """64 MiB at 10 MB/s with a round trip of 100 ms: a megabyte fills it."""
+
+    LINK = Link(rate=1e7, delay=0.05)
+    SLOW_S = LINK.slow_start_s(64 * 2**20, 0, 1e7)
+
+    def report(self, link: Link | None = None, **values: Any) -> Report:
+        options: dict[str, Any] = {"memory": "64MiB", "max_bandwidth": math.inf}
+        return report_of(link or self.LINK, **(options | values))
+
+    def test_the_source_hears_of_the_resume_half_a_round_trip_later(self) -> None:
+        total_ms, downtime_ms = total(self.report(strategy="stop-and-copy"))
+        assert total_ms - downtime_ms == pytest.approx(50, abs=0.01)
+        least_ms = 64 * 2**20 / 1e7 * 1e3
+        assert downtime_ms == pytest.approx(least_ms + self.SLOW_S * 1e3 + 50, abs=10)
+
+    def test_only_the_first_round_starts_slowly(self) -> None:
+        """What a round takes beyond its bytes is a round trip."""
+        load = "uniform:rate=20MB/s,lines=64"
+        report = self.report(strategy="pre-copy", workload=load, downtime_limit="10ms")
+        beyond = [each.duration_ms - each.bytes / 1e4 for each in report.rounds[:-1]]
+        assert beyond[0] == pytest.approx(self.SLOW_S * 1e3 + 100, abs=5)
+        assert beyond[1:] == pytest.approx([100] * len(beyond[1:]), abs=5)
+        assert len(beyond) > 2
+
+    def test_the_bandwidth_that_decides_is_what_the_round_took_for_its_bytes(self) -> None:
+        report = self.report(strategy="pre-copy", workload="uniform:rate=1MB/s")
+        first = report.rounds[0]
+        seen = report.decisions[1].bandwidth
+        assert seen == pytest.approx(first.bytes / first.duration_ms * 1e3, rel=1e-6)
+        assert (seen or 0) < 0.95e7
+
+    def test_pages_come_one_and_a_half_round_trips_after_a_switch(self) -> None:
+        """Until the source hears of it, on their way, and the word that all are there."""
+        report = self.report(strategy="post-copy")
+        assert report.postcopy is not None
+        bytes_ms = report.bytes_on_wire / 1e4
+        assert report.postcopy.duration_ms == pytest.approx(
+            bytes_ms + self.SLOW_S * 1e3 + 150, abs=5
+        )
+
+    def test_a_limit_below_the_link_leaves_no_queue_to_wait_in(self) -> None:
+        def latency_ms(**values: Any) -> float:
+            postcopy = self.report(strategy="post-copy", **values).postcopy
+            assert postcopy is not None
+            assert postcopy.fault_latency_us is not None
+            return postcopy.fault_latency_us.p50 / 1e3
+
+        assert latency_ms(max_bandwidth=9e6) == pytest.approx(100, abs=1)
+        queue_ms = self.LINK.standing_s("cubic") * 1e3
+        assert latency_ms() == pytest.approx(100 + queue_ms, abs=1)
+        assert queue_ms > 50
+
+    def test_a_map_of_missing_pages_starts_slowly_too(self) -> None:
+        """Of half of 1 GiB it is 32 KiB, more than the first window; of all pages it is nothing."""
+        config = MigrationConfig.model_validate({"max_bandwidth": math.inf})
+        under = simulated(config, self.LINK)
+        whole, half = (under.switch_parts(config.pages * share) for share in (1.0, 0.5))
+        part = "snapshot and commit"
+        sending_s = 32 * 1024 / 1e7
+        waiting_s = 0.1 + (1448 - 14480) / 1e7
+        assert half[part] - whole[part] == pytest.approx(sending_s + waiting_s)
+
+    def test_a_limit_catches_up_on_a_short_slow_start(self) -> None:
+        """As far as a socket holds what could not go, and a late sender is forgiven."""
+        values: dict[str, Any] = {"strategy": "stop-and-copy", "max_bandwidth": 1e7}
+        near, far = Link(rate=1e9, delay=0.001), Link(rate=1e9, delay=0.1)
+        at_once = total(self.report(Link(rate=1e9), **values))[1]
+        assert total(self.report(near, **values))[1] - at_once == pytest.approx(1, abs=0.1)
+        late = far.slow_start_s(64 * 2**20, 0, 1e7) - 0.015 - 128 * 1024 / 1e7
+        assert total(self.report(far, **values))[1] - at_once == pytest.approx(
+            100 + late * 1e3, abs=1
+        )
+
+
 def test_post_copy_hands_over_at_once_and_is_slow_afterwards() -> None:
     report = report_of(strategy="post-copy", workload="memory-intensive")
     assert total(report)[1] < 10

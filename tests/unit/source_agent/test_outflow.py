@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from common.errors import ConnectionBroken
 from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
 from common.wire.pacing import KERNEL_PEAK, Pacer
-from source_agent.outflow import Cargo, Outflow
+from source_agent.outflow import BATCH_PAGES, Cargo, Outflow
 
 CHANNELS = 4
 RATE = 1e9
@@ -126,3 +127,27 @@ def stream_of(memory: GuestMemory, rate: float, *, checked: bool, still: bool) -
     outflow.close()
     there.close()
     return bytes(got)
+
+
+def test_what_a_round_had_sent_is_known_after_it_broke() -> None:
+    """The peer takes two frames of 1 MiB of four; a socket holds less than one more."""
+    memory = GuestMemory(4 * BATCH_PAGES * PAGE_SIZE)
+    memory.pages[:] = 1
+    here, theirs = socket.socketpair()
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+
+    def take_half() -> None:
+        left = 2 * BATCH_PAGES * PAGE_SIZE + 1024
+        while left > 0:
+            left -= len(theirs.recv(min(left, 1 << 16)))
+        theirs.close()
+
+    reader = threading.Thread(target=take_half)
+    reader.start()
+    outflow = Outflow(memory, [here], Pacer(RATE), checked=True)
+    with pytest.raises(ConnectionBroken):
+        outflow.send_round(Cargo(np.arange(4 * BATCH_PAGES)), 1)
+    reader.join()
+    assert outflow.moved.pages == 2 * BATCH_PAGES
+    outflow.close()
+    memory.close()

@@ -53,6 +53,7 @@ class MadeUpRounds:
 
     def __init__(self) -> None:
         self.pages_resent = 77
+        self.unfinished = Tally()
         self.activity = Activity(2048)
         nobody: Any = None
         self.throttling = Throttling(nobody, nobody, Timeline("source"), np.zeros(1, np.uint64))
@@ -508,6 +509,17 @@ def test_a_session_that_never_connected() -> None:
     assert (report.outcome, report.rounds, report.bytes_on_wire) == ("failed", [], 0)
     assert (report.cache, report.cpu_s, report.postcopy, report.verified) == (None,) * 4
     assert report.guest.longest_gap_start_ms is None
+
+
+def test_what_a_failed_round_had_sent_was_sent() -> None:
+    made = record()
+    before = make_report(made)
+    cast(MadeUpRounds, made.rounds).unfinished = Tally(300, 40, 1_200_000, lines=5, bytes_saved=7)
+    report = make_report(made)
+    assert report.pages_sent == before.pages_sent + 300
+    assert report.zero_pages == before.zero_pages + 40
+    assert report.lines_sent == before.lines_sent + 5
+    assert report.bytes_saved == before.bytes_saved + 7
 
 
 def test_post_copy_figures() -> None:

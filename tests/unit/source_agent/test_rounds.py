@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from common.errors import ConnectionBroken
 from common.guest.machine import Guest
 from common.strategy.base import NextRound, RoundKind
 from common.timeline import Timeline
@@ -86,6 +87,8 @@ class ScriptedOutflow:
         self.left = Cargo(np.empty(0, np.int64))
         self.lined: list[dict[int, int]] = []
         self.looks: list[int] = []  # what goes out before each look
+        self.moved = Tally(5, 1, 400)  # by a round that breaks
+        self.breaks = False
 
     def guest_is_still(self, still: bool) -> None:
         assert still
@@ -95,6 +98,8 @@ class ScriptedOutflow:
         self, cargo: Cargo, index: int, look: Callable[[bool], None] | None = None
     ) -> tuple[Tally, Cargo]:
         self.calls.append("send")
+        if self.breaks:
+            raise ConnectionBroken("gone")
         if look is not None:
             for size in self.looks:
                 self.sent_bytes += max(size, 0)
@@ -401,3 +406,17 @@ class TestSwitch:
         bench.calls.clear()
         bench.rounds.flush()
         assert bench.calls == ["drain", "harvest"]
+
+
+class TestUnfinished:
+    def test_what_a_round_had_sent_that_broke(self, bench: Bench) -> None:
+        bench.outflow.breaks = True
+        with pytest.raises(ConnectionBroken):
+            bench.send(RoundKind.FULL)
+        assert bench.rounds.unfinished == bench.outflow.moved
+
+    def test_a_round_is_under_way_until_its_end_is_known(self, bench: Bench) -> None:
+        this = bench.send(RoundKind.FULL)
+        assert bench.rounds.unfinished == this.tally
+        bench.rounds.acknowledged(this, 1.0)
+        assert bench.rounds.unfinished == Tally()

@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import RemoteProtocolError
-from common.wire.bitmap import MOST_SUMMARY, expand, pack, popcount, summary, unpack
+from common.wire.bitmap import (
+    MOST_SUMMARY,
+    WORTH,
+    expand,
+    lengthen,
+    pack,
+    popcount,
+    shorten,
+    summary,
+    unpack,
+)
+from common.wire.packing import Codec, packer
 
 
 @given(st.lists(st.booleans(), max_size=70))
@@ -44,3 +55,31 @@ def test_a_summary_is_short_and_has_few_pages_too_many(n: int, seed: int, share:
 def test_a_summary_of_another_guest() -> None:
     with pytest.raises(RemoteProtocolError):
         expand(summary(np.ones(100_000, np.bool_)), 1_000_000)
+
+
+@given(st.integers(1, 100_000), st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 0.5, 1.0]))
+def test_shorter_and_back(n: int, seed: int, share: float) -> None:
+    data = pack(np.random.default_rng(seed).random(n) < share)
+    short = shorten(data)
+    assert len(short) <= len(data)
+    assert lengthen(short, n) == data
+
+
+def test_a_set_of_all_pages_fits_into_a_first_window() -> None:
+    """Of a terabyte's guest, and of the smallest that is worth it."""
+    for n in (8 * WORTH, 2**27):
+        assert len(shorten(b"\xff" * (n // 8))) < 10 * 1448
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(100),
+        shorten(bytes(2 * WORTH)),  # of a larger guest
+        packer(Codec.ZSTD)(memoryview(bytes(16))),  # of a smaller one
+        shorten(bytes(WORTH))[:-1],
+    ],
+)
+def test_what_is_no_shorter_set_of_this_guest(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        unpack(lengthen(data, 8 * WORTH), 8 * WORTH)
