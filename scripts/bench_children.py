@@ -145,12 +145,12 @@ def free_port() -> int:
 def migrated(**options: Any) -> Report:
     """One migration between two agents that are processes, and its report.
 
-    The guest runs neither before nor afterwards, and is not verified, unless the options say so.
-    One that was given up at its `timeout` has the outcome `cancelled`. Raises `PageferryError`
-    where it failed otherwise, `CancelledByUser` on Ctrl-C.
+    The guest runs neither before nor afterwards, unless the options say so. It is verified, after
+    what is measured. One that was given up at its `timeout` has the outcome `cancelled`. Raises
+    `PageferryError` where it failed otherwise, `CancelledByUser` on Ctrl-C.
     """
     INTERRUPTS.check()
-    settled = {"warmup": 0.0, "run_after": 0.0, "verify": False, **options}
+    settled = {"warmup": 0.0, "run_after": 0.0, **options}
     config = MigrationConfig.model_validate(settled)
     result = Pair(config, None).run(lambda _status: None)
     if result.exit_code == EXIT_CANCELLED:

@@ -44,7 +44,7 @@ def noting_relay(port: int) -> Iterator[tuple[Child, int]]:
 def arrivals(effort: Effort, way: str) -> tuple[Arrivals, float]:
     """(when, how many) bytes came of an idle guest's migration, ns and bytes; CPU s/GB to send."""
     memory = max(round(RATE_BPS * effort.seconds(SECONDS)) // 2**20, 4) * 2**20
-    options = ["--memory", format_size(memory), "--strategy", "stop-and-copy", "--no-verify"]
+    options = ["--memory", format_size(memory), "--strategy", "stop-and-copy"]
     options += ["--warmup", "0s", "--run-after", "0s", "--max-bandwidth", RATE]
     options += ["--pacing", way]
     with destination("--once") as (agent, port), noting_relay(port) as (relay, relay_port):

@@ -31,6 +31,7 @@ SLICE_MAX = 4 * 1024 * 1024
 KERNEL_PEAK = 1.03
 # Where the kernel paces, bytes wait in the socket: the next slice comes before the last has left.
 KERNEL_LEAD_S = 0.005
+KERNEL_SLICE_S = 0.0025  # it spaces what is in a slice, too
 WINDOW_S: Final = 0.01
 _MOST_PERCENT: Final = 1000
 _LATE: Final = 1.5  # times what a slice takes at the rate: the next one is late, it is no pause yet
@@ -106,7 +107,8 @@ class Pacer:
         """How much one call should send."""
         if math.isinf(self.rate):
             return SLICE_MAX
-        return int(min(max(self.rate * SLICE_S, SLICE_MIN), SLICE_MAX))
+        seconds = KERNEL_SLICE_S if self._kernel_channels else SLICE_S
+        return int(min(max(self.rate * seconds, SLICE_MIN), SLICE_MAX))
 
     @property
     def socket_rate(self) -> int | None:

@@ -77,6 +77,7 @@ def test_unlimited_never_waits() -> None:
 def test_slices_follow_the_rate() -> None:
     assert Pacer(1e5).slice_bytes == SLICE_MIN
     assert Pacer(1e8).slice_bytes == 65_000
+    assert Pacer(1e8, kernel_channels=2).slice_bytes == 250_000
 
 
 @given(sizes=sizes, rate=rates, late=st.lists(st.floats(0, 0.2), max_size=60))
