@@ -56,13 +56,38 @@ class _Slot:
     """What one channel places with; another one may be put in between two frames."""
 
     def __init__(self, placer: PagePlacer) -> None:
-        self.placer = placer
+        self._placer = placer
+        self._busy = False  # pages have been given a place, and are not all there
+        self._lock = threading.Lock()
 
     def buffers(self, extents: Extents) -> list[memoryview]:
-        return self.placer.buffers(extents)
+        with self._lock:
+            self._busy = True
+            return self._placer.buffers(extents)
 
     def places(self, extents: Extents) -> SpanTable | None:
-        return self.placer.places(extents)
+        with self._lock:
+            self._busy = True
+            return self._placer.places(extents)
+
+    def deliver(self, frame: PagesFrame | ZeroFrame | LinesFrame | DeltaFrame) -> None:
+        with self._lock:
+            if isinstance(frame, PagesFrame):
+                self._placer.arrived(frame)
+                self._busy = False
+            elif isinstance(frame, ZeroFrame):
+                self._placer.zero(frame)
+            elif isinstance(frame, LinesFrame):
+                self._placer.lines(frame)
+            else:
+                self._placer.delta(frame)
+
+    def put(self, placer: PagePlacer) -> None:
+        """Raises `RemoteProtocolError` where pages are under way."""
+        with self._lock:
+            if self._busy:
+                raise RemoteProtocolError("the guest was handed over in the middle of a frame")
+            self._placer = placer
 
 
 class Inflow:
@@ -159,14 +184,8 @@ class Inflow:
                 self._on_failure(error)
 
     def _deliver(self, channel: int, frame: Frame) -> None:
-        if isinstance(frame, PagesFrame):
-            self._slots[channel].placer.arrived(frame)
-        elif isinstance(frame, ZeroFrame):
-            self._slots[channel].placer.zero(frame)
-        elif isinstance(frame, LinesFrame):
-            self._slots[channel].placer.lines(frame)
-        elif isinstance(frame, DeltaFrame):
-            self._slots[channel].placer.delta(frame)
+        if isinstance(frame, PagesFrame | ZeroFrame | LinesFrame | DeltaFrame):
+            self._slots[channel].deliver(frame)
         elif isinstance(frame, BarrierFrame):
             self._barrier(channel, frame.index)
         else:
@@ -187,10 +206,14 @@ class Inflow:
         self._on_barrier(index, time.monotonic_ns())
 
     def place_with(self, make_placer: Callable[[], PagePlacer]) -> None:
-        """From now on; while no frame is under way on any channel."""
+        """From now on. Raises `RemoteProtocolError` where pages are under way on any channel.
+
+        Whoever reads into guest memory when its pages begin to fault waits in the kernel for a page
+        that nobody may ever send, and with the socket locked: not even `close` would end it.
+        """
         self._make_placer = make_placer
         for slot in self._slots.values():
-            slot.placer = make_placer()
+            slot.put(make_placer())
 
     def close(self) -> None:
         """End every connection and thread; idempotent. Blocks until the threads are gone."""

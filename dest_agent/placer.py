@@ -1,4 +1,7 @@
-"""Where arriving pages go before the guest runs: into its memory, scattered ones from beside it."""
+"""Where arriving pages go before the guest runs: into its memory.
+
+Scattered ones come from a buffer beside it, unless they have no checksum and may go directly.
+"""
 
 from __future__ import annotations
 

@@ -609,8 +609,8 @@ class DestSession:
     def _arm(self, missing: bytes) -> None:
         if self._postcopy is None:
             raise RemoteProtocolError("a switch to post-copy that was not set up")
+        self._live_inflow().place_with(self._postcopy.faults.staging)  # before pages fault
         self._postcopy.arm(missing, self._placer.in_memory)
-        self._live_inflow().place_with(self._postcopy.faults.staging)
 
     async def _follow_up(self, setup: messages.Setup, commit: messages.Commit) -> None:
         """The guest runs here. A source that is gone changes nothing about that."""

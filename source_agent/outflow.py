@@ -124,9 +124,10 @@ class Outflow:
 
     One round at a time. Each channel's thread takes the next batch when it is through with one, so
     that a slow connection does not hold the others up. Pages that are all zero travel as a mark.
-    What is sent is what memory holds at that moment: a page that the guest writes meanwhile is in
-    the dirty log, and goes again. With checksums (`checked`) that moment is before it is sent: see
-    `source_agent.parts`. squeezer: makes batches shorter; None: they go as they are.
+    What is sent is what memory holds at that moment, or later where pages go in place: a page that
+    the guest writes meanwhile is in the dirty log, and goes again. With checksums (`checked`) that
+    moment is before it is sent: see `source_agent.parts`. squeezer: makes batches shorter; None:
+    they go as they are.
     """
 
     def __init__(

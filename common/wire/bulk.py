@@ -34,8 +34,8 @@ _TCP_NOTSENT_LOWAT: Final = 25
 _SO_MAX_PACING_RATE: Final = 47
 _UNPACED: Final = 2**64 - 1
 IOV_MAX: Final = 1024
-# Below this a slice's two system calls cost as much as the copy that they spare.
-_IN_PLACE_BYTES: Final = 256 * 1024
+# Below this, a slice at 400 MB/s, its two system calls cost as much as the copy that they spare.
+_IN_PLACE_BYTES: Final = 260_000
 
 
 def _slices(

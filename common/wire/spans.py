@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 from typing import Any, Final
 
@@ -73,14 +74,17 @@ class Spans:
 class PagePipe:
     """Memory to a socket through a pipe; for one thread.
 
-    pages: whole ones that fit in at a time. Raises `OSError` where this host does not allow it.
+    pages: whole ones that fit in at a time. Raises `OSError` where this host does not allow it: the
+    calls, or a pipe of `PIPE_BYTES`. The one that a user over their share of the host's pipes gets
+    holds two pages; with so few at a time both calls cost ten times what the copy does.
     """
 
     def __init__(self, page_size: int) -> None:
+        if page_size != mmap.PAGESIZE:  # of which a pipe counts pieces, however small they are
+            raise OSError(errno.ENOTSUP, f"a host with pages of {mmap.PAGESIZE} bytes")
         self._out, self._in = os.pipe()
         try:
-            with contextlib.suppress(OSError):  # over the user's share: it stays as it was
-                fcntl.fcntl(self._in, _F_SETPIPE_SZ, PIPE_BYTES)
+            fcntl.fcntl(self._in, _F_SETPIPE_SZ, PIPE_BYTES)
             self.pages = fcntl.fcntl(self._in, _F_GETPIPE_SZ) // page_size
             self._try_out()
         except OSError:

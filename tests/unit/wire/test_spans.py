@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import mmap
 import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,7 +27,7 @@ from common.wire.bulk import BulkReceiver, BulkSender
 from common.wire.extents import Extents, from_pages, to_pages
 from common.wire.frames import BarrierFrame, Frame, PagesFrame
 from common.wire.pacing import Pacer
-from common.wire.spans import PagePipe, Spans, SpanTable
+from common.wire.spans import PIPE_BYTES, PagePipe, Spans, SpanTable
 
 N_PAGES = 4096
 UNLIMITED = float("inf")
@@ -209,10 +213,31 @@ def test_abort_ends_it(pair: tuple[socket.socket, socket.socket]) -> None:
     sender.close()
 
 
-def test_low_rates_copy(pair: tuple[socket.socket, socket.socket]) -> None:
-    sender = BulkSender(pair[0], Pacer(100e6))
-    assert not sender.in_place
+@pytest.mark.parametrize(("rate_Bps", "in_place"), [(100e6, False), (399e6, False), (400e6, True)])
+def test_low_rates_copy(
+    pair: tuple[socket.socket, socket.socket], rate_Bps: float, in_place: bool
+) -> None:
+    sender = BulkSender(pair[0], Pacer(rate_Bps))
+    assert sender.in_place is in_place
     sender.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (fcntl, "fcntl", Mock(side_effect=PermissionError)),  # of what is left of the user's share
+        (mmap, "PAGESIZE", 16 * PAGE_SIZE),
+    ],
+    ids=["a small pipe", "large pages"],
+)
+def test_hosts_where_it_would_not_pay_or_not_work(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, value: object
+) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(module, name, value)
+    with pytest.raises(OSError):  # noqa: PT011 - which one is the host's to say
+        PagePipe(PAGE_SIZE)
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_host_that_refuses(
@@ -230,7 +255,7 @@ def test_a_host_that_refuses(
 def test_no_pipe_is_left_open(pair: tuple[socket.socket, socket.socket]) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     pipe = PagePipe(PAGE_SIZE)
-    assert pipe.pages >= 16
+    assert pipe.pages * PAGE_SIZE == PIPE_BYTES
     pipe.close()
     pipe.close()
     sender = BulkSender(pair[0].dup(), Pacer(UNLIMITED))
