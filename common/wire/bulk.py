@@ -127,12 +127,14 @@ class BulkSender:
     @property
     def in_place(self) -> bool:
         """Whether `send_pages` can be used, and is worth it at the present rate."""
+        if self._pacer.slice_bytes < _IN_PLACE_BYTES:
+            return False
         if self._pipe is None and self._may_splice:
             try:
                 self._pipe = PagePipe(PAGE_SIZE)
             except OSError:  # not on this host: pages are copied, as ever
                 self._may_splice = False
-        return self._pipe is not None and self._pacer.slice_bytes >= _IN_PLACE_BYTES
+        return self._pipe is not None
 
     def send_pages(self, head: bytes, memory: int, pages: Pages, end: bytes = b"") -> int:
         """One frame of pages (sorted, int64[n]) of memory that begins at `memory`, a whole page.
@@ -142,21 +144,23 @@ class BulkSender:
         """
         pipe = self._pipe
         assert pipe is not None  # noqa: S101 - the caller has looked
-        step = min(pipe.pages, max(self._pacer.slice_bytes // PAGE_SIZE, 1))
-        total = len(head) + len(pages) * PAGE_SIZE + len(end)
+        most = min(pipe.pages, max(self._pacer.slice_bytes // PAGE_SIZE, 1))
+        step = -(-len(pages) // -(-len(pages) // most))  # slices as even as can be
+        fd = self._connection.fileno()
+        total = 0
         with self._explained():
-            self._send_piece([head], len(head), more=True)
             for start in range(0, len(pages), step):
                 part = pages[start : start + step]
-                last = start + step >= len(pages)
-                self._book(len(part) * PAGE_SIZE)
-                more = not last or bool(end)
-                pipe.send(self._connection.fileno(), _table(memory, part), more=more)
-                self._count(len(part) * PAGE_SIZE)
-            if end:
-                self._send_piece([end], len(end))
-            self._book(len(head) + len(end))  # waits, if at all, for what was sent already
-            self._count(len(head) + len(end))
+                first, last = start == 0, start + step >= len(pages)
+                size = len(part) * PAGE_SIZE + len(head) * first + len(end) * last
+                self._book(size)
+                if first:
+                    self._send_piece([head], len(head), more=True)
+                pipe.send(fd, _table(memory, part), more=not last or bool(end))
+                if last and end:
+                    self._send_piece([end], len(end))
+                self._count(size)
+                total += size
         return total
 
     def _book(self, n: int) -> None:
