@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Pages a frame. 1 MiB is large enough for its header not to count, and small enough to share out
 # evenly; where nothing limits the rate, what Python does for a frame counts, too.
 BATCH_PAGES = 256
-_UNLIMITED_PAGES = frames.MAX_EXTENTS
+_UNLIMITED_PAGES = frames.MAX_FRAME_PAGES
 _SHORT_RUN = 8  # pages of an extent, on average, below which one copied buffer costs less
 _LINE_PAGES = 4096  # a frame; its header could say 65535
 
