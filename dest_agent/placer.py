@@ -17,7 +17,7 @@ from common.guest.memory import GuestMemory, near_pages
 from common.units import PAGE_SIZE
 from common.wire.extents import Extents, to_pages
 from common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
-from common.wire.spans import SpanTable
+from common.wire.spans import SpanTable, span_table
 
 # Pages of an extent, on average, below which one buffer and a copy are cheaper than a buffer an
 # extent: each is listed for every read, and summed by itself.
@@ -84,10 +84,8 @@ class ChannelPlacer:
         self._beside = False
         if int(extents["count"].sum(dtype=np.int64)) >= _SHORT_RUN * len(extents):
             return None
-        table = np.empty((len(extents), 2), np.uint64)
-        table[:, 0] = extents["first"].astype(np.uint64) * PAGE_SIZE + self.memory.address
-        table[:, 1] = extents["count"].astype(np.uint64) * PAGE_SIZE
-        return table
+        first, count = (extents[name].astype(np.int64) for name in ("first", "count"))
+        return span_table(self.memory.address, first, count)
 
     def buffers(self, extents: Extents) -> list[memoryview]:
         """Guest memory itself, a view an extent; or one buffer beside it, for scattered pages."""

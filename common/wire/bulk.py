@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-import numpy as np
-
 from common.errors import ConnectionBroken
 from common.units import PAGE_SIZE
 from common.wire import frames, tls
@@ -24,7 +22,7 @@ from common.wire.channel import STALL_S, Tap, why
 from common.wire.extents import Extents, Pages
 from common.wire.pacing import Pacer
 from common.wire.packing import Unpacker
-from common.wire.spans import PagePipe, Spans, SpanTable
+from common.wire.spans import PagePipe, Spans, SpanTable, span_table
 from common.wire.tls import ScatteringTls
 
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
@@ -66,13 +64,8 @@ def _slices(
 
 def _table(memory: int, pages: Pages) -> SpanTable:
     """Where these pages (sorted) of the memory at that address lie: one stretch, or one each."""
-    first, n = int(pages[0]), len(pages)
-    if int(pages[-1]) - first + 1 == n:
-        return np.array([[memory + first * PAGE_SIZE, n * PAGE_SIZE]], np.uint64)
-    table = np.empty((n, 2), np.uint64)
-    table[:, 0] = pages * PAGE_SIZE + memory
-    table[:, 1] = PAGE_SIZE
-    return table
+    together = int(pages[-1]) - int(pages[0]) + 1 == len(pages)
+    return span_table(memory, pages[:1], len(pages)) if together else span_table(memory, pages, 1)
 
 
 class BulkSender:

@@ -21,6 +21,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from common.units import PAGE_SIZE
+
 PIPE_BYTES: Final = 2**20  # the most that a user without privileges may have
 _SPLICE_F_NONBLOCK: Final = 2
 _SPLICE_F_MORE: Final = 4
@@ -32,6 +34,14 @@ _IOV_MAX: Final = 1024
 SpanTable = NDArray[np.uint64]
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def span_table(memory: int, first: NDArray[np.int64], count: NDArray[np.int64] | int) -> SpanTable:
+    """Stretches of `count` pages from page `first` on, of the memory that begins at `memory`."""
+    table = np.empty((len(first), 2), np.uint64)
+    table[:, 0] = first * PAGE_SIZE + memory
+    table[:, 1] = count * PAGE_SIZE
+    return table
 
 
 def _call(name: str, fd: int, table: SpanTable, *rest: Any) -> int:
