@@ -22,7 +22,7 @@ from common.wire.channel import STALL_S, Tap, why
 from common.wire.extents import Extents, Pages
 from common.wire.pacing import Pacer
 from common.wire.packing import Unpacker
-from common.wire.spans import PagePipe, Spans, SpanTable, span_table
+from common.wire.spans import IOV_MAX, PagePipe, Spans, SpanTable, span_table
 from common.wire.tls import ScatteringTls
 
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
@@ -31,7 +31,6 @@ NOTSENT_LOWAT: Final = 128 * 1024
 _TCP_NOTSENT_LOWAT: Final = 25
 _SO_MAX_PACING_RATE: Final = 47
 _UNPACED: Final = 2**64 - 1
-IOV_MAX: Final = 1024
 # Below this, a slice at 400 MB/s, its two system calls cost as much as the copy that they spare.
 _IN_PLACE_BYTES: Final = 260_000
 

@@ -16,7 +16,8 @@ import errno
 import fcntl
 import mmap
 import os
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,13 @@ _SPLICE_F_NONBLOCK: Final = 2
 _SPLICE_F_MORE: Final = 4
 _F_SETPIPE_SZ: Final = 1031
 _F_GETPIPE_SZ: Final = 1032
-_IOV_MAX: Final = 1024
+IOV_MAX: Final = 1024
 
 # uint64[n, 2], C-contiguous: address and bytes of each stretch, which is a `struct iovec` each.
 SpanTable = NDArray[np.uint64]
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.readv.restype = _libc.vmsplice.restype = ctypes.c_ssize_t
 
 
 def span_table(memory: int, first: NDArray[np.int64], count: NDArray[np.int64] | int) -> SpanTable:
@@ -44,12 +46,10 @@ def span_table(memory: int, first: NDArray[np.int64], count: NDArray[np.int64] |
     return table
 
 
-def _call(name: str, fd: int, table: SpanTable, *rest: Any) -> int:
+def _call(function: Callable[..., int], fd: int, table: SpanTable, *rest: int) -> int:
     """A system call that takes iovecs, without the interpreter lock. Raises `OSError`."""
-    function = getattr(_libc, name)
-    function.restype = ctypes.c_ssize_t
     while True:
-        n: int = function(fd, ctypes.c_void_p(table.ctypes.data), len(table), *rest)
+        n = function(fd, ctypes.c_void_p(table.ctypes.data), len(table), *rest)
         if n >= 0:
             return n
         error = ctypes.get_errno()
@@ -68,7 +68,7 @@ class Spans:
 
     def read(self, fd: int) -> int:
         """Fill from the front with what a blocking socket has; 0: the peer has ended it."""
-        return _call("readv", fd, self._table[self._first : self._first + _IOV_MAX])
+        return _call(_libc.readv, fd, self._table[self._first : self._first + IOV_MAX])
 
     def advance(self, n: int) -> None:
         """That many bytes have been filled."""
@@ -104,7 +104,7 @@ class PagePipe:
     def _try_out(self) -> None:
         """Both calls once: a container's profile may refuse either."""
         byte = np.ones(1, np.uint8)
-        _call("vmsplice", self._in, np.array([[byte.ctypes.data, 1]], np.uint64), 0)
+        _call(_libc.vmsplice, self._in, np.array([[byte.ctypes.data, 1]], np.uint64), 0)
         out, into = os.pipe()
         try:
             os.splice(self._out, into, 1)
@@ -117,7 +117,9 @@ class PagePipe:
 
         more: something follows at once. Raises `OSError`; the pipe is then of no more use.
         """
-        left = _call("vmsplice", self._in, table, _SPLICE_F_NONBLOCK)  # who else would empty it?
+        left = _call(
+            _libc.vmsplice, self._in, table, _SPLICE_F_NONBLOCK
+        )  # who else would empty it?
         if left != int(table[:, 1].sum()):
             raise OSError(errno.EIO, "a pipe took less than its size")
         while left:

@@ -15,10 +15,11 @@ import pytest
 from common.errors import ConnectionBroken, RemoteProtocolError
 from common.units import PAGE_SIZE
 from common.wire import frames
-from common.wire.bulk import IOV_MAX, BulkReceiver, BulkSender
+from common.wire.bulk import BulkReceiver, BulkSender
 from common.wire.extents import Extents, from_pages, to_pages
 from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
 from common.wire.pacing import KERNEL_PEAK, Pacer
+from common.wire.spans import IOV_MAX
 
 UNLIMITED = float("inf")
 N_PAGES = 4096
