@@ -25,6 +25,10 @@ _SHORT_RUN: Final = 8
 _NEAR_PAGES: Final = 256  # at first
 
 
+def _scattered(pages: int, extents: Extents) -> bool:
+    return pages < _SHORT_RUN * len(extents)
+
+
 class GuestPlacer:
     """What is known of memory that no vCPU runs on yet, for the placers of all channels.
 
@@ -90,7 +94,7 @@ class ChannelPlacer:
     def buffers(self, extents: Extents) -> list[memoryview]:
         """Guest memory itself, a view an extent; or one buffer beside it, for scattered pages."""
         pages = int(extents["count"].sum(dtype=np.int64))
-        self._beside = pages < _SHORT_RUN * len(extents)
+        self._beside = _scattered(pages, extents)
         if self._beside:
             if self._near is None or len(self._near) < pages:
                 self._near = near_pages(max(pages, _NEAR_PAGES))
@@ -108,7 +112,7 @@ class ChannelPlacer:
             self.memory.put_pages(pages, self._near.reshape(-1))
             self.written[pages] = True
             return
-        if frame.pages < _SHORT_RUN * len(frame.extents):
+        if _scattered(frame.pages, frame.extents):
             self.written[to_pages(frame.extents)] = True
             return
         for first, count in frame.extents.tolist():
