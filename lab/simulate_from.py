@@ -196,8 +196,7 @@ class _Transfer:
 
     def beyond_s(self, link: Link, rate_Bps: float) -> float:
         """What it took beside its bytes; round trips counted."""
-        slow_s = link.slow_start_s(self.bytes, self.sent, rate_Bps)
-        return self.seconds - self.bytes / rate_Bps - slow_s
+        return self.seconds - link.carried_s(self.bytes, self.sent, rate_Bps)
 
     def rate(self, link: Link) -> float:
         """At which it would have taken just so long: bytes a second."""
@@ -246,8 +245,7 @@ def _switchover_s(report: Report, link: Link, rate_Bps: float) -> float | None:
     others = (_part_s(report, "drain") or 0.0) + link.rtt_s / 2
     for each in _transfers(report):
         if each.kind == "final":
-            carried_s = each.bytes / rate_Bps + link.slow_start_s(each.bytes, each.sent, rate_Bps)
-            others += max(each.seconds, carried_s)
+            others += max(each.seconds, link.carried_s(each.bytes, each.sent, rate_Bps))
     post = report.postcopy
     if post is not None and report.rounds:
         pages = post.pages_pulled + post.pages_pushed + post.pages_never_moved

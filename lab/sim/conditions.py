@@ -125,7 +125,7 @@ class Simulated(Conditions):
 
     def _carried_s(self, size: float, sent: float) -> float:
         """Of so many bytes without a limit."""
-        return size / self.link_Bps + self.link.slow_start_s(size, sent, self.link_Bps)
+        return self.link.carried_s(size, sent, self.link_Bps)
 
     def drain_s(self, left: Stale) -> float:
         """Each vCPU writes its own part of the cache back."""

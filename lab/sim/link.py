@@ -64,6 +64,10 @@ class Link(BaseModel):
         """How long packets may wait for the rate at the most: what a shaped link has by default."""
         return max(QUEUE_S, self.rtt_s)
 
+    def carried_s(self, size: float, sent: float, rate_Bps: float) -> float:
+        """What so many bytes take at the rate; sent: as in `slow_start_s`, which is within."""
+        return size / rate_Bps + self.slow_start_s(size, sent, rate_Bps)
+
     def slow_start_s(self, size: float, sent: float, rate_Bps: float) -> float:
         """How much longer so many bytes take than they would at the rate.
 
