@@ -117,9 +117,8 @@ class PagePipe:
 
         more: something follows at once. Raises `OSError`; the pipe is then of no more use.
         """
-        left = _call(
-            _libc.vmsplice, self._in, table, _SPLICE_F_NONBLOCK
-        )  # who else would empty it?
+        # Never waits for room: who else would empty the pipe?
+        left = _call(_libc.vmsplice, self._in, table, _SPLICE_F_NONBLOCK)
         if left != int(table[:, 1].sum()):
             raise OSError(errno.EIO, "a pipe took less than its size")
         while left:
