@@ -1,0 +1,76 @@
+"""The command line of this checkout, or of the one that PAGEFERRY_CHECKOUT names."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parents[2]
+OTHER = os.environ.get("PAGEFERRY_CHECKOUT")
+CHECKOUT = Path(OTHER).resolve() if OTHER else HERE
+PYTHON = str(CHECKOUT / ".venv/bin/python") if OTHER else sys.executable
+RUN_S = 100
+SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command that has ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The document on standard output."""
+        return json.loads(self.stdout)
+
+    @property
+    def lines(self) -> list[str]:
+        """Standard error by lines."""
+        return self.stderr.strip().splitlines()
+
+    @property
+    def complaint(self) -> str:
+        """The one line of ours on standard error that says how it ended; never a traceback."""
+        assert "Traceback" not in self.stderr, self.stderr
+        ours = [line for line in self.lines if line.startswith("pageferry: ")]
+        assert ours, self.stderr
+        return ours[-1]
+
+
+def command(*arguments: str) -> list[str]:
+    """What to start for `pageferry ARGUMENTS`."""
+    return [PYTHON, "-P", "-m", "lab.cli", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """In which it finds the checkout's code, from any folder; `more` on top."""
+    return os.environ | {"PYTHONPATH": str(CHECKOUT)} | more
+
+
+def pageferry(*arguments: str, timeout: float = RUN_S, cwd: Path | None = None, **more: str) -> Run:
+    """Run it to its end. more: variables of the environment."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        cwd=cwd,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def migrate(*arguments: str, **more: Any) -> Run:
+    """A quick migration whose report is on standard output."""
+    options = ("--json", "-", "--warmup", "100ms", "--run-after", "100ms")
+    return pageferry("migrate", *options, *arguments, **more)
