@@ -7,7 +7,6 @@ keys, on the plan's other cells, or on how a value was written.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -25,6 +24,7 @@ from common.errors import UsageError
 from common.guest.workloads.base import Workload
 from common.guest.workloads.registry import WORKLOADS, parse_workload
 from common.report import Report
+from common.suggest import did_you_mean
 from lab.net import shape
 from lab.sweep.columns import Row, column_of, option_row
 from lab.sweep.plan import PARTED, Plan, Value, cut
@@ -135,9 +135,7 @@ def check_known(option: str, runner: Runner, where: str) -> None:
         known = [field.replace("_", "-") for field in runner.options.model_fields]
         known += sorted({f"workload.{key}" for cls in WORKLOADS.values() for key in cls.keys})
         known += [f"net.{key}" for key in shape.KEYS]
-        near = difflib.get_close_matches(option[:64], known, 1)
-        other = f"expected an option of pageferry {runner.name}"
-        hint = f"did you mean {near[0]}?" if near else other
+        hint = did_you_mean(option, known) or f"expected an option of pageferry {runner.name}"
         raise UsageError(f"{where}: unknown option, {hint}") from None
 
 

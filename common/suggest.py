@@ -1,0 +1,41 @@
+"""What somebody may have meant who wrote a name that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+_LONGEST: Final = 64  # characters of a word that are compared: difflib's time grows with the square
+_NEAR: Final = 0.6  # of difflib's ratio, its own choice: "3-path" is near "three-path"
+_PREFIX: Final = 3  # letters that are enough where only one name begins with them
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `word` comes nearest to; None where none is near.
+
+    Case, hyphens and underscores count for nothing: `precopy` and `Pre_Copy` are `pre-copy`.
+    """
+    plain: dict[str, str] = {}
+    for name in known:
+        plain.setdefault(_plain(name), name)
+    wanted = _plain(word[:_LONGEST])
+    if not wanted:
+        return None
+    if wanted in plain:
+        return plain[wanted]
+    begun = [name for each, name in plain.items() if each.startswith(wanted)]
+    if len(begun) == 1 and len(wanted) >= _PREFIX:
+        return begun[0]
+    near = difflib.get_close_matches(wanted, plain, n=1, cutoff=_NEAR)
+    return plain[near[0]] if near else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`"did you mean pre-copy?"` of `"precopy"`; empty text where nothing is near."""
+    near = nearest(word, known)
+    return "" if near is None else f"did you mean {near}?"
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "").replace("_", "")
