@@ -35,8 +35,11 @@ PARTS = {
     "pause": "from the request to all vCPUs stopped, against a quantum",
     "startup": "how long commands take to start, against python -c pass",
     "qemu": "the same migrations under QEMU, side by side",
+    "against": "whole commands beside those of another checkout, which --against names",
 }
-BY_NAME_ONLY = ("qemu",)
+BY_NAME_ONLY = ("qemu", "against")
+RUNS = 5
+PAIRS = 10  # with --against: below 6, chance can't be told from a loss
 SCHEMA_VERSION = 1
 # Of programs that were started, and of those that start agents for tests (AssertionError).
 FAILURES = (PageferryError, OSError, subprocess.SubprocessError, AssertionError)
@@ -45,8 +48,11 @@ TABLE_WIDTH = 110  # in a file or a pipe, too
 _HELP = f"""Benchmarks: each row is our figure, a reference that was measured beside it in the same
 run, their ratio, and the least and greatest of the runs.
 
-Without PARTS: all but {", ".join(BY_NAME_ONLY)}; with `all`: everything that can be run here.
+Without PARTS: all but {" and ".join(BY_NAME_ONLY)}; with `all`: everything that can be run here.
 A part may name its benchmarks, as in guest:hits,scan.
+
+With --against PATH the reference is that checkout: the same commands run in pairs, and a bar is met
+where the 95 % interval of the pairs' median ratio holds 1 or better.
 
 {chr(10).join(f"- {name}: {what}" for name, what in PARTS.items())}
 
@@ -60,7 +66,14 @@ class BenchOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    runs: Annotated[int, Field(ge=1, le=1000, description="runs of each figure, for a median")] = 5
+    runs: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1000,
+            description=f"runs of each figure, for a median: {RUNS}; {PAIRS} pairs with --against",
+        ),
+    ] = None
     quick: Annotated[
         bool,
         Parameter(negative=""),
@@ -69,6 +82,10 @@ class BenchOptions(BaseModel):
     vs_qemu: Annotated[
         bool, Parameter(negative=""), Field(description="the same as the part qemu")
     ] = False
+    against: Annotated[
+        Path | None,
+        Field(description="another checkout, set up by its own scripts/run: the part against"),
+    ] = None
 
 
 def benches(part: str) -> Mapping[str, Bench]:
@@ -81,7 +98,7 @@ def chosen(words: Sequence[str]) -> dict[str, list[str]]:
     """Part -> its benchmarks, of `PART[:NAME,...]` words. Raises `UsageError`."""
     out: dict[str, list[str]] = {}
     if "all" in words:
-        words = list(PARTS)
+        words = [part for part in PARTS if part != "against"]
     for word in words or [part for part in PARTS if part not in BY_NAME_ONLY]:
         part, colon, names = word.partition(":")
         if part not in PARTS:
@@ -93,6 +110,17 @@ def chosen(words: Sequence[str]) -> dict[str, list[str]]:
                 raise UsageError(f"no benchmark {name!r} in {part}: it has {', '.join(known)}")
         out.setdefault(part, []).extend(wanted)
     return out
+
+
+def check_against(path: Path | None, wanted: Mapping[str, Sequence[str]]) -> None:
+    """Refuse the part `against` without another checkout, and one that can't be run.
+
+    Raises `UsageError`.
+    """
+    if (path is None) != ("against" not in wanted):
+        raise UsageError("the part against and --against PATH, another checkout, need one another")
+    if path is not None:
+        importlib.import_module("scripts.bench_against").Checkout.at(path)
 
 
 def measure(part: str, names: Sequence[str], effort: Effort) -> list[Row]:
@@ -145,9 +173,14 @@ def bench(
 ) -> int:
     """Measure, and print a table for each part."""
     options, output = options or BenchOptions(), output or JsonOptions()
-    effort = Effort(options.runs, options.quick)
+    effort = Effort(
+        options.runs or (PAIRS if options.against else RUNS), options.quick, options.against
+    )
     words = [*parts, "qemu"] if options.vs_qemu else list(parts)
+    if options.against is not None and not words:
+        words = ["against"]
     wanted = chosen(words)
+    check_against(options.against, wanted)
     if "qemu" in wanted and "all" not in words:
         importlib.import_module("scripts.bench_qemu").require()
     console = Console()

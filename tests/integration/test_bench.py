@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,13 @@ def test_a_stream_takes_all_its_pages_along(kind: str) -> None:
     assert found.dest_cpu_s > 0
 
 
+def test_a_checkout_beside_itself() -> None:
+    found = measure("against", ["pre-copy", "start-up"], replace(QUICK, against=PROJECT))
+    assert {row.unit for row in found} == {"ms", "CPU s/GB"}
+    assert not [row for row in found if row.failed]
+    assert all(len(row.values) == len(row.references) == 1 and row.met is None for row in found)
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*MODULE, *arguments]
     return subprocess.run(
@@ -88,6 +96,8 @@ def test_bad_usage_is_one_line_and_2() -> None:
     for arguments, words in (
         (["nothing"], "no part 'nothing'"),
         (["memory", "--runs", "0"], "--runs"),
+        (["--against", "/nonexistent"], "--against: /nonexistent has no .venv"),
+        (["against"], "--against PATH"),
     ):
         done = run(*arguments)
         assert done.returncode == 2, done

@@ -1,12 +1,25 @@
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from common.errors import EXIT_FAILED, EXIT_OK, CancelledByUser, PageferryError, UsageError
 from scripts import bench_main
-from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, chosen, document
-from scripts.bench_rows import Effort, Row, absent, at_most, ratio_at_least, row, table
+from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, check_against, chosen, document
+from scripts.bench_rows import (
+    NO_LESS,
+    NO_MORE,
+    Effort,
+    Row,
+    absent,
+    at_most,
+    median_interval,
+    paired_row,
+    ratio_at_least,
+    row,
+    table,
+)
 
 
 def test_a_row_has_medians_their_ratio_and_spreads() -> None:
@@ -56,7 +69,7 @@ def test_a_table_says_what_is_absent_and_takes_no_markup() -> None:
 
 def test_parts_are_chosen_by_name() -> None:
     assert list(chosen([])) == [part for part in PARTS if part not in BY_NAME_ONLY]
-    assert list(chosen(["all"])) == list(PARTS)
+    assert list(chosen(["all"])) == [part for part in PARTS if part != "against"]
     assert chosen(["memory:lines,checksum"]) == {"memory": ["lines", "checksum"]}
     assert chosen(["memory:lines", "memory:harvest"]) == {"memory": ["lines", "harvest"]}
     assert list(chosen(["startup"])["startup"]) == list(benches("startup"))
@@ -104,3 +117,38 @@ def test_the_document_has_every_run() -> None:
     assert (only["part"], only["name"], only["values"]) == ("memory", "x", [1.0, 2.0])
     assert only["bar"] == {"of": "ours", "limit": "at most", "value": 1}
     assert only["met"] is False
+
+
+def test_the_interval_of_a_median_is_that_of_the_binomial() -> None:
+    assert median_interval([1.0] * 5) is None  # the least and greatest of 5 hold it in 93.75 %
+    assert median_interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == (1.0, 6.0)
+    assert median_interval([float(n) for n in range(10)]) == (1.0, 8.0)
+    assert median_interval([float(n) for n in range(20)]) == (5.0, 14.0)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "no_more", "no_less"),
+    [
+        ([0.9] * 6, True, False),
+        ([1.1] * 6, False, True),
+        ([0.9, 1.1] * 3, True, True),  # chance
+        ([1.5] * 5, None, None),  # too few to tell
+    ],
+)
+def test_a_loss_is_one_that_chance_does_not_explain(
+    ratios: list[float], no_more: bool | None, no_less: bool | None
+) -> None:
+    references = [10.0 * (n + 1) for n in range(len(ratios))]
+    values = [ratio * each for ratio, each in zip(ratios, references, strict=True)]
+    assert paired_row("x", "ms", values, references, bar=NO_MORE).met is no_more
+    found = paired_row("x", "ms", values, references, bar=NO_LESS)
+    assert found.met is no_less
+    assert found.ratio == pytest.approx(sum(sorted(ratios)[2:4]) / 2 if len(ratios) > 5 else 1.5)
+
+
+def test_another_checkout_and_its_part_need_one_another(tmp_path: Path) -> None:
+    for path, wanted in ((None, {"against": ["main-job"]}), (tmp_path, {"memory": ["lines"]})):
+        with pytest.raises(UsageError, match="need one another"):
+            check_against(path, wanted)
+    with pytest.raises(UsageError, match=r"no \.venv/bin/pageferry.*set up"):
+        check_against(tmp_path, {"against": ["main-job"]})
