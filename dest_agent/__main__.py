@@ -1,6 +1,13 @@
 """`python -m dest_agent`: the destination agent alone."""
 
+import os
 import sys
+
+# `python -m` has put the current folder before all that there is to import, our own code too. It is
+# left out again, before anything can come from it, unless it is where this code is.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    if sys.path[0] != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
+        del sys.path[0]
 
 from common.start import start
 

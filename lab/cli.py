@@ -1,8 +1,14 @@
 """The `pageferry` command."""
 
-from __future__ import annotations
-
+import os
 import sys
+
+# `python -m` has put the current folder before all that there is to import, our own code too. It is
+# left out again, before anything can come from it, unless it is where this code is.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    if sys.path[0] != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
+        del sys.path[0]
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +46,7 @@ COMMANDS: Final = {
 }
 
 
-def make_app(command: str | None = None) -> App:
+def make_app(command: str | None = None) -> "App":
     """All commands, or the one of that name, which then waits for no other one's libraries."""
     from cyclopts import App
 

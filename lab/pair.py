@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from common.errors import (
     UsageError,
 )
 from common.inject import for_agent
+from common.process import python_command
 from common.report import Report
 from common.status import Status, read_status
 from common.units import format_time
@@ -75,7 +75,8 @@ class _Agent:
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
                 [
-                    *(*prefix, sys.executable, "-m", module, *arguments),
+                    *prefix,
+                    *python_command(module, *arguments),
                     *("--status-fd", str(write_fd), "--supervisor", str(os.getpid())),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -17,10 +17,10 @@ ensure_env() { # ensure_env EXTRAS: "" or "dev"
     }
     echo "pageferry: making a virtual environment in $venv (first start only)" >&2
     rm -rf "$venv"
-    "$python" -m venv "$venv" || exit 2
+    "$python" -P -m venv "$venv" || exit 2
   fi
   echo "pageferry: installing its libraries (only when they change)" >&2
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+  "$venv/bin/python" -P -m pip install --quiet --disable-pip-version-check \
     --editable "$project${extras:+[$extras]}" || {
     echo "pageferry: the libraries could not be installed (is there a network?)" >&2
     exit 2

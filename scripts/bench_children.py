@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Final, Self
 
 from common.config import MigrationConfig
 from common.errors import EXIT_CANCELLED, CancelledByUser, PageferryError
+from common.process import python_command
 from common.report import Report
 from lab.pair import Pair
 
@@ -96,7 +96,7 @@ class Child:
     @classmethod
     def python(cls, module: str, *arguments: str) -> Self:
         """A module of ours."""
-        return cls([sys.executable, "-m", module, *arguments], f"{module} {arguments[0]}")
+        return cls(python_command(module, *arguments), f"{module} {arguments[0]}")
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from common.errors import EXIT_USAGE, PageferryError, UsageError
+from common.process import python_command
 
 FOLDER: Final = "/run/netns"  # where iproute2 has them, too
 _CLONE_NEWNET: Final = 0x40000000
@@ -70,7 +71,7 @@ def replace_with(namespace: str, command: Sequence[str]) -> None:
 
 def prefix(namespace: str) -> list[str]:
     """What to put before a command that is to run in that namespace."""
-    return [sys.executable, "-m", "lab.net.enter", namespace]
+    return python_command("lab.net.enter", namespace)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
 from common.errors import EXIT_USAGE, CancelledByUser, PageferryError, UsageError
+from common.process import python_command
 from lab.net import namespaces, spec
 from lab.net.enter import inside
 from lab.net.measure import Measured, measure
@@ -43,8 +43,8 @@ class Link:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "lab.net.keeper"],
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            python_command("lab.net.keeper"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for us, who know what must end first

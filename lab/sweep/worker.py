@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from typing import Final
 
 from common import __version__
 from common.errors import EXIT_CANCELLED
+from common.process import python_command
 from lab.sweep.cell import Order, Outcome
 
 _CANCELLED: Final = Outcome(cancelled=True, exit_code=EXIT_CANCELLED).model_dump_json()
@@ -36,7 +36,7 @@ def run_order(order: str) -> str:
     """An `Order` to an `Outcome`, both JSON. Raises `CellProcessDied`."""
     token = Order.model_validate_json(order).token
     with _BUSY:
-        command = [sys.executable, "-m", "lab.sweep.cell", str(os.getpid())]
+        command = python_command("lab.sweep.cell", str(os.getpid()))
         with _guard:
             if token in _stopped:
                 _stopped.discard(token)

@@ -7,13 +7,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.process import python_command
 from common.report import Report
 
 RUN_S = 100
@@ -41,7 +41,7 @@ class Run:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "lab.cli", *arguments]
+    return python_command("lab.cli", *arguments)
 
 
 def pageferry(*arguments: str, timeout: float = RUN_S) -> Run:
