@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from common.errors import EXIT_OK, UsageError
+from common.libraries import require
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -52,10 +53,7 @@ def certs(
     force
         Replace what is there.
     """
-    try:
-        import cryptography  # noqa: F401
-    except ImportError:
-        raise UsageError("pageferry certs needs a library: pip install 'pageferry[tls]'") from None
+    require("pageferry certs", "cryptography")
     hosts = [_names(text) for text in host or []]
     named = {names[0]: names for names in hosts}
     if len(named) < len(hosts):

@@ -8,10 +8,9 @@ a page is wanted, so that no other command waits for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from common.errors import UsageError
+from common.libraries import require
 
 if TYPE_CHECKING:
     from common.html.picture import Picture
@@ -22,10 +21,7 @@ _NEEDED = ("jinja2", "plotly")
 
 def check() -> None:
     """Before the work starts. Raises `UsageError` where a page could not be made."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        names = " and ".join(missing)
-        raise UsageError(f"an HTML page needs {names}: pip install {' '.join(missing)}")
+    require("an HTML page", *_NEEDED)
 
 
 def render(

@@ -19,8 +19,8 @@ _HELP = """Two network namespaces, src and dst, and a shaped link between them.
     pageferry net exec src -- pageferry source --to 10.77.0.2:4444
     pageferry net down
 
-Needs root, and pip install 'pageferry[net]'. `pageferry migrate --net rate=800mbit,delay=5ms` does
-all of it for one migration; with --link relay also without root.
+Needs root, and the library pyroute2. `pageferry migrate --net rate=800mbit,delay=5ms` does all of
+it for one migration; with --link relay also without root.
 """
 DEFAULT_NAME = "lab"
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Final, Literal
 
+from common import libraries
 from common.errors import PageferryError, UsageError
 from lab.net.enter import FOLDER, inside
 
@@ -25,8 +26,6 @@ DEVICE: Final = "link0"  # in either namespace
 _PREFIX: Final = "pageferry-"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PATIENCE_S: Final = 3.0  # what still runs in a namespace is given this long to end
-
-NEEDS_LIBRARY: Final = "needs a library: pip install 'pageferry[net]'"
 
 
 def checked_name(name: str) -> str:
@@ -49,10 +48,7 @@ def require(what: str) -> None:
         raise UsageError(
             f"{what} needs root, for network namespaces: migrate --link relay shapes without"
         )
-    try:
-        import pyroute2  # noqa: F401
-    except ImportError:
-        raise UsageError(f"{what} {NEEDS_LIBRARY}") from None
+    libraries.require(what, "pyroute2")
 
 
 def found() -> list[str]:

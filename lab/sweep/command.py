@@ -77,8 +77,8 @@ def sweep(
     one in virtual time. A cell that fails is a result. Whatever ends the sweep, the same command
     goes on where it was. Then look at it: pageferry sweep show FOLDER.
     """
+    from common.libraries import require
     from lab.sweep.cells import axes_of, expand
-    from lab.sweep.extras import need
     from lab.sweep.plan import read_plan
 
     options = options or SweepOptions()
@@ -94,9 +94,9 @@ def sweep(
         return _list(cells, chosen, folder, retry_failed=options.retry_failed)
     if options.log_dir is not None and not runner.has_logs:
         raise UsageError(f"--log-dir: runner {runner.name} writes no logs, its events are reported")
-    need("pageferry sweep", "pyarrow")
+    require("pageferry sweep", "pyarrow")
     if options.scheduler is not None:
-        need("--scheduler", "distributed")
+        require("--scheduler", "distributed")
         if options.log_dir is not None:
             raise UsageError("--log-dir is for cells that are run here: not with --scheduler")
     pipe = StatusPipe(status_fd) if status_fd is not None else None

@@ -72,11 +72,11 @@ def show(
     A table of every combination, medians and spread over its repeats, and for every place on two
     of the axes the strategy that was best. With --sql, the answer to a question of your own.
     """
-    from lab.sweep.extras import need
+    from common.libraries import require
     from lab.sweep.query import Query
 
     options = options or ShowOptions()
-    need("pageferry sweep show", "pyarrow", "duckdb")
+    require("pageferry sweep show", "pyarrow", "duckdb")
     if options.html is not None:
         refuse_stdout(options.html)
         if options.sql is not None:
