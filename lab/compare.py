@@ -133,5 +133,7 @@ def _write(done: Series, cells: list[dict[str, str]], files: ReportFiles, *, tab
     )
     files.write(
         document.to_json,
-        lambda: render_series(document, f"pageferry compare: {title}", done.labels),
+        lambda: render_series(
+            document, f"pageferry compare: {title}", done.labels, done.case_labels
+        ),
     )

@@ -38,9 +38,17 @@ class SeriesDocument(BaseModel):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def render_series(document: SeriesDocument, title: str, labels: Sequence[str]) -> str:
-    """The HTML page of a series. labels: one for each of its runs. Raises `UsageError`."""
+def render_series(
+    document: SeriesDocument, title: str, labels: Sequence[str], cases: Sequence[str]
+) -> str:
+    """Make the HTML page of a series. labels, cases: one for each of its runs.
+
+    Runs of one case are one bar of its pictures. Raises `UsageError`.
+    """
     from common.html import render
 
     sheets = [sheet.model_dump() for sheet in document.sheets]
-    return render(document.runs, title=title, labels=labels, tables=sheets, notes=document.notes)
+    notes = document.notes
+    return render(
+        document.runs, title=title, labels=labels, cases=cases, tables=sheets, notes=notes
+    )

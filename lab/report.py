@@ -31,6 +31,7 @@ class Gathered:
 
     reports: list[Report] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    cases: list[str] = field(default_factory=list)
     sheets: list[SheetDocument] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -61,6 +62,7 @@ def report(
                 found.reports,
                 title=_title(list(results)),
                 labels=found.labels,
+                cases=found.cases,
                 tables=[sheet.model_dump() for sheet in found.sheets],
                 notes=found.notes,
             )
@@ -81,11 +83,13 @@ def gather(results: list[Path]) -> Gathered:
         if isinstance(document, Report):
             out.reports.append(document)
             out.labels.append(name)
+            out.cases.append(name)
             continue
-        several = len(results) > 1
-        labels = labels_of(document)
+        before = f"{name}: " if len(results) > 1 else ""
+        labels, cases = labels_of(document)
         out.reports += document.runs
-        out.labels += [f"{name}: {label}" if several else label for label in labels]
+        out.labels += [before + label for label in labels]
+        out.cases += [before + case for case in cases]
         out.sheets += document.sheets or plain_sheets(name, document.table)
         out.notes += [note for note in document.notes if note not in out.notes]
     return out
@@ -132,9 +136,13 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def labels_of(document: SeriesDocument) -> list[str]:
-    """One for each run: as its row of the table says, else its strategy and its place."""
+def labels_of(document: SeriesDocument) -> tuple[list[str], list[str]]:
+    """Name each run, and the case that it is a run of, as its row of the table does.
+
+    One without a row is called by its strategy and its place, and is a case of its own.
+    """
     labels = [f"{run.strategy}, run {place}" for place, run in enumerate(document.runs, 1)]
+    cases = list(labels)
     for row in document.table:
         places = row.get("runs")
         label = row.get("label")
@@ -143,7 +151,8 @@ def labels_of(document: SeriesDocument) -> list[str]:
         known = [p for p in places if isinstance(p, int) and 0 <= p < len(labels)]
         for number, place in enumerate(known, 1):
             labels[place] = label if len(known) == 1 else f"{label}, run {number}"
-    return labels
+            cases[place] = label
+    return labels, cases
 
 
 def plain_sheets(name: str, table: list[dict[str, Any]]) -> list[SheetDocument]:

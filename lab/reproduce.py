@@ -137,5 +137,7 @@ def _write(
     rates = ", ".join(format_rate(rate) for rate in setting.rates)
     files.write(
         document.to_json,
-        lambda: render_series(document, f"pageferry reproduce: {rates}", done.labels),
+        lambda: render_series(
+            document, f"pageferry reproduce: {rates}", done.labels, done.case_labels
+        ),
     )

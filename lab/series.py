@@ -211,6 +211,11 @@ class Series:
             labels.append(label)
         return labels
 
+    @property
+    def case_labels(self) -> list[str]:
+        """For each of `reports`, the case that it is a run of."""
+        return [self.cases[a.case].label for a in self.attempts if a.report is not None]
+
     def _place(self, number: int) -> str:
         return f"run {number} of {len(self._order)}"
 

@@ -1,12 +1,14 @@
-"""Several runs beside one another."""
+"""Several runs beside one another: a bar a case, with the spread of its runs."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from textwrap import wrap
 from typing import Final
 
-from common.html.palette import colour
+from common.html.palette import colour, strategy_colours
 from common.html.picture import Figure, Picture, axis, layout, text
 from common.html.words import NOTHING, duration, share, size
 from common.report import Report
@@ -15,41 +17,77 @@ from common.slowdown import slowdown
 _LONGEST_LABEL: Final = 34
 _LINE: Final = 22  # characters of a name beside a bar
 _ROW: Final = 36  # pixels
-_NAMED: Final = 6  # runs whose names have room in a picture
-_LOG_FROM: Final = 30.0  # the ratio of greatest to least from which an axis is logarithmic
+_NAMED: Final = 6  # cases whose names have room in a picture
+_LOG_FROM: Final = 30.0  # the ratio of greatest to least from which points have a logarithmic axis
+_ROOM: Final = 1.35  # of the longest bar: its figure stands behind it
+
+_DOWNTIMES: Final = (
+    "Look for the shortest bar, then for the same case in the other picture: its price."
+)
+_TOTALS: Final = (
+    "Look for cases that were soon over here and long in the other picture, or the reverse."
+)
+_AGAINST: Final = (
+    "Look at the lower left: little downtime for few bytes. A case right of another, not below it,"
+    " paid for nothing."
+)
+_WHISKERS: Final = (
+    " A bar is the median of a case's runs, a whisker spans the least to the greatest, and a ring"
+    " is one run."
+)
 
 
-def pictures(labels: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
-    """Downtime and total side by side, and downtime against bytes; of the runs that moved."""
-    moved = [
-        (label, report)
-        for label, report in zip(labels, reports, strict=True)
-        if report.downtime_ms is not None and report.total_time_ms is not None
-    ]
-    down = "Look for the shortest bar, then for the same run in the other picture: its price."
-    total = "Look for runs that were soon over here and long in the other picture, or the reverse."
-    against = (
-        "Look at the lower left: little downtime for few bytes. A run right of another, not below"
-        " it, paid for nothing."
-    )
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Runs of one configuration that moved their guest: one bar, one colour."""
+
+    name: str
+    strategy: str
+    reports: tuple[Report, ...]
+
+
+def cases_of(names: Sequence[str], reports: Sequence[Report]) -> list[Case]:
+    """Gather the runs that moved their guest by the names of their cases, in order of the first."""
+    found: dict[tuple[str, str], list[Report]] = {}
+    for name, report in zip(names, reports, strict=True):
+        if report.downtime_ms is not None and report.total_time_ms is not None:
+            found.setdefault((name, report.strategy), []).append(report)
+    return [Case(name, strategy, tuple(runs)) for (name, strategy), runs in found.items()]
+
+
+def pictures(names: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
+    """Draw downtime and total side by side, and downtime against bytes.
+
+    names: of the case that each report is a run of; reports of one name are one bar.
+    """
+    cases = cases_of(names, reports)
     titles = "Downtime", "Total time", "Downtime against bytes"
-    if not moved:
+    if not cases:
         missing = "No run moved its guest, so that there is nothing to compare."
         return [
             Picture(key, title, look, missing=missing)
             for key, title, look in zip(
-                ("downtimes", "totals", "against"), titles, (down, total, against), strict=True
+                ("downtimes", "totals", "against"),
+                titles,
+                (_DOWNTIMES, _TOTALS, _AGAINST),
+                strict=True,
             )
         ]
-    height = 90 + _ROW * len(moved)
-    crowded = len(moved) > _NAMED
+    height = 90 + _ROW * len(cases)
+    spread = _WHISKERS if any(len(case.reports) > 1 for case in cases) else ""
+    against = _AGAINST + (" A point is one run." if spread else "")
+    crowded = len(cases) > _NAMED
     if crowded:
-        moved = [(f"{number} · {label}", report) for number, (label, report) in enumerate(moved, 1)]
+        cases = [
+            Case(f"{number} · {case.name}", case.strategy, case.reports)
+            for number, case in enumerate(cases, 1)
+        ]
         against += " The numbers are those of the bars."
+    downtimes, totals = _bars(cases, _downtime), _bars(cases, _total)
     return [
-        Picture("downtimes", titles[0], down, _bars(moved, _downtime, "stop"), height=height),
-        Picture("totals", titles[1], total, _bars(moved, _total, "source"), height=height),
-        Picture("against", titles[2], against, _against(moved, crowded), wide=True, height=380),
+        Picture("downtimes", titles[0], _DOWNTIMES + spread, downtimes, height=height),
+        Picture("totals", titles[1], _TOTALS + spread, totals, height=height),
+        Picture("against", titles[2], against, _against(cases, crowded), wide=True, height=380),
     ]
 
 
@@ -61,98 +99,152 @@ def _total(report: Report) -> float:
     return report.total_time_ms or 0.0
 
 
-def _short(label: str) -> str:
-    cut = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
-    return text(cut)
+def _hues(cases: Sequence[Case]) -> list[str]:
+    ways = strategy_colours([case.strategy for case in cases])
+    return [ways[case.strategy] for case in cases]
 
 
-def _wrapped(label: str) -> str:
-    """On two lines: what tells runs apart is often at the end of their names."""
-    lines = wrap(label, _LINE, max_lines=2, placeholder="…")
-    return "<br>".join(text(line) for line in lines)
-
-
-def _scale(values: Sequence[float]) -> Figure:
-    """Logarithmic where the least would not be seen; a bar then has no foot, which is said."""
-    positive = [value for value in values if value > 0]
-    if len(positive) < len(values) or max(positive) < _LOG_FROM * min(positive):
-        return {"rangemode": "tozero"}
-    return {"type": "log", "dtick": 1}
-
-
-def _bars(
-    moved: Sequence[tuple[str, Report]], figure_of: Callable[[Report], float], hue: str
-) -> Figure:
-    values = [figure_of(report) for _, report in moved]
-    scale = _scale(values)
-    unit = "ms, logarithmic" if "type" in scale else "ms"
-    places = list(range(len(moved)))
+def _bars(cases: Sequence[Case], figure_of: Callable[[Report], float]) -> Figure:
+    """Bars from zero: a bar's length is what the eye compares."""
+    runs = [[figure_of(report) for report in case.reports] for case in cases]
+    medians = [statistics.median(values) for values in runs]
+    longest = max(max(values) for values in runs)
+    places = list(range(len(cases)))
+    names = [text(case.name) for case in cases]
+    bars: Figure = {
+        "type": "bar",
+        "orientation": "h",
+        "y": places,
+        "x": medians,
+        "marker": {"color": _hues(cases)},
+        "customdata": [f"{name}<br>{_spread(r)}" for name, r in zip(names, runs, strict=True)],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+    traces = [bars]
+    if any(len(values) > 1 for values in runs):
+        bars["error_x"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": [max(v) - m for v, m in zip(runs, medians, strict=True)],
+            "arrayminus": [m - min(v) for v, m in zip(runs, medians, strict=True)],
+            "color": colour("ink"),
+            "thickness": 1.2,
+            "width": 5,
+        }
+        traces.append(_rings(runs))
+    traces.append(_figures(places, runs, medians))
     return {
-        "data": [
-            {
-                "type": "bar",
-                "orientation": "h",
-                "y": places,
-                "x": values,
-                "text": [duration(value) for value in values],
-                "textposition": "auto",
-                "insidetextfont": {"color": colour("page")},
-                "cliponaxis": False,
-                "marker": {"color": colour(hue)},
-                "customdata": [text(label) for label, _ in moved],
-                "hovertemplate": "%{customdata}<br>%{text}<extra></extra>",
-            }
-        ],
+        "data": traces,
         "layout": layout(
-            axis(unit, **scale),
+            axis("ms", range=[0, longest * _ROOM or 1]),
             axis(
                 "",
                 autorange="reversed",
                 showgrid=False,
                 tickmode="array",
                 tickvals=places,
-                ticktext=[_wrapped(label) for label, _ in moved],
+                ticktext=[_wrapped(case.name) for case in cases],
                 fixedrange=True,
             ),
         ),
     }
 
 
-def _against(moved: Sequence[tuple[str, Report]], crowded: bool) -> Figure:
-    names = [_short(label.partition(" · ")[0] if crowded else label) for label, _ in moved]
-    sent = [report.bytes_on_wire / 1e6 for _, report in moved]
-    down = [_downtime(report) for _, report in moved]
-    down_scale = _scale(down)
+def _rings(runs: Sequence[Sequence[float]]) -> Figure:
+    """Each run of a case that has several."""
+    several = [(place, v) for place, values in enumerate(runs) if len(values) > 1 for v in values]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [value for _, value in several],
+        "y": [place for place, _ in several],
+        "marker": {
+            "size": 6,
+            "color": "rgba(0,0,0,0)",
+            "line": {"color": colour("ink"), "width": 1},
+        },
+        "hovertemplate": "one run: %{x:,.3f} ms<extra></extra>",
+    }
+
+
+def _figures(
+    places: Sequence[int], runs: Sequence[Sequence[float]], medians: Sequence[float]
+) -> Figure:
+    """The medians in words, behind all that is drawn of a case."""
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": [max(values) for values in runs],
+        "y": list(places),
+        "text": [f"\u2002{duration(median)}" for median in medians],
+        "textposition": "middle right",
+        "textfont": {"size": 12, "color": colour("ink")},
+        "cliponaxis": False,
+        "hoverinfo": "skip",
+    }
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return duration(values[0])
+    ends = f"{duration(min(values))} to {duration(max(values))}"
+    return f"median {duration(statistics.median(values))}, {ends}, {len(values)} runs"
+
+
+def _short(label: str) -> str:
+    cut = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
+    return text(cut)
+
+
+def _wrapped(label: str) -> str:
+    """On two lines: what tells cases apart is often at the end of their names."""
+    lines = wrap(label, _LINE, max_lines=2, placeholder="…")
+    return "<br>".join(text(line) for line in lines)
+
+
+def _scale(values: Sequence[float]) -> Figure:
+    """Points, unlike bars, may stand on a logarithmic axis, where the least would not be seen."""
+    positive = [value for value in values if value > 0]
+    if len(positive) < len(values) or max(positive) < _LOG_FROM * min(positive):
+        return {"rangemode": "tozero"}
+    return {"type": "log", "dtick": 1}
+
+
+def _against(cases: Sequence[Case], crowded: bool) -> Figure:
+    everything = [_downtime(report) for case in cases for report in case.reports]
+    down_scale = _scale(everything)
     word = ", logarithmic" if "type" in down_scale else ""
+    hues = _hues(cases)
     return {
         "data": [
-            {
-                "type": "scatter",
-                "mode": "markers+text",
-                "x": sent,
-                "y": down,
-                "text": names,
-                "textposition": [
-                    "top center" if i % 2 else "bottom center" for i in range(len(moved))
-                ],
-                "textfont": {"size": 11, "color": colour("soft")},
-                "marker": {"size": 10, "color": colour("stop")},
-                "cliponaxis": False,
-                "customdata": [text(label) for label, _ in moved],
-                "hovertemplate": "%{customdata}<br>%{y:,.2f} ms down, %{x:,.1f} MB<extra></extra>",
-            }
+            _points(case, hue, place, crowded)
+            for place, (case, hue) in enumerate(zip(cases, hues, strict=True))
         ],
         "layout": layout(
-            axis("on the wire (MB)", **_padded(sent)), axis(f"downtime (ms{word})", **down_scale)
+            axis("on the wire (MB)", rangemode="tozero"),
+            axis(f"downtime (ms{word})", **down_scale),
         ),
     }
 
 
-def _padded(values: Sequence[float]) -> Figure:
-    """Names at the edges need room."""
-    low, high = min(values), max(values)
-    margin = (high - low) * 0.15 or high * 0.1 or 1
-    return {"range": [low - margin, high + margin]}
+def _points(case: Case, hue: str, place: int, crowded: bool) -> Figure:
+    """A case's runs; the one whose downtime is the median, or next to it, is named."""
+    name = case.name.partition(" · ")[0] if crowded else case.name
+    down = [_downtime(report) for report in case.reports]
+    named = sorted(range(len(down)), key=down.__getitem__)[len(down) // 2]
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": [report.bytes_on_wire / 1e6 for report in case.reports],
+        "y": down,
+        "text": [_short(name) if run == named else "" for run in range(len(down))],
+        "textposition": "top center" if place % 2 else "bottom center",
+        "textfont": {"size": 11, "color": colour("soft")},
+        "marker": {"size": 10, "color": hue},
+        "cliponaxis": False,
+        "customdata": [text(case.name)] * len(down),
+        "hovertemplate": "%{customdata}<br>%{y:,.2f} ms down, %{x:,.1f} MB<extra></extra>",
+    }
 
 
 def table(labels: Sequence[str], reports: Sequence[Report]) -> dict[str, object]:

@@ -32,10 +32,11 @@ _WRAPPER_END: Final = "return Plotly;\n}));"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A report, and what it is called beside others."""
+    """A report, and what it is called beside others. case: what it is one of several runs of."""
 
     label: str
     report: Report
+    case: str
 
 
 def pictures(report: Report) -> list[Picture]:
@@ -62,7 +63,7 @@ def make_page(
     labels = [run.label for run in runs]
     reports = [run.report for run in runs]
     several = len(runs) > 1
-    compared = comparison.pictures(labels, reports) if several else []
+    compared = comparison.pictures([run.case for run in runs], reports) if several else []
     script = _text("page.js")
     plotly, code = _plotly()
     return (

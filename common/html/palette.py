@@ -7,6 +7,7 @@ the page. A figure names a colour as `var(--NAME)`; the page's script looks it u
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 LIGHT: Final = {
@@ -57,6 +58,13 @@ DARK: Final = {
 }
 # Strategies beside one another. Each is named where it is coloured: hue alone never tells.
 WAYS: Final = tuple(name for name in LIGHT if name.startswith("way-"))
+_STRATEGIES: Final = dict(
+    zip(
+        ("three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"),
+        WAYS,
+        strict=True,
+    )
+)
 
 
 def colour(name: str) -> str:
@@ -64,6 +72,20 @@ def colour(name: str) -> str:
     if name not in LIGHT:
         raise KeyError(name)
     return f"var(--{name})"
+
+
+def strategy_colours(names: Iterable[str]) -> dict[str, str]:
+    """Give each strategy its colour: ours have the same in every picture.
+
+    Others take those that no strategy of `names` has, in the order of their names, again and again.
+    """
+    wanted = sorted(set(names))
+    free = [way for way in WAYS if way not in {_STRATEGIES.get(name) for name in wanted}] or WAYS
+    others = [name for name in wanted if name not in _STRATEGIES]
+    return {
+        name: colour(_STRATEGIES.get(name) or free[others.index(name) % len(free)])
+        for name in wanted
+    }
 
 
 def css() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from common.html.palette import WAYS, colour
+from common.html.palette import colour, strategy_colours
 from common.html.picture import Figure, Picture, axis, layout, text
 from common.units import human_bytes
 from lab.rows import Spread
@@ -61,7 +61,7 @@ def _strategies(found: Sequence[Map | Curves]) -> list[str]:
 
 
 def _hue(names: Sequence[str], name: str) -> str:
-    return colour(WAYS[names.index(name) % len(WAYS)])
+    return strategy_colours(names)[name]
 
 
 def pictures(found: Sequence[Map], drawn: Sequence[Curves], figure: str) -> list[Picture]:

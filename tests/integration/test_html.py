@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -85,6 +87,26 @@ def test_every_picture_in_light_and_in_dark(browser: Browser, tmp_path: Path) ->
     browser.run("document.getElementById('theme').click()")  # the toggle, from dark to light
     browser.until("document.getElementById('theme').textContent === 'Dark'")
     assert ink(browser, instead_of=seen[True]) == seen[False]
+
+
+def test_a_picture_is_saved_as_svg(browser: Browser, tmp_path: Path) -> None:
+    runs = [completed(), full_report(), full_report(downtime_ms=80.0)]
+    names = ["pre-copy", "b & <c>", "b & <c>"]
+    text = render(runs, title="three", labels=["a", "b1", "b2"], cases=names)
+    browser.open(write(tmp_path, text), dark=True)
+    browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    assert browser.run("document.querySelectorAll('button.save:not([hidden])').length") >= 3
+    browser.run("document.querySelector('[data-name=compared-downtimes]').click()")
+    saved = tmp_path / "compared-downtimes.svg"
+    deadline = time.monotonic() + 60
+    while not saved.exists() and time.monotonic() < deadline:
+        browser.run("new Promise((resume) => setTimeout(resume, 20))")
+    root = ElementTree.fromstring(saved.read_text("utf-8"))  # noqa: S314 - our own page made it
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    words = "".join(root.itertext())
+    assert "Downtime" in words
+    assert "b & <c>" in words
+    assert "var(--" not in saved.read_text("utf-8")
 
 
 def test_the_page_is_not_wider_than_a_phone(browser: Browser, tmp_path: Path) -> None:

@@ -46,11 +46,15 @@
     if (value === null || typeof value !== "object") return value;
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, painted(v, styles)]));
   }
-  function paint(box) {
+  function figureOf(box) {
     const figure = painted(drawn.get(box), getComputedStyle(root));
     figure.layout.font.family = getComputedStyle(document.body).fontFamily;
+    return figure;
+  }
+  function paint(box) {
+    const figure = figureOf(box);
     const hover = matchMedia("(hover: hover)").matches ? "hover" : false;
-    const config = { responsive: true, displaylogo: false, displayModeBar: hover, modeBarButtonsToRemove: ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"] };
+    const config = { responsive: true, displaylogo: false, displayModeBar: hover, modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"] };
     return window.Plotly.react(box, figure.data, figure.layout, config);
   }
   const draw = once(async (box) => {
@@ -77,6 +81,30 @@
     },
     { rootMargin: "300px" },
   );
+  // A picture that goes into a paper is of lines, not of points, has a ground, and its title.
+  async function svgOf(box) {
+    await draw(box);
+    const figure = figureOf(box);
+    const ground = getComputedStyle(root).getPropertyValue("--page").trim();
+    const title = { text: box.dataset.title, x: 0.01, xanchor: "left", y: 0.98, yanchor: "top", yref: "container", font: { size: 15 } };
+    const margin = { ...figure.layout.margin, t: (figure.layout.margin.t || 0) + 32 };
+    const layout = { ...figure.layout, paper_bgcolor: ground, title, margin };
+    const size = { width: Math.max(box.clientWidth, 640), height: box.clientHeight + 32 };
+    const url = await window.Plotly.toImage({ data: figure.data, layout }, { format: "svg", ...size });
+    return decodeURIComponent(url.slice(url.indexOf(",") + 1));
+  }
+  async function save(button) {
+    const box = document.getElementById(button.dataset.plot);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([await svgOf(box)], { type: "image/svg+xml" }));
+    link.download = `${button.dataset.name}.svg`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+  for (const each of document.querySelectorAll("button.save")) {
+    each.hidden = false;
+    each.addEventListener("click", () => save(each).catch(failed(document.getElementById(each.dataset.plot))));
+  }
   const boxes = [...document.querySelectorAll(".plot")];
   boxes.forEach((box) => seen.observe(box));
 

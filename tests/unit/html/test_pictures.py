@@ -144,14 +144,59 @@ def test_comparison() -> None:
     reports = [completed(), failed(), full_report(downtime_ms=900.0)]
     down, total, against = comparison.pictures(["a", "b", "<i>c"], reports)
     assert figure([down], "downtimes")["data"][0]["x"] == [10.0, 900.0]
-    assert figure([down], "downtimes")["layout"]["xaxis"]["type"] == "log"  # 10 would not be seen
     assert figure([total], "totals")["data"][0]["x"] == [1000.0, 1490.0]
-    points = figure([against], "against")["data"][0]
-    assert (points["x"], points["y"]) == ([8.1, 8.1], [10.0, 900.0])
-    assert points["text"] == ["a", "&lt;i&gt;c"]
+    points = figure([against], "against")["data"]
+    assert [(each["x"], each["y"]) for each in points] == [([8.1], [10.0]), ([8.1], [900.0])]
+    assert figure([against], "against")["layout"]["yaxis"]["type"] == "log"
+    assert [each["text"] for each in points] == [["a"], ["&lt;i&gt;c"]]
     for picture in (down, total, against):
         assert picture.figure is not None
         go.Figure(painted(picture.figure))
+
+
+@pytest.mark.parametrize("far", [10.5, 9e5])
+def test_bars_begin_at_zero(far: float) -> None:
+    reports = [completed(), full_report(downtime_ms=far)]
+    for picture in comparison.pictures(["a", "b"], reports)[:2]:
+        across = figure([picture], picture.key)["layout"]["xaxis"]
+        assert across["range"][0] == 0
+        assert across["range"][1] > max(figure([picture], picture.key)["data"][0]["x"])
+        assert "type" not in across
+    everything_alike = [completed(), completed(), completed()]
+    against = comparison.pictures(["a", "b", "c"], everything_alike)[2]
+    assert figure([against], "against")["layout"]["xaxis"]["rangemode"] == "tozero"
+
+
+def test_runs_of_a_case_are_one_bar_with_its_spread() -> None:
+    runs = [completed(downtime_ms=ms) for ms in (5.0, 30.0, 6.0)]
+    names = ["a", "b", "a", "a", "b"]
+    reports = [runs[0], full_report(), runs[1], runs[2], failed()]
+    down, _, against = comparison.pictures(names, reports)
+    bars, rings, figures = figure([down], "downtimes")["data"]
+    assert bars["x"] == [6.0, full_report().downtime_ms]
+    assert (bars["error_x"]["array"][0], bars["error_x"]["arrayminus"][0]) == (24.0, 1.0)
+    assert (bars["error_x"]["array"][1], bars["error_x"]["arrayminus"][1]) == (0.0, 0.0)
+    assert sorted(rings["x"]) == [5.0, 6.0, 30.0]
+    assert figures["x"][0] == 30.0
+    assert "median of a case's runs" in down.look
+    points = figure([against], "against")["data"]
+    assert [each["text"] for each in points] == [["", "", "a"], ["b"]]
+
+
+def test_a_strategy_has_its_colour_in_every_picture() -> None:
+    names = ["pre-copy", "post-copy", "pre-copy, cache 0"]
+    reports = [completed(strategy=name.partition(",")[0]) for name in names]
+    down, total, against = comparison.pictures(names, reports)
+    hues = figure([down], "downtimes")["data"][0]["marker"]["color"]
+    assert hues[0] == hues[2] != hues[1]
+    assert figure([total], "totals")["data"][0]["marker"]["color"] == hues
+    assert [e["marker"]["color"] for e in figure([against], "against")["data"]] == hues
+    known = palette.strategy_colours(["pre-copy", "hybrid"])
+    assert known["pre-copy"] == palette.strategy_colours(["pre-copy", "post-copy"])["pre-copy"]
+    mixed = palette.strategy_colours(["pre-copy", "Mine", "Yours"])
+    assert len(set(mixed.values())) == 3
+    many = palette.strategy_colours([f"own-{n}" for n in range(20)])
+    assert len(set(many.values())) == 6
 
 
 def test_a_comparison_of_runs_that_all_failed() -> None:
@@ -161,7 +206,8 @@ def test_a_comparison_of_runs_that_all_failed() -> None:
 
 def test_many_runs_are_numbered() -> None:
     *_, against = comparison.pictures([f"run {n}" for n in range(9)], [completed()] * 9)
-    assert figure([against], "against")["data"][0]["text"] == [str(n) for n in range(1, 10)]
+    texts = [each["text"] for each in figure([against], "against")["data"]]
+    assert texts == [[str(n)] for n in range(1, 10)]
     assert "numbers are those of the bars" in against.look
 
 

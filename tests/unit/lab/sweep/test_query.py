@@ -216,7 +216,7 @@ def test_a_colour_means_the_same_everywhere() -> None:
             else:
                 assert trace["z"] == [[0, 0], [1, 1]]  # pre-copy below, stop-and-copy above
                 assert "pre-copy<br>4" in trace["text"][0][0]
-    assert colours == {("pre-copy", "var(--way-a)"), ("stop-and-copy", "var(--way-b)")}
+    assert colours == {("pre-copy", "var(--way-b)"), ("stop-and-copy", "var(--way-e)")}
     assert made[0].figure is not None
     assert [c for _, c in made[0].figure["data"][0]["colorscale"]] == [
         *["var(--way-a)"] * 2,
