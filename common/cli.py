@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from common.config import explain
 from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
 from common.newfile import NewFile
+from common.options import Options
+from common.usage import usage
 
 if TYPE_CHECKING:
     from common.wire.tls import ClientTls
@@ -32,10 +34,8 @@ Force = Annotated[
 ]
 
 
-class JsonOptions(BaseModel):
+class JsonOptions(Options):
     """Where a result goes beside the terminal, for commands that run no migration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     json_file: Annotated[
         str | None,
@@ -54,10 +54,8 @@ class JsonOptions(BaseModel):
             yield file
 
 
-class OutputOptions(BaseModel):
+class OutputOptions(Options):
     """Where results and progress go."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     json_file: Annotated[
         str | None,
@@ -78,10 +76,8 @@ class OutputOptions(BaseModel):
     ] = False
 
 
-class TlsOptions(BaseModel):
+class TlsOptions(Options):
     """How a source's connections are made; a part of the run, not of what is moved."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tls: Annotated[
         Path | None,
@@ -326,4 +322,4 @@ def _usage(error: CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return explain(cause)
-    return f"{error} (--help lists what there is)"
+    return usage(error)

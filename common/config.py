@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from cyclopts import Parameter
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -26,6 +25,7 @@ from pydantic_core import ErrorDetails
 
 from common.errors import UsageError
 from common.inject import parse_injection
+from common.options import Options, Unit, Words, complaint
 from common.trigger import parse_trigger
 from common.units import (
     LINE_SIZE,
@@ -34,10 +34,13 @@ from common.units import (
     format_share,
     format_size,
     format_time,
+    parse_percentage,
     parse_rate,
     parse_share,
     parse_size,
     parse_time,
+    spoken_size,
+    spoken_time,
 )
 
 
@@ -53,24 +56,28 @@ def _shown(text_of: Callable[[Any], str], metavar: str | None = None) -> Paramet
     )
 
 
-Size = Annotated[int, _reader(parse_size), _shown(format_size, "SIZE")]
-Rate = Annotated[float, _reader(parse_rate), _shown(format_rate, "RATE")]
-Duration = Annotated[float, _reader(parse_time), _shown(format_time, "TIME")]
+_SIZE: Final = Unit("a size", parse_size, spoken_size, "512MiB or 1GiB")
+_RATE: Final = Unit("a rate", parse_rate, format_rate, "100MB/s or 800mbit", "too slow", "too fast")
+_TIME: Final = Unit("a time", parse_time, spoken_time, "300ms or 2s", "too short", "too long")
+_SHARE: Final = Unit("a share", parse_share, format_share, "10% or 0.1")
+_PERCENTAGE: Final = Unit("a share", parse_percentage, format_share, "0.1%")
+
+Size = Annotated[int, _reader(parse_size), _shown(format_size, "SIZE"), _SIZE]
+Rate = Annotated[float, _reader(parse_rate), _shown(format_rate, "RATE"), _RATE]
+Duration = Annotated[float, _reader(parse_time), _shown(format_time, "TIME"), _TIME]
 TimeLimit = Annotated[
     Annotated[Duration, Field(gt=0, le=86400)] | None,
     _shown(format_time, "TIME"),
 ]
-Share = Annotated[float, _reader(parse_share), _shown(format_share, "SHARE")]
+Share = Annotated[float, _reader(parse_share), _shown(format_share, "SHARE"), _SHARE]
+# Of what tc writes in percent: a number without the sign has two readings.
+Percentage = Annotated[float, _reader(parse_percentage), _shown(format_share, "SHARE"), _PERCENTAGE]
 
 
 Compression = Literal["none", "zstd", "lz4"]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
-
-
-class GuestConfig(_Config):
+class GuestConfig(Options):
     """Everything that, with a step count, determines every byte of a guest."""
 
     memory: Annotated[Size, Field(ge=PAGE_SIZE, le=2**44, description="SIZE of guest memory")] = (
@@ -160,7 +167,7 @@ StallTimeout = Annotated[
 ]
 
 
-class StrategyConfig(_Config):
+class StrategyConfig(Options):
     """Which strategy moves the guest, and its thresholds."""
 
     strategy: Annotated[
@@ -259,6 +266,7 @@ class TransferConfig(StrategyConfig):
         Annotated[float, Field(ge=PAGE_SIZE, le=1e15)] | None,
         _reader(parse_rate),
         _shown(format_rate, "RATE"),
+        _RATE,
         Field(description="RATE of dirtied pages to which each vCPU is slowed down"),
     ] = None
     dirty_tracker: Annotated[
@@ -266,7 +274,9 @@ class TransferConfig(StrategyConfig):
         Field(description="log: the guest's own; kernel: write protection, whole pages only"),
     ] = "log"
     congestion: Annotated[
-        str, Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends")
+        str,
+        Words("a name such as cubic, bbr or reno: small letters, digits, - and _, at most 15"),
+        Field(pattern="^[a-z0-9_-]{1,15}$", description="TCP congestion control of both ends"),
     ] = "cubic"
     recover_timeout: Annotated[
         Duration,
@@ -302,6 +312,7 @@ class TransferConfig(StrategyConfig):
         Annotated[float, Field(ge=1, le=1e15)] | None,
         _reader(parse_rate),
         _shown(format_rate),
+        _RATE,
         Field(description="RATE that --predict reckons with where --max-bandwidth is more"),
     ] = None
 
@@ -409,19 +420,18 @@ def shown(name: str, value: Any, model: type[BaseModel] = MigrationConfig) -> st
 
 
 def first_fault(error: ValidationError) -> tuple[ErrorDetails, str]:
-    """The first thing that is wrong, and what pydantic says of it, in our words where they are."""
+    """The first thing that is wrong, and what is to be said of it."""
     first = error.errors(include_url=False)[0]
-    return first, first["msg"].removeprefix("Value error, ")
+    return first, complaint(first)
 
 
 def explain(error: ValidationError) -> str:
     """A pydantic error as one line in the user's terms: the option, and what was expected."""
     first, message = first_fault(error)
-    option = "".join(f"--{part}" for part in first["loc"][:1] if isinstance(part, str))
-    text = f"{option.replace('_', '-')}: {message}" if option else message
-    if first["type"] not in ("value_error", "missing") and option:
-        text += f", not {first['input']!r}"
-    return text
+    option = str(first.get("ctx", {}).get("option", ""))
+    if not option:
+        option = "".join(f"--{part}" for part in first["loc"][:1] if isinstance(part, str))
+    return f"{option.replace('_', '-')}: {message}" if option else message
 
 
 _LONGEST_HOST = 253  # of a name in DNS

@@ -1,9 +1,13 @@
 """Sizes, rates, times and shares as people write them, to numbers and back.
 
 Sizes are bytes (binary suffixes `KiB MiB GiB TiB`, decimal `kB MB GB TB`), rates are bytes per
-second (decimal `100MB/s`, or bits as tc writes them: `800mbit`, `10gbit`), times are seconds
-(`300ms`, `2s`, `1m`), shares are fractions of one (`10%` or `0.1`). Every parser raises
-`ValueError` with a message that says what was expected.
+second (decimal `100MB/s`, or bits as tc writes them: `800mbit`, `10gbit/s`), times are seconds
+(`300ms`, `2s`, `1m`: a minute), shares are fractions of one (`10%` or `0.1`).
+
+What two tools of this field read in two ways is refused, with both readings: `10gbps` (bytes for
+tc, bits for most others), `10G` as a rate (bytes for QEMU, bits for iperf3), `10Gb/s` (a small b is
+a bit for most), and `0.1` where tc means percent. Every parser raises `UnitError`, which says what
+was expected.
 """
 
 from __future__ import annotations
@@ -14,11 +18,17 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from common.suggest import nearest
+
 PAGE_SIZE: Final = 4096
 LINE_SIZE: Final = 64  # the granularity of the dirty log: one bit of a page's 64-bit mask
 LINES_PER_PAGE: Final = PAGE_SIZE // LINE_SIZE
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z%/µ]*)\s*")
+_SHOWN: Final = 60  # characters of a text in a complaint
+_RATE_EXAMPLE: Final = "100MB/s, 800mbit or unlimited"
+_TIME_EXAMPLE: Final = "300ms or 2s"
+_SHARE_EXAMPLE: Final = "10% or 0.1"
 
 _SIZES: Final = {
     "": 1,
@@ -41,96 +51,194 @@ _RATES: Final = {
     "kb/s": Fraction(10**3),
     "mb/s": Fraction(10**6),
     "gb/s": Fraction(10**9),
+    "tb/s": Fraction(10**12),
     "kib/s": Fraction(2**10),
     "mib/s": Fraction(2**20),
     "gib/s": Fraction(2**30),
+    "tib/s": Fraction(2**40),
     "bit": Fraction(1, 8),
     "kbit": Fraction(10**3, 8),
     "mbit": Fraction(10**6, 8),
     "gbit": Fraction(10**9, 8),
+    "tbit": Fraction(10**12, 8),
+    "kibit": Fraction(2**10, 8),
+    "mibit": Fraction(2**20, 8),
+    "gibit": Fraction(2**30, 8),
+    "tibit": Fraction(2**40, 8),
 }
 _TIMES: Final = {
     "us": Fraction(1, 10**6),
+    "usec": Fraction(1, 10**6),
+    "usecs": Fraction(1, 10**6),
     "µs": Fraction(1, 10**6),
     "ms": Fraction(1, 10**3),
+    "msec": Fraction(1, 10**3),
+    "msecs": Fraction(1, 10**3),
     "s": Fraction(1),
+    "sec": Fraction(1),
+    "secs": Fraction(1),
     "m": Fraction(60),
     "min": Fraction(60),
     "h": Fraction(3600),
 }
 _LONGEST: Final = 400  # digits; the longest that a float formats to is 343
 
+# Units of a rate that are read in two ways: `10G`, `10gbps`, `10Gb/s`.
+_BARE: Final = re.compile(r"[kmgt]i?")
+_PER_SECOND: Final = re.compile(r"((?:[kmgt]i?)?)(?:bps|b/s|b/sec|b)")
 
-def _split(text: str, what: str, example: str) -> tuple[Fraction, str]:
-    """The number, exactly as written (35 ms are 35/1000 s and not 35 * 0.001), and the unit."""
+
+class UnitError(ValueError):
+    """Not what was expected. problem: what is wrong with the text.
+
+    settled: whether `expected` is the whole of the advice; where not, an option that has a range
+    says that in its place.
+    """
+
+    def __init__(self, problem: str, expected: str, *, settled: bool = False) -> None:
+        super().__init__(f"{problem}: expected {expected}")
+        self.problem = problem
+        self.expected = expected
+        self.settled = settled
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:20]!r}..."
+
+
+def _split(text: str, what: str, example: str) -> tuple[str, Fraction, str]:
+    """The number's text, the number exactly as written (35 ms are 35/1000 s and not 35 * 0.001),
+    and the unit as it was written.
+    """
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a {what}: expected something like {example}")
+        raise UnitError(f"{_short(text)} is not a {what}", f"something like {example}")
     if len(match[1]) > _LONGEST:
-        raise ValueError(f"{text[:20]!r}... has too many digits for a {what}")
-    return Fraction(match[1]), match[2].lower()
+        raise UnitError(f"{text[:20]!r}... has too many digits for a {what}", f"fewer ({example})")
+    return match[1], Fraction(match[1]), match[2]
 
 
-def _float(number: Fraction, text: str, what: str) -> float:
+def _float(number: Fraction, text: str, what: str, example: str) -> float:
     """The nearest float."""
     try:
         return float(number)
     except OverflowError:
-        raise ValueError(f"{text!r} is too large for a {what}") from None
+        problem = f"{_short(text)} is too large for a {what}"
+        raise UnitError(problem, f"something like {example}") from None
 
 
 def parse_size(text: str) -> int:
-    """`"4MiB"` to 4194304 (bytes). Raises `ValueError`."""
-    number, unit = _split(text, "size", "512MiB or 1GiB")
-    if unit not in _SIZES:
-        raise ValueError(
-            f"{text!r} is not a size: unknown unit, expected KiB, MiB, GiB, kB, MB or GB"
+    """`"4MiB"` to 4194304 (bytes). Raises `UnitError`."""
+    example = "512MiB or 1GiB"
+    _, number, unit = _split(text, "size", example)
+    if unit.lower() not in _SIZES:
+        raise UnitError(
+            f"{_short(text)} is not a size: unknown unit, expected KiB, MiB, GiB, kB, MB or GB",
+            f"something like {example}",
         )
-    size = number * _SIZES[unit]
+    size = number * _SIZES[unit.lower()]
     if size.denominator != 1:
-        raise ValueError(f"{text!r} is not a whole number of bytes")
+        raise UnitError(f"{_short(text)} is not a whole number of bytes", example)
     if size >= 2**63:
-        raise ValueError(f"{text!r} is too large for a size")
+        raise UnitError(f"{_short(text)} is too large for a size", f"something like {example}")
     return int(size)
 
 
 def parse_rate(text: str) -> float:
-    """`"100MB/s"` to 1e8, `"800mbit"` to 1e8, `"unlimited"` to infinity (bytes/s)."""
-    if text.strip().lower() in ("unlimited", "max"):
+    """`"100MB/s"` to 1e8, `"800mbit"` to 1e8, `"unlimited"` to infinity (bytes/s).
+
+    Raises `UnitError`.
+    """
+    word = text.strip().lower()
+    if word in ("unlimited", "max"):
         return math.inf
-    number, unit = _split(text, "rate", "100MB/s, 800mbit or unlimited")
+    if nearest(word, ("unlimited",)) and not word.startswith("un "):
+        raise UnitError(f"{_short(text)} is not a rate", "unlimited", settled=True)
+    digits, number, unit = _split(text, "rate", _RATE_EXAMPLE)
     if number == 0:
-        raise ValueError(f"{text!r} is not a rate: expected more than zero")
+        raise UnitError(f"{_short(text)} is zero, which is no rate", "more than zero, or unlimited")
+    unit = _rate_unit(digits, unit, text)
     if unit not in _RATES:
-        raise ValueError(
-            f"{text!r} is not a rate: unknown unit,"
-            " expected something like 100MB/s, 800mbit or unlimited"
+        raise UnitError(
+            f"{_short(text)} is not a rate: unknown unit", f"something like {_RATE_EXAMPLE}"
         )
-    rate = _float(number * _RATES[unit], text, "rate")
+    rate = _float(number * _RATES[unit], text, "rate", _RATE_EXAMPLE)
     if rate <= 0:
-        raise ValueError(f"{text!r} is not a rate: expected more than zero")
+        raise UnitError(f"{_short(text)} is zero, which is no rate", "more than zero, or unlimited")
     return rate
 
 
+def _rate_unit(digits: str, unit: str, text: str) -> str:
+    """As `_RATES` has it. Raises `UnitError` where it has two readings."""
+    small = unit.lower()
+    if _BARE.fullmatch(small):
+        bits = f"{digits}{small}bit"
+        binary = f"{digits}{small[0].upper()}iB/s"
+        decimal = "" if small.endswith("i") else f"{digits}{_prefix(small)}B/s, "
+        raise _two_readings(
+            text, f"QEMU ({binary})", f"iperf3 ({bits})", f"{decimal}{binary}", bits
+        )
+    found = _PER_SECOND.fullmatch(small)
+    if found and (small.endswith("ps") or "b" in unit):
+        prefix = found[1]
+        bits, size = f"{digits}{prefix}bit", f"{digits}{_prefix(prefix)}B/s"
+        tools = ("tc and QEMU", "iperf3") if small.endswith("ps") else ("some", "most")
+        raise _two_readings(text, f"{tools[0]} ({size})", f"{tools[1]} ({bits})", size, bits)
+    if small and small in _SIZES:
+        raise UnitError(
+            f"{_short(text)} is not a rate but a size", f"something like {_RATE_EXAMPLE}"
+        )
+    small = small.replace("/sec", "/s").replace("bits", "bit").replace("bytes/", "b/")
+    return small.removesuffix("/s") if small.endswith("bit/s") else small
+
+
+def _prefix(small: str) -> str:
+    """As bytes have it: `kB` and `KiB`, `GB` and `GiB`."""
+    return small if small in ("", "k") else small[:1].upper() + small[1:]
+
+
+def _two_readings(text: str, larger: str, smaller: str, size: str, bits: str) -> UnitError:
+    problem = f"{_short(text)} is read in two ways: as bytes by {larger}, as bits by {smaller}"
+    return UnitError(problem, f"{size} or {bits}", settled=True)
+
+
 def parse_time(text: str) -> float:
-    """`"300ms"` to 0.3 (seconds)."""
-    number, unit = _split(text, "time", "300ms or 2s")
-    if unit not in _TIMES:
+    """`"300ms"` to 0.3 (seconds). Raises `UnitError`."""
+    _, number, unit = _split(text, "time", _TIME_EXAMPLE)
+    if unit.lower() not in _TIMES:
         if unit == "" and number == 0:
             return 0.0
-        raise ValueError(f"{text!r} is not a time: expected a unit, as in 300ms, 2s or 1m")
-    return _float(number * _TIMES[unit], text, "time")
+        raise UnitError(f"{_short(text)} is not a time", "a unit, as in 300ms, 2s or 1m")
+    return _float(number * _TIMES[unit.lower()], text, "time", _TIME_EXAMPLE)
 
 
 def parse_share(text: str) -> float:
-    """`"10%"` or `"0.1"` to 0.1; refused outside 0 to 1."""
-    number, unit = _split(text, "share", "10% or 0.1")
+    """`"10%"` or `"0.1"` to 0.1; refused outside 0 to 1. Raises `UnitError`."""
+    digits, number, unit = _split(text, "share", _SHARE_EXAMPLE)
     if unit not in ("", "%"):
-        raise ValueError(f"{text!r} is not a share: expected something like 10% or 0.1")
-    share = _float(number / 100 if unit == "%" else number, text, "share")
-    if not 0 <= share <= 1:
-        raise ValueError(f"{text!r} is not a share: expected 0 to 100%")
-    return share
+        raise UnitError(f"{_short(text)} is not a share", f"something like {_SHARE_EXAMPLE}")
+    share = number / 100 if unit == "%" else number
+    if share > 1:
+        meant = f", and {digits}% if that is meant" if unit == "" and number <= 100 else ""
+        raise UnitError(f"{_short(text)} is not a share", f"0 to 100%{meant}", settled=True)
+    return _float(share, text, "share", _SHARE_EXAMPLE)
+
+
+def parse_percentage(text: str) -> float:
+    """`"0.1%"` to 0.001. A number without the sign is percent for tc: only 0 is taken.
+
+    Raises `UnitError`.
+    """
+    digits, number, unit = _split(text, "share", "0.1%")
+    if unit == "" and number != 0:
+        share = f"{_scaled(float(digits), 2)}%" if len(digits) < 40 else f"{digits} times 100%"
+        readings = [f"{digits}%"] * (number <= 100) + [share] * (number <= 1)
+        raise UnitError(
+            f"{_short(text)} is read in two ways: as {digits}% by tc, by others as {share}",
+            " or ".join(readings) or "0% to 100%",
+            settled=True,
+        )
+    return parse_share(text)
 
 
 def _scaled(number: float, power: int) -> str:
@@ -164,6 +272,19 @@ def format_time(seconds: float) -> str:
     if seconds >= 1e-3:
         return _scaled(seconds, 3) + "ms"
     return _scaled(seconds, 6) + "us"
+
+
+def spoken_size(size: int) -> str:
+    """As `format_size`, but whole TiB as those."""
+    return f"{size >> 40}TiB" if size and size % 2**40 == 0 else format_size(size)
+
+
+def spoken_time(seconds: float) -> str:
+    """As `format_time`, but whole minutes and hours as those: `24h`."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}" if seconds < 1e9 else format_time(seconds)
+    return format_time(seconds)
 
 
 def format_share(share: float) -> str:

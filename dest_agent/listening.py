@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.config import Size, StallTimeout
+from common.options import Options
 from common.units import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from dest_agent.agent import DestAgent
 
 
-class ListenOptions(BaseModel):
+class ListenOptions(Options):
     """Who may connect, and how much of this host they get."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_memory: Annotated[
         Size | None,

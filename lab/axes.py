@@ -10,11 +10,12 @@ import itertools
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 from pydantic.fields import FieldInfo
 
 from common.config import MigrationConfig
 from common.errors import UsageError
+from common.options import Options
 from lab.series import Case
 
 # Field: its option's names. The first axis changes slowest.
@@ -48,8 +49,7 @@ def _options() -> type[BaseModel]:
             fields[name] = (annotation, _axis_default(name, field))
         else:
             fields[name] = (field.rebuild_annotation(), field)
-    config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
-    return create_model("CompareOptions", __config__=config, **fields)
+    return create_model("CompareOptions", __base__=Options, **fields)
 
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
+from common.options import Options
 from common.status import StatusPipe
 from common.units import format_size
 from lab import tables
@@ -32,10 +33,8 @@ _LEGEND: Final = (
 )
 
 
-class CompareSeries(BaseModel):
+class CompareSeries(Options):
     """How often each configuration is run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs: Annotated[
         int,

@@ -6,10 +6,11 @@ import sys
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.cli import OutputOptions, ReportFiles, complain
 from common.errors import UsageError
+from common.options import Options
 from common.status import StatusPipe
 from common.units import format_rate, parse_rate
 from lab import findings, paper, remarks, tables
@@ -20,10 +21,8 @@ from lab.series import Series, Signals, follow
 _RATES: Final = (paper.PRINTED_RATE_Bps, paper.LIKELY_RATE_Bps)
 
 
-class ReproduceOptions(BaseModel):
+class ReproduceOptions(Options):
     """What is run, and how often."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     quick: Annotated[
         bool,

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from common.cli import OutputOptions, ReportFiles
 from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
+from common.options import Options
 
 if TYPE_CHECKING:
     from common.report import Report
@@ -27,10 +28,10 @@ REFUSED: Final = (*_NEVER, *_NOT_MODELLED)  # options of a migration that a simu
 GuestSpeed = Annotated[float, Field(ge=1, le=1e12)]
 
 
-class SimulateOptions(BaseModel):
+class SimulateOptions(Options):
     """What a simulation is made of, beside a migration's options."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     link: Annotated[
         str,

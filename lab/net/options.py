@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.errors import UsageError
+from common.options import Options
 
 if TYPE_CHECKING:
     from lab.net.schedule import Moment
@@ -22,10 +23,8 @@ Offloads = Literal["auto", "on", "off"]
 Kind = Literal["namespaces", "relay"]
 
 
-class LinkOptions(BaseModel):
+class LinkOptions(Options):
     """How a link is made, and what happens to it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shaper: Annotated[
         Shaper,

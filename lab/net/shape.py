@@ -7,14 +7,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from common.config import Duration, Rate, Share, explain
+from common.config import Duration, Percentage, Rate, explain
 from common.errors import UsageError
-from common.units import format_rate, format_share, format_time
+from common.options import Options
+from common.suggest import did_you_mean
+from common.units import UnitError, format_rate, format_share, format_time, parse_rate, parse_time
 
 MTU: Final = 1500
 MOST_RATE: Final = 4e9  # bytes/s: the kernel's shapers count in 32 bits
@@ -28,7 +31,7 @@ MODEL: Final = ConfigDict(
 )
 
 
-class Direction(BaseModel):
+class Direction(Options):
     """One direction. Rates are bytes/s, frames' headers counted; times are seconds, one way.
 
     queue: how long what waits for the rate may wait at the most, what comes on top is dropped;
@@ -42,9 +45,12 @@ class Direction(BaseModel):
     jitter: Annotated[
         Duration, Field(ge=0, le=60, description="TIME by which the delay varies, evenly")
     ] = 0.0
-    loss: Annotated[Share, Field(ge=0, lt=1, description="SHARE of packets that are lost")] = 0.0
+    loss: Annotated[Percentage, Field(ge=0, lt=1, description="SHARE of packets that are lost")] = (
+        0.0
+    )
     reorder: Annotated[
-        Share, Field(ge=0, lt=1, description="SHARE of packets that overtake: they have no delay")
+        Percentage,
+        Field(ge=0, lt=1, description="SHARE of packets that overtake: they have no delay"),
     ] = 0.0
     queue: Annotated[
         Annotated[Duration, Field(gt=0, le=60)] | None,
@@ -90,6 +96,7 @@ TEXTS: Final[dict[str, Any]] = {  # of a value, by its option's name
     "queue": format_time,
 }
 NAMES: Final = tuple(Direction.model_fields)
+RTT: Final = "rtt"  # another way to say a delay
 KEYS: Final = (*NAMES, *(f"{name}-back" for name in NAMES))
 
 
@@ -105,8 +112,15 @@ def _options() -> type[BaseModel]:
             Annotated[kind | None, Parameter(show_default=False), about],
             None,
         )
-    config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
-    return create_model("ShapeOptions", __config__=config, **fields)
+    fields["rtt"] = (
+        Annotated[
+            Duration | None,
+            Parameter(show_default=False),
+            Field(ge=0, le=120, description="TIME of a round trip: a delay of half of it each way"),
+        ],
+        None,
+    )
+    return create_model("ShapeOptions", __base__=Options, **fields)
 
 
 if TYPE_CHECKING:
@@ -140,17 +154,18 @@ class Shape(BaseModel):
 
         Raises `UsageError`.
         """
+        values = halved(values)
         there = {name: value for name, value in values.items() if name in NAMES}
         back = there | {
             name.removesuffix("-back"): value
             for name, value in values.items()
             if name.removesuffix("-back") in NAMES and name.endswith("-back")
         }
-        unknown = set(values) - set(KEYS)
+        unknown = sorted(set(values) - set(KEYS))
         if unknown:
             raise UsageError(
-                f"a link has no {sorted(unknown)[0]!r}: expected {', '.join(NAMES)}, or one of"
-                " them with -back"
+                f"a link has no {unknown[0]!r}: expected {', '.join(NAMES)}, one of them with"
+                f" -back, or {RTT}{hint(unknown[0], (*KEYS, RTT))}"
             )
         try:
             return Shape(
@@ -164,6 +179,10 @@ class Shape(BaseModel):
 def shape_of(options: BaseModel) -> Shape:
     """What the options of a command say. Raises `UsageError`."""
     given = options.model_dump()
+    if given.pop(RTT) is not None:
+        if options.model_fields_set & {"delay", "delay_back"}:
+            raise UsageError("--rtt is --delay both ways: expected one of the two")
+        given["delay"] = getattr(options, RTT) / 2
     forward = {name: given[name] for name in NAMES}
     back = forward | {n: given[f"{n}_back"] for n in NAMES if given[f"{n}_back"] is not None}
     try:
@@ -172,17 +191,56 @@ def shape_of(options: BaseModel) -> Shape:
         raise UsageError(explain(error).removeprefix("--")) from None
 
 
-def parse_pairs(text: str, what: str) -> dict[str, str]:
-    """`"rate=800mbit, delay=5ms"` to its parts. Raises `UsageError`."""
+def hint(word: str, known: Iterable[str]) -> str:
+    """`; did you mean delay?`, or nothing."""
+    said = did_you_mean(word, known)
+    return f"; {said}" if said else ""
+
+
+def halved(values: Mapping[str, str]) -> dict[str, str]:
+    """Without `rtt`: a round trip is a delay of half of it each way. Raises `UsageError`."""
+    rest = dict(values)
+    text = rest.pop(RTT, None)
+    if text is None:
+        return rest
+    if given := [name for name in ("delay", "delay-back") if name in rest]:
+        raise UsageError(f"{RTT} is {given[0]} both ways: expected one of the two")
+    try:
+        return rest | {"delay": format_time(parse_time(text) / 2)}
+    except UnitError as error:
+        raise UsageError(f"{RTT}: {error}") from None
+
+
+def parse_pairs(text: str, what: str, bare: str = "rate") -> dict[str, str]:
+    """`"rate=800mbit, delay=5ms"` to its parts. A rate alone is the one of key `bare`.
+
+    Raises `UsageError`.
+    """
     values: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = (word.strip() for word in part.partition("="))
+        if name and not equals and reads_as(parse_rate, name):
+            name, equals, value = bare, "=", name
         if not (name and equals and value):
-            raise UsageError(f"{what}: {part.strip()!r} is not NAME=VALUE, as in rate=800mbit")
+            raise UsageError(f"{what}: {_no_pair(part.strip())}")
         if name in values:
             raise UsageError(f"{what}: {name} is given twice")
         values[name] = value
     return values
+
+
+def reads_as(parse: Callable[[str], float], text: str) -> bool:
+    """Whether it is written so; what has two readings is, as far as the parser can tell."""
+    try:
+        parse(text)
+    except UnitError as error:
+        return error.settled
+    return True
+
+
+def _no_pair(part: str) -> str:
+    example = f"delay={part} or rtt={part}" if reads_as(parse_time, part) else "rate=800mbit"
+    return f"{part!r} is not NAME=VALUE: expected something like {example}"
 
 
 def parse_shape(text: str) -> Shape:

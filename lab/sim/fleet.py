@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from common.config import Duration, MigrationConfig, Size, explain, first_fault
 from common.errors import UsageError
+from common.options import Options
 from common.units import PAGE_SIZE
 from lab.sim.workloads import working_set
 
@@ -33,12 +34,10 @@ def _hyphens(name: str) -> str:
     return name.replace("_", "-")
 
 
-class Kind(BaseModel):
+class Kind(Options):
     """Guests that are all alike."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=_hyphens, populate_by_name=True
-    )
+    model_config = ConfigDict(alias_generator=_hyphens, populate_by_name=True)
 
     memory: Annotated[Size, Field(ge=PAGE_SIZE, le=2**44)]
     workload: Annotated[str, Field(max_length=512)] = "idle"

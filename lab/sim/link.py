@@ -22,13 +22,14 @@ later waits behind that.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from common.config import Duration, Rate, Share, Size, first_fault
+from common.config import Duration, Percentage, Rate, Size, explain
 from common.errors import UsageError
-from lab.net.shape import QUEUE_S
+from common.options import Options, listed
+from lab.net.shape import QUEUE_S, RTT, halved, hint, parse_pairs
 
 _BETA: Final = 0.7  # cubic's multiplicative decrease
 _C: Final = 0.4  # its scaling constant, segments/s^3
@@ -43,14 +44,12 @@ _WINDOW: Final = 4 * 2**20 * 2 // 3
 _FILLED: Final = {"cubic": 1 - (1 - _BETA) / 4, "reno": 0.75}
 
 
-class Link(BaseModel):
+class Link(Options):
     """delay: one way; loss: of segments; window: the most that a connection may have in flight."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
-
-    rate: Annotated[Rate, Field(ge=1)] = math.inf
+    rate: Annotated[Rate, Field(ge=1000)] = math.inf
     delay: Annotated[Duration, Field(ge=0, le=60)] = 0.0
-    loss: Annotated[Share, Field(ge=0, lt=1)] = 0.0
+    loss: Annotated[Percentage, Field(ge=0, lt=1)] = 0.0
     mss: Annotated[Size, Field(ge=64, le=65536)] = 1448  # Ethernet, with TCP timestamps
     window: Annotated[Size, Field(ge=1024, le=2**40)] = _WINDOW
 
@@ -106,18 +105,19 @@ class Link(BaseModel):
 
 def parse_link(text: str) -> Link:
     """`rate=1gbit,delay=5ms,loss=0.1%`; empty: nothing but a wire. Raises `UsageError`."""
-    values: dict[str, Any] = {}
-    for item in text.split(",") if text else ():
-        key, equals, value = item.strip().partition("=")
-        if not equals or key not in Link.model_fields:
-            known = ", ".join(f"{name}=" for name in Link.model_fields)
-            raise UsageError(f"--link: {item!r} is not understood: expected {known}")
-        if key in values:
-            raise UsageError(f"--link: {key} is given twice")
-        values[key] = value
+    values = parse_pairs(text, "--link") if text.strip() else {}
     try:
-        return Link(**values)
+        values = halved(values)
+    except UsageError as error:
+        raise UsageError(f"--link: {error}") from None
+    known = (*Link.model_fields, RTT)
+    for key in values:
+        if key not in known:
+            raise UsageError(
+                f"--link: a simulated link has no {key!r}: expected {listed(known)}"
+                f"{hint(key, known)}"
+            )
+    try:
+        return Link.model_validate(values)
     except ValidationError as error:
-        first, message = first_fault(error)
-        name = first["loc"][0] if first["loc"] else "it"
-        raise UsageError(f"--link: {name}: {message}, not {values.get(str(name))!r}") from None
+        raise UsageError(f"--link: {explain(error).removeprefix('--')}") from None

@@ -135,6 +135,10 @@ def check_known(option: str, runner: Runner, where: str) -> None:
         known = [field.replace("_", "-") for field in runner.options.model_fields]
         known += sorted({f"workload.{key}" for cls in WORKLOADS.values() for key in cls.keys})
         known += [f"net.{key}" for key in shape.KEYS]
+        if option == f"net.{shape.RTT}":
+            raise UsageError(
+                f"{where}: expected net.delay, which is half of a round trip"
+            ) from None
         hint = did_you_mean(option, known) or f"expected an option of pageferry {runner.name}"
         raise UsageError(f"{where}: unknown option, {hint}") from None
 
@@ -213,8 +217,6 @@ def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
     if not first["loc"]:
         return _placed(message, places)
     option = str(first["loc"][0]).replace("_", "-")
-    if first["type"] not in ("value_error", "missing"):
-        message += f", not {cut(repr(first['input']))}"
     part, _, rest = message.partition(" ")
     if f"{option}.{part}" in places:
         option, message = f"{option}.{part}", rest

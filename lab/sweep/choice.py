@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from common.config import first_fault
 from common.errors import UsageError
 from common.guest.workloads.base import Extent
 from common.guest.workloads.registry import WORKLOADS
+from common.options import complaint_of
 from lab.sweep.cells import check_known, is_several
 from lab.sweep.columns import column_of, written
 from lab.sweep.plan import cut
@@ -81,8 +81,7 @@ def _value(option: str, text: str, runner: Runner) -> Any:
         field = runner.options.model_fields[head.replace("-", "_")]
         return TypeAdapter(field.rebuild_annotation()).validate_python(text)
     except ValidationError as error:
-        message = first_fault(error)[1]
-        raise UsageError(f"--filter: {option}: {cut(f'{message}, not {text!r}')}") from None
+        raise UsageError(f"--filter: {option}: {cut(complaint_of(error, field))}") from None
     except ValueError as error:
         raise UsageError(f"--filter: {option}: {cut(str(error))}") from None
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.cli import complain
 from common.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
+from common.options import Options
 from common.status import StatusPipe
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 _MOST_LISTED: Final = 10  # lines about what went wrong
 
 
-class SweepOptions(BaseModel):
+class SweepOptions(Options):
     """How a plan is run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runner: Annotated[
         str | None,

@@ -22,7 +22,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -31,6 +30,7 @@ from pydantic import (
 
 from common.config import first_fault
 from common.errors import UsageError
+from common.options import Options, Words
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_CELLS: Final = 100_000
@@ -102,21 +102,21 @@ Columns = Annotated[dict[str, Several], BeforeValidator(_flat)]
 Axes = Annotated[dict[str, Annotated[Several, AfterValidator(_different)]], BeforeValidator(_flat)]
 
 
-class Plan(BaseModel):
+class Plan(Options):
     """A sweep as its file says it. `columns`: the tables of `[[list]]`."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-")
-    )
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
 
     runner: str = "migrate"
     output: Annotated[str | None, Field(min_length=1, max_length=1024)] = None
     repeats: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
     max_cells: Annotated[int, Field(strict=True, ge=1, le=_MOST_CELLS)] = 1000
-    options: Annotated[dict[str, Fixed], BeforeValidator(_flat)] = {}
-    grid: Axes = {}
+    options: Annotated[dict[str, Fixed], BeforeValidator(_flat)] = Field(default_factory=dict)
+    grid: Axes = Field(default_factory=dict)
     columns: Annotated[
-        tuple[Annotated[Columns, AfterValidator(_same_length)], ...], Field(alias="list")
+        tuple[Annotated[Columns, AfterValidator(_same_length)], ...],
+        Words("tables of options, each with a list"),
+        Field(alias="list"),
     ] = ()
 
 
@@ -150,11 +150,6 @@ def parse_plan(data: bytes, name: str) -> Plan:
 def _explain(error: ValidationError) -> str:
     first, message = first_fault(error)
     where = ".".join(str(part) for part in first["loc"])
-    known = ", ".join(field.alias or name for name, field in Plan.model_fields.items())
-    if first["type"] == "extra_forbidden":
-        return f"{cut(where)}: unknown key, expected one of {known}"
-    if first["type"] != "value_error":
-        message += f", not {cut(repr(first['input']))}"
     return f"{cut(where)}: {message}"
 
 

@@ -22,8 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-from common.config import MigrationConfig, first_fault
+from common.config import MigrationConfig
 from common.errors import UsageError
+from common.options import complaint_of
 from common.units import format_size, format_time
 from lab.net.measure import HEADERS
 from lab.net.options import Kind, NetOptions, Offloads, Shaper
@@ -104,9 +105,7 @@ def net_value(key: str, text: str) -> Any:
     try:
         return TypeAdapter(field.rebuild_annotation()).validate_python(text)
     except ValidationError as error:
-        first, message = first_fault(error)
-        end = "" if first["type"] == "value_error" else f", not {text!r}"
-        raise ValueError(message + end) from None
+        raise ValueError(complaint_of(error, field)) from None
 
 
 class CellOptions(MigrationConfig):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from common.cli import Force, ReportFile, refuse_stdout
 from common.errors import EXIT_OK, UsageError
+from common.options import Options
 
 if TYPE_CHECKING:
     from lab.sweep.parquet import Results
@@ -31,10 +32,8 @@ _ONE_RUN: Final = (
 )
 
 
-class ShowOptions(BaseModel):
+class ShowOptions(Options):
     """What is shown, and where."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sql: Annotated[
         str | None,

@@ -71,7 +71,10 @@ USAGE = {
         ("source", "--to", "192.0.2.1:1", "--predict", "--max-bandwidth", "unlimited"),
         "192.0.2.1.*--assume-bandwidth RATE",
     ),
-    "no time to measure": (("predict", "--measure", "1ms"), "--predict-time.*0.05.*1ms"),
+    "no time to measure": (
+        ("predict", "--measure", "1ms"),
+        "--measure.*1ms.*too short.*50ms to 1h",
+    ),
     "status descriptor": (("migrate", "--status-fd", "77"), "--status-fd.*77"),
     "no address": (("source",), "--to"),
     "listen": (("dest", "--listen", "300.1.1.1:1"), "300.1.1.1"),

@@ -72,7 +72,7 @@ def test_an_outage_swallows_everything() -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.3])
 def test_loss_is_a_share_of_the_packets(share: float) -> None:
-    made = shaped(f"loss={share}")
+    made = shaped(f"loss={share:.0%}")
     n = 20_000
     got = fates(made, [(i, 1500) for i in range(n)])
     lost = sum(lane == NONE for _, lane in got)

@@ -218,7 +218,7 @@ def test_a_filter_reads_values_as_flags_do() -> None:
         ("strategy", "--filter: 'strategy': expected OPTION=VALUE"),
         ("", "--filter: '': expected OPTION=VALUE"),
         ("stratgy=hybrid", "--filter: stratgy: unknown option, did you mean strategy"),
-        ("strategy=teleport", "--filter: strategy: Input should be .*, not 'teleport'"),
+        ("strategy=teleport", "--filter: strategy: 'teleport' is unknown: expected three-path"),
         ("cache=lots", "--filter: cache: 'lots' is not a size: .*"),
         ("workload.rate=fast", "--filter: workload.rate: 'fast' is not a rate"),
         ("seed=1,seed=2", r"--filter: seed is given twice: expected seed=A\|B"),

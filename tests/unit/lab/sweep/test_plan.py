@@ -52,10 +52,10 @@ def test_everything_there_is() -> None:
 
 BAD = {
     "= 1": "plan.toml is not TOML: ",
-    "colour = 1": "plan.toml: colour: unknown key, expected one of runner, output, repeats,",
-    "repeats = 0": "plan.toml: repeats: Input should be greater than or equal to 1, not 0",
-    "repeats = '3'": "plan.toml: repeats: Input should be a valid integer, not '3'",
-    "runner = 3": "plan.toml: runner: Input should be a valid string, not 3",
+    "colour = 1": "plan.toml: colour: unknown: expected runner, output, repeats,",
+    "repeats = 0": "plan.toml: repeats: 0 is too small: expected a whole number from 1 to 1000",
+    "repeats = '3'": "plan.toml: repeats: '3' is not a whole number: expected",
+    "runner = 3": "plan.toml: runner: 3 is not text: expected text",
     "options = 1": "plan.toml: options: 1: expected a table of options",
     "options.cache = 2020-01-01": "plan.toml: options.cache: datetime.date.*: expected text, a nu",
     "options.cache = {a = 1}": r"plan.toml: options.cache: \{'a': 1\}: expected text, a number",
@@ -66,7 +66,7 @@ BAD = {
     "grid = {'workload.rate' = ['1MB/s'], workload.rate = ['2MB/s']}": (
         "plan.toml: grid: workload.rate is given twice"
     ),
-    "list = {cache = [0]}": "plan.toml: list: Input should be a valid tuple",
+    "list = {cache = [0]}": "plan.toml: list: .* is not a list: expected tables",
     "list = [{}]": "plan.toml: list.0: expected at least one option",
     "list = [{cache = [0, 1], low = [0]}]": (
         "plan.toml: list.0: cache has 2, low has 1: expected lists of one length"
@@ -78,7 +78,7 @@ BAD = {
     "options.memory = 'lots'": "plan.toml: options.memory: 'lots' is not a size",
     "options.memory = true": "plan.toml: options.memory: 'true' is not a size",
     "options.max-bandwidth = 100": "plan.toml: options.max-bandwidth: '100' is not a rate",
-    "options.strategy = 'teleport'": "plan.toml: options.strategy: Input should be 'three-path'",
+    "options.strategy = 'teleport'": "plan.toml: options.strategy: 'teleport' is unknown",
     "options.strategy = ['hybrid']": r"options.strategy: \('hybrid',\): expected one value",
     "options.inject = 'x'": "plan.toml: options.inject: 'x': expected a list",
     "options.inject = ['x']": "plan.toml: options.inject: 'x'",

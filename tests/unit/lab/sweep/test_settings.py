@@ -46,10 +46,10 @@ def cells(text: str, runner: str = "migrate") -> list[Cell]:
 
 BAD = {
     "grid.net.dely = ['1ms']": "plan.toml: grid.net.dely: unknown option, did you mean net.delay?",
-    "options.net.delay = 5": "plan.toml: options.net.delay: '5' is not a time: expected a unit",
+    "options.net.delay = 5": "plan.toml: options.net.delay: '5' is not a time: expected a time",
     "grid.net.rate = ['fast']": "plan.toml: grid.net.rate: 'fast' is not a rate",
-    "grid.net.loss = ['1%', 2]": "plan.toml: grid.net.loss: '2' is not a share",
-    "grid.net.delay-back = ['61s']": "grid.net.delay-back: Input should be .* to 60, not '61s'",
+    "grid.net.loss = ['1%', 2]": "plan.toml: grid.net.loss: '2' is read in two ways",
+    "grid.net.delay-back = ['61s']": "grid.net.delay-back: '61s' is too long",
     "grid.net.delay = ['1ms,loss=1%']": "plan.toml: grid.net.delay: .* without a comma",
     "options.net = 'delay=1ms'\ngrid.net.jitter = ['2ms']": (
         "plan.toml: grid.net.jitter: 2ms is above delay 1ms"
@@ -83,8 +83,8 @@ REFUSED = {
     "grid.net.queue = ['1ms']": "plan.toml: grid.net.queue: a simulated link has rate, delay, loss",
     "grid.net.rate-back = ['1mbit']": "grid.net.rate-back: a simulated link is the same both ways",
     "options = {net.delay = '1ms', link = 'rate=1mbit'}": "options.link: the plan has a net alr",
-    "options.link = 'speed=1mbit'": "plan.toml: options.link: 'speed=1mbit' is not understood",
-    "options.guest-speed = 0": "plan.toml: options.guest-speed: Input should be greater than",
+    "options.link = 'speed=1mbit'": "plan.toml: options.link: a simulated link has no 'speed'",
+    "options.guest-speed = 0": "plan.toml: options.guest-speed: '0' is too small",
 }
 
 
