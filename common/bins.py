@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 MOST_BINS: Final = 256
 MOST_COLUMNS: Final = 400
+BARS_PER_DECADE: Final = 12  # of latencies, on a logarithmic axis
+MOST_BARS: Final = 19 * BARS_PER_DECADE  # from a nanosecond to 2**63 of them
 
 Bins = NDArray[np.int64]
 

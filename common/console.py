@@ -13,10 +13,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from common import told
 from common.prediction_table import prediction_row, print_prediction
 from common.report import NetReport, PredictionReport, Report
 from common.status import Status
-from common.units import format_size, human_bytes
+from common.units import human_bytes
 
 
 class ProgressView:
@@ -99,9 +100,9 @@ def _ratio(report: Report) -> str:
 
 def result_table(report: Report) -> Table:
     """What a user wants to know first."""
-    config = report.config
-    title = f"{report.strategy} · {config['workload']} · {format_size(config['memory'])}"
-    table = Table(title=title, show_header=False, title_justify="left", pad_edge=False)
+    table = Table(
+        title=Text(told.headline(report)), show_header=False, title_justify="left", pad_edge=False
+    )
     table.add_column(style="bold")
     table.add_column()
     for name, value in _rows(report):
@@ -115,11 +116,10 @@ def result_rows(report: Report) -> list[tuple[str, str]]:
 
 
 def _rows(report: Report) -> list[tuple[str, str]]:
-    guest = report.guest
     kinds = ", ".join(each.kind for each in report.rounds)
     error = report.downtime_error_ms or 0.0
     plus_minus = f" ± {error:.2f} ms (two clocks)" if error else ""
-    rows: list[tuple[str, str]] = [("outcome", report.outcome)]
+    rows: list[tuple[str, str]] = [("outcome", told.outcome(report))]
     if report.path is not None:
         rows.append(("path", f"{report.path} ({_ratio(report)})"))
     rows += [
@@ -130,8 +130,16 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         ("pages sent", _sent(report)),
         ("zero pages", f"{report.zero_pages:,}"),
         ("guest speed", _speed(report)),
-        ("longest gap", _ms(guest.longest_gap_ms) + " without progress, seen by the guest"),
+        ("guest's loss", told.lost(report)),
+        ("below half speed", told.below_half(report)),
+        ("longest gap", told.gap(report)),
     ]
+    if report.postcopy is not None:
+        part = report.postcopy
+        rows += [
+            ("faults", told.faults(part)),
+            ("mechanism", escape(told.mechanism(part))),
+        ]
     if report.cache is not None:
         cache = report.cache
         accesses = cache.hits + cache.misses
@@ -159,7 +167,8 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         )
     if report.prediction is not None:
         rows.append(("predicted", prediction_row(report.prediction)))
-    rows.append(("verified", _verified(report)))
+    if not told.is_simulated(report):
+        rows.append(("verified", _verified(report)))
     return rows
 
 
@@ -202,20 +211,15 @@ def _network(net: NetReport) -> str:
 
 def _sent(report: Report) -> str:
     again = f"{report.pages_sent:,} ({report.pages_resent:,} again"
-    by_line = sum(each.line_pages for each in report.rounds)
+    by_line = sum(each.line_pages or 0 for each in report.rounds)
     if by_line:
-        again += f", {by_line:,} by line: {human_bytes(report.bytes_saved)} saved"
+        again += f", {by_line:,} by line: {human_bytes(report.bytes_saved or 0)} saved"
     return again + ")"
 
 
 def _speed(report: Report) -> str:
     guest = report.guest
-    text = (
-        f"{guest.steps_per_s_before:,.0f} steps/s before, {guest.steps_per_s_during:,.0f} during,"
-        f" {guest.steps_per_s_after:,.0f} after"
-    )
-    if guest.lost is not None:
-        text += f": {max(guest.lost, 0.0):.1%} lost"
+    text = told.speeds(guest) or "–"
     if guest.throttle_peak:
         text += f", throttled by up to {100 * guest.throttle_peak:.4g}%"
     return text

@@ -1,7 +1,8 @@
 """The report of one migration: the schema that programs read.
 
 Times are milliseconds (floats), sizes bytes (integers), rates bytes per second. `t_ms` counts from
-the migration's start, on the source's clock; what happened before it is negative.
+the migration's start, on the source's clock; what happened before it is negative. What was not
+asked for, or not measured, is null: 0 is always a measured nothing. A field has one type.
 
 **Downtime** is the time between the moment when the first vCPU stopped at the source and the moment
 when the last vCPU began at the destination, both stamped by the vCPUs themselves, clock offset
@@ -45,58 +46,76 @@ class RoundReport(_Part):
     """One round. pages: sent with content; zero_pages: sent as a mark.
 
     line_pages: of `pages`, those that travelled as changed 64-byte lines only; lines: how many
-    lines that were; bytes_saved: what whole pages would have cost more. drained_lines: written back
-    from the cache at the round's start. throttle: the most in this round of the share of its time
-    in which the guest was kept from running.
+    lines that were; bytes_saved: what whole pages would have cost more; null where pages can't go
+    by line. delta_pages: null without `--delta`. drained_lines: written back from the cache at the
+    round's start; null without a cache. throttle: the most in this round of the share of its time
+    in which `--auto-converge` kept the guest from running; null without it.
     """
 
     index: int
     kind: Literal["full", "dirty", "drain", "final"]
     pages: int
     zero_pages: int
-    line_pages: int = 0
-    lines: int
-    bytes_saved: int = 0
-    delta_pages: int = 0
-    drained_lines: int
+    line_pages: int | None = None
+    lines: int | None = None
+    bytes_saved: int | None = None
+    delta_pages: int | None = None
+    drained_lines: int | None = None
     bytes: int
     start_ms: float
     duration_ms: float
     dirty_pages_after: int
     dirty_ratio_after: float
-    throttle: float = 0.0
+    throttle: float | None = None
 
 
 class TimelineSample(_Part):
-    """The guest's speed over one sampling interval that ended at `t_ms`."""
+    """The guest's speed over one sampling interval that ended at `t_ms`.
+
+    dirty_pages_per_s: null where a simulation has no figure for it.
+    """
 
     t_ms: float
     steps_per_s: float
-    dirty_pages_per_s: float
+    dirty_pages_per_s: float | None
     where: Literal["source", "dest"]
 
 
 class GuestReport(_Part):
-    """The guest as its own witness. during: from the migration's start to the resume.
+    """The guest as its own witness.
+
+    before: from its start, or from the beginning of the session, to the migration's start (null
+    without `--warmup`); during: from there to the resume, the downtime counted, and nothing of what
+    comes after it: of a post-copy without rounds that is a few milliseconds; after: from the resume
+    until the guest was stopped, waiting for pages counted (null without `--run-after`, unless it
+    waited for pages).
+
+    longest_gap_ms: the longest time between two beats of one vCPU while it should have run, the
+    hand-over counted. A vCPU beats once a quantum (a few hundred microseconds of work): several
+    faults within one quantum are one gap, which may be longer than the longest fault.
 
     throttle_peak: the most that auto-converge throttled it; slowed_ms: what all its vCPUs slept at
     the source because it was throttled, or dirtied more than `--dirty-limit` (that a workload's
-    schedule goes slower is no sleep); lost: the share of
-    its speed that it lost between the migration's start and its end, downtime and waiting for pages
-    counted, null where its speed before is not known.
+    schedule goes slower is no sleep); null where neither was asked for.
+
+    lost: the share of its speed that it lost between the migration's start and its end, downtime,
+    waiting for pages and recovery counted; negative where it was faster than before; null where
+    its speed before is not known. below_half_ms: for how much of that time it ran at less than half
+    of its speed before, the downtime counted, from samples of about 100 ms.
     """
 
-    steps_before: int = 0
-    steps_during: int = 0
-    steps_after: int = 0
-    steps_per_s_before: float = 0.0
-    steps_per_s_during: float = 0.0
-    steps_per_s_after: float = 0.0
-    longest_gap_ms: float = 0.0
+    steps_before: int | None = None
+    steps_during: int | None = None
+    steps_after: int | None = None
+    steps_per_s_before: float | None = None
+    steps_per_s_during: float | None = None
+    steps_per_s_after: float | None = None
+    longest_gap_ms: float | None = None
     longest_gap_start_ms: float | None = None
-    throttle_peak: float = 0.0
-    slowed_ms: float = 0.0
+    throttle_peak: float | None = None
+    slowed_ms: float | None = None
     lost: float | None = None
+    below_half_ms: float | None = None
     runs_at: Literal["source", "dest", "nowhere", "unknown"] = "source"
     check: str | None = None
     timeline: list[TimelineSample] = Field(default_factory=list)
@@ -161,13 +180,29 @@ class XbzrleReport(_Part):
 
 
 class FaultLatency(_Part):
-    """Microseconds from a fault until its page was in place."""
+    """Microseconds from a fault until its page was in place: percentiles by the nearest rank.
+
+    Each is a latency that a fault had: the least that so large a share of them did not exceed
+    (numpy's `inverted_cdf`); max: the greatest. within_us: by how much the percentiles may be above
+    the exact ones (0 up to 4,194,304 different latencies); null in reports of earlier versions,
+    which rounded to 3 digits and their ranks to the nearest. A simulation knows the mean only: it
+    is its `p50`, and the others are null.
+    """
 
     p50: float
-    p90: float
-    p99: float
-    p999: float
-    max: float
+    p90: float | None
+    p99: float | None
+    p999: float | None
+    max: float | None
+    within_us: float | None = None
+
+
+class FaultCount(_Part):
+    """How many faults took from `from_us` to below `to_us` microseconds."""
+
+    from_us: float
+    to_us: float
+    faults: int
 
 
 class MissingSample(_Part):
@@ -190,24 +225,28 @@ class PostcopyReport(_Part):
     """The guest with pages missing. duration_ms: from the resume until nothing was missing.
 
     mechanism: `kernel` or `software`, with why it was taken. duplicates: pages that came twice
-    because a push and a pull crossed. zero_fills: first touches of pages that were never missing.
-    pages_never_moved: lazy copy: what the guest never touched. fault_histogram: HDR histogram of
-    the latencies in ns, in its compressed base64 form.
+    because a push and a pull crossed. zero_fills: first touches of pages that were never missing,
+    which the kernel's mechanism sees and the software's does not (null). trace: every fault, up to
+    65,536; null without `--trace-faults`.
+    pages_never_moved: lazy copy: what the guest never touched. fault_counts: the latencies by size.
+    fault_histogram: of earlier versions: the same as an HDR histogram in its compressed base64
+    form.
     """
 
     mechanism: str
     mechanism_reason: str
     faults: int
-    zero_fills: int
+    zero_fills: int | None
     pages_pulled: int
     pages_pushed: int
-    duplicates: int
+    duplicates: int | None
     pages_never_moved: int
     fault_latency_us: FaultLatency | None
-    fault_histogram: str
+    fault_counts: list[FaultCount] = Field(default_factory=list)
+    fault_histogram: str | None = None
     duration_ms: float
     missing: list[MissingSample]
-    trace: list[FaultTrace]
+    trace: list[FaultTrace] | None
 
 
 PartName = Literal["pause", "drain", "last pages", "snapshot and commit", "resume"]
@@ -224,15 +263,15 @@ class DowntimePart(_Part):
 class ActivityColumn(_Part):
     """What happened to the guest's pages between `t_ms` and `t_ms + duration_ms`, by page bin.
 
-    Each list is as long as there are bins and counts pages. dirtied: stale at the column's end;
-    sent: sent by the source, or placed at the destination once the guest runs there; faulted: that
-    the guest had to wait for.
+    Each list is as long as there are bins and counts pages. dirtied: stale at the column's end,
+    null after the switch, where nobody looks; sent: sent by the source, or placed at the
+    destination once the guest runs there; faulted: that the guest had to wait for.
     """
 
     t_ms: float
     duration_ms: float
     phase: str
-    dirtied: list[int]
+    dirtied: list[int] | None
     sent: list[int]
     faulted: list[int]
 
@@ -241,8 +280,8 @@ class HotPage(_Part):
     """One page's counts, as in `PagesReport`."""
 
     page: int
-    writes: int
-    write_backs: int
+    writes: int | None
+    write_backs: int | None
     sends: int
 
 
@@ -252,16 +291,17 @@ class PagesReport(_Part):
     writes: 64-byte lines that the guest wrote at the source during the migration, the cache's hits
     counted, and those that the cache held dirty when it began; write_backs: lines that reached
     memory there; sends: times that a page went over the wire. writes - write_backs is what the
-    cache absorbed, or still holds. Without a cache the two are equal. `hottest`:
+    cache absorbed, or still holds. Without a cache the two are equal; null without
+    `--count-writes`. `hottest`:
     the pages that were sent most often, most writes first among equals.
     """
 
     pages_per_bin: int
-    writes: list[int]
-    write_backs: list[int]
+    writes: list[int] | None
+    write_backs: list[int] | None
     sends: list[int]
-    writes_total: int
-    write_backs_total: int
+    writes_total: int | None
+    write_backs_total: int | None
     hottest: list[HotPage]
     activity: list[ActivityColumn]
 
@@ -418,7 +458,7 @@ class NetReport(_Part):
     link: between two `namespaces`, or a `relay` of connections. shaper: `tc`, `tun` (a userspace
     link) or `relay`. rtt_ms: median round trip of a byte over TCP; throughput_*: payload of one
     connection, wire_*: with the headers of its packets, which is what a rate counts. packets: of a
-    userspace link, by what became of them, from its beginning to its end.
+    userspace link, by what became of them, from its beginning to its end; null of others.
     """
 
     link: Literal["namespaces", "relay"]
@@ -431,7 +471,7 @@ class NetReport(_Part):
     wire_Bps: float
     wire_back_Bps: float
     schedule: list[NetChange] = Field(default_factory=list)
-    packets: dict[str, dict[str, int]] = Field(default_factory=dict)
+    packets: dict[str, dict[str, int]] | None = None
     notes: list[str] = Field(default_factory=list)
 
 
@@ -466,8 +506,8 @@ class Report(_Part):
     pages_sent: int = 0
     zero_pages: int = 0
     pages_resent: int = 0
-    lines_sent: int = 0
-    bytes_saved: int = 0
+    lines_sent: int | None = None
+    bytes_saved: int | None = None
     pages: PagesReport | None = None
     estimates: list[EstimateReport] = Field(default_factory=list)
     oracle: OracleReport | None = None

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
 from common.bins import MOST_COLUMNS, Binning, Bins
 from common.errors import RemoteProtocolError
 from common.guest.machine import Guest
+from common.latency import bars_of
+from common.ranks import Ranks
 from common.wire import bitmap
-from common.wire.messages import PostcopySetup, WireActivity, WirePostcopy
+from common.wire.messages import PostcopySetup, WireActivity, WireLatency, WirePostcopy
 from dest_agent.faults import Faults
 from dest_agent.mechanism import choose_mechanism
 
-_LONGEST_NS: Final = 3_600_000_000_000  # an hour; a fault may span a recovery
-_PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
+_SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 _MOST_SAMPLES: Final = 10_000
 _MOST_TRACED: Final = 65_536
 
@@ -71,7 +71,7 @@ class Postcopy:
         self.faults = Faults(guest, self.mechanism, prepage=setup.prepage, checked=checked)
         self._n_pages = guest.n_pages
         self._urgent: socket.socket | None = None
-        self._histogram: Any = HdrHistogram(1, _LONGEST_NS, 3)
+        self._latencies = Ranks()
         self._trace: list[tuple[int, float, int, int]] = []
         self._missing_over_time: list[tuple[int, int]] = []
         self._binning = Binning(guest.n_pages)
@@ -128,22 +128,16 @@ class Postcopy:
         self._columns.add(
             now, binning.add_up(self.faults.missing_pages()), binning.count(faults[:, 2])
         )
-        for t_ns, latency_ns, page, vcpu in faults.tolist():
-            self._histogram.record_value(min(max(latency_ns, 1), _LONGEST_NS))
-            if self.setup.trace_faults and len(self._trace) < _MOST_TRACED:
+        self._latencies.extend(faults[:, 1])
+        if self.setup.trace_faults:
+            for t_ns, latency_ns, page, vcpu in faults[: _MOST_TRACED - len(self._trace)].tolist():
                 self._trace.append((t_ns, latency_ns / 1e3, page, vcpu))
 
     def result(self) -> WirePostcopy:
         """What was counted."""
         self.sample()
-        stats, histogram = self.faults.stats(), self._histogram
-        latency = None
-        if histogram.get_total_count():
-            latency = {
-                name: histogram.get_value_at_percentile(percent) / 1e3
-                for name, percent in _PERCENTILES.items()
-            }
-            latency["max"] = histogram.get_max_value() / 1e3
+        stats = self.faults.stats()
+        values, counts = self._latencies.counts()
         missing = self.faults.missing_pages()
         return WirePostcopy(
             faults=stats.faults,
@@ -152,12 +146,20 @@ class Postcopy:
             pages_pushed=stats.pages_pushed,
             duplicates=stats.duplicates,
             missing=bitmap.pack(missing) if missing.any() else None,
-            latency_us=latency,
-            histogram=histogram.encode().decode("ascii"),
+            latency_us=self._percentiles(),
+            latencies=bars_of(values, counts),
             missing_over_time=self._missing_over_time,
             trace=self._trace,
             activity=self._columns.wire(),
         )
+
+    def _percentiles(self) -> WireLatency | None:
+        """By the nearest rank; None without a fault."""
+        if not self._latencies.total:
+            return None
+        found = self._latencies.at(list(_SHARES.values()))
+        us = {name: ns / 1e3 for name, ns in zip(_SHARES, found, strict=True)}
+        return WireLatency(**us, within_us=(self._latencies.step - 1) / 1e3)
 
     def close(self) -> int:
         """Release everything; returns how many pages are missing for good."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from cyclopts import Parameter
@@ -9,8 +10,11 @@ from pydantic import Field
 
 from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
+from common.errors import EXIT_OK, PageferryError
 from common.options import Options
+from common.report import Report
 from common.status import StatusPipe
+from common.told import LOST_SHARE, is_simulated
 from common.units import format_size
 from lab import tables
 from lab.axes import CompareOptions, span, varied
@@ -18,18 +22,17 @@ from lab.net.options import NetOptions
 from lab.output import SeriesDocument, SheetDocument, render_series
 from lab.predicted import predicted_sheet
 from lab.rows import FIGURES, Row, summarise
-from lab.series import Series, Signals, follow
+from lab.series import Attempt, Series, Signals, follow
 
 _HEADINGS: Final = {
     "downtime_ms": "downtime ms",
     "total_time_ms": "total ms",
     "bytes_on_wire": "wire",
-    "guest_slowdown": "slow-down",
+    "guest_slowdown": "guest's loss",
 }
 _LEGEND: Final = (
     "rounds: (n) of them drained the cache. ratio: to the first row's. wire: bytes of all"
-    " connections. slow-down: the share of its speed that the guest lost between the"
-    " migration's start and its end, downtime and waiting for pages counted."
+    f" connections. guest's loss: {LOST_SHARE}."
 )
 
 
@@ -103,6 +106,26 @@ def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
         ),
         left=len(axes),
     )
+
+
+def comparison(labels: Sequence[str], reports: Sequence[Report]) -> tuple[tables.Sheet, list[str]]:
+    """Of runs that were made apart: a row for each, and what has to be said of them."""
+    rows = []
+    for place, (label, report) in enumerate(zip(labels, reports, strict=True)):
+        workload, memory = str(report.config.get("workload", "")), report.config.get("memory")
+        size = format_size(memory) if isinstance(memory, int) and memory > 0 else tables.NOTHING
+        name = f"{label} (simulated)" if is_simulated(report) else label
+        cells = {"run": name, "strategy": report.strategy, "workload": workload, "memory": size}
+        ended = report.outcome == "completed" and report.verified is not False
+        code = EXIT_OK if ended else PageferryError.exit_code
+        attempt = Attempt(place, report, code, report.error)
+        rows.append(summarise(label, cells, [attempt], [place]))
+    axes = [
+        axis
+        for axis in ("run", "strategy", "workload", "memory")
+        if axis == "run" or len({row.cells[axis] for row in rows}) > 1
+    ]
+    return make_sheet(rows, axes, f"{len(rows)} runs"), [_LEGEND, *tables.complaints(rows)]
 
 
 def _title(config: MigrationConfig, runs: int) -> str:

@@ -50,6 +50,7 @@ def evacuate(config: MigrationConfig, options: SimulateOptions, output: OutputOp
                 labels=[],
                 tables=[sheet.to_html() for sheet in [*sheets, picture]],
                 notes=notes,
+                simulation=True,
             ),
         )
     return EXIT_OK
@@ -84,8 +85,8 @@ def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet
     least_s = evacuation.least_s()
     return Sheet(
         title=(
-            f"{len(evacuation.guests):,} guests over {format_rate(evacuation.uplink_rate)},"
-            f" at least {milliseconds(least_s)} s"
+            f"simulated: {len(evacuation.guests):,} guests over"
+            f" {format_rate(evacuation.uplink_rate)}, at least {milliseconds(least_s)} s"
         ),
         columns=(
             "order",
@@ -123,7 +124,7 @@ def _kinds(evacuation: Evacuation, plan: Plan) -> Sheet:
     shown = kinds[:_MOST_KINDS]
     more = f" (the {len(shown)} largest of {len(kinds)} kinds)" if len(kinds) > len(shown) else ""
     return Sheet(
-        title=f"the plan: {plan.order}, {plan.slots} at a time{more}",
+        title=f"the simulated plan: {plan.order}, {plan.slots} at a time{more}",
         columns=("guest", "memory", "strategy", "guests", "wire", "downtime ms", "limit ms"),
         rows=tuple(
             (
@@ -155,23 +156,24 @@ def _picture(evacuation: Evacuation, plan: Plan) -> Sheet:
         about = f"{kind.label}, {format_size(kind.memory)}"
         rows.append((f"{number + 1}", about, bar, plan.choices[number].strategy))
     whole = f"0 to {milliseconds(plan.total_s)} s"
-    return Sheet("on their way", ("guest", "", whole, "strategy"), tuple(rows), left=4)
+    return Sheet("on their way, simulated", ("guest", "", whole, "strategy"), tuple(rows), left=4)
 
 
 def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
     least = evacuation.least_s()
     notes = [
+        "Simulated: guests and uplink are figures, nothing was moved or measured.",
         f"At least: {human_bytes(least * evacuation.uplink_rate)} have to travel, every guest's"
         f" memory once. The plan sends {human_bytes(plan.bytes)}.",
         "The downtime is that of a guest which gets the even share of the uplink that it is"
         " promised, and so are the bytes; when others leave it more, it is sooner through.",
     ]
     if plan.over:
-        notes.append(f"{plan.over:,} guests stand still for longer than their limit.")
+        notes.append(f"{plan.over:,} guests would stand still for longer than their limit.")
     if plan.switched:
         notes.append(
-            f"{plan.switched:,} guests go by post-copy in the end: until they are whole they depend"
-            " on both hosts."
+            f"{plan.switched:,} guests would go by post-copy in the end: until they are whole they"
+            " depend on both hosts."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""`pageferry report`: one HTML page of results that were written as JSON."""
+"""`pageferry report`: results that were written as JSON, as a table or as one HTML page."""
 
 from __future__ import annotations
 
@@ -27,40 +27,73 @@ _LONGEST: Final = 200  # characters of a complaint about a field
 
 @dataclass
 class Gathered:
-    """What the page is made of, in the order of the files."""
+    """What is shown, in the order of the files. beside: they are not all of one series."""
 
     reports: list[Report] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     cases: list[str] = field(default_factory=list)
     sheets: list[SheetDocument] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    beside: bool = False
 
 
 def report(
     *results: Annotated[Path, Parameter(help="what --json has written")],
-    html: Annotated[str, Parameter(help="write the page to this FILE")],
+    html: Annotated[str | None, Parameter(help="write one HTML page to this FILE instead")] = None,
     force: Annotated[bool, Parameter(negative="", help="overwrite FILE where it exists")] = False,
 ) -> int:
-    """Make one self-contained HTML page of results that were written with --json.
+    """Show results that were written with --json: the table of one, the comparison of several.
 
-    RESULT.json is a report of migrate or source, or what compare or reproduce have written; of
-    several runs the page begins with the comparison. It opens without a network.
+    RESULT.json is a report of migrate, source, move or simulate, or what compare or reproduce have
+    written. With --html it is one self-contained page with pictures, which opens without a network.
     """
-    from common.html import check, render
-
     if not results:
         raise UsageError("report needs at least one RESULT.json, as --json has written it")
+    if html is not None:
+        _write_page(list(results), html, force=force)
+    elif force:
+        raise UsageError("--force overwrites the page: it means nothing without --html")
+    else:
+        print_results(gather(list(results)))
+    return EXIT_OK
+
+
+def print_results(found: Gathered) -> None:
+    """The result's table, or what its series printed; of several results, their comparison."""
+    from common.console import result_table
+    from lab.compare import comparison
+    from lab.tables import Sheet, print_text, wide_console
+
+    console = wide_console()
+    if len(found.reports) == 1 and not found.sheets:
+        console.print(result_table(found.reports[0]))
+        return
+    for sheet in found.sheets:
+        rows = tuple(tuple(row) for row in sheet.rows)
+        Sheet(sheet.title, tuple(sheet.columns), rows, sheet.left).print(console)
+    notes = list(found.notes)
+    if found.beside:
+        table, more = comparison(found.labels, found.reports)
+        table.print(console)
+        notes += [note for note in more if note not in notes]
+    for note in notes:
+        print_text(console, note)
+
+
+def _write_page(results: list[Path], html: str, *, force: bool) -> None:
+    from common.html import check, render
+
     refuse_stdout(html)
     for result in results:
         if os.path.realpath(result) == os.path.realpath(html):
             raise UsageError(f"--html: {html} is one of the results: expected another file")
     check()
-    found = gather(list(results))
+    found = gather(results)
     with ReportFile(html, "--html", "the page", force=force) as file:
         try:
             page = render(
                 found.reports,
-                title=_title(list(results)),
+                title=_title(results),
                 labels=found.labels,
                 cases=found.cases,
                 tables=[sheet.model_dump() for sheet in found.sheets],
@@ -70,12 +103,11 @@ def report(
             names = ", ".join(str(result) for result in results)
             raise UsageError(f"{names}: a number is too large to be drawn") from None
         file.write(page)
-    return EXIT_OK
 
 
 def gather(results: list[Path]) -> Gathered:
     """Read them all. Raises `UsageError`."""
-    out = Gathered()
+    out = Gathered(beside=len(results) > 1)
     names = Counter(result.stem for result in results)
     for result in results:
         name = result.stem if names[result.stem] == 1 else str(result)

@@ -136,6 +136,6 @@ def _verified(reports: Sequence[Report]) -> bool | None:
 def ratio(row: Row, baseline: Row, figure: str) -> float | None:
     """row / baseline, of medians; None where there is nothing to divide, or by."""
     ours, theirs = row.median(figure), baseline.median(figure)
-    if ours is None or theirs is None or theirs <= 0:
+    if ours is None or theirs is None or ours < 0 or theirs <= 0:  # a gain is no part of a loss
         return None
     return ours / theirs

@@ -105,7 +105,7 @@ class Measured:
         """Of a vCPU that ran flat out, or could not keep up; None: it kept to its rate."""
         before = self.report.guest.steps_per_s_before
         guest = simulated(self.config, Link(rate=1e9)).guest
-        if before <= 0 or (guest.busy < 1 and before >= _KEEPS_UP * guest.steps_per_s):
+        if not before or (guest.busy < 1 and before >= _KEEPS_UP * guest.steps_per_s):
             return None
         return before / self.config.vcpus if guest.busy >= 1 else None
 
@@ -260,7 +260,7 @@ def _seen(report: Report) -> Iterator[tuple[float, float, int]]:
     """
     begun_s = 0.0
     for each in report.rounds:
-        ran_s = each.duration_ms / 1e3 * (1 - each.throttle)
+        ran_s = each.duration_ms / 1e3 * (1 - (each.throttle or 0.0))
         if each.kind != "final" and not _holds(report, each):
             yield begun_s, ran_s, each.dirty_pages_after
         begun_s += ran_s

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from common.told import loss
 from common.units import human_bytes
 from lab.rows import Row, Spread, ratio
 
@@ -118,7 +119,7 @@ def spread(figures: Spread | None, text_of: Callable[[float], str], *, several: 
 
 def figure(row: Row, name: str) -> str:
     """One of `rows.FIGURES`."""
-    text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": percent}.get(name, milliseconds)
+    text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}.get(name, milliseconds)
     return spread(row.figures[name], text_of, several=row.completed > 1)
 
 

@@ -174,7 +174,7 @@ def touched(
 
 
 def percentile(ns: NDArray[np.int64], q: float) -> float:
-    return float(np.percentile(ns, q)) / 1e3
+    return float(np.percentile(ns, q, method="inverted_cdf")) / 1e3
 
 
 def latency(effort: Effort) -> list[Row]:

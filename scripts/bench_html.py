@@ -28,7 +28,7 @@ def long_report(count: int) -> Report:
     chance = random.Random(1)  # noqa: S311 - no secret
     report = full_report()
     t_ns = 0
-    trace = report.postcopy.trace if report.postcopy else []
+    trace = (report.postcopy.trace if report.postcopy else None) or []
     for _ in range(count):
         t_ns += chance.randrange(1_000, 40_000)
         page, us = chance.randrange(262_144), round(chance.lognormvariate(3.5, 0.8), 3)

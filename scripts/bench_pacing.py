@@ -95,7 +95,9 @@ def stream(effort: Effort) -> list[Row]:
         rows.append(row("rate", "MB/s", [rate / 1e6 for rate in rates], asked, group=group))
         rows.append(row("off by", "%", off, group=group, bar=at_most(0.5)))
         for q in (1, 50, 99):
-            figures = [float(np.percentile(windows(each), q)) for each in seen]
+            figures = [
+                float(np.percentile(windows(each), q, method="inverted_cdf")) for each in seen
+            ]
             bar = at_most(125) if q == 99 else None
             name = f"windows of 10 ms, p{q}"
             rows.append(row(name, "% of rate", figures, group=group, bar=bar))
@@ -115,7 +117,7 @@ def latencies(effort: Effort, strategy: str, way: str) -> tuple[float, float] | 
         pacing=way,
     )
     found = report.postcopy.fault_latency_us if report.postcopy else None
-    return None if found is None else (found.p50, found.p99)
+    return None if found is None or found.p99 is None else (found.p50, found.p99)
 
 
 def urgent(effort: Effort) -> list[Row]:

@@ -40,7 +40,7 @@ def pauses(workload: str, vcpus: int, effort: Effort) -> list[Row]:
         row(
             f"{name}, {what}",
             "us",
-            [float(np.percentile(took, q)) for took in found],
+            [float(np.percentile(took, q, method="inverted_cdf")) for took in found],
             quanta,
             against="a quantum",
         )

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from common import __version__
+from common.latency import fault_counts
 from common.report import (
     BurstinessReport,
     CacheReport,
@@ -30,7 +31,7 @@ from common.report import (
     RoundReport,
     TimelineSample,
 )
-from common.slowdown import slowdown
+from common.slowdown import witness
 from common.units import PAGE_SIZE
 from common.wire.bitmap import popcount
 from common.wire.messages import WirePostcopy
@@ -55,7 +56,8 @@ def make_report(record: Record) -> Report:
         (each.tally for each in rounds), record.rounds.unfinished if record.rounds else Tally()
     )
     postcopy = _postcopy(record)
-    twice = postcopy.duplicates if postcopy is not None else 0
+    twice = (postcopy.duplicates or 0) if postcopy is not None else 0
+    by_line = record.config.travels_by_line
     report = Report(
         session=record.session,
         strategy=record.config.strategy,
@@ -79,8 +81,8 @@ def make_report(record: Record) -> Report:
         estimates=estimates(record, seconds),
         oracle=oracle(record, seconds, wire),
         prediction=_prediction(record, downtime),
-        lines_sent=sent.lines,
-        bytes_saved=sent.bytes_saved,
+        lines_sent=sent.lines if by_line else None,
+        bytes_saved=sent.bytes_saved if by_line else None,
         guest=_guest(record),
         cache=_cache(record),
         compression=compression_report(record),
@@ -92,7 +94,7 @@ def make_report(record: Record) -> Report:
         digest_dest=record.finished.digest if record.finished else None,
         events=_events(record),
     )
-    report.guest.lost = slowdown(report)
+    witness(report)
     return report
 
 
@@ -180,22 +182,24 @@ def _decision(decided: Decided) -> DecisionReport:
 
 def _round(record: Record, each: Round) -> RoundReport:
     end_ns = each.end_ns or each.start_ns
+    config = record.config
+    by_line = config.travels_by_line
     return RoundReport(
         index=each.index,
         kind=each.kind.value,
         pages=each.tally.pages,
         zero_pages=each.tally.zero_pages,
-        line_pages=each.tally.line_pages,
-        lines=each.tally.lines,
-        bytes_saved=each.tally.bytes_saved,
-        delta_pages=each.tally.delta_pages,
-        drained_lines=each.drained_lines,
+        line_pages=each.tally.line_pages if by_line else None,
+        lines=each.tally.lines if by_line else None,
+        bytes_saved=each.tally.bytes_saved if by_line else None,
+        delta_pages=None if config.delta == "none" else each.tally.delta_pages,
+        drained_lines=each.drained_lines if config.cache else None,
         bytes=each.tally.bytes,
         start_ms=_t_ms(record, each.start_ns),
         duration_ms=(end_ns - each.start_ns) / 1e6,
         dirty_pages_after=each.dirty_pages_after,
-        dirty_ratio_after=each.dirty_pages_after * PAGE_SIZE / record.config.memory,
-        throttle=each.throttle,
+        dirty_ratio_after=each.dirty_pages_after * PAGE_SIZE / config.memory,
+        throttle=each.throttle if config.auto_converge else None,
     )
 
 
@@ -241,20 +245,24 @@ def _guest(record: Record) -> GuestReport:
     report = GuestReport(runs_at=_runs_at(record), timeline=_timeline(record))
     if boot is None or start is None or seen is None:
         return report
-    stop = seen.progress
-    report.steps_before = start.steps - boot.steps
-    report.steps_per_s_before = _rate(report.steps_before, start.t_ns - boot.t_ns)
+    config, stop = record.config, seen.progress
+    if config.warmup or config.predict:
+        report.steps_before = start.steps - boot.steps
+        report.steps_per_s_before = _rate(report.steps_before, start.t_ns - boot.t_ns)
     report.steps_during = stop.steps - start.steps
     report.steps_per_s_during = _rate(report.steps_during, stop.t_ns - start.t_ns)
-    report.slowed_ms = seen.slowed_s * 1e3
-    report.throttle_peak = record.rounds.throttling.peak if record.rounds else 0.0
+    if config.auto_converge or config.dirty_limit is not None:
+        report.slowed_ms = seen.slowed_s * 1e3
+    if config.auto_converge and record.rounds is not None:
+        report.throttle_peak = record.rounds.throttling.peak
     gaps = [_Gap(beats.gap_ns, beats.gap_start_ns) for beats in seen.beats]
     finished, clock = record.finished, record.clock
     if finished is not None and record.resumed_peer_ns is not None and clock is not None:
         report.check = finished.check
-        report.steps_after = sum(finished.steps) - stop.steps
-        last_ns = max(beats.last_ns for beats in finished.beats)
-        report.steps_per_s_after = _rate(report.steps_after, last_ns - record.resumed_peer_ns)
+        if config.run_after or finished.postcopy is not None:
+            report.steps_after = sum(finished.steps) - stop.steps
+            last_ns = max(beats.last_ns for beats in finished.beats)
+            report.steps_per_s_after = _rate(report.steps_after, last_ns - record.resumed_peer_ns)
         for here, there in zip(seen.beats, finished.beats, strict=True):
             gaps.append(_Gap(there.gap_ns, clock.to_local(there.gap_start_ns)))
             gaps.append(_Gap(clock.to_local(there.first_ns) - here.last_ns, here.last_ns))
@@ -271,8 +279,8 @@ class _Gap(NamedTuple):
     start_ns: int
 
 
-def _rate(count: int, duration_ns: int) -> float:
-    return count / (duration_ns / 1e9) if duration_ns > 0 else 0.0
+def _rate(count: int, duration_ns: int) -> float | None:
+    return count / (duration_ns / 1e9) if duration_ns > 0 else None
 
 
 def _runs_at(record: Record) -> Literal["source", "dest", "nowhere", "unknown"]:
@@ -308,17 +316,18 @@ def _postcopy(record: Record) -> PostcopyReport | None:
     if part is None or resumed_ns is None or clock is None or record.completed_ns is None:
         return None
     ready, latency = record.ready, part.latency_us
+    mechanism = (ready.faults if ready else None) or "unknown"
     return PostcopyReport(
-        mechanism=(ready.faults if ready else None) or "unknown",
+        mechanism=mechanism,
         mechanism_reason=(ready.faults_reason if ready else None) or "",
         faults=part.faults,
-        zero_fills=part.zero_fills,
+        zero_fills=part.zero_fills if mechanism == "kernel" else None,
         pages_pulled=part.pages_pulled,
         pages_pushed=part.pages_pushed,
         duplicates=_duplicates(record, part),
         pages_never_moved=popcount(part.missing) if part.missing else 0,
-        fault_latency_us=FaultLatency(**latency) if latency else None,
-        fault_histogram=part.histogram,
+        fault_latency_us=FaultLatency(**latency.model_dump()) if latency else None,
+        fault_counts=fault_counts(part.latencies),
         duration_ms=(record.completed_ns - resumed_ns) / 1e6,
         missing=[
             MissingSample(t_ms=_t_ms(record, clock.to_local(t_ns)), pages=pages)
@@ -327,7 +336,9 @@ def _postcopy(record: Record) -> PostcopyReport | None:
         trace=[
             FaultTrace(t_ms=_t_ms(record, clock.to_local(t_ns)), us=us, page=page, vcpu=vcpu)
             for t_ns, us, page, vcpu in part.trace
-        ],
+        ]
+        if record.config.trace_faults
+        else None,
     )
 
 

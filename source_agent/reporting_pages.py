@@ -26,11 +26,11 @@ def pages_report(record: Record) -> PagesReport | None:
     writes, write_backs = (None, None) if counts is None else (counts[0], counts[1])
     return PagesReport(
         pages_per_bin=binning.per_bin,
-        writes=[] if writes is None else binning.add_up(writes).tolist(),
-        write_backs=[] if write_backs is None else binning.add_up(write_backs).tolist(),
+        writes=None if writes is None else binning.add_up(writes).tolist(),
+        write_backs=None if write_backs is None else binning.add_up(write_backs).tolist(),
         sends=binning.add_up(sends).tolist(),
-        writes_total=0 if writes is None else int(writes.sum()),
-        write_backs_total=0 if write_backs is None else int(write_backs.sum()),
+        writes_total=None if writes is None else int(writes.sum()),
+        write_backs_total=None if write_backs is None else int(write_backs.sum()),
         hottest=_hottest(activity, counts),
         activity=_columns(record, activity),
     )
@@ -45,8 +45,8 @@ def _hottest(activity: Activity, counts: np.ndarray | None) -> list[HotPage]:
     return [
         HotPage(
             page=int(page),
-            writes=int(writes[page]),
-            write_backs=int(backs[page]),
+            writes=None if counts is None else int(writes[page]),
+            write_backs=None if counts is None else int(backs[page]),
             sends=int(sends[page]),
         )
         for page in again[order[:_HOTTEST]]
@@ -86,7 +86,7 @@ def _after_the_switch(
             t_ms=_ms(record, clock.to_local(before.t_ns)),
             duration_ms=(now.t_ns - before.t_ns) / 1e6,
             phase="post-copy",
-            dirtied=[0] * len(now.missing),
+            dirtied=None,
             sent=[was - left for was, left in zip(before.missing, now.missing, strict=True)],
             faulted=now.faulted,
         )

@@ -33,21 +33,24 @@ def render(
     notes: Sequence[str] = (),
     pictures: Sequence[Picture] = (),
     cases: Sequence[str] | None = None,
+    simulation: bool = False,
 ) -> str:
     """The page of one or several runs.
 
     labels: one for each report. cases: of what configuration each is a run, where one was run
     several times: such runs are one bar of the comparison. tables: `title`, `columns` and `rows` of
     text, and `left`, the number of columns that are words; they come first, `notes` below them.
-    pictures: of all runs together, above everything; there need be no report then. Raises
-    `UsageError`.
+    pictures: of all runs together, above everything; there need be no report then. simulation:
+    everything was simulated (reports say it themselves). Raises `UsageError`.
     """
     check()
     from common.html.page import Run, make_page
 
     named = zip(labels, reports, labels if cases is None else cases, strict=True)
     runs = [Run(*each) for each in named]
-    return make_page(runs, title=title, tables=tables, notes=notes, together=pictures)
+    return make_page(
+        runs, title=title, tables=tables, notes=notes, together=pictures, simulation=simulation
+    )
 
 
 def render_one(report: Report) -> str:

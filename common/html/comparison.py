@@ -10,9 +10,10 @@ from typing import Final
 
 from common.html.palette import colour, strategy_colours
 from common.html.picture import Figure, Picture, axis, layout, text
-from common.html.words import NOTHING, duration, share, size
+from common.html.words import NOTHING, duration, size
 from common.report import Report
 from common.slowdown import slowdown
+from common.told import loss, outcome
 
 _LONGEST_LABEL: Final = 34
 _LINE: Final = 22  # characters of a name beside a bar
@@ -254,18 +255,18 @@ def table(labels: Sequence[str], reports: Sequence[Report]) -> dict[str, object]
         "left": 2,
         "columns": [
             *("run", "outcome", "path", "rounds", "downtime", "total time", "on the wire"),
-            *("slow-down", "verified"),
+            *("guest's loss", "verified"),
         ],
         "rows": [
             [
                 label,
-                report.outcome,
+                outcome(report),
                 NOTHING if report.path is None else str(report.path),
                 str(len(report.rounds)),
                 duration(report.downtime_ms),
                 duration(report.total_time_ms),
                 size(report.bytes_on_wire),
-                share(slowdown(report)),
+                loss(slowdown(report)),
                 {True: "yes", False: "NO", None: NOTHING}[report.verified],
             ]
             for label, report in zip(labels, reports, strict=True)

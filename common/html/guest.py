@@ -9,6 +9,7 @@ from common.html.picture import Figure, Phase, Picture, axis, layout, phases, sh
 from common.html.series import Point, TimeAxis, thin
 from common.html.words import duration
 from common.report import Report, TimelineSample
+from common.told import is_simulated
 
 _WHERE: Final = {"source": "at the source", "dest": "at the destination"}
 
@@ -84,7 +85,7 @@ def _close(report: Report) -> Picture:
     gap_start = guest.longest_gap_start_ms
     gap = (
         None
-        if gap_start is None
+        if gap_start is None or guest.longest_gap_ms is None or is_simulated(report)
         else Phase("longest gap", "gap", gap_start, gap_start + guest.longest_gap_ms)
     )
     near = gap is not None and gap.end_ms >= still.start_ms and gap.start_ms <= still.end_ms
@@ -105,14 +106,17 @@ def _look(gap: Phase | None, near: bool) -> str:
     if near:
         return (
             "Look for whether the longest gap that the guest itself saw (the bar) is about as long"
-            " as the downtime (the band): the two are measured independently of one another."
+            " as the downtime (the band): the two are measured independently of one another. A gap"
+            " is the time between two beats of a vCPU, one a quantum: faults right after the"
+            " resume may be in it, several of them."
         )
     look = "Look for whether the guest runs as fast right of the band, the downtime, as left of it."
     if gap is None:
         return look
     return (
         f"{look} Its longest gap, {duration(gap.end_ms - gap.start_ms)}, was elsewhere:"
-        f" {duration(gap.start_ms)} after the migration's start."
+        f" {duration(gap.start_ms)} after the migration's start. It is the time between two beats"
+        " of a vCPU, one a quantum: several faults within a quantum are one gap."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
@@ -20,6 +20,7 @@ from common.html import comparison, guest, palette, postcopy, transfer, words
 from common.html.packing import pack_events, packed, packed_json
 from common.html.picture import Picture
 from common.report import Report
+from common.told import is_simulated, outcome
 
 # A script runs if it is, byte for byte, one of ours: whatever a report says stays text.
 _POLICY: Final = (
@@ -41,6 +42,28 @@ class Run:
 
 def pictures(report: Report) -> list[Picture]:
     """All of one run, in the order of the page."""
+    found = _pictures(report)
+    return [simulated(each) for each in found] if is_simulated(report) else found
+
+
+# What a simulation has no picture of, and why.
+_UNKNOWN: Final = {
+    "heat": "A simulation knows how many pages change, and not where in memory they are.",
+    "cache": "A simulation knows how many pages change, and not where in memory they are.",
+    "latency": "A simulation knows what a fault takes on average, and not how they differ.",
+    "faults": "A simulation has no single faults.",
+}
+
+
+def simulated(picture: Picture) -> Picture:
+    """The same, which says in its title what it is of."""
+    missing = picture.missing
+    if missing and picture.title != "Post-copy":
+        missing = _UNKNOWN.get(picture.key, missing)
+    return replace(picture, title=f"{picture.title} (simulated)", missing=missing)
+
+
+def _pictures(report: Report) -> list[Picture]:
     return [
         *guest.pictures(report),
         transfer.waterfall(report),
@@ -58,12 +81,21 @@ def make_page(
     tables: Sequence[Mapping[str, object]],
     notes: Sequence[str],
     together: Sequence[Picture] = (),
+    simulation: bool = False,
 ) -> str:
     """The text of the page; see `common.html.render`."""
     labels = [run.label for run in runs]
     reports = [run.report for run in runs]
+    played = [is_simulated(report) for report in reports]
+    if any(played) and not all(played):
+        runs = [_marked(run) if each else run for run, each in zip(runs, played, strict=True)]
+        labels = [run.label for run in runs]
+    simulation = simulation or (bool(played) and all(played))
     several = len(runs) > 1
     compared = comparison.pictures([run.case for run in runs], reports) if several else []
+    if simulation:
+        compared = [simulated(each) for each in compared]
+        together = [simulated(each) for each in together]
     script = _text("page.js")
     plotly, code = _plotly()
     return (
@@ -71,6 +103,8 @@ def make_page(
         .get_template("page.html.j2")
         .render(
             title=title if several or not runs else words.headline(reports[0]),
+            simulation=simulation,
+            made_by=_made_by(simulation, mixed=any(played)),
             version=__version__,
             policy=_POLICY.format(scripts=f"'{code}' '{_hash(script)}'"),
             css=Markup(palette.css() + _text("page.css")),  # noqa: S704 - our own
@@ -89,6 +123,18 @@ def make_page(
     )
 
 
+def _marked(run: Run) -> Run:
+    """A simulation among measured runs."""
+    return replace(run, label=f"{run.label} (simulated)", case=f"{run.case} (simulated)")
+
+
+def _made_by(simulation: bool, *, mixed: bool) -> str:
+    """What the last line begins with."""
+    if simulation:
+        return "Simulated"
+    return "Measured, and simulated where a run says so," if mixed else "Measured"
+
+
 def _run(number: int, run: Run) -> dict[str, Any]:
     """What the template shows of one run."""
     report = run.report
@@ -101,6 +147,7 @@ def _run(number: int, run: Run) -> dict[str, Any]:
         "report": report,
         "good": report.outcome == "completed" and report.verified is not False,
         "summary": _summary(report),
+        "simulated": is_simulated(report),
         "verdict": words.verdict(report),
         "vitals": words.vitals(report),
         "pictures": found,
@@ -115,14 +162,14 @@ def _run(number: int, run: Run) -> dict[str, Any]:
         "prediction": words.prediction(report),
         "absorbed": words.absorbed(report),
         "hottest": pages.hottest if pages else [],
-        "counted": bool(pages and pages.writes),
+        "counted": bool(pages and pages.writes is not None),
         "configuration": words.configuration(report),
         "events": pack_events(report.events),
     }
 
 
 def _summary(report: Report) -> str:
-    parts: list[str] = [report.outcome]
+    parts: list[str] = [outcome(report)]
     if report.downtime_ms is not None:
         parts.append(f"{words.duration(report.downtime_ms)} down")
     if report.total_time_ms is not None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
-from typing import Final
 
 from common.html.palette import colour
 from common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade
 from common.html.series import Point, TimeAxis, thin
 from common.html.words import duration
-from common.report import FaultLatency, PostcopyReport, Report
-
-_PER_DECADE: Final = 12  # bars of the histogram
-_MOST_VALUES: Final = 100_000
+from common.latency import known_counts
+from common.report import FaultCount, FaultLatency, PostcopyReport, Report
 
 
 def pictures(report: Report) -> list[Picture]:
@@ -37,51 +33,24 @@ def _latency(part: PostcopyReport) -> Picture:
     if not part.faults:
         missing = "No vCPU ever had to wait for a page: each had come before it was touched."
         return Picture("latency", title, look, missing=missing)
-    bars = histogram(part.fault_histogram)
+    bars = known_counts(part)
     if not bars:
         missing = "The latencies of this report can't be read: its histogram is damaged or absent."
         return Picture("latency", title, look, missing=missing)
     return Picture("latency", title, look, _latency_figure(bars, part.fault_latency_us))
 
 
-def histogram(encoded: str) -> list[tuple[float, float, int]]:
-    """Bars (from µs, to µs, count), equal on a logarithmic axis; empty if it can't be read."""
-    from hdrh.histogram import HdrHistogram
-
-    counts: dict[int, int] = {}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            decoded = HdrHistogram.decode(encoded)
-        for number, item in enumerate(decoded.get_recorded_iterator()):
-            if number >= _MOST_VALUES:
-                return []
-            us = max(item.value_iterated_to / 1e3, 1e-3)
-            bar = math.floor(math.log10(us) * _PER_DECADE)
-            counts[bar] = counts.get(bar, 0) + int(item.count_added_in_this_iter_step)
-    except Exception:  # noqa: BLE001 - text from a file, and a decoder that raises what it likes
-        return []
-    return (
-        [
-            (10 ** (bar / _PER_DECADE), 10 ** ((bar + 1) / _PER_DECADE), counts.get(bar, 0))
-            for bar in range(min(counts), max(counts) + 1)
-        ]
-        if counts
-        else []
-    )
-
-
-def _latency_figure(bars: list[tuple[float, float, int]], known: FaultLatency | None) -> Figure:
-    marks = [] if known is None else [("p50", known.p50), ("p99", known.p99), ("max", known.max)]
-    marks = [(name, us) for name, us in marks if us > 0]
+def _latency_figure(bars: list[FaultCount], known: FaultLatency | None) -> Figure:
+    said = {} if known is None else {"p50": known.p50, "p99": known.p99, "max": known.max}
+    marks = [(name, us) for name, us in said.items() if us is not None and us > 0]
     return {
         "data": [
             {
                 "type": "bar",
-                "x": [math.sqrt(low * high) for low, high, _ in bars],
-                "width": [high - low for low, high, _ in bars],
-                "y": [count for _, _, count in bars],
-                "customdata": [f"{low:,.3g} to {high:,.3g} µs" for low, high, _ in bars],
+                "x": [math.sqrt(each.from_us * each.to_us) for each in bars],
+                "width": [each.to_us - each.from_us for each in bars],
+                "y": [each.faults for each in bars],
+                "customdata": [f"{each.from_us:,.3g} to {each.to_us:,.3g} µs" for each in bars],
                 "marker": {"color": colour("dest")},
                 "hovertemplate": "%{customdata}: %{y:,} faults<extra></extra>",
             }
@@ -161,7 +130,8 @@ def _trace(part: PostcopyReport) -> Picture:
         "Look for when the slow faults were: at once after the switch, when everybody asks, or"
         " later, behind pages that were being pushed."
     )
-    kept = thin([(each.t_ms, each.us) for each in part.trace if each.us > 0])
+    faults = part.trace or []
+    kept = thin([(each.t_ms, each.us) for each in faults if each.us > 0])
     unit = TimeAxis.of(max((x for x, _ in kept.points), default=0.0))
     figure = {
         "data": [
@@ -180,6 +150,6 @@ def _trace(part: PostcopyReport) -> Picture:
         ),
     }
     note = kept.note
-    if len(part.trace) < part.faults:
-        note = f"{len(part.trace):,} of {part.faults:,} faults were traced. {note}".strip()
+    if len(faults) < part.faults:
+        note = f"{len(faults):,} of {part.faults:,} faults were traced. {note}".strip()
     return Picture("faults", title, look, figure, note=note, wide=True)

@@ -177,7 +177,7 @@ def _heat_figure(pages: PagesReport, names: dict[str, str], unit: TimeAxis) -> F
         out["yaxis" + _nth(number)] = axis(
             "address (MiB)", domain=[top - height * 0.82, top], showgrid=False, fixedrange=True
         )
-        columns = [getattr(column, field) for column in pages.activity]
+        columns = [getattr(column, field) or [] for column in pages.activity]
         data.append(_heat(columns, edges, places, rows, pages.pages_per_bin, number, unit))
         notes.append(
             {
@@ -268,7 +268,7 @@ def absorbed(report: Report) -> Picture:
     per_bin = pages.pages_per_bin * PAGE_SIZE / 2**20
     lines = {
         "lines written by the guest": (pages.writes, "source", "solid"),
-        "lines written back to memory": (pages.write_backs, "dest", "solid"),
+        "lines written back to memory": (pages.write_backs or [], "dest", "solid"),
         "pages sent": (pages.sends, "soft", "dot"),
     }
     figure = {

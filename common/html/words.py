@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 from common.config import MigrationConfig, shown
 from common.report import DecisionReport, EstimateReport, Report
-from common.slowdown import slowdown
-from common.units import format_size, human_bytes
+from common.slowdown import below_half_ms, slowdown
+from common.told import GAP, NOTHING, headline, is_simulated, loss
+from common.units import human_bytes
 
-NOTHING: Final = "–"
+__all__ = ["NOTHING", "headline"]
 
 
 def duration(ms: float | None) -> str:
@@ -55,6 +56,11 @@ def rate(value: float | None) -> str:
     return NOTHING if value is None or not math.isfinite(value) else f"{human_bytes(value)}/s"
 
 
+def count(value: int | None) -> str:
+    """`1,664`."""
+    return NOTHING if value is None else f"{value:,}"
+
+
 @dataclass(frozen=True, slots=True)
 class Vital:
     """One of the figures at the top. mood: `good`, `bad` or nothing."""
@@ -63,16 +69,6 @@ class Vital:
     value: str
     about: str
     mood: str = ""
-
-
-def headline(report: Report) -> str:
-    """What was run: `three-path · zipf · 1GiB`."""
-    config = report.config
-    parts = [report.strategy, str(config.get("workload", ""))]
-    memory = config.get("memory")
-    if isinstance(memory, int) and memory > 0:
-        parts.append(format_size(memory))
-    return " · ".join(part for part in parts if part)
 
 
 def verdict(report: Report) -> str:
@@ -90,6 +86,11 @@ def verdict(report: Report) -> str:
             "in-doubt": "The hand-over's outcome is unknown",
         }[report.outcome]
         return f"{how}: {report.error}. {where}" if report.error else f"{how}. {where}"
+    if is_simulated(report):
+        return (
+            f"Simulated: the guest would move in {duration(report.total_time_ms)} and stand still"
+            f" for {duration(report.downtime_ms)} of it. No guest ran, and nothing was moved."
+        )
     text = (
         f"The guest moved in {duration(report.total_time_ms)} and stood still for"
         f" {duration(report.downtime_ms)} of it"
@@ -108,18 +109,21 @@ def vitals(report: Report) -> list[Vital]:
     plus_minus = (
         f"± {duration(error)}: two clocks" if error else "first vCPU stopped to last one running"
     )
-    gap = NOTHING if guest.longest_gap_start_ms is None else duration(guest.longest_gap_ms)
     out = [
         Vital("downtime", duration(report.downtime_ms), plus_minus),
         Vital("total time", duration(report.total_time_ms), "until the source was not needed"),
         Vital("on the wire", size(report.bytes_on_wire), _per_guest(report)),
-        Vital("longest gap", gap, "without progress, as the guest saw it"),
     ]
+    if not is_simulated(report):
+        out.append(Vital("longest gap", duration(guest.longest_gap_ms), GAP))
     lost = slowdown(report)
     if lost is not None:
-        out.append(
-            Vital("slow-down", share(lost), "of its speed that the guest lost until the end")
-        )
+        about = "of the guest's speed, from the migration's start to its end"
+        out.append(Vital("guest's loss", loss(lost), about))
+        about = "of that time it ran at less than half its speed, or not at all"
+        out.append(Vital("below half speed", duration(below_half_ms(report)), about))
+    if is_simulated(report):
+        return [replace(each, about=f"simulated: {each.about}") for each in out]
     mood = {True: "good", False: "bad", None: ""}[report.verified]
     word = {True: "yes", False: "NO", None: "no figure"}[report.verified]
     about = "digests at both ends are equal" if report.verified else "digests of both ends"
@@ -188,8 +192,8 @@ def rounds(report: Report) -> dict[str, object]:
                 *(str(each.index), each.kind, duration(each.start_ms), duration(each.duration_ms)),
                 size(each.bytes),
                 rate(each.bytes / each.duration_ms * 1e3 if each.duration_ms > 0 else None),
-                *(f"{each.pages:,}", f"{each.line_pages:,}", f"{each.lines:,}"),
-                *(f"{each.zero_pages:,}", f"{each.drained_lines:,}"),
+                *(f"{each.pages:,}", count(each.line_pages), count(each.lines)),
+                *(f"{each.zero_pages:,}", count(each.drained_lines)),
                 f"{each.dirty_pages_after:,} ({share(each.dirty_ratio_after)})",
             ]
             for each in report.rounds
@@ -298,10 +302,10 @@ def predicted(report: Report) -> dict[str, object] | None:
 def absorbed(report: Report) -> str:
     """What the cache kept from memory."""
     pages = report.pages
-    if pages is None or not pages.writes:
+    if pages is None or not pages.writes_total or pages.write_backs_total is None:
         return ""
     kept = max(pages.writes_total - pages.write_backs_total, 0)
-    ratio = kept / pages.writes_total if pages.writes_total else 0.0
+    ratio = kept / pages.writes_total
     return (
         f"At the source the guest wrote {pages.writes_total:,} lines of 64 bytes while it was being"
         f" moved, what the cache held at the beginning counted; {pages.write_backs_total:,} reached"

@@ -52,7 +52,7 @@ from pydantic import (
     ValidationError,
 )
 
-from common.bins import MOST_BINS, MOST_COLUMNS
+from common.bins import MOST_BARS, MOST_BINS, MOST_COLUMNS
 from common.config import Compression, GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
 from common.wire.bitmap import MOST_SUMMARY
@@ -257,10 +257,30 @@ class WireActivity(BaseModel):
     faulted: BinCounts
 
 
+Microseconds = Annotated[float, Field(ge=0, le=1e13, allow_inf_nan=False)]
+
+
+class WireLatency(BaseModel):
+    """Of faults, by the nearest rank. within_us: so little above the exact ones they may be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p50: Microseconds
+    p90: Microseconds
+    p99: Microseconds
+    p999: Microseconds
+    max: Microseconds
+    within_us: Microseconds = 0.0
+
+
+_Bar = tuple[Annotated[int, Field(ge=0, lt=MOST_BARS)], Annotated[int, Field(ge=0)]]
+
+
 class WirePostcopy(BaseModel):
     """What the destination counted while pages were missing. Latencies are microseconds.
 
     missing: pages that never came (lazy copy), as in `Commit`; null where none are missing.
+    latencies: (bar, faults), as `common.latency` has bars.
     missing_over_time: (ns of its clock, pages still missing). trace: (ns, us, page, vCPU) a fault.
     """
 
@@ -272,8 +292,8 @@ class WirePostcopy(BaseModel):
     pages_pushed: int = Field(ge=0)
     duplicates: int = Field(ge=0)
     missing: bytes | None = Field(default=None, max_length=MAX_CONTROL)
-    latency_us: dict[str, float] | None
-    histogram: str = Field(max_length=2**20)
+    latency_us: WireLatency | None
+    latencies: list[_Bar] = Field(default_factory=list, max_length=MOST_BARS)
     missing_over_time: list[tuple[int, int]] = Field(max_length=20_000)
     trace: list[tuple[int, float, int, int]] = Field(max_length=65_536)
     activity: list[WireActivity] = Field(default_factory=list, max_length=MOST_COLUMNS)

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from common.ranks import Ranks
+
 CREDIT_S = 0.002
 LATE_S = 0.015
 PEAK = 1.1  # of the rate
@@ -33,13 +35,13 @@ KERNEL_PEAK = 1.03
 KERNEL_LEAD_S = 0.005
 KERNEL_SLICE_S = 0.0025  # it spaces what is in a slice, too
 WINDOW_S: Final = 0.01
-_MOST_PERCENT: Final = 1000
+_MILLION: Final = 1_000_000
 _LATE: Final = 1.5  # times what a slice takes at the rate: the next one is late, it is no pause yet
 
 
 @dataclass(slots=True)
 class Windows:
-    """How evenly bytes left: how many of the windows of 10 ms had so many percent of the rate.
+    """How evenly bytes left: which share of the rate each window of 10 ms had, in millionths.
 
     Only those that lie within a stretch of sending: bytes left in the window before and in the one
     behind. At a low rate a slice has to do for more than a window: those in which none was due are
@@ -47,7 +49,7 @@ class Windows:
     a slice.
     """
 
-    counts: list[int] = field(default_factory=lambda: [0] * (_MOST_PERCENT + 1))
+    ranks: Ranks = field(default_factory=Ranks)
     _index: int = -2
     _bytes: int = 0
     _last: int = 0  # of the last slice
@@ -60,10 +62,10 @@ class Windows:
             empty = index - self._index - 1
             follows = empty <= _LATE * self._last / (rate * WINDOW_S)
             if follows and self._within:
-                percent = round(100 * self._bytes / (rate * WINDOW_S))
-                self.counts[min(percent, _MOST_PERCENT)] += 1
-            if follows:
-                self.counts[0] += empty
+                share = self._bytes / (rate * WINDOW_S)
+                self.ranks.add(round(share * _MILLION))
+            if follows and empty:
+                self.ranks.add(0, empty)
             self._within = follows
             self._index, self._bytes = index, 0
         self._bytes += n
@@ -72,16 +74,11 @@ class Windows:
     @property
     def total(self) -> int:
         """Windows that were counted."""
-        return sum(self.counts)
+        return self.ranks.total
 
     def share(self, quantile: float) -> float:
-        """Of the rate, in that quantile (0 to 1) of the windows; there must be some."""
-        wanted, seen = quantile * self.total, 0
-        for percent, count in enumerate(self.counts):
-            seen += count
-            if count and seen >= wanted:
-                return percent / 100
-        raise ValueError("no windows")
+        """Of the rate, in that quantile (0 to 1) of the windows; `ValueError` without any."""
+        return self.ranks.at([quantile])[0] / _MILLION
 
 
 class Pacer:

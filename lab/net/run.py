@@ -90,7 +90,7 @@ class Network:
             back=_direction(shape.back, shape),
             **measured.model_dump(),
             schedule=changes,
-            packets=link.counters,
+            packets=link.counters or None,
             notes=[text for text in (link.notice, link.failure) if text],
         )
 

@@ -25,7 +25,7 @@ from common.report import (
     RoundReport,
     TimelineSample,
 )
-from common.slowdown import slowdown
+from common.slowdown import witness
 from common.strategy import RoundKind, StopAndCopy, Strategy, SwitchToPostCopy, make_strategy
 from common.strategy.forecast import Cost, Ended, Played, Stale, run
 from common.units import LINE_SIZE, PAGE_SIZE
@@ -78,6 +78,7 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
         rounds.append(_final(run_, ended))
     postcopy = _postcopy(run_, ended)
     moved = 0 if postcopy is None else postcopy.pages_pulled + postcopy.pages_pushed
+    by_line = run_.config.travels_by_line
     least_s = run_.under.full_bytes / run_.under.bandwidth_Bps + run_.under.switchover_s
     report = Report(
         session=f"simulated-{run_.config.seed}",
@@ -94,8 +95,8 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
         pages_sent=sum(each.pages for each in rounds) + moved,
         zero_pages=sum(each.zero_pages for each in rounds),
         pages_resent=max(_all_pages(rounds) + moved - run_.config.pages, 0),
-        lines_sent=sum(each.lines for each in rounds),
-        bytes_saved=sum(each.bytes_saved for each in rounds),
+        lines_sent=sum(each.lines or 0 for each in rounds) if by_line else None,
+        bytes_saved=sum(each.bytes_saved or 0 for each in rounds) if by_line else None,
         oracle=OracleReport(
             least_bytes=run_.under.full_bytes,
             least_downtime_ms=run_.under.switchover_s * 1e3,
@@ -108,7 +109,7 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
         guest=_guest(run_, ended),
         events=_events(run_, ended),
     )
-    report.guest.lost = slowdown(report)
+    witness(report)
     return report
 
 
@@ -143,12 +144,12 @@ def _round(run_: Run, played: Played) -> RoundReport:
         index=stats.index,
         kind=played.order.kind.value,
         **sent,
-        drained_lines=round(played.drained_lines),
+        drained_lines=_cached(run_, played.drained_lines),
         start_ms=played.start_s * 1e3,
         duration_ms=stats.duration_s * 1e3,
         dirty_pages_after=stats.dirty_pages_after,
         dirty_ratio_after=stats.dirty_ratio_after,
-        throttle=max(played.order.throttle, stats.throttle),
+        throttle=max(played.order.throttle, stats.throttle) if run_.config.auto_converge else None,
     )
 
 
@@ -157,17 +158,29 @@ def _final(run_: Run, ended: Ended) -> RoundReport:
         index=len(run_.rounds) + 1,
         kind="final",
         **_sent(run_, ended.left, full=not run_.rounds),
-        drained_lines=round(ended.left.cached_lines),
+        drained_lines=_cached(run_, ended.left.cached_lines),
         start_ms=ended.end_s * 1e3,
         duration_ms=(run_.cost.total_s - ended.end_s) * 1e3,
         dirty_pages_after=0,
         dirty_ratio_after=0.0,
+        throttle=run_.rounds[-1].stats.throttle
+        if run_.config.auto_converge and run_.rounds
+        else None,
     )
 
 
-def _sent(run_: Run, what: Stale, *, full: bool) -> dict[str, int]:
+def _cached(run_: Run, lines: float) -> int | None:
+    """Lines of the cache; None without one."""
+    return round(lines) if run_.config.cache else None
+
+
+def _sent(run_: Run, what: Stale, *, full: bool) -> dict[str, int | None]:
     """Pages, and how they travelled: of a round in which some went by line, all did on average."""
     pages, size = round(what.pages), round(what.bytes)
+    if not run_.config.travels_by_line:
+        zero = min(round(run_.under.zero_pages), pages) if full else 0
+        whole = {"line_pages": None, "lines": None, "bytes_saved": None}
+        return {**_tally(pages - zero, zero, size), **whole}
     if full:
         zero = min(round(run_.under.zero_pages), pages)
         return _tally(pages - zero, zero, size)
@@ -186,7 +199,7 @@ def _tally(
     line_pages: int = 0,
     lines: int = 0,
     bytes_saved: int = 0,
-) -> dict[str, int]:
+) -> dict[str, int | None]:
     return {
         "pages": pages,
         "zero_pages": zero_pages,
@@ -225,19 +238,18 @@ def _postcopy(run_: Run, ended: Ended) -> PostcopyReport | None:
         mechanism="simulated",
         mechanism_reason="a round trip, a queue, a page's time and the handler a fault",
         faults=round(supplied.faults),
-        zero_fills=0,
+        zero_fills=None,
         pages_pulled=round(supplied.pulled),
         pages_pushed=round(supplied.pushed),
-        duplicates=0,
+        duplicates=None,
         pages_never_moved=round(left) if not supplied.pushed else 0,
-        fault_latency_us=FaultLatency(p50=us, p90=us, p99=us, p999=us, max=us),
-        fault_histogram="",
+        fault_latency_us=FaultLatency(p50=us, p90=None, p99=None, p999=None, max=None),
         duration_ms=(run_.cost.total_s - resumed_s) * 1e3,
         missing=[
             MissingSample(t_ms=(resumed_s + each.t_s) * 1e3, pages=round(each.missing))
             for each in thinned
         ],
-        trace=[],
+        trace=None,
     )
 
 
@@ -254,20 +266,21 @@ def _guest(run_: Run, ended: Ended) -> GuestReport:
     downtime_s = run_.cost.downtime_s
     paused_s = ended.end_s + downtime_s
     speed = guest.steps_per_s
-    after_s = run_.config.run_after
+    after_s = run_.config.run_after if run_.supplied is None else run_.supplied.ran_s
+    slowed = run_.config.auto_converge or run_.config.dirty_limit is not None
     return GuestReport(
-        steps_before=round(before),
+        steps_before=round(before) if since > 0 else None,
         steps_during=round(during),
-        steps_after=round(speed * (after_s if run_.supplied is None else run_.supplied.ran_s)),
-        steps_per_s_before=before / since if since > 0 else 0.0,
-        steps_per_s_during=during / paused_s if paused_s > 0 else 0.0,
-        steps_per_s_after=speed,
+        steps_after=round(speed * after_s) if after_s > 0 else None,
+        steps_per_s_before=before / since if since > 0 else None,
+        steps_per_s_during=during / paused_s if paused_s > 0 else None,
+        steps_per_s_after=speed if after_s > 0 else None,
         longest_gap_ms=downtime_s * 1e3,
         longest_gap_start_ms=ended.end_s * 1e3,
         throttle_peak=max((played.stats.throttle for played in run_.rounds), default=0.0)
         if run_.config.auto_converge
-        else 0.0,
-        slowed_ms=max(ended.end_s - ended.ran_s, 0.0) * 1e3 * guest.vcpus,
+        else None,
+        slowed_ms=max(ended.end_s - ended.ran_s, 0.0) * 1e3 * guest.vcpus if slowed else None,
         runs_at="dest",
         timeline=_timeline(run_, ended),
     )
@@ -294,7 +307,7 @@ def _timeline(run_: Run, ended: Ended) -> list[TimelineSample]:
                 TimelineSample(
                     t_ms=(resumed_s + each.t_s) * 1e3,
                     steps_per_s=speed * each.speed,
-                    dirty_pages_per_s=0.0,
+                    dirty_pages_per_s=None,
                     where="dest",
                 )
             )

@@ -7,11 +7,12 @@ from typing import Final
 
 from common.html.palette import colour, strategy_colours
 from common.html.picture import Figure, Picture, axis, layout, text
+from common.told import loss
 from common.units import human_bytes
 from lab.rows import Spread
 from lab.sweep.columns import Scalar, said
 from lab.sweep.query import Curve, Curves, Map, Place
-from lab.tables import NOTHING, milliseconds, percent
+from lab.tables import NOTHING, milliseconds
 
 MOST_PICTURES: Final = 12  # of either kind: more are not looked at
 _LOG_FROM: Final = 30.0  # the ratio of greatest to least from which an axis is logarithmic
@@ -26,7 +27,7 @@ def figure_text(name: str, value: float) -> str:
         return f"{milliseconds(value)} ms"
     if name.startswith("bytes") or name.endswith("_bytes"):
         return human_bytes(value)
-    return percent(value) if name == "guest_slowdown" else f"{value:.4g}"
+    return loss(value) if name in ("guest_slowdown", "guest_lost") else f"{value:.4g}"
 
 
 def words_of(place: Place | None, figure: str, line: str = " ") -> str:

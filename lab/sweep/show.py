@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,6 +14,7 @@ from pydantic import Field
 from common.cli import Force, ReportFile, refuse_stdout
 from common.errors import EXIT_OK, UsageError
 from common.options import Options
+from common.told import LOST_SHARE, loss
 
 if TYPE_CHECKING:
     from lab.sweep.parquet import Results
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
     from lab.tables import Sheet
 
 _FIGURES: Final = ("downtime_ms", "total_time_ms", "bytes_on_wire", "guest_slowdown")
-_HEADINGS: Final = ("downtime ms", "total ms", "wire", "slow-down")
+_HEADINGS: Final = ("downtime ms", "total ms", "wire", "guest's loss")
 _LEGEND: Final = (
     "Medians, and below them the least and the greatest, of the runs that moved their guest whole."
-    " slow-down: the share of its speed that the guest lost, downtime counted."
+    f" guest's loss: {LOST_SHARE}."
+)
+_SIMULATED: Final = (
+    "Simulated: every figure is calculated in virtual time, no guest ran. The same cell gives the"
+    f" same figures whenever it is run. guest's loss: {LOST_SHARE}."
 )
 _ONE_RUN: Final = (
     "Each combination was run once: what a run differs by from its next is not known, and a small"
@@ -165,18 +171,26 @@ class _Show:
             rows.append((*words, group.cells, group.good, *figures))
         return Answer((*axes, "cells", "good", *names), tuple(rows))
 
+    @property
+    def _simulated(self) -> bool:
+        """Whether no guest ran in any of the cells."""
+        return self._results.runner == "simulate"
+
     def _sheets(self) -> list[Sheet]:
         from lab.sweep.query import maps
 
         found = maps(self._query, self._figure, self._x, self._y)
-        return [self._table(), *(map_sheet(each, self._figure) for each in found)]
+        maps_of = [map_sheet(each, self._figure) for each in found]
+        if self._simulated:
+            maps_of = [replace(each, title=f"{each.title}, simulated") for each in maps_of]
+        return [self._table(), *maps_of]
 
     def _table(self) -> Sheet:
         from common.units import human_bytes
         from lab.sweep.columns import said
-        from lab.tables import Sheet, milliseconds, percent, spread
+        from lab.tables import Sheet, milliseconds, spread
 
-        texts = {"bytes_on_wire": human_bytes, "guest_slowdown": percent}
+        texts = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}
         axes = self._query.axes
         rows = []
         for group in self._query.groups(_FIGURES):
@@ -191,15 +205,17 @@ class _Show:
             rows.append((*words, good, *figures))
         count, of = self._query.count, self._results.of
         title = f"{self._results.name}: {count} of {of} cells"
+        if self._simulated:
+            title += ", simulated"
         return Sheet(title, (*axes, "runs", *_HEADINGS), tuple(rows), left=len(axes))
 
     def _notes(self, *, meaning: bool) -> list[str]:
         from lab.sweep.pictures import best_meaning
 
-        lines = [_LEGEND]
+        lines = [_SIMULATED if self._simulated else _LEGEND]
         if meaning and "strategy" in self._query.varied():
             lines.append(best_meaning(self._figure))
-        if all(group.good <= 1 for group in self._query.groups(())):
+        if not self._simulated and all(group.good <= 1 for group in self._query.groups(())):
             lines.append(_ONE_RUN)
         return lines
 
@@ -221,6 +237,7 @@ class _Show:
                     tables=[sheets[0].to_html()],
                     notes=notes,
                     pictures=pictures(found, drawn, self._figure),
+                    simulation=self._simulated,
                 )
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.zygote import migrate
+from tests.known import known
 
 FLAT_OUT = (
     *("--workload", "sequential:working-set=32MiB,lines=64", "--cache", "0", "--memory", "64MiB"),
@@ -17,13 +18,14 @@ def test_rounds_shrink_when_the_guest_is_throttled() -> None:
     assert run.exit_code == 0, run.stderr
     report = run.report
     assert report.verified is True
-    shares = [each.throttle for each in report.rounds if each.kind != "final"]
+    shares = [known(each.throttle) for each in report.rounds if each.kind != "final"]
     assert shares[0] == 0
     assert shares == sorted(shares)
-    assert report.guest.throttle_peak == shares[-1] >= 0.2
+    assert report.guest.throttle_peak == shares[-1]
+    assert shares[-1] >= 0.2
     raises = [each for each in report.events if each.event == "throttle"]
     assert getattr(raises[0], "share") == 0.2  # noqa: B009 (an event's own field)
-    assert report.guest.slowed_ms > 0
+    assert known(report.guest.slowed_ms) > 0
     assert report.guest.lost is not None
     assert report.decisions[-1].decision == "StopAndCopy"
     assert "fits in" in report.decisions[-1].reason
@@ -35,7 +37,7 @@ def test_a_dirty_limit_below_the_links_rate_does_it_too() -> None:
     assert run.exit_code == 0, run.stderr
     report = run.report
     assert report.verified is True
-    assert report.guest.slowed_ms > 0
+    assert known(report.guest.slowed_ms) > 0
     assert report.guest.throttle_peak == 0
     assert "fits in" in report.decisions[-1].reason
     # It holds in the first round already: not all that the guest writes to has become stale.

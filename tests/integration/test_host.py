@@ -22,6 +22,7 @@ from lab.host_replay import replay
 from tests.integration.harness import agent, destination, pageferry
 from tests.integration.hosts import RunningHost, running_host
 from tests.integration.relay import Cut, Relay, relay
+from tests.known import known
 
 GUEST = ("--boot", "--guest", "g", "--memory", "16MiB", "--workload", "zipf:rate=100MB/s")
 SLOW = ("--max-bandwidth", "500kB/s", "--strategy", "pre-copy")
@@ -102,8 +103,8 @@ def test_there_and_on_and_verified(pair: tuple[RunningHost, RunningHost]) -> Non
     assert run.report.outcome == "completed"
     assert run.report.guest.runs_at == "dest"
     assert run.report.downtime_ms is not None
-    assert run.report.guest.steps_before > 0
-    assert run.report.guest.steps_after > 0
+    assert known(run.report.guest.steps_before) > 0
+    assert known(run.report.guest.steps_after) > 0
     events = {(event.agent, event.event) for event in run.report.events}
     assert {("source", "migration-start"), ("dest", "resumed"), ("dest", "guest-kept")} <= events
     listed = json.loads(pageferry("host", "list", *at(second), "--json", "-").stdout)
@@ -113,7 +114,7 @@ def test_there_and_on_and_verified(pair: tuple[RunningHost, RunningHost]) -> Non
     assert on.exit_code == 0, on.stderr
     steps, cache = on.report.guest, on.report.cache
     assert cache is not None  # counted since it was to be moved on, not since it had come
-    seen = steps.steps_before + steps.steps_during + steps.steps_after
+    seen = sum(map(known, (steps.steps_before, steps.steps_during, steps.steps_after)))
     assert cache.hits + cache.misses < 3 * seen
     run = pageferry("host", "verify", *at(first))
     assert run.exit_code == 0, run.stderr

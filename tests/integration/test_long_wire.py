@@ -9,6 +9,7 @@ import uvloop
 
 from common.config import MigrationConfig
 from tests.integration.through_relay import moved_through
+from tests.known import known
 
 ONE_WAY_S = 0.01
 CONFIG = MigrationConfig(
@@ -33,6 +34,6 @@ def test_pages_are_a_stream(strategy: str) -> None:
         assert report.verified is True
         if report.postcopy is not None and report.postcopy.fault_latency_us is not None:
             # The wire is as long as it was said to be: a fault takes a round trip.
-            assert report.postcopy.fault_latency_us.max >= 2 * ONE_WAY_S * 1e6
+            assert known(report.postcopy.fault_latency_us.max) >= 2 * ONE_WAY_S * 1e6
 
     uvloop.run(run())

@@ -16,6 +16,7 @@ import pytest
 from common.tracefile import open_trace
 from tests.integration.harness import Run, command, pageferry
 from tests.integration.zygote import migrate
+from tests.known import known
 
 PAGES = 90
 VALGRIND = shutil.which("valgrind")
@@ -62,7 +63,7 @@ def test_a_guest_that_replays_it_is_migrated(imported: Path, strategy: str, memo
     )
     assert run.exit_code == 0, run.stderr
     assert run.report.verified is True
-    assert run.report.guest.steps_after > 0
+    assert known(run.report.guest.steps_after) > 0
 
 
 @pytest.mark.skipif(VALGRIND is None, reason="valgrind is not installed")

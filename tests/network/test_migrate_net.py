@@ -11,6 +11,7 @@ import pytest
 
 from common.report import NetReport, Report
 from tests.integration.harness import Agent, agent, children_of
+from tests.known import known
 from tests.network.needs import assert_gone, networks_of, why_not
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
@@ -79,14 +80,15 @@ def test_a_delay_and_losses_in_the_userspace_link(tmp_path: Path) -> None:
     )
     assert net.shaper == "tun"
     assert net.rtt_ms >= 2.9
-    for packets in net.packets.values():
+    for packets in known(net.packets).values():
         assert packets["forwarded"] > 0
         assert packets["lost"] > 0
         assert packets["overtook"] > 0
     assert report.postcopy is not None
     latency = report.postcopy.fault_latency_us
     assert latency is not None
-    assert latency.max >= 2900  # a page that was asked for came from the other end of the wire
+    # A page that was asked for came from the other end of the wire.
+    assert known(latency.max) >= 2900
 
 
 def test_ctrl_c_removes_the_network() -> None:

@@ -11,7 +11,17 @@ import pytest
 from common.html import comparison, guest, palette, postcopy, transfer
 from common.html.page import pictures
 from common.html.picture import Picture, phases, stop
-from tests.unit.html.reports import BINS, completed, failed, full_report, kinds, lazy
+from common.latency import known_counts
+from tests.known import known
+from tests.unit.html.reports import (
+    BINS,
+    OLD_HISTOGRAM,
+    completed,
+    failed,
+    full_report,
+    kinds,
+    lazy,
+)
 
 
 def figure(found: list[Picture], key: str) -> dict[str, Any]:
@@ -105,24 +115,27 @@ def test_heat_columns_lie_where_they_were() -> None:
 def test_latencies_are_those_of_the_histogram() -> None:
     report = full_report()
     assert report.postcopy is not None
-    bars = postcopy.histogram(report.postcopy.fault_histogram)
-    assert sum(count for *_, count in bars) == 100
-    assert bars[0][0] <= 20.0 <= bars[0][1]
-    assert bars[-1][0] <= 1000.2 <= bars[-1][1]
+    bars = known_counts(report.postcopy)
+    assert sum(each.faults for each in bars) == 100
+    assert bars[0].from_us <= 20.0 < bars[0].to_us
+    assert bars[-1].from_us <= 1000.2 < bars[-1].to_us
+    old = report.postcopy.model_copy(update={"fault_counts": [], "fault_histogram": OLD_HISTOGRAM})
+    assert sum(each.faults for each in known_counts(old)) == 100  # its cells round latencies up
+    assert known_counts(old)[0] == bars[0]
 
 
 @pytest.mark.parametrize("damaged", ["", "HISTF", "HISTFAAAA", "<script>", "\u00e9" * 40])
 def test_a_damaged_histogram_is_a_sentence(damaged: str) -> None:
     report = full_report()
     assert report.postcopy is not None
-    report.postcopy.fault_histogram = damaged
+    report.postcopy.fault_counts, report.postcopy.fault_histogram = [], damaged
     assert "can't be read" in postcopy.pictures(report)[0].missing
 
 
 def test_faults_are_thinned_and_the_longest_stays() -> None:
     report = full_report()
     assert report.postcopy is not None
-    one = report.postcopy.trace[0]
+    one = known(report.postcopy.trace)[0]
     many = [one.model_copy(update={"t_ms": n / 10, "us": 30.0 + n % 7}) for n in range(50_000)]
     many[31_000].us = 98_765.0
     report.postcopy.trace = many

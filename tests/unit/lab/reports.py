@@ -71,7 +71,6 @@ def postcopy(duration_ms: float) -> PostcopyReport:
         duplicates=0,
         pages_never_moved=0,
         fault_latency_us=None,
-        fault_histogram="",
         duration_ms=duration_ms,
         missing=[],
         trace=[],

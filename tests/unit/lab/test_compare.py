@@ -114,7 +114,7 @@ def test_the_table() -> None:
     plain, lost, cached = (dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows)
     assert plain["downtime ms"] == "1,384"
     assert plain["path"] == "–"
-    assert plain["slow-down"] == "10.0 %"
+    assert plain["guest's loss"] == "10.0 %"
     assert plain["verified"] == "yes"
     assert lost["downtime ms"] == "–"
     assert lost["verified"] == "FAILED"

@@ -17,6 +17,7 @@ from common.strategy import REGISTRY
 from lab.sim.conditions import simulated
 from lab.sim.link import Link
 from lab.sim.reporting import make_report, play
+from tests.known import known
 
 WORKLOADS = (
     "idle",
@@ -210,7 +211,7 @@ def test_a_guest_that_never_converges_does_so_when_it_is_slowed_down() -> None:
     assert len(never.rounds) == 11
     slowed = report_of(**load, auto_converge=True)
     assert total(slowed)[1] < total(never)[1] / 4
-    assert slowed.guest.throttle_peak > 0.5
+    assert known(slowed.guest.throttle_peak) > 0.5
     limited = report_of(**load, dirty_limit="20MB/s")
     assert total(limited)[1] < 50
     assert (limited.guest.lost or 0) > 0.5
@@ -222,9 +223,9 @@ def test_the_cache_is_what_lets_pages_travel_as_lines() -> None:
         "strategy": "pre-copy",
     }
     by_line, by_page = report_of(**load), report_of(**load, cache=0)
-    assert by_line.bytes_saved > 0
+    assert known(by_line.bytes_saved) > 0
     assert by_line.bytes_on_wire < by_page.bytes_on_wire
-    assert by_page.bytes_saved == by_page.lines_sent == 0
+    assert (by_page.bytes_saved, by_page.lines_sent) == (None, None)
 
 
 def test_zero_pages_are_marks() -> None:
