@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -42,6 +43,7 @@ from common.units import (
     spoken_size,
     spoken_time,
 )
+from common.workload.registry import WorkloadError, choose
 
 
 def _reader(parse: Callable[[str], Any]) -> BeforeValidator:
@@ -86,7 +88,10 @@ class GuestConfig(Options):
     vcpus: Annotated[int, Field(ge=1, le=64, description="number of vCPU threads")] = 1
     workload: Annotated[
         str,
-        Field(max_length=512, description="what the guest does: NAME[:key=value,...]"),
+        Field(
+            max_length=512,
+            description="what the guest does: NAME[:key=value,...], see pageferry workload list",
+        ),
     ] = "idle"
     seed: Annotated[
         int, Field(ge=0, le=2**63 - 1, description="seed of the guest's memory and workload")
@@ -350,6 +355,19 @@ class MigrationConfig(TransferConfig, GuestConfig):
             description="niceness of vCPU threads: the stream goes first, guests may starve",
         ),
     ] = 0
+
+    @field_validator("workload")
+    @classmethod
+    def _known_workload(cls, text: str) -> str:
+        """What is typed is answered here, before a guest is made: that takes seconds.
+
+        Not for `GuestConfig`: a destination that gets one says itself what it does not know.
+        """
+        try:
+            choose(text)
+        except WorkloadError as error:
+            raise ValueError(str(error)) from None
+        return text
 
     @model_validator(mode="after")
     def _one_way_to_slow_down(self) -> Self:

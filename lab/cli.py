@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "net": "lab.net.cli:net_app",
     "predict": "lab.predict:predict",
     "trace": "lab.trace:trace_app",
+    "workload": "lab.workload:workload_app",
     "sweep": "lab.sweep.cli:sweep_app",
     "report": "lab.report:report",
     "inject": "lab.inject:inject_app",

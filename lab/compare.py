@@ -59,12 +59,12 @@ def compare(
     a row; all rows have the same guest, seed and load, and with --net every run has a network of
     its own. A run that fails is a row, too. Ctrl-C ends the series and prints what has finished.
     """
-    from common.guest.workloads.registry import parse_workload
+    from common.workload.registry import choose
 
     cases, cells = span(options or CompareOptions())
     if net is not None:
         net.spec()  # what is wrong with it is bad usage of this command, and not of every row
-    parse_workload(cases[0].config.workload)  # a misspelt one fails now, not once a row
+    choose(cases[0].config.workload).pinned()  # a trace that is missing fails now, not once a row
     runs, output = (series or CompareSeries()).runs, output or OutputOptions()
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with Signals() as signals, ReportFiles(output) as files:

@@ -27,6 +27,7 @@ from common.heap import settle_down
 from common.logs import AgentLog
 from common.status import Status, StatusPipe, die_with_parent
 from common.wire.messages import GuestName
+from common.workload.registry import choose
 from dest_agent.listening import ListenOptions
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def host(
     options = options or HostOptions()
     if not options.boot and (config is not None or options.guest is not None):
         raise UsageError("options of a guest mean nothing without --boot")
+    config = config or GuestConfig()
+    choose(config.workload)  # a misspelt one is answered before anything is compiled
     address = parse_address(listen)
     pipe = None
     if status_fd is not None:
@@ -101,7 +104,7 @@ def host(
 
     log = AgentLog("host", log_dir=options.log_dir, quiet=options.quiet)
     with contextlib.closing(log):
-        return uvloop.run(_run(address, options, config or GuestConfig(), log, pipe))
+        return uvloop.run(_run(address, options, config, log, pipe))
 
 
 async def _run(
@@ -229,7 +232,9 @@ def boot(
     """Boot a guest at a host, and print its name."""
     from lab.host_messages import Boot
 
-    booted = asked(control, Boot(config=config or GuestConfig(), name=guest))
+    config = config or GuestConfig()
+    choose(config.workload)
+    booted = asked(control, Boot(config=config, name=guest))
     print(booted.guest.name)
     return EXIT_OK
 

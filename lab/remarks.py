@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from common.guest.workloads.registry import parse_workload
 from common.units import format_size
+from common.workload.registry import choose
 from lab import paper
 from lab.experiment import Setting
 from lab.findings import Result
@@ -36,7 +36,7 @@ def locality(results: Sequence[Result], setting: Setting) -> Locality | None:
     accesses = sum(each.hits + each.misses for each in cached)
     if not accesses:
         return None
-    options = parse_workload(paper.IO.workload).options
+    options = choose(paper.IO.workload).options
     extent = options["working-set"]
     return Locality(
         hit_share=sum(each.hits for each in cached) / accesses,

@@ -1,8 +1,6 @@
-"""From a configuration to regions and arrays: who owns which pages and which part of the cache."""
+"""From a configuration to the arrays that a vCPU works on."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,33 +8,9 @@ from numpy.typing import NDArray
 from common.config import GuestConfig
 from common.guest.cache import new_entries, stride
 from common.guest.control import STATE_WORDS, VcpuArrays, aligned, new_scratch
-from common.guest.rng import derive
-from common.guest.workloads.base import Plan, Region
+from common.guest.workloads.base import Plan
 from common.units import LINE_SIZE
-
-_FILL: Final = 1  # purposes that have a seed of their own
-_REGION: Final = 2
-
-
-def fill_seed(config: GuestConfig) -> int:
-    """Of memory's first content."""
-    return derive(config.seed, _FILL)
-
-
-def regions(config: GuestConfig) -> list[Region]:
-    """The i-th part of the pages, and of the cache, is the i-th vCPU's."""
-    cuts = [config.pages * i // config.vcpus for i in range(config.vcpus + 1)]
-    return [
-        Region(
-            vcpu=i,
-            vcpus=config.vcpus,
-            first_page=cuts[i],
-            pages=cuts[i + 1] - cuts[i],
-            seed=derive(config.seed, _REGION, i),
-            cache=config.cache // config.vcpus,
-        )
-        for i in range(config.vcpus)
-    ]
+from common.workload.region import Region
 
 
 def arrays(

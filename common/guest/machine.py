@@ -21,10 +21,12 @@ from common.guest.dirtylog import DirtyLog
 from common.guest.kerneldirty import DirtySource, KernelDirty
 from common.guest.memory import GuestMemory
 from common.guest.native import monotonic_ns
+from common.guest.seeds import fill_seed, regions
 from common.guest.stale import new_masks
 from common.guest.vcpu import EventFd, Vcpus
-from common.guest.workloads.registry import parse_workload
+from common.guest.workloads.registry import make_workload
 from common.units import PAGE_SIZE
+from common.workload.registry import choose
 
 _DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and within
 _STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed
@@ -75,9 +77,10 @@ class Guest:
         witness: Path | None = None,
     ) -> None:
         self.n_pages = config.pages
-        self._workload = parse_workload(config.workload)
-        self.config = config.model_copy(update={"workload": self._workload.pinned(config.workload)})
-        self._regions = layout.regions(config)
+        chosen = choose(choose(config.workload).pinned())
+        self._workload = make_workload(chosen)
+        self.config = config.model_copy(update={"workload": chosen.text})
+        self._regions = regions(config)
         plans = [self._workload.plan(region) for region in self._regions]
         self.memory = GuestMemory(config.memory)
         log = new_masks(2 * self.n_pages)
@@ -106,13 +109,12 @@ class Guest:
             )
             for region, plan in zip(self._regions, plans, strict=True)
         ]
-        kernel = type(self._workload).kernel
-        self._vcpus = Vcpus(machines, self._fds[2:], self._fds[0], kernel, vcpu_nice)
+        life = self._workload.life
+        self._vcpus = Vcpus(machines, self._fds[2:], self._fds[0], life, vcpu_nice)
         self._dirty_log = DirtyLog(log, self._vcpus)
         self.kernel_dirty: KernelDirty | None = None
         if boot:
-            workload = self._workload
-            self.memory.fill(layout.fill_seed(config), workload.zero_share, workload.entropy)
+            self.memory.fill(fill_seed(config), chosen.zero_share, chosen.entropy)
             for region in self._regions:
                 self._workload.boot(self.memory, region)
 
@@ -451,13 +453,14 @@ def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = 
     `notify` is told in one line if it will take a while, which it does once for each kind of
     workload after an installation.
     """
-    name = config.workload.partition(":")[0]
-    workload = parse_workload(config.workload)
-    marker = jit.CACHE_DIR / f"compiled-{name}"
+    chosen = choose(config.workload)
+    name, mix = chosen.name, chosen.mix
+    marker = jit.CACHE_DIR / (f"compiled-{name}" if mix is None else f"compiled-{name}-mix")
     if notify is not None and not marker.exists():
         notify(f"compiling kernels for {name} (first start only)")
-    spec = name if workload.complete else config.workload
-    tiny = GuestConfig(memory=64 * PAGE_SIZE, workload=spec, seed=config.seed, cache=64 * 1024)
+    smallest = name if mix is None else f"{name}:lines={mix}"
+    text = smallest if chosen.spec.complete else config.workload
+    tiny = GuestConfig(memory=64 * PAGE_SIZE, workload=text, seed=config.seed, cache=64 * 1024)
     guest = Guest(tiny, boot=True)
     try:
         guest.memory.zero_pages(np.arange(guest.n_pages))

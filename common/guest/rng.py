@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
+from common.guest import seeds
 from common.guest.jit import inlined
 
-GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_M1: Final = np.uint64(0xBF58476D1CE4E5B9)
-_M2: Final = np.uint64(0x94D049BB133111EB)
+GOLDEN: Final = np.uint64(seeds.GOLDEN)
+_M1, _M2 = (np.uint64(each) for each in seeds.MULTIPLIERS)
 _S1: Final = np.uint64(30)
 _S2: Final = np.uint64(27)
 _S3: Final = np.uint64(31)
@@ -27,15 +27,3 @@ def mix(x: np.uint64) -> np.uint64:
     z = (z ^ (z >> _S1)) * _M1
     z = (z ^ (z >> _S2)) * _M2
     return z ^ (z >> _S3)
-
-
-def derive(seed: int, *parts: int) -> int:
-    """A seed of its own for each purpose, from 0 to 2**64 - 1."""
-    mask = 2**64 - 1
-    value = seed & mask
-    for part in parts:
-        value = (value ^ (part & mask)) * int(GOLDEN) + int(GOLDEN) & mask
-        value = (value ^ (value >> 30)) * int(_M1) & mask
-        value = (value ^ (value >> 27)) * int(_M2) & mask
-        value ^= value >> 31
-    return value

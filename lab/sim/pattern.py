@@ -5,18 +5,21 @@
              many independent visits are a Poisson process
     Curve    what was counted, of a trace
 
-Within a visit `lines` lines are written, or read, of `line_set` ones that the page's visits choose
-from: the same ones each time, or (64) others. A line is written with the likelihood `writes`.
+Which lines of a page a visit touches is a `Visit`: the same ones each time, or others, or as many
+as a mixture says.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from common.units import LINES_PER_PAGE
 
 Figures = NDArray[np.float64]
 
@@ -56,9 +59,53 @@ def _figures(pages: float, lines: float) -> Written:
     return Written(np.array([pages]), np.array([lines]))
 
 
-def _hit(writes: float, lines: float) -> float:
-    """The likelihood that a visit writes at least one line."""
-    return float(1.0 - (1.0 - writes) ** lines)
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Which lines of a page one visit touches: classes of the page's lines.
+
+    count: lines of each class; share: the likelihood that a visit touches one of them. writes: that
+    a line which is touched is written; hit: that a visit writes at least one line; scattered:
+    whether no line of the page is likelier than another.
+    """
+
+    count: Figures
+    share: Figures
+    writes: float
+    hit: float
+    scattered: bool
+
+    @classmethod
+    def of(cls, lines: float, writes: float = 1.0, *, scattered: bool = False) -> Visit:
+        """So many lines, the same ones each time or others."""
+        total = float(LINES_PER_PAGE) if scattered else lines
+        hit = 1.0 - (1.0 - writes) ** lines
+        return cls(np.array([total]), np.array([lines / total]), writes, hit, scattered)
+
+    @classmethod
+    def mixed(cls, counts: Sequence[int], writes: float = 1.0, *, scattered: bool = False) -> Visit:
+        """As many lines as one of the counts says, each equally likely, from the page's first on.
+
+        scattered: from any line on.
+        """
+        each = np.array(counts, np.float64)
+        hit = float(1.0 - ((1.0 - writes) ** each).mean())
+        if scattered:
+            every = float(LINES_PER_PAGE)
+            share = np.array([each.mean() / every])
+            return cls(np.array([every]), share, writes, hit, scattered)
+        above = (each[None, :] > np.arange(LINES_PER_PAGE)[:, None]).mean(axis=1)
+        share, count = np.unique(above[above > 0], return_counts=True)
+        return cls(count.astype(np.float64), share, writes, hit, scattered)
+
+    @property
+    def reading_too(self) -> Visit:
+        """The same where what is read counts as well."""
+        return replace(self, writes=1.0, hit=1.0)
+
+    @property
+    def reached(self) -> Figures:
+        """The likelihood that a visit touches a page because of a class's lines."""
+        return np.ones(1) if self.scattered else self.share
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +113,7 @@ class Sweep:
     """See above."""
 
     pages: float
-    lines: float
-    line_set: float
-    writes: float = 1.0
+    visit: Visit
 
     @property
     def size(self) -> float:
@@ -77,19 +122,19 @@ class Sweep:
 
     def written(self, visits: float) -> Written:
         """See `Pattern`."""
-        return self._distinct(visits, self.writes)
+        return self._distinct(visits, self.visit)
 
     def touched(self, visits: float) -> Written:
         """See `Pattern`."""
-        return self._distinct(visits, 1.0)
+        return self._distinct(visits, self.visit.reading_too)
 
-    def _distinct(self, visits: float, writes: float) -> Written:
+    def _distinct(self, visits: float, visit: Visit) -> Written:
         if visits <= 0 or self.pages <= 0:
             return _figures(0.0, 0.0)
         reached, passes = min(visits, self.pages), max(visits / self.pages, 1.0)
-        pages = reached * (1.0 - (1.0 - _hit(writes, self.lines)) ** passes)
-        each = 1.0 - (1.0 - self.lines * writes / self.line_set) ** passes
-        return _figures(pages, reached * self.line_set * each)
+        pages = reached * (1.0 - (1.0 - visit.hit) ** passes)
+        each = 1.0 - (1.0 - visit.share * visit.writes) ** passes
+        return _figures(pages, reached * float((visit.count * each).sum()))
 
     def written_back(self, visits: float, kept: float) -> Written:
         """See `Pattern`."""
@@ -104,9 +149,7 @@ class Scatter:
 
     count: Figures
     share: Figures
-    lines: float
-    line_set: float
-    writes: float = 1.0
+    visit: Visit
 
     @property
     def size(self) -> float:
@@ -115,27 +158,32 @@ class Scatter:
 
     def written(self, visits: float) -> Written:
         """See `Pattern`."""
-        return self._distinct(max(visits, 0.0) * self.share, self.writes)
+        return self._distinct(visits, self.visit)
 
     def touched(self, visits: float) -> Written:
         """See `Pattern`."""
-        return self._distinct(max(visits, 0.0) * self.share, 1.0)
+        return self._distinct(visits, self.visit.reading_too)
 
-    def _distinct(self, mean: Figures, writes: float) -> Written:
-        """mean: expected visits of a page."""
-        pages = -np.expm1(-mean * _hit(writes, self.lines))
-        lines = -np.expm1(-mean * self.lines * writes / self.line_set) * self.line_set
+    def _distinct(self, visits: float, visit: Visit) -> Written:
+        mean = max(visits, 0.0) * self.share  # expected visits of a page
+        pages = -np.expm1(-mean * visit.hit)
+        lines = -np.expm1(-np.outer(mean, visit.share * visit.writes)) @ visit.count
         return Written(self.count * pages, self.count * lines)
 
     def written_back(self, visits: float, kept: float) -> Written:
         """A line goes when nobody has touched it for as long as the cache keeps one.
 
-        Che, Tung, Wang (2002): that time is about the same for all lines of a large LRU cache.
+        Che, Tung, Wang (2002): that time is about the same for all lines of a large LRU cache. A
+        page counts where the likeliest of its lines to have gone has: those of a visit go together.
         """
         if math.isinf(kept):
             return self.written(0.0)
-        untouched = np.exp(-kept * self.share * self.lines / self.line_set)
-        return self._distinct(max(visits - kept, 0.0) * self.share * untouched, self.writes)
+        visit = self.visit
+        untouched = np.exp(-kept * np.outer(self.share, visit.share))
+        mean = max(visits - kept, 0.0) * self.share[:, None] * untouched
+        pages = -np.expm1(-(mean * visit.reached).max(axis=1) * visit.hit)
+        lines = -np.expm1(-mean * visit.share * visit.writes) @ visit.count
+        return Written(self.count * pages, self.count * lines)
 
 
 @dataclass(frozen=True, slots=True)

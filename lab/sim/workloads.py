@@ -15,17 +15,16 @@ from typing import Any, Final
 import numpy as np
 
 from common.config import GuestConfig
-from common.guest.layout import regions
-from common.guest.workloads.base import Region, Workload, visits_per_s
-from common.guest.workloads.idle import TICK_NS
-from common.guest.workloads.io_intensive import EXTENT_PAGES, METADATA_SHARE
-from common.guest.workloads.matrix_multiply import shape
-from common.guest.workloads.registry import parse_workload
-from common.guest.workloads.web_browsing import FRAMES_PER_S
+from common.guest.seeds import regions
 from common.units import LINE_SIZE, LINES_PER_PAGE, PAGE_SIZE
+from common.workload.mixes import Mix
+from common.workload.region import Region, visits_per_s
+from common.workload.registry import choose
+from common.workload.shapes import EXTENT_PAGES, FRAMES_PER_S, METADATA_SHARE, TICK_NS, square
+from common.workload.spec import Chosen
 from lab.sim.counted import count_trace
 from lab.sim.flow import Bursts, Flow, Steady
-from lab.sim.pattern import Figures, Pattern, Scatter, Sweep
+from lab.sim.pattern import Figures, Pattern, Scatter, Sweep, Visit
 from lab.sim.working_set import Part, WorkingSet
 
 _FEW_LINES: Final = 4  # a visit of no more waits for memory at each line
@@ -54,7 +53,7 @@ class Speed:
 class _Made:
     """What a function below is given. own: whether the speed was asked for, or measured."""
 
-    workload: Workload
+    workload: Chosen
     region: Region
     speed: Speed
     own: bool
@@ -78,32 +77,37 @@ class _Made:
 
 def _idle(made: _Made) -> list[Part]:
     """One line of one page, a thousand times a second."""
-    return [Part(Steady(1e9 / TICK_NS, made.speed.at_random), Sweep(1, 1, 1), 1)]
+    return [Part(Steady(1e9 / TICK_NS, made.speed.at_random), Sweep(1, Visit.of(1)), 1)]
 
 
-def _visits(made: _Made, pattern: Callable[[float, float, float], Pattern], order: bool) -> Part:
-    """lines of a page at a visit: the same ones each time, or others."""
+def _visits(made: _Made, pattern: Callable[[Visit], Pattern], order: bool) -> Part:
+    """lines of a page at a visit: the same ones each time, or others, or a mixture."""
     options = made.options
-    lines = float(options["lines"])
-    line_set = float(LINES_PER_PAGE) if options["scatter"] else lines
-    flow = made.paced(lines, lines, in_order=order)
-    return Part(flow, pattern(lines, line_set, float(options["write-share"])), lines)
+    lines: int | Mix = options["lines"]
+    writes, scattered = float(options["write-share"]), bool(options["scatter"])
+    if isinstance(lines, Mix):
+        mean = lines.total / len(lines.lines)
+        visit = Visit.mixed(lines.lines, writes, scattered=scattered)
+    else:
+        mean = float(lines)
+        visit = Visit.of(mean, writes, scattered=scattered)
+    return Part(made.paced(mean, mean, in_order=order), pattern(visit), mean)
 
 
 def _sweep(made: _Made) -> list[Part]:
     """Page by page, and round again."""
-    return [_visits(made, lambda *how: Sweep(made.pages, *how), True)]
+    return [_visits(made, lambda visit: Sweep(made.pages, visit), True)]
 
 
 def _uniform(made: _Made) -> list[Part]:
     """One class of pages."""
-    return [_visits(made, lambda *how: Scatter(*_evenly(made.pages), *how), False)]
+    return [_visits(made, lambda visit: Scatter(*_evenly(made.pages), visit), False)]
 
 
 def _zipf(made: _Made) -> list[Part]:
     """The page of rank k in proportion to k^-skew: hot ranks one by one, the rest in groups."""
     classes = zipf_classes(made.pages, float(made.options["skew"]))
-    return [_visits(made, lambda *how: Scatter(*classes, *how), False)]
+    return [_visits(made, lambda visit: Scatter(*classes, visit), False)]
 
 
 def zipf_classes(pages: int, skew: float) -> tuple[Figures, Figures]:
@@ -139,8 +143,8 @@ def _io(made: _Made) -> list[Part]:
     flow = made.paced(lines, lines, in_order=True)
     extents = Steady(flow.mean / EXTENT_PAGES, made.speed.at_random)
     return [
-        Part(flow, Scatter(*_evenly(pages - metadata), lines, lines), lines),
-        Part(extents, Scatter(*_evenly(metadata), 1, LINES_PER_PAGE), 1),
+        Part(flow, Scatter(*_evenly(pages - metadata), Visit.of(lines)), lines),
+        Part(extents, Scatter(*_evenly(metadata), Visit.of(1, scattered=True)), 1),
     ]
 
 
@@ -154,11 +158,13 @@ def _web(made: _Made) -> list[Part]:
     every = float(LINES_PER_PAGE)
     most = made.speed.in_order / every
     return [
-        Part(Bursts(think, window, most), Sweep(window, every, every), every),
-        Part(Steady(frames * animated / think, most), Sweep(animated, every, every), every, True),
+        Part(Bursts(think, window, most), Sweep(window, Visit.of(every)), every),
+        Part(
+            Steady(frames * animated / think, most), Sweep(animated, Visit.of(every)), every, True
+        ),
         Part(
             Steady(1 / think, made.speed.at_random),
-            Scatter(*_evenly(region.pages - window), 1, every),
+            Scatter(*_evenly(region.pages - window), Visit.of(1, scattered=True)),
             1,
         ),
     ]
@@ -170,12 +176,12 @@ def _game(made: _Made) -> list[Part]:
     fast = lines > _FEW_LINES
     most = (made.speed.in_order if fast else made.speed.at_random) / lines
     period = 1.0 / int(made.options["ticks"])
-    return [Part(Bursts(period, made.pages, most), Sweep(made.pages, lines, lines), lines)]
+    return [Part(Bursts(period, made.pages, most), Sweep(made.pages, Visit.of(lines)), lines)]
 
 
 def _matrix(made: _Made) -> list[Part]:
     """C is swept, line by line; of A a line a row is read meanwhile, of B one row."""
-    _, size = shape(made.region)
+    size = square(made.region)
     matrix = size * size * 8 / PAGE_SIZE
     row = size * 8 / LINE_SIZE  # lines
     steps = made.speed.in_order if made.own else made.speed.in_order / _MATRIX_ACCESSES
@@ -183,15 +189,15 @@ def _matrix(made: _Made) -> list[Part]:
     sweep = Steady(math.inf, steps / every)
     columns = max(min(matrix, float(size)), 1.0)  # pages of A that hold one of its columns
     return [
-        Part(sweep, Sweep(matrix, every, every), every),
+        Part(sweep, Sweep(matrix, Visit.of(every)), every),
         Part(
             Steady(steps / row * columns / size, math.inf),
-            Sweep(columns, size / columns, every, 0.0),
+            Sweep(columns, Visit.of(size / columns, 0.0, scattered=True)),
             0,
         ),
         Part(
             Steady(steps / every, math.inf),
-            Sweep(max(row / every, 1.0), min(row, every), every, 0.0),
+            Sweep(max(row / every, 1.0), Visit.of(min(row, every), 0.0, scattered=True)),
             0,
         ),
     ]
@@ -227,7 +233,7 @@ def working_set(
 
     steps_per_s: of a vCPU that runs flat out; None: `Speed`'s own. Raises `UsageError`.
     """
-    workload = parse_workload(config.workload)
+    workload = choose(config.workload)
     made = _Made(workload, regions(config)[0], Speed.of(steps_per_s), steps_per_s is not None)
     parts = _MODELS[workload.name](made)
     lines = _cache_lines(config, parts[0].steps)

@@ -21,10 +21,10 @@ from pydantic import ValidationError
 
 from common.config import first_fault
 from common.errors import UsageError
-from common.guest.workloads.base import Workload
-from common.guest.workloads.registry import WORKLOADS, parse_workload
 from common.report import Report
 from common.suggest import did_you_mean
+from common.workload.registry import WORKLOADS, WorkloadError, choose
+from common.workload.spec import Chosen
 from lab.net import shape
 from lab.sweep.columns import Row, column_of, option_row
 from lab.sweep.plan import PARTED, Plan, Value, cut
@@ -133,7 +133,7 @@ def check_known(option: str, runner: Runner, where: str) -> None:
         column_of(option, runner.options)
     except KeyError:
         known = [field.replace("_", "-") for field in runner.options.model_fields]
-        known += sorted({f"workload.{key}" for cls in WORKLOADS.values() for key in cls.keys})
+        known += sorted(f"workload.{key}" for key in WORKLOADS.options)
         known += [f"net.{key}" for key in shape.KEYS]
         if option == f"net.{shape.RTT}":
             raise UsageError(
@@ -165,15 +165,22 @@ def _configure(
         fields["workload"] = with_parameters(workload, parts["workload"])
     if parts["net"]:
         fields["net"] = with_parts(str(fields.get("net", "")), parts["net"])
+    _check_workload(str(fields.get("workload", "idle")), places, name)
     try:
-        config = runner.options.model_validate(fields)
+        return runner.options.model_validate(fields)
     except ValidationError as error:
         raise UsageError(f"{name}: {_explain(error, places)}") from None
+
+
+def _check_workload(text: str, places: Mapping[str, str], name: str) -> None:
+    """Raises `UsageError` that says where the part is that is wrong."""
     try:
-        _workload(config.workload)
-    except UsageError as error:
-        raise UsageError(f"{name}: {cut(str(error))}") from None
-    return config
+        _workload(text)
+    except WorkloadError as error:
+        option = f"workload.{error.key}"
+        option = option if option in places else "workload"
+        where = f"{places[option]}.{option}: " if option in places else ""
+        raise UsageError(f"{name}: {where}{cut(str(error))}") from None
 
 
 def is_several(model: type[CellOptions], option: str) -> bool:
@@ -208,8 +215,8 @@ def with_parts(text: str, parts: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _workload(text: str) -> Workload:
-    return parse_workload(text)
+def _workload(text: str) -> Chosen:
+    return choose(text)
 
 
 def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
@@ -265,7 +272,7 @@ def _cell(
 def identity(config: CellOptions, runner: str) -> str:
     """20 hexadecimal digits. Raises `UsageError` where what the workload replays can't be read."""
     options = config.known_by()
-    pinned = _workload(_workload(config.workload).pinned(config.workload))
+    pinned = _workload(_workload(config.workload).pinned())
     options["workload"] = [pinned.name, {key: repr(v) for key, v in pinned.options.items()}]
     whole = {
         "schema": [SCHEMA, _REPORT_SCHEMA],

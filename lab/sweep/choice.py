@@ -10,11 +10,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from common.errors import UsageError
-from common.guest.workloads.base import Extent
-from common.guest.workloads.registry import WORKLOADS
 from common.options import complaint_of
+from common.workload.registry import WORKLOADS
 from lab.sweep.cells import check_known, is_several
-from lab.sweep.columns import column_of, written
+from lab.sweep.columns import column_of
 from lab.sweep.plan import cut
 from lab.sweep.runners import Runner
 from lab.sweep.settings import net_value
@@ -90,6 +89,6 @@ def _parameter(key: str, text: str) -> Any:
     """Raises `ValueError`."""
     if key == "name":
         return text
-    parse = next(cls.keys[key].parse for cls in WORKLOADS.values() if key in cls.keys)
-    value = parse(text)
-    return written(value) if isinstance(value, Extent) else value
+    option = WORKLOADS.options[key]
+    value = option.parse(text)
+    return str(value) if option.reader.as_text else value

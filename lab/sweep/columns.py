@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
@@ -21,11 +21,11 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from common.config import MigrationConfig, shown
-from common.guest.workloads.base import Extent, Key, parse_period, parse_visit_rate
-from common.guest.workloads.registry import WORKLOADS, parse_workload
 from common.report import DowntimePart, Report
 from common.slowdown import slowdown
-from common.units import format_rate, format_share, format_size, format_time
+from common.units import format_rate, format_time
+from common.workload.options import Option
+from common.workload.registry import WORKLOADS, choose
 from lab.net import shape
 from lab.sweep.settings import CellOptions, MigrateCell
 
@@ -36,10 +36,6 @@ Row = dict[str, Scalar]
 _KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int64", float: "float64", str: "string"}
 # What an option's formatter makes of one of its units: the unit's place in a column's name.
 _UNITS: Final = {"1B": "_bytes", "1B/s": "_Bps", "1s": "_s"}
-_PARAMETER_UNITS: Final[dict[Callable[[str], Any], str]] = {
-    parse_visit_rate: "_Bps",
-    parse_period: "_s",
-}
 _NET_UNITS: Final = {"rate": "_Bps", "delay": "_s", "jitter": "_s", "queue": "_s"}
 _DERIVED: Final[dict[str, Kind]] = {
     "rounds": "int64",
@@ -98,22 +94,28 @@ def option_column(name: str, model: type[MigrationConfig] = MigrateCell) -> Colu
 
 
 @cache
-def _parameters() -> dict[str, Key]:
+def _parameters() -> dict[str, Option]:
     """Every parameter that any workload has."""
-    return {key: spec for cls in WORKLOADS.values() for key, spec in cls.keys.items()}
+    return WORKLOADS.options
 
 
 @cache
-def parameter_column(key: str) -> Column:
-    """Of a workload's parameter. A working set, which is a size or a share, is what was written."""
-    spec = _parameters()[key]
+def parameter_columns(key: str) -> tuple[Column, ...]:
+    """Of a workload's parameter, the one first that tells all its values apart.
+
+    A working set, which is a size or a share, is what was written. Lines, which are a number or a
+    mixture, have both: what was written, and the number where it is one.
+    """
+    option = _parameters()[key]
     name = f"workload_{key.replace('-', '_')}"
-    unit = _PARAMETER_UNITS.get(spec.parse, "")
     try:
-        kind = _KINDS.get(type(spec.parse(spec.default)), "string")
+        kind = _KINDS.get(type(option.parse(option.default)), "string")
     except ValueError:  # a file, which has no default
         kind = "string"
-    return Column(name + unit, kind)
+    own = Column(name + option.reader.suffix, kind)
+    if option.reader.as_text and kind != "string":
+        return Column(f"{name}_text", "string"), own
+    return (own,)
 
 
 @cache
@@ -133,7 +135,7 @@ def column_of(option: str, model: type[MigrationConfig] = MigrateCell) -> Column
             return net_column(key)
         if head != "workload":
             raise KeyError(option)
-        return Column("workload_name", "string") if key == "name" else parameter_column(key)
+        return Column("workload_name", "string") if key == "name" else parameter_columns(key)[0]
     name = option.replace("-", "_")
     if "_" in option or name not in model.model_fields:
         raise KeyError(option)
@@ -146,7 +148,7 @@ def option_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, 
     return (
         *(option_column(name, model) for name in model.model_fields),
         Column("workload_name", "string"),
-        *(parameter_column(key) for key in _parameters()),
+        *(column for key in _parameters() for column in parameter_columns(key)),
         *(net_column(key) for key in shape.KEYS if issubclass(model, CellOptions)),
     )
 
@@ -159,20 +161,26 @@ def option_row(config: MigrationConfig) -> Row:
         row[option_column(name, type(config)).name] = (
             " ".join(value) if isinstance(value, tuple) else value
         )
-    workload = parse_workload(config.workload)
+    workload = choose(config.workload)
     row["workload_name"] = workload.name
     for key in _parameters():
-        value = workload.options.get(key)
-        row[parameter_column(key).name] = written(value) if isinstance(value, Extent) else value
+        row |= _parameter_row(key, workload.options.get(key))
     if isinstance(config, CellOptions):
         asked = config.net_values()
         row |= {net_column(key).name: asked.get(key) for key in shape.KEYS}
     return row
 
 
-def written(value: Extent) -> str:
-    """A working set as its column has it."""
-    return format_share(value.share) if value.size is None else format_size(value.size)
+def _parameter_row(key: str, value: Any) -> Row:
+    out: Row = {}
+    for column in parameter_columns(key):
+        if value is None:
+            out[column.name] = None
+        elif column.kind == "string":
+            out[column.name] = str(value)
+        else:
+            out[column.name] = value if _KINDS.get(type(value)) == column.kind else None
+    return out
 
 
 def _said_part(option: str, value: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from common.errors import UsageError
 from lab.rows import Spread
 from lab.sweep.choice import Choice
-from lab.sweep.columns import Scalar, column_of, net_column, said
+from lab.sweep.columns import Scalar, column_of, net_column, parameter_columns, said
 from lab.sweep.parquet import Results
 from lab.sweep.plan import cut
 from lab.sweep.runners import Runner
@@ -94,13 +94,21 @@ class Query:
             keep = [choice(row) for row in table.to_pylist()]
             table = table.filter(keep)
         self.axes = results.axes
-        self._columns = {axis: column_of(axis, runner.options).name for axis in self.axes}
         self._kinds = {field.name: str(field.type) for field in table.schema}
+        self._columns = {axis: self._named(axis, runner) for axis in self.axes}
         self.count = table.num_rows
         self._database = duckdb.connect(":memory:")
         # Nothing is asked of a network.
         self._database.execute("SET autoinstall_known_extensions = false")
         self._database.register("results", table)
+
+    def _named(self, axis: str, runner: Runner) -> str:
+        """The column of an axis; results of an earlier version may have another one."""
+        head, dot, key = axis.partition(".")
+        names = [column_of(axis, runner.options).name]
+        if dot and head == "workload" and key != "name":
+            names = [column.name for column in parameter_columns(key)]
+        return next((name for name in names if name in self._kinds), names[0])
 
     def column(self, axis: str) -> str:
         """Of an axis. Raises `KeyError`."""
@@ -165,6 +173,8 @@ class Query:
         found = [row[0] for row in rows]
         if all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in found):
             found.sort()
+        elif all(isinstance(each, str) and each.isdigit() for each in found):
+            found.sort(key=int)
         return found
 
     def varied(self) -> list[str]:

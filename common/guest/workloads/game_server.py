@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -12,19 +12,8 @@ from common.guest.jit import inlined, kernel
 from common.guest.native import signed
 from common.guest.pace import Pace
 from common.guest.quantum import begin_quantum, page_missing
-from common.guest.workloads.base import (
-    CONTENT,
-    FIRST_PAGE,
-    OWN,
-    PAGES,
-    Key,
-    Plan,
-    Region,
-    Workload,
-    parse_extent,
-    whole,
-)
-from common.units import LINES_PER_PAGE
+from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, Plan, Workload
+from common.workload.region import Region
 
 _LINES: Final = OWN
 _ONE: Final = np.uint64(1)
@@ -80,18 +69,8 @@ class GameServer(Workload):
     allocator spreads objects. A tick goes through all of them: each reads the state of its
     neighbour and changes its own. A host that cannot keep up with `ticks` a second ticks as fast
     as it can.
-
-    Options: working-set=60%, lines=1, ticks=20, zero-share=0%, entropy=100%. A step is one
-    entity's update.
     """
 
-    name = "game-server"
-    keys: ClassVar = {
-        "working-set": Key("60%", parse_extent),
-        "lines": Key("1", whole(1, LINES_PER_PAGE)),
-        "ticks": Key("20", whole(1, 1000)),
-        **CONTENT,
-    }
     kernel = run
 
     def plan(self, region: Region) -> Plan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -11,9 +11,10 @@ from common.guest.control import STEPS, VcpuArrays
 from common.guest.jit import kernel
 from common.guest.pace import Pace
 from common.guest.quantum import begin_quantum, page_missing
-from common.guest.workloads.base import CONTENT, FIRST_PAGE, Plan, Region, Workload
+from common.guest.workloads.base import FIRST_PAGE, Plan, Workload
+from common.workload.region import Region
+from common.workload.shapes import TICK_NS
 
-TICK_NS: Final = 1_000_000
 _ONE: Final = np.uint64(1)
 
 
@@ -35,13 +36,8 @@ def run(m: VcpuArrays) -> None:
 
 
 class Idle(Workload):
-    """No load: a timer tick at 1000 Hz counts one word up (jiffies), on one page of each vCPU.
+    """No load: a timer tick at 1000 Hz counts one word up (jiffies), on one page of each vCPU."""
 
-    Options: zero-share=0%, entropy=100%. A step is a tick.
-    """
-
-    name = "idle"
-    keys: ClassVar = CONTENT
     kernel = run
 
     def plan(self, region: Region) -> Plan:

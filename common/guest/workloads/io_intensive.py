@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,25 +13,9 @@ from common.guest.native import signed
 from common.guest.pace import even
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.rng import GOLDEN, mix
-from common.guest.workloads.base import (
-    CONTENT,
-    FIRST_PAGE,
-    OWN,
-    PAGES,
-    SEED,
-    Key,
-    Plan,
-    Region,
-    Workload,
-    parse_extent,
-    parse_visit_rate,
-    visits_per_s,
-    whole,
-)
-from common.units import LINES_PER_PAGE
-
-EXTENT_PAGES: Final = 32  # what a file system allocates, and a read-ahead reads, in one go: 128 KiB
-METADATA_SHARE: Final = 64  # one page of so many holds inodes, bitmaps, the journal
+from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, SEED, Plan, Workload
+from common.workload.region import Region, visits_per_s
+from common.workload.shapes import EXTENT_PAGES, METADATA_SHARE
 
 _LINES: Final = OWN
 _METADATA: Final = OWN + 1  # pages of it, before the data
@@ -90,18 +74,8 @@ class IoIntensive(Workload):
 
     An extent of 32 pages at a random place is written page by page, `lines` lines of each, and then
     one line of metadata (inode, journal), which live in the first 1/64 of the working set.
-
-    Options: working-set=25%, rate=40MB/s, lines=64, zero-share=0%, entropy=100%. A step is one
-    line, written.
     """
 
-    name = "io-intensive"
-    keys: ClassVar = {
-        "working-set": Key("25%", parse_extent),
-        "rate": Key("40MB/s", parse_visit_rate),
-        "lines": Key("64", whole(1, LINES_PER_PAGE)),
-        **CONTENT,
-    }
     kernel = run
 
     def plan(self, region: Region) -> Plan:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +13,14 @@ from common.guest.jit import kernel
 from common.guest.memory import WORDS_PER_PAGE, GuestMemory
 from common.guest.native import signed
 from common.guest.quantum import begin_quantum, page_missing
-from common.guest.rng import derive, mix
-from common.guest.workloads.base import FIRST_PAGE, OWN, Plan, Region, Workload
+from common.guest.rng import mix
+from common.guest.seeds import derive
+from common.guest.workloads.base import FIRST_PAGE, OWN, Plan, Workload
+from common.workload.region import Region
+from common.workload.shapes import MATRICES, square, third
 
 _N: Final = OWN  # rows and columns of each matrix, a multiple of 8
 _THIRD: Final = OWN + 1  # pages from one matrix to the next
-_MATRICES: Final = 3
 _BLOCK_ROWS: Final = 256  # `check` works on so many rows at a time
 _EXACT_BITS: Final = 52  # a float64 holds sums up to here exactly
 
@@ -104,23 +105,18 @@ class MatrixMultiply(Workload):
     float64, row by row, as a sequence of rank-1 updates: C += (column k of A) x (row k of B), for
     k = 0, 1, ..., the first of which overwrites C, and then again from the start. All of C changes
     with every update. The elements are whole numbers small enough for every sum to be exact.
-
-    No options. A step is one update of a 64-byte line of C: one element of A and one line of B are
-    read, all through the cache.
     """
 
-    name = "matrix-multiply"
-    keys: ClassVar = {}
     kernel = run
 
     def plan(self, region: Region) -> Plan:
         """See `Workload.plan`."""
-        third, size = shape(region)
-        return Plan(pages=third * _MATRICES, own=(size, third))
+        apart = third(region)
+        return Plan(pages=apart * MATRICES, own=(square(region), apart))
 
     def boot(self, memory: GuestMemory, region: Region) -> None:
         """Random A and B; C keeps what memory was filled with."""
-        _, size = shape(region)
+        size = square(region)
         bits = min(19, (_EXACT_BITS - size.bit_length()) // 2)
         for which in (0, 1):
             matrix = _matrix(memory, region, which)
@@ -128,12 +124,12 @@ class MatrixMultiply(Workload):
 
     def check(self, memory: GuestMemory, region: Region, state: NDArray[np.uint64]) -> str | None:
         """Whether C is what the updates so far make of A and B; else where it is not."""
-        _, size = shape(region)
+        size = square(region)
         row_parts = size // 8
         updates, within = divmod(int(state[STEPS]), row_parts * size)
         k = updates % size
         rows, parts = divmod(within, row_parts)
-        a, b, c = (_matrix(memory, region, which) for which in range(_MATRICES))
+        a, b, c = (_matrix(memory, region, which) for which in range(MATRICES))
         for first in range(0, size, _BLOCK_ROWS):
             end = min(first + _BLOCK_ROWS, size)
             if k == 0 and updates == 0 and first > rows:
@@ -168,14 +164,8 @@ def _forget_untouched(wrong: NDArray[np.bool_], first: int, rows: int, columns: 
             wrong[partial, columns:] = False
 
 
-def shape(region: Region) -> tuple[int, int]:
-    """Pages from one matrix to the next, and their rows and columns."""
-    third = region.pages // _MATRICES
-    return third, math.isqrt(third * WORDS_PER_PAGE) // 8 * 8
-
-
 def _matrix(memory: GuestMemory, region: Region, which: int) -> NDArray[np.float64]:
     """float64[n, n]: A, B or C in guest memory."""
-    third, size = shape(region)
-    first = (region.first_page + which * third) * WORDS_PER_PAGE
+    size = square(region)
+    first = (region.first_page + which * third(region)) * WORDS_PER_PAGE
     return memory.words[first : first + size * size].view(np.float64).reshape(size, size)

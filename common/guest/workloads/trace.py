@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 
-from common.errors import UsageError
 from common.guest.cache import access
 from common.guest.control import STEPS, SUM, VcpuArrays
 from common.guest.jit import kernel
@@ -17,27 +15,17 @@ from common.guest.native import signed
 from common.guest.pace import even
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.rng import GOLDEN
-from common.guest.workloads.base import (
-    CONTENT,
-    FIRST_PAGE,
-    OWN,
-    PAGES,
-    Key,
-    Plan,
-    Region,
-    Workload,
-    parse_visit_rate,
-    visits_per_s,
-)
-from common.tracefile import LINE_SHIFT, PAGE_SHIFT, open_trace
+from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, Plan, Workload
+from common.tracefile import LINE_SHIFT, PAGE_SHIFT
 from common.tracefile import Trace as TraceFile
+from common.workload.region import Region, visits_per_s
+from common.workload.traced import traced
 
 _ACCESSES: Final = OWN
 _START: Final = OWN + 1  # the access that step 0 replays
 _TRACED: Final = OWN + 2  # pages of the trace, at least as many as the working set
 _ONE: Final = np.uint64(1)
 _LOW32: Final = np.uint64(2**32 - 1)
-_LONGEST: Final = 512  # characters of a workload that fit in a configuration
 
 
 @kernel
@@ -86,24 +74,6 @@ def run(m: VcpuArrays) -> None:
         quantum(m, n)
 
 
-def _parse_file(text: str) -> str:
-    """The name of a file, which may have to cross the wire."""
-    if not text:
-        raise ValueError("no file is named: expected trace:FILE, as in trace:ls.npz")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{text!r} is not UTF-8: rename the file") from None
-    return text
-
-
-def _parse_digest(text: str) -> str:
-    """As `pageferry trace info` shows it, or `any`."""
-    if not re.fullmatch("any|[0-9a-f]{32}", text):
-        raise ValueError(f"{text!r} is not a digest: expected 32 hexadecimal digits, or any")
-    return text
-
-
 class Trace(Workload):
     """Replays the memory accesses of a real program, again and again.
 
@@ -112,42 +82,13 @@ class Trace(Workload):
     page floor(i * part / P) of it, so that neighbours share pages. vCPU i of n begins i/n of the
     way into the trace. digest is that of the trace's content: a file with another is refused, at
     the destination too, which reads a file of the same name.
-
-    Options: file=FILE (`trace:FILE` is short for `trace:file=FILE`), digest=any, rate=max,
-    zero-share=0%, entropy=100%. A step is one access to one line, read or written as in the
-    trace; it counts as a page visit for rate.
     """
 
-    name = "trace"
-    keys: ClassVar = {
-        "file": Key("", _parse_file),
-        "digest": Key("any", _parse_digest),
-        "rate": Key("max", parse_visit_rate),
-        **CONTENT,
-    }
     kernel = run
-    first_key = "file"
-    complete = False
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
-        self._trace = open_trace(options["file"])
-        found, wanted = self._trace.meta.digest, options["digest"]
-        if wanted not in ("any", found):
-            raise UsageError(
-                f"trace {options['file']!r} is another one here: its digest is {found},"
-                f" expected {wanted}"
-            )
-
-    def pinned(self, text: str) -> str:
-        """See `Workload.pinned`."""
-        said = f"digest={self._trace.meta.digest}"
-        pinned, count = re.subn("(?<=[:,])digest=[^,]*", said, text)
-        if not count:
-            pinned = f"{text},{said}"
-        if len(pinned) > _LONGEST:
-            raise UsageError(f"workload trace: {len(pinned)} characters, at most {_LONGEST} fit")
-        return pinned
+        self._trace = traced(options)
 
     @functools.cached_property
     def _verified(self) -> TraceFile:

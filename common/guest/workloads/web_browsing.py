@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,22 +13,10 @@ from common.guest.native import signed
 from common.guest.pace import Pace
 from common.guest.quantum import begin_quantum, page_missing
 from common.guest.rng import GOLDEN, mix
-from common.guest.workloads.base import (
-    CONTENT,
-    FIRST_PAGE,
-    OWN,
-    PAGES,
-    SEED,
-    Key,
-    Plan,
-    Region,
-    Workload,
-    parse_extent,
-    parse_period,
-)
+from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, SEED, Plan, Workload
 from common.units import LINES_PER_PAGE
-
-FRAMES_PER_S: Final = 25  # of an animation
+from common.workload.region import Region
+from common.workload.shapes import FRAMES_PER_S
 
 _REDRAW: Final = OWN  # lines of a redraw
 _ANIMATED: Final = OWN + 1  # lines of the animation, the first ones of the window
@@ -84,18 +72,8 @@ class WebBrowsing(Workload):
     A click rewrites the window (`working-set`) at once and leaves a cookie, one line somewhere
     else. Until the next click, `think` later, the animated part of the window (`animation`) is
     redrawn 25 times a second; `animation=0` has none.
-
-    Options: working-set=3%, animation=0.1%, think=2s, zero-share=0%, entropy=100%. A step is
-    one line, written.
     """
 
-    name = "web-browsing"
-    keys: ClassVar = {
-        "working-set": Key("3%", parse_extent),
-        "animation": Key("0.1%", parse_extent),
-        "think": Key("2s", parse_period),
-        **CONTENT,
-    }
     kernel = run
 
     def plan(self, region: Region) -> Plan:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.jit import kernel
 from common.guest.native import signed
-from common.guest.rng import derive, mix
-from common.guest.workloads.base import Key, Region, number
-from common.guest.workloads.visits import TABLE, VisitWorkload, visit_keys
+from common.guest.rng import mix
+from common.guest.seeds import derive
+from common.guest.workloads.visiting import VisitWorkload
+from common.guest.workloads.visits import TABLE
+from common.workload.region import Region
 
 _LN2: Final = 0.6931471805599453
 _ONE: Final = 2.0**32  # thresholds are 32-bit fractions
@@ -124,14 +126,8 @@ class Zipf(VisitWorkload):
     """Visits random pages: the one of rank k with a likelihood in proportion to 1 / k^skew.
 
     Ranks are scattered over the working set by a seeded permutation.
-
-    Options: working-set=100%, skew=0.99, rate=max, lines=1, scatter=false, write-share=100%,
-    zero-share=0%, entropy=100%. A step is one line of the visited page, written (or read:
-    write-share).
     """
 
-    name = "zipf"
-    keys: ClassVar = {**visit_keys("100%", "max", 1), "skew": Key("0.99", number(0.0, 10.0))}
     order = TABLE
 
     def table(self, region: Region, pages: int) -> NDArray[np.uint64]:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from common.errors import ConnectionBroken, LocalProtocolError, RemoteProtocolError
-from common.guest.workloads.registry import WORKLOADS
 from common.units import PAGE_SIZE
 from common.wire import frames
 from common.wire.extents import EXTENT
+from common.workload.registry import WORKLOADS
 from dest_agent.mechanism import Mechanism
 
 from .post import Post, encode, tcp_pair, until

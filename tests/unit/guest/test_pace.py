@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.guest.pace import FLAT_OUT, Pace, due_at, even, steps_due
-from common.guest.workloads.base import Region
 from common.guest.workloads.registry import parse_workload
 from common.units import parse_size
+from common.workload.region import Region
 
 PACES = st.builds(
     lambda period, steps, share: Pace(period, int(steps * share), steps),

@@ -6,19 +6,22 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.guest.workloads.registry import WORKLOADS, parse_workload
+from common.workload.registry import WORKLOADS
 
 from .conftest import MakeGuest, run_for
 
 STEPS = {"idle": 40}  # paced only; the others are run flat out by `run_until`
 VARIANTS = [
-    *(name for name, cls in WORKLOADS.items() if cls.complete),
+    *(name for name, spec in WORKLOADS.items() if spec.complete),
     "uniform:scatter=true,write-share=30%,lines=5",
     "zipf:skew=1.3,working-set=1MiB,write-share=0.5",
     "sequential:lines=3,working-set=20%,zero-share=40%,entropy=30%",
     "io-intensive:lines=7",
     "web-browsing:animation=0,think=20ms",
     "game-server:lines=3",
+    "uniform:lines=mix:redis,scatter=true,write-share=40%",
+    "zipf:lines=mix:gcc",
+    "sequential:lines=mix:targz,working-set=30%",
 ]
 
 
@@ -140,54 +143,10 @@ class TestContract:
             assert lazy.digest() == full.digest()
 
 
-class TestParser:
-    @pytest.mark.parametrize(
-        ("text", "says"),
-        [
-            ("browsing", "unknown workload 'browsing': expected one of idle, web-browsing"),
-            ("", "unknown workload ''"),
-            ("idle:rate=1MB/s", "idle has no option 'rate': it has zero-share, entropy"),
-            ("matrix-multiply:lines=1", "no option 'lines': it has none"),
-            ("uniform:colour=red", "it has working-set, rate, lines, scatter"),
-            ("uniform:lines", "'lines' is not key=value"),
-            ("uniform:", "'' is not key=value"),
-            ("uniform:lines=0", "uniform, lines: '0' is not a whole number from 1 to 64"),
-            ("uniform:lines=65", "from 1 to 64"),
-            ("uniform:lines=two", "from 1 to 64"),
-            ("uniform:lines=1,lines=2", "lines is given twice"),
-            ("uniform:scatter=yes", "neither true nor false"),
-            ("uniform:write-share=120%", "expected 0 to 100%"),
-            ("uniform:rate=40", "unknown unit"),
-            ("uniform:rate=0.5B/s", "too slow"),
-            ("uniform:working-set=4X", "unknown unit"),
-            ("zipf:skew=nan", "from 0 to 10"),
-            ("web-browsing:think=1us", "expected 1ms to 1h"),
-        ],
-    )
-    def test_bad_usage_is_one_clear_line(self, text: str, says: str) -> None:
-        with pytest.raises(UsageError) as error:
-            parse_workload(text)
-        assert says in str(error.value)
-        assert "\n" not in str(error.value)
-
+class TestFit:
     def test_a_working_set_must_fit(self, make_guest: MakeGuest) -> None:
         with pytest.raises(UsageError, match="working set of 8MiB does not fit"):
             make_guest(workload="uniform:working-set=8MiB")
-
-    def test_values_are_read_as_people_write_them(self) -> None:
-        options = parse_workload("zipf:working-set=50%,rate=80mbit,lines=4,scatter=true").options
-        assert options["working-set"].share == 0.5
-        assert options["rate"] == 1e7
-        assert options["lines"] == 4
-        assert options["scatter"] is True
-        assert options["skew"] == 0.99
-
-    def test_every_docstring_states_the_options_and_their_defaults(self) -> None:
-        for cls in WORKLOADS.values():
-            text = " ".join((cls.__doc__ or "").split())
-            for key, spec in cls.keys.items():
-                assert f"{key}={spec.default}" in text, (cls.name, key)
-            assert "A step is" in text
 
 
 class TestWhereTheyWrite:

@@ -9,28 +9,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.workload.mixes import MIXES
 from lab.sim.flow import Bursts, Flow, Steady
-from lab.sim.pattern import Pattern, Scatter, Sweep
+from lab.sim.pattern import Pattern, Scatter, Sweep, Visit
 from lab.sim.workloads import zipf_classes
 
 visits = st.floats(0, 1e9)
-patterns: st.SearchStrategy[Pattern] = st.one_of(
+visit_kinds: st.SearchStrategy[Visit] = st.one_of(
     st.builds(
-        lambda pages, lines, scatter, writes: Sweep(pages, lines, 64 if scatter else lines, writes),
-        st.integers(1, 10**9),
+        lambda lines, writes, scattered: Visit.of(lines, writes, scattered=scattered),
         st.integers(1, 64),
-        st.booleans(),
         st.floats(0, 1),
+        st.booleans(),
     ),
     st.builds(
-        lambda pages, skew, lines, scatter, writes: Scatter(
-            *zipf_classes(pages, skew), lines, 64 if scatter else lines, writes
-        ),
+        lambda mix, writes, scattered: Visit.mixed(mix.lines, writes, scattered=scattered),
+        st.sampled_from(list(MIXES.values())),
+        st.floats(0, 1),
+        st.booleans(),
+    ),
+)
+patterns: st.SearchStrategy[Pattern] = st.one_of(
+    st.builds(Sweep, st.integers(1, 10**9), visit_kinds),
+    st.builds(
+        lambda pages, skew, visit: Scatter(*zipf_classes(pages, skew), visit),
         st.integers(1, 10**9),
         st.floats(0, 3),
-        st.integers(1, 64),
-        st.booleans(),
-        st.floats(0, 1),
+        visit_kinds,
     ),
 )
 
@@ -79,7 +84,7 @@ def test_zipf_groups_are_their_ranks_on_average(skew: float) -> None:
 
 
 def test_uniform_is_the_classical_occupancy() -> None:
-    scatter = Scatter(np.array([1000.0]), np.array([1e-3]), 1, 1)
+    scatter = Scatter(np.array([1000.0]), np.array([1e-3]), Visit.of(1))
     assert total(scatter.written(1000))[0] == pytest.approx(1000 * (1 - math.exp(-1)))
 
 

@@ -1,0 +1,48 @@
+"""A seed of its own for each purpose, and who owns which pages. Nothing here is compiled."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from common.config import GuestConfig
+from common.workload.region import Region
+
+GOLDEN: Final = 0x9E3779B97F4A7C15
+MULTIPLIERS: Final = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # of splitmix64, see `rng`
+
+_FILL: Final = 1  # purposes that have a seed of their own
+_REGION: Final = 2
+
+
+def derive(seed: int, *parts: int) -> int:
+    """A seed of its own for each purpose, from 0 to 2**64 - 1."""
+    mask = 2**64 - 1
+    first, second = MULTIPLIERS
+    value = seed & mask
+    for part in parts:
+        value = (value ^ (part & mask)) * GOLDEN + GOLDEN & mask
+        value = (value ^ (value >> 30)) * first & mask
+        value = (value ^ (value >> 27)) * second & mask
+        value ^= value >> 31
+    return value
+
+
+def fill_seed(config: GuestConfig) -> int:
+    """Of memory's first content."""
+    return derive(config.seed, _FILL)
+
+
+def regions(config: GuestConfig) -> list[Region]:
+    """The i-th part of the pages, and of the cache, is the i-th vCPU's."""
+    cuts = [config.pages * i // config.vcpus for i in range(config.vcpus + 1)]
+    return [
+        Region(
+            vcpu=i,
+            vcpus=config.vcpus,
+            first_page=cuts[i],
+            pages=cuts[i + 1] - cuts[i],
+            seed=derive(config.seed, _REGION, i),
+            cache=config.cache // config.vcpus,
+        )
+        for i in range(config.vcpus)
+    ]

@@ -1,0 +1,60 @@
+"""Workloads that visit one page after another: what they share but for the compiled kernels."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.guest.pace import even
+from common.guest.workloads import mixed, visits
+from common.guest.workloads.base import Kernel, Plan, Workload
+from common.guest.workloads.visits import AHEAD_VISITS, SEQUENTIAL, WRITE_BITS
+from common.units import PAGE_SIZE
+from common.workload.mixes import Mix
+from common.workload.region import Region, visits_per_s
+
+
+class VisitWorkload(Workload):
+    """A workload of this kind, but for its order of pages."""
+
+    order: ClassVar[int]
+    kernel = visits.run
+
+    @property
+    def life(self) -> Kernel:
+        """See `Workload.life`."""
+        return mixed.run if isinstance(self.options["lines"], Mix) else visits.run
+
+    def table(self, region: Region, pages: int) -> NDArray[np.uint64]:
+        """For the order `TABLE`."""
+        del region, pages
+        return np.zeros(1, np.uint64)
+
+    def plan(self, region: Region) -> Plan:
+        """See `Workload.plan`."""
+        lines: int | Mix = self.options["lines"]
+        pages = cast(int, self.options["working-set"].pages(region))
+        table = self.table(region, pages)
+        per_s = visits_per_s(self.options["rate"], region)
+        if isinstance(lines, Mix):
+            return Plan(
+                pages=pages,
+                own=self._own(lines.total, 0, len(table)),
+                pace=even(per_s / len(lines.lines) * lines.total, lines.total),
+                table=np.concatenate((table, mixed.counts_of(lines))),
+            )
+        # Prefetching pays only where most visits miss.
+        touched = pages * (PAGE_SIZE if self.options["scatter"] else lines * 64)
+        random = self.order != SEQUENTIAL and lines <= 4 and touched > 2 * region.cache
+        return Plan(
+            pages=pages,
+            own=self._own(lines, AHEAD_VISITS if random else 0, 0),
+            pace=even(per_s * lines, lines),
+            table=table,
+        )
+
+    def _own(self, lines: int, ahead: int, mixed_at: int) -> tuple[int, ...]:
+        scatter, writes = self.options["scatter"], self.options["write-share"]
+        return self.order, lines, int(scatter), round(writes * 2**WRITE_BITS), ahead, mixed_at

@@ -1,0 +1,1 @@
+"""Which workloads there are, and what their options mean, known without compiling anything."""

@@ -1,0 +1,119 @@
+"""Every workload by name, and the reader of `NAME[:key=value,...]`.
+
+A workload may have a key that need not be named if it comes first: `trace:FILE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from common.errors import UsageError
+from common.suggest import did_you_mean
+from common.workload.builtin import BUILTIN
+from common.workload.options import Option
+from common.workload.spec import Chosen, Spec
+
+_SHOWN: Final = 80  # characters of what somebody wrote, in a message
+
+
+class WorkloadError(UsageError):
+    """A workload's text that is wrong. key: the option at fault, where one is."""
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class Registry(Mapping[str, Spec]):
+    """Workloads by name, in the order in which they are listed."""
+
+    def __init__(self, specs: Iterable[Spec] = ()) -> None:
+        self._specs: dict[str, Spec] = {}
+        for spec in specs:
+            self.add(spec)
+
+    def __getitem__(self, name: str) -> Spec:
+        return self._specs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def add(self, spec: Spec) -> None:
+        """One more. Raises `ValueError` where its name is taken."""
+        if spec.name in self._specs:
+            raise ValueError(f"there is a workload {spec.name} already")
+        self._specs[spec.name] = spec
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """Every option that any workload has; of those that share a name, the most general one."""
+        found: dict[str, Option] = {}
+        for spec in self.values():
+            for key, option in spec.options.items():
+                if key not in found or option.reader.as_text:
+                    found[key] = option
+        return found
+
+    def choose(self, text: str) -> Chosen:
+        """`uniform:rate=40MB/s,lines=4` to a workload. Raises `WorkloadError`, one line."""
+        name, colon, rest = text.partition(":")
+        spec = self.find(name)
+        values = {key: option.default for key, option in spec.options.items()}
+        values |= _given(spec, rest.split(",") if colon else [])
+        return Chosen(spec, {key: _read(spec, key, value) for key, value in values.items()}, text)
+
+    def find(self, name: str) -> Spec:
+        """By its name. Raises `WorkloadError`."""
+        if name in self:
+            return self[name]
+        known, hint = ", ".join(self), did_you_mean(name, self)
+        rest = f"{hint} There are {known}" if hint else f"expected one of {known}"
+        raise WorkloadError(f"unknown workload {_cut(name)}: {rest}")
+
+
+def _given(spec: Spec, items: list[str]) -> dict[str, str]:
+    """What is written, by key, each once. Raises `WorkloadError`."""
+    given: dict[str, str] = {}
+    for index, item in enumerate(items):
+        if index == 0 and spec.first_key is not None and not item:
+            continue  # it is missing, which its own check says best
+        key, equals, value = item.partition("=")
+        if index == 0 and spec.first_key is not None and key not in spec.options:
+            key, equals, value = spec.first_key, "=", item
+        if not equals:
+            raise WorkloadError(f"workload {spec.name}: {_cut(item)} is not key=value")
+        if key not in spec.options:
+            raise WorkloadError(_no_such(spec, key), key)
+        if key in given:
+            raise WorkloadError(f"workload {spec.name}: {key} is given twice", key)
+        given[key] = value
+    return given
+
+
+def _no_such(spec: Spec, key: str) -> str:
+    known, hint = ", ".join(spec.options) or "none", did_you_mean(key, spec.options)
+    rest = f"{hint} It has {known}" if hint else f"it has {known}"
+    return f"workload {spec.name} has no option {_cut(key)}: {rest}"
+
+
+def _read(spec: Spec, key: str, value: str) -> Any:
+    try:
+        return spec.options[key].parse(value)
+    except ValueError as error:
+        raise WorkloadError(f"workload {spec.name}, {key}: {error}", key) from None
+
+
+def _cut(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
+
+
+WORKLOADS: Final = Registry(BUILTIN)
+
+
+def choose(text: str) -> Chosen:
+    """A workload of those that there are. Raises `WorkloadError`."""
+    return WORKLOADS.choose(text)
