@@ -53,6 +53,24 @@ def render(
     )
 
 
+def all_pictures(
+    reports: Sequence[Report], labels: Sequence[str], cases: Sequence[str]
+) -> list[tuple[str, Picture]]:
+    """List what the page of these runs shows, each with the label of the run that it is of.
+
+    Those of all runs together come first, with an empty label. Raises `UsageError`.
+    """
+    check()
+    from common.html import comparison, page
+
+    together = comparison.pictures(cases, reports) if len(reports) > 1 else []
+    return [("", each) for each in together] + [
+        (label, picture)
+        for label, report in zip(labels, reports, strict=True)
+        for picture in page.pictures(report)
+    ]
+
+
 def render_one(report: Report) -> str:
     """The page of one run. Raises `UsageError`."""
     return render([report], title="pageferry migrate", labels=[report.strategy])

@@ -122,12 +122,13 @@ def _bars(cases: Sequence[Case], figure_of: Callable[[Report], float]) -> Figure
         "hovertemplate": "%{customdata}<extra></extra>",
     }
     traces = [bars]
+    spread = list(zip(runs, medians, strict=True))
     if any(len(values) > 1 for values in runs):
         bars["error_x"] = {
             "type": "data",
             "symmetric": False,
-            "array": [max(v) - m for v, m in zip(runs, medians, strict=True)],
-            "arrayminus": [m - min(v) for v, m in zip(runs, medians, strict=True)],
+            "array": [max(v) - m if len(v) > 1 else None for v, m in spread],
+            "arrayminus": [m - min(v) if len(v) > 1 else None for v, m in spread],
             "color": colour("ink"),
             "thickness": 1.2,
             "width": 5,

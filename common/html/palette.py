@@ -7,8 +7,8 @@ the page. A figure names a colour as `var(--NAME)`; the page's script looks it u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 LIGHT: Final = {
     "page": "#ffffff",
@@ -72,6 +72,15 @@ def colour(name: str) -> str:
     if name not in LIGHT:
         raise KeyError(name)
     return f"var(--{name})"
+
+
+def painted(value: Any, colours: Mapping[str, str]) -> Any:
+    """Put colours in the place of their names, as the page's script does when it draws."""
+    if isinstance(value, str) and value.startswith("var(--") and value.endswith(")"):
+        return colours[value[6:-1]]
+    if isinstance(value, Mapping):
+        return {key: painted(each, colours) for key, each in value.items()}
+    return [painted(each, colours) for each in value] if isinstance(value, list) else value
 
 
 def strategy_colours(names: Iterable[str]) -> dict[str, str]:
