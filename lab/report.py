@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -16,6 +17,7 @@ from common.cli import ReportFile, refuse_stdout
 from common.config import first_fault
 from common.errors import EXIT_OK, UsageError
 from common.report import Report
+from lab import picture_files
 from lab.output import SeriesDocument, SheetDocument
 from lab.tables import NOTHING
 
@@ -40,21 +42,33 @@ class Gathered:
 def report(
     *results: Annotated[Path, Parameter(help="what --json has written")],
     html: Annotated[str | None, Parameter(help="write one HTML page to this FILE instead")] = None,
-    force: Annotated[bool, Parameter(negative="", help="overwrite FILE where it exists")] = False,
+    pictures: Annotated[
+        Path | None,
+        Parameter(name="--pictures", help="write each picture as SVG and PNG into this DIR"),
+    ] = None,
+    force: Annotated[bool, Parameter(negative="", help="overwrite files that exist")] = False,
 ) -> int:
     """Show results that were written with --json: the table of one, the comparison of several.
 
     RESULT.json is a report of migrate, source, move or simulate, or what compare or reproduce have
-    written. With --html it is one self-contained page with pictures, which opens without a network.
+    written. With --html it is one self-contained page with pictures, which opens without a network;
+    with --pictures each picture is a file, for a paper or a talk: that needs a Chrome or Chromium.
     """
     if not results:
         raise UsageError("report needs at least one RESULT.json, as --json has written it")
+    if html is None and pictures is None:
+        if force:
+            raise UsageError(
+                "--force overwrites files: it means nothing without --html or --pictures"
+            )
+        print_results(gather(list(results)))
+        return EXIT_OK
+    if pictures is not None:
+        picture_files.check()
     if html is not None:
         _write_page(list(results), html, force=force)
-    elif force:
-        raise UsageError("--force overwrites the page: it means nothing without --html")
-    else:
-        print_results(gather(list(results)))
+    if pictures is not None:
+        _write_pictures(list(results), pictures, force=force)
     return EXIT_OK
 
 
@@ -100,9 +114,26 @@ def _write_page(results: list[Path], html: str, *, force: bool) -> None:
                 notes=found.notes,
             )
         except OverflowError:
-            names = ", ".join(str(result) for result in results)
-            raise UsageError(f"{names}: a number is too large to be drawn") from None
+            raise UsageError(_too_large(results)) from None
         file.write(page)
+
+
+def _write_pictures(results: list[Path], folder: Path, *, force: bool) -> None:
+    from common.html import all_pictures
+
+    found = gather(results)
+    try:
+        named = all_pictures(found.reports, found.labels, found.cases)
+        files = picture_files.write_pictures(folder, named, force=force)
+    except OverflowError:
+        raise UsageError(_too_large(results)) from None
+    if not files:
+        raise UsageError("--pictures: there is nothing to draw: no run has moved its guest")
+    print(f"{len(files) // len(picture_files.FORMATS)} pictures as SVG and PNG in {folder}")
+
+
+def _too_large(results: Sequence[Path]) -> str:
+    return f"{', '.join(str(result) for result in results)}: a number is too large to be drawn"
 
 
 def gather(results: list[Path]) -> Gathered:
