@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 from pathlib import Path
@@ -17,6 +18,7 @@ from common.errors import EXIT_CANCELLED, EXIT_OK, PageferryError
 from common.heap import settle_down
 from common.inject import only_for
 from common.logs import AgentLog
+from common.notices import take
 from common.status import StatusPipe, die_with_parent
 from common.timeline import Event
 from common.units import PAGE_SIZE
@@ -65,6 +67,7 @@ def dest(
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
+        take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     import uvloop
 
     log = AgentLog("dest", log_dir=options.log_dir, quiet=options.quiet)

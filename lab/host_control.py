@@ -20,11 +20,17 @@ from lab import host_messages as m
 
 
 def control_folder() -> Path:
-    """Where control sockets are by default."""
+    """Where control sockets are by default. Raises `UsageError`."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "pageferry"
-    return Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}"
+    try:
+        return Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}"
+    except FileNotFoundError:
+        raise UsageError(
+            "no folder for temporary files can be written to: expected XDG_RUNTIME_DIR or TMPDIR to"
+            " name one"
+        ) from None
 
 
 def is_ours_alone(folder: Path) -> bool:

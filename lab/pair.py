@@ -6,14 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
-from common.cli import TlsOptions
+from common.cli import TlsOptions, complain
 from common.config import MigrationConfig
 from common.errors import (
     EXIT_CANCELLED,
@@ -71,7 +70,9 @@ class _Agent:
 
     def __init__(self, module: str, arguments: Sequence[str], prefix: Sequence[str]) -> None:
         read_fd, write_fd = os.pipe()
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        self.notices: list[str] = []  # what a person should see of what it said
+        # Not a file, for which there may be no place. Closed by end().
+        self._stderr: IO[bytes] = os.fdopen(os.memfd_create("stderr"), "w+b")
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
                 [
@@ -95,7 +96,11 @@ class _Agent:
 
     def status(self) -> Iterator[tuple[str, Any]]:
         """What it says, until it ends."""
-        return read_status(self._status)
+        for key, value in read_status(self._status):
+            if key == "notice":
+                self.notices.append(str(value))
+            else:
+                yield key, value
 
     def last_words(self) -> str | None:
         """The last line on its standard error."""
@@ -124,6 +129,9 @@ class _Agent:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(patience_s)
                 break
+        if self.process.returncode is not None:
+            for _ in self.status():  # what nobody has read yet
+                pass
         self._status.close()
         self._stderr.close()
         return self.process.returncode
@@ -162,6 +170,10 @@ class Pair:
                 if self._dest is not None:
                     self._dest.tell(signal.SIGTERM)
                     self._dest.end(patience_s=ENDING_S)
+                agents = (self._dest, self._source)
+                lines = [line for agent in agents if agent for line in agent.notices]
+                for line in dict.fromkeys(lines):  # both load the same kernels
+                    complain(line)
 
     def _run(self, show: Callable[[Status], None]) -> PairResult:
         show(Status(phase="starting the agents"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
 from common.inject import only_for
+from common.notices import take
 from common.status import Status, StatusPipe, die_with_parent
 from common.wire.tls import ClientTls
 
@@ -46,6 +48,7 @@ def source(
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
+        take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     with ReportFiles(output) as files:
         return _run(config, address, secure, output, pipe, files, witness)
 

@@ -1,7 +1,7 @@
-"""Kernels that live outside this package: compiled and cached like its own (`jit`).
+"""Kernels that live outside this package: compiled and kept like its own (`jit`).
 
-Their cache is a directory of its own, whose name carries a hash of every source of their package,
-because a kernel is compiled from all that it calls.
+What is kept of them carries a hash of every source of their package, because a kernel is compiled
+from all that it calls.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-
-import numba
 
 from common.guest import jit
 
@@ -27,13 +25,9 @@ def kernels_of(package: Path, *others: Path) -> Callable[[_F], _F]:
     digest = hashlib.sha256()
     for source in (*sorted(package.glob("*.py")), *others):
         digest.update(source.read_bytes())
-    cache = jit.CACHE_DIR / f"{package.name}-{digest.hexdigest()[:16]}"
+    scope = f"{package.name}-{digest.hexdigest()[:16]}"
 
     def kernel(function: _F) -> _F:
-        setattr(numba.config, "CACHE_DIR", str(cache))  # noqa: B010 (as in `jit`)
-        try:
-            return jit.kernel(function)
-        finally:
-            setattr(numba.config, "CACHE_DIR", str(jit.CACHE_DIR))  # noqa: B010
+        return jit.kernel(function, scope)
 
     return kernel

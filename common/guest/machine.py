@@ -450,17 +450,25 @@ class Guest:
 def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = None) -> None:
     """Compile, or load, everything that a guest of this configuration runs, on a tiny one.
 
-    `notify` is told in one line if it will take a while, which it does once for each kind of
-    workload after an installation.
+    `notify` is told in one line before something has to be compiled, which takes a while: once for
+    each kind of workload after an installation, where it can be kept.
     """
     chosen = choose(config.workload)
     name, mix = chosen.name, chosen.mix
-    marker = jit.CACHE_DIR / (f"compiled-{name}" if mix is None else f"compiled-{name}-mix")
-    if notify is not None and not marker.exists():
-        notify(f"compiling kernels for {name} (first start only)")
     smallest = name if mix is None else f"{name}:lines={mix}"
     text = smallest if chosen.spec.complete else config.workload
     tiny = GuestConfig(memory=64 * PAGE_SIZE, workload=text, seed=config.seed, cache=64 * 1024)
+
+    def announce() -> None:
+        if notify is not None:
+            often = "first start only" if jit.STORE.writable else "they can't be kept"
+            notify(f"compiling kernels for {name} ({often})")
+
+    with jit.before_compiling(announce):
+        _run_all(tiny)
+
+
+def _run_all(tiny: GuestConfig) -> None:
     guest = Guest(tiny, boot=True)
     try:
         guest.memory.zero_pages(np.arange(guest.n_pages))
@@ -474,4 +482,3 @@ def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = 
         guest.progress()
     finally:
         guest.close()
-    marker.touch()

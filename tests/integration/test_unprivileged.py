@@ -35,8 +35,9 @@ def home() -> Iterator[Path]:
     assert every_kernel.exit_code == 0, every_kernel.stderr
     with tempfile.TemporaryDirectory(prefix="pageferry-home-") as name:
         where = Path(name)
-        kernels = where / "pageferry" / jit.CACHE_DIR.name
-        shutil.copytree(jit.CACHE_DIR, kernels)
+        compiled = jit.STORE.folder
+        assert compiled is not None
+        shutil.copytree(compiled, where / "pageferry" / compiled.name)
         if os.getuid() == 0:
             for path in (where, *where.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)

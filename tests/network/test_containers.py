@@ -112,7 +112,9 @@ def contained(name: str, end: End, home: Path, *arguments: str) -> Iterator[Cont
 def make_home(folder: Path, keys: Path) -> Path:
     """With compiled kernels and the keys of one host: copies, since nothing else is shared."""
     compile_kernels(GuestConfig(memory="1MiB", workload=WORKLOAD))
-    shutil.copytree(jit.CACHE_DIR, folder / "pageferry" / jit.CACHE_DIR.name)
+    compiled = jit.STORE.folder
+    assert compiled is not None
+    shutil.copytree(compiled, folder / "pageferry" / compiled.name)
     shutil.copytree(keys, folder / "keys")
     return folder
 

@@ -8,6 +8,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -17,7 +18,8 @@ import pytest
 from common.config import GuestConfig
 from common.errors import LocalProtocolError, PageferryError, RemoteProtocolError, UsageError
 from common.guest import control as c
-from common.guest import jit
+from common.guest import jit, machine
+from common.guest.kernelstore import KernelStore
 from common.guest.machine import Guest, compile_kernels
 from common.guest.pace import MAX_LAG_NS
 from common.guest.vcpu import vcpus_cpu_s
@@ -371,15 +373,28 @@ class TestReleasing:
 
 
 class TestCompiling:
-    def test_it_is_announced_once(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    @pytest.mark.parametrize(
+        ("kept", "often"), [(True, "first start only"), (False, "they can't be kept")]
+    )
+    def test_it_is_announced_before_the_first(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept: bool, often: str
     ) -> None:
-        monkeypatch.setattr(jit, "CACHE_DIR", tmp_path_factory.mktemp("kernels"))
+        cache = jit.KernelCache(compile_kernels, "")
+        target = jit.kernel(until).targetctx  # type: ignore[attr-defined]
+        missed = range(0)
+
+        def load(_tiny: GuestConfig) -> None:
+            for _ in missed:
+                assert cache.load_overload((), target) is None
+
+        monkeypatch.setattr(jit, "STORE", KernelStore((), tmp_path if kept else None))
+        monkeypatch.setattr(machine, "_run_all", load)
         said: list[str] = []
-        config = GuestConfig(workload=HOT)
-        compile_kernels(config, said.append)
-        compile_kernels(config, said.append)
-        assert said == ["compiling kernels for uniform (first start only)"]
+        for number in (0, 2):
+            missed = range(number)
+            compile_kernels(GuestConfig(workload=HOT), said.append)
+            compile_kernels(GuestConfig(workload=HOT))
+        assert said == [f"compiling kernels for uniform ({often})"]
 
     def test_bad_usage_comes_first(self) -> None:
         with pytest.raises(UsageError):
