@@ -251,36 +251,50 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
         complain("standard output is closed: give it a file, or /dev/null")
         return EXIT_USAGE
     code = _run(app, arguments)
-    sys.stdout.flush()
-    error = getattr(sys.stdout, "error", None)
-    if error is None:
+    out = sys.stdout
+    out.flush()
+    if not isinstance(out, _Output) or out.error is None or out.unread:
         return code
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())  # what is still in its buffer goes nowhere
-    os.close(null)
-    if isinstance(error, BrokenPipeError):  # whoever read it has had enough
-        return code
-    complain(f"can't write to standard output: {_why(error)}")
+    complain(f"can't write to standard output: {_why(out.error)}")
     return code or EXIT_USAGE
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output whose failure is kept for the end: a report has still to be written."""
+    """A standard stream whose failure is kept for the end: a report has still to be written, and a
+    migration to be seen to, though its terminal is gone.
+    """
 
     error: OSError | None = None
+    was_terminal = False
 
     def write(self, text: str, /) -> int:
         try:
             return super().write(text)
         except OSError as error:
-            self.error = error
+            self._failed(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError as error:
-            self.error = error
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):  # who reads is slow: that is no end
+            return
+        self.error = self.error or error
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())  # what is still in its buffer, and all that follows
+        os.close(null)
+
+    @property
+    def unread(self) -> bool:
+        """Whether it failed because nobody is there any more: a reader has had enough, or a
+        terminal was hung up. That is no failure of the command's.
+        """
+        gone = isinstance(self.error, BrokenPipeError)
+        return gone or (self.was_terminal and self.error is not None)
 
 
 def _open_standard_streams() -> bool:
@@ -292,10 +306,18 @@ def _open_standard_streams() -> bool:
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if type(sys.stdout) is io.TextIOWrapper:
-        encoding, lines = sys.stdout.encoding, sys.stdout.line_buffering
-        # An ASCII terminal is no reason to fail: what it can't show is a question mark.
-        sys.stdout = _Output(sys.stdout.detach(), encoding, "replace", line_buffering=lines)
+        sys.stdout = _kept(sys.stdout, "replace")
+    if type(sys.stderr) is io.TextIOWrapper:
+        sys.stderr = _kept(sys.stderr, sys.stderr.errors or "backslashreplace")
     return found
+
+
+def _kept(stream: io.TextIOWrapper, errors: str) -> _Output:
+    """errors: an ASCII terminal is no reason to fail, what it can't show is shown otherwise."""
+    encoding, lines, terminal = stream.encoding, stream.line_buffering, stream.isatty()
+    kept = _Output(stream.detach(), encoding, errors, line_buffering=lines)
+    kept.was_terminal = terminal
+    return kept
 
 
 def _run(app: App, arguments: Sequence[str]) -> int:

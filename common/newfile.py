@@ -12,6 +12,8 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from common.signals import LEFTOVERS
+
 # What file systems and old kernels say that know no unnamed files.
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 
@@ -42,8 +44,16 @@ class NewFile:
             if error.errno not in _NO_UNNAMED:
                 raise
         fd, hidden = tempfile.mkstemp(dir=folder, prefix=self._prefix)
-        self._hidden = Path(hidden)
+        self._hide(Path(hidden))
         return fd
+
+    def _hide(self, path: Path | None) -> None:
+        """It has this name for now; a signal that ends the process at once removes it."""
+        if self._hidden is not None:
+            LEFTOVERS.discard(str(self._hidden))
+        if path is not None:
+            LEFTOVERS.add(str(path))
+        self._hidden = path
 
     @property
     def _prefix(self) -> str:
@@ -60,12 +70,12 @@ class NewFile:
         if self._force:
             hidden = self._name_hidden()
             os.rename(hidden, self.path)
-            self._hidden = None
+            self._hide(None)
         else:
             self._link(self.path)
             if self._hidden is not None:
                 self._hidden.unlink()
-                self._hidden = None
+                self._hide(None)
 
     def beside(self) -> Path:
         """Give it another name, for what must not be lost although it can't have its own."""
@@ -76,8 +86,10 @@ class NewFile:
     def _name_hidden(self) -> Path:
         if self._hidden is None:
             hidden = self.path.parent / f"{self._prefix}{secrets.token_hex(4)}"
+            LEFTOVERS.add(str(hidden))
             self._link(hidden)
-            self._hidden = hidden
+            self._hide(hidden)
+            return hidden
         return self._hidden
 
     def _link(self, path: Path) -> None:
@@ -95,4 +107,4 @@ class NewFile:
             self.fd = -1
         if self._hidden is not None:
             self._hidden.unlink(missing_ok=True)
-            self._hidden = None
+            self._hide(None)

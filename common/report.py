@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Outcome = Literal["completed", "failed", "cancelled", "in-doubt"]
+Outcome = Literal["completed", "failed", "cancelled", "in-doubt", "lost"]
 
 
 class _Part(BaseModel):

@@ -1,16 +1,18 @@
-"""The first moments of a command, before there is anything to import but this."""
+"""The first moments of a command, before there is anything to import but this, and its last."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from common import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def start(main: Callable[[], int]) -> int:
-    """Run `main`, which does its own imports: Ctrl-C meanwhile is one line and its exit code."""
+    """Run `main`, which does its own imports: a signal meanwhile is one line and its exit code."""
+    signals.begin()
     try:
         return main()
-    except KeyboardInterrupt:
-        if sys.stderr is not None:
-            print("pageferry: cancelled before anything was started", file=sys.stderr)
-        return 130  # common.errors.EXIT_CANCELLED
+    finally:
+        signals.finish()

@@ -1,8 +1,9 @@
 """What a running agent says of itself, and the pipe on which a supervisor reads it.
 
 With `--status-fd N` an agent writes one JSON object a line to that descriptor, each with one key:
-`listening` (an address), `resumed` (a session whose guest runs here), `notice` (a line for a
-person), `status` (a `Status`, several a second) or `report` (the last line). A
+`listening` (an address), `resumed` (a session whose guest runs here), `whole` (one whose guest
+lacks no page any more), `notice` (a line for a person), `status` (a `Status`, several a second) or
+`report` (the last line). A
 supervised agent is ended by SIGTERM when its supervisor (`--supervisor PID`, by default whoever is
 its parent) dies: nothing is left behind.
 """

@@ -16,10 +16,18 @@ from common import __version__
 from common.clock import clock_identity
 from common.complaints import Complaints
 from common.config import GuestConfig
-from common.errors import PageferryError, PeerRefused, RemoteProtocolError
+from common.errors import (
+    EXIT_CANCELLED,
+    EXIT_IN_DOUBT,
+    EXIT_OK,
+    PageferryError,
+    PeerRefused,
+    RemoteProtocolError,
+)
 from common.heap import give_back
 from common.inject import Plan, parse_injection
 from common.timeline import Event, Timeline
+from common.whereabouts import TABLE, When, Who, sentence
 from common.wire import messages
 from common.wire.channel import STALL_S, Connection
 from common.wire.injector import Injector
@@ -88,6 +96,9 @@ class DestAgent:
         self._kept: dict[str, messages.Outcome] = {}  # never forgotten: see `_remember`
         self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
+        self.stopping = False
+        self._serving: asyncio.Task[None] | None = None
+        self._fates: list[tuple[int, str]] = []  # of sessions that were under way at the stop
 
     def listen(self, host: str, port: int, *, loopback_only: bool = False) -> tuple[str, int]:
         """Bind; returns the address. Raises `UsageError`."""
@@ -99,11 +110,69 @@ class DestAgent:
         return len(self._sessions)
 
     async def serve_forever(self) -> None:
-        """Until cancelled; sessions that are under way are then ended."""
+        """Until cancelled, when sessions that are under way are ended; or until `stop` has seen
+        them through: raises `CancelledError`, too."""
+        self._serving = asyncio.current_task()
         try:
             await self._listener.run()
         finally:
             self._complain.flush()
+
+    def stop(self, tell: Callable[[str], None]) -> None:
+        """Take no more guests, and end when none lacks pages any more.
+
+        A session before its hand-over ends at once, and its source is told. tell: one line for
+        people, on each guest that is seen through.
+        """
+        self.stopping = True
+        for session in list(self._sessions.values()):
+            waits = session.stop()
+            if waits is not None:
+                tell(f"session {session.session[:8]}: {waits}")
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if not self.stopping or self._sessions:
+            return
+        if self._first_ended is not None and not self._first_ended.done():
+            self._first_ended.set_result((None, False))
+        self._asked.set()
+        if self._serving is not None:
+            self._serving.cancel()
+
+    async def idle(self) -> None:
+        """Until an agent that was stopped has no session any more."""
+        if self._serving is not None:
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+    @property
+    def farewell(self) -> str:
+        """What became of the guests that were here or on their way at the stop."""
+        if not self._fates:
+            return sentence("stopped", Who.HERE, When.NOTHING)
+        return f"stopped: {'; '.join(words for _, words in self._fates)}"
+
+    def exit_code(self, failure: PageferryError | None = None) -> int:
+        """Of an agent that was stopped; failure: what its only session had ended with before."""
+        codes = {code for code, _ in self._fates}
+        if EXIT_IN_DOUBT in codes:
+            return EXIT_IN_DOUBT
+        if not codes and failure is not None:
+            return failure.exit_code
+        return EXIT_OK if codes == {EXIT_OK} else EXIT_CANCELLED
+
+    def _note_fate(self, session: DestSession) -> None:
+        """What a session that was under way at the stop has come to; a guest that is kept goes on
+        with whoever keeps it."""
+        if session.place.kept:
+            return
+        code, words = EXIT_OK, "its guest came in whole, and its source has the result"
+        if session.had_its_run and session.handover.finished:
+            words = "its guest came in whole, and had its run"
+        elif not (session.seen_through and session.said_bye):
+            there = TABLE[Who.HERE, session.when]
+            code, words = there.exit_code, there.words
+        self._fates.append((code, f"session {session.session[:8]}: {words}"))
 
     async def serve_once(self) -> None:
         """One migration. Raises what made it fail."""
@@ -182,10 +251,15 @@ class DestAgent:
             say(f"session {short}: ended: {failure}")
         finally:
             self._remember(session)
+            if self.stopping:
+                self._note_fate(session)
             if self._first_ended is not None and not self._first_ended.done():
-                self._first_ended.set_result((error, session.may_be_asked))
+                self._first_ended.set_result((error, session.may_be_asked and not self.stopping))
+            self._end_if_idle()
 
     def _refusal(self, name: str) -> str | None:
+        if self.stopping:
+            return "it is being stopped"
         if name in self._sessions or name in self._ended or name in self._kept:
             return "a session of that name exists already"
         if sum(not session.set_up for session in self._sessions.values()) >= MOST_WAITING:

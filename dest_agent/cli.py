@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import functools
 import os
-import signal
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from pydantic import Field
 
+from common import signals
+from common.cli import complain
 from common.config import Injections, Size, parse_address
-from common.errors import EXIT_CANCELLED, EXIT_OK, PageferryError
+from common.errors import EXIT_OK, PageferryError
 from common.heap import settle_down
 from common.inject import only_for
 from common.logs import AgentLog
@@ -89,6 +90,10 @@ async def _serve(
         log.event(session, event)
         if pipe is not None and event.event == "resumed":
             pipe.write("resumed", session)
+        if pipe is not None and (
+            event.event == "all-pages-present" or event.fields.get("missing") == 0
+        ):
+            pipe.write("whole", session)
 
     agent = DestAgent(
         log.say,
@@ -105,14 +110,16 @@ async def _serve(
         pipe.write("listening", {"host": bound_host, "port": bound_port})
     settle_down()
     loop = asyncio.get_running_loop()
-    task = loop.create_task(agent.serve_once() if options.once else agent.serve_forever())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        log.say("stopped")
-        return EXIT_CANCELLED
-    except PageferryError as error:
-        return error.exit_code  # it has been said
-    return EXIT_OK
+    serving = loop.create_task(agent.serve_once() if options.once else agent.serve_forever())
+    with signals.in_loop(loop, lambda _number: agent.stop(complain)):
+        failure: PageferryError | None = None
+        try:
+            await serving
+        except PageferryError as error:
+            failure = error  # it has been said
+        except asyncio.CancelledError:
+            pass
+    if agent.stopping:
+        complain(agent.farewell)
+        return agent.exit_code(failure)
+    return EXIT_OK if failure is None else failure.exit_code

@@ -36,10 +36,11 @@ from common.errors import (
 )
 from common.guest.machine import Guest, Progress, compile_kernels
 from common.guest.vcpu import vcpus_cpu_s
-from common.handover import Handover, State
+from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault
 from common.timeline import Timeline
 from common.units import format_size
+from common.whereabouts import When, when_of
 from common.wire import bitmap, messages
 from common.wire.channel import Connection
 from common.wire.injector import Injector
@@ -104,6 +105,11 @@ class DestSession:
         self.said_bye = False
         self.set_up = False  # it has been said which guest will come, and there is room for it
         self.dropped = False
+        self.seen_through = False  # the agent was to end when pages of its guest were missing
+        self.had_its_run = False  # nobody has cut it short
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._run_limit: asyncio.Timeout | None = None
         self._enter = enter
         self.may_be_asked = False
         self.place = Place(keeper, session, budget)
@@ -145,6 +151,7 @@ class DestSession:
     async def run(self) -> None:
         """From Welcome to Bye. Raises what ended the session early, after telling the source."""
         self._reader = asyncio.create_task(self._read(), name="control-reader")
+        self._task = asyncio.current_task()
         try:
             setup = await self._prepare()
             commit = await self._receive()
@@ -258,6 +265,35 @@ class DestSession:
             await self._loop.run_in_executor(None, self._live_inflow().close)
         guest, self._guest = self._live_guest(), None
         self.place.keep(guest)
+
+    @property
+    def when(self) -> When:
+        """How far its hand-over has come, or had."""
+        return when_of(Role.DEST, self.handover.state, started=self.set_up)
+
+    def stop(self) -> str | None:
+        """The agent is to end. What has to be waited for, for people; None: nothing.
+
+        Before the whole commit is here the session ends, and its source is told. A guest that runs
+        here gets the pages that it lacks; one that is whole runs no further, and its source gets
+        the result.
+        """
+        if not self.handover.may_run_guest:
+            if self._task is not None:
+                self._task.cancel()
+            return None
+        first = not self._stopping.is_set()
+        self._stopping.set()
+        if self._run_limit is not None and self._run_limit.when() is not None:
+            self._run_limit.reschedule(self._loop.time())
+        if self.when is not When.PARTLY:
+            return None
+        self.seen_through |= first
+        missing = self._live_postcopy().faults.missing_count
+        return (
+            f"the guest runs here, and {missing:,} pages of it are missing: that is seen through,"
+            " or it would be lost"
+        )
 
     def drop(self, reason: str) -> None:
         """End it, which has nothing yet."""
@@ -429,7 +465,9 @@ class DestSession:
 
     async def _pause_after(self, seconds: float) -> None:
         """Stop a lazy copy's guest, which may have to wait for a page, and that for a recovery."""
-        await asyncio.sleep(seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
         paused = False
         while not paused and not self._closing:
             with contextlib.suppress(PageferryError):  # no answer yet
@@ -603,7 +641,8 @@ class DestSession:
             self.handover.step("failure")
             raise
         self.handover.step("resumed")
-        self._timeline.log("resumed", t_ns=self.resumed_ns)
+        missing = self._live_postcopy().faults.missing_count if commit.missing is not None else 0
+        self._timeline.log("resumed", t_ns=self.resumed_ns, missing=missing)
         self.hit("resumed")
 
     def _arm(self, missing: bytes) -> None:
@@ -627,6 +666,7 @@ class DestSession:
         finally:
             sampler.cancel()
         self._samples.append(guest.progress())
+        self.had_its_run = not self._stopping.is_set()
         finished = await self._blocking(self._finish, guest, setup)
         if not self.handover.finished:  # lazy copy: an ended guest needs no more pages
             self.handover.step("complete")
@@ -638,15 +678,19 @@ class DestSession:
         await self._deliver(finished)
 
     async def _run_on(self, seconds: float) -> None:
-        """A source that missed that everything has arrived is told when it comes back."""
+        """A source that missed that everything has arrived is told when it comes back.
+
+        No longer, where the agent is to end.
+        """
         end = self._loop.time() + seconds
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(end) as limit:
-                while True:
+            async with asyncio.timeout_at(end) as self._run_limit:
+                while not self._stopping.is_set():
                     await self._came_back.wait()
-                    limit.reschedule(None)
+                    self._run_limit.reschedule(None)
                     await self._adopt_late()
-                    limit.reschedule(end)
+                    self._run_limit.reschedule(end)
+        self._run_limit = None
 
     async def _deliver(self, finished: messages.Finished) -> None:
         """The result to the source, which in post-copy may have lost us and come back."""

@@ -10,11 +10,13 @@ if __name__ == "__main__" and not sys.flags.safe_path:
         del sys.path[0]
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
 
 from common.start import start
 
+TYPE_CHECKING = False  # nothing that takes long comes before `start`
 if TYPE_CHECKING:
+    from typing import Final
+
     from cyclopts import App
 
 _HELP = """A live-migration laboratory: real guest memory, real TCP, measured downtime.

@@ -20,6 +20,7 @@ from common.assumed import check_assumed
 from common.config import GuestConfig, MigrationConfig, parse_address
 from common.errors import (
     EXIT_CANCELLED,
+    EXIT_IN_DOUBT,
     InDoubtError,
     PageferryError,
     UsageError,
@@ -90,6 +91,7 @@ class Host:
         asyncio.get_running_loop().set_default_executor(self._pool)
         self._stops = 0
         self._stop = asyncio.Event()
+        self.ended: list[str] = []  # guests that ended with this process
 
     # -- life cycle ---------------------------------------------------------------------------
 
@@ -109,10 +111,15 @@ class Host:
                 move.task.cancel()
         if self._stops > 2:
             self._log.say("ended at once, with everything that was under way")
-            os._exit(EXIT_CANCELLED)  # threads may be where nothing else ends them
+            # Threads may be where nothing else ends them.
+            os._exit(EXIT_IN_DOUBT if self.guests.entries or self.ended else EXIT_CANCELLED)
 
     async def serve(self) -> None:
-        """Until `stop`; guests that are here then are ended, and that is said."""
+        """Until `stop`; guests that are here then are ended, and that is said.
+
+        Those that have come in part come in whole first, or the end of this process would be the
+        loss of pages that nobody else has.
+        """
         agent = asyncio.create_task(self._agent.serve_forever(), name="agent")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
         try:
@@ -124,13 +131,15 @@ class Host:
             await see_through(self._end(agent))
 
     async def _end(self, agent: asyncio.Task[None]) -> None:
-        agent.cancel()
-        await asyncio.gather(agent, return_exceptions=True)
+        self._agent.stop(self._log.say)
         for move in list(self._moves.values()):
             if not move.cancel():
                 self._log.say(
                     f"guest {move.name} is being handed over: waiting for it, again Ctrl-C loses it"
                 )
+        await self._agent.idle()
+        agent.cancel()
+        await asyncio.gather(agent, return_exceptions=True)
         while self._work:
             _, left = await asyncio.wait(self._work, timeout=_PATIENCE_S)
             if left:
@@ -140,6 +149,7 @@ class Host:
                 )
         for entry in self.guests.entries:
             if entry.guest is not None:
+                self.ended.append(entry.name)
                 await self._end_guest(entry)
             self.guests.gone(entry)
         self._pool.shutdown(wait=True)
@@ -162,6 +172,11 @@ class Host:
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         return task
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been told to."""
+        return self._stops > 0
 
     def _must_go_on(self) -> None:
         if self._stops:
@@ -188,6 +203,10 @@ class Host:
         except BaseException:
             self.guests.gone(entry)
             raise
+        if self._stops:  # meanwhile: it has not come to anything
+            await self._blocking(guest.close)
+            self.guests.gone(entry)
+            self._must_go_on()
         self.guests.runs(entry, guest)
         self._log.say(f"guest {entry.name} runs here")
 

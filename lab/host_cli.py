@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from pydantic import BaseModel, Field
 
+from common import signals
 from common.cli import JsonOptions, complain
 from common.config import Duration, GuestConfig, parse_address
 from common.errors import (
-    EXIT_CANCELLED,
     EXIT_NOT_VERIFIED,
     EXIT_OK,
     CancelledByUser,
@@ -26,11 +25,13 @@ from common.errors import (
 from common.heap import settle_down
 from common.logs import AgentLog
 from common.status import Status, StatusPipe, die_with_parent
+from common.whereabouts import TABLE, When, Who, sentence
 from common.wire.messages import GuestName
 from common.workload.registry import choose
 from dest_agent.listening import ListenOptions
 
 if TYPE_CHECKING:
+    from lab.host import Host
     from lab.host_control import ControlClient
 
 Control = Annotated[
@@ -115,17 +116,36 @@ async def _run(
     pipe: StatusPipe | None,
 ) -> int:
     from lab.host import Host  # after the arguments have been found to be good
-    from lab.host_messages import Boot
-    from lab.host_server import ControlServer, bind_control
 
     settle_down()
     running = Host(log, options)
+    loop = asyncio.get_running_loop()
+    with signals.in_loop(loop, lambda _number: running.stop()):
+        failure = await _serve(running, address, options, config, log, pipe)
+    if failure is not None:
+        raise failure
+    if not running.ended:
+        complain(sentence("stopped", Who.HERE, When.NOTHING))
+        return TABLE[Who.HERE, When.NOTHING].exit_code
+    complain(f"stopped: guests that ended with this host: {', '.join(running.ended)}")
+    return TABLE[Who.HERE, When.WHOLE].exit_code
+
+
+async def _serve(
+    running: Host,
+    address: tuple[str, int],
+    options: HostOptions,
+    config: GuestConfig,
+    log: AgentLog,
+    pipe: StatusPipe | None,
+) -> PageferryError | None:
+    """Until it is told to stop; what was wrong with the guest that it was to boot."""
+    from lab.host_messages import Boot
+    from lab.host_server import ControlServer, bind_control
+
     bound_host, port = running.listen(address)
     server = ControlServer(running, log.say)
     await server.start(*bind_control(options.control, port))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, running.stop)
     options.announce((bound_host, port), log.say, f", control socket {server.path}")
     if pipe is not None:
         said = {"host": bound_host, "port": port, "control": str(server.path)}
@@ -136,16 +156,14 @@ async def _run(
         try:
             await running.boot(Boot(config=config, name=options.guest))
         except PageferryError as error:
-            failure = error
-            running.stop()
+            if not running.stopping:
+                failure = error
+                running.stop()
     try:
         await serving
     finally:
         await server.close()
-    if failure is not None:
-        raise failure
-    log.say("stopped")
-    return EXIT_CANCELLED
+    return failure
 
 
 def asked(
@@ -160,15 +178,20 @@ def asked(
     client = ControlClient(find_control(control))
 
     async def ask() -> Any:
-        if on_signal is not None:
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, on_signal, client)
-        return await client.ask(request, show)
+        asking = asyncio.ensure_future(client.ask(request, show))
+
+        def stop(_number: int) -> None:
+            if on_signal is not None:
+                on_signal(client)
+            else:
+                asking.cancel()
+
+        with signals.in_loop(asyncio.get_running_loop(), stop):
+            return await asking
 
     try:
         return asyncio.run(ask())
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         raise CancelledByUser(
             "no longer waiting: the host goes on with what it was asked to do"
         ) from None
@@ -251,7 +274,8 @@ def verify(*, control: Control = None, guest: Name = None) -> int:
     digested = asked(control, Digest(guest=guest))
     from lab.host_replay import replay
 
-    found = replay(digested.config, digested.steps)
+    with signals.leaving(f"no longer verifying: guest {digested.name} goes on at its host"):
+        found = replay(digested.config, digested.steps)
     steps = sum(digested.steps)
     if found != digested.digest:
         complain(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from common import signals
 from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig
 from common.inject import parse_injection
@@ -41,7 +42,7 @@ def migrate(
     tls = tls or TlsOptions()
     tls.load()  # here, so that what is wrong with it is bad usage of this command
     pipe = StatusPipe(status_fd) if status_fd is not None else None
-    with ReportFiles(output) as files:
+    with signals.noted(), ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:
 
             def show(status: Status) -> None:

@@ -9,13 +9,14 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any, Final
 
+from common import signals
 from common.cli import TlsOptions, complain
 from common.config import MigrationConfig
 from common.errors import (
     EXIT_CANCELLED,
+    EXIT_FAILED,
     EXIT_IN_DOUBT,
     EXIT_NOT_VERIFIED,
     EXIT_OK,
@@ -26,11 +27,20 @@ from common.errors import (
 )
 from common.inject import for_agent
 from common.process import python_command
-from common.report import Report
+from common.report import Outcome, Report
 from common.status import Status, read_status
 from common.units import format_time
+from common.whereabouts import TABLE, When, Who, sentence
 
 ENDING_S = 10.0  # a destination is given this long after its source has ended, then SIGKILL
+ORPHANED_S = 2.0  # the same, where nobody is left who could send what a guest may lack
+NOT_BEGUN: Final = sentence("cancelled before the migration began", Who.USER, When.NOTHING)
+_OUTCOMES: Final[dict[int, Outcome]] = {
+    EXIT_FAILED: "failed",
+    EXIT_USAGE: "failed",
+    EXIT_IN_DOUBT: "lost",
+    EXIT_CANCELLED: "cancelled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,11 @@ class PairResult:
     report: Report | None
     exit_code: int
     error: str | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """As the report says; where there is none, as the exit code does."""
+        return self.report.outcome if self.report else _OUTCOMES.get(self.exit_code, "completed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +89,19 @@ class _Agent:
         # Not a file, for which there may be no place. Closed by end().
         self._stderr: IO[bytes] = os.fdopen(os.memfd_create("stderr"), "w+b")
         try:
-            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                [
-                    *prefix,
-                    *python_command(module, *arguments),
-                    *("--status-fd", str(write_fd), "--supervisor", str(os.getpid())),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                pass_fds=[write_fd],
-                process_group=0,
-            )
+            with signals.blocked():
+                self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+                    [
+                        *prefix,
+                        *python_command(module, *arguments),
+                        *("--status-fd", str(write_fd), "--supervisor", str(os.getpid())),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    pass_fds=[write_fd],
+                    process_group=0,
+                )
         except BaseException:
             os.close(read_fd)
             self._stderr.close()
@@ -161,7 +177,7 @@ class Pair:
 
     def run(self, show: Callable[[Status], None]) -> PairResult:
         """Start both, follow the source, end both."""
-        with self._signals():
+        with signals.received(self._forward):
             try:
                 return self._run(show)
             finally:
@@ -169,7 +185,8 @@ class Pair:
                     self._source.end(patience_s=ENDING_S)
                 if self._dest is not None:
                     self._dest.tell(signal.SIGTERM)
-                    self._dest.end(patience_s=ENDING_S)
+                    well = self._source is not None and self._source.process.returncode == 0
+                    self._dest.end(patience_s=ENDING_S if well else ORPHANED_S)
                 agents = (self._dest, self._source)
                 lines = [line for agent in agents if agent for line in agent.notices]
                 for line in dict.fromkeys(lines):  # both load the same kernels
@@ -177,6 +194,8 @@ class Pair:
 
     def _run(self, show: Callable[[Status], None]) -> PairResult:
         show(Status(phase="starting the agents"))
+        if self._cancelled:  # by a signal that was noted before
+            raise CancelledByUser(NOT_BEGUN)
         config = self._config
         options = ["--listen", self._route.listen, "--once", "--quiet", *self._log_options]
         options += ["--stall-timeout", format_time(config.stall_timeout), *self._dest_options]
@@ -185,7 +204,7 @@ class Pair:
         self._dest = _Agent("dest_agent", options, self._route.dest_prefix)
         port = self._await_port(self._dest)
         if self._cancelled:
-            raise CancelledByUser("cancelled before the migration began")
+            raise CancelledByUser(NOT_BEGUN)
         ours = config.model_copy(update={"inject": for_agent("source", config.inject)})
         to = ["--to", self._route.reach(port), "--quiet", *self._log_options]
         arguments = [*to, *self._source_options, *ours.flags()]
@@ -201,29 +220,21 @@ class Pair:
         exit_code = self._source.process.wait()
         error = self._source.last_words() if exit_code else None
         if exit_code < 0:
-            error, exit_code = self._source_was_killed(signal.Signals(-exit_code).name)
+            exit_code, error = self._source_was_killed(signal.Signals(-exit_code).name)
             if report is not None and report.outcome == "completed":
                 # It had said all that it had to say.
                 exit_code = EXIT_NOT_VERIFIED if report.error else EXIT_OK
                 error = report.error
         return PairResult(report, exit_code, error)
 
-    def _source_was_killed(self, name: str) -> tuple[str, int]:
-        """What to say of it, and the exit code: the destination knows where the guest was."""
+    def _source_was_killed(self, name: str) -> tuple[int, str]:
+        """The exit code, and what to say of it: the destination knows where the guest was."""
         assert self._dest is not None  # noqa: S101
-        error = f"the source agent was ended by {name}"
-        if self._cancelled:
-            if name == signal.SIGINT.name:  # ours: before it had a guest, it did not know signals
-                error = "cancelled before the migration began"
-            return error, EXIT_CANCELLED
-        self._dest.finish(patience_s=ENDING_S)
-        if any(key == "resumed" for key, _ in self._dest.status()):
-            return (
-                f"{error} when the guest ran at the destination already: it has not been verified,"
-                " and what had not come by then is lost",
-                EXIT_IN_DOUBT,
-            )
-        return f"{error}, and its guest with it", PageferryError.exit_code
+        self._dest.finish(patience_s=ORPHANED_S)
+        said = {key for key, _ in self._dest.status()}
+        when = When.WHOLE if "whole" in said else When.PARTLY if "resumed" in said else When.BEFORE
+        what = f"the source agent was ended by {name}"
+        return TABLE[Who.SOURCE, when].exit_code, sentence(what, Who.SOURCE, when)
 
     def _await_port(self, dest: _Agent) -> int:
         for key, value in dest.status():
@@ -231,26 +242,15 @@ class Pair:
                 return int(value["port"])
         dest.process.wait()
         if self._cancelled:
-            raise CancelledByUser("cancelled before the migration began")
+            raise CancelledByUser(NOT_BEGUN)
         words = dest.last_words() or "no reason given"
         if dest.process.returncode == EXIT_USAGE:
             raise UsageError(words)
         raise PageferryError(f"the destination agent did not start: {words}")
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM go to the source, which knows whether it is too late."""
-
-        def forward(_number: int, _frame: FrameType | None) -> None:
-            self._cancelled = True
-            agent = self._source or self._dest
-            if agent is not None:
-                agent.tell(signal.SIGINT)
-
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, forward) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+    def _forward(self, _number: int) -> None:
+        """To the source, which knows whether it is too late."""
+        self._cancelled = True
+        agent = self._source or self._dest
+        if agent is not None:
+            agent.tell(signal.SIGINT)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import BaseModel, Field
 
+from common import signals
 from common.cli import JsonOptions
 from common.config import Duration, MigrationConfig
-from common.errors import EXIT_OK, CancelledByUser
+from common.errors import EXIT_OK
 from common.report import PredictionReport
 from common.status import Status
 
@@ -92,7 +93,7 @@ def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionRepor
     from common.host import check_memory
 
     check_memory(config.memory)
-    try:
+    with signals.leaving("cancelled: nothing was predicted, and no guest is left"):
         compile_kernels(config.guest, say)
         say("booting the guest")
         guest = Guest(
@@ -105,8 +106,6 @@ def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionRepor
             return uvloop.run(_measured(config, guest, say))
         finally:
             guest.close()
-    except KeyboardInterrupt:
-        raise CancelledByUser("cancelled: nothing was predicted, and nothing is left") from None
 
 
 async def _measured(

@@ -1,20 +1,20 @@
 """Several migrations one after another: progress, interruption, and what became of each.
 
-A run that fails is an `Attempt` like any other and the series goes on. Ctrl-C (or SIGTERM) ends
-it: during a run the signal goes to that run's agents, as in `pageferry migrate`; between runs it is
-noted. What has finished by then stays in `attempts`.
+A run that fails is an `Attempt` like any other and the series goes on. Ctrl-C (or SIGTERM, or
+SIGHUP) ends it: during a run the signal goes to that run's agents, as in `pageferry migrate`;
+between runs it is noted. What has finished by then stays in `attempts`.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, Self
+from types import TracebackType
+from typing import Self
 
+from common import signals
 from common.cli import OutputOptions
 from common.config import MigrationConfig
 from common.errors import (
@@ -31,9 +31,7 @@ from common.report import Report
 from common.status import Status, StatusPipe
 from lab.net.options import NetOptions
 from lab.net.run import Network
-from lab.pair import Pair, PairResult
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+from lab.pair import NOT_BEGUN, Pair, PairResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +73,22 @@ class Signals:
 
     def __init__(self) -> None:
         self.seen = False
-        self._before: list[Any] = []
+        self._received = signals.received(self._note)
+
+    def _note(self, _number: int) -> None:
+        self.seen = True
 
     def __enter__(self) -> Self:
-        def note(_number: int, _frame: FrameType | None) -> None:
-            self.seen = True
-
-        self._before = [signal.signal(number, note) for number in _SIGNALS]
+        self._received.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in zip(_SIGNALS, self._before, strict=True):
-            signal.signal(number, handler)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._received.__exit__(kind, error, tb)
 
 
 class _Run(Pair):
@@ -114,7 +116,7 @@ def run_once(
     try:
         with network:
             if signals is not None and signals.seen:
-                raise CancelledByUser("cancelled before the migration began")
+                raise CancelledByUser(NOT_BEGUN)
             run = _Run(config, log_dir, route=network.route)
             try:
                 result = run.run(network.show)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 from pydantic import BaseModel, Field
 
+from common import signals
 from common.cli import JsonOptions
 from common.errors import EXIT_OK, CancelledByUser, UsageError
 from common.tracefile import TraceMeta, open_trace
@@ -199,28 +198,12 @@ trace_app.command(info)
 
 @contextlib.contextmanager
 def _interruptible(outcome: str) -> Iterator[Callable[[], None]]:
-    """Inside, Ctrl-C and SIGTERM end the command with one line that tells the outcome.
+    """Inside, a signal ends the command with one line that tells the outcome.
 
-    Gives what raises again if one has come: where the interpreter calls a finalizer or a callback
-    of numba's, what a signal's handler raises is printed and forgotten.
+    Gives what raises again if one has come: see `signals.raising`.
     """
-    seen = False
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        nonlocal seen
-        seen = True
-        raise KeyboardInterrupt
-
-    def check() -> None:
-        if seen:
-            raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, note) for number in numbers]
     try:
-        yield check
+        with signals.raising() as check:
+            yield check
     except KeyboardInterrupt:
         raise CancelledByUser(f"cancelled: {outcome}") from None
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

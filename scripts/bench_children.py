@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final, Self
 
 from common.config import MigrationConfig
@@ -33,7 +32,7 @@ class Ended:
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM: never while a child has been started and is not known yet.
+    """Ctrl-C, SIGTERM, SIGHUP: never while a child has been started and is not known yet.
 
     `KeyboardInterrupt` may be lost where Python has nobody to raise it to, as in a destructor:
     `seen` stays, and no further child is started then.
@@ -43,7 +42,7 @@ class Interrupts:
         self.seen = False
         self._held = False
 
-    def handle(self, _number: int, _frame: FrameType | None) -> None:
+    def handle(self, _number: int) -> None:
         """The signals' handler."""
         self.seen = True
         if not self._held:

@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from cyclopts import App, Parameter
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
-from common import __version__
+from common import __version__, signals
 from common.cli import JsonOptions, run_app
 from common.errors import EXIT_FAILED, EXIT_OK, CancelledByUser, PageferryError, UsageError
 from common.start import start
@@ -206,17 +205,13 @@ def _say(what: str) -> None:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does: whatever was started is ended on the way out."""
+    """SIGTERM and SIGHUP end it as Ctrl-C does: whatever was started is ended on the way out."""
     INTERRUPTS.seen = False
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, INTERRUPTS.handle) for number in numbers]
     try:
-        yield
+        with signals.received(INTERRUPTS.handle):
+            yield
     except KeyboardInterrupt:
         raise CancelledByUser("cancelled: nothing of this run is left behind") from None
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _run() -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 
+from common import signals
 from common.config import MigrationConfig
 from common.errors import CancelledByUser, PageferryError, VerificationError
 from common.logs import AgentLog
@@ -48,13 +48,14 @@ class SourceAgent:
         self._cancelled = False
 
     def run(self) -> tuple[Report, PageferryError | None]:
-        """The report, and what the migration ended with (None: all is well)."""
+        """The report, and what the migration ended with (None: all is well).
+
+        Signals that come later are not acted on: all is done but to say so.
+        """
         try:
             return uvloop.run(self._run())
         finally:
-            # All is done but to say so; a signal that comes now must not look like a cancellation.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
+            signals.finish()
 
     async def _run(self) -> tuple[Report, PageferryError | None]:
         timeline = Timeline("source")
@@ -68,16 +69,12 @@ class SourceAgent:
         )
         loop = asyncio.get_running_loop()
         task = loop.create_task(session.run(), name="session")
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal, session, task)
         ticker = loop.create_task(follow(session, self._show), name="ticker")
-        try:
-            error = await outcome(session, task)
-        finally:
-            ticker.cancel()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_IGN)
+        with signals.in_loop(loop, lambda _number: self._on_signal(session, task)):
+            try:
+                error = await outcome(session, task)
+            finally:
+                ticker.cancel()
         for event in timeline.events:
             self._log.event(session.record.session, event)
         return make_report(session.record), error

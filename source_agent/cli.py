@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
+from common import signals
 from common.assumed import check_assumed
 from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig, parse_address
@@ -49,7 +50,7 @@ def source(
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
         take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
-    with ReportFiles(output) as files:
+    with signals.noted(), ReportFiles(output) as files:
         return _run(config, address, secure, output, pipe, files, witness)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -64,6 +65,8 @@ def replace_with(namespace: str, command: Sequence[str]) -> None:
     except OSError as error:
         raise UsageError(f"can't enter the namespace {namespace}: {error.strerror}") from None
     try:
+        # Python ignores it, and what is ignored is inherited.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execvp(command[0], list(command))  # noqa: S606 - this is what it is for
     except OSError as error:
         raise UsageError(f"can't run {command[0]}: {error.strerror}") from None

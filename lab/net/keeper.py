@@ -8,7 +8,7 @@ standard output what it did:
     {"stay": MEASURED or null}   go on when nobody is there any more        -> {"staying": PID}
 
 Its input's end is its own end, unless it has been told to stay, so that a network goes with whoever
-wanted it, however that one dies. SIGTERM ends it always. Its end is the link's.
+wanted it, however that one dies. A signal that asks to end ends it always. Its end is the link's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import time
 from typing import Any, Protocol
 
+from common import signals
 from common.errors import EXIT_FAILED, EXIT_OK, PageferryError
 from lab.net import namespaces, spec, tc
 from lab.net.measure import Measured
@@ -168,7 +169,8 @@ def _await_signals() -> int:
     """From now on a signal is a byte that can be read: nothing is interrupted half-way."""
     read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signals.begin()  # who has started us has blocked them until now
+    for number in signals.ours():
         signal.signal(number, lambda _number, _frame: None)
     return read_fd
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from common import signals
 from common.errors import EXIT_USAGE, CancelledByUser, PageferryError, UsageError
 from common.process import python_command
 from lab.net import namespaces, spec
@@ -43,25 +44,32 @@ class Link:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            python_command("lab.net.keeper"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for us, who know what must end first
-        )
         try:
-            self._tell(self.spec.model_dump_json())
-            ready = self._wait_for("ready")
-            self.shaper, self.notice = ready["shaper"], ready["notice"]
-            self._port = ready.get("port", 0)
-            self.measured = self._measure()
+            with signals.raising():
+                self._make()
         except KeyboardInterrupt:
             self.close()
-            raise CancelledByUser("cancelled while the network was being made") from None
+            raise CancelledByUser(
+                "cancelled while the network was being made: no guest had been started"
+            ) from None
         except BaseException:
             self.close()
             raise
         return self
+
+    def _make(self) -> None:
+        with signals.blocked():
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                python_command("lab.net.keeper"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for us, who know what must end first
+            )
+        self._tell(self.spec.model_dump_json())
+        ready = self._wait_for("ready")
+        self.shaper, self.notice = ready["shaper"], ready["notice"]
+        self._port = ready.get("port", 0)
+        self.measured = self._measure()
 
     def __exit__(
         self,

@@ -88,7 +88,7 @@ def keep(
         label=cell.label,
         runner=runner.name,
         options=option_texts(cell),
-        outcome="failed" if report is None else report.outcome,
+        outcome=result.outcome,
         exit_code=result.exit_code,
         error=result.error,
         started=clock.started.isoformat(timespec="milliseconds"),

@@ -11,7 +11,7 @@ import subprocess
 import threading
 from typing import Final
 
-from common import __version__
+from common import __version__, signals
 from common.errors import EXIT_CANCELLED
 from common.process import python_command
 from lab.sweep.cell import Order, Outcome
@@ -41,14 +41,15 @@ def run_order(order: str) -> str:
             if token in _stopped:
                 _stopped.discard(token)
                 return _CANCELLED
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                process_group=0,
-            )
+            with signals.blocked():
+                process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    process_group=0,
+                )
             _running[token] = process
         try:
             out, err = process.communicate(order)

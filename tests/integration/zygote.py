@@ -29,6 +29,7 @@ _ONE_AT_A_TIME = threading.Lock()
 def _live(arguments: list[str], folder: str, name: str, agent: bool) -> None:
     """In the new process: the `pageferry` command, its words and (an agent's) status in files."""
     from common.cli import run_app
+    from common.start import start
     from lab.cli import make_app
 
     os.setpgid(0, 0)
@@ -39,7 +40,7 @@ def _live(arguments: list[str], folder: str, name: str, agent: bool) -> None:
     if agent:
         status = os.open(f"{folder}/{name}.status", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         arguments = [*arguments, "--status-fd", str(status)]
-    code = run_app(make_app(), arguments)
+    code = start(lambda: run_app(make_app(), arguments))
     sys.stderr.flush()
     os._exit(code)
 

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
 from common.config import MigrationConfig
-from common.errors import EXIT_CANCELLED
 from lab.pair import Pair
 
 
 class _Dest:
+    def __init__(self, *said: str) -> None:
+        self._said = said
+
     def finish(self, *, patience_s: float) -> None:
         """Nothing: it has ended."""
 
+    def status(self) -> Iterator[tuple[str, str]]:
+        return ((key, "session") for key in self._said)
 
-def test_a_source_that_knew_no_signals_yet_had_nothing_to_lose() -> None:
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        (("listening",), 4, "its guest ended with it"),
+        (("listening", "resumed"), 4, "the guest is lost"),
+        (("listening", "resumed", "whole"), 3, "the guest has moved to the destination"),
+    ],
+)
+def test_where_the_guest_was_is_what_the_destination_said(
+    said: tuple[str, ...], code: int, words: str, cancelled: bool
+) -> None:
+    """A signal that came before does not make it a cancellation: its guest is gone."""
     pair = Pair(MigrationConfig(), None)
-    pair._dest = _Dest()  # type: ignore[assignment]
-    pair._cancelled = True
-    error, code = pair._source_was_killed("SIGINT")
-    assert code == EXIT_CANCELLED
-    assert error == "cancelled before the migration began"
-    assert "SIGKILL" in pair._source_was_killed("SIGKILL")[0]
+    pair._dest = _Dest(*said)  # type: ignore[assignment]
+    pair._cancelled = cancelled
+    exit_code, error = pair._source_was_killed("SIGKILL")
+    assert exit_code == code
+    assert "SIGKILL" in error
+    assert words in error
