@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from common.errors import UsageError
 from common.report import PredictionReport
+from common.whereabouts import When
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -31,7 +32,8 @@ class Status(BaseModel):
 
     round: 0 before the first. round_bytes, round_expected: of the present round. rate: bytes/s over
     the last interval. dirty_ratio: after the last round. notice: what a person who has asked for
-    something must know. prediction: once it has been made.
+    something must know. prediction: once it has been made. when: how far the hand-over has
+    come, where there is one.
     """
 
     phase: str
@@ -44,6 +46,7 @@ class Status(BaseModel):
     elapsed_s: float = 0.0
     notice: str | None = None
     prediction: PredictionReport | None = None
+    when: When | None = None
 
 
 class StatusPipe:

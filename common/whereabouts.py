@@ -118,7 +118,10 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
         "the guest is lost, unless the other host had all of it by then, which nobody knows here:"
         " 'pageferry host list' there says"
     ),
-    (Who.HOST, When.WHOLE): _moved("the guest has moved to the other host"),
+    (Who.HOST, When.WHOLE): _in_doubt(
+        "the guest has moved to the other host, and nobody knows here what became of it since:"
+        " 'pageferry host list' there says"
+    ),
     (Who.USER, When.NOTHING): _cancelled(_NO_GUEST),
     (Who.USER, When.BEFORE): _cancelled(_AT_SOURCE),
     (Who.USER, When.COMMITTED): _in_doubt(_PAUSED),

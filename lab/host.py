@@ -314,7 +314,7 @@ class Host:
             self._log.say(f"guest {entry.name} has moved" + (f": {why}" if why else ""))
         elif handover.state is State.LOST:
             self.guests.gone(entry)
-            self._log.say(f"guest {entry.name} is lost: {why}")
+            self._log.say(f"guest {entry.name}: {why}")
         else:
             entry.doubt = Doubt(move.session, move.peer)
             self._doubted(entry)

@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from common.errors import PageferryError, PeerUnreachable, RemoteProtocolError, UsageError
+from common.errors import ConnectionBroken, PageferryError, PeerUnreachable, UsageError
 from common.status import Status
+from common.whereabouts import When, Who, told
 from lab import host_messages as m
 
 
@@ -75,9 +76,13 @@ class ControlClient:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer: asyncio.StreamWriter | None = None
+        self._given_up = False
 
     async def ask(self, request: BaseModel, show: Callable[[Status], None] | None = None) -> Any:
-        """The host's answer. Raises a `PageferryError` with the exit code of what failed."""
+        """The host's answer. Raises a `PageferryError` with the exit code of what failed.
+
+        `ConnectionBroken`: the host has taken the request, and is gone.
+        """
         try:
             reader, writer = await asyncio.open_unix_connection(str(self._path), limit=m.MAX_REPLY)
         except OSError as error:
@@ -87,6 +92,8 @@ class ControlClient:
             ) from None
         self._writer = writer
         try:
+            if self._given_up:
+                raise told("cancelled before the host was asked", Who.USER, When.BEFORE)
             writer.write(m.encode(request))
             while True:
                 reply = m.decode(await self._line(reader), m.REPLIES)
@@ -106,12 +113,16 @@ class ControlClient:
         try:
             line = await reader.readline()
         except (OSError, ValueError) as error:
-            raise RemoteProtocolError(f"the host at {self._path} broke off: {error}") from None
+            raise ConnectionBroken(f"the host at {self._path} broke off: {error}") from None
         if not line:
-            raise PeerUnreachable(f"the host at {self._path} ended before it had answered")
+            raise ConnectionBroken(f"the host at {self._path} ended before it had answered")
         return line
 
     def cancel(self) -> None:
-        """Have the move given up that is being waited for; its answer still comes."""
+        """Have the move given up that is being waited for; its answer still comes.
+
+        One that has not been asked for yet never is.
+        """
+        self._given_up = True
         if self._writer is not None:
             self._writer.write(m.encode(m.Cancel()))

@@ -7,11 +7,13 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
+from common import signals
 from common.cli import OutputOptions, ReportFiles, complain
 from common.config import Duration, TransferConfig, parse_address
-from common.errors import UsageError
+from common.errors import ConnectionBroken, UsageError
 from common.inject import only_for
 from common.status import Status, StatusPipe
+from common.whereabouts import When, Who, told
 from lab.host_cli import Control, Name, asked
 
 
@@ -74,15 +76,21 @@ def move(
         tls_hostname=tls_hostname,
     )
     only_for("source", config.inject)
-    with ReportFiles(output) as files:
+    with signals.noted(), ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:
+            when = When.BEFORE
 
             def show(status: Status) -> None:
+                nonlocal when
+                when = status.when or when
                 view.update(status)
                 if pipe is not None:
                     pipe.write("status", status.model_dump())
 
-            moved: Moved = asked(control, order, show, lambda client: client.cancel())
+            try:
+                moved: Moved = asked(control, order, show, lambda client: client.cancel())
+            except ConnectionBroken as error:
+                raise told(str(error), Who.HOST, when) from None
         if output.json_file != "-":
             print_report(moved.report)
         if moved.error is not None:

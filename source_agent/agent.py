@@ -16,6 +16,7 @@ from common.logs import AgentLog
 from common.report import Report
 from common.status import Status
 from common.timeline import Timeline
+from common.whereabouts import When, Who, sentence
 from common.wire.tls import ClientTls
 from source_agent.reporting import make_report
 from source_agent.session import SourceSession
@@ -97,7 +98,7 @@ async def outcome(session: SourceSession, task: asyncio.Task[None]) -> Pageferry
     except PageferryError as failure:
         return failure
     except asyncio.CancelledError:
-        why = session.record.error or "cancelled"
+        why = session.record.error or sentence("cancelled by the user", Who.USER, When.NOTHING)
         return VerificationError(why) if session.handover.finished else CancelledByUser(why)
     return None
 

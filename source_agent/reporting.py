@@ -287,7 +287,7 @@ def _runs_at(record: Record) -> Literal["source", "dest", "nowhere", "unknown"]:
     """Who has the guest when the session ends."""
     if record.completed_ns is not None:
         return "dest"
-    if record.outcome == "in-doubt":
+    if record.outcome in ("in-doubt", "lost"):
         return "unknown"
     return "source" if record.goes_on else "nowhere"
 

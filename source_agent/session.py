@@ -35,16 +35,18 @@ from common.errors import (
     PageferryError,
     PeerError,
     PeerRefused,
+    UsageError,
     VerificationError,
 )
 from common.guest.machine import Guest
 from common.guest.vcpu import vcpus_cpu_s
-from common.handover import Handover, State
+from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault, parse_injection
 from common.status import Status
 from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
 from common.timeline import Timeline
 from common.units import format_time
+from common.whereabouts import TABLE, When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
 from common.wire.injector import Injector
 from common.wire.tls import ClientTls
@@ -65,7 +67,6 @@ from source_agent.worker import Worker
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host
 SAMPLE_S = 0.1
-NOT_VERIFIED = "could not be verified"
 DEADLINE_SLACK_S = 0.002
 
 
@@ -125,22 +126,23 @@ class SourceSession:
             await self._migrate_in_time()
             await self._follow_up()
         except (InDoubtError, GuestLostError) as error:
-            self.record.ended("in-doubt", str(error))
+            lost = isinstance(error, GuestLostError)
+            self.record.ended("lost" if lost else "in-doubt", str(error))
             raise
         except VerificationError as error:
             self.record.ended("completed", str(error))
             raise
         except (PageferryError, asyncio.CancelledError) as error:
             await see_through(self._undo(error))
-            if self.handover.finished and isinstance(error, PageferryError):
-                if self._resident is not None:
-                    return  # it has moved, and what it did there is the other host's to say
-                raise VerificationError(self.record.error or str(error)) from None
-            raise
+            if not isinstance(error, PageferryError):
+                raise
+            if self.handover.finished and self._resident is not None:
+                return  # it has moved, and what it did there is the other host's to say
+            raise self._told(error) from error.__cause__
         except Exception as error:
             failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
             await see_through(self._undo(failure))
-            raise failure from error
+            raise self._told(failure) from error
         finally:
             await see_through(self._close())
 
@@ -162,7 +164,12 @@ class SourceSession:
 
     def status(self) -> Status:
         """This moment, for people; cheap."""
-        status = Status(phase=self._phase, notice=self.notice, prediction=self.record.prediction)
+        status = Status(
+            phase=self._phase,
+            notice=self.notice,
+            prediction=self.record.prediction,
+            when=self._when,
+        )
         status.total_bytes = self._links.sent_bytes
         rounds = self.record.rounds
         if rounds is not None:
@@ -295,7 +302,7 @@ class SourceSession:
             self._timeline.log("timeout", action=config.timeout_action)
             raise CancelledByUser(
                 f"--timeout: cancelled after {format_time(config.timeout or 0)}, before the"
-                " hand-over; the guest goes on at the source"
+                " hand-over"
             ) from None
 
     def _too_late_to_cancel(self) -> None:
@@ -451,18 +458,15 @@ class SourceSession:
         answer = await self.ask_again(self.config.recover_timeout)
         if answer is None:
             self.handover.step("gave_up")
-            raise InDoubtError(
-                f"the commit was sent, and what became of it is not known ({error}; then"
-                f" {self.no_answer}): the guest stays paused here; see whether the destination runs"
-                " it before you start it anywhere"
-            )
+            what = f"the commit was sent, and its answer was lost ({error}; then {self.no_answer})"
+            raise told(what, Who.DEST, When.COMMITTED)
         self.handover.peer(answer.answer)
         if answer.answer == "running":
             return answer.resumed_ns
         if answer.answer == "unknown":
             raise PeerRefused(
-                "the destination has no such session, as after a restart: the guest goes on at the"
-                f" source from where it was paused ({error})"
+                f"the destination has no such session, as after a restart ({error}), and takes"
+                " nothing up"
             )
         raise PeerRefused(f"the destination never got the whole commit ({error})")
 
@@ -551,22 +555,35 @@ class SourceSession:
 
     # -- the ways out -------------------------------------------------------------------------
 
+    def _told(self, error: PageferryError) -> PageferryError:
+        """What ended the session, once the guest has been seen to: it says where that is."""
+        words = self.record.error or str(error)
+        if self.handover.finished:
+            return VerificationError(words)
+        if self.record.outcome == "lost":
+            return GuestLostError(words)
+        if self.record.outcome == "in-doubt":
+            return InDoubtError(words)
+        error.args = (words,)
+        return error
+
+    @property
+    def _when(self) -> When:
+        started = self._guest is not None and self._guest.state != "new"
+        return when_of(Role.SOURCE, self.handover.state, started=started)
+
     async def _undo(self, error: BaseException) -> None:
         """The migration ended before the hand-over: the guest goes on here."""
         cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
-        if self.handover.finished:  # it had moved; only the verification was interrupted
-            why = str(error) or "interrupted"
-            without = "what was measured there is lost" if self._resident else NOT_VERIFIED
-            self.record.ended(
-                "completed", f"the guest runs at the destination, but {without}: {why}"
-            )
-            return
-        reason = str(error) or "cancelled by the user"
+        who, reason = Who.USER if cancelled else Who.DEST, str(error) or "cancelled by the user"
         if self.handover.commit_sent and not self.handover.ended:
             # Nothing that the source does by itself may end it here: see rule 3 of the hand-over.
             running_there = self.handover.state is State.POSTCOPY_ACTIVE
             self.handover.step("failure" if running_there else "gave_up")
-            self.record.ended("in-doubt", reason)
+        when = self._when
+        words = reason if isinstance(error, UsageError) else sentence(reason, who, when)
+        if when not in (When.NOTHING, When.BEFORE):
+            self.record.ended(TABLE[who, when].outcome, words)
             return
         links = self._links
         if links.connected and links.failure is None and not self.handover.commit_sent:
@@ -576,7 +593,7 @@ class SourceSession:
         await self._settle()
         self.handover.step("cancel" if cancelled else "failure")
         self._timeline.log("cancelled" if cancelled else "failed", reason=reason)
-        self.record.ended("cancelled" if cancelled else "failed", reason)
+        self.record.ended("cancelled" if cancelled else "failed", words)
         if self._guest is not None and self.handover.may_run_guest:
             self.record.goes_on = await go_on(self._guest, self._timeline)
 

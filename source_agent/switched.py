@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from common.aio import see_through
 from common.errors import (
     ConnectionBroken,
-    GuestLostError,
     PageferryError,
     PeerRefused,
     RemoteProtocolError,
@@ -27,6 +26,7 @@ from common.errors import (
 from common.guest.memory import GuestMemory
 from common.handover import Handover, State
 from common.timeline import Timeline
+from common.whereabouts import When, Who, told
 from common.wire import bitmap, messages
 from common.wire.injector import Injector
 from source_agent.links import Links
@@ -139,16 +139,15 @@ class Switched:
                 return
             except PeerRefused as refusal:
                 self.handover.step("gave_up")
-                raise GuestLostError(f"the guest is lost in part: {refusal}") from None
+                raise told(str(refusal), Who.DEST, When.PARTLY) from None
             except PageferryError as failure:
                 error = failure
             if self.handover.state is State.POSTCOPY_RECOVER:
                 self.handover.step("connection_lost")
             if time.monotonic() >= deadline:
                 self.handover.step("gave_up")
-                raise GuestLostError(
-                    f"the destination could not be reached again ({error}): it has the guest, lost"
-                    " in part"
+                raise told(
+                    f"the destination could not be reached again ({error})", Who.DEST, When.PARTLY
                 )
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)

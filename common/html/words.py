@@ -84,8 +84,11 @@ def verdict(report: Report) -> str:
             "failed": "The migration failed",
             "cancelled": "The migration was cancelled",
             "in-doubt": "The hand-over's outcome is unknown",
+            "lost": "The guest is lost",
         }[report.outcome]
-        return f"{how}: {report.error}. {where}" if report.error else f"{how}. {where}"
+        # An error of ours says it; those of older reports may not.
+        where = "" if "guest" in (report.error or "") else f" {where}"
+        return f"{how}: {report.error}.{where}" if report.error else f"{how}.{where}"
     if is_simulated(report):
         return (
             f"Simulated: the guest would move in {duration(report.total_time_ms)} and stand still"
