@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_CANCELLED: Final = 130  # as common.errors, which this can't wait for
-NOTHING_STARTED: Final = "cancelled before any guest was started"
+NOTHING_STARTED: Final = "cancelled: no guest had been started"  # as common.whereabouts
 # Named files that must not outlast an end at once: see `common.newfile`.
 LEFTOVERS: Final[set[str]] = set()
 

@@ -15,8 +15,6 @@ from common.start import start
 
 TYPE_CHECKING = False  # nothing that takes long comes before `start`
 if TYPE_CHECKING:
-    from typing import Final
-
     from cyclopts import App
 
 _HELP = """A live-migration laboratory: real guest memory, real TCP, measured downtime.
@@ -28,7 +26,7 @@ Exit codes: 0 done and verified; 1 the migration failed and the guest goes on at
 2 bad usage or bad input; 3 verification failed; 4 in doubt; 130 cancelled.
 """
 
-COMMANDS: Final = {
+COMMANDS = {
     "migrate": "lab.migrate:migrate",
     "source": "source_agent.cli:source",
     "dest": "dest_agent.cli:dest",

@@ -58,7 +58,7 @@ def test_a_grid_of_which_one_run_dies() -> None:
         ("three-path", "256KiB"),
     ]
     assert [row["outcome"] for row in table] == ["completed", "failed", "completed", "completed"]
-    assert table[1]["errors"] == ["the source agent was ended by SIGKILL, and its guest with it"]
+    assert table[1]["errors"] == ["the source agent was ended by SIGKILL: its guest ended with it"]
     assert table[1]["downtime_ms"] is table[1]["downtime_ms_ratio"] is None
     assert [row["verified"] for row in table] == [True, None, True, True]
     assert [row["runs"] for row in table] == [[0], [], [1], [2]]

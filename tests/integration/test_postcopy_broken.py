@@ -85,7 +85,7 @@ def test_a_source_that_never_comes_back(mechanism: str) -> None:
     report, error, said, _relay = uvloop.run(moved_through(config, CutOnce(1_500_000), deaf=True))
     assert isinstance(error, GuestLostError)
     assert error.exit_code == 4
-    assert report.outcome == "in-doubt"
+    assert report.outcome == "lost"
     assert any("the guest is lost in part" in line and "are missing" in line for line in said)
 
 

@@ -99,7 +99,7 @@ def test_ctrl_c_removes_the_network() -> None:
         run = running.end()
         assert_gone(running.process.pid, started)
     assert run.exit_code == 130
-    assert run.complaint == "pageferry: cancelled by the user"
+    assert run.complaint == "pageferry: cancelled by the user: the guest goes on at the source"
 
 
 def test_a_killed_run_leaves_nothing() -> None:
