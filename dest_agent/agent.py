@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -335,6 +336,10 @@ class DestAgent:
             return None
         return Injector(self._plan, Timeline("dest", lambda event: self._sink(name, event)))
 
+    def _reading(self) -> dict[str, object]:
+        """Which host answers, and when."""
+        return {"clock": self._clock, "peer_ns": time.monotonic_ns()}
+
     async def _serve_query(self, connection: Connection, name: str) -> None:
         """Answer truthfully; a session that is still waiting for its commit is over then."""
         session = self._sessions.get(name)
@@ -350,7 +355,7 @@ class DestAgent:
         line = f"session {name[:8]}: the source asks what became of it: {outcome.answer}"
         (self._complain if outcome.answer == "unknown" else self._say)(line)
         try:
-            await connection.send(outcome.model_copy(update={"clock": self._clock}))
+            await connection.send(outcome.model_copy(update=self._reading()))
         except PageferryError:
             connection.close()
         else:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
+from common.clock import Sample
 from common.errors import ConnectionBroken, PeerRefused, PeerUnreachable, RemoteProtocolError
 from common.wire import channel, messages
 from common.wire.tls import ClientTls
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered. sample: of the clock of who answered, where it told what that reads."""
+
+    outcome: messages.Outcome
+    sample: Sample | None
 
 
 async def ask_outcome(
@@ -21,7 +31,7 @@ async def ask_outcome(
     *,
     stall_s: float = channel.STALL_S,
     tap: channel.Tap | None = None,
-) -> messages.Outcome | None:
+) -> Answer | None:
     """Ask with this hello over new connections until there is an answer; None after `timeout_s`.
 
     stall_s: how long one connection may be silent before another one is tried.
@@ -30,12 +40,15 @@ async def ask_outcome(
     pause = FIRST_PAUSE_S
     while True:
         try:
+            t0 = time.monotonic_ns()
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
                 connection = await channel.connect(
                     *address, hello, secure=secure, stall_s=stall_s, tap=tap
                 )
                 try:
-                    return await connection.expect(messages.Outcome)
+                    outcome = await connection.expect(messages.Outcome)
+                    peer, t1 = outcome.peer_ns, time.monotonic_ns()
+                    return Answer(outcome, None if peer is None else Sample(t0, peer, t1))
                 finally:
                     connection.close()
         except (ConnectionBroken, PeerUnreachable, PeerRefused, RemoteProtocolError, TimeoutError):

@@ -19,7 +19,7 @@ from common.wire.injector import Injector
 from common.wire.pacing import Pacer
 from common.wire.tls import ClientTls
 from source_agent.control import Control
-from source_agent.inquiry import ask_outcome
+from source_agent.inquiry import Answer, ask_outcome
 from source_agent.outflow import Outflow
 from source_agent.record import Record
 
@@ -173,7 +173,7 @@ class Links:
         self._record.handshake_bytes += connection.sent_bytes + connection.received_bytes
         return connection.detach() if role == "bulk" else connection.detach_plain()
 
-    async def ask_outcome(self, timeout_s: float) -> messages.Outcome | None:
+    async def ask_outcome(self, timeout_s: float) -> Answer | None:
         """What became of the commit, over connections of its own; None after `timeout_s`."""
         return await ask_outcome(
             self.address,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.clock import ClockMap, Sample, clock_identity
+from common.clock import ClockMap, Sample, clock_identity, same_identity
 from common.config import MigrationConfig
 from common.guest.machine import Beats, Guest, Progress
 from common.report import Outcome, PredictionReport
@@ -180,4 +180,4 @@ class Record:
         if self.clock_before is None or self.peer_welcome is None:
             return None
         after = self.clock_after or self.clock_before
-        return ClockMap(self.clock_before, after, self.peer_clock == clock_identity())
+        return ClockMap(self.clock_before, after, same_identity(self.peer_clock, clock_identity()))

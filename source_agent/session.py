@@ -25,7 +25,7 @@ import numpy as np
 
 from common.aio import see_through
 from common.assumed import is_loopback
-from common.clock import Sample
+from common.clock import Sample, reads_on
 from common.config import MigrationConfig
 from common.errors import (
     CancelledByUser,
@@ -50,6 +50,7 @@ from common.whereabouts import TABLE, When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
 from common.wire.injector import Injector
 from common.wire.tls import ClientTls
+from source_agent.inquiry import Answer
 from source_agent.links import Links
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
@@ -472,19 +473,29 @@ class SourceSession:
 
     async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
         """What became of the commit; None where that is not known. Also after the session's end."""
-        answer = await self._links.ask_outcome(timeout_s)
+        answered = await self._links.ask_outcome(timeout_s)
         where = self._links.where
-        if answer is None:
+        if answered is None:
             self.no_answer = f"{where} could not be asked"
-        elif answer.answer == "unknown" and answer.clock != self.record.peer_clock:
+            return None
+        answer = answered.outcome
+        if answer.answer == "unknown" and not self._is_where_the_commit_went(answered):
             # Who knows nothing of a session and never had it proves nothing.
             self.no_answer = f"it is another host, or a new boot of it, that answers at {where}"
             return None
-        elif answer.answer == "unknown" and self._resident is not None:
+        if answer.answer == "unknown" and self._resident is not None:
             # A guest that stays there may have been moved on before its host was started again.
             self.no_answer = f"{where} was started again and has forgotten"
             return None
         return answer
+
+    def _is_where_the_commit_went(self, answered: Answer) -> bool:
+        """The same boot of the same machine: by what it says, and by what its clock reads."""
+        known, now = self.record.clock_before, answered.sample
+        if known is None or now is None or not reads_on(known, now):
+            return False
+        # Where neither end of it could name its boot, its clock alone has to do.
+        return answered.outcome.clock == self.record.peer_clock
 
     # -- post-copy ----------------------------------------------------------------------------
 

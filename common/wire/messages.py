@@ -346,13 +346,15 @@ class Outcome(_Message):
     """The answer to a query: does the destination run this session's guest?
 
     `never`: it does not and never will. `unknown`: this destination process has no such session.
-    clock: as in `Welcome`, so that the source knows whether it is the same host that answers.
+    clock: as in `Welcome`, and peer_ns: what that clock reads now, so that the source knows whether
+    it is the same host that answers.
     """
 
     kind: Literal["outcome"] = "outcome"
     answer: Literal["running", "never", "unknown"]
     resumed_ns: Nanoseconds | None = None
     clock: Text = ""
+    peer_ns: Nanoseconds | None = None
 
 
 Message = (

@@ -49,7 +49,7 @@ def test_a_grid_of_which_one_run_dies() -> None:
         running.wait_status(in_phase("round 1"))
         os.kill(source_of(running), signal.SIGKILL)
         run = running.end()
-    assert run.exit_code == 1, run.stderr
+    assert run.exit_code == 4, run.stderr
     reports, table = table_of(run)
     assert [(row["strategy"], row["cache"]) for row in table] == [
         ("pre-copy", "0"),

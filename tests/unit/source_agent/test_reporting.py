@@ -189,10 +189,22 @@ class TestTimes:
     def test_downtime_on_one_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("source_agent.record.clock_identity", lambda: "one")
         made = record(clock="one")
+        made.clock_before, made.clock_after = (
+            Sample(here(ms), here(ms) + 30_000, here(ms) + 60_000) for ms in (-10, 90)
+        )
         made.resumed_peer_ns = here(72.5)
         report = make_report(made)
         assert report.downtime_ms == pytest.approx(8.0, abs=1e-9)
         assert report.downtime_error_ms == 0.0
+
+    def test_downtime_on_two_clocks_that_are_called_the_same(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on machines that were cloned: the samples say otherwise, and they are right."""
+        monkeypatch.setattr("source_agent.record.clock_identity", lambda: "one")
+        report = make_report(record(clock="one"))
+        assert report.downtime_ms == pytest.approx(8.0, abs=1e-9)
+        assert report.downtime_error_ms == pytest.approx(0.05)
 
     def test_no_downtime_without_a_stop_or_a_resume(self) -> None:
         for name in ("resumed_peer_ns", "final", "clock_before", "peer_welcome"):
