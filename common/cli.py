@@ -76,6 +76,16 @@ class OutputOptions(Options):
     ] = False
 
 
+class LimitOptions(Options):
+    """What becomes of a limit that was missed."""
+
+    enforce: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="a limit that was given, or is stopped by, and was missed: exit code 5"),
+    ] = False
+
+
 class TlsOptions(Options):
     """How a source's connections are made; a part of the run, not of what is moved."""
 

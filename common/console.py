@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import groupby
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common import told
+from common.limits import ended_by, sentence
 from common.prediction_table import prediction_row, print_prediction
 from common.report import NetReport, PredictionReport, Report
 from common.status import Status
@@ -85,6 +87,15 @@ class ProgressView:
         )
 
 
+def _rounds(report: Report) -> str:
+    """`12 (full, 10 × dirty, final)`."""
+    kinds = []
+    for kind, alike in groupby(each.kind for each in report.rounds):
+        count = len(list(alike))
+        kinds.append(kind if count == 1 else f"{count:,} × {kind}")
+    return f"{len(report.rounds):,} ({', '.join(kinds)})" if kinds else "–"
+
+
 def _ms(value: float | None) -> str:
     if value is None:
         return "–"
@@ -116,16 +127,18 @@ def result_rows(report: Report) -> list[tuple[str, str]]:
 
 
 def _rows(report: Report) -> list[tuple[str, str]]:
-    kinds = ", ".join(each.kind for each in report.rounds)
     error = report.downtime_error_ms or 0.0
     plus_minus = f" ± {error:.2f} ms (two clocks)" if error else ""
     rows: list[tuple[str, str]] = [("outcome", told.outcome(report))]
+    if report.converged is False:
+        rows.append(("converged", f"no: {ended_by(report)} ended the rounds"))
+    rows += [("limit missed", sentence(missed)) for missed in report.limits_missed]
     if report.path is not None:
         rows.append(("path", f"{report.path} ({_ratio(report)})"))
     rows += [
         ("downtime", _ms(report.downtime_ms) + plus_minus),
         ("total time", _ms(report.total_time_ms)),
-        ("rounds", f"{len(report.rounds)} ({kinds})" if report.rounds else "–"),
+        ("rounds", _rounds(report)),
         ("on the wire", human_bytes(report.bytes_on_wire)),
         ("pages sent", _sent(report)),
         ("zero pages", f"{report.zero_pages:,}"),

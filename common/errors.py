@@ -15,6 +15,8 @@
     ├── InDoubtError               4  nobody knows whether the destination runs the guest
     └── CancelledByUser          130  cancelled; the guest goes on at the source
 
+Nothing is raised where all went well but for a limit that was missed: with `--enforce` that is 5.
+
 A message is one line: what, where, what was expected. It is shown to the user as it is.
 """
 
@@ -25,6 +27,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOT_VERIFIED = 3
 EXIT_IN_DOUBT = 4
+EXIT_LIMIT_MISSED = 5
 EXIT_CANCELLED = 130
 
 

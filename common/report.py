@@ -485,8 +485,26 @@ class EventReport(_Part):
     event: str
 
 
+class LimitMissed(_Part):
+    """A limit that was not kept: of the user, or by which the strategy stops.
+
+    limit: the option's name in `config`; limit_ms: what it says, measured_ms: what it was. why: a
+    clause.
+    """
+
+    limit: Literal["downtime_limit", "timeout"]
+    limit_ms: float
+    measured_ms: float
+    why: str
+
+
 class Report(_Part):
-    """Everything that is known about one migration."""
+    """Everything that is known about one migration.
+
+    converged: whether rounds ended because a stop fitted the downtime limit; false where
+    `--max-rounds` or `--timeout` ended them, null of a strategy whose rounds do not go on until
+    then. limits_missed: empty where none was.
+    """
 
     schema_version: Literal[1] = 1
     session: str
@@ -494,6 +512,8 @@ class Report(_Part):
     path: int | None
     outcome: Outcome
     error: str | None = None
+    converged: bool | None = None
+    limits_missed: list[LimitMissed] = Field(default_factory=list)
     config: dict[str, Any]
     downtime_ms: float | None = None
     downtime_error_ms: float | None = None

@@ -8,9 +8,10 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import OutputOptions, ReportFiles, complain
+from common.cli import LimitOptions, OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
-from common.errors import EXIT_OK, PageferryError
+from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, PageferryError
+from common.limits import ended_by, sentence
 from common.options import Options
 from common.report import Report
 from common.status import StatusPipe
@@ -50,6 +51,7 @@ def compare(
     options: Annotated[CompareOptions | None, Parameter(name="*")] = None,
     series: Annotated[CompareSeries | None, Parameter(name="*")] = None,
     net: Annotated[NetOptions | None, Parameter(name="*")] = None,
+    limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
@@ -59,20 +61,54 @@ def compare(
     a row; all rows have the same guest, seed and load, and with --net every run has a network of
     its own. A run that fails is a row, too. Ctrl-C ends the series and prints what has finished.
     """
+    from common.limits import given, judge, warn
     from common.workload.registry import choose
 
-    cases, cells = span(options or CompareOptions())
+    options = options or CompareOptions()
+    cases, cells = span(options)
     if net is not None:
         net.spec()  # what is wrong with it is bad usage of this command, and not of every row
     choose(cases[0].config.workload).pinned()  # a trace that is missing fails now, not once a row
     runs, output = (series or CompareSeries()).runs, output or OutputOptions()
+    warn([case.config.strategy for case in cases], options)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with Signals() as signals, ReportFiles(output) as files:
         done = follow(cases, runs, output, signals, pipe, net)
+        for report in done.reports:
+            judge(report, given(options))
         _write(done, cells, files, table=output.json_file != "-")
     if done.interrupted:
         complain(done.interruption)
-    return done.exit_code
+    return done.exit_code or _enforced(done, limits or LimitOptions())
+
+
+def _enforced(done: Series, limits: LimitOptions) -> int:
+    """The exit code of a series in which nothing else went wrong."""
+    missed = sum(bool(report.limits_missed) for report in done.reports)
+    if not (limits.enforce and missed):
+        return EXIT_OK
+    complain(f"{missed} of {len(done.reports)} runs missed a limit")
+    return EXIT_LIMIT_MISSED
+
+
+def shortcomings(done: Series) -> list[str]:
+    """A line for each case whose rounds did not converge, or that missed a limit."""
+    out = []
+    for index, case in enumerate(done.cases):
+        reports = [a.report for a in done.of_case(index) if a.report is not None]
+        open_ended = [each for each in reports if each.converged is False]
+        missed = [each for each in reports if each.limits_missed]
+        if open_ended:
+            said = f"did not converge: {ended_by(open_ended[0])} ended the rounds"
+            out.append(f"{case.label}: {said}{_share(open_ended, reports)}")
+        if missed:
+            said = "; ".join(sentence(each) for each in missed[0].limits_missed)
+            out.append(f"{case.label}: {said}{_share(missed, reports)}")
+    return out
+
+
+def _share(some: list[Report], of: list[Report]) -> str:
+    return "" if len(of) == 1 else f" ({len(some)} of {len(of)} runs)"
 
 
 def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
@@ -139,6 +175,7 @@ def _write(done: Series, cells: list[dict[str, str]], files: ReportFiles, *, tab
     sheet = make_sheet(rows, varied(cells), title)
     predicted = predicted_sheet(done.reports, done.labels)
     sheets = [sheet] if predicted is None else [sheet, predicted]
+    told = shortcomings(done)
     if table and rows:
         console = tables.wide_console()
         for each in sheets:
@@ -146,12 +183,14 @@ def _write(done: Series, cells: list[dict[str, str]], files: ReportFiles, *, tab
         tables.print_text(console, _LEGEND)
         for line in tables.complaints(rows):
             tables.print_text(console, line)
+        for line in told:
+            tables.print_text(console, line)
     document = SeriesDocument(
         runs=done.reports,
         table=[row.to_json(rows[0]) for row in rows],
         interrupted=done.interrupted,
         sheets=[SheetDocument(**each.to_html()) for each in sheets],
-        notes=[_LEGEND, *tables.complaints(rows)],
+        notes=[_LEGEND, *tables.complaints(rows), *told],
     )
     files.write(
         document.to_json,

@@ -8,9 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from common.cli import OutputOptions, ReportFiles
+from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
-from common.errors import EXIT_OK, UsageError
+from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, UsageError
 from common.units import format_rate, format_size, human_bytes, parse_rate
 from lab.sim.fleet import Kind, draw, everyone, read_fleet
 from lab.sim.link import parse_link
@@ -26,8 +26,13 @@ _WIDTH: Final = 60
 _MOST_KINDS: Final = 30  # rows of a table for people
 
 
-def evacuate(config: MigrationConfig, options: SimulateOptions, output: OutputOptions) -> int:
-    """Plan it, print it, write it. Raises `UsageError`."""
+def evacuate(
+    config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
+) -> int:
+    """Plan it, print it, write it; enforce: guests over their limit are an exit code of their own.
+
+    Raises `UsageError`.
+    """
     from common.html import render
 
     evacuation = _evacuation(config, options)
@@ -53,6 +58,9 @@ def evacuate(config: MigrationConfig, options: SimulateOptions, output: OutputOp
                 simulation=True,
             ),
         )
+    if enforce and plan.over:
+        complain(f"{plan.over:,} guests stand still for longer than their --downtime-limit")
+        return EXIT_LIMIT_MISSED
     return EXIT_OK
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from common import signals
-from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
+from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig
 from common.inject import parse_injection
 from common.status import Status, StatusPipe
@@ -23,6 +23,7 @@ def migrate(
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
     tls: Annotated[TlsOptions | None, Parameter(name="*")] = None,
     net: Annotated[NetOptions | None, Parameter(name="*")] = None,
+    limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
@@ -34,13 +35,15 @@ def migrate(
     """
     from common.console import ProgressView, print_report
     from common.html import render_one
+    from common.limits import enforced, given, judge, warn
     from lab.net.run import Network
     from lab.pair import Pair
 
     config = config or MigrationConfig()
-    output = output or OutputOptions()
+    output, limits = output or OutputOptions(), limits or LimitOptions()
     tls = tls or TlsOptions()
     tls.load()  # here, so that what is wrong with it is bad usage of this command
+    warn([config.strategy], config)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with signals.noted(), ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:
@@ -55,6 +58,7 @@ def migrate(
         report = result.report
         if report is not None:
             report.net = network.report()
+            judge(report, given(config))
         if report is not None and output.json_file != "-":
             print_report(report)
         if result.error is not None:
@@ -64,7 +68,10 @@ def migrate(
                 complain(f"--inject {fault}: this migration never came to it")
         if report is not None:
             files.write(report.to_json, lambda: render_one(report))
-    return result.exit_code
+        code, missed = enforced(report, result.exit_code, enforce=limits.enforce)
+        if missed is not None:
+            complain(missed)
+    return code
 
 
 def unreached(faults: Sequence[str], report: Report) -> list[str]:

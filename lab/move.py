@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from common import signals
-from common.cli import OutputOptions, ReportFiles, complain
+from common.cli import LimitOptions, OutputOptions, ReportFiles, complain
 from common.config import Duration, TransferConfig, parse_address
 from common.errors import ConnectionBroken, UsageError
 from common.inject import only_for
@@ -43,6 +43,7 @@ def move(
         Parameter(help="NAME that the other host's certificate must have, if not HOST"),
     ] = None,
     config: Annotated[MoveConfig | None, Parameter(name="*")] = None,
+    limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
@@ -57,13 +58,14 @@ def move(
     """
     from common.console import ProgressView, print_report
     from common.html import render_one
+    from common.limits import enforced, given, judge, warn
     from lab.host_messages import Move, Moved
 
     _, port = parse_address(to)
     if port == 0:
         raise UsageError(f"--to {to}: nobody listens on port 0")
     config = config or MoveConfig()
-    output = output or OutputOptions()
+    output, limits = output or OutputOptions(), limits or LimitOptions()
     if output.log_dir is not None:
         raise UsageError("--log-dir: it is the hosts that log, see 'pageferry host --log-dir'")
     pipe = StatusPipe(status_fd) if status_fd is not None else None
@@ -76,6 +78,7 @@ def move(
         tls_hostname=tls_hostname,
     )
     only_for("source", config.inject)
+    warn([config.strategy], config)
     with signals.noted(), ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:
             when = When.BEFORE
@@ -91,9 +94,13 @@ def move(
                 moved: Moved = asked(control, order, show, lambda client: client.cancel())
             except ConnectionBroken as error:
                 raise told(str(error), Who.HOST, when) from None
+        judge(moved.report, given(config))
         if output.json_file != "-":
             print_report(moved.report)
         if moved.error is not None:
             complain(moved.error)
         files.write(moved.report.to_json, lambda: render_one(moved.report))
-    return moved.exit_code
+    code, missed = enforced(moved.report, moved.exit_code, enforce=limits.enforce)
+    if missed is not None:
+        complain(missed)
+    return code

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from pydantic import ConfigDict, Field
 
-from common.cli import OutputOptions, ReportFiles
+from common.cli import LimitOptions, OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
 from common.options import Options
@@ -63,6 +63,7 @@ def simulate(
     *,
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
     options: Annotated[SimulateOptions | None, Parameter(name="*")] = None,
+    limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """Simulate a migration, or the evacuation of a host, in virtual time.
@@ -72,13 +73,13 @@ def simulate(
     simulation knows nothing.
     """
     config, options = config or MigrationConfig(), options or SimulateOptions()
-    output = output or OutputOptions()
+    output, limits = output or OutputOptions(), limits or LimitOptions()
     _refuse(config, options, output)
     if options.evacuate is not None or options.fleet is not None:
         from lab.evacuate import evacuate
 
-        return evacuate(config, options, output)
-    return _one(config, options, output)
+        return evacuate(config, options, output, enforce=limits.enforce)
+    return _one(config, options, output, enforce=limits.enforce)
 
 
 def why_refused(name: str, value: Any) -> str | None:
@@ -99,13 +100,19 @@ def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOpt
         raise UsageError("--from re-runs one migration: it has nothing to do with --evacuate")
 
 
-def _one(config: MigrationConfig, options: SimulateOptions, output: OutputOptions) -> int:
+def _one(
+    config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
+) -> int:
     from common.console import print_report
     from common.html import render
+    from common.limits import enforced, given, judge, warn
 
     measured = _measured(config, options)
+    strategy = config.strategy if measured is None else measured.config.strategy
+    warn([strategy], config)
     with ReportFiles(output) as files:
         report = simulated_report(config, options, measured)
+        judge(report, given(config))
         sheet = None if measured is None else measured.compare(report)
         if output.json_file != "-":
             print_report(report)
@@ -122,7 +129,10 @@ def _one(config: MigrationConfig, options: SimulateOptions, output: OutputOption
                 tables=[] if sheet is None else [sheet.to_html()],
             ),
         )
-    return EXIT_OK
+    code, missed = enforced(report, EXIT_OK, enforce=enforce)
+    if missed is not None:
+        complain(missed)
+    return code
 
 
 def _measured(config: MigrationConfig, options: SimulateOptions) -> Measured | None:

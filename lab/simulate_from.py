@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from common.config import MigrationConfig, explain
 from common.errors import UsageError
 from common.report import Report, RoundReport
+from common.strategy.carrying import MEASURABLE_BYTES
 from common.strategy.forecast import Stale
 from common.units import PAGE_SIZE
 from lab.report import read_result
@@ -29,7 +30,6 @@ from lab.sim.conditions import DISCARD_BYTE_S, Simulated, simulated
 from lab.sim.link import Link
 from lab.sim.working_set import PAGE_BYTES
 from lab.tables import NOTHING, Sheet, milliseconds, percent
-from source_agent.rounds import MEASURABLE_BYTES
 
 _AT_LIMIT: Final = 0.97  # a transfer that reaches so much of its limit was held up by nothing else
 _KEEPS_UP: Final = 0.95  # a guest with less than so much of the steps that it should make does not

@@ -13,11 +13,12 @@ from pydantic import Field
 
 from common import signals
 from common.assumed import check_assumed
-from common.cli import OutputOptions, ReportFiles, TlsOptions, complain
+from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
 from common.inject import only_for
 from common.notices import take
+from common.report import Report
 from common.status import Status, StatusPipe, die_with_parent
 from common.wire.tls import ClientTls
 
@@ -27,6 +28,7 @@ def source(
     to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the destination")],
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
     tls: Annotated[TlsOptions | None, Parameter(name="*")] = None,
+    limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(name="--status-fd", show=False)] = None,
     supervisor: Annotated[int | None, Parameter(show=False)] = None,
@@ -39,19 +41,27 @@ def source(
     to
         HOST:PORT of the destination agent.
     """
+    from common.limits import enforced, warn
+
     config = config or MigrationConfig()
     output = output or OutputOptions()
     address = parse_address(to)
     only_for("source", config.inject)
     check_assumed(config, address[0])
     secure = (tls or TlsOptions()).load()
+    if status_fd is None:
+        warn([config.strategy], config)
     pipe = None
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
         take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     with signals.noted(), ReportFiles(output) as files:
-        return _run(config, address, secure, output, pipe, files, witness)
+        code, report = _run(config, address, secure, output, pipe, files, witness)
+        code, missed = enforced(report, code, enforce=(limits or LimitOptions()).enforce)
+        if missed is not None:
+            complain(missed)
+        return code
 
 
 def _run(
@@ -62,10 +72,11 @@ def _run(
     pipe: StatusPipe | None,
     files: ReportFiles,
     witness: Path | None,
-) -> int:
+) -> tuple[int, Report]:
     # numba takes half a second to import: after the arguments have been found to be good.
     from common.console import ProgressView, print_report
     from common.html import render_one
+    from common.limits import given, judge
     from common.logs import AgentLog
     from source_agent.agent import SourceAgent
 
@@ -78,6 +89,8 @@ def _run(
                 pipe.write("status", status.model_dump())
 
         report, error = SourceAgent(config, address, log, show, secure, witness).run()
+    if pipe is None:  # else who started this process knows what the user gave
+        judge(report, given(config))
     if pipe is not None:
         pipe.write("report", report.model_dump(mode="json"))
     elif output.json_file != "-":
@@ -85,4 +98,4 @@ def _run(
     if error is not None:
         complain(str(error))
     files.write(report.to_json, lambda: render_one(report))
-    return EXIT_OK if error is None else error.exit_code
+    return EXIT_OK if error is None else error.exit_code, report

@@ -21,11 +21,12 @@ from common.strategy import (
     Strategy,
     ThreePath,
 )
+from common.strategy.carrying import MEASURABLE_BYTES
 from common.strategy.forecast import AsTaken, Conditions, Cost, Curve, Stale, run
 from common.units import PAGE_SIZE
 from common.wire.extents import EXTENT
 from source_agent.record import Record
-from source_agent.rounds import MEASURABLE_BYTES, Round
+from source_agent.rounds import Round
 
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
 _LEAST_S: Final = 1e-4  # a switch-over is never nothing, whatever two clocks may say

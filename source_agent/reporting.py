@@ -64,6 +64,7 @@ def make_report(record: Record) -> Report:
         path=record.strategy.path if record.strategy else None,
         outcome=record.outcome,
         error=record.error,
+        converged=record.strategy.converged if record.strategy else None,
         config=_config(record),
         downtime_ms=downtime,
         downtime_parts=downtime_parts(record, _resumed_ns(record)),

@@ -25,6 +25,7 @@ from common.guest.stale import (
 )
 from common.inject import no_fault
 from common.strategy.base import NextRound, Part, RoundKind, RoundStats
+from common.strategy.carrying import Carrying
 from common.timeline import Timeline
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire.extents import EXTENT, Pages
@@ -35,18 +36,21 @@ from source_agent.outlook import Outlook
 from source_agent.squeeze import Squeezer
 from source_agent.throttling import Throttling, Watcher
 
-# A rate measured over less than this says more about one round trip than about the link.
-MEASURABLE_BYTES: Final = 2 * 2**20
 # What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
 SWITCHOVER_S: Final = 0.002
 _EVERY_LINE: Final = np.uint64(2**64 - 1)
-DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back
+DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back, until a drain has been measured
+_MEASURABLE_LINES: Final = 4096
+DECIDE_S: Final = 0.001  # from a round's end to the next one's beginning, or the stop's
+# The masks of all pages are looked through once when a round ends, and once when one begins.
+SCAN_PAGE_S: Final = 1.3e-9
 
 
 @dataclass(slots=True)
 class Round:
     """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it.
 
+    sending_ns: when its pages had been collected.
     throttle: the most that the guest was throttled in it. raw_after: what the pages that are stale
     at its end cost without compression and deltas.
     """
@@ -56,6 +60,7 @@ class Round:
     start_ns: int
     drained_lines: int = 0
     tally: Tally = field(default_factory=Tally)
+    sending_ns: int = 0
     end_ns: int = 0
     dirty_pages_after: int = 0
     pages_left: int = 0  # unsent, where it was cut short
@@ -104,8 +109,9 @@ class Rounds:
         self._outflow = outflow
         self._timeline = timeline
         self._hit = hit
-        self._bandwidth_Bps = rate_Bps
+        self._carrying = Carrying(rate_Bps, rtt_s)
         self._rtt_s = rtt_s
+        self._drain_line_s = DRAIN_LINE_S
         self._stale = new_masks(guest.n_pages)
         self._cached = new_masks(guest.n_pages)
         self._most_lines = MOST_LINES if by_line else 0
@@ -140,12 +146,20 @@ class Rounds:
         self.throttling.begin(order.throttle)
         guest.hold(order.hold)
         if order.drain:
-            this.drained_lines = guest.drain()
+            this.drained_lines = self._drain()
         guest.harvest(self._stale)
         look = None if watcher is None else self.throttling.watch(watcher)
         self._send(this, everything=order.kind is RoundKind.FULL, look=look)
         this.throttle = self.throttling.share
         return this
+
+    def _drain(self) -> int:
+        """How many lines; what a stop's drain will take is known by it."""
+        begun = time.monotonic()
+        lines = self._guest.drain()
+        if lines >= _MEASURABLE_LINES:  # what waits for vCPUs to come by is no part of a stop's
+            self._drain_line_s = min((time.monotonic() - begun) / lines, DRAIN_LINE_S)
+        return lines
 
     def _take(self) -> Cargo:
         """The stale pages, which are stale no longer."""
@@ -172,6 +186,7 @@ class Rounds:
             cargo = Cargo(np.arange(self._guest.n_pages))
         else:
             cargo = self._take()
+        this.sending_ns = time.monotonic_ns()
         self.round_start_bytes = self._outflow.sent_bytes
         lines = int(np.bitwise_count(cargo.masks).sum())
         raw, started = _bytes_of(len(cargo.whole), len(cargo.lined), lines), time.monotonic()
@@ -216,8 +231,7 @@ class Rounds:
         tally = this.tally
         self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._cargo)
         duration_s = (this.end_ns - this.start_ns) / 1e9
-        if tally.bytes >= MEASURABLE_BYTES:
-            self._bandwidth_Bps = tally.bytes / duration_s
+        self._carrying.told(tally.bytes, (this.end_ns - this.sending_ns) / 1e9)
         self._timeline.log(
             "round-end",
             t_ns=this.end_ns,
@@ -229,7 +243,8 @@ class Rounds:
             dirty_pages_after=dirty_pages,
         )
         this.raw_after = raw
-        beyond_s = self.outlook.beyond_s(raw, self._bandwidth_Bps)
+        remaining = self.outlook.scaled(raw)
+        rate_Bps = self._carrying.rate_Bps
         return RoundStats(
             index=this.index,
             kind=this.kind,
@@ -238,19 +253,27 @@ class Rounds:
             bytes_sent=tally.bytes,
             duration_s=duration_s,
             dirty_pages_after=dirty_pages,
-            remaining_bytes=self.outlook.scaled(raw),
+            remaining_bytes=remaining,
             dirty_rate_Bps=max(dirty_pages - this.pages_left, 0) * PAGE_SIZE / duration_s,
-            bandwidth_Bps=self._bandwidth_Bps,
-            switchover_s=SWITCHOVER_S
-            + self._rtt_s
-            + int(counts[IN_CACHE]) * DRAIN_LINE_S
-            + beyond_s,
+            bandwidth_Bps=rate_Bps,
+            sending_s=self._carrying.seconds(remaining),
+            switchover_s=self._switchover_s(int(counts[IN_CACHE]))
+            + self.outlook.beyond_s(raw, rate_Bps),
             elapsed_s=elapsed_s,
             in_memory=self._part(counts, MEMORY),
             in_cache=self._part(counts, CACHE),
             throttle=self.throttling.average(this.start_ns, this.end_ns),
             squeezed=self.outlook.ratio,
+            decide_s=DECIDE_S + self._scan_s,
         )
+
+    @property
+    def _scan_s(self) -> float:
+        return self._guest.n_pages * SCAN_PAGE_S
+
+    def _switchover_s(self, cached_lines: int) -> float:
+        """Of a stop, beyond its pages: what comes last travels one way."""
+        return SWITCHOVER_S + self._scan_s + self._rtt_s / 2 + cached_lines * self._drain_line_s
 
     def _part(self, counts: NDArray[np.int64], part: int) -> Part:
         pages, raw = cost_of(counts, part)

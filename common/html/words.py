@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from common.config import MigrationConfig, shown
+from common.limits import DOWNTIME, TIMEOUT, ended_by, sentence
 from common.report import DecisionReport, EstimateReport, Report
 from common.slowdown import below_half_ms, slowdown
 from common.told import GAP, NOTHING, headline, is_simulated, loss
@@ -89,6 +90,18 @@ def verdict(report: Report) -> str:
         # An error of ours says it; those of older reports may not.
         where = "" if "guest" in (report.error or "") else f" {where}"
         return f"{how}: {report.error}.{where}" if report.error else f"{how}.{where}"
+    return _moved(report) + "".join(_shortcomings(report))
+
+
+def _shortcomings(report: Report) -> Iterator[str]:
+    """What did not go as it was to."""
+    if report.converged is False:
+        yield f" Its rounds did not converge: {ended_by(report)} ended them."
+    for missed in report.limits_missed:
+        yield f" {sentence(missed)}."
+
+
+def _moved(report: Report) -> str:
     if is_simulated(report):
         return (
             f"Simulated: the guest would move in {duration(report.total_time_ms)} and stand still"
@@ -106,6 +119,10 @@ def verdict(report: Report) -> str:
     return f"{text}. At the destination it is NOT the guest that left: {why}."
 
 
+def _mood(report: Report, limit: str) -> str:
+    return "bad" if any(missed.limit == limit for missed in report.limits_missed) else ""
+
+
 def vitals(report: Report) -> list[Vital]:
     """The figures that are asked for first."""
     guest, error = report.guest, report.downtime_error_ms or 0.0
@@ -113,8 +130,13 @@ def vitals(report: Report) -> list[Vital]:
         f"± {duration(error)}: two clocks" if error else "first vCPU stopped to last one running"
     )
     out = [
-        Vital("downtime", duration(report.downtime_ms), plus_minus),
-        Vital("total time", duration(report.total_time_ms), "until the source was not needed"),
+        Vital("downtime", duration(report.downtime_ms), plus_minus, _mood(report, DOWNTIME)),
+        Vital(
+            "total time",
+            duration(report.total_time_ms),
+            "until the source was not needed",
+            _mood(report, TIMEOUT),
+        ),
         Vital("on the wire", size(report.bytes_on_wire), _per_guest(report)),
     ]
     if not is_simulated(report):

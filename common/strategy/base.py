@@ -55,11 +55,14 @@ class RoundStats:
     dirty_rate_Bps: how fast pages became dirty during the round, as bytes of whole pages.
     bandwidth_Bps: what the link carries; infinite where it has neither been measured nor limited.
     switchover_s: the part of the downtime that does not depend on what is left: pause, drain,
-        snapshot, resume.
+        snapshot, their way to the destination, resume.
     elapsed_s: from the migration's start to the end of this round.
     in_memory, in_cache: what is stale in memory, which a round without a drain would send, and what
         the cache holds, which it would leave; a page may be in both.
     throttle: the share of the round in which the guest was kept from running.
+    sending_s: what the link is expected to take for `remaining_bytes`; None: as `bandwidth_Bps`
+        says.
+    decide_s: how long the guest goes on until a stop takes hold of it.
     squeezed: what stale pages cost of their size because they travel compressed or as deltas, as
         measured; `remaining_bytes` and the parts are what is left.
     """
@@ -80,6 +83,8 @@ class RoundStats:
     in_cache: Part = NOTHING
     throttle: float = 0.0
     squeezed: float = 1.0
+    decide_s: float = 0.0
+    sending_s: float | None = None
 
     @property
     def dirty_ratio_after(self) -> float:
@@ -88,12 +93,18 @@ class RoundStats:
 
     @property
     def expected_downtime_s(self) -> float:
-        """What a stop now would cost: the rest at the measured bandwidth, and the switch-over."""
+        """What a stop now would cost: what is left on its way, and the switch-over.
+
+        Until it takes hold, the rest grows on as it has in the round.
+        """
         if self.remaining_bytes == 0:
             return self.switchover_s
-        if self.bandwidth_Bps <= 0:
-            return math.inf
-        return self.remaining_bytes / self.bandwidth_Bps + self.switchover_s
+        sending_s = self.sending_s
+        if sending_s is None:
+            rate_Bps = self.bandwidth_Bps
+            sending_s = self.remaining_bytes / rate_Bps if rate_Bps > 0 else math.inf
+        grown = 1 + (self.decide_s / self.duration_s if self.duration_s > 0 else 0.0)
+        return sending_s * grown + self.switchover_s
 
     def is_below(self, share: float) -> bool:
         """Whether fewer pages than `share` of all are dirty: a share that is met is not below.
@@ -164,9 +175,11 @@ class Strategy(ABC):
     """
 
     name: ClassVar[str]
+    seeks_limit: ClassVar[bool] = False  # whether it stops when what is left fits the limit
 
     def __init__(self, config: StrategyConfig) -> None:
         self.config: Final = config
+        self._converged: bool | None = None
         self._begun = False
         self._ended = False
         self._last_index = 0
@@ -176,6 +189,14 @@ class Strategy(ABC):
     def path(self) -> int | None:
         """Which of the three paths was taken: 1, 2 or 3; None until known, or without paths."""
         return None
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether it stopped because a stop fitted the limit; False where something else ended it.
+
+        None until then, and where a strategy does not go on until it does.
+        """
+        return self._converged
 
     @final
     def begin(self) -> Decision:
@@ -220,6 +241,10 @@ class Strategy(ABC):
     def _note(self, decision: Decision) -> Decision:
         self._ended = not isinstance(decision, NextRound)
         return decision
+
+    def _converge_now(self, reason: str) -> StopAndCopy:
+        self._converged = True
+        return StopAndCopy(reason)
 
     @abstractmethod
     def _first(self) -> Decision:

@@ -28,11 +28,17 @@ class Deadline(Strategy):
         self._inner = inner
         self._timeout_s = timeout_s
         self._action = action
+        self._late = False
 
     @property
     def path(self) -> int | None:
         """That of the strategy within."""
         return self._inner.path
+
+    @property
+    def converged(self) -> bool | None:
+        """That of the strategy within; False where its time was over before it did."""
+        return False if self._late and self._inner.seeks_limit else self._inner.converged
 
     def _first(self) -> Decision:
         return self._inner.begin()
@@ -40,6 +46,7 @@ class Deadline(Strategy):
     def _next(self, stats: RoundStats) -> Decision:
         if stats.elapsed_s < self._timeout_s:
             return self._inner.decide(stats)
+        self._late = True
         reason = (
             f"--timeout: {format_time(self._timeout_s)} are over after {stats.elapsed_s:.3g} s,"
             f" and --timeout-action is {self._action}"

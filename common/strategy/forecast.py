@@ -24,6 +24,7 @@ from common.strategy.base import (
     Strategy,
     SwitchToPostCopy,
 )
+from common.strategy.carrying import Carrying, Fixed
 from common.strategy.converge import EARLY_S, LOOK_S, Period
 from common.units import PAGE_SIZE
 
@@ -170,10 +171,14 @@ class Conditions:
         del cached, sent
         return size / self.bandwidth_Bps + self.round_s
 
-    def seen_rate(self, size: float, seconds: float, before: float) -> float:
-        """The bandwidth that a source takes the link's for, after a round; before: until then."""
-        del size, seconds, before
-        return self.bandwidth_Bps
+    def carrying(self) -> Carrying:
+        """What a source knows of the link at the start; `run` tells it of each round."""
+        return Fixed(self.bandwidth_Bps, 0.0)
+
+    def begins_s(self, cached: Stale) -> float:
+        """What a round takes before its first page, of which a source says nothing of the link."""
+        del cached
+        return 0.0
 
     def believed_s(self, left: Stale) -> float:
         """What the source takes the switch-over for when it decides."""
@@ -293,7 +298,7 @@ def run(
     """Play a fresh strategy to its end. tell: is told of each round, and of the end."""
     elapsed, sent, rounds = 0.0, 0, 0
     begun = kept_since = clock = 0.0  # of the guest's own time
-    seen_Bps = under.bandwidth_Bps
+    carrying = under.carrying()
     everything = Stale(under.pages_total, under.full_bytes)
     left = everything
     decision = strategy.begin()
@@ -307,12 +312,12 @@ def run(
         kept_since, begun = begun, clock
         drained = left if decision.drain else _NOTHING
         seconds = under.round_seconds(going.bytes, drained, sent)
-        seen_Bps = under.seen_rate(going.bytes, seconds, seen_Bps)
+        carrying.told(going.bytes, seconds - under.begins_s(drained))
         ran, throttle = _running(strategy, under, begun, decision.throttle, going.bytes, seconds)
         ran = under.runs(begun, ran)
         left = under.left(kept, kept_since, begun, ran)
         start, elapsed, sent = elapsed, elapsed + seconds, sent + round(going.bytes)
-        stats = _stats(under, rounds, decision, going, (seconds, ran), left, elapsed, seen_Bps)
+        stats = _stats(under, rounds, decision, going, (seconds, ran), left, elapsed, carrying)
         if tell is not None:
             tell(Played(decision, start, going, drained.cached_lines, stats))
         decision = strategy.decide(stats)
@@ -373,7 +378,7 @@ def _stats(
     times: tuple[float, float],
     left: Stale,
     elapsed: float,
-    seen_Bps: float,
+    carrying: Carrying,
 ) -> RoundStats:
     seconds, ran = times
     return RoundStats(
@@ -386,8 +391,10 @@ def _stats(
         dirty_pages_after=round(left.pages),
         remaining_bytes=round(left.bytes),
         dirty_rate_Bps=left.pages * PAGE_SIZE / max(seconds, _TICK_S),
-        bandwidth_Bps=seen_Bps,
+        bandwidth_Bps=carrying.rate_Bps,
+        sending_s=carrying.seconds(left.bytes),
         switchover_s=under.believed_s(left),
         elapsed_s=elapsed,
         throttle=1 - ran / seconds if seconds > 0 else 0.0,
+        decide_s=under.decide_s,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from common.config import StrategyConfig
 from common.strategy.base import (
@@ -10,17 +10,13 @@ from common.strategy.base import (
     NextRound,
     RoundKind,
     RoundStats,
-    StopAndCopy,
     Strategy,
     SwitchToPostCopy,
     describe_change,
     register,
 )
-from common.strategy.pre_copy import target_of
+from common.strategy.target import STALL_SHARE, Target
 from common.trigger import Trigger, parse_trigger
-
-# Rounds that do not shrink to less than this part of the one before do not pay for themselves.
-STALL_SHARE: Final = 0.9
 
 
 @register
@@ -28,9 +24,11 @@ class Hybrid(Strategy):
     """Pre-copy until `postcopy_after`, then the switch; one that converges before is stopped."""
 
     name: ClassVar[str] = "hybrid"
+    seeks_limit: ClassVar[bool] = True
 
     def __init__(self, config: StrategyConfig) -> None:
         super().__init__(config)
+        self._target = Target(config.downtime_limit)
         self._trigger: Trigger = parse_trigger(config.postcopy_after)
         self._dirty_before: int | None = None
 
@@ -42,15 +40,17 @@ class Hybrid(Strategy):
         )
 
     def _next(self, stats: RoundStats) -> Decision:
-        fits, target = target_of(self.config, stats)
+        verdict = self._target.judge(stats)
         seen = describe_change(stats)
-        if fits:
-            return StopAndCopy(f"{seen}: {target}")
+        if verdict.fits:
+            return self._converge_now(f"{seen}: {verdict.reason}")
         due = self._due(stats)
         self._dirty_before = stats.dirty_pages_after
         if due is not None:
             return SwitchToPostCopy(f"{seen}: {due}")
-        return NextRound(RoundKind.DIRTY, drain=True, hold=False, reason=f"{seen}: {target}")
+        return NextRound(
+            RoundKind.DIRTY, drain=True, hold=False, reason=f"{seen}: {verdict.reason}"
+        )
 
     def _due(self, stats: RoundStats) -> str | None:
         """Why the switch is due now, if it is."""
@@ -60,6 +60,7 @@ class Hybrid(Strategy):
         if trigger.kind == "time" and stats.elapsed_s >= trigger.amount:
             return f"{stats.elapsed_s:.3g} s have passed, the switch was due after {trigger}"
         if stats.index > self.config.max_rounds:
+            self._converged = False
             return f"{self.config.max_rounds} further round(s) were the most"
         before = self._dirty_before
         if (

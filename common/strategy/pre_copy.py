@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from common.config import StrategyConfig
 from common.strategy.base import (
@@ -15,23 +15,19 @@ from common.strategy.base import (
     describe_change,
     register,
 )
-from common.units import format_time
-
-# The estimate is made while the guest still runs. Until the pause has taken hold it dirties more,
-# and a bandwidth that was measured over one round differs from the next round's by some tens of
-# percent on a busy host. A limit that is aimed at exactly is overrun about every other time, so
-# only this part of it is planned with.
-TARGET_SHARE: Final = 0.7
+from common.strategy.target import Target
 
 
 @register
 class PreCopy(Strategy):
-    """Rounds until the expected downtime fits, at most `max_rounds` of them after the full one."""
+    """Rounds until a stop is taken (`Target`), at most `max_rounds` of them after the full one."""
 
     name: ClassVar[str] = "pre-copy"
+    seeks_limit: ClassVar[bool] = True
 
     def __init__(self, config: StrategyConfig) -> None:
         super().__init__(config)
+        self._target = Target(config.downtime_limit)
         self._dirty_rounds = 0
 
     def _first(self) -> Decision:
@@ -41,29 +37,18 @@ class PreCopy(Strategy):
         )
 
     def _next(self, stats: RoundStats) -> Decision:
-        fits, target = target_of(self.config, stats)
+        verdict = self._target.judge(stats)
         seen = describe_change(stats)
-        if fits:
-            return StopAndCopy(f"{seen}: {target}")
-        if self._dirty_rounds >= self.config.max_rounds:
-            return StopAndCopy(
-                f"{seen}: pre-copy did not converge within {self.config.max_rounds} round(s),"
-                f" {target}"
-            )
-        self._dirty_rounds += 1
-        return NextRound(RoundKind.DIRTY, drain=True, hold=False, reason=f"{seen}: {target}")
-
-
-def target_of(config: StrategyConfig, stats: RoundStats) -> tuple[bool, str]:
-    """Whether a stop now is expected to fit in the downtime limit, and the sentence about it."""
-    limit_s = config.downtime_limit
-    fits = stats.expected_downtime_s <= TARGET_SHARE * limit_s
-    return fits, (
-        f"an expected downtime of {_ms(stats.expected_downtime_s)}"
-        f" {'fits in' if fits else 'is more than'} {_ms(TARGET_SHARE * limit_s)},"
-        f" {TARGET_SHARE:.0%} of {format_time(limit_s)}"
-    )
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.4g} ms"
+        said = f"{seen}: {verdict.reason}"
+        if verdict.fits:
+            return self._converge_now(said)
+        most = self.config.max_rounds
+        if self._dirty_rounds < most:
+            self._dirty_rounds += 1
+            return NextRound(RoundKind.DIRTY, drain=True, hold=False, reason=said)
+        if verdict.within:
+            return self._converge_now(f"{said}, but {most} round(s) were the most")
+        self._converged = False
+        return StopAndCopy(
+            f"{seen}: pre-copy did not converge within {most} round(s), {verdict.reason}"
+        )

@@ -12,6 +12,7 @@ from typing import Final
 
 from common.config import MigrationConfig
 from common.errors import UsageError
+from common.strategy.carrying import ROUND_S, Carrying
 from common.strategy.forecast import Conditions, Stale
 from common.units import PAGE_SIZE
 from common.wire.bulk import NOTSENT_LOWAT
@@ -23,13 +24,8 @@ from lab.sim.postcopy import Supply
 from lab.sim.working_set import PAGE_BYTES, WorkingSet
 from lab.sim.workloads import working_set
 from source_agent.outflow import BATCH_PAGES
-from source_agent.rounds import DRAIN_LINE_S, MEASURABLE_BYTES, SWITCHOVER_S
+from source_agent.rounds import DECIDE_S, SCAN_PAGE_S, SWITCHOVER_S
 
-# Threads and the event loop hand over to one another: a round is ordered, begun, acknowledged.
-ROUND_S: Final = 0.0015
-DECIDE_S: Final = 0.001
-# The masks of all pages are looked through once when a round ends, and once when one begins.
-SCAN_PAGE_S: Final = 1.3e-9
 QUANTUM_S: Final = 0.0005  # of a vCPU: a pause comes in the middle of one, on average
 WRITE_BACK_S: Final = 30e-9  # of a line, in a drain: 2 GB/s of lines that lie in order
 DISCARD_BYTE_S: Final = 100e-12  # of stale pages at the destination: 0.4 us each (MADV_DONTNEED)
@@ -106,9 +102,13 @@ class Simulated(Conditions):
         begins = self.drain_s(cached) + self.round_s
         return begins + self._sending_s(size, sent, begins + self.decide_s)
 
-    def seen_rate(self, size: float, seconds: float, before: float) -> float:
-        """See `Conditions`: as `source_agent.rounds` measures it."""
-        return size / seconds if size >= MEASURABLE_BYTES else before
+    def carrying(self) -> Carrying:
+        """See `Conditions`: as `source_agent.rounds` does."""
+        return Carrying(self.limit_Bps, self.rtt_s)
+
+    def begins_s(self, cached: Stale) -> float:
+        """See `Conditions`: a drain, and a look for pages that are stale."""
+        return self.drain_s(cached) + self._scan_s
 
     def _sending_s(self, size: float, sent: float, rested_s: float) -> float:
         """Of so many bytes after a rest, on a connection that has carried so many before.
@@ -132,8 +132,8 @@ class Simulated(Conditions):
         return left.cached_lines / self.guest.vcpus * WRITE_BACK_S
 
     def believed_s(self, left: Stale) -> float:
-        """See `Conditions`: as `source_agent.rounds` reckons."""
-        return SWITCHOVER_S + self.rtt_s + left.cached_lines * DRAIN_LINE_S
+        """See `Conditions`: as `source_agent.rounds` reckons, what a drain takes being known."""
+        return SWITCHOVER_S + self._scan_s + self.rtt_s / 2 + self.drain_s(left)
 
     def stop_seconds(self, left: Stale, sent: float) -> float:
         """See `Conditions`."""

@@ -85,6 +85,7 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
         strategy=run_.config.strategy,
         path=cost.path,
         outcome="completed",
+        converged=run_.strategy.converged,
         config=_config(run_.config) | about,
         downtime_ms=cost.downtime_s * 1e3,
         downtime_parts=_downtime_parts(run_, ended),

@@ -43,6 +43,7 @@ _DERIVED: Final[dict[str, Kind]] = {
     "dirty_rate_Bps": "float64",
     "bandwidth_Bps": "float64",
     "guest_slowdown": "float64",
+    "limits_missed": "string",
     "host": "string",
     "dest_host": "string",
 }
@@ -258,6 +259,7 @@ def result_row(report: Report) -> Row:
         "dirty_rate_Bps": next((d.dirty_rate for d in decisions if d.dirty_rate is not None), None),
         "bandwidth_Bps": next((d.bandwidth for d in decisions if d.bandwidth is not None), None),
         "guest_slowdown": slowdown(report),
+        "limits_missed": " ".join(each.limit for each in report.limits_missed) or None,
         "host": _word(report.config, "host"),
         "dest_host": _word(report.config, "dest_host"),
     }

@@ -9,7 +9,14 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from common.cli import complain
-from common.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
+from common.errors import (
+    EXIT_CANCELLED,
+    EXIT_FAILED,
+    EXIT_LIMIT_MISSED,
+    EXIT_OK,
+    EXIT_USAGE,
+    UsageError,
+)
 from common.options import Options
 from common.status import StatusPipe
 
@@ -60,6 +67,11 @@ class SweepOptions(Options):
     ] = None
     quiet: Annotated[
         bool, Parameter(negative=""), Field(description="no progress on standard error")
+    ] = False
+    enforce: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="a limit of a cell that was missed: exit code 5"),
     ] = False
 
 
@@ -172,7 +184,9 @@ class _Sweep:
             finally:
                 records = self._write(folder)
         self._say(path, chosen, records, interrupted=interrupted)
-        return EXIT_CANCELLED if interrupted else _exit_code(records)
+        if interrupted:
+            return EXIT_CANCELLED
+        return _exit_code(records, enforce=self._options.enforce)
 
     def _run(self, todo: list[Cell], folder: Folder, view: SweepView, signals: Signals) -> bool:
         """Whether it was interrupted."""
@@ -220,16 +234,25 @@ class _Sweep:
             complain(f"{record.label}: {record.error or f'exit code {record.exit_code}'}")
         if len(said) > _MOST_LISTED:
             complain(f"and {len(said) - _MOST_LISTED} more: cell_error in pageferry sweep show")
+        missed = sum(_missed(record) for record in records.values())
+        if missed:
+            print(f"{missed} of them missed a limit: limits_missed in pageferry sweep show")
 
 
-def _exit_code(records: Mapping[str, Record]) -> int:
+def _exit_code(records: Mapping[str, Record], *, enforce: bool = False) -> int:
     """As of any series: 0 if all is well, else the worst. 2 only where no cell could be run."""
     from lab.series import Attempt, worst_exit_code
 
     attempts = [Attempt(0, None, each.exit_code, each.error) for each in records.values()]
     code = worst_exit_code(attempts)
     some = any(attempt.exit_code != EXIT_USAGE for attempt in attempts)
+    if code == EXIT_OK and enforce and any(_missed(each) for each in records.values()):
+        return EXIT_LIMIT_MISSED
     return EXIT_FAILED if code == EXIT_USAGE and some else code
+
+
+def _missed(record: Record) -> bool:
+    return bool(record.results.get("limits_missed"))
 
 
 def _list(cells: list[Cell], chosen: list[Cell], folder: Path, *, retry_failed: bool) -> int:

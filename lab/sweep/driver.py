@@ -12,6 +12,7 @@ from typing import Protocol
 
 from common.config import shown
 from common.errors import PageferryError
+from common.limits import given, judge
 from common.status import Status
 from lab.pair import PairResult
 from lab.series import Attempt, Signals
@@ -83,6 +84,8 @@ def keep(
 ) -> Record:
     """Store what became of a cell, and tell."""
     report = result.report
+    if report is not None:
+        judge(report, given(cell.config))
     record = Record(
         key=cell.key,
         label=cell.label,

@@ -58,7 +58,9 @@ class TestOne:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         file, page = tmp_path / "out.json", tmp_path / "out.html"
-        options = ("--memory", "1TiB", "--max-bandwidth", "100gbit", "--strategy", "pre-copy")
+        # To look at the marks of so many pages takes a third of a second.
+        limits = ("--max-bandwidth", "100gbit", "--downtime-limit", "1s")
+        options = ("--memory", "1TiB", "--strategy", "pre-copy", *limits)
         assert run(*options, "--json", file, "--html", page) == 0
         out = capsys.readouterr().out
         assert "pre-copy · idle · 1024GiB" in out

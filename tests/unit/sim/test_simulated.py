@@ -131,8 +131,9 @@ class TestDelay:
         report = self.report(strategy="pre-copy", workload="uniform:rate=1MB/s")
         first = report.rounds[0]
         seen = report.decisions[1].bandwidth
-        assert seen == pytest.approx(first.bytes / first.duration_ms * 1e3, rel=1e-6)
-        assert (seen or 0) < 0.95e7
+        sending_ms = first.duration_ms - 2 * 50  # without the way of its answer
+        assert seen == pytest.approx(first.bytes / sending_ms * 1e3, rel=1e-3)
+        assert (seen or 0) < 0.97e7  # but with a connection's slow start
 
     def test_pages_come_one_and_a_half_round_trips_after_a_switch(self) -> None:
         """Until the source hears of it, on their way, and the word that all are there."""

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from common.errors import ConnectionBroken
 from common.guest.machine import Guest
 from common.strategy.base import NextRound, RoundKind
+from common.strategy.carrying import MEASURABLE_BYTES, ROUND_S
 from common.timeline import Timeline
 from common.units import PAGE_SIZE
 from common.wire import bitmap
 from source_agent.outflow import Cargo, Outflow, Tally
 from source_agent.rounds import (
     DRAIN_LINE_S,
-    MEASURABLE_BYTES,
+    SCAN_PAGE_S,
     SWITCHOVER_S,
     Round,
     Rounds,
@@ -257,7 +258,10 @@ class TestStats:
         assert stats.in_memory == (3, 3 * (4096 + 8))
         assert stats.in_cache == (3, 3 * (4096 + 8))
         assert stats.remaining_bytes == 5 * (4096 + 8)
-        assert stats.switchover_s == pytest.approx(SWITCHOVER_S + RTT_S + 72 * DRAIN_LINE_S)
+        # What comes last travels one way; nothing has to come back before the guest runs there.
+        scan_s = N_PAGES * SCAN_PAGE_S
+        switchover_s = SWITCHOVER_S + scan_s + RTT_S / 2 + 72 * DRAIN_LINE_S
+        assert stats.switchover_s == pytest.approx(switchover_s)
         assert (stats.index, stats.kind, stats.pages_total) == (1, RoundKind.FULL, N_PAGES)
         assert (stats.pages_sent, stats.bytes_sent, stats.elapsed_s) == (N_PAGES, 1000, 9.5)
         assert bench.rounds.done == [this]
@@ -277,7 +281,9 @@ class TestStats:
         assert bench.rounds.acknowledged(this, 1.0).dirty_pages_after == 0
 
     def test_rates(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        clock = iter([10_000_000_000, 10_500_000_000, 11_000_000_000, 13_000_000_000])
+        # A round begins, has collected its pages, is acknowledged.
+        seconds = iter([10.0, 10.1, 10.5, 11.0, 11.5, 13.5])
+        clock = (int(each * 1e9) for each in seconds)
         monkeypatch.setattr("source_agent.rounds.time.monotonic_ns", lambda: next(clock))
         this = bench.send(RoundKind.FULL)
         bench.guest.log = {1, 2, 3}
@@ -288,7 +294,8 @@ class TestStats:
         assert stats.bandwidth_Bps == RATE  # too few bytes to say
         bench.outflow.size = MEASURABLE_BYTES
         stats = bench.rounds.acknowledged(bench.send(RoundKind.DIRTY), 1.0)
-        assert stats.bandwidth_Bps == pytest.approx(MEASURABLE_BYTES / 2)
+        # Its bytes' own time: neither what came before its pages nor the way of its answer.
+        assert stats.bandwidth_Bps == pytest.approx(MEASURABLE_BYTES / (2 - RTT_S - ROUND_S))
 
     def test_events(self, bench: Bench) -> None:
         bench.full()
