@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common import signals
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,7 +10,19 @@ if TYPE_CHECKING:
 
 
 def start(main: Callable[[], int]) -> int:
-    """Run `main`, which does its own imports: a signal meanwhile is one line and its exit code."""
+    """Run `main`, which does its own imports: a signal meanwhile is one line and its exit code.
+
+    On a system that is not Linux nothing of it would work: libraries and system calls are missing.
+    """
+    if sys.platform != "linux":
+        print(
+            "pageferry: needs Linux (userfaultfd, eventfd, TCP_INFO), also inside a container or a"
+            f" virtual machine: this is {sys.platform}",
+            file=sys.stderr,
+        )
+        return 2  # common.errors.EXIT_USAGE
+    from common import signals  # which has signals that other systems lack
+
     signals.begin()
     try:
         return main()

@@ -84,7 +84,11 @@ async def _serve(
     pipe: StatusPipe | None,
     witness: Path | None,
 ) -> int:
-    from dest_agent.agent import DestAgent, Limits  # after the arguments have been found to be good
+    # After the arguments have been found to be good.
+    from common.guest.jit import must_compile
+    from dest_agent.agent import DestAgent, Limits
+
+    must_compile()
 
     def sink(session: str, event: Event) -> None:
         log.event(session, event)

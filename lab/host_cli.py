@@ -115,8 +115,11 @@ async def _run(
     log: AgentLog,
     pipe: StatusPipe | None,
 ) -> int:
-    from lab.host import Host  # after the arguments have been found to be good
+    # After the arguments have been found to be good.
+    from common.guest.jit import must_compile
+    from lab.host import Host
 
+    must_compile()
     settle_down()
     running = Host(log, options)
     loop = asyncio.get_running_loop()

@@ -8,6 +8,10 @@ ensure_env() { # ensure_env EXTRAS: "" or "dev"
   python=${PYTHON:-python3}
   want=$({ echo "$project" && cat "$project/pyproject.toml" "$project/common/__init__.py"; } |
     sha256sum | cut -d' ' -f1)
+  [ "$(uname -s)" = Linux ] || {
+    echo "pageferry needs Linux; this is $(uname -s)." >&2
+    exit 2
+  }
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
   # Without a stamp of either kind, its set-up was interrupted: it may be half of one.
   if [ ! -x "$venv/bin/python" ] || [ -z "$(find "$venv" -maxdepth 1 -name '.pageferry-*')" ]; then

@@ -75,11 +75,13 @@ def _run(
 ) -> tuple[int, Report]:
     # numba takes half a second to import: after the arguments have been found to be good.
     from common.console import ProgressView, print_report
+    from common.guest.jit import must_compile
     from common.html import render_one
     from common.limits import given, judge
     from common.logs import AgentLog
     from source_agent.agent import SourceAgent
 
+    must_compile()
     log = AgentLog("source", log_dir=output.log_dir, quiet=True)
     with contextlib.closing(log), ProgressView(quiet=output.quiet or pipe is not None) as view:
 

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import llvmlite
 import llvmlite.binding
@@ -29,6 +29,7 @@ from numba.core import compiler, serialize, sigutils
 from numba.core.caching import _Cache
 
 from common import __version__
+from common.errors import UsageError
 from common.guest.kernelstore import KernelStore, trusted
 
 UNUSED_S: Final = 30 * 86400.0  # kernels that nobody has loaded for so long are removed
@@ -244,9 +245,28 @@ def kernel(function: _F, scope: str = "") -> _F:
 
     scope: of what it calls and takes constants from, beside this package and its own file.
     """
+    if _not_compiling():
+        return cast(_F, _uncompiled)
     dispatcher = njit(**_OPTIONS)(function)
     dispatcher._cache = KernelCache(function, scope)
     return cast(_F, dispatcher)
+
+
+def _not_compiling() -> bool:
+    return bool(getattr(numba.config, "DISABLE_JIT"))  # noqa: B009 - made at run time
+
+
+def _uncompiled(*_: object) -> NoReturn:
+    raise UsageError(
+        "numba is told not to compile, and without that there is no guest:"
+        " unset NUMBA_DISABLE_JIT, or disable_jit in .numba_config.yaml"
+    )
+
+
+def must_compile() -> None:
+    """Raise `UsageError` where kernels can't run; as each of them does when it is called."""
+    if _not_compiling():
+        _uncompiled()
 
 
 def inlined(function: _F) -> _F:
