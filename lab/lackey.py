@@ -8,9 +8,15 @@
     ==6427== Command: ls what valgrind itself says, also between `--` or `**`, also with a time
 
 Addresses are hexadecimal, sizes decimal. An access is one to one 64-byte line, so that a line of
-text makes as many accesses as it touches lines of memory. Everything that is not of this form is
-malformed, and named by its number: a program's own output among it is nothing that can be told
-from a damaged trace.
+text makes as many accesses as it touches lines of memory. What editors and shells do to such a text
+is forgiven: blanks at the start that are lost or more, tabs for blanks, `0x` before an address, and
+words behind a whole access, which are counted. Everything that is not of this form is malformed,
+and named by its number: a program's own output among it is nothing that can be told from a damaged
+trace.
+
+Addresses of two processes mean two memories. Nothing in an access says whose it is; only what
+valgrind itself says has the process's id, at its start and its end. A second id, or a second
+command of one id (it has called exec), is therefore refused.
 
 This file does no IO. Accesses come out as `common.tracefile` has them, with one difference: pages
 are numbered as they first occur, because an address that is yet to come may be lower than all.
@@ -39,14 +45,16 @@ _NEW_PAGES: Final = LARGEST // 4096 + 1
 _FIRST_SLOTS: Final = 1 << 12
 _SHOWN: Final = 40  # characters of a malformed line in a message
 
-# Words of the kernel's state, which outlives its calls. _PAGE, _NUMBER: of the last access.
-_AT, _LINE, _FETCHES, _MADE, _PAGES, _PAGE, _NUMBER = range(7)
+# Words of the kernel's state, which outlives its calls. _PAGE, _NUMBER: of the last access;
+# _TRAILING: accesses with something behind them.
+_AT, _LINE, _FETCHES, _MADE, _PAGES, _PAGE, _NUMBER, _TRAILING = range(8)
 
 # Why the kernel has returned.
 _END, _FULL, _GROW, _LIMIT, _OTHER, _BAD_SIZE, _TOO_LONG, _TOO_MANY = range(8)
 
-_LF, _CR, _SPACE, _COMMA, _ZERO = (ord(each) for each in "\n\r ,0")
+_LF, _CR, _SPACE, _TAB, _COMMA, _ZERO = (ord(each) for each in "\n\r \t,0")
 _I, _L, _S, _M, _B = (ord(each) for each in "ILSMB")
+_X, _LARGE_X = ord("x"), ord("X")
 _LINE_BITS: Final = np.uint64(6)
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _NO_DIGIT: Final = 16
@@ -55,18 +63,22 @@ for _each in "0123456789abcdefABCDEF":
     _DIGITS[ord(_each)] = int(_each, 16)
 
 # Blank, or said by valgrind: a process id between two marks, before it the time if asked for.
-_REMARK: Final = re.compile(rb"\s*|([=*-])\1[0-9:. ]+\1\1.*", re.DOTALL)
+_REMARK: Final = re.compile(
+    rb"\s*|\s*([=*-])\1(?:[0-9:. ]*[:. ])?(?P<id>[0-9]{1,10})\1\1(?P<says>.*)", re.DOTALL
+)
+_COMMAND: Final = b" Command: "
 
 
 class LackeyError(ValueError):
     """A text that is no trace, or none that fits. line: counted from 1; unknown: whether it is a
-    line that `skip_unknown` passes over.
+    line that `skip_unknown` passes over; mixed: whether it is of another process, as `mixed` takes.
     """
 
-    def __init__(self, line: int, why: str, *, unknown: bool) -> None:
+    def __init__(self, line: int, why: str, *, unknown: bool = False, mixed: bool = False) -> None:
         super().__init__(f"line {line}: {why}")
         self.line = line
         self.unknown = unknown
+        self.mixed = mixed
 
 
 @kernel
@@ -108,48 +120,74 @@ def _address(text: NDArray[np.uint8], at: int) -> tuple[int, np.uint64]:
 
 
 @kernel
-def _line_end(text: NDArray[np.uint8], at: int) -> int:
-    """Where the next line begins if this one ends at `at`, else -1."""
-    if text[at] == _CR:
+def _past_blanks(text: NDArray[np.uint8], at: int) -> int:
+    """The first place from `at` on that is neither a blank nor a tab."""
+    while text[at] == _SPACE or text[at] == _TAB:
         at += 1
-    return at + 1 if text[at] == _LF else -1
+    return at
 
 
 @kernel
-def _scan(text: NDArray[np.uint8], at: int) -> tuple[int, int, int, int, int]:
+def _line_end(text: NDArray[np.uint8], at: int) -> tuple[int, bool]:
+    """Where the next line begins if the last field of this one ends at `at`, else -1; and whether
+    there are words behind it.
+    """
+    where = _past_blanks(text, at)
+    if text[where] == _LF:
+        return where + 1, False
+    if text[where] == _CR and text[where + 1] == _LF:
+        return where + 2, False
+    if where == at:
+        return -1, False
+    while text[where] != _LF:
+        where += 1
+    return where + 1, True
+
+
+@kernel
+def _begins(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
+    """The kind of the line at `at`, 0 for none, and where its address begins."""
+    where = _past_blanks(text, at)
+    kind = signed(text[where])
+    if kind == _S and text[where + 1] == _B:
+        kind, where = _B, where + 1
+    elif kind not in (_I, _L, _S, _M):
+        return 0, at
+    start = _past_blanks(text, where + 1)
+    if start == where + 1:
+        return 0, at
+    if text[start] == _ZERO and text[start + 1] in (_X, _LARGE_X):
+        start += 2
+    return kind, start
+
+
+@kernel
+def _scan(text: NDArray[np.uint8], at: int) -> tuple[int, int, int, int, int, bool]:
     """The access in the line at `at`: where the next line begins, its kind (_B: none), the first
-    and the last line of memory that it touches; then why it is none, or _END.
+    and the last line of memory that it touches; why it is none, or _END; and whether words follow.
 
     No line is shorter than its LF: what is looked at one by one never passes the text's end.
     """
-    first, kind = text[at], text[at]
-    if first == _SPACE:
-        kind = text[at + 1]
-        known = kind in (_L, _S, _M) and text[at + 2] == _SPACE
-    elif first == _I:
-        known = text[at + 1] == _SPACE and text[at + 2] == _SPACE
-    else:
-        known = first == _S and text[at + 1] == _B and text[at + 2] == _SPACE
-    if not known:
-        return at, 0, 0, 0, _OTHER
-    where, address = _address(text, at + 3)
-    if first == _S and where > at + 3:
-        after = _line_end(text, where)
-        return after, _B, 0, 0, (_END if after >= 0 else _OTHER)
-    if where == at + 3 or text[where] != _COMMA:
-        return at, 0, 0, 0, _OTHER
+    kind, start = _begins(text, at)
+    where, address = _address(text, start)
+    if kind == _B and where > start:
+        after, more = _line_end(text, where)
+        return after, _B, 0, 0, (_END if after >= 0 else _OTHER), more
+    if kind == 0 or where == start or text[where] != _COMMA:
+        return at, 0, 0, 0, _OTHER, False
     where += 1
     start, size = where, 0
     while _ZERO <= text[where] <= _ZERO + 9:
         size = min(size * 10 + signed(text[where]) - _ZERO, LARGEST + 1)
         where += 1
-    after = _line_end(text, where)
+    after, more = _line_end(text, where)
     last = address + np.uint64(size - 1)
     if where == start or after < 0:
-        return at, 0, 0, 0, _OTHER
+        return at, 0, 0, 0, _OTHER, False
     if size < 1 or size > LARGEST or last < address:
-        return at, 0, 0, 0, _BAD_SIZE
-    return after, signed(kind), signed(address >> _LINE_BITS), signed(last >> _LINE_BITS), _END
+        return at, 0, 0, 0, _BAD_SIZE, False
+    low, high = signed(address >> _LINE_BITS), signed(last >> _LINE_BITS)
+    return after, kind, low, high, _END, more
 
 
 @kernel
@@ -205,7 +243,7 @@ def _parse(
             return _FULL
         if 4 * (state[_PAGES] + _NEW_PAGES) > 3 * len(keys):
             return _GROW
-        after, kind, low, high, reason = _scan(text, state[_AT])
+        after, kind, low, high, reason, more = _scan(text, state[_AT])
         if reason != _END:
             return reason
         state[_FETCHES] += kind == _I
@@ -217,6 +255,7 @@ def _parse(
             return reason
         state[_AT] = after
         state[_LINE] += 1
+        state[_TRAILING] += more
     return _END
 
 
@@ -224,8 +263,8 @@ class LackeyParser:
     """Blocks of text in, accesses out; memory is bounded by the pages that the program touches.
 
     instructions: whether fetches are accesses, too. limit: accesses to take at the most.
-    skip_unknown: pass over lines that are no accesses, and count them. most_pages: a text that
-    touches more is refused.
+    skip_unknown: pass over lines that are no accesses, and count them. mixed: take several
+    processes for one. most_pages: a text that touches more is refused.
     """
 
     def __init__(
@@ -234,6 +273,7 @@ class LackeyParser:
         instructions: bool = False,
         limit: int | None = None,
         skip_unknown: bool = False,
+        mixed: bool = False,
         most_pages: int = MAX_PAGES,
     ) -> None:
         self.accesses = 0
@@ -241,8 +281,11 @@ class LackeyParser:
         self._limit = 2**62 if limit is None else limit
         self._instructions = instructions
         self._skip_unknown = skip_unknown
+        self._mixed = mixed
+        self._processes: set[bytes] = set()
+        self._commands = 0
         self._most_pages = most_pages
-        self._state = np.zeros(7, np.int64)
+        self._state = np.zeros(8, np.int64)
         self._state[_PAGE] = -1
         self._out = np.empty(_OUT, np.uint32)
         self._keys = np.zeros(_FIRST_SLOTS, np.uint64)
@@ -264,6 +307,16 @@ class LackeyParser:
     def fetches(self) -> int:
         """Instruction fetches among them."""
         return int(self._state[_FETCHES])
+
+    @property
+    def trailing(self) -> int:
+        """Lines whose access was followed by something that was left out."""
+        return int(self._state[_TRAILING])
+
+    @property
+    def processes(self) -> int:
+        """Whose accesses these are: ids that valgrind has named, or commands if they are more."""
+        return max(len(self._processes), self._commands)
 
     @property
     def pages(self) -> int:
@@ -331,12 +384,34 @@ class LackeyParser:
         end = text.index(b"\n", at)
         if end - at > LONGEST:
             raise self._error(_TOO_LONG, text)
-        if not _REMARK.fullmatch(text, at, end):
+        remark = _REMARK.fullmatch(text, at, end)
+        if remark is None:
             if not self._skip_unknown:
                 raise self._error(_OTHER, text)
             self.unknown += 1
+        elif remark["id"] is not None:
+            self._note_process(remark["id"], remark["says"])
         self._state[_AT] = end + 1
         self._state[_LINE] += 1
+
+    def _note_process(self, number: bytes, says: bytes) -> None:
+        """Valgrind speaks of this process. Raises `LackeyError` where it is another one."""
+        before = self.processes
+        self._processes.add(number)
+        self._commands += says.startswith(_COMMAND)
+        if self._mixed or self.processes <= max(before, 1):
+            return
+        if len(self._processes) > 1:
+            first, other = (int(each) for each in sorted(self._processes, key=int))
+            why = f"processes {first} and {other} have written here"
+        else:
+            why = f"process {int(number)} goes on with another program"
+        raise LackeyError(
+            self.lines + 1,
+            f"{why}, and nobody can tell whose an access is: record each into a file of its own"
+            " (--log-file=trace.%p) and import one",
+            mixed=True,
+        )
 
     def _grow(self) -> None:
         keys = np.zeros(2 * len(self._keys), np.uint64)

@@ -41,6 +41,11 @@ class ImportOptions(JsonOptions):
             " the program's output, and count them"
         ),
     ] = False
+    mixed: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="take several processes that wrote into one text for one memory"),
+    ] = False
     quiet: Annotated[
         bool, Parameter(negative=""), Field(description="no progress on standard error")
     ] = False
@@ -55,11 +60,16 @@ class InfoOptions(JsonOptions):
 
 
 class TextCounts(BaseModel):
-    """Lines of an imported text; instruction fetches and unknown lines among them."""
+    """Lines of an imported text, and of them instruction fetches, unknown lines, and accesses with
+
+    something behind them. processes: whose accesses they are; 0 where valgrind does not say it.
+    """
 
     lines: int
     instruction_fetches: int
     unknown_lines: int
+    trailing_lines: int
+    processes: int
 
 
 class ImportDocument(BaseModel):
@@ -93,7 +103,8 @@ def import_(
         str,
         Parameter(
             allow_leading_hyphen=True,
-            help="what valgrind wrote, plain or gzip; -: standard input",
+            help="what valgrind wrote, plain or compressed (gzip, bzip2, xz, zstd, lz4, zip);"
+            " -: standard input",
         ),
     ],
     file: Annotated[str, Parameter(help="the trace to make, by custom NAME.npz")],
@@ -113,6 +124,9 @@ def import_(
     modification is a read, then a write. A malformed line is named by its
     number, and nothing is left behind. While it works, 8 bytes of disk are
     taken for each access; 4 of them stay.
+
+    valgrind also traces children that a program forks, into the same log.
+    Such a text is refused: record with --log-file=trace.%p, and import one.
     """
     from lab.lackey import LackeyParser
     from lab.trace_import import Text, TraceFile, import_text
@@ -127,6 +141,7 @@ def import_(
         instructions=options.instructions,
         limit=options.limit,
         skip_unknown=options.skip_unknown,
+        mixed=options.mixed,
     )
     with options.opened() as report:
         with (
@@ -144,7 +159,11 @@ def import_(
             trace=done.meta,
             footprint_bytes=done.meta.pages * PAGE_SIZE,
             text=TextCounts(
-                lines=done.lines, instruction_fetches=done.fetches, unknown_lines=done.unknown
+                lines=done.lines,
+                instruction_fetches=done.fetches,
+                unknown_lines=done.unknown,
+                trailing_lines=done.trailing,
+                processes=done.processes,
             ),
         )
         if options.json_file != "-":

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
 import io
 import os
 import select
 import stat
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +24,14 @@ from numpy.typing import NDArray
 
 from common.errors import UsageError
 from common.newfile import NewFile
+from common.textfile import as_utf8
 from common.tracefile import PAGE_SHIFT, TraceMeta, write_trace
 from lab.lackey import LackeyError, LackeyParser
+from lab.unpack import BLOCK, PackedError, unpacked
 
 STDIN: Final = "-"
 
-_BLOCK: Final = 1 << 20  # bytes of text
 _CHUNK: Final = 1 << 18  # accesses that are renumbered in one go
-_GZIP: Final = b"\x1f"  # the first byte of its magic; no text begins with it
 _IN_PAGE: Final = np.uint32((1 << PAGE_SHIFT) - 1)
 _NOTICE_S: Final = 0.25  # until a signal is noticed at the latest
 _SOURCE: Final = 255  # characters of a text's name that are kept
@@ -46,12 +44,17 @@ Show = Callable[[int, int | None], None]  # accesses so far, of how many if that
 
 @dataclass(frozen=True)
 class Imported:
-    """What has become of a text. fetches: instruction fetches in it, whether kept or not."""
+    """What has become of a text. fetches: instruction fetches in it, whether kept or not;
+
+    trailing: accesses with words behind them; processes: whose they are, as far as valgrind says.
+    """
 
     meta: TraceMeta
     lines: int
     fetches: int
     unknown: int
+    trailing: int
+    processes: int
 
 
 class _Raw(io.FileIO):
@@ -70,7 +73,7 @@ class _Raw(io.FileIO):
 
 
 class Text:
-    """A text to read, plain or gzip, with a name for messages. `-` is standard input.
+    """A text to read, plain or compressed, with a name for messages. `-` is standard input.
 
     size: bytes of the file, None where that is unknown; taken: how many of them have been read.
     check: called before each read and while one waits; may raise. Raises `UsageError`.
@@ -81,7 +84,7 @@ class Text:
         try:
             raw = _Raw(0, closefd=False) if name == STDIN else _Raw(name)
             raw.check = check  # type: ignore[method-assign]
-            self._file = io.BufferedReader(raw, _BLOCK)
+            self._file = io.BufferedReader(raw, BLOCK)
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from None
         if self._file.isatty():
@@ -102,15 +105,11 @@ class Text:
         return self._file.tell() if self.size is not None else 0
 
     def blocks(self) -> Iterator[bytes]:
-        """All of it, decompressed. Raises `UsageError`."""
+        """All of it, unpacked, in UTF-8 and without a mark. Raises `UsageError`."""
         try:
-            zipped = self._file.peek(1)[:1] == _GZIP
-            file = gzip.GzipFile(fileobj=self._file) if zipped else self._file
-            while block := file.read(_BLOCK):
-                yield block
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            what = "ends too early" if isinstance(error, EOFError) else "is damaged"
-            raise UsageError(f"{self.name}: the gzip file {what}: {error}") from None
+            yield from as_utf8(unpacked(self._file))
+        except PackedError as error:
+            raise UsageError(f"{self.name}: {error}") from None
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from None
 
@@ -186,7 +185,9 @@ def import_text(
             instructions=keep,
             source=_said(text.name),
         )
-    return Imported(meta, parser.lines, parser.fetches, parser.unknown)
+    return Imported(
+        meta, parser.lines, parser.fetches, parser.unknown, parser.trailing, parser.processes
+    )
 
 
 def _accesses(text: Text, parser: LackeyParser) -> Iterator[NDArray[np.uint32]]:
@@ -198,6 +199,7 @@ def _accesses(text: Text, parser: LackeyParser) -> Iterator[NDArray[np.uint32]]:
         yield from parser.finish()
     except LackeyError as error:
         hint = "; --skip-unknown passes over such lines" if error.unknown else ""
+        hint = ", or --mixed takes all for one memory" if error.mixed else hint
         raise UsageError(f"{text.name}, {error}{hint}") from None
 
 

@@ -78,6 +78,10 @@ def print_import(file: str, done: Imported) -> None:
     text = f"{done.lines:,} lines, {done.fetches:,} instruction fetches{left}"
     if done.unknown:
         text += f", {done.unknown:,} unknown lines skipped"
+    if done.trailing:
+        text += f", {done.trailing:,} accesses with something behind them, which was left out"
+    if done.processes > 1:
+        text += f", of {done.processes:,} processes that were taken for one"
     console = tables.wide_console()
     _print_upright(console, file, [*_meta_rows(meta), ("text", text)])
     tables.print_text(

@@ -23,6 +23,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from common.config import Duration, MigrationConfig, Size, explain, first_fault
 from common.errors import UsageError
 from common.options import Options
+from common.textfile import decode
 from common.units import PAGE_SIZE
 from lab.sim.workloads import working_set
 
@@ -110,7 +111,7 @@ def read_fleet(file: Path, base: MigrationConfig | None = None) -> list[Kind]:
     try:
         if os.path.getsize(file) > _MOST_FILE:
             raise UsageError(f"--fleet: {file} is larger than {_MOST_FILE >> 20} MiB")
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        data = tomllib.loads(decode(file.read_bytes()))
     except OSError as error:
         raise UsageError(
             f"--fleet: {file} can't be read: {os.strerror(error.errno or 0)}"

@@ -31,6 +31,7 @@ from pydantic import (
 from common.config import first_fault
 from common.errors import UsageError
 from common.options import Options, Words
+from common.textfile import decode
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_CELLS: Final = 100_000
@@ -136,9 +137,9 @@ def read_plan(file: Path) -> Plan:
 def parse_plan(data: bytes, name: str) -> Plan:
     """name: of the file, for complaints. Raises `UsageError`."""
     try:
-        document = tomllib.loads(data.decode())
+        document = tomllib.loads(decode(data))
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8: byte {error.start}") from None
+        raise UsageError(f"{name} is not {error.encoding.upper()}: byte {error.start}") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is not TOML: {cut(str(error))}") from None
     try:

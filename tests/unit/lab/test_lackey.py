@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from lab import lackey
 from lab.lackey import LARGEST, LONGEST, LackeyError, LackeyParser
 
-ACCESS = re.compile(rb"(I | L| S| M) ([0-9a-fA-F]{1,16}),([0-9]+)\r?")
-REMARK = re.compile(rb"[ \t\r\f\v]*|SB [0-9a-fA-F]{1,16}\r?|(==|--|\*\*)[0-9:. ]+\1.*")
+BEHIND = rb"(?P<more>[ \t].*|\r)?"
+ADDRESS = rb"[ \t]+(?:0[xX])?([0-9a-fA-F]{1,16})"
+ACCESS = re.compile(rb"[ \t]*([ILSM])" + ADDRESS + rb",([0-9]+)" + BEHIND, re.DOTALL)
+BLOCK = re.compile(rb"[ \t]*SB" + ADDRESS + BEHIND, re.DOTALL)
+REMARK = re.compile(rb"\s*|\s*(==|--|\*\*)([0-9:.]+ +)*[0-9]{1,10}\1.*", re.DOTALL)
 
 Lines = st.SearchStrategy[bytes]
 Access = tuple[int, int, bool]  # page (by address), line of it, whether it is a write
@@ -32,7 +35,7 @@ def plain(text: bytes, instructions: bool = False, skip_unknown: bool = False) -
     for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         match = ACCESS.fullmatch(line)
         if match is None:
-            if not REMARK.fullmatch(line) and not skip_unknown:
+            if not known(line) and not skip_unknown:
                 raise Malformed(number)
             continue
         kind, first, size = match[1].strip(), int(match[2], 16), int(match[3])
@@ -44,6 +47,15 @@ def plain(text: bytes, instructions: bool = False, skip_unknown: bool = False) -
         if kind in (b"S", b"M"):
             found += [(each // 64, each % 64, True) for each in touched]
     return found
+
+
+def known(line: bytes) -> bool:
+    return BLOCK.fullmatch(line) is not None or REMARK.fullmatch(line) is not None
+
+
+def trailing(text: bytes) -> int:
+    found = [ACCESS.fullmatch(line) or BLOCK.fullmatch(line) for line in text.split(b"\n")]
+    return sum(bool(match and (match["more"] or b"").strip()) for match in found)
 
 
 def attempt(text: bytes, **options: bool) -> tuple[list[Access], int | None]:
@@ -83,11 +95,11 @@ BAD_SIZES = st.sampled_from([0, LARGEST + 1, 10**30])
 
 def accesses(addresses: st.SearchStrategy[int], sizes: st.SearchStrategy[int]) -> Lines:
     return st.builds(
-        lambda kind, address, size, end: f"{kind} {address:08x},{size}{end}".encode(),
-        st.sampled_from(["I ", " L", " S", " M"]),
+        lambda kind, address, size, end: f"{kind}{address:08x},{size}{end}".encode(),
+        st.sampled_from(["I  ", " L ", " S ", " M ", "L ", "\tS\t", "  M\t 0x", "I 0X", " L  "]),
         addresses,
         sizes,
-        st.sampled_from(["", "", "", "\r"]),
+        st.sampled_from(["", "", "", "\r", " ", "\t\r", " rest of it", "\tx\ry"]),
     )
 
 
@@ -98,7 +110,8 @@ OTHERS = st.sampled_from(
         *(b"SB 0401ab70", b"SB 0401ab70\r", b"SB ", b"SB x", b"SBx", b"=== title ===", b"==x=="),
         *(b"total 12", b" L", b" L ", b" L 12", b" L 12,", b" L ,8", b" L 12,8 ", b" L g,8"),
         *(b"L 12,8", b" I 12,8", b"I 12,8", b"S  12,8", b" L 12345678123456781,8", b" X 12,8"),
-        *(b" L 12,-8", b" L 0x12,8", b"I", b" ", b"I  ", b" S\r", b" L 12\r,8", b"\xff\0", b"===="),
+        *(b" L 12,-8", b" L 0x,8", b"I", b" ", b"I  ", b" S\r", b" L 12\r,8", b"\xff\0", b"===="),
+        *(b"SB 0x12 y", b"\tSB\t12", b"L12,8", b" L 12,8x", b" L 12, 8", b" L 12 ,8", b"l 12,8"),
     ]
 )
 LIKELY = st.lists(st.one_of(ACCESSES, st.sampled_from([b"", b"==1== x"])), max_size=30)
@@ -115,11 +128,12 @@ class TestAgainstThePlainOne:
         self, lines: list[bytes], ended: bool, instructions: bool, cuts: list[int]
     ) -> None:
         text = b"\n".join(lines) + b"\n" * ended
-        parser = LackeyParser(instructions=instructions)
+        parser = LackeyParser(instructions=instructions, mixed=True)
         expected, wrong = attempt(text, instructions=instructions)
         if wrong is None:
             assert parsed(parser, cut(text, cuts)) == dense(expected)
             assert parser.lines == text.count(b"\n") + (not text.endswith(b"\n") and text != b"")
+            assert parser.trailing == trailing(text)
             return
         with pytest.raises(LackeyError) as found:
             parsed(parser, cut(text, cuts))
@@ -129,12 +143,12 @@ class TestAgainstThePlainOne:
     @given(st.lists(st.one_of(ACCESSES, OTHERS), max_size=20), st.lists(st.integers(0, 400)))
     def test_unknown_lines_are_passed_over(self, lines: list[bytes], cuts: list[int]) -> None:
         text = b"\n".join(lines)
-        parser = LackeyParser(skip_unknown=True)
+        parser = LackeyParser(skip_unknown=True, mixed=True)
         expected, wrong = attempt(text, instructions=False, skip_unknown=True)
         if wrong is None:
             assert parsed(parser, cut(text, cuts)) == dense(expected)
             others = [line for line in text.split(b"\n") if not ACCESS.fullmatch(line)]
-            assert parser.unknown == sum(not REMARK.fullmatch(line) for line in others)
+            assert parser.unknown == sum(not known(line) for line in others)
             return
         with pytest.raises(LackeyError) as found:
             parsed(parser, cut(text, cuts))
@@ -212,6 +226,40 @@ class TestLongTexts:
             else:
                 with pytest.raises(LackeyError, match=r"^line 2: '==1==x*'\.\.\. is longer than"):
                     parsed(LackeyParser(skip_unknown=True), blocks)
+
+
+class TestProcesses:
+    """Whose accesses they are, valgrind says at a process's start and at its end."""
+
+    ONE = b"==7== Command: ls\n L 1,1\n==7== \n--7-- warning\n==00:00:01.5 7== Exit code: 0\n"
+
+    def test_one_is_taken(self) -> None:
+        parser = LackeyParser()
+        assert len(parsed(parser, [self.ONE])) == 1
+        assert parser.processes == 1
+
+    @pytest.mark.parametrize(
+        ("more", "says"),
+        [
+            (b"==8== Command: cat\n", "^line 6: processes 7 and 8 have written here"),
+            (b"**12** \n", "processes 7 and 12"),
+            (b"==00:00:01.6 8== \n", "processes 7 and 8"),
+            (b"==7== Command: cat\n", "process 7 goes on with another program"),
+        ],
+    )
+    def test_two_are_not(self, more: bytes, says: str) -> None:
+        text = self.ONE + more + b" L 2,1\n"
+        with pytest.raises(LackeyError, match=says) as error:
+            parsed(LackeyParser(skip_unknown=True), [text])
+        assert error.value.mixed
+        assert not error.value.unknown
+        parser = LackeyParser(mixed=True)
+        assert len(parsed(parser, [text])) == 2
+        assert parser.processes == 2
+
+    def test_a_number_that_is_no_process_is_nothing_that_valgrind_says(self) -> None:
+        with pytest.raises(LackeyError, match="neither an access"):
+            parsed(LackeyParser(), [b"==" + b"1" * 5000 + b"== x\n"])
 
 
 class TestMessages:

@@ -1,0 +1,55 @@
+"""Text files as people's editors write them: with a byte order mark, or in UTF-16."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+# UTF-32's begins as UTF-16's does.
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+MARK_BYTES: Final = 4
+
+
+def encoding_of(start: bytes) -> tuple[str, int]:
+    """The encoding that a file's first `MARK_BYTES` bytes tell, and how long the mark is.
+
+    Without a mark it is UTF-8.
+    """
+    for mark, name in _MARKS:
+        if start.startswith(mark):
+            return name, len(mark)
+    return "utf-8", 0
+
+
+def as_utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same text in UTF-8, without a mark. Raises `UnicodeDecodeError`."""
+    parts = iter(blocks)
+    start = b""
+    for block in parts:
+        start += block
+        if len(start) >= MARK_BYTES:
+            break
+    name, skip = encoding_of(start)
+    start = start[skip:]
+    if name == "utf-8":
+        yield start
+        yield from parts
+        return
+    decoder = codecs.getincrementaldecoder(name)()
+    yield decoder.decode(start).encode()
+    for block in parts:
+        yield decoder.decode(block).encode()
+    yield decoder.decode(b"", final=True).encode()
+
+
+def decode(data: bytes) -> str:
+    """A whole file. Raises `UnicodeDecodeError`; its `encoding` is what the file should be."""
+    name, skip = encoding_of(data[:MARK_BYTES])
+    return data[skip:].decode(name)
