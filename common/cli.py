@@ -335,11 +335,8 @@ def _run(app: App, arguments: Sequence[str]) -> int:
         result: Any = app(
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
         )
-    except ValidationError as error:
-        complain(explain(error))
-        return EXIT_USAGE
-    except CycloptsError as error:
-        complain(_usage(error))
+    except (ValidationError, CycloptsError) as error:
+        complain(worded(error))
         return EXIT_USAGE
     except PageferryError as error:
         complain(str(error))
@@ -350,8 +347,9 @@ def _run(app: App, arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else EXIT_OK
 
 
-def _usage(error: CycloptsError) -> str:
-    cause = error.__cause__
-    if isinstance(cause, ValidationError):
+def worded(error: ValidationError | CycloptsError) -> str:
+    """What is wrong with the options of a command, in our words."""
+    cause = error if isinstance(error, ValidationError) else error.__cause__
+    if isinstance(cause, ValidationError) and cause.errors(include_url=False)[0]["loc"]:
         return explain(cause)
-    return usage(error)
+    return explain(error) if isinstance(error, ValidationError) else usage(error)

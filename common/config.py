@@ -79,6 +79,9 @@ Percentage = Annotated[float, _reader(parse_percentage), _shown(format_share, "S
 Compression = Literal["none", "zstd", "lz4"]
 
 
+_CACHE: Final = 4 * 2**20
+
+
 class GuestConfig(Options):
     """Everything that, with a step count, determines every byte of a guest."""
 
@@ -101,7 +104,7 @@ class GuestConfig(Options):
         Field(
             ge=0, le=2**36, description="SIZE of the write-back cache, all vCPUs together; 0: none"
         ),
-    ] = 4 * 2**20
+    ] = _CACHE
     cache_line: Annotated[
         Size, Field(ge=LINE_SIZE, le=PAGE_SIZE, description="bytes of a cache line")
     ] = LINE_SIZE
@@ -130,12 +133,18 @@ class GuestConfig(Options):
         return self
 
     def _cache_geometry(self) -> None:
-        """A vCPU's part must be a power of two of sets: a line number is masked to find its set."""
-        unit = self.cache_line * self.cache_ways * self.vcpus
-        sets, rest = divmod(self.cache, unit)
-        if rest == 0 and sets and sets & (sets - 1) == 0:
+        """A vCPU's part must be a power of two of sets: a line number is masked to find its set.
+
+        The default, and a size that one vCPU could have, is divided as far as that goes; of any
+        other, which was chosen for its figure, those are named that divide without a rest.
+        """
+        way = self.cache_line * self.cache_ways
+        exact = _power_of_two(self.cache, way * self.vcpus)
+        divided = _power_of_two(self.cache, way) or self.cache == _CACHE
+        if exact or (divided and self.cache_part):
             return
-        smaller = unit << max(sets.bit_length() - 1, 0)
+        sets = self.cache // (way * self.vcpus)
+        smaller = way * self.vcpus << max(sets.bit_length() - 1, 0)
         largest = 2**36  # the field's own bound
         sizes = [format_size(size) for size in (smaller, 2 * smaller) if size <= largest]
         raise ValueError(
@@ -143,6 +152,35 @@ class GuestConfig(Options):
             f" {self.cache_ways} ways x {self.cache_line} bytes for {self.vcpus} vCPU(s):"
             f" try {' or '.join(sizes)}"
         )
+
+    @property
+    def cache_part(self) -> int:
+        """Bytes of a vCPU's cache: as many sets as there is room for, a power of two of them."""
+        way = self.cache_line * self.cache_ways
+        sets = self.cache // self.vcpus // way
+        return 0 if not sets else way << (sets.bit_length() - 1)
+
+    @property
+    def cache_used(self) -> int:
+        """Bytes of all vCPUs' caches."""
+        return self.cache_part * self.vcpus
+
+    @property
+    def cache_note(self) -> str | None:
+        """What a person should know of how the cache was divided; None: it all is used."""
+        if self.cache_used == self.cache:
+            return None
+        each = "" if self.vcpus == 1 else f", {format_size(self.cache_part)} for each vCPU"
+        return (
+            f"of a cache of {format_size(self.cache)} {format_size(self.cache_used)} is used"
+            f"{each}: a power of two of sets of {self.cache_ways} ways x {self.cache_line} bytes"
+        )
+
+
+def _power_of_two(size: int, unit: int) -> bool:
+    """Whether it is a power of two of these."""
+    count, rest = divmod(size, unit)
+    return not rest and count > 0 and count & (count - 1) == 0
 
 
 def _checked_trigger(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -73,10 +73,14 @@ class Spec:
     @classmethod
     def of(cls, field: FieldInfo) -> Spec:
         """Of a model's field, whatever unions and annotations its type is made of."""
-        spec = cls([])
-        for item in (*_metadata(field.annotation), *field.metadata):
+        return cls.of_type(field.annotation, field.metadata)
+
+    @classmethod
+    def of_type(cls, annotation: Any, metadata: Iterable[Any] = ()) -> Spec:
+        """Of a type, with what was said of it beside it."""
+        spec = cls(list(kinds_of(annotation)))
+        for item in (*_metadata(annotation), *metadata):
             spec._take(item)
-        spec.kinds = list(_kinds(field.annotation))
         return spec
 
     def _take(self, item: Any) -> None:
@@ -332,13 +336,13 @@ def _metadata(annotation: Any) -> Iterator[Any]:
             yield from _metadata(each)
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
+def kinds_of(annotation: Any) -> Iterator[Any]:
     """The types of a union, `None` left out; a `Literal` as it is."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
-        yield from _kinds(typing.get_args(annotation)[0])
+        yield from kinds_of(typing.get_args(annotation)[0])
     elif origin is types.UnionType or origin is typing.Union:
         for each in typing.get_args(annotation):
-            yield from _kinds(each)
+            yield from kinds_of(each)
     elif origin is Literal or annotation is not type(None):
         yield annotation

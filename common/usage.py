@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import pydantic
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import (
     CoercionError,
@@ -17,9 +18,10 @@ from cyclopts.exceptions import (
     UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
+    ValidationError,
 )
 
-from common.options import Spec, listed, shortened
+from common.options import Spec, complaint, listed, shortened
 from common.suggest import did_you_mean
 from common.units import parse_rate, parse_size
 
@@ -37,6 +39,7 @@ def usage(error: CycloptsError) -> str:
         MissingArgumentError: _missing,
         RepeatArgumentError: _repeated,
         CoercionError: _not_read,
+        ValidationError: _refused,
     }
     for kind, worded in wordings.items():
         if isinstance(error, kind):
@@ -173,7 +176,10 @@ def _missing(error: MissingArgumentError) -> str:
         return f"{_command(error)}: something is missing ({_MORE})"
     name = error.keyword or argument.name
     if argument.tokens or error.keyword:
-        return f"{_command(error)}: {name} needs a value: expected {name} {_metavar(argument)}"
+        spec = Spec.of_type(argument.field_info.annotation)
+        expected = spec.expected if spec.unit or spec.choices or spec.range else ""
+        expected = expected or f"{name} {_metavar(argument)}"
+        return f"{_command(error)}: {name} needs a value: expected {expected}"
     if argument.index is not None:
         return f"{_command(error)}: {name.lstrip('-').upper()} is missing ({_MORE})"
     return f"{_command(error)}: expected {name} {_metavar(argument)} ({_MORE})"
@@ -189,6 +195,16 @@ def _metavar(argument: Any) -> str:
     return _METAVARS.get(argument.hint) or name.lstrip("-").upper()
 
 
+def _refused(error: ValidationError) -> str:
+    """A value that stands for itself, and is in no model."""
+    argument, cause = error.argument, error.__cause__
+    if argument is None or not isinstance(cause, pydantic.ValidationError):
+        return f"{_command(error)}: {error.exception_message or 'the options are not understood'}"
+    spec = Spec.of_type(argument.field_info.annotation)
+    detail = cause.errors(include_url=False)[0]
+    return f"{argument.name}: {complaint(detail, spec)}"
+
+
 def _repeated(error: RepeatArgumentError) -> str:
     return f"{_command(error)}: {error.token.keyword} is given twice: expected it once"
 
@@ -202,7 +218,7 @@ def _not_read(error: CoercionError) -> str:
     expected = None if kind is None else _WORDS.get(kind)
     if expected is None:
         choices: Sequence[str] = Spec([kind]).choices
-        expected = listed(choices) if choices else "another value"
+        expected = listed(choices) or "another value"
         return f"{name}: {word!r} is unknown: expected {expected}" + _suggested(
             did_you_mean(word, choices)
         )

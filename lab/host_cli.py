@@ -24,6 +24,7 @@ from common.errors import (
 )
 from common.heap import settle_down
 from common.logs import AgentLog
+from common.options import Options
 from common.status import Status, StatusPipe, die_with_parent
 from common.whereabouts import TABLE, When, Who, sentence
 from common.wire.messages import GuestName
@@ -296,20 +297,25 @@ def verify(*, control: Control = None, guest: Name = None) -> int:
     return EXIT_OK
 
 
+class ResumeOptions(Options):
+    """What may be done about a guest in doubt."""
+
+    force: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="where nobody answers: you have seen that nothing runs it there"),
+    ] = False
+    recover_timeout: Annotated[
+        Duration, Field(gt=0, le=3600, description="TIME for which the other host is asked")
+    ] = 5.0
+
+
 @host_app.command
 def resume(
     *,
     control: Control = None,
     guest: Name = None,
-    force: Annotated[
-        bool,
-        Parameter(
-            negative="", help="where nobody answers: you have seen that nothing runs it there"
-        ),
-    ] = False,
-    recover_timeout: Annotated[
-        Duration, Field(gt=0, le=3600), Parameter(help="how long the other host is asked")
-    ] = 5.0,
+    options: Annotated[ResumeOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """Find out what became of a guest in doubt, and let it go on where that is right.
 
@@ -318,7 +324,9 @@ def resume(
     """
     from lab.host_messages import Resume
 
-    print(asked(control, Resume(guest=guest, force=force, timeout=recover_timeout)).said)
+    options = options or ResumeOptions()
+    request = Resume(guest=guest, force=options.force, timeout=options.recover_timeout)
+    print(asked(control, request).said)
     return EXIT_OK
 
 

@@ -42,7 +42,7 @@ def regions(config: GuestConfig) -> list[Region]:
             first_page=cuts[i],
             pages=cuts[i + 1] - cuts[i],
             seed=derive(config.seed, _REGION, i),
-            cache=config.cache // config.vcpus,
+            cache=config.cache_part,
         )
         for i in range(config.vcpus)
     ]

@@ -55,6 +55,7 @@ from pydantic import (
 from common.bins import MOST_BARS, MOST_BINS, MOST_COLUMNS
 from common.config import Compression, GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
+from common.options import Words
 from common.wire.bitmap import MOST_SUMMARY
 from common.wire.frames import MAX_CONTROL, MAX_WINDOW
 
@@ -62,7 +63,14 @@ SESSION_ID_LENGTH = 32  # hex digits; 128 random bits, so that nobody guesses on
 TOKEN_LENGTH = 64
 
 SessionId = Annotated[str, Field(pattern=f"^[0-9a-f]{{{SESSION_ID_LENGTH}}}$")]
-GuestName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
+GuestName = Annotated[
+    str,
+    Words(
+        "a name of at most 64 small letters, digits, dots, hyphens and underscores that begins with"
+        " a letter or a digit"
+    ),
+    Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$"),
+]
 Token = Annotated[str, Field(pattern=f"^[0-9a-f]{{{TOKEN_LENGTH}}}$", repr=False)]
 
 

@@ -245,7 +245,7 @@ def working_set(
 def _cache_lines(config: GuestConfig, lines: float) -> float:
     """64-byte lines of a vCPU's cache. Of a longer line it holds what a visit wants of it."""
     useful = min(max(lines, 1.0), config.cache_line / LINE_SIZE)
-    return config.cache / config.cache_line / config.vcpus * useful
+    return config.cache_part / config.cache_line * useful
 
 
 def _in_conflict(config: GuestConfig, lines: float) -> float:
@@ -255,6 +255,6 @@ def _in_conflict(config: GuestConfig, lines: float) -> float:
     fall in the same sets.
     """
     every = config.cache_line / LINE_SIZE
-    sets = config.cache / (config.cache_line * config.cache_ways * config.vcpus)
+    sets = config.cache_part / (config.cache_line * config.cache_ways)
     used = max(sets * every / LINES_PER_PAGE, LINES_PER_PAGE / every) * lines
     return min(used, sets) * config.cache_ways
