@@ -7,17 +7,18 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import Field, ValidationError
 
-from common.config import explain
+from common.config import GuestConfig, explain
 from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
 from common.newfile import NewFile
 from common.options import Options
+from common.terminal import settle_terminal
 from common.usage import usage
 
 if TYPE_CHECKING:
@@ -255,11 +256,20 @@ def complain(message: str) -> None:
     print(f"pageferry: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
+def tell(configs: Iterable[GuestConfig], *, quiet: bool = False) -> None:
+    """What a person should know of these guests before anything is done with them."""
+    if not quiet:
+        for note in dict.fromkeys(each.cache_note for each in configs):
+            if note is not None:
+                complain(note)
+
+
 def run_app(app: App, arguments: Sequence[str]) -> int:
     """Run a command; every expected failure is one line and its exit code, never a traceback."""
     if not _open_standard_streams():
         complain("standard output is closed: give it a file, or /dev/null")
         return EXIT_USAGE
+    settle_terminal()
     code = _run(app, arguments)
     out = sys.stdout
     out.flush()

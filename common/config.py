@@ -119,7 +119,8 @@ class GuestConfig(Options):
     def _geometry(self) -> Self:
         if self.memory % PAGE_SIZE:
             raise ValueError(
-                f"memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages"
+                f"memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages: expected"
+                f" something like {format_size(_binary(self.memory))}"
             )
         if self.pages < 16 * self.vcpus:
             raise ValueError(
@@ -175,6 +176,14 @@ class GuestConfig(Options):
             f"of a cache of {format_size(self.cache)} {format_size(self.cache_used)} is used"
             f"{each}: a power of two of sets of {self.cache_ways} ways x {self.cache_line} bytes"
         )
+
+
+def _binary(size: int) -> int:
+    """As many KiB, MiB or GiB as there are kB, MB or GB, where that is a whole number of them."""
+    for decimal, binary in ((10**9, 2**30), (10**6, 2**20)):
+        if size % decimal == 0:
+            return size // decimal * binary
+    return -(-size // PAGE_SIZE) * PAGE_SIZE
 
 
 def _power_of_two(size: int, unit: int) -> bool:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from common.errors import UsageError
+from common.suggest import did_you_mean
 from common.units import (
     format_rate,
     format_size,
@@ -144,11 +145,17 @@ def parse_injection(text: str) -> Injection:
     name, colon, argument = what.partition(":")
     if name not in set(Action):
         usages = ", ".join(each.usage for each in ACTIONS.values())
-        raise ValueError(f"{text!r}: {name!r} is not an action: expected one of {usages}")
+        hint = did_you_mean(name, Action)
+        raise ValueError(
+            f"{text!r}: {name!r} is not an action: expected one of {usages}{hint and f'; {hint}'}"
+        )
     action = Action(name)
     only = ACTIONS[action].only
     if only not in (None, agent):
-        raise ValueError(f"{text!r}: {name} is done by the {only}, and {point} is not its point")
+        raise ValueError(
+            f"{text!r}: {name} is done by the {only}, and {point} is not its point: expected one of"
+            f" {', '.join(p.pattern for p in POINTS if p.agent == only)}"
+        )
     return Injection(agent, point, action, _parse_amount(action, argument, text, bool(colon)))
 
 
@@ -159,7 +166,10 @@ def _parse_point(where: str, text: str) -> tuple[Agent, str]:
     found = [p.agent for p in POINTS if p.matches(name) and (not slash or p.agent == prefix)]
     if not found:
         names = ", ".join(f"{p.agent}/{p.pattern}" for p in POINTS)
-        raise ValueError(f"{text!r}: {where!r} is not a point: expected one of {names}")
+        hint = did_you_mean(name, [p.pattern for p in POINTS])
+        raise ValueError(
+            f"{text!r}: {where!r} is not a point: {hint and f'{hint} '}expected one of {names}"
+        )
     if len(found) > 1:
         raise ValueError(f"{text!r}: both agents have {name}: write source/{name} or dest/{name}")
     return found[0], name

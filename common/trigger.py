@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from common.suggest import did_you_mean
 from common.units import format_time, parse_time
 
 
@@ -32,4 +33,7 @@ def parse_trigger(text: str) -> Trigger:
         return Trigger("rounds", int(value))
     if kind == "time" and value:
         return Trigger("time", parse_time(value))
-    raise ValueError(f"{text!r}: expected rounds=N, time=T or stall")
+    if kind == "rounds" and value:
+        raise ValueError(f"{text!r}: expected rounds=0 to rounds=1000")
+    hint = did_you_mean(kind, ("rounds", "time", "stall"))
+    raise ValueError(f"{text!r}: expected rounds=N, time=T or stall{hint and f'; {hint}'}")

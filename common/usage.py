@@ -146,21 +146,11 @@ def _one_of(field: str) -> Callable[[str], bool]:
 
 
 def _names_workload(word: str) -> bool:
-    return word.partition(":")[0] in _WORKLOADS
+    from common.workload import WORKLOADS
+
+    return word.partition(":")[0] in WORKLOADS
 
 
-_WORKLOADS: Final = (  # not the registry: numba takes its time to import
-    "idle",
-    "web-browsing",
-    "matrix-multiply",
-    "game-server",
-    "io-intensive",
-    "memory-intensive",
-    "uniform",
-    "zipf",
-    "sequential",
-    "trace",
-)
 _LIKELY: Final[dict[str, Callable[[str], bool]]] = {
     "--memory": _is(parse_size),
     "--max-bandwidth": _is(parse_rate),

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import LimitOptions, OutputOptions, ReportFiles, complain
+from common.cli import LimitOptions, OutputOptions, ReportFiles, complain, tell
 from common.config import MigrationConfig
 from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, PageferryError
 from common.limits import ended_by, sentence
@@ -71,6 +71,7 @@ def compare(
     choose(cases[0].config.workload).pinned()  # a trace that is missing fails now, not once a row
     runs, output = (series or CompareSeries()).runs, output or OutputOptions()
     warn([case.config.strategy for case in cases], options)
+    tell([case.config for case in cases], quiet=output.quiet)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with Signals() as signals, ReportFiles(output) as files:
         done = follow(cases, runs, output, signals, pipe, net)

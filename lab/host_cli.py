@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from pydantic import BaseModel, Field
 
 from common import signals
-from common.cli import JsonOptions, complain
+from common.cli import JsonOptions, complain, tell
 from common.config import Duration, GuestConfig, parse_address
 from common.errors import (
     EXIT_NOT_VERIFIED,
@@ -98,6 +98,7 @@ def host(
     config = config or GuestConfig()
     choose(config.workload)  # a misspelt one is answered before anything is compiled
     address = parse_address(listen)
+    tell([config] if config is not None else [], quiet=options.quiet)
     pipe = None
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
@@ -261,6 +262,7 @@ def boot(
 
     config = config or GuestConfig()
     choose(config.workload)
+    tell([config])
     booted = asked(control, Boot(config=config, name=guest))
     print(booted.guest.name)
     return EXIT_OK

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from common import signals
-from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain
+from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain, tell
 from common.config import MigrationConfig
 from common.inject import parse_injection
 from common.status import Status, StatusPipe
@@ -44,6 +44,7 @@ def migrate(
     tls = tls or TlsOptions()
     tls.load()  # here, so that what is wrong with it is bad usage of this command
     warn([config.strategy], config)
+    tell([config], quiet=output.quiet)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with signals.noted(), ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, Field
 
 from common import signals
-from common.cli import JsonOptions
+from common.cli import JsonOptions, tell
 from common.config import Duration, MigrationConfig
 from common.errors import EXIT_OK
 from common.report import PredictionReport
@@ -69,6 +69,7 @@ def predict(
     from lab.tables import wide_console
 
     config, output = config or PredictConfig(), output or PredictOutput()
+    tell([config], quiet=output.quiet)
     with output.opened("the prediction") as file:
         with ProgressView(quiet=output.quiet) as view:
             made = _run(config, lambda phase: view.update(Status(phase=phase)))

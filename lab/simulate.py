@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from pydantic import ConfigDict, Field
 
-from common.cli import LimitOptions, OutputOptions, ReportFiles, complain
+from common.cli import LimitOptions, OutputOptions, ReportFiles, complain, tell
 from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
 from common.options import Options
@@ -75,6 +75,7 @@ def simulate(
     config, options = config or MigrationConfig(), options or SimulateOptions()
     output, limits = output or OutputOptions(), limits or LimitOptions()
     _refuse(config, options, output)
+    tell([config], quiet=output.quiet)
     if options.evacuate is not None or options.fleet is not None:
         from lab.evacuate import evacuate
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from common import signals
 from common.assumed import check_assumed
-from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain
+from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain, tell
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
 from common.inject import only_for
@@ -56,6 +56,7 @@ def source(
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
         take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
+    tell([config], quiet=output.quiet or pipe is not None)
     with signals.noted(), ReportFiles(output) as files:
         code, report = _run(config, address, secure, output, pipe, files, witness)
         code, missed = enforced(report, code, enforce=(limits or LimitOptions()).enforce)

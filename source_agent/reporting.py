@@ -107,6 +107,7 @@ def _config(record: Record) -> dict[str, Any]:
     if math.isinf(record.config.max_bandwidth):  # JSON has no infinity
         options["max_bandwidth"] = "unlimited"
     return options | {
+        "cache_used": record.config.cache_used,
         "versions": {
             "pageferry": __version__,
             "python": platform.python_version(),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from common.errors import UsageError
 from common.options import Options
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 Shaper = Literal["auto", "tc", "tun"]
 Offloads = Literal["auto", "on", "off"]
 Kind = Literal["namespaces", "relay"]
+
+
+def _no_rate(value: Any) -> Any:
+    """What a link of `simulate` is said by is another option here. Raises `ValueError`."""
+    if isinstance(value, str) and ("=" in value or value[:1].isdigit()):
+        net = value if "=" in value else f"rate={value}"
+        raise ValueError(
+            f"{value!r} is no kind of link: expected namespaces or relay, and what it carries in"
+            f" --net {net}"
+        )
+    return value
 
 
 class LinkOptions(Options):
@@ -68,6 +79,7 @@ class NetOptions(LinkOptions):
     ] = None
     link: Annotated[
         Kind | None,
+        BeforeValidator(_no_rate),
         Parameter(show_default=False),
         Field(
             description="namespaces: two of them, which takes root; relay: of connections, without"

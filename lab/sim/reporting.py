@@ -124,6 +124,7 @@ def _config(config: MigrationConfig) -> dict[str, Any]:
     if math.isinf(config.max_bandwidth):  # JSON has no infinity
         options["max_bandwidth"] = "unlimited"
     told = {"versions": {"pageferry": __version__}, "simulated": True, "verify": False}
+    told["cache_used"] = config.cache_used
     return options | told
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import complain
+from common.cli import complain, tell
 from common.errors import (
     EXIT_CANCELLED,
     EXIT_FAILED,
@@ -101,6 +101,7 @@ def sweep(
     folder = options.output or plan.parent / f"{found.output or plan.stem}{other}"
     if folder.resolve() == plan.resolve():
         raise UsageError(f"{plan} is where its results would go: expected --output FOLDER")
+    tell((cell.config for cell in chosen), quiet=options.quiet)
     if options.dry_run:
         return _list(cells, chosen, folder, retry_failed=options.retry_failed)
     if options.log_dir is not None and not runner.has_logs:

@@ -20,6 +20,8 @@ from lab.sweep.parquet import Results
 from lab.sweep.plan import cut
 from lab.sweep.runners import Runner
 
+_A_QUERY: Final = "one SELECT, as in SELECT * FROM results"
+_QUERIES: Final = ("SELECT", "EXPLAIN", "MULTI", "CALL", "PRAGMA")  # MULTI: PIVOT, in two steps
 COMPETITORS: Final = "strategy"
 _GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
 
@@ -115,13 +117,19 @@ class Query:
         return self._columns[axis]
 
     def ask(self, sql: str) -> Answer:
-        """Any SELECT."""
+        """Any SELECT, one of them. Raises `UsageError`."""
         import duckdb
 
         try:
-            found = self._database.execute(sql)
-            columns = tuple(each[0] for each in found.description or ())
-            return Answer(columns, tuple(found.fetchall()))
+            statements = self._database.extract_statements(sql)
+            if len(statements) != 1:
+                found = "no statement" if not statements else f"{len(statements)} statements"
+                raise UsageError(f"--sql: {cut(repr(sql))} has {found}: expected {_A_QUERY}")
+            if statements[0].type.name not in _QUERIES:
+                raise UsageError(f"--sql: {cut(repr(sql))} is no query: expected {_A_QUERY}")
+            answer = self._database.execute(statements[0])
+            columns = tuple(each[0] for each in answer.description or ())
+            return Answer(columns, tuple(answer.fetchall()))
         except duckdb.Error as error:
             raise UsageError(f"--sql: {cut(str(error))}") from None
 

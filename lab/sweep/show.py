@@ -43,6 +43,7 @@ class ShowOptions(Options):
 
     sql: Annotated[
         str | None,
+        Parameter(allow_leading_hyphen=True),  # a comment begins so
         Field(description="ask this instead, of the table results: a row for each cell"),
     ] = None
     filter: Annotated[

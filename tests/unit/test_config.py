@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -77,14 +77,15 @@ def test_text_is_read_as_people_write_it() -> None:
         ),
         ({"cache_line": 96}, "cache-line 96 is not a power of two from 64 to 4096"),
         (
-            {"vcpus": 3},
-            "cache 4MiB does not divide into a power of two of sets of 16 ways x 64 bytes for"
+            {"cache": 5 * 2**20, "vcpus": 3},
+            "cache 5MiB does not divide into a power of two of sets of 16 ways x 64 bytes for"
             " 3 vCPU(s): try 3MiB or 6MiB",
         ),
+        ({"cache": 1024, "vcpus": 3}, "for 3 vCPU(s): try 3KiB or 6KiB"),
         ({"cache": 5 * 2**20}, "try 4MiB or 8MiB"),
         ({"cache": 64}, "try 1KiB or 2KiB"),
-        ({"cache": 2**36, "vcpus": 3}, "for 3 vCPU(s): try 48GiB"),
-        ({"cache_ways": 12}, "try 3MiB or 6MiB"),
+        ({"cache": 2**36 - 1, "vcpus": 3}, "for 3 vCPU(s): try 48GiB"),
+        ({"cache": 2**20, "cache_ways": 12}, "try 768KiB or 1536KiB"),
         ({"memory": 0}, "--memory: 0B is too small: expected a size from 4KiB to 16TiB"),
         ({"memory": "1 GiB or so"}, "--memory: '1 GiB or so' is not a size"),
         ({"memory": None}, "--memory: None is not a size: expected a size from 4KiB to 16TiB"),
@@ -113,7 +114,7 @@ def test_suggested_cache_sizes_work(cache: int, line: int, ways: int, vcpus: int
         assert found
         sizes = [parse_size(text) for text in found.groups() if text]
         for size in sizes:
-            assert GuestConfig(cache=size, **rest).cache == size
+            assert GuestConfig(cache=size, **rest).cache_used == size
         if len(sizes) == 2 and cache > sizes[0]:
             assert sizes[0] < cache < sizes[1]
 
@@ -122,6 +123,29 @@ def test_the_smallest_guest() -> None:
     config = GuestConfig(memory=16 * 4096, cache=0)
     assert config.pages == 16
     assert GuestConfig(memory=16 * 4096, cache=1024).cache == 1024  # one set
+
+
+@given(ways=st.integers(1, 64), vcpus=st.integers(1, 64), line=st.sampled_from([64, 256, 4096]))
+def test_the_default_cache_divides_among_any_vcpus(ways: int, vcpus: int, line: int) -> None:
+    assume(vcpus * ways * line <= 4 * 2**20)
+    config = GuestConfig(vcpus=vcpus, cache_ways=ways, cache_line=line)
+    sets, rest = divmod(config.cache_part, ways * line)
+    assert rest == 0
+    assert sets > 0
+    assert sets & (sets - 1) == 0
+    assert config.cache_used == vcpus * config.cache_part <= config.cache
+    assert 2 * config.cache_part > config.cache // vcpus - 2 * ways * line
+    assert (config.cache_note is None) == (config.cache_used == config.cache)
+
+
+def test_how_a_cache_is_divided_is_said() -> None:
+    assert GuestConfig().cache_note is None
+    assert GuestConfig(vcpus=3).cache_note == (
+        "of a cache of 4MiB 3MiB is used, 1MiB for each vCPU: a power of two of sets of 16 ways x"
+        " 64 bytes"
+    )
+    assert GuestConfig(cache_ways=3).cache_used == 3 * 2**20
+    assert GuestConfig(cache=0, vcpus=3).cache_note is None
 
 
 # -- the strategy ---------------------------------------------------------------------------------
