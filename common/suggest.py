@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from typing import Final
 
 _LONGEST: Final = 64  # characters of a word that are compared: difflib's time grows with the square
-_NEAR: Final = 0.6  # of difflib's ratio: "precpy" is near "pre-copy", "nice" not near "idle"
+_NEAR: Final = (
+    0.66  # of difflib's ratio: "precpy" is near "pre-copy", "nonsense" not near "io-intensive"
+)
 _PREFIX: Final = 3  # letters that are enough where only one name begins with them
 
 

@@ -146,7 +146,7 @@ def _one_of(field: str) -> Callable[[str], bool]:
 
 
 def _names_workload(word: str) -> bool:
-    from common.workload import WORKLOADS
+    from common.workload.registry import WORKLOADS
 
     return word.partition(":")[0] in WORKLOADS
 

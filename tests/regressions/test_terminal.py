@@ -32,7 +32,7 @@ WHOLE = "│downtime"
     ids=str,
 )
 def test_the_result_is_printed(said: dict[str, str]) -> None:
-    run = pageferry(*SIMULATE, **said)
+    run = pageferry(*SIMULATE, timeout=RUN_S, cwd=None, **said)
     assert run.exit_code == 0, run.stderr
     assert WHOLE in run.stdout
     assert "ms" in run.stdout
