@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from common.config import GuestConfig, explain
 from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
+from common.invocation import note
 from common.newfile import NewFile
 from common.options import Options
 from common.terminal import settle_terminal
@@ -266,6 +267,8 @@ def tell(configs: Iterable[GuestConfig], *, quiet: bool = False) -> None:
 
 def run_app(app: App, arguments: Sequence[str]) -> int:
     """Run a command; every expected failure is one line and its exit code, never a traceback."""
+    program = app.name[0]
+    note([*((program,) if program == "pageferry" else ("python", "-m", program)), *arguments])
     if not _open_standard_streams():
         complain("standard output is closed: give it a file, or /dev/null")
         return EXIT_USAGE

@@ -9,6 +9,7 @@ per second, times seconds, shares fractions; strings are read as people write th
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -367,6 +368,17 @@ class TransferConfig(StrategyConfig):
         _RATE,
         Field(description="RATE that --predict reckons with where --max-bandwidth is more"),
     ] = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Every option as it is used, for a document.
+
+        JSON has no infinity, and a field has one type: a rate without a limit is null, and
+        `max_bandwidth_text` says what that means.
+        """
+        options = self.model_dump(mode="json")
+        limit = self.max_bandwidth
+        options["max_bandwidth"] = None if math.isinf(limit) else limit
+        return options | {"max_bandwidth_text": format_rate(limit)}
 
     @model_validator(mode="after")
     def _predicted(self) -> Self:

@@ -99,9 +99,10 @@ class GuestReport(_Part):
     schedule goes slower is no sleep); null where neither was asked for.
 
     lost: the share of its speed that it lost between the migration's start and its end, downtime,
-    waiting for pages and recovery counted; negative where it was faster than before; null where
-    its speed before is not known. below_half_ms: for how much of that time it ran at less than half
-    of its speed before, the downtime counted, from samples of about 100 ms.
+    waiting for pages and recovery counted (of lazy copy until the guest was stopped); negative
+    where it was faster than before; null where its speed before is not known. below_half_ms: for
+    how much of that time it ran at less than half of its speed before, the downtime counted, from
+    samples of about 100 ms.
     """
 
     steps_before: int | None = None
@@ -501,6 +502,9 @@ class LimitMissed(_Part):
 class Report(_Part):
     """Everything that is known about one migration.
 
+    date: when the session began, or the simulation was made: UTC, ISO 8601. command: the command
+    line that made it, as a shell reads it; of a cell of a sweep, the one that would make it alone.
+    config: every option as used, beside versions, hosts, kernel, and the processors' models.
     converged: whether rounds ended because a stop fitted the downtime limit; false where
     `--max-rounds` or `--timeout` ended them, null of a strategy whose rounds do not go on until
     then. limits_missed: empty where none was.
@@ -512,6 +516,8 @@ class Report(_Part):
     path: int | None
     outcome: Outcome
     error: str | None = None
+    date: str | None = None
+    command: str | None = None
     converged: bool | None = None
     limits_missed: list[LimitMissed] = Field(default_factory=list)
     config: dict[str, Any]

@@ -14,14 +14,24 @@ def slowdown(report: Report) -> float | None:
 
     1 is a guest that stood still all the time; below 0 it was faster than before. Steps at both
     hosts are counted over the whole of the total time: downtime and, in post-copy, waiting for
-    pages until none is missing (recovered connections, too) are in it. None where the guest's speed
+    pages until none is missing (recovered connections, too) are in it. A guest that was stopped
+    before the end, as one of lazy copy is, is looked at until then. None where the guest's speed
     before is not known (no warm-up), or the guest did not move.
     """
     guest, total_ms, before = report.guest, report.total_time_ms, report.guest.steps_per_s_before
     if total_ms is None or total_ms <= 0 or not before or guest.steps_during is None:
         return None
     steps = guest.steps_during + sum(ms / 1e3 * speed for ms, speed in _at_destination(report))
-    return 1 - steps / (before * total_ms / 1e3)
+    return 1 - steps / (before * _end_ms(report, total_ms) / 1e3)
+
+
+def _end_ms(report: Report, total_ms: float) -> float:
+    """Until when the guest is looked at: it may have been stopped before the migration's end."""
+    if report.postcopy is None:
+        return total_ms
+    there = [sample.t_ms for sample in report.guest.timeline if sample.where == "dest"]
+    resumed_ms = total_ms - report.postcopy.duration_ms
+    return min(total_ms, there[-1]) if there and there[-1] > resumed_ms else total_ms
 
 
 def below_half_ms(report: Report) -> float | None:

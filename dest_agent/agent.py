@@ -26,6 +26,7 @@ from common.errors import (
     RemoteProtocolError,
 )
 from common.heap import give_back
+from common.host import processor
 from common.inject import Plan, parse_injection
 from common.timeline import Event, Timeline
 from common.whereabouts import TABLE, When, Who, sentence
@@ -303,7 +304,12 @@ class DestAgent:
 
     async def _welcome(self, connection: Connection) -> None:
         await connection.send(
-            messages.Welcome(version=__version__, host=socket.gethostname(), clock=self._clock)
+            messages.Welcome(
+                version=__version__,
+                host=socket.gethostname(),
+                clock=self._clock,
+                processor=processor() or "",
+            )
         )
 
     async def _serve_bulk(self, connection: Connection, hello: messages.Hello) -> None:

@@ -12,6 +12,7 @@ from common.cli import LimitOptions, OutputOptions, ReportFiles, complain
 from common.config import Duration, TransferConfig, parse_address
 from common.errors import ConnectionBroken, UsageError
 from common.inject import only_for
+from common.invocation import stamp
 from common.status import Status, StatusPipe
 from common.whereabouts import When, Who, told
 from lab.host_cli import Control, Name, asked
@@ -94,6 +95,7 @@ def move(
                 moved: Moved = asked(control, order, show, lambda client: client.cancel())
             except ConnectionBroken as error:
                 raise told(str(error), Who.HOST, when) from None
+        stamp(moved.report)
         judge(moved.report, given(config))
         if output.json_file != "-":
             print_report(moved.report)

@@ -26,6 +26,7 @@ from common.errors import (
     UsageError,
 )
 from common.inject import for_agent
+from common.invocation import stamp
 from common.process import python_command
 from common.report import Outcome, Report
 from common.status import Status, read_status
@@ -217,6 +218,7 @@ class Pair:
                 show(Status.model_validate(value))
             elif key == "report":
                 report = Report.model_validate(value)
+                stamp(report, ("pageferry", "migrate", *config.flags()))
         exit_code = self._source.process.wait()
         error = self._source.last_words() if exit_code else None
         if exit_code < 0:

@@ -1,7 +1,11 @@
 """What the paper printed, as data: its experiment, its three tables, its examples.
 
-*Improving the performance of live virtual-machine migration with cache memory*: a write-back cache
-takes part in a pre-copy migration, and the share of memory that changes picks one of three paths.
+應用快取記憶體提高即時遷移虛擬機器之效能
+(*Improving the performance of live virtual-machine migration with cache memory*),
+by 陳莊智, 李維聰, 楊堯強 (淡江大學電機工程研究所) and 孫天文 (中山科學研究院).
+
+It names no venue and no year; what it cites ends in January 2012. A write-back cache takes part in
+a pre-copy migration, and the share of memory that changes picks one of three paths.
 """
 
 from __future__ import annotations

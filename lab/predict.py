@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -81,9 +80,8 @@ def predict(
 
 
 def _shown(config: PredictConfig) -> dict[str, Any]:
-    options = config.model_dump(mode="json", exclude={"predict"})
-    if math.isinf(config.max_bandwidth):  # JSON has no infinity
-        options["max_bandwidth"] = "unlimited"
+    options = config.to_json()
+    del options["predict"]
     return options
 
 

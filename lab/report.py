@@ -75,12 +75,16 @@ def report(
 def print_results(found: Gathered) -> None:
     """The result's table, or what its series printed; of several results, their comparison."""
     from common.console import result_table
+    from common.html.words import made as made_line
     from lab.compare import comparison
     from lab.tables import Sheet, print_text, wide_console
 
     console = wide_console()
     if len(found.reports) == 1 and not found.sheets:
-        console.print(result_table(found.reports[0]))
+        report = found.reports[0]
+        console.print(result_table(report))
+        if made := made_line(report):
+            print_text(console, made)
         return
     for sheet in found.sheets:
         rows = tuple(tuple(row) for row in sheet.rows)

@@ -68,7 +68,7 @@ class Row:
     @property
     def round_count(self) -> float | None:
         """Median number of rounds."""
-        return statistics.median(self.rounds) if self.rounds else None
+        return float(statistics.median(self.rounds)) if self.rounds else None
 
     def to_json(self, baseline: Row | None) -> dict[str, Any]:
         """Flat, for programs: medians under a figure's own name, spreads and ratios beside them."""
@@ -82,7 +82,7 @@ class Row:
             "path": self.path,
             "paths": list(self.paths),
             "rounds": self.round_count,
-            "drain_rounds": statistics.median(self.drains) if self.drains else None,
+            "drain_rounds": float(statistics.median(self.drains)) if self.drains else None,
         }
         for name, spread in self.figures.items():
             number = round if name == "bytes_on_wire" else float  # sizes are integers

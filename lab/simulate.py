@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from common.cli import LimitOptions, OutputOptions, ReportFiles, complain, tell
 from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
+from common.invocation import stamp
 from common.options import Options
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def _one(
     with ReportFiles(output) as files:
         report = simulated_report(config, options, measured)
         judge(report, given(config))
+        stamp(report)
         sheet = None if measured is None else measured.compare(report)
         if output.json_file != "-":
             print_report(report)

@@ -161,6 +161,8 @@ def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
     if document.config.get("simulated"):
         raise UsageError(f"--from: {file} was simulated itself: expected a measured migration")
     was = {name: value for name, value in document.config.items() if name in _OWN_KEYS}
+    if was.get("max_bandwidth", 0) is None:  # no limit; earlier versions wrote the word
+        was["max_bandwidth"] = math.inf
     if missing := [name for name in _NEEDED if name not in was]:
         raise UsageError(f"--from: {file}: its config has no {missing[0]}: what was it of?")
     try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from common.clock import ClockMap, Sample, clock_identity, same_identity
 from common.config import MigrationConfig
 from common.guest.machine import Beats, Guest, Progress
+from common.invocation import now
 from common.report import Outcome, PredictionReport
 from common.strategy.base import Decision, NextRound, RoundStats, Strategy
 from common.timeline import Timeline
@@ -81,6 +82,7 @@ class Record:
         self.congestion = config.congestion
         self.tls = False
         self.peer_welcome: messages.Welcome | None = None
+        self.date = now()
         self.session_start_ns = time.monotonic_ns()
         self.setup_ns = 0
         self.start_ns = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import socket
@@ -14,6 +13,8 @@ import numba
 import numpy as np
 
 from common import __version__
+from common.host import processor
+from common.invocation import command_line
 from common.latency import fault_counts
 from common.report import (
     BurstinessReport,
@@ -65,6 +66,8 @@ def make_report(record: Record) -> Report:
         outcome=record.outcome,
         error=record.error,
         converged=record.strategy.converged if record.strategy else None,
+        date=record.date,
+        command=command_line(),
         config=_config(record),
         downtime_ms=downtime,
         downtime_parts=downtime_parts(record, _resumed_ns(record)),
@@ -101,11 +104,9 @@ def make_report(record: Record) -> Report:
 
 def _config(record: Record) -> dict[str, Any]:
     """Every option as used, and what ran it."""
-    options = record.config.model_dump(mode="json")
+    options = record.config.to_json()
     options["congestion"] = record.congestion  # what the connections use, not what was asked for
     options["tls"] = record.tls
-    if math.isinf(record.config.max_bandwidth):  # JSON has no infinity
-        options["max_bandwidth"] = "unlimited"
     return options | {
         "cache_used": record.config.cache_used,
         "versions": {
@@ -116,6 +117,8 @@ def _config(record: Record) -> dict[str, Any]:
         },
         "host": socket.gethostname(),
         "dest_host": record.peer_welcome.host if record.peer_welcome else None,
+        "processor": processor(),
+        "dest_processor": (record.peer_welcome.processor or None) if record.peer_welcome else None,
         "kernel": platform.release(),
         "cpus": os.cpu_count(),
     }

@@ -51,7 +51,7 @@ _UNKNOWN: Final = {
     "heat": "A simulation knows how many pages change, and not where in memory they are.",
     "cache": "A simulation knows how many pages change, and not where in memory they are.",
     "latency": "A simulation knows what a fault takes on average, and not how they differ.",
-    "faults": "A simulation has no single faults.",
+    "rounds": "No round would be sent: memory goes over after the switch.",
 }
 
 
@@ -96,6 +96,8 @@ def make_page(
     if simulation:
         compared = [simulated(each) for each in compared]
         together = [simulated(each) for each in together]
+    elif any(played):
+        compared = [replace(each, title=f"{each.title} (some simulated)") for each in compared]
     script = _text("page.js")
     plotly, code = _plotly()
     return (
@@ -148,6 +150,7 @@ def _run(number: int, run: Run) -> dict[str, Any]:
         "good": report.outcome == "completed" and report.verified is not False,
         "summary": _summary(report),
         "simulated": is_simulated(report),
+        "made": words.made(report),
         "verdict": words.verdict(report),
         "vitals": words.vitals(report),
         "pictures": found,

@@ -147,7 +147,9 @@ def heat(report: Report) -> Picture:
             "No round was finished, so that nothing is known of where in memory it was at work."
         )
         return Picture("heat", title, look, missing=missing, wide=True)
-    names = {"dirtied": "out of date at its end", "sent": "sent, or placed after the switch"}
+    names = {"sent": "sent, or placed after the switch"}
+    if any(column.dirtied is not None for column in pages.activity):
+        names = {"dirtied": "out of date at its end"} | names
     if any(any(column.faulted) for column in pages.activity):
         names["faulted"] = "waited for by the guest"
     end_ms = max(column.t_ms + column.duration_ms for column in pages.activity)

@@ -72,6 +72,19 @@ class Vital:
     mood: str = ""
 
 
+def made(report: Report) -> str:
+    """When, how and on what: `2026-11-29T01:20:46Z · pageferry migrate · alpha, Xeon`."""
+    hosts = [
+        ", ".join(text for text in (name, model) if isinstance(text, str) and text)
+        for name, model in (
+            (report.config.get("host"), report.config.get("processor")),
+            (report.config.get("dest_host"), report.config.get("dest_processor")),
+        )
+    ]
+    where = " to ".join(dict.fromkeys(host for host in hosts if host))
+    return " · ".join(text for text in (report.date, report.command, where) if text)
+
+
 def verdict(report: Report) -> str:
     """How it ended, in a sentence or two."""
     where = {
@@ -341,9 +354,13 @@ def absorbed(report: Report) -> str:
 def configuration(report: Report) -> list[tuple[str, str]]:
     """Every option as used, and what ran it."""
     fields = MigrationConfig.model_fields
-    out = []
+    out = [("date", report.date or NOTHING), ("command", report.command or NOTHING)]
     for name, value in report.config.items():
-        if isinstance(value, dict):
+        if name == "max_bandwidth_text":  # said by the option itself
+            continue
+        if name == "max_bandwidth" and value is None:
+            out.append(("--max-bandwidth", str(report.config.get("max_bandwidth_text", NOTHING))))
+        elif isinstance(value, dict):
             out += [(f"{name}: {key}", str(each)) for key, each in value.items()]
         else:
             text_of: Callable[[Any], str] = str

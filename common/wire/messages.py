@@ -101,12 +101,16 @@ class Hello(_Message):
 
 
 class Welcome(_Message):
-    """The connection is accepted. clock: which CLOCK_MONOTONIC the peer reads."""
+    """The connection is accepted. clock: which CLOCK_MONOTONIC the peer reads.
+
+    processor: the model of its host's.
+    """
 
     kind: Literal["welcome"] = "welcome"
     version: Text
     host: Text
     clock: Text
+    processor: Text = ""
 
 
 class Refuse(_Message):

@@ -6,7 +6,6 @@ in memory things happened. `config` says `simulated`, and with which link and gu
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -120,9 +119,7 @@ def _all_pages(rounds: list[RoundReport]) -> int:
 
 
 def _config(config: MigrationConfig) -> dict[str, Any]:
-    options = config.model_dump(mode="json")
-    if math.isinf(config.max_bandwidth):  # JSON has no infinity
-        options["max_bandwidth"] = "unlimited"
+    options = config.to_json()
     told = {"versions": {"pageferry": __version__}, "simulated": True, "verify": False}
     told["cache_used"] = config.cache_used
     return options | told
@@ -245,7 +242,9 @@ def _postcopy(run_: Run, ended: Ended) -> PostcopyReport | None:
         pages_pushed=round(supplied.pushed),
         duplicates=None,
         pages_never_moved=round(left) if not supplied.pushed else 0,
-        fault_latency_us=FaultLatency(p50=us, p90=None, p99=None, p999=None, max=None),
+        fault_latency_us=FaultLatency(p50=us, p90=None, p99=None, p999=None, max=None)
+        if round(supplied.faults)
+        else None,
         duration_ms=(run_.cost.total_s - resumed_s) * 1e3,
         missing=[
             MissingSample(t_ms=(resumed_s + each.t_s) * 1e3, pages=round(each.missing))
@@ -276,7 +275,7 @@ def _guest(run_: Run, ended: Ended) -> GuestReport:
         steps_after=round(speed * after_s) if after_s > 0 else None,
         steps_per_s_before=before / since if since > 0 else None,
         steps_per_s_during=during / paused_s if paused_s > 0 else None,
-        steps_per_s_after=speed if after_s > 0 else None,
+        steps_per_s_after=_speed_after(run_) if after_s > 0 else None,
         longest_gap_ms=downtime_s * 1e3,
         longest_gap_start_ms=ended.end_s * 1e3,
         throttle_peak=max((played.stats.throttle for played in run_.rounds), default=0.0)
@@ -286,6 +285,14 @@ def _guest(run_: Run, ended: Ended) -> GuestReport:
         runs_at="dest",
         timeline=_timeline(run_, ended),
     )
+
+
+def _speed_after(run_: Run) -> float:
+    """Steps a second from the resume on, waiting for pages counted."""
+    speed, supplied = run_.under.guest.steps_per_s, run_.supplied
+    if supplied is None or supplied.seconds <= 0:
+        return speed
+    return speed * min(supplied.ran_s / supplied.seconds, 1.0)
 
 
 def _timeline(run_: Run, ended: Ended) -> list[TimelineSample]:

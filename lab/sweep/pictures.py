@@ -39,8 +39,10 @@ def words_of(place: Place | None, figure: str, line: str = " ") -> str:
     return f"{mark}{best.name}{line}{figure_text(figure, best.figure.median)}"
 
 
-def best_meaning(figure: str) -> str:
+def best_meaning(figure: str, *, simulated: bool = False) -> str:
     """What a map says, in words."""
+    if simulated:
+        return f"At each place: the strategy with the least {figure}, simulated."
     return (
         f"At each place: the strategy with the least {figure}, a median. ≈: runs of the next best"
         " overlap it, so that which of the two is better is not known."
@@ -65,16 +67,20 @@ def _hue(names: Sequence[str], name: str) -> str:
     return strategy_colours(names)[name]
 
 
-def pictures(found: Sequence[Map], drawn: Sequence[Curves], figure: str) -> list[Picture]:
+def pictures(
+    found: Sequence[Map], drawn: Sequence[Curves], figure: str, *, simulated: bool = False
+) -> list[Picture]:
     """All of them, or the sentences that say why there are none."""
     names = _strategies([*found, *drawn])
+    meaning = best_meaning(figure, simulated=simulated) + _BORDER
     out = [
-        _map(number, each, names, figure) for number, each in enumerate(found[:MOST_PICTURES])
+        _map(number, each, names, figure, meaning)
+        for number, each in enumerate(found[:MOST_PICTURES])
     ] or [
         Picture(
             "best",
             "The best strategy",
-            best_meaning(figure) + _BORDER,
+            meaning,
             missing="There is no map of the best strategy: only one strategy was run.",
             wide=True,
         )
@@ -118,7 +124,7 @@ def left_out(found: Sequence[Map | Curves], what: str) -> list[str]:
     return [f"{MOST_PICTURES} of {len(found)} {what} are shown: --filter chooses others."]
 
 
-def _map(number: int, found: Map, names: Sequence[str], figure: str) -> Picture:
+def _map(number: int, found: Map, names: Sequence[str], figure: str, meaning: str) -> Picture:
     columns, rows = found.columns, found.rows
     z: list[list[int | None]] = []
     words: list[list[str]] = []
@@ -155,7 +161,7 @@ def _map(number: int, found: Map, names: Sequence[str], figure: str) -> Picture:
     return Picture(
         f"best{number}",
         f"{title}: {found.title}" if found.title else title,
-        best_meaning(figure) + _BORDER,
+        meaning,
         {
             "data": [data],
             "layout": layout(_ticks(found.x, columns), _ticks(found.y, rows)),

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
+from common.invocation import stamp
 from common.status import Status
 from lab.pair import PairResult
 from lab.series import Signals
@@ -66,7 +68,17 @@ def _simulate(
     config = cell.migration
     under = simulated(config, cell.simulated_link, cell.guest_speed)
     about = {"link": cell.about_link, "guest_speed": cell.guest_speed}
-    return Ran(PairResult(make_report(play(config, under), about), EXIT_OK, None))
+    report = make_report(play(config, under), about)
+    stamp(report, _alone(config, about))
+    return Ran(PairResult(report, EXIT_OK, None))
+
+
+def _alone(config: MigrationConfig, about: dict[str, Any]) -> list[str]:
+    """The command that would simulate this cell alone."""
+    link = ["--link", str(about["link"])] if about["link"] else []
+    speed = about["guest_speed"]
+    more = [] if speed is None else ["--guest-speed", f"{speed:g}"]
+    return ["pageferry", "simulate", *config.flags(), *link, *more]
 
 
 RUNNERS: Final = {

@@ -169,8 +169,8 @@ class _Show:
                 spread = group.figures[figure]
                 each = spread and (spread.median, spread.least, spread.greatest)
                 figures += each or (None, None, None)
-            rows.append((*words, group.cells, group.good, *figures))
-        return Answer((*axes, "cells", "good", *names), tuple(rows))
+            rows.append((*words, group.cells, group.good, *figures, self._results.runner))
+        return Answer((*axes, "cells", "good", *names, "runner"), tuple(rows))
 
     @property
     def _simulated(self) -> bool:
@@ -215,7 +215,7 @@ class _Show:
 
         lines = [_SIMULATED if self._simulated else _LEGEND]
         if meaning and "strategy" in self._query.varied():
-            lines.append(best_meaning(self._figure))
+            lines.append(best_meaning(self._figure, simulated=self._simulated))
         if not self._simulated and all(group.good <= 1 for group in self._query.groups(())):
             lines.append(_ONE_RUN)
         return lines
@@ -237,7 +237,7 @@ class _Show:
                     labels=[],
                     tables=[sheets[0].to_html()],
                     notes=notes,
-                    pictures=pictures(found, drawn, self._figure),
+                    pictures=pictures(found, drawn, self._figure, simulated=self._simulated),
                     simulation=self._simulated,
                 )
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.slowdown import slowdown
+from common.slowdown import below_half_ms, slowdown
 from lab.rows import Row, Spread, ratio, summarise
 from lab.series import Attempt
 from tests.unit.lab.reports import attempt, failed, postcopy, report, sample
@@ -110,6 +110,26 @@ class TestSlowdown:
         made = report(postcopy=postcopy(100.0))
         made.guest.timeline = [sample(950, 1000), sample(1050, 1000), sample(1150, 5000)]
         assert slowdown(made) == pytest.approx(1 - (4500 + 100) / 5000)
+
+    def test_a_guest_that_was_stopped_before_the_end(self) -> None:
+        made = report(postcopy=postcopy(100.0))  # of lazy copy: stopped at 950 of 1000 ms
+        made.guest.timeline = [sample(920, 1000), sample(950, 5000)]
+        assert slowdown(made) == pytest.approx(1 - (4500 + 20 + 150) / 4750)
+
+    def test_below_half_of_its_speed(self) -> None:
+        made = report(postcopy=postcopy(200.0))  # stopped at 700, resumed at 800 of 1000 ms
+        source = [sample(-50, 0, "source"), sample(100, 2400, "source"), sample(690, 9e3, "source")]
+        made.guest.timeline = [*source, sample(850, 2499), sample(950, 2500), sample(1050, 100)]
+        assert below_half_ms(made) == pytest.approx(100 + 100 + 50 + 50)
+        made.guest.steps_per_s_before = None
+        assert below_half_ms(made) is None
+
+    def test_a_gain_has_no_ratio_to_a_loss(self) -> None:
+        gain = report(guest={"steps_during": 6000, "steps_per_s_before": 5000.0})
+        one, two = (row(Attempt(0, each, 0, None)) for each in (report(), gain))
+        assert (two.median("guest_slowdown") or 0) < 0
+        assert ratio(two, one, "guest_slowdown") is None
+        assert ratio(one, two, "guest_slowdown") is None
 
     def test_steps_at_the_source_are_counted_once(self) -> None:
         made = report(postcopy=postcopy(100.0))

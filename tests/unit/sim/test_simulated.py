@@ -146,7 +146,8 @@ class TestDelay:
 
     def test_a_limit_below_the_link_leaves_no_queue_to_wait_in(self) -> None:
         def latency_ms(**values: Any) -> float:
-            postcopy = self.report(strategy="post-copy", **values).postcopy
+            load: dict[str, Any] = {"strategy": "post-copy", "workload": "uniform:rate=400kB/s"}
+            postcopy = self.report(**load, **values).postcopy
             assert postcopy is not None
             assert postcopy.fault_latency_us is not None
             return postcopy.fault_latency_us.p50 / 1e3
