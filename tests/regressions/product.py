@@ -56,14 +56,17 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def pageferry(*arguments: str, timeout: float = RUN_S, cwd: Path | None = None, **more: str) -> Run:
-    """Run it to its end. more: variables of the environment."""
+    """Run it to its end, in the checkout unless `cwd` says where. more: of the environment.
+
+    Not in the folder of the tests: another checkout's agents may import what is in it.
+    """
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
-        cwd=cwd,
+        cwd=cwd or CHECKOUT,
         env=environment(**more),
         stdin=subprocess.DEVNULL,
     )

@@ -61,7 +61,7 @@ class MadeUpRounds:
         first = Round(1, RoundKind.FULL, here(1.5), 12, Tally(1500, 548, 6_150_000))
         first.end_ns, first.dirty_pages_after = here(61.75), 512
         tally = Tally(510, 2, 90_000, 500, 1000, 1_950_000)
-        last = Round(2, RoundKind.FINAL, here(64), 5, tally, here(70.5))
+        last = Round(2, RoundKind.FINAL, here(64), 5, tally, end_ns=here(70.5))
         self.done = [first, last]
 
 
