@@ -18,10 +18,15 @@ def settle_down() -> None:
     threads for each task grows by fragments. One heap does, as big arrays are mapped anyway. And
     what was imported need not be looked at again by each `give_back`.
     """
-    with contextlib.suppress(AttributeError):  # another C library
-        _libc.mallopt(_M_ARENA_MAX, 1)
+    one_arena()
     gc.collect()
     gc.freeze()
+
+
+def one_arena() -> None:
+    """Let no thread have a heap of its own, which takes 64 MiB of address space at once."""
+    with contextlib.suppress(AttributeError):  # another C library
+        _libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:

@@ -1,18 +1,10 @@
-"""What this host can hold."""
+"""What this host is."""
 
 from __future__ import annotations
 
 import platform
 from functools import cache
 from typing import Final
-
-import psutil
-
-from common.errors import UsageError
-from common.units import format_size, human_bytes
-
-OVERHEAD: Final = 1.05  # memory beside the guest's own: dirty logs and bookkeeping
-
 
 _ENOUGH: Final = 2**16  # characters of its description: the first processors are in it
 _MODEL: Final = ("model name", "model", "cpu model", "hardware")  # one a kind of processor
@@ -41,16 +33,3 @@ def _arm(found: dict[str, str]) -> str | None:
     if any(name not in found for name in names):
         return None
     return ", ".join(f"{name.removeprefix('cpu ')} {found[name]}" for name in names)
-
-
-def check_memory(memory: int, *, cache: int = 0, beside: int = 0) -> None:
-    """Raise `UsageError` where a guest of so many bytes can't be had without running out.
-
-    cache: bytes of its cache, which it takes, too. beside: bytes that others will take, and that
-    are still counted as free.
-    """
-    free = max(psutil.virtual_memory().available - beside, 0)
-    if (memory + cache) * OVERHEAD > free:
-        raise UsageError(
-            f"a guest of {format_size(memory)} does not fit: this host has {human_bytes(free)} free"
-        )

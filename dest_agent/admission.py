@@ -6,11 +6,11 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-import psutil
-
+from common.capacity.agents import check_guest
+from common.capacity.memory import touched_bytes
 from common.config import GuestConfig
 from common.errors import UsageError
-from common.host import check_memory
+from common.guest.machine import is_compiled
 from common.units import format_size
 from common.wire.channel import Connection
 from common.wire.messages import Hello
@@ -52,6 +52,7 @@ class MemoryBudget:
     def __init__(self, limit: int | None = None) -> None:
         self._limit = limit
         self._booked: dict[_Who, int] = {}
+        self._before = 0  # what this process had touched when nobody had booked anything
 
     def book(self, session: str, guest: GuestConfig) -> None:
         """For a guest that comes. Raises `UsageError` where it does not fit beside the others."""
@@ -71,9 +72,11 @@ class MemoryBudget:
                 f" {format_size(guest.cache)} is over this destination's --max-memory"
                 f" {format_size(self._limit)}{others}"
             )
+        if not self._booked:
+            self._before = touched_bytes()
         # What is booked and has not been touched yet still looks free.
-        untouched = max(booked - psutil.Process().memory_info().rss, 0)
-        check_memory(guest.memory, cache=guest.cache, beside=untouched)
+        untouched = max(booked - max(touched_bytes() - self._before, 0), 0)
+        check_guest(guest, beside=untouched, compiled=is_compiled(guest.workload))
         self._booked[who] = size
 
     def keep(self, session: str, name: str) -> None:

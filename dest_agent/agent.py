@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from common import __version__
+from common.capacity.agents import dest_descriptors, dest_tasks
+from common.capacity.descriptors import check_descriptors
+from common.capacity.tasks import check_tasks
 from common.clock import clock_identity
 from common.complaints import Complaints
-from common.config import GuestConfig
 from common.errors import (
     EXIT_CANCELLED,
     EXIT_IN_DOUBT,
@@ -87,6 +89,7 @@ class DestAgent:
         self._limits = limits or Limits()
         self._budget = budget or MemoryBudget(self._limits.max_memory)
         self._complain = Complaints(say)
+        self._tls = secure is not None
         self._keeper = keeper
         self._witness = witness
         self._listener = Listener(self._serve, self._complain, secure, stall_s)
@@ -279,12 +282,17 @@ class DestAgent:
         if len(waiting) >= MAX_WAITING:
             waiting[0].drop(f"{MAX_WAITING} others came before it said which guest it brings")
 
-    def _enter(self, name: str, guest: GuestConfig) -> None:
+    def _enter(self, name: str, setup: messages.Setup) -> None:
         """A session says which guest will come. Raises `PeerRefused` and `UsageError`."""
         busy = self._busy()
         if busy is not None:
             raise PeerRefused(busy)
-        self._budget.book(name, guest)
+        channels, vcpus = setup.channels, setup.guest.vcpus
+        due = sum(session.descriptors_due for session in self._sessions.values())
+        what = f"a guest with {vcpus} vCPU(s) over {channels} channel(s)"
+        check_descriptors(what, dest_descriptors(channels, vcpus, tls=self._tls), beside=due)
+        check_tasks(what, dest_tasks(channels, vcpus))
+        self._budget.book(name, setup.guest)
 
     def _remember(self, session: DestSession) -> None:
         """A guest that was kept may run for ever, here or further on: its source must never hear

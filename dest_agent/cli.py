@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from common import signals
+from common.capacity.agents import LEAST, dest_needs, start_agent
 from common.cli import complain
 from common.config import Injections, Size, parse_address
 from common.errors import EXIT_OK, PageferryError
@@ -69,6 +70,7 @@ def dest(
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
         take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
+    start_agent("a destination", dest_needs(LEAST, tls=options.tls is not None))
     import uvloop
 
     log = AgentLog("dest", log_dir=options.log_dir, quiet=options.quiet)

@@ -24,7 +24,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from common.aio import see_through
-from common.config import Compression, GuestConfig
+from common.capacity.agents import dest_descriptors
+from common.capacity.exhausted import ran_out
+from common.config import Compression
 from common.errors import (
     CancelledByUser,
     ConnectionBroken,
@@ -94,7 +96,7 @@ class DestSession:
         say: Callable[[str], None],
         expected_memory: int | None,
         budget: MemoryBudget,
-        enter: Callable[[str, GuestConfig], None],
+        enter: Callable[[str, messages.Setup], None],
         keeper: Keeper | None = None,
         plan: Plan | None = None,
         witness: Path | None = None,
@@ -104,6 +106,7 @@ class DestSession:
         self.resumed_ns: int | None = None
         self.said_bye = False
         self.set_up = False  # it has been said which guest will come, and there is room for it
+        self.descriptors_due = 0  # that it will open, while its connections do not stand
         self.dropped = False
         self.seen_through = False  # the agent was to end when pages of its guest were missing
         self.had_its_run = False  # nobody has cut it short
@@ -115,6 +118,7 @@ class DestSession:
         self.place = Place(keeper, session, budget)
         self._stopped_here = False
         self._congestion: str | None = None
+        self._tls = connection.peer_certificate is not None
         self._connection = connection
         self._timeline = timeline
         self._say = say
@@ -166,7 +170,9 @@ class DestSession:
             await see_through(self._give_up(stopped))
             raise
         except Exception as error:
-            failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
+            failure = PageferryError(
+                ran_out(error) or f"unexpected {type(error).__name__}: {error}"
+            )
             await see_through(self._give_up(failure))
             raise failure from error
         finally:
@@ -316,7 +322,7 @@ class DestSession:
         self._connection.use_congestion(setup.congestion)
         if setup.keep is not None:
             self.place.admit(setup.keep)
-        self._check_memory(setup.guest)
+        self._admit(setup)
         self._connection.limit(most_control(setup.guest.pages))
         self._say(f"preparing for a guest of {format_size(setup.guest.memory)}")
         guest = self._guest = await self._blocking(self._make_guest, setup)
@@ -342,14 +348,15 @@ class DestSession:
         self.handover.step("ready")
         return setup
 
-    def _check_memory(self, guest: GuestConfig) -> None:
-        size = guest.memory
+    def _admit(self, setup: messages.Setup) -> None:
+        size = setup.guest.memory
         if self._expected_memory not in (None, size):
             raise UsageError(
                 f"guest size mismatch: the source has a guest of {format_size(size)},"
                 f" this destination takes {format_size(self._expected_memory or 0)}"
             )
-        self._enter(self.session, guest)
+        self._enter(self.session, setup)
+        self.descriptors_due = dest_descriptors(setup.channels, setup.guest.vcpus, tls=self._tls)
         self.set_up = True
 
     def _make_guest(self, setup: messages.Setup) -> Guest:
@@ -397,6 +404,8 @@ class DestSession:
         inflow, postcopy = self._inflow, self._postcopy
         if inflow and postcopy and inflow.is_whole and postcopy.has_urgent:
             self._rejoined.set()
+        if inflow and inflow.is_whole and (postcopy is None or postcopy.has_urgent):
+            self.descriptors_due = 0
 
     def _on_barrier(self, index: int, t_ns: int) -> None:
         self._loop.call_soon_threadsafe(self._inbox.put_nowait, BarrierReached(index, t_ns))

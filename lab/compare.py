@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 from pydantic import Field
 
+from common.capacity.agents import check_some_pair
 from common.cli import LimitOptions, OutputOptions, ReportFiles, complain, tell
 from common.config import MigrationConfig
 from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, PageferryError
@@ -69,6 +70,7 @@ def compare(
     if net is not None:
         net.spec()  # what is wrong with it is bad usage of this command, and not of every row
     choose(cases[0].config.workload).pinned()  # a trace that is missing fails now, not once a row
+    check_some_pair(case.config for case in cases)
     runs, output = (series or CompareSeries()).runs, output or OutputOptions()
     warn([case.config.strategy for case in cases], options)
     tell([case.config for case in cases], quiet=output.quiet)

@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 from pydantic import BaseModel, Field
 
 from common import signals
+from common.capacity.agents import host_needs, start_agent
 from common.cli import JsonOptions, complain, tell
 from common.config import Duration, GuestConfig, parse_address
 from common.errors import (
@@ -103,6 +104,7 @@ def host(
     if status_fd is not None:
         die_with_parent(os.getppid() if supervisor is None else supervisor)
         pipe = StatusPipe(status_fd)
+    start_agent("a host", host_needs(tls=options.tls is not None))
     import uvloop
 
     log = AgentLog("host", log_dir=options.log_dir, quiet=options.quiet)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from common.capacity.agents import check_guest
 from common.config import GuestConfig
-from common.guest.machine import Guest, compile_kernels
-from common.host import check_memory
+from common.guest.machine import Guest, compile_kernels, is_compiled
 
 
 def replay(config: GuestConfig, steps: Sequence[int]) -> str:
     """The digest at these steps of each vCPU. Raises `UsageError` where it does not fit here."""
-    check_memory(config.memory)
+    check_guest(config, compiled=is_compiled(config.workload))
     compile_kernels(config)
     guest = Guest(config, boot=True)
     try:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from common import signals
+from common.capacity.agents import check_pair
+from common.capacity.oom import OomWatch, how_ended
 from common.cli import TlsOptions, complain
 from common.config import MigrationConfig
 from common.errors import (
@@ -85,6 +87,7 @@ class _Agent:
     """
 
     def __init__(self, module: str, arguments: Sequence[str], prefix: Sequence[str]) -> None:
+        self._oom = OomWatch()
         read_fd, write_fd = os.pipe()
         self.notices: list[str] = []  # what a person should see of what it said
         # Not a file, for which there may be no place. Closed by end().
@@ -110,6 +113,12 @@ class _Agent:
         finally:
             os.close(write_fd)
         self._status = os.fdopen(read_fd, encoding="utf-8")
+
+    @property
+    def killed_by(self) -> str | None:
+        """The signal that has ended it, and why where that is known; None: none has."""
+        code = self.process.poll()
+        return None if code is None else how_ended(code, self._oom)
 
     def status(self) -> Iterator[tuple[str, Any]]:
         """What it says, until it ends."""
@@ -166,6 +175,7 @@ class Pair:
     ) -> None:
         self._config = config
         self._route = route
+        self._secured = tls is not None and tls.tls is not None
         tls = tls or TlsOptions()
         secure = ["--tls", str(tls.tls)] if tls.tls else []
         hostname = tls.tls_hostname or (route.hostname if tls.tls else None)
@@ -198,6 +208,7 @@ class Pair:
         if self._cancelled:  # by a signal that was noted before
             raise CancelledByUser(NOT_BEGUN)
         config = self._config
+        check_pair(config, tls=self._secured)
         options = ["--listen", self._route.listen, "--once", "--quiet", *self._log_options]
         options += ["--stall-timeout", format_time(config.stall_timeout), *self._dest_options]
         for fault in for_agent("dest", config.inject):
@@ -221,6 +232,8 @@ class Pair:
                 stamp(report, ("pageferry", "migrate", *config.flags()))
         exit_code = self._source.process.wait()
         error = self._source.last_words() if exit_code else None
+        if error is not None and (killed := self._dest.killed_by) is not None:
+            error = f"{error}; the destination agent was ended by {killed}"
         if exit_code < 0:
             exit_code, error = self._source_was_killed(signal.Signals(-exit_code).name)
             if report is not None and report.outcome == "completed":
@@ -232,10 +245,11 @@ class Pair:
     def _source_was_killed(self, name: str) -> tuple[int, str]:
         """The exit code, and what to say of it: the destination knows where the guest was."""
         assert self._dest is not None  # noqa: S101
+        killed_by = self._source.killed_by if self._source is not None else None
         self._dest.finish(patience_s=ORPHANED_S)
         said = {key for key, _ in self._dest.status()}
         when = When.WHOLE if "whole" in said else When.PARTLY if "resumed" in said else When.BEFORE
-        what = f"the source agent was ended by {name}"
+        what = f"the source agent was ended by {killed_by or name}"
         return TABLE[Who.SOURCE, when].exit_code, sentence(what, Who.SOURCE, when)
 
     def _await_port(self, dest: _Agent) -> int:
@@ -245,7 +259,9 @@ class Pair:
         dest.process.wait()
         if self._cancelled:
             raise CancelledByUser(NOT_BEGUN)
-        words = dest.last_words() or "no reason given"
+        killed_by = dest.killed_by
+        ended = "no reason given" if killed_by is None else f"it was ended by {killed_by}"
+        words = dest.last_words() or ended
         if dest.process.returncode == EXIT_USAGE:
             raise UsageError(words)
         raise PageferryError(f"the destination agent did not start: {words}")

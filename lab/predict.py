@@ -88,10 +88,12 @@ def _shown(config: PredictConfig) -> dict[str, Any]:
 def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionReport:
     import uvloop
 
-    from common.guest.machine import Guest, compile_kernels
-    from common.host import check_memory
+    from common.capacity.agents import check_guest, source_needs, start_agent
 
-    check_memory(config.memory)
+    start_agent(f"a guest with {config.vcpus} vCPU(s)", source_needs(config))
+    from common.guest.machine import Guest, compile_kernels, is_compiled
+
+    check_guest(config.guest, compiled=is_compiled(config.workload))
     with signals.leaving("cancelled: nothing was predicted, and no guest is left"):
         compile_kernels(config.guest, say)
         say("booting the guest")

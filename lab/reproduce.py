@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 from pydantic import Field
 
+from common.capacity.agents import check_some_pair
 from common.cli import OutputOptions, ReportFiles, complain
 from common.errors import UsageError
 from common.options import Options
@@ -72,6 +73,7 @@ def reproduce(
     options, output = options or ReproduceOptions(), output or OutputOptions()
     setting = _setting(options)
     cells = plan(setting)
+    check_some_pair(cell.case.config for cell in cells)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with Signals() as signals, ReportFiles(output) as files:
         if not output.quiet:

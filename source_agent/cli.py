@@ -13,6 +13,7 @@ from pydantic import Field
 
 from common import signals
 from common.assumed import check_assumed
+from common.capacity.agents import source_needs, start_agent
 from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain, tell
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK
@@ -74,6 +75,9 @@ def _run(
     files: ReportFiles,
     witness: Path | None,
 ) -> tuple[int, Report]:
+    channels, vcpus = config.channels, config.vcpus
+    what = f"a source with {vcpus} vCPU(s) and {channels} channel(s)"
+    start_agent(what, source_needs(config, tls=secure is not None))
     # numba takes half a second to import: after the arguments have been found to be good.
     from common.console import ProgressView, print_report
     from common.guest.jit import must_compile

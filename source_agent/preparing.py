@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from common.capacity.agents import check_guest, squeezer_bytes
+from common.capacity.memory import check_memory
 from common.config import MigrationConfig
-from common.guest.machine import Guest, compile_kernels
+from common.guest.machine import Guest, compile_kernels, is_compiled
 from common.guest.memory import GuestMemory
-from common.host import check_memory
 from common.strategy import make_strategy
 from common.strategy.base import Strategy
 from common.strategy.deadline import Deadline
@@ -25,7 +26,8 @@ def boot_guest(
     config: MigrationConfig, notify: Callable[[str], None], witness: Path | None
 ) -> Guest:
     """A guest of this session alone, not started yet. Blocks: it compiles, and fills memory."""
-    check_memory(config.memory, cache=config.delta_memory)
+    more, compiled = squeezer_bytes(config), is_compiled(config.workload)
+    check_guest(config.guest, more=more, compiled=compiled)
     compile_kernels(config.guest, notify)
     guest = Guest(
         config.guest,
@@ -84,9 +86,13 @@ def _expected(config: MigrationConfig, guest: Guest) -> bytes | None:
 def make_squeezer(
     config: MigrationConfig, memory: GuestMemory, timeline: Timeline
 ) -> Squeezer | None:
-    """None where pages travel as they are. Blocks: it maps its cache."""
+    """None where pages travel as they are. Blocks: it maps its cache.
+
+    Raises `UsageError` where there is no memory for it, beside a guest that runs already.
+    """
     if config.compress == "none" and config.delta == "none":
         return None
+    check_memory("what --compress and --delta work with", squeezer_bytes(config))
     return Squeezer(
         memory,
         timeline,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import socket
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import numba
 import numpy as np
 
 from common import __version__
+from common.capacity.cpus import usable_cpus
 from common.host import processor
 from common.invocation import command_line
 from common.latency import fault_counts
@@ -103,7 +103,8 @@ def make_report(record: Record) -> Report:
 
 
 def _config(record: Record) -> dict[str, Any]:
-    """Every option as used, and what ran it."""
+    """Every option as used, and what ran it: `cpus` are those that this process may use."""
+    cpus = usable_cpus()
     options = record.config.to_json()
     options["congestion"] = record.congestion  # what the connections use, not what was asked for
     options["tls"] = record.tls
@@ -120,7 +121,9 @@ def _config(record: Record) -> dict[str, Any]:
         "processor": processor(),
         "dest_processor": (record.peer_welcome.processor or None) if record.peer_welcome else None,
         "kernel": platform.release(),
-        "cpus": os.cpu_count(),
+        "cpus": cpus.count,
+        "cpus_from": cpus.source,
+        "cpu_quota": cpus.quota,
     }
 
 

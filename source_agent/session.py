@@ -25,6 +25,9 @@ import numpy as np
 
 from common.aio import see_through
 from common.assumed import is_loopback
+from common.capacity.agents import source_descriptors
+from common.capacity.descriptors import check_descriptors
+from common.capacity.exhausted import ran_out
 from common.clock import Sample, reads_on
 from common.config import MigrationConfig
 from common.errors import (
@@ -91,6 +94,7 @@ class SourceSession:
     ) -> None:
         self.config = config
         self._witness = witness
+        self._secured = secure is not None
         self.record = Record(config, secrets.token_hex(16), timeline)
         self.handover = Handover("source")
         self._timeline = timeline
@@ -141,7 +145,9 @@ class SourceSession:
                 return  # it has moved, and what it did there is the other host's to say
             raise self._told(error) from error.__cause__
         except Exception as error:
-            failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
+            failure = PageferryError(
+                ran_out(error) or f"unexpected {type(error).__name__}: {error}"
+            )
             await see_through(self._undo(failure))
             raise self._told(failure) from error
         finally:
@@ -190,6 +196,8 @@ class SourceSession:
         host, port = self._links.address
         self._timeline.log("connect", host=host, port=port)
         self.handover.step("start")
+        what = f"a migration over {self.config.channels} channel(s)"
+        check_descriptors(what, source_descriptors(self.config, tls=self._secured))
         await self._links.connect()
         self._hit("connected")
 

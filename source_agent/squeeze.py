@@ -12,7 +12,6 @@ sent: in one round a page travels once, and the rounds' barriers keep rounds apa
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from common.capacity.agents import squeeze_workers
 from common.guest import delta
 from common.guest.lines import gather
 from common.guest.memory import GuestMemory
@@ -39,7 +39,6 @@ from source_agent.gate import SAMPLE_BYTES, Gate, pays
 from source_agent.outflow import BATCH_PAGES, Tally
 
 _WORDS: Final = frames.MAX_FRAME_LINES * LINE_SIZE // 8  # of a batch: 1 MiB, by page or by line
-_MOST_THREADS: Final = 4  # a core compresses more than most links carry
 
 Parts = Sequence[bytes | memoryview]
 
@@ -127,7 +126,7 @@ class Squeezer:
         self._timeline = timeline
         self._codec = codec
         self._checked = checked
-        self.workers: Final = min(os.cpu_count() or 1, _MOST_THREADS)
+        self.workers: Final = squeeze_workers()
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="squeeze")
         self._gate = Gate(self._switched)
         self._lock = threading.Lock()

@@ -68,6 +68,15 @@ class KernelStore:
                 self.damaged(name, key, str(error))
         return None
 
+    def has(self, name: str) -> bool:
+        """Whether the code of any signature of that function was kept."""
+        start = f"{name[-100:]}-"
+        for folder in self.readable:
+            with contextlib.suppress(OSError):
+                if any(file.startswith(start) for file in os.listdir(folder)):
+                    return True
+        return False
+
     def damaged(self, name: str, key: str, why: str) -> None:
         """Say it of what was loaded; it is compiled anew, and what is saved then replaces it."""
         for folder in self.readable:

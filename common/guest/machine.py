@@ -27,6 +27,7 @@ from common.guest.vcpu import EventFd, Vcpus
 from common.guest.workloads.registry import make_workload
 from common.units import PAGE_SIZE
 from common.workload.registry import choose
+from common.workload.spec import load
 
 _DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and within
 _STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed
@@ -64,7 +65,7 @@ class Guest:
     `boot`: fill memory and set the workload up, as at the source; otherwise memory is zero and
     waits for what arrives. count_writes: keep what `write_counts` tells. witness: a file in which
     others see the vCPUs' control words as they change. Blocking calls release the interpreter lock.
-    Raises `UsageError` for a bad workload, `PageferryError` without memory.
+    Raises `UsageError` for a bad workload, and without memory.
     """
 
     def __init__(
@@ -445,6 +446,11 @@ class Guest:
             if problem is not None:
                 return f"vCPU {region.vcpu}: {problem}"
         return None
+
+
+def is_compiled(workload: str) -> bool:
+    """Whether this kind of workload has been compiled here already. Raises `WorkloadError`."""
+    return jit.is_kept(load(choose(workload).spec.made_by).kernel)
 
 
 def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = None) -> None:

@@ -12,14 +12,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import PageferryError
+from common.capacity.cpus import usable_cpus
+from common.capacity.exhausted import ran_out
+from common.errors import UsageError
 from common.guest.jit import kernel
 from common.guest.native import copy_line
 from common.guest.rng import mix
 from common.units import PAGE_SIZE, format_size
 
 WORDS_PER_PAGE: Final = PAGE_SIZE // 8
-_FILL_THREADS: Final = 2
+_FILL_THREADS: Final = min(2, usable_cpus().count)
 _MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
 _POPULATE_PAGES: Final = 4096  # in a call
 # mmap.madvise holds the interpreter lock for as long as the kernel takes.
@@ -91,7 +93,7 @@ class GuestMemory:
     """`size` bytes of zeroed memory, without huge pages (post-copy places single ones).
 
     words: uint64[n_pages * 512], pages: uint64[n_pages, 512], view: writable bytes; all three are
-    the same memory. address: of its first byte. Raises `PageferryError` if it cannot be had.
+    the same memory. address: of its first byte. Raises `UsageError` if it cannot be had.
     """
 
     def __init__(self, size: int) -> None:
@@ -100,7 +102,9 @@ class GuestMemory:
         try:
             self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except (OSError, OverflowError, ValueError) as error:
-            raise PageferryError(f"no {format_size(size)} of guest memory: {error}") from None
+            raise UsageError(
+                f"no {format_size(size)} of guest memory: {ran_out(error) or error}"
+            ) from None
         self.view = memoryview(self._map)
         self.words: NDArray[np.uint64] = np.frombuffer(self._map, np.uint64)
         self.pages: NDArray[np.uint64] = self.words.reshape(self.n_pages, WORDS_PER_PAGE)

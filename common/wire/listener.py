@@ -14,6 +14,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from common.capacity.descriptors import descriptor_limit
+from common.capacity.exhausted import ran_out
 from common.errors import PageferryError, RemoteProtocolError, UsageError
 from common.wire import tls
 from common.wire.channel import HANDSHAKE_S, LINGER_S, STALL_S, Connection, why
@@ -84,7 +86,8 @@ class Listener:
                     sock, address = await loop.sock_accept(self._sock)
                 except OSError as error:
                     # Out of descriptors, or a peer that left while it waited: later ones may do.
-                    self._complain(f"a connection could not be accepted: {why(error)}")
+                    words = ran_out(error) or why(error)
+                    self._complain(f"a connection could not be accepted: {words}")
                     await asyncio.sleep(0.1)
                     continue
                 sock.setblocking(False)
@@ -101,15 +104,14 @@ class Listener:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _make_room(self) -> None:
-        if len(self._strangers) < MAX_HANDSHAKES:
+        most = min(MAX_HANDSHAKES, max(descriptor_limit() // 4, 1))  # others need some, too
+        if len(self._strangers) < most:
             return
         silent = min(self._strangers, key=lambda connection: connection.heard_at)
         task = self._strangers.pop(silent)
         task.cancel()
         task.add_done_callback(lambda _task: silent.close())  # it may not even have begun
-        self._complain(
-            f"{silent.peer} was dropped without a hello: {MAX_HANDSHAKES} others came after it"
-        )
+        self._complain(f"{silent.peer} was dropped without a hello: {most} others came after it")
 
     async def _handshake(self, connection: Connection) -> None:
         try:
@@ -121,7 +123,8 @@ class Listener:
         try:
             await self._serve(connection, hello)
         except Exception as error:  # noqa: BLE001 - out of descriptors, say: others go on
-            self._complain(f"{connection.peer}: unexpected {type(error).__name__}: {error}")
+            words = ran_out(error) or f"unexpected {type(error).__name__}: {error}"
+            self._complain(f"{connection.peer}: {words}")
             connection.close()
 
     async def _meet(self, connection: Connection) -> Hello | None:

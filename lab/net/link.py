@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from common import signals
+from common.capacity.oom import OomWatch, how_ended
 from common.errors import EXIT_USAGE, CancelledByUser, PageferryError, UsageError
 from common.process import python_command
 from lab.net import namespaces, spec
@@ -42,6 +43,7 @@ class Link:
         self._code = 0
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._oom: OomWatch | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -58,6 +60,7 @@ class Link:
         return self
 
     def _make(self) -> None:
+        self._oom = OomWatch()
         with signals.blocked():
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 python_command("lab.net.keeper"),
@@ -148,7 +151,7 @@ class Link:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise PageferryError("the link's keeper has ended") from None
+            raise PageferryError(self._end()) from None
 
     def _wait_for(self, key: str) -> Any:
         assert self._process is not None  # noqa: S101
@@ -159,8 +162,17 @@ class Link:
                 return said[key]
             self._note(said)
         raise (UsageError if self._code == EXIT_USAGE else PageferryError)(
-            self.failure or "the link's keeper has ended"
+            self.failure or self._end()
         )
+
+    def _end(self) -> str:
+        """What is known of the keeper's."""
+        assert self._process is not None  # noqa: S101
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)  # its pipes are closed already
+        code = self._process.returncode
+        how = None if code is None or self._oom is None else how_ended(code, self._oom)
+        return "the link's keeper has ended" if how is None else f"the link's keeper: {how}"
 
     def _measure(self) -> Measured:
         there, here = self._at("dst"), self._at("src")

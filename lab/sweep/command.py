@@ -194,6 +194,7 @@ class _Sweep:
         if self._options.scheduler is None:
             from lab.sweep.driver import run_here
 
+            self._runner.check([cell.config for cell in todo])
             logs = self._options.log_dir
             return run_here(
                 todo, runner=self._runner, store=folder, watcher=view, signals=signals, log_dir=logs

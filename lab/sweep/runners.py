@@ -6,11 +6,12 @@ how one is run. Its function may be called in any process that has the package i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from common.capacity.agents import check_some_pair
 from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
 from common.invocation import stamp
@@ -39,13 +40,15 @@ RunCell = Callable[[Any, Path | None, Callable[[Status], None], Signals], Ran]
 class Runner:
     """options: of its cells. run: one cell; takes its options, a folder for logs, who is told of
     the present moment, and who has noted a signal. A cell that can't be begun raises
-    `PageferryError`, any other failure is a result. has_logs: whether it can write any.
+    `PageferryError`, any other failure is a result. has_logs: whether it can write any. check: of
+    cells that are to be run here; raises `UsageError` where there is no room for any.
     """
 
     name: str
     options: type[CellOptions]
     run: RunCell
     has_logs: bool = True
+    check: Callable[[Sequence[Any]], None] = lambda _cells: None
 
 
 def _migrate(
@@ -55,6 +58,10 @@ def _migrate(
 
     result, interrupted = run_once(cell.migration, log_dir, show, net=cell.network, signals=signals)
     return Ran(result, interrupted)
+
+
+def _room_for_agents(cells: Sequence[MigrateCell]) -> None:
+    check_some_pair(cell.migration for cell in cells)
 
 
 def _simulate(
@@ -84,7 +91,7 @@ def _alone(config: MigrationConfig, about: dict[str, Any]) -> list[str]:
 RUNNERS: Final = {
     runner.name: runner
     for runner in (
-        Runner("migrate", MigrateCell, _migrate),
+        Runner("migrate", MigrateCell, _migrate, check=_room_for_agents),
         Runner("simulate", SimulateCell, _simulate, has_logs=False),
     )
 }

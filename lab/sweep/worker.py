@@ -12,6 +12,7 @@ import threading
 from typing import Final
 
 from common import __version__, signals
+from common.capacity.oom import OomWatch, how_ended
 from common.errors import EXIT_CANCELLED
 from common.process import python_command
 from lab.sweep.cell import Order, Outcome
@@ -41,6 +42,7 @@ def run_order(order: str) -> str:
             if token in _stopped:
                 _stopped.discard(token)
                 return _CANCELLED
+            oom = OomWatch()
             with signals.blocked():
                 process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                     command,
@@ -61,7 +63,9 @@ def run_order(order: str) -> str:
         return _CANCELLED
     if process.returncode:
         words = err.strip().splitlines()[-1:] or ["it said nothing"]
-        raise CellProcessDied(f"exit code {process.returncode}: {words[0]}")
+        killed_by = how_ended(process.returncode, oom)
+        how = f"ended by {killed_by}" if killed_by else f"exit code {process.returncode}"
+        raise CellProcessDied(f"{how}: {words[0]}")
     return out
 
 

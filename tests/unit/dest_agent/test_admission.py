@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
+from common.capacity import memory
+from common.capacity.memory import Room
 from common.config import GuestConfig
 from common.errors import UsageError
 from common.wire import messages
 from common.wire.channel import Connection
+from dest_agent import admission
 from dest_agent.admission import Credentials, MemoryBudget
 
 SESSION = "0123456789abcdef" * 2
@@ -64,16 +65,21 @@ def test_a_cache_counts() -> None:
 
 
 def test_what_is_booked_and_untouched_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = SimpleNamespace(available=2**30)
-    used = SimpleNamespace(rss=10 * MIB)
-    process: Any = SimpleNamespace(memory_info=lambda: used)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
-    monkeypatch.setattr("psutil.Process", lambda: process)
+    touched, free = 60 * MIB, 1024 * MIB
+    monkeypatch.setattr(memory, "rooms", lambda _root: [Room(free, free, "x")])
+    monkeypatch.setattr(admission, "touched_bytes", lambda: touched)
+    monkeypatch.setattr(admission, "is_compiled", lambda _workload: True)
     budget = MemoryBudget()
-    budget.book("a", guest(900))
-    with pytest.raises(UsageError, match="does not fit"):
+    budget.book("a", guest(800))
+    with pytest.raises(UsageError, match=r"beside 800MiB that others will need, .* x's 1024MiB"):
         budget.book("b", guest(200))
+    touched, free = touched + 800 * MIB, free - 800 * MIB  # it has come
+    with pytest.raises(UsageError, match="needs 250MiB, and 224MiB is free"):
+        budget.book("b", guest(200))
+    budget.book("b", guest(170))
     budget.release("a")
+    budget.release("b")
+    touched, free = 60 * MIB, 1024 * MIB
     budget.book("b", guest(200))
 
 

@@ -1,0 +1,188 @@
+"""What an agent takes of its host, and whether that is there before anything is begun.
+
+The figures are what was measured at agents with small guests, rounded up: an agent whose kernels
+are loaded touches 80 MiB beside its guest, one that waits 60. Compiling kernels takes 130 more.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from common.capacity.cpus import usable_cpus
+from common.capacity.descriptors import check_children, check_descriptors, descriptor_limit
+from common.capacity.memory import MIB, check_memory, own_rooms, rough
+from common.capacity.tasks import check_tasks
+from common.config import GuestConfig, MigrationConfig
+from common.errors import UsageError
+from common.heap import one_arena
+from common.units import format_size
+
+OVERHEAD: Final = 1.05  # memory beside the guest's own: dirty logs and bookkeeping
+AGENT: Final = 96 * MIB
+SESSION: Final = 40 * MIB  # of that, what an agent has not taken before its first guest
+COMPILING: Final = 128 * MIB
+_CACHE: Final = 1.25  # lines, and a word for each
+_BENCH: Final = 4 * MIB  # of pages on their way through a codec, and what it makes of them
+_CHANNEL: Final = 2 * MIB
+_MAPPED: Final = 420 * MIB  # address space of an agent: its libraries, above all
+_MOST_STACK: Final = 8 * MIB
+_WORKERS: Final = 4
+
+# Descriptors of a process that has loaded everything, and those that a session adds.
+_OWN: Final = 16
+_SPARE: Final = 8  # files that are open for a moment
+_TLS: Final = 3
+_CONTROL: Final = 4  # of a host: its socket, who asks, and what it waits for
+_HOST_TASKS: Final = 4
+_SOURCE_CHANNEL: Final = 3  # a socket, and a pipe where pages go from where they lie
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """touched: bytes of memory; mapped: of address space; descriptors and tasks: how many."""
+
+    touched: int
+    mapped: int
+    descriptors: int
+    tasks: int
+
+
+def squeeze_workers() -> int:
+    """Threads that compress: a core compresses more than most links carry."""
+    return min(usable_cpus().count, _WORKERS)
+
+
+def guest_bytes(guest: GuestConfig) -> int:
+    """What a guest will have touched, with its cache and all that is kept of its pages."""
+    return round(guest.memory * OVERHEAD + guest.cache * _CACHE)
+
+
+def squeezer_bytes(config: MigrationConfig) -> int:
+    """What compression and deltas take at the source."""
+    if config.compress == "none" and config.delta == "none":
+        return 0
+    benches = config.channels * (squeeze_workers() + 1) + 1
+    return round(config.delta_memory * OVERHEAD) + benches * _BENCH
+
+
+def check_guest(
+    guest: GuestConfig, *, more: int = 0, beside: int = 0, compiled: bool = True
+) -> None:
+    """Raise `UsageError` where an agent that runs already can't have this guest, too.
+
+    more: bytes that go with it; beside: bytes that others have booked and not taken yet. compiled:
+    its kernels need not be compiled here first.
+    """
+    what = f"a guest of {format_size(guest.memory)}"
+    size = guest_bytes(guest) + SESSION + more
+    check_memory(what, size, beside=beside)
+    if not compiled:
+        what += ", whose kernels have yet to be compiled here,"
+        check_memory(what, size + COMPILING, beside=beside)
+
+
+def source_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
+    """Of a source agent, from its start on."""
+    guest, squeezed = config.guest, squeezer_bytes(config)
+    touched = guest_bytes(guest) + squeezed + config.channels * _CHANNEL
+    tasks = 8 + config.channels + guest.vcpus + (squeeze_workers() if squeezed else 0)
+    more = source_descriptors(config, tls=tls)
+    return _needs(touched, tasks, more)
+
+
+def source_descriptors(config: MigrationConfig, *, tls: bool = False) -> int:
+    """Of a session, its guest's included."""
+    return _SOURCE_CHANNEL * config.channels + config.vcpus + 7 + _TLS * tls
+
+
+def dest_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
+    """Of a destination agent that takes this guest."""
+    touched = guest_bytes(config.guest) + config.channels * _CHANNEL
+    tasks = dest_tasks(config.channels, config.vcpus)
+    return _needs(touched, tasks, dest_descriptors(config.channels, config.vcpus, tls=tls))
+
+
+def dest_tasks(channels: int, vcpus: int) -> int:
+    """Threads of a session with what it runs."""
+    return 6 + channels + vcpus
+
+
+def dest_descriptors(channels: int, vcpus: int, *, tls: bool = False) -> int:
+    """Of a session, its guest's included."""
+    return channels + vcpus + 9 + _TLS * tls
+
+
+def _needs(touched: int, tasks: int, descriptors: int) -> Needs:
+    stacks = tasks * _stack()
+    return Needs(AGENT + touched, _MAPPED + touched + stacks, _OWN + _SPARE + descriptors, tasks)
+
+
+def _stack() -> int:
+    """Address space of a thread's stack, as glibc maps it."""
+    soft = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    return soft if 0 < soft < 2**40 else _MOST_STACK
+
+
+LEAST: Final = MigrationConfig(memory=MIB, cache=0)  # of anything that an agent is started for
+
+
+def check_pair(config: MigrationConfig, *, tls: bool = False) -> None:
+    """Before both agents are started here. Raises `UsageError`."""
+    source, dest = source_needs(config, tls=tls), dest_needs(config, tls=tls)
+    what = f"an agent with {config.channels} channel(s) and {config.vcpus} vCPU(s)"
+    check_children(what, max(source.descriptors, dest.descriptors))
+    check_tasks("a migration between two agents here", source.tasks + dest.tasks)
+    _check_mapped(what, max(source.mapped, dest.mapped))
+    guest = format_size(config.memory)
+    both = source.touched + dest.touched
+    check_memory(f"a guest of {guest} with an agent at both ends", both, here=False)
+
+
+def check_some_pair(configs: Iterable[MigrationConfig], *, tls: bool = False) -> None:
+    """Before a series. Raises `UsageError` where not one of these can be run here.
+
+    Where some can, each of the others is told of when its turn comes.
+    """
+    refusal: UsageError | None = None
+    for config in configs:
+        try:
+            check_pair(config, tls=tls)
+        except UsageError as error:
+            refusal = refusal or error
+        else:
+            return
+    if refusal is not None:
+        raise refusal
+
+
+def _check_mapped(what: str, mapped: int) -> None:
+    """For a process that is started afresh: against the whole of its limits."""
+    for room in own_rooms():
+        if mapped > room.limit:
+            raise UsageError(
+                f"{what} needs {rough(mapped)} of address space, and {room.source} may have"
+                f" {rough(room.limit)}"
+            )
+
+
+def host_needs(*, tls: bool = False) -> Needs:
+    """Of a host that receives one guest, or sends one."""
+    source, dest = source_needs(LEAST, tls=tls), dest_needs(LEAST, tls=tls)
+    mapped, tasks = max(source.mapped, dest.mapped), max(source.tasks, dest.tasks)
+    descriptors = max(source.descriptors, dest.descriptors) + _CONTROL
+    return Needs(dest.touched, mapped, descriptors, tasks + _HOST_TASKS)
+
+
+def start_agent(what: str, needs: Needs) -> None:
+    """At the start of a process that is to be one. Raises `UsageError` where it can't be.
+
+    Not for memory, which is looked at when it is known how much is free by then.
+    """
+    check_descriptors(what, needs.descriptors - min(4, descriptor_limit()))
+    check_tasks(what, needs.tasks)
+    if own_rooms():
+        _check_mapped(what, needs.mapped)
+        one_arena()

@@ -1,0 +1,55 @@
+"""Whether the kernel has killed somebody for want of memory, meanwhile."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from common.capacity.cgroups import ROOT, Group, fields, groups, read_text
+from common.capacity.memory import rough
+
+
+class OomWatch:
+    """Counts of kills, from its making on.
+
+    A group's count (v1: of that group alone, memory.oom_control; v2: with those below it,
+    memory.events) says more than the machine's (/proc/vmstat), which is of anybody's processes.
+    """
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._root = root
+        self._groups = [(group, _kills(group)) for group in groups("memory", root)]
+        self._machine = self._of_machine()
+
+    def _of_machine(self) -> int:
+        return fields(read_text(self._root / "proc/vmstat") or "").get("oom_kill", 0)
+
+    def words(self) -> str | None:
+        """What has happened since, for whoever lost a process to SIGKILL; None: no such thing."""
+        for group, before in self._groups:
+            if _kills(group) > before:
+                limit = group.number(
+                    "memory.limit_in_bytes" if group.version == 1 else "memory.max"
+                )
+                full = "" if limit is None else f", whose limit is {rough(limit)}"
+                return f"out of memory: the kernel killed in memory cgroup {group.path}{full}"
+        if self._of_machine() > self._machine:
+            return "out of memory, it seems: the kernel killed a process of this machine for that"
+        return None
+
+
+def how_ended(exit_code: int, watch: OomWatch) -> str | None:
+    """Of a child: `SIGKILL (out of memory: ...)`; None: it ended by itself.
+
+    exit_code: as `subprocess` has it. watch: made before it was started.
+    """
+    if exit_code >= 0:
+        return None
+    name = signal.Signals(-exit_code).name
+    why = watch.words() if exit_code == -signal.SIGKILL else None
+    return name if why is None else f"{name} ({why})"
+
+
+def _kills(group: Group) -> int:
+    name = "memory.oom_control" if group.version == 1 else "memory.events"
+    return group.fields(name).get("oom_kill", 0)
