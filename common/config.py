@@ -288,7 +288,12 @@ class TransferConfig(StrategyConfig):
     """How a guest travels, whichever guest it is."""
 
     max_bandwidth: Annotated[
-        Rate, Field(ge=1, description="RATE limit, everything on the wire counted, or unlimited")
+        Rate,
+        Field(
+            ge=1,
+            description="RATE limit, everything on the wire counted, or unlimited, which it is"
+            " where a link with a rate is given",
+        ),
     ] = 1e8
     pacing: Annotated[
         Literal["bucket", "kernel"],

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common import told
+from common.bound import words as bound_words
 from common.limits import ended_by, sentence
 from common.prediction_table import prediction_row, print_prediction
 from common.report import NetReport, PredictionReport, Report
@@ -169,6 +170,8 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         rows.append(("agents' CPU", f"{report.cpu_s.source:.2f} s source, {dest} destination"))
     if report.net is not None:
         rows.append(("network", _network(report.net)))
+    if report.bound is not None and (words := bound_words(report.bound)) is not None:
+        rows.append(("bound by", words))
     if report.oracle is not None:
         least = report.oracle
         rows.append(

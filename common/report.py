@@ -486,6 +486,17 @@ class EventReport(_Part):
     event: str
 
 
+class BoundReport(_Part):
+    """What held the pages up. link_Bps: what one connection over the link carries, null where no
+
+    rate of it is known; limit_Bps: `--max-bandwidth`, null where there was none.
+    """
+
+    by: Literal["link", "max-bandwidth"]
+    limit_Bps: float | None
+    link_Bps: float | None
+
+
 class LimitMissed(_Part):
     """A limit that was not kept: of the user, or by which the strategy stops.
 
@@ -507,7 +518,7 @@ class Report(_Part):
     config: every option as used, beside versions, hosts, kernel, and the processors' models.
     converged: whether rounds ended because a stop fitted the downtime limit; false where
     `--max-rounds` or `--timeout` ended them, null of a strategy whose rounds do not go on until
-    then. limits_missed: empty where none was.
+    then. limits_missed: empty where none was. bound: null where the link has no rate that is known.
     """
 
     schema_version: Literal[1] = 1
@@ -546,6 +557,7 @@ class Report(_Part):
     cpu_s: CpuReport | None = None
     burstiness: BurstinessReport | None = None
     net: NetReport | None = None
+    bound: BoundReport | None = None
     verified: bool | None = None
     digest_source: str | None = None
     digest_dest: str | None = None

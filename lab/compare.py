@@ -62,10 +62,13 @@ def compare(
     a row; all rows have the same guest, seed and load, and with --net every run has a network of
     its own. A run that fails is a row, too. Ctrl-C ends the series and prints what has finished.
     """
+    from common.bound import over
     from common.limits import given, judge, warn
     from common.workload.registry import choose
 
     options = options or CompareOptions()
+    if net is not None:
+        options = over(options, net.rate)
     cases, cells = span(options)
     if net is not None:
         net.spec()  # what is wrong with it is bad usage of this command, and not of every row

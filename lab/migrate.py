@@ -33,6 +33,7 @@ def migrate(
     two ends of a network made for them), runs one migration, and prints a result table. Progress
     goes to standard error.
     """
+    from common.bound import over
     from common.console import ProgressView, print_report
     from common.html import render_one
     from common.limits import enforced, given, judge, warn
@@ -40,6 +41,8 @@ def migrate(
     from lab.pair import Pair
 
     config = config or MigrationConfig()
+    if net is not None:
+        config = over(config, net.rate)
     output, limits = output or OutputOptions(), limits or LimitOptions()
     tls = tls or TlsOptions()
     tls.load()  # here, so that what is wrong with it is bad usage of this command
@@ -58,7 +61,7 @@ def migrate(
                 result = Pair(config, output.log_dir, tls, network.route).run(network.show)
         report = result.report
         if report is not None:
-            report.net = network.report()
+            network.tell(report)
             judge(report, given(config))
         if report is not None and output.json_file != "-":
             print_report(report)

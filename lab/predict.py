@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -63,11 +64,13 @@ def predict(
     was seen to send over loopback while the guest ran. A destination that is far away adds its
     round trip to each round and to the downtime.
     """
+    from common.bound import over
     from common.console import ProgressView
     from common.prediction_table import print_prediction
     from lab.tables import wide_console
 
     config, output = config or PredictConfig(), output or PredictOutput()
+    config = over(config, config.assume_bandwidth or math.inf)
     tell([config], quiet=output.quiet)
     with output.opened("the prediction") as file:
         with ProgressView(quiet=output.quiet) as view:

@@ -127,7 +127,7 @@ def run_once(
     except PageferryError as error:
         result = PairResult(None, error.exit_code, str(error))
     if result.report is not None:
-        result.report.net = network.report()
+        network.tell(result.report)
     if interrupted and (result.report is None or result.report.outcome == "cancelled"):
         return None, True
     return result, interrupted

@@ -151,11 +151,13 @@ def simulated_report(
     config: MigrationConfig, options: SimulateOptions, measured: Measured | None = None
 ) -> Report:
     """One migration, simulated. Raises `UsageError`."""
+    from common.bound import over
     from lab.sim.conditions import simulated
     from lab.sim.link import parse_link
     from lab.sim.reporting import make_report, play
 
     link, about = parse_link(options.link), about_of(options)
+    config = over(config, link.rate)
     if measured is not None:
         under = measured.conditions(link if options.link else None, options.guest_speed)
         about["simulated_from"] = str(options.from_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from dataclasses import dataclass
@@ -106,6 +107,12 @@ class NetOptions(LinkOptions):
                 raise UsageError("--shaper and --offloads are for --link namespaces")
             refuse_packets(shape, moments)
         return Asked(kind, shape, moments)
+
+    @property
+    def rate(self) -> float:
+        """Of the way there, bytes a second; infinite where it has none. Raises `UsageError`."""
+        asked = self.asked()
+        return math.inf if asked is None else asked.shape.forward.rate
 
     def spec(self) -> LinkSpec | None:
         """The network that is asked for, under a name of its own. Raises `UsageError`."""

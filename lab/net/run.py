@@ -8,7 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from common.report import DirectionReport, NetChange, NetReport
+from common.bound import measured
+from common.report import DirectionReport, NetChange, NetReport, Report
 from common.status import Status
 from lab.net import namespaces
 from lab.net.enter import prefix
@@ -67,6 +68,11 @@ class Network:
         if self._link is not None and status.elapsed_s > 0:
             self._link.start(time.monotonic_ns() - int(status.elapsed_s * 1e9))
         self._show(status)
+
+    def tell(self, report: Report) -> None:
+        """Put into a report what is known of the network, and whether it was the bottleneck."""
+        report.net = self.report()
+        report.bound = measured(report)
 
     def report(self) -> NetReport | None:
         """What is known of it; the whole of it once it has been left."""

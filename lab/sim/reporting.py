@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from common import __version__
+from common.bound import bound
 from common.config import MigrationConfig
 from common.report import (
     DecisionReport,
@@ -105,6 +106,7 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
             downtime_ratio=cost.downtime_s / run_.under.switchover_s,
             total_time_ratio=cost.total_s / least_s,
         ),
+        bound=bound(run_.config.max_bandwidth, run_.under.link_Bps),
         postcopy=postcopy,
         guest=_guest(run_, ended),
         events=_events(run_, ended),

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from common.bound import over
 from common.config import first_fault
 from common.errors import UsageError
 from common.report import Report
@@ -167,7 +168,8 @@ def _configure(
         fields["net"] = with_parts(str(fields.get("net", "")), parts["net"])
     _check_workload(str(fields.get("workload", "idle")), places, name)
     try:
-        return runner.options.model_validate(fields)
+        config = runner.options.model_validate(fields)
+        return over(config, config.net_values().get("rate") or math.inf)
     except ValidationError as error:
         raise UsageError(f"{name}: {_explain(error, places)}") from None
 
