@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ COMMANDS = {
     "sweep": Command(("sweep", "HERE/plan.toml", "--quiet")),
     "predict": Command(("predict", "--memory", "16MiB", "--measure", "60s")),
     "simulate": Command(("simulate", "--memory", "1TiB"), 1.0, (130, 0)),
-    "trace import": Command(("trace", "import", "/dev/zero", "HERE/t.npz")),
+    "trace import": Command(("trace", "import", "-", "HERE/t.npz")),
 }
 
 
@@ -88,7 +89,7 @@ def test_a_signal_at_the_start(
     for word, place in places.items():
         arguments = [text.replace(word, place) for text in arguments]
     status = name in ("migrate", "source", "dest", "compare")
-    with running(*arguments, status=status, cwd=tmp_path) as one:
+    with running(*arguments, status=status, cwd=tmp_path, stdin=subprocess.PIPE) as one:
         pid = one.process.pid
         deadline = time.monotonic() + 10
         while not catches(pid, signal.SIGTERM) and time.monotonic() < deadline:
