@@ -11,7 +11,7 @@
     │   ├── PeerRefused               the peer said no, and why
     │   └── ConnectionBroken          the connection ended before it should have
     ├── VerificationError          3  the two digests differ
-    ├── GuestLostError             4  post-copy broke for good: pages are missing for ever
+    ├── GuestLostError             4  pages are missing for ever, or the guest ended
     ├── InDoubtError               4  nobody knows whether the destination runs the guest
     └── CancelledByUser          130  cancelled; the guest goes on at the source
 
@@ -88,12 +88,12 @@ class InDoubtError(PageferryError):
 
 
 class GuestLostError(PageferryError):
-    """Post-copy could not be recovered: the guest is neither here nor there."""
+    """The guest ended with its process, or post-copy could not be recovered."""
 
     exit_code = EXIT_IN_DOUBT
 
 
 class CancelledByUser(PageferryError):
-    """Ctrl-C, SIGTERM or a time limit; the guest goes on at the source."""
+    """A signal or a time limit; the guest goes on at the source."""
 
     exit_code = EXIT_CANCELLED

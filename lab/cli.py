@@ -23,8 +23,8 @@ SIZEs are written as 512MiB or 4GiB, RATEs as 100MB/s, 800mbit or unlimited, TIM
 SHAREs as 10% or 0.1.
 
 Exit codes: 0 done and verified; 1 the migration failed and the guest goes on at the source;
-2 bad usage or bad input; 3 verification failed; 4 in doubt; 5 a limit
-was missed and --enforce was given; 130 cancelled.
+2 bad usage or bad input; 3 verification failed; 4 the guest is lost, or in doubt; 5 a limit
+was missed and --enforce was given; 130 cancelled, the guest goes on at the source.
 """
 
 COMMANDS = {
