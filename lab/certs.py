@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from common.errors import EXIT_OK, UsageError
 from common.libraries import require
+from common.wire.certified import certified, shown
+from common.wire.tls import CA, CLIENT, SERVER
+from lab.authority import Signer, key_pem, make_host, make_signer, pem, read_signer
 
-if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-
-CA_DAYS: Final = 3650
-HOST_DAYS: Final = 825
-_BACK: Final = datetime.timedelta(hours=1)  # a host's clock may be slow
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 _CA_KEY: Final = "ca-key.pem"
-
-
-@dataclass(frozen=True, slots=True)
-class _Signer:
-    key: EllipticCurvePrivateKey
-    certificate: x509.Certificate
 
 
 def certs(
@@ -37,9 +24,10 @@ def certs(
     /,
     *,
     host: Annotated[list[str] | None, Parameter(negative="")] = None,
+    renew: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Make a CA and credentials of two hosts, for --tls.
+    """Make a CA and credentials of two hosts, for --tls; or add hosts to a CA that is in DIR.
 
     Without --host the folders are `source` and `dest`, and good for this machine (localhost). Each
     holds certificates for either end under the names that QEMU uses, and can be given as --tls DIR.
@@ -47,55 +35,103 @@ def certs(
     Parameters
     ----------
     folder
-        Where the folders are made; the CA's own key stays here.
+        Where the folders are made; the CA's own key stays here. Where there is one already, it
+        signs for the hosts that are named, and what is there of others stays as it is.
     host
         NAME[,NAME|IP...]: a host, as others call it. A folder each, with the first of its names.
+    renew
+        A new key and certificate, of the same CA, for hosts that are there already.
     force
-        Replace what is there.
+        Replace what is there, the CA too: every host needs its folder anew.
     """
     require("pageferry certs", "cryptography")
+    if renew and (force or not host):
+        raise UsageError("--renew keeps the CA, and needs --host with each host that is meant")
     hosts = [_names(text) for text in host or []]
     named = {names[0]: names for names in hosts}
     if len(named) < len(hosts):
         raise UsageError("--host: the first name of each must be another one")
-    named = named or {"source": ("source", *_LOCAL), "dest": ("dest", *_LOCAL)}
     try:
-        _make(folder, named, force)
+        found = None if force else _found(folder, renew=renew)
+        if found is not None and not named:
+            raise UsageError(
+                f"{folder / _CA_KEY} is there already: --host adds a host, another DIR, or --force"
+                " replaces all"
+            )
+        named = named or {"source": ("source", *_LOCAL), "dest": ("dest", *_LOCAL)}
+        _make(folder, named, found, renew=renew, force=force)
     except OSError as error:
         raise UsageError(f"can't write {error.filename}: {error.strerror}") from None
-    _explain(folder, named)
+    _explain(folder, named, old=found is not None)
     return EXIT_OK
 
 
 def _names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    first = names[0]
-    if not all(names) or first != Path(first).name or first in (".", ".."):
-        raise UsageError(f"--host {text!r}: expected NAME[,NAME|IP...]")
-    for name in names:
-        _alternative(name)  # raises, before anything has been written
-    return names
+    """As they are written into the certificate; a folder is called like the first."""
+    names: dict[str, None] = {}
+    for number, each in enumerate(text.split(",")):
+        try:
+            name = str(certified(each, wildcard=number > 0))
+        except ValueError as error:
+            which = "" if each == text else f" {shown(each)}:"
+            raise UsageError(
+                f"--host {shown(text)}:{which} {error} (expected NAME[,NAME|IP...])"
+            ) from None
+        names[name] = None
+    first = next(iter(names))
+    if first in (_CA_KEY, CA):
+        raise UsageError(f"--host {first}: that is what a file of the CA is called")
+    return tuple(names)
 
 
-def _make(folder: Path, hosts: dict[str, tuple[str, ...]], force: bool) -> None:
-    from common.wire.tls import CA, CLIENT, SERVER
+def _found(folder: Path, *, renew: bool) -> Signer | None:
+    """The CA that is there, if any. Raises `UsageError` where it can't be used, and `OSError`."""
+    key, certificate = folder / _CA_KEY, folder / CA
+    there = [path for path in (key, certificate) if path.exists() or path.is_symlink()]
+    if not there:
+        if renew:
+            raise UsageError(f"--renew: there is no CA in {folder}")
+        return None
+    other = "another DIR, or --force to replace it"
+    if len(there) < 2 or not all(path.is_file() for path in there):
+        missing = CA if key in there else _CA_KEY
+        raise UsageError(f"{there[0]} is there already, without {missing}: {other}")
+    if mode := stat.S_IMODE(key.stat().st_mode) & 0o077:
+        raise UsageError(f"others may use {key} (mode {0o600 | mode:04o}): chmod 600 {key}")
+    try:
+        return read_signer(key, certificate)
+    except ValueError as error:
+        raise UsageError(f"{key} is there already, and can't sign: {error}: {other}") from None
 
-    files = [folder / _CA_KEY, folder / CA]
+
+def _make(
+    folder: Path,
+    hosts: dict[str, tuple[str, ...]],
+    found: Signer | None,
+    *,
+    renew: bool,
+    force: bool,
+) -> None:
+    files = [] if found else [folder / _CA_KEY, folder / CA]
     for name in hosts:
         files += [folder / name / file for file in (CA, *SERVER, *CLIENT)]
     there = [path for path in files if path.exists() or path.is_symlink()]
-    if there and not force:
-        raise UsageError(f"{there[0]} is there already: another DIR, or --force to replace it")
-    signer = _make_ca()
+    if there and not (force or renew):
+        raise UsageError(
+            f"{there[0]} is there already: --renew for a new one of the same CA, another DIR, or"
+            " --force to replace the CA, too"
+        )
+    signer = found or make_signer()
     for path in there:
         path.unlink()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(folder / _CA_KEY, _key_pem(signer.key), private=True)
-    _write(folder / CA, _pem(signer.certificate))
+    if found is None:
+        _write(folder / _CA_KEY, key_pem(signer.key), private=True)
+        _write(folder / CA, pem(signer.certificate))
     for name, names in hosts.items():
         (folder / name).mkdir(mode=0o700, exist_ok=True)
-        _write(folder / name / CA, _pem(signer.certificate))
-        certificate, key = _make_host(names, signer)
+        _write(folder / name / CA, pem(signer.certificate))
+        certificate, key = make_host(names, signer)
         for file, key_file in (SERVER, CLIENT):
             _write(folder / name / file, certificate)
             _write(folder / name / key_file, key, private=True)
@@ -108,117 +144,14 @@ def _write(path: Path, data: bytes, *, private: bool = False) -> None:
         file.write(data)
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.PEM)
-
-
-def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
-    from cryptography.hazmat.primitives import serialization as s
-
-    return key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
-
-
-def _make_ca() -> _Signer:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("pageferry CA")
-    builder = _builder(name, name, key, CA_DAYS)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_usage(ca=True), critical=True)
-    return _Signer(key, _signed(builder, key))
-
-
-def _make_host(names: Sequence[str], signer: _Signer) -> tuple[bytes, bytes]:
-    """Certificate and key, for either end of a connection; PEM."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(_name(names[0][:64]), signer.certificate.subject, key, HOST_DAYS)
-    purposes = x509.ExtendedKeyUsage(
-        [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    )
-    constraints = x509.BasicConstraints(ca=False, path_length=None)
-    builder = (
-        builder.add_extension(constraints, critical=True)
-        .add_extension(_usage(ca=False), critical=True)
-        .add_extension(purposes, critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
+def _explain(folder: Path, hosts: dict[str, tuple[str, ...]], *, old: bool) -> None:
+    if old:
+        print(f"CA: {folder}/{_CA_KEY}, as it was; what is there of other hosts, too")
+    else:
+        print(
+            f"CA: {folder}/{_CA_KEY} makes further hosts' certificates (pageferry certs {folder}"
+            " --host NAME): keep it, and copy it nowhere"
         )
-    )
-    return _pem(_signed(builder, signer.key)), _key_pem(key)
-
-
-def _name(text: str) -> x509.Name:
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    from cryptography import x509
-
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        pass
-    try:
-        return x509.DNSName(name.encode("idna").decode("ascii"))
-    except UnicodeError:
-        raise UsageError(f"--host: {name!r} is no name of a host") from None
-
-
-def _usage(*, ca: bool) -> x509.KeyUsage:
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, days: int
-) -> x509.CertificateBuilder:
-    from cryptography import x509
-
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACK)
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _signed(builder: x509.CertificateBuilder, signer: EllipticCurvePrivateKey) -> x509.Certificate:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-    return builder.add_extension(identifier, critical=False).sign(signer, hashes.SHA256())
-
-
-def _explain(folder: Path, hosts: dict[str, tuple[str, ...]]) -> None:
-    print(f"CA: {folder}/{_CA_KEY} makes further hosts' certificates: keep it, and copy it nowhere")
     for name, names in hosts.items():
         print(f"{folder / name}: for the host that is called {', '.join(names)}")
     print(

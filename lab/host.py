@@ -32,7 +32,7 @@ from common.heap import give_back
 from common.logs import AgentLog
 from common.status import Status
 from common.timeline import Timeline
-from common.wire.tls import ClientTls, client_tls
+from common.wire.tls import ClientTls, checked_hostname, client_tls
 from dest_agent.admission import MemoryBudget
 from dest_agent.agent import DestAgent, Limits
 from dest_agent.listening import ListenOptions
@@ -281,7 +281,7 @@ class Host:
             raise UsageError(
                 "--tls-hostname says whose certificate is meant, and this host has no --tls"
             )
-        return replace(self._secure, hostname=order.tls_hostname)
+        return replace(self._secure, hostname=checked_hostname(order.tls_hostname))
 
     async def _see_off(self, entry: Entry, move: Move, show: Callable[[Status], None]) -> m.Moved:
         session = move.session

@@ -79,6 +79,10 @@ def move(
         tls_hostname=tls_hostname,
     )
     only_for("source", config.inject)
+    if tls_hostname is not None:
+        from common.wire.tls import checked_hostname
+
+        checked_hostname(tls_hostname)
     warn([config.strategy], config)
     with signals.noted(), ReportFiles(output) as files:
         with ProgressView(quiet=output.quiet) as view:

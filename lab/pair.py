@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 from common import signals
 from common.capacity.agents import check_pair
 from common.capacity.oom import OomWatch, how_ended
-from common.cli import TlsOptions, complain
+from common.cli import TlsOptions
 from common.config import MigrationConfig
 from common.errors import (
     EXIT_CANCELLED,
@@ -29,6 +29,7 @@ from common.errors import (
 )
 from common.inject import for_agent
 from common.invocation import stamp
+from common.notices import notice
 from common.process import python_command
 from common.report import Outcome, Report
 from common.status import Status, read_status
@@ -201,7 +202,7 @@ class Pair:
                 agents = (self._dest, self._source)
                 lines = [line for agent in agents if agent for line in agent.notices]
                 for line in dict.fromkeys(lines):  # both load the same kernels
-                    complain(line)
+                    notice(line)
 
     def _run(self, show: Callable[[Status], None]) -> PairResult:
         show(Status(phase="starting the agents"))

@@ -26,6 +26,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import UsageError
+from common.notices import notice
+from common.wire.certified import asked, certified, shown
+from common.wire.validity import out_of_time
 
 CA: Final = "ca-cert.pem"
 SERVER: Final = ("server-cert.pem", "server-key.pem")
@@ -52,7 +55,15 @@ def client_tls(folder: Path, hostname: str | None = None) -> ClientTls:
     """From a folder of credentials. Raises `UsageError`."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT, folder, CLIENT)
     context.check_hostname = True
-    return ClientTls(context, hostname)
+    return ClientTls(context, None if hostname is None else checked_hostname(hostname))
+
+
+def checked_hostname(text: str) -> str:
+    """The name of a --tls-hostname. Raises `UsageError`."""
+    try:
+        return str(certified(text))
+    except ValueError as error:
+        raise UsageError(f"--tls-hostname {shown(text)}: {error}") from None
 
 
 def server_tls(folder: Path) -> ssl.SSLContext:
@@ -79,6 +90,8 @@ def _context(protocol: Any, folder: Path, own: tuple[str, str]) -> ssl.SSLContex
         raise UsageError(
             f"--tls {folder}: {CA}, {own[0]} and {own[1]} do not make credentials: {why}"
         ) from None
+    for problem in out_of_time(context, CA, certificate):
+        notice(f"--tls {folder}: {problem}")
     return context
 
 
@@ -180,7 +193,7 @@ async def handshake(
     secure = context.wrap_socket(
         sock,
         server_side=hostname is None,
-        server_hostname=hostname,
+        server_hostname=None if hostname is None else asked(hostname),
         do_handshake_on_connect=False,
     )
     try:
