@@ -19,6 +19,7 @@ from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, U
 from common.invocation import note
 from common.newfile import NewFile
 from common.options import Options
+from common.progress import ProgressOptions
 from common.terminal import settle_terminal
 from common.usage import usage
 
@@ -56,7 +57,7 @@ class JsonOptions(Options):
             yield file
 
 
-class OutputOptions(Options):
+class OutputOptions(ProgressOptions):
     """Where results and progress go."""
 
     json_file: Annotated[
@@ -73,9 +74,6 @@ class OutputOptions(Options):
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event in this folder")
     ] = None
-    quiet: Annotated[
-        bool, Parameter(negative=""), Field(description="no progress on standard error")
-    ] = False
 
 
 class LimitOptions(Options):

@@ -6,7 +6,7 @@ import math
 import sys
 from itertools import groupby
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,20 +18,22 @@ from common import told
 from common.bound import words as bound_words
 from common.limits import ended_by, sentence
 from common.prediction_table import prediction_row, print_prediction
+from common.progress import Lines, Wish
 from common.report import NetReport, PredictionReport, Report
 from common.status import Status
 from common.units import human_bytes
 
 
 class ProgressView:
-    """A line that follows a migration, on standard error and only on a terminal.
+    """Follows a migration on standard error: a bar on a terminal, lines elsewhere.
 
-    Four times a second at the most: drawing takes the interpreter lock from the sending thread.
+    The bar is drawn four times a second at the most: that takes the interpreter lock from the
+    sending thread.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, wish: Wish) -> None:
         console = Console(stderr=True)
-        self._on = console.is_terminal and not quiet
+        self._lines = Lines(wish, terminal=console.is_terminal)
         self._progress = Progress(
             TextColumn("[bold]{task.description:<34}"),
             BarColumn(bar_width=24),
@@ -39,15 +41,15 @@ class ProgressView:
             console=console,
             refresh_per_second=4,
             transient=True,
-            disable=not self._on,
+            disable=self._lines.form != "bar",
         )
         self._task: TaskID | None = None
         self._noticed: str | None = None
-        self._quiet = quiet
         self._predicted: PredictionReport | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._lines.__enter__()
         return self
 
     def __exit__(
@@ -56,6 +58,7 @@ class ProgressView:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self._lines.__exit__(kind, error, tb)
         self._progress.stop()
 
     def update(self, status: Status) -> None:
@@ -65,27 +68,53 @@ class ProgressView:
             print(f"pageferry: {status.notice}", file=sys.stderr, flush=True)
         if status.prediction is not None and status.prediction != self._predicted:
             self._predicted = status.prediction
-            if not self._quiet:
+            if self._lines.form in ("bar", "plain"):
                 print_prediction(status.prediction, self._progress.console)
-        if not self._on:
+        detail = _detail(status)
+        if self._lines.on:
+            words = " · ".join(part for part in (status.phase, detail) if part)
+            self._lines.show(words, status.phase, _figures(status))
+        if self._lines.form != "bar":
             return
         total = status.round_expected or None
         if self._task is None:
             self._task = self._progress.add_task(status.phase, total=total, detail="")
-        parts = []
-        if status.total_bytes:
-            parts = [human_bytes(status.total_bytes), f"{human_bytes(status.rate)}/s"]
-        if status.dirty_ratio is not None:
-            parts.append(f"{status.dirty_ratio:.1%} dirty")
-        if status.elapsed_s:
-            parts.append(f"{status.elapsed_s:.1f} s")
         self._progress.update(
             self._task,
             description=status.phase,
             total=total,
             completed=min(status.round_bytes, status.round_expected),
-            detail=" · ".join(parts),
+            detail=detail,
         )
+
+    def print(self, line: str) -> None:
+        """A line beside the bar; nothing where there is none."""
+        if self._lines.form == "bar":
+            self._progress.console.print(line, markup=False, highlight=False)
+
+
+def _detail(status: Status) -> str:
+    parts = []
+    if status.total_bytes:
+        parts = [human_bytes(status.total_bytes), f"{human_bytes(status.rate)}/s"]
+    if status.dirty_ratio is not None:
+        parts.append(f"{status.dirty_ratio:.1%} dirty")
+    if status.elapsed_s:
+        parts.append(f"{status.elapsed_s:.1f} s")
+    return " · ".join(parts)
+
+
+def _figures(status: Status) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "round": status.round,
+        "round_bytes": status.round_bytes,
+        "round_expected_bytes": status.round_expected,
+        "total_bytes": status.total_bytes,
+        "rate_Bps": status.rate,
+        "dirty_ratio": status.dirty_ratio,
+        "elapsed_s": status.elapsed_s,
+    }
 
 
 def _rounds(report: Report) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
 from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, UsageError
+from common.status import Status
 from common.units import format_rate, format_size, human_bytes, parse_rate
 from lab.sim.fleet import Kind, draw, everyone, read_fleet
 from lab.sim.link import parse_link
@@ -33,11 +34,17 @@ def evacuate(
 
     Raises `UsageError`.
     """
+    from common.console import ProgressView
     from common.html import render
 
     evacuation = _evacuation(config, options)
     with ReportFiles(output) as files:
-        plans = list(evacuation.plans())
+        plans = []
+        with ProgressView(output.wish) as view:
+            view.update(Status(phase="planning"))
+            for each in evacuation.plans():
+                plans.append(each)
+                view.update(Status(phase=f"planning · {len(plans)} plans"))
         plan = best(plans)
         sheets = [_plans(evacuation, plans, plan), _kinds(evacuation, plan)]
         notes, picture = _notes(evacuation, plan), _picture(evacuation, plan)

@@ -283,7 +283,7 @@ def verify(*, control: Control = None, guest: Name = None) -> int:
     from lab.host_replay import replay
 
     with signals.leaving(f"no longer verifying: guest {digested.name} goes on at its host"):
-        found = replay(digested.config, digested.steps)
+        found = replay(digested.config, digested.steps, complain)
     steps = sum(digested.steps)
     if found != digested.digest:
         complain(

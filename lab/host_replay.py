@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from common.capacity.agents import check_guest
 from common.config import GuestConfig
 from common.guest.machine import Guest, compile_kernels, is_compiled
 
 
-def replay(config: GuestConfig, steps: Sequence[int]) -> str:
-    """The digest at these steps of each vCPU. Raises `UsageError` where it does not fit here."""
+def replay(
+    config: GuestConfig, steps: Sequence[int], notify: Callable[[str], None] | None = None
+) -> str:
+    """The digest at these steps of each vCPU; `notify`: see `compile_kernels`.
+
+    Raises `UsageError` where it does not fit here.
+    """
     check_guest(config, compiled=is_compiled(config.workload))
-    compile_kernels(config)
+    compile_kernels(config, notify)
     guest = Guest(config, boot=True)
     try:
         guest.start()

@@ -50,7 +50,7 @@ def migrate(
     tell([config], quiet=output.quiet)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with signals.noted(), ReportFiles(output) as files:
-        with ProgressView(quiet=output.quiet) as view:
+        with ProgressView(output.wish) as view:
 
             def show(status: Status) -> None:
                 view.update(status)

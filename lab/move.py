@@ -85,7 +85,7 @@ def move(
         checked_hostname(tls_hostname)
     warn([config.strategy], config)
     with signals.noted(), ReportFiles(output) as files:
-        with ProgressView(quiet=output.quiet) as view:
+        with ProgressView(output.wish) as view:
             when = When.BEFORE
 
             def show(status: Status) -> None:

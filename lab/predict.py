@@ -14,6 +14,7 @@ from common import signals
 from common.cli import JsonOptions, tell
 from common.config import Duration, MigrationConfig
 from common.errors import EXIT_OK
+from common.progress import ProgressOptions
 from common.report import PredictionReport
 from common.status import Status
 
@@ -32,12 +33,8 @@ class PredictConfig(MigrationConfig):
     ] = 1.0
 
 
-class PredictOutput(JsonOptions):
-    """Where the prediction goes."""
-
-    quiet: Annotated[
-        bool, Parameter(negative=""), Field(description="no progress on standard error")
-    ] = False
+class PredictOutput(ProgressOptions, JsonOptions):
+    """Where the prediction goes, and progress."""
 
 
 class PredictDocument(BaseModel):
@@ -73,7 +70,7 @@ def predict(
     config = over(config, config.assume_bandwidth or math.inf)
     tell([config], quiet=output.quiet)
     with output.opened("the prediction") as file:
-        with ProgressView(quiet=output.quiet) as view:
+        with ProgressView(output.wish) as view:
             made = _run(config, lambda phase: view.update(Status(phase=phase)))
         if output.json_file != "-":
             print_prediction(made, wide_console())

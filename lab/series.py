@@ -269,7 +269,7 @@ def follow(
         if sys.stderr.isatty() and not output.quiet:
             print(line, file=sys.stderr, flush=True)
 
-    with ProgressView(quiet=output.quiet) as view:
+    with ProgressView(output.wish) as view:
         series = Series(
             cases,
             runs,

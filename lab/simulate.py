@@ -13,6 +13,7 @@ from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
 from common.invocation import stamp
 from common.options import Options
+from common.status import Status
 
 if TYPE_CHECKING:
     from common.report import Report
@@ -105,7 +106,7 @@ def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOpt
 def _one(
     config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
 ) -> int:
-    from common.console import print_report
+    from common.console import ProgressView, print_report
     from common.html import render
     from common.limits import enforced, given, judge, warn
 
@@ -113,7 +114,9 @@ def _one(
     strategy = config.strategy if measured is None else measured.config.strategy
     warn([strategy], config)
     with ReportFiles(output) as files:
-        report = simulated_report(config, options, measured)
+        with ProgressView(output.wish) as view:
+            view.update(Status(phase="simulating"))
+            report = simulated_report(config, options, measured)
         judge(report, given(config))
         stamp(report)
         sheet = None if measured is None else measured.compare(report)

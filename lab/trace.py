@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from common import signals
 from common.cli import JsonOptions
 from common.errors import EXIT_OK, CancelledByUser, UsageError
+from common.progress import ProgressOptions
 from common.tracefile import TraceMeta, open_trace
 from common.units import PAGE_SIZE
 
@@ -24,7 +25,7 @@ _HELP = """Memory traces of real programs: record one, import it, replay it in a
 """
 
 
-class ImportOptions(JsonOptions):
+class ImportOptions(ProgressOptions, JsonOptions):
     """What is taken of a text."""
 
     instructions: Annotated[
@@ -45,9 +46,6 @@ class ImportOptions(JsonOptions):
         bool,
         Parameter(negative=""),
         Field(description="take several processes that wrote into one text for one memory"),
-    ] = False
-    quiet: Annotated[
-        bool, Parameter(negative=""), Field(description="no progress on standard error")
     ] = False
 
 
@@ -151,7 +149,7 @@ def import_(
         ):
             if new.replaces(source):
                 raise UsageError(f"{file} is the text itself: expected another name for the trace")
-            with ImportView(source, quiet=options.quiet) as view:
+            with ImportView(source, options.wish) as view:
                 done = import_text(source, new, parser, options.instructions, view.show)
             new.commit()
         document = ImportDocument(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from common.progress import Lines, Wish
 from common.tracefile import TraceMeta
 from common.units import LINE_SIZE, PAGE_SIZE, human_bytes
 from lab import tables
@@ -26,11 +27,11 @@ _LEGEND: Final = (
 
 
 class ImportView:
-    """A line that follows an import, on standard error and only on a terminal."""
+    """Follows an import on standard error: a bar on a terminal, lines elsewhere."""
 
-    def __init__(self, text: Text, *, quiet: bool) -> None:
+    def __init__(self, text: Text, wish: Wish) -> None:
         console = Console(stderr=True)
-        self._on = console.is_terminal and not quiet
+        self._lines = Lines(wish, terminal=console.is_terminal)
         self._text = text
         self._progress = Progress(
             TextColumn("[bold]{task.description:<16}"),
@@ -39,13 +40,14 @@ class ImportView:
             console=console,
             refresh_per_second=4,
             transient=True,
-            disable=not self._on,
+            disable=self._lines.form != "bar",
         )
         self._task = self._progress.add_task("reading", total=text.size, detail="")
         self._shown = 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._lines.__enter__()
         return self
 
     def __exit__(
@@ -54,17 +56,27 @@ class ImportView:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self._lines.__exit__(kind, error, tb)
         self._progress.stop()
 
     def show(self, accesses: int, total: int | None) -> None:
         """Show this moment. total: of the accesses, None as long as the text is being read."""
         now = time.monotonic()
-        if not self._on or now - self._shown < _EVERY_S:
+        if now - self._shown < _EVERY_S:
             return
         self._shown = now
+        phase = "reading" if total is None else "numbering pages"
+        figures = {
+            "accesses": accesses,
+            "accesses_expected": total,
+            "text_bytes": self._text.taken,
+            "text_bytes_expected": self._text.size,
+        }
+        words = f"{phase} · {accesses / 1e6:,.1f} million accesses"
+        self._lines.show(words, phase, figures)
         self._progress.update(
             self._task,
-            description="reading" if total is None else "numbering pages",
+            description=phase,
             total=self._text.size if total is None else total,
             completed=self._text.taken if total is None else accesses,
             detail=f"{accesses / 1e6:,.1f} million accesses",

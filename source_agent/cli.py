@@ -88,7 +88,7 @@ def _run(
 
     must_compile()
     log = AgentLog("source", log_dir=output.log_dir, quiet=True)
-    with contextlib.closing(log), ProgressView(quiet=output.quiet or pipe is not None) as view:
+    with contextlib.closing(log), ProgressView("none" if pipe is not None else output.wish) as view:
 
         def show(status: Status) -> None:
             view.update(status)

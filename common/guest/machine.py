@@ -25,6 +25,7 @@ from common.guest.seeds import fill_seed, regions
 from common.guest.stale import new_masks
 from common.guest.vcpu import EventFd, Vcpus
 from common.guest.workloads.registry import make_workload
+from common.status import COMPILING
 from common.units import PAGE_SIZE
 from common.workload.registry import choose
 from common.workload.spec import load
@@ -468,7 +469,7 @@ def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = 
     def announce() -> None:
         if notify is not None:
             often = "first start only" if jit.STORE.writable else "they can't be kept"
-            notify(f"compiling kernels for {name} ({often})")
+            notify(f"{COMPILING} for {name} ({often})")
 
     with jit.before_compiling(announce):
         _run_all(tiny)

@@ -17,7 +17,7 @@ from common.errors import (
     EXIT_USAGE,
     UsageError,
 )
-from common.options import Options
+from common.progress import ProgressOptions
 from common.status import StatusPipe
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MOST_LISTED: Final = 10  # lines about what went wrong
 
 
-class SweepOptions(Options):
+class SweepOptions(ProgressOptions):
     """How a plan is run."""
 
     runner: Annotated[
@@ -65,9 +65,6 @@ class SweepOptions(Options):
     log_dir: Annotated[
         Path | None, Field(description="keep a log of every event of each cell in this folder")
     ] = None
-    quiet: Annotated[
-        bool, Parameter(negative=""), Field(description="no progress on standard error")
-    ] = False
     enforce: Annotated[
         bool,
         Parameter(negative=""),
@@ -176,11 +173,10 @@ class _Sweep:
             todo = pending(chosen, records, retry_failed=self._options.retry_failed)
             again = {cell.key for cell in todo}
             done = [(c, records[c.key]) for c in self._cells if c.key in records.keys() - again]
-            quiet = self._options.quiet
             interrupted = False
             try:
                 if todo:
-                    with SweepView(todo, done, quiet=quiet, pipe=self._pipe) as view:
+                    with SweepView(todo, done, wish=self._options.wish, pipe=self._pipe) as view:
                         interrupted = self._run(todo, folder, view, signals)
             finally:
                 records = self._write(folder)

@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from common.status import Status, StatusPipe
+from common.progress import Lines, Wish
+from common.status import COMPILING, Status, StatusPipe
 from lab.series import Attempt, outcome
 from lab.sweep.cells import Cell
 from lab.sweep.ledger import Record
@@ -80,12 +81,13 @@ class SweepView:
         todo: Sequence[Cell],
         done: Sequence[tuple[Cell, Record]],
         *,
-        quiet: bool,
+        wish: Wish,
         pipe: StatusPipe | None,
     ) -> None:
         """todo: what is to be run; done: what had finished before."""
         console = Console(stderr=True)
-        self._on = console.is_terminal and not quiet
+        self._lines = Lines(wish, terminal=console.is_terminal)
+        self._on = self._lines.form == "bar"
         self._pipe = pipe
         self._total = len(done) + len(todo)
         self._done = len(done)
@@ -110,6 +112,7 @@ class SweepView:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._lines.__enter__()
         return self
 
     def __exit__(
@@ -118,6 +121,7 @@ class SweepView:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self._lines.__exit__(kind, error, tb)
         self._progress.stop()
 
     def began(self, cell: Cell, side_by_side: int = 1) -> None:
@@ -130,7 +134,7 @@ class SweepView:
         """A moment of it."""
         self._tell("status", status.model_dump())
         # Drawing takes the interpreter lock from nobody here, but it costs a core that agents need.
-        if self._on and time.monotonic() - self._drawn > 0.25:
+        if time.monotonic() - self._drawn > 0.25 or COMPILING in status.phase:
             self._draw(f"{cell.label} · {status.phase}")
 
     def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
@@ -156,6 +160,11 @@ class SweepView:
         if self._failed:
             place += f" [red]({self._failed} failed)[/]"
         left = f"about {rough(self._left.seconds(self._side_by_side))} left"
+        self._lines.show(
+            f"{self._done} of {self._total} cells · {left} · {words}",
+            words,
+            {"cells_done": self._done, "cells": self._total, "cells_failed": self._failed},
+        )
         self._progress.update(self._task, description=escape(words), place=place, left=left)
 
     def _tell(self, key: str, value: object) -> None:

@@ -19,6 +19,9 @@ from common.report import Report
 RUN_S = 100
 
 
+_PROGRESS = re.compile(r"\[ *\d+\.\d s\] ")
+
+
 @dataclass(frozen=True)
 class Run:
     """One command that has ended."""
@@ -32,9 +35,15 @@ class Run:
         return Report.model_validate_json(self.stdout)
 
     @property
-    def complaint(self) -> str:
-        """The one line on standard error. No traceback, nothing else."""
+    def said(self) -> list[str]:
+        """Lines of standard error without those that only tell how far it is."""
         lines = self.stderr.strip().splitlines()
+        return [line for line in lines if not _PROGRESS.match(line)]
+
+    @property
+    def complaint(self) -> str:
+        """The one line on standard error. No traceback, nothing else but progress."""
+        lines = self.said
         assert len(lines) == 1, self.stderr
         assert lines[0].startswith("pageferry: ")
         return lines[0]
