@@ -21,9 +21,9 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from common.options import Options
-from common.status import COMPILING
 
 EVERY_S: Final = 3.0
+COMPILING: Final = "compiling kernels"  # how that phase begins: it is announced at once
 
 Wish = Literal["auto", "plain", "json", "none"]
 Form = Literal["bar", "plain", "json", "none"]

@@ -24,7 +24,6 @@ from common.errors import UsageError
 from common.report import PredictionReport
 from common.whereabouts import When
 
-COMPILING: Final = "compiling kernels"  # how that phase begins: it is announced at once
 _PR_SET_PDEATHSIG: Final = 1
 
 

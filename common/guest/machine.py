@@ -25,7 +25,7 @@ from common.guest.seeds import fill_seed, regions
 from common.guest.stale import new_masks
 from common.guest.vcpu import EventFd, Vcpus
 from common.guest.workloads.registry import make_workload
-from common.status import COMPILING
+from common.progress import COMPILING
 from common.units import PAGE_SIZE
 from common.workload.registry import choose
 from common.workload.spec import load

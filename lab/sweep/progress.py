@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from common.progress import Lines, Wish
-from common.status import COMPILING, Status, StatusPipe
+from common.progress import COMPILING, Lines, Wish
+from common.status import Status, StatusPipe
 from lab.series import Attempt, outcome
 from lab.sweep.cells import Cell
 from lab.sweep.ledger import Record
