@@ -19,7 +19,7 @@ from common.bound import words as bound_words
 from common.limits import ended_by, sentence
 from common.prediction_table import prediction_row, print_prediction
 from common.progress import Lines, Wish
-from common.report import NetReport, PredictionReport, Report
+from common.report import NetReport, PredictionReport, Report, RoundReport
 from common.status import Status
 from common.units import human_bytes
 
@@ -117,10 +117,14 @@ def _figures(status: Status) -> dict[str, Any]:
     }
 
 
+def _kind(each: RoundReport) -> str:
+    return f"{each.kind} cut short" if each.pages_left else each.kind
+
+
 def _rounds(report: Report) -> str:
     """`12 (full, 10 × dirty, final)`."""
     kinds = []
-    for kind, alike in groupby(each.kind for each in report.rounds):
+    for kind, alike in groupby(_kind(each) for each in report.rounds):
         count = len(list(alike))
         kinds.append(kind if count == 1 else f"{count:,} × {kind}")
     return f"{len(report.rounds):,} ({', '.join(kinds)})" if kinds else "–"

@@ -49,7 +49,8 @@ class RoundReport(_Part):
     lines that were; bytes_saved: what whole pages would have cost more; null where pages can't go
     by line. delta_pages: null without `--delta`. drained_lines: written back from the cache at the
     round's start; null without a cache. throttle: the most in this round of the share of its time
-    in which `--auto-converge` kept the guest from running; null without it.
+    in which `--auto-converge` kept the guest from running; null without it. pages_left: that were
+    to be sent and were not, as `--timeout` cut the round short.
     """
 
     index: int
@@ -67,6 +68,7 @@ class RoundReport(_Part):
     dirty_pages_after: int
     dirty_ratio_after: float
     throttle: float | None = None
+    pages_left: int = 0
 
 
 class TimelineSample(_Part):

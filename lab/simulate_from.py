@@ -24,7 +24,7 @@ from common.errors import UsageError
 from common.report import Report, RoundReport
 from common.strategy.carrying import MEASURABLE_BYTES
 from common.strategy.forecast import Stale
-from common.units import PAGE_SIZE
+from common.units import PAGE_SIZE, format_time
 from lab.report import read_result
 from lab.sim.conditions import DISCARD_BYTE_S, Simulated, simulated
 from lab.sim.link import Link
@@ -81,7 +81,7 @@ class Measured:
         beyond = [each.beyond_s(link_, rate) for each in moves[1:] if each.kind not in _IN_STOP]
         if beyond:
             changes["round_s"] = max(median(beyond), 0.0)
-        rounds = [each for each in report.rounds if each.kind != "final"]
+        rounds = [each for each in report.rounds if each.kind != "final" and not _cut(report, each)]
         if gaps := [b.start_ms - a.start_ms - a.duration_ms for a, b in pairwise(rounds)]:
             changes["decide_s"] = max(median(gaps) / 1e3, 0.0)
         values = {each.name: getattr(under, each.name) for each in fields(Simulated)} | changes
@@ -124,20 +124,42 @@ class Measured:
     def compare(self, simulated_: Report) -> Sheet:
         """How far the simulation is from the measurement."""
         was, now = self.report, simulated_
+        row = _beside if _timed_out(was) else _row
         rows = [
-            _row("total ms", was.total_time_ms, now.total_time_ms),
-            _row("downtime ms", was.downtime_ms, now.downtime_ms),
-            _row("bytes", was.bytes_on_wire, now.bytes_on_wire),
-            _row("rounds", len(was.rounds), len(now.rounds)),
+            row("total ms", was.total_time_ms, now.total_time_ms),
+            row("downtime ms", was.downtime_ms, now.downtime_ms),
+            row("bytes", was.bytes_on_wire, now.bytes_on_wire),
+            row("rounds", len(was.rounds), len(now.rounds)),
         ]
         if was.postcopy is not None and now.postcopy is not None:
-            rows.append(_row("faults", was.postcopy.faults, now.postcopy.faults))
+            rows.append(row("faults", was.postcopy.faults, now.postcopy.faults))
         title = "simulated beside measured"
+        if _timed_out(was):
+            limit_s = was.config.get("timeout")
+            after = f" {format_time(limit_s)}" if isinstance(limit_s, (int, float)) else ""
+            title += f": --timeout{after} ended the measured one, and is not played"
         if self.changed:
             options = ", ".join("--" + name.replace("_", "-") for name in self.changed)
             title += f" (other than measured: {options})"
         columns = ("", "measured", "simulated", "off by", "off by %")
         return Sheet(title, columns, tuple(rows))
+
+
+def _timed_out(report: Report) -> bool:
+    return any(event.event == "timeout" for event in report.events)
+
+
+def _cut(report: Report, each: RoundReport) -> bool:
+    """Whether `--timeout` cut it short; older reports do not say of which round that was so."""
+    if each.pages_left:
+        return True
+    before = [one.index for one in report.rounds if one.kind != "final"]
+    return _timed_out(report) and bool(before) and each.index == before[-1]
+
+
+def _beside(name: str, was: float | None, now: float | None) -> tuple[str, ...]:
+    """Two figures that are not of the same thing: no difference between them says anything."""
+    return (*_row(name, was, now)[:3], NOTHING, NOTHING)
 
 
 def _row(name: str, was: float | None, now: float | None) -> tuple[str, ...]:
@@ -263,7 +285,7 @@ def _seen(report: Report) -> Iterator[tuple[float, float, int]]:
     begun_s = 0.0
     for each in report.rounds:
         ran_s = each.duration_ms / 1e3 * (1 - (each.throttle or 0.0))
-        if each.kind != "final" and not _holds(report, each):
+        if each.kind != "final" and not _holds(report, each) and not _cut(report, each):
             yield begun_s, ran_s, each.dirty_pages_after
         begun_s += ran_s
 

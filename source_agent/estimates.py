@@ -24,6 +24,7 @@ from common.strategy import (
 from common.strategy.carrying import MEASURABLE_BYTES
 from common.strategy.forecast import AsTaken, Conditions, Cost, Curve, Stale, run
 from common.units import PAGE_SIZE
+from common.wire.bitmap import popcount
 from common.wire.extents import EXTENT
 from source_agent.record import Record
 from source_agent.rounds import Round
@@ -36,7 +37,11 @@ _Point = tuple[float, float]
 
 
 def estimates(record: Record, downtime_s: float | None) -> list[EstimateReport]:
-    """Empty where the run did not come far enough to know its link and its guest."""
+    """Empty where the run did not come far enough to know its link and its guest.
+
+    Where a round was cut short, the way that was taken is none that a strategy takes: it is not
+    among them, and what its strategy would have cost without that is.
+    """
     under = _conditions(record, downtime_s)
     if under is None or downtime_s is None:
         return []
@@ -80,7 +85,9 @@ def oracle(record: Record, downtime_s: float | None, bytes_on_wire: int) -> Orac
 
 
 def _taken(record: Record) -> str | None:
-    """The name of the way that was taken; None where no estimate is made of it (lazy copy)."""
+    """The name of the way that was taken; None where no estimate is made of it."""
+    if any(each.pages_left for each in (record.rounds.done if record.rounds else [])):
+        return None
     path = _path(record)
     return record.config.strategy if path is None else f"path {path}"
 
@@ -151,15 +158,18 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
     last_s = _last_pages_s(record)
     switchover_s = max(downtime_s - last_s, _LEAST_S)
     rounds = [each for each in record.rounds.done if each is not final]
-    full = [each.tally.bytes for each in record.rounds.done if each.index == 1]
+    full_bytes = _full_bytes(record)
+    if full_bytes is None:
+        return None
     extra = [
         max((each.end_ns - each.start_ns) / 1e9 - each.tally.bytes / bandwidth, 0.0)
         for each in rounds[1:]
+        if not each.pages_left
     ]
     pages = record.config.guest.pages
     return Conditions(
         pages_total=pages,
-        full_bytes=full[0] if full else moved_bytes(record),
+        full_bytes=full_bytes,
         missing_page_bytes=_PAGE_BYTES * _pushed_ratio(record),
         bandwidth_Bps=bandwidth,
         round_s=median(extra) if extra else 0.0,
@@ -169,6 +179,24 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
         last_s=last_s,
         stale=_staleness(record),
     )
+
+
+def _full_bytes(record: Record) -> int | None:
+    """What sending all of memory once puts on the wire; None where it has not all been sent.
+
+    As the first round did, unless it was cut short or there was none: then each page that did not
+    travel as a mark counts, once.
+    """
+    assert record.rounds is not None  # noqa: S101
+    first = record.rounds.done[0] if record.rounds.done else None
+    if first is not None and not first.pages_left:
+        return first.tally.bytes
+    after = record.finished.postcopy if record.finished else None
+    if after is not None and after.missing is not None and popcount(after.missing):
+        return None  # lazy copy: most of it has stayed behind
+    zero = sum(each.tally.zero_pages for each in record.rounds.done) + record.supplied_zeros
+    content = max(record.config.guest.pages - zero, 0)
+    return max(round(content * PAGE_SIZE * _pushed_ratio(record)), 1)
 
 
 def _pushed_ratio(record: Record) -> float:
@@ -199,9 +227,21 @@ def _bandwidth(record: Record, downtime_s: float) -> float | None:
         transfers.append((final.tally.bytes, downtime_s))
     elif record.final is not None and record.completed_ns is not None:
         seconds = (record.completed_ns - record.final.paused_ns) / 1e9 - downtime_s
+        seconds -= _broken_s(record)
         transfers.append((_moved_after(record), seconds))
     size, seconds = max(transfers, default=(0, 0.0))
     return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
+
+
+def _broken_s(record: Record) -> float:
+    """For how long post-copy had no connection."""
+    seconds, since_ns = 0.0, None
+    for event in record.timeline.events:
+        if event.event == "postcopy-paused" and since_ns is None:
+            since_ns = event.t_ns
+        elif event.event == "postcopy-recovered" and since_ns is not None:
+            seconds, since_ns = seconds + (event.t_ns - since_ns) / 1e9, None
+    return seconds
 
 
 def _decide_s(rounds: list[Round]) -> float:
@@ -270,12 +310,13 @@ def _shares(stats: RoundStats | None) -> tuple[float, float]:
 def _after_drains(record: Record) -> Iterator[RoundStats]:
     """What each round saw at its end, of those that began with a drain.
 
-    What another one left may be older than it, where the cache had it before; but not where nearly
-    all of it is in memory, which was empty of changes when the round began.
+    Not of one that was cut short: it knows only of what it has sent. What one without a drain left
+    may be older than it, where the cache had it before; but not where nearly all of it is in
+    memory, which was empty of changes when the round began.
     """
     for order, decided in pairwise(record.decisions):
         made, stats = order.decision, decided.stats
-        if stats is None or not isinstance(made, NextRound):
+        if stats is None or not isinstance(made, NextRound) or record.cut_short(stats.index):
             continue
         if made.drain or stats.in_memory.bytes >= _NEARLY_ALL * stats.remaining_bytes:
             yield stats
@@ -285,7 +326,8 @@ def _counted(record: Record) -> Iterator[_Point]:
     """How dirty pages gather while nothing is harvested: in the first round, or in the warm-up."""
     first = record.rounds.done[:1] if record.rounds else []
     samples = record.source_samples
-    if first and (record.final is None or first[0] is not record.final.round):
+    whole = bool(first) and not first[0].pages_left
+    if whole and (record.final is None or first[0] is not record.final.round):
         if record.rounds is not None and record.rounds.throttling.growth:
             yield from record.rounds.throttling.growth  # looks have emptied the log meanwhile
             return

@@ -172,6 +172,16 @@ class Record:
         return self.digest_source == self.finished.digest
 
     @property
+    def timed_out(self) -> bool:
+        """Whether `--timeout` ended the rounds, or cancelled the migration."""
+        return self.timeline.find("timeout") is not None
+
+    def cut_short(self, index: int) -> bool:
+        """Whether that round, counted from 1, did not send all that it was to."""
+        done = self.rounds.done if self.rounds is not None else []
+        return 0 < index <= len(done) and done[index - 1].pages_left > 0
+
+    @property
     def peer_clock(self) -> str | None:
         """Which clock the destination reads: a boot of its host."""
         return None if self.peer_welcome is None else self.peer_welcome.clock

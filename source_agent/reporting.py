@@ -74,7 +74,7 @@ def make_report(record: Record) -> Report:
         downtime_error_ms=_downtime_error_ms(record),
         total_time_ms=_total_ms(record),
         setup_ms=record.setup_ns / 1e6 if record.setup_ns else None,
-        decisions=[_decision(decided) for decided in record.decisions],
+        decisions=[_decision(record, decided) for decided in record.decisions],
         rounds=[_round(record, each) for each in rounds],
         bytes_on_wire=wire,
         pages_sent=sent.pages + record.pushed + record.pulled,
@@ -172,8 +172,8 @@ def _total_ms(record: Record) -> float | None:
 def _prediction(record: Record, downtime: float | None) -> PredictionReport | None:
     """As it was made, and how true it was."""
     made = record.prediction
-    if made is None:
-        return None
+    if made is None or record.timed_out:  # another migration than the one that was predicted
+        return made
     total, moved = _total_ms(record), moved_bytes(record)
     check = check_of(made, record.config.strategy, total, downtime, moved)
     return made.model_copy(update={"taken": check})
@@ -184,8 +184,12 @@ def _t_ms(record: Record, t_ns: int) -> float:
     return (t_ns - (record.start_ns or record.session_start_ns)) / 1e6
 
 
-def _decision(decided: Decided) -> DecisionReport:
-    return DecisionReport(**decided.seen(), decision=decided.name, reason=decided.decision.reason)
+def _decision(record: Record, decided: Decided) -> DecisionReport:
+    seen = decided.seen()
+    if decided.stats is not None and record.cut_short(decided.stats.index):
+        # What was not sent was stale before, so that the guest's writes to it were not seen.
+        seen["dirty_rate"] = None
+    return DecisionReport(**seen, decision=decided.name, reason=decided.decision.reason)
 
 
 def _round(record: Record, each: Round) -> RoundReport:
@@ -202,6 +206,7 @@ def _round(record: Record, each: Round) -> RoundReport:
         bytes_saved=each.tally.bytes_saved if by_line else None,
         delta_pages=None if config.delta == "none" else each.tally.delta_pages,
         drained_lines=each.drained_lines if config.cache else None,
+        pages_left=each.pages_left,
         bytes=each.tally.bytes,
         start_ms=_t_ms(record, each.start_ns),
         duration_ms=(end_ns - each.start_ns) / 1e6,

@@ -262,6 +262,7 @@ class TestTransfer:
             "dirty_pages_after": 512,
             "dirty_ratio_after": 0.25,  # of 2048
             "throttle": None,
+            "pages_left": 0,
         }
         assert (last.index, last.kind, last.drained_lines) == (2, "final", 5)
         assert (last.pages, last.zero_pages, last.bytes) == (510, 2, 90_000)
