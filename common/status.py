@@ -60,7 +60,7 @@ class StatusPipe:
 
     def write(self, key: str, value: Any) -> None:
         """One line, at once."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):  # it may be a terminal, and that be gone
             self._file.write(json.dumps({key: value}) + "\n")
 
 

@@ -18,13 +18,11 @@ from common.cli import TlsOptions
 from common.config import MigrationConfig
 from common.errors import (
     EXIT_CANCELLED,
-    EXIT_FAILED,
     EXIT_IN_DOUBT,
     EXIT_NOT_VERIFIED,
     EXIT_OK,
     EXIT_USAGE,
     CancelledByUser,
-    PageferryError,
     UsageError,
 )
 from common.inject import for_agent
@@ -34,17 +32,12 @@ from common.process import python_command
 from common.report import Outcome, Report
 from common.status import Status, read_status
 from common.units import format_time
-from common.whereabouts import TABLE, When, Who, sentence
+from common.whereabouts import TABLE, When, Who, sentence, told
 
 ENDING_S = 10.0  # a destination is given this long after its source has ended, then SIGKILL
 ORPHANED_S = 2.0  # the same, where nobody is left who could send what a guest may lack
 NOT_BEGUN: Final = sentence("cancelled before the migration began", Who.USER, When.NOTHING)
-_OUTCOMES: Final[dict[int, Outcome]] = {
-    EXIT_FAILED: "failed",
-    EXIT_USAGE: "failed",
-    EXIT_IN_DOUBT: "lost",
-    EXIT_CANCELLED: "cancelled",
-}
+_OUTCOMES: Final[dict[int, Outcome]] = {EXIT_IN_DOUBT: "lost", EXIT_CANCELLED: "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ class PairResult:
     @property
     def outcome(self) -> Outcome:
         """As the report says; where there is none, as the exit code does."""
-        return self.report.outcome if self.report else _OUTCOMES.get(self.exit_code, "completed")
+        return self.report.outcome if self.report else _OUTCOMES.get(self.exit_code, "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +258,7 @@ class Pair:
         words = dest.last_words() or ended
         if dest.process.returncode == EXIT_USAGE:
             raise UsageError(words)
-        raise PageferryError(f"the destination agent did not start: {words}")
+        raise told(f"the destination agent did not start: {words}", Who.DEST, When.NOTHING)
 
     def _forward(self, _number: int) -> None:
         """To the source, which knows whether it is too late."""

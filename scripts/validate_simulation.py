@@ -21,6 +21,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common import signals
 from common.config import MigrationConfig
 from common.report import Report
 from common.units import format_rate
@@ -220,18 +221,19 @@ def run_all(all_cases: list[Case], runs: int, keep: Path | None) -> list[Cell]:
     """keep: a folder of reports. Runs that are in there already are not run again."""
     measured: dict[int, list[Report]] = {number: [] for number in range(len(all_cases))}
     try:
-        for turn, (number, case) in itertools.product(range(runs), enumerate(all_cases)):
-            file = keep / f"{case.name}-{turn + 1}.json" if keep else None
-            if file is not None and file.exists():
-                measured[number].append(Report.model_validate_json(file.read_text()))
-                continue
-            report = measure(case)
-            if report is None:
-                continue
-            measured[number].append(report)
-            print(f"{turn + 1}.{number + 1}: {report.total_time_ms:.0f} ms", file=sys.stderr)
-            if file is not None:
-                file.write_text(report.to_json())
+        with signals.raising():
+            for turn, (number, case) in itertools.product(range(runs), enumerate(all_cases)):
+                file = keep / f"{case.name}-{turn + 1}.json" if keep else None
+                if file is not None and file.exists():
+                    measured[number].append(Report.model_validate_json(file.read_text()))
+                    continue
+                report = measure(case)
+                if report is None:
+                    continue
+                measured[number].append(report)
+                print(f"{turn + 1}.{number + 1}: {report.total_time_ms:.0f} ms", file=sys.stderr)
+                if file is not None:
+                    file.write_text(report.to_json())
     except KeyboardInterrupt:
         print("interrupted: what has been measured so far", file=sys.stderr)
     return [cell(all_cases[number], reports) for number, reports in measured.items() if reports]

@@ -61,7 +61,7 @@ class Manifest(_Stored):
 
 
 class Record(_Stored):
-    """A finished cell. outcome: the report's, `failed` where there is none.
+    """A finished cell. outcome: the report's; without one, `failed`, or `lost` with its process.
 
     options: texts, as flags take them; results: the report's columns. started: UTC, ISO 8601;
     seconds: of the whole cell, start-up counted. worker: where it was run. attempts: how often it

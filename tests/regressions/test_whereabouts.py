@@ -128,3 +128,18 @@ def test_a_time_out_says_where_the_guest_is() -> None:
     ended = pageferry("migrate", *QUICK, *SLOW, "--timeout", "500ms")
     assert ended.exit_code == 130
     assert ended.complaint.endswith("the guest goes on at the source")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_destination_that_waits_for_a_source_that_is_gone(number: signal.Signals) -> None:
+    """It goes on waiting for as long as it was told to, and then the guest has ended with it."""
+    with (
+        destination("--quiet") as (dest, where),
+        running("source", "--to", where, *QUICK, *POST_COPY) as source,
+    ):
+        source.wait_phase(FOLLOWS)
+        source.process.kill()
+        dest.tell(number)
+        ended = dest.end()
+    assert ended.exit_code == 4, ended.stderr
+    assert "the guest ran here with pages missing, and is lost" in ended.complaint
