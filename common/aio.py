@@ -22,3 +22,19 @@ async def see_through(work: Coroutine[Any, Any, None]) -> None:
     task.result()
     if cancelled:
         raise asyncio.CancelledError
+
+
+async def quit_task(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task that only observes, and wait for its end; what it raised concerns nobody."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def take_notice(future: asyncio.Future[Any]) -> None:
+    """For `add_done_callback`: what it raises is no news to asyncio's log.
+
+    For futures that somebody may stop waiting for, as when he is cancelled: who waits is told.
+    """
+    if not future.cancelled():
+        future.exception()

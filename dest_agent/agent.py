@@ -317,6 +317,7 @@ class DestAgent:
                 host=socket.gethostname(),
                 clock=self._clock,
                 processor=processor() or "",
+                attempt=connection.attempt,
             )
         )
 

@@ -3,8 +3,8 @@
 Life of a `Faults`, in the order of its methods:
 
     Faults(guest, mechanism)   before the downtime: takes memory, compiles, starts the handler
+    connect(socket, attempt)   the urgent connection; `disconnect` and again `connect` if it breaks
     arm(missing)               the guest does not run yet; from now on these pages fault
-    connect(socket)            the urgent connection; `disconnect` and again `connect` if it breaks
     staging()                  for each bulk receiver: where its frames go, and their placing
     missing_count == 0         `event_fd` says so
     disarm()                   the guest at full speed
@@ -117,6 +117,7 @@ class Faults:
         self._arrays = self._new_arrays(prepage)
         self._ctl = self._arrays.ctl
         self._ctl[a.CHECKED] = checked
+        self._ordering = threading.Lock()
         self._thread = threading.Thread(target=self._live, name="faults", daemon=True)
         self._thread.start()
         try:
@@ -162,7 +163,7 @@ class Faults:
         nothing = np.zeros(0, np.uint8)
         discard(0, nothing, nothing)
         place(self._arrays, np.zeros(0, np.uint64), 0, a.new_scratch())
-        self._use_socket(None, _START_S)
+        self._use_socket(None, timeout_s=_START_S)
         if self._userfault is None:
             self._guest.set_presence(self._arrays.presence)  # every page is there, so far
 
@@ -188,6 +189,7 @@ class Faults:
         count = int(np.count_nonzero(missing))
         self._ctl[a.MISSING_COUNT] = count
         self._state = "armed"
+        self._ctl[a.ARMED] = 1
         if self._userfault is not None:
             self._userfault.register(memory.address, memory.size)
             self._registered = True
@@ -202,12 +204,18 @@ class Faults:
 
     # -- the urgent connection ----------------------------------------------------------------
 
-    def connect(self, sock: socket.socket) -> None:
+    def connect(self, sock: socket.socket, attempt: int = 0) -> None:
         """Use this connection, which the caller goes on owning, from the beginning of a frame.
 
-        Every page that a vCPU waits for is asked for, again if need be. What failed is forgotten.
+        It is probed, and kept open by that; pages that come before `arm` are illegal. Every page
+        that a vCPU waits for is asked for, again if need be. What failed is forgotten.
         """
-        self._use_socket(sock)
+        self._use_socket(sock, attempt)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the source has answered a probe on this connection; `event_fd` tells of it."""
+        return bool(self._ctl[a.ANSWERED])
 
     def disconnect(self) -> None:
         """The handler lets go of its connection and goes on collecting faults; idempotent.
@@ -217,10 +225,28 @@ class Faults:
         if self._thread.is_alive():
             self._use_socket(None)
 
-    def _use_socket(self, sock: socket.socket | None, timeout_s: float = _ANSWER_S) -> None:
+    def settle(self) -> None:
+        """What comes from now on is not placed any more; the connection is kept open."""
+        with self._ordering:
+            self._ctl[a.SETTLED] = 1
+            if self._thread.is_alive():
+                self._order(_ANSWER_S)
+
+    def _use_socket(
+        self, sock: socket.socket | None, attempt: int = 0, timeout_s: float = _ANSWER_S
+    ) -> None:
         if self._state in ("disarmed", "closed"):
             raise LocalProtocolError("the fault handler has ended")
-        self._ctl[a.WANTED_SOCKET] = -1 if sock is None else sock.fileno()
+        with self._ordering:
+            self._ctl[a.WANTED_SOCKET] = -1 if sock is None else sock.fileno()
+            self._ctl[a.ATTEMPT] = attempt
+            self._ctl[a.ANEW] = 1
+            self._order(timeout_s)
+            self._ctl[a.ANEW] = 0
+            self._socket = sock  # kept from being collected, and its number from being used again
+
+    def _order(self, timeout_s: float) -> None:
+        """Have the handler look at what Python has written, and wait until it has."""
         self._ctl[a.COMMAND] += 1
         os.eventfd_write(self._wake_fd, 1)
         poll = select.poll()
@@ -232,7 +258,6 @@ class Faults:
                 raise PageferryError("the fault handler does not answer")
             if poll.poll(min(left, 1.0) * 1000):
                 os.eventfd_read(self._done_fd)
-        self._socket = sock  # kept from being collected, and its number from being used again
 
     @property
     def failure(self) -> PageferryError | None:

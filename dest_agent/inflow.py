@@ -23,6 +23,7 @@ from common.wire.frames import (
     ZeroFrame,
 )
 from common.wire.packing import Unpacker, codec_of
+from common.wire.probes import IDLE_S
 from common.wire.spans import SpanTable
 
 MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
@@ -107,11 +108,13 @@ class Inflow:
         on_failure: Callable[[PageferryError], None],
         *,
         checked: bool = False,
+        attempt: int = 0,
         tap: Tap | None = None,
         compress: Compression = "none",
         deltas: bool = False,
     ) -> None:
         self._checked = checked
+        self._attempt = attempt
         self._codec = codec_of(compress)
         self._deltas = deltas
         self._unpackers: list[Unpacker] = []
@@ -166,6 +169,7 @@ class Inflow:
             tap=self._tap,
             unpacker=unpacker,
             deltas=self._deltas,
+            attempt=self._attempt,
             places=slot.places,
         )
         self._receivers[channel] = receiver
@@ -199,11 +203,16 @@ class Inflow:
                 )
             self._at_barrier[channel] = index
             if list(self._at_barrier.values()).count(index) < self._channels:
-                self._gate.wait_for(lambda: self._passed >= index or self._closed)
+                self._wait_for_the_others(index, self._receivers[channel])
                 return
             self._passed = index
             self._gate.notify_all()
         self._on_barrier(index, time.monotonic_ns())
+
+    def _wait_for_the_others(self, index: int, idle: BulkReceiver) -> None:
+        """Until all channels have ended this round; our connection is kept open meanwhile."""
+        while not self._gate.wait_for(lambda: self._passed >= index or self._closed, IDLE_S / 2):
+            idle.keep_open()
 
     def place_with(self, make_placer: Callable[[], PagePlacer]) -> None:
         """From now on. Raises `RemoteProtocolError` where pages are under way on any channel.

@@ -82,11 +82,15 @@ class Postcopy:
         """Whether the urgent connection stands."""
         return self._urgent is not None
 
-    def attach(self, sock: socket.socket) -> None:
-        """The urgent connection has come. Raises `RemoteProtocolError` for a second one."""
+    def attach(self, sock: socket.socket, attempt: int) -> None:
+        """The urgent connection has come; it is kept open from now on.
+
+        Raises `RemoteProtocolError` for a second one.
+        """
         if self._urgent is not None:
             raise RemoteProtocolError("there is an urgent connection already")
         self._urgent = sock
+        self.faults.connect(sock, attempt)
 
     def arm(self, missing: bytes, written: NDArray[np.bool_]) -> None:
         """The guest is about to run without these pages. Raises `RemoteProtocolError`."""
@@ -94,12 +98,6 @@ class Postcopy:
             raise RemoteProtocolError("a switch to post-copy without an urgent connection")
         whole = bitmap.lengthen(missing, self._n_pages)
         self.faults.arm(bitmap.unpack(whole, self._n_pages), written)
-        self.faults.connect(self._urgent)
-
-    def reconnect(self) -> None:
-        """Use the new urgent connection."""
-        if self._urgent is not None:
-            self.faults.connect(self._urgent)
 
     def disconnect(self) -> None:
         """Let go of the urgent connection; faults are collected meanwhile."""
@@ -117,7 +115,7 @@ class Postcopy:
 
         The connection stays open, or the source would take it for broken.
         """
-        self.faults.disconnect()
+        self.faults.settle()
 
     def sample(self) -> None:
         """Take what the handler has recorded since; several times a second."""

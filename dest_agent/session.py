@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from common.aio import see_through
+from common.aio import quit_task, see_through
 from common.capacity.agents import dest_descriptors
 from common.capacity.exhausted import ran_out
 from common.config import Compression
@@ -120,6 +120,7 @@ class DestSession:
         self._congestion: str | None = None
         self._tls = connection.peer_certificate is not None
         self._connection = connection
+        self._attempt = connection.attempt
         self._timeline = timeline
         self._say = say
         self._expected_memory = expected_memory
@@ -194,6 +195,9 @@ class DestSession:
                     raise RemoteProtocolError(f"more than {MAX_UNREAD} messages out of turn")
         except PageferryError as error:
             self._inbox.put_nowait(error)
+        except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
+            failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
+            self._inbox.put_nowait(failure)
 
     async def _next(self) -> Message | BarrierReached:
         item = await self._inbox.get()
@@ -383,6 +387,7 @@ class DestSession:
             self._channels,
             *call,
             checked=checked,
+            attempt=self._attempt,
             tap=tap,
             compress=self._compress,
             deltas=self._deltas,
@@ -390,13 +395,17 @@ class DestSession:
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
+        if hello.attempt != self._attempt:
+            raise RemoteProtocolError(
+                f"a {hello.role} connection of attempt {hello.attempt}, expected {self._attempt}"
+            )
         if self._congestion is not None:
             connection.use_congestion(self._congestion)
         connection.tap(self.injector)
         if hello.role == "urgent":
             if self._postcopy is None:
                 raise RemoteProtocolError("an urgent connection of a session without post-copy")
-            self._postcopy.attach(connection.detach_plain())
+            self._postcopy.attach(connection.detach_plain(), hello.attempt)
         elif self._inflow is None:
             raise RemoteProtocolError("a bulk channel came before the setup")
         else:
@@ -458,7 +467,7 @@ class DestSession:
                 await asyncio.wait({over})  # two must not ask something of the guest at once
         finally:
             self._loop.remove_reader(faults.event_fd)
-            watcher.cancel()
+            await quit_task(watcher)
             if over is not None:
                 over.cancel()
         if faults.missing_count:
@@ -562,15 +571,14 @@ class DestSession:
         await self._connection.send(messages.Resync(missing=bitmap.pack(missing)))
         if missing.any():  # else the last ones came just before it broke
             await self._connections_stand()
-            await self._blocking(postcopy.reconnect)
         self.handover.step("recovered")
         self._timeline.log("postcopy-recovered", missing=postcopy.faults.missing_count)
         self._say("the source is back")
 
     async def _connections_stand(self) -> None:
         """Until the source has brought all of them back, or is gone again, or back once more."""
-        stand = asyncio.ensure_future(self._rejoined.wait())
-        again = asyncio.ensure_future(self._came_back.wait())
+        stand = asyncio.create_task(self._rejoined.wait())
+        again = asyncio.create_task(self._came_back.wait())
         waits: set[asyncio.Future[Any]] = {stand, again}
         if self._reader is not None:
             waits.add(self._reader)
@@ -580,8 +588,8 @@ class DestSession:
             if not stand.done():
                 raise ConnectionBroken("the source did not bring its connections back")
         finally:
-            stand.cancel()
-            again.cancel()
+            await quit_task(stand)
+            await quit_task(again)
 
     async def _offered(self) -> Connection:
         """The source's latest return; of earlier ones it has let go."""
@@ -594,6 +602,7 @@ class DestSession:
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection
+        self._attempt = connection.attempt
         connection.limit(most_control(self._n_pages))
         connection.tap(self.injector)
         self.hit("recovering")
@@ -673,7 +682,7 @@ class DestSession:
             if commit.push:
                 await self._run_on(setup.run_after)
         finally:
-            sampler.cancel()
+            await quit_task(sampler)
         self._samples.append(guest.progress())
         self.had_its_run = not self._stopping.is_set()
         finished = await self._blocking(self._finish, guest, setup)

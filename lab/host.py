@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from common.aio import see_through
+from common.aio import quit_task, see_through, take_notice
 from common.assumed import check_assumed
 from common.config import GuestConfig, MigrationConfig, parse_address
 from common.errors import (
@@ -127,7 +127,7 @@ class Host:
             if agent.done():
                 agent.result()  # it never ends well by itself
         finally:
-            stopped.cancel()
+            await quit_task(stopped)
             await see_through(self._end(agent))
 
     async def _end(self, agent: asyncio.Task[None]) -> None:
@@ -170,6 +170,7 @@ class Host:
         """A task that goes on although who asked for it goes away."""
         task = asyncio.create_task(work)
         self._work.add(task)
+        task.add_done_callback(take_notice)
         task.add_done_callback(self._work.discard)
         return task
 
@@ -289,7 +290,7 @@ class Host:
         try:
             error = await outcome(session, move.task)
         finally:
-            ticker.cancel()
+            await quit_task(ticker)
             del self._moves[entry.name]
             self._settle(entry, move)
         if isinstance(error, VerificationError):

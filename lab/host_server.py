@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from common.aio import quit_task
 from common.errors import PageferryError, RemoteProtocolError, UsageError
 from common.status import Status
 from lab import host_messages as m
@@ -163,7 +164,7 @@ class ControlServer:
                 )
             return await asyncio.shield(ended)
         finally:
-            given_up.cancel()
+            await quit_task(given_up)
 
 
 async def _given_up(reader: asyncio.StreamReader) -> None:

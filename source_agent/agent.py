@@ -10,6 +10,7 @@ from pathlib import Path
 import uvloop
 
 from common import signals
+from common.aio import quit_task
 from common.config import MigrationConfig
 from common.errors import CancelledByUser, PageferryError, VerificationError
 from common.logs import AgentLog
@@ -75,7 +76,7 @@ class SourceAgent:
             try:
                 error = await outcome(session, task)
             finally:
-                ticker.cancel()
+                await quit_task(ticker)
         for event in timeline.events:
             self._log.event(session.record.session, event)
         return make_report(session.record), error

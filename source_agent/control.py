@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from common.aio import quit_task
 from common.clock import Sample, best
 from common.errors import PageferryError, PeerRefused, RemoteProtocolError
 from common.wire import messages
@@ -63,9 +64,14 @@ class Control:
                 elif message.t_ns == self._awaited_ns:
                     self._pongs.put_nowait(message)
         except PageferryError as error:
-            self._failure = error
-            self._failed.set()
-            self._on_failure(error)
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
+            self._fail(PageferryError(f"unexpected {type(error).__name__}: {error}"))
+
+    def _fail(self, error: PageferryError) -> None:
+        self._failure = error
+        self._failed.set()
+        self._on_failure(error)
 
     async def _beat(self) -> None:
         """Say that we live, and have the destination say so."""
@@ -128,8 +134,6 @@ class Control:
 
     async def close(self) -> None:
         """End the reader and the connection; idempotent."""
-        for task in (self._heart, self._reader):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await quit_task(self._heart)
+        await quit_task(self._reader)
         self._connection.close()

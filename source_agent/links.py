@@ -8,10 +8,10 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from common.config import MigrationConfig
-from common.errors import PageferryError, PeerRefused
+from common.errors import PageferryError, PeerRefused, RemoteProtocolError
 from common.guest.memory import GuestMemory
 from common.handover import Handover
 from common.wire import channel, messages
@@ -21,6 +21,7 @@ from common.wire.tls import ClientTls
 from source_agent.control import Control
 from source_agent.inquiry import Answer, ask_outcome
 from source_agent.outflow import Outflow
+from source_agent.postcopy import Supply
 from source_agent.record import Record
 
 Role = Literal["control", "bulk", "urgent", "query", "recover"]
@@ -30,7 +31,8 @@ class Links:
     """Opens them, knows when one broke, and counts their bytes into the record.
 
     failure: why there is no use in sending on, as soon as it is known. urgent: open only where
-    pages may be missing at the destination.
+    pages may be missing at the destination. attempt: which one of the session's the connections are
+    of, 0 for the first; both ends refuse what is of another one.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Links:
         self._outflow: Outflow | None = None
         self.urgent: socket.socket | None = None
         self.failure: PageferryError | None = None
+        self.attempt = 0
+        self._supply: Supply | None = None
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -110,7 +114,9 @@ class Links:
     def hello(self, role: Role, index: int = 0) -> messages.Hello:
         """The first message of a connection: which session it belongs to, and the proof."""
         session = self._record.session
-        return messages.Hello(role=role, session=session, token=self._token, channel=index)
+        return messages.Hello(
+            role=role, session=session, token=self._token, channel=index, attempt=self.attempt
+        )
 
     async def _dial(self, role: Role, index: int = 0) -> channel.Connection:
         """A new connection of this session."""
@@ -129,7 +135,7 @@ class Links:
         connection = await self._dial("control")
         try:
             async with asyncio.timeout(channel.HANDSHAKE_S):
-                welcome = await connection.expect(messages.Welcome)
+                welcome = await self._welcomed(connection.expect(messages.Welcome))
         except TimeoutError:
             connection.close()
             raise PeerRefused(f"{connection.peer} did not welcome the session") from None
@@ -144,32 +150,64 @@ class Links:
         self._record.peer_welcome = welcome
         self._record.setup_ns += time.monotonic_ns() - started
 
+    async def _welcomed(self, welcome: Awaitable[messages.Welcome]) -> messages.Welcome:
+        """Raises `RemoteProtocolError` unless it is of our attempt."""
+        answer = await welcome
+        if answer.attempt != self.attempt:
+            raise RemoteProtocolError(
+                f"a welcome to attempt {answer.attempt}, expected {self.attempt}"
+            )
+        return answer
+
     async def rejoin(self) -> None:
         """A new control connection for the session that broke, instead of the old one."""
+        self.attempt += 1
         connection = await self._dial("recover")
         self.failure = None
         self._control = Control(connection, self._on_failure)
-        await self._control.expect(messages.Welcome)
+        await self._welcomed(self._control.expect(messages.Welcome))
 
-    async def open_channels(self, memory: GuestMemory) -> None:
-        """Bulk connections, and the urgent one where there may be missing pages."""
-        config = self._config
-        sockets = [await self._open("bulk", index) for index in range(config.channels)]
+    async def open_channels(self, memory: GuestMemory, supply: Supply | None) -> None:
+        """Bulk connections, and with a supply the urgent one, which it serves from now on.
+
+        All at once, since each takes some round trips.
+        """
+        config, urgent = self._config, [("urgent", 0)] if supply is not None else []
+        wanted = [*(("bulk", index) for index in range(config.channels)), *urgent]
+        sockets = await self._open_all(wanted)
+        if supply is not None:
+            self._supply, self.urgent = supply, sockets.pop()
+            supply.server.serve(self.urgent, self.attempt)
         self._outflow = Outflow(
             memory,
             sockets,
             self.pacer,
             checked=config.checksum,
+            attempt=self.attempt,
             stall_s=config.stall_timeout,
             tap=self._tap,
             squeezer=self._record.squeezer,
         )
-        if config.may_switch:
-            self.urgent = await self._open("urgent", 0)
+
+    async def _open_all(self, wanted: list[tuple[Any, int]]) -> list[socket.socket]:
+        tasks = [asyncio.ensure_future(self._open(role, index)) for role, index in wanted]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            for opened in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(opened, socket.socket):
+                    opened.close()
+            raise
 
     async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
         connection = await self._dial(role, index)
-        await connection.expect(messages.Welcome)
+        try:
+            await self._welcomed(connection.expect(messages.Welcome))
+        except BaseException:
+            connection.close()
+            raise
         self._record.handshake_bytes += connection.sent_bytes + connection.received_bytes
         return connection.detach() if role == "bulk" else connection.detach_plain()
 
@@ -198,6 +236,8 @@ class Links:
             self._record.control_bytes += self._control.wire_bytes
             await self._control.close()
             self._control = None
+        if self._supply is not None:
+            await asyncio.to_thread(self._supply.server.stop)
         if self.urgent is not None:
             self.urgent.close()
             self.urgent = None

@@ -25,6 +25,7 @@ from common.wire.bulk import BulkSender
 from common.wire.channel import STALL_S, Tap
 from common.wire.extents import EXTENT, Extents, Pages, batches, from_pages, to_pages
 from common.wire.pacing import Pacer
+from common.wire.probes import IDLE_S
 from source_agent.parts import PartMaker
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class Outflow:
         pacer: Pacer,
         *,
         checked: bool = False,
+        attempt: int = 0,
         stall_s: float = STALL_S,
         tap: Tap | None = None,
         squeezer: Squeezer | None = None,
@@ -144,7 +146,10 @@ class Outflow:
         self._memory = memory
         self._checked = checked
         self._squeezer = squeezer
-        self._senders = [BulkSender(sock, pacer, stall_s=stall_s, tap=tap) for sock in sockets]
+        self._senders = [
+            BulkSender(sock, pacer, attempt=attempt, checked=checked, stall_s=stall_s, tap=tap)
+            for sock in sockets
+        ]
         self._makers = {sender: PartMaker(memory, checked=checked) for sender in self._senders}
         self._still = False
         self._threads = ThreadPoolExecutor(len(sockets), thread_name_prefix="bulk")
@@ -154,6 +159,15 @@ class Outflow:
         self._turn = 0
         self._moved = [Tally() for _ in sockets]
         gather(memory.words, _NO_PAGES, _NO_MASKS, np.empty(0, np.uint64))  # loaded now
+        self._closed = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_open, name="bulk-keeper", daemon=True)
+        self._keeper.start()
+
+    def _keep_open(self) -> None:
+        """Idle connections stay open: between rounds, while the guest warms up, in a lazy copy."""
+        while not self._closed.wait(IDLE_S / 2):
+            for sender in self._senders:
+                sender.keep_open()
 
     def guest_is_still(self, still: bool) -> None:
         """Nobody writes guest memory from now on, or somebody may again; between two rounds."""
@@ -314,6 +328,8 @@ class Outflow:
     def close(self) -> None:
         """After the last round, or after `abort`. Blocks until no thread is in guest memory."""
         self.abort()
+        self._closed.set()
+        self._keeper.join()
         self._threads.shutdown(wait=True)
         for sender in self._senders:
             sender.close()

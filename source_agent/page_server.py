@@ -1,7 +1,8 @@
 """The page server: answers requests for pages from the paused guest's memory.
 
     PageServer(memory, sent)   before the downtime: compiles
-    serve(socket)              once the guest has been handed over
+    serve(socket, attempt)     the urgent connection, as soon as there is one: it is kept open
+    open()                     once the guest has been handed over: requests are answered
     take_unsent(out)           by who pushes, on another thread: what to send next
     stop()                     the connection is over; `resync` and `serve` may follow
 
@@ -68,11 +69,12 @@ class ServerStats:
 
 
 class PageServer:
-    """Serves one guest's pages, one connection at a time. The guest must not run.
+    """Serves one guest's pages, one connection at a time. From `open` on the guest must not run.
 
     rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
     checked: frames have checksums, in both directions.
-    `event_fd` becomes readable when the connection has ended: see `failure`.
+    `event_fd` becomes readable when the connection has ended: see `failure`, and when the first
+    probe on it has been answered: see `answered`.
     """
 
     def __init__(
@@ -122,7 +124,12 @@ class PageServer:
         """Neighbours go at this rate at the most (infinity: no limit) from now on."""
         self._ctl[s.RATE_BPS] = 0 if math.isinf(rate_Bps) else max(int(rate_Bps), 1)
 
-    def serve(self, sock: socket.socket) -> None:
+    def open(self) -> None:
+        """Requests are answered from now on, those first that have come already."""
+        self._ctl[s.OPEN] = 1
+        os.eventfd_write(self._wake_fd, 1)
+
+    def serve(self, sock: socket.socket, attempt: int = 0) -> None:
         """Answer on this connection, which the caller goes on owning, in a thread.
 
         When it returns, the thread is at work and needs the interpreter lock no more.
@@ -141,9 +148,13 @@ class PageServer:
             s.FILLED,
             s.FIRST_WINDOW,
             s.LAST_WINDOW,
+            s.HELD,
+            s.SENT_NS,
+            s.ASKED,
+            s.ANSWERED,
         ):
             self._ctl[word] = 0
-        self._ctl[s.SOCKET] = sock.fileno()
+        self._ctl[s.SOCKET], self._ctl[s.ATTEMPT] = sock.fileno(), attempt
         self._thread = threading.Thread(target=self._live, name="page-server", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + _START_S
@@ -188,6 +199,11 @@ class PageServer:
             s.ILLEGAL: RemoteProtocolError("an illegal request on the urgent connection"),
             s.CORRUPT: CorruptFrame("a request was changed on its way: wrong checksum"),
         }.get(int(self._ctl[s.FAILURE]))
+
+    @property
+    def answered(self) -> bool:
+        """Whether the destination has answered a probe on this connection."""
+        return bool(self._ctl[s.ANSWERED])
 
     def clear_event(self) -> None:
         """After `event_fd` was readable."""

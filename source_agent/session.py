@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from common.aio import see_through
+from common.aio import quit_task, see_through
 from common.assumed import is_loopback
 from common.capacity.agents import source_descriptors
 from common.capacity.descriptors import check_descriptors
@@ -223,10 +223,10 @@ class SourceSession:
         self.record.squeezer = await self._worker.run(
             make_squeezer, config, guest.memory, self._timeline
         )
-        await self._links.open_channels(guest.memory)
         if config.may_switch:
             rate = config.max_bandwidth
             self._supply = await self._worker.run(Supply, guest.memory, rate, config.checksum)
+        await self._links.open_channels(guest.memory, self._supply)
         self.record.clock_before = await control.sample_clock()
         self.record.rounds = await self._worker.run(self._make_rounds)
         self.handover.step("ready")
@@ -290,11 +290,8 @@ class SourceSession:
             await asyncio.sleep(SAMPLE_S)
 
     async def _stop_sampling(self) -> None:
-        if self._sampler is not None:
-            self._sampler.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sampler
-            self._sampler = None
+        await quit_task(self._sampler)
+        self._sampler = None
 
     # -- the migration ------------------------------------------------------------------------
 
@@ -511,6 +508,8 @@ class SourceSession:
         """Resume there first, then send what is missing, until nothing is."""
         supply = self._live_supply()
         self._hit("before-commit")
+        if supply.server.failure is not None:  # until now nothing is lost by that
+            raise supply.server.failure
         self._too_late_to_cancel()
         self.handover.step("postcopy_commit_sent")
         resumed_ns = await self._send_commit(final, push=push)
@@ -618,8 +617,7 @@ class SourceSession:
 
     async def _close(self) -> None:
         await self._stop_sampling()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        await quit_task(self._watcher)
         await self._links.hang_up(self._settle)
         if self.record.squeezer is not None:
             await self._worker.run(self.record.squeezer.close)

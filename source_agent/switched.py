@@ -7,7 +7,6 @@ destination that says that it no longer has the guest, or cannot be reached for 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -81,14 +80,14 @@ class Switched:
         if self.links.urgent is None:
             message = await self.links.control.wait()
         else:
-            message = await self._serve(self.links.urgent, push)
+            message = await self._serve(push)
         if isinstance(message, messages.Finished):
             return message
         if not isinstance(message, messages.Complete):
             raise RemoteProtocolError(f"{message.kind} while pages are missing")
         return None
 
-    async def _serve(self, urgent: socket.socket, push: bool) -> messages.Message:
+    async def _serve(self, push: bool) -> messages.Message:
         """Serve and push until the destination says something."""
         loop, server = asyncio.get_running_loop(), self.supply.server
         broken: asyncio.Future[PageferryError] = loop.create_future()
@@ -99,7 +98,8 @@ class Switched:
                 broken.set_result(server.failure)
 
         loop.add_reader(server.event_fd, on_server)
-        server.serve(urgent)
+        server.open()
+        on_server()  # what broke before nobody has been told
         waits: set[asyncio.Future[Any]] = {broken}
         answer = loop.create_task(self.links.control.wait())
         waits.add(answer)
@@ -160,6 +160,6 @@ class Switched:
         missing: NDArray[np.bool_] = bitmap.unpack(resync.missing, self.memory.n_pages)
         self.supply.server.resync(missing)
         if missing.any():  # else it has only to say once more that it has all of them
-            await self.links.open_channels(self.memory)
+            await self.links.open_channels(self.memory, self.supply)
         self.handover.step("recovered")
         self.timeline.log("postcopy-recovered", missing=int(missing.sum()))

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from common.aio import take_notice
+
 _T = TypeVar("_T")
 
 
@@ -21,6 +23,7 @@ class Worker:
     async def run(self, function: Callable[..., _T], *args: Any) -> _T:
         """Run it there. A cancelled caller leaves the job running: see `idle`."""
         job = asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        job.add_done_callback(take_notice)
         self._job = job
         return await asyncio.shield(job)
 
@@ -28,8 +31,9 @@ class Worker:
         """Wait until the last job has ended, and forget what it raised."""
         if self._job is not None:
             with contextlib.suppress(Exception):
-                await asyncio.wait({self._job})
-                self._job.exception()  # what it raised has been told, or was our own abort
+                await asyncio.wait(
+                    {self._job}
+                )  # what it raised has been told, or was our own abort
 
     def close(self) -> None:
         """Waits for what is under way."""

@@ -1,12 +1,15 @@
 """Bulk connections: pages from memory to a socket and back into memory, a thread at either end.
 
 A bulk connection begins as a `channel.Connection`, and is detached to its thread afterwards. Where
-the rate is high, pages that may be read late go without being copied (`spans`).
+the rate is high, pages that may be read late go without being copied (`spans`). Where an end has
+said nothing for a while it sends a probe (`probes`): the sender beside its thread, by `keep_open`,
+the receiver when it has read something.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -15,13 +18,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from common.errors import ConnectionBroken
+from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.units import PAGE_SIZE
 from common.wire import frames, tls
 from common.wire.channel import STALL_S, Tap, why
 from common.wire.extents import Extents, Pages
 from common.wire.pacing import Pacer
 from common.wire.packing import Unpacker
+from common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
 from common.wire.spans import IOV_MAX, PagePipe, Spans, SpanTable, span_table
 from common.wire.tls import ScatteringTls
 
@@ -31,6 +35,9 @@ NOTSENT_LOWAT: Final = 128 * 1024
 _TCP_NOTSENT_LOWAT: Final = 25
 _SO_MAX_PACING_RATE: Final = 47
 _UNPACED: Final = 2**64 - 1
+# A receiver looks when a probe has come, which may be a little early by its own clock.
+_SAY_S: Final = 0.8 * IDLE_S
+_PROBES: Final = 4096  # bytes that a sender reads at once
 # Below this, a slice at 400 MB/s, its two system calls cost as much as the copy that they spare.
 _IN_PLACE_BYTES: Final = 260_000
 
@@ -68,9 +75,10 @@ def _table(memory: int, pages: Pages) -> SpanTable:
 
 
 class BulkSender:
-    """The sending end of a bulk connection; one thread at a time uses it.
+    """The sending end of a bulk connection; one thread at a time uses it, and who keeps it open.
 
-    `sent_bytes`, and what the rate limit counts, are those of TLS records where there is TLS.
+    attempt, checked: of the connection, for its probes. `sent_bytes`, and what the rate limit
+    counts, are those of TLS records where there is TLS.
     """
 
     def __init__(
@@ -78,9 +86,16 @@ class BulkSender:
         sock: socket.socket,
         pacer: Pacer,
         *,
+        attempt: int = 0,
+        checked: bool = False,
         stall_s: float = STALL_S,
         tap: Tap | None = None,
     ) -> None:
+        self._attempt, self._checked = attempt, checked
+        self._one = threading.Lock()  # for a frame, or a probe
+        self._heard = frames.FrameDecoder(checked=checked, attempt=attempt)
+        self._said_at = self._listened_at = time.monotonic()
+        self._probes = 0
         self._connection = sock
         self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
         self._wire_size = tls.wire_size if isinstance(sock, ssl.SSLSocket) else int
@@ -106,15 +121,28 @@ class BulkSender:
 
         What a buffer holds when it is sent is what travels: mark pages clean before.
         """
+        with self._frame():
+            return self._tapped(buffers)
+
+    def _tapped(self, buffers: Sequence[bytes | memoryview]) -> int:
         if self._tap is not None:
             buffers = self._tap.outgoing(self._connection, buffers)
         return self._send(buffers)
 
+    @contextlib.contextmanager
+    def _frame(self) -> Iterator[None]:
+        """Nothing else goes out in between."""
+        with self._one, self._explained():
+            if time.monotonic() - self._listened_at > IDLE_S:
+                self._listen()
+            yield
+
     def send_parts(self, parts: Iterable[Sequence[bytes | memoryview]]) -> int:
         """One frame, as `send` would, of which each part is sent before the next one is made."""
-        if self._tap is not None:  # sees whole frames
-            return self.send([bytes(buffer) for part in parts for buffer in part])
-        return sum(map(self._send, parts))
+        with self._frame():
+            if self._tap is not None:  # sees whole frames
+                return self._tapped([bytes(buffer) for part in parts for buffer in part])
+            return sum(map(self._send, parts))
 
     @property
     def in_place(self) -> bool:
@@ -140,7 +168,7 @@ class BulkSender:
         step = -(-len(pages) // -(-len(pages) // most))  # slices as even as can be
         fd = self._connection.fileno()
         total = 0
-        with self._explained():
+        with self._frame():
             for start in range(0, len(pages), step):
                 part = pages[start : start + step]
                 first, last = start == 0, start + step >= len(pages)
@@ -160,19 +188,76 @@ class BulkSender:
         self._wait(self._pacer.reserve(n, time.monotonic()))
 
     def _count(self, n: int) -> None:
-        self._pacer.sent(n, time.monotonic())
+        self._said_at = time.monotonic()
+        self._pacer.sent(n, self._said_at)
         self.sent_bytes += n
 
     def _send(self, buffers: Sequence[bytes | memoryview]) -> int:
         total = 0
-        with self._explained():
-            for piece, size in _slices(buffers, self._pacer.slice_bytes):
-                on_wire = self._wire_size(size)
-                self._book(on_wire)
-                self._send_piece(piece, size)
-                self._count(on_wire)
-                total += on_wire
+        for piece, size in _slices(buffers, self._pacer.slice_bytes):
+            on_wire = self._wire_size(size)
+            self._book(on_wire)
+            self._send_piece(piece, size)
+            self._count(on_wire)
+            total += on_wire
         return total
+
+    def keep_open(self) -> None:
+        """Send a probe if nothing has gone for `IDLE_S`; from any thread, several times a second.
+
+        Does not wait, and says nothing of what fails: who sends next finds it out.
+        """
+        if time.monotonic() - self._said_at < IDLE_S or not self._one.acquire(blocking=False):
+            return
+        try:
+            with contextlib.suppress(PageferryError), self._explained():
+                self._listen()
+                if self._takes_more():
+                    self._probe()
+        finally:
+            self._one.release()
+
+    def _takes_more(self) -> bool:
+        """Whether the kernel does: else bytes wait in there, and it is not idle."""
+        poll = select.poll()
+        poll.register(self._connection.fileno(), select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def _probe(self) -> None:
+        number = self._probes & MAX_NUMBER
+        self._probes += 1
+        probe = frames.encode_probe(self._attempt, number, checked=self._checked)
+        self._send_piece([probe], len(probe))
+        self._said_at = time.monotonic()
+        self.sent_bytes += self._wire_size(len(probe))
+
+    def _listen(self) -> None:
+        """Take what the peer has said, which can only be probes. Raises `RemoteProtocolError`."""
+        self._listened_at = time.monotonic()
+        data = self._said_there()
+        if data == b"":
+            raise ConnectionBroken("the destination closed a bulk connection")
+        while data:
+            buffer = self._heard.buffers()[0]
+            n = min(len(buffer), len(data))
+            buffer[:n] = data[:n]
+            data = data[n:]
+            if not all(isinstance(frame, ProbeFrame) for frame in self._heard.received(n)):
+                raise RemoteProtocolError("something else than a probe came on a bulk connection")
+
+    def _said_there(self) -> bytes | None:
+        """None: nothing."""
+        sock = self._connection
+        try:
+            if not isinstance(sock, ssl.SSLSocket):
+                return sock.recv(_PROBES, socket.MSG_DONTWAIT)
+            sock.settimeout(0)
+            try:
+                return sock.recv(_PROBES)
+            finally:
+                sock.settimeout(self._stall_s)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -256,9 +341,15 @@ class BulkReceiver:
         tap: Tap | None = None,
         unpacker: Unpacker | None = None,
         deltas: bool = False,
+        attempt: int = 0,
         places: Callable[[Extents], SpanTable | None] | None = None,
     ) -> None:
         self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
+        self._connection = sock
+        self._attempt, self._checked = attempt, checked
+        self._said_at = time.monotonic()
+        self._probes = 0
+        self._unsaid = b""  # of a probe
         self._fd = sock.fileno()
         self._tap = tap
         self._decoder = frames.FrameDecoder(
@@ -267,6 +358,7 @@ class BulkReceiver:
             checked=checked,
             unpacker=unpacker,
             deltas_agreed=deltas,
+            attempt=attempt,
             places=None if isinstance(sock, ssl.SSLSocket) else places,
         )
         self.received_bytes = 0
@@ -283,13 +375,34 @@ class BulkReceiver:
                     break
                 self.received_bytes += n
                 for frame in self._decoder.received(n):
-                    deliver(frame)
+                    if not isinstance(frame, ProbeFrame):
+                        deliver(frame)
+                self.keep_open()
                 if self._tap is not None:
                     self._tap.incoming(n)
         except OSError as error:
             raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
         if not self._decoder.at_boundary:
             raise ConnectionBroken("a bulk connection ended in the middle of a frame")
+
+    def keep_open(self) -> None:
+        """Send a probe if none has gone for a while; does not wait. For the thread that reads."""
+        now = time.monotonic()
+        if now - self._said_at < _SAY_S:
+            return
+        self._said_at = now
+        if not self._unsaid:
+            number = self._probes & MAX_NUMBER
+            self._unsaid = frames.encode_probe(self._attempt, number, checked=self._checked)
+            self._probes += 1
+        # A source that does not take it may well go on sending, and one that is gone is found out
+        # by reading.
+        with contextlib.suppress(OSError):
+            if isinstance(self._connection, ssl.SSLSocket):
+                n = self._connection.send(self._unsaid)
+            else:
+                n = self._connection.send(self._unsaid, socket.MSG_DONTWAIT)
+            self._unsaid = self._unsaid[n:]
 
     def _read(self, spans: Spans | None) -> int:
         if spans is not None:

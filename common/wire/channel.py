@@ -30,6 +30,7 @@ from common.errors import (
 )
 from common.wire import frames, messages, tls
 from common.wire.messages import Hello, Message
+from common.wire.probes import AnswerFrame, Asked, ProbeFrame
 from common.wire.tls import ClientTls
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
@@ -115,7 +116,7 @@ def _use_congestion(sock: socket.socket, name: str) -> None:
 
 
 class Connection:
-    """A control connection: typed messages over one socket of the running loop.
+    """A control connection: typed messages over one socket of the running loop, and probes.
 
     `sent_bytes` and `received_bytes` count everything on it, prefaces included. stall_s: a
     peer that takes or says nothing for so long is taken for gone. heard_at: when it last received
@@ -132,7 +133,9 @@ class Connection:
         self.sent_bytes = 0
         self.received_bytes = 0
         self.heard_at = time.monotonic()
-        self._decoder = frames.FrameDecoder()
+        self._decoder = frames.FrameDecoder(checked=True)
+        self._asked = Asked()
+        self._answered = asyncio.Condition()
         self._inbox: deque[Message] = deque()
         self._write_lock = asyncio.Lock()
 
@@ -153,6 +156,16 @@ class Connection:
     def limit(self, most: int) -> None:
         """Take no message of more than so many bytes from now on."""
         self._decoder.most_control = most
+
+    def belong(self, attempt: int) -> None:
+        """The hello has said which attempt this is of: probes of it are legal from now on."""
+        self._decoder.attempt = attempt
+
+    @property
+    def attempt(self) -> int:
+        """Which one of the session's attempts this connection is of."""
+        assert self._decoder.attempt is not None  # noqa: S101 - there was a hello
+        return self._decoder.attempt
 
     @property
     def address(self) -> tuple[str, int]:
@@ -209,19 +222,23 @@ class Connection:
 
     async def _write(self, data: bytes) -> None:
         async with self._write_lock:
-            if self._tap is not None:
-                data = b"".join(self._tap.outgoing(self._sock, [data]))
-            try:
-                for start in range(0, len(data), _WRITE_BYTES):
-                    async with asyncio.timeout(self._stall_s) as limit:
-                        await self._send_part(data[start : start + _WRITE_BYTES])
-            except OSError as error:
-                if limit.expired():
-                    raise ConnectionBroken(
-                        f"{self.peer} took nothing for {self._stall_s:g} s"
-                    ) from None
-                raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
-            self.sent_bytes += len(data)
+            await self._put(data)
+
+    async def _put(self, data: bytes) -> None:
+        """For who holds the lock."""
+        if self._tap is not None:
+            data = b"".join(self._tap.outgoing(self._sock, [data]))
+        try:
+            for start in range(0, len(data), _WRITE_BYTES):
+                async with asyncio.timeout(self._stall_s) as limit:
+                    await self._send_part(data[start : start + _WRITE_BYTES])
+        except OSError as error:
+            if limit.expired():
+                raise ConnectionBroken(
+                    f"{self.peer} took nothing for {self._stall_s:g} s"
+                ) from None
+            raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
+        self.sent_bytes += len(data)
 
     async def _send_part(self, data: bytes) -> None:
         if isinstance(self._sock, ssl.SSLSocket):
@@ -266,15 +283,40 @@ class Connection:
     async def receive(self) -> Message:
         """The next message. Raises `ConnectionBroken` or `RemoteProtocolError`.
 
-        A peer of which nothing comes for the stall timeout is taken for gone.
+        A peer of which nothing comes for the stall timeout is taken for gone. Probes that come
+        meanwhile are answered.
         """
         while not self._inbox:
             n = await self._read_into(self._decoder.buffers()[0], self._stall_s)
             for frame in self._decoder.received(n):
-                if not isinstance(frame, frames.ControlFrame):
-                    raise RemoteProtocolError(f"{self.peer} sent a bulk frame on a control channel")
-                self._inbox.append(messages.decode(frame.body))
+                await self._take(frame)
         return self._inbox.popleft()
+
+    async def _take(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.ControlFrame):
+            self._inbox.append(messages.decode(frame.body))
+        elif isinstance(frame, ProbeFrame):
+            await self._write(frames.encode_answer(frame.attempt, frame.number, checked=True))
+        elif isinstance(frame, AnswerFrame):
+            self._asked.take(frame.number, time.monotonic())
+            async with self._answered:
+                self._answered.notify_all()
+        else:
+            raise RemoteProtocolError(f"{self.peer} sent a bulk frame on a control channel")
+
+    async def probe(self) -> float:
+        """Ask the peer, end to end; the seconds until it has answered.
+
+        Somebody has to `receive` meanwhile, and to bound the time: who is cancelled may ask again.
+        """
+        async with self._write_lock:  # numbered in the order in which they leave
+            number = self._asked.next(time.monotonic())
+            wanted = self._asked.answered + len(self._asked)
+            await self._put(frames.encode_probe(self.attempt, number, checked=True))
+        async with self._answered:
+            await self._answered.wait_for(lambda: self._asked.answered >= wanted)
+        assert self._asked.round_trip_s is not None  # noqa: S101 - one has been answered
+        return self._asked.round_trip_s
 
     async def expect(self, kind: type[_M]) -> _M:
         """The next message, which must be of `kind`; a refusal or a failure is raised as one."""
@@ -353,6 +395,7 @@ async def connect(
             + (" (is 'pageferry dest' running there?)" * (error.errno == errno.ECONNREFUSED))
         ) from None
     connection = Connection(sock, peer, stall_s)
+    connection.belong(hello.attempt)
     try:
         tune(sock, congestion, stall_s)
         async with asyncio.timeout(HANDSHAKE_S):

@@ -18,10 +18,13 @@ frames follow, a header of 16 bytes each, little-endian:
     DELTA     body: `entries` records (page:u32 length:u16), then the XBZRLE encodings of all of
               them (`common.guest.delta`) against what the page held when its round began; a
               length of 0: it still holds that
+    PROBE     no body; of attempt `value`, with the number `entries` (`common.wire.probes`)
+    ANSWER    no body; answers that probe
 
 PACKED and DELTA are legal only where both ends agreed on them, DELTA only before the guest resumes.
 The lowest flag says that 8 bytes follow the body: XXH3-64 of header and body, little-endian. A
-CONTROL frame always has them, the others if both ends agreed on it; all or none of a connection.
+control connection's frames always have them, the others if both ends agreed on it; all or none of a
+connection.
 
 The decoder owns no page memory. It asks a `Placer` for the buffers of the extents that a header
 announces, and hands them to whoever reads the socket (`buffers`), so that page bytes go from the
@@ -48,9 +51,10 @@ from common.wire import deltas
 from common.wire.deltas import DELTA_OF, DeltaTable
 from common.wire.extents import EXTENT, Extents, count_within
 from common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
+from common.wire.probes import AnswerFrame, ProbeFrame
 from common.wire.spans import Spans, SpanTable
 
-PROTOCOL_VERSION: Final = 4
+PROTOCOL_VERSION: Final = 5
 # The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.
 MAGIC: Final = b"pgferry\n"
 PREFACE: Final = struct.Struct("<8sH6x")
@@ -85,6 +89,8 @@ class FrameType(IntEnum):
     LINES = 6
     PACKED = 7
     DELTA = 8
+    PROBE = 9
+    ANSWER = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,15 @@ class RequestFrame:
 
 
 Frame = (
-    ControlFrame | PagesFrame | ZeroFrame | LinesFrame | DeltaFrame | BarrierFrame | RequestFrame
+    ControlFrame
+    | PagesFrame
+    | ZeroFrame
+    | LinesFrame
+    | DeltaFrame
+    | BarrierFrame
+    | RequestFrame
+    | ProbeFrame
+    | AnswerFrame
 )
 
 _KINDS: Final = frozenset(FrameType)
@@ -172,6 +186,8 @@ _NAMES: Final[dict[type, str]] = {
     _PackedFrame: "compressed pages",
     BarrierFrame: "a barrier",
     RequestFrame: "a request",
+    ProbeFrame: "a probe",
+    AnswerFrame: "an answer",
 }
 
 
@@ -276,6 +292,16 @@ def encode_request(page: int, window: int = 0, *, checked: bool = False) -> byte
     return _whole(HEADER.pack(FrameType.REQUEST, checked, window, page, 0), checked)
 
 
+def encode_probe(attempt: int, number: int, *, checked: bool = False) -> bytes:
+    """A PROBE frame, whole."""
+    return _whole(HEADER.pack(FrameType.PROBE, checked, number, attempt, 0), checked)
+
+
+def encode_answer(attempt: int, number: int, *, checked: bool = False) -> bytes:
+    """An ANSWER frame, whole."""
+    return _whole(HEADER.pack(FrameType.ANSWER, checked, number, attempt, 0), checked)
+
+
 def _count(extents: Extents) -> int:
     pages = int(extents["count"].sum(dtype=np.int64))
     if not 0 < len(extents) <= MAX_EXTENTS:
@@ -291,8 +317,9 @@ class FrameDecoder:
     with no placer (a control connection) page frames are illegal. Requests are legal only where
     `requests` says so: at the source, on the connection that answers them. checked: whether frames
     that are not of control have checksums. unpacker: PACKED frames are legal, and arrive as what
-    is in them. deltas_agreed: DELTA frames are, too. most_control: bytes of a control message,
-    which may be changed between two frames. places: where pages of frames without a checksum may go
+    is in them. deltas_agreed: DELTA frames are, too. attempt: the connection's, whose probes are
+    legal; None: there are none. It may be changed between two frames, and so may most_control, the
+    bytes of a control message. places: where pages of frames without a checksum may go
     directly, or None for the placer's buffers; whoever reads must look at `spans` then.
     """
 
@@ -305,9 +332,11 @@ class FrameDecoder:
         checked: bool = False,
         unpacker: Unpacker | None = None,
         deltas_agreed: bool = False,
+        attempt: int | None = None,
         places: Callable[[Extents], SpanTable | None] | None = None,
     ) -> None:
         self.most_control = MAX_CONTROL
+        self.attempt = attempt
         self._places = None if checked else places
         self._spans: Spans | None = None
         self._unpacker = unpacker
@@ -428,6 +457,8 @@ class FrameDecoder:
             return self._finish(BarrierFrame(self._value))
         if kind == FrameType.REQUEST:
             return self._request(entries, length)
+        if kind in (FrameType.PROBE, FrameType.ANSWER):
+            return self._probe(FrameType(kind), entries, length)
         if kind == FrameType.CONTROL:
             if entries or not 0 < length <= self.most_control:
                 raise RemoteProtocolError(
@@ -457,6 +488,15 @@ class FrameDecoder:
                 f" of a guest of {self._n_pages} pages"
             )
         return self._finish(RequestFrame(self._value, window))
+
+    def _probe(self, kind: FrameType, number: int, length: int) -> Frame | None:
+        if length or self._value != self.attempt:
+            due = "none is due" if self.attempt is None else f"expected attempt {self.attempt}"
+            raise RemoteProtocolError(
+                f"a probe of {length} bytes, of attempt {self._value}, where {due}"
+            )
+        frame = ProbeFrame if kind is FrameType.PROBE else AnswerFrame
+        return self._finish(frame(self._value, number))
 
     def _check_page_header(self, kind: int, entries: int, length: int) -> None:
         if self._placer is None:

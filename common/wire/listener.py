@@ -115,13 +115,12 @@ class Listener:
 
     async def _handshake(self, connection: Connection) -> None:
         try:
-            hello = await self._meet(connection)
-        finally:
-            self._strangers.pop(connection, None)
-        if hello is None:
-            return
-        try:
-            await self._serve(connection, hello)
+            try:
+                hello = await self._meet(connection)
+            finally:
+                self._strangers.pop(connection, None)
+            if hello is not None:
+                await self._serve(connection, hello)
         except Exception as error:  # noqa: BLE001 - out of descriptors, say: others go on
             words = ran_out(error) or f"unexpected {type(error).__name__}: {error}"
             self._complain(f"{connection.peer}: {words}")
@@ -158,7 +157,9 @@ class Listener:
                 await connection.send_preface()
             raise
         await connection.send_preface()
-        return await connection.expect(Hello)
+        hello = await connection.expect(Hello)
+        connection.belong(hello.attempt)
+        return hello
 
     async def _agree_on_tls(self, connection: Connection) -> None:
         """TLS if it is asked for here, and only then; whoever differs is told, if it is one of us.

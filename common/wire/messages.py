@@ -58,6 +58,7 @@ from common.errors import LocalProtocolError, RemoteProtocolError
 from common.options import Words
 from common.wire.bitmap import MOST_SUMMARY
 from common.wire.frames import MAX_CONTROL, MAX_WINDOW
+from common.wire.probes import MAX_ATTEMPT
 
 SESSION_ID_LENGTH = 32  # hex digits; 128 random bits, so that nobody guesses one
 TOKEN_LENGTH = 64
@@ -81,6 +82,7 @@ def _printable(text: str) -> str:
 # It may be shown on a terminal: what a peer says must not move the cursor, or look like two lines.
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
 Nanoseconds = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Attempt = Annotated[int, Field(ge=0, le=MAX_ATTEMPT)]
 
 
 class _Message(BaseModel):
@@ -91,6 +93,7 @@ class Hello(_Message):
     """First message of every connection: what it is for.
 
     token: the session's secret. The control connection sets it, all others must bring the same.
+    attempt: which one of the session's this connection belongs to, see `common.wire.probes`.
     """
 
     kind: Literal["hello"] = "hello"
@@ -98,15 +101,18 @@ class Hello(_Message):
     session: SessionId
     token: Token
     channel: int = Field(default=0, ge=0, le=63)
+    attempt: Attempt = 0
 
 
 class Welcome(_Message):
     """The connection is accepted. clock: which CLOCK_MONOTONIC the peer reads.
 
     processor: the model of its host's.
+    attempt: the hello's, as it was understood.
     """
 
     kind: Literal["welcome"] = "welcome"
+    attempt: Attempt = 0
     version: Text
     host: Text
     clock: Text

@@ -1,4 +1,4 @@
-"""Answers on the urgent socket: frames of pages, taken apart as they come.
+"""What comes on the urgent socket: frames of pages, taken apart as they come, and probes.
 
 The legal is what `common.wire.frames.FrameDecoder` takes on a connection of pages; here a page is
 placed as soon as it is whole, however much of its frame is still on the way. With checksums it has
@@ -12,12 +12,17 @@ from typing import Final
 import numpy as np
 
 from common.guest.checksum import xxh3_64
-from common.guest.native import fence, signal, signed
+from common.guest.native import signal, signed
 from common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, c_memmove, c_recv, errno
 from common.units import PAGE_SIZE
 from common.wire import frames
 from common.wire.frames import MAX_FRAME_PAGES, MAX_URGENT_PAGES, FrameType
+from common.wire.probes import MAX_NUMBER
 from dest_agent.paging.arrays import (
+    ANSWERED,
+    ARMED,
+    ASKED,
+    ATTEMPT,
     BROKEN,
     CHECKED,
     CORRUPT,
@@ -26,8 +31,6 @@ from dest_agent.paging.arrays import (
     EVENT_FD,
     EXTENT,
     EXTENT_LEFT,
-    FAILURE,
-    FAILURE_ERRNO,
     FILLED,
     FRAME_PAGES,
     ILLEGAL,
@@ -39,15 +42,21 @@ from dest_agent.paging.arrays import (
     PART,
     PULLED,
     RECEIVED_BYTES,
+    SETTLED,
     SOCKET,
     UNPLACEABLE,
+    UNREAD,
     FaultArrays,
     kernel,
 )
+from dest_agent.paging.outbox import fail, queue
 from dest_agent.paging.placing import place_run
 
 _PAGES: Final = int(FrameType.PAGES)
 _ZERO: Final = int(FrameType.ZERO)
+_PROBE: Final = int(FrameType.PROBE)
+_ANSWER: Final = int(FrameType.ANSWER)
+_NUMBER: Final = MAX_NUMBER
 _HEAD_PART: Final = 0
 _TABLE_PART: Final = 1
 _PAGES_PART: Final = 2
@@ -57,16 +66,6 @@ _TRAILER: Final = 8
 # Bytes parsed after which the rest is moved to the front: behind fewer of them there is always room
 # for a checked frame.
 _COMPACT: Final = 64 * 1024
-
-
-@kernel
-def fail(f: FaultArrays, code: int, number: int) -> None:
-    """Drop the connection and tell Python. code: see `arrays`; number: the system's, or 0."""
-    f.ctl[FAILURE_ERRNO] = number
-    f.ctl[SOCKET] = -1
-    fence()
-    f.ctl[FAILURE] = code
-    signal(f.scratch, f.ctl[EVENT_FD])
 
 
 @kernel
@@ -82,7 +81,7 @@ def _take_header(f: FaultArrays) -> bool:
         most = MAX_URGENT_PAGES
     entries = signed((head >> np.uint64(16)) & np.uint64(0xFFFF))
     pages = (length - 8 * entries) >> 12
-    if kind not in (_PAGES, _ZERO) or not 0 < entries <= MAX_EXTENTS:
+    if kind not in (_PAGES, _ZERO) or not 0 < entries <= MAX_EXTENTS or ctl[ARMED] == 0:
         return False
     if not 0 <= pages <= (most if kind == _PAGES else 0):
         return False
@@ -160,7 +159,51 @@ def _take_pages(f: FaultArrays, available: int) -> int:
     ctl[EXTENT_LEFT] -= count
     if ctl[EXTENT_LEFT] == 0:
         _begin_extent(f, ctl[EXTENT] + 1)
+    if ctl[SETTLED] != 0:
+        return 0
     return place_run(f, first, count, source, PULLED, f.scratch)
+
+
+@kernel
+def _answered(f: FaultArrays, number: int) -> bool:
+    """An answer has come. False: none was due."""
+    ctl = f.ctl
+    if ctl[ANSWERED] == ctl[ASKED] or number != (ctl[ANSWERED] + 1) & _NUMBER:
+        return False
+    ctl[ANSWERED] += 1
+    if ctl[ANSWERED] == 1:
+        signal(f.scratch, ctl[EVENT_FD])
+    return True
+
+
+@kernel
+def _take_probe(f: FaultArrays, available: int) -> int:
+    """Answer a probe, or take the answer to ours. 0, or why not."""
+    ctl = f.ctl
+    checked = ctl[CHECKED] != 0
+    size = 16 + _TRAILER if checked else 16
+    if available < size:
+        return _WAIT
+    at = ctl[PARSED] >> 3
+    if checked and signed(xxh3_64(f.inbox.ctypes.data + ctl[PARSED], 16)) != f.inbox[at + 2]:
+        return CORRUPT
+    head = np.uint64(f.inbox[at])
+    kind = signed(head & np.uint64(0xFFFF)) ^ (_FLAGS if checked else 0)
+    number = signed((head >> np.uint64(16)) & np.uint64(0xFFFF))
+    if f.inbox[at + 1] != 0 or signed(head >> np.uint64(32)) != ctl[ATTEMPT]:
+        return ILLEGAL
+    ctl[PARSED] += size
+    if kind == _PROBE:
+        return 0 if queue(f, _ANSWER, number, ctl[ATTEMPT]) else UNREAD
+    return 0 if kind == _ANSWER and _answered(f, number) else ILLEGAL
+
+
+@kernel
+def _take_head(f: FaultArrays, available: int) -> int:
+    """What the next frame is, and a whole one if it has no body. 0, or why not."""
+    if f.inbox[f.ctl[PARSED] >> 3] & 0xFF in (_PROBE, _ANSWER):
+        return _take_probe(f, available)
+    return _accept(f, available) if _take_header(f) else ILLEGAL
 
 
 @kernel
@@ -173,7 +216,7 @@ def _parse_part(f: FaultArrays, available: int) -> tuple[int, int]:
     if ctl[PART] == _HEAD_PART:
         if available < 16:
             return _WAIT, 0
-        return _accept(f, available) if _take_header(f) else ILLEGAL, 0
+        return _take_head(f, available), 0
     if ctl[PART] == _TABLE_PART:
         if available < 8 * ctl[ENTRIES]:
             return _WAIT, 0

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.guest.kernels import kernels_of
-from common.wire import frames
+from common.wire import frames, probes
 
 MAX_EXTENTS: Final = frames.MAX_EXTENTS
 
-kernel = kernels_of(Path(__file__).parent, Path(frames.__file__))
+kernel = kernels_of(Path(__file__).parent, Path(frames.__file__), Path(probes.__file__))
 
 # -- control words ---------------------------------------------------------------------------------
 # written by Python
@@ -21,6 +21,10 @@ STOP: Final = 0
 COMMAND: Final = 1  # one more each time that WANTED_SOCKET is to be taken over
 WANTED_SOCKET: Final = 2  # -1: none
 TRACE_TAIL: Final = 3  # records that Python has taken
+ANEW: Final = 4  # 1: the COMMAND is about the socket, which begins anew; 0: about the other words
+ATTEMPT: Final = 5  # of WANTED_SOCKET
+ARMED: Final = 6  # 1: pages may come
+SETTLED: Final = 7  # 1: pages that come are placed no more
 # constant
 UFFD: Final = 8  # -1: the software mechanism
 FAULT_FD: Final = 9  # readable when there is a fault: the userfaultfd, or the guest's eventfd
@@ -47,6 +51,9 @@ EXTENT_LEFT: Final = 36
 OUT_FILLED: Final = 37  # bytes of requests
 OUT_SENT: Final = 38
 TRACE_HEAD: Final = 39
+SENT_NS: Final = 40  # when something was sent last
+ASKED: Final = 41  # probes that were sent on this connection
+ANSWERED: Final = 42  # of which so many have been answered
 # counters
 FAULTS: Final = 48
 ZERO_FILLS: Final = 49  # faults on pages that were never missing, only never written

@@ -10,31 +10,18 @@ from __future__ import annotations
 from typing import Final
 
 from common.guest.atomics import peek_word, turn_byte
-from common.guest.checksum import xxh3_64
 from common.guest.control import WANTED as VCPU_WANTED
-from common.guest.native import fence, monotonic_ns, peek_byte, signal, signed
-from common.guest.syscalls import (
-    EAGAIN,
-    EINTR,
-    MSG_DONTWAIT,
-    MSG_NOSIGNAL,
-    POLLIN,
-    POLLOUT,
-    c_ppoll,
-    c_read,
-    c_send,
-    errno,
-    pollfd,
-)
+from common.guest.native import fence, monotonic_ns, peek_byte, signal
+from common.guest.syscalls import POLLIN, POLLOUT, c_ppoll, c_read, pollfd
 from common.units import PAGE_SIZE
 from common.userfault import MESSAGE_BYTES, PAGEFAULT
-from common.wire import frames
 from common.wire.frames import FrameType
-from dest_agent.paging.answers import fail, receive
+from dest_agent.paging.answers import receive
 from dest_agent.paging.arrays import (
+    ANEW,
+    ANSWERED,
+    ASKED,
     BASE,
-    BROKEN,
-    CHECKED,
     COMMAND,
     DONE_FD,
     FAILURE,
@@ -46,7 +33,6 @@ from dest_agent.paging.arrays import (
     OBEYED,
     OUT_FILLED,
     OUT_SENT,
-    OUTBOX_WORDS,
     PARSED,
     PART,
     PENDING_SLOTS,
@@ -56,7 +42,7 @@ from dest_agent.paging.arrays import (
     READ_FAULTS,
     REQUESTED,
     REQUESTS,
-    SENT_BYTES,
+    SENT_NS,
     SOCKET,
     STOP,
     TIMEOUT,
@@ -74,12 +60,11 @@ from dest_agent.paging.arrays import (
     FaultArrays,
     kernel,
 )
+from dest_agent.paging.outbox import fail, flush, keep_open, queue
 from dest_agent.paging.placing import place_once, stamp, wake
 from dest_agent.paging.window import region_of, window
 
 _REQUEST: Final = int(FrameType.REQUEST)
-_FLAGS: Final = frames.CHECKED << 8
-_SAFETY_NET_S: Final = 1
 
 
 @kernel
@@ -125,17 +110,9 @@ def _ask(f: FaultArrays, page: int, neighbours: int) -> None:
     ctl = f.ctl
     if ctl[SOCKET] < 0:
         return
-    if ctl[OUT_FILLED] + 24 > 8 * OUTBOX_WORDS:
+    if not queue(f, _REQUEST, neighbours, page):
         fail(f, UNREAD, 0)
         return
-    at = ctl[OUT_FILLED] >> 3
-    f.outbox[at] = _REQUEST | (neighbours << 16) | (page << 32)
-    f.outbox[at + 1] = 0
-    ctl[OUT_FILLED] += 16
-    if ctl[CHECKED] != 0:
-        f.outbox[at] |= _FLAGS
-        f.outbox[at + 2] = signed(xxh3_64(f.outbox.ctypes.data + 8 * at, 16))
-        ctl[OUT_FILLED] += 8
     ctl[REQUESTS] += 1
 
 
@@ -192,58 +169,44 @@ def _read_wanted(f: FaultArrays) -> None:
 
 
 @kernel
-def _flush(f: FaultArrays) -> None:
-    """Send requests, as many as the socket takes."""
-    ctl = f.ctl
-    if ctl[SOCKET] < 0 or ctl[OUT_SENT] == ctl[OUT_FILLED]:
-        return
-    n = c_send(
-        ctl[SOCKET],
-        f.outbox.ctypes.data + ctl[OUT_SENT],
-        ctl[OUT_FILLED] - ctl[OUT_SENT],
-        MSG_DONTWAIT | MSG_NOSIGNAL,
-    )
-    if n < 0:
-        number = errno()
-        if number not in (EAGAIN, EINTR):
-            fail(f, BROKEN, number)
-        return
-    ctl[OUT_SENT] += n
-    ctl[SENT_BYTES] += n
-    if ctl[OUT_SENT] == ctl[OUT_FILLED]:
-        ctl[OUT_SENT] = ctl[OUT_FILLED] = 0
-
-
-@kernel
-def _obey(f: FaultArrays) -> None:
+def _begin_anew(f: FaultArrays) -> None:
     """Take over the socket that Python wants, from the beginning of a frame.
 
     Every page that is still waited for is asked for again.
     """
     ctl = f.ctl
-    command = ctl[COMMAND]
-    fence()
     ctl[SOCKET] = ctl[WANTED_SOCKET]
     ctl[FAILURE] = 0
     ctl[FILLED] = ctl[PARSED] = ctl[PART] = ctl[OUT_FILLED] = ctl[OUT_SENT] = 0
+    ctl[SENT_NS] = ctl[ASKED] = ctl[ANSWERED] = 0
     if ctl[SOCKET] >= 0:
         for page in range(len(f.status)):
             if f.status[page] == REQUESTED:
                 _ask(f, page, 0)
+
+
+@kernel
+def _obey(f: FaultArrays) -> None:
+    """Do what Python has ordered; its words are read once more from now on."""
+    ctl = f.ctl
+    command = ctl[COMMAND]
+    fence()
+    if ctl[ANEW] != 0:
+        _begin_anew(f)
     fence()
     ctl[OBEYED] = command
     signal(f.scratch, ctl[DONE_FD])
 
 
 @kernel
-def _wait(f: FaultArrays) -> None:
+def _wait(f: FaultArrays, most_ns: int) -> None:
     """Sleep until there is something to do; the answer is in the scratch array."""
     ctl, scratch = f.ctl, f.scratch
     scratch[POLLFDS] = pollfd(ctl[FAULT_FD], POLLIN)
     scratch[POLLFDS + 1] = pollfd(ctl[WAKE_FD], POLLIN)
     wanted = POLLIN if ctl[OUT_FILLED] == ctl[OUT_SENT] else POLLIN | POLLOUT
     scratch[POLLFDS + 2] = pollfd(ctl[SOCKET], wanted)
-    scratch[TIMEOUT], scratch[TIMEOUT + 1] = _SAFETY_NET_S, 0
+    scratch[TIMEOUT], scratch[TIMEOUT + 1] = most_ns // 1_000_000_000, most_ns % 1_000_000_000
     at = scratch.ctypes.data
     if c_ppoll(at + 8 * POLLFDS, 3, at + 8 * TIMEOUT, 0) <= 0:
         for i in range(3):
@@ -260,8 +223,9 @@ def serve(f: FaultArrays) -> None:
             break
         if ctl[OBEYED] != ctl[COMMAND]:
             _obey(f)
-        _flush(f)
-        _wait(f)
+        left = keep_open(f)
+        flush(f)
+        _wait(f, left)
         if scratch[POLLFDS + 1] >> 48 != 0:
             c_read(ctl[WAKE_FD], scratch.ctypes.data + 8 * VALUE, 8)
         if scratch[POLLFDS] >> 48 != 0:
@@ -269,7 +233,7 @@ def serve(f: FaultArrays) -> None:
                 _read_userfaults(f)
             else:
                 _read_wanted(f)
-            _flush(f)
+            flush(f)
         if scratch[POLLFDS + 2] >> 48 & ~POLLOUT != 0 and ctl[SOCKET] >= 0:
             receive(f)
         _collect(f)

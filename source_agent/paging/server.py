@@ -34,9 +34,9 @@ from common.guest.syscalls import (
     pollfd,
 )
 from common.units import PAGE_SIZE
-from common.wire import frames
+from common.wire import frames, probes
 
-kernel = kernels_of(Path(__file__).parent, Path(frames.__file__))
+kernel = kernels_of(Path(__file__).parent, Path(frames.__file__), Path(probes.__file__))
 
 # -- control words: written by Python --------------------------------------------------------------
 STOP: Final = 0
@@ -46,6 +46,8 @@ EVENT_FD: Final = 3  # the connection has ended
 BASE: Final = 4  # address of guest memory
 RATE_BPS: Final = 5  # of neighbours; 0: no limit
 CHECKED: Final = 6  # 1: frames have checksums
+ATTEMPT: Final = 7  # of the connection
+OPEN: Final = 8  # 1: requests are answered; 0: the first one waits, and what comes behind it
 # -- written by the server -------------------------------------------------------------------------
 FAILURE: Final = 16
 FAILURE_ERRNO: Final = 17
@@ -61,7 +63,11 @@ PULLED_PAGES: Final = 27  # sent from here, neighbours and zero pages included
 ZERO_PAGES: Final = 28  # of these
 SENT_BYTES: Final = 29
 RECEIVED_BYTES: Final = 30
-CONTROL_WORDS: Final = 32
+HELD: Final = 32  # 1: a request waits in the inbox
+SENT_NS: Final = 33  # when something was sent last
+ASKED: Final = 34  # probes that were sent on this connection
+ANSWERED: Final = 35  # of which so many have been answered
+CONTROL_WORDS: Final = 40
 
 # -- codes of FAILURE ------------------------------------------------------------------------------
 ENDED: Final = 1
@@ -91,8 +97,11 @@ IOV_WORDS: Final = 2 * (2 + CHUNK)
 _REQUEST: Final = int(frames.FrameType.REQUEST)
 _PAGES: Final = int(frames.FrameType.PAGES)
 _ZERO: Final = int(frames.FrameType.ZERO)
+_PROBE: Final = int(frames.FrameType.PROBE)
+_ANSWER: Final = int(frames.FrameType.ANSWER)
+_NUMBER: Final = probes.MAX_NUMBER
 _FLAGS: Final = frames.CHECKED << 8
-_SAFETY_NET_NS: Final = 1_000_000_000
+_IDLE_NS: Final = int(probes.IDLE_S * 1e9)
 
 _VALUE: Final = 3  # `signal` uses it
 _POLLFDS: Final = 4
@@ -276,9 +285,44 @@ def _send_all(s: ServerArrays, count: int) -> None:
             s.iov[2 * at] += n
             s.iov[2 * at + 1] -= n
     s.ctl[SENT_BYTES] += total
+    now = monotonic_ns(s.scratch)
+    s.ctl[SENT_NS] = now
     if s.ctl[RATE_BPS] > 0:
-        now = monotonic_ns(s.scratch)
         s.ctl[DUE_NS] = max(s.ctl[DUE_NS], now) + total * 1_000_000_000 // s.ctl[RATE_BPS]
+
+
+@kernel
+def _send_probe(s: ServerArrays, kind: int, number: int) -> None:
+    """A probe, or the answer to one."""
+    checked = s.ctl[CHECKED] != 0
+    s.head[0] = kind | (number << 16) | (s.ctl[ATTEMPT] << 32) | (_FLAGS if checked else 0)
+    s.head[1] = 0
+    s.iov[0] = s.head.ctypes.data
+    s.iov[1] = 8 * _seal(s, 0, 2) if checked else 16
+    _send_all(s, 1)
+
+
+@kernel
+def _keep_open(s: ServerArrays) -> int:
+    """Send a probe if nothing has gone for a while; how long that takes from now on, ns."""
+    left = s.ctl[SENT_NS] + _IDLE_NS - monotonic_ns(s.scratch)
+    if left > 0:
+        return signed(left)
+    s.ctl[ASKED] += 1
+    _send_probe(s, _PROBE, s.ctl[ASKED] & _NUMBER)
+    return signed(_IDLE_NS)
+
+
+@kernel
+def _answered(s: ServerArrays, number: int) -> bool:
+    """An answer has come. False: none was due."""
+    ctl = s.ctl
+    if ctl[ANSWERED] == ctl[ASKED] or number != (ctl[ANSWERED] + 1) & _NUMBER:
+        return False
+    ctl[ANSWERED] += 1
+    if ctl[ANSWERED] == 1:
+        signal(s.scratch, ctl[EVENT_FD])
+    return True
 
 
 @kernel
@@ -347,7 +391,7 @@ def _go_on(s: ServerArrays) -> None:
 
 @kernel
 def _receive(s: ServerArrays) -> None:
-    """Take requests from the socket and answer them."""
+    """Take what the socket has, and answer it."""
     ctl = s.ctl
     box = s.inbox.ctypes.data
     n = c_recv(ctl[SOCKET], box + ctl[FILLED], 8 * INBOX_WORDS - ctl[FILLED], MSG_DONTWAIT)
@@ -360,43 +404,74 @@ def _receive(s: ServerArrays) -> None:
         return
     ctl[FILLED] += n
     ctl[RECEIVED_BYTES] += n
-    checked = ctl[CHECKED] != 0
-    words = 3 if checked else 2  # of a request
-    wanted = _REQUEST | _FLAGS if checked else _REQUEST
-    whole = ctl[FILLED] // (8 * words)
-    for i in range(whole):
-        at = words * i
-        if checked and signed(xxh3_64(box + 8 * at, 16)) != s.inbox[at + 2]:
-            _fail(s, CORRUPT, 0)
-            return
-        head = np.uint64(s.inbox[at])
-        kind = signed(head & np.uint64(0xFFFF))  # with the flags
-        window = signed((head >> np.uint64(16)) & np.uint64(0xFFFF))
-        page = signed(head >> np.uint64(32))
-        if kind != wanted or s.inbox[at + 1] != 0 or page >= len(s.sent):
-            _fail(s, ILLEGAL, 0)
-            return
-        _demand(s, page, window)
-        if ctl[FAILURE] != 0:
-            return
-    done = 8 * words * whole
-    c_memmove(box, box + done, ctl[FILLED] - done)
-    ctl[FILLED] -= done
+    _answer(s)
 
 
 @kernel
-def _wait(s: ServerArrays) -> bool:
+def _answer(s: ServerArrays) -> None:
+    """Answer the whole frames of the inbox, up to a request that has to wait."""
+    ctl = s.ctl
+    box = s.inbox.ctypes.data
+    checked = ctl[CHECKED] != 0
+    words = 3 if checked else 2  # of a frame
+    whole = ctl[FILLED] // (8 * words)
+    ctl[HELD] = 0
+    done = signed(0)
+    while done < whole:
+        at = words * done
+        if checked and signed(xxh3_64(box + 8 * at, 16)) != s.inbox[at + 2]:
+            _fail(s, CORRUPT, 0)
+            return
+        if not _answer_one(s, s.inbox[at], s.inbox[at + 1]):
+            _fail(s, ILLEGAL, 0)
+        if ctl[FAILURE] != 0:
+            return
+        if ctl[HELD] != 0:
+            break
+        done += 1
+    c_memmove(box, box + 8 * words * done, ctl[FILLED] - 8 * words * done)
+    ctl[FILLED] -= 8 * words * done
+
+
+@kernel
+def _answer_one(s: ServerArrays, first: int, length: int) -> bool:
+    """A frame of this header. False: it is not legal."""
+    head = np.uint64(first)
+    kind = signed(head & np.uint64(0xFFFF)) ^ (_FLAGS if s.ctl[CHECKED] != 0 else 0)
+    entries = signed((head >> np.uint64(16)) & np.uint64(0xFFFF))
+    value = signed(head >> np.uint64(32))
+    if length != 0:
+        return False
+    if kind == _REQUEST:
+        if value >= len(s.sent):
+            return False
+        if s.ctl[OPEN] == 0:
+            s.ctl[HELD] = 1
+        else:
+            _demand(s, value, entries)
+        return True
+    if value != s.ctl[ATTEMPT]:
+        return False
+    if kind == _PROBE:
+        _send_probe(s, _ANSWER, entries)
+        return True
+    return kind == _ANSWER and _answered(s, entries)
+
+
+@kernel
+def _wait(s: ServerArrays, most_ns: int) -> bool:
     """Sleep until there is something to do; True: neighbours may be sent now."""
     ctl, scratch = s.ctl, s.scratch
     wanted = POLLIN
-    timeout = signed(_SAFETY_NET_NS)
+    timeout = signed(most_ns)
     if ctl[FIRST_WINDOW] != ctl[LAST_WINDOW]:
         left = ctl[DUE_NS] - monotonic_ns(scratch) if ctl[RATE_BPS] > 0 else 0
         if left <= 0:
             wanted = POLLIN | POLLOUT
         else:
             timeout = min(timeout, left)
-    scratch[_POLLFDS] = pollfd(ctl[SOCKET], wanted)
+    # Behind a request that waits nothing is read: the inbox is no queue.
+    scratch[_POLLFDS] = pollfd(ctl[SOCKET] if ctl[HELD] == 0 else -1, wanted)
     scratch[_POLLFDS + 1] = pollfd(ctl[WAKE_FD], POLLIN)
     scratch[_TIMEOUT], scratch[_TIMEOUT + 1] = timeout // 1_000_000_000, timeout % 1_000_000_000
     at = scratch.ctypes.data
@@ -414,7 +489,9 @@ def serve(s: ServerArrays) -> None:
         fence()
         if ctl[STOP] != 0 or ctl[FAILURE] != 0:
             return
-        writable = _wait(s)
+        if ctl[HELD] != 0 and ctl[OPEN] != 0:
+            _answer(s)
+        writable = _wait(s, _keep_open(s))
         if scratch[_POLLFDS + 1] >> 48 != 0:
             c_read(ctl[WAKE_FD], scratch.ctypes.data + 8 * _VALUE, 8)
         if scratch[_POLLFDS] >> 48 & ~POLLOUT != 0:

@@ -57,6 +57,8 @@ def _bulk_frames(checked: bool) -> dict[str, bytes]:
         "lines": lines + (frames.trailer(lines) if checked else b""),
         "delta": _delta_frame(checked),
         "barrier": frames.encode_barrier(1, checked=checked),
+        "probe": frames.encode_probe(0, 3, checked=checked),
+        "answer": frames.encode_answer(0, 3, checked=checked),
     }
 
 

@@ -91,6 +91,7 @@ class Stream:
             checked=checked,
             unpacker=Unpacker(Codec.LZ4 if kind & WITH_LZ4 else Codec.ZSTD),
             deltas_agreed=True,
+            attempt=0,
         )
         self._piece = piece
         self.frames: list[str] = []

@@ -14,6 +14,7 @@ from common.guest.machine import Guest
 from common.inject import Action, parse_injection
 from common.report import Report
 from tests.integration.fault_rules import DEST, KILLED, NOBODY, SOURCE, STALL_S, Case, Ending
+from tests.integration.harness import neglected
 from tests.integration.witness import Witness
 from tests.integration.zygote import Agent
 
@@ -114,7 +115,7 @@ def _leftovers(folder: Path) -> list[str]:
     if (folder / "again.witness").exists():
         problems.append("a destination that was started again has made a guest")
     for path in folder.glob("*.err"):
-        if "Traceback" in (text := path.read_text()):
+        if "Traceback" in (text := path.read_text()) or neglected(text):
             problems.append(f"a traceback in {path.name}: {text[-2000:]}")
     return problems
 

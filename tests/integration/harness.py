@@ -17,6 +17,13 @@ from common.process import python_command
 from common.report import Report
 
 RUN_S = 100
+_NEGLECTED = re.compile("never retrieved|was destroyed but it is pending|was never awaited")
+
+
+def neglected(text: str) -> str | None:
+    """What asyncio says of a task or an exception that nobody has looked at."""
+    found = _NEGLECTED.search(text)
+    return found and found[0]
 
 
 _PROGRESS = re.compile(r"\[ *\d+\.\d s\] ")
@@ -29,6 +36,9 @@ class Run:
     exit_code: int
     stdout: str
     stderr: str
+
+    def __post_init__(self) -> None:
+        assert not neglected(self.stderr), self.stderr
 
     @property
     def report(self) -> Report:
@@ -49,6 +59,11 @@ class Run:
         return lines[0]
 
 
+def heard(stderr: str) -> str:
+    """Without what asyncio's debug mode says of steps that took long."""
+    return re.sub(r"(?m)^Executing <.* took .* seconds\n", "", stderr)
+
+
 def command(*arguments: str) -> list[str]:
     return python_command("lab.cli", *arguments)
 
@@ -57,7 +72,7 @@ def pageferry(*arguments: str, timeout: float = RUN_S) -> Run:
     done = subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
     )
-    return Run(done.returncode, done.stdout, done.stderr)
+    return Run(done.returncode, done.stdout, heard(done.stderr))
 
 
 def migrate(*arguments: str) -> Run:
@@ -104,7 +119,7 @@ class Agent:
         """Wait for it."""
         self._status.close()
         out, err = self.process.communicate(timeout=timeout)
-        return Run(self.process.returncode, out, self._said + err)
+        return Run(self.process.returncode, out, heard(self._said + err))
 
     def kill(self) -> None:
         if self.process.poll() is None:

@@ -13,7 +13,7 @@ import pytest
 
 from common.wire import frames
 from tests.integration import zygote
-from tests.integration.harness import command, destination, pageferry
+from tests.integration.harness import command, destination, heard, pageferry
 
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 
@@ -139,7 +139,7 @@ class Peer:
 
 PEERS = {
     "web server": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not a pageferry agent.*HTTP/1.1"),
-    "other version": (frames.encode_preface(9), "version mismatch.*version 9.*version 4"),
+    "other version": (frames.encode_preface(9), "version mismatch.*version 9.*version 5"),
     "hangs up": (b"", "during the handshake"),
     "half a preface": (b"pgferry", "during the handshake"),
     "talks nonsense": (frames.encode_preface() + b"\xff" * 64, "unknown"),
@@ -161,7 +161,7 @@ STRANGERS = {
     "other version": (frames.encode_preface(9), "version mismatch"),
     "no hello": (frames.encode_preface() + b"\xff" * 64, "unknown"),
     "a page frame": (
-        frames.encode_preface() + frames.HEADER.pack(2, 0, 1, 0, 8 + 4096) + bytes(4104),
+        frames.encode_preface() + frames.HEADER.pack(2, 1, 1, 0, 8 + 4096) + bytes(4104),
         "carries none",
     ),
     "hangs up": (b"", "closed"),
@@ -209,7 +209,8 @@ def test_standard_output_that_takes_nothing(arguments: tuple[str, ...], to: str)
     shell = ["sh", "-c", f'"$@" {to}', "sh", *command(*arguments)]
     done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert re.fullmatch("pageferry: .*standard output.*\n", done.stderr), done.stderr
+    said = heard(done.stderr)
+    assert re.fullmatch("pageferry: .*standard output.*\n", said), said
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("migrate", *SMALL)])
@@ -220,7 +221,7 @@ def test_nobody_reads_standard_output(arguments: tuple[str, ...]) -> None:
     assert running.stdout is not None
     running.stdout.close()
     running.stdout = None
-    assert running.communicate()[1] == ""
+    assert heard(running.communicate()[1]) == ""
     assert running.returncode == 0
 
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.integration.harness import RUN_S, Run
+from tests.integration.harness import RUN_S, Run, heard
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.integration.zygote_preload"])
@@ -64,7 +64,7 @@ class Agent:
     def read(self, kind: str) -> str:
         """So far. kind: `out`, `err` or `status`."""
         path = self._files.with_name(f"{self._files.name}.{kind}")
-        return path.read_text() if path.exists() else ""
+        return heard(path.read_text()) if path.exists() else ""
 
     def status(self, key: str) -> Any:
         """The last status of that key; None: there was none."""

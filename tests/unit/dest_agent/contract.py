@@ -26,10 +26,14 @@ READER = "sequential:write-share=0%,lines=1"
 
 
 def wait_for_event(post: Post, timeout_s: float = 10.0) -> None:
+    """Nothing is missing, or the connection has failed; that a probe was answered is told, too."""
     poll = select.poll()
     poll.register(post.faults.event_fd, select.POLLIN)
-    assert poll.poll(timeout_s * 1000)
-    post.faults.clear_event()
+    while True:
+        assert poll.poll(timeout_s * 1000)
+        post.faults.clear_event()
+        if post.faults.missing_count == 0 or post.faults.failure is not None:
+            return
 
 
 class FaultContract:
@@ -315,6 +319,9 @@ class FaultContract:
         "outside memory": frames.encode_zero(np.array([(2047, 2)], EXTENT)),
         "far outside memory": frames.encode_zero(np.array([(2**32 - 1, 2**32 - 1)], EXTENT)),
         "empty extent": frames.encode_zero(np.array([(3, 0), (4, 1)], EXTENT)),
+        "a probe of another attempt": frames.encode_probe(1, 7),
+        "a probe with a body": frames.HEADER.pack(9, 0, 7, 0, 8),
+        "an answer to nothing": frames.encode_answer(0, 4711),
         "fewer pages than announced": frames.HEADER.pack(2, 0, 1, 0, 8 + 2 * PAGE_SIZE)
         + np.array([(0, 1)], EXTENT).tobytes(),
     }
@@ -332,6 +339,36 @@ class FaultContract:
             post.serve()
             post.push()
             post.finish()
+
+    def test_pages_before_the_guest_was_handed_over_are_illegal(self) -> None:
+        with self.post(workload="idle") as post:
+            peer = post.peer()
+            peer.sock.sendall(frames.encode_zero(np.array([(3, 1)], EXTENT)))
+            until(lambda: post.faults.failure is not None)
+            assert isinstance(post.faults.failure, RemoteProtocolError)
+
+    @pytest.mark.parametrize("checked", [False, True])
+    def test_probes_are_answered_in_both_directions(self, checked: bool) -> None:
+        with self.post(workload="idle", checked=checked) as post:
+            post.serve()
+            until(lambda: post.faults.answered and post.server.answered)
+            assert post.faults.failure is None
+            assert post.server.failure is None
+
+    def test_what_comes_after_it_has_settled_is_not_placed(self) -> None:
+        with self.post(workload="idle") as post:
+            post.arm()
+            peer = post.peer()
+            post.answer(peer, 1)
+            until(lambda: post.faults.stats().pages_pulled == 1)
+            post.faults.settle()
+            before = post.faults.stats().received_bytes
+            post.answer(peer, 5, 6)
+            until(lambda: post.faults.stats().received_bytes >= before + 2 * PAGE_SIZE)
+            peer.sock.sendall(frames.encode_probe(0, 9))
+            until(lambda: post.faults.stats().received_bytes > before + 2 * PAGE_SIZE + 24)
+            assert post.faults.missing_count == post.n_pages - 1
+            assert post.faults.failure is None
 
     def test_frames_of_any_shape_in_pieces_of_any_size(self) -> None:
         """What the codec writes, the compiled end reads."""

@@ -20,6 +20,7 @@ from common.wire import frames
 from common.wire.bulk import BulkReceiver
 from common.wire.extents import from_pages
 from common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
+from common.wire.probes import ProbeFrame
 from dest_agent.faults import ADAPTIVE, Faults
 from dest_agent.mechanism import Mechanism
 from source_agent.page_server import PageServer
@@ -56,14 +57,15 @@ class Peer:
     def __init__(self, sock: socket.socket, n_pages: int) -> None:
         self.sock = sock
         self.sock.settimeout(10)
-        self._decoder = FrameDecoder(n_pages=n_pages, requests=True)
+        self._decoder = FrameDecoder(n_pages=n_pages, requests=True, attempt=0)
         self._frames: list[Frame] = []
 
     def request(self) -> RequestFrame:
         while not self._frames:
             n = self.sock.recv_into(self._decoder.buffers()[0])
             assert n, "the handler hung up"
-            self._frames += self._decoder.received(n)
+            came = self._decoder.received(n)
+            self._frames += [frame for frame in came if not isinstance(frame, ProbeFrame)]
         frame = self._frames.pop(0)
         assert isinstance(frame, RequestFrame)
         return frame
@@ -109,6 +111,7 @@ class Post:
         self.sent = np.zeros(self.n_pages, np.uint8)
         self.server = PageServer(self.source.memory, self.sent, rate_Bps=rate_Bps, checked=checked)
         self._closing.callback(self.server.close)
+        self.server.open()
 
     def __enter__(self) -> Self:
         return self

@@ -29,6 +29,7 @@ from common.units import PAGE_SIZE
 from common.wire import frames
 from common.wire.extents import Extents, to_pages
 from common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
+from common.wire.probes import AnswerFrame, ProbeFrame
 from source_agent.page_server import PULLED, PUSH_LEAD, PUSHED, UNSENT, PageServer
 from source_agent.paging.server import CHUNK, next_unsent
 
@@ -43,8 +44,9 @@ class Client:
         self.sock = sock
         self.sock.settimeout(10)
         self.memory = bytearray(b"\xee") * (N_PAGES * PAGE_SIZE)
-        self.decoder = FrameDecoder(self, n_pages=N_PAGES, checked=checked)
+        self.decoder = FrameDecoder(self, n_pages=N_PAGES, checked=checked, attempt=0)
         self.got: list[tuple[list[int], bool]] = []
+        self.probe_bytes = 0
 
     def buffers(self, extents: Extents) -> list[memoryview]:
         view = memoryview(self.memory)
@@ -67,12 +69,29 @@ class Client:
                 self._note(frame)
 
     def _note(self, frame: Frame) -> None:
+        if isinstance(frame, ProbeFrame):
+            self.sock.sendall(frames.encode_answer(0, frame.number, checked=self.checked))
+            self.probe_bytes += 24 if self.checked else 16
+            return
         assert isinstance(frame, PagesFrame | ZeroFrame)
         numbers = to_pages(frame.extents).tolist()
         self.got.append((numbers, isinstance(frame, ZeroFrame)))
         if isinstance(frame, ZeroFrame):
             for page in numbers:
                 self.memory[page * PAGE_SIZE : (page + 1) * PAGE_SIZE] = bytes(PAGE_SIZE)
+
+    def next_probes(self, number: int) -> list[ProbeFrame | AnswerFrame]:
+        """The next probes and answers; probes are answered."""
+        out: list[ProbeFrame | AnswerFrame] = []
+        while len(out) < number:
+            n = self.sock.recvmsg_into(self.decoder.buffers()[:64])[0]
+            assert n, "the server hung up"
+            for frame in self.decoder.received(n):
+                assert isinstance(frame, ProbeFrame | AnswerFrame)
+                out.append(frame)
+                if isinstance(frame, ProbeFrame):
+                    self._note(frame)
+        return out
 
     def nothing_comes(self) -> bool:
         try:
@@ -97,8 +116,10 @@ Serve = Callable[..., tuple[PageServer, Client]]
 def serve(memory: GuestMemory) -> Iterator[Serve]:
     with contextlib.ExitStack() as closing:
 
-        def start(**options: Any) -> tuple[PageServer, Client]:
+        def start(*, opened: bool = True, **options: Any) -> tuple[PageServer, Client]:
             server = PageServer(memory, np.zeros(N_PAGES, np.uint8), **options)
+            if opened:
+                server.open()
             closing.callback(server.close)
             return server, connect(server, options.get("checked", False))
 
@@ -116,11 +137,10 @@ def serve(memory: GuestMemory) -> Iterator[Serve]:
 def wait_for_failure(server: PageServer) -> PageferryError:
     poll = select.poll()
     poll.register(server.event_fd, select.POLLIN)
-    assert poll.poll(10_000)
-    server.clear_event()
-    failure = server.failure
-    assert failure is not None
-    return failure
+    while server.failure is None:  # an answered probe is an event, too
+        assert poll.poll(10_000)
+        server.clear_event()
+    return server.failure
 
 
 def matches(client: Client, memory: GuestMemory, pages: list[int]) -> bool:
@@ -150,7 +170,7 @@ class TestAnswers:
         assert (server.sent[500:601] == PULLED).all()
         assert np.count_nonzero(server.sent) == 101
         assert client.nothing_comes()
-        assert server.stats().sent_bytes == sum(
+        assert server.stats().sent_bytes - client.probe_bytes == sum(
             16
             + 8 * (1 + int(np.count_nonzero(np.diff(numbers) != 1)))
             + (0 if is_zero else len(numbers) * PAGE_SIZE)
@@ -233,7 +253,36 @@ NONSENSE = {
     "a body": frames.HEADER.pack(5, 0, 0, 1, 1),
     "a negative body": frames.HEADER.pack(5, 0, 0, 1, 2**64 - 1),
     "noise": bytes(range(200, 216)),
+    "a probe of another attempt": frames.encode_probe(1, 7),
+    "a probe with a body": frames.HEADER.pack(9, 0, 7, 0, 8),
+    "an answer to nothing": frames.encode_answer(0, 4711),
 }
+
+
+class TestProbes:
+    @pytest.mark.parametrize("checked", [False, True])
+    def test_they_are_answered_in_both_directions(self, serve: Serve, checked: bool) -> None:
+        server, client = serve(checked=checked)
+        client.sock.sendall(frames.encode_probe(0, 77, checked=checked))
+        came = client.next_probes(3)  # its own at once, the answer, and its own when it is idle
+        assert {type(frame) for frame in came} == {ProbeFrame, AnswerFrame}
+        assert [f.number for f in came if isinstance(f, AnswerFrame)] == [77]
+        poll = select.poll()
+        poll.register(server.event_fd, select.POLLIN)
+        assert poll.poll(10_000)
+        assert server.answered
+        assert server.failure is None
+
+    def test_requests_wait_until_it_is_open(self, serve: Serve, memory: GuestMemory) -> None:
+        server, client = serve(opened=False)
+        client.sock.sendall(b"".join(map(frames.encode_request, range(800))))  # beyond its inbox
+        came = client.next_probes(2)  # it is kept open meanwhile
+        assert {type(frame) for frame in came} == {ProbeFrame}
+        assert server.stats().demands == 0
+        server.open()
+        client.take(800)
+        assert client.pages == list(range(800))
+        assert matches(client, memory, client.pages)
 
 
 class TestChecked:
@@ -246,7 +295,7 @@ class TestChecked:
         assert matches(client, memory, client.pages)
         zero = memory.zero_pages(np.arange(N_PAGES))
         assert all(zero[numbers].all() == is_zero for numbers, is_zero in client.got)
-        assert server.stats().sent_bytes == sum(
+        assert server.stats().sent_bytes - client.probe_bytes == sum(
             24
             + 8 * (1 + int(np.count_nonzero(np.diff(numbers) != 1)))
             + (0 if is_zero else len(numbers) * PAGE_SIZE)

@@ -286,7 +286,7 @@ def test_the_middle_of_a_frame_is_no_boundary(cut: int) -> None:
 
 def test_prefaces() -> None:
     frames.check_preface(frames.encode_preface())
-    with pytest.raises(RemoteProtocolError, match=r"version 9.*version 4"):
+    with pytest.raises(RemoteProtocolError, match=r"version 9.*version 5"):
         frames.check_preface(frames.encode_preface(9))
     with pytest.raises(RemoteProtocolError, match=r"not a pageferry agent.*HTTP"):
         frames.check_preface(b"HTTP/1.1 400 Bad")

@@ -1,0 +1,28 @@
+"""All agents of these tests, and both of a test's own process, run in asyncio's debug mode.
+
+What asyncio has to say about a task or an exception that nobody looks at fails a test: in the
+processes that it starts by `harness.Run` and `zygote`, in its own by the log.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.harness import neglected
+
+os.environ["PYTHONASYNCIODEBUG"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_neglected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No exception of this process is left for asyncio to report."""
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # that something took long is no news
+    yield
+    gc.collect()
+    for record in caplog.get_records("call"):
+        assert record.name != "asyncio" or not neglected(record.getMessage()), record.getMessage()
