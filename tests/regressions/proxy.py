@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
-import struct
 import threading
-import time
 from collections.abc import Iterator
 
 
 class IdleProxy:
-    """Forwards to a port of loopback. A connection is reset once it has been idle for `idle_s`
+    """Forwards to a port of loopback. A connection is ended once it has been idle for `idle_s`
 
     in either direction: for a NAT each direction is a flow of its own. cuts: how many were.
     """
@@ -35,26 +34,23 @@ class IdleProxy:
                 threading.Thread(target=self._forward, args=(far, near), daemon=True).start()
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
-        source.settimeout(self._idle_s)
+        ready = (
+            select.poll()
+        )  # and no time limit of a socket's, of which there is one for both ways
+        ready.register(source.fileno(), select.POLLIN)
         try:
-            while data := source.recv(65536):
-                before = time.monotonic()
-                sink.settimeout(None)
+            while ready.poll(self._idle_s * 1000):
+                data = source.recv(65536)
+                if not data:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
                 sink.sendall(data)
-                # A peer that does not read is not idle, and neither is who waits for it.
-                source.settimeout(self._idle_s + time.monotonic() - before)
-            sink.shutdown(socket.SHUT_WR)
-        except TimeoutError:
             self.cuts += 1
-            for end in (source, sink):
-                with contextlib.suppress(OSError):
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    end.shutdown(socket.SHUT_RDWR)
-                    end.close()
         except OSError:
-            for end in (source, sink):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+            pass
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End all that is left."""
