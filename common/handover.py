@@ -61,8 +61,9 @@ This file knows nothing of sockets, messages or guests. It is one table, and the
            └────── postcopy-recover ────────┘                └────── postcopy-recover ────┘
                            └──> lost                                         └──> lost
 
-States carry QEMU's names (qapi/migration.json); `in-doubt`, `rewound` and `lost` are ours. As
-there, `postcopy-device` is left backwards: the destination has not said yet that it runs.
+States carry QEMU's names (qapi/migration.json); `in-doubt`, `rewound` and `lost` are ours.
+`postcopy-device` (there since 10.2) lasts until the destination has all but memory; here it can be
+left backwards, as the destination has not said yet that it runs.
 """
 
 from __future__ import annotations

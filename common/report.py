@@ -164,6 +164,7 @@ class CompressionReport(_Part):
 class XbzrleReport(_Part):
     """What `--delta xbzrle` did, by QEMU's names (`query-migrate`, `xbzrle-cache`).
 
+    But for cache_hit, which QEMU does not tell.
     cache_size: bytes of old pages that the source kept; pages: that went as a delta, and bytes:
     what those took, with their table; cache_hit, cache_miss: pages that were looked up and were
     there, or not, zero pages not counted; cache_miss_rate: of all that were looked up;

@@ -6,7 +6,8 @@ QEMU's can't be chosen; no checksums, since QEMU has none. Ours is given what QE
 row compares a way of sending pages, ours sends whole pages, too.
 
 Downtime is measured alike: from the source's stop to the destination's resume. QEMU's own figure
-leaves out the destination's part, so its events' times are taken, which are of one clock.
+leaves out the destination's part (of pre-copy), so its events' times are taken, which are of one
+clock. It lifts its limit of bandwidth for the final stop, which ours keeps.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ changed words to the byte at both of its ends: as short as QEMU's where whole wo
 speed of words.
 
 What the destination has is kept in a cache of pages, direct-mapped as QEMU's: a page has one slot.
-Who sits in it stays as long as it was of use in one of the last `LIFETIME` rounds.
+Who sits in it stays as long as it was of use in one of the last `LIFETIME` rounds (QEMU counts
+syncs of its bitmap).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from common.guest.native import copy_line, signed
 from common.guest.stale import popcount
 from common.units import LINE_SIZE, PAGE_SIZE
 
-LIFETIME: Final = 2  # rounds; QEMU's CACHED_PAGE_LIFETIME
+LIFETIME: Final = 2  # rounds; in QEMU CACHED_PAGE_LIFETIME, of syncs
 EVERY_LINE: Final = np.uint64(2**64 - 1)
 
 WHOLE: Final = 0  # what becomes of a page: it goes whole (or as its changed lines)

@@ -1,9 +1,14 @@
 """Auto-converge: a guest that dirties memory faster than the link carries it is slowed down.
 
-The rule is QEMU's. A period is *high* when more than half as much (`TRIGGER`) was dirtied in it as
-was sent. After two high ones in a row the guest is throttled by the initial share, after each
-further one by an increment more, up to the most. What is ours is when that is looked at, and by how
-much the throttle rises:
+After QEMU's rule, with its parameters. A period is *high* when more than half as much (`TRIGGER`)
+was dirtied in it as was sent. After two high ones in a row the guest is throttled by the initial
+share, after each further one by an increment more, up to the most.
+
+QEMU's two need not be in a row, and it wants two for each further step, too (migration/ram.c,
+`migration_trigger_throttle`): a period that is not high leaves its count as it is. It counts pages
+only that were not marked before, as `fresh_bytes` here, and looks when it syncs its bitmap, at
+most once a second; since 9.2 a sync comes after 5 s at the latest. What else is ours is when that
+is looked at, and by how much the throttle rises:
 
     within a round   The dirty log is looked at twice a second, so that a round of a minute does not
                      pass before anything is known. What the first pass tells counts for the next

@@ -30,7 +30,7 @@ def make(**config: Any) -> AutoConverge:
 
 
 class TestRoundByRound:
-    """Nobody looks during a round: each is a period, as QEMU has it."""
+    """Nobody looks during a round: each is a period."""
 
     def shares(self, *rounds: Period, **config: Any) -> list[float]:
         converge = make(**config)
