@@ -73,6 +73,7 @@ class Host:
     def __init__(self, log: AgentLog, options: ListenOptions | None = None) -> None:
         self._log = log
         self._options = options = options or ListenOptions()
+        self._bound = ("", 0)
         self._secure = client_tls(options.tls) if options.tls is not None else None
         self._budget = MemoryBudget(options.max_memory)
         self.guests = Guests(log.say, self._budget.release_guest)
@@ -97,7 +98,8 @@ class Host:
 
     def listen(self, address: tuple[str, int]) -> tuple[str, int]:
         """Bind for guests that come; returns the address. Raises `UsageError`."""
-        return self._options.bind(self._agent, address)
+        self._bound = self._options.bind(self._agent, address)
+        return self._bound
 
     def stop(self) -> None:
         """End everything: moves that can still be cancelled, then guests.
@@ -188,7 +190,8 @@ class Host:
     def list(self) -> m.Listed:
         """Every guest."""
         guests = [_info(entry) for entry in self.guests.entries]
-        return m.Listed(guests=guests, incoming=self._agent.sessions)
+        host, port = self._bound
+        return m.Listed(host=host, port=port, guests=guests, incoming=self._agent.sessions)
 
     async def boot(self, order: m.Boot) -> m.Booted:
         """A new guest that runs. Raises `UsageError` where it can't be had."""

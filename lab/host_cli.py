@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,12 +35,14 @@ from dest_agent.listening import ListenOptions
 
 if TYPE_CHECKING:
     from lab.host import Host
+    from lab.host_choice import Running
     from lab.host_control import ControlClient
 
 Control = Annotated[
     Path | None,
     Parameter(
-        name="--host", help="PATH of the host's control socket; not needed where there is one host"
+        name="--host",
+        help="PATH of the host's control socket; not needed where one host only has the guest",
     ),
 ]
 Name = Annotated[
@@ -174,15 +177,15 @@ async def _serve(
 
 
 def asked(
-    control: Path | None,
+    control: Path,
     request: BaseModel,
     show: Callable[[Status], None] | None = None,
     on_signal: Callable[[ControlClient], None] | None = None,
 ) -> Any:
     """The host's answer to one request. on_signal: what Ctrl-C does, which ends nothing then."""
-    from lab.host_control import ControlClient, find_control
+    from lab.host_control import ControlClient
 
-    client = ControlClient(find_control(control))
+    client = ControlClient(control)
 
     async def ask() -> Any:
         asking = asyncio.ensure_future(client.ask(request, show))
@@ -210,30 +213,45 @@ def list_guests(
     control: Control = None,
     options: Annotated[JsonOptions | None, Parameter(name="*")] = None,
 ) -> int:
-    """Say which guests a host has, and what each is doing."""
+    """Say which guests a host has, and what each is doing; of several hosts, those of all."""
+    from lab.host_choice import Running, running_hosts
+    from lab.host_control import find_controls
     from lab.host_messages import List
 
     options = options or JsonOptions()
     with options.opened() as file:
-        listed = asked(control, List())
+        if control is not None:
+            hosts = [Running(control, asked(control, List()))]
+        else:
+            hosts = asyncio.run(running_hosts(find_controls()))
         if options.json_file != "-":
-            _print_guests(listed)
+            _print_guests(hosts)
         if file is not None:
-            file.write(listed.model_dump_json(indent=2, include={"guests"}) + "\n")
+            guests = [
+                each.model_dump() | {"host": str(host.control)}
+                for host in hosts
+                for each in host.listed.guests
+            ]
+            file.write(json.dumps({"guests": guests}, indent=2) + "\n")
     return EXIT_OK
 
 
-def _print_guests(listed: Any) -> None:
+def _print_guests(hosts: Sequence[Running]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from common.units import format_size
+    from common.wire.listener import shown
 
+    several = len(hosts) > 1
     table = Table(pad_edge=False)
-    for column in ("guest", "state", "memory", "vCPUs", "workload", "steps", "here for", "note"):
+    columns = ("guest", "state", "memory", "vCPUs", "workload", "steps", "here for", "note")
+    for column in ("host", *columns) if several else columns:
         table.add_column(column, overflow="fold")
-    for guest in listed.guests:
+    for running, guest in [(each, guest) for each in hosts for guest in each.listed.guests]:
+        address = shown(running.listed.host, running.listed.port)
         table.add_row(
+            *([address] if several else []),
             guest.name,
             guest.state,
             "–" if guest.memory is None else format_size(guest.memory),
@@ -243,9 +261,12 @@ def _print_guests(listed: Any) -> None:
             f"{guest.here_s:,.0f} s",
             guest.note,
         )
-    if listed.guests:
+    if table.row_count:
         Console().print(table)
-    else:
+    empty = [host for host in hosts if not host.listed.guests]
+    for host in empty if several else []:
+        print(f"{shown(host.listed.host, host.listed.port)}: no guests")
+    if empty and not several:
         print("no guests")
 
 
@@ -260,12 +281,13 @@ def boot(
     config: Annotated[GuestConfig | None, Parameter(name="*")] = None,
 ) -> int:
     """Boot a guest at a host, and print its name."""
+    from lab.host_control import find_control
     from lab.host_messages import Boot
 
     config = config or GuestConfig()
     choose(config.workload)
     tell([config])
-    booted = asked(control, Boot(config=config, name=guest))
+    booted = asked(find_control(control), Boot(config=config, name=guest))
     print(booted.guest.name)
     return EXIT_OK
 
@@ -277,9 +299,10 @@ def verify(*, control: Control = None, guest: Name = None) -> int:
     The host pauses the guest and digests it. A fresh guest of the same configuration is then run
     here to the same step, and its digest must be equal: exit code 0, or 3.
     """
+    from lab.host_choice import choose_host
     from lab.host_messages import Digest
 
-    digested = asked(control, Digest(guest=guest))
+    digested = asked(choose_host(control, guest), Digest(guest=guest))
     from lab.host_replay import replay
 
     with signals.leaving(f"no longer verifying: guest {digested.name} goes on at its host"):
@@ -326,18 +349,20 @@ def resume(
     The other host is asked again. If it never had the whole guest, or has forgotten it, the guest
     goes on here; if it runs it, the copy here is dropped.
     """
+    from lab.host_choice import choose_host
     from lab.host_messages import Resume
 
     options = options or ResumeOptions()
     request = Resume(guest=guest, force=options.force, timeout=options.recover_timeout)
-    print(asked(control, request).said)
+    print(asked(choose_host(control, guest), request).said)
     return EXIT_OK
 
 
 @host_app.command
 def shutdown(*, control: Control = None, guest: Name = None) -> int:
     """End a guest for good."""
+    from lab.host_choice import choose_host
     from lab.host_messages import Shutdown
 
-    print(asked(control, Shutdown(guest=guest)).said)
+    print(asked(choose_host(control, guest), Shutdown(guest=guest)).said)
     return EXIT_OK

@@ -41,23 +41,32 @@ def is_ours_alone(folder: Path) -> bool:
     return ours and not found.st_mode & 0o022
 
 
-def find_control(path: Path | None) -> Path:
-    """Where the host is: as given, or the only one there is. Raises `UsageError`."""
-    if path is not None:
-        return path
+def find_controls() -> list[Path]:
+    """The control sockets of this user's hosts, at least one. Raises `UsageError`."""
     found: list[Path] = []
     with contextlib.suppress(OSError):
         if is_ours_alone(control_folder()):
             sockets = control_folder().glob("host-*.sock")
             found = sorted(each for each in sockets if answers(each))
+    if not found:
+        raise no_host()
+    return found
+
+
+def find_control(path: Path | None) -> Path:
+    """Where the host is: as given, or the only one there is. Raises `UsageError`."""
+    found = [path] if path is not None else find_controls()
     if len(found) == 1:
         return found[0]
-    if not found:
-        raise UsageError(
-            f"no host runs here: expected 'pageferry host' to run, or --host with the path of its"
-            f" control socket (looked in {control_folder()})"
-        )
     raise UsageError(f"which host? expected --host with {' or '.join(map(str, found))}")
+
+
+def no_host() -> UsageError:
+    """What is said where none runs."""
+    return UsageError(
+        f"no host runs here: expected 'pageferry host' to run, or --host with the path of its"
+        f" control socket (looked in {control_folder()})"
+    )
 
 
 def answers(path: Path) -> bool:

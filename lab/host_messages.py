@@ -107,9 +107,14 @@ class GuestInfo(BaseModel):
 
 
 class Listed(_Message):
-    """The guests that are here. incoming: sessions of sources that have not ended yet."""
+    """The guests that are here. incoming: sessions of sources that have not ended yet.
+
+    host, port: where this host listens for guests.
+    """
 
     kind: Literal["listed"] = "listed"
+    host: str
+    port: int
     guests: list[GuestInfo]
     incoming: int
 

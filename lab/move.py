@@ -60,10 +60,11 @@ def move(
     from common.console import ProgressView, print_report
     from common.html import render_one
     from common.limits import enforced, given, judge, warn
+    from lab.host_choice import choose_host
     from lab.host_messages import Move, Moved
 
-    _, port = parse_address(to)
-    if port == 0:
+    address = parse_address(to)
+    if address[1] == 0:
         raise UsageError(f"--to {to}: nobody listens on port 0")
     config = config or MoveConfig()
     output, limits = output or OutputOptions(), limits or LimitOptions()
@@ -79,6 +80,7 @@ def move(
         tls_hostname=tls_hostname,
     )
     only_for("source", config.inject)
+    host = choose_host(control, guest, to=address)
     if tls_hostname is not None:
         from common.wire.tls import checked_hostname
 
@@ -96,7 +98,7 @@ def move(
                     pipe.write("status", status.model_dump())
 
             try:
-                moved: Moved = asked(control, order, show, lambda client: client.cancel())
+                moved: Moved = asked(host, order, show, lambda client: client.cancel())
             except ConnectionBroken as error:
                 raise told(str(error), Who.HOST, when) from None
         stamp(moved.report)

@@ -30,7 +30,7 @@ ASKED: list[BaseModel] = [
     m.Shutdown(),
 ]
 ANSWERED: list[BaseModel] = [
-    m.Listed(guests=[INFO], incoming=1),
+    m.Listed(host="::1", port=4444, guests=[INFO], incoming=1),
     m.Booted(guest=INFO),
     m.Progress(status=Status(phase="round 1")),
     m.Moved(
