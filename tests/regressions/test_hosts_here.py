@@ -1,4 +1,4 @@
-"""Two hosts on one machine, as README's "Back and forth" has them: nobody is asked which is meant."""
+"""Two hosts on one machine, as README has them: nobody is asked which of them is meant."""
 
 from __future__ import annotations
 
