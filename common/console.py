@@ -166,7 +166,9 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = [("outcome", told.outcome(report))]
     if report.converged is False:
         rows.append(("converged", f"no: {ended_by(report)} ended the rounds"))
-    rows += [("limit missed", sentence(missed)) for missed in report.limits_missed]
+    simulated = told.is_simulated(report)
+    for missed in report.limits_missed:
+        rows.append(("limit missed", sentence(missed, simulated=simulated)))
     if report.path is not None:
         rows.append(("path", f"{report.path} ({_ratio(report)})"))
     rows += [
@@ -216,7 +218,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         )
     if report.prediction is not None:
         rows.append(("predicted", prediction_row(report.prediction)))
-    if not told.is_simulated(report):
+    if not simulated:
         rows.append(("verified", _verified(report)))
     return rows
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from common.errors import EXIT_LIMIT_MISSED, EXIT_OK
 from common.report import LimitMissed, Report
 from common.strategy import REGISTRY
+from common.told import is_simulated
 from common.units import format_time
 
 DOWNTIME: Final = "downtime_limit"
@@ -59,18 +60,21 @@ def judge(report: Report, given_limits: Collection[str]) -> None:
         report.limits_missed = [each for each in found if each is not None]
 
 
-def sentence(missed: LimitMissed) -> str:
-    """`--downtime-limit 10ms was missed: 74.1 ms, because ...`."""
+def sentence(missed: LimitMissed, *, simulated: bool = False) -> str:
+    """`--downtime-limit 10ms was missed: 74.1 ms, because ...`; of a simulation, would be."""
+    verb = "would be" if simulated else "was"
     option = "--" + missed.limit.replace("_", "-")
     limit = format_time(missed.limit_ms / 1e3)
-    return f"{option} {limit} was missed: {missed.measured_ms:,.4g} ms, {missed.why}"
+    return f"{option} {limit} {verb} missed: {missed.measured_ms:,.4g} ms, {missed.why}"
 
 
 def enforced(report: Report | None, exit_code: int, *, enforce: bool) -> tuple[int, str | None]:
     """The exit code with `--enforce`, and what to say of it. What is worse stays as it is."""
     if not enforce or exit_code != EXIT_OK or report is None or not report.limits_missed:
         return exit_code, None
-    return EXIT_LIMIT_MISSED, "; ".join(sentence(each) for each in report.limits_missed)
+    simulated = is_simulated(report)
+    said = [sentence(each, simulated=simulated) for each in report.limits_missed]
+    return EXIT_LIMIT_MISSED, "; ".join(said)
 
 
 def _downtime(report: Report, given_limits: Collection[str]) -> LimitMissed | None:

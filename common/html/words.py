@@ -109,9 +109,10 @@ def verdict(report: Report) -> str:
 def _shortcomings(report: Report) -> Iterator[str]:
     """What did not go as it was to."""
     if report.converged is False:
-        yield f" Its rounds did not converge: {ended_by(report)} ended them."
+        would = "would not" if is_simulated(report) else "did not"
+        yield f" Its rounds {would} converge: {ended_by(report)} ended them."
     for missed in report.limits_missed:
-        yield f" {sentence(missed)}."
+        yield f" {sentence(missed, simulated=is_simulated(report))}."
 
 
 def _moved(report: Report) -> str:
