@@ -17,6 +17,7 @@ from common.start import start
 from common.status import Status, die_with_parent
 from lab.pair import PairResult
 from lab.series import Signals
+from lab.sweep.environment import environment
 
 
 class _Message(BaseModel):
@@ -32,12 +33,13 @@ class Order(_Message):
 
 
 class Outcome(_Message):
-    """What became of it; nothing at all if it was cancelled."""
+    """What became of it; nothing at all if it was cancelled. versions: what it was run with."""
 
     cancelled: bool = False
     exit_code: int = EXIT_OK
     error: str | None = None
     report: Report | None = None
+    versions: dict[str, str] = {}
 
     @property
     def result(self) -> PairResult | None:
@@ -52,6 +54,7 @@ def obey(order: Order) -> Outcome:
     def ignore(_status: Status) -> None:
         """Nobody looks."""
 
+    versions = dict(environment())
     with Signals() as signals:
         try:
             runner = runner_named(order.runner)
@@ -61,10 +64,12 @@ def obey(order: Order) -> Outcome:
                 return Outcome(cancelled=True, exit_code=EXIT_CANCELLED)
             result = runner.run(config, None, ignore, signals).result
         except PageferryError as error:
-            return Outcome(exit_code=error.exit_code, error=str(error))
+            return Outcome(exit_code=error.exit_code, error=str(error), versions=versions)
     if result is None:
         return Outcome(cancelled=True, exit_code=EXIT_CANCELLED)
-    return Outcome(exit_code=result.exit_code, error=result.error, report=result.report)
+    return Outcome(
+        exit_code=result.exit_code, error=result.error, report=result.report, versions=versions
+    )
 
 
 def _main() -> int:

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import secrets
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from lab.sweep import worker
 from lab.sweep.cell import Order, Outcome
 from lab.sweep.cells import Cell
 from lab.sweep.driver import Clock, Store, Watcher, keep, option_texts
+from lab.sweep.environment import cluster_environment, environment, unlike
 from lab.sweep.plan import cut
 from lab.sweep.runners import Runner
 
@@ -64,7 +66,13 @@ def connected(address: str) -> Iterator[Any]:
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
-        with dask.config.set({"distributed.comm.timeouts.connect": f"{_ANSWER_S}s"}):
+        with (
+            warnings.catch_warnings(),
+            dask.config.set({"distributed.comm.timeouts.connect": f"{_ANSWER_S}s"}),
+        ):
+            # What differs between workers is said in our words: `_compare`.
+            mismatch = distributed.versions.VersionMismatchWarning
+            warnings.simplefilter("ignore", mismatch)
             client = client_of(address, timeout=_ANSWER_S)
     except (OSError, ValueError, RuntimeError) as error:
         why = cut(str(error)) or type(error).__name__
@@ -94,6 +102,7 @@ class Cluster:
         self._signals = signals
         self._waiting: deque[tuple[Cell, int]] = deque()
         self._running: dict[Any, _Task] = {}
+        self._versions: dict[str, dict[str, str]] = {}  # of Python and libraries, by worker
         self._useless: dict[str, str] = {}  # a worker, and why it can't run cells
 
     def run(self, cells: Sequence[Cell]) -> bool:
@@ -150,12 +159,27 @@ class Cluster:
                     f"--scheduler: pageferry {__version__} is needed on each worker:"
                     f" {address} {cut(why)}"
                 )
+        self._compare(self._client.run(worker.about, on_error="return"))
         hosts = Counter(urlsplit(address).hostname for address in found)
         for host, count in hosts.items():
             if count > 1:
                 self._watcher.say(
                     f"{count} workers are on {host}: their cells disturb one another's figures"
                 )
+
+    def _compare(self, found: dict[str, Any]) -> None:
+        """Say what differs between workers, and from here: Dask's own warning is not shown."""
+        workers = {w: each for w, each in sorted(found.items()) if isinstance(each, dict)}
+        self._versions = {
+            address: {name: each[name] for name in environment() if name in each}
+            for address, each in workers.items()
+        }
+        if (said := unlike(workers)) is not None:
+            self._watcher.say(
+                f"the workers are not alike, and their cells' figures may differ by that: {said}"
+            )
+        elif (said := unlike({"here": cluster_environment(), **workers})) is not None:
+            self._watcher.say(f"the workers differ from this machine: {said}")
 
     def _give(self, present: Sequence[str]) -> None:
         """A cell to each worker that has none."""
@@ -196,13 +220,17 @@ class Cluster:
                 self._again(task, f"{task.worker} was lost")
 
     def _keep(self, task: _Task, text: str) -> None:
-        result = Outcome.model_validate_json(text).result
+        outcome = Outcome.model_validate_json(text)
+        result = outcome.result
         if result is None:  # somebody else has cancelled it
             self._again(task, f"it was cancelled on {task.worker}")
         else:
-            self._store_result(task, result)
+            self._store_result(task, result, outcome.versions)
 
-    def _store_result(self, task: _Task, result: PairResult) -> None:
+    def _store_result(
+        self, task: _Task, result: PairResult, versions: dict[str, str] | None = None
+    ) -> None:
+        """versions: where the cell's process has said them; else its worker's."""
         keep(
             task.cell,
             result,
@@ -212,6 +240,7 @@ class Cluster:
             watcher=self._watcher,
             worker=task.worker,
             attempts=task.tries,
+            versions=versions or self._versions.get(task.worker, {}),
         )
 
     def _went_wrong(self, task: _Task, error: BaseException | None) -> None:
@@ -250,8 +279,8 @@ class Cluster:
             wait(list(self._running), timeout=_ENDING_S)
         for future, task in self._running.items():
             if future.status == "finished":
-                result = Outcome.model_validate_json(future.result()).result
-                if result is not None:
-                    self._store_result(task, result)
+                outcome = Outcome.model_validate_json(future.result())
+                if outcome.result is not None:
+                    self._store_result(task, outcome.result, outcome.versions)
         self._client.cancel(list(self._running))
         self._running.clear()

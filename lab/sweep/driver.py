@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from lab.pair import PairResult
 from lab.series import Attempt, Signals
 from lab.sweep.cells import Cell
 from lab.sweep.columns import result_row
+from lab.sweep.environment import environment
 from lab.sweep.ledger import Record
 from lab.sweep.runners import Ran, Runner
 
@@ -81,8 +82,9 @@ def keep(
     watcher: Watcher,
     worker: str | None = None,
     attempts: int = 1,
+    versions: Mapping[str, str] | None = None,
 ) -> Record:
-    """Store what became of a cell, and tell."""
+    """Store what became of a cell, and tell. versions: what it was run with; None: as here."""
     report = result.report
     if report is not None:
         judge(report, given(cell.config))
@@ -98,6 +100,7 @@ def keep(
         seconds=time.monotonic() - clock.monotonic_s,
         worker=worker or platform.node(),
         attempts=attempts,
+        versions=dict(environment() if versions is None else versions),
         results={} if report is None else result_row(report),
         has_report=report is not None,
     )

@@ -65,7 +65,8 @@ class Record(_Stored):
 
     options: texts, as flags take them; results: the report's columns. started: UTC, ISO 8601;
     seconds: of the whole cell, start-up counted. worker: where it was run. attempts: how often it
-    was begun on a cluster, where a worker can be lost.
+    was begun on a cluster, where a worker can be lost. versions: of Python and libraries there;
+    empty in records of earlier versions.
     """
 
     key: str
@@ -79,6 +80,7 @@ class Record(_Stored):
     seconds: float
     worker: str
     attempts: int = Field(ge=1)
+    versions: dict[str, str] = {}
     results: dict[str, bool | int | float | str | None]
     has_report: bool
 

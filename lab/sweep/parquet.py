@@ -28,8 +28,12 @@ CELL_COLUMNS: Final = (
     Column("cell_s", "float64"),
     Column("worker", "string"),
     Column("attempts", "int64"),
+    Column("python", "string"),
+    Column("numba", "string"),
+    Column("numpy", "string"),
     Column("report", "string"),
 )
+VERSIONS: Final = ("python", "numba", "numpy")  # an earlier version's results have none
 _META: Final = b"pageferry"
 
 
@@ -68,6 +72,7 @@ def make_rows(
             "cell_s": record.seconds,
             "worker": record.worker,
             "attempts": record.attempts,
+            **{name: record.versions.get(name) for name in VERSIONS},
             "report": report_file(cell.key) if record.has_report else None,
             "outcome": record.outcome,
         }
@@ -133,5 +138,9 @@ def _about(data: bytes) -> dict[str, Any] | None:
 
 
 def _has(names: Sequence[str]) -> bool:
-    needed = {column.name for column in CELL_COLUMNS} | {"outcome", "strategy", "verified"}
+    needed = {column.name for column in CELL_COLUMNS if column.name not in VERSIONS} | {
+        "outcome",
+        "strategy",
+        "verified",
+    }
     return needed <= set(names)

@@ -36,6 +36,13 @@ _ONE_RUN: Final = (
     "Each combination was run once: what a run differs by from its next is not known, and a small"
     " difference may be chance. repeats = 3 in the plan would tell."
 )
+_ONE_GOOD_RUN: Final = (
+    "Of no combination has more than one run moved its guest whole: what a run differs by from its"
+    " next is not known, and a small difference may be chance."
+)
+_NO_RUN: Final = (
+    "No run has moved its guest whole, so that there are no figures: cell_error in --sql says why."
+)
 
 
 class ShowOptions(Options):
@@ -216,9 +223,16 @@ class _Show:
         lines = [_SIMULATED if self._simulated else _LEGEND]
         if meaning and "strategy" in self._query.varied():
             lines.append(best_meaning(self._figure, simulated=self._simulated))
-        if not self._simulated and all(group.good <= 1 for group in self._query.groups(())):
-            lines.append(_ONE_RUN)
-        return lines
+        return lines + self._doubts()
+
+    def _doubts(self) -> list[str]:
+        """What the number of runs leaves open."""
+        groups = self._query.groups(())
+        if not any(group.good for group in groups):
+            return [_NO_RUN]
+        if self._simulated or any(group.good > 1 for group in groups):
+            return []
+        return [_ONE_RUN if all(group.cells == 1 for group in groups) else _ONE_GOOD_RUN]
 
     def _page(self, name: str, sheets: list[Sheet]) -> None:
         from common.html import check, render

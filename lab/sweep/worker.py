@@ -16,6 +16,7 @@ from common.capacity.oom import OomWatch, how_ended
 from common.errors import EXIT_CANCELLED
 from common.process import python_command
 from lab.sweep.cell import Order, Outcome
+from lab.sweep.environment import cluster_environment
 
 _CANCELLED: Final = Outcome(cancelled=True, exit_code=EXIT_CANCELLED).model_dump_json()
 _BUSY = threading.Lock()
@@ -31,6 +32,11 @@ class CellProcessDied(Exception):
 def version() -> str:
     """Of the package that this worker has."""
     return __version__
+
+
+def about() -> dict[str, str]:
+    """What this worker runs cells with."""
+    return dict(cluster_environment())
 
 
 def run_order(order: str) -> str:

@@ -1,0 +1,52 @@
+"""What a cell is run with beside this package: figures may differ where that differs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+LIBRARIES: Final = ("numba", "numpy")
+_OF_THE_CLUSTER: Final = ("distributed",)
+_MOST_NAMED: Final = 3  # workers with the same version
+
+
+@cache
+def environment() -> Mapping[str, str]:
+    """Versions of this process's Python and of the libraries that compile and run a guest."""
+    return {"python": platform.python_version()} | {name: _of(name) for name in LIBRARIES}
+
+
+@cache
+def cluster_environment() -> Mapping[str, str]:
+    """The same, and what carries cells to workers."""
+    return {**environment(), **{name: _of(name) for name in _OF_THE_CLUSTER}}
+
+
+def _of(library: str) -> str:
+    """Without importing it, which takes seconds."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def unlike(found: Mapping[str, Mapping[str, str]]) -> str | None:
+    """How these differ, by what has them (a worker's address, or `here`); None: they do not."""
+    differences = []
+    for name in dict.fromkeys(name for each in found.values() for name in each):
+        having: dict[str, list[str]] = {}
+        for who, versions in found.items():
+            having.setdefault(versions.get(name, "not known"), []).append(who)
+        if len(having) > 1:
+            said = ", ".join(f"{value} on {_names(who)}" for value, who in having.items())
+            differences.append(f"{name} is {said}")
+    return "; ".join(differences) or None
+
+
+def _names(who: list[str]) -> str:
+    named = who[:_MOST_NAMED]
+    more = len(who) - len(named)
+    return " and ".join([*named, f"{more} more"] if more else named)
