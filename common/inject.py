@@ -141,7 +141,7 @@ class Injection:
 def parse_injection(text: str) -> Injection:
     """`[AGENT/]POINT:ACTION[:ARGUMENT]`. Raises `ValueError`, which lists what there is."""
     where, _, what = text.partition(":")
-    agent, point = _parse_point(where, text)
+    agents, point = _parse_point(where, text)
     name, colon, argument = what.partition(":")
     if name not in set(Action):
         usages = ", ".join(each.usage for each in ACTIONS.values())
@@ -150,16 +150,31 @@ def parse_injection(text: str) -> Injection:
             f"{text!r}: {name!r} is not an action: expected one of {usages}{hint and f'; {hint}'}"
         )
     action = Action(name)
-    only = ACTIONS[action].only
-    if only not in (None, agent):
-        raise ValueError(
-            f"{text!r}: {name} is done by the {only}, and {point} is not its point: expected one of"
-            f" {', '.join(p.pattern for p in POINTS if p.agent == only)}"
-        )
+    agent = _agent_of(agents, point, action, text)
     return Injection(agent, point, action, _parse_amount(action, argument, text, bool(colon)))
 
 
-def _parse_point(where: str, text: str) -> tuple[Agent, str]:
+def _agent_of(agents: Sequence[Agent], point: str, action: Action, text: str) -> Agent:
+    """Whose fault it is: where both have the point, the source's, if that makes no difference.
+
+    That is so of a cut while pages are pushed, which resets the connections of both, and of what
+    only one of them can do.
+    """
+    only = ACTIONS[action].only
+    if only is not None and only not in agents:
+        raise ValueError(
+            f"{text!r}: {action} is done by the {only}, and {point} is not its point: expected one"
+            f" of {', '.join(p.pattern for p in POINTS if p.agent == only)}"
+        )
+    if len(agents) == 1 or only is not None:
+        return only or agents[0]
+    if action is Action.CUT and point.startswith("postcopy-"):
+        return "source"
+    raise ValueError(f"{text!r}: both agents have {point}: write source/{point} or dest/{point}")
+
+
+def _parse_point(where: str, text: str) -> tuple[list[Agent], str]:
+    """The agents that have it, and its name."""
     prefix, slash, name = where.rpartition("/")
     if slash and prefix not in AGENTS:
         raise ValueError(f"{text!r}: {prefix!r} is not an agent: expected source or dest")
@@ -170,9 +185,7 @@ def _parse_point(where: str, text: str) -> tuple[Agent, str]:
         raise ValueError(
             f"{text!r}: {where!r} is not a point: {hint and f'{hint} '}expected one of {names}"
         )
-    if len(found) > 1:
-        raise ValueError(f"{text!r}: both agents have {name}: write source/{name} or dest/{name}")
-    return found[0], name
+    return found, name
 
 
 def _parse_amount(action: Action, argument: str, text: str, given: bool) -> float | None:

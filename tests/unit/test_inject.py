@@ -36,6 +36,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
         ("paused:slow:8mbit", Injection("source", "paused", Action.SLOW, 1e6)),
         ("dest/postcopy-50%:cut:1KiB", Injection("dest", "postcopy-50%", Action.CUT, 1024)),
         ("source/postcopy-0%:corrupt", Injection("source", "postcopy-0%", Action.CORRUPT)),
+        ("postcopy-50%:cut", Injection("source", "postcopy-50%", Action.CUT)),
+        ("postcopy-5%:corrupt:1", Injection("source", "postcopy-5%", Action.CORRUPT, 1)),
         ("set-up:corrupt:4096", Injection("source", "set-up", Action.CORRUPT, 4096)),
     ],
 )
