@@ -30,7 +30,8 @@ class Who(StrEnum):
     """Whose end it was."""
 
     DEST = "destination"  # or the way to it: its source sees no difference
-    SOURCE = "source"  # as its destination sees it, or the process that started it
+    SOURCE = "source"  # as the process that started it sees it
+    PEER = "peer"  # the source, or the way to it, as its destination sees it
     HERE = "here"  # this destination, or this host of guests: it was asked to end
     HOST = "host"  # the host that was asked to move its guest, as who asked sees it
     USER = "user"  # nobody's: the source was asked to cancel
@@ -99,6 +100,13 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
         f"{_IN_PART}: what had not come by then ended with the source"
     ),
     (Who.SOURCE, When.WHOLE): _moved(_UNVERIFIED),
+    (Who.PEER, When.NOTHING): _failed("no guest had come"),
+    (Who.PEER, When.BEFORE): _failed(
+        "the guest that was coming goes on at the source, if that still runs"
+    ),
+    (Who.PEER, When.COMMITTED): _in_doubt("nobody knows here whether the source has the guest"),
+    (Who.PEER, When.PARTLY): _lost("the guest ran here with pages missing, and is lost"),
+    (Who.PEER, When.WHOLE): _moved("the guest has moved to this end, in whole"),
     (Who.HERE, When.NOTHING): _cancelled("no guest had come"),
     (Who.HERE, When.BEFORE): _cancelled("the guest that was coming goes on at the source"),
     (Who.HERE, When.COMMITTED): _in_doubt(

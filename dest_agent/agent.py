@@ -251,7 +251,7 @@ class DestAgent:
             await session.run()
             self._say(f"session {short}: done")
         except PageferryError as failure:
-            error = failure
+            error = failure = session.told(failure)
             say = self._say if session.set_up else self._complain  # not a line for each stranger
             say(f"session {short}: ended: {failure}")
         finally:

@@ -122,7 +122,9 @@ async def _serve(
         try:
             await serving
         except PageferryError as error:
-            failure = error  # it has been said
+            failure = error
+            if options.quiet:  # else it has been said
+                complain(str(error))
         except asyncio.CancelledError:
             pass
     if agent.stopping:

@@ -42,7 +42,7 @@ from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault
 from common.timeline import Timeline
 from common.units import format_size
-from common.whereabouts import When, when_of
+from common.whereabouts import When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
 from common.wire.channel import Connection
 from common.wire.injector import Injector
@@ -280,6 +280,15 @@ class DestSession:
     def when(self) -> When:
         """How far its hand-over has come, or had."""
         return when_of(Role.DEST, self.handover.state, started=self.set_up)
+
+    def told(self, error: PageferryError) -> PageferryError:
+        """What ended the session, and where the guest is then."""
+        if isinstance(error, UsageError | GuestLostError):
+            return error  # bad usage of others, or it says so
+        if self.when in (When.PARTLY, When.WHOLE):
+            return told(str(error), Who.PEER, self.when)
+        error.args = (sentence(str(error), Who.PEER, self.when),)
+        return error
 
     def stop(self) -> str | None:
         """The agent is to end. What has to be waited for, for people; None: nothing.
@@ -721,7 +730,10 @@ class DestSession:
                 self.said_bye = True
             except (PageferryError, TimeoutError):
                 if not self._fetched or not await self._adopt_late():
-                    self._say("the source went away before it had the result")
+                    lost = "the source went away before it had the result"
+                    if not self.place.kept:
+                        raise ConnectionBroken(lost) from None
+                    self._say(lost)
                     return
 
     async def _sample(self, guest: Guest) -> None:

@@ -143,3 +143,30 @@ def test_a_destination_that_waits_for_a_source_that_is_gone(number: signal.Signa
         ended = dest.end()
     assert ended.exit_code == 4, ended.stderr
     assert "the guest ran here with pages missing, and is lost" in ended.complaint
+
+
+@pytest.mark.parametrize(
+    ("phase", "options", "code", "words"),
+    [
+        ("round 1", SLOW, 1, "goes on at the source, if that still runs"),
+        (
+            "runs at the destination",
+            ("--max-bandwidth", "unlimited", "--strategy", "stop-and-copy", "--run-after", "1s"),
+            3,
+            "the guest has moved to this end, in whole",
+        ),
+        (FOLLOWS, POST_COPY, 4, "the guest is lost in part"),
+    ],
+)
+def test_what_a_destination_says_of_a_source_that_is_gone(
+    phase: str, options: tuple[str, ...], code: int, words: str
+) -> None:
+    with (
+        destination("--once", "--quiet") as (dest, where),
+        running("source", "--to", where, *QUICK, *options) as source,
+    ):
+        source.wait_phase(phase)
+        source.process.kill()
+        ended = dest.end()
+    assert ended.exit_code == code, ended.stderr
+    assert words in ended.complaint

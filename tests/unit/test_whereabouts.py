@@ -14,7 +14,7 @@ EVERY = list(TABLE)
 # What a sentence must say: where the guest is, or that there is none, or that nobody knows.
 SAYS = re.compile(
     r"goes on at the source|no guest had (been|come)|nobody knows|guest ended with it"
-    r"|that ran here ended with it|the guest is lost|and is lost|has moved to the"
+    r"|that ran here ended with it|the guest is lost|and is lost|has moved to th"
 )
 
 
