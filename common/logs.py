@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Final
 
 import structlog
 
 from common.errors import UsageError
+from common.notices import notice
 from common.timeline import Event
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class AgentLog:
     """`say` is for people, `event` for programs.
 
-    log_dir: gets `AGENT.log`, one JSON object a line, appended. quiet: nothing for people.
+    log_dir: gets `AGENT.log`, one JSON object a line, appended. quiet: nothing for people. A disk
+    that is full, or becomes so, ends the log with a notice, and nothing else.
     """
 
     def __init__(self, agent: str, *, log_dir: Path | None, quiet: bool) -> None:
         self._quiet = quiet
-        self._file: TextIO | None = None
+        self._fd = -1
+        self._folder = log_dir
         if log_dir is not None:
             path = log_dir / f"{agent}.log"
             try:
                 log_dir.mkdir(parents=True, exist_ok=True)
                 # Appended to, never overwritten; what somebody else has put there as a link is not.
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._file = os.fdopen(os.open(path, flags, 0o666), "a", 1, encoding="utf-8")
+                self._fd = os.open(path, flags, 0o666)
             except OSError as error:
-                raise UsageError(f"--log-dir: can't write {path}: {error.strerror}") from None
+                if error.errno not in _FULL:
+                    raise UsageError(f"--log-dir: can't write {path}: {error.strerror}") from None
+                self._end(error)
         self._logger = structlog.wrap_logger(
             structlog.PrintLogger(sys.stderr),
             processors=[
@@ -53,16 +62,26 @@ class AgentLog:
         self._write(entry | event.fields)
 
     def _write(self, entry: dict[str, object]) -> None:
-        if self._file is not None:
-            try:
-                self._file.write(json.dumps(entry, default=str) + "\n")
-            except (OSError, ValueError) as error:
-                # A full disk must not end a migration; it is said once.
-                self._file = None
-                print(f"pageferry: the log could not be written: {error}", file=sys.stderr)
+        if self._fd < 0:
+            return
+        left = memoryview((json.dumps(entry, default=str) + "\n").encode(errors="replace"))
+        try:
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        """The same words in every agent that logs there: who sees them sees one line."""
+        self.close()
+        notice(
+            f"--log-dir: {self._folder} can't be written to any more"
+            f" ({os.strerror(error.errno or errno.EIO)}): its logs end, all else goes on"
+        )
 
     def close(self) -> None:
         """Idempotent."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
