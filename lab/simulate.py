@@ -37,7 +37,10 @@ class SimulateOptions(Options):
 
     link: Annotated[
         str,
-        Field(description="rate=RATE,delay=TIME (one way),loss=SHARE,mss=SIZE,window=SIZE"),
+        Field(
+            description="rate=RATE,delay=TIME (one way; or rtt=TIME),loss=SHARE,mss=SIZE,"
+            "window=SIZE"
+        ),
     ] = ""
     guest_speed: Annotated[
         GuestSpeed | None,
