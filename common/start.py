@@ -48,4 +48,4 @@ def _ran_out(error: Exception) -> str | None:
 
         return ran_out(error)
     except (ImportError, MemoryError, OSError):  # not even that can be imported
-        return f"out of memory or of file descriptors: {error}"
+        return f"out of memory or of file descriptors (ulimit -a): {error or type(error).__name__}"

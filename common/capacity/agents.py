@@ -137,8 +137,13 @@ def check_pair(config: MigrationConfig, *, tls: bool = False) -> None:
     check_tasks("a migration between two agents here", source.tasks + dest.tasks)
     _check_mapped(what, max(source.mapped, dest.mapped))
     guest = format_size(config.memory)
-    both = source.touched + dest.touched
+    both = pair_bytes(config)
     check_memory(f"a guest of {guest} with an agent at both ends", both, here=False)
+
+
+def pair_bytes(config: MigrationConfig) -> int:
+    """What two agents and their guests will have touched."""
+    return source_needs(config).touched + dest_needs(config).touched
 
 
 def check_some_pair(configs: Iterable[MigrationConfig], *, tls: bool = False) -> None:

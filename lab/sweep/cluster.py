@@ -31,6 +31,7 @@ from lab.sweep.driver import Clock, Store, Watcher, keep, option_texts
 from lab.sweep.environment import cluster_environment, environment, unlike
 from lab.sweep.plan import cut
 from lab.sweep.runners import Runner
+from lab.sweep.sharing import Sharing, WorkerRoom
 
 _ANSWER_S: Final = 10.0  # a scheduler that is there answers well before
 _LOOK_S: Final = 0.5  # how often workers are counted, and a signal is looked for
@@ -103,6 +104,7 @@ class Cluster:
         self._waiting: deque[tuple[Cell, int]] = deque()
         self._running: dict[Any, _Task] = {}
         self._versions: dict[str, dict[str, str]] = {}  # of Python and libraries, by worker
+        self._sharing = Sharing()
         self._useless: dict[str, str] = {}  # a worker, and why it can't run cells
 
     def run(self, cells: Sequence[Cell]) -> bool:
@@ -187,6 +189,8 @@ class Cluster:
         for address in present:
             if address in busy or not self._waiting:
                 continue
+            if not self._has_room(address, self._waiting[0][0]):
+                continue  # until one that runs beside it has ended
             cell, tries = self._waiting.popleft()
             token = secrets.token_hex(8)
             order = Order(token=token, runner=self._runner.name, options=option_texts(cell))
@@ -201,6 +205,16 @@ class Cluster:
             )
             self._running[future] = _Task(cell, address, token, Clock.now(), tries)
             self._watcher.began(cell, len(self._running))
+
+    def _has_room(self, address: str, cell: Cell) -> bool:
+        """Whether a cell may begin there. A worker is asked once, before it has run any."""
+        if not self._sharing.knows(address):
+            said = self._client.run(worker.room, workers=[address], on_error="ignore")
+            if address in said:
+                self._sharing.learn(address, WorkerRoom.model_validate_json(said[address]))
+        touches = self._runner.touches
+        running = [(task.worker, touches(task.cell.config)) for task in self._running.values()]
+        return self._sharing.fits(address, touches(cell.config), running)
 
     def _collect(self) -> None:
         """What has finished, after a while at the most."""

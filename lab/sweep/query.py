@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from common.capacity.cpus import usable_cpus
+from common.capacity.memory import least
 from common.errors import UsageError
 from lab.rows import Spread
 from lab.sweep.choice import Choice
@@ -22,6 +24,7 @@ from lab.sweep.runners import Runner
 
 _A_QUERY: Final = "one SELECT, as in SELECT * FROM results"
 _QUERIES: Final = ("SELECT", "EXPLAIN", "MULTI", "CALL", "PRAGMA")  # MULTI: PIVOT, in two steps
+_LEAST_MEMORY: Final = 64 * 2**20
 COMPETITORS: Final = "strategy"
 _GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
 
@@ -85,6 +88,15 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _within_limits() -> dict[str, Any]:
+    """DuckDB would take all processors and 80 % of the memory of the machine."""
+    found: dict[str, Any] = {"threads": usable_cpus().count}
+    room = least()
+    if room is not None:
+        found["memory_limit"] = f"{max(room.free * 4 // 5, _LEAST_MEMORY) // 2**20}MiB"
+    return found
+
+
 class Query:
     """Results in DuckDB, as the table `results`. Raises `UsageError`."""
 
@@ -99,7 +111,7 @@ class Query:
         self._kinds = {field.name: str(field.type) for field in table.schema}
         self._columns = {axis: self._named(axis, runner) for axis in self.axes}
         self.count = table.num_rows
-        self._database = duckdb.connect(":memory:")
+        self._database = duckdb.connect(":memory:", config=_within_limits())
         # Nothing is asked of a network.
         self._database.execute("SET autoinstall_known_extensions = false")
         self._database.register("results", table)

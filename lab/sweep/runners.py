@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from common.capacity.agents import check_some_pair
+from common.capacity.agents import check_some_pair, pair_bytes
 from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
 from common.invocation import stamp
@@ -41,7 +41,8 @@ class Runner:
     """options: of its cells. run: one cell; takes its options, a folder for logs, who is told of
     the present moment, and who has noted a signal. A cell that can't be begun raises
     `PageferryError`, any other failure is a result. has_logs: whether it can write any. check: of
-    cells that are to be run here; raises `UsageError` where there is no room for any.
+    cells that are to be run here; raises `UsageError` where there is no room for any. touches:
+    bytes of memory that one takes.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Runner:
     run: RunCell
     has_logs: bool = True
     check: Callable[[Sequence[Any]], None] = lambda _cells: None
+    touches: Callable[[Any], int] = lambda _cell: 0
 
 
 def _migrate(
@@ -58,6 +60,10 @@ def _migrate(
 
     result, interrupted = run_once(cell.migration, log_dir, show, net=cell.network, signals=signals)
     return Ran(result, interrupted)
+
+
+def _both_agents(cell: MigrateCell) -> int:
+    return pair_bytes(cell.migration)
 
 
 def _room_for_agents(cells: Sequence[MigrateCell]) -> None:
@@ -91,7 +97,7 @@ def _alone(config: MigrationConfig, about: dict[str, Any]) -> list[str]:
 RUNNERS: Final = {
     runner.name: runner
     for runner in (
-        Runner("migrate", MigrateCell, _migrate, check=_room_for_agents),
+        Runner("migrate", MigrateCell, _migrate, check=_room_for_agents, touches=_both_agents),
         Runner("simulate", SimulateCell, _simulate, has_logs=False),
     )
 }

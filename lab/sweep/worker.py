@@ -6,17 +6,20 @@ A worker never runs two cells at once, whoever asks: a second one waits for the 
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import threading
 from typing import Final
 
 from common import __version__, signals
+from common.capacity.memory import least
 from common.capacity.oom import OomWatch, how_ended
 from common.errors import EXIT_CANCELLED
 from common.process import python_command
 from lab.sweep.cell import Order, Outcome
 from lab.sweep.environment import cluster_environment
+from lab.sweep.sharing import WorkerRoom
 
 _CANCELLED: Final = Outcome(cancelled=True, exit_code=EXIT_CANCELLED).model_dump_json()
 _BUSY = threading.Lock()
@@ -37,6 +40,14 @@ def version() -> str:
 def about() -> dict[str, str]:
     """What this worker runs cells with."""
     return dict(cluster_environment())
+
+
+def room() -> str:
+    """A `WorkerRoom` as JSON: what is free here, and of what."""
+    tightest = least()
+    place = "" if tightest is None else tightest.source
+    free = None if tightest is None else tightest.free
+    return WorkerRoom(place=f"{platform.node()}: {place}", free=free).model_dump_json()
 
 
 def run_order(order: str) -> str:
