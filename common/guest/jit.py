@@ -180,11 +180,6 @@ class KernelCache(_Cache):
         self._enabled = True
 
     @property
-    def name(self) -> str:
-        """The function's."""
-        return self._name
-
-    @property
     def cache_path(self) -> str:
         """Its folder."""
         return str(STORE.folder)
@@ -272,11 +267,6 @@ def must_compile() -> None:
     """Raise `UsageError` where kernels can't run; as each of them does when it is called."""
     if _not_compiling():
         _uncompiled()
-
-
-def is_kept(function: Any) -> bool:
-    """Whether a kernel has been compiled before, for whatever signature."""
-    return STORE.has(function._cache.name)
 
 
 def inlined(function: _F) -> _F:

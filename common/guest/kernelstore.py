@@ -68,9 +68,9 @@ class KernelStore:
                 self.damaged(name, key, str(error))
         return None
 
-    def has(self, name: str) -> bool:
-        """Whether the code of any signature of that function was kept."""
-        start = f"{name[-100:]}-"
+    def has_any_of(self, module: str) -> bool:
+        """Whether the code of any function of that module was kept."""
+        start = f"{module}."
         for folder in self.readable:
             with contextlib.suppress(OSError):
                 if any(file.startswith(start) for file in os.listdir(folder)):
