@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -519,14 +520,27 @@ def explain(error: ValidationError) -> str:
 _LONGEST_HOST = 253  # of a name in DNS
 
 
+# As QEMU, libvirt and browsers write where to go; what is no IPv6 address (`fd:` could be one).
+_SCHEME: Final = re.compile(
+    r"[a-z][a-z0-9+.-]*://"
+    r"|(tcp[46]?|udp|tls|ssl|unix|rdma|exec|file|vsock|ssh|https?|socket|pageferry|qemu):(?=.*:|.*/)",
+    re.IGNORECASE,
+)
+
+
 def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, int]:
     """`HOST:PORT`, `[v6]:PORT`, or `HOST` where a default port is given. Raises `UsageError`."""
+    shown = repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
+    if scheme := _SCHEME.match(text):
+        raise UsageError(
+            f"{shown} is not an address: expected HOST:PORT without {scheme[0]!r}, as in"
+            " 127.0.0.1:4444"
+        )
     host, colon, port_text = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         host, port_text = text, "" if default_port is None else str(default_port)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    shown = repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
     if not (host and len(port_text) <= 5 and port_text.isascii() and port_text.isdigit()) or (
         int(port_text) > 65535
     ):

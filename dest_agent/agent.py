@@ -67,7 +67,7 @@ class DestAgent:
     say: one line for people. sink: each event of a session, with the session's id. secure: a
     context of TLS, or None for plain TCP. budget: who else books memory here; None: nobody.
     keeper: whom guests are left to that stay, and who gives back to the budget what they had; None:
-    a source that wants that is refused.
+    a source that wants that is refused. turned_away: why a session of that id is, or None.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class DestAgent:
         *,
         budget: MemoryBudget | None = None,
         keeper: Keeper | None = None,
+        turned_away: Callable[[str], str | None] = lambda _session: None,
         stall_s: float = STALL_S,
         inject: Sequence[str] = (),
         witness: Path | None = None,
@@ -91,6 +92,7 @@ class DestAgent:
         self._complain = Complaints(say)
         self._tls = secure is not None
         self._keeper = keeper
+        self._turned_away = turned_away
         self._witness = witness
         self._listener = Listener(self._serve, self._complain, secure, stall_s)
         # One for all sessions: a fault is injected once.
@@ -105,8 +107,8 @@ class DestAgent:
         self._serving: asyncio.Task[None] | None = None
         self._fates: list[tuple[int, str]] = []  # of sessions that were under way at the stop
 
-    def listen(self, host: str, port: int, *, loopback_only: bool = False) -> tuple[str, int]:
-        """Bind; returns the address. Raises `UsageError`."""
+    def listen(self, host: str, port: int, *, loopback_only: bool = False) -> list[tuple[str, int]]:
+        """Bind to every address of `host`; returns them. Raises `UsageError`."""
         return self._listener.listen(host, port, loopback_only=loopback_only)
 
     @property
@@ -269,7 +271,7 @@ class DestAgent:
             return "a session of that name exists already"
         if sum(not session.set_up for session in self._sessions.values()) >= MOST_WAITING:
             return "too many have said hello and not yet which guest they bring"
-        return self._busy()
+        return self._turned_away(name) or self._busy()
 
     def _busy(self) -> str | None:
         under_way = sum(session.set_up for session in self._sessions.values())

@@ -110,10 +110,10 @@ async def _serve(
         inject=options.inject,
         witness=witness,
     )
-    bound_host, bound_port = options.bind(agent, (host, port))
-    options.announce((bound_host, bound_port), log.say)
+    bound = options.bind(agent, (host, port))
+    options.announce(bound, log.say)
     if pipe is not None:
-        pipe.write("listening", {"host": bound_host, "port": bound_port})
+        pipe.write("listening", {"host": bound[0][0], "port": bound[0][1]})
     settle_down()
     loop = asyncio.get_running_loop()
     serving = loop.create_task(agent.serve_once() if options.once else agent.serve_forever())

@@ -49,16 +49,19 @@ class ListenOptions(Options):
 
         return server_tls(self.tls) if self.tls is not None else None
 
-    def bind(self, agent: DestAgent, address: tuple[str, int]) -> tuple[str, int]:
-        """Listen there; returns the address. Raises `UsageError`."""
+    def bind(self, agent: DestAgent, address: tuple[str, int]) -> list[tuple[str, int]]:
+        """Listen there, on every address of a name; returns them. Raises `UsageError`."""
         private = self.tls is None and not self.insecure
         return agent.listen(*address, loopback_only=private)
 
-    def announce(self, bound: tuple[str, int], say: Callable[[str], None], more: str = "") -> None:
+    def announce(
+        self, bound: list[tuple[str, int]], say: Callable[[str], None], more: str = ""
+    ) -> None:
         """Where it listens, and what that means."""
-        from common.wire.listener import shown
+        from common.wire.addresses import shown
 
-        say(f"listening on {shown(*bound)}{', TLS only' if self.tls is not None else ''}{more}")
+        where = " and ".join(shown(*address) for address in bound)
+        say(f"listening on {where}{', TLS only' if self.tls is not None else ''}{more}")
         if self.tls is None and self.insecure:
             say(
                 "--insecure: whoever reaches this address can read guests on their way and send"

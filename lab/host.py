@@ -84,9 +84,11 @@ class Host:
             options.server(),
             budget=self._budget,
             keeper=self.guests,
+            turned_away=self._meets_itself,
             stall_s=options.stall_timeout,
         )
         self._moves: dict[str, Move] = {}
+        self._met_itself: set[str] = set()  # sessions of moves that have come back here
         self._work: set[asyncio.Task[Any]] = set()
         self._pool = _full_pool(_THREADS)
         asyncio.get_running_loop().set_default_executor(self._pool)
@@ -96,10 +98,11 @@ class Host:
 
     # -- life cycle ---------------------------------------------------------------------------
 
-    def listen(self, address: tuple[str, int]) -> tuple[str, int]:
-        """Bind for guests that come; returns the address. Raises `UsageError`."""
-        self._bound = self._options.bind(self._agent, address)
-        return self._bound
+    def listen(self, address: tuple[str, int]) -> list[tuple[str, int]]:
+        """Bind for guests that come; returns the addresses. Raises `UsageError`."""
+        bound = self._options.bind(self._agent, address)
+        self._bound = bound[0]
+        return bound
 
     def stop(self) -> None:
         """End everything: moves that can still be cancelled, then guests.
@@ -287,6 +290,13 @@ class Host:
             )
         return replace(self._secure, hostname=checked_hostname(order.tls_hostname))
 
+    def _meets_itself(self, session: str) -> str | None:
+        """Whether one that comes in is on its way out here, by whatever name or forwarded port."""
+        if all(move.session.record.session != session for move in self._moves.values()):
+            return None
+        self._met_itself.add(session)
+        return "it is this very host that sends the guest"
+
     async def _see_off(self, entry: Entry, move: Move, show: Callable[[Status], None]) -> m.Moved:
         session = move.session
         ticker = asyncio.create_task(follow(session, show), name="ticker")
@@ -296,6 +306,9 @@ class Host:
             await quit_task(ticker)
             del self._moves[entry.name]
             self._settle(entry, move)
+        if session.record.session in self._met_itself:
+            self._met_itself.discard(session.record.session)
+            error = UsageError(f"--to {move.peer} is this very host: guest {move.name} stays here")
         if isinstance(error, VerificationError):
             error = None  # it has moved; what was interrupted is the report on it
         moved = m.Moved(

@@ -153,10 +153,11 @@ async def _serve(
     from lab.host_messages import Boot
     from lab.host_server import ControlServer, bind_control
 
-    bound_host, port = running.listen(address)
+    bound = running.listen(address)
+    bound_host, port = bound[0]
     server = ControlServer(running, log.say)
     await server.start(*bind_control(options.control, port))
-    options.announce((bound_host, port), log.say, f", control socket {server.path}")
+    options.announce(bound, log.say, f", control socket {server.path}")
     if pipe is not None:
         said = {"host": bound_host, "port": port, "control": str(server.path)}
         pipe.write("listening", said)

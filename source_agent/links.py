@@ -15,6 +15,7 @@ from common.errors import PageferryError, PeerRefused, RemoteProtocolError
 from common.guest.memory import GuestMemory
 from common.handover import Handover
 from common.wire import channel, messages
+from common.wire.addresses import shown
 from common.wire.injector import Injector
 from common.wire.pacing import Pacer
 from common.wire.tls import ClientTls
@@ -44,7 +45,9 @@ class Links:
         *,
         secure: ClientTls | None,
         tap: Injector | None,
+        command: str = "pageferry dest",
     ) -> None:
+        self._command = command
         self._config = config
         self._record = record
         self._handover = handover
@@ -91,7 +94,7 @@ class Links:
     @property
     def where(self) -> str:
         """HOST:PORT, for people."""
-        return f"{self.address[0]}:{self.address[1]}"
+        return shown(*self.address)
 
     def raise_failure(self) -> None:
         """What is known to have ended the session's connections, if anything has."""
@@ -127,6 +130,7 @@ class Links:
             stall_s=self._config.stall_timeout,
             tap=self._tap,
             secure=self._secure,
+            command=self._command,
         )
 
     async def connect(self) -> None:

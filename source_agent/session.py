@@ -113,7 +113,13 @@ class SourceSession:
         self._injector = Injector(plan, timeline, self._slow_down) if config.inject else None
         self._hit = self._injector.hit if self._injector else no_fault
         self._links = Links(
-            config, address, self.record, self.handover, secure=secure, tap=self._injector
+            config,
+            address,
+            self.record,
+            self.handover,
+            secure=secure,
+            tap=self._injector,
+            command="pageferry host" if resident else "pageferry dest",
         )
         self.record.windows = self._links.pacer.windows
 

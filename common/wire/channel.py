@@ -1,4 +1,4 @@
-"""Sockets. Nothing but this file, `bulk`, `listener` and `tls` opens, reads or writes one.
+"""Sockets. Nothing but this file, `addresses`, `bulk`, `listener` and `tls` opens or uses one.
 
 Two kinds of connection come out of here. A `Connection` lives on the event loop and carries control
 messages. A bulk connection begins as one, and after its handshake is detached to a thread with a
@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import errno
 import os
 import socket
 import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from common.errors import (
     ConnectionBroken,
@@ -29,6 +28,7 @@ from common.errors import (
     UsageError,
 )
 from common.wire import frames, messages, tls
+from common.wire.addresses import host_of, open_socket, shown
 from common.wire.messages import Hello, Message
 from common.wire.probes import AnswerFrame, Asked, ProbeFrame
 from common.wire.tls import ClientTls
@@ -174,7 +174,7 @@ class Connection:
             name = self._sock.getpeername()
         except OSError as error:
             raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
-        return str(name[0]), int(name[1])
+        return host_of(name), int(name[1])
 
     @property
     def congestion(self) -> str:
@@ -374,26 +374,15 @@ async def connect(
     stall_s: float = STALL_S,
     tap: Tap | None = None,
     secure: ClientTls | None = None,
+    command: str = "pageferry dest",
 ) -> Connection:
     """Connect, exchange prefaces, say hello. Raises `PeerUnreachable` and what a handshake may.
 
-    secure: over TLS, or nothing is said.
+    All addresses of `host` are tried, within `HANDSHAKE_S`. secure: over TLS, or nothing is said.
+    command: what is expected to listen there, for messages.
     """
-    loop = asyncio.get_running_loop()
-    peer = f"{host}:{port}"
-    try:
-        async with asyncio.timeout(HANDSHAKE_S):
-            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            sock = await _connect_first(loop, infos)
-    except socket.gaierror as error:
-        raise PeerUnreachable(f"no address for {host!r}: {error.strerror}") from None
-    except TimeoutError:
-        raise PeerUnreachable(f"no answer from {peer} within {HANDSHAKE_S:.0f} s") from None
-    except OSError as error:
-        raise PeerUnreachable(
-            f"can't connect to {peer}: {why(error)}"
-            + (" (is 'pageferry dest' running there?)" * (error.errno == errno.ECONNREFUSED))
-        ) from None
+    peer = shown(host, port)
+    sock = await open_socket(host, port, HANDSHAKE_S, command)
     connection = Connection(sock, peer, stall_s)
     connection.belong(hello.attempt)
     try:
@@ -408,11 +397,11 @@ async def connect(
         connection.close()
         raise PeerUnreachable(
             f"{peer} took the connection but did not answer within {HANDSHAKE_S:.0f} s:"
-            " is it a pageferry destination?"
+            f" is it '{command}'?"
         ) from None
     except ConnectionBroken as error:
         connection.close()
-        hint = " during the handshake: is it a pageferry dest?" * (secure is None)
+        hint = f" during the handshake: is it '{command}'?" * (secure is None)
         raise PeerUnreachable(f"{error}{hint}") from None
     except BaseException:
         connection.close()
@@ -430,22 +419,3 @@ async def _secure(connection: Connection, secure: ClientTls, host: str) -> None:
         raise PeerUnreachable(
             f"{connection.peer} ended the TLS handshake ({why(error)}): does it have --tls, too?"
         ) from None
-
-
-async def _connect_first(loop: asyncio.AbstractEventLoop, infos: Sequence[Any]) -> socket.socket:
-    """The first address that answers, in the resolver's order."""
-    failure: OSError | None = None
-    for family, kind, proto, _name, address in infos:
-        sock = socket.socket(family, kind, proto)
-        sock.setblocking(False)
-        try:
-            await loop.sock_connect(sock, address)
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise failure or OSError(errno.EADDRNOTAVAIL, "no address")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,8 +15,9 @@ from typing import Final
 
 from common.capacity.descriptors import descriptor_limit
 from common.capacity.exhausted import ran_out
-from common.errors import PageferryError, RemoteProtocolError, UsageError
+from common.errors import PageferryError, RemoteProtocolError
 from common.wire import tls
+from common.wire.addresses import host_of, listen_on, shown_address
 from common.wire.channel import HANDSHAKE_S, LINGER_S, STALL_S, Connection, why
 from common.wire.messages import Hello, Refuse
 
@@ -44,64 +44,48 @@ class Listener:
         self._stall_s = stall_s
         self._serve = serve
         self._complain = complain
-        self._sock: socket.socket | None = None
+        self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: dict[Connection, asyncio.Task[None]] = {}
 
-    def listen(self, host: str, port: int, *, loopback_only: bool = False) -> tuple[str, int]:
-        """Bind; returns the address. Raises `UsageError` where it can't be had."""
-        try:
-            info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-                0
-            ]
-            sock = socket.socket(info[0], info[1], info[2])
-        except OSError as error:
-            raise UsageError(f"can't listen on {shown(host, port)}: {error.strerror}") from None
-        if loopback_only and not _is_loopback(str(info[4][0])):
-            sock.close()
-            raise UsageError(
-                f"--listen {shown(host, port)} is open to other hosts, and without TLS anybody"
-                " there could read the guest or send one: give --tls DIR (pageferry certs makes"
-                " it), listen on 127.0.0.1, or say --insecure"
-            )
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(info[4])
-            sock.listen(MAX_HANDSHAKES)
-        except OSError as error:
-            sock.close()
-            raise UsageError(f"can't listen on {shown(host, port)}: {why(error)}") from None
-        sock.setblocking(False)
-        self._sock = sock
-        bound = sock.getsockname()
-        return str(bound[0]), int(bound[1])
+    def listen(self, host: str, port: int, *, loopback_only: bool = False) -> list[tuple[str, int]]:
+        """Bind to every address of `host`; returns them. Raises `UsageError`."""
+        self._sockets = listen_on(host, port, MAX_HANDSHAKES, loopback_only=loopback_only)
+        bound = [sock.getsockname() for sock in self._sockets]
+        return [(host_of(address), int(address[1])) for address in bound]
 
     async def run(self) -> None:
         """Accept until cancelled."""
-        assert self._sock is not None, "listen() comes first"  # noqa: S101
-        loop = asyncio.get_running_loop()
+        assert self._sockets, "listen() comes first"  # noqa: S101
         try:
-            while True:
-                try:
-                    sock, address = await loop.sock_accept(self._sock)
-                except OSError as error:
-                    # Out of descriptors, or a peer that left while it waited: later ones may do.
-                    words = ran_out(error) or why(error)
-                    self._complain(f"a connection could not be accepted: {words}")
-                    await asyncio.sleep(0.1)
-                    continue
-                sock.setblocking(False)
-                self._make_room()
-                connection = Connection(sock, f"{address[0]}:{address[1]}", self._stall_s)
-                task = asyncio.create_task(self._handshake(connection))
-                self._strangers[connection] = task
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            async with asyncio.TaskGroup() as group:
+                for sock in self._sockets:
+                    group.create_task(self._accept(sock))
         finally:
-            self._sock.close()
+            for sock in self._sockets:
+                sock.close()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listening)
+            except OSError as error:
+                # Out of descriptors, or a peer that left while it waited: later ones may do.
+                words = ran_out(error) or why(error)
+                self._complain(f"a connection could not be accepted: {words}")
+                await asyncio.sleep(0.1)
+                continue
+            sock.setblocking(False)
+            self._make_room()
+            connection = Connection(sock, shown_address(address), self._stall_s)
+            task = asyncio.create_task(self._handshake(connection))
+            self._strangers[connection] = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _make_room(self) -> None:
         most = min(MAX_HANDSHAKES, max(descriptor_limit() // 4, 1))  # others need some, too
@@ -183,12 +167,3 @@ class Listener:
             except OSError as error:
                 words = tls.why(error) if isinstance(error, ssl.SSLError) else why(error)
                 raise RemoteProtocolError(f"no TLS with it: it {words}") from None
-
-
-def shown(host: str, port: int) -> str:
-    """HOST:PORT, as it is written: `[::1]:4444`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -177,7 +177,8 @@ async def readable(sock: socket.socket) -> None:
     await _until(sock.fileno(), loop.add_reader, loop.remove_reader)
 
 
-async def _writable(sock: socket.socket) -> None:
+async def writable(sock: socket.socket) -> None:
+    """Until it takes something, or a connection has been made or not; one waiter a socket."""
     loop = asyncio.get_running_loop()
     await _until(sock.fileno(), loop.add_writer, loop.remove_writer)
 
@@ -204,7 +205,7 @@ async def handshake(
             except ssl.SSLWantReadError:
                 await readable(secure)
             except ssl.SSLWantWriteError:
-                await _writable(secure)
+                await writable(secure)
     except (ssl.SSLError, OSError):
         await drain(secure)
         raise
@@ -246,7 +247,7 @@ async def send_all(secure: ssl.SSLSocket, data: bytes) -> None:
         try:
             rest = rest[secure.send(rest[:_SEND]) :]
         except ssl.SSLWantWriteError:
-            await _writable(secure)
+            await writable(secure)
         except ssl.SSLWantReadError:
             await asyncio.sleep(0.001)
 

@@ -46,7 +46,7 @@ async def listening(
     """A destination agent, its port, and what it says."""
     said = Said()
     agent = DestAgent(said, lambda _session, _event: None, limits, secure, stall_s=stall_s)
-    _, port = agent.listen("127.0.0.1", 0)
+    [(_, port)] = agent.listen("127.0.0.1", 0)
     task = asyncio.create_task(agent.serve_forever())
     try:
         yield agent, port, said

@@ -50,7 +50,7 @@ class Shelf:
 async def sent(guest: Guest, shelf: Shelf, **options: Any) -> SourceSession:
     """A session that has ended; raises what it ended with."""
     agent = DestAgent(Said(), lambda _session, _event: None, keeper=shelf)
-    _, port = agent.listen("127.0.0.1", 0)
+    [(_, port)] = agent.listen("127.0.0.1", 0)
     serving = asyncio.create_task(agent.serve_forever())
     config = CONFIG.model_copy(update=options)
     session = SourceSession(
