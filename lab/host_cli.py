@@ -242,7 +242,7 @@ def _print_guests(hosts: Sequence[Running]) -> None:
     from rich.table import Table
 
     from common.units import format_size
-    from common.wire.listener import shown
+    from common.wire.addresses import shown
 
     several = len(hosts) > 1
     table = Table(pad_edge=False)
