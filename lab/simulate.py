@@ -80,6 +80,9 @@ def simulate(
     config, options = config or MigrationConfig(), options or SimulateOptions()
     output, limits = output or OutputOptions(), limits or LimitOptions()
     _refuse(config, options, output)
+    from lab.sim.link import parse_link
+
+    parse_link(options.link)  # here, before anything is imported that takes its time
     tell([config], quiet=output.quiet)
     if options.evacuate is not None or options.fleet is not None:
         from lab.evacuate import evacuate

@@ -43,7 +43,7 @@ def test_what_is_no_query_is_one_line(sql: str, results: str) -> None:
     run = pageferry("sweep", "show", results, "--sql", sql)
     assert run.exit_code == 2, run.stdout
     assert run.complaint.startswith("pageferry: --sql: ")
-    assert len(run.lines) == 1
+    assert sum(line.startswith("pageferry: ") for line in run.lines) == 1
     assert run.stdout == ""
 
 
