@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.regressions.product import pageferry
 from tests.regressions.running import children_of, destination, running
 
 ASKING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -263,3 +264,35 @@ def test_a_dropped_session_does_not_lose_a_guest_in_post_copy(tmp_path: Path) ->
         ended = source.end()
     assert ended.exit_code == 0
     assert '"verified": true' in report.read_text()
+
+
+def test_a_host_whose_terminal_is_lost_still_sends_its_guest(tmp_path: Path) -> None:
+    terminal = _Terminal()
+    first, second = (
+        ("host", "--listen", "127.0.0.1:0", "--control", str(tmp_path / f"{name}.sock"))
+        for name in ("first", "second")
+    )
+    streams: dict[str, Any] = {"stdout": terminal.theirs, "stderr": terminal.theirs}
+    boot = ("--boot", "--guest", "g", "--memory", "16MiB")
+    with (
+        running(*first, *boot, preexec_fn=_ignore_hangups, **streams) as sender,
+        running(*second) as receiver,
+    ):
+        sender.wait_key("listening")
+        port = receiver.wait_key("listening")["port"]
+        _booted(tmp_path / "first.sock")
+        terminal.hang_up()
+        to = ("--to", f"127.0.0.1:{port}", "--host", str(tmp_path / "first.sock"))
+        with running("move", *to, "--quiet") as moving:
+            moved = moving.end()
+        sender.tell(signal.SIGTERM)
+        assert sender.end().exit_code == 130
+    assert moved.exit_code == 0, moved.stderr
+
+
+def _booted(control: Path) -> None:
+    """Until that host's guest runs."""
+    while (
+        '"running"' not in pageferry("host", "list", "--host", str(control), "--json", "-").stdout
+    ):
+        pass
