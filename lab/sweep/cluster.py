@@ -21,7 +21,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from common import __version__
-from common.errors import EXIT_FAILED, PageferryError, UsageError
+from common.errors import PageferryError, UsageError
+from common.whereabouts import TABLE, When, Who, sentence
 from lab.pair import PairResult
 from lab.series import Signals
 from lab.sweep import worker
@@ -260,10 +261,12 @@ class Cluster:
     def _went_wrong(self, task: _Task, error: BaseException | None) -> None:
         """A cell that fails is a result; this is a worker that could not even try."""
         why = cut(f"{task.worker}: {type(error).__name__}: {error}")
+        when = When.BEFORE
         if isinstance(error, ImportError):
+            when = When.NOTHING
             self._useless[task.worker] = why
             self._watcher.say(f"{why}: it is given no more cells")
-        self._again(task, why)
+        self._again(task, why, when)
 
     def _take_back(self, present: Sequence[str]) -> None:
         """Cells of workers that have gone."""
@@ -274,13 +277,17 @@ class Cluster:
             future.cancel()
             self._again(task, f"{task.worker} was lost")
 
-    def _again(self, task: _Task, why: str) -> None:
-        """To another worker; what went wrong several times has failed."""
+    def _again(self, task: _Task, why: str, when: When = When.BEFORE) -> None:
+        """To another worker; what went wrong several times has failed.
+
+        when: how far it may have come where it went wrong, with a guest of its own.
+        """
         if task.tries < _MOST_TRIES:
             self._waiting.appendleft((task.cell, task.tries + 1))
         else:
-            error = f"{_MOST_TRIES} workers were tried: {why}"
-            self._store_result(task, PairResult(None, EXIT_FAILED, error))
+            error = sentence(f"{_MOST_TRIES} workers were tried: {why}", Who.SOURCE, when)
+            code = TABLE[Who.SOURCE, when].exit_code
+            self._store_result(task, PairResult(None, code, error))
 
     def _cancel(self) -> None:
         """Those that run; what finished all the same is kept."""
