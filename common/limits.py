@@ -33,22 +33,27 @@ def given(config: BaseModel) -> frozenset[str]:
     return frozenset({DOWNTIME, TIMEOUT} & config.model_fields_set)
 
 
-def unlooked(strategies: Collection[str], limit_s: float) -> str | None:
-    """What is said at the start where a limit that was given is looked at by none of these."""
+def unlooked(strategies: Collection[str], limits_s: Collection[float]) -> str | None:
+    """What is said at the start of those strategies that do not look at limits that were given."""
     blind = [name for name in dict.fromkeys(strategies) if not looks_at_it(name)]
     if not blind:
         return None
     verb = "does" if len(blind) == 1 else "do"
     return (
-        f"{', '.join(blind)} {verb} not look at --downtime-limit {format_time(limit_s)}: whether it"
-        " was kept is said at the end"
+        f"{', '.join(blind)} {verb} not look at --downtime-limit"
+        f" {', '.join(format_time(each) for each in dict.fromkeys(limits_s))}: whether it was kept"
+        " is said at the end"
     )
 
 
 def warn(strategies: Collection[str], config: BaseModel) -> None:
     """Say that, where it is so, on standard error."""
-    limit_s = getattr(config, DOWNTIME)
-    text = unlooked(strategies, limit_s) if DOWNTIME in given(config) else None
+    if DOWNTIME in given(config):
+        say(unlooked(strategies, [getattr(config, DOWNTIME)]))
+
+
+def say(text: str | None) -> None:
+    """On standard error; None: there is nothing to say."""
     if text is not None:
         print(f"pageferry: {text}", file=sys.stderr, flush=True)
 

@@ -108,8 +108,18 @@ def sweep(
         require("--scheduler", "distributed")
         if options.log_dir is not None:
             raise UsageError("--log-dir is for cells that are run here: not with --scheduler")
+    _warn(chosen)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     return _Sweep(plan.stem, axes_of(found), cells, runner, options, pipe).run(folder, chosen)
+
+
+def _warn(cells: Sequence[Cell]) -> None:
+    """Of cells that have a limit which their strategies do not look at."""
+    from common.limits import DOWNTIME, given, looks_at_it, say, unlooked
+
+    limited = [each.config for each in cells if DOWNTIME in given(each.config)]
+    blind = [each for each in limited if not looks_at_it(each.strategy)]
+    say(unlooked([each.strategy for each in blind], [each.downtime_limit for each in blind]))
 
 
 def _runner(name: str, instead: str | None, file: Path) -> Runner:

@@ -161,6 +161,7 @@ class TestMissed:
         )
         run = pageferry("sweep", str(plan), "--quiet", "--enforce", cwd=tmp_path)
         assert run.exit_code == 5, run.stderr
+        assert "three-path, post-copy do not look at --downtime-limit 1us" in run.stderr
         assert "2 of them missed a limit" in run.stdout
         run = pageferry("sweep", str(plan), "--quiet", cwd=tmp_path)
         assert run.exit_code == 0, run.stderr
