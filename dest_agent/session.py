@@ -414,7 +414,7 @@ class DestSession:
         if hello.role == "urgent":
             if self._postcopy is None:
                 raise RemoteProtocolError("an urgent connection of a session without post-copy")
-            self._postcopy.attach(connection.detach_plain(), hello.attempt)
+            self._postcopy.attach(connection.detach_urgent(), hello.attempt)
         elif self._inflow is None:
             raise RemoteProtocolError("a bulk channel came before the setup")
         else:

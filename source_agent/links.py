@@ -213,7 +213,7 @@ class Links:
             connection.close()
             raise
         self._record.handshake_bytes += connection.sent_bytes + connection.received_bytes
-        return connection.detach() if role == "bulk" else connection.detach_plain()
+        return connection.detach() if role == "bulk" else connection.detach_urgent()
 
     async def ask_outcome(self, timeout_s: float) -> Answer | None:
         """What became of the commit, over connections of its own; None after `timeout_s`."""

@@ -143,3 +143,23 @@ class TestBulk:
         sender._listened_at -= 2 * IDLE_S
         with pytest.raises(RemoteProtocolError):
             sender.send([frames.encode_barrier(1)])
+
+
+def test_a_lost_demand_does_not_wait_for_the_usual_timers() -> None:
+    """Both ends; where this kernel can."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname())
+    before = [timer(one, option) for option in (45, 46)]
+    if None in before:
+        pytest.skip("this kernel has no TCP_RTO_MIN_US or no TCP_DELACK_MAX_US")
+    with Connection(one, "peer").detach_urgent() as urgent:
+        for option, usual in zip((45, 46), before, strict=True):
+            assert usual is not None
+            assert 0 < (timer(urgent, option) or 0) < usual / 5
+
+
+def timer(sock: socket.socket, option: int) -> int | None:
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, option)
+    except OSError:
+        return None
