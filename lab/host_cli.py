@@ -28,6 +28,7 @@ from common.heap import settle_down
 from common.logs import AgentLog
 from common.options import Options
 from common.status import Status, StatusPipe, die_with_parent
+from common.suggest import did_you_mean
 from common.whereabouts import TABLE, When, Who, sentence
 from common.wire.messages import GuestName
 from common.workload.registry import choose
@@ -92,8 +93,12 @@ def host(
         HOST:PORT to listen on for guests that come; port 0 takes a free one, which is said.
     """
     if unknown:
-        commands = ", ".join(name for name in host_app if not name.startswith("-"))
-        raise UsageError(f"pageferry host {unknown[0]}: no such command, expected {commands}")
+        commands = [name for name in host_app if not name.startswith("-")]
+        hint = did_you_mean(unknown[0], commands)
+        raise UsageError(
+            f"pageferry host {unknown[0]}: no such command, expected {', '.join(commands)}"
+            f"{hint and f'; {hint}'}"
+        )
     if listen is None:
         raise UsageError("pageferry host needs --listen HOST:PORT")
     options = options or HostOptions()
