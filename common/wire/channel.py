@@ -108,7 +108,7 @@ def hurry(sock: socket.socket) -> None:
     and the peer may hold an acknowledgement back for 40 ms, which the timer allows for.
     """
     for option in (_TCP_RTO_MIN_US, _TCP_DELACK_MAX_US):
-        with contextlib.suppress(OSError):  # kernels before 6.11, and 6.15, lack them
+        with contextlib.suppress(OSError):  # kernels from before 2025 lack them
             sock.setsockopt(socket.IPPROTO_TCP, option, _LEAST_TIMER_US)
 
 
