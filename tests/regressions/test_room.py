@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.regressions.limited import MIB, Group, group, ulimited, within
+from tests.regressions.limited import ELSEWHERE, MIB, Group, group, ulimited, within
 from tests.regressions.product import PYTHON, SMALL, Run, command, environment, pageferry
 
 FULL = pytest.mark.skipif(not os.environ.get("PAGEFERRY_TEST_FULL"), reason="a sample runs")
@@ -212,6 +212,7 @@ def listening(limit: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        cwd=ELSEWHERE,
     ) as running:
         try:
             assert running.stderr is not None
@@ -261,6 +262,7 @@ def test_cpus_are_those_of_the_affinity() -> None:
         check=False,
         timeout=100,
         env=environment(),
+        cwd=ELSEWHERE,
     )
     run = Run(done.returncode, done.stdout, done.stderr)
     assert run.exit_code == 0, run.stderr
