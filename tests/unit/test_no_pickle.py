@@ -1,4 +1,8 @@
-"""Nothing that runs what it reads: no pickle, no eval."""
+"""Nothing that runs what it reads: no pickle, no eval.
+
+But for compiled kernels, which are code whatever they are kept as: `common.guest.kernelstore` reads
+only what this user or root has written, before anything of it is unpickled.
+"""
 
 import ast
 from pathlib import Path
@@ -13,6 +17,7 @@ SOURCES = sorted(
 )
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "yaml"}
 CALLS = {"eval", "exec"}
+ALLOWED = {"common/guest/jit.py": ["pickle"]}
 
 
 def bad(tree: ast.AST) -> list[str]:
@@ -33,9 +38,13 @@ def _true(value: ast.expr) -> bool:
     return not (isinstance(value, ast.Constant) and value.value is False)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PROJECT))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_no_pickle(path: Path) -> None:
-    assert bad(ast.parse(path.read_text(encoding="utf-8"))) == []
+    assert bad(ast.parse(path.read_text(encoding="utf-8"))) == ALLOWED.get(name_of(path), [])
 
 
 def test_it_would_be_found() -> None:

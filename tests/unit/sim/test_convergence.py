@@ -18,6 +18,7 @@ from common.strategy import (
     SwitchToPostCopy,
     make_strategy,
 )
+from common.strategy.carrying import ROUND_S
 from common.strategy.forecast import AsTaken, Cost, Ended, Played, run
 from lab.sim.conditions import Simulated, simulated
 from lab.sim.link import Link
@@ -88,8 +89,8 @@ def test_a_stop_that_fits_is_taken(strategy: dict[str, str], data: st.DataObject
     switched = isinstance(ended.decision, SwitchToPostCopy)
     rounds = cost.rounds if switched else cost.rounds - 1
     gave_up = rounds > MOST_ROUNDS
-    if not gave_up:
-        assert cost.downtime_s <= limit_s
+    if not gave_up:  # of what is fixed in a round the estimate knows `ROUND_S`: a link may differ
+        assert cost.downtime_s <= limit_s + ROUND_S
     # Rounds that come to rest all look alike: of many the first ones are enough.
     earlier = (1, 2, 5, 10, 20, 30) if gave_up else range(1, 25)
     for each in (each for each in earlier if each < rounds - LATE):

@@ -219,8 +219,8 @@ def test_a_colour_means_the_same_everywhere() -> None:
     assert colours == {("pre-copy", "var(--way-b)"), ("stop-and-copy", "var(--way-e)")}
     assert made[0].figure is not None
     assert [c for _, c in made[0].figure["data"][0]["colorscale"]] == [
-        *["var(--way-a)"] * 2,
         *["var(--way-b)"] * 2,
+        *["var(--way-e)"] * 2,
     ]
 
 
