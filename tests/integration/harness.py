@@ -60,8 +60,8 @@ class Run:
 
 
 def heard(stderr: str) -> str:
-    """Without what asyncio's debug mode says of steps that took long."""
-    return re.sub(r"(?m)^Executing <.* took .* seconds\n", "", stderr)
+    """Without progress, and what asyncio's debug mode says of steps that took long."""
+    return re.sub(r"(?m)^(Executing <.* took .* seconds|\[ *[\d.]+ s\] .*)\n", "", stderr)
 
 
 def command(*arguments: str) -> list[str]:

@@ -58,7 +58,7 @@ USAGE = {
         "--json and --html both name",
     ),
     "nothing to report": (("report", "--html", "/nonexistent/x.html"), "at least one RESULT.json"),
-    "no page to write": (("report", "x.json"), "--html"),
+    "no result there": (("report", "/nonexistent.json"), "/nonexistent.json can't be read"),
     "a result that is not there": (
         ("report", "/nonexistent.json", "--html", "/nonexistent/x.html"),
         "/nonexistent.json can't be read",
@@ -232,7 +232,7 @@ def test_a_terminal_that_knows_only_ascii() -> None:
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, heard(done.stderr.decode("ascii"))) == (0, "")
     assert b"completed" in done.stdout
 
 

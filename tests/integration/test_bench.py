@@ -67,8 +67,9 @@ def test_a_stream_takes_all_its_pages_along(kind: str) -> None:
 
 
 def test_a_checkout_beside_itself() -> None:
-    found = measure("against", ["pre-copy", "start-up"], replace(QUICK, against=PROJECT))
-    assert {row.unit for row in found} == {"ms", "CPU s/GB"}
+    parts = list(benches("against")) if os.environ.get("PAGEFERRY_TEST_FULL") else ["pre-copy"]
+    found = measure("against", parts, replace(QUICK, against=PROJECT))
+    assert {row.unit for row in found} >= {"ms", "CPU s/GB"}
     assert not [row for row in found if row.failed]
     assert all(len(row.values) == len(row.references) == 1 and row.met is None for row in found)
 

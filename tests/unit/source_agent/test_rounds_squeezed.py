@@ -102,7 +102,7 @@ def test_work_counts_where_it_takes_longer_than_the_link(
     stats = bench.round(RoundKind.DIRTY, 100)
     beyond_s = SWITCHOVER_S + RTT_S / 2 + 0.75  # half a round trip: a stop goes one way
     assert stats.switchover_s == pytest.approx(beyond_s, abs=1e-4)
-    assert stats.expected_downtime_s == pytest.approx(stats.switchover_s + stats.sending_s)
+    assert stats.expected_downtime_s == pytest.approx(stats.switchover_s, abs=1e-3)
 
 
 def test_the_squeezer_is_told_which_pages_may_go_again(bench: Bench) -> None:
