@@ -121,16 +121,19 @@ class GuestConfig(Options):
     def _geometry(self) -> Self:
         if self.memory % PAGE_SIZE:
             raise ValueError(
-                f"memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages: expected"
+                f"--memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages: expected"
                 f" something like {format_size(_binary(self.memory))}"
             )
         if self.pages < 16 * self.vcpus:
             raise ValueError(
-                f"memory {format_size(self.memory)} is too small for {self.vcpus} vCPU(s):"
+                f"--memory {format_size(self.memory)} is too small for {self.vcpus} vCPU(s):"
                 f" expected at least {format_size(16 * self.vcpus * PAGE_SIZE)}"
             )
         if self.cache_line & (self.cache_line - 1):
-            raise ValueError(f"cache-line {self.cache_line} is not a power of two from 64 to 4096")
+            raise ValueError(
+                f"--cache-line {self.cache_line} is not a power of two: expected one from 64 to"
+                " 4096"
+            )
         if self.cache:
             self._cache_geometry()
         return self
@@ -151,9 +154,9 @@ class GuestConfig(Options):
         largest = 2**36  # the field's own bound
         sizes = [format_size(size) for size in (smaller, 2 * smaller) if size <= largest]
         raise ValueError(
-            f"cache {format_size(self.cache)} does not divide into a power of two of sets of"
+            f"--cache {format_size(self.cache)} does not divide into a power of two of sets of"
             f" {self.cache_ways} ways x {self.cache_line} bytes for {self.vcpus} vCPU(s):"
-            f" try {' or '.join(sizes)}"
+            f" expected {' or '.join(sizes)}"
         )
 
     @property

@@ -110,7 +110,7 @@ class Spec:
         """A bound, as a person would write it."""
         if self.unit is not None:
             return self.unit.text(value)
-        return f"{value:.15g}"
+        return str(value) if isinstance(value, int) else f"{value:.15g}"
 
     @property
     def range(self) -> str:

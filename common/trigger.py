@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common.suggest import did_you_mean
-from common.units import format_time, parse_time
+from common.units import UnitError, format_time, parse_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,15 @@ def parse_trigger(text: str) -> Trigger:
     if kind == "rounds" and value.isascii() and value.isdigit() and int(value) <= 1000:
         return Trigger("rounds", int(value))
     if kind == "time" and value:
-        return Trigger("time", parse_time(value))
+        return Trigger("time", _time(text, value))
     if kind == "rounds" and value:
         raise ValueError(f"{text!r}: expected rounds=0 to rounds=1000")
     hint = did_you_mean(kind, ("rounds", "time", "stall"))
     raise ValueError(f"{text!r}: expected rounds=N, time=T or stall{hint and f'; {hint}'}")
+
+
+def _time(text: str, value: str) -> float:
+    try:
+        return parse_time(value)
+    except UnitError as error:
+        raise ValueError(f"{text!r}: {error}") from None

@@ -6,6 +6,7 @@ cyclopts finds it; its own sentences speak of parameters, tokens and coercion.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -166,13 +167,25 @@ def _missing(error: MissingArgumentError) -> str:
         return f"{_command(error)}: something is missing ({_MORE})"
     name = error.keyword or argument.name
     if argument.tokens or error.keyword:
+        following = _following(error)
         spec = Spec.of_type(argument.field_info.annotation)
         expected = spec.expected if spec.unit or spec.choices or spec.range else ""
         expected = expected or f"{name} {_metavar(argument)}"
+        if following is not None:
+            return f"{name}: {shortened(following)} is no value: expected {expected}"
         return f"{_command(error)}: {name} needs a value: expected {expected}"
     if argument.index is not None:
         return f"{_command(error)}: {name.lstrip('-').upper()} is missing ({_MORE})"
     return f"{_command(error)}: expected {name} {_metavar(argument)} ({_MORE})"
+
+
+def _following(error: MissingArgumentError) -> str | None:
+    """What stands behind the flag and was taken for an option: `-64MiB`."""
+    words = error.root_input_tokens or []
+    for flag, word in pairwise(words):
+        if flag == error.keyword and word.startswith("-") and not word.startswith("--"):
+            return word
+    return None
 
 
 def _metavar(argument: Any) -> str:
@@ -191,8 +204,10 @@ def _refused(error: ValidationError) -> str:
     if argument is None or not isinstance(cause, pydantic.ValidationError):
         return f"{_command(error)}: {error.exception_message or 'the options are not understood'}"
     spec = Spec.of_type(argument.field_info.annotation)
-    detail = cause.errors(include_url=False)[0]
-    return f"{argument.name}: {complaint(detail, spec)}"
+    said = complaint(cause.errors(include_url=False)[0], spec)
+    if not argument.name.startswith("-"):  # several options together, which the sentence names
+        return said
+    return f"{argument.name}: {said}"
 
 
 def _repeated(error: RepeatArgumentError) -> str:

@@ -235,7 +235,7 @@ def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
 def _placed(message: str, places: Mapping[str, str]) -> str:
     """Of something that is wrong with several options: where the one is that it begins with."""
     head, _, rest = message.partition(" ")
-    head = head.removesuffix(":")
+    head = head.removeprefix("--").removesuffix(":")
     option = head if head in places else head.partition(".")[0]
     if option not in places:
         option = next((each for each in places if each.startswith(f"{option}.")), "")

@@ -10,7 +10,9 @@ import pytest
 
 from tests.regressions.product import SMALL, pageferry
 
-LIBRARY = re.compile(r"Input should|validation error|Unused Tokens|requires an argument|coerc")
+LIBRARY = re.compile(
+    r"Input should|validation error|Unused Tokens|requires an argument|coerc|\*:|e\+|expected text"
+)
 SIMULATE = ("simulate", "--memory", "64MiB", "--max-bandwidth", "10MB/s")
 
 REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -91,6 +93,35 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("--recover-timeout", "above 0s and at most 1h"),
     ),
     "a guest's name": (("host", "verify", "--guest", "A B"), ("--guest", "small letters")),
+    "a cache of three": (
+        ("migrate", "--cache", "3KiB"),
+        ("pageferry: --cache 3KiB", "expected 2KiB or 4KiB"),
+    ),
+    "lines that are no power of two": (
+        ("host", "--boot", "--listen", "127.0.0.1:0", "--cache-line", "100"),
+        ("pageferry: --cache-line 100", "expected one from 64 to 4096"),
+    ),
+    "shares in the wrong order": (
+        ("simulate", "--low", "60%", "--high", "50%"),
+        ("pageferry: --low 60%", "--high 50%"),
+    ),
+    "an option that another asks for": (
+        ("migrate", "--assume-bandwidth", "10gbit"),
+        ("pageferry: --assume-bandwidth", "--predict"),
+    ),
+    "a seed": (("migrate", "--seed", "x"), ("--seed", "from 0 to 9223372036854775807")),
+    "less than no memory": (
+        ("migrate", "--memory", "-64MiB"),
+        ("--memory: '-64MiB'", "expected a size from 4KiB"),
+    ),
+    "less than no time": (
+        ("predict", "--warmup", "-1s"),
+        ("--warmup: '-1s'", "expected a time from 0s"),
+    ),
+    "a trigger's time": (
+        ("migrate", "--postcopy-after", "time=5"),
+        ("--postcopy-after", "'time=5'", "300ms"),
+    ),
     "a flag": (("migrate", "--verify=3"), ("--verify", "true or false")),
 }
 ALWAYS = 3

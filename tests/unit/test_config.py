@@ -70,22 +70,22 @@ def test_text_is_read_as_people_write_it() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"memory": 4097 * 16}, "memory 65552 is not a whole number of 4096-byte pages"),
+        ({"memory": 4097 * 16}, "--memory 65552 is not a whole number of 4096-byte pages"),
         (
             {"memory": "128KiB", "vcpus": 3, "cache": 0},
-            "memory 128KiB is too small for 3 vCPU(s): expected at least 192KiB",
+            "--memory 128KiB is too small for 3 vCPU(s): expected at least 192KiB",
         ),
-        ({"cache_line": 96}, "cache-line 96 is not a power of two from 64 to 4096"),
+        ({"cache_line": 96}, "--cache-line 96 is not a power of two: expected one from 64 to 4096"),
         (
             {"cache": 5 * 2**20, "vcpus": 3},
-            "cache 5MiB does not divide into a power of two of sets of 16 ways x 64 bytes for"
-            " 3 vCPU(s): try 3MiB or 6MiB",
+            "--cache 5MiB does not divide into a power of two of sets of 16 ways x 64 bytes for"
+            " 3 vCPU(s): expected 3MiB or 6MiB",
         ),
-        ({"cache": 1024, "vcpus": 3}, "for 3 vCPU(s): try 3KiB or 6KiB"),
-        ({"cache": 5 * 2**20}, "try 4MiB or 8MiB"),
-        ({"cache": 64}, "try 1KiB or 2KiB"),
-        ({"cache": 2**36 - 1, "vcpus": 3}, "for 3 vCPU(s): try 48GiB"),
-        ({"cache": 2**20, "cache_ways": 12}, "try 768KiB or 1536KiB"),
+        ({"cache": 1024, "vcpus": 3}, "for 3 vCPU(s): expected 3KiB or 6KiB"),
+        ({"cache": 5 * 2**20}, "expected 4MiB or 8MiB"),
+        ({"cache": 64}, "expected 1KiB or 2KiB"),
+        ({"cache": 2**36 - 1, "vcpus": 3}, "for 3 vCPU(s): expected 48GiB"),
+        ({"cache": 2**20, "cache_ways": 12}, "expected 768KiB or 1536KiB"),
         ({"memory": 0}, "--memory: 0B is too small: expected a size from 4KiB to 16TiB"),
         ({"memory": "1 GiB or so"}, "--memory: '1 GiB or so' is not a size"),
         ({"memory": None}, "--memory: None is not a size: expected a size from 4KiB to 16TiB"),
