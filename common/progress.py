@@ -112,10 +112,11 @@ class Lines:
             if self._latest is None:
                 return
             words, figures = self._said = self._latest
-            elapsed_s = time.monotonic() - self._began_s
-            if self.form == "json":
-                line = json.dumps({"t_s": round(elapsed_s, 3), **figures})
-            else:
-                line = f"[{elapsed_s:5.1f} s] {words}"
-            with contextlib.suppress(OSError, ValueError):  # whoever read it has gone away
-                print(line, file=sys.stderr, flush=True)
+        elapsed_s = time.monotonic() - self._began_s
+        if self.form == "json":
+            line = json.dumps({"t_s": round(elapsed_s, 3), **figures})
+        else:
+            line = f"[{elapsed_s:5.1f} s] {words}"
+        # Without the lock: a reader that has stopped reading holds up this thread, and nobody else.
+        with contextlib.suppress(OSError, ValueError):  # whoever read it has gone away
+            print(f"{line}\n", end="", file=sys.stderr, flush=True)

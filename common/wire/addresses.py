@@ -102,9 +102,11 @@ async def _look_up(host: str, port: int) -> Sequence[Info]:
 
 
 def _check_zone(zone: str) -> None:
+    if zone.isascii() and zone.isdigit():  # an index, which connecting checks
+        return
     try:
-        int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
-    except OSError:
+        socket.if_nametoindex(zone)
+    except (OSError, ValueError):  # the latter: what no name can have in it
         raise PeerUnreachable(f"there is no network interface {zone!r} here") from None
 
 

@@ -87,10 +87,6 @@ class Mix:
             out[at] += 1
         return out
 
-    def share_above(self, lines: int) -> float:
-        """The share of visits that write more than so many lines."""
-        return sum(each > lines for each in self.lines) / VISITS
-
 
 MIXES: Final = {
     mix.name: mix

@@ -208,7 +208,7 @@ class Cluster:
             self._watcher.began(cell, len(self._running))
 
     def _has_room(self, address: str, cell: Cell) -> bool:
-        """Whether a cell may begin there. A worker is asked once, before it has run any."""
+        """Whether a cell may begin there. A worker is asked before it has run any."""
         if not self._sharing.knows(address):
             said = self._client.run(worker.room, workers=[address], on_error="ignore")
             if address in said:

@@ -46,5 +46,5 @@ class Sharing:
         room = self._rooms.get(worker)
         if room is None or room.free is None:
             return True
-        beside = [size for other, size in running if self._rooms.get(other) == room]
+        beside = [its for other, its in running if self._rooms.get(other) == room]
         return not beside or size + sum(beside) <= room.free

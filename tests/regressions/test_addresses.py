@@ -133,10 +133,11 @@ def test_a_scheme_is_no_part_of_an_address(arguments: tuple[str, ...], address: 
     assert "IPv6" not in run.complaint
 
 
-def test_no_such_interface() -> None:
-    run = pageferry("source", "--to", "[fe80::1%nosuch0]:4444", *SMALL)
+@pytest.mark.parametrize("zone", ["nosuch0", "1²"])
+def test_no_such_interface(zone: str) -> None:
+    run = pageferry("source", "--to", f"[fe80::1%{zone}]:4444", *SMALL)
     assert run.exit_code == 1
-    assert "no network interface 'nosuch0'" in run.complaint
+    assert f"no network interface {zone!r}" in run.complaint
 
 
 def test_brackets_around_ipv6() -> None:

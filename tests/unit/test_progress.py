@@ -63,7 +63,28 @@ def test_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     with Lines("auto", terminal=False) as lines:
         lines.show("round 1 · 5 MB", "round 1", {})
         assert enough.wait(30)
-    assert all(line.startswith("[ ") and line.endswith("s] round 1 · 5 MB") for line in said)
+    assert all(line.startswith("[ ") and line.endswith("s] round 1 · 5 MB\n") for line in said)
+
+
+def test_a_reader_that_does_not_read_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY_S", 0.01)
+    stuck, goes_on = threading.Event(), threading.Event()
+
+    def wait(*_: object, **__: object) -> None:
+        stuck.set()
+        goes_on.wait(30)
+
+    monkeypatch.setattr("builtins.print", wait)
+    with Lines("auto", terminal=False) as lines:
+        lines.show("round 1", "round 1", {})
+        assert stuck.wait(30)
+        other = threading.Thread(target=lines.show, args=("round 2", "round 2", {}))
+        other.start()
+        other.join(5)
+        held_up = other.is_alive()
+        goes_on.set()
+        other.join()
+    assert not held_up
 
 
 def test_an_object_a_line(capsys: Captured) -> None:
