@@ -24,7 +24,7 @@ from common.guest.native import monotonic_ns
 from common.guest.seeds import fill_seed, regions
 from common.guest.stale import new_masks
 from common.guest.vcpu import EventFd, Vcpus
-from common.guest.workloads.registry import make_workload
+from common.guest.workloads.making import make_workload
 from common.progress import COMPILING
 from common.units import PAGE_SIZE
 from common.workload.registry import choose

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.guest.pace import FLAT_OUT, Pace, due_at, even, steps_due
-from common.guest.workloads.registry import parse_workload
+from common.guest.workloads.making import make_workload
 from common.units import parse_size
 from common.workload.region import Region
+from common.workload.registry import choose
 
 PACES = st.builds(
     lambda period, steps, share: Pace(period, int(steps * share), steps),
@@ -95,7 +96,7 @@ def test_long_periods_of_many_steps_are_exact(pace: Pace, elapsed: int, step: in
     ],
 )
 def test_no_workload_overflows(text: str, memory: str) -> None:
-    workload = parse_workload(text)
+    workload = make_workload(choose(text))
     n_pages = parse_size(memory) // 4096
     pace = workload.plan(Region(vcpu=0, vcpus=1, first_page=0, pages=n_pages, seed=1, cache=0)).pace
     last = -1

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from common.config import GuestConfig
 from common.errors import RemoteProtocolError, UsageError
 from common.guest.machine import Guest, compile_kernels
-from common.guest.workloads.registry import parse_workload
+from common.guest.workloads.making import make_workload
 from common.tracefile import TraceMeta, open_trace, write_trace
+from common.workload.registry import choose
 
 from .conftest import MakeGuest
 from .test_workloads import TestContract as WorkloadContract
@@ -205,7 +206,7 @@ class TestUsage:
     )
     def test_one_clear_line(self, options: str, says: str) -> None:
         with pytest.raises(UsageError) as error:
-            parse_workload("trace" + options)
+            make_workload(choose("trace" + options))
         assert says in str(error.value)
         assert "\n" not in str(error.value)
 

@@ -1,11 +1,10 @@
-"""From a workload's text to what compiles and runs it."""
+"""From a workload as it was chosen to what compiles and runs it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from common.guest.workloads.base import Workload
-from common.workload.registry import choose
 from common.workload.spec import Chosen, load
 
 
@@ -14,8 +13,3 @@ def make_workload(chosen: Chosen) -> Workload:
     cls: Any = load(chosen.spec.made_by)
     workload: Workload = cls(chosen.options)
     return workload
-
-
-def parse_workload(text: str) -> Workload:
-    """`uniform:rate=40MB/s,lines=4` to a workload. Raises `UsageError` in one line."""
-    return make_workload(choose(text))
