@@ -21,7 +21,7 @@ from common.prediction_table import prediction_row, print_prediction
 from common.progress import Lines, Wish
 from common.report import NetReport, PredictionReport, Report, RoundReport
 from common.status import Status
-from common.units import human_bytes
+from common.units import figures, human_bytes
 
 
 class ProgressView:
@@ -228,7 +228,7 @@ def _shorter(report: Report) -> list[tuple[str, str]]:
     rows = []
     packed, delta = report.compression, report.xbzrle
     if packed is not None:
-        ratio = "–" if packed.ratio is None else f"{packed.ratio:.3g} times"
+        ratio = "–" if packed.ratio is None else f"{figures(packed.ratio, 3)} times"
         dest = "" if packed.cpu_s.dest is None else f" and {packed.cpu_s.dest:.2f} s"
         rows.append(
             (
@@ -240,7 +240,7 @@ def _shorter(report: Report) -> list[tuple[str, str]]:
             )
         )
     if delta is not None:
-        rate = "–" if delta.encoding_rate is None else f"{delta.encoding_rate:.3g} times"
+        rate = "–" if delta.encoding_rate is None else f"{figures(delta.encoding_rate, 3)} times"
         missed = "–" if delta.cache_miss_rate is None else f"{delta.cache_miss_rate:.1%}"
         rows.append(
             (
@@ -255,7 +255,7 @@ def _shorter(report: Report) -> list[tuple[str, str]]:
 
 def _network(net: NetReport) -> str:
     return (
-        f"{net.link}, {net.shaper}: {net.rtt_ms:.3g} ms round trip,"
+        f"{net.link}, {net.shaper}: {figures(net.rtt_ms, 3)} ms round trip,"
         f" {human_bytes(net.throughput_Bps)}/s there, {human_bytes(net.throughput_back_Bps)}/s back"
     )
 

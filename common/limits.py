@@ -17,7 +17,7 @@ from common.errors import EXIT_LIMIT_MISSED, EXIT_OK
 from common.report import LimitMissed, Report
 from common.strategy import REGISTRY
 from common.told import is_simulated
-from common.units import format_time
+from common.units import figures, format_time
 
 DOWNTIME: Final = "downtime_limit"
 TIMEOUT: Final = "timeout"
@@ -70,7 +70,7 @@ def sentence(missed: LimitMissed, *, simulated: bool = False) -> str:
     verb = "would be" if simulated else "was"
     option = "--" + missed.limit.replace("_", "-")
     limit = format_time(missed.limit_ms / 1e3)
-    return f"{option} {limit} {verb} missed: {missed.measured_ms:,.4g} ms, {missed.why}"
+    return f"{option} {limit} {verb} missed: {figures(missed.measured_ms, 4)} ms, {missed.why}"
 
 
 def enforced(report: Report | None, exit_code: int, *, enforce: bool) -> tuple[int, str | None]:
@@ -103,19 +103,23 @@ def _why(report: Report, limit_ms: float) -> str:
         return f"{report.strategy} does not look at it"
     last = report.decisions[-1] if report.decisions else None
     expected_ms = None if last is None else last.expected_downtime_ms
-    expected = "" if expected_ms is None else f", and {expected_ms:,.4g} ms were expected then"
+    expected = ""
+    if expected_ms is not None:
+        expected = f", and {figures(expected_ms, 4)} ms were expected then"
     if report.converged is False:
         return f"{ended_by(report)} ended the rounds{expected}"
     if last is not None and last.decision.startswith("SwitchToPostCopy"):
         return "the switch to post-copy itself took longer"
     if expected_ms is not None and expected_ms <= limit_ms:
-        return f"a stop was expected to take {expected_ms:,.4g} ms{_longest(report)}"
+        return f"a stop was expected to take {figures(expected_ms, 4)} ms{_longest(report)}"
     return f"the stop took longer{_longest(report)}"
 
 
 def _longest(report: Report) -> str:
     part = max(report.downtime_parts, key=lambda each: each.ms, default=None)
-    return "" if part is None else f"; most of it, {part.ms:,.4g} ms, was {_NAMES[part.name]}"
+    if part is None:
+        return ""
+    return f"; most of it, {figures(part.ms, 4)} ms, was {_NAMES[part.name]}"
 
 
 _NAMES: Final = {

@@ -292,6 +292,12 @@ def format_share(share: float) -> str:
     return _scaled(share, 2) + "%"
 
 
+def figures(number: float, digits: int) -> str:
+    """For people to read, that many digits at least, and never an exponent above 1: `10,990`."""
+    short = f"{number:.{digits}g}"
+    return f"{number:,.0f}" if "e+" in short or abs(number) >= 1000 else short
+
+
 def human_bytes(size: float) -> str:
     """For people to read, decimal, three digits: `537 MB`."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -195,6 +195,8 @@ def _metavar(argument: Any) -> str:
     name = str(argument.name)
     if name in ("--listen", "--to"):
         return "HOST:PORT"
+    if name in ("--json", "--html"):
+        return "FILE"
     return _METAVARS.get(argument.hint) or name.lstrip("-").upper()
 
 

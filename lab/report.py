@@ -17,6 +17,7 @@ from common.cli import ReportFile, refuse_stdout
 from common.config import first_fault
 from common.errors import EXIT_OK, UsageError
 from common.report import Report
+from common.units import figures
 from lab import picture_files
 from lab.output import SeriesDocument, SheetDocument
 from lab.tables import NOTHING
@@ -241,7 +242,7 @@ def _cell(value: object) -> str:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "NO"
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    return figures(value, 4) if isinstance(value, float) else str(value)
 
 
 def _title(results: list[Path]) -> str:

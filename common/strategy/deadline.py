@@ -11,7 +11,7 @@ from common.strategy.base import (
     Strategy,
     SwitchToPostCopy,
 )
-from common.units import format_time
+from common.units import figures, format_time
 
 
 class Deadline(Strategy):
@@ -48,8 +48,8 @@ class Deadline(Strategy):
             return self._inner.decide(stats)
         self._late = True
         reason = (
-            f"--timeout: {format_time(self._timeout_s)} are over after {stats.elapsed_s:.3g} s,"
-            f" and --timeout-action is {self._action}"
+            f"--timeout: {format_time(self._timeout_s)} are over after"
+            f" {figures(stats.elapsed_s, 3)} s, and --timeout-action is {self._action}"
         )
         if self._action == "post-copy":
             return SwitchToPostCopy(reason)

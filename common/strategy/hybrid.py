@@ -17,6 +17,7 @@ from common.strategy.base import (
 )
 from common.strategy.target import STALL_SHARE, Target
 from common.trigger import Trigger, parse_trigger
+from common.units import figures
 
 
 @register
@@ -58,7 +59,8 @@ class Hybrid(Strategy):
         if trigger.kind == "rounds" and stats.index >= trigger.amount:
             return f"{stats.index} round(s) were to come before the switch"
         if trigger.kind == "time" and stats.elapsed_s >= trigger.amount:
-            return f"{stats.elapsed_s:.3g} s have passed, the switch was due after {trigger}"
+            passed = figures(stats.elapsed_s, 3)
+            return f"{passed} s have passed, the switch was due after {trigger}"
         if stats.index > self.config.max_rounds:
             self._converged = False
             return f"{self.config.max_rounds} further round(s) were the most"

@@ -18,7 +18,7 @@ from common.strategy.forecast import Conditions, Cost, Stale, run
 from common.strategy.growth import Growth
 from common.strategy.post_copy import LazyCopy
 from common.strategy.pre_copy import PreCopy
-from common.units import PAGE_SIZE, format_time
+from common.units import PAGE_SIZE, figures, format_time
 
 STRATEGIES: Final = (
     *("stop-and-copy", "pre-copy", "post-copy", "lazy-copy", "hybrid", "three-path"),
@@ -211,4 +211,4 @@ def choose(expected: Sequence[Forecast], limit_s: float) -> Choice:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:,.4g} ms" if seconds < 1 else f"{seconds * 1e3:,.0f} ms"
+    return f"{figures(seconds * 1e3, 4)} ms"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from common.strategy.base import RoundStats
-from common.units import format_time
+from common.units import figures, format_time
 
 TARGET_SHARE: Final = 0.7
 # Rounds that do not shrink to less than this part of the one before do not pay for themselves.
@@ -70,4 +70,4 @@ class Target:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.4g} ms"
+    return f"{figures(seconds * 1e3, 4)} ms"

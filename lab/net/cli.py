@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import App, Parameter
 
 from common.errors import EXIT_OK, UsageError
-from common.units import human_bytes
+from common.units import figures, human_bytes
 from lab.net.options import LinkOptions
 from lab.net.shape import Shape, ShapeOptions, shape_of
 
@@ -152,7 +152,7 @@ def told(name: str, shape: Shape, shaper: str, measured: object) -> list[str]:
     lines.append(f"  asked:    {forward}{both}")
     if isinstance(measured, Measured):
         lines.append(
-            f"  measured: round trip {measured.rtt_ms:.3g} ms,"
+            f"  measured: round trip {figures(measured.rtt_ms, 3)} ms,"
             f" {human_bytes(measured.throughput_Bps)}/s there,"
             f" {human_bytes(measured.throughput_back_Bps)}/s back"
             f" ({human_bytes(measured.wire_Bps)}/s and {human_bytes(measured.wire_back_Bps)}/s with"

@@ -8,7 +8,7 @@ from typing import Final
 from common.html.palette import colour, strategy_colours
 from common.html.picture import Figure, Picture, axis, layout, text
 from common.told import loss
-from common.units import human_bytes
+from common.units import figures, human_bytes
 from lab.rows import Spread
 from lab.sweep.columns import Scalar, said
 from lab.sweep.query import Curve, Curves, Map, Place
@@ -27,7 +27,7 @@ def figure_text(name: str, value: float) -> str:
         return f"{milliseconds(value)} ms"
     if name.startswith("bytes") or name.endswith("_bytes"):
         return human_bytes(value)
-    return loss(value) if name in ("guest_slowdown", "guest_lost") else f"{value:.4g}"
+    return loss(value) if name in ("guest_slowdown", "guest_lost") else figures(value, 4)
 
 
 def words_of(place: Place | None, figure: str, line: str = " ") -> str:

@@ -190,3 +190,10 @@ def test_every_rate_and_delay(rate: str, delay: str) -> None:
     expected = [each["expected_downtime_ms"] or 1e9 for each in report["decisions"]]
     first = next((index for index, each in enumerate(expected) if each <= 300), None)
     assert first is None or len(expected) - 1 - first <= 15
+
+
+def test_a_long_time_is_said_without_an_exponent() -> None:
+    link = ("--link", "rate=50MB/s,delay=1ms", "--memory", "512MiB", "--quiet")
+    run = pageferry("simulate", "--strategy", "stop-and-copy", "--downtime-limit", "1ms", *link)
+    assert "would be missed: 10,7" in run.stdout
+    assert "e+" not in run.stdout

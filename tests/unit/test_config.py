@@ -110,7 +110,7 @@ def test_suggested_cache_sizes_work(cache: int, line: int, ways: int, vcpus: int
     try:
         GuestConfig(cache=cache, **rest)
     except ValidationError as error:
-        found = re.search(r"try (\w+)(?: or (\w+))?$", explain(error))
+        found = re.search(r"expected (\w+)(?: or (\w+))?$", explain(error))
         assert found
         sizes = [parse_size(text) for text in found.groups() if text]
         for size in sizes:
