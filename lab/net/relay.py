@@ -115,7 +115,7 @@ class RelayLink:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_Way(self._there, self._passable).carry(reader, far_writer))
                 group.create_task(_Way(self._back, self._passable).carry(far_reader, writer))
-        except* ConnectionError:
+        except* OSError:  # ENOTCONN, ETIMEDOUT and the like are no ConnectionError
             pass
         finally:
             far_writer.transport.abort()
