@@ -373,7 +373,7 @@ class TransferConfig(StrategyConfig):
     assume_bandwidth: Annotated[
         Annotated[float, Field(ge=1, le=1e15)] | None,
         _reader(parse_rate),
-        _shown(format_rate),
+        _shown(format_rate, "RATE"),
         _RATE,
         Field(description="RATE that --predict reckons with where --max-bandwidth is more"),
     ] = None

@@ -36,7 +36,7 @@ from common.textfile import decode
 _MOST_BYTES: Final = 1 << 20
 _MOST_CELLS: Final = 100_000
 PARTED: Final = ("workload", "net")  # options of which a part has a name of its own
-_LONGEST: Final = 120  # characters of a value in a complaint
+_LONGEST: Final = 300  # characters of a complaint: what was expected stands at its end
 
 Value = str | tuple[str, ...]  # a tuple: of an option that may be given several times
 

@@ -180,3 +180,15 @@ def test_a_plan_reads_the_same(tmp_path: Path) -> None:
     assert run.exit_code == 2
     assert "0.001%" in run.complaint
     assert "0.1%" in run.complaint
+
+
+def test_a_plan_is_told_what_was_meant(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[grid]\nstrategy = ["precopy"]\n')
+    run = pageferry("sweep", str(plan), "--dry-run")
+    assert run.exit_code == 2
+    assert run.complaint.rstrip().endswith("did you mean pre-copy?")
+
+
+def test_help_names_rates() -> None:
+    assert "--assume-bandwidth RATE" in pageferry("migrate", "--help").stdout
