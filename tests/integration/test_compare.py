@@ -92,7 +92,8 @@ def test_the_table_for_people_with_medians(tmp_path: Path) -> None:
     for row in document["table"]:
         low, high = row["downtime_ms_spread"]
         assert low <= row["downtime_ms"] <= high
-        assert row["guest_slowdown"] == pytest.approx(1, abs=0.05)  # it stood still
+        stood_still = row["downtime_ms"] / row["total_time_ms"]
+        assert row["guest_slowdown"] >= min(stood_still, 1) - 0.05
     logs = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert logs == ["run-01", "run-02", "run-03", "run-04"]
     text = page.read_text()

@@ -53,13 +53,16 @@ def test_a_dirty_limit_below_the_links_rate_does_it_too() -> None:
         ),
         (
             ("--dirty-limit", "100B/s"),
-            "--dirty-limit: Input should be greater than or equal to 4096",
+            "--dirty-limit: 100B/s is too slow: expected a rate from 4.096kB/s",
         ),
         (
             ("--cpu-throttle-initial", "60%", "--max-cpu-throttle", "50%"),
             "--cpu-throttle-initial 60% is above --max-cpu-throttle 50%",
         ),
-        (("--max-cpu-throttle", "100%"), "--max-cpu-throttle: Input should be less than"),
+        (
+            ("--max-cpu-throttle", "100%"),
+            "--max-cpu-throttle: '100%' is too large: expected a share above 0% and at most 99.99%",
+        ),
     ],
 )
 def test_bad_usage(options: tuple[str, ...], complaint: str) -> None:

@@ -51,8 +51,12 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """In which it finds the checkout's code, from any folder; `more` on top."""
-    return os.environ | {"PYTHONPATH": str(CHECKOUT)} | more
+    """In which it finds the checkout's code, from any folder; `more` on top.
+
+    Without asyncio's debug mode, in which the integration tests run: a user's terminal has none.
+    """
+    users = {key: value for key, value in os.environ.items() if key != "PYTHONASYNCIODEBUG"}
+    return users | {"PYTHONPATH": str(CHECKOUT)} | more
 
 
 def pageferry(*arguments: str, timeout: float = RUN_S, cwd: Path | None = None, **more: str) -> Run:
