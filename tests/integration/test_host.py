@@ -418,9 +418,9 @@ def test_moves_that_can_not_be(pair: tuple[RunningHost, RunningHost]) -> None:
             await first.ask(m.Move(to=address, **order))
         return failed.value
 
-    async def failed(port: int) -> str:
+    async def failed(port: int, exit_code: int = 1) -> str:
         moved: m.Moved = await first.ask(m.Move(to=f"127.0.0.1:{port}"))
-        assert moved.exit_code == 1
+        assert moved.exit_code == exit_code
         assert moved.report.guest.runs_at == "source"  # also where it never came to a connection
         return moved.error or ""
 
@@ -429,7 +429,7 @@ def test_moves_that_can_not_be(pair: tuple[RunningHost, RunningHost]) -> None:
             free.bind(("127.0.0.1", 0))
             assert "refused" in await failed(free.getsockname()[1])
         assert "expected a 'pageferry host'" in await failed(dest)
-        assert "guest g is here already (moving)" in await failed(first.port)
+        assert "is this very host: guest g stays here" in await failed(first.port, exit_code=2)
         there = f"127.0.0.1:{second.port}"
         lazy = QUICK.model_copy(update={"strategy": "lazy-copy"})
         for error, words in (
