@@ -61,7 +61,8 @@ class Kind(Options):
         try:
             return MigrationConfig.model_validate(base.model_dump() | own)
         except ValidationError as error:
-            raise UsageError(f"guest {self.label!r}: {explain(error)}") from None
+            said = explain(error).removeprefix("--")  # a file has keys, and no options
+            raise UsageError(f"guest {self.label!r}: {said}") from None
 
 
 # Of the mix that is drawn from without a file: memory, workload and downtime limit of a guest are

@@ -28,7 +28,7 @@ USAGE = {
     "too small": (("migrate", "--memory", "4KiB"), "too small"),
     "negative": (("migrate", "--memory", "-5GiB"), "memory"),
     "larger than the machine": (("migrate", "--memory", "4TiB"), "4096GiB.*free"),
-    "cache geometry": (("migrate", "--cache", "5MiB"), "5MiB.*try 4MiB or 8MiB"),
+    "cache geometry": (("migrate", "--cache", "5MiB"), "--cache 5MiB.*expected 4MiB or 8MiB"),
     "cache line": (("migrate", "--cache-line", "100"), "power of two"),
     "no rate": (("migrate", "--max-bandwidth", "100"), "100MB/s"),
     "rate of zero": (("migrate", "--max-bandwidth", "0mbit"), "max-bandwidth.*zero"),

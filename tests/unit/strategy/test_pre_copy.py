@@ -56,4 +56,4 @@ class TestPreCopy(StrategyContract):
         strategy.begin()
         reason = strategy.decide(stats(1, 43_123)).reason
         assert "32.9 % of memory is dirty (43,123 of 131,072 pages)" in reason
-        assert "1769 ms is more than 210 ms, 70% of 300ms" in reason
+        assert "1,769 ms is more than 210 ms, 70% of 300ms" in reason
