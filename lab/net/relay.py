@@ -90,9 +90,11 @@ class RelayLink:
         self._started.set()
         await self._ended.wait()
         server.close()
+        await _some_turns()  # connections that were just taken begin, and so are among the tasks
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _some_turns()  # what they aborted is closed
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -100,6 +102,8 @@ class RelayLink:
         self._tasks.add(task)
         try:
             await self._relay(reader, writer)
+        except asyncio.CancelledError:
+            pass  # by `_serve`, which ends; asyncio would log it as a failure of the connection
         finally:
             self._tasks.discard(task)
             writer.transport.abort()
@@ -152,6 +156,7 @@ class _Way:
 
     async def _give_out(self, writer: asyncio.StreamWriter) -> None:
         clock = asyncio.get_running_loop().time
+        _need_open(writer)
         writer.transport.set_write_buffer_limits(high=0)  # drained is sent, not less than some
         while True:
             while not self._under_way:
@@ -164,9 +169,22 @@ class _Way:
             self._under_way.popleft()
             self._bytes -= len(piece)
             self._changed.set()
+            _need_open(writer)
             if not piece:
                 break
             writer.write(piece)
             await writer.drain()
         with contextlib.suppress(OSError):
             writer.write_eof()
+
+
+def _need_open(writer: asyncio.StreamWriter) -> None:
+    """Say that a connection has closed as asyncio would: uvloop raises a RuntimeError there."""
+    if writer.transport.is_closing():
+        raise ConnectionResetError("that side of the relay has closed its connection")
+
+
+async def _some_turns() -> None:
+    """Let the loop do what is due: a transport begins and ends within a few of its turns."""
+    for _ in range(4):
+        await asyncio.sleep(0)
