@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from common.errors import UsageError
 from common.units import format_size
-from scripts.bench_children import PROJECT, Child, folder
+from scripts.bench_children import PROJECT, Child, environment, folder
 from scripts.bench_rows import NO_LESS, NO_MORE, Bar, Bench, Effort, Row, absent, paired_row
 from scripts.bench_startup import logged_ns
 
@@ -44,11 +44,33 @@ class Checkout:
                 f"--against: {path} has no .venv/bin/pageferry: expected a checkout that is set up,"
                 f" by `{path / 'scripts/run'} --help` there"
             )
-        return cls(path.resolve(), program)
+        checkout = cls(path.resolve(), program)
+        checkout.need_own_code()
+        return checkout
+
+    def need_own_code(self) -> None:
+        """Raises `UsageError` where its programs run the code of another folder.
+
+        Both ways in which a Python process finds it: by what is installed, and by the current
+        folder, which older agents have in front.
+        """
+        for flags in (["-P"], []):
+            command = [*flags, "-c", "import common; print(common.__file__)"]
+            python = str(self.program.with_name("python"))
+            with Child(
+                [python, *command], f"{self.path.name}: python", checkout=self.path
+            ) as child:
+                found = Path(child.end().stdout.strip()).resolve()
+            if not found.is_relative_to(self.path):
+                raise UsageError(
+                    f"--against: {self.path} would run the code of {found.parent.parent}: expected"
+                    " a checkout with an environment of its own"
+                )
 
     def run(self, *arguments: str) -> str:
         """Run a command of it to its end; returns its standard output. Raises `PageferryError`."""
-        with Child([str(self.program), *arguments], f"{self.path.name}: {arguments[0]}") as child:
+        name = f"{self.path.name}: {arguments[0]}"
+        with Child([str(self.program), *arguments], name, checkout=self.path) as child:
             return child.end().stdout
 
     def report(self, *options: str) -> dict[str, Any]:
@@ -208,6 +230,8 @@ def _wall_ms(checkout: Checkout, *arguments: str, exit_code: int = 0) -> float:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=120,
+        cwd=checkout.path,
+        env=environment(checkout.path),
     )
     elapsed_ms = (time.perf_counter() - start) * 1e3
     if done.returncode != exit_code:

@@ -23,6 +23,17 @@ PATIENCE_S = 120.0
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+def environment(checkout: Path) -> dict[str, str]:
+    """The environment in which a checkout's own code is found, and never that of this one."""
+    found = dict(os.environ)
+    if checkout != PROJECT:  # `scripts/bench` has put this one in front
+        paths = found.pop("PYTHONPATH", "").split(os.pathsep)
+        users = [path for path in paths if path and Path(path).resolve() != PROJECT]
+        if users:
+            found["PYTHONPATH"] = os.pathsep.join(users)
+    return found
+
+
 @dataclass(frozen=True)
 class Ended:
     """stdout: what had not been read. cpu_s: of its whole life, user and system."""
@@ -69,7 +80,14 @@ INTERRUPTS: Final = Interrupts()
 class Child:
     """A program, killed whatever happens; in a process group of its own, so that Ctrl-C is ours."""
 
-    def __init__(self, arguments: Sequence[str], name: str | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        name: str | None = None,
+        *,
+        checkout: Path = PROJECT,
+    ) -> None:
+        """checkout: whose code it finds, and where it runs."""
         self.name = name or Path(arguments[0]).name
         setpriv = shutil.which("setpriv")  # dies with us, also where we are killed
         prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
@@ -83,7 +101,8 @@ class Child:
                 stderr=self._stderr,
                 text=True,
                 process_group=0,
-                cwd=PROJECT,
+                cwd=checkout,
+                env=environment(checkout),
             )
             assert self.process.stdout is not None  # noqa: S101
             self._stdout = closing.enter_context(self.process.stdout)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.bench_children import environment
 from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, measure
 from scripts.bench_rows import Effort
 from scripts.bench_wire import stream
@@ -72,6 +73,22 @@ def test_a_checkout_beside_itself() -> None:
     assert {row.unit for row in found} >= {"ms", "CPU s/GB"}
     assert not [row for row in found if row.failed]
     assert all(len(row.values) == len(row.references) == 1 and row.met is None for row in found)
+
+
+def test_a_checkout_must_not_run_the_code_of_another(tmp_path: Path) -> None:
+    (tmp_path / ".venv").symlink_to(sys.prefix)  # its editable install is of this project
+    done = run("--against", str(tmp_path), "--quick")
+    assert done.returncode == 2, done
+    assert f"would run the code of {PROJECT}" in done.stderr
+
+
+def test_another_checkout_does_not_find_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = os.pathsep.join(["", str(PROJECT), "/users/own"])
+    monkeypatch.setenv("PYTHONPATH", ours)
+    assert environment(Path("/another"))["PYTHONPATH"] == "/users/own"
+    assert environment(PROJECT)["PYTHONPATH"] == ours
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    assert "PYTHONPATH" not in environment(Path("/another"))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
