@@ -42,9 +42,9 @@ from common.units import (
     parse_share,
     parse_size,
     parse_time,
-    spoken_size,
     spoken_time,
 )
+from common.workload.options import Extent
 from common.workload.registry import WorkloadError, choose
 
 
@@ -60,7 +60,7 @@ def _shown(text_of: Callable[[Any], str], metavar: str | None = None) -> Paramet
     )
 
 
-_SIZE: Final = Unit("a size", parse_size, spoken_size, "512MiB or 1GiB")
+_SIZE: Final = Unit("a size", parse_size, format_size, "512MiB or 1GiB")
 _RATE: Final = Unit("a rate", parse_rate, format_rate, "100MB/s or 800mbit", "too slow", "too fast")
 _TIME: Final = Unit("a time", parse_time, spoken_time, "300ms or 2s", "too short", "too long")
 _SHARE: Final = Unit("a share", parse_share, format_share, "10% or 0.1")
@@ -443,6 +443,16 @@ class MigrationConfig(TransferConfig, GuestConfig):
             raise ValueError("--auto-converge and --dirty-limit exclude one another")
         return self
 
+    @model_validator(mode="after")
+    def _workload_fits(self) -> Self:
+        for name, value in choose(self.workload).options.items():
+            if isinstance(value, Extent) and (value.size or 0) > self.memory:
+                raise ValueError(
+                    f"--workload: {name}={value} does not fit in the guest: expected at most"
+                    f" {format_size(self.memory)}, its memory"
+                )
+        return self
+
     @property
     def travels_by_line(self) -> bool:
         """Whether pages may travel as lines: it is the cache that knows which have changed.
@@ -531,18 +541,18 @@ _SCHEME: Final = re.compile(
 )
 
 
-def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, int]:
-    """`HOST:PORT`, `[v6]:PORT`, or `HOST` where a default port is given. Raises `UsageError`."""
+def parse_address(text: str, option: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[v6]:PORT`. option: whose value it is. Raises `UsageError`."""
     shown = repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
+    shown = f"{option}: {shown}"
     if scheme := _SCHEME.match(text):
         raise UsageError(
             f"{shown} is not an address: expected HOST:PORT without {scheme[0]!r}, as in"
             " 127.0.0.1:4444"
         )
-    host, colon, port_text = text.rpartition(":") if not text.endswith("]") else (text, "", "")
-    if not colon:
-        host, port_text = text, "" if default_port is None else str(default_port)
-    if host.startswith("[") and host.endswith("]"):
+    host, _, port_text = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
         host = host[1:-1]
     if not (host and len(port_text) <= 5 and port_text.isascii() and port_text.isdigit()) or (
         int(port_text) > 65535
@@ -559,4 +569,9 @@ def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, i
             ipaddress.IPv6Address(host.partition("%")[0])
         except ValueError:
             raise UsageError(f"{shown} is not an address: write IPv6 as [::1]:4444") from None
+        if not bracketed:
+            raise UsageError(
+                f"{shown} can be read in two ways: write [{host}]:{port_text} where {port_text} is"
+                f" the port, or [{text}]:4444 where it is a part of the address"
+            )
     return host, int(port_text)

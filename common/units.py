@@ -249,7 +249,7 @@ def _scaled(number: float, power: int) -> str:
 
 def format_size(size: int) -> str:
     """Exact: `parse_size(format_size(n)) == n`."""
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+    for unit, factor in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size >= factor and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}B"
@@ -272,11 +272,6 @@ def format_time(seconds: float) -> str:
     if seconds >= 1e-3:
         return _scaled(seconds, 3) + "ms"
     return _scaled(seconds, 6) + "us"
-
-
-def spoken_size(size: int) -> str:
-    """As `format_size`, but whole TiB as those."""
-    return f"{size >> 40}TiB" if size and size % 2**40 == 0 else format_size(size)
 
 
 def spoken_time(seconds: float) -> str:

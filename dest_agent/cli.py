@@ -63,7 +63,7 @@ def dest(
         HOST:PORT to listen on; port 0 takes a free one, which is said.
     """
     options = options or DestOptions()
-    host, port = parse_address(listen)
+    host, port = parse_address(listen, "--listen")
     only_for("dest", options.inject)
     pipe = None
     if status_fd is not None:

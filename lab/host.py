@@ -252,7 +252,7 @@ class Host:
     ) -> tuple[Move, asyncio.Task[m.Moved]]:
         """Begin to send a guest. Raises `UsageError` where that can't be begun."""
         self._must_go_on()
-        address = parse_address(order.to)
+        address = parse_address(order.to, "--to")
         check_assumed(order.transfer, address[0])
         if order.transfer.strategy == "lazy-copy":
             raise UsageError(

@@ -106,7 +106,7 @@ def host(
         raise UsageError("options of a guest mean nothing without --boot")
     config = config or GuestConfig()
     choose(config.workload)  # a misspelt one is answered before anything is compiled
-    address = parse_address(listen)
+    address = parse_address(listen, "--listen")
     tell([config] if config is not None else [], quiet=options.quiet)
     pipe = None
     if status_fd is not None:

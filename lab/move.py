@@ -63,7 +63,7 @@ def move(
     from lab.host_choice import choose_host
     from lab.host_messages import Move, Moved
 
-    address = parse_address(to)
+    address = parse_address(to, "--to")
     if address[1] == 0:
         raise UsageError(f"--to {to}: nobody listens on port 0")
     config = config or MoveConfig()

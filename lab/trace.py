@@ -101,7 +101,7 @@ def import_(
         str,
         Parameter(
             allow_leading_hyphen=True,
-            help="what valgrind wrote, plain or compressed (gzip, bzip2, xz, zstd, lz4, zip);"
+            help="what valgrind wrote, plain or compressed (gzip, bzip2, xz, lzma, zstd, lz4, zip);"
             " -: standard input",
         ),
     ],

@@ -200,6 +200,7 @@ _READERS: Final[dict[str, Callable[[IO[bytes]], Iterator[bytes]]]] = {
     "gzip": _gzip,
     "bzip2": _frames(bz2.BZ2Decompressor, BLOCK),
     "xz": _frames(lambda: lzma.LZMADecompressor(memlimit=MOST_WINDOW), BLOCK),
+    "lzma": _frames(lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MOST_WINDOW), BLOCK),
     "zstd": _frames(_Zstd, _ZSTD_BITE),
     "lz4": _frames(lz4_frame.LZ4FrameDecompressor, BLOCK),
     "zip": _zip,
@@ -208,6 +209,7 @@ _MAGIC: Final = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
+    (b"\x5d\x00\x00", "lzma"),  # its usual properties and window; it has no magic of its own
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "lz4"),
     (b"PK\x03\x04", "zip"),

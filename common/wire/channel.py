@@ -112,6 +112,12 @@ def hurry(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, _LEAST_TIMER_US)
 
 
+def need_congestion(name: str) -> None:
+    """Raises `UsageError` where this host has no such congestion control, or not for this user."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        _use_congestion(sock, name)
+
+
 def _use_congestion(sock: socket.socket, name: str) -> None:
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())

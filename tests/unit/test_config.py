@@ -247,19 +247,17 @@ def test_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "default_port", "address"),
+    ("text", "address"),
     [
-        ("127.0.0.1:4444", None, ("127.0.0.1", 4444)),
-        ("host.example:0", None, ("host.example", 0)),
-        ("[::1]:4444", None, ("::1", 4444)),
-        ("[fe80::1%eth0]:65535", None, ("fe80::1%eth0", 65535)),
-        ("host", 4444, ("host", 4444)),
-        ("host:1", 4444, ("host", 1)),
-        ("[::1]", 4444, ("::1", 4444)),
+        ("127.0.0.1:4444", ("127.0.0.1", 4444)),
+        ("host.example:0", ("host.example", 0)),
+        ("[::1]:4444", ("::1", 4444)),
+        ("[fe80::1%eth0]:65535", ("fe80::1%eth0", 65535)),
+        ("host:1", ("host", 1)),
     ],
 )
-def test_addresses(text: str, default_port: int | None, address: tuple[str, int]) -> None:
-    assert parse_address(text, default_port=default_port) == address
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text, "--to") == address
 
 
 @pytest.mark.parametrize(
@@ -281,5 +279,21 @@ def test_addresses(text: str, default_port: int | None, address: tuple[str, int]
     ],
 )
 def test_addresses_that_are_none(text: str) -> None:
-    with pytest.raises(UsageError, match="is not an address"):
-        parse_address(text)
+    with pytest.raises(UsageError, match=r"^--to: .* is not an address"):
+        parse_address(text, "--to")
+
+
+@pytest.mark.parametrize("text", ["fd00::1:4444", "::1:80", "fe80::1%eth0:1"])
+def test_an_address_with_two_meanings_is_refused_with_both(text: str) -> None:
+    host, _, port = text.rpartition(":")
+    with pytest.raises(UsageError) as caught:
+        parse_address(text, "--to")
+    assert f"[{host}]:{port}" in str(caught.value)
+    assert f"[{text}]:4444" in str(caught.value)
+
+
+@pytest.mark.parametrize("workload", ["uniform", "zipf", "sequential", "io-intensive"])
+def test_a_working_set_above_memory_is_refused_before_anything_begins(workload: str) -> None:
+    MigrationConfig(memory=2**26, workload=f"{workload}:working-set=64MiB")
+    with pytest.raises(ValidationError, match=r"working-set=65MiB does not fit.* at most 64MiB"):
+        MigrationConfig(memory=2**26, workload=f"{workload}:working-set=65MiB")

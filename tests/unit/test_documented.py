@@ -57,4 +57,4 @@ def _inside(words: list[str]) -> None:
         elif option == "--workload":
             choose(value)
         elif option in ("--to", "--listen"):
-            parse_address(value, default_port=4444)
+            parse_address(value, option)

@@ -91,5 +91,5 @@ def test_close_with_views_outstanding_gives_the_memory_back() -> None:
 
 
 def test_too_much_memory_is_one_clear_line() -> None:
-    with pytest.raises(PageferryError, match="no 16384GiB of guest memory"):
+    with pytest.raises(PageferryError, match="no 16TiB of guest memory"):
         GuestMemory(2**44)

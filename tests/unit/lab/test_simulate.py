@@ -63,7 +63,7 @@ class TestOne:
         options = ("--memory", "1TiB", "--strategy", "pre-copy", *limits)
         assert run(*options, "--json", file, "--html", page) == 0
         out = capsys.readouterr().out
-        assert "pre-copy · idle · 1024GiB" in out
+        assert "pre-copy · idle · 1TiB" in out
         report = Report.model_validate_json(file.read_text())
         assert report.config["simulated"] is True
         assert (report.cpu_s, report.cache, report.verified, report.pages) == (None,) * 4
