@@ -27,7 +27,7 @@ USAGE = {
     "not whole pages": (("migrate", "--memory", "1000001"), "4096"),
     "too small": (("migrate", "--memory", "4KiB"), "too small"),
     "negative": (("migrate", "--memory", "-5GiB"), "memory"),
-    "larger than the machine": (("migrate", "--memory", "4TiB"), "4096GiB.*free"),
+    "larger than the machine": (("migrate", "--memory", "4TiB"), "4TiB.*free"),
     "cache geometry": (("migrate", "--cache", "5MiB"), "--cache 5MiB.*expected 4MiB or 8MiB"),
     "cache line": (("migrate", "--cache-line", "100"), "power of two"),
     "no rate": (("migrate", "--max-bandwidth", "100"), "100MB/s"),

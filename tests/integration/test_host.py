@@ -385,7 +385,7 @@ USAGE = {
     "name of a guest": (("host", "--listen", "127.0.0.1:0", "--boot", "--guest", "A/B"), "guest"),
     "too large": (
         ("host", "--listen", "127.0.0.1:0", "--control", "BOOT", "--boot", "--memory", "4TiB"),
-        "4096GiB.*free",
+        "4TiB.*free",
     ),
     "thresholds": (("move", "--host", "x", "--to", "h:1", "--low", "60%"), "--low 60%"),
     "log of a move": (("move", "--host", "x", "--to", "h:1", "--log-dir", "x"), "hosts that log"),
