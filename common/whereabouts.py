@@ -85,6 +85,9 @@ _PAUSED: Final = (
 _IN_PART: Final = "the guest is lost: it ran at the destination, where pages of it are missing"
 _UNVERIFIED: Final = "the guest has moved to the destination, and could not be verified"
 
+# Of an agent that ends with no session under way, whatever came and went before.
+NOBODY_HERE: Final = "no guest was here or on its way"
+
 TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
     (Who.DEST, When.NOTHING): _failed(_NO_GUEST),
     (Who.DEST, When.BEFORE): _failed(_AT_SOURCE),

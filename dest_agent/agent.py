@@ -31,7 +31,7 @@ from common.heap import give_back
 from common.host import processor
 from common.inject import Plan, parse_injection
 from common.timeline import Event, Timeline
-from common.whereabouts import TABLE, When, Who, sentence
+from common.whereabouts import NOBODY_HERE, TABLE, Who
 from common.wire import messages
 from common.wire.channel import STALL_S, Connection
 from common.wire.injector import Injector
@@ -156,7 +156,7 @@ class DestAgent:
     def farewell(self) -> str:
         """What became of the guests that were here or on their way at the stop."""
         if not self._fates:
-            return sentence("stopped", Who.HERE, When.NOTHING)
+            return f"stopped: {NOBODY_HERE}"
         return f"stopped: {'; '.join(words for _, words in self._fates)}"
 
     def exit_code(self, failure: PageferryError | None = None) -> int:

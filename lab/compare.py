@@ -64,6 +64,7 @@ def compare(
     """
     from common.bound import over
     from common.limits import given, judge, warn
+    from common.wire.congestion import need_congestion
     from common.workload.registry import choose
 
     options = options or CompareOptions()
@@ -72,7 +73,9 @@ def compare(
     cases, cells = span(options)
     if net is not None:
         net.spec()  # what is wrong with it is bad usage of this command, and not of every row
-    choose(cases[0].config.workload).pinned()  # a trace that is missing fails now, not once a row
+    # What is wrong in all rows fails now, and not once a row.
+    choose(cases[0].config.workload).pinned()
+    need_congestion(cases[0].config.congestion)
     check_some_pair(case.config for case in cases)
     runs, output = (series or CompareSeries()).runs, output or OutputOptions()
     warn([case.config.strategy for case in cases], options)

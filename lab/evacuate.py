@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
 from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, UsageError
+from common.report import BoundReport
 from common.status import Status
 from common.units import format_rate, format_size, human_bytes, parse_rate
 from lab.sim.fleet import Kind, draw, everyone, read_fleet
@@ -175,14 +176,15 @@ def _picture(evacuation: Evacuation, plan: Plan) -> Sheet:
 
 
 def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
-    least = evacuation.least_s()
     notes = [
         "Simulated: guests and uplink are figures, nothing was moved or measured.",
-        f"At least: {human_bytes(least * evacuation.uplink_rate)} have to travel, every guest's"
+        f"At least: {human_bytes(evacuation.least_bytes())} have to travel, every guest's"
         f" memory once. The plan sends {human_bytes(plan.bytes)}.",
         "The downtime is that of a guest which gets the even share of the uplink that it is"
         " promised, and so are the bytes; when others leave it more, it is sooner through.",
     ]
+    if (bound := evacuation.bound(plan)) is not None:
+        notes.insert(1, _bound(bound, plan.slots))
     if plan.over:
         notes.append(f"{plan.over:,} guests would stand still for longer than their limit.")
     if plan.switched:
@@ -193,6 +195,19 @@ def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
     return notes
 
 
+def _bound(bound: BoundReport, slots: int) -> str:
+    """What a migration of the plan was bound by, where the user had set a limit."""
+    assert bound.limit_Bps is not None  # noqa: S101 - see `Evacuation.bound`
+    assert bound.link_Bps is not None  # noqa: S101 - an uplink has a rate
+    limit, share = format_rate(bound.limit_Bps), f"{human_bytes(bound.link_Bps)}/s"
+    many = f"{slots} at a time"
+    if bound.by == "max-bandwidth":
+        return (
+            f"Bound by --max-bandwidth {limit} a migration: the uplink has {share} for it, {many}."
+        )
+    return f"Bound by the uplink, {share} for a migration, {many}: --max-bandwidth allows {limit}."
+
+
 def _document(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> dict[str, Any]:
     """Times in milliseconds, as everywhere."""
     return {
@@ -201,6 +216,7 @@ def _document(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> di
         "uplink": evacuation.uplink_rate,
         "seed": evacuation.base.seed,
         "least_total_time_ms": evacuation.least_s() * 1e3,
+        "bound": None if (bound := evacuation.bound(chosen)) is None else bound.model_dump(),
         "table": [_plan(plan) | {"chosen": plan is chosen} for plan in plans],
         "plan": _plan(chosen) | {"strategies": _strategies(chosen)},
         "guests": [

@@ -29,7 +29,7 @@ from common.logs import AgentLog
 from common.options import Options
 from common.status import Status, StatusPipe, die_with_parent
 from common.suggest import did_you_mean
-from common.whereabouts import TABLE, When, Who, sentence
+from common.whereabouts import NOBODY_HERE, TABLE, When, Who
 from common.wire.messages import GuestName
 from common.workload.registry import choose
 from dest_agent.listening import ListenOptions
@@ -140,7 +140,7 @@ async def _run(
     if failure is not None:
         raise failure
     if not running.ended:
-        complain(sentence("stopped", Who.HERE, When.NOTHING))
+        complain(f"stopped: {NOBODY_HERE}")
         return TABLE[Who.HERE, When.NOTHING].exit_code
     complain(f"stopped: guests that ended with this host: {', '.join(running.ended)}")
     return TABLE[Who.HERE, When.WHOLE].exit_code

@@ -22,7 +22,7 @@ from typing import Any
 
 from common.errors import UsageError
 from common.units import format_rate, format_size
-from common.wire.channel import DEFAULT_CONGESTION
+from common.wire.congestion import DEFAULT_CONGESTION
 from scripts.bench_children import folder
 from scripts.bench_children import migrated as migrated_by_us
 from scripts.bench_qemu_machine import (

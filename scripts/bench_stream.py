@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from common.units import PAGE_SIZE
 from common.wire import channel
+from common.wire.congestion import DEFAULT_CONGESTION
 
 EVERY = 3
 DONE = b"!"
@@ -39,7 +40,7 @@ def say(**fields: float) -> None:
 
 
 def tune(sock: socket.socket) -> None:
-    channel.tune(sock, channel.DEFAULT_CONGESTION, STALL_S)
+    channel.tune(sock, DEFAULT_CONGESTION, STALL_S)
 
 
 def listening(streams: int) -> list[socket.socket]:

@@ -21,6 +21,7 @@ from common.inject import only_for
 from common.notices import take
 from common.report import Report
 from common.status import Status, StatusPipe, die_with_parent
+from common.wire.congestion import need_congestion
 from common.wire.tls import ClientTls
 from common.workload.registry import choose
 
@@ -50,6 +51,7 @@ def source(
     address = parse_address(to, "--to")
     only_for("source", config.inject)
     check_assumed(config, address[0])
+    need_congestion(config.congestion)
     choose(config.workload).pinned()  # a trace that can't be read is answered before we connect
     secure = (tls or TlsOptions()).load()
     if status_fd is None:
@@ -86,11 +88,9 @@ def _run(
     from common.html import render_one
     from common.limits import given, judge
     from common.logs import AgentLog
-    from common.wire.channel import need_congestion
     from source_agent.agent import SourceAgent
 
     must_compile()
-    need_congestion(config.congestion)
     log = AgentLog("source", log_dir=output.log_dir, quiet=True)
     with contextlib.closing(log), ProgressView("none" if pipe is not None else output.wish) as view:
 

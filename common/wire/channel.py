@@ -25,10 +25,10 @@ from common.errors import (
     PeerRefused,
     PeerUnreachable,
     RemoteProtocolError,
-    UsageError,
 )
 from common.wire import frames, messages, tls
 from common.wire.addresses import host_of, open_socket, shown
+from common.wire.congestion import use_congestion
 from common.wire.messages import Hello, Message
 from common.wire.probes import AnswerFrame, Asked, ProbeFrame
 from common.wire.tls import ClientTls
@@ -85,9 +85,6 @@ def why(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
-DEFAULT_CONGESTION: Final = "cubic"
-
-
 def tune(sock: socket.socket, congestion: str | None, stall_s: float) -> None:
     """What every connection gets. Raises `UsageError`, and `OSError` where it is broken."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -98,7 +95,7 @@ def tune(sock: socket.socket, congestion: str | None, stall_s: float) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stall_s * 1000))
     if congestion is not None:
-        _use_congestion(sock, congestion)
+        use_congestion(sock, congestion)
 
 
 def hurry(sock: socket.socket) -> None:
@@ -110,29 +107,6 @@ def hurry(sock: socket.socket) -> None:
     for option in (_TCP_RTO_MIN_US, _TCP_DELACK_MAX_US):
         with contextlib.suppress(OSError):  # kernels from before 2025 lack them
             sock.setsockopt(socket.IPPROTO_TCP, option, _LEAST_TIMER_US)
-
-
-def need_congestion(name: str) -> None:
-    """Raises `UsageError` where this host has no such congestion control, or not for this user."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        _use_congestion(sock, name)
-
-
-def _use_congestion(sock: socket.socket, name: str) -> None:
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
-    except PermissionError:
-        # Which ones a user without privileges may choose is up to the host. Our default is no
-        # reason to fail there: the connection keeps the host's own, which the report then names.
-        if name != DEFAULT_CONGESTION:
-            raise UsageError(
-                f"--congestion {name}: not allowed to this user (see the host's"
-                " net.ipv4.tcp_allowed_congestion_control)"
-            ) from None
-    except OSError as error:
-        raise UsageError(
-            f"--congestion {name}: this kernel has no such congestion control ({why(error)})"
-        ) from None
 
 
 class Connection:
@@ -165,7 +139,7 @@ class Connection:
 
     def use_congestion(self, name: str) -> None:
         """Raises `UsageError` where this kernel has no such congestion control."""
-        _use_congestion(self._sock, name)
+        use_congestion(self._sock, name)
 
     def tap(self, tap: Tap | None) -> None:
         """Have everything that is sent here seen, and perhaps spoilt."""

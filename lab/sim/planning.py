@@ -9,12 +9,15 @@ Of what is left the fastest is taken. A guest costs nothing beyond its kind: the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
+from common.bound import bound
 from common.config import MigrationConfig
+from common.report import BoundReport
 from common.strategy import SwitchToPostCopy
 from lab.sim.conditions import Simulated, simulated
 from lab.sim.fleet import Kind
@@ -94,10 +97,29 @@ class Evacuation:
         """What all share."""
         return self.link.rate
 
-    def least_s(self) -> float:
-        """No plan is faster: every guest's memory has to travel once."""
+    @property
+    def one_rate(self) -> float:
+        """What one migration may take, bytes/s, however many others there are."""
+        return min(self.most_Bps, self.link.carries(self.base.congestion), self.uplink_rate)
+
+    def least_bytes(self) -> float:
+        """Every guest's memory has to travel once."""
         full = [self._under(kind).full_bytes for kind in self._kinds]
-        return sum(full[which] for which in self._which) / self.uplink_rate
+        return sum(full[which] for which in self._which)
+
+    def least_s(self) -> float:
+        """No plan is faster: neither the uplink nor any one migration goes beyond its rate."""
+        slots = min(SLOTS[-1], len(self.guests))
+        together = min(self.uplink_rate, slots * self.one_rate)
+        largest = max(self._under(kind).full_bytes for kind in self._kinds)
+        return max(self.least_bytes() / together, largest / self.one_rate)
+
+    def bound(self, plan: Plan) -> BoundReport | None:
+        """Which limit a migration of the plan meets first: the user's, or its share of the uplink.
+
+        None: the user set none.
+        """
+        return None if math.isinf(self.most_Bps) else bound(self.most_Bps, self._even(plan.slots))
 
     @cached_property
     def _kinds(self) -> list[Kind]:
@@ -113,7 +135,6 @@ class Evacuation:
     def plans(self) -> Iterator[Plan]:
         """Each order with each number of slots."""
         dirty = [self._dirty(kind) for kind in self._kinds]
-        most = min(self.most_Bps, self.link.carries(self.base.congestion))
         for slots in SLOTS:
             if slots > len(self.guests) and slots != SLOTS[0]:
                 return
@@ -127,14 +148,18 @@ class Evacuation:
             for name, key in ORDERS.items():
                 ranks = [key(job, share_) for job, share_ in zip(work, dirty, strict=True)]
                 numbers = sorted(range(len(jobs)), key=lambda n: ranks[self._which[n]])
-                spans = share(jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=most)
+                spans = share(
+                    jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=self.one_rate
+                )
                 choices = [chosen[which] for which in self._which]
                 yield Plan(name, slots, spans, choices, sum(beyond[w] for w in self._which))
 
     def promised_rate(self, slots: int) -> float:
         """The share of the uplink that nobody gets less than."""
-        carries = self.link.carries(self.base.congestion)
-        return min(self.uplink_rate / slots, carries, self.most_Bps)
+        return min(self._even(slots), self.most_Bps)
+
+    def _even(self, slots: int) -> float:
+        return min(self.uplink_rate / slots, self.link.carries(self.base.congestion))
 
     def _job(self, choice: Choice, slots: int) -> Job:
         sending_s = choice.bytes / self.promised_rate(slots)

@@ -1,0 +1,34 @@
+"""Which congestion control a connection uses, and whether this host has it. Without numba."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from common.errors import UsageError
+
+DEFAULT_CONGESTION: Final = "cubic"
+
+
+def need_congestion(name: str) -> None:
+    """Raises `UsageError` where this host has no such congestion control, or not for this user."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        use_congestion(sock, name)
+
+
+def use_congestion(sock: socket.socket, name: str) -> None:
+    """Have a connection use it. Raises `UsageError`."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except PermissionError:
+        # Which ones a user without privileges may choose is up to the host. Our default is no
+        # reason to fail there: the connection keeps the host's own, which the report then names.
+        if name != DEFAULT_CONGESTION:
+            raise UsageError(
+                f"--congestion {name}: not allowed to this user (see the host's"
+                " net.ipv4.tcp_allowed_congestion_control)"
+            ) from None
+    except OSError as error:
+        raise UsageError(
+            f"--congestion {name}: this kernel has no such congestion control ({error.strerror})"
+        ) from None
