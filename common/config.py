@@ -542,7 +542,10 @@ _SCHEME: Final = re.compile(
 
 
 def parse_address(text: str, option: str) -> tuple[str, int]:
-    """`HOST:PORT` or `[v6]:PORT`. option: whose value it is. Raises `UsageError`."""
+    """`HOST:PORT` or `[v6]:PORT`. Raises `UsageError`.
+
+    option: whose value it is; only with `--listen` is port 0 one, which stands for a free one.
+    """
     shown = repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
     shown = f"{option}: {shown}"
     if scheme := _SCHEME.match(text):
@@ -554,24 +557,40 @@ def parse_address(text: str, option: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
-    if not (host and len(port_text) <= 5 and port_text.isascii() and port_text.isdigit()) or (
-        int(port_text) > 65535
+    least = 0 if option == "--listen" else 1
+    if not (host and len(port_text) <= 5 and port_text.isascii() and port_text.isdigit()) or not (
+        least <= int(port_text) <= 65535
     ):
-        raise UsageError(f"{shown} is not an address: expected HOST:PORT, as in 127.0.0.1:4444")
+        raise UsageError(
+            f"{shown} is not an address: expected HOST:PORT, PORT from {least} to 65535, as in"
+            " 127.0.0.1:4444"
+        )
+    _check_host(host, shown, bracketed=bracketed)
+    if ":" in host and not bracketed:
+        raise UsageError(
+            f"{shown} can be read in two ways: write [{host}]:{port_text} where {port_text} is"
+            f" the port, or [{text}]:4444 where it is a part of the address"
+        )
+    return host, int(port_text)
+
+
+def _check_host(host: str, shown: str, *, bracketed: bool) -> None:
     if len(host) > _LONGEST_HOST:
         raise UsageError(f"{shown} is not an address: HOST is longer than {_LONGEST_HOST}")
     try:
         host.encode("idna")  # as the resolver will
+        named = host.isprintable() and not set(host) & set(" /@,;")
     except UnicodeError:
-        raise UsageError(f"{shown} is not an address: HOST is no name of a host") from None
-    if ":" in host:
+        named = False
+    if not named:
+        raise UsageError(f"{shown} is not an address: HOST is no name of a host")
+    if bracketed or ":" in host:
         try:
-            ipaddress.IPv6Address(host.partition("%")[0])
+            address = ipaddress.IPv6Address(host.partition("%")[0])
         except ValueError:
             raise UsageError(f"{shown} is not an address: write IPv6 as [::1]:4444") from None
-        if not bracketed:
+        if address.is_link_local and "%" not in host:
             raise UsageError(
-                f"{shown} can be read in two ways: write [{host}]:{port_text} where {port_text} is"
-                f" the port, or [{text}]:4444 where it is a part of the address"
+                f"{shown} is not an address: a link-local one needs its interface, as in"
+                f" [{host}%eth0]:4444"
             )
-    return host, int(port_text)

@@ -138,7 +138,7 @@ class Spec:
             return listed(self.choices)
         noun, example = "", ""
         if self.unit is not None:
-            noun, example = self.unit.noun, f", as in {self.unit.example}"
+            noun, example = self.unit.noun, self._example
         elif bool in self.kinds:
             noun = "true or false"
         elif int in self.kinds:
@@ -153,6 +153,16 @@ class Spec:
         of = "of " if noun and self.range.startswith(("at ", "more ")) else ""
         parts = [part for part in (noun, of + self.range) if part]
         return " ".join(parts) + example + (", or unlimited" if unlimited else "")
+
+    @property
+    def _example(self) -> str:
+        """`, as in 300ms or 2s`; empty where the unit's examples are out of range here."""
+        assert self.unit is not None  # noqa: S101 - see `expected`
+        low = max(bound for bound in (self.least, self.above, -math.inf) if bound is not None)
+        high = min(bound for bound in (self.most, self.below, math.inf) if bound is not None)
+        texts = self.unit.example.split(" or ")
+        fit = [text for text in texts if low <= self.unit.parse(text) <= high]
+        return f", as in {' or '.join(fit)}" if fit else ""
 
     @property
     def _unlimited(self) -> bool:

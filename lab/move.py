@@ -64,8 +64,6 @@ def move(
     from lab.host_messages import Move, Moved
 
     address = parse_address(to, "--to")
-    if address[1] == 0:
-        raise UsageError(f"--to {to}: nobody listens on port 0")
     config = config or MoveConfig()
     output, limits = output or OutputOptions(), limits or LimitOptions()
     if output.log_dir is not None:

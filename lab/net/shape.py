@@ -100,6 +100,10 @@ RTT: Final = "rtt"  # another way to say a delay
 KEYS: Final = (*NAMES, *(f"{name}-back" for name in NAMES))
 
 
+class _RoundTrip(Options):
+    rtt: Annotated[Duration, Field(ge=0, le=120)]
+
+
 def _options() -> type[BaseModel]:
     """An option for each field of `Direction`, and one for the way back."""
     fields: dict[str, Any] = {}
@@ -167,13 +171,22 @@ class Shape(BaseModel):
                 f"a link has no {unknown[0]!r}: expected {', '.join(NAMES)}, one of them with"
                 f" -back, or {RTT}{hint(unknown[0], (*KEYS, RTT))}"
             )
-        try:
-            return Shape(
-                forward=Direction.model_validate(self.forward.model_dump() | there),
-                back=Direction.model_validate(self.back.model_dump() | back),
-            )
-        except ValidationError as error:
-            raise UsageError(explain(error).removeprefix("--")) from None
+        return Shape(
+            forward=_direction(self.forward.model_dump() | there),
+            back=_direction(self.back.model_dump() | back, among=values),
+        )
+
+
+def _direction(values: Mapping[str, Any], among: Mapping[str, str] | None = None) -> Direction:
+    """Raises `UsageError`. among: what was written, where a name's form with `-back` went first."""
+    try:
+        return Direction.model_validate(values)
+    except ValidationError as error:
+        text = explain(error).removeprefix("--")
+        name, colon, rest = text.partition(":")
+        if among is not None and f"{name}-back" in among:
+            name += "-back"
+        raise UsageError(name + colon + rest) from None
 
 
 def shape_of(options: BaseModel) -> Shape:
@@ -206,9 +219,10 @@ def halved(values: Mapping[str, str]) -> dict[str, str]:
     if given := [name for name in ("delay", "delay-back") if name in rest]:
         raise UsageError(f"{RTT} is {given[0]} both ways: expected one of the two")
     try:
-        return rest | {"delay": format_time(parse_time(text) / 2)}
-    except UnitError as error:
-        raise UsageError(f"{RTT}: {error}") from None
+        whole = _RoundTrip.model_validate({RTT: text})
+    except ValidationError as error:
+        raise UsageError(explain(error).removeprefix("--")) from None
+    return rest | {"delay": format_time(whole.rtt / 2)}
 
 
 def parse_pairs(text: str, what: str, bare: str = "rate") -> dict[str, str]:

@@ -91,6 +91,16 @@ def test_a_destination_that_has_no_guest_says_so_in_one_line(number: signal.Sign
     assert "no guest" in ended.complaint
 
 
+def test_a_destination_whose_guest_has_had_its_run_does_not_say_that_none_had_come() -> None:
+    with destination() as (dest, where):
+        moved = pageferry("source", "--to", where, *QUICK, "--max-bandwidth", "unlimited")
+        assert moved.exit_code == 0, moved.stderr
+        dest.wait_said(r"session \w+: done")
+        dest.tell(signal.SIGTERM)
+        ended = dest.end()
+    assert ended.complaint == "pageferry: stopped: no guest was here or on its way"
+
+
 @pytest.mark.parametrize("number", ASKING)
 def test_a_destination_before_the_hand_over_lets_the_guest_go_on(number: signal.Signals) -> None:
     slow = ("--memory", "16MiB", "--max-bandwidth", "2MB/s", "--warmup", "100ms")

@@ -250,7 +250,6 @@ def test_frozen() -> None:
     ("text", "address"),
     [
         ("127.0.0.1:4444", ("127.0.0.1", 4444)),
-        ("host.example:0", ("host.example", 0)),
         ("[::1]:4444", ("::1", 4444)),
         ("[fe80::1%eth0]:65535", ("fe80::1%eth0", 65535)),
         ("host:1", ("host", 1)),
@@ -276,11 +275,21 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
         "a:b:1",
         "[::1:4444",
         "::g:1",
+        "host:0",
+        "a b:1",
+        "a,b:1",
+        "[zz]:1",
+        "[fe80::1]:1",
+        "fe80::1:1",
     ],
 )
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--to: .* is not an address"):
         parse_address(text, "--to")
+
+
+def test_port_0_is_one_to_listen_on() -> None:
+    assert parse_address("host.example:0", "--listen") == ("host.example", 0)
 
 
 @pytest.mark.parametrize("text", ["fd00::1:4444", "::1:80", "fe80::1%eth0:1"])

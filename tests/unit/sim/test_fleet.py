@@ -102,6 +102,18 @@ class TestPlans:
             assert len(plan.spans) == len(plan.choices) == 40
             assert plan.bytes / 125e6 <= plan.total_s * (1 + 1e-9)
 
+    def test_a_limit_of_each_migration_is_said_and_reckoned_with(self) -> None:
+        guests = [Kind(memory=2**28)] * 2 + [Kind(memory=2**30)]
+        base = MigrationConfig(workload="idle")
+        slow, fast, free = (
+            Evacuation(guests, base, Link(rate=125e6), most_Bps, "pre-copy")
+            for most_Bps in (1e7, 1e9, math.inf)
+        )
+        plan = best(list(slow.plans()))
+        assert 2**30 / 1e7 < slow.least_s() <= plan.total_s
+        bounds = [each.bound(best(list(each.plans()))) for each in (slow, fast, free)]
+        assert [bound and bound.by for bound in bounds] == ["max-bandwidth", "link", None]
+
     def test_orders_and_slots_are_all_tried(self) -> None:
         plans = list(evacuation(some(9, 3)).plans())
         assert {plan.slots for plan in plans} == {1, 2, 4, 8}
