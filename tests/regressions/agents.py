@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.regressions.product import RUN_S, Run, command, environment
+from tests.regressions.product import CHECKOUT, RUN_S, Run, command, environment
 
 
 class Agent:
@@ -23,7 +23,7 @@ class Agent:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=cwd,
+            cwd=cwd or CHECKOUT,
             env=environment(**more),
         )
         self.said = ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.regressions.product import Run, command, environment
+from tests.regressions.product import CHECKOUT, Run, command, environment
 
 END_S = 60.0
 
@@ -28,7 +28,7 @@ class Running:
             pass_fds=[write_fd],
             env=environment(),
             text=True,
-            **({"stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1} | popen),
+            **({"stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1, "cwd": CHECKOUT} | popen),
         )
         os.close(write_fd)
         self._status = os.fdopen(read_fd)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.regressions.agents import Agent, agent, destination
-from tests.regressions.product import command, environment, pageferry
+from tests.regressions.product import CHECKOUT, command, environment, pageferry
 
 _IP = shutil.which("ip") or "ip"
 NAMESPACE = f"pfd{os.getpid()}"
@@ -75,6 +75,7 @@ class Inside(Agent):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(),
+            cwd=CHECKOUT,
         )
         self.said = ""
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 from cryptography import x509
 
-from tests.regressions.product import RUN_S, SMALL, Run, command, environment, pageferry
+from tests.regressions.product import CHECKOUT, RUN_S, SMALL, Run, command, environment, pageferry
 
 DAY = datetime.timedelta(days=1)
 
@@ -170,7 +170,12 @@ class running:  # noqa: N801 - reads as a statement
     def __init__(self, *arguments: str) -> None:
         words = command(*arguments[:1], "--listen", "127.0.0.1:0", *arguments[1:])
         self._process = subprocess.Popen(
-            words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment()
+            words,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            env=environment(),
+            cwd=CHECKOUT,
         )
 
     def __enter__(self) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.regressions.product import command, environment
+from tests.regressions.product import CHECKOUT, command, environment
 
 QUICK = ("--memory", "16MiB", "--warmup", "100ms", "--run-after", "100ms", "--quiet")
 ANOTHER_CLOCK = ("--time", "--monotonic", "3600", "--boottime", "3600")
@@ -52,6 +52,7 @@ def dest_within(prepare: Sequence[str], *, hour: bool) -> Iterator[str]:
         within(prepare, command(*options), hour=hour),
         pass_fds=[write_fd],
         env=environment(),
+        cwd=CHECKOUT,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,6 +76,7 @@ def source_within(prepare: Sequence[str], where: str) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         env=environment(),
+        cwd=CHECKOUT,
         stdin=subprocess.DEVNULL,
         timeout=100,
         check=False,

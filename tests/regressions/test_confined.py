@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.regressions.product import command, environment
+from tests.regressions.product import CHECKOUT, command, environment
 
 QUICK = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 
@@ -24,6 +24,7 @@ def test_no_proc_sys() -> None:
         text=True,
         timeout=100,
         env=environment(),
+        cwd=CHECKOUT,
         check=False,
     )
     if done.returncode == 77:

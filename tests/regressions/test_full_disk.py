@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.regressions.product import RUN_S, SMALL, Run, command, environment
+from tests.regressions.product import CHECKOUT, RUN_S, SMALL, Run, command, environment
 
 
 def on_a_small_disk(folder: Path, kib: int, fill: bool, *arguments: str) -> Run:
@@ -30,6 +30,7 @@ def on_a_small_disk(folder: Path, kib: int, fill: bool, *arguments: str) -> Run:
         timeout=RUN_S,
         check=False,
         env=environment(),
+        cwd=CHECKOUT,
         stdin=subprocess.DEVNULL,
     )
     if done.returncode == 99 or "unshare:" in done.stderr:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.regressions.product import RUN_S, command, environment, pageferry
+from tests.regressions.product import CHECKOUT, RUN_S, command, environment, pageferry
 
 QUICK = ("--max-bandwidth", "unlimited")
 
@@ -32,6 +32,7 @@ def host(folder: Path, port: int, *options: str) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         text=True,
         env=environment(XDG_RUNTIME_DIR=str(folder)),
+        cwd=CHECKOUT,
     ) as running:
         try:
             assert running.stderr is not None

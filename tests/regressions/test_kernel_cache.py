@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.regressions.product import RUN_S, SMALL, Run, command, environment, pageferry
+from tests.regressions.product import CHECKOUT, RUN_S, SMALL, Run, command, environment, pageferry
 
 # Few kernels, some of them with two signatures, in one process.
 LACKEY = "==1== Lackey\nI  04001000,3\n S 1ffeffe7e,8\n L 04222c4f8,8\n M 04222c4f8,8\n"
@@ -159,6 +159,7 @@ def only_read(*arguments: str, writable: str = "", text: str = "", **more: str) 
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", ONLY_READ, "sh", *command(*arguments)],  # noqa: S607
         env=environment(WRITABLE=writable, TEXT=text, **more),
+        cwd=CHECKOUT,
         capture_output=True,
         text=True,
         timeout=RUN_S,
@@ -265,7 +266,8 @@ def test_several_that_compile_at_once(tmp_path: Path) -> None:
     words = [("migrate", *SMALL, "--quiet", "--workload", name) for name in names]
     variables = environment(XDG_CACHE_HOME=str(tmp_path))
     running = [
-        subprocess.Popen(command(*each), env=variables, stdout=subprocess.DEVNULL) for each in words
+        subprocess.Popen(command(*each), env=variables, cwd=CHECKOUT, stdout=subprocess.DEVNULL)
+        for each in words
     ]
     assert [process.wait(600) for process in running] == [0] * len(names)
     for each in words:

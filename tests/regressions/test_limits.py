@@ -28,7 +28,7 @@ def simulate(*arguments: str) -> Run:
 
 
 def missed(report: dict[str, Any]) -> list[str]:
-    return [each["limit"] for each in report["limits_missed"]]
+    return [each["limit"] for each in report.get("limits_missed", ["not said"])]
 
 
 class TestRounds:
@@ -37,7 +37,7 @@ class TestRounds:
         report = run.json
         assert report["downtime_ms"] <= 300
         assert len(report["rounds"]) < 100
-        assert report["converged"] is True
+        assert report.get("converged") is True
         fits = [each["expected_downtime_ms"] or 1e9 for each in report["decisions"]]
         first = next(index for index, each in enumerate(fits) if each <= 300)
         assert len(fits) - 1 - first <= 15
@@ -82,7 +82,7 @@ class TestNotConverged:
         limit = ("--strategy", "pre-copy", "--max-rounds", "1", "--downtime-limit", "5ms")
         run = pageferry("migrate", "--memory", "32MiB", *FLAT_OUT, *limit, "--warmup", "100ms")
         assert run.exit_code == 0, run.stderr
-        row = next(line for line in run.stdout.splitlines() if "converged" in line)
+        row = next((line for line in run.stdout.splitlines() if "converged" in line), "")
         assert "no: --max-rounds 1 ended the rounds" in row
         assert "--downtime-limit 5ms was missed" in " ".join(run.stdout.split())
 
@@ -95,15 +95,15 @@ class TestNotConverged:
         )
         assert run.exit_code == 0, run.stderr
         report = json.loads(file.read_text())
-        assert report["converged"] is False
+        assert report.get("converged") is False
         assert missed(report) == ["downtime_limit"]
         assert "did not converge: --max-rounds 1 ended them" in page.read_text()
         assert "--downtime-limit 5ms was missed" in page.read_text()
 
     def test_one_that_converges_says_so(self) -> None:
         report = migrate(*QUICK, "--strategy", "pre-copy").json
-        assert report["converged"] is True
-        assert report["limits_missed"] == []
+        assert report.get("converged") is True
+        assert missed(report) == []
 
 
 ASKED = ("--downtime-limit", "1us")
@@ -128,7 +128,7 @@ class TestMissed:
         slow = ("--memory", "32MiB", "--strategy", "stop-and-copy", "--max-bandwidth", "50MB/s")
         run = migrate(*slow)
         assert run.json["downtime_ms"] > 300
-        assert run.json["limits_missed"] == []
+        assert missed(run.json) == []
         assert "does not look" not in run.stderr
         run = migrate(*slow, "--downtime-limit", "300ms")
         assert missed(run.json) == ["downtime_limit"]
@@ -179,7 +179,7 @@ class TestMissed:
         run = migrate(*options, *action, "--enforce")
         assert run.exit_code == 5
         assert "timeout" in missed(run.json)
-        assert run.json["converged"] is False
+        assert run.json.get("converged") is False
 
 
 @pytest.mark.skipif("PAGEFERRY_TEST_FULL" not in os.environ, reason="PAGEFERRY_TEST_FULL=1: slow")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.regressions.product import RUN_S, command, environment, pageferry
+from tests.regressions.product import CHECKOUT, RUN_S, command, environment, pageferry
 
 SLOW = (
     *("--memory", "32MiB", "--max-bandwidth", "4MB/s", "--strategy", "stop-and-copy"),
@@ -54,6 +54,7 @@ def test_kernels_are_announced_before_they_are_compiled(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path)),
+        cwd=CHECKOUT,
     ) as running:
         assert running.stderr is not None
         said = []

@@ -56,6 +56,26 @@ def test_a_destination_in_a_small_container_takes_no_large_guest(strategy: str) 
         assert running.poll() is None
 
 
+def test_more_than_there_is_can_not_be_allowed() -> None:
+    """The container's limit holds below that of an option, and the option's below that one."""
+    with (
+        group("memory", memory_limit_in_bytes=300 * MIB) as made,
+        dest(made, "--max-memory", "4GiB") as (port, running),
+    ):
+        to = ("--to", f"127.0.0.1:{port}", "--strategy", "post-copy")
+        run = pageferry("source", *to, "--memory", "512MiB", *TINY)
+        assert run.exit_code == 1, run.stderr
+        assert re.search(of_group(made, 300), run.complaint)
+        assert running.poll() is None
+    with (
+        group("memory", memory_limit_in_bytes=300 * MIB) as made,
+        dest(made, "--max-memory", "32MiB") as (port, _),
+    ):
+        run = pageferry("source", "--to", f"127.0.0.1:{port}", "--memory", "64MiB", *TINY)
+        assert run.exit_code == 1, run.stderr
+        assert "--max-memory" in run.complaint
+
+
 def test_a_destination_that_sees_it_itself_ends_with_2() -> None:
     with group("memory", memory_limit_in_bytes=300 * MIB) as made, dest(made, "--once") as found:
         port, running = found
