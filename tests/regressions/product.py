@@ -28,7 +28,8 @@ class Run:
 
     @property
     def json(self) -> Any:
-        """The document on standard output."""
+        """The document on standard output; where there is none, what was said instead."""
+        assert self.stdout, self.stderr
         return json.loads(self.stdout)
 
     @property

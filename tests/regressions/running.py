@@ -23,12 +23,14 @@ class Running:
     def __init__(self, *arguments: str, status: bool = True, **popen: Any) -> None:
         read_fd, write_fd = os.pipe()
         options = ("--status-fd", str(write_fd)) if status else ()
+        usual: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1}
+        usual["cwd"] = CHECKOUT
         self.process = subprocess.Popen(
             command(*arguments, *options),
             pass_fds=[write_fd],
             env=environment(),
             text=True,
-            **({"stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1, "cwd": CHECKOUT} | popen),
+            **(usual | popen),
         )
         os.close(write_fd)
         self._status = os.fdopen(read_fd)

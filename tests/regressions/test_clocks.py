@@ -65,8 +65,11 @@ def dest_within(prepare: Sequence[str], *, hour: bool) -> Iterator[str]:
         assert line, process.communicate()
         yield f"127.0.0.1:{json.loads(line)['listening']['port']}"
     finally:
-        os.killpg(process.pid, 9)
-        process.communicate()
+        with contextlib.suppress(ProcessLookupError):  # it has ended of itself
+            os.killpg(process.pid, 9)
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
 
 
 def source_within(prepare: Sequence[str], where: str) -> subprocess.CompletedProcess[str]:

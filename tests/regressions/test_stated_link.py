@@ -25,8 +25,7 @@ class TestSimulated:
     def test_at_its_own_rate(self, memory: str, link: str, seconds: float) -> None:
         report = simulate("--memory", memory, "--link", link)
         assert report["total_time_ms"] == pytest.approx(seconds * 1e3, rel=0.05)
-        assert report["bound"] is not None
-        assert report["bound"]["by"] == "link"
+        assert (report.get("bound") or {}).get("by") == "link"
 
     def test_a_limit_that_was_set_holds(self) -> None:
         """Also where it is the default."""
@@ -34,10 +33,10 @@ class TestSimulated:
         report = simulate(*link, "--max-bandwidth", "100MB/s")
         assert report["total_time_ms"] == pytest.approx(671, rel=0.05)
         run = pageferry("simulate", *link, "--max-bandwidth", "100MB/s")
-        row = next(line for line in run.stdout.splitlines() if "bound by" in line)
+        row = next((line for line in run.stdout.splitlines() if "bound by" in line), "")
         assert "--max-bandwidth 100 MB/s: the link carries 12.5 GB/s" in row
         run = pageferry("simulate", *link, "--max-bandwidth", "200gbit")
-        row = next(line for line in run.stdout.splitlines() if "bound by" in line)
+        row = next((line for line in run.stdout.splitlines() if "bound by" in line), "")
         assert "the link: it carries 12.5 GB/s, --max-bandwidth allows 25" in row
 
     def test_no_link_no_change(self) -> None:
@@ -73,7 +72,7 @@ class TestReal:
             *("--run-after", "100ms", "--max-bandwidth", "100MB/s"),
         )
         assert run.exit_code == 0, run.stderr
-        row = next(line for line in run.stdout.splitlines() if "bound by" in line)
+        row = next((line for line in run.stdout.splitlines() if "bound by" in line), "")
         assert "--max-bandwidth 100 MB/s: the link carries" in row
 
     def test_compare(self) -> None:
