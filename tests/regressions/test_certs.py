@@ -22,7 +22,9 @@ def certs(folder: Path, *arguments: str) -> Run:
 
 
 def names(folder: Path) -> list[str]:
-    certificate = x509.load_pem_x509_certificate((folder / "server-cert.pem").read_bytes())
+    file = folder / "server-cert.pem"
+    assert file.exists(), sorted(folder.parent.iterdir())
+    certificate = x509.load_pem_x509_certificate(file.read_bytes())
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     return [str(name.value) for name in found.value]
 

@@ -135,7 +135,9 @@ def test_workers_that_are_not_alike_are_named(tmp_path: Path) -> None:
         plan = TINY.format(rate="100MB/s", more="")
         said = sweep(tmp_path, plan, "--runner", "simulate", "--scheduler", address, timeout=200)
     assert "Mismatched versions" not in said
-    (line,) = [line for line in said.splitlines() if "not alike" in line]
+    lines = [line for line in said.splitlines() if "not alike" in line]
+    assert len(lines) == 1, said
+    line = lines[0]
     assert "numba is" in line
     assert "0.1.2 on tcp://" in line
     shown = pageferry(
