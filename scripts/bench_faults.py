@@ -150,6 +150,7 @@ def missing(
         faults.arm(np.ones(config.pages, np.bool_))
         one, other = closing.enter_context(tcp_pair())
         server.serve(one)
+        server.open()
         faults.connect(other)
         pin("page-server", there)
         pin("faults", here)
