@@ -76,6 +76,10 @@ def test_the_timer_of_the_connection_for_demands_is_short_at_both_ends() -> None
 
 
 @pytest.mark.skipif(
+    not os.environ.get("PAGEFERRY_TEST_FULL"),
+    reason="PAGEFERRY_TEST_FULL=1: a latency, for a machine that does nothing else",
+)
+@pytest.mark.skipif(
     os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
     reason="needs root and /dev/net/tun, for network namespaces",
 )
