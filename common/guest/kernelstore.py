@@ -80,7 +80,7 @@ class KernelStore:
     def damaged(self, name: str, key: str, why: str) -> None:
         """Say it of what was loaded; it is compiled anew, and what is saved then replaces it."""
         for folder in self.readable:
-            if (folder / _file_name(name, key)).exists():
+            if os.path.exists(folder / _file_name(name, key)):  # not where it is hidden
                 lasts = "" if folder == self.writable else ", at every start: it can't be replaced"
                 notice(f"a compiled kernel in {folder} {why}: it is compiled anew{lasts}")
                 return
