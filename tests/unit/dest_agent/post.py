@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - a child without privileges may not be able to
 import socket
 import threading
 import time
