@@ -11,10 +11,10 @@ from typing import Final
 
 import pytest
 
-from tests.regressions.product import RUN_S, Run, command, environment
+from tests.regressions.product import RUN_S, Run, command, environment, run_words
 
 MIB: Final = 2**20
-ELSEWHERE: Final = "/"  # agents of some releases import what is in the current folder
+ELSEWHERE: Final = Path("/")  # agents of some releases import what is in the current folder
 
 
 class Group:
@@ -88,14 +88,4 @@ def within(limit: str, *arguments: str) -> list[str]:
 
 def ulimited(limit: str, *arguments: str) -> Run:
     """Run that to its end."""
-    done = subprocess.run(
-        within(limit, *arguments),
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-        env=environment(),
-        cwd=ELSEWHERE,
-        stdin=subprocess.DEVNULL,
-    )
-    return Run(done.returncode, done.stdout, done.stderr)
+    return run_words(within(limit, *arguments), cwd=ELSEWHERE)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,18 +62,29 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def pageferry(*arguments: str, timeout: float = RUN_S, cwd: Path | None = None, **more: str) -> Run:
-    """Run it to its end, in the checkout unless `cwd` says where. more: of the environment.
+    """Run it to its end, in the checkout unless `cwd` says where. more: of the environment."""
+    return run_words(command(*arguments), timeout=timeout, cwd=cwd, env=environment(**more))
+
+
+def run_words(
+    words: Sequence[str],
+    *,
+    timeout: float = RUN_S,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> Run:
+    """The same, of a command that starts pageferry within something, as a namespace.
 
     Not in the folder of the tests: another checkout's agents may import what is in it.
     """
     done = subprocess.run(
-        command(*arguments),
+        words,
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
         cwd=cwd or CHECKOUT,
-        env=environment(**more),
+        env=environment() if env is None else env,
         stdin=subprocess.DEVNULL,
     )
     return Run(done.returncode, done.stdout, done.stderr)

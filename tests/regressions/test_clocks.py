@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.regressions.product import CHECKOUT, command, environment
+from tests.regressions.product import CHECKOUT, Run, command, environment, run_words
 
 QUICK = ("--memory", "16MiB", "--warmup", "100ms", "--run-after", "100ms", "--quiet")
 ANOTHER_CLOCK = ("--time", "--monotonic", "3600", "--boottime", "3600")
@@ -72,24 +72,15 @@ def dest_within(prepare: Sequence[str], *, hour: bool) -> Iterator[str]:
         process.stderr.close()
 
 
-def source_within(prepare: Sequence[str], where: str) -> subprocess.CompletedProcess[str]:
+def source_within(prepare: Sequence[str], where: str) -> Run:
     options = ("source", "--to", where, "--json", "-", *QUICK)
-    return subprocess.run(
-        within(prepare, command(*options)),
-        capture_output=True,
-        text=True,
-        env=environment(),
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-        timeout=100,
-        check=False,
-    )
+    return run_words(within(prepare, command(*options)))
 
 
 def test_a_clone_of_a_machine_has_a_clock_of_its_own() -> None:
     with dest_within([NAMELESS], hour=True) as where:
         done = source_within([NAMELESS], where)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
     assert 0 < report["downtime_ms"] < 60_000
     assert 0 < report["downtime_error_ms"] < 1_000
@@ -101,7 +92,7 @@ def test_a_clone_of_a_machine_has_a_clock_of_its_own() -> None:
 def test_another_time_namespace_is_another_clock() -> None:
     with dest_within([], hour=True) as where:
         done = source_within([], where)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
     assert 0 < report["downtime_ms"] < 60_000
     assert report["downtime_error_ms"] > 0
@@ -110,7 +101,7 @@ def test_another_time_namespace_is_another_clock() -> None:
 def test_one_machine_has_one_clock() -> None:
     with dest_within([], hour=False) as where:
         done = source_within([], where)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["downtime_error_ms"] == 0.0
 
 
@@ -119,7 +110,7 @@ def test_a_kernel_without_a_boot_id(hour: bool) -> None:
     """As some sandboxes: nobody can say which clock it is, so it is estimated."""
     with dest_within([NO_BOOT_ID], hour=hour) as where:
         done = source_within([NO_BOOT_ID], where)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["verified"] is True
     assert 0 < report["downtime_ms"] < 60_000

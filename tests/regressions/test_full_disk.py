@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.regressions.product import CHECKOUT, RUN_S, SMALL, Run, command, environment
+from tests.regressions.product import SMALL, Run, command, run_words
 
 
 def on_a_small_disk(folder: Path, kib: int, fill: bool, *arguments: str) -> Run:
@@ -23,19 +22,10 @@ def on_a_small_disk(folder: Path, kib: int, fill: bool, *arguments: str) -> Run:
         f"mount -t tmpfs -o size={kib}k pageferry {shlex.quote(str(folder))} || exit 99;"
         f"{filling} exec {shlex.join(command(*arguments))}"
     )
-    done = subprocess.run(
-        [unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-        env=environment(),
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode == 99 or "unshare:" in done.stderr:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    return Run(done.returncode, done.stdout, done.stderr)
+    run = run_words([unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script])
+    if run.exit_code == 99 or "unshare:" in run.stderr:
+        pytest.skip(f"no file system can be mounted here: {run.stderr.strip()}")
+    return run
 
 
 @pytest.mark.parametrize(("kib", "fill"), [(4, False), (16, True)], ids=["fills", "is full"])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.regressions.limited import ELSEWHERE, MIB
-from tests.regressions.product import RUN_S, SMALL, Run, command, environment
+from tests.regressions.product import SMALL, Run, command, run_words
 
 TINY = ("--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 NOT_HERE = 77
@@ -26,22 +25,14 @@ class Container:
         self.outer = f"pageferry-test-{os.getpid()}-2"
         self.inner = f"{self.outer}/inner"
 
-    def shell(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def shell(self, script: str, *arguments: str) -> Run:
         """Run it where the hierarchy is mounted, which nobody else sees."""
         where = shlex.quote(str(self.mount))
         mounting = f"mount --make-rprivate / && mount -t cgroup2 none {where} || exit {NOT_HERE}"
-        return subprocess.run(
-            ["unshare", "--mount", "sh", "-c", f"{mounting}\n{script}", "sh", *arguments],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=RUN_S,
-            check=False,
-            env=environment(),
-            cwd=ELSEWHERE,
-            stdin=subprocess.DEVNULL,
-        )
+        words = ["unshare", "--mount", "sh", "-c", f"{mounting}\n{script}", "sh", *arguments]
+        return run_words(words, cwd=ELSEWHERE)
 
-    def make(self) -> subprocess.CompletedProcess[str]:
+    def make(self) -> Run:
         return self.shell(f"mkdir -p '{self.mount}/{self.inner}' || exit {NOT_HERE}")
 
     def remove(self) -> None:
@@ -59,10 +50,10 @@ class Container:
             folder = {"inner": self.inner, "outer": self.outer}[group]
             lines.append(f"printf '%s\\n' {shlex.quote(text)} > '{folder}/{file}'")
         lines.append('cd /; exec "$@"')
-        done = self.shell("\n".join(lines), *command(*arguments))
-        if done.returncode == NOT_HERE:
-            pytest.skip(f"no made-up control group here: {done.stderr.strip()}")
-        return Run(done.returncode, done.stdout, done.stderr)
+        run = self.shell("\n".join(lines), *command(*arguments))
+        if run.exit_code == NOT_HERE:
+            pytest.skip(f"no made-up control group here: {run.stderr.strip()}")
+        return run
 
 
 @pytest.fixture
@@ -73,7 +64,7 @@ def container(tmp_path: Path) -> Iterator[Container]:
     made = Container(tmp_path / "groups")
     done = made.make()
     try:
-        if done.returncode:
+        if done.exit_code:
             pytest.skip(f"no control group of version 2 can be made here: {done.stderr.strip()}")
         yield made
     finally:

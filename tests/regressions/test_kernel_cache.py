@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.regressions.product import CHECKOUT, RUN_S, SMALL, Run, command, environment, pageferry
+from tests.regressions.product import (
+    CHECKOUT,
+    SMALL,
+    Run,
+    command,
+    environment,
+    pageferry,
+    run_words,
+)
 
 # Few kernels, some of them with two signatures, in one process.
 LACKEY = "==1== Lackey\nI  04001000,3\n S 1ffeffe7e,8\n L 04222c4f8,8\n M 04222c4f8,8\n"
@@ -156,17 +164,8 @@ def test_a_damaged_kernel_is_compiled_anew(right: list[str], place: Place, damag
 
 def only_read(*arguments: str, writable: str = "", text: str = "", **more: str) -> Run:
     """A command where only `writable` can be written to, which has `a.txt` with that text."""
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", ONLY_READ, "sh", *command(*arguments)],  # noqa: S607
-        env=environment(WRITABLE=writable, TEXT=text, **more),
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    return Run(done.returncode, done.stdout, done.stderr)
+    words = ["unshare", "--mount", "sh", "-c", ONLY_READ, "sh", *command(*arguments)]
+    return run_words(words, env=environment(WRITABLE=writable, TEXT=text, **more))
 
 
 @needs_mounts
@@ -243,16 +242,8 @@ def test_roots_cache_is_used_by_others(place: Place, temporary: Path) -> None:
     drop = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
     drop += ["--bounding-set", keep, "--inh-caps", keep, "--ambient-caps", "+dac_read_search"]
     places = {"XDG_CACHE_HOME": str(theirs.cache), "TMPDIR": str(theirs.work)}
-    done = subprocess.run(
-        [*drop, *command(*words)],
-        env=environment(HOME="/", **places),
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    run = run_words([*drop, *command(*words)], cwd=Path("/"), env=environment(HOME="/", **places))
+    assert (run.exit_code, run.stderr) == (0, "")
     made = [path for path in theirs.work.rglob("*") if path.is_file()]
     assert [path.name for path in made if path.parent != theirs.work] == []
 

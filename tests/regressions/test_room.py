@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.regressions.limited import ELSEWHERE, MIB, Group, group, ulimited, within
-from tests.regressions.product import PYTHON, SMALL, Run, command, environment, pageferry
+from tests.regressions.product import PYTHON, SMALL, Run, command, environment, pageferry, run_words
 
 FULL = pytest.mark.skipif(not os.environ.get("PAGEFERRY_TEST_FULL"), reason="a sample runs")
 TINY = ("--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
@@ -275,16 +275,8 @@ def test_cpus_are_those_that_we_may_use() -> None:
 
 
 def test_cpus_are_those_of_the_affinity() -> None:
-    done = subprocess.run(
-        ["/usr/bin/env", "taskset", "-c", "0", *command("migrate", *SMALL, "--json", "-")],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env=environment(),
-        cwd=ELSEWHERE,
-    )
-    run = Run(done.returncode, done.stdout, done.stderr)
+    words = ["/usr/bin/env", "taskset", "-c", "0", *command("migrate", *SMALL, "--json", "-")]
+    run = run_words(words, cwd=ELSEWHERE)
     assert run.exit_code == 0, run.stderr
     assert run.json["config"]["cpus"] == 1
 
