@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from common.bound import words
 from common.cli import OutputOptions, ReportFiles, complain
 from common.config import MigrationConfig
 from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, UsageError
-from common.report import BoundReport
 from common.status import Status
 from common.units import format_rate, format_size, human_bytes, parse_rate
 from lab.sim.fleet import Kind, draw, everyone, read_fleet
@@ -184,7 +184,7 @@ def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
         " promised, and so are the bytes; when others leave it more, it is sooner through.",
     ]
     if (bound := evacuation.bound(plan)) is not None:
-        notes.insert(1, _bound(bound, plan.slots))
+        notes.insert(1, f"Each migration, {plan.slots} at a time, is bound by {words(bound)}.")
     if plan.over:
         notes.append(f"{plan.over:,} guests would stand still for longer than their limit.")
     if plan.switched:
@@ -193,19 +193,6 @@ def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
             " depend on both hosts."
         )
     return notes
-
-
-def _bound(bound: BoundReport, slots: int) -> str:
-    """What a migration of the plan was bound by, where the user had set a limit."""
-    assert bound.limit_Bps is not None  # noqa: S101 - see `Evacuation.bound`
-    assert bound.link_Bps is not None  # noqa: S101 - an uplink has a rate
-    limit, share = format_rate(bound.limit_Bps), f"{human_bytes(bound.link_Bps)}/s"
-    many = f"{slots} at a time"
-    if bound.by == "max-bandwidth":
-        return (
-            f"Bound by --max-bandwidth {limit} a migration: the uplink has {share} for it, {many}."
-        )
-    return f"Bound by the uplink, {share} for a migration, {many}: --max-bandwidth allows {limit}."
 
 
 def _document(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> dict[str, Any]:

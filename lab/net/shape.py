@@ -100,8 +100,11 @@ RTT: Final = "rtt"  # another way to say a delay
 KEYS: Final = (*NAMES, *(f"{name}-back" for name in NAMES))
 
 
+_RoundTripTime = Annotated[Duration, Field(ge=0, le=120)]
+
+
 class _RoundTrip(Options):
-    rtt: Annotated[Duration, Field(ge=0, le=120)]
+    rtt: _RoundTripTime
 
 
 def _options() -> type[BaseModel]:
@@ -118,9 +121,9 @@ def _options() -> type[BaseModel]:
         )
     fields["rtt"] = (
         Annotated[
-            Duration | None,
+            _RoundTripTime | None,
             Parameter(show_default=False),
-            Field(ge=0, le=120, description="TIME of a round trip: a delay of half of it each way"),
+            Field(description="TIME of a round trip: a delay of half of it each way"),
         ],
         None,
     )
@@ -198,10 +201,7 @@ def shape_of(options: BaseModel) -> Shape:
         given["delay"] = getattr(options, RTT) / 2
     forward = {name: given[name] for name in NAMES}
     back = forward | {n: given[f"{n}_back"] for n in NAMES if given[f"{n}_back"] is not None}
-    try:
-        return Shape(forward=Direction.model_validate(forward), back=Direction.model_validate(back))
-    except ValidationError as error:
-        raise UsageError(explain(error).removeprefix("--")) from None
+    return Shape(forward=_direction(forward), back=_direction(back))
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -117,12 +117,13 @@ def parse_link(text: str) -> Link:
                 f"--link: a simulated link has no {key!r}: expected {listed(known)}"
                 f"{hint(key, known)}"
             )
-    if values.get("rate") == "unlimited":
-        raise UsageError(
-            "--link: rate: 'unlimited' limits nothing: expected a rate of at least 1kB/s, as in"
-            " 800mbit, or --max-bandwidth instead of a link's"
-        )
     try:
-        return Link.model_validate(values)
+        link = Link.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"--link: {explain(error).removeprefix('--')}") from None
+    if "rate" in values and math.isinf(link.rate):
+        raise UsageError(
+            f"--link: rate: {values['rate']!r} limits nothing: expected a rate of at least 1kB/s,"
+            " as in 800mbit, or --max-bandwidth instead of a link's"
+        )
+    return link

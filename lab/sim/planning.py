@@ -97,11 +97,6 @@ class Evacuation:
         """What all share."""
         return self.link.rate
 
-    @property
-    def one_rate(self) -> float:
-        """What one migration may take, bytes/s, however many others there are."""
-        return min(self.most_Bps, self.link.carries(self.base.congestion), self.uplink_rate)
-
     def least_bytes(self) -> float:
         """Every guest's memory has to travel once."""
         full = [self._under(kind).full_bytes for kind in self._kinds]
@@ -109,10 +104,10 @@ class Evacuation:
 
     def least_s(self) -> float:
         """No plan is faster: neither the uplink nor any one migration goes beyond its rate."""
-        slots = min(SLOTS[-1], len(self.guests))
-        together = min(self.uplink_rate, slots * self.one_rate)
+        alone = self.promised_rate(1)
+        together = min(self.uplink_rate, min(SLOTS[-1], len(self.guests)) * alone)
         largest = max(self._under(kind).full_bytes for kind in self._kinds)
-        return max(self.least_bytes() / together, largest / self.one_rate)
+        return max(self.least_bytes() / together, largest / alone)
 
     def bound(self, plan: Plan) -> BoundReport | None:
         """Which limit a migration of the plan meets first: the user's, or its share of the uplink.
@@ -135,6 +130,7 @@ class Evacuation:
     def plans(self) -> Iterator[Plan]:
         """Each order with each number of slots."""
         dirty = [self._dirty(kind) for kind in self._kinds]
+        most = self.promised_rate(1)
         for slots in SLOTS:
             if slots > len(self.guests) and slots != SLOTS[0]:
                 return
@@ -148,9 +144,7 @@ class Evacuation:
             for name, key in ORDERS.items():
                 ranks = [key(job, share_) for job, share_ in zip(work, dirty, strict=True)]
                 numbers = sorted(range(len(jobs)), key=lambda n: ranks[self._which[n]])
-                spans = share(
-                    jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=self.one_rate
-                )
+                spans = share(jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=most)
                 choices = [chosen[which] for which in self._which]
                 yield Plan(name, slots, spans, choices, sum(beyond[w] for w in self._which))
 
