@@ -212,6 +212,28 @@ def _checked_injections(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(parse_injection(text)) for text in texts)
 
 
+def parse_candidates(text: str) -> list[tuple[str, int | None]]:
+    """`HOST[:PORT],...` of `--recover-to`; None: no port was written. Raises `UsageError`."""
+    return [_candidate(part) for part in text.split(",")] if text else []
+
+
+def _candidate(text: str) -> tuple[str, int | None]:
+    host, colon, _ = text.rpartition(":")
+    if not colon or text.endswith("]") or (":" in host and not host.endswith("]")):
+        # No port, or an IPv6 address without one, which may stand without brackets here.
+        bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+        return parse_address(f"[{bare}]:1" if ":" in bare else f"{bare}:1", "--recover-to")[0], None
+    return parse_address(text, "--recover-to")
+
+
+def _checked_candidates(text: str) -> str:
+    try:
+        parse_candidates(text)
+    except UsageError as error:
+        raise ValueError(str(error).removeprefix("--recover-to: ")) from None
+    return text
+
+
 Injections = Annotated[
     tuple[str, ...],
     Parameter(negative_iterable="", show_default=lambda texts: " ".join(texts) or "none"),
@@ -344,6 +366,16 @@ class TransferConfig(StrategyConfig):
         Duration,
         Field(gt=0, le=86400, description="how long a lost peer is waited and asked for"),
     ] = 30.0
+    recover_to: Annotated[
+        str,
+        Parameter(show_default=lambda text: text or "none"),
+        Words("HOST or HOST:PORT, several of them with commas between"),
+        AfterValidator(_checked_candidates),
+        Field(
+            max_length=4096,
+            description="HOST[:PORT],... where a lost destination is looked for, too, in turn",
+        ),
+    ] = ""
     stall_timeout: StallTimeout = 30.0
     timeout: Annotated[
         TimeLimit, Field(description="TIME after which --timeout-action is taken")

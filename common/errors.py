@@ -10,6 +10,7 @@
     │   ├── PeerUnreachable           nobody listens, no route, name unknown
     │   ├── PeerRefused               the peer said no, and why
     │   └── ConnectionBroken          the connection ended before it should have
+    │       └── PeerSilent            or nothing came over it for as long as that may be
     ├── VerificationError          3  the two digests differ
     ├── GuestLostError             4  pages are missing for ever, or the guest ended
     ├── InDoubtError               4  nobody knows whether the destination runs the guest
@@ -73,6 +74,10 @@ class PeerRefused(PeerError):
 
 class ConnectionBroken(PeerError):
     """An established connection ended before it should have."""
+
+
+class PeerSilent(ConnectionBroken):
+    """The peer has said nothing for as long as it may: whether it lives, nobody knows."""
 
 
 class VerificationError(PageferryError):

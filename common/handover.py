@@ -245,6 +245,7 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
         _E.QUERY: _S.POSTCOPY_ACTIVE,
     },
     (_DEST, _S.POSTCOPY_PAUSED): {
+        _E.COMPLETE: _S.COMPLETED,  # the last pages came just before it broke
         _E.RECOVER: _S.POSTCOPY_RECOVER,
         _E.CONNECTION_LOST: _S.POSTCOPY_PAUSED,
         _E.GAVE_UP: _S.LOST,
@@ -252,6 +253,7 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
         _E.QUERY: _S.POSTCOPY_PAUSED,
     },
     (_DEST, _S.POSTCOPY_RECOVER): {
+        _E.COMPLETE: _S.COMPLETED,
         _E.RECOVERED: _S.POSTCOPY_ACTIVE,
         _E.RECOVER: _S.POSTCOPY_RECOVER,  # the source saw that break first, too
         _E.CONNECTION_LOST: _S.POSTCOPY_PAUSED,

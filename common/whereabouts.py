@@ -44,6 +44,7 @@ class When(StrEnum):
     BEFORE = "the guest runs at the source"
     COMMITTED = "the commit was sent, its answer has not come"
     PARTLY = "the guest runs at the destination, pages are missing there"
+    SENT = "the guest runs at the destination, all pages have been sent, no word of their arrival"
     WHOLE = "the guest runs at the destination, which has all of it"
 
 
@@ -83,6 +84,10 @@ _PAUSED: Final = (
     " there before you start it anywhere"
 )
 _IN_PART: Final = "the guest is lost: it ran at the destination, where pages of it are missing"
+_SENT: Final = (
+    "the guest ran at the destination, and all pages had been sent there; nobody knows whether they"
+    " came, or whether it is lost: see there"
+)
 _UNVERIFIED: Final = "the guest has moved to the destination, and could not be verified"
 
 # Of an agent that ends with no session under way, whatever came and went before.
@@ -93,6 +98,7 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
     (Who.DEST, When.BEFORE): _failed(_AT_SOURCE),
     (Who.DEST, When.COMMITTED): _in_doubt(_PAUSED),
     (Who.DEST, When.PARTLY): _lost(_IN_PART),
+    (Who.DEST, When.SENT): _in_doubt(_SENT),
     (Who.DEST, When.WHOLE): _moved(f"{_UNVERIFIED}; nobody knows here whether it still runs there"),
     (Who.SOURCE, When.NOTHING): _failed(_NO_GUEST),
     (Who.SOURCE, When.BEFORE): _lost("its guest ended with it"),
@@ -137,6 +143,7 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
     (Who.USER, When.BEFORE): _cancelled(_AT_SOURCE),
     (Who.USER, When.COMMITTED): _in_doubt(_PAUSED),
     (Who.USER, When.PARTLY): _lost(_IN_PART),
+    (Who.USER, When.SENT): _in_doubt(_SENT),
     (Who.USER, When.WHOLE): _moved(_UNVERIFIED),
 }
 

@@ -335,10 +335,16 @@ class DestAgent:
             connection.close()
 
     async def _serve_recover(self, connection: Connection, name: str) -> None:
-        """A source that lost its connections in post-copy is back."""
+        """A source that lost its connections in post-copy is back.
+
+        The newest attempt is the one that counts: an older one is closed unread.
+        """
         session = self._sessions.get(name)
         if session is None:
-            await self._turn_away(connection, f"no guest of session {name[:8]} runs here")
+            await self._answer(connection, self._outcome(name))
+            return
+        if not session.awaits(connection.attempt):
+            connection.close()
             return
         try:
             await self._welcome(connection)
@@ -364,17 +370,21 @@ class DestAgent:
         if injector is not None:
             connection.tap(injector)
             injector.hit("asked")
-        if session is not None:
-            outcome = session.answer()
-        else:
-            unknown = messages.Outcome(answer="unknown")
-            outcome = self._kept.get(name) or self._ended.get(name, unknown)
+        outcome = self._outcome(name) if session is None else session.answer()
         line = f"session {name[:8]}: the source asks what became of it: {outcome.answer}"
         (self._complain if outcome.answer == "unknown" else self._say)(line)
+        await self._answer(connection, outcome)
+        self._asked.set()
+
+    def _outcome(self, name: str) -> messages.Outcome:
+        """Of a session that has ended, or of none that is known."""
+        unknown = messages.Outcome(answer="unknown")
+        return self._kept.get(name) or self._ended.get(name, unknown)
+
+    async def _answer(self, connection: Connection, outcome: messages.Outcome) -> None:
         try:
             await connection.send(outcome.model_copy(update=self._reading()))
         except PageferryError:
             connection.close()
         else:
             await connection.linger()
-            self._asked.set()

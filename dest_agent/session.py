@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.aio import quit_task, see_through
 from common.capacity.agents import dest_descriptors
@@ -33,6 +34,7 @@ from common.errors import (
     GuestLostError,
     PageferryError,
     PeerRefused,
+    PeerSilent,
     RemoteProtocolError,
     UsageError,
 )
@@ -40,14 +42,16 @@ from common.guest.machine import Guest, Progress, compile_kernels
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault
+from common.recovery import Phase, Recovery
 from common.timeline import Timeline
 from common.units import format_size
 from common.whereabouts import When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
-from common.wire.channel import Connection
+from common.wire.channel import STALL_S, Connection
 from common.wire.injector import Injector
 from common.wire.messages import Message
 from dest_agent.admission import MemoryBudget
+from dest_agent.fetching import Broke, FaultsMoved, Fetching, Offered, Shown, Stands
 from dest_agent.inflow import Inflow, PagePlacer
 from dest_agent.keeper import Keeper, Place
 from dest_agent.placer import GuestPlacer
@@ -61,7 +65,6 @@ SAMPLE_S = 0.1
 LAST_WORDS_S = 0.1
 SHARE_S = 0.002  # how often injected faults look at what post-copy has brought
 MAX_UNREAD = 64  # messages; a source waits for an answer to nearly each
-REJOIN_S = 10.0  # from a source's return until its connections stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,7 @@ class BarrierReached:
     t_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class FaultsMoved:
-    """The fault handler has something to say: nothing is missing any more, or it failed."""
-
-
-Item = Message | BarrierReached | FaultsMoved | PageferryError
+Item = Message | BarrierReached | FaultsMoved | Broke | Offered | Stands | Shown
 
 
 class DestSession:
@@ -120,7 +118,7 @@ class DestSession:
         self._congestion: str | None = None
         self._tls = connection.peer_certificate is not None
         self._connection = connection
-        self._attempt = connection.attempt
+        self._recovery = Recovery(STALL_S, connection.attempt)  # until the setup says how long
         self._timeline = timeline
         self._say = say
         self._expected_memory = expected_memory
@@ -131,13 +129,12 @@ class DestSession:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
         self._inbox: asyncio.Queue[Item] = asyncio.Queue()
         self._postcopy: Postcopy | None = None
-        self._offers: asyncio.Queue[Connection] = asyncio.Queue()
+        self._offers: asyncio.Queue[Offered] = asyncio.Queue()  # when nothing is missing any more
         self._channels = 1
         self._checked = True
         self._compress: Compression = "none"
         self._deltas = False
         self._unpack_cpu_s = 0.0  # of connections that have gone
-        self._rejoined = asyncio.Event()
         self._came_back = asyncio.Event()
         self._fetched = False
         self._closing = False
@@ -155,7 +152,7 @@ class DestSession:
 
     async def run(self) -> None:
         """From Welcome to Bye. Raises what ended the session early, after telling the source."""
-        self._reader = asyncio.create_task(self._read(), name="control-reader")
+        self._listen()
         self._task = asyncio.current_task()
         try:
             setup = await self._prepare()
@@ -181,38 +178,52 @@ class DestSession:
                 self.injector.close()
             await see_through(self._close())
 
-    async def _read(self) -> None:
+    async def _read(self, connection: Connection, attempt: int) -> None:
         """Clock samples are answered at once; everything else waits its turn."""
         try:
             while True:
-                message = await self._connection.receive()
+                message = await connection.receive()
                 if isinstance(message, messages.Ping):
                     answer = messages.Pong(t_ns=message.t_ns, peer_ns=time.monotonic_ns())
-                    await self._connection.send(answer)
+                    await connection.send(answer)
                 elif self._inbox.qsize() < MAX_UNREAD:
                     self._inbox.put_nowait(message)
                 else:
                     raise RemoteProtocolError(f"more than {MAX_UNREAD} messages out of turn")
         except PageferryError as error:
-            self._inbox.put_nowait(error)
+            self._inbox.put_nowait(Broke(attempt, error))
         except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
             failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
-            self._inbox.put_nowait(failure)
+            self._inbox.put_nowait(Broke(attempt, failure))
+
+    def _listen(self) -> None:
+        """To the present attempt's control connection."""
+        reading = self._read(self._connection, self._recovery.attempt)
+        self._reader = asyncio.create_task(reading, name="control-reader")
+
+    def _fail(self, error: PageferryError) -> None:
+        """The session ends, or begins to recover, by that."""
+        self._inbox.put_nowait(Broke(self._recovery.attempt, error))
 
     async def _next(self) -> Message | BarrierReached:
+        """A message or a barrier; what breaks the present attempt's connections is raised."""
         item = await self._inbox.get()
-        while isinstance(item, FaultsMoved):  # a last one may be left when nothing is missing
-            item = await self._inbox.get()
-        if isinstance(item, ConnectionBroken):
-            # A source that cancels says so on one connection and closes the others: which of it
-            # comes here first is chance.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS_S):
-                    while not isinstance(later := await self._inbox.get(), messages.Cancel):
-                        pass
-                    item = later
-        if isinstance(item, PageferryError):
-            raise item
+        while isinstance(item, FaultsMoved | Offered | Stands | Shown) or (
+            isinstance(item, Broke) and item.attempt != self._recovery.attempt
+        ):
+            item = await self._inbox.get()  # left over from when pages were missing
+        if isinstance(item, Broke):
+            later = None
+            if isinstance(item.error, ConnectionBroken):
+                # A source that cancels says so on one connection and closes the others: which of
+                # it comes here first is chance.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_WORDS_S):
+                        while not isinstance(later := await self._inbox.get(), messages.Cancel):
+                            pass
+            if not isinstance(later, messages.Cancel):
+                raise item.error
+            item = later
         if isinstance(item, messages.Cancel):
             raise CancelledByUser(f"the source cancelled: {item.reason}")
         return item
@@ -317,7 +328,7 @@ class DestSession:
     def drop(self, reason: str) -> None:
         """End it, which has nothing yet."""
         self.dropped = True
-        self._inbox.put_nowait(PeerRefused(reason))
+        self._fail(PeerRefused(reason))
 
     # -- phases -------------------------------------------------------------------------------
 
@@ -326,7 +337,7 @@ class DestSession:
             async with asyncio.timeout(SETUP_S):
                 setup = await self._next()
         except TimeoutError:
-            raise PeerRefused(f"no setup came within {SETUP_S:.0f} s") from None
+            raise PeerSilent(f"no setup came within {SETUP_S:.0f} s") from None
         if not isinstance(setup, messages.Setup):
             raise RemoteProtocolError("something else came before the setup")
         self.handover.peer("setup")
@@ -351,6 +362,7 @@ class DestSession:
         self._inflow = self._new_inflow(self._placer.channel)
         ready = messages.Ready()
         if setup.postcopy is not None:
+            self._recovery = Recovery(setup.postcopy.recover_timeout, self._recovery.attempt)
             self._postcopy = await self._blocking(Postcopy, guest, setup.postcopy, setup.checksum)
             mechanism = self._postcopy.mechanism
             ready = messages.Ready(faults=mechanism.name, faults_reason=mechanism.reason)
@@ -388,25 +400,30 @@ class DestSession:
             ) from None
 
     def _new_inflow(self, make_placer: Callable[[], PagePlacer]) -> Inflow:
-        pages, tap = self._live_guest().n_pages, self.injector
-        call, checked = (self._on_barrier, self._on_failure), self._checked
+        attempt = self._recovery.attempt
+
+        def on_failure(error: PageferryError) -> None:
+            self._loop.call_soon_threadsafe(self._inbox.put_nowait, Broke(attempt, error))
+
         return Inflow(
             make_placer,
-            pages,
+            self._live_guest().n_pages,
             self._channels,
-            *call,
-            checked=checked,
-            attempt=self._attempt,
-            tap=tap,
+            self._on_barrier,
+            on_failure,
+            checked=self._checked,
+            attempt=attempt,
+            tap=self.injector,
             compress=self._compress,
             deltas=self._deltas,
         )
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
-        if hello.attempt != self._attempt:
+        attempt = self._recovery.attempt
+        if hello.attempt != attempt:
             raise RemoteProtocolError(
-                f"a {hello.role} connection of attempt {hello.attempt}, expected {self._attempt}"
+                f"a {hello.role} connection of attempt {hello.attempt}, expected {attempt}"
             )
         if self._congestion is not None:
             connection.use_congestion(self._congestion)
@@ -421,15 +438,12 @@ class DestSession:
             self._inflow.attach(hello.channel, connection.detach())
         inflow, postcopy = self._inflow, self._postcopy
         if inflow and postcopy and inflow.is_whole and postcopy.has_urgent:
-            self._rejoined.set()
+            self._inbox.put_nowait(Stands(attempt))
         if inflow and inflow.is_whole and (postcopy is None or postcopy.has_urgent):
             self.descriptors_due = 0
 
     def _on_barrier(self, index: int, t_ns: int) -> None:
         self._loop.call_soon_threadsafe(self._inbox.put_nowait, BarrierReached(index, t_ns))
-
-    def _on_failure(self, error: PageferryError) -> None:
-        self._loop.call_soon_threadsafe(self._inbox.put_nowait, error)
 
     async def _receive(self) -> messages.Commit:
         commit: messages.Commit | None = None
@@ -466,11 +480,7 @@ class DestSession:
         over = self._loop.create_task(self._pause_after(limit_s)) if limit_s is not None else None
         self._over = over
         try:
-            while faults.missing_count and not (over and over.done()):
-                try:
-                    await self._watch()
-                except (ConnectionBroken, RemoteProtocolError) as error:
-                    await self._recover(error)
+            await self._fetching(over).run()
             if over is not None and not over.done():
                 over.cancel()
                 await asyncio.wait({over})  # two must not ask something of the guest at once
@@ -489,6 +499,19 @@ class DestSession:
         self.hit("before-complete")
         with contextlib.suppress(ConnectionBroken):
             await self._connection.send(messages.Complete(t_ns=t_ns))
+
+    def _fetching(self, over: asyncio.Task[None] | None) -> Fetching:
+        return Fetching(
+            _Stream(self),
+            self._live_postcopy().faults,
+            self._recovery,
+            self.handover,
+            self._timeline,
+            self._inbox,
+            self._live_guest().n_pages,
+            self._say,
+            over=lambda: over is not None and over.done(),
+        )
 
     async def _pause_after(self, seconds: float) -> None:
         """Stop a lazy copy's guest, which may have to wait for a page, and that for a recovery."""
@@ -519,135 +542,71 @@ class DestSession:
         self._live_postcopy().faults.clear_event()
         self._inbox.put_nowait(FaultsMoved())
 
-    async def _watch(self) -> None:
-        """One thing that happens while pages are missing; what breaks the stream is raised."""
-        item = await self._inbox.get()
-        if isinstance(item, PageferryError):
-            raise item
-        if isinstance(item, FaultsMoved):
-            failure = self._live_postcopy().faults.failure
-            if failure is not None:
-                raise failure
-        elif not isinstance(item, BarrierReached):
-            raise RemoteProtocolError(f"{item.kind} while pages are missing")
-
-    async def _recover(self, why: PageferryError) -> None:
-        """The guest waits on its faults until the source has come back. Raises `GuestLostError`."""
-        postcopy = self._live_postcopy()
-        error: PageferryError = why
-        deadline = self._loop.time() + postcopy.setup.recover_timeout
-        while True:
-            self.handover.step("connection_lost")
-            self._timeline.log("postcopy-paused", reason=str(error))
-            self._say(
-                f"{error}: the guest waits, {postcopy.faults.missing_count:,} pages are missing"
-            )
-            await see_through(self._drop_connections())
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._rejoin(await self._offered())
-                return
-            except TimeoutError:
-                self.handover.step("gave_up")
-                raise GuestLostError(
-                    f"the source did not come back: the guest is lost in part,"
-                    f" {postcopy.faults.missing_count:,} of {self._live_guest().n_pages:,} pages"
-                    " are missing"
-                ) from None
-            except PageferryError as failure:
-                error = failure
-
     async def _drop_connections(self) -> None:
-        """Every old connection and thread is gone, and nothing of them is left in the inbox."""
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        """Every connection and thread of the present attempt is gone."""
+        await quit_task(self._reader)
         self._connection.close()
         await self._loop.run_in_executor(None, self._live_inflow().close)
         await self._blocking(self._live_postcopy().disconnect)
-        self._rejoined.clear()
-        while not self._inbox.empty():
-            self._inbox.get_nowait()
-
-    async def _rejoin(self, connection: Connection) -> None:
-        """Go on with a source that has come back."""
-        postcopy = self._live_postcopy()
-        self.handover.step("recover")
-        self._adopt(connection)
-        self._unpack_cpu_s += self._live_inflow().unpack_cpu_s
-        self._inflow = self._new_inflow(postcopy.faults.staging)
-        missing = postcopy.faults.missing_pages()
-        await self._connection.send(messages.Resync(missing=bitmap.pack(missing)))
-        if missing.any():  # else the last ones came just before it broke
-            await self._connections_stand()
-        self.handover.step("recovered")
-        self._timeline.log("postcopy-recovered", missing=postcopy.faults.missing_count)
-        self._say("the source is back")
-
-    async def _connections_stand(self) -> None:
-        """Until the source has brought all of them back, or is gone again, or back once more."""
-        stand = asyncio.create_task(self._rejoined.wait())
-        again = asyncio.create_task(self._came_back.wait())
-        waits: set[asyncio.Future[Any]] = {stand, again}
-        if self._reader is not None:
-            waits.add(self._reader)
-        try:
-            first = asyncio.FIRST_COMPLETED
-            await asyncio.wait(waits, timeout=REJOIN_S, return_when=first)
-            if not stand.done():
-                raise ConnectionBroken("the source did not bring its connections back")
-        finally:
-            await quit_task(stand)
-            await quit_task(again)
-
-    async def _offered(self) -> Connection:
-        """The source's latest return; of earlier ones it has let go."""
-        connection = await self._offers.get()
-        while not self._offers.empty():
-            connection.close()
-            connection = self._offers.get_nowait()
-        self._came_back.clear()
-        return connection
 
     def _adopt(self, connection: Connection) -> None:
+        """The source is back on this one, which `_recovery` knows."""
         self._connection = connection
-        self._attempt = connection.attempt
         connection.limit(most_control(self._n_pages))
         connection.tap(self.injector)
         self.hit("recovering")
-        self._reader = asyncio.create_task(self._read(), name="control-reader")
+        self._listen()
+
+    def _adopt_stream(self, connection: Connection) -> None:
+        self._adopt(connection)
+        self._unpack_cpu_s += self._live_inflow().unpack_cpu_s
+        self._inflow = self._new_inflow(self._live_postcopy().faults.staging)
+
+    async def _resync(self, missing: NDArray[np.bool_]) -> None:
+        await self._connection.send(messages.Resync(missing=bitmap.pack(missing)))
 
     async def _adopt_late(self) -> bool:
         """A source that missed that everything had arrived."""
-        postcopy = self._live_postcopy()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        await quit_task(self._reader)
         self._connection.close()
-        while not self._inbox.empty():
-            self._inbox.get_nowait()
         try:
-            async with asyncio.timeout(postcopy.setup.recover_timeout):
-                connection = await self._offered()
+            async with asyncio.timeout(self._recovery.limit_s):
+                offered = await self._offers.get()
+                while not self._recovery.is_newer(offered.attempt):
+                    offered.connection.close()
+                    offered = await self._offers.get()
         except TimeoutError:
             return False
+        self._came_back.clear()
         self.handover.peer("recover")
-        self._adopt(connection)
+        self._recovery.joined(offered.attempt)
+        self._adopt(offered.connection)
         with contextlib.suppress(ConnectionBroken):
-            nothing = np.zeros(self._n_pages, np.bool_)
-            await self._connection.send(messages.Resync(missing=bitmap.pack(nothing)))
+            await self._resync(np.zeros(self._n_pages, np.bool_))
             await self._connection.send(messages.Complete(t_ns=time.monotonic_ns()))
         return True
 
+    def _take_late_offers(self) -> None:
+        """A source that came back while the last pages did has its turn later."""
+        items = [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
+        for item in items:
+            if isinstance(item, Offered):
+                self.offer(item.connection)
+            elif not isinstance(item, FaultsMoved | Stands | Shown):
+                self._inbox.put_nowait(item)
+
+    def awaits(self, attempt: int) -> bool:
+        """Whether a source that comes back with this attempt is listened to."""
+        return self._postcopy is not None and self._recovery.is_newer(attempt)
+
     def offer(self, connection: Connection) -> None:
         """The source is back on a new connection; it may have seen the break before we did."""
-        if self._postcopy is None:  # nothing to come back for
-            connection.close()
-            return
-        self._offers.put_nowait(connection)
-        self._came_back.set()
-        if self.handover.state is State.POSTCOPY_ACTIVE:
-            self._inbox.put_nowait(ConnectionBroken("the source lost the connection"))
+        offered = Offered(connection.attempt, connection)
+        if self._recovery.phase is Phase.SETTLED or self.handover.finished:
+            self._offers.put_nowait(offered)
+            self._came_back.set()
+        else:
+            self._inbox.put_nowait(offered)
 
     async def _resume(self, commit: messages.Commit) -> None:
         guest = self._live_guest()
@@ -688,6 +647,7 @@ class DestSession:
             self._say("the guest runs here")
             if commit.missing is not None:
                 await self._fetch(None if commit.push else setup.run_after)
+                self._take_late_offers()
             if commit.push:
                 await self._run_on(setup.run_after)
         finally:
@@ -804,7 +764,7 @@ class DestSession:
         was_open = not (self.handover.ended or self.handover.may_run_guest)
         answer = self.handover.query()
         if was_open:
-            self._inbox.put_nowait(ConnectionBroken("the source lost this connection and asked"))
+            self._fail(ConnectionBroken("the source lost this connection and asked"))
         return messages.Outcome(answer=answer.value, resumed_ns=self.resumed_ns)
 
     def _live_postcopy(self) -> Postcopy:
@@ -818,6 +778,25 @@ class DestSession:
     def _live_guest(self) -> Guest:
         assert self._guest is not None  # noqa: S101
         return self._guest
+
+
+class _Stream:
+    """A session's connections, as who recovers them sees them."""
+
+    def __init__(self, session: DestSession) -> None:
+        self._session = session
+
+    async def drop(self) -> None:
+        await self._session._drop_connections()
+
+    def adopt(self, _attempt: int, connection: Connection) -> None:
+        self._session._adopt_stream(connection)
+
+    async def resync(self, missing: NDArray[np.bool_]) -> None:
+        await self._session._resync(missing)
+
+    async def probe(self) -> None:
+        await self._session._connection.probe()
 
 
 def most_control(n_pages: int) -> int:

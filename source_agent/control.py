@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from common.aio import quit_task
 from common.clock import Sample, best
-from common.errors import PageferryError, PeerRefused, RemoteProtocolError
+from common.errors import PageferryError, PeerRefused, PeerSilent, RemoteProtocolError
 from common.wire import messages
 from common.wire.channel import Connection
 from common.wire.messages import Message
@@ -96,18 +96,41 @@ class Control:
     async def expect(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
         """The next message, which must be of `kind`.
 
-        Raises the reader's failure, or `PeerRefused` when nothing has come in `timeout_s`.
+        Raises the reader's failure, or `PeerSilent` when nothing has come in `timeout_s`.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                message = await self._next(self._pongs if kind is messages.Pong else self._inbox)
-        except TimeoutError:
-            name = kind.model_fields["kind"].default
-            raise PeerRefused(f"{self.peer} sent no {name} within {timeout_s:.0f} s") from None
+        name = str(kind.model_fields["kind"].default)
+        message = await self._within(timeout_s, name, pong=kind is messages.Pong)
         if not isinstance(message, kind):
-            name = kind.model_fields["kind"].default
             raise RemoteProtocolError(f"{self.peer} sent {message.kind}, expected {name}")
         return message
+
+    async def welcome(self, timeout_s: float) -> messages.Welcome | messages.Outcome:
+        """The answer to a source that comes back; the latter where the session has ended."""
+        message = await self._within(timeout_s, "welcome")
+        if not isinstance(message, messages.Welcome | messages.Outcome):
+            raise RemoteProtocolError(f"{self.peer} sent {message.kind}, expected welcome")
+        return message
+
+    async def _within(self, timeout_s: float, name: str, *, pong: bool = False) -> Message:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._next(self._pongs if pong else self._inbox)
+        except TimeoutError:
+            raise PeerSilent(f"{self.peer} sent no {name} within {timeout_s:g} s") from None
+
+    async def probe(self) -> float:
+        """Ask the destination, end to end; seconds until it has answered. Raises what broke."""
+        asking = asyncio.create_task(self._connection.probe())
+        failed = asyncio.create_task(self._failed.wait())
+        try:
+            await asyncio.wait({asking, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+            assert self._failure is not None  # noqa: S101 - set before the event
+            raise self._failure
+        finally:
+            await quit_task(asking)
+            failed.cancel()
 
     async def _next(self, queue: asyncio.Queue[Message]) -> Message:
         getter = asyncio.create_task(queue.get())

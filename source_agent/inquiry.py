@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.clock import Sample
@@ -22,9 +23,15 @@ class Answer:
     outcome: messages.Outcome
     sample: Sample | None
 
+    @classmethod
+    def to(cls, outcome: messages.Outcome, asked_ns: int) -> Answer:
+        """That has just come. asked_ns: CLOCK_MONOTONIC, before the question left."""
+        peer_ns, now_ns = outcome.peer_ns, time.monotonic_ns()
+        return cls(outcome, None if peer_ns is None else Sample(asked_ns, peer_ns, now_ns))
+
 
 async def ask_outcome(
-    address: tuple[str, int],
+    next_address: Callable[[], tuple[str, int]],
     hello: messages.Hello,
     timeout_s: float,
     secure: ClientTls | None = None,
@@ -34,7 +41,8 @@ async def ask_outcome(
 ) -> Answer | None:
     """Ask with this hello over new connections until there is an answer; None after `timeout_s`.
 
-    stall_s: how long one connection may be silent before another one is tried.
+    next_address: where, each time anew. stall_s: how long one connection may be silent before
+    another one is tried.
     """
     deadline = time.monotonic() + timeout_s
     pause = FIRST_PAUSE_S
@@ -43,12 +51,10 @@ async def ask_outcome(
             t0 = time.monotonic_ns()
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
                 connection = await channel.connect(
-                    *address, hello, secure=secure, stall_s=stall_s, tap=tap
+                    *next_address(), hello, secure=secure, stall_s=stall_s, tap=tap
                 )
                 try:
-                    outcome = await connection.expect(messages.Outcome)
-                    peer, t1 = outcome.peer_ns, time.monotonic_ns()
-                    return Answer(outcome, None if peer is None else Sample(t0, peer, t1))
+                    return Answer.to(await connection.expect(messages.Outcome), t0)
                 finally:
                     connection.close()
         except (ConnectionBroken, PeerUnreachable, PeerRefused, RemoteProtocolError, TimeoutError):

@@ -8,10 +8,10 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from common.config import MigrationConfig
-from common.errors import PageferryError, PeerRefused, RemoteProtocolError
+from common.config import MigrationConfig, parse_candidates
+from common.errors import PageferryError, PeerSilent, RemoteProtocolError
 from common.guest.memory import GuestMemory
 from common.handover import Handover
 from common.wire import channel, messages
@@ -20,10 +20,12 @@ from common.wire.injector import Injector
 from common.wire.pacing import Pacer
 from common.wire.tls import ClientTls
 from source_agent.control import Control
-from source_agent.inquiry import Answer, ask_outcome
+from source_agent.inquiry import LONGEST_PAUSE_S, Answer, ask_outcome
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
 from source_agent.record import Record
+
+_LEAST_DIAL_S: Final = 2.0  # for each of several addresses, to answer a hello
 
 Role = Literal["control", "bulk", "urgent", "query", "recover"]
 
@@ -58,6 +60,8 @@ class Links:
         self._tap = tap
         self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
         self.address = address
+        self._first = address  # as it was asked for: a name may lead elsewhere after a while
+        self._turn = 0
         paced = config.channels if config.pacing == "kernel" else 0
         self.pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
         self._control: Control | None = None
@@ -90,6 +94,11 @@ class Links:
     def sent_bytes(self) -> int:
         """Over the channels that are open."""
         return 0 if self._outflow is None else self._outflow.sent_bytes
+
+    @property
+    def stall_s(self) -> float:
+        """How long a destination that lives may say nothing."""
+        return self._config.stall_timeout
 
     @property
     def where(self) -> str:
@@ -142,7 +151,9 @@ class Links:
                 welcome = await self._welcomed(connection.expect(messages.Welcome))
         except TimeoutError:
             connection.close()
-            raise PeerRefused(f"{connection.peer} did not welcome the session") from None
+            raise PeerSilent(
+                f"{connection.peer} did not welcome the session within {channel.HANDSHAKE_S:.0f} s"
+            ) from None
         except BaseException:
             connection.close()
             raise
@@ -157,19 +168,71 @@ class Links:
     async def _welcomed(self, welcome: Awaitable[messages.Welcome]) -> messages.Welcome:
         """Raises `RemoteProtocolError` unless it is of our attempt."""
         answer = await welcome
-        if answer.attempt != self.attempt:
-            raise RemoteProtocolError(
-                f"a welcome to attempt {answer.attempt}, expected {self.attempt}"
-            )
+        self._check_attempt(answer)
         return answer
 
-    async def rejoin(self) -> None:
-        """A new control connection for the session that broke, instead of the old one."""
-        self.attempt += 1
-        connection = await self._dial("recover")
+    def _check_attempt(self, welcome: messages.Welcome) -> None:
+        if welcome.attempt != self.attempt:
+            raise RemoteProtocolError(
+                f"a welcome to attempt {welcome.attempt}, expected {self.attempt}"
+            )
+
+    def candidates(self) -> list[tuple[str, int]]:
+        """Where the destination may be found again, in the order in which they are tried.
+
+        The address that it had, what was asked for at the beginning, and `--recover-to`: names are
+        resolved anew each time.
+        """
+        port = self._first[1]
+        wanted = parse_candidates(self._config.recover_to)
+        more = [(host, port if own is None else own) for host, own in wanted]
+        return list(dict.fromkeys([self.address, self._first, *more]))
+
+    def next_candidate(self) -> tuple[str, int]:
+        """One after the other, and again from the first."""
+        candidates = self.candidates()
+        self._turn += 1
+        return candidates[(self._turn - 1) % len(candidates)]
+
+    async def rejoin(self, attempt: int) -> messages.Outcome | None:
+        """A new control connection for the session that broke, instead of the old one.
+
+        Its outcome, where the session has ended there and that has been said by the destination
+        that had it. Raises what a handshake may; whoever does not know the session is not it.
+        """
+        self.attempt = attempt
+        before, self.address = self.address, self.next_candidate()
+        try:
+            outcome = await self._come_back()
+        except BaseException:
+            self.address = before
+            raise
+        self._turn = 0
+        return outcome
+
+    async def _come_back(self) -> messages.Outcome | None:
+        asked_ns = time.monotonic_ns()
+        limit_s = max(channel.HANDSHAKE_S / len(self.candidates()), _LEAST_DIAL_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                connection = await self._dial("recover")
+        except TimeoutError:
+            raise PeerSilent(f"no answer from {self.where} within {limit_s:g} s") from None
+        try:
+            self.address = connection.address
+        except BaseException:
+            connection.close()
+            raise
         self.failure = None
-        self._control = Control(connection, self._on_failure)
-        await self._welcomed(self._control.expect(messages.Welcome))
+        control = self._control = Control(connection, self._on_failure)
+        answer = await control.welcome(self.stall_s)
+        if isinstance(answer, messages.Welcome):
+            self._check_attempt(answer)
+            return None
+        sample = Answer.to(answer, asked_ns).sample
+        if answer.answer == "running" or self._record.had_session(answer, sample):
+            return answer
+        raise RemoteProtocolError(f"{self.where} knows nothing of the session")
 
     async def open_channels(self, memory: GuestMemory, supply: Supply | None) -> None:
         """Bulk connections, and with a supply the urgent one, which it serves from now on.
@@ -216,15 +279,29 @@ class Links:
         return connection.detach() if role == "bulk" else connection.detach_urgent()
 
     async def ask_outcome(self, timeout_s: float) -> Answer | None:
-        """What became of the commit, over connections of its own; None after `timeout_s`."""
-        return await ask_outcome(
-            self.address,
-            self.hello("query"),
-            timeout_s,
-            self._secure,
-            stall_s=self._config.stall_timeout,
-            tap=self._tap,
-        )
+        """What became of the commit, over connections of its own; None after `timeout_s`.
+
+        Where the destination is looked for in several places, one that knows nothing of the session
+        and never had it is not asked again before the others.
+        """
+        deadline = time.monotonic() + timeout_s
+        alone = len(self.candidates()) == 1
+        while True:
+            answer = await ask_outcome(
+                self.next_candidate,
+                self.hello("query"),
+                max(deadline - time.monotonic(), 0.0),
+                self._secure,
+                stall_s=self._config.stall_timeout,
+                tap=self._tap,
+            )
+            if answer is None or alone or answer.outcome.answer != "unknown":
+                return answer
+            if self._record.had_session(answer.outcome, answer.sample):
+                return answer
+            if (left := deadline - time.monotonic()) <= 0:
+                return answer
+            await asyncio.sleep(min(LONGEST_PAUSE_S, left))
 
     # -- closing ------------------------------------------------------------------------------
 

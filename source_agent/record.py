@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.clock import ClockMap, Sample, clock_identity, same_identity
+from common.clock import ClockMap, Sample, clock_identity, reads_on, same_identity
 from common.config import MigrationConfig
 from common.guest.machine import Beats, Guest, Progress
 from common.invocation import now
@@ -180,6 +180,17 @@ class Record:
         """Whether that round, counted from 1, did not send all that it was to."""
         done = self.rounds.done if self.rounds is not None else []
         return 0 < index <= len(done) and done[index - 1].pages_left > 0
+
+    def had_session(self, outcome: messages.Outcome, sample: Sample | None) -> bool:
+        """Whether it is the host that had the session which answers, on the same boot.
+
+        By what it says, and by what its clock reads. sample: of that clock, where it told.
+        """
+        known = self.clock_before
+        if known is None or sample is None or not reads_on(known, sample):
+            return False
+        # Where neither end of it could name its boot, its clock alone has to do.
+        return outcome.clock == self.peer_clock
 
     @property
     def peer_clock(self) -> str | None:

@@ -28,7 +28,7 @@ from common.assumed import is_loopback
 from common.capacity.agents import source_descriptors
 from common.capacity.descriptors import check_descriptors
 from common.capacity.exhausted import ran_out
-from common.clock import Sample, reads_on
+from common.clock import Sample
 from common.config import MigrationConfig
 from common.errors import (
     CancelledByUser,
@@ -45,6 +45,7 @@ from common.guest.machine import Guest
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault, parse_injection
+from common.recovery import Recovery
 from common.status import Status
 from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
 from common.timeline import Timeline
@@ -53,7 +54,6 @@ from common.whereabouts import TABLE, When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
 from common.wire.injector import Injector
 from common.wire.tls import ClientTls
-from source_agent.inquiry import Answer
 from source_agent.links import Links
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
@@ -63,6 +63,7 @@ from source_agent.record import Record
 from source_agent.replay import replay
 from source_agent.resident import Resident
 from source_agent.rounds import FinalStop, Rounds
+from source_agent.serving import Serving
 from source_agent.staying import go_on, testify
 from source_agent.switched import Switched
 from source_agent.throttling import Watcher
@@ -97,6 +98,7 @@ class SourceSession:
         self._secured = secure is not None
         self.record = Record(config, secrets.token_hex(16), timeline)
         self.handover = Handover("source")
+        self._recovery = Recovery(config.recover_timeout)
         self._timeline = timeline
         self._say = say
         self._phase = "connecting"
@@ -462,9 +464,11 @@ class SourceSession:
     async def _inquire(self, error: PageferryError) -> int | None:
         """The answer to the commit was lost: ask what became of it; when the guest resumed.
 
-        None: it is about to. Raises where the destination does not run it.
+        None: it is about to. Raises where the destination does not run it. Where pages are to
+        follow, the outage has begun, and this is a part of it.
         """
         self.handover.step("connection_lost")
+        self._recovery.broke(self._links.attempt, asyncio.get_running_loop().time())
         self._timeline.log("inquire", why=str(error))
         self._notify("the destination's answer was lost: asking again")
         answer = await self.ask_again(self.config.recover_timeout)
@@ -490,7 +494,7 @@ class SourceSession:
             self.no_answer = f"{where} could not be asked"
             return None
         answer = answered.outcome
-        if answer.answer == "unknown" and not self._is_where_the_commit_went(answered):
+        if answer.answer == "unknown" and not self.record.had_session(answer, answered.sample):
             # Who knows nothing of a session and never had it proves nothing.
             self.no_answer = f"it is another host, or a new boot of it, that answers at {where}"
             return None
@@ -499,14 +503,6 @@ class SourceSession:
             self.no_answer = f"{where} was started again and has forgotten"
             return None
         return answer
-
-    def _is_where_the_commit_went(self, answered: Answer) -> bool:
-        """The same boot of the same machine: by what it says, and by what its clock reads."""
-        known, now = self.record.clock_before, answered.sample
-        if known is None or now is None or not reads_on(known, now):
-            return False
-        # Where neither end of it could name its boot, its clock alone has to do.
-        return answered.outcome.clock == self.record.peer_clock
 
     # -- post-copy ----------------------------------------------------------------------------
 
@@ -527,26 +523,22 @@ class SourceSession:
             watching = switched.watch_share(self._injector, int(missing.sum()))
             self._watcher = asyncio.create_task(watching)
         self._live_rounds().activity.switched(missing)
-        if resumed_ns is None:
-            # Not broken again: it broke before, and the destination was asked over a new one.
-            await switched.reconnect(ConnectionBroken("the answer to the commit was lost"))
-        self.record.finished = await switched.run(push=push)
+        lost = ConnectionBroken("the answer to the commit was lost") if resumed_ns is None else None
+        self.record.finished = await switched.run(push=push, broken=lost)
         self.handover.peer("complete")
+        self._recovery.settled()
         self._completed()
 
     def _switched(self, supply: Supply) -> Switched:
-        return Switched(
+        serving = Serving(
             self._links,
             supply,
             self._live_guest().memory,
-            self.handover,
-            self._timeline,
             self._worker,
-            recover_timeout_s=self.config.recover_timeout,
-            notify=self._notify,
             hit=self._hit,
             settle=self._settle,
         )
+        return Switched(serving, self._recovery, self.handover, self._timeline, self._notify)
 
     # -- after the hand-over ------------------------------------------------------------------
 

@@ -1,165 +1,192 @@
 """Post-copy after the switch: the guest runs there, and pages are missing.
 
-The stream may break and be joined again any number of times within `--recover-timeout` each; only a
-destination that says that it no longer has the guest, or cannot be reached for so long, ends it.
+The stream may break and be joined again any number of times; an outage lasts `--recover-timeout` at
+the most, counted from its beginning, whatever happens within it (`common.recovery`). Only a
+destination that says that it no longer has the guest ends it earlier.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aio import see_through
+from common.aio import quit_task, see_through
 from common.errors import (
     ConnectionBroken,
     PageferryError,
     PeerRefused,
+    PeerUnreachable,
     RemoteProtocolError,
 )
-from common.guest.memory import GuestMemory
-from common.handover import Handover, State
+from common.handover import Event, Handover
+from common.recovery import Proof, Recovery
 from common.timeline import Timeline
 from common.whereabouts import When, Who, told
-from common.wire import bitmap, messages
+from common.wire import messages
 from common.wire.injector import Injector
-from source_agent.links import Links
-from source_agent.postcopy import Supply
-from source_agent.worker import Worker
 
 SHARE_S: Final = 0.002  # how often injected faults look at what post-copy has sent
-FIRST_PAUSE_S: Final = 0.05
-LONGEST_PAUSE_S: Final = 1.0
+
+
+class Stream(Protocol):
+    """The connections of one attempt after another, and what goes over them: see `Serving`."""
+
+    def unsent(self) -> int:
+        """How many pages have been neither pushed nor pulled."""
+        ...
+
+    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
+        """A new control connection; what is missing there, or what became of the guest."""
+        ...
+
+    async def open(self) -> None:
+        """The attempt's other connections."""
+        ...
+
+    async def prove(self) -> None:
+        """Until the control connection and the urgent one have been shown to work."""
+        ...
+
+    async def serve(self, *, push: bool) -> messages.Message:
+        """Until the destination says something."""
+        ...
+
+    async def hang_up(self) -> None:
+        """Close everything of the attempt."""
+        ...
 
 
 @dataclass(slots=True)
 class Switched:
-    """Serves and pushes until the destination has all it needs; `run` says how that ended.
+    """Serves and pushes until the destination has all it needs; `run` says how that ended."""
 
-    hit: tells a point of the protocol to injected faults. settle: waits until nobody sends.
-    """
-
-    links: Links
-    supply: Supply
-    memory: GuestMemory
+    stream: Stream
+    recovery: Recovery
     handover: Handover
     timeline: Timeline
-    worker: Worker
-    recover_timeout_s: float
     notify: Callable[[str], None]
-    hit: Callable[[str], None]
-    settle: Callable[[], Awaitable[None]]
 
-    async def run(self, *, push: bool) -> messages.Finished | None:
+    async def run(
+        self, *, push: bool, broken: PageferryError | None = None
+    ) -> messages.Finished | None:
         """Until nothing is missing, or (lazy copy) the guest has ended: its result.
 
-        Raises `GuestLostError`.
+        broken: why the stream is broken from the start, as `recovery` knows. Raises
+        `GuestLostError` and `InDoubtError`, and `PeerRefused` where the destination has all of it,
+        and the result is not to be had.
         """
-        self.notify("the guest runs there, its memory follows" if push else "lazy copy")
+        if broken is not None:
+            await self._reconnect(broken)
+        else:
+            self.notify("the guest runs there, its memory follows" if push else "lazy copy")
         while True:
             try:
                 return await self._serve_missing(push)
             except (ConnectionBroken, PeerRefused, RemoteProtocolError) as error:
-                self.handover.step("connection_lost")
-                await self.reconnect(error)
+                self._broke()
+                await self._reconnect(error)
 
     async def watch_share(self, injector: Injector, total: int) -> None:
         """Tell injected faults when so much of the missing pages (`total`) has been sent."""
         while True:
-            if not injector.hit_share(1 - self.supply.unsent() / max(total, 1)):
+            if not injector.hit_share(1 - self.stream.unsent() / max(total, 1)):
                 return
             await asyncio.sleep(SHARE_S)
 
+    def _broke(self) -> None:
+        """The present attempt's connections are of no use any more."""
+        self.recovery.broke(self.recovery.attempt, asyncio.get_running_loop().time())
+        self.handover.step(Event.CONNECTION_LOST)
+
     async def _serve_missing(self, push: bool) -> messages.Finished | None:
         """Until the destination says that it has all it needs."""
-        if self.links.urgent is None:
-            message = await self.links.control.wait()
-        else:
-            message = await self._serve(push)
+        proving = asyncio.create_task(self._prove()) if self.recovery.out else None
+        try:
+            async with asyncio.timeout_at(self.recovery.deadline_s) as limit:
+                if proving is not None:
+                    proving.add_done_callback(lambda _task: self._unlimited(limit))
+                message = await self.stream.serve(push=push)
+        except TimeoutError:
+            self._give_up(PeerUnreachable("its connections stand, and nothing comes through"))
+        finally:
+            await quit_task(proving)
         if isinstance(message, messages.Finished):
             return message
         if not isinstance(message, messages.Complete):
             raise RemoteProtocolError(f"{message.kind} while pages are missing")
         return None
 
-    async def _serve(self, push: bool) -> messages.Message:
-        """Serve and push until the destination says something."""
-        loop, server = asyncio.get_running_loop(), self.supply.server
-        broken: asyncio.Future[PageferryError] = loop.create_future()
+    def _unlimited(self, limit: asyncio.Timeout) -> None:
+        """The outage is over: what serves the guest now may take as long as it takes."""
+        if not self.recovery.out and not limit.expired():
+            limit.reschedule(None)
 
-        def on_server() -> None:
-            server.clear_event()
-            if server.failure is not None and not broken.done():
-                broken.set_result(server.failure)
+    async def _prove(self) -> None:
+        attempt = self.recovery.attempt
+        await self.stream.prove()
+        self.recovery.proved(attempt, Proof.CONTROL)
+        if self.recovery.proved(attempt, Proof.URGENT):
+            self._recovered()
 
-        loop.add_reader(server.event_fd, on_server)
-        server.open()
-        on_server()  # what broke before nobody has been told
-        waits: set[asyncio.Future[Any]] = {broken}
-        answer = loop.create_task(self.links.control.wait())
-        waits.add(answer)
-        if push:
-            waits.add(loop.create_task(self.worker.run(self.supply.push, self.links.outflow)))
-        everything = [*waits]  # several may fail at once: each of them is asked why
-        try:
-            while not answer.done():
-                done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if broken in done and answer not in done:  # what it said last counts
-                    raise broken.result()
-                for each in done - {broken}:
-                    each.result()  # a push that failed raises
-            return answer.result()
-        finally:
-            loop.remove_reader(server.event_fd)
-            await see_through(self._stop_serving(everything))
+    def _recovered(self) -> None:
+        self.handover.step(Event.RECOVERED)
+        self.timeline.log("postcopy-recovered", missing=self.stream.unsent())
 
-    async def _stop_serving(self, waits: list[asyncio.Future[Any]]) -> None:
-        self.supply.stop_pushing()
-        await asyncio.to_thread(self.supply.server.stop)
-        for each in waits:
-            each.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
-
-    async def reconnect(self, why: PageferryError) -> None:
-        """The stream broke while pages are missing: come back. Raises `GuestLostError`."""
-        self.timeline.log("postcopy-paused", reason=str(why))
+    async def _reconnect(self, error: PageferryError) -> None:
+        """Come back, and bring the connections. Raises what `run` does."""
+        self.timeline.log("postcopy-paused", reason=str(error))
         self.notify("the connection broke: reconnecting")
-        deadline = time.monotonic() + self.recover_timeout_s
-        error: PageferryError = why
-        pause = FIRST_PAUSE_S
-        while True:
-            await see_through(self.links.hang_up(self.settle))
-            try:
-                await self._rejoin()
-                return
-            except PeerRefused as refusal:
-                self.handover.step("gave_up")
-                raise told(str(refusal), Who.DEST, When.PARTLY) from None
-            except PageferryError as failure:
-                error = failure
-            if self.handover.state is State.POSTCOPY_RECOVER:
-                self.handover.step("connection_lost")
-            if time.monotonic() >= deadline:
-                self.handover.step("gave_up")
-                raise told(
-                    f"the destination could not be reached again ({error})", Who.DEST, When.PARTLY
-                )
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        try:
+            async with asyncio.timeout_at(self.recovery.deadline_s):
+                while True:
+                    await see_through(self.stream.hang_up())
+                    await asyncio.sleep(self.recovery.pause_s())
+                    try:
+                        return await self._rejoin()
+                    except PeerRefused:
+                        raise
+                    except PageferryError as failure:
+                        error = failure
+                    self._broke()
+        except TimeoutError:
+            self._give_up(error)
+        except PeerRefused as refusal:
+            if self.handover.finished:
+                raise
+            self.recovery.gave_up()
+            self.handover.step(Event.GAVE_UP)
+            raise told(str(refusal), Who.DEST, When.PARTLY) from None
 
     async def _rejoin(self) -> None:
-        await self.links.rejoin()
-        self.hit("recovering")
-        self.handover.step("recover")
-        resync = await self.links.control.expect(messages.Resync)
-        missing: NDArray[np.bool_] = bitmap.unpack(resync.missing, self.memory.n_pages)
-        self.supply.server.resync(missing)
-        if missing.any():  # else it has only to say once more that it has all of them
-            await self.links.open_channels(self.memory, self.supply)
-        self.handover.step("recovered")
-        self.timeline.log("postcopy-recovered", missing=int(missing.sum()))
+        attempt = self.recovery.dial()
+        missing = await self.stream.rejoin(attempt)
+        self.recovery.joined(attempt)
+        self.handover.step(Event.RECOVER)
+        if isinstance(missing, messages.Outcome):
+            self._outcome(missing)
+            return
+        if missing.any():
+            await self.stream.open()
+        self.recovery.stands(attempt)
+        if not missing.any() and self.recovery.proved(attempt, Proof.NOTHING):
+            self._recovered()  # it has only to say once more that it has all of them
+
+    def _outcome(self, outcome: messages.Outcome) -> NoReturn:
+        """The destination's session has ended. Raises `PeerRefused`."""
+        if outcome.answer != "running":
+            raise PeerRefused("the destination has the guest no more")
+        self.recovery.settled()
+        self.handover.peer(Event.COMPLETE)
+        raise PeerRefused("the destination had all of it, and has ended the session")
+
+    def _give_up(self, error: PageferryError) -> NoReturn:
+        self.recovery.gave_up()
+        self.handover.step(Event.GAVE_UP)
+        when = When.PARTLY if self.stream.unsent() else When.SENT
+        what = f"the destination could not be reached again ({error})"
+        raise told(what, Who.DEST, when) from None

@@ -23,6 +23,7 @@ from typing import Final, Protocol, TypeVar
 from common.errors import (
     ConnectionBroken,
     PeerRefused,
+    PeerSilent,
     PeerUnreachable,
     RemoteProtocolError,
 )
@@ -210,7 +211,7 @@ class Connection:
         except OSError:
             n = 0
         if n == 0:
-            raise ConnectionBroken(f"{self.peer} said nothing for {limit_s:g} s") from None
+            raise PeerSilent(f"{self.peer} said nothing for {limit_s:g} s") from None
         self.received_bytes += n
         return n
 
@@ -228,9 +229,7 @@ class Connection:
                     await self._send_part(data[start : start + _WRITE_BYTES])
         except OSError as error:
             if limit.expired():
-                raise ConnectionBroken(
-                    f"{self.peer} took nothing for {self._stall_s:g} s"
-                ) from None
+                raise PeerSilent(f"{self.peer} took nothing for {self._stall_s:g} s") from None
             raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
         self.sent_bytes += len(data)
 
