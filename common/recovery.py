@@ -158,6 +158,11 @@ class Recovery:
         """Whether a source that comes with this attempt is listened to. The end of all is final."""
         return attempt > self.attempt and self._phase is not Phase.GIVEN_UP
 
+    def admits(self, attempt: int) -> bool:
+        """Whether a further connection of that attempt has a use: not where it has broken."""
+        broken = self._phase in (Phase.BROKEN, Phase.GIVEN_UP)
+        return attempt == self.attempt and not broken
+
     def joined(self, attempt: int) -> None:
         """Its control connection stands, and it is the present one from now on."""
         if attempt < self.attempt:

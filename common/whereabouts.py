@@ -108,6 +108,7 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
     (Who.SOURCE, When.PARTLY): _lost(
         f"{_IN_PART}: what had not come by then ended with the source"
     ),
+    (Who.SOURCE, When.SENT): _in_doubt(_SENT),
     (Who.SOURCE, When.WHOLE): _moved(_UNVERIFIED),
     (Who.PEER, When.NOTHING): _failed("no guest had come"),
     (Who.PEER, When.BEFORE): _failed(
@@ -115,6 +116,8 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
     ),
     (Who.PEER, When.COMMITTED): _in_doubt("nobody knows here whether the source has the guest"),
     (Who.PEER, When.PARTLY): _lost("the guest ran here with pages missing, and is lost"),
+    # Who receives the pages knows which are there.
+    (Who.PEER, When.SENT): _lost("the guest ran here with pages missing, and is lost"),
     (Who.PEER, When.WHOLE): _moved("the guest has moved to this end, in whole"),
     (Who.HERE, When.NOTHING): _cancelled("no guest had come"),
     (Who.HERE, When.BEFORE): _cancelled("the guest that was coming goes on at the source"),
@@ -122,6 +125,7 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
         "the guest stays paused here to its end, and nobody knows whether the destination runs it"
     ),
     (Who.HERE, When.PARTLY): _lost("the guest ran here with pages missing, and is lost"),
+    (Who.HERE, When.SENT): _lost("the guest ran here with pages missing, and is lost"),
     (Who.HERE, When.WHOLE): _lost("the guest that ran here ended with it"),
     (Who.HOST, When.NOTHING): _failed("no guest had been asked to move"),
     (Who.HOST, When.BEFORE): _lost(
@@ -134,6 +138,10 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
     (Who.HOST, When.PARTLY): _lost(
         "the guest is lost, unless the other host had all of it by then, which nobody knows here:"
         " 'pageferry host list' there says"
+    ),
+    (Who.HOST, When.SENT): _in_doubt(
+        "nobody knows here whether the other host had all of the guest: 'pageferry host list' there"
+        " says"
     ),
     (Who.HOST, When.WHOLE): _in_doubt(
         "the guest has moved to the other host, and nobody knows here what became of it since:"

@@ -248,3 +248,21 @@ class Fetching:
             self.inbox.put_nowait(Shown(attempt, Proof.CONTROL))
 
 
+async def come_late(
+    recovery: Recovery, handover: Handover, offers: asyncio.Queue[Offered]
+) -> Any | None:
+    """A source that missed that nothing is missing any more, and is back to hear it.
+
+    Its connection, of the newest attempt; None where none has come for as long as an outage lasts.
+    """
+    try:
+        async with asyncio.timeout(recovery.limit_s):
+            offered = await offers.get()
+            while not recovery.is_newer(offered.attempt):
+                offered.connection.close()
+                offered = await offers.get()
+    except TimeoutError:
+        return None
+    handover.peer(Event.RECOVER)
+    recovery.joined(offered.attempt)
+    return offered.connection

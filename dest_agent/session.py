@@ -51,7 +51,7 @@ from common.wire.channel import STALL_S, Connection
 from common.wire.injector import Injector
 from common.wire.messages import Message
 from dest_agent.admission import MemoryBudget
-from dest_agent.fetching import Broke, FaultsMoved, Fetching, Offered, Shown, Stands
+from dest_agent.fetching import Broke, FaultsMoved, Fetching, Offered, Shown, Stands, come_late
 from dest_agent.inflow import Inflow, PagePlacer
 from dest_agent.keeper import Keeper, Place
 from dest_agent.placer import GuestPlacer
@@ -421,9 +421,10 @@ class DestSession:
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """A bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
         attempt = self._recovery.attempt
-        if hello.attempt != attempt:
+        if not self._recovery.admits(hello.attempt):
             raise RemoteProtocolError(
-                f"a {hello.role} connection of attempt {hello.attempt}, expected {attempt}"
+                f"a {hello.role} connection of attempt {hello.attempt}, and {attempt} is"
+                f" {self._recovery.phase}"
             )
         if self._congestion is not None:
             connection.use_congestion(self._congestion)
@@ -569,18 +570,11 @@ class DestSession:
         """A source that missed that everything had arrived."""
         await quit_task(self._reader)
         self._connection.close()
-        try:
-            async with asyncio.timeout(self._recovery.limit_s):
-                offered = await self._offers.get()
-                while not self._recovery.is_newer(offered.attempt):
-                    offered.connection.close()
-                    offered = await self._offers.get()
-        except TimeoutError:
-            return False
         self._came_back.clear()
-        self.handover.peer("recover")
-        self._recovery.joined(offered.attempt)
-        self._adopt(offered.connection)
+        connection = await come_late(self._recovery, self.handover, self._offers)
+        if connection is None:
+            return False
+        self._adopt(connection)
         with contextlib.suppress(ConnectionBroken):
             await self._resync(np.zeros(self._n_pages, np.bool_))
             await self._connection.send(messages.Complete(t_ns=time.monotonic_ns()))

@@ -52,9 +52,10 @@ dest   postcopy-device  query>postcopy-device
 dest   postcopy-active  complete>completed connection_lost>postcopy-paused failure>lost
 dest   postcopy-active  recover>postcopy-recover query>postcopy-active
 dest   postcopy-paused  recover>postcopy-recover connection_lost>postcopy-paused gave_up>lost
-dest   postcopy-paused  failure>lost query>postcopy-paused
+dest   postcopy-paused  failure>lost query>postcopy-paused complete>completed
 dest   postcopy-recover recovered>postcopy-active recover>postcopy-recover gave_up>lost
 dest   postcopy-recover connection_lost>postcopy-paused failure>lost query>postcopy-recover
+dest   postcopy-recover complete>completed
 dest   completed        recover>completed connection_lost>completed query>completed
 dest   failed           cancel>failed failure>failed connection_lost>failed query>failed
 dest   cancelled        cancel>cancelled failure>cancelled connection_lost>cancelled
