@@ -118,6 +118,11 @@ class Recovery:
         return self._began_s is not None
 
     @property
+    def began_s(self) -> float | None:
+        """When the outage began; None where there is none."""
+        return self._began_s
+
+    @property
     def deadline_s(self) -> float | None:
         """When the outage must be over; None where there is none."""
         return None if self._began_s is None else self._began_s + self.limit_s
@@ -134,17 +139,17 @@ class Recovery:
         return min(FIRST_PAUSE_S * 2.0 ** min(self.attempts - 1, 32), LONGEST_PAUSE_S)
 
     def broke(self, attempt: int, now_s: float) -> bool:
-        """A connection of that attempt is broken, or silent for too long; whether that counts.
+        """A connection of that attempt is broken, or silent for too long; whether that is news.
 
-        Where it does, everything of that attempt is to be closed.
+        Where it is, everything of that attempt is to be closed.
         """
         if attempt != self.attempt:
             return False
-        whole = self._phase is Phase.WHOLE
+        before = self._phase
         self._step(Event.BROKE)
-        if whole:
+        if before is Phase.WHOLE:
             self._began_s, self.attempts = now_s, 0
-        return True
+        return before is not self._phase
 
     def dial(self) -> int:
         """The source makes an attempt: its number. Only where the present one is broken."""

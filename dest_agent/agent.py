@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from common import __version__
+from common.aio import quit_task
 from common.capacity.agents import dest_descriptors, dest_tasks
 from common.capacity.descriptors import check_descriptors
 from common.capacity.tasks import check_tasks
@@ -30,6 +32,7 @@ from common.errors import (
 from common.heap import give_back
 from common.host import processor
 from common.inject import Plan, parse_injection
+from common.lastresort import last_resort
 from common.timeline import Event, Timeline
 from common.whereabouts import NOBODY_HERE, TABLE, Who
 from common.wire import messages
@@ -46,6 +49,7 @@ MOST_WAITING: Final = 2 * MAX_WAITING  # the same, with those that are on their 
 # How long an agent that was to serve one migration stays for a source that may have to ask what
 # became of it.
 ASK_S: Final = 30.0
+LOOK_S: Final = 0.25  # how often trouble is looked for, once it has been asked to end
 REFUSE_S: Final = 1.0  # to send a few bytes to somebody who may not read them
 
 
@@ -68,6 +72,8 @@ class DestAgent:
     context of TLS, or None for plain TCP. budget: who else books memory here; None: nobody.
     keeper: whom guests are left to that stay, and who gives back to the budget what they had; None:
     a source that wants that is refused. turned_away: why a session of that id is, or None.
+    supervisor: the process that started this one, if one did: no second signal comes from one that
+    has died.
     """
 
     def __init__(
@@ -83,7 +89,9 @@ class DestAgent:
         stall_s: float = STALL_S,
         inject: Sequence[str] = (),
         witness: Path | None = None,
+        supervisor: int | None = None,
     ) -> None:
+        self._supervisor = supervisor
         self._say = say
         self._sink = sink
         self._clock = clock_identity()
@@ -105,6 +113,7 @@ class DestAgent:
         self._asked = asyncio.Event()
         self.stopping = False
         self._serving: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._fates: list[tuple[int, str]] = []  # of sessions that were under way at the stop
 
     def listen(self, host: str, port: int, *, loopback_only: bool = False) -> list[tuple[str, int]]:
@@ -123,20 +132,40 @@ class DestAgent:
         try:
             await self._listener.run()
         finally:
+            await quit_task(self._looking)
             self._complain.flush()
 
     def stop(self, tell: Callable[[str], None]) -> None:
         """Take no more guests, and end when none lacks pages any more.
 
-        A session before its hand-over ends at once, and its source is told. tell: one line for
-        people, on each guest that is seen through.
+        A session before its hand-over ends at once, and its source is told. Each further call is
+        one more signal: a guest whose source does not answer is given up by the second. tell: one
+        line for people, on each guest that is seen through.
         """
-        self.stopping = True
+        again, self.stopping = self.stopping, True
         for session in list(self._sessions.values()):
-            waits = session.stop()
-            if waits is not None:
-                tell(f"session {session.session[:8]}: {waits}")
+            _say_of(session, session.stop(alone=self._alone), tell)
+        if not again:
+            self._looking = asyncio.create_task(self._look(tell), name="insisting")
+        elif self.may_be_ended and self._keeper is None:
+            self._last_resort()
         self._end_if_idle()
+
+    @property
+    def may_be_ended(self) -> bool:
+        """Whether no guest here would be lost by that which could be had."""
+        return all(session.may_be_ended for session in self._sessions.values())
+
+    @property
+    def _alone(self) -> bool:
+        return self._supervisor is not None and os.getppid() != self._supervisor
+
+    async def _look(self, tell: Callable[[str], None]) -> None:
+        """Trouble that begins after a signal is told, too."""
+        while self._sessions:
+            await asyncio.sleep(LOOK_S)
+            for session in list(self._sessions.values()):
+                _say_of(session, session.still_asked(alone=self._alone), tell)
 
     def _end_if_idle(self) -> None:
         if not self.stopping or self._sessions:
@@ -161,25 +190,21 @@ class DestAgent:
 
     def exit_code(self, failure: PageferryError | None = None) -> int:
         """Of an agent that was stopped; failure: what its only session had ended with before."""
-        codes = {code for code, _ in self._fates}
-        if EXIT_IN_DOUBT in codes:
-            return EXIT_IN_DOUBT
-        if not codes and failure is not None:
+        if not self._fates and failure is not None:
             return failure.exit_code
-        return EXIT_OK if codes == {EXIT_OK} else EXIT_CANCELLED
+        return _worst([code for code, _ in self._fates])
 
     def _note_fate(self, session: DestSession) -> None:
         """What a session that was under way at the stop has come to; a guest that is kept goes on
         with whoever keeps it."""
-        if session.place.kept:
-            return
-        code, words = EXIT_OK, "its guest came in whole, and its source has the result"
-        if session.had_its_run and session.handover.finished:
-            words = "its guest came in whole, and had its run"
-        elif not (session.seen_through and session.said_bye):
-            there = TABLE[Who.HERE, session.when]
-            code, words = there.exit_code, there.words
-        self._fates.append((code, f"session {session.session[:8]}: {words}"))
+        if not session.place.kept:
+            self._fates.append(_fate(session))
+
+    def _last_resort(self) -> None:
+        """A further signal: whatever hangs now, the process ends."""
+        fates = [*self._fates, *(_fate(session) for session in self._sessions.values())]
+        words = "; ".join(words for _, words in fates) or NOBODY_HERE
+        last_resort(f"stopped: {words}", _worst([code for code, _ in fates]))
 
     async def serve_once(self) -> None:
         """One migration. Raises what made it fail."""
@@ -388,3 +413,26 @@ class DestAgent:
             connection.close()
         else:
             await connection.linger()
+
+
+def _say_of(session: DestSession, words: str | None, tell: Callable[[str], None]) -> None:
+    if words is not None:
+        tell(f"session {session.session[:8]}: {words}")
+
+
+def _fate(session: DestSession) -> tuple[int, str]:
+    """The exit code, and what is so, if it has ended or ends now."""
+    code, words = EXIT_OK, "its guest came in whole, and its source has the result"
+    if session.had_its_run and session.handover.finished:
+        words = "its guest came in whole, and had its run"
+    elif not (session.seen_through and session.said_bye):
+        there = TABLE[Who.HERE, session.when]
+        code, words = there.exit_code, f"{there.words}{session.lacks}"
+    return code, f"session {session.session[:8]}: {words}"
+
+
+def _worst(codes: Sequence[int]) -> int:
+    """Of an agent that was stopped."""
+    if EXIT_IN_DOUBT in codes:
+        return EXIT_IN_DOUBT
+    return EXIT_OK if codes and set(codes) == {EXIT_OK} else EXIT_CANCELLED

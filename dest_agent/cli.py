@@ -66,8 +66,11 @@ def dest(
     host, port = parse_address(listen, "--listen")
     only_for("dest", options.inject)
     pipe = None
-    if status_fd is not None:
-        die_with_parent(os.getppid() if supervisor is None else supervisor)
+    if status_fd is None:
+        supervisor = None
+    else:
+        supervisor = os.getppid() if supervisor is None else supervisor
+        die_with_parent(supervisor)
         pipe = StatusPipe(status_fd)
         take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     start_agent("a destination", dest_needs(LEAST, tls=options.tls is not None))
@@ -75,7 +78,7 @@ def dest(
 
     log = AgentLog("dest", log_dir=options.log_dir, quiet=options.quiet)
     with contextlib.closing(log):
-        return uvloop.run(_serve(host, port, options, log, pipe, witness))
+        return uvloop.run(_serve(host, port, options, log, pipe, witness, supervisor))
 
 
 async def _serve(
@@ -85,6 +88,7 @@ async def _serve(
     log: AgentLog,
     pipe: StatusPipe | None,
     witness: Path | None,
+    supervisor: int | None,
 ) -> int:
     # After the arguments have been found to be good.
     from common.guest.jit import must_compile
@@ -109,6 +113,7 @@ async def _serve(
         stall_s=options.stall_timeout,
         inject=options.inject,
         witness=witness,
+        supervisor=supervisor,
     )
     bound = options.bind(agent, (host, port))
     options.announce(bound, log.say)

@@ -99,6 +99,15 @@ class Postcopy:
         whole = bitmap.lengthen(missing, self._n_pages)
         self.faults.arm(bitmap.unpack(whole, self._n_pages), written)
 
+    def left_s(self) -> float | None:
+        """How long it will take until nothing is missing, by how it has gone; None: not known."""
+        if not self._missing_over_time:
+            return None
+        since_ns, first = self._missing_over_time[0]
+        missing = self.faults.missing_count
+        came, took_s = first - missing, (time.monotonic_ns() - since_ns) / 1e9
+        return took_s * missing / came if came > 0 else None
+
     def disconnect(self) -> None:
         """Let go of the urgent connection; faults are collected meanwhile."""
         self.faults.disconnect()

@@ -42,9 +42,10 @@ from common.guest.machine import Guest, Progress, compile_kernels
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault
+from common.insisting import AGAIN, Insisting, Reply, trouble_since
 from common.recovery import Phase, Recovery
 from common.timeline import Timeline
-from common.units import format_size
+from common.units import format_size, format_time
 from common.whereabouts import When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
 from common.wire.channel import STALL_S, Connection
@@ -109,12 +110,14 @@ class DestSession:
         self.seen_through = False  # the agent was to end when pages of its guest were missing
         self.had_its_run = False  # nobody has cut it short
         self._stopping = asyncio.Event()
+        self._insisting = Insisting()
         self._task: asyncio.Task[Any] | None = None
         self._run_limit: asyncio.Timeout | None = None
         self._enter = enter
         self.may_be_asked = False
         self.place = Place(keeper, session, budget)
         self._stopped_here = False
+        self._n_pages = 0
         self._congestion: str | None = None
         self._tls = connection.peer_certificate is not None
         self._connection = connection
@@ -301,28 +304,73 @@ class DestSession:
         error.args = (sentence(str(error), Who.PEER, self.when),)
         return error
 
-    def stop(self) -> str | None:
-        """The agent is to end. What has to be waited for, for people; None: nothing.
+    def stop(self, *, alone: bool = False) -> str | None:
+        """A signal asks the agent to end. What a person must know of it; None: nothing.
 
         Before the whole commit is here the session ends, and its source is told. A guest that runs
         here gets the pages that it lacks; one that is whole runs no further, and its source gets
-        the result.
+        the result. Whoever asks again is heard where the source is not (`common.insisting`), and
+        where nothing is missing. alone: nobody is left who could ask again.
         """
         if not self.handover.may_run_guest:
-            if self._task is not None:
-                self._task.cancel()
+            self._end()
             return None
         first = not self._stopping.is_set()
         self._stopping.set()
         if self._run_limit is not None and self._run_limit.when() is not None:
             self._run_limit.reschedule(self._loop.time())
         if self.when is not When.PARTLY:
+            if not first:
+                self._end()
             return None
         self.seen_through |= first
+        reply = self._insisting.signal(time.monotonic(), self._trouble_s(), alone=alone)
+        return self._replied(reply)
+
+    def still_asked(self, *, alone: bool = False) -> str | None:
+        """Likewise, from time to time after that."""
+        if self.when is not When.PARTLY or not self.handover.may_run_guest:
+            return None
+        reply = self._insisting.look(self._trouble_s(), alone=alone)
+        return None if reply is None else self._replied(reply)
+
+    @property
+    def may_be_ended(self) -> bool:
+        """Whether nothing would be lost by that that could be had."""
+        return self.when is not When.PARTLY or self._trouble_s() is not None
+
+    @property
+    def lacks(self) -> str:
+        """What a guest lacks that has ended here or ends now; empty where nothing."""
+        if self.when is not When.PARTLY or self._postcopy is None or not self._n_pages:
+            return ""
+        missing = self._postcopy.faults.missing_count
+        return f": {missing:,} of {self._n_pages:,} pages of it are missing"
+
+    def _trouble_s(self) -> float | None:
+        now_s = time.monotonic()
+        return trouble_since(self._recovery.began_s, self._connection.heard_at, now_s)
+
+    def _end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _replied(self, reply: Reply) -> str:
         missing = self._live_postcopy().faults.missing_count
+        if reply is Reply.END:
+            self._end()
+            return f"given up, as it was asked for{self.lacks}"
+        if reply is Reply.SEEN_THROUGH:
+            left_s = self._live_postcopy().left_s()
+            takes = "" if left_s is None else f", which takes about {format_time(round(left_s, 1))}"
+            return (
+                f"the guest runs here, and {missing:,} pages of it are missing: that is seen"
+                f" through, or it would be lost{takes}"
+            )
+        left = format_time(round(self._recovery.left_s(time.monotonic()), 1))
         return (
-            f"the guest runs here, and {missing:,} pages of it are missing: that is seen through,"
-            " or it would be lost"
+            f"the source does not answer, {missing:,} pages of the guest are missing, and it is"
+            f" lost if this ends now. It is waited for another {left}; {AGAIN}"
         )
 
     def drop(self, reason: str) -> None:

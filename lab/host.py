@@ -7,7 +7,6 @@ whose a guest is meanwhile. Moves are tasks of the host's own, not of who asked 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +18,6 @@ from common.aio import quit_task, see_through, take_notice
 from common.assumed import check_assumed
 from common.config import GuestConfig, MigrationConfig, parse_address
 from common.errors import (
-    EXIT_CANCELLED,
-    EXIT_IN_DOUBT,
     InDoubtError,
     PageferryError,
     UsageError,
@@ -29,21 +26,25 @@ from common.errors import (
 from common.guest.machine import Guest, compile_kernels
 from common.handover import State
 from common.heap import give_back
+from common.insisting import Reply
+from common.lastresort import last_resort
 from common.logs import AgentLog
 from common.status import Status
 from common.timeline import Timeline
+from common.whereabouts import NOBODY_HERE, TABLE, When, Who
 from common.wire.tls import ClientTls, checked_hostname, client_tls
 from dest_agent.admission import MemoryBudget
 from dest_agent.agent import DestAgent, Limits
 from dest_agent.listening import ListenOptions
 from lab import host_messages as m
 from lab.host_guests import Doing, Doubt, Entry, Guests
-from source_agent.agent import TOO_LATE, follow, outcome
+from source_agent.agent import follow, outcome
 from source_agent.reporting import make_report
 from source_agent.resident import Resident
 from source_agent.session import SourceSession
 
 _THREADS: Final = 4
+_LOOK_S: Final = 0.25  # how often trouble is looked for, once it has been asked to end
 _PATIENCE_S: Final = 2.0  # of a person who has pressed Ctrl-C and sees nothing
 
 _T = TypeVar("_T")
@@ -58,13 +59,32 @@ class Move:
     session: SourceSession
     task: asyncio.Task[None]
 
-    def cancel(self) -> bool:
-        """The guest is to go on here. False: it is too late for that."""
+    def cancel(self) -> str | None:
+        """The guest is to go on here; what a person must know where it is too late for that.
+
+        A move whose other host does not answer is given up by the second call.
+        """
         if self.session.can_cancel:
             self.task.cancel()
-            return True
-        self.session.notice = TOO_LATE
-        return False
+            return None
+        return self._replied(self.session.asked_to_end())
+
+    def still_asked(self) -> str | None:
+        """Likewise, from time to time after that."""
+        news = self.session.still_asked()
+        return None if news is None else self._replied(news)
+
+    def _replied(self, answer: tuple[Reply, str]) -> str:
+        reply, words = answer
+        self.session.notice = words
+        if reply is Reply.END:
+            self.task.cancel(words)
+        return words
+
+    @property
+    def may_be_ended(self) -> bool:
+        """Whether nothing would be lost by that that could be had."""
+        return self.session.can_cancel or not self.session.is_well
 
 
 class Host:
@@ -107,17 +127,37 @@ class Host:
     def stop(self) -> None:
         """End everything: moves that can still be cancelled, then guests.
 
-        Twice: moves are given up. Three times: the process ends as it stands.
+        Each further call is one more signal: what is seen through is, as long as it goes well; a
+        guest whose other host does not answer is given up. Where nothing of that kind is left, the
+        process ends within seconds, whatever it waits for.
         """
         self._stops += 1
         self._stop.set()
-        if self._stops > 1:
-            for move in self._moves.values():
-                move.task.cancel()
-        if self._stops > 2:
-            self._log.say("ended at once, with everything that was under way")
-            # Threads may be where nothing else ends them.
-            os._exit(EXIT_IN_DOUBT if self.guests.entries or self.ended else EXIT_CANCELLED)
+        if self._stops == 1:
+            return  # `_end` begins
+        self._agent.stop(self._log.say)
+        self._cancel_moves()
+        if self._agent.may_be_ended and all(move.may_be_ended for move in self._moves.values()):
+            here = [entry.name for entry in self.guests.entries if entry.guest is not None]
+            ended = ", ".join([*self.ended, *here])
+            words = f"guests that ended with this host: {ended}" if ended else NOBODY_HERE
+            code = TABLE[Who.HERE, When.WHOLE if ended else When.NOTHING].exit_code
+            last_resort(f"stopped: {words}", code)
+
+    def _cancel_moves(self) -> None:
+        for move in list(self._moves.values()):
+            words = move.cancel()
+            if words is not None:
+                self._log.say(f"guest {move.name}: {words}")
+
+    async def _look(self) -> None:
+        """Trouble that begins after a signal is told, too."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for move in list(self._moves.values()):
+                words = move.still_asked()
+                if words is not None:
+                    self._log.say(f"guest {move.name}: {words}")
 
     async def serve(self) -> None:
         """Until `stop`; guests that are here then are ended, and that is said.
@@ -136,12 +176,9 @@ class Host:
             await see_through(self._end(agent))
 
     async def _end(self, agent: asyncio.Task[None]) -> None:
+        looking = asyncio.create_task(self._look(), name="insisting")
         self._agent.stop(self._log.say)
-        for move in list(self._moves.values()):
-            if not move.cancel():
-                self._log.say(
-                    f"guest {move.name} is being handed over: waiting for it, again Ctrl-C loses it"
-                )
+        self._cancel_moves()
         await self._agent.idle()
         agent.cancel()
         await asyncio.gather(agent, return_exceptions=True)
@@ -150,8 +187,9 @@ class Host:
             if left:
                 self._log.say(
                     f"waiting for {len(left)} thing(s) under way, kernels to be compiled among them"
-                    " perhaps; a third Ctrl-C ends at once"
+                    " perhaps; Ctrl-C again ends it within seconds"
                 )
+        await quit_task(looking)
         for entry in self.guests.entries:
             if entry.guest is not None:
                 self.ended.append(entry.name)

@@ -21,7 +21,7 @@ from common.aio import quit_task
 from common.errors import PageferryError, RemoteProtocolError, UsageError
 from common.status import Status
 from lab import host_messages as m
-from lab.host import Host
+from lab.host import Host, Move
 from lab.host_control import answers, control_folder, is_ours_alone
 
 REQUEST_S: Final = 10.0  # from a connection to its request
@@ -153,24 +153,21 @@ class ControlServer:
                 writer.write(m.encode(m.Progress(status=status)))
 
         move, ended = self._host.move(request, show)
-        given_up = asyncio.create_task(_given_up(reader))
+        orders = asyncio.create_task(self._take_orders(reader, move))
         try:
-            await asyncio.wait({given_up, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                cancelled = move.cancel()
-                self._say(
-                    f"guest {move.name}: "
-                    + ("cancelling" if cancelled else "too late to cancel, it is being handed over")
-                )
             return await asyncio.shield(ended)
         finally:
-            await quit_task(given_up)
+            await quit_task(orders)
 
-
-async def _given_up(reader: asyncio.StreamReader) -> None:
-    """Until who asked says so, goes away, or says something else."""
-    with contextlib.suppress(PageferryError, OSError):
-        await _read(reader)
+    async def _take_orders(self, reader: asyncio.StreamReader, move: Move) -> None:
+        """Whoever asked may want it given up, as often as there are signals; or goes away."""
+        with contextlib.suppress(PageferryError, OSError):
+            while True:
+                await _read(reader)
+                self._say(f"guest {move.name}: {move.cancel() or 'cancelling'}")
+        if move.session.can_cancel:
+            move.cancel()
+            self._say(f"guest {move.name}: cancelling, since who asked for it has gone")
 
 
 async def _read(reader: asyncio.StreamReader) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 from pydantic import Field
@@ -12,10 +13,18 @@ from common.cli import LimitOptions, OutputOptions, ReportFiles, complain
 from common.config import Duration, TransferConfig, parse_address
 from common.errors import ConnectionBroken, UsageError
 from common.inject import only_for
+from common.insisting import AGAIN, Insisting, Reply, trouble_since
 from common.invocation import stamp
+from common.lastresort import last_resort
 from common.status import Status, StatusPipe
-from common.whereabouts import When, Who, told
+from common.whereabouts import TABLE, When, Who, sentence, told
 from lab.host_cli import Control, Name, asked
+
+if TYPE_CHECKING:
+    from common.console import ProgressView
+    from lab.host_control import ControlClient
+
+_NOW_S: Final = 0.2  # for an answer that is under way
 
 
 class MoveConfig(TransferConfig):
@@ -32,6 +41,34 @@ class MoveConfig(TransferConfig):
     def transfer(self) -> TransferConfig:
         """Without the watching."""
         return TransferConfig(**{name: getattr(self, name) for name in TransferConfig.model_fields})
+
+
+class _Watch:
+    """What the host says while the guest moves, and what signals do to it."""
+
+    def __init__(self, view: ProgressView, pipe: StatusPipe | None) -> None:
+        self.when = When.BEFORE
+        self._view, self._pipe = view, pipe
+        self._heard_s = time.monotonic()
+        self._insisting = Insisting()
+
+    def show(self, status: Status) -> None:
+        """The host has said so."""
+        self.when, self._heard_s = status.when or self.when, time.monotonic()
+        self._view.update(status)
+        if self._pipe is not None:
+            self._pipe.write("status", status.model_dump())
+
+    def ask_to_end(self, client: ControlClient) -> None:
+        """A signal: the host judges; where it says nothing, we do."""
+        client.cancel()
+        now_s = time.monotonic()
+        reply = self._insisting.signal(now_s, trouble_since(None, self._heard_s, now_s))
+        if reply is Reply.STAKE:
+            complain(f"the host does not answer; {AGAIN}, and the host goes on")
+        elif reply is Reply.END:
+            words = sentence("the host does not answer", Who.HOST, self.when)
+            last_resort(words, TABLE[Who.HOST, self.when].exit_code, after_s=_NOW_S)
 
 
 def move(
@@ -86,19 +123,11 @@ def move(
     warn([config.strategy], config)
     with signals.noted(), ReportFiles(output) as files:
         with ProgressView(output.wish) as view:
-            when = When.BEFORE
-
-            def show(status: Status) -> None:
-                nonlocal when
-                when = status.when or when
-                view.update(status)
-                if pipe is not None:
-                    pipe.write("status", status.model_dump())
-
+            watch = _Watch(view, pipe)
             try:
-                moved: Moved = asked(host, order, show, lambda client: client.cancel())
+                moved: Moved = asked(host, order, watch.show, watch.ask_to_end)
             except ConnectionBroken as error:
-                raise told(str(error), Who.HOST, when) from None
+                raise told(str(error), Who.HOST, watch.when) from None
         stamp(moved.report)
         judge(moved.report, given(config))
         if output.json_file != "-":

@@ -191,6 +191,8 @@ class Pair:
                 if self._dest is not None:
                     self._dest.tell(signal.SIGTERM)
                     well = self._source is not None and self._source.process.returncode == 0
+                    if not well:  # nobody comes back to it any more: there is no use in waiting
+                        self._dest.tell(signal.SIGINT)
                     self._dest.end(patience_s=ENDING_S if well else ORPHANED_S)
                 agents = (self._dest, self._source)
                 lines = [line for agent in agents if agent for line in agent.notices]

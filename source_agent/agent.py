@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from common import signals
 from common.aio import quit_task
 from common.config import MigrationConfig
 from common.errors import CancelledByUser, PageferryError, VerificationError
+from common.insisting import Reply
+from common.lastresort import last_resort
 from common.logs import AgentLog
 from common.report import Report
 from common.status import Status
@@ -23,13 +26,13 @@ from source_agent.reporting import make_report
 from source_agent.session import SourceSession
 
 TICK_S = 0.1
-TOO_LATE = "too late to cancel: the guest is being handed over, and that is seen through"
 
 
 class SourceAgent:
     """Runs one migration to its end. `show` is given a status several times a second.
 
-    secure: over TLS; None: over plain TCP.
+    secure: over TLS; None: over plain TCP. supervisor: the process that started it, if one did: no
+    second signal comes from one that has died.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class SourceAgent:
         show: Callable[[Status], None],
         secure: ClientTls | None = None,
         witness: Path | None = None,
+        supervisor: int | None = None,
     ) -> None:
+        self._supervisor = supervisor
         self._secure = secure
         self._config = config
         self._address = address
@@ -72,24 +77,49 @@ class SourceAgent:
         loop = asyncio.get_running_loop()
         task = loop.create_task(session.run(), name="session")
         ticker = loop.create_task(follow(session, self._show), name="ticker")
+        insisting = loop.create_task(self._look(session, task), name="insisting")
         with signals.in_loop(loop, lambda _number: self._on_signal(session, task)):
             try:
                 error = await outcome(session, task)
             finally:
+                await quit_task(insisting)
                 await quit_task(ticker)
         for event in timeline.events:
             self._log.event(session.record.session, event)
         return make_report(session.record), error
 
+    @property
+    def _alone(self) -> bool:
+        return self._supervisor is not None and os.getppid() != self._supervisor
+
     def _on_signal(self, session: SourceSession, task: asyncio.Task[None]) -> None:
         if not session.can_cancel:
-            session.notice = TOO_LATE
-            self._log.say(TOO_LATE)
-            self._show(session.status())
+            self._answer(session, task, session.asked_to_end(alone=self._alone))
         elif not self._cancelled:
             self._cancelled = True
             self._log.say("cancelling")
             task.cancel()
+        else:
+            last_resort(session.told("ended at once"), session.exit_code)
+
+    async def _look(self, session: SourceSession, task: asyncio.Task[None]) -> None:
+        """Trouble that begins after a signal is told, too."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            news = session.still_asked(alone=self._alone)
+            if news is not None:
+                self._answer(session, task, news)
+
+    def _answer(
+        self, session: SourceSession, task: asyncio.Task[None], answer: tuple[Reply, str]
+    ) -> None:
+        reply, words = answer
+        session.notice = words
+        self._log.say(words)
+        self._show(session.status())
+        if reply is Reply.END:
+            last_resort(session.told(words), session.exit_code)
+            task.cancel(words)
 
 
 async def outcome(session: SourceSession, task: asyncio.Task[None]) -> PageferryError | None:

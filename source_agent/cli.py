@@ -57,13 +57,16 @@ def source(
     if status_fd is None:
         warn([config.strategy], config)
     pipe = None
-    if status_fd is not None:
-        die_with_parent(os.getppid() if supervisor is None else supervisor)
+    if status_fd is None:
+        supervisor = None
+    else:
+        supervisor = os.getppid() if supervisor is None else supervisor
+        die_with_parent(supervisor)
         pipe = StatusPipe(status_fd)
         take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     tell([config], quiet=output.quiet or pipe is not None)
     with signals.noted(), ReportFiles(output) as files:
-        code, report = _run(config, address, secure, output, pipe, files, witness)
+        code, report = _run(config, address, secure, output, pipe, files, witness, supervisor)
         code, missed = enforced(report, code, enforce=(limits or LimitOptions()).enforce)
         if missed is not None:
             complain(missed)
@@ -78,6 +81,7 @@ def _run(
     pipe: StatusPipe | None,
     files: ReportFiles,
     witness: Path | None,
+    supervisor: int | None,
 ) -> tuple[int, Report]:
     channels, vcpus = config.channels, config.vcpus
     what = f"a source with {vcpus} vCPU(s) and {channels} channel(s)"
@@ -99,7 +103,8 @@ def _run(
             if pipe is not None:
                 pipe.write("status", status.model_dump())
 
-        report, error = SourceAgent(config, address, log, show, secure, witness).run()
+        agent = SourceAgent(config, address, log, show, secure, witness, supervisor)
+        report, error = agent.run()
     if pipe is None:  # else who started this process knows what the user gave
         judge(report, given(config))
     if pipe is not None:

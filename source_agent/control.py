@@ -47,6 +47,11 @@ class Control:
         return self._connection.peer
 
     @property
+    def heard_s(self) -> float:
+        """When something came last, CLOCK_MONOTONIC."""
+        return self._connection.heard_at
+
+    @property
     def wire_bytes(self) -> int:
         """Both directions."""
         return self._connection.sent_bytes + self._connection.received_bytes

@@ -45,6 +45,7 @@ from common.guest.machine import Guest
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault, parse_injection
+from common.insisting import Reply
 from common.recovery import Recovery
 from common.status import Status
 from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
@@ -54,6 +55,7 @@ from common.whereabouts import TABLE, When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
 from common.wire.injector import Injector
 from common.wire.tls import ClientTls
+from source_agent.ending import Ending
 from source_agent.links import Links
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
@@ -124,6 +126,7 @@ class SourceSession:
             command="pageferry host" if resident else "pageferry dest",
         )
         self.record.windows = self._links.pacer.windows
+        self._ending = Ending(self._links, self._recovery, config.recover_timeout)
 
     # -- life cycle ---------------------------------------------------------------------------
 
@@ -165,6 +168,34 @@ class SourceSession:
     def can_cancel(self) -> bool:
         """Until the commit is on the wire, and again when only the verification is left."""
         return not self.handover.commit_sent or self.handover.finished
+
+    def asked_to_end(self, *, alone: bool = False) -> tuple[Reply, str]:
+        """A signal has come when it is too late to cancel: what is to be done, and said.
+
+        Where it is to end, cancel the task of `run` with these words. alone: nobody is left who
+        could ask again.
+        """
+        return self._ending.signal(self.handover.state, alone=alone)
+
+    def still_asked(self, *, alone: bool = False) -> tuple[Reply, str] | None:
+        """Likewise, from time to time after that; None: no news."""
+        if self.can_cancel:
+            return None
+        return self._ending.look(self.handover.state, alone=alone)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the destination answers, and nothing between the two is broken."""
+        return self._ending.is_well
+
+    def told(self, what: str) -> str:
+        """What happened, and where the guest is if all ends now."""
+        return sentence(what, Who.USER, self._when)
+
+    @property
+    def exit_code(self) -> int:
+        """If all ends now, as a person has asked for."""
+        return TABLE[Who.USER, self._when].exit_code
 
     async def _settle(self) -> None:
         """Wait until the worker is idle; a round that is under way is made to fail first."""
@@ -439,6 +470,10 @@ class SourceSession:
             if final.round is not None:
                 await control.expect(messages.RoundDone)
             resumed = await control.expect(messages.Resumed)
+        except PeerRefused:
+            # It says so only where it would answer "never": see rule 4 of the hand-over.
+            self.handover.peer("never")
+            raise
         except PageferryError as error:
             self._resumed(final, await self._inquire(error))
             return None
@@ -523,6 +558,7 @@ class SourceSession:
             watching = switched.watch_share(self._injector, int(missing.sum()))
             self._watcher = asyncio.create_task(watching)
         self._live_rounds().activity.switched(missing)
+        self._ending.switched(supply, int(missing.sum()))
         lost = ConnectionBroken("the answer to the commit was lost") if resumed_ns is None else None
         self.record.finished = await switched.run(push=push, broken=lost)
         self.handover.peer("complete")
@@ -586,7 +622,8 @@ class SourceSession:
     @property
     def _when(self) -> When:
         started = self._guest is not None and self._guest.state != "new"
-        return when_of(Role.SOURCE, self.handover.state, started=started)
+        when = when_of(Role.SOURCE, self.handover.state, started=started)
+        return When.SENT if when is When.PARTLY and self._ending.unsent == 0 else when
 
     async def _undo(self, error: BaseException) -> None:
         """The migration ended before the hand-over: the guest goes on here."""

@@ -98,6 +98,7 @@ def test_of_another_attempt_nothing_counts() -> None:
     assert not recovery.admits(attempt + 1)
     assert recovery.admits(attempt)
     assert recovery.broke(attempt, 102.0)
+    assert not recovery.broke(attempt, 103.0)  # of its other connections, which is no news
     assert not recovery.admits(attempt)  # one of its connections that comes late has no use
 
 
