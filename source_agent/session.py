@@ -151,6 +151,8 @@ class SourceSession:
         except (PageferryError, asyncio.CancelledError) as error:
             await see_through(self._undo(error))
             if not isinstance(error, PageferryError):
+                if self.record.outcome in ("lost", "in-doubt"):  # given up, when it was too late
+                    raise self._told(PageferryError()) from None
                 raise
             if self.handover.finished and self._resident is not None:
                 return  # it has moved, and what it did there is the other host's to say

@@ -257,7 +257,7 @@ def test_a_host_that_is_interrupted_sees_a_hand_over_through(
         run = first.agent.end()
         assert moving.end().report.guest.runs_at == "dest"
     assert run.exit_code == 130
-    assert "guest g is being handed over: waiting for it" in run.stderr
+    assert "guest g: too late to cancel: the guest is being handed over" in run.stderr
     assert "guest g has moved" in run.stderr
     assert uvloop.run(second.guests()) == {"g": "running"}
     digested: m.Digested = uvloop.run(second.ask(m.Digest()))
