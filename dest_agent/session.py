@@ -317,8 +317,9 @@ class DestSession:
             return None
         first = not self._stopping.is_set()
         self._stopping.set()
-        if self._run_limit is not None and self._run_limit.when() is not None:
-            self._run_limit.reschedule(self._loop.time())
+        limit = self._run_limit
+        if limit is not None and limit.when() is not None and not limit.expired():
+            limit.reschedule(self._loop.time())
         if self.when is not When.PARTLY:
             if not first:
                 self._end()
@@ -716,6 +717,8 @@ class DestSession:
             async with asyncio.timeout_at(end) as self._run_limit:
                 while not self._stopping.is_set():
                     await self._came_back.wait()
+                    if self._run_limit.expired():
+                        await asyncio.sleep(0)  # this is where it ends
                     self._run_limit.reschedule(None)
                     await self._adopt_late()
                     self._run_limit.reschedule(end)

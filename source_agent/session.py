@@ -352,9 +352,12 @@ class SourceSession:
                 " hand-over"
             ) from None
 
-    def _too_late_to_cancel(self) -> None:
-        if self._limit is not None:
-            self._limit.reschedule(None)
+    async def _too_late_to_cancel(self) -> None:
+        if self._limit is None:
+            return
+        if self._limit.expired():
+            await asyncio.sleep(0)  # it has just passed: this is where the cancellation comes
+        self._limit.reschedule(None)
 
     async def _migrate(self) -> None:
         guest = self._live_guest()
@@ -445,7 +448,7 @@ class SourceSession:
     async def _commit(self, final: FinalStop) -> None:
         """The one step that can't be undone."""
         self._hit("before-commit")
-        self._too_late_to_cancel()
+        await self._too_late_to_cancel()
         # From before the first byte: whether a broken write reached the peer, nobody knows.
         self.handover.step("commit_sent")
         resumed_ns = await self._send_commit(final, push=True)
@@ -549,7 +552,7 @@ class SourceSession:
         self._hit("before-commit")
         if supply.server.failure is not None:  # until now nothing is lost by that
             raise supply.server.failure
-        self._too_late_to_cancel()
+        await self._too_late_to_cancel()
         self.handover.step("postcopy_commit_sent")
         resumed_ns = await self._send_commit(final, push=push)
         await self._worker.run(self._live_rounds().flush)
