@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+from common.errors import PageferryError
 
 
 async def see_through(work: Coroutine[Any, Any, None]) -> None:
@@ -38,3 +41,14 @@ def take_notice(future: asyncio.Future[Any]) -> None:
     """
     if not future.cancelled():
         future.exception()
+
+
+def to_loop(tell: Callable[[PageferryError], None]) -> Callable[[PageferryError], None]:
+    """`tell` on the running loop, from any thread; nothing where the loop has ended by then."""
+    loop = asyncio.get_running_loop()
+
+    def hand(failure: PageferryError) -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, failure)
+
+    return hand

@@ -2,6 +2,7 @@
 
     PageferryError                 1  the migration failed; the guest goes on at the source
     ├── UsageError                 2  bad usage or bad input
+    ├── InternalError              1  something of our own that should never fail has failed
     ├── ProtocolError              1
     │   ├── LocalProtocolError        we tried an illegal step (a bug of ours)
     │   └── RemoteProtocolError       the peer sent something illegal
@@ -42,6 +43,10 @@ class UsageError(PageferryError):
     """Bad usage or bad input: an option, a file, an address."""
 
     exit_code = EXIT_USAGE
+
+
+class InternalError(PageferryError):
+    """Something that should never fail has failed, in whichever thread; trying again is no use."""
 
 
 class ProtocolError(PageferryError):

@@ -20,7 +20,10 @@ from typing import Annotated, Any, Final, Literal, Self
 from cyclopts import Parameter
 from pydantic import Field
 
+from common.errors import PageferryError
+from common.notices import notice
 from common.options import Options
+from common.threads import WatchedThread
 
 EVERY_S: Final = 3.0
 COMPILING: Final = "compiling kernels"  # how that phase begins: it is announced at once
@@ -72,7 +75,7 @@ class Lines:
         self._latest: tuple[str, Mapping[str, Any]] | None = None
         self._said: tuple[str, Mapping[str, Any]] | None = None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._thread = WatchedThread(self._run, "progress", self._failed)
 
     def __enter__(self) -> Self:
         self._began_s = time.monotonic()
@@ -106,6 +109,11 @@ class Lines:
     def _run(self) -> None:
         while not self._over.wait(EVERY_S):
             self._say()
+
+    def _failed(self, error: PageferryError) -> None:
+        """Without the lines that were to come, what takes long goes on."""
+        self.on = False
+        notice(f"no more progress is shown: {error}")
 
     def _say(self) -> None:
         with self._lock:

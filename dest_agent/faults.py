@@ -39,6 +39,7 @@ from common.guest import control
 from common.guest.checksum import require_checksum
 from common.guest.machine import Guest
 from common.responsive import ask_for_short_slices
+from common.threads import WatchedThread
 from common.units import PAGE_SIZE
 from common.userfault import Userfault, UserfaultError, open_userfault
 from common.wire.extents import Extents
@@ -118,7 +119,7 @@ class Faults:
         self._ctl = self._arrays.ctl
         self._ctl[a.CHECKED] = checked
         self._ordering = threading.Lock()
-        self._thread = threading.Thread(target=self._live, name="faults", daemon=True)
+        self._thread = WatchedThread(self._live, "faults", self._died)
         self._thread.start()
         try:
             self._warm_up()
@@ -157,6 +158,11 @@ class Faults:
     def _live(self) -> None:
         ask_for_short_slices()
         serve(self._arrays)
+
+    def _died(self, _error: PageferryError) -> None:
+        """Who waits for an answer, and who watches `event_fd`, look at what became of it."""
+        for fd in (self._done_fd, self.event_fd):
+            os.eventfd_write(fd, 1)
 
     def _warm_up(self) -> None:
         """Compile, and wait until the handler is at work."""
@@ -254,6 +260,7 @@ class Faults:
         deadline = time.monotonic() + timeout_s
         while self._ctl[a.OBEYED] != self._ctl[a.COMMAND]:
             left = deadline - time.monotonic()
+            self._thread.raise_failure()
             if left <= 0 or not self._thread.is_alive():
                 raise PageferryError("the fault handler does not answer")
             if poll.poll(min(left, 1.0) * 1000):
@@ -261,7 +268,9 @@ class Faults:
 
     @property
     def failure(self) -> PageferryError | None:
-        """Why the handler dropped its connection, if it did; `event_fd` tells of it."""
+        """Why the handler dropped its connection, or has died; `event_fd` tells of it."""
+        if self._thread.failure is not None:
+            return self._thread.failure
         number = int(self._ctl[a.FAILURE_ERRNO])
         return {
             a.ENDED: ConnectionBroken("the source closed the urgent connection"),

@@ -19,11 +19,13 @@ from common.aio import quit_task, see_through
 from common.errors import (
     ConnectionBroken,
     GuestLostError,
+    InternalError,
     PageferryError,
     RemoteProtocolError,
 )
 from common.handover import Event, Handover, State
 from common.recovery import Phase, Proof, Recovery
+from common.threads import failure_of
 from common.timeline import Timeline
 
 LOOK_S: Final = 0.1  # how often it is looked whether a page has come, while that is a proof
@@ -145,6 +147,8 @@ class Fetching:
     async def take(self, item: Any) -> None:
         """One thing that has happened."""
         match item:
+            case Broke(_, InternalError() as error):  # coming back would not mend it
+                raise error
             case Broke(attempt, error):
                 await self._broke(attempt, error)
             case Offered(attempt, connection):
@@ -239,11 +243,8 @@ class Fetching:
         try:
             await self.stream.resync(self.faults.missing_pages())
             await self.stream.probe()
-        except PageferryError as error:
-            self.inbox.put_nowait(Broke(attempt, error))
         except Exception as error:  # noqa: BLE001 - who waits for it must hear of it
-            failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
-            self.inbox.put_nowait(Broke(attempt, failure))
+            self.inbox.put_nowait(Broke(attempt, failure_of(error)))
         else:
             self.inbox.put_nowait(Shown(attempt, Proof.CONTROL))
 

@@ -6,10 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from common.config import Compression
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
+from common.threads import WatchedThread
 from common.wire.bulk import BulkReceiver
 from common.wire.channel import Tap
 from common.wire.extents import Extents
@@ -126,7 +128,7 @@ class Inflow:
         self._on_failure = on_failure
         self._tap = tap
         self._receivers: dict[int, BulkReceiver] = {}
-        self._threads: list[threading.Thread] = []
+        self._threads: list[WatchedThread] = []
         self._gate = threading.Condition()
         self._at_barrier: dict[int, int] = {}  # channel -> the round whose end it has reached
         self._passed = 0
@@ -173,19 +175,18 @@ class Inflow:
             places=slot.places,
         )
         self._receivers[channel] = receiver
-        thread = threading.Thread(
-            target=self._receive, args=(channel, receiver), name=f"bulk-{channel}", daemon=True
-        )
+        work = partial(self._receive, channel, receiver)
+        thread = WatchedThread(work, f"bulk-{channel}", self._failed)
         self._threads.append(thread)
         thread.start()
 
     def _receive(self, channel: int, receiver: BulkReceiver) -> None:
-        try:
-            receiver.run(lambda frame: self._deliver(channel, frame))
-            raise ConnectionBroken("the source closed a bulk connection")
-        except PageferryError as error:
-            if not self.complete and not self._closed:
-                self._on_failure(error)
+        receiver.run(lambda frame: self._deliver(channel, frame))
+        raise ConnectionBroken("the source closed a bulk connection")
+
+    def _failed(self, error: PageferryError) -> None:
+        if not self.complete and not self._closed:
+            self._on_failure(error)
 
     def _deliver(self, channel: int, frame: Frame) -> None:
         if isinstance(frame, PagesFrame | ZeroFrame | LinesFrame | DeltaFrame):

@@ -24,14 +24,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aio import quit_task, see_through
+from common.aio import quit_task, see_through, to_loop
 from common.capacity.agents import dest_descriptors
-from common.capacity.exhausted import ran_out
 from common.config import Compression
 from common.errors import (
     CancelledByUser,
     ConnectionBroken,
     GuestLostError,
+    InternalError,
     PageferryError,
     PeerRefused,
     PeerSilent,
@@ -44,6 +44,7 @@ from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault
 from common.insisting import AGAIN, Insisting, Reply, trouble_since
 from common.recovery import Phase, Recovery
+from common.threads import failure_of
 from common.timeline import Timeline
 from common.units import format_size, format_time
 from common.whereabouts import When, Who, sentence, told, when_of
@@ -139,6 +140,8 @@ class DestSession:
         self._deltas = False
         self._unpack_cpu_s = 0.0  # of connections that have gone
         self._came_back = asyncio.Event()
+        self._failure: PageferryError | None = None  # of a thread of ours
+        self._tell = to_loop(self._thread_failed)
         self._fetched = False
         self._closing = False
         self._over: asyncio.Task[None] | None = None
@@ -171,9 +174,7 @@ class DestSession:
             await see_through(self._give_up(stopped))
             raise
         except Exception as error:
-            failure = PageferryError(
-                ran_out(error) or f"unexpected {type(error).__name__}: {error}"
-            )
+            failure = failure_of(error)
             await see_through(self._give_up(failure))
             raise failure from error
         finally:
@@ -193,11 +194,8 @@ class DestSession:
                     self._inbox.put_nowait(message)
                 else:
                     raise RemoteProtocolError(f"more than {MAX_UNREAD} messages out of turn")
-        except PageferryError as error:
-            self._inbox.put_nowait(Broke(attempt, error))
         except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
-            failure = PageferryError(f"unexpected {type(error).__name__}: {error}")
-            self._inbox.put_nowait(Broke(attempt, failure))
+            self._inbox.put_nowait(Broke(attempt, failure_of(error)))
 
     def _listen(self) -> None:
         """To the present attempt's control connection."""
@@ -207,6 +205,12 @@ class DestSession:
     def _fail(self, error: PageferryError) -> None:
         """The session ends, or begins to recover, by that."""
         self._inbox.put_nowait(Broke(self._recovery.attempt, error))
+
+    def _thread_failed(self, error: PageferryError) -> None:
+        """A thread of ours is no more, whatever the session is at."""
+        self._failure = error
+        self._fail(error)
+        self._came_back.set()  # who waits for nothing else looks
 
     async def _next(self) -> Message | BarrierReached:
         """A message or a barrier; what breaks the present attempt's connections is raised."""
@@ -288,6 +292,7 @@ class DestSession:
         if not self._fetched:  # else pages that come twice are still on their way: to nowhere
             await self._loop.run_in_executor(None, self._live_inflow().close)
         guest, self._guest = self._live_guest(), None
+        guest.watch(None)
         self.place.keep(guest)
 
     @property
@@ -400,6 +405,7 @@ class DestSession:
         self._say(f"preparing for a guest of {format_size(setup.guest.memory)}")
         guest = self._guest = await self._blocking(self._make_guest, setup)
         self._n_pages = guest.n_pages
+        guest.watch(self._tell)
         await self._blocking(guest.start)  # paused: what is left for later is to wake the threads
         self._placer = GuestPlacer(guest.memory, deltas=setup.delta != "none")
         if setup.expected is not None:
@@ -481,7 +487,7 @@ class DestSession:
         if hello.role == "urgent":
             if self._postcopy is None:
                 raise RemoteProtocolError("an urgent connection of a session without post-copy")
-            self._postcopy.attach(connection.detach_urgent(), hello.attempt)
+            self._postcopy.attach(connection.detach_urgent(self._tell), hello.attempt)
         elif self._inflow is None:
             raise RemoteProtocolError("a bulk channel came before the setup")
         else:
@@ -570,10 +576,14 @@ class DestSession:
                 await self._stopping.wait()
         paused = False
         while not paused and not self._closing:
-            with contextlib.suppress(PageferryError):  # no answer yet
+            try:
                 # Not on the worker, which a recovery needs meanwhile.
                 await see_through(self._pause_aside())
                 paused = True
+            except InternalError:
+                return  # that vCPU never will: the session has been told
+            except PageferryError:  # no answer yet
+                continue
         self._inbox.put_nowait(FaultsMoved())  # whoever watches looks again
 
     async def _pause_aside(self) -> None:
@@ -719,6 +729,8 @@ class DestSession:
                     await self._came_back.wait()
                     if self._run_limit.expired():
                         await asyncio.sleep(0)  # this is where it ends
+                    if self._failure is not None:
+                        raise self._failure
                     self._run_limit.reschedule(None)
                     await self._adopt_late()
                     self._run_limit.reschedule(end)

@@ -19,9 +19,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
-from common.errors import LocalProtocolError, UsageError
+from common.aio import to_loop
+from common.errors import LocalProtocolError, PageferryError, UsageError
 from common.guest.machine import Guest
 from source_agent.session import SourceSession
 
@@ -137,6 +139,12 @@ class Guests:
             entry.since_ns = time.monotonic_ns()
         self.turn(entry, Doing.RUNNING)
         entry.note, entry.doubt = "", None
+        entry.here.watch(to_loop(partial(self._failed, entry)))
+
+    def _failed(self, entry: Entry, error: PageferryError) -> None:
+        """A vCPU of it is no more: it is here, and does not run."""
+        entry.note = str(error)
+        self._say(f"guest {entry.name}: {error}")
 
     def gone(self, entry: Entry) -> None:
         """It is no longer here; who says so has released it."""

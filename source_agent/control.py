@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -11,6 +10,7 @@ from typing import Final, TypeVar
 from common.aio import quit_task
 from common.clock import Sample, best
 from common.errors import PageferryError, PeerRefused, PeerSilent, RemoteProtocolError
+from common.threads import failure_of
 from common.wire import messages
 from common.wire.channel import Connection
 from common.wire.messages import Message
@@ -68,22 +68,27 @@ class Control:
                     self._inbox.put_nowait(message)
                 elif message.t_ns == self._awaited_ns:
                     self._pongs.put_nowait(message)
-        except PageferryError as error:
-            self._fail(error)
         except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
-            self._fail(PageferryError(f"unexpected {type(error).__name__}: {error}"))
+            self.fail(failure_of(error))
 
-    def _fail(self, error: PageferryError) -> None:
+    def fail(self, error: PageferryError) -> None:
+        """Whoever waits for a message, now or later, has that raised; the first word counts."""
+        if self._failure is not None:
+            return
         self._failure = error
         self._failed.set()
         self._on_failure(error)
 
     async def _beat(self) -> None:
         """Say that we live, and have the destination say so."""
-        with contextlib.suppress(PageferryError):  # the reader says why
+        try:
             while True:
                 await asyncio.sleep(BEAT_S)
                 await self._connection.send(messages.Ping(t_ns=time.monotonic_ns()))
+        except PageferryError:
+            pass  # the reader says why
+        except Exception as error:  # noqa: BLE001 - without it the destination gives us up
+            self.fail(failure_of(error))
 
     async def send(self, message: Message) -> None:
         """Raises the reader's failure where there is one: it says more than a broken pipe."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+from common.aio import to_loop
 from common.config import MigrationConfig, parse_candidates
 from common.errors import PageferryError, PeerSilent, RemoteProtocolError
 from common.guest.memory import GuestMemory
@@ -70,6 +71,8 @@ class Links:
         self.failure: PageferryError | None = None
         self.attempt = 0
         self._supply: Supply | None = None
+        # A thread of ours has failed, and says so.
+        self.tell = to_loop(self._on_thread)
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -120,6 +123,11 @@ class Links:
         self.failure = error
         if not self._handover.commit_sent:
             self.abort()
+
+    def _on_thread(self, error: PageferryError) -> None:
+        """Whoever waits for the destination is told, too."""
+        if self._control is not None:
+            self._control.fail(error)
 
     # -- opening ------------------------------------------------------------------------------
 
@@ -254,6 +262,7 @@ class Links:
             stall_s=config.stall_timeout,
             tap=self._tap,
             squeezer=self._record.squeezer,
+            tell=self.tell,
         )
 
     async def _open_all(self, wanted: list[tuple[Any, int]]) -> list[socket.socket]:
@@ -276,7 +285,7 @@ class Links:
             connection.close()
             raise
         self._record.handshake_bytes += connection.sent_bytes + connection.received_bytes
-        return connection.detach() if role == "bulk" else connection.detach_urgent()
+        return connection.detach() if role == "bulk" else connection.detach_urgent(self.tell)
 
     async def ask_outcome(self, timeout_s: float) -> Answer | None:
         """What became of the commit, over connections of its own; None after `timeout_s`.

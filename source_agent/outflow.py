@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import PageferryError
 from common.guest.lines import gather
 from common.guest.memory import GuestMemory
 from common.strategy.converge import EARLY_S, LOOK_S
+from common.threads import WatchedThread
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import frames
 from common.wire.bulk import BulkSender
@@ -128,7 +130,8 @@ class Outflow:
     What is sent is what memory holds at that moment, or later where pages go in place: a page that
     the guest writes meanwhile is in the dirty log, and goes again. With checksums (`checked`) that
     moment is before it is sent: see `source_agent.parts`. squeezer: makes batches shorter; None:
-    they go as they are.
+    they go as they are. tell: hears, on the thread that keeps idle connections open, what has ended
+    it.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class Outflow:
         stall_s: float = STALL_S,
         tap: Tap | None = None,
         squeezer: Squeezer | None = None,
+        tell: Callable[[PageferryError], None] | None = None,
     ) -> None:
         self._memory = memory
         self._checked = checked
@@ -160,7 +164,7 @@ class Outflow:
         self._moved = [Tally() for _ in sockets]
         gather(memory.words, _NO_PAGES, _NO_MASKS, np.empty(0, np.uint64))  # loaded now
         self._closed = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_open, name="bulk-keeper", daemon=True)
+        self._keeper = WatchedThread(self._keep_open, "bulk-keeper", tell)
         self._keeper.start()
 
     def _keep_open(self) -> None:

@@ -15,8 +15,8 @@ import contextlib
 import math
 import os
 import socket
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +34,7 @@ from common.guest.checksum import require_checksum
 from common.guest.control import aligned
 from common.guest.memory import GuestMemory
 from common.responsive import ask_for_short_slices
+from common.threads import WatchedThread
 from common.wire.extents import Pages
 from source_agent.paging import server as s
 
@@ -72,7 +73,8 @@ class PageServer:
     """Serves one guest's pages, one connection at a time. From `open` on the guest must not run.
 
     rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
-    checked: frames have checksums, in both directions.
+    checked: frames have checksums, in both directions. tell: hears, on the thread that answers,
+    what has ended it unexpectedly.
     `event_fd` becomes readable when the connection has ended: see `failure`, and when the first
     probe on it has been answered: see `answered`.
     """
@@ -84,6 +86,7 @@ class PageServer:
         *,
         rate_Bps: float = math.inf,
         checked: bool = False,
+        tell: Callable[[PageferryError], None] | None = None,
     ) -> None:
         if checked:
             require_checksum()
@@ -109,7 +112,8 @@ class PageServer:
             scratch=np.zeros(s.SCRATCH_WORDS, np.int64),
         )
         self._socket: socket.socket | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: WatchedThread | None = None
+        self._tell = tell
         self._cursor = 0  # where pushing goes on
         self._seen_demands = 0
         self._closed = False
@@ -155,10 +159,11 @@ class PageServer:
         ):
             self._ctl[word] = 0
         self._ctl[s.SOCKET], self._ctl[s.ATTEMPT] = sock.fileno(), attempt
-        self._thread = threading.Thread(target=self._live, name="page-server", daemon=True)
+        self._thread = WatchedThread(self._live, "page-server", self._died)
         self._thread.start()
         deadline = time.monotonic() + _START_S
         while not self._ctl[s.SERVING]:
+            self._thread.raise_failure()
             if time.monotonic() > deadline:
                 raise PageferryError("the page server did not start")
             time.sleep(0.0001)
@@ -166,6 +171,11 @@ class PageServer:
     def _live(self) -> None:
         ask_for_short_slices()
         s.serve(self._arrays)
+
+    def _died(self, failure: PageferryError) -> None:
+        os.eventfd_write(self.event_fd, 1)
+        if self._tell is not None:
+            self._tell(failure)
 
     def stop(self) -> None:
         """End the connection (it is shut down) and the thread; idempotent, bounded."""
@@ -190,7 +200,9 @@ class PageServer:
 
     @property
     def failure(self) -> PageferryError | None:
-        """Why the connection ended, if it did by itself."""
+        """Why the connection, or its thread, ended, if it did by itself."""
+        if self._thread is not None and self._thread.failure is not None:
+            return self._thread.failure
         number = int(self._ctl[s.FAILURE_ERRNO])
         why = os.strerror(number) if number else "it ended within a request"
         return {

@@ -8,11 +8,13 @@ sent is one map that both write.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import PageferryError
 from common.guest.memory import GuestMemory
 from common.wire import bitmap
 from common.wire.extents import Pages
@@ -26,14 +28,20 @@ PUSH_PAGES: Final = BATCH_PAGES // 4
 class Supply:
     """Everything that the destination is still missing, by demand and by push.
 
-    rate_Bps: the limit that both keep together. checked: whether frames have checksums. Made before
-    the downtime: it compiles.
+    rate_Bps: the limit that both keep together. checked: whether frames have checksums. tell: see
+    `PageServer`. Made before the downtime: it compiles.
     """
 
-    def __init__(self, memory: GuestMemory, rate_Bps: float, checked: bool) -> None:
+    def __init__(
+        self,
+        memory: GuestMemory,
+        rate_Bps: float,
+        checked: bool,
+        tell: Callable[[PageferryError], None] | None = None,
+    ) -> None:
         bitmap.load()
         self._sent: NDArray[np.uint8] = np.full(memory.n_pages, PUSHED, np.uint8)
-        self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, checked=checked)
+        self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, checked=checked, tell=tell)
         self._stop = threading.Event()
         self._out: Pages = np.zeros(PUSH_PAGES, np.int64)
         self._charged = 0

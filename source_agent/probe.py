@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import socket
-import threading
 import time
+from functools import partial
 from typing import Final
 
 import numpy as np
 
-from common.errors import PageferryError
+from common.errors import ConnectionBroken, PageferryError
 from common.guest.memory import GuestMemory
+from common.threads import WatchedThread
 from common.units import PAGE_SIZE
 from common.wire.bulk import BulkReceiver
 from common.wire.channel import STALL_S, tune
@@ -58,11 +59,16 @@ def probe(memory: GuestMemory, *, checked: bool, congestion: str) -> float | Non
     except OSError as error:
         raise PageferryError(f"loopback could not be measured: {error}") from None
     receiver = BulkReceiver(theirs, _Bin(), memory.n_pages, checked=checked)
-    thread = threading.Thread(target=_receive, args=(receiver,), name="probe", daemon=True)
     outflow = Outflow(memory, [ours], Pacer(math.inf), checked=checked)
+    # What it raises ends the sending, too.
+    work = partial(_receive, receiver)
+    thread = WatchedThread(work, "probe", lambda _error: outflow.abort())
     thread.start()
     try:
         return _send(outflow, pages)
+    except PageferryError:
+        thread.raise_failure()
+        raise
     finally:
         outflow.close()
         thread.join()
@@ -72,7 +78,7 @@ def probe(memory: GuestMemory, *, checked: bool, congestion: str) -> float | Non
 def _receive(receiver: BulkReceiver) -> None:
     try:
         receiver.run(lambda _frame: None)
-    except PageferryError:
+    except ConnectionBroken:
         return  # it is we who hang up, in the middle of anything
 
 

@@ -27,7 +27,6 @@ from common.aio import quit_task, see_through
 from common.assumed import is_loopback
 from common.capacity.agents import source_descriptors
 from common.capacity.descriptors import check_descriptors
-from common.capacity.exhausted import ran_out
 from common.clock import Sample
 from common.config import MigrationConfig
 from common.errors import (
@@ -35,6 +34,7 @@ from common.errors import (
     ConnectionBroken,
     GuestLostError,
     InDoubtError,
+    InternalError,
     PageferryError,
     PeerError,
     PeerRefused,
@@ -49,6 +49,7 @@ from common.insisting import Reply
 from common.recovery import Recovery
 from common.status import Status
 from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
+from common.threads import failure_of
 from common.timeline import Timeline
 from common.units import format_time
 from common.whereabouts import TABLE, When, Who, sentence, told, when_of
@@ -158,9 +159,7 @@ class SourceSession:
                 return  # it has moved, and what it did there is the other host's to say
             raise self._told(error) from error.__cause__
         except Exception as error:
-            failure = PageferryError(
-                ran_out(error) or f"unexpected {type(error).__name__}: {error}"
-            )
+            failure = failure_of(error)
             await see_through(self._undo(failure))
             raise self._told(failure) from error
         finally:
@@ -266,7 +265,8 @@ class SourceSession:
         )
         if config.may_switch:
             rate = config.max_bandwidth
-            self._supply = await self._worker.run(Supply, guest.memory, rate, config.checksum)
+            supply = Supply, guest.memory, rate, config.checksum, self._links.tell
+            self._supply = await self._worker.run(*supply)
         await self._links.open_channels(guest.memory, self._supply)
         self.record.clock_before = await control.sample_clock()
         self.record.rounds = await self._worker.run(self._make_rounds)
@@ -289,6 +289,7 @@ class SourceSession:
 
     async def _warm_up(self) -> None:
         guest = self._live_guest()
+        guest.watch(self._links.tell)
         if self._resident is None:
             await self._worker.run(guest.start)
         self.record.boot_progress = guest.progress()
@@ -634,6 +635,8 @@ class SourceSession:
         """The migration ended before the hand-over: the guest goes on here."""
         cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
         who, reason = Who.USER if cancelled else Who.DEST, str(error) or "cancelled by the user"
+        if self._guest is not None and self._guest.failure is not None:
+            who, reason = Who.SOURCE, str(self._guest.failure)  # a vCPU: it runs nowhere any more
         if self.handover.commit_sent and not self.handover.ended:
             # Nothing that the source does by itself may end it here: see rule 3 of the hand-over.
             running_there = self.handover.state is State.POSTCOPY_ACTIVE
@@ -644,7 +647,8 @@ class SourceSession:
             self.record.ended(TABLE[who, when].outcome, words)
             return
         links = self._links
-        if links.connected and links.failure is None and not self.handover.commit_sent:
+        silent = links.failure is not None and not isinstance(links.failure, InternalError)
+        if links.connected and not silent and not self.handover.commit_sent:
             with contextlib.suppress(PageferryError, TimeoutError):
                 async with asyncio.timeout(1.0):
                     await links.control.send(messages.Cancel(reason=reason[:2000]))
@@ -652,7 +656,7 @@ class SourceSession:
         self.handover.step("cancel" if cancelled else "failure")
         self._timeline.log("cancelled" if cancelled else "failed", reason=reason)
         self.record.ended("cancelled" if cancelled else "failed", words)
-        if self._guest is not None and self.handover.may_run_guest:
+        if self._guest is not None and self.handover.may_run_guest and who is not Who.SOURCE:
             self.record.goes_on = await go_on(self._guest, self._timeline)
 
     async def _close(self) -> None:

@@ -132,6 +132,15 @@ class Guest:
                 f"{what}: the guest is {self._state}, expected {' or '.join(states)}"
             )
 
+    @property
+    def failure(self) -> PageferryError | None:
+        """Why it will never run again: a vCPU has failed; None: none has."""
+        return self._vcpus.failure
+
+    def watch(self, tell: Callable[[PageferryError], None] | None) -> None:
+        """Have `tell` called, on whatever thread, when a vCPU fails; None: nobody any more."""
+        self._vcpus.watch(tell)
+
     def start(self) -> None:
         """Spawn the vCPU threads, paused."""
         self._must_be("start", "new")

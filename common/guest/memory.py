@@ -161,8 +161,12 @@ class GuestMemory:
         ]
         cuts = [len(runs) * i // _FILL_THREADS for i in range(_FILL_THREADS + 1)]
         with ThreadPoolExecutor(_FILL_THREADS, "populate") as threads:
-            for begin, end in itertools.pairwise(cuts):
+            jobs = [
                 threads.submit(self._populate, runs[begin:end])
+                for begin, end in itertools.pairwise(cuts)
+            ]
+        for job in jobs:
+            job.result()
 
     def _populate(self, runs: list[tuple[int, int]]) -> None:
         for first, end in runs:

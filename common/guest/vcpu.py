@@ -9,11 +9,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
-from common.errors import PageferryError
+from common.errors import InternalError, PageferryError
 from common.guest import control as c
 from common.guest.control import VcpuArrays
+from common.threads import WatchedThread
 
 # A request is answered within a quantum; that it takes this long means a vCPU that hangs in a page
 # fault which nobody serves, or a host that is all but stopped.
@@ -70,8 +72,9 @@ class Vcpus:
         self._done = done
         self._kernel = kernel
         self._nice = nice
-        self._threads: list[threading.Thread] = []
-        self._failures: list[BaseException] = []
+        self._threads: list[WatchedThread] = []
+        self.failure: InternalError | None = None  # the first vCPU's that has failed
+        self._tell: Callable[[PageferryError], None] | None = None
         self._stopping = False
         self._poll = select.poll()
         self._poll.register(done.fd, select.POLLIN)
@@ -86,23 +89,34 @@ class Vcpus:
         with _accounts:
             _started.add(self)
         for index in range(len(self.machines)):
-            thread = threading.Thread(
-                target=self._live, args=(index,), name=f"vcpu-{index}", daemon=True
-            )
+            thread = WatchedThread(partial(self._live, index), f"vcpu-{index}", self._failed)
             self._threads.append(thread)
             thread.start()
         self.request({c.WANT: c.PAUSED}, "start", START_S)
 
     def _live(self, index: int) -> None:
-        try:
-            if self._nice:
-                thread = threading.get_native_id()
-                now = os.getpriority(os.PRIO_PROCESS, thread)  # to go below it needs a privilege
-                os.setpriority(os.PRIO_PROCESS, thread, min(now + self._nice, 19))
-            self._kernel(self.machines[index])
-        except BaseException as error:  # noqa: BLE001 (whoever waits for this thread raises it)
-            self._failures.append(error)
-            self._done.signal()
+        if self._nice:
+            thread = threading.get_native_id()
+            now = os.getpriority(os.PRIO_PROCESS, thread)  # to go below it needs a privilege
+            os.setpriority(os.PRIO_PROCESS, thread, min(now + self._nice, 19))
+        self._kernel(self.machines[index])
+
+    def _failed(self, error: PageferryError) -> None:
+        """On the vCPU's thread: who waits for it is woken, and raises it."""
+        if self.failure is None:
+            self.failure = InternalError(f"a vCPU failed: {error}")
+        self._done.signal()
+        if self._tell is not None:
+            self._tell(self.failure)
+
+    def watch(self, tell: Callable[[PageferryError], None] | None) -> None:
+        """Have `tell` called, on a vCPU's thread, when one fails; None: nobody any more.
+
+        At once, where one has failed already.
+        """
+        self._tell = tell
+        if tell is not None and self.failure is not None:
+            tell(self.failure)
 
     def wake(self) -> None:
         """Let every vCPU look at its control words now."""
@@ -131,10 +145,8 @@ class Vcpus:
         """Sleep until `ready`; vCPUs signal when they made it so. Raises `PageferryError`."""
         deadline = time.monotonic() + timeout_s
         while not ready():
-            if self._failures:
-                failure = self._failures[0]
-                reason = (str(failure).splitlines() or [""])[0]
-                raise PageferryError(f"a vCPU failed: {type(failure).__name__}: {reason}")
+            if self.failure is not None:
+                raise self.failure
             if self._stopping:
                 raise PageferryError(f"{what}: the guest is being stopped")
             left = deadline - time.monotonic()

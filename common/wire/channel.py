@@ -17,11 +17,12 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from common.errors import (
     ConnectionBroken,
+    PageferryError,
     PeerRefused,
     PeerSilent,
     PeerUnreachable,
@@ -329,14 +330,14 @@ class Connection:
         self._sock.setblocking(True)
         return self._sock
 
-    def detach_urgent(self) -> socket.socket:
+    def detach_urgent(self, tell: Callable[[PageferryError], None] | None = None) -> socket.socket:
         """The same for demands and their answers, which compiled code reads and writes by its
 
-        descriptor: with TLS it is that of a socket before it.
+        descriptor: with TLS it is that of a socket before it. tell: see `tls.plain_end`.
         """
         sock = self.detach()
         hurry(sock)
-        return tls.plain_end(sock) if isinstance(sock, ssl.SSLSocket) else sock
+        return tls.plain_end(sock, tell) if isinstance(sock, ssl.SSLSocket) else sock
 
     async def linger(self) -> None:
         """Close so that the peer can still read our last bytes.

@@ -19,14 +19,15 @@ import select
 import socket
 import ssl
 import stat
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import UsageError
+from common.errors import PageferryError, UsageError
 from common.notices import notice
+from common.threads import WatchedThread, failure_of
 from common.wire.certified import asked, certified, shown
 from common.wire.validity import out_of_time
 
@@ -313,17 +314,20 @@ class ScatteringTls:
         self._secure.close()
 
 
-def plain_end(secure: ssl.SSLSocket) -> socket.socket:
+def plain_end(
+    secure: ssl.SSLSocket, tell: Callable[[PageferryError], None] | None = None
+) -> socket.socket:
     """A socket of plain bytes for compiled code, and a thread that carries them on through TLS.
 
-    It ends, and closes the connection, when either side does.
+    It ends, and closes the connection, when either side does. tell: hears, on that thread, what
+    has ended it otherwise.
     """
     here, there = socket.socketpair()
     for sock in (here, there):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _URGENT_BYTES)
     secure.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _URGENT_BYTES)
     pump = _Pump(secure, there)
-    threading.Thread(target=pump.run, name="tls-urgent", daemon=True).start()
+    WatchedThread(partial(pump.run, tell), "tls-urgent").start()
     return here
 
 
@@ -340,7 +344,7 @@ class _Pump:
         self._to_secure = memoryview(b"")
         self._ended = False  # the TLS side; what has come still goes on
 
-    def run(self) -> None:
+    def run(self, tell: Callable[[PageferryError], None] | None) -> None:
         """The thread's life."""
         try:
             while not (self._ended and not self._to_local):
@@ -349,6 +353,9 @@ class _Pump:
                 self._outward()
         except OSError:
             pass  # whoever uses the plain end sees that it has ended, and says so
+        except BaseException as error:  # noqa: BLE001 - before the end of the connections is seen
+            if tell is not None:
+                tell(failure_of(error))
         finally:
             self._secure.close()
             self._local.close()

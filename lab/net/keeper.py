@@ -62,12 +62,19 @@ class Keeper:
         self._ended = False
         self._start_ns: int | None = None
         self._next = 0  # the schedule's next moment
+        self._failure: PageferryError | None = None
+        self._failed_fd = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def _failed(self, error: PageferryError) -> None:
+        """On a thread of the link, which is no more."""
+        self._failure = error
+        os.eventfd_write(self._failed_fd, 1)
 
     def run(self) -> None:
         """All of it. Raises `PageferryError`."""
         wanted = self._wanted
         if wanted.kind == "relay":
-            relay = RelayLink(wanted.shape)
+            relay = RelayLink(wanted.shape, self._failed)
             self._link = relay
             try:
                 say("ready", {"shaper": "relay", "notice": None, "port": relay.port})
@@ -96,19 +103,25 @@ class Keeper:
 
             shapes = [wanted.shape, *(moment.shape for moment in wanted.moments)]
             offloads = offloaded(wanted.offloads, shapes)
-            self._link = TunLink(wanted.name, wanted.shape, offloads=offloads)
+            self._link = TunLink(wanted.name, wanted.shape, self._failed, offloads=offloads)
         pid, began = spec.own_beginning()
         self._state = spec.State(spec=wanted, shaper=shaper, notice=notice, pid=pid, began=began)
         self._state.save()
         say("ready", {"shaper": shaper, "notice": notice})
 
     def _keep(self) -> None:
-        """Obey commands, and carry the schedule out, until it is over."""
+        """Obey commands, and carry the schedule out, until it is over.
+
+        Raises what has ended a thread of the link.
+        """
         with selectors.DefaultSelector() as selector:
             selector.register(_STDIN, selectors.EVENT_READ)
             selector.register(self._wake_fd, selectors.EVENT_READ)
+            selector.register(self._failed_fd, selectors.EVENT_READ)
             while not self._ended:
                 for key, _ in selector.select(self._until_next()):
+                    if self._failure is not None:
+                        raise self._failure
                     if key.fd == self._wake_fd:
                         self._ended = True
                     elif not self._read():

@@ -17,6 +17,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from common.errors import PageferryError
+from common.threads import WatchedThread
 
 _PATIENCE_S: Final = 30.0  # a link on which nothing moves for so long carries nothing
 _PROBES: Final = 15
@@ -94,7 +95,7 @@ def _round_trip(near: socket.socket, far: socket.socket) -> float:
             while data := far.recv(1):
                 far.send(data)
 
-    thread = threading.Thread(target=echo, name="echo")
+    thread = WatchedThread(echo, "echo", lambda _error: _hang_up(near, far), daemon=False)
     thread.start()
     times: list[float] = []
     try:
@@ -103,13 +104,11 @@ def _round_trip(near: socket.socket, far: socket.socket) -> float:
             started = time.monotonic()
             near.send(b"?")
             if not near.recv(1):
+                thread.raise_failure()
                 raise PageferryError("the link could not be measured: it was closed")
             times.append(time.monotonic() - started)
     finally:
-        with contextlib.suppress(OSError):
-            near.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):
-            far.shutdown(socket.SHUT_RDWR)
+        _hang_up(near, far)
         thread.join()
     return statistics.median(times)
 
@@ -125,7 +124,7 @@ def _throughput(
             while not stop.is_set():
                 sender.sendall(_PIECE)
 
-    thread = threading.Thread(target=send, name="stream")
+    thread = WatchedThread(send, "stream", lambda _error: _hang_up(sender), daemon=False)
     thread.start()
     try:
         # A slow start that has overshot is mended by then: what lay behind the hole would count.
@@ -135,14 +134,21 @@ def _throughput(
         _receive_for(receiver, buffer, warm_s)
         received, seconds = _receive_for(receiver, buffer, span_s)
         segment = receiver.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    except PageferryError:
+        thread.raise_failure()
+        raise
     finally:
         stop.set()
-        for end in (receiver, sender):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _hang_up(receiver, sender)
         thread.join()
     rate = received / seconds
     return rate, rate * (segment + HEADERS) / segment
+
+
+def _hang_up(*ends: socket.socket) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 def _receive_for(receiver: socket.socket, buffer: bytearray, span_s: float) -> tuple[int, float]:

@@ -11,11 +11,13 @@ import contextlib
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import uvloop
 
 from common.errors import PageferryError
+from common.threads import WatchedThread
 from lab.net.flow import Flow
 from lab.net.shape import Shape
 
@@ -26,8 +28,8 @@ _SOCKET_BUFFER: Final = 256 * 1024  # what waits for the rate waits at the sende
 class RelayLink:
     """The relay, on a thread of its own."""
 
-    def __init__(self, shape: Shape) -> None:
-        """Raises `PageferryError`."""
+    def __init__(self, shape: Shape, tell: Callable[[PageferryError], None] | None = None) -> None:
+        """Raises `PageferryError`. tell: hears, on that thread, what has ended it unexpectedly."""
         self._there, self._back = Flow(1), Flow(2)
         self._target: tuple[str, int] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,9 +42,12 @@ class RelayLink:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
         self._loop = uvloop.new_event_loop()
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="relay")
+        self._thread = WatchedThread(self._run, "relay", tell, daemon=False)
         self._thread.start()
         self._started.wait()
+        if self._thread.failure is not None:
+            self._listener.close()
+            raise self._thread.failure
         self.apply(shape, outage=False)
 
     @property
@@ -73,7 +78,8 @@ class RelayLink:
 
     def close(self) -> None:
         """End all connections and the thread."""
-        self._loop.call_soon_threadsafe(self._ended.set)
+        with contextlib.suppress(RuntimeError):  # its thread, and so its loop, has ended before
+            self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
         self._listener.close()
 
@@ -82,6 +88,7 @@ class RelayLink:
             self._loop.run_until_complete(self._serve())
         finally:
             self._loop.close()
+            self._started.set()  # who waits for it looks at what became of it
 
     async def _serve(self) -> None:
         self._passable, self._ended = asyncio.Event(), asyncio.Event()

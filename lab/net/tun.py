@@ -12,12 +12,15 @@ import math
 import os
 import struct
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from common.errors import PageferryError
 from common.responsive import ask_for_short_slices
+from common.threads import WatchedThread
 from lab.net import wire
 from lab.net.enter import inside
 from lab.net.namespaces import DEVICE, ENDS, End, namespace
@@ -77,10 +80,19 @@ def settings_of(direction: Direction, shape: Shape, *, outage: bool) -> list[int
 class TunLink:
     """The link between the two namespaces of `name`, for as long as this process has it open."""
 
-    def __init__(self, name: str, shape: Shape, *, offloads: bool, seed: int = 1) -> None:
-        """Raises `PageferryError`."""
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        tell: Callable[[PageferryError], None] | None = None,
+        *,
+        offloads: bool,
+        seed: int = 1,
+    ) -> None:
+        """Raises `PageferryError`. tell: hears, on its thread, what has ended a wire."""
         self._fds: list[int] = []
-        self._threads: list[threading.Thread] = []
+        self._tell = tell
+        self._threads: list[WatchedThread] = []
         self._wires = [wire.make_wire(ENTRIES, ROOM, seed + 7919 * i) for i in range(2)]
         try:
             for end in ENDS:
@@ -119,8 +131,8 @@ class TunLink:
     def _start(self) -> None:
         source, dest = self._fds[:2]
         for i, (one, other) in enumerate(((source, dest), (dest, source))):
-            arguments = (self._wires[i], one, other, self._wake[i])
-            thread = threading.Thread(target=_run, args=arguments, name=f"wire {i}", daemon=True)
+            work = partial(_run, self._wires[i], one, other, self._wake[i])
+            thread = WatchedThread(work, f"wire {i}", self._tell)
             thread.start()
             self._threads.append(thread)
 

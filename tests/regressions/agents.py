@@ -8,18 +8,20 @@ import re
 import selectors
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.regressions.product import CHECKOUT, RUN_S, Run, command, environment
+from tests.regressions.product import CHECKOUT, PYTHON, RUN_S, Run, command, environment
 
 
 class Agent:
     """A running command. `said` is what it has said on standard error so far."""
 
-    def __init__(self, *arguments: str, cwd: Path | None = None, **more: str) -> None:
+    def __init__(
+        self, *arguments: str, cwd: Path | None = None, module: Sequence[str] = (), **more: str
+    ) -> None:
         self.process = subprocess.Popen(
-            command(*arguments),
+            [PYTHON, "-P", "-m", *module, *arguments] if module else command(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -55,9 +57,14 @@ class Agent:
 
 
 @contextlib.contextmanager
-def agent(*arguments: str, cwd: Path | None = None, **more: str) -> Iterator[Agent]:
-    """A command, killed at the end if it has not ended by then."""
-    running = Agent(*arguments, cwd=cwd, **more)
+def agent(
+    *arguments: str, cwd: Path | None = None, module: Sequence[str] = (), **more: str
+) -> Iterator[Agent]:
+    """A command, killed at the end if it has not ended by then.
+
+    module: of the tests, and its own arguments, that stands before the command.
+    """
+    running = Agent(*arguments, cwd=cwd, module=module, **more)
     try:
         yield running
     finally:
