@@ -15,7 +15,8 @@ from common.guest.machine import Guest
 from common.latency import bars_of
 from common.ranks import Ranks
 from common.wire import bitmap
-from common.wire.messages import PostcopySetup, WireActivity, WireLatency, WirePostcopy
+from common.wire.messages import PostcopySetup
+from common.wire.results import WireActivity, WireLatency, WirePostcopy
 from dest_agent.faults import Faults
 from dest_agent.mechanism import choose_mechanism
 

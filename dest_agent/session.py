@@ -52,6 +52,7 @@ from common.wire import bitmap, messages
 from common.wire.channel import STALL_S, Connection
 from common.wire.injector import Injector
 from common.wire.messages import Message
+from common.wire.results import WireBeats, WireCache, WireEvent, WireSample
 from dest_agent.admission import MemoryBudget
 from dest_agent.fetching import Broke, FaultsMoved, Fetching, Offered, Shown, Stands, come_late
 from dest_agent.inflow import Inflow, PagePlacer
@@ -795,7 +796,7 @@ class DestSession:
             received_bytes=inflow.received_bytes if inflow else 0,
             unpack_cpu_s=self._unpack_cpu_s + (inflow.unpack_cpu_s if inflow else 0.0),
             beats=[
-                messages.WireBeats(
+                WireBeats(
                     first_ns=b.first_ns,
                     last_ns=b.last_ns,
                     gap_ns=b.gap_ns,
@@ -803,15 +804,12 @@ class DestSession:
                 )
                 for b in beats
             ],
-            cache=cache,
+            cache=None if cache is None else WireCache(**cache),
             samples=[
-                messages.WireSample(t_ns=s.t_ns, steps=s.steps, dirtied_pages=s.dirtied_pages)
+                WireSample(t_ns=s.t_ns, steps=s.steps, dirtied_pages=s.dirtied_pages)
                 for s in _thin(self._samples)
             ],
-            events=[
-                messages.WireEvent(t_ns=e.t_ns, event=e.event, fields=e.fields)
-                for e in self._timeline.events
-            ],
+            events=[WireEvent.of(e.t_ns, e.event, e.fields) for e in self._timeline.events],
         )
 
     # -- questions ----------------------------------------------------------------------------

@@ -16,11 +16,12 @@ from common.assumed import check_assumed
 from common.capacity.agents import source_needs, start_agent
 from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain, tell
 from common.config import MigrationConfig, parse_address
-from common.errors import EXIT_OK
+from common.errors import EXIT_OK, PageferryError
 from common.inject import only_for
 from common.notices import take
 from common.report import Report
 from common.status import Status, StatusPipe, die_with_parent
+from common.threads import failure_of
 from common.wire.congestion import need_congestion
 from common.wire.tls import ClientTls
 from common.workload.registry import choose
@@ -105,12 +106,17 @@ def _run(
 
         agent = SourceAgent(config, address, log, show, secure, witness, supervisor)
         report, error = agent.run()
-    if pipe is None:  # else who started this process knows what the user gave
-        judge(report, given(config))
-    if pipe is not None:
-        pipe.write("report", report.model_dump(mode="json"))
-    elif output.json_file != "-":
-        print_report(report)
+    try:
+        if pipe is None:  # else who started this process knows what the user gave
+            judge(report, given(config))
+        if pipe is not None:
+            pipe.write("report", report.model_dump(mode="json"))
+        elif output.json_file != "-":
+            print_report(report)
+    except (OSError, PageferryError):
+        raise
+    except Exception as failure:  # noqa: BLE001 - how it ended is said whatever the report is
+        complain(f"the report can't be shown: {failure_of(failure)}")
     if error is not None:
         complain(str(error))
     files.write(report.to_json, lambda: render_one(report))

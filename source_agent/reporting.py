@@ -16,6 +16,7 @@ from common.capacity.cpus import usable_cpus
 from common.host import processor
 from common.invocation import command_line
 from common.latency import fault_counts
+from common.notices import notice
 from common.report import (
     BurstinessReport,
     CacheReport,
@@ -33,10 +34,11 @@ from common.report import (
     TimelineSample,
 )
 from common.slowdown import witness
+from common.threads import failure_of
 from common.units import PAGE_SIZE
 from common.wire.bitmap import popcount
-from common.wire.messages import WirePostcopy
 from common.wire.pacing import WINDOW_S
+from common.wire.results import WirePostcopy
 from source_agent.estimates import estimates, moved_bytes, oracle
 from source_agent.outflow import Tally
 from source_agent.predicting import check_of
@@ -48,7 +50,34 @@ from source_agent.waterfall import downtime_parts
 
 
 def make_report(record: Record) -> Report:
-    """As much of a report as the record allows."""
+    """As much of a report as the record allows; never an exception, since a migration is over.
+
+    What its destination measured is left out where nothing can be made of it, and where that is no
+    help either, all that was measured: it is said in a line of its own.
+    """
+    try:
+        return _report(record)
+    except Exception as error:  # noqa: BLE001 - how it ended, and where the guest is, come first
+        notice(f"the report lacks what was measured at the destination: {failure_of(error)}")
+    record.finished = None
+    try:
+        return _report(record)
+    except Exception as error:  # noqa: BLE001 - as above
+        notice(f"the report lacks what was measured: {failure_of(error)}")
+    return Report(
+        session=record.session,
+        strategy=record.config.strategy,
+        path=None,
+        outcome=record.outcome,
+        error=record.error,
+        date=record.date,
+        command=command_line(),
+        config=record.config.to_json(),
+        guest=GuestReport(runs_at=_runs_at(record)),
+    )
+
+
+def _report(record: Record) -> Report:
     rounds = record.rounds.done if record.rounds else []
     downtime = downtime_ms(record)
     seconds = None if downtime is None else downtime / 1e3
@@ -307,7 +336,8 @@ def _runs_at(record: Record) -> Literal["source", "dest", "nowhere", "unknown"]:
 
 def _cache(record: Record) -> CacheReport | None:
     parts = [record.seen.cache if record.seen else None]
-    parts.append(record.finished.cache if record.finished else None)
+    there = record.finished.cache if record.finished else None
+    parts.append(None if there is None else there.model_dump())
     known = [part for part in parts if part is not None]
     if not known:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 from common.bins import MOST_COLUMNS
 from common.clock import ClockMap
 from common.report import ActivityColumn, HotPage, PagesReport
-from common.wire.messages import WireActivity
+from common.wire.results import WireActivity
 from source_agent.activity import Activity, Column
 from source_agent.record import Record
 

@@ -57,6 +57,7 @@ from common.wire import bitmap, messages
 from common.wire.injector import Injector
 from common.wire.tls import ClientTls
 from source_agent.ending import Ending
+from source_agent.believing import check_finished
 from source_agent.links import Links
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
@@ -566,10 +567,12 @@ class SourceSession:
         self._live_rounds().activity.switched(missing)
         self._ending.switched(supply, int(missing.sum()))
         lost = ConnectionBroken("the answer to the commit was lost") if resumed_ns is None else None
-        self.record.finished = await switched.run(push=push, broken=lost)
+        finished = await switched.run(push=push, broken=lost)
         self.handover.peer("complete")
         self._recovery.settled()
         self._completed()
+        if finished is not None:
+            self.record.finished = self._believed(finished)
 
     def _switched(self, supply: Supply) -> Switched:
         serving = Serving(
@@ -591,8 +594,8 @@ class SourceSession:
         with contextlib.suppress(PeerError):
             self.record.clock_after = await control.sample_clock()
         self._notify("the guest runs at the destination")
-        finished = self.record.finished or await control.expect(
-            messages.Finished, timeout_s=self.config.run_after + FOLLOW_UP_S
+        finished = self.record.finished or self._believed(
+            await control.expect(messages.Finished, timeout_s=self.config.run_after + FOLLOW_UP_S)
         )
         self.record.finished = finished
         self._hit("before-bye")
@@ -610,6 +613,10 @@ class SourceSession:
             )
         if finished.check is not None:
             raise VerificationError(f"the guest's own check failed: {finished.check}")
+
+    def _believed(self, finished: messages.Finished) -> messages.Finished:
+        """Raises `RemoteProtocolError` for what can't be so."""
+        return check_finished(self.record, finished, self._live_guest().steps())
 
     # -- the ways out -------------------------------------------------------------------------
 

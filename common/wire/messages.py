@@ -40,25 +40,32 @@ A migration, source left, destination right; bulk connections carry page frames 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgpack
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from common.bins import MOST_BARS, MOST_BINS, MOST_COLUMNS
 from common.config import Compression, GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
 from common.options import Words
 from common.wire.bitmap import MOST_SUMMARY
 from common.wire.frames import MAX_CONTROL, MAX_WINDOW
 from common.wire.probes import MAX_ATTEMPT
+from common.wire.results import (
+    MOST_VCPUS,
+    Bounded,
+    Count,
+    Nanoseconds,
+    Seconds,
+    Steps,
+    Text,
+    WireBeats,
+    WireCache,
+    WireEvent,
+    WirePostcopy,
+    WireSample,
+    in_order,
+)
 
 SESSION_ID_LENGTH = 32  # hex digits; 128 random bits, so that nobody guesses one
 TOKEN_LENGTH = 64
@@ -75,18 +82,11 @@ GuestName = Annotated[
 Token = Annotated[str, Field(pattern=f"^[0-9a-f]{{{TOKEN_LENGTH}}}$", repr=False)]
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
-
-
-# It may be shown on a terminal: what a peer says must not move the cursor, or look like two lines.
-Text = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
-Nanoseconds = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Attempt = Annotated[int, Field(ge=0, le=MAX_ATTEMPT)]
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Message(Bounded):
+    """Its `kind` says which one it is."""
 
 
 class Hello(_Message):
@@ -141,13 +141,11 @@ class Pong(_Message):
     peer_ns: Nanoseconds
 
 
-class PostcopySetup(BaseModel):
+class PostcopySetup(Bounded):
     """What a switch to post-copy will need. prepage: neighbours a page, -1 for adaptive.
 
     recover_timeout: seconds that the guest may wait for a lost source.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     faults: Literal["auto", "kernel", "software"]
     prepage: int = Field(ge=-1, le=MAX_WINDOW)
@@ -234,89 +232,6 @@ class Resync(_Message):
     missing: bytes = Field(max_length=MAX_CONTROL)
 
 
-class WireEvent(_Message):
-    """One event of the destination's timeline."""
-
-    t_ns: Nanoseconds
-    event: str = Field(max_length=64)
-    fields: dict[str, Any] = Field(default_factory=dict)
-
-
-class WireSample(_Message):
-    """Guest progress since the sample before. steps, dirtied_pages: cumulative counts."""
-
-    t_ns: Nanoseconds
-    steps: int = Field(ge=0)
-    dirtied_pages: int = Field(ge=0)
-
-
-class WireBeats(_Message):
-    """A vCPU as its own witness, on the destination's clock. gap: its longest, with its start."""
-
-    first_ns: Nanoseconds
-    last_ns: Nanoseconds
-    gap_ns: Nanoseconds
-    gap_start_ns: Nanoseconds
-
-
-BinCounts = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MOST_BINS)]
-
-
-class WireActivity(BaseModel):
-    """At t_ns (its clock) so many pages of each bin were missing.
-
-    faulted: those that were waited for since the one before.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    t_ns: Nanoseconds
-    missing: BinCounts
-    faulted: BinCounts
-
-
-Microseconds = Annotated[float, Field(ge=0, le=1e13, allow_inf_nan=False)]
-
-
-class WireLatency(BaseModel):
-    """Of faults, by the nearest rank. within_us: so little above the exact ones they may be."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    p50: Microseconds
-    p90: Microseconds
-    p99: Microseconds
-    p999: Microseconds
-    max: Microseconds
-    within_us: Microseconds = 0.0
-
-
-_Bar = tuple[Annotated[int, Field(ge=0, lt=MOST_BARS)], Annotated[int, Field(ge=0)]]
-
-
-class WirePostcopy(BaseModel):
-    """What the destination counted while pages were missing. Latencies are microseconds.
-
-    missing: pages that never came (lazy copy), as in `Commit`; null where none are missing.
-    latencies: (bar, faults), as `common.latency` has bars.
-    missing_over_time: (ns of its clock, pages still missing). trace: (ns, us, page, vCPU) a fault.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    faults: int = Field(ge=0)
-    zero_fills: int = Field(ge=0)
-    pages_pulled: int = Field(ge=0)
-    pages_pushed: int = Field(ge=0)
-    duplicates: int = Field(ge=0)
-    missing: bytes | None = Field(default=None, max_length=MAX_CONTROL)
-    latency_us: WireLatency | None
-    latencies: list[_Bar] = Field(default_factory=list, max_length=MOST_BARS)
-    missing_over_time: list[tuple[int, int]] = Field(max_length=20_000)
-    trace: list[tuple[int, float, int, int]] = Field(max_length=65_536)
-    activity: list[WireActivity] = Field(default_factory=list, max_length=MOST_COLUMNS)
-
-
 class Finished(_Message):
     """The guest has run and was stopped, or is kept and goes on; what the destination measured.
 
@@ -327,17 +242,28 @@ class Finished(_Message):
     """
 
     kind: Literal["finished"] = "finished"
-    steps: list[Annotated[int, Field(ge=0)]] = Field(max_length=64)
+    steps: list[Steps] = Field(max_length=MOST_VCPUS)
     digest: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None
     check: Text | None
-    cpu_s: float = Field(ge=0)
-    received_bytes: int = Field(ge=0)
-    unpack_cpu_s: float = Field(default=0.0, ge=0)
-    beats: list[WireBeats] = Field(max_length=64)
-    cache: dict[str, int] | None
+    cpu_s: Seconds
+    received_bytes: Count
+    unpack_cpu_s: Seconds = 0.0
+    beats: list[WireBeats] = Field(max_length=MOST_VCPUS)
+    cache: WireCache | None
     postcopy: WirePostcopy | None = None
     samples: list[WireSample] = Field(max_length=20_000)
     events: list[WireEvent] = Field(max_length=20_000)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(self.beats) != len(self.steps):
+            raise ValueError(f"heartbeats of {len(self.beats)} vCPUs, steps of {len(self.steps)}")
+        if not in_order(sample.t_ns for sample in self.samples):
+            raise ValueError("samples over a time that goes back")
+        for name in ("steps", "dirtied_pages"):
+            if not in_order(getattr(sample, name) for sample in self.samples):
+                raise ValueError(f"{name} that become fewer")
+        return self
 
 
 class Bye(_Message):

@@ -18,7 +18,7 @@ from common.report import Report
 from common.strategy.base import NextRound, RoundKind, RoundStats, StopAndCopy
 from common.timeline import Timeline
 from common.wire import messages
-from common.wire.messages import WireBeats, WireEvent, WireSample
+from common.wire.results import WireBeats, WireEvent, WireLatency, WirePostcopy, WireSample
 from source_agent.activity import Activity
 from source_agent.outflow import Tally
 from source_agent.record import Decided, GuestSeen, Record
@@ -542,14 +542,14 @@ def test_post_copy_figures() -> None:
     made.config = made.config.model_copy(update={"trace_faults": True})
     made.ready = messages.Ready(faults="software", faults_reason="asked for")
     made.finished = finished(
-        postcopy=messages.WirePostcopy(
+        postcopy=WirePostcopy(
             faults=9,
             zero_fills=8,
             pages_pulled=7,
             pages_pushed=6,
             duplicates=5,
             missing=b"\x05\x80",
-            latency_us=messages.WireLatency(p50=1.0, p90=2.0, p99=3.0, p999=4.0, max=5.0),
+            latency_us=WireLatency(p50=1.0, p90=2.0, p99=3.0, p999=4.0, max=5.0),
             latencies=[(36, 2), (40, 7)],
             missing_over_time=[(there(73), 100), (there(74), 3)],
             trace=[(there(73.5), 42.0, 17, 1)],

@@ -8,6 +8,14 @@ from hypothesis import strategies as st
 from common.config import GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
 from common.wire import messages
+from common.wire.results import (
+    WireBeats,
+    WireCache,
+    WireEvent,
+    WireLatency,
+    WirePostcopy,
+    WireSample,
+)
 
 SESSION = "0123456789abcdef" * 2
 TOKEN = "fedcba9876543210" * 4
@@ -43,21 +51,21 @@ EXAMPLES: list[messages.Message] = [
         check=None,
         cpu_s=0.5,
         received_bytes=10,
-        beats=[messages.WireBeats(first_ns=1, last_ns=2, gap_ns=1, gap_start_ns=1)],
-        cache={"hits": 1},
-        postcopy=messages.WirePostcopy(
+        beats=[WireBeats(first_ns=1, last_ns=2, gap_ns=1, gap_start_ns=1)],
+        cache=WireCache(hits=1, misses=0, write_backs=0, spills=0, drained_lines=0),
+        postcopy=WirePostcopy(
             faults=1,
             zero_fills=0,
             pages_pulled=1,
             pages_pushed=2,
             duplicates=0,
-            latency_us=messages.WireLatency(p50=1.0, p90=2.0, p99=3.0, p999=4.0, max=5.0),
+            latency_us=WireLatency(p50=1.0, p90=2.0, p99=3.0, p999=4.0, max=5.0),
             latencies=[(0, 1)],
             missing_over_time=[(1, 2)],
             trace=[(1, 2.0, 3, 0)],
         ),
-        samples=[messages.WireSample(t_ns=1, steps=2, dirtied_pages=3)],
-        events=[messages.WireEvent(t_ns=1, event="x", fields={"a": 1})],
+        samples=[WireSample(t_ns=1, steps=2, dirtied_pages=3)],
+        events=[WireEvent(t_ns=1, event="x", fields={"a": 1})],
     ),
     messages.Bye(),
     messages.Cancel(reason="x"),

@@ -1,0 +1,115 @@
+"""Whatever a peer says, whenever: one line, and the exit code that the hand-over's state has."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.integration import liar, zygote
+from tests.integration.liar import Lie, LyingDestination, LyingSource, lies, others, plain, sample
+from tests.unit.wire.test_messages import EXAMPLES
+
+FULL: Final = os.environ.get("PAGEFERRY_TEST_FULL") == "1"
+OPTIONS: Final = (
+    *("--memory", "1MiB", "--workload", "idle", "--warmup", "0s", "--run-after", "0s"),
+    *("--strategy", "pre-copy", "--max-bandwidth", "unlimited", "--no-verify", "--quiet"),
+)
+# How a source may end by what it was told at that step. 0: what it was told may be.
+AT_HOME: Final = {0: "", 1: "the guest goes on at the source|no guest had been started"}
+GONE: Final = {0: "", 3: "the guest has moved to the destination"}
+ENDS: Final = {
+    "hello": AT_HOME,
+    "setup": AT_HOME,
+    "round": AT_HOME,
+    "commit": GONE,
+    "finish": GONE,
+}
+DUE: Final = {
+    "hello": "welcome",
+    "setup": "ready",
+    "round": "round-done",
+    "commit": "resumed",
+    "finish": "finished",
+}
+OF_KIND: Final = {example.kind: example for example in EXAMPLES}
+
+
+def _all_of_a_destination() -> list[Lie]:
+    out: list[Lie] = []
+    for step, kind in DUE.items():
+        out += [*lies(step, plain(OF_KIND[kind])), *others(step)]
+    return out
+
+
+def _all_of_a_source() -> list[Lie]:
+    due = {
+        "hello": [LyingSource(0, None)._hello("control")],
+        "setup": [liar.setup()],
+        "before-pages": [],
+        "commit": [liar.commit()],
+        "running": [],
+    }
+    out: list[Lie] = []
+    for step, true in due.items():
+        out += others(step)
+        for message in true:
+            out += lies(step, plain(message))
+    return out
+
+
+def _cases(every: list[Lie], n: int) -> list[Lie]:
+    return every if FULL else sample(every, n)
+
+
+def _ends(destination: LyingDestination) -> tuple[int, str]:
+    with tempfile.TemporaryDirectory() as name:
+        to = "--to", f"127.0.0.1:{destination.port}"
+        source = zygote.Agent(
+            Path(name), "source", "source", *to, *OPTIONS, "--json", "-", agent=False
+        )
+        try:
+            return source.end(liar.LIMIT_S), source.read("err")
+        finally:
+            source.kill()
+
+
+def test_an_honest_one_is_believed() -> None:
+    with LyingDestination(None) as destination:
+        code, said = _ends(destination)
+    assert code == 0, said
+    assert said == ""
+
+
+@pytest.mark.parametrize("lie", _cases(_all_of_a_destination(), 30), ids=lambda lie: lie.what)
+def test_a_source_whose_destination_lies(lie: Lie) -> None:
+    with LyingDestination(lie) as destination:
+        code, said = _ends(destination)
+    assert "Traceback" not in said, said
+    assert code in ENDS[lie.step], (code, said)
+    lines = [line for line in said.splitlines() if line.startswith("pageferry: ")]
+    assert len(lines) == (code != 0), said
+    assert not code or any(words in lines[-1] for words in ENDS[lie.step][code].split("|")), said
+
+
+def test_a_destination_whose_sources_lie() -> None:
+    """One agent for all of them: each ends alone, and an honest one is served afterwards."""
+    with tempfile.TemporaryDirectory() as name:
+        dest = zygote.Agent(Path(name), "dest", "dest", "--listen", "127.0.0.1:0")
+        try:
+            port = dest.wait_status("listening")["port"]
+            honest = LyingSource(port, None)
+            for lie in _cases(_all_of_a_source(), 100):
+                source = LyingSource(port, lie)
+                asyncio.run(source.run())
+                assert dest.exit_code is None, (lie, dest.read("err"))
+            asyncio.run(honest.run())
+            assert honest.answers[-1] == "finished", dest.read("err")[-2000:]
+            assert "Traceback" not in dest.read("err")
+            assert "unexpected" not in dest.read("err")
+        finally:
+            dest.terminate()
