@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from common.timeline import Event, Timeline
 from common.whereabouts import NOBODY_HERE, TABLE, Who
 from common.wire import messages
 from common.wire.channel import STALL_S, Connection
+from common.wire.crowd import first_to_go
 from common.wire.injector import Injector
 from common.wire.listener import Listener
 from dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
@@ -226,9 +227,10 @@ class DestAgent:
     async def _serve(self, connection: Connection, hello: messages.Hello) -> None:
         credentials = self._credentials.get(hello.session)
         if hello.role == "control":
-            await self._serve_control(connection, hello)
+            had_guest = await self._serve_control(connection, hello)
             del connection
-            give_back()
+            if had_guest:  # it takes long, and who only said hello leaves little
+                give_back()
         elif credentials is not None and not credentials.admit(hello, connection):
             await self._turn_away(
                 connection, f"a {hello.role} connection that is not of session {hello.session[:8]}"
@@ -247,12 +249,13 @@ class DestAgent:
                 await connection.send(messages.Refuse(reason=reason))
         await connection.linger()
 
-    async def _serve_control(self, connection: Connection, hello: messages.Hello) -> None:
+    async def _serve_control(self, connection: Connection, hello: messages.Hello) -> bool:
+        """A whole session; whether there was a guest in it."""
         name = hello.session
-        refusal = self._refusal(name)
+        refusal = self._refusal(name, connection)
         if refusal is not None:
             await self._turn_away(connection, refusal)
-            return
+            return False
         short = name[:8]
         self._complain(f"session {short}: a migration from {connection.peer}")
         timeline = Timeline("dest", lambda event: self._sink(name, event))
@@ -288,13 +291,14 @@ class DestAgent:
             if self._first_ended is not None and not self._first_ended.done():
                 self._first_ended.set_result((error, session.may_be_asked and not self.stopping))
             self._end_if_idle()
+        return session.set_up
 
-    def _refusal(self, name: str) -> str | None:
+    def _refusal(self, name: str, connection: Connection) -> str | None:
         if self.stopping:
             return "it is being stopped"
         if name in self._sessions or name in self._ended or name in self._kept:
             return "a session of that name exists already"
-        if sum(not session.set_up for session in self._sessions.values()) >= MOST_WAITING:
+        if self._crowded(connection.network):
             return "too many have said hello and not yet which guest they bring"
         return self._turned_away(name) or self._busy()
 
@@ -307,7 +311,20 @@ class DestAgent:
         """Who has said hello and then no more keeps nobody out: it takes a slot when it goes on."""
         waiting = [each for each in self._sessions.values() if not (each.set_up or each.dropped)]
         if len(waiting) >= MAX_WAITING:
-            waiting[0].drop(f"{MAX_WAITING} others came before it said which guest it brings")
+            first = first_to_go(waiting, lambda each: each.network, lambda _each: False)
+            assert first is not None  # noqa: S101 - there are some
+            first.drop(f"{MAX_WAITING} others came before it said which guest it brings")
+
+    def _crowded(self, network: str) -> bool:
+        """Whether there is no place for one more from there. Those on their way out are hurried."""
+        waiting = [each for each in self._sessions.values() if not each.set_up]
+        if len(waiting) < MOST_WAITING:
+            return False
+        for each in waiting:
+            if each.dropped:
+                each.cut()
+        most, _ = Counter(each.network for each in waiting).most_common(1)[0]
+        return network == most or len(waiting) >= 2 * MOST_WAITING
 
     def _enter(self, name: str, setup: messages.Setup) -> None:
         """A session says which guest will come. Raises `PeerRefused` and `UsageError`."""

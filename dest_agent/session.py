@@ -50,6 +50,7 @@ from common.units import format_size, format_time
 from common.whereabouts import When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
 from common.wire.channel import STALL_S, Connection
+from common.wire.inbox import Inbox
 from common.wire.injector import Injector
 from common.wire.messages import Message
 from common.wire.results import WireBeats, WireCache, WireEvent, WireSample
@@ -67,7 +68,6 @@ BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
 LAST_WORDS_S = 0.1
 SHARE_S = 0.002  # how often injected faults look at what post-copy has brought
-MAX_UNREAD = 64  # messages; a source waits for an answer to nearly each
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +132,9 @@ class DestSession:
         self._inflow: Inflow | None = None
         self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
-        self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+        self._inbox: Inbox[Item] = Inbox()
         self._postcopy: Postcopy | None = None
-        self._offers: asyncio.Queue[Offered] = asyncio.Queue()  # when nothing is missing any more
+        self._offers: Inbox[Offered] = Inbox()  # when nothing is missing any more
         self._channels = 1
         self._checked = True
         self._compress: Compression = "none"
@@ -191,10 +191,8 @@ class DestSession:
                 if isinstance(message, messages.Ping):
                     answer = messages.Pong(t_ns=message.t_ns, peer_ns=time.monotonic_ns())
                     await connection.send(answer)
-                elif self._inbox.qsize() < MAX_UNREAD:
-                    self._inbox.put_nowait(message)
                 else:
-                    raise RemoteProtocolError(f"more than {MAX_UNREAD} messages out of turn")
+                    await self._inbox.take_in(message, connection.cost)
         except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
             self._inbox.put_nowait(Broke(attempt, failure_of(error)))
 
@@ -297,6 +295,11 @@ class DestSession:
         self.place.keep(guest)
 
     @property
+    def network(self) -> str:
+        """Where its source is: see `Connection.network`."""
+        return self._connection.network
+
+    @property
     def when(self) -> When:
         """How far its hand-over has come, or had."""
         return when_of(Role.DEST, self.handover.state, started=self.set_up)
@@ -384,6 +387,10 @@ class DestSession:
         """End it, which has nothing yet."""
         self.dropped = True
         self._fail(PeerRefused(reason))
+
+    def cut(self) -> None:
+        """It is on its way out, and is not to wait for its peer."""
+        self._connection.abort()
 
     # -- phases -------------------------------------------------------------------------------
 
@@ -657,10 +664,10 @@ class DestSession:
         """The source is back on a new connection; it may have seen the break before we did."""
         offered = Offered(connection.attempt, connection)
         if self._recovery.phase is Phase.SETTLED or self.handover.finished:
-            self._offers.put_nowait(offered)
+            _put_newest(self._offers, offered)
             self._came_back.set()
         else:
-            self._inbox.put_nowait(offered)
+            _put_newest(self._inbox, offered)
 
     async def _resume(self, commit: messages.Commit) -> None:
         guest = self._live_guest()
@@ -852,6 +859,13 @@ class _Stream:
 
     async def probe(self) -> None:
         await self._session._connection.probe()
+
+
+def _put_newest(queue: Inbox[Any], offered: Offered) -> None:
+    """Of several that wait, the newest attempt is the one that counts."""
+    for older in queue.take_back(lambda item: isinstance(item, Offered)):
+        older.connection.close()
+    queue.put_nowait(offered)
 
 
 def most_control(n_pages: int) -> int:

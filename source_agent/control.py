@@ -13,6 +13,7 @@ from common.errors import PageferryError, PeerRefused, PeerSilent, RemoteProtoco
 from common.threads import failure_of
 from common.wire import messages
 from common.wire.channel import Connection
+from common.wire.inbox import Inbox
 from common.wire.messages import Message
 
 CLOCK_SAMPLES: Final = 16
@@ -33,7 +34,7 @@ class Control:
     def __init__(self, connection: Connection, on_failure: Callable[[PageferryError], None]):
         self._connection = connection
         self._on_failure = on_failure
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._inbox: Inbox[Message] = Inbox()
         self._pongs: asyncio.Queue[Message] = asyncio.Queue()  # may come between any two others
         self._awaited_ns = -1  # the clock sample whose answer is waited for
         self._failure: PageferryError | None = None
@@ -65,8 +66,9 @@ class Control:
                 if isinstance(message, messages.Refuse):
                     raise PeerRefused(f"{self.peer} refused: {message.reason}")
                 if not isinstance(message, messages.Pong):
-                    self._inbox.put_nowait(message)
+                    await self._inbox.take_in(message, self._connection.cost)
                 elif message.t_ns == self._awaited_ns:
+                    self._awaited_ns = -1  # it is answered once
                     self._pongs.put_nowait(message)
         except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
             self.fail(failure_of(error))

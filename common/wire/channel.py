@@ -31,6 +31,7 @@ from common.errors import (
 from common.wire import frames, messages, tls
 from common.wire.addresses import host_of, open_socket, shown
 from common.wire.congestion import use_congestion
+from common.wire.crowd import network_of
 from common.wire.messages import Hello, Message
 from common.wire.probes import AnswerFrame, Asked, ProbeFrame
 from common.wire.tls import ClientTls
@@ -117,7 +118,7 @@ class Connection:
     `sent_bytes` and `received_bytes` count everything on it, prefaces included. stall_s: a
     peer that takes or says nothing for so long is taken for gone. heard_at: when it last received
     something (or was made), CLOCK_MONOTONIC seconds. peer_certificate: a digest of the peer's,
-    None without TLS.
+    None without TLS. cost: of the message that `receive` gave last, bytes in memory at the most.
     """
 
     def __init__(self, sock: socket.socket, peer: str, stall_s: float = STALL_S) -> None:
@@ -129,10 +130,12 @@ class Connection:
         self.sent_bytes = 0
         self.received_bytes = 0
         self.heard_at = time.monotonic()
+        self._network: str | None = None
         self._decoder = frames.FrameDecoder(checked=True)
         self._asked = Asked()
         self._answered = asyncio.Condition()
-        self._inbox: deque[Message] = deque()
+        self._inbox: deque[tuple[Message, int]] = deque()
+        self.cost = 0
         self._write_lock = asyncio.Lock()
 
     def tune(self) -> None:
@@ -284,11 +287,12 @@ class Connection:
             n = await self._read_into(self._decoder.buffers()[0], self._stall_s)
             for frame in self._decoder.received(n):
                 await self._take(frame)
-        return self._inbox.popleft()
+        message, self.cost = self._inbox.popleft()
+        return message
 
     async def _take(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.ControlFrame):
-            self._inbox.append(messages.decode(frame.body))
+            self._inbox.append(messages.weigh(frame.body))
         elif isinstance(frame, ProbeFrame):
             await self._write(frames.encode_answer(frame.attempt, frame.number, checked=True))
         elif isinstance(frame, AnswerFrame):
@@ -357,6 +361,21 @@ class Connection:
                         await self._read_into(scratch)
         finally:
             self.close()
+
+    @property
+    def network(self) -> str:
+        """Of the peer: see `crowd.network_of`; empty where it has gone."""
+        if self._network is None:
+            try:
+                self._network = network_of(self.address[0])
+            except ConnectionBroken:
+                self._network = ""
+        return self._network
+
+    def abort(self) -> None:
+        """Have whoever waits for it find it reset; it is closed by who owns it."""
+        with contextlib.suppress(OSError):
+            reset(self._sock)
 
     def close(self) -> None:
         """At once; idempotent."""

@@ -41,7 +41,10 @@ def count_within(extents: Extents, n_pages: int) -> int:
         raise RemoteProtocolError(
             f"an extent that ends at page {int(ends.max())} of a guest of {n_pages} pages"
         )
-    return int(counts.sum())
+    total = int(counts.sum())
+    if total > n_pages:  # each is in there, and together they are written many times over
+        raise RemoteProtocolError(f"extents of {total} pages of a guest of {n_pages} pages")
+    return total
 
 
 def to_pages(extents: Extents) -> Pages:

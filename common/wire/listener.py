@@ -19,9 +19,11 @@ from common.errors import PageferryError, RemoteProtocolError
 from common.wire import tls
 from common.wire.addresses import host_of, listen_on, shown_address
 from common.wire.channel import HANDSHAKE_S, LINGER_S, STALL_S, Connection, why
+from common.wire.crowd import first_to_go
 from common.wire.messages import Hello, Refuse
 
-MAX_HANDSHAKES: Final = 128  # at once; one more, and the one that has been silent longest goes
+MAX_HANDSHAKES: Final = 256  # at once; one more, and the oldest of the network with the most goes
+MAX_LEAVING: Final = 64  # that were turned away, and may still read why
 HELLO_BYTES: Final = 4096  # of any message, from a peer that has not set up a guest
 
 
@@ -46,7 +48,8 @@ class Listener:
         self._complain = complain
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._strangers: dict[Connection, asyncio.Task[None]] = {}
+        self._strangers: dict[Connection, asyncio.Task[None]] = {}  # in the order of their coming
+        self._leaving = 0
 
     def listen(self, host: str, port: int, *, loopback_only: bool = False) -> list[tuple[str, int]]:
         """Bind to every address of `host`; returns them. Raises `UsageError`."""
@@ -91,11 +94,19 @@ class Listener:
         most = min(MAX_HANDSHAKES, max(descriptor_limit() // 4, 1))  # others need some, too
         if len(self._strangers) < most:
             return
-        silent = min(self._strangers, key=lambda connection: connection.heard_at)
-        task = self._strangers.pop(silent)
+        first = first_to_go(
+            self._strangers,
+            lambda connection: connection.network,
+            lambda connection: connection.peer_certificate is not None,
+        )
+        assert first is not None  # noqa: S101 - there are some
+        task = self._strangers.pop(first)
         task.cancel()
-        task.add_done_callback(lambda _task: silent.close())  # it may not even have begun
-        self._complain(f"{silent.peer} was dropped without a hello: {most} others came after it")
+        task.add_done_callback(lambda _task: first.close())  # it may not even have begun
+        self._complain(
+            f"{first.peer} was dropped without a hello: {most} others are there, most of them from"
+            " its address"
+        )
 
     async def _handshake(self, connection: Connection) -> None:
         try:
@@ -121,7 +132,8 @@ class Listener:
             connection.close()
         except PageferryError as error:
             self._complain(f"{peer} was turned away: {error}")
-            await connection.linger()
+            self._strangers.pop(connection, None)
+            await self._see_off(connection)
         except OSError as error:  # it was gone before its options could be set
             self._complain(f"{peer} was turned away: {why(error)}")
             connection.close()
@@ -129,6 +141,17 @@ class Listener:
             connection.close()
             raise
         return None
+
+    async def _see_off(self, connection: Connection) -> None:
+        """It may read why it was turned away, unless many do."""
+        if self._leaving >= MAX_LEAVING:
+            connection.close()
+            return
+        self._leaving += 1
+        try:
+            await connection.linger()
+        finally:
+            self._leaving -= 1
 
     async def _hello(self, connection: Connection) -> Hello:
         connection.tune()

@@ -48,6 +48,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from common.config import Compression, GuestConfig
 from common.errors import LocalProtocolError, RemoteProtocolError
 from common.options import Words
+from common.wire import bounds
 from common.wire.bitmap import MOST_SUMMARY
 from common.wire.frames import MAX_CONTROL, MAX_WINDOW
 from common.wire.probes import MAX_ATTEMPT
@@ -335,10 +336,16 @@ def encode(message: Message) -> bytes:
 
 def decode(body: bytes) -> Message:
     """The message in a control frame. Raises `RemoteProtocolError` for anything that is not one."""
+    return weigh(body)[0]
+
+
+def weigh(body: bytes) -> tuple[Message, int]:
+    """The same, and the bytes that it takes in memory at the most."""
+    cost = bounds.check(body)
     try:
-        # Depth and sizes are bounded by the frame; integer keys and extension types are not ours.
+        # Lengths are bounded by the message's; integer keys and extension types are not ours.
         value = msgpack.unpackb(body, raw=False, strict_map_key=True, max_ext_len=0)
-        return _ADAPTER.validate_python(value)
+        return _ADAPTER.validate_python(value), cost
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

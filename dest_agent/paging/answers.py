@@ -137,7 +137,7 @@ def _take_table(f: FaultArrays) -> bool:
             return False
         total += count
         f.table[i] = extent
-    if ctl[IS_ZERO] == 0 and total != ctl[FRAME_PAGES]:
+    if total > len(f.status) or (ctl[IS_ZERO] == 0 and total != ctl[FRAME_PAGES]):
         return False
     ctl[PARSED] += 8 * ctl[ENTRIES]
     _begin_extent(f, 0)
