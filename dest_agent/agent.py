@@ -252,7 +252,7 @@ class DestAgent:
     async def _serve_control(self, connection: Connection, hello: messages.Hello) -> bool:
         """A whole session; whether there was a guest in it."""
         name = hello.session
-        refusal = self._refusal(name, connection)
+        refusal = self._refusal(name, connection.network)
         if refusal is not None:
             await self._turn_away(connection, refusal)
             return False
@@ -293,12 +293,12 @@ class DestAgent:
             self._end_if_idle()
         return session.set_up
 
-    def _refusal(self, name: str, connection: Connection) -> str | None:
+    def _refusal(self, name: str, network: str = "") -> str | None:
         if self.stopping:
             return "it is being stopped"
         if name in self._sessions or name in self._ended or name in self._kept:
             return "a session of that name exists already"
-        if self._crowded(connection.network):
+        if self._crowded(network):
             return "too many have said hello and not yet which guest they bring"
         return self._turned_away(name) or self._busy()
 

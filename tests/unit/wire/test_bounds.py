@@ -14,6 +14,8 @@ from common.errors import RemoteProtocolError
 from common.wire import bounds, messages
 from common.wire.extents import EXTENT, count_within
 from common.wire.inbox import MOST_MESSAGES, Inbox
+from dest_agent.fetching import Offered
+from dest_agent.session import _put_newest
 from tests.unit.wire.test_messages import EXAMPLES
 
 
@@ -142,5 +144,28 @@ def test_what_we_put_in_can_be_taken_back() -> None:
         inbox.put_nowait(2)
         assert inbox.take_back(lambda item: item == "one") == ["one"]
         assert [inbox.get_nowait(), inbox.get_nowait()] == ["one", 2]
+
+    asyncio.run(scenario())
+
+
+def test_only_the_newest_of_the_sources_that_are_back_waits() -> None:
+    """Each has a descriptor, and one that is not taken would keep it."""
+
+    class Fake:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def scenario() -> None:
+        inbox: Inbox[Any] = Inbox()
+        inbox.put_nowait("before")
+        connections = [Fake() for _ in range(800)]
+        for attempt, connection in enumerate(connections):
+            _put_newest(inbox, Offered(attempt, connection))
+        assert [connection.closed for connection in connections] == [True] * 799 + [False]
+        assert inbox.get_nowait() == "before"
+        assert inbox.get_nowait() == Offered(799, connections[-1])
+        assert inbox.empty()
 
     asyncio.run(scenario())
