@@ -56,8 +56,8 @@ from common.whereabouts import TABLE, When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
 from common.wire.injector import Injector
 from common.wire.tls import ClientTls
-from source_agent.ending import Ending
 from source_agent.believing import check_finished
+from source_agent.ending import Ending
 from source_agent.links import Links
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
