@@ -24,6 +24,7 @@ _MOST_BYTES: Final = 2**20  # unpacked: nine bytes a cell would be 116,000 cells
 _MOST_CELLS: Final = 2**20  # empty ones take nothing
 _MOST_COUNT: Final = 2**53
 _LONGEST: Final = 9  # bytes of a number
+_VALUE_BITS: Final = 63  # of a value, which has a sign in HDR
 
 
 class HistogramError(ValueError):
@@ -89,7 +90,7 @@ class _Cells:
         if bucket < 0:
             within, bucket = within - self._half, 0
         shift = bucket + self._unit
-        if shift > 62:  # a value of HDR is a 64-bit number
+        if shift + within.bit_length() > _VALUE_BITS:
             raise HistogramError("a value that no clock can show")
         return ((within + 1) << shift) - 1
 

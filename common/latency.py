@@ -38,8 +38,23 @@ def known_counts(part: PostcopyReport) -> list[FaultCount]:
     if part.fault_counts or part.fault_histogram is None:
         return part.fault_counts
     try:
-        cells = read_histogram(part.fault_histogram)
+        return _read(part.fault_histogram)
     except HistogramError:
         return []
-    found = np.array(cells, np.int64).reshape(-1, 2)
+
+
+def damage(part: PostcopyReport) -> str | None:
+    """What is wrong with the latencies of an old report; None where they can be read."""
+    if part.fault_counts or part.fault_histogram is None:
+        return None
+    try:
+        _read(part.fault_histogram)
+    except HistogramError as error:
+        return str(error)
+    return None
+
+
+def _read(text: str) -> list[FaultCount]:
+    """Raises `HistogramError`."""
+    found = np.array(read_histogram(text), np.int64).reshape(-1, 2)
     return fault_counts(bars_of(found[:, 0], found[:, 1]))

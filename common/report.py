@@ -204,9 +204,9 @@ class FaultLatency(_Part):
 class FaultCount(_Part):
     """How many faults took from `from_us` to below `to_us` microseconds."""
 
-    from_us: float
-    to_us: float
-    faults: int
+    from_us: float = Field(gt=0)
+    to_us: float = Field(gt=0)
+    faults: int = Field(ge=0)
 
 
 class MissingSample(_Part):

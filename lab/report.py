@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from pydantic import ValidationError
 from common.cli import ReportFile, refuse_stdout
 from common.config import first_fault
 from common.errors import EXIT_OK, UsageError
+from common.handed import STDIN, cut, parse_json, read_file
+from common.latency import damage
 from common.report import Report
 from common.units import figures
 from lab import picture_files
@@ -25,7 +26,7 @@ from lab.tables import NOTHING
 _Document = TypeVar("_Document", Report, SeriesDocument)
 _SCHEMA: Final = 1
 _SERIES: Final = ("runs", "table")
-_LONGEST: Final = 200  # characters of a complaint about a field
+_MOST_BYTES: Final = 1 << 28  # a series of traced runs may have a tenth of it
 
 
 @dataclass
@@ -41,7 +42,10 @@ class Gathered:
 
 
 def report(
-    *results: Annotated[Path, Parameter(help="what --json has written")],
+    *results: Annotated[
+        Path,
+        Parameter(help="what --json has written; -: standard input", allow_leading_hyphen=True),
+    ],
     html: Annotated[str | None, Parameter(help="write one HTML page to this FILE instead")] = None,
     pictures: Annotated[
         Path | None,
@@ -57,12 +61,19 @@ def report(
     """
     if not results:
         raise UsageError("report needs at least one RESULT.json, as --json has written it")
+    if unknown := [
+        str(each) for each in results if str(each).startswith("-") and len(each.name) > 1
+    ]:
+        raise UsageError(f"report has no option {unknown[0]} (--help lists what there is)")
     if html is None and pictures is None:
         if force:
             raise UsageError(
                 "--force overwrites files: it means nothing without --html or --pictures"
             )
-        print_results(gather(list(results)))
+        try:
+            print_results(gather(list(results)))
+        except OverflowError:
+            raise UsageError(_too_large(results)) from None
         return EXIT_OK
     if pictures is not None:
         picture_files.check()
@@ -74,7 +85,19 @@ def report(
 
 
 def print_results(found: Gathered) -> None:
-    """The result's table, or what its series printed; of several results, their comparison."""
+    """The result's table, or what its series printed; of several results, their comparison.
+
+    And what is damaged in them, though they can be read.
+    """
+    from lab.tables import print_text, wide_console
+
+    _print_tables(found)
+    for label, report in zip(found.labels, found.reports, strict=True):
+        if report.postcopy is not None and (what := damage(report.postcopy)):
+            print_text(wide_console(), f"{label}: how long faults took can't be read: {what}")
+
+
+def _print_tables(found: Gathered) -> None:
     from common.console import result_table
     from common.html.words import made as made_line
     from lab.compare import comparison
@@ -138,15 +161,16 @@ def _write_pictures(results: list[Path], folder: Path, *, force: bool) -> None:
 
 
 def _too_large(results: Sequence[Path]) -> str:
-    return f"{', '.join(str(result) for result in results)}: a number is too large to be drawn"
+    return f"{', '.join(said(result) for result in results)}: a number is too large to be drawn"
 
 
 def gather(results: list[Path]) -> Gathered:
     """Read them all. Raises `UsageError`."""
     out = Gathered(beside=len(results) > 1)
-    names = Counter(result.stem for result in results)
-    for result in results:
-        name = result.stem if names[result.stem] == 1 else str(result)
+    stems = [Path(said(result)).stem for result in results]
+    names = Counter(stems)
+    for result, stem in zip(results, stems, strict=True):
+        name = stem if names[stem] == 1 else said(result)
         document = read_result(result)
         if isinstance(document, Report):
             out.reports.append(document)
@@ -165,17 +189,22 @@ def gather(results: list[Path]) -> Gathered:
 
 def read_result(file: Path) -> Report | SeriesDocument:
     """A report, or a series of them. Raises `UsageError` with a line that names the file."""
-    try:
-        data = json.loads(file.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {os.strerror(error.errno or 0)}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is not JSON: {_cut(str(error))}") from None
+    return parse_result(read_file(file, _MOST_BYTES, stdin=True), said(file))
+
+
+def said(file: Path) -> str:
+    """What a file is called in what is said of it."""
+    return "standard input" if str(file) == STDIN else str(file)
+
+
+def parse_result(raw: bytes, file: str) -> Report | SeriesDocument:
+    """The same, of what is in a file; file: what it is called."""
+    data = parse_json(raw, file)
     if not isinstance(data, dict):
         raise UsageError(f"{file} is no result of pageferry: expected a JSON object")
     version = data.get("schema_version")
     if version != _SCHEMA or isinstance(version, bool):
-        told = "no schema_version" if version is None else f"schema_version {_cut(repr(version))}"
+        told = "no schema_version" if version is None else f"schema_version {cut(repr(version))}"
         raise UsageError(f"{file} has {told}: expected {_SCHEMA}")
     if "outcome" not in data and not any(key in data for key in _SERIES):
         raise UsageError(
@@ -191,17 +220,13 @@ def read_result(file: Path) -> Report | SeriesDocument:
     return document
 
 
-def _checked(file: Path, model: type[_Document], data: dict[str, Any]) -> _Document:
+def _checked(file: str, model: type[_Document], data: dict[str, Any]) -> _Document:
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first, message = first_fault(error)
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{file}: {_cut(where)}: {_cut(message)}") from None
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+        raise UsageError(f"{file}: {cut(where)}: {cut(message)}") from None
 
 
 def labels_of(document: SeriesDocument) -> tuple[list[str], list[str]]:
@@ -246,4 +271,4 @@ def _cell(value: object) -> str:
 
 
 def _title(results: list[Path]) -> str:
-    return results[0].stem if len(results) == 1 else f"{len(results)} results"
+    return Path(said(results[0])).stem if len(results) == 1 else f"{len(results)} results"

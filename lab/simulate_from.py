@@ -94,7 +94,9 @@ class Measured:
         if net is not None:  # before it was used, with nothing in its queues
             delay = net.rtt_ms / 2e3
         else:
-            delay = (self.report.downtime_error_ms or 0.0) / 1e3  # the error is half a round trip
+            delay = (
+                max(self.report.downtime_error_ms or 0.0, 0.0) / 1e3
+            )  # the error is half a round trip
         link = Link(delay=min(delay, 60.0))
         rate, limit = _bandwidth(self.report, link), _limit(self.report.config)
         if rate is None or rate >= _AT_LIMIT * limit:

@@ -11,9 +11,7 @@ name = "database"               # default: its workload
 
 from __future__ import annotations
 
-import os
 import random
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -22,8 +20,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from common.config import Duration, MigrationConfig, Size, explain, first_fault
 from common.errors import UsageError
+from common.handed import parse_toml, read_file
 from common.options import Options
-from common.textfile import decode
 from common.units import PAGE_SIZE
 from lab.sim.workloads import working_set
 
@@ -109,36 +107,32 @@ def read_fleet(file: Path, base: MigrationConfig | None = None) -> list[Kind]:
 
     Raises `UsageError` with a line that says which guest is wrong, and how.
     """
-    try:
-        if os.path.getsize(file) > _MOST_FILE:
-            raise UsageError(f"--fleet: {file} is larger than {_MOST_FILE >> 20} MiB")
-        data = tomllib.loads(decode(file.read_bytes()))
-    except OSError as error:
-        raise UsageError(
-            f"--fleet: {file} can't be read: {os.strerror(error.errno or 0)}"
-        ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"--fleet: {file} is not TOML: {error}") from None
+    raw = read_file(file, _MOST_FILE, option="--fleet")
+    return parse_fleet(raw, f"--fleet: {file}", base or MigrationConfig())
+
+
+def parse_fleet(raw: bytes, file: str, base: MigrationConfig) -> list[Kind]:
+    """The same, of what is in a file; file: what it is called."""
+    data = parse_toml(raw, file)
     guests = data.get("guest")
     if set(data) != {"guest"} or not isinstance(guests, list) or not guests:
-        raise UsageError(f"--fleet: {file}: expected tables [[guest]], and nothing else")
-    base = base or MigrationConfig()
+        raise UsageError(f"{file}: expected tables [[guest]], and nothing else")
     kinds = [_kind(file, number, each, base) for number, each in enumerate(guests, 1)]
     if sum(kind.count for kind in kinds) > _MOST_GUESTS:
-        raise UsageError(f"--fleet: {file} has more than {_MOST_GUESTS:,} guests")
+        raise UsageError(f"{file} has more than {_MOST_GUESTS:,} guests")
     return kinds
 
 
-def _kind(file: Path, number: int, table: object, base: MigrationConfig) -> Kind:
+def _kind(file: str, number: int, table: object, base: MigrationConfig) -> Kind:
     try:
         kind = Kind.model_validate(table)
     except ValidationError as error:
         first, message = first_fault(error)
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"--fleet: {file}, guest {number}: {where}: {message}") from None
+        raise UsageError(f"{file}, guest {number}: {where}: {message}") from None
     try:
         config = kind.config(base)
         working_set(config.guest, by_line=config.travels_by_line)  # knows what a workload may say
     except UsageError as error:
-        raise UsageError(f"--fleet: {file}, guest {number}: {error}") from None
+        raise UsageError(f"{file}, guest {number}: {error}") from None
     return kind

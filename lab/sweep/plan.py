@@ -15,8 +15,6 @@ Raises `UsageError` only: one line that names the file, the key and what was exp
 
 from __future__ import annotations
 
-import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -30,8 +28,8 @@ from pydantic import (
 
 from common.config import first_fault
 from common.errors import UsageError
+from common.handed import parse_toml, read_file
 from common.options import Options, Words
-from common.textfile import decode
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_CELLS: Final = 100_000
@@ -123,25 +121,12 @@ class Plan(Options):
 
 def read_plan(file: Path) -> Plan:
     """Raises `UsageError`."""
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(_MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        raise UsageError(f"{file} can't be read: {why}") from None
-    if len(data) > _MOST_BYTES:
-        raise UsageError(f"{file} is no plan: expected at most {_MOST_BYTES >> 20} MiB")
-    return parse_plan(data, str(file))
+    return parse_plan(read_file(file, _MOST_BYTES), str(file))
 
 
 def parse_plan(data: bytes, name: str) -> Plan:
     """name: of the file, for complaints. Raises `UsageError`."""
-    try:
-        document = tomllib.loads(decode(data))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not {error.encoding.upper()}: byte {error.start}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is not TOML: {cut(str(error))}") from None
+    document = parse_toml(data, name)
     try:
         return Plan.model_validate(document)
     except ValidationError as error:

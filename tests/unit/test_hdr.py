@@ -135,6 +135,7 @@ def test_known_ones(text: str) -> None:
         (made(b"\x02" * 2**20), "when it is unpacked"),
         (made(b"\xfe" + b"\xff" * 7 + b"\x7f"), "more counts"),
         (made(b"\xff\xff\x03\x02", least=2**61), "no clock"),
+        (made(b"\xff\xff\x03\x02", least=2**50, digits=5), "no clock"),
     ],
 )
 def test_what_is_none_is_an_error(text: str, why: str) -> None:
@@ -159,3 +160,4 @@ def test_anything_is_read_or_an_error(text: str) -> None:
     assert len(cells) <= hdr._MOST_CELLS
     assert [value for value, _ in cells] == sorted({value for value, _ in cells})
     assert all(count > 0 for _, count in cells)
+    assert all(0 <= value < 2**63 for value, _ in cells)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ def changed(**changes: Any) -> str:
     return json.dumps(json.loads(completed().to_json()) | changes)
 
 
+BAR = {"from_us": -1, "to_us": 2, "faults": 1}
 BAD = {
     "not JSON": ("{", "is not JSON: "),
     "not text": ("\x00", "is not JSON: "),
@@ -55,6 +58,12 @@ BAD = {
     ),
     "a wrong field": (changed(rounds=[{"index": "x"}]), r"rounds\.0\.index: 'x' is not a whole"),
     "an unknown field": (changed(speed=1), "speed: unknown"),
+    "half of a surrogate pair": (changed(error="\ud800"), "error: .* half of a surrogate pair"),
+    "nested": (changed(config={"a": json.loads("[" * 900 + "]" * 900)}), "config.a.*too deep"),
+    "a latency below zero": (
+        changed(postcopy=json.loads(full_report().to_json())["postcopy"] | {"fault_counts": [BAR]}),
+        r"postcopy\.fault_counts\.0\.from_us: ",
+    ),
     "a long name": (changed(**{"x" * 5000: 1}), "x{200}…: "),
     "a huge number": (f'{{"schema_version": {"1" * 5000}}}', "is not JSON: "),
 }
@@ -143,7 +152,7 @@ def test_a_page_that_fails_leaves_the_old_one(write: Write, tmp_path: Path) -> N
 
 def test_a_number_that_is_too_large(write: Write, tmp_path: Path) -> None:
     file = write("big.json", changed(bytes_on_wire=10**400))
-    with pytest.raises(UsageError, match=r"big\.json: a number is too large"):
+    with pytest.raises(UsageError, match=r"big\.json: bytes_on_wire: a number is too large"):
         report(file, html=str(tmp_path / "out.html"))
 
 
@@ -158,3 +167,31 @@ def test_names_that_can_not_be(write: Write, tmp_path: Path) -> None:
         report(file, html=str(file))
     with pytest.raises(UsageError, match="/nonexistent"):
         report(file, html="/nonexistent/out.html")
+
+
+@pytest.mark.parametrize("damaged", ["HISTF", "HISTFAAAABl4nA=="])
+def test_a_damaged_histogram_is_said(
+    damaged: str, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = full_report()
+    assert old.postcopy is not None
+    old.postcopy.fault_counts, old.postcopy.fault_histogram = [], damaged
+    files = [write("old.json", old.to_json()), write("new.json", full_report().to_json())]
+    for chosen in (files[:1], files):
+        report(*chosen)
+        said = " ".join(capsys.readouterr().out.split())
+        assert said.count("how long faults took can't be read") == 1
+        assert "old: how long faults took" in said
+
+
+def test_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = io.TextIOWrapper(io.BytesIO(completed().to_json().encode()))
+    monkeypatch.setattr(sys, "stdin", given)
+    assert report(Path("-")) == 0
+    assert "three-path" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="standard input is not JSON"):
+        report(Path("-"))
+    with pytest.raises(UsageError, match="report has no option --nosuch"):
+        report(Path("--nosuch"))

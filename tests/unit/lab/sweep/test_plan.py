@@ -112,7 +112,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be read: Is a directory"):
         read_plan(tmp_path)
     (tmp_path / "a.toml").write_bytes(b"#" * (2**20 + 1))
-    with pytest.raises(UsageError, match=r"a\.toml is no plan: expected at most 1 MiB"):
+    with pytest.raises(UsageError, match=r"a\.toml is too large: expected at most 1 MiB"):
         read_plan(tmp_path / "a.toml")
     with pytest.raises(UsageError, match="a is not UTF-8: byte 1"):
         parse_plan(b"a\xff", "a")
