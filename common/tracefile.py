@@ -16,7 +16,6 @@ exactly these members and fields.
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import stat
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import UsageError
+from common.handed import parse_json
 
 VERSION: Final = 1
 PAGE_SHIFT: Final = 7
@@ -136,18 +136,21 @@ def _read_meta(name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Tr
     if info.file_size > _META_BYTES:
         raise _damaged(name, "its meta data are too long")
     try:
-        fields = json.loads(archive.read(info))
-        version = fields.get("version") if isinstance(fields, dict) else None
-        if isinstance(version, int) and version != VERSION:
-            raise UsageError(f"trace {name!r} has version {version}, expected {VERSION}")
+        fields = parse_json(archive.read(info), f"its {_META}")
+    except UsageError as error:
+        raise _damaged(name, str(error)) from None
+    # RuntimeError: a password that is asked for. EOFError: it is cut off.
+    except (RuntimeError, EOFError, zipfile.BadZipFile):
+        raise _damaged(name, "its meta data can't be read") from None
+    version = fields.get("version") if isinstance(fields, dict) else None
+    if isinstance(version, int) and version != VERSION:
+        raise UsageError(f"trace {name!r} has version {version}, expected {VERSION}")
+    try:
         return TraceMeta.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _damaged(name, f"its meta data at {where}: {first['msg']}") from None
-    # RuntimeError: recursion that is too deep, or a password that is asked for.
-    except (ValueError, RuntimeError, EOFError, zipfile.BadZipFile):
-        raise _damaged(name, "its meta data are not JSON") from None
 
 
 def _find_accesses(name: str, file: IO[bytes], info: zipfile.ZipInfo, meta: TraceMeta) -> int:

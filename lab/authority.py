@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from common.handed import open_file
+
 if TYPE_CHECKING:
     from cryptography import x509
 
 CA_DAYS: Final = 3650
 HOST_DAYS: Final = 825
+_MOST_BYTES: Final = 1 << 20  # of a key or a certificate
 _BACK: Final = datetime.timedelta(hours=1)  # a host's clock may be slow
 
 
@@ -60,8 +63,8 @@ def read_signer(key: Path, certificate: Path) -> Signer:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        private: Any = load_pem_private_key(key.read_bytes(), None)
-        own = x509.load_pem_x509_certificate(certificate.read_bytes())
+        private: Any = load_pem_private_key(_read(key), None)
+        own = x509.load_pem_x509_certificate(_read(certificate))
     except TypeError:
         raise ValueError(f"{key.name} is encrypted") from None
     except (ValueError, UnsupportedAlgorithm):
@@ -78,6 +81,12 @@ def read_signer(key: Path, certificate: Path) -> Signer:
     if own.not_valid_after_utc < datetime.datetime.now(datetime.UTC):
         raise ValueError(f"{certificate.name} expired on {own.not_valid_after_utc:%Y-%m-%d}")
     return Signer(private, own)
+
+
+def _read(file: Path) -> bytes:
+    """Raises `OSError`, also where it would have to be waited for."""
+    with open(open_file(file), "rb") as opened:
+        return opened.read(_MOST_BYTES)
 
 
 def make_host(names: Sequence[str], signer: Signer) -> tuple[bytes, bytes]:

@@ -222,7 +222,7 @@ def parse_result(raw: bytes, file: str) -> Report | SeriesDocument:
 
 def _checked(file: str, model: type[_Document], data: dict[str, Any]) -> _Document:
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, strict=True)  # a text of digits is no number
     except ValidationError as error:
         first, message = first_fault(error)
         where = ".".join(str(part) for part in first["loc"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import select
 import socket
 import ssl
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import PageferryError, UsageError
+from common.handed import open_file
 from common.notices import notice
 from common.threads import WatchedThread, failure_of
 from common.wire.certified import asked, certified, shown
@@ -87,9 +89,8 @@ def _context(protocol: Any, folder: Path, own: tuple[str, str]) -> ssl.SSLContex
         context.load_verify_locations(folder / CA)
         context.load_cert_chain(certificate, key, password=lambda: "")  # never ask a terminal
     except (ssl.SSLError, OSError) as error:
-        why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         raise UsageError(
-            f"--tls {folder}: {CA}, {own[0]} and {own[1]} do not make credentials: {why}"
+            f"--tls {folder}: {CA}, {own[0]} and {own[1]} do not make credentials: {_said(error)}"
         ) from None
     for problem in out_of_time(context, CA, certificate):
         notice(f"--tls {folder}: {problem}")
@@ -98,8 +99,7 @@ def _context(protocol: Any, folder: Path, own: tuple[str, str]) -> ssl.SSLContex
 
 def _check_readable(path: Path) -> None:
     try:
-        with path.open("rb"):
-            pass
+        os.close(open_file(path))
     except OSError as error:
         raise UsageError(
             f"--tls {path.parent}: can't read {path.name}: {error.strerror}"
@@ -113,6 +113,13 @@ def _check_private(key: Path) -> None:
         raise UsageError(
             f"--tls {key.parent}: others may use {key.name} (mode {mode:04o}): chmod 600 {key}"
         )
+
+
+def _said(error: OSError) -> str:
+    """OpenSSL has no reason for a file that it can't make anything of."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "one of them is damaged, or no PEM file"
+    return error.strerror or str(error)
 
 
 _REASONS: Final = {

@@ -51,6 +51,7 @@ _PARTS: Final = {
     name: f"downtime_{name.replace(' ', '_')}_ms"
     for name in typing.get_args(DowntimePart.model_fields["name"].annotation)
 }
+_MOST_EXACT: Final = 2**53  # up to which a float is any whole number
 _NOT_FLAT: Final = {"schema_version", "config"}  # said elsewhere: by the options' columns
 
 
@@ -60,6 +61,17 @@ class Column:
 
     name: str
     kind: Kind
+
+    def takes(self, value: object) -> bool:
+        """Whether it has room for that: null is in any."""
+        if value is None or self.kind == "string":
+            return value is None or isinstance(value, str)
+        if self.kind == "bool" or isinstance(value, bool):
+            return self.kind == "bool" and isinstance(value, bool)
+        if self.kind == "int64":
+            return isinstance(value, int) and abs(value) < 2**63
+        exact = isinstance(value, int) and abs(value) <= _MOST_EXACT
+        return exact or isinstance(value, float)
 
 
 def _members(annotation: Any) -> Iterator[Any]:

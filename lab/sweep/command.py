@@ -100,7 +100,7 @@ def sweep(
         raise UsageError(f"{plan} is where its results would go: expected --output FOLDER")
     tell((cell.config for cell in chosen), quiet=options.quiet)
     if options.dry_run:
-        return _list(cells, chosen, folder, retry_failed=options.retry_failed)
+        return _list(cells, chosen, folder, runner, retry_failed=options.retry_failed)
     if options.log_dir is not None and not runner.has_logs:
         raise UsageError(f"--log-dir: runner {runner.name} writes no logs, its events are reported")
     require("pageferry sweep", "pyarrow")
@@ -177,7 +177,7 @@ class _Sweep:
 
         with Signals() as signals, Folder(path) as folder:
             folder.describe(self._manifest)
-            records, damaged = folder.records(cell.key for cell in self._cells)
+            records, damaged = folder.records((cell.key for cell in self._cells), self._runner)
             for line in damaged[:_MOST_LISTED]:
                 complain(f"{line}: its cell is run again")
             todo = pending(chosen, records, retry_failed=self._options.retry_failed)
@@ -218,7 +218,7 @@ class _Sweep:
         from lab.sweep.ledger import RESULTS
         from lab.sweep.parquet import make_results, to_parquet
 
-        records, _ = folder.records(cell.key for cell in self._cells)
+        records, _ = folder.records((cell.key for cell in self._cells), self._runner)
         folder.write(RESULTS, to_parquet(make_results(self._manifest, records, self._runner)))
         return records
 
@@ -263,13 +263,15 @@ def _missed(record: Record) -> bool:
     return bool(record.results.get("limits_missed"))
 
 
-def _list(cells: list[Cell], chosen: list[Cell], folder: Path, *, retry_failed: bool) -> int:
+def _list(
+    cells: list[Cell], chosen: list[Cell], folder: Path, runner: Runner, *, retry_failed: bool
+) -> int:
     """`--dry-run`: what would be run, and how long that would take."""
     from lab.sweep.ledger import pending, read_records
     from lab.sweep.progress import TimeLeft, rough
     from lab.tables import Sheet, print_text, wide_console
 
-    records, _ = read_records(folder, (cell.key for cell in cells))
+    records, _ = read_records(folder, (cell.key for cell in cells), runner)
     todo = pending(chosen, records, retry_failed=retry_failed)
     again = {cell.key for cell in todo}
     rows = tuple((cell.key, cell.label, _state(cell, records, again)) for cell in chosen)

@@ -14,23 +14,30 @@ cell's configuration: a cell can't be there twice, and one that an edited plan s
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, Self, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.config import first_fault
 from common.errors import EXIT_OK, UsageError
+from common.handed import cut, parse_json, read_file
 from common.newfile import NewFile
-from lab.sweep.cells import SCHEMA, Cell
+from lab.sweep.cells import SCHEMA, Cell, check_known
+from lab.sweep.columns import option_row, result_columns
+from lab.sweep.runners import Runner, runner_named
 
 MANIFEST: Final = "sweep.json"
 RESULTS: Final = "results.parquet"
 _LOCK: Final = "lock"
 _CELLS: Final = "cells"
 _REPORTS: Final = "reports"
+_MOST_RECORD: Final = 1 << 24  # bytes; one has some 4 KiB
+_MOST_MANIFEST: Final = 1 << 28  # of 100,000 cells
 _Document = TypeVar("_Document", bound=BaseModel)
 
 
@@ -40,14 +47,17 @@ class _Stored(BaseModel):
     schema_version: Literal[1] = SCHEMA
 
 
+Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]  # a part of files' names
+
+
 class PlannedCell(BaseModel):
     """A cell of the plan, whether it has been run or not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: str
+    key: Key
     label: str
-    repeat: int
+    repeat: int = Field(ge=0, lt=2**31)
     point: dict[str, str]
 
 
@@ -69,20 +79,25 @@ class Record(_Stored):
     empty in records of earlier versions.
     """
 
-    key: str
+    key: Key
     label: str
     runner: str
     options: dict[str, str | list[str]]
     outcome: str
-    exit_code: int
+    exit_code: int = Field(ge=-(2**31), lt=2**31)
     error: str | None
     started: str
     seconds: float
     worker: str
-    attempts: int = Field(ge=1)
+    attempts: int = Field(ge=1, lt=2**31)
     versions: dict[str, str] = {}
     results: dict[str, bool | int | float | str | None]
     has_report: bool
+
+    @property
+    def settings(self) -> dict[str, str | list[str]]:
+        """The options as a model of cells takes them."""
+        return {name.replace("-", "_"): text for name, text in self.options.items()}
 
     @property
     def failed(self) -> bool:
@@ -175,9 +190,9 @@ class Folder:
             self.write(f"{_REPORTS}/{record.key}.json", report.encode())
         self.write(f"{_CELLS}/{record.key}.json", _json(record))
 
-    def records(self, keys: Iterable[str]) -> tuple[dict[str, Record], list[str]]:
+    def records(self, keys: Iterable[str], runner: Runner) -> tuple[dict[str, Record], list[str]]:
         """What has finished of these, and a line about each file that is no record."""
-        return read_records(self.path, keys)
+        return read_records(self.path, keys, runner)
 
 
 def _json(document: BaseModel) -> bytes:
@@ -192,7 +207,9 @@ def _sync(folder: Path) -> None:
         os.close(fd)
 
 
-def read_records(path: Path, keys: Iterable[str]) -> tuple[dict[str, Record], list[str]]:
+def read_records(
+    path: Path, keys: Iterable[str], runner: Runner
+) -> tuple[dict[str, Record], list[str]]:
     """What has finished of these, and a line about each file that is no record. No lock is needed.
 
     A file that is no record was damaged by somebody else: its cell counts as one to be run.
@@ -201,12 +218,12 @@ def read_records(path: Path, keys: Iterable[str]) -> tuple[dict[str, Record], li
     complaints: list[str] = []
     for key in keys:
         file = path / _CELLS / f"{key}.json"
-        try:
-            record = Record.model_validate_json(file.read_bytes())
-        except FileNotFoundError:
+        if not os.path.lexists(file):
             continue
-        except (OSError, ValidationError) as error:
-            complaints.append(f"{file} is no record of a cell: {_first_line(error)}")
+        try:
+            record = parse_record(read_file(file, _MOST_RECORD), str(file), runner)
+        except UsageError as error:
+            complaints.append(str(error))
             continue
         if record.key == key:
             records[key] = record
@@ -215,16 +232,58 @@ def read_records(path: Path, keys: Iterable[str]) -> tuple[dict[str, Record], li
     return records, complaints
 
 
+def parse_record(data: bytes, name: str, runner: Runner) -> Record:
+    """A record whose options a cell can have, and whose results have their columns' types.
+
+    name: of the file, for complaints. Raises `UsageError`.
+    """
+    record = _parsed(Record, data, name, "is no record of a cell")
+    try:
+        option_row(runner.options.model_validate(record.settings))
+    except ValidationError as error:
+        raise UsageError(f"{name} is no record of a cell: options: {_first(error)}") from None
+    except UsageError as error:
+        raise UsageError(f"{name} is no record of a cell: options: {error}") from None
+    for column in result_columns(runner.options):
+        if not column.takes(record.results.get(column.name)):
+            where = f"{name} is no record of a cell: results.{column.name}"
+            raise UsageError(f"{where}: expected {column.kind}, or null")
+    return record
+
+
 def read_manifest(path: Path) -> Manifest:
     """Raises `UsageError`."""
     file = path / MANIFEST
+    if not file.exists():
+        why = os.strerror(errno.ENOENT)
+        raise UsageError(f"{path} is no folder of a sweep: {MANIFEST}: {why}")
+    return parse_manifest(read_file(file, _MOST_MANIFEST), str(file))
+
+
+def parse_manifest(data: bytes, name: str) -> Manifest:
+    """A plan as it was run, whose runner and axes there are. Raises `UsageError`."""
+    manifest = _parsed(Manifest, data, name, "is not of this version")
     try:
-        return Manifest.model_validate_json(file.read_bytes())
-    except OSError as error:
-        why = os.strerror(error.errno or 0)
-        raise UsageError(f"{path} is no folder of a sweep: {MANIFEST}: {why}") from None
+        runner = runner_named(manifest.runner)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
+    check_axes(manifest.axes, runner, name)
+    return manifest
+
+
+def check_axes(axes: Sequence[str], runner: Runner, name: str) -> None:
+    """Raises `UsageError` where one is no option of the runner's cells, or is there twice."""
+    for place, axis in enumerate(axes):
+        check_known(axis, runner, f"{name}: axes.{place}: {cut(repr(axis))}")
+    if len(set(axes)) < len(axes):
+        raise UsageError(f"{name}: axes: expected each of them once")
+
+
+def _parsed(model: type[_Document], data: bytes, name: str, otherwise: str) -> _Document:
+    try:
+        return model.model_validate(parse_json(data, name))
     except ValidationError as error:
-        raise UsageError(f"{file} is not of this version: {_first_line(error)}") from None
+        raise UsageError(f"{name} {otherwise}: {_first(error)}") from None
 
 
 def report_file(key: str) -> str:
@@ -232,11 +291,9 @@ def report_file(key: str) -> str:
     return f"{_REPORTS}/{key}.json"
 
 
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
-    return str(error)
+def _first(error: ValidationError) -> str:
+    first, message = first_fault(error)
+    return f"{cut('.'.join(map(str, first['loc']))) or 'the whole'}: {cut(message)}"
 
 
 def planned(cells: Sequence[Cell]) -> tuple[PlannedCell, ...]:

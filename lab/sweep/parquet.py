@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import UsageError
+from common.handed import parse_json, read_file
 from lab.sweep.columns import Column, option_columns, option_row, result_columns
-from lab.sweep.ledger import Manifest, Record, report_file
+from lab.sweep.ledger import Manifest, Record, check_axes, report_file
 from lab.sweep.plan import cut
-from lab.sweep.runners import Runner
+from lab.sweep.runners import Runner, runner_named
 
 # Of the cell itself; its options and results follow.
 CELL_COLUMNS: Final = (
@@ -35,6 +36,8 @@ CELL_COLUMNS: Final = (
 )
 VERSIONS: Final = ("python", "numba", "numpy")  # an earlier version's results have none
 _META: Final = b"pageferry"
+_MOST_BYTES: Final = 1 << 28
+_MOST_ROWS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,7 @@ def make_rows(
         record = records.get(cell.key)
         if record is None:
             continue
-        config = runner.options.model_validate(
-            {name.replace("-", "_"): text for name, text in record.options.items()}
-        )
+        config = runner.options.model_validate(record.settings)
         own = {
             "cell": cell.key,
             "cell_index": index,
@@ -114,27 +115,52 @@ def read_parquet(file: Path) -> Results:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    data = read_file(file, _MOST_BYTES)
     try:
-        table = pq.read_table(io.BytesIO(file.read_bytes()))
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {cut(error.strerror or str(error))}") from None
-    except pa.ArrowException as error:
+        opened = pq.ParquetFile(io.BytesIO(data))
+        if opened.metadata.num_rows > _MOST_ROWS:
+            raise UsageError(f"{file} has too many rows: expected at most {_MOST_ROWS:,}")
+        table = opened.read()
+    except (pa.ArrowException, OSError) as error:  # OSError: what it calls a page that is damaged
         raise UsageError(f"{file} is no Parquet file: {cut(str(error))}") from None
-    about = _about((table.schema.metadata or {}).get(_META, b""))
+    about = _about((table.schema.metadata or {}).get(_META, b""), str(file))
     if about is None or not _has(table.column_names):
         raise UsageError(f"{file} has no results of a sweep: expected what pageferry sweep writes")
+    runner = _runner(about["runner"], str(file))
+    check_axes(about["axes"], runner, str(file))
+    _check_kinds(table.schema, runner, str(file))
     return Results(table, about["name"], about["runner"], tuple(about["axes"]), about["cells"])
 
 
-def _about(data: bytes) -> dict[str, Any] | None:
+def _about(data: bytes, file: str) -> dict[str, Any] | None:
     try:
-        about = json.loads(data)
-    except ValueError:
+        about = parse_json(data, file)
+    except UsageError:
         return None
     kinds = {"name": str, "runner": str, "axes": list, "cells": int}
-    if isinstance(about, dict) and all(isinstance(about.get(k), t) for k, t in kinds.items()):
-        return about
-    return None
+    if not isinstance(about, dict):
+        return None
+    right = all(isinstance(about.get(key), kind) for key, kind in kinds.items())
+    return about if right and all(isinstance(axis, str) for axis in about["axes"]) else None
+
+
+def _runner(name: str, file: str) -> Runner:
+    try:
+        return runner_named(name)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+
+
+def _check_kinds(schema: Any, runner: Runner, file: str) -> None:
+    """Raises `UsageError` where a column of ours has another type."""
+    import pyarrow as pa
+
+    ours = [*CELL_COLUMNS, *option_columns(runner.options), *result_columns(runner.options)]
+    for column in ours:
+        place = schema.get_field_index(column.name)
+        if place >= 0 and schema.field(place).type != pa.type_for_alias(column.kind):
+            found = schema.field(place).type
+            raise UsageError(f"{file}: column {column.name} has {found}: expected {column.kind}")
 
 
 def _has(names: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import Force, ReportFile, refuse_stdout
+from common.cli import Force, ReportFile, complain, refuse_stdout
 from common.errors import EXIT_OK, UsageError
 from common.options import Options
 from common.told import LOST_SHARE, loss
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lab.sweep.runners import Runner
     from lab.tables import Sheet
 
+_MOST_LISTED: Final = 10  # records that are damaged
 _FIGURES: Final = ("downtime_ms", "total_time_ms", "bytes_on_wire", "guest_slowdown")
 _HEADINGS: Final = ("downtime ms", "total ms", "wire", "guest's loss")
 _LEGEND: Final = (
@@ -115,7 +116,9 @@ def load(path: Path) -> tuple[Results, Runner]:
         return found, runner_named(found.runner)
     manifest = read_manifest(path)
     runner = runner_named(manifest.runner)
-    records, _ = read_records(path, (cell.key for cell in manifest.cells))
+    records, damaged = read_records(path, (cell.key for cell in manifest.cells), runner)
+    for line in damaged[:_MOST_LISTED]:
+        complain(f"{line}: its cell is left out")
     return make_results(manifest, records, runner), runner
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from common.tracefile import write_trace
 from common.units import PAGE_SIZE
 from common.wire import frames, messages
 from common.wire.deltas import DELTA_OF
@@ -14,7 +16,11 @@ from common.wire.extents import from_pages
 from common.wire.frames import FrameType
 from common.wire.packing import Codec, packer
 from common.wire.squeezed import encode_delta_head, encode_packed_head
+from lab.output import SeriesDocument
+from lab.sweep.columns import result_row
+from lab.sweep.ledger import Manifest, PlannedCell, Record
 from tests.fuzz.targets import CHECKED, WITH_LZ4
+from tests.unit.html.reports import OLD_HISTOGRAM, completed, failed, full_report
 from tests.unit.wire.test_messages import EXAMPLES
 
 CORPUS: Final = Path(__file__).parent / "corpus"
@@ -156,11 +162,90 @@ link = ["rate=1gbit,delay=5ms,mss=9000,window=4MiB", "relay"]
     }
 
 
+def report_seeds() -> dict[str, bytes]:
+    """A report of each kind, and a series of them."""
+    old = full_report()
+    assert old.postcopy is not None
+    old.postcopy.fault_counts, old.postcopy.fault_histogram = [], OLD_HISTOGRAM
+    rows: list[dict[str, Any]] = [{"label": "a", "runs": [0, 1], "downtime_ms": 1.5}]
+    series = SeriesDocument(runs=[completed(), failed()], table=rows, notes=["a note"])
+    made = {
+        "completed": completed(),
+        "failed": failed(),
+        "full": full_report(),
+        "old": old,
+        "series": series,
+    }
+    return {name: document.to_json().encode() for name, document in made.items()} | {
+        "pair": b'{"schema_version": 1, "outcome": "\\ud800"}',
+        "deep": b'{"config": ' + b"[" * 900 + b"]" * 900 + b"}",
+    }
+
+
+def record_seeds() -> dict[str, bytes]:
+    """A cell that has moved its guest, and one that has failed."""
+    whole = Record(
+        key="0123456789abcdef0123",
+        label="pre-copy",
+        runner="migrate",
+        options={"memory": "4MiB", "workload": "uniform:rate=4MB/s", "inject": ["connected:kill"]},
+        outcome="completed",
+        exit_code=0,
+        error=None,
+        started="2026-01-01T00:00:00Z",
+        seconds=1.5,
+        worker="here",
+        attempts=1,
+        versions={"python": "3.11.7"},
+        results=result_row(completed()),
+        has_report=True,
+    )
+    bad = whole.model_copy(update={"outcome": "failed", "exit_code": 1, "results": {}})
+    made = {"completed": whole, "failed": bad}
+    return {name: each.model_dump_json(indent=1).encode() for name, each in made.items()}
+
+
+def manifest_seeds() -> dict[str, bytes]:
+    """The plan of a sweep as its folder has it."""
+    point = {"strategy": "pre-copy", "workload.rate": "4MB/s"}
+    cell = PlannedCell(key="0123456789abcdef0123", label="pre-copy", repeat=0, point=point)
+    made = Manifest(name="m", runner="migrate", axes=tuple(point), cells=(cell,))
+    return {"whole": made.model_dump_json(indent=1).encode()}
+
+
+def fleet_seeds() -> dict[str, bytes]:
+    """Guests of every kind."""
+    whole = """[[guest]]
+memory = "8GiB"
+workload = "zipf:rate=40MB/s"
+count = 12
+downtime-limit = "100ms"
+vcpus = 2
+name = "database"
+[[guest]]
+memory = 1073741824
+"""
+    return {"whole": whole.encode(), "mark": b"\xef\xbb\xbf" + whole.encode(), "empty": b""}
+
+
+def npz_seeds() -> dict[str, bytes]:
+    """A trace of an odd number of accesses."""
+    file = io.BytesIO()
+    accesses = np.array([0, 3, 1 << 7, (1 << 7) | 5, 2 << 7], np.uint32)
+    write_trace(file, [accesses], accesses=5, instructions=False, source="a.txt")
+    return {"odd": file.getvalue()}
+
+
 SEEDS: Final = {
     "frames": frame_seeds,
     "control": control_seeds,
     "trace": trace_seeds,
     "sweep": sweep_seeds,
+    "report": report_seeds,
+    "record": record_seeds,
+    "manifest": manifest_seeds,
+    "fleet": fleet_seeds,
+    "npz": npz_seeds,
 }
 
 

@@ -8,13 +8,20 @@ them (`python -m tests.fuzz`), and so do the tests, with what was found before.
 from __future__ import annotations
 
 import contextlib
+import io
+import tempfile
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from common.config import MigrationConfig
 from common.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from common.guest.delta import apply_deltas
+from common.html import all_pictures
+from common.html.words import configuration, verdict
+from common.report import Report
+from common.tracefile import PAGE_SHIFT, Trace, open_trace
 from common.units import PAGE_SIZE
 from common.wire import messages
 from common.wire.extents import Extents
@@ -28,7 +35,12 @@ from common.wire.frames import (
 )
 from common.wire.packing import Codec, Unpacker
 from lab.lackey import LackeyError, LackeyParser
+from lab.report import Gathered, parse_result, print_results
+from lab.sim.fleet import parse_fleet
 from lab.sweep.cells import expand
+from lab.sweep.columns import column_of
+from lab.sweep.ledger import Manifest, PlannedCell, parse_manifest, parse_record
+from lab.sweep.parquet import make_results
 from lab.sweep.plan import parse_plan
 from lab.sweep.runners import runner_named
 
@@ -220,9 +232,89 @@ def sweep(data: bytes) -> None:
     assert len(refused) < MOST_WORDS
 
 
+def report(data: bytes) -> None:
+    """What `report` is given: its tables and its pictures, or one line."""
+    refused, found = _refusal(lambda: parse_result(data, "r.json"))
+    if refused:
+        return
+    label = "r"
+    runs = [found] if isinstance(found, Report) else found.runs
+    shown = Gathered(runs, [label] * len(runs), [label] * len(runs))
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8")) as out:
+        print_results(shown)
+        out.flush()
+    all_pictures(shown.reports, shown.labels, shown.cases)
+    for run in runs:
+        configuration(run)
+        verdict(run)
+
+
+def record(data: bytes) -> None:
+    """A cell's record in the folder of a sweep: a row of results, or one line."""
+    runner = runner_named("migrate")
+    refused, found = _refusal(lambda: parse_record(data, "r.json", runner))
+    if refused:
+        return
+    cell = PlannedCell(key=found.key, label=found.label, repeat=0, point={})
+    manifest = Manifest(name="m", runner="migrate", axes=("strategy",), cells=(cell,))
+    assert make_results(manifest, {found.key: found}, runner).table.num_rows == 1
+
+
+def manifest(data: bytes) -> None:
+    """The plan in a sweep's folder: columns for its axes and names for its files, or one line."""
+    refused, found = _refusal(lambda: parse_manifest(data, "sweep.json"))
+    if refused:
+        return
+    runner = runner_named(found.runner)
+    assert len({column_of(axis, runner.options).name for axis in found.axes}) == len(found.axes)
+    assert all("/" not in cell.key and "\0" not in cell.key for cell in found.cells)
+
+
+def fleet(data: bytes) -> None:
+    """Guests of a host, or one line."""
+    refused, found = _refusal(lambda: parse_fleet(data, "fleet.toml", MigrationConfig()))
+    assert refused or found
+
+
+def npz(data: bytes) -> None:
+    """A trace's file: accesses that a kernel can rely on, or one line."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        refused, found = _refusal(lambda: _trace(file.name))
+        if refused:
+            return
+        assert len(found.accesses) == found.meta.accesses
+        assert int(found.accesses.max()) >> PAGE_SHIFT < found.meta.pages
+
+
+def _trace(name: str) -> Trace:
+    found = open_trace(name)
+    found.verify()
+    return found
+
+
+def _refusal(read: Callable[[], Any]) -> tuple[str, Any]:
+    """Why it was refused, and what has been read: one of them."""
+    try:
+        return "", read()
+    except UsageError as error:
+        said = str(error)
+    assert said
+    assert "\n" not in said
+    assert len(said) < MOST_WORDS
+    said.encode()
+    return said, None
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "frames": frames,
     "control": control,
     "trace": trace,
     "sweep": sweep,
+    "report": report,
+    "record": record,
+    "manifest": manifest,
+    "fleet": fleet,
+    "npz": npz,
 }

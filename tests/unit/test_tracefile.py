@@ -127,7 +127,7 @@ class TestDamage:
             (b'"digest"', b'"Digest"', "meta data at digest: Field required"),
             (b'"pages": 3', b'"sites": 3', "meta data at pages: Field required"),
             (b'"pageferry-trace"', b'"pageferry-thing"', "meta data at format"),
-            (b"{", b"[", "meta data are not JSON"),
+            (b"{", b"[", "its meta.json is not JSON"),
         ],
     )
     def test_meta_data(self, path: Path, old: bytes, new: bytes, says: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import shutil
 import socket
 import ssl
 import threading
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import trustme
 
-from common.errors import ConnectionBroken
+from common.errors import ConnectionBroken, UsageError
 from common.units import PAGE_SIZE
 from common.wire import frames, tls
 from common.wire.bulk import BulkReceiver, BulkSender
@@ -258,3 +260,28 @@ class TestPlainEnd:
         assert len(failures) == 1
         one.close()
         assert gone(pumps())  # though its peer still reads nothing
+
+
+DAMAGED = {"empty": b"", "half": None, "text": b"hello\n", "zeros": bytes(100)}
+
+
+@pytest.mark.parametrize("file", ["ca-cert.pem", "client-cert.pem", "client-key.pem"])
+@pytest.mark.parametrize("how", DAMAGED)
+def test_credentials_that_are_damaged(file: str, how: str, folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder, tmp_path / "keys")
+    data = (folder / file).read_bytes()
+    content = DAMAGED[how]
+    (folder / file).write_bytes(data[: len(data) // 2] if content is None else content)
+    with pytest.raises(UsageError, match="do not make credentials: ") as caught:
+        client_tls(folder)
+    assert not str(caught.value).endswith("None")
+    assert "_ssl.c" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["ca-cert.pem", "client-cert.pem", "client-key.pem"])
+def test_a_pipe_is_not_waited_for(file: str, folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder, tmp_path / "keys")
+    (folder / file).unlink()
+    os.mkfifo(folder / file, 0o600)
+    with pytest.raises(UsageError, match=f"can't read {file}: a pipe: expected a file"):
+        client_tls(folder)

@@ -32,7 +32,7 @@ def run(config: object, *_: object) -> Ran:
 def sweep(path: Path) -> None:
     """What is killed."""
     with Signals() as signals, Folder(path) as folder:
-        records, damaged = folder.records(BY_CONFIG[cell.config].key for cell in MADE)
+        records, damaged = folder.records((BY_CONFIG[cell.config].key for cell in MADE), MIGRATE)
         assert damaged == []
         run_here(
             pending(MADE, records, retry_failed=False),
@@ -67,7 +67,7 @@ def look(path: Path, seen: dict[str, bytes]) -> dict[str, bytes]:
     assert seen.items() <= now.items()
     for key in now:
         assert json.loads((path / "reports" / f"{key}.json").read_bytes())["verified"] is True
-    records, damaged = read_records(path, now)
+    records, damaged = read_records(path, now, MIGRATE)
     assert damaged == []
     assert set(records) == set(now)
     return now

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ from lab.pair import PairResult
 from lab.series import Signals
 from lab.sweep.cells import Cell
 from lab.sweep.driver import run_here
-from lab.sweep.ledger import Folder, Record, pending, planned
+from lab.sweep.ledger import Folder, Manifest, Record, pending, planned, read_manifest
 from lab.sweep.runners import Ran, Runner
 from tests.unit.lab.sweep.made import MIGRATE, PLAN, Kept, cells, moved
 
@@ -176,12 +178,84 @@ def test_a_damaged_record_is_a_cell_to_be_run(tmp_path: Path) -> None:
         files = [tmp_path / "a" / "cells" / f"{cell.key}.json" for cell in made]
         files[0].write_bytes(files[0].read_bytes()[:100])
         files[1].write_bytes(files[2].read_bytes())
-        records, damaged = folder.records(cell.key for cell in made)
+        records, damaged = folder.records((cell.key for cell in made), MIGRATE)
         assert list(records) == [made[2].key]
         assert len(damaged) == 2
-        assert "is no record of a cell" in damaged[0]
+        assert "is not JSON: " in damaged[0]
         assert "is the record of another cell" in damaged[1]
         assert len(pending(made, records, retry_failed=False)) == 7
+
+
+WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "a list": (lambda _: [], "is no record of a cell: the whole"),
+    "deep": (lambda _: json.loads("[" * 900 + "]" * 900), "nested too deep"),
+    "half of a pair": (lambda record: record | {"label": "\ud800"}, "label: '.ud800' is no text"),
+    "a key that leads away": (lambda record: record | {"key": "../../../etc/x"}, "cell: key: "),
+    "text for a figure": (
+        lambda record: record | {"results": record["results"] | {"downtime_ms": "much"}},
+        "cell: results.downtime_ms: expected float64, or null",
+    ),
+    "a count that no column has room for": (
+        lambda record: record | {"results": record["results"] | {"rounds": 2**63}},
+        "cell: results.rounds: expected int64",
+    ),
+    "a truth for a count": (
+        lambda record: record | {"results": record["results"] | {"rounds": True}},
+        "cell: results.rounds: expected int64",
+    ),
+    "an option of another type": (
+        lambda record: record | {"options": {"memory": ["1MiB"]}},
+        "cell: options: memory: ",
+    ),
+    "an unknown option": (lambda record: record | {"options": {"momory": "1MiB"}}, "options: mo"),
+    "an unknown workload": (
+        lambda record: record | {"options": {"workload": "no\0thing"}},
+        "options: ",
+    ),
+    "attempts": (lambda record: record | {"attempts": 2**63}, "cell: attempts: "),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_record_that_is_crafted_is_one_line(name: str, tmp_path: Path) -> None:
+    change, said = WRONG[name]
+    cell = MADE[0]
+    with Folder(tmp_path / "a") as folder:
+        save(folder, cell, Kept())
+        file = tmp_path / "a" / "cells" / f"{cell.key}.json"
+        file.write_text(json.dumps(change(json.loads(file.read_bytes()))))
+        records, (line,) = folder.records([cell.key], MIGRATE)
+    assert records == {}
+    assert line.startswith(str(file))
+    assert re.search(said, line), line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"axes": ["strategy", "nonsense"]}, "axes.1: 'nonsense': unknown option"),
+        ({"axes": ["strategy", "strategy"]}, "axes: expected each of them once"),
+        ({"runner": "x\0y"}, "runner: unknown"),
+        ({"cells": [{"key": "\0", "label": "", "repeat": 0, "point": {}}]}, "cells.0.key: "),
+        ({"cells": 7}, "cells: "),
+        ({"name": "\udc00"}, "name: .* is no text"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_manifest_that_is_crafted_is_one_line(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    found = Manifest(name="m", runner="migrate", axes=("strategy",), cells=planned(MADE))
+    with Folder(tmp_path / "a") as folder:
+        folder.describe(found)
+    assert read_manifest(tmp_path / "a") == found
+    file = tmp_path / "a" / "sweep.json"
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | change))
+    with pytest.raises(UsageError, match=said) as caught:
+        read_manifest(tmp_path / "a")
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +267,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(UsageError, match="a: No space left on device"):
             save(folder, cells(PLAN)[0], Kept())
         monkeypatch.undo()
-        assert folder.records([cells(PLAN)[0].key]) == ({}, [])
+        assert folder.records([cells(PLAN)[0].key], MIGRATE) == ({}, [])
 
 
 def test_a_signal_ends_it_between_cells() -> None:

@@ -199,6 +199,41 @@ def test_files_that_have_no_results(tmp_path: Path) -> None:
         read_parquet(file)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"axes": ["nonsense"]}, "axes.0: 'nonsense': unknown option"),
+        ({"axes": [["strategy"]]}, "has no results of a sweep"),
+        ({"runner": "nobody"}, "runner: unknown 'nobody'"),
+        ({"name": "\ud800"}, "has no results of a sweep"),
+    ],
+)
+def test_results_that_say_what_none_of_ours_do(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    results, _ = run(PLAN)
+    about = json.loads(results.table.schema.metadata[b"pageferry"]) | change
+    file = tmp_path / "a.parquet"
+    crafted = results.table.replace_schema_metadata({b"pageferry": json.dumps(about)})
+    pq.write_table(crafted, file)
+    with pytest.raises(UsageError, match=said):
+        read_parquet(file)
+
+
+def test_a_column_of_another_type(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = run(PLAN)[0].table
+    place = table.schema.get_field_index("downtime_ms")
+    words = pa.array(["much"] * table.num_rows)
+    pq.write_table(table.set_column(place, "downtime_ms", words), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match="column downtime_ms has string: expected float64"):
+        read_parquet(tmp_path / "a.parquet")
+
+
 def test_a_colour_means_the_same_everywhere() -> None:
     text = PLAN + "cache = ['0', '1MiB']\n"
     found = query(text)
