@@ -7,9 +7,9 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import Field, ValidationError
@@ -17,17 +17,15 @@ from pydantic import Field, ValidationError
 from common.config import GuestConfig, explain
 from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
 from common.invocation import note
-from common.newfile import NewFile
+from common.notices import complain
 from common.options import Options
 from common.progress import ProgressOptions
+from common.reportfile import ReportFile
 from common.terminal import settle_terminal
 from common.usage import usage
 
 if TYPE_CHECKING:
     from common.wire.tls import ClientTls
-
-# What a report may take: reserved before a migration starts, so that a full disk is known then.
-REPORT_RESERVE = 1 << 22
 
 
 Force = Annotated[
@@ -109,152 +107,6 @@ class TlsOptions(Options):
         return None
 
 
-class ReportFile:
-    """A report that appears whole or not at all, see `common.newfile`.
-
-    Opened before the work starts, so that a folder that can't be written to, a full disk or a file
-    that is there already is known at once. `-` is standard output. What is no regular file (a pipe,
-    a device) is written as it is. option: what asked for it, subject: what it is, both for
-    messages; force: overwrite. Raises `UsageError`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        option: str = "--json",
-        subject: str = "the migration is over, but its report",
-        *,
-        force: bool = False,
-    ) -> None:
-        if not name:
-            raise UsageError(f"{option} needs the name of a file, or - for standard output")
-        self._subject = subject
-        self._name = "standard output" if name == "-" else name
-        self._fd = -1
-        self._new: NewFile | None = None
-        try:
-            if name == "-":
-                self._fd = os.dup(sys.stdout.fileno())
-            elif os.path.exists(name) and not os.path.isfile(name):
-                self._fd = os.open(name, os.O_WRONLY)
-            else:
-                self._new = NewFile(name, force=force)
-                os.posix_fallocate(self._new.fd, 0, REPORT_RESERVE)
-                os.ftruncate(self._new.fd, 0)
-        except FileExistsError:
-            raise UsageError(f"{option}: {name} is there already: --force overwrites it") from None
-        except OSError as error:
-            self.discard()
-            raise UsageError(f"{option}: can't write {name}: {_why(error)}") from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
-
-    def write(self, text: str) -> None:
-        """All of it, then the final name."""
-        new = self._new
-        try:
-            view = memoryview(text.encode())
-            while view:
-                view = view[os.write(self._fd if new is None else new.fd, view) :]
-            if new is not None:
-                new.commit()
-        except BrokenPipeError:
-            self.discard()
-        except FileExistsError:
-            assert new is not None  # noqa: S101
-            raise UsageError(
-                f"{self._subject} is in {new.beside()}: meanwhile somebody else has made {new.path}"
-            ) from None
-        except OSError as error:
-            raise UsageError(
-                f"{self._subject} could not be written to {self._name}: {_why(error)}"
-            ) from None
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        """Leave nothing behind; idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        if self._new is not None:
-            self._new.discard()
-            self._new = None
-
-
-class ReportFiles:
-    """The files of `--json` and `--html`, opened before a command's work starts.
-
-    Raises `UsageError`, also where a page is asked for and could not be made.
-    """
-
-    def __init__(self, output: OutputOptions) -> None:
-        self._json: ReportFile | None = None
-        self._html: ReportFile | None = None
-        if output.html_file is not None:
-            refuse_stdout(output.html_file)
-            _refuse_same(output.json_file, output.html_file)
-        if output.json_file is not None:
-            self._json = ReportFile(output.json_file, force=output.force)
-        try:
-            if output.html_file is not None:
-                self._html = _page_file(output.html_file, force=output.force)
-        except BaseException:
-            self.discard()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
-
-    def write(self, json: Callable[[], str], html: Callable[[], str]) -> None:
-        """Make and write what was asked for: the JSON first, which the page can be made from."""
-        if self._json is not None:
-            self._json.write(json())
-        if self._html is not None:
-            self._html.write(html())
-
-    def discard(self) -> None:
-        """Leave nothing behind; idempotent."""
-        for file in (self._json, self._html):
-            if file is not None:
-                file.discard()
-
-
-def _page_file(name: str, *, force: bool) -> ReportFile:
-    from common.html import check
-
-    check()
-    return ReportFile(name, "--html", force=force)
-
-
-def refuse_stdout(html_file: str) -> None:
-    """A page is for a browser. Raises `UsageError`."""
-    if html_file in ("", "-"):
-        raise UsageError("--html needs the name of a file")
-
-
-def _refuse_same(json_file: str | None, html_file: str) -> None:
-    """Two reports in one file would be neither."""
-    if json_file is not None and os.path.realpath(json_file) == os.path.realpath(html_file):
-        raise UsageError(f"--json and --html both name {html_file}: expected two files")
-
-
-def _why(error: OSError) -> str:
-    return os.strerror(error.errno or errno.EIO)
-
-
-def complain(message: str) -> None:
-    """The one line that says what went wrong."""
-    print(f"pageferry: {' '.join(message.split())}", file=sys.stderr, flush=True)
-
-
 def tell(configs: Iterable[GuestConfig], *, quiet: bool = False) -> None:
     """What a person should know of these guests before anything is done with them."""
     if not quiet:
@@ -276,7 +128,7 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
     out.flush()
     if not isinstance(out, _Output) or out.error is None or out.unread:
         return code
-    complain(f"can't write to standard output: {_why(out.error)}")
+    complain(f"can't write to standard output: {os.strerror(out.error.errno or errno.EIO)}")
     return code or EXIT_USAGE
 
 

@@ -16,6 +16,7 @@ from common.signals import LEFTOVERS
 
 # What file systems and old kernels say that know no unnamed files.
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
+_BESIDE = 60  # characters of a name that another one begins with: 255 bytes are the most
 
 
 class NewFile:
@@ -26,6 +27,8 @@ class NewFile:
     """
 
     def __init__(self, name: str, *, force: bool) -> None:
+        if name.endswith("/"):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         self.path = Path(os.path.realpath(name))
         self._force = force
         self._hidden: Path | None = None
@@ -33,7 +36,15 @@ class NewFile:
         self.fd = self._open()
 
     def _refuse(self) -> None:
-        if os.path.lexists(self.path) and not self._force:
+        """What could not have this name at the end is refused now: one that is too long, above all.
+
+        A file without a name needs none before.
+        """
+        try:
+            self.path.lstat()
+        except FileNotFoundError:
+            return
+        if not self._force:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
 
     def _open(self) -> int:
@@ -79,7 +90,7 @@ class NewFile:
 
     def beside(self) -> Path:
         """Give it another name, for what must not be lost although it can't have its own."""
-        path = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+        path = self.path.with_name(f"{self.path.name[:_BESIDE]}.{secrets.token_hex(4)}")
         self._link(path)
         return path
 

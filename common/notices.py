@@ -15,6 +15,11 @@ def _print(line: str) -> None:
         print(f"pageferry: {line}", file=sys.stderr, flush=True)
 
 
+def complain(message: str) -> None:
+    """The one line that says what went wrong."""
+    print(f"pageferry: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
 _said: set[str] = set()
 _tell: Callable[[str], None] = _print
 

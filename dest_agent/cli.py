@@ -14,13 +14,12 @@ from pydantic import Field
 
 from common import signals
 from common.capacity.agents import LEAST, dest_needs, start_agent
-from common.cli import complain
 from common.config import Injections, Size, parse_address
 from common.errors import EXIT_OK, PageferryError
 from common.heap import settle_down
 from common.inject import only_for
 from common.logs import AgentLog
-from common.notices import take
+from common.notices import complain, take
 from common.status import StatusPipe, die_with_parent
 from common.timeline import Event
 from common.units import PAGE_SIZE

@@ -9,12 +9,14 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from common.capacity.agents import check_some_pair
-from common.cli import LimitOptions, OutputOptions, ReportFiles, complain, tell
+from common.cli import LimitOptions, OutputOptions, tell
 from common.config import MigrationConfig
 from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, PageferryError
 from common.limits import ended_by, sentence
+from common.notices import complain
 from common.options import Options
 from common.report import Report
+from common.reportfile import ReportFiles
 from common.status import StatusPipe
 from common.told import LOST_SHARE, is_simulated
 from common.units import format_size

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from common.bound import words
-from common.cli import OutputOptions, ReportFiles, complain
+from common.cli import OutputOptions
 from common.config import MigrationConfig
 from common.errors import EXIT_LIMIT_MISSED, EXIT_OK, UsageError
+from common.notices import complain
+from common.reportfile import ReportFiles
 from common.status import Status
 from common.units import format_rate, format_size, human_bytes, parse_rate
 from lab.sim.fleet import Kind, draw, everyone, read_fleet

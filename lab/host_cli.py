@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from common import signals
 from common.capacity.agents import host_needs, start_agent
-from common.cli import JsonOptions, complain, tell
+from common.cli import JsonOptions, tell
 from common.config import Duration, GuestConfig, parse_address
 from common.errors import (
     EXIT_NOT_VERIFIED,
@@ -26,6 +26,7 @@ from common.errors import (
 )
 from common.heap import settle_down
 from common.logs import AgentLog
+from common.notices import complain
 from common.options import Options
 from common.status import Status, StatusPipe, die_with_parent
 from common.suggest import did_you_mean

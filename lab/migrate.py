@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from common import signals
-from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain, tell
+from common.cli import LimitOptions, OutputOptions, TlsOptions, tell
 from common.config import MigrationConfig
 from common.inject import parse_injection
+from common.notices import complain
+from common.reportfile import ReportFiles
 from common.status import Status, StatusPipe
 from lab.net.options import NetOptions
 

@@ -9,13 +9,15 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from common import signals
-from common.cli import LimitOptions, OutputOptions, ReportFiles, complain
+from common.cli import LimitOptions, OutputOptions
 from common.config import Duration, TransferConfig, parse_address
 from common.errors import ConnectionBroken, UsageError
 from common.inject import only_for
 from common.insisting import AGAIN, Insisting, Reply, trouble_since
 from common.invocation import stamp
 from common.lastresort import last_resort
+from common.notices import complain
+from common.reportfile import ReportFiles
 from common.status import Status, StatusPipe
 from common.whereabouts import TABLE, When, Who, sentence, told
 from lab.host_cli import Control, Name, asked

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Final, TypeVar
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from common.cli import ReportFile, refuse_stdout
-from common.config import first_fault
+from common.config import MigrationConfig, first_fault
 from common.errors import EXIT_OK, UsageError
 from common.handed import STDIN, cut, parse_json, read_file
 from common.latency import damage
 from common.report import Report
+from common.reportfile import ReportFile, need_folder, refuse_stdout
 from common.units import figures
 from lab import picture_files
 from lab.output import SeriesDocument, SheetDocument
@@ -76,6 +76,7 @@ def report(
             raise UsageError(_too_large(results)) from None
         return EXIT_OK
     if pictures is not None:
+        need_folder(pictures, "--pictures")
         picture_files.check()
     if html is not None:
         _write_page(list(results), html, force=force)
@@ -212,12 +213,28 @@ def parse_result(raw: bytes, file: str) -> Report | SeriesDocument:
             " reproduce write with --json"
         )
     if not any(key in data for key in _SERIES):
-        return _checked(file, Report, data)
+        report = _checked(file, Report, data)
+        _check_config(file, "config", report.config)
+        return report
     fields = SeriesDocument.model_fields  # `reproduce` says more than this
     document = _checked(file, SeriesDocument, {k: v for k, v in data.items() if k in fields})
     if not document.runs and not document.table:
         raise UsageError(f"{file} has no runs: expected at least one")
+    for place, run in enumerate(document.runs):
+        _check_config(file, f"runs.{place}.config", run.config)
     return document
+
+
+def _check_config(file: str, where: str, config: dict[str, Any]) -> None:
+    """Raises `UsageError` where an option has what none can have: others are said as they are."""
+    for name, option in MigrationConfig.model_fields.items():
+        value = config.get(name)
+        several = isinstance(option.default, tuple)
+        if value is None or (isinstance(value, str | int | float) and not several):
+            continue
+        if not several or not isinstance(value, list) or not all(isinstance(e, str) for e in value):
+            expected = "a list of texts" if several else "one value"
+            raise UsageError(f"{file}: {where}.{name}: {cut(repr(value))}: expected {expected}")
 
 
 def _checked(file: str, model: type[_Document], data: dict[str, Any]) -> _Document:

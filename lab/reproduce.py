@@ -9,9 +9,11 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from common.capacity.agents import check_some_pair
-from common.cli import OutputOptions, ReportFiles, complain
+from common.cli import OutputOptions
 from common.errors import UsageError
+from common.notices import complain
 from common.options import Options
+from common.reportfile import ReportFiles
 from common.status import StatusPipe
 from common.units import format_rate, parse_rate
 from lab import findings, paper, remarks, tables

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from pydantic import ConfigDict, Field
 
-from common.cli import LimitOptions, OutputOptions, ReportFiles, complain, tell
+from common.cli import LimitOptions, OutputOptions, tell
 from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
 from common.invocation import stamp
+from common.notices import complain
 from common.options import Options
+from common.reportfile import ReportFiles
 from common.status import Status
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from pydantic import Field
 from common import signals
 from common.assumed import check_assumed
 from common.capacity.agents import source_needs, start_agent
-from common.cli import LimitOptions, OutputOptions, ReportFiles, TlsOptions, complain, tell
+from common.cli import LimitOptions, OutputOptions, TlsOptions, tell
 from common.config import MigrationConfig, parse_address
 from common.errors import EXIT_OK, PageferryError
 from common.inject import only_for
-from common.notices import take
+from common.notices import complain, take
 from common.report import Report
+from common.reportfile import ReportFiles
 from common.status import Status, StatusPipe, die_with_parent
 from common.threads import failure_of
 from common.wire.congestion import need_congestion

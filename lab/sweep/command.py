@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import complain, tell
+from common.cli import tell
 from common.errors import (
     EXIT_CANCELLED,
     EXIT_FAILED,
@@ -17,7 +17,9 @@ from common.errors import (
     EXIT_USAGE,
     UsageError,
 )
+from common.notices import complain
 from common.progress import ProgressOptions
+from common.reportfile import need_folder
 from common.status import StatusPipe
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def sweep(
         require("--scheduler", "distributed")
         if options.log_dir is not None:
             raise UsageError("--log-dir is for cells that are run here: not with --scheduler")
+    if options.log_dir is not None:
+        need_folder(options.log_dir, "--log-dir")
     _warn(chosen)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     return _Sweep(plan.stem, axes_of(found), cells, runner, options, pipe).run(folder, chosen)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.cli import Force, ReportFile, complain, refuse_stdout
+from common.cli import Force
 from common.errors import EXIT_OK, UsageError
+from common.notices import complain
 from common.options import Options
+from common.reportfile import ReportFile, refuse_stdout
 from common.told import LOST_SHARE, loss
 
 if TYPE_CHECKING:

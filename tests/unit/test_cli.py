@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from common.cli import OutputOptions, ReportFiles
+from common.cli import OutputOptions
 from common.errors import UsageError
+from common.reportfile import ReportFiles, need_folder
 
 
 def options(*, force: bool = False, **names: Path | str) -> OutputOptions:
@@ -86,11 +91,86 @@ def test_a_file_that_is_there_is_refused_before_any_work(tmp_path: Path) -> None
     assert (json.read_text(), html.read_text()) == ("{}", "new")
 
 
-def test_a_report_is_not_lost_to_a_file_that_somebody_made_meanwhile(tmp_path: Path) -> None:
+def test_a_report_is_not_lost_to_a_file_that_somebody_made_meanwhile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "a.json"
     with ReportFiles(options(json_file=target)) as files:
         target.write_text("theirs")
-        with pytest.raises(UsageError, match=r"is in .*a\.json\.[0-9a-f]{8}: meanwhile"):
-            files.write(lambda: "{}", never)
+        files.write(lambda: "{}", never)
+    assert re.search(r"is in .*a\.json\.[0-9a-f]{8}: meanwhile", capsys.readouterr().err)
     (other,) = (path for path in tmp_path.iterdir() if path != target)
     assert (target.read_text(), other.read_text()) == ("theirs", "{}")
+
+
+def test_a_report_that_can_not_be_written_is_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, page, aside = tmp_path / "a.json", tmp_path / "a.html", tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    with ReportFiles(options(json_file=target, html_file=page)) as files:
+        real, refused = os.write, iter([True])
+
+        def full(fd: int, data: bytes) -> int:
+            if next(refused, False):
+                raise OSError(errno.ENOSPC, "full")
+            return real(fd, data)
+
+        monkeypatch.setattr(os, "write", full)
+        files.write(lambda: '{"a": "\udc80"}', lambda: "<p>")
+        monkeypatch.undo()
+    (other,) = aside.iterdir()
+    assert other.name.endswith(".json")
+    assert other.stat().st_mode & 0o077 == 0
+    assert (other.read_text(), page.read_text()) == ('{"a": "?"}', "<p>")
+    assert not target.exists()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the migration is over, but its report could not be written to" in said
+    assert said.rstrip().endswith(f"No space left on device; it is in {other}")
+
+
+@pytest.mark.parametrize("option", ["json_file", "html_file"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("n" * 300, "File name too long"),
+        ("\u00e4" * 140, "File name too long"),
+        ("none/a", "No such file or directory"),
+        ("file/a", "Not a directory"),
+        ("new/", "Is a directory"),
+        ("file/", "Is a directory"),
+        (".", "Is a directory"),
+    ],
+)
+def test_names_that_no_file_can_have(option: str, name: str, why: str, tmp_path: Path) -> None:
+    """Known before the work, and nothing is left of the attempt."""
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=why):
+        ReportFiles(options(**{option: f"{tmp_path}/{name}"}, force=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("n" * 300, "File name too long"),
+        ("new/" + "n" * 300, "File name too long"),
+        ("file", "Not a directory"),
+        ("file/new", "Not a directory"),
+        ("dangling", "No such file or directory"),
+    ],
+)
+def test_folders_that_can_not_be_made(name: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(UsageError, match=f"--log-dir: can't write to .*: ({why})"):
+        ReportFiles(options(log_dir=tmp_path / name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
+
+
+def test_a_folder_that_can_be_made_is_not_made_yet(tmp_path: Path) -> None:
+    need_folder(tmp_path / "a" / "b", "--log-dir")
+    need_folder(tmp_path, "--log-dir")
+    assert list(tmp_path.iterdir()) == []

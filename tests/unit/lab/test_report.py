@@ -60,6 +60,9 @@ BAD = {
     "an unknown field": (changed(speed=1), "speed: unknown"),
     "half of a surrogate pair": (changed(error="\ud800"), "error: .* half of a surrogate pair"),
     "nested": (changed(config={"a": json.loads("[" * 900 + "]" * 900)}), "config.a.*too deep"),
+    "digits for a number": (changed(bytes_on_wire="9" * 400), "bytes_on_wire: "),
+    "an option of another type": (changed(config={"inject": 1}), "config.inject: 1: expected a l"),
+    "an option that is a list": (changed(config={"memory": [1]}), "config.memory: .1.: expected o"),
     "a latency below zero": (
         changed(postcopy=json.loads(full_report().to_json())["postcopy"] | {"fault_counts": [BAR]}),
         r"postcopy\.fault_counts\.0\.from_us: ",
