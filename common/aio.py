@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from common.errors import PageferryError
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 async def see_through(work: Coroutine[Any, Any, None]) -> None:
@@ -52,3 +54,49 @@ def to_loop(tell: Callable[[PageferryError], None]) -> Callable[[PageferryError]
             loop.call_soon_threadsafe(tell, failure)
 
     return hand
+
+
+@contextlib.contextmanager
+def closed_is_reset() -> Iterator[None]:
+    """Inside, what uvloop says of a transport that has closed is a broken connection.
+
+    It raises a `RuntimeError`, also of one that does not say of itself that it is closing: whoever
+    writes can't know before. Only calls of a transport belong in here.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionResetError("the connection has closed") from error
+
+
+class Served:
+    """The tasks of connections that a server has taken, ended with it.
+
+    `asyncio.start_server` makes a task of a coroutine function itself, and prints a traceback of
+    one that is cancelled, which is how we end them. `take` is a plain function, so it makes none.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._serve = serve
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """For `asyncio.start_server`; the connection is closed when it has been served."""
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self.tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self.tasks.discard(task)
+            writer.transport.abort()
+
+        task.add_done_callback(ended)
+
+    async def cancel(self) -> None:
+        """Whatever has not ended; its connections are closed when this returns."""
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

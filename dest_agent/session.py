@@ -675,6 +675,12 @@ class DestSession:
         await self._blocking(guest.restore, commit.snapshot)
         if commit.missing is not None:
             await self._blocking(self._arm, commit.missing)
+        if self.handover.ended:  # a question has been answered meanwhile
+            raise ConnectionBroken(
+                "the source asked what had become of the guest before this commit was carried out,"
+                ' and was told "never": it is not carried out any more'
+            )
+        if commit.missing is not None:
             self.handover.step("postcopy_commit")
         else:
             self.handover.step("commit")

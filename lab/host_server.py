@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from common.aio import quit_task
+from common.aio import Served, closed_is_reset, quit_task
 from common.errors import PageferryError, RemoteProtocolError, UsageError
 from common.status import Status
 from lab import host_messages as m
@@ -73,46 +73,40 @@ class ControlServer:
     def __init__(self, host: Host, say: Callable[[str], None]) -> None:
         self._host = host
         self._say = say
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._served = Served(self._answer)
         self._server: asyncio.Server | None = None
         self.path: Path | None = None
 
     async def start(self, sock: socket.socket, path: Path) -> None:
         """Listen on what `bind_control` gave."""
         self.path = path
-        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=m.MAX_REQUEST)
+        self._server = await asyncio.start_unix_server(
+            self._served.take, sock=sock, limit=m.MAX_REQUEST
+        )
 
     async def close(self) -> None:
         """Let those that wait for an answer have it, and end; idempotent."""
         if self._server is not None:
             self._server.close()
             self._server = None
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=REQUEST_S)
-        for task in self._tasks:
-            task.cancel()
+        if self._served.tasks:
+            await asyncio.wait(self._served.tasks, timeout=REQUEST_S)
+        await self._served.cancel()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
             self.path = None
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
-        self._tasks.add(task)
-        try:
-            reply = await self._reply(reader, writer)
-            with contextlib.suppress(OSError):
-                writer.write(m.encode(reply))
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
-        finally:
-            self._tasks.discard(task)
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reply = await self._reply(reader, writer)
+        with contextlib.suppress(OSError), closed_is_reset():
+            writer.write(m.encode(reply))
+            await writer.drain()
             writer.close()
+            await writer.wait_closed()
 
     async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> BaseModel:
         try:
-            if len(self._tasks) > MOST_CLIENTS:
+            if len(self._served.tasks) > MOST_CLIENTS:
                 raise PageferryError(f"this host has {MOST_CLIENTS} commands to carry out already")
             async with asyncio.timeout(REQUEST_S):
                 request = await _read(reader)
@@ -149,8 +143,9 @@ class ControlServer:
         self, request: m.Move, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> BaseModel:
         def show(status: Status) -> None:
-            if not writer.is_closing() and writer.transport.get_write_buffer_size() == 0:
-                writer.write(m.encode(m.Progress(status=status)))
+            with contextlib.suppress(OSError), closed_is_reset():
+                if not writer.is_closing() and writer.transport.get_write_buffer_size() == 0:
+                    writer.write(m.encode(m.Progress(status=status)))
 
         move, ended = self._host.move(request, show)
         orders = asyncio.create_task(self._take_orders(reader, move))

@@ -188,12 +188,17 @@ def _zip(file: IO[bytes]) -> Iterator[bytes]:
     if not file.seekable():
         raise PackedError("a zip file can't be read from a pipe: expected a file, or 'unzip -p'")
     with contextlib.closing(zipfile.ZipFile(file)) as archive:
-        members = [each for each in archive.infolist() if not each.is_dir()]
+        members = [each for each in archive.infolist() if not _is_beside(each)]
         if len(members) != 1:
             raise PackedError(f"the zip file has {len(members)} files: expected one")
         with archive.open(members[0]) as inner:
             while block := inner.read(BLOCK):
                 yield block
+
+
+def _is_beside(member: zipfile.ZipInfo) -> bool:
+    """A folder, or what macOS puts beside each file: its attributes."""
+    return member.is_dir() or member.filename.startswith("__MACOSX/")
 
 
 _READERS: Final[dict[str, Callable[[IO[bytes]], Iterator[bytes]]]] = {

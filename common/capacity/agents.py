@@ -24,6 +24,7 @@ OVERHEAD: Final = 1.05  # memory beside the guest's own: dirty logs and bookkeep
 AGENT: Final = 96 * MIB
 SESSION: Final = 40 * MIB  # of that, what an agent has not taken before its first guest
 COMPILING: Final = 128 * MIB
+_SMALL_CACHE: Final = 64 * MIB
 _CACHE: Final = 1.25  # lines, and a word for each
 _BENCH: Final = 4 * MIB  # of pages on their way through a codec, and what it makes of them
 _CHANNEL: Final = 2 * MIB
@@ -60,6 +61,14 @@ def guest_bytes(guest: GuestConfig) -> int:
     return round(guest.memory * OVERHEAD + guest.cache * _CACHE)
 
 
+def said(guest: GuestConfig) -> str:
+    """The guest, and its cache where that takes a share worth saying."""
+    words = f"a guest of {format_size(guest.memory)}"
+    if guest.cache > max(guest.memory // 10, _SMALL_CACHE):
+        words += f" and a cache of {format_size(guest.cache)} (--cache)"
+    return words
+
+
 def squeezer_bytes(config: MigrationConfig) -> int:
     """What compression and deltas take at the source."""
     if config.compress == "none" and config.delta == "none":
@@ -76,7 +85,7 @@ def check_guest(
     more: bytes that go with it; beside: bytes that others have booked and not taken yet. compiled:
     its kernels need not be compiled here first.
     """
-    what = f"a guest of {format_size(guest.memory)}"
+    what = said(guest)
     size = guest_bytes(guest) + SESSION + more
     check_memory(what, size, beside=beside)
     if not compiled:
@@ -136,9 +145,8 @@ def check_pair(config: MigrationConfig, *, tls: bool = False) -> None:
     check_children(what, max(source.descriptors, dest.descriptors))
     check_tasks("a migration between two agents here", source.tasks + dest.tasks)
     _check_mapped(what, max(source.mapped, dest.mapped))
-    guest = format_size(config.memory)
     both = pair_bytes(config)
-    check_memory(f"a guest of {guest} with an agent at both ends", both, here=False)
+    check_memory(f"{said(config.guest)} with an agent at both ends", both, here=False)
 
 
 def pair_bytes(config: MigrationConfig) -> int:

@@ -16,6 +16,7 @@ from typing import Final
 
 import uvloop
 
+from common.aio import Served, closed_is_reset
 from common.errors import PageferryError
 from common.threads import WatchedThread
 from lab.net.flow import Flow
@@ -32,7 +33,7 @@ class RelayLink:
         """Raises `PageferryError`. tell: hears, on that thread, what has ended it unexpectedly."""
         self._there, self._back = Flow(1), Flow(2)
         self._target: tuple[str, int] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._served = Served(self._relay)
         self._passable: asyncio.Event
         self._ended: asyncio.Event
         try:
@@ -93,27 +94,13 @@ class RelayLink:
     async def _serve(self) -> None:
         self._passable, self._ended = asyncio.Event(), asyncio.Event()
         self._passable.set()
-        server = await asyncio.start_server(self._accepted, sock=self._listener)
+        server = await asyncio.start_server(self._served.take, sock=self._listener)
         self._started.set()
         await self._ended.wait()
         server.close()
-        await _some_turns()  # connections that were just taken begin, and so are among the tasks
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _some_turns()  # connections that were just taken are among those that are served
+        await self._served.cancel()
         await _some_turns()  # what they aborted is closed
-
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
-        self._tasks.add(task)
-        try:
-            await self._relay(reader, writer)
-        except asyncio.CancelledError:
-            pass  # by `_serve`, which ends; asyncio would log it as a failure of the connection
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._target is None:
@@ -163,8 +150,8 @@ class _Way:
 
     async def _give_out(self, writer: asyncio.StreamWriter) -> None:
         clock = asyncio.get_running_loop().time
-        _need_open(writer)
-        writer.transport.set_write_buffer_limits(high=0)  # drained is sent, not less than some
+        with closed_is_reset():
+            writer.transport.set_write_buffer_limits(high=0)  # drained is sent, not less than some
         while True:
             while not self._under_way:
                 self._changed.clear()
@@ -176,19 +163,13 @@ class _Way:
             self._under_way.popleft()
             self._bytes -= len(piece)
             self._changed.set()
-            _need_open(writer)
             if not piece:
                 break
-            writer.write(piece)
-            await writer.drain()
-        with contextlib.suppress(OSError):
+            with closed_is_reset():
+                writer.write(piece)
+                await writer.drain()
+        with contextlib.suppress(OSError), closed_is_reset():
             writer.write_eof()
-
-
-def _need_open(writer: asyncio.StreamWriter) -> None:
-    """Say that a connection has closed as asyncio would: uvloop raises a RuntimeError there."""
-    if writer.transport.is_closing():
-        raise ConnectionResetError("that side of the relay has closed its connection")
 
 
 async def _some_turns() -> None:

@@ -61,6 +61,8 @@ def _step(text: str) -> Step:
         outage_s = parse_time(changes.pop("outage")) if "outage" in changes else 0.0
     except ValueError as error:
         raise UsageError(f"--schedule: {text!r}: {error}") from None
+    if outage_s == 0 and not changes:
+        raise UsageError(f"--schedule: {text!r}: an outage of no time: expected more than 0s")
     return Step(at_s, changes, outage_s, words[1])
 
 

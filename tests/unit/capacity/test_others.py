@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from common.capacity import descriptors
+from common.capacity.agents import check_guest, check_pair, said
 from common.capacity.cpus import usable_cpus
 from common.capacity.descriptors import check_children, check_descriptors, free_descriptors
 from common.capacity.exhausted import ran_out
+from common.capacity.memory import Room
 from common.capacity.oom import OomWatch, how_ended
 from common.capacity.tasks import check_tasks, task_rooms
+from common.config import MigrationConfig
 from common.errors import UsageError
 from tests.unit.capacity.trees import Tree
 
@@ -153,3 +156,16 @@ def test_what_ran_out(error: BaseException, words: str) -> None:
 @pytest.mark.parametrize("error", [OSError(errno.ENOENT, "x"), RuntimeError("x"), ImportError("y")])
 def test_another_failure(error: BaseException) -> None:
     assert ran_out(error) is None
+
+
+def test_a_cache_that_is_large_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size may be the whole of the reason, and the guest's is no help then."""
+    room = Room(2**30, 2**30, "this machine")
+    monkeypatch.setattr("common.capacity.memory.rooms", lambda _root: [room])
+    large = MigrationConfig(memory=16 * 2**20, cache=2**36)
+    named = r"a guest of 16MiB and a cache of 64GiB \(--cache\)"
+    with pytest.raises(UsageError, match=f"{named} with an agent at both ends does not fit"):
+        check_pair(large)
+    with pytest.raises(UsageError, match=f"{named} does not fit"):
+        check_guest(large.guest)
+    assert said(MigrationConfig().guest) == "a guest of 1GiB"
