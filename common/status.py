@@ -14,7 +14,9 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -24,6 +26,8 @@ from common.errors import UsageError
 from common.report import PredictionReport
 from common.whereabouts import When
 
+PATIENCE_S: Final = 2.0  # with a reader who has stopped reading
+REPORT_S: Final = 30.0  # with one who may be stopped, and then want the result
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -50,18 +54,50 @@ class Status(BaseModel):
 
 
 class StatusPipe:
-    """The agent's end. A reader that has gone away is no reason to fail: SIGTERM comes with it."""
+    """The agent's end. A reader that has gone away is no reason to fail: SIGTERM comes with it.
+
+    Nor is one that has stopped reading a reason to wait for ever: it misses what is only true for
+    a moment, and is waited for `PATIENCE_S` for the rest, `REPORT_S` for a report. After half a
+    line nothing more is written.
+    """
 
     def __init__(self, fd: int) -> None:
         try:
-            self._file = os.fdopen(fd, "w", encoding="utf-8", buffering=1)
-        except (OSError, ValueError, OverflowError):
+            os.fstat(fd)
+        except (OSError, OverflowError):
             raise UsageError(f"--status-fd: {fd} is not an open descriptor") from None
+        self._fd = fd
+        self._over = False
 
     def write(self, key: str, value: Any) -> None:
         """One line, at once."""
+        patience_s = {"status": 0.0, "report": REPORT_S}.get(key, PATIENCE_S)
         with contextlib.suppress(OSError):  # it may be a terminal, and that be gone
-            self._file.write(json.dumps({key: value}) + "\n")
+            self._write((json.dumps({key: value}) + "\n").encode(), patience_s)
+
+    def _write(self, line: bytes, patience_s: float) -> None:
+        """The descriptor may be shared with others who want it to block: it is left as it is.
+
+        A pipe that is writable takes up to `PIPE_BUF` bytes without waiting, so they go one by one.
+        """
+        until = time.monotonic() + patience_s
+        left = memoryview(line)
+        while left and not self._over:
+            wait_ms = max(until - time.monotonic(), 0.0) * 1e3
+            if not _writable(self._fd, wait_ms):
+                begun = len(left) < len(line)
+                if begun and patience_s == 0:
+                    until, patience_s = time.monotonic() + PATIENCE_S, PATIENCE_S
+                    continue
+                self._over = begun
+                return
+            left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]
+
+
+def _writable(fd: int, wait_ms: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(wait_ms))
 
 
 def read_status(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:

@@ -17,7 +17,15 @@ from common.config import Duration, Percentage, Rate, explain
 from common.errors import UsageError
 from common.options import Options
 from common.suggest import did_you_mean
-from common.units import UnitError, format_rate, format_share, format_time, parse_rate, parse_time
+from common.units import (
+    UnitError,
+    format_rate,
+    format_share,
+    format_time,
+    parse_rate,
+    parse_size,
+    parse_time,
+)
 
 MTU: Final = 1500
 MOST_RATE: Final = 4e9  # bytes/s: the kernel's shapers count in 32 bits
@@ -235,6 +243,11 @@ def parse_pairs(text: str, what: str, bare: str = "rate") -> dict[str, str]:
         name, equals, value = (word.strip() for word in part.partition("="))
         if name and not equals and reads_as(parse_rate, name):
             name, equals, value = bare, "=", name
+        elif not equals and not name.isdigit() and reads_as(parse_size, name):
+            raise UsageError(
+                f"{what}: {name!r} is a size: expected a rate, which has a unit a second, as in"
+                f" {name}/s or 800mbit"
+            )
         if not (name and equals and value):
             raise UsageError(f"{what}: {_no_pair(part.strip())}")
         if name in values:

@@ -41,7 +41,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "lzma": functools.partial(lzma.compress, format=lzma.FORMAT_ALONE),
     "zstd": zstandard.ZstdCompressor().compress,
     "lz4": lz4.frame.compress,
-    "zip": lambda data: zipped(("folder/", b""), ("text", data)),
+    "zip": lambda data: zipped(("folder/", b""), ("text", data), ("__MACOSX/._text", b"x")),
 }
 
 

@@ -111,3 +111,8 @@ def test_the_moments_say_what_the_steps_do(steps: list[Step]) -> None:
         past = [each for each in got if each.at_s <= now]
         assert (past[-1].shape if past else Shape()) == shape
         assert (past[-1].outage if past else False) == out
+
+
+def test_an_outage_of_no_time_is_refused() -> None:
+    with pytest.raises(UsageError, match="'at 3s outage=0': an outage of no time: expected more"):
+        parse_schedule(["at 3s outage=0"])

@@ -95,3 +95,8 @@ def test_a_shape_survives_its_pipe(direction: Direction) -> None:
 
 def test_every_option_has_one_for_the_way_back() -> None:
     assert set(ShapeOptions.model_fields) == {*NAMES, *(f"{name}_back" for name in NAMES), RTT}
+
+
+def test_a_size_is_no_rate_of_a_link() -> None:
+    with pytest.raises(UsageError, match=r"'10GB' is a size: expected a rate, .* as in 10GB/s"):
+        parse_shape("10GB")
