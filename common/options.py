@@ -195,10 +195,34 @@ class Options(BaseModel):
     @classmethod
     def _in_our_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
+            _check_digits(cls, data)
             return handler(data)
         except ValidationError as error:
             worded = [_worded(cls, each) for each in error.errors(include_url=False)]
             raise ValidationError.from_exception_data(cls.__name__, worded) from error
+
+
+def _check_digits(cls: type[BaseModel], data: Any) -> None:
+    """Refuse `1_000`, a number to Python and to pydantic, and to nobody else who reads a flag.
+
+    Raises `ValidationError`.
+    """
+    for name, field in cls.model_fields.items():
+        text = data.get(name, data.get(field.alias)) if isinstance(data, dict) else None
+        if not isinstance(text, str) or "_" not in text:
+            continue
+        for kind, refusal in ((int, "int_parsing"), (float, "float_parsing")):
+            if kind in kinds_of(field.annotation) and _is_number(text):
+                wrong = InitErrorDetails(type=refusal, loc=(name,), input=text)
+                raise ValidationError.from_exception_data(cls.__name__, [wrong])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _worded(cls: type[BaseModel], detail: ErrorDetails) -> InitErrorDetails:

@@ -13,7 +13,7 @@ from common.config import MigrationConfig
 from common.errors import EXIT_OK, UsageError
 from common.invocation import stamp
 from common.notices import complain
-from common.options import Options
+from common.options import Options, listed
 from common.reportfile import ReportFiles
 from common.status import Status
 
@@ -82,10 +82,15 @@ def simulate(
     config, options = config or MigrationConfig(), options or SimulateOptions()
     output, limits = output or OutputOptions(), limits or LimitOptions()
     _refuse(config, options, output)
-    from lab.sim.link import parse_link
+    from lab.sim.link import MODELLED, parse_link
 
     parse_link(options.link)  # here, before anything is imported that takes its time
     tell([config], quiet=output.quiet)
+    if config.congestion not in MODELLED:
+        complain(
+            f"--congestion {config.congestion}: a simulation knows {listed(MODELLED)}; loss and"
+            " queues of the link are left out"
+        )
     if options.evacuate is not None or options.fleet is not None:
         from lab.evacuate import evacuate
 

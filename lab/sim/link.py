@@ -42,6 +42,7 @@ _WINDOW: Final = 4 * 2**20 * 2 // 3
 # Of what fits into pipe and queue, on average: from a loss on cubic comes back to it along a cubic
 # curve (RFC 9438, 4.2), reno along a straight line from a half.
 _FILLED: Final = {"cubic": 1 - (1 - _BETA) / 4, "reno": 0.75}
+MODELLED: Final = (*_FILLED, "bbr")  # of bbr the link's loss takes nothing
 
 
 class Link(Options):

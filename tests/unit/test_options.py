@@ -47,6 +47,8 @@ CASES: list[tuple[str, Any, str]] = [
     ("loss", "0.1", "'0.1' is read in two ways: as 0.1% by tc, by others as 10%: expected 0.1%"),
     ("count", "65", "'65' is too large: expected a whole number from 1 to 64"),
     ("count", "1.5", "'1.5' is not a whole number: expected a whole number from 1 to 64"),
+    ("count", "1_0", "'1_0' is not a whole number: expected a whole number from 1 to 64"),
+    ("speed", "1_0.5e1", "'1_0.5e1' is not a number: expected a number"),
     ("count", None, "None is not a whole number"),
     ("speed", "nan", "expected a number of at least 1"),
     ("kind", "precopy", "'precopy' is unknown: expected pre-copy or post-copy; did you mean pre-"),

@@ -268,3 +268,12 @@ class TestEvacuate:
         fleet.write_text('[[guest]]\nmemory = "1GiB"\n')
         assert run("--evacuate", 10_000, "--fleet", fleet, "--json", "-") == 0
         assert len(json.loads(capfd.readouterr().out)["guests"]) == 10_000
+
+
+def test_a_congestion_control_that_is_not_modelled_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--memory", "16MiB", "--congestion", "nosuch", "--quiet") == 0
+    assert "--congestion nosuch: a simulation knows cubic, reno or bbr" in capsys.readouterr().err
+    assert run("--memory", "16MiB", "--congestion", "reno", "--quiet") == 0
+    assert capsys.readouterr().err == ""
