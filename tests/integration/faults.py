@@ -71,7 +71,7 @@ def run(case: Case, folder: Path) -> Seen:
     report = Report.model_validate(said) if said else None
     seen = Seen(exit_code, NOBODY, witness.turns(), report, dest_alive)
     _judge(case, folder, witness, seen)
-    seen.problems += _leftovers(folder)
+    seen.problems += leftovers(folder)
     return seen
 
 
@@ -108,7 +108,7 @@ def events(folder: Path, agent: str) -> list[dict[str, Any]]:
     return out
 
 
-def _leftovers(folder: Path) -> list[str]:
+def leftovers(folder: Path) -> list[str]:
     """What no agent may leave, however it ended."""
     ours = {".log", ".out", ".err", ".status", ".witness"}
     problems = [f"{path.name} was left" for path in folder.iterdir() if path.suffix not in ours]

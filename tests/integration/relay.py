@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 
 # (bytes so far forwarded on this connection, the next chunk) -> how much of the chunk still goes
@@ -15,6 +17,7 @@ Cut = Callable[[int, bytes], int | None]
 Change = Callable[[int, bytes], bytes]
 
 _WIRE_CHUNKS = 1000  # what a long wire holds; the rest waits at the sender's end
+_RESET = struct.pack("ii", 1, 0)  # closing sends a reset, and nothing that is still to be sent
 
 
 class Relay:
@@ -28,7 +31,7 @@ class Relay:
 
     def __init__(self, port: int, cut: Cut, cut_back: Cut, delay_s: float) -> None:
         self._port = port
-        self._delay_s = delay_s
+        self.delay_s = delay_s
         self._cut = cut
         self._cut_back = cut_back
         self.refuse = False
@@ -39,10 +42,31 @@ class Relay:
         self._silenced = 0  # connections that came before this many others
         self._accepted = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self._ends: set[asyncio.StreamWriter] = set()
 
     def silence(self) -> None:
         """The wires of now carry nothing any more, and nobody is told: both ends stay open."""
         self._silenced = self._accepted
+
+    def hold(self) -> None:
+        """From now on nothing passes, in either direction, of old wires and of new ones."""
+        self._passing.clear()
+
+    def release(self) -> None:
+        """What was held goes on, as if the network were back."""
+        self._passing.set()
+
+    def reset(self) -> int:
+        """Reset all wires of now, at both ends; how many ends there were."""
+        ends = [end for end in self._ends if not end.is_closing()]
+        for end in ends:
+            made = end.get_extra_info("socket")
+            with contextlib.suppress(OSError):  # it has gone by itself
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            end.transport.abort()
+        return len(ends)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuse:
@@ -50,7 +74,15 @@ class Relay:
             return
         number = self._accepted
         self._accepted += 1
-        there = await asyncio.open_connection("127.0.0.1", self._port)
+        self._ends.add(writer)
+        try:
+            await self._passing.wait()
+            there = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:  # nobody listens there
+            self._ends.discard(writer)
+            writer.close()
+            return
+        self._ends.add(there[1])
         pumps = [
             asyncio.create_task(self._pump(number, reader, there[1], self._cut, self.change)),
             asyncio.create_task(
@@ -66,6 +98,7 @@ class Relay:
             await asyncio.gather(*pumps, return_exceptions=True)
         finally:
             for end in (writer, there[1]):
+                self._ends.discard(end)
                 end.close()
 
     async def close(self) -> None:
@@ -104,13 +137,13 @@ class Relay:
     ) -> None:
         clock = asyncio.get_running_loop().time
         sent = 0
-        while chunk := await reader.read(65536):
+        while await self._passing.wait() and (chunk := await reader.read(65536)):
             chunk = change(sent, chunk)
             limit = cut(sent, chunk)
             if number < self._silenced:
                 continue
             part = chunk if limit is None else chunk[:limit]
-            await under_way.put((clock() + self._delay_s, part))
+            await under_way.put((clock() + self.delay_s, part))
             sent += len(part)
             if limit is not None:
                 self.cuts += 1
@@ -129,6 +162,7 @@ class Relay:
                     return
                 if (left := due - clock()) > 0:
                     await asyncio.sleep(left)
+                await self._passing.wait()
                 writer.write(chunk)
                 await writer.drain()
 

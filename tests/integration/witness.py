@@ -44,9 +44,10 @@ class Seen:
 
 
 class Witness:
-    """Looks at both guests until it is closed."""
+    """Looks at both guests until it is closed. every_s: how often."""
 
-    def __init__(self, source: Path, dest: Path) -> None:
+    def __init__(self, source: Path, dest: Path, *, every_s: float = 0.001) -> None:
+        self._every_s = every_s
         self.source, self.dest = Seen(source), Seen(dest)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="witness", daemon=True)
@@ -56,7 +57,7 @@ class Witness:
         while not self._over.is_set():
             self.source.look()
             self.dest.look()
-            time.sleep(0.001)
+            time.sleep(self._every_s)
 
     def close(self) -> None:
         """A last look."""
