@@ -45,6 +45,8 @@ FAULTS: Final[tuple[tuple[Fault, Hit], ...]] = (
 STALL_S: Final = 2.0  # silence that either end takes for death
 RECOVER_S: Final = 4.0
 LONG_RECOVER_S: Final = 15.0  # where the way out of a recovery must be sooner than its limit
+# Where a long silence comes on top of an outage: surely within the limit, or surely beyond it.
+IN_OUTAGE_S: Final = (1.2, 7.5)
 SHORT_S: Final = (0.05, 0.8)  # what nobody may take for death
 LONG_S: Final = (2.7, 4.2)  # what each does, and is over before a recovery is
 # Thresholds are such that each goes the same way every time.
@@ -157,6 +159,8 @@ def case_of(cell: Cell, seed: int) -> Case:
     signals = _signals(draw) if cell.fault == "ask" else ()
     ends = cell.phase == "recovery" and _insists(signals)
     recover_s = LONG_RECOVER_S if ends else RECOVER_S
+    if cell.phase == "recovery" and lasts_s > STALL_S:
+        recover_s = draw.choice(IN_OUTAGE_S)
     if outage is not None and ends:
         outage = Outage(outage.after_s, 2 * LONG_RECOVER_S, 0.0)
     values: dict[str, Any] = {

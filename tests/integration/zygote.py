@@ -45,6 +45,15 @@ def _live(arguments: list[str], folder: str, name: str, agent: bool) -> None:
     os._exit(code)
 
 
+def last_status(path: Path, key: str) -> Any:
+    """The last status of that key in an agent's file; None: there was none."""
+    found = None
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.endswith("}"):
+            found = json.loads(line).get(key, found)
+    return found
+
+
 class Agent:
     """A `pageferry` command that runs. What it says is in files of `folder`, named after it."""
 
@@ -68,11 +77,7 @@ class Agent:
 
     def status(self, key: str) -> Any:
         """The last status of that key; None: there was none."""
-        found = None
-        for line in self.read("status").splitlines():
-            if line.endswith("}"):
-                found = json.loads(line).get(key, found)
-        return found
+        return last_status(self._files.with_name(f"{self._files.name}.status"), key)
 
     def wait_status(self, key: str, seconds: float = 30.0) -> Any:
         """Until it has said so."""

@@ -1,0 +1,167 @@
+"""How a case of random faults may end.
+
+`allowed` is made from the protocol alone, as `fault_rules` is: where the commit is, who has a copy
+that is whole, and who can still be reached. More than one ending only where two things race; what
+the logs say then decides between them (`contradictions`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from tests.integration.fault_rules import (
+    DEST,
+    DIED,
+    IN_DOUBT,
+    KILLED,
+    LOST,
+    MOVED,
+    NEVER_BEGAN,
+    NOBODY,
+    OUTLIVED,
+    SOURCE,
+    STAYS,
+    UNVERIFIED,
+    Ending,
+)
+from tests.integration.random_cases import COPYING, Case
+from tests.integration.random_faults import Seen
+from tests.integration.random_logs import EVER
+
+CANCELLED: Final = 130
+AROUND_S: Final = 0.9  # of an outage this close to its limit either may be
+_NO_RESULT: Final = Ending(3, NOBODY)  # it moved, and the destination died with it
+_NOT_HEARD: Final = Ending(4, DEST)  # its source could not hear that it lacks nothing there
+_BEFORE_COMMIT: Final = ("rounds", "stop")
+
+
+def allowed(case: Case, out_s: float) -> set[Ending]:
+    """All endings that the rules allow. out_s: how long a recovery's outage lasts, by the fault."""
+    cell = case.cell
+    if cell.fault in ("stop", "silence") and not case.long:
+        return {MOVED}  # nobody takes slowness for death
+    match cell.fault, cell.hit:
+        case "kill", "source":
+            return _source_dies(case)
+        case "kill", _:
+            return _dest_dies(case)
+        case "ask", "source":
+            return _source_is_asked(case)
+        case "ask", _:
+            return _dest_is_asked(case)
+        case _:
+            return _broken(case, out_s)
+
+
+def _source_dies(case: Case) -> set[Ending]:
+    phase = case.cell.phase
+    if phase in ("set-up", *_BEFORE_COMMIT):
+        return {DIED}
+    if phase == "hand-over" and case.cell.strategy in ("post-copy", "hybrid"):
+        return {DIED}  # its pages died with it
+    return {DIED, OUTLIVED}
+
+
+def _dest_dies(case: Case) -> set[Ending]:
+    match case.cell.phase:
+        case "set-up":
+            return {NEVER_BEGAN}
+        case "rounds" | "stop":
+            return {STAYS}
+        case _:
+            return {LOST, _NO_RESULT}
+
+
+def _source_is_asked(case: Case) -> set[Ending]:
+    match case.cell.phase:
+        case "set-up":
+            return {Ending(CANCELLED, NOBODY)}
+        case "rounds" | "stop":
+            return {Ending(CANCELLED, SOURCE)}
+        case _:
+            return _given_up() if case.ends_recovery else {MOVED}
+
+
+def _dest_is_asked(case: Case) -> set[Ending]:
+    match case.cell.phase:
+        case "set-up":
+            return {NEVER_BEGAN}
+        case "rounds" | "stop":
+            return {STAYS}
+        case "hand-over":
+            return {STAYS, MOVED}
+        case _:
+            return _given_up() if case.ends_recovery else {MOVED}
+
+
+def _given_up() -> set[Ending]:
+    """Nobody waits any more for pages that are missing, or for the word that none is."""
+    return {LOST, _NOT_HEARD}
+
+
+def _broken(case: Case, out_s: float) -> set[Ending]:
+    """The connections are gone, or nobody answers for so long that they are taken for gone."""
+    match case.cell.phase:
+        case "set-up":
+            return {NEVER_BEGAN}
+        case "rounds" | "stop":
+            return {STAYS}
+        case "hand-over":
+            # A question may come before the commit. What was said while nobody listened may still
+            # be read; else the result is lost, or post-copy comes back for its pages.
+            return {STAYS, MOVED, UNVERIFIED} if case.cell.strategy in COPYING else {STAYS, MOVED}
+        case "recovery":
+            early = {MOVED} if out_s < case.recover_s + AROUND_S else set()
+            late = _given_up() if out_s > case.recover_s - AROUND_S else set()
+            # A guest whose run is over lacks nothing: it is the result that is waited with.
+            return early | late | ({MOVED} if case.cell.strategy == "lazy-copy" else set())
+        case _:
+            return {MOVED}
+
+
+def contradictions(case: Case, seen: Seen, ending: Ending) -> list[str]:
+    """Where the ending and what the logs say of the hand-over cannot both be."""
+    dest = seen.logs.dest.first
+    has_commit, runs = dest("commit-received") < EVER, dest("resumed") < EVER
+    has_all = dest("all-pages-present") < EVER or case.cell.strategy in (*COPYING, "lazy-copy")
+    problems = []
+    if ending in (STAYS, Ending(CANCELLED, SOURCE)) and runs:
+        problems.append("the source goes on, and the destination has resumed the guest")
+    if ending.runs == DEST and not (has_commit and runs and has_all):
+        problems.append("the destination ran a guest that it did not have")
+    if ending == DIED and runs and has_all and case.cell.strategy != "lazy-copy":
+        problems.append("the guest was whole at the destination, and is lost")
+    if ending == _NO_RESULT and not (runs and has_all):
+        problems.append("the source says that it moved, and it had not")
+    if ending == IN_DOUBT and case.cell.phase in ("set-up", *_BEFORE_COMMIT):
+        problems.append("in doubt although no commit was sent")
+    lost_there = any("is lost" in line for line in seen.logs.dest.lines)
+    if lost_there and ending.exit_code in (0, 1, 3):
+        problems.append("the destination says that the guest is lost, its source does not")
+    return problems
+
+
+def dest_codes(case: Case, seen: Seen) -> set[int]:
+    """Exit codes that a destination may end with."""
+    cell, dest = case.cell, seen.logs.dest.first
+    if cell.hit == "dest" and cell.fault == "kill":
+        return {KILLED}
+    asked_there = cell.hit == "dest" and cell.fault == "ask"
+    if case.ends_recovery:
+        whole = min(dest("all-pages-present"), dest("guest-stopped")) < EVER
+        return {0, 4, CANCELLED} if whole else {4}
+    if not asked_there:
+        return {CANCELLED}  # it was idle by then
+    if cell.phase in ("set-up", *_BEFORE_COMMIT) or dest("resumed") is EVER:
+        return {CANCELLED}
+    if cell.strategy in COPYING:
+        return {0, 4}  # it had its run by then, or ended with the agent
+    return {0}  # pages that it lacked came first, and its source has the result
+
+
+def outage_s(seen: Seen) -> float:
+    """From a recovery's cut to the last part of the fault; 0 where there is no recovery."""
+    if not seen.cut_ns or seen.done is None:
+        return 0.0 if seen.done is not None else math.inf
+    return (seen.done.over_ns - seen.cut_ns) / 1e9

@@ -1,0 +1,141 @@
+"""What became of a case of random faults: whether the fault hit, and whether all is as it must be."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from common.report import Report
+from tests.integration.fault_rules import DEST, KILLED, NOBODY, SOURCE, Ending
+from tests.integration.faults import leftovers, never_moved
+from tests.integration.random_cases import Case
+from tests.integration.random_faults import Running, Seen
+from tests.integration.random_rules import allowed, contradictions, dest_codes, outage_s
+from tests.integration.wires import Wires
+from tests.integration.zygote import last_status
+
+MOST_LAG_S: Final = 0.5  # beyond it, what took how long says nothing about the agents
+
+
+@dataclass
+class Verdict:
+    """Of a case. status: `hit`, `missed` (the fault came outside its phase), `overloaded` (this
+
+    machine was too busy to say), or `failed`.
+    """
+
+    cell: str
+    seed: int
+    status: str
+    drawn: str
+    exit_code: int | None
+    runs: str
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    lag_s: float = 0.0
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def judged(case: Case, folder: Path, wires: Wires) -> Verdict:
+    """Run it in that empty folder, and judge what was seen."""
+    seen = Running(case, folder, wires).run()
+    source_said = _report(folder)
+    ending = Ending(
+        seen.source_code if seen.source_code is not None else KILLED, _runs(case, seen)
+    )
+    problems = leftovers(folder) + [f"left over: {what}" for what in seen.left]
+    problems += _two_guests(seen, ending)
+    problems += _lost_writes(case, seen, ending, source_said)
+    problems += _unexpected(seen)
+    hit = seen.done is not None and seen.done.effective
+    hit = hit and seen.logs.hit(case, seen.done.began_ns, seen.done.ended_ns)
+    busy = seen.lag_s > MOST_LAG_S
+    if hit and not busy:
+        problems += [f"outlives its limit by more than 5 s: {who}" for who in seen.late]
+        problems += _rules(case, seen, ending, source_said)
+    status = "failed" if problems else "overloaded" if busy else "hit" if hit else "missed"
+    return Verdict(
+        str(case.cell),
+        case.seed,
+        status,
+        case.words,
+        seen.source_code,
+        ending.runs,
+        problems,
+        lag_s=round(seen.lag_s, 3),
+    )
+
+
+def _report(folder: Path) -> Report | None:
+    """What the source reported, if it came to that."""
+    said = last_status(folder / "source.status", "report")
+    return Report.model_validate(said) if said else None
+
+
+def _runs(case: Case, seen: Seen) -> str:
+    """Who runs the guest in the end, or has run it, whole, until it was stopped."""
+    source, dest = seen.witness.source.beats, seen.witness.dest.beats
+    since_ns = seen.done.ended_ns if seen.done is not None else 0
+    killed = case.cell.hit if case.cell.fault == "kill" and seen.done is not None else None
+    if source and seen.witness.turns().endswith("S") and source[-1] > since_ns:
+        return SOURCE if killed != "source" else NOBODY
+    if dest and seen.logs.dest.last("guest-stopped") and killed != "dest":
+        return DEST
+    return NOBODY
+
+
+def _two_guests(seen: Seen, ending: Ending) -> list[str]:
+    turns = seen.witness.turns()
+    source, dest = seen.witness.source.beats, seen.witness.dest.beats
+    if turns not in ("", "S", "SD"):
+        return [f"two guests, or one that came back: {turns}"]
+    if ending.runs == SOURCE and dest:
+        return ["the source goes on although the destination has run the guest"]
+    if source and dest and source[-1] > dest[0]:
+        return ["both ran at the same time"]
+    return []
+
+
+def _lost_writes(case: Case, seen: Seen, ending: Ending, report: Report | None) -> list[str]:
+    """A guest that was never moved, at the same step, must be the same."""
+    if ending.runs == NOBODY:
+        return []
+    log = seen.logs.source if ending.runs == SOURCE else seen.logs.dest
+    stopped, digested = log.last("guest-stopped"), log.last("digested")
+    if case.cell.strategy == "lazy-copy" and ending.runs == DEST:
+        # It has some of its pages only; what they hold is the replay's to say.
+        wrong = report is not None and ending.exit_code == 0 and report.verified is not True
+        return ["a lazy copy that was not verified"] * wrong
+    if stopped is None or digested is None:
+        return ["no digest"]
+    if digested["digest"] != never_moved(case.config, stopped["steps"]):
+        return [f"lost writes: not the guest that it would have been at {stopped['steps']}"]
+    return []
+
+
+def _unexpected(seen: Seen) -> list[str]:
+    """What an agent says of a fault of its own."""
+    lines = seen.logs.source.lines + seen.logs.dest.lines
+    return [f"said: {line}" for line in lines if "unexpected" in line or "Traceback" in line]
+
+
+def _rules(case: Case, seen: Seen, ending: Ending, report: Report | None) -> list[str]:
+    may = allowed(case, outage_s(seen))
+    problems = []
+    if ending not in may:
+        why = (report and report.error) or "it said nothing"
+        problems.append(f"ended as {ending}, allowed {sorted(may, key=str)}: {why}")
+    problems += contradictions(case, seen, ending)
+    if seen.dest_code not in (codes := dest_codes(case, seen)):
+        problems.append(f"the destination's exit code is {seen.dest_code}, allowed {codes}")
+    if ending.exit_code == 0 and (report is None or report.verified is not True):
+        problems.append("exit code 0 without verification")
+    claimed = report.guest.runs_at if report is not None else None
+    if claimed in (SOURCE, DEST) and ending.runs not in (NOBODY, claimed):
+        problems.append(f"the source says that the {claimed} runs it")
+    return problems
