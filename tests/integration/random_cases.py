@@ -45,6 +45,7 @@ FAULTS: Final[tuple[tuple[Fault, Hit], ...]] = (
 STALL_S: Final = 2.0  # silence that either end takes for death
 RECOVER_S: Final = 4.0
 LONG_RECOVER_S: Final = 15.0  # where the way out of a recovery must be sooner than its limit
+RELAYED_BPS: Final = 150e6  # what goes through a relay, about
 # Where a long silence comes on top of an outage: surely within the limit, or surely beyond it.
 IN_OUTAGE_S: Final = (1.2, 7.5)
 SHORT_S: Final = (0.05, 0.8)  # what nobody may take for death
@@ -176,7 +177,9 @@ def case_of(cell: Cell, seed: int) -> Case:
         "recover_timeout": recover_s,
     }
     config = MigrationConfig.model_validate(values | STRATEGIES[cell.strategy])
-    at_s = draw.uniform(0.0, 1.0) * _span_s(cell, whole_s, delay_s, outage)
+    at_s = draw.uniform(0.0, 0.9) * _span_s(cell, whole_s, delay_s, outage)
+    if cell.phase == "hand-over" and cell.strategy in COPYING:
+        at_s += memory / RELAYED_BPS  # the stop comes first
     return Case(cell, seed, at_s, lasts_s, signals, delay_s, outage, recover_s, config)
 
 

@@ -142,8 +142,7 @@ class Running:
             assert whom is not None
             done = self._signal(whom)
         if self._wire is not None:
-            if case.delay_s:
-                self._wire.delay(0.0)
+            self._wire.delay(0.0)
             self._end_outage()
         return done
 

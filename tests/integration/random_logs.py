@@ -31,7 +31,7 @@ BEGINS: Final[dict[Phase, tuple[str, ...]]] = {
 _AFTER_SET_UP: Final = ("warming up", "round 1", "handing over", "the guest runs")
 _AFTER_ROUNDS: Final = ("handing over", "the guest runs")
 _AFTER_STOP: Final = ("the guest runs", "lazy copy", "the destination's answer was lost")
-_BACK_OR_OVER: Final = ("the connection broke", "the guest runs at the destination")
+_ALL_THERE: Final = ("the guest runs at the destination",)
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Logs:
                 return [(committed, there)]
             case "post-copy":
                 whole = min(source("completed"), dest("all-pages-present", "guest-stopped"))
-                return [(there, min(whole, source("postcopy-paused")))]
+                return [(there, whole)]
             case "recovery":
                 log = self.dest if case.cell.hit == "dest" else self.source
                 return _outages(log)
@@ -155,7 +155,7 @@ class Logs:
             case "post-copy":
                 whole = dest.first("all-pages-present", "guest-stopped")
                 begins = said(*BEGINS["post-copy"])
-                return [(begins, min(whole, said(*_BACK_OR_OVER, after_ns=begins + 1)))]
+                return [(begins, min(whole, said(*_ALL_THERE, after_ns=begins + 1)))]
             case "recovery":
                 outages = _outages(dest)
                 # The death of the source ends no outage, and may begin one.
