@@ -45,6 +45,7 @@ FAULTS: Final[tuple[tuple[Fault, Hit], ...]] = (
 STALL_S: Final = 2.0  # silence that either end takes for death
 RECOVER_S: Final = 4.0
 LONG_RECOVER_S: Final = 15.0  # where the way out of a recovery must be sooner than its limit
+MIB: Final = 2**20
 RELAYED_BPS: Final = 150e6  # what goes through a relay, about
 # Where a long silence comes on top of an outage: surely within the limit, or surely beyond it.
 IN_OUTAGE_S: Final = (1.2, 7.5)
@@ -104,13 +105,15 @@ class Outage:
 class Case:
     """A cell and what was drawn for it. Times in seconds.
 
-    at_s: from when the phase was seen to begin. lasts_s: how long a process is stopped, or nothing
-    passes. signals: one after the other. delay_s: of the relay, each way, before the fault.
+    at_s: from when the phase was seen to begin, or (by_commit) from when the destination had the
+    commit, in the middle of a hand-over. lasts_s: how long a process is stopped, or nothing passes.
+    signals: one after the other. delay_s: of the relay, each way, before the fault.
     """
 
     cell: Cell
     seed: int
     at_s: float
+    by_commit: bool
     lasts_s: float
     signals: tuple[int, ...]
     delay_s: float
@@ -132,7 +135,7 @@ class Case:
     def words(self) -> str:
         """What was drawn, for people."""
         names = "+".join(signal.Signals(number).name for number in self.signals)
-        parts = [f"at {self.at_s * 1e3:.0f} ms"]
+        parts = [f"at {self.at_s * 1e3:.0f} ms{' of the commit' * self.by_commit}"]
         parts += [f"for {self.lasts_s:.2f} s"] * bool(self.lasts_s) + [names] * bool(names)
         if self.outage is not None:
             parts.append(
@@ -149,8 +152,8 @@ def _insists(signals: tuple[int, ...]) -> bool:
 
 def case_of(cell: Cell, seed: int) -> Case:
     """What this seed draws; always the same."""
-    draw = random.Random(f"{cell}/{seed}")
-    memory = draw.choice((8, 10, 12, 16)) * 2**20
+    draw = random.Random(f"{cell}/{seed}")  # noqa: S311 - it is to be the same again
+    memory = draw.choice((8, 10, 12, 16)) * MIB
     whole_s = draw.uniform(0.15, 0.4)  # in which all of memory is sent
     delay_s = draw.uniform(0.05, 0.12) if cell.phase == "hand-over" else 0.0
     outage = _outage(draw, cell) if cell.phase == "recovery" else None
@@ -164,10 +167,14 @@ def case_of(cell: Cell, seed: int) -> Case:
         recover_s = draw.choice(IN_OUTAGE_S)
     if outage is not None and ends:
         outage = Outage(outage.after_s, 2 * LONG_RECOVER_S, 0.0)
+    by_commit = cell.phase == "hand-over" and cell.strategy in COPYING and draw.random() < 0.5
+    rate_MBps = draw.choice((20, 40))
+    if cell.strategy in HAVE["rounds"]:  # a round has most of what it can find dirty again
+        rate_MBps = int(2 * memory / whole_s / 1e6)
     values: dict[str, Any] = {
         "strategy": cell.strategy,
         "memory": memory,
-        "workload": f"uniform:working-set=75%,rate={draw.choice((20, 40))}MB/s,scatter=true",
+        "workload": f"uniform:working-set=75%,rate={rate_MBps}MB/s,scatter=true",
         "granularity": "page",  # else a stop would be too short
         "cache": 2**18,
         "warmup": 0.05,
@@ -178,9 +185,11 @@ def case_of(cell: Cell, seed: int) -> Case:
     }
     config = MigrationConfig.model_validate(values | STRATEGIES[cell.strategy])
     at_s = draw.uniform(0.0, 0.9) * _span_s(cell, whole_s, delay_s, outage)
-    if cell.phase == "hand-over" and cell.strategy in COPYING:
+    if by_commit:
+        at_s /= 2  # the answer's way is what is left
+    elif cell.phase == "hand-over" and cell.strategy in COPYING:
         at_s += memory / RELAYED_BPS  # the stop comes first
-    return Case(cell, seed, at_s, lasts_s, signals, delay_s, outage, recover_s, config)
+    return Case(cell, seed, at_s, by_commit, lasts_s, signals, delay_s, outage, recover_s, config)
 
 
 def _outage(draw: random.Random, cell: Cell) -> Outage:

@@ -117,7 +117,7 @@ class Running:
             if not self._comes(lambda: logs.source.said("warming up", "round 1") < EVER):
                 return False
             self._live_wire().delay(case.delay_s)
-        if not self._comes(lambda: logs.begun(case.cell.phase)):
+        if not self._comes(lambda: logs.begun(case)):
             return False
         if case.outage is not None:
             self._sleep(case.outage.after_s)
@@ -156,7 +156,9 @@ class Running:
                 over = _send(whom, number)[1]
             return Done(began, ended, over)
         if case.cell.fault == "kill":
-            began, ended = _send(whom, signal.SIGKILL)
+            began, _ = _send(whom, signal.SIGKILL)
+            self._until(lambda: whom.exit_code is not None, GRACE_S)  # a busy kernel takes a while
+            ended = time.monotonic_ns()
             return Done(began, ended, ended)
         began, ended = _send(whom, signal.SIGSTOP)
         self._sleep(case.lasts_s)

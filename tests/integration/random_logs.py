@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from tests.integration.random_cases import Case, Phase
 
-GUARD_NS: Final = 30_000_000  # a fault this close to a phase's end may be acted on after it
+GUARD_S: Final = 0.03  # a fault this close to a phase's end may be acted on after it
 EVER: Final = math.inf
 
 # What the source says, or the destination, as each phase begins.
@@ -100,22 +100,28 @@ class Logs:
         self.source.look()
         self.dest.look()
 
-    def begun(self, phase: Phase) -> bool:
-        """Whether this phase has been seen to begin; of a recovery, that there may be one."""
+    def begun(self, case: Case) -> bool:
+        """Whether its phase has been seen to begin; of a recovery, that there may be one."""
+        if case.by_commit:
+            return self.dest.first("commit-received") < EVER
+        phase = case.cell.phase
         log = self.dest if phase == "set-up" else self.source
-        return log.said(*BEGINS[phase]) != EVER
+        return log.said(*BEGINS[phase]) < EVER
 
     @property
     def session_over(self) -> bool:
         """Whether the destination has said that its session has ended."""
-        return self.dest.said(": done", ": ended: ") != EVER
+        return self.dest.said(": done", ": ended: ") < EVER
 
-    def hit(self, case: Case, began_ns: float, ended_ns: float) -> bool:
-        """Whether a fault that was done between those times came within its phase."""
+    def hit(self, case: Case, began_ns: float, ended_ns: float, lag_s: float) -> bool:
+        """Whether a fault that was done between those times came within its phase.
+
+        lag_s: how late this machine does what is due.
+        """
         killed = not self.source.first("connect") < EVER
         spans = self._spans_of_killed(case, began_ns) if killed else self._spans(case)
-        guard = 0 if case.cell.fault == "kill" and case.cell.hit == "source" else GUARD_NS
-        return any(begin <= began_ns and ended_ns + guard <= end for begin, end in spans)
+        done_ns = ended_ns + (0 if killed else (GUARD_S + lag_s) * 1e9)
+        return any(begin <= began_ns and done_ns <= end for begin, end in spans)
 
     def _spans(self, case: Case) -> list[tuple[float, float]]:
         """From when to when the phase was, by the source's events."""

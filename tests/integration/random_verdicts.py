@@ -1,4 +1,4 @@
-"""What became of a case of random faults: whether the fault hit, and whether all is as it must be."""
+"""What became of a case of random faults: whether it hit, and whether all is as it must be."""
 
 from __future__ import annotations
 
@@ -45,19 +45,21 @@ def judged(case: Case, folder: Path, wires: Wires) -> Verdict:
     """Run it in that empty folder, and judge what was seen."""
     seen = Running(case, folder, wires).run()
     source_said = _report(folder)
-    ending = Ending(
-        seen.source_code if seen.source_code is not None else KILLED, _runs(case, seen)
-    )
+    ending = Ending(seen.source_code if seen.source_code is not None else KILLED, _runs(case, seen))
     problems = leftovers(folder) + [f"left over: {what}" for what in seen.left]
     problems += _two_guests(seen, ending)
     problems += _lost_writes(case, seen, ending, source_said)
     problems += _unexpected(seen)
-    hit = seen.done is not None and seen.done.effective
-    hit = hit and seen.logs.hit(case, seen.done.began_ns, seen.done.ended_ns)
+    done = seen.done
+    hit = (
+        done is not None
+        and done.effective
+        and seen.logs.hit(case, done.began_ns, done.ended_ns, seen.lag_s)
+    )
     busy = seen.lag_s > MOST_LAG_S
     if hit and not busy:
-        problems += [f"outlives its limit by more than 5 s: {who}" for who in seen.late]
-        problems += _rules(case, seen, ending, source_said)
+        late = [f"outlives its limit by more than 5 s: {who}" for who in seen.late]
+        problems += late or _rules(case, seen, ending, source_said)
     status = "failed" if problems else "overloaded" if busy else "hit" if hit else "missed"
     return Verdict(
         str(case.cell),

@@ -1,4 +1,4 @@
-"""Relays for tests whose cases are threads: all of them on one event loop, in a thread of its own."""
+"""Relays for tests whose cases are threads: all on one event loop, in a thread of its own."""
 
 from __future__ import annotations
 

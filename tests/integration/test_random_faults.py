@@ -1,0 +1,107 @@
+"""Faults at random moments of every phase: nothing is lost, never two guests, each ends as it must.
+
+Seeds are fixed. A covering sample by default, a thousand cases with PAGEFERRY_TEST_FULL=1, and as
+many as you like by `scripts/random_faults`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.integration.random_cases import (
+    BY_NAME,
+    CELLS,
+    FAULTS,
+    HAVE,
+    SHORT_S,
+    STALL_S,
+    Cell,
+    Phase,
+    case_of,
+)
+from tests.integration.random_verdicts import Verdict, judged
+from tests.integration.wires import Wires
+
+FULL: Final = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
+MANY: Final = 1000
+AT_ONCE: Final = 4  # a case waits for a time-out most of the time
+TRIES: Final = 5  # a fault that came outside its phase says nothing: another seed is tried
+APART: Final = 1000  # seeds of one try and the next
+
+
+def covering() -> list[tuple[Cell, int]]:
+    """Each fault in each phase once, strategies in turn."""
+    out = []
+    for number, phase in enumerate(HAVE):
+        strategies = HAVE[phase]
+        for each, (fault, hit) in enumerate(FAULTS):
+            strategy = strategies[(number + each) % len(strategies)]
+            out.append((Cell(phase, strategy, fault, hit), 0))
+    return out
+
+
+def thousand() -> list[tuple[Cell, int]]:
+    """Every cell, five times and more."""
+    return [(CELLS[number % len(CELLS)], number // len(CELLS)) for number in range(MANY)]
+
+
+CASES: Final = thousand() if FULL else covering()
+
+
+@pytest.fixture(scope="module")
+def wires() -> Iterator[Wires]:
+    """Where the relays of all cases run."""
+    running = Wires()
+    yield running
+    running.close()
+
+
+def until_it_counts(cell: Cell, seed: int, folder: Path, wires: Wires) -> Verdict:
+    """The first of some seeds whose fault came in its phase; any that failed."""
+    for attempt in range(TRIES):
+        own = folder / f"{str(cell).replace('/', '-')}-{seed}-{attempt}"
+        own.mkdir()
+        verdict = judged(case_of(cell, seed + attempt * APART), own, wires)
+        if verdict.status in ("hit", "failed"):
+            break
+    return verdict
+
+
+@pytest.mark.timeout(1500 if FULL else 120)
+@pytest.mark.parametrize("phase", HAVE)
+def test_nothing_is_lost(phase: Phase, tmp_path: Path, wires: Wires) -> None:
+    cases = [case for case in CASES if case[0].phase == phase]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        futures = [pool.submit(until_it_counts, *case, tmp_path, wires) for case in cases]
+        verdicts = [future.result() for future in futures]
+    failed = [verdict.record for verdict in verdicts if verdict.status == "failed"]
+    assert failed == []
+    never = [verdict.record for verdict in verdicts if verdict.status != "hit"]
+    assert len(never) <= len(cases) // 8, never  # on a machine that is busy with something else
+
+
+def test_there_are_no_more_cells_than_can_be_covered() -> None:
+    assert len(CELLS) <= 200
+    assert len(BY_NAME) == len(CELLS)
+    sample = covering()
+    assert {(cell.phase, cell.fault, cell.hit) for cell, _ in sample} == {
+        (cell.phase, cell.fault, cell.hit) for cell in CELLS
+    }
+    assert {cell.strategy for cell, _ in sample} == {cell.strategy for cell in CELLS}
+    assert {cell for cell, _ in thousand()} == set(CELLS)
+
+
+@pytest.mark.parametrize("name", list(BY_NAME)[::7])
+def test_a_seed_draws_the_same_case_again(name: str) -> None:
+    cell = BY_NAME[name]
+    cases = [case_of(cell, seed) for seed in range(30)]
+    assert cases == [case_of(cell, seed) for seed in range(30)]
+    assert len({case.at_s for case in cases}) == 30
+    for case in cases:  # nothing lasts so long that both would be right
+        assert not SHORT_S[1] < case.lasts_s < STALL_S + 0.5
