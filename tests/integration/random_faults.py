@@ -82,7 +82,7 @@ class Running:
             self._wait_for_ends()
         self.seen.logs.look()
         for name, agent in self._agents.items():
-            if _group_lives(agent):
+            if group_lives(agent):
                 self.seen.left.append(f"processes of the {name}")
         return self.seen
 
@@ -249,7 +249,7 @@ def _send(whom: Agent, number: int) -> tuple[int, int]:
     return began, time.monotonic_ns()
 
 
-def _group_lives(agent: Agent) -> bool:
+def group_lives(agent: Agent) -> bool:
     """Whether a process of an agent's group is left."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(agent.process.pid or 0, 0)

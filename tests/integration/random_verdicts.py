@@ -47,7 +47,7 @@ def judged(case: Case, folder: Path, wires: Wires) -> Verdict:
     source_said = _report(folder)
     ending = Ending(seen.source_code if seen.source_code is not None else KILLED, _runs(case, seen))
     problems = leftovers(folder) + [f"left over: {what}" for what in seen.left]
-    problems += _two_guests(seen, ending)
+    problems += two_guests(seen, ending)
     problems += _lost_writes(case, seen, ending, source_said)
     problems += _unexpected(seen)
     done = seen.done
@@ -59,7 +59,7 @@ def judged(case: Case, folder: Path, wires: Wires) -> Verdict:
     busy = seen.lag_s > MOST_LAG_S
     if hit and not busy:
         late = [f"outlives its limit by more than 5 s: {who}" for who in seen.late]
-        problems += late or _rules(case, seen, ending, source_said)
+        problems += late or against_rules(case, seen, ending, source_said)
     status = "failed" if problems else "overloaded" if busy else "hit" if hit else "missed"
     return Verdict(
         str(case.cell),
@@ -91,7 +91,7 @@ def _runs(case: Case, seen: Seen) -> str:
     return NOBODY
 
 
-def _two_guests(seen: Seen, ending: Ending) -> list[str]:
+def two_guests(seen: Seen, ending: Ending) -> list[str]:
     turns = seen.witness.turns()
     source, dest = seen.witness.source.beats, seen.witness.dest.beats
     if turns not in ("", "S", "SD"):
@@ -126,7 +126,7 @@ def _unexpected(seen: Seen) -> list[str]:
     return [f"said: {line}" for line in lines if "unexpected" in line or "Traceback" in line]
 
 
-def _rules(case: Case, seen: Seen, ending: Ending, report: Report | None) -> list[str]:
+def against_rules(case: Case, seen: Seen, ending: Ending, report: Report | None) -> list[str]:
     may = allowed(case, outage_s(seen))
     problems = []
     if ending not in may:
