@@ -120,7 +120,9 @@ class Logs:
         """
         killed = not self.source.first("connect") < EVER
         spans = self._spans_of_killed(case, began_ns) if killed else self._spans(case)
-        done_ns = ended_ns + (0 if killed else (GUARD_S + lag_s) * 1e9)
+        cell = case.cell
+        ends_phase = cell.strategy == "lazy-copy" and (cell.fault, cell.hit) == ("ask", "dest")
+        done_ns = ended_ns + (0 if killed or ends_phase else (GUARD_S + lag_s) * 1e9)
         return any(begin <= began_ns and done_ns <= end for begin, end in spans)
 
     def _spans(self, case: Case) -> list[tuple[float, float]]:
@@ -136,7 +138,8 @@ class Logs:
             case "stop":
                 return [(source("pause-requested"), committed)]
             case "hand-over":
-                return [(committed, there)]
+                # Where the source had to ask, it was broken by the fault, and not over.
+                return [(committed, there if source("inquire") == EVER else EVER)]
             case "post-copy":
                 whole = min(source("completed"), dest("all-pages-present", "guest-stopped"))
                 return [(there, whole)]

@@ -79,8 +79,10 @@ def _source_is_asked(case: Case) -> set[Ending]:
             return {Ending(CANCELLED, NOBODY)}
         case "rounds" | "stop":
             return {Ending(CANCELLED, SOURCE)}
-        case _:
-            return _given_up() if case.ends_recovery else {MOVED}
+        case _ if case.ends_recovery:
+            return _given_up()
+        case _:  # a later signal may come when only verifying is left, and cancels that
+            return {MOVED, UNVERIFIED} if len(case.signals) > 1 else {MOVED}
 
 
 def _dest_is_asked(case: Case) -> set[Ending]:
@@ -136,6 +138,9 @@ def contradictions(case: Case, seen: Seen, ending: Ending) -> list[str]:
         problems.append("the source says that it moved, and it had not")
     if ending == IN_DOUBT and case.cell.phase in ("set-up", *_BEFORE_COMMIT):
         problems.append("in doubt although no commit was sent")
+    asked_ns = seen.done.over_ns if seen.done is not None and case.cell.fault == "ask" else EVER
+    if ending == UNVERIFIED and asked_ns < seen.logs.source.first("completed"):
+        problems.append("cancelled when it was too late")
     lost_there = any("is lost" in line for line in seen.logs.dest.lines)
     if lost_there and ending.exit_code in (0, 1, 3):
         problems.append("the destination says that the guest is lost, its source does not")

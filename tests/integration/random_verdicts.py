@@ -82,7 +82,7 @@ def _report(folder: Path) -> Report | None:
 def _runs(case: Case, seen: Seen) -> str:
     """Who runs the guest in the end, or has run it, whole, until it was stopped."""
     source, dest = seen.witness.source.beats, seen.witness.dest.beats
-    since_ns = seen.done.ended_ns if seen.done is not None else 0
+    since_ns = seen.done.began_ns if seen.done is not None else 0
     killed = case.cell.hit if case.cell.fault == "kill" and seen.done is not None else None
     if source and seen.witness.turns().endswith("S") and source[-1] > since_ns:
         return SOURCE if killed != "source" else NOBODY
