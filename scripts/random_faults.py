@@ -194,10 +194,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/random_faults", description=__doc__)
     parser.add_argument("--cases", type=int, default=1000, help="how many, over all cells evenly")
     parser.add_argument("--folder", type=Path, help="where records are, and what failed is left")
-    parser.add_argument("-j", "--jobs", type=int, default=2 * (os.cpu_count() or 1))
+    cores = os.cpu_count() or 1
+    parser.add_argument("-j", "--jobs", type=int, default=2 * cores, help="how many at a time")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end after so many")
-    parser.add_argument("--only", metavar="CELL", help="one case, with --seed; to list: help")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="CELL", help="one case; an unknown one lists all")
+    parser.add_argument("--seed", type=int, default=0, help="of --only")
     parser.add_argument("--counts", action="store_true", help="print the table of the records")
     options = parser.parse_args(arguments)
     if options.only is not None:
