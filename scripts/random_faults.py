@@ -95,12 +95,10 @@ def run_one(cell: Cell, seed: int, folder: Path, wires: Wires) -> Verdict:
     """In a folder of its own, which stays where it failed."""
     failed = folder / "failed" / f"{str(cell).replace('/', '-')}-{seed}"
     own = Path(tempfile.mkdtemp(prefix="case-", dir=folder))
-    began = time.monotonic()
     try:
         verdict = judged(case_of(cell, seed), own, wires)
     except Exception as error:  # noqa: BLE001 - a case that could not be judged has failed
         verdict = Verdict(str(cell), seed, "failed", "", None, "", [f"not judged: {error!r}"])
-    verdict.seconds = round(time.monotonic() - began, 2)
     if verdict.status == "failed":
         failed.parent.mkdir(exist_ok=True)
         shutil.rmtree(failed, ignore_errors=True)
@@ -140,18 +138,9 @@ def run_all(records: Records, options: argparse.Namespace) -> bool:
 def _note(records: Records, verdict: Verdict, commit: str) -> None:
     records.add(verdict.record | {"commit": commit})
     if verdict.status == "failed":
-        print(describe(verdict), flush=True)
+        print(verdict.words, flush=True)
     if len(records.done) % 100 == 0:
         print(f"{time.strftime('%H:%M:%S')} {summary(records.done.values())}", flush=True)
-
-
-def describe(verdict: Verdict) -> str:
-    """For people: how it ended, and how to do it again."""
-    head = f"{verdict.status}: {verdict.cell}, {verdict.drawn}: exit code {verdict.exit_code},"
-    lines = [f"{head} {verdict.runs or 'nobody'} has the guest ({verdict.seconds:.1f} s)"]
-    lines += [f"    {problem}" for problem in verdict.problems]
-    again = f"scripts/random_faults --only {verdict.cell} --seed {verdict.seed}"
-    return "\n".join([*lines, f"    again: {again}"])
 
 
 def _commit() -> str:
@@ -220,7 +209,7 @@ def _only(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="random-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     verdict = run_one(cell, options.seed, folder, Wires())
-    print(describe(verdict))
+    print(verdict.words)
     return 1 if verdict.status == "failed" else 0
 
 

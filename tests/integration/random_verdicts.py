@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,9 +41,19 @@ class Verdict:
         """As JSON has it."""
         return asdict(self)
 
+    @property
+    def words(self) -> str:
+        """For people: how it ended, and how to do it again."""
+        head = f"{self.status}: {self.cell}, {self.drawn}: exit code {self.exit_code},"
+        lines = [f"{head} {self.runs or 'nobody'} has the guest ({self.seconds:.1f} s)"]
+        lines += [f"    {problem}" for problem in self.problems]
+        again = f"scripts/random_faults --only {self.cell} --seed {self.seed}"
+        return "\n".join([*lines, f"    again: {again}"])
+
 
 def judged(case: Case, folder: Path, wires: Wires) -> Verdict:
     """Run it in that empty folder, and judge what was seen."""
+    began = time.monotonic()
     seen = Running(case, folder, wires).run()
     source_said = _report(folder)
     ending = Ending(seen.source_code if seen.source_code is not None else KILLED, _runs(case, seen))
@@ -69,6 +80,7 @@ def judged(case: Case, folder: Path, wires: Wires) -> Verdict:
         seen.source_code,
         ending.runs,
         problems,
+        seconds=round(time.monotonic() - began, 2),
         lag_s=round(seen.lag_s, 3),
     )
 

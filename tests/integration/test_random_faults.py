@@ -22,7 +22,6 @@ from tests.integration.random_cases import (
     SHORT_S,
     STALL_S,
     Cell,
-    Phase,
     case_of,
 )
 from tests.integration.random_verdicts import Verdict, judged
@@ -30,7 +29,7 @@ from tests.integration.wires import Wires
 
 FULL: Final = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 MANY: Final = 1000
-AT_ONCE: Final = 4  # a case waits for a time-out most of the time
+AT_ONCE: Final = 6  # a case waits for a time-out most of the time
 TRIES: Final = 5  # a fault that came outside its phase says nothing: another seed is tried
 APART: Final = 1000  # seeds of one try and the next
 
@@ -73,17 +72,17 @@ def until_it_counts(cell: Cell, seed: int, folder: Path, wires: Wires) -> Verdic
     return verdict
 
 
-@pytest.mark.timeout(1500 if FULL else 120)
-@pytest.mark.parametrize("phase", HAVE)
-def test_nothing_is_lost(phase: Phase, tmp_path: Path, wires: Wires) -> None:
-    cases = [case for case in CASES if case[0].phase == phase]
+@pytest.mark.timeout(1800 if FULL else 240)
+def test_nothing_is_lost(tmp_path: Path, wires: Wires) -> None:
+    slowest_first = reversed(CASES)  # those of recoveries
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(until_it_counts, *case, tmp_path, wires) for case in cases]
+        futures = [pool.submit(until_it_counts, *case, tmp_path, wires) for case in slowest_first]
         verdicts = [future.result() for future in futures]
-    failed = [verdict.record for verdict in verdicts if verdict.status == "failed"]
-    assert failed == []
-    never = [verdict.record for verdict in verdicts if verdict.status != "hit"]
-    assert len(never) <= len(cases) // 8, never  # on a machine that is busy with something else
+    failed = [verdict.words for verdict in verdicts if verdict.status == "failed"]
+    assert not failed, "\n".join(failed)
+    never = [verdict.words for verdict in verdicts if verdict.status != "hit"]
+    # On a machine that is busy with something else some may never hit; most must.
+    assert len(never) <= len(CASES) // 8, "\n".join(never)
 
 
 def test_there_are_no_more_cells_than_can_be_covered() -> None:
