@@ -120,9 +120,9 @@ class Logs:
         """
         killed = not self.source.first("connect") < EVER
         spans = self._spans_of_killed(case, began_ns) if killed else self._spans(case)
-        cell = case.cell
-        ends_phase = cell.strategy == "lazy-copy" and (cell.fault, cell.hit) == ("ask", "dest")
-        done_ns = ended_ns + (0 if killed or ends_phase else (GUARD_S + lag_s) * 1e9)
+        done_ns = ended_ns + (0 if killed else _guard_ns(case, lag_s))
+        if case.cell.phase == "hand-over" and case.cell.fault == "kill":
+            done_ns = began_ns  # what is on its way arrives although its sender has died
         return any(begin <= began_ns and done_ns <= end for begin, end in spans)
 
     def _spans(self, case: Case) -> list[tuple[float, float]]:
@@ -169,6 +169,16 @@ class Logs:
                 outages = _outages(dest)
                 # The death of the source ends no outage, and may begin one.
                 return [(a, b) for a, b in outages if a < killed_ns and case.outage is not None]
+
+
+def _guard_ns(case: Case, lag_s: float) -> float:
+    """How long before a phase's end a fault must have been done."""
+    cell = case.cell
+    if cell.phase == "hand-over" and cell.fault != "ask":
+        return 0  # a step further on nothing else may follow from it
+    if cell.strategy == "lazy-copy" and (cell.fault, cell.hit) == ("ask", "dest"):
+        return 0  # it is this that ends the phase
+    return (GUARD_S + lag_s) * 1e9
 
 
 def _outages(log: Log) -> list[tuple[float, float]]:

@@ -18,6 +18,7 @@ from tests.integration.fault_rules import (
     OUTLIVED,
     SOURCE,
     STAYS,
+    UNVERIFIED,
     Ending,
 )
 from tests.integration.random_cases import BY_NAME, Case, case_of
@@ -97,6 +98,16 @@ def test_a_fault_counts_only_within_its_phase(tmp_path: Path) -> None:
     assert logs.hit(drawn("stop/pre-copy/cut/wire"), 310 * MS, 311 * MS, 0.0)
 
 
+def test_a_signal_that_cancels_too_late_is_seen(tmp_path: Path) -> None:
+    case = drawn("post-copy/post-copy/ask/source", signals=(signal.SIGTERM, signal.SIGTERM))
+    there = {"commit-received": 1, "resumed": 2, "all-pages-present": 3}
+    seen = seen_of(tmp_path, {"connect": 0, "completed": 200}, there)
+    seen.done = Done(50 * MS, 50 * MS, 150 * MS)
+    assert contradictions(case, seen, UNVERIFIED) == ["cancelled when it was too late"]
+    seen.done = Done(50 * MS, 50 * MS, 250 * MS)
+    assert contradictions(case, seen, UNVERIFIED) == []
+
+
 def test_a_killed_source_is_judged_by_what_it_had_said(tmp_path: Path) -> None:
     case = drawn("hand-over/pre-copy/kill/source")
     logs = seen_of(tmp_path, {}, {"commit-received": 500}).logs
@@ -110,7 +121,8 @@ def test_what_is_allowed_follows_from_the_protocol() -> None:
     assert allowed(drawn("rounds/pre-copy/stop/dest", long=False), 0) == {MOVED}
     assert allowed(drawn("rounds/pre-copy/stop/dest", long=True), 0) == {STAYS}
     assert allowed(drawn("stop/three-path/ask/source"), 0) == {Ending(130, SOURCE)}
-    assert allowed(drawn("post-copy/post-copy/ask/source"), 0) == {MOVED}
+    once = drawn("post-copy/post-copy/ask/source", signals=(signal.SIGTERM,))
+    assert allowed(once, 0) == {MOVED}
     waits = drawn("recovery/post-copy/silence/wire", long=True)
     assert allowed(waits, waits.recover_s - 1) == {MOVED}
     assert MOVED not in allowed(waits, waits.recover_s + 1)
