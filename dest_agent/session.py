@@ -143,13 +143,11 @@ class DestSession:
         self._came_back = asyncio.Event()
         self._failure: PageferryError | None = None  # of a thread of ours
         self._tell = to_loop(self._thread_failed)
-        self._fetched = False
-        self._closing = False
+        self._fetched = self._closing = False
         self._over: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._samples: list[Progress] = []
-        self._cpu_start = 0.0
-        self._cpu_s = 0.0
+        self._cpu_start = self._cpu_s = 0.0
         self._witness = witness
         self.injector = Injector(plan, timeline) if plan is not None else None
         self.hit = self.injector.hit if self.injector else no_fault

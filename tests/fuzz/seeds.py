@@ -169,7 +169,7 @@ def report_seeds() -> dict[str, bytes]:
     old.postcopy.fault_counts, old.postcopy.fault_histogram = [], OLD_HISTOGRAM
     rows: list[dict[str, Any]] = [{"label": "a", "runs": [0, 1], "downtime_ms": 1.5}]
     series = SeriesDocument(runs=[completed(), failed()], table=rows, notes=["a note"])
-    made = {
+    made: dict[str, Any] = {
         "completed": completed(),
         "failed": failed(),
         "full": full_report(),

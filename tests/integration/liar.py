@@ -37,7 +37,7 @@ from tests.unit.wire.test_messages import EXAMPLES
 LIMIT_S: Final = 30.0
 NUMBERS: Final = (-1, 0, 2**31, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 FLOATS: Final = (math.nan, math.inf, -math.inf, 1e308, -0.5)
-OTHERS: Final = (
+OTHERS: Final[tuple[Any, ...]] = (
     *(None, True, "", "x" * 3000, "\x1b[2J\n", b"", b"\xff" * 100, [], [0] * 70, {}),
     *({"t_ms": 1}, {"a": {"b": {"c": []}}}, [[[[[[[[]]]]]]]]),
 )
@@ -62,7 +62,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from _places(value[0], (*path, 0))
 
 
-def _changed(message: Any, path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+def _changed(message: Any, path: tuple[Any, ...], value: Any) -> Any:
     made = copy.deepcopy(message)
     inside = made
     for key in path[:-1]:

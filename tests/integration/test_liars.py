@@ -6,10 +6,11 @@ import asyncio
 import os
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from common.wire import messages
 from tests.integration import liar, zygote
 from tests.integration.liar import Lie, LyingDestination, LyingSource, lies, others, plain, sample
 from tests.unit.wire.test_messages import EXAMPLES
@@ -36,7 +37,7 @@ DUE: Final = {
     "commit": "resumed",
     "finish": "finished",
 }
-OF_KIND: Final = {example.kind: example for example in EXAMPLES}
+OF_KIND: Final[dict[str, messages.Message]] = {example.kind: example for example in EXAMPLES}
 
 
 def _all_of_a_destination() -> list[Lie]:
@@ -47,7 +48,7 @@ def _all_of_a_destination() -> list[Lie]:
 
 
 def _all_of_a_source() -> list[Lie]:
-    due = {
+    due: dict[str, list[Any]] = {
         "hello": [LyingSource(0, None)._hello("control")],
         "setup": [liar.setup()],
         "before-pages": [],

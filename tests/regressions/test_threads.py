@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import re
 import threading
 from pathlib import Path
@@ -66,7 +67,9 @@ CASES: Final = [
 ]
 
 
-def _started(role: str, broken: str | None, *arguments: str) -> Agent:
+def _started(
+    role: str, broken: str | None, *arguments: str
+) -> contextlib.AbstractContextManager[Agent]:
     """That agent, of which a thread of that kind dies."""
     words = [role, *arguments]
     if broken is None:
