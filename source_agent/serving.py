@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.aio import see_through
-from common.errors import PageferryError
+from common.errors import InternalError, PageferryError
 from common.guest.memory import GuestMemory
 from common.wire import bitmap, messages
 from source_agent.links import Links
@@ -95,6 +95,7 @@ class Serving:
             while not answer.done():
                 done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if broken in done and answer not in done:  # what it said last counts
+                    self._raise_own()
                     raise broken.result()
                 for each in done - {broken}:
                     each.result()  # a push that failed raises
@@ -102,6 +103,11 @@ class Serving:
         finally:
             loop.remove_reader(server.event_fd)
             await see_through(self._stop_serving(everything))
+
+    def _raise_own(self) -> None:
+        """A thread of ours that has failed takes its connection with it, and is the reason."""
+        if isinstance(self.links.failure, InternalError):
+            raise self.links.failure
 
     async def _stop_serving(self, waits: list[asyncio.Future[Any]]) -> None:
         self.supply.stop_pushing()

@@ -662,7 +662,7 @@ class SourceSession:
         await self._settle()
         self.handover.step("cancel" if cancelled else "failure")
         self._timeline.log("cancelled" if cancelled else "failed", reason=reason)
-        self.record.ended("cancelled" if cancelled else "failed", words)
+        self.record.ended(TABLE[who, when].outcome, words)
         if self._guest is not None and self.handover.may_run_guest and who is not Who.SOURCE:
             self.record.goes_on = await go_on(self._guest, self._timeline)
 
