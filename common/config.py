@@ -608,14 +608,16 @@ def parse_address(text: str, option: str) -> tuple[str, int]:
 
 def _check_host(host: str, shown: str, *, bracketed: bool) -> None:
     if len(host) > _LONGEST_HOST:
-        raise UsageError(f"{shown} is not an address: HOST is longer than {_LONGEST_HOST}")
+        raise UsageError(
+            f"{shown} is not an address: expected a HOST of at most {_LONGEST_HOST} characters"
+        )
     try:
         host.encode("idna")  # as the resolver will
         named = host.isprintable() and not set(host) & set(" /@,;")
     except UnicodeError:
         named = False
     if not named:
-        raise UsageError(f"{shown} is not an address: HOST is no name of a host")
+        raise UsageError(f"{shown} is not an address: expected the name of a host as HOST")
     if bracketed or ":" in host:
         try:
             address = ipaddress.IPv6Address(host.partition("%")[0])

@@ -121,7 +121,7 @@ def main() -> None:
     KINDS[sys.argv.pop(1)]()
     from lab.cli import main as command
 
-    sys.exit(command())
+    command()
 
 
 if __name__ == "__main__":

@@ -256,7 +256,7 @@ async def _moved_address() -> None:
     ("text", "words"),
     [
         ("other:0", "PORT from 1 to 65535"),
-        ("a b", "is no name of a host"),
+        ("a b", "expected the name of a host"),
         ("one,,two", "is not an address"),
         ("fe80::1", "needs its interface"),
     ],

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
-from common.errors import LocalProtocolError, UsageError
+from common.errors import LocalProtocolError, PageferryError, UsageError
 from common.guest.machine import Guest
 from lab.host_guests import _BUSY, _NEXT, MAX_GUESTS, Doing, Entry, Guests
 
-GUEST = cast(Guest, object())
+
+class _Guest:
+    """What the table asks of one."""
+
+    def __init__(self) -> None:
+        self.tell: Any = None
+
+    def watch(self, tell: Any) -> None:
+        self.tell = tell
+
+
+GUEST = cast(Guest, _Guest())
 
 # What leads to each state, from a guest that is being booted.
 WAYS: dict[Doing, list[Doing]] = {
@@ -64,7 +76,7 @@ def test_what_cannot_follow() -> None:
         guests.turn(entry, Doing.CHECKING)
 
 
-def test_a_guest_arrives() -> None:
+async def _arrives() -> None:
     guests, said = table()
     guests.admit("zipf-1")
     with pytest.raises(UsageError, match="zipf-1 is here already"):
@@ -74,6 +86,13 @@ def test_a_guest_arrives() -> None:
     guests.keep("zipf-1", GUEST)
     assert guests.claim(None, Doing.MOVING).here is GUEST
     assert "zipf-1 has arrived" in said[-1]
+    cast(Any, GUEST).tell(PageferryError("a vCPU failed"))
+    await asyncio.sleep(0)
+    assert said[-1] == "guest zipf-1: a vCPU failed"
+
+
+def test_a_guest_arrives_and_what_fails_of_it_is_said() -> None:
+    asyncio.run(_arrives())
 
 
 def test_a_guest_that_does_not_arrive_leaves_its_name() -> None:
@@ -84,12 +103,16 @@ def test_a_guest_that_does_not_arrive_leaves_its_name() -> None:
     guests.admit("g")
 
 
-def test_a_guest_that_runs_again_has_nothing_to_be_said_of_it() -> None:
+async def _runs_again() -> None:
     guests, _ = table()
     entry = at(guests, Doing.ASKING)
     entry.note, entry.doubt = "paused", cast(Any, object())
     guests.runs(entry)
     assert (entry.note, entry.doubt, entry.here) == ("", None, GUEST)
+
+
+def test_a_guest_that_runs_again_has_nothing_to_be_said_of_it() -> None:
+    asyncio.run(_runs_again())
 
 
 def test_names() -> None:
