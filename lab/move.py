@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from common.console import ProgressView
     from lab.host_control import ControlClient
 
+_LOOK_S: Final = 0.25
 _NOW_S: Final = 0.2  # for an answer that is under way
 
 
@@ -64,8 +66,20 @@ class _Watch:
     def ask_to_end(self, client: ControlClient) -> None:
         """A signal: the host judges; where it says nothing, we do."""
         client.cancel()
-        now_s = time.monotonic()
-        reply = self._insisting.signal(now_s, trouble_since(None, self._heard_s, now_s))
+        self._replied(self._insisting.signal(time.monotonic(), self._trouble_s()))
+        self._look()
+
+    def _look(self) -> None:
+        """Silence that is seen after a signal is told, too."""
+        reply = self._insisting.look(self._trouble_s())
+        if reply is not None:
+            self._replied(reply)
+        asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _trouble_s(self) -> float | None:
+        return trouble_since(None, self._heard_s, time.monotonic())
+
+    def _replied(self, reply: Reply) -> None:
         if reply is Reply.STAKE:
             complain(f"the host does not answer; {AGAIN}, and the host goes on")
         elif reply is Reply.END:

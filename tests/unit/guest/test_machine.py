@@ -109,7 +109,9 @@ class TestRunning:
             raise ValueError("no luck\nat all")
 
         monkeypatch.setattr(guest._vcpus, "_kernel", fails)
-        with pytest.raises(PageferryError, match=r"^a vCPU failed: unexpected ValueError: no luck$"):
+        with pytest.raises(
+            PageferryError, match=r"^a vCPU failed: unexpected ValueError: no luck$"
+        ):
             guest.start()
 
     def test_a_vcpu_that_hangs_is_reported(self, make_guest: MakeGuest) -> None:

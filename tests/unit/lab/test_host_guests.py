@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
 
 import pytest
 
-from common.errors import LocalProtocolError, PageferryError, UsageError
+from common.errors import InternalError, LocalProtocolError, UsageError
 from common.guest.machine import Guest
+from lab import host_guests
 from lab.host_guests import _BUSY, _NEXT, MAX_GUESTS, Doing, Entry, Guests
 
 
-class _Guest:
-    """What the table asks of one."""
-
-    def __init__(self) -> None:
-        self.tell: Any = None
+class Fake:
+    """A guest that only says when it fails."""
 
     def watch(self, tell: Any) -> None:
         self.tell = tell
 
 
-GUEST = cast(Guest, _Guest())
+GUEST = cast(Guest, Fake())
+
+
+@pytest.fixture(autouse=True)
+def _without_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_guests, "to_loop", lambda tell: tell)
+
 
 # What leads to each state, from a guest that is being booted.
 WAYS: dict[Doing, list[Doing]] = {
@@ -76,7 +79,7 @@ def test_what_cannot_follow() -> None:
         guests.turn(entry, Doing.CHECKING)
 
 
-async def _arrives() -> None:
+def test_a_guest_arrives() -> None:
     guests, said = table()
     guests.admit("zipf-1")
     with pytest.raises(UsageError, match="zipf-1 is here already"):
@@ -86,13 +89,6 @@ async def _arrives() -> None:
     guests.keep("zipf-1", GUEST)
     assert guests.claim(None, Doing.MOVING).here is GUEST
     assert "zipf-1 has arrived" in said[-1]
-    cast(Any, GUEST).tell(PageferryError("a vCPU failed"))
-    await asyncio.sleep(0)
-    assert said[-1] == "guest zipf-1: a vCPU failed"
-
-
-def test_a_guest_arrives_and_what_fails_of_it_is_said() -> None:
-    asyncio.run(_arrives())
 
 
 def test_a_guest_that_does_not_arrive_leaves_its_name() -> None:
@@ -103,7 +99,7 @@ def test_a_guest_that_does_not_arrive_leaves_its_name() -> None:
     guests.admit("g")
 
 
-async def _runs_again() -> None:
+def test_a_guest_that_runs_again_has_nothing_to_be_said_of_it() -> None:
     guests, _ = table()
     entry = at(guests, Doing.ASKING)
     entry.note, entry.doubt = "paused", cast(Any, object())
@@ -111,8 +107,16 @@ async def _runs_again() -> None:
     assert (entry.note, entry.doubt, entry.here) == ("", None, GUEST)
 
 
-def test_a_guest_that_runs_again_has_nothing_to_be_said_of_it() -> None:
-    asyncio.run(_runs_again())
+def test_a_vcpu_that_fails_is_said_and_noted() -> None:
+    guests, said = table()
+    entry = at(guests, Doing.RUNNING)
+    guest = Fake()
+    entry.guest = cast(Guest, guest)
+    guests.turn(entry, Doing.MOVING)
+    guests.runs(entry)
+    guest.tell(InternalError("a vCPU failed: why"))
+    assert entry.note == "a vCPU failed: why"
+    assert said[-1].endswith(": a vCPU failed: why")
 
 
 def test_names() -> None:

@@ -1,0 +1,181 @@
+"""No process of ours is one that only SIGKILL can end: two signals do, at every step there is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.inject import POINTS
+from tests.regressions.running import Running, destination, running
+
+FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
+SOON_S = 5.0
+AGAIN = "one more signal ends it"
+OPTIONS = (
+    *("--memory", "16MiB", "--warmup", "50ms", "--run-after", "300ms", "--cache", "0"),
+    *("--workload", "uniform:working-set=100%,rate=1MB/s", "--max-bandwidth", "10MB/s"),
+    *("--stall-timeout", "300s", "--recover-timeout", "300s"),
+)
+# What comes to a step: which strategy, and what has to go wrong before.
+LEADING = {"asked": "source/commit-sent:cut", "recovering": "source/postcopy-20%:cut"}
+SAMPLE = [
+    *("source/paused", "source/postcopy-20%", "source/recovering"),
+    *("dest/ready", "dest/commit-received", "dest/postcopy-20%", "dest/recovering"),
+    *("dest/finished", "dest/asked"),
+]
+
+
+def steps() -> list[str]:
+    named = [f"{p.agent}/{p.pattern.replace('N%', '20%').replace('N', '1')}" for p in POINTS]
+    return named if FULL else SAMPLE
+
+
+def strategy_at(step: str) -> str:
+    rounds = ("after-round-1", "round-1-received")
+    return "pre-copy" if step.endswith(rounds) else "post-copy"
+
+
+def stopped(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "T"
+
+
+def wait_stopped(pid: int, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not stopped(pid):
+        assert time.monotonic() < deadline, "it did not come to that step"
+        time.sleep(0.02)
+
+
+def says(agent: Running, words: str, limit_s: float = 60.0) -> bool:
+    """Read its standard error until it has said that: or it has ended, which is False."""
+    assert agent.process.stderr is not None
+    number = agent.process.stderr.fileno()
+    deadline = time.monotonic() + limit_s
+    while not re.search(words, agent._said):
+        assert time.monotonic() < deadline, agent._said
+        if select.select([number], [], [], 0.2)[0]:
+            data = os.read(number, 65536)
+            if not data:
+                return False
+            agent._said += data.decode()
+    return True
+
+
+@contextlib.contextmanager
+def stuck(step: str, stall: str = "30s") -> Iterator[tuple[Running, Running, Running]]:
+    """The destination, the source, and that one of them which stands still at this step."""
+    agent, _, point = step.partition("/")
+    faults = [f"{step}:stall:{stall}", *([LEADING[point]] if point in LEADING else [])]
+    of = {who: [f for f in faults if f.startswith(f"{who}/")] for who in ("source", "dest")}
+    words = {who: [w for fault in of[who] for w in ("--inject", fault)] for who in of}
+    patient = ("--stall-timeout", "300s")
+    options = (*OPTIONS, "--strategy", strategy_at(step))
+    with (
+        destination("--once", *patient, *words["dest"]) as (dest, where),
+        running(
+            "source", "--to", where, "--progress", "none", *options, *words["source"]
+        ) as source,
+    ):
+        still = source if agent == "source" else dest
+        wait_stopped(still.process.pid)
+        try:
+            yield dest, source, still
+        finally:
+            still.tell(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("step", steps())
+def test_two_signals_end_an_agent_whose_peer_stands_still(step: str) -> None:
+    with stuck(step) as (dest, source, still):
+        other = dest if still is source else source
+        other.tell(signal.SIGTERM)
+        first = time.monotonic()
+        said = says(other, AGAIN) if other.process.poll() is None else False
+        second = time.monotonic() if said else first
+        if said:
+            other.tell(signal.SIGTERM)
+        ended = other.end(SOON_S + 55)
+        assert time.monotonic() - second < SOON_S, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.exit_code in ({4} if said else {0, 1, 3, 4, 130}), ended.stderr
+
+
+@pytest.mark.parametrize("step", steps())
+def test_one_that_stands_still_itself_ends_once_it_goes_on(step: str) -> None:
+    with stuck(step, "2s") as (_dest, _source, still):
+        still.tell(signal.SIGTERM)
+        still.tell(signal.SIGINT)
+        ended = still.end(30.0)
+    assert "Traceback" not in ended.stderr
+
+
+# -- hosts ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def hosts(tmp_path: Path) -> Iterator[tuple[Running, Running, Running]]:
+    """Two, and a post-copy under way from the first to the second, which takes four seconds."""
+    control = str(tmp_path / "first.sock")
+    guest = ("--boot", "--guest", "g", "--memory", "16MiB", "--cache", "0")
+    common = ("--listen", "127.0.0.1:0", "--stall-timeout", "300s")
+    with (
+        running("host", *common, "--control", control, *guest) as first,
+        running("host", *common, "--control", f"{control}2") as second,
+    ):
+        first.wait_said("guest g runs here")
+        to = f"127.0.0.1:{second.wait_key('listening')['port']}"
+        slowly = ("--strategy", "post-copy", "--max-bandwidth", "4MB/s")
+        limits = ("--stall-timeout", "300s", "--recover-timeout", "300s", "--progress", "none")
+        with running("move", "--to", to, "--host", control, *slowly, *limits) as moving:
+            moving.wait_phase("follows")
+            yield first, second, moving
+
+
+@pytest.mark.parametrize("which", ["sends", "receives"])
+def test_two_signals_end_a_host_whose_other_host_stands_still(tmp_path: Path, which: str) -> None:
+    with hosts(tmp_path) as (first, second, moving):
+        host, other = (first, second) if which == "sends" else (second, first)
+        other.tell(signal.SIGSTOP)
+        try:
+            host.tell(signal.SIGTERM)
+            assert says(host, AGAIN)
+            began = time.monotonic()
+            host.tell(signal.SIGTERM)
+            ended = host.end()
+            took = time.monotonic() - began
+        finally:
+            other.tell(signal.SIGCONT)
+        if which == "sends":
+            moved = moving.end()
+            assert moved.exit_code == 4, moved.stderr
+            assert "lost" in moved.complaint
+    assert took < SOON_S
+    assert "pages are missing" in ended.stderr or "pages of it are missing" in ended.stderr
+    assert ended.exit_code in (4, 130), ended.stderr
+
+
+def test_two_signals_end_a_move_whose_host_stands_still(tmp_path: Path) -> None:
+    with hosts(tmp_path) as (first, _second, moving):
+        first.tell(signal.SIGSTOP)
+        try:
+            moving.tell(signal.SIGTERM)
+            assert says(moving, AGAIN)
+            began = time.monotonic()
+            moving.tell(signal.SIGINT)
+            ended = moving.end()
+            took = time.monotonic() - began
+        finally:
+            first.tell(signal.SIGCONT)
+    assert took < SOON_S
+    assert ended.exit_code == 4, ended.stderr
+    assert "the host does not answer" in ended.complaint
+    assert "host list" in ended.complaint
