@@ -2,7 +2,9 @@
 
 INT and TERM ask; so does HUP (the terminal or the ssh session is gone), but only where nobody has
 asked before: any number of HUPs is one first signal, and never a second one. A HUP that was ignored
-when the process began (`nohup`) stays ignored, also in the processes that it starts.
+when the process began (`nohup`) stays ignored, also in the processes that it starts. In a process
+of ours every other signal that would end it mutely, and that another process must have sent, is
+taken as a HUP is: whatever ends it but KILL, it says where its guest is.
 
 There is one handler all the time, which gives a signal to the present *receiver*:
 
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
     Receiver = Callable[[int], None]
 
 ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# By default they end a process, and nothing of ours uses them.
+OTHERS: Final = (
+    *(signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM),
+    *(signal.SIGPROF, signal.SIGXCPU, signal.SIGIO, signal.SIGPWR),
+)
 EXIT_CANCELLED: Final = 130  # as common.errors, which this can't wait for
 NOTHING_STARTED: Final = "cancelled: no guest had been started"  # as common.whereabouts
 # Named files that must not outlast an end at once: see `common.newfile`.
@@ -73,7 +80,7 @@ _process: Final = _Process()
 
 
 def _handle(number: int, _frame: Any) -> None:
-    if number == signal.SIGHUP and _process.asked:
+    if number not in (signal.SIGINT, signal.SIGTERM) and _process.asked:
         return
     _process.asked = True
     _process.receiver(number)
@@ -81,10 +88,12 @@ def _handle(number: int, _frame: Any) -> None:
 
 def ours() -> list[signal.Signals]:
     """Those that this process acts on."""
+    every = (*ASKING, *OTHERS) if _process.begun else ASKING
     return [
         number
-        for number in ASKING
-        if not (number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN)
+        for number in every
+        if number in (signal.SIGINT, signal.SIGTERM)
+        or signal.getsignal(number) is not signal.SIG_IGN
     ]
 
 
@@ -93,7 +102,7 @@ def begin() -> None:
     _process.begun = True
     for number in ours():
         signal.signal(number, _handle)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ASKING, *OTHERS))
 
 
 def finish() -> None:
@@ -102,7 +111,7 @@ def finish() -> None:
     Not by our handler, which the interpreter's own end takes away.
     """
     if _process.begun:
-        for number in ASKING:
+        for number in (*ASKING, *OTHERS):
             signal.signal(number, signal.SIG_IGN)
 
 
@@ -178,7 +187,7 @@ def raising() -> Iterator[Callable[[], None]]:
 @contextmanager
 def blocked() -> Iterator[None]:
     """A process of ours that is started inside begins with them blocked, until it calls `begin`."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*ASKING, *OTHERS))
     try:
         yield
     finally:

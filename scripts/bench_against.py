@@ -221,6 +221,20 @@ def post_copy(effort: Effort) -> list[Row]:
     return rows
 
 
+def large(effort: Effort) -> list[Row]:
+    """An idle guest of 4 GiB as fast as it goes: what each page costs, and little else."""
+    size = format_size(effort.size(4 * GIB))
+    rows = []
+    for strategy in ("pre-copy", "post-copy"):
+        options = ("--memory", size, "--strategy", strategy, "--no-verify", *UNLIMITED)
+
+        def run(checkout: Checkout, options: tuple[str, ...] = options) -> dict[str, Any]:
+            return checkout.report(*options)
+
+        rows += in_pairs(effort, f"{strategy}, {size}, unlimited", run, (TOTAL, *CPU))
+    return rows
+
+
 def _wall_ms(checkout: Checkout, *arguments: str, exit_code: int = 0) -> float:
     """Time a command from its start to its end."""
     start = time.perf_counter()
@@ -278,5 +292,6 @@ BENCHES: dict[str, Bench] = {
     "main-job": main_job,
     "pre-copy": pre_copy,
     "post-copy": post_copy,
+    "large": large,
     "start-up": start_up,
 }
