@@ -368,7 +368,7 @@ class TransferConfig(StrategyConfig):
     ] = 30.0
     recover_to: Annotated[
         str,
-        Parameter(show_default=lambda text: text or "none"),
+        _shown(lambda text: text or "none", "HOSTS"),
         Words("HOST or HOST:PORT, several of them with commas between"),
         AfterValidator(_checked_candidates),
         Field(
