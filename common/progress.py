@@ -23,7 +23,7 @@ from pydantic import Field
 from common.errors import PageferryError
 from common.notices import notice
 from common.options import Options
-from common.threads import WatchedThread
+from common.threads import WatchedThread, failure_of
 
 EVERY_S: Final = 3.0
 COMPILING: Final = "compiling kernels"  # how that phase begins: it is announced at once
@@ -93,7 +93,7 @@ class Lines:
         if self._thread.is_alive():
             self._thread.join()
         if self._eager and self._latest != self._said:
-            self._say()
+            self._say_now()
 
     def show(self, words: str, phase: str, figures: Mapping[str, Any]) -> None:
         """This moment, in words and in figures; kernels that are compiled are announced at once."""
@@ -104,7 +104,16 @@ class Lines:
             news = self._latest is None or self._latest[1].get("phase") != phase
             self._latest = (words, {"phase": phase, **figures})
         if (first and self._eager) or (news and COMPILING in phase):
+            self._say_now()
+
+    def _say_now(self) -> None:
+        """On the thread that works, for which a line is no reason to fail."""
+        if not self.on:
+            return
+        try:
             self._say()
+        except Exception as error:  # noqa: BLE001 - it is said
+            self._failed(failure_of(error))
 
     def _run(self) -> None:
         while not self._over.wait(EVERY_S):

@@ -76,7 +76,9 @@ OPENERS = {
     "a barrier": Opener(PREFACE + frames.encode_barrier(1, checked=True), "bulk frame on a contr"),
     "a request": Opener(PREFACE + frames.encode_request(1, checked=True), "serves none"),
     "another message": Opener(PREFACE + control({"kind": "bye"}), "sent bye, expected hello"),
-    "no message": Opener(PREFACE + control([[[]]] * 500), "malformed|not msgpack"),
+    "no message": Opener(
+        PREFACE + control([[[]]] * 500), "malformed|not msgpack|does not begin with its kind"
+    ),
     "deep": Opener(PREFACE + frames.encode_control(b"\x91" * 4000 + b"\0"), "not msgpack"),
     "a lying array": Opener(PREFACE + frames.encode_control(b"\xdd\xff\xff\xff\xff"), "msgpack"),
     "an extension": Opener(PREFACE + frames.encode_control(b"\xc8\xff\xff\1" + bytes(99)), "msgp"),

@@ -44,8 +44,8 @@ USAGE = {
     "port": (("source", "--to", "localhost:99999"), "99999"),
     "long port": (("source", "--to", "localhost:" + "1" * 5000), "HOST:PORT"),
     "empty label": (("source", "--to", "a..b:1"), "a..b"),
-    "long host": (("source", "--to", "a" * 300 + ":1"), "longer than 253"),
-    "host of a byte": (("source", "--to", "\udcff:1"), "no name of a host"),
+    "long host": (("source", "--to", "a" * 300 + ":1"), "at most 253 characters"),
+    "host of a byte": (("source", "--to", "\udcff:1"), "expected the name of a host"),
     "guest's rate of zero": (("migrate", "--workload", "uniform:rate=0"), "more than zero"),
     "no name for the report": (("migrate", "--json", ""), "--json.*name"),
     "no folder for the page": (

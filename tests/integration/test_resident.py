@@ -102,7 +102,7 @@ def test_it_goes_on_there_and_is_gone_here(strategy: str, faults: str) -> None:
 def test_a_guest_that_is_to_stay_may_not_lack_pages_for_ever() -> None:
     guest, shelf = running(), Shelf()
     try:
-        with pytest.raises(PeerRefused, match="never got the whole commit"):
+        with pytest.raises(PeerRefused, match="would lack pages for ever"):
             uvloop.run(sent(guest, shelf, strategy="lazy-copy"))
         assert shelf.told == ["admit g", "dismiss g"]
         assert guest.state == "running"
