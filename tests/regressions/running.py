@@ -24,11 +24,10 @@ class Running:
         read_fd, write_fd = os.pipe()
         options = ("--status-fd", str(write_fd)) if status else ()
         usual: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1}
-        usual["cwd"] = CHECKOUT
+        usual |= {"cwd": CHECKOUT, "env": environment()}
         self.process = subprocess.Popen(
             command(*arguments, *options),
             pass_fds=[write_fd],
-            env=environment(),
             text=True,
             **(usual | popen),
         )
