@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from common.errors import UsageError
 from common.newfile import NewFile
 from common.notices import complain
+from common.outpipe import open_stream, write_all, write_stream
 
 if TYPE_CHECKING:
     from common.cli import OutputOptions
@@ -27,8 +28,8 @@ class ReportFile:
 
     Opened before the work starts, so that a folder that can't be written to, a full disk or a file
     that is there already is known at once. `-` is standard output. What is no regular file (a pipe,
-    a device) is written as it is. option: what asked for it, subject: what it is, both for
-    messages; force: overwrite. Raises `UsageError`.
+    a device) is written as it is, see `common.outpipe`. option: what asked for it, subject: what it
+    is, both for messages; force: overwrite. Raises `UsageError`.
     """
 
     def __init__(
@@ -42,15 +43,16 @@ class ReportFile:
         if not name:
             raise UsageError(f"{option} needs the name of a file, or - for standard output")
         self._subject = subject
-        self._name = "standard output" if name == "-" else name
+        self._is_stdout = name == "-"
+        self._name = "standard output" if self._is_stdout else name
         self._fd = -1
         self._aside = False  # it has got another name
         self._new: NewFile | None = None
         try:
-            if name == "-":
+            if self._is_stdout:
                 self._fd = os.dup(sys.stdout.fileno())
             elif os.path.exists(name) and not os.path.isfile(name):
-                self._fd = os.open(name, os.O_WRONLY)
+                self._fd = open_stream(name)
             else:
                 self._new = NewFile(name, force=force)
                 os.posix_fallocate(self._new.fd, 0, REPORT_RESERVE)
@@ -87,11 +89,11 @@ class ReportFile:
         """What has become of it where it could not be written as it was to be."""
         new = self._new
         try:
-            _write_all(self._fd if new is None else new.fd, data)
-            if new is not None:
+            if new is None:
+                write_stream(self._fd, data)
+            else:
+                write_all(new.fd, data)
                 new.commit()
-        except BrokenPipeError:
-            pass
         except FileExistsError:
             assert new is not None  # noqa: S101
             with contextlib.suppress(OSError):
@@ -100,7 +102,9 @@ class ReportFile:
                 return f"{self._subject} is in {aside}: meanwhile somebody else has made {new.path}"
             return f"{self._subject} can't be {new.path}: meanwhile somebody else has made it"
         except OSError as error:
-            return f"{self._subject} could not be written to {self._name}: {_why(error)}"
+            had_enough = self._is_stdout and isinstance(error, BrokenPipeError)
+            if not had_enough:
+                return f"{self._subject} could not be written to {self._name}: {_why(error)}"
         finally:
             self.discard()
         return None
@@ -177,12 +181,6 @@ def _refuse_same(json_file: str | None, html_file: str) -> None:
         raise UsageError(f"--json and --html both name {html_file}: expected two files")
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def _put_aside(data: bytes, ending: str) -> str:
     """Into a file for a while, which only its owner may read; says where, or why there is none."""
     try:
@@ -190,7 +188,7 @@ def _put_aside(data: bytes, ending: str) -> str:
     except OSError as error:
         return f"nor is there room for it elsewhere: {_why(error)}"
     try:
-        _write_all(fd, data)
+        write_all(fd, data)
     except OSError as error:
         os.unlink(name)
         return f"nor to {name}: {_why(error)}"
@@ -231,4 +229,4 @@ def _is_there(path: Path) -> bool:
 
 
 def _why(error: OSError) -> str:
-    return os.strerror(error.errno or errno.EIO)
+    return error.strerror or os.strerror(error.errno or errno.EIO)

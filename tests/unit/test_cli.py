@@ -114,7 +114,7 @@ def test_a_report_that_can_not_be_written_is_put_aside(
 
         def full(fd: int, data: bytes) -> int:
             if next(refused, False):
-                raise OSError(errno.ENOSPC, "full")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return real(fd, data)
 
         monkeypatch.setattr(os, "write", full)
