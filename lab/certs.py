@@ -11,6 +11,8 @@ from cyclopts import Parameter
 
 from common.errors import EXIT_OK, UsageError
 from common.libraries import require
+from common.outpipe import write_all
+from common.reportfile import need_folder
 from common.wire.certified import certified, shown
 from common.wire.tls import CA, CLIENT, SERVER
 from lab.authority import Signer, key_pem, make_host, make_signer, pem, read_signer
@@ -121,27 +123,52 @@ def _make(
             f"{there[0]} is there already: --renew for a new one of the same CA, another DIR, or"
             " --force to replace the CA, too"
         )
-    signer = found or make_signer()
+    for path in (folder, *(folder / name for name in hosts)):
+        need_folder(path, "DIR")
+    made = _contents(folder, hosts, found)
     for path in there:
         path.unlink()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written: list[Path] = []
+    try:
+        for path, (data, mode) in made.items():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(path, data, mode, written)
+    except OSError:
+        for path in written:  # half of a set is of no use, and in the way of the next one
+            path.unlink()
+        raise
+
+
+def _contents(
+    folder: Path, hosts: dict[str, tuple[str, ...]], found: Signer | None
+) -> dict[Path, tuple[bytes, int]]:
+    """What is to be in which files, and who may read them: all before any of them is made."""
+    signer = found or make_signer()
+    own = pem(signer.certificate)
+    made: dict[Path, tuple[bytes, int]] = {}
     if found is None:
-        _write(folder / _CA_KEY, key_pem(signer.key), private=True)
-        _write(folder / CA, pem(signer.certificate))
+        made[folder / _CA_KEY] = (key_pem(signer.key), 0o600)
+        made[folder / CA] = (own, 0o644)
     for name, names in hosts.items():
-        (folder / name).mkdir(mode=0o700, exist_ok=True)
-        _write(folder / name / CA, pem(signer.certificate))
+        made[folder / name / CA] = (own, 0o644)
         certificate, key = make_host(names, signer)
         for file, key_file in (SERVER, CLIENT):
-            _write(folder / name / file, certificate)
-            _write(folder / name / key_file, key, private=True)
+            made[folder / name / file] = (certificate, 0o644)
+            made[folder / name / key_file] = (key, 0o600)
+    return made
 
 
-def _write(path: Path, data: bytes, *, private: bool = False) -> None:
-    """A new file: one that somebody else has put there is not written to."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
-    with open(fd, "wb") as file:
-        file.write(data)
+def _write(path: Path, data: bytes, mode: int, written: list[Path]) -> None:
+    """A new file, noted in `written`: one that somebody else has put there is not written to."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        written.append(path)
+        try:
+            write_all(fd, data)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _explain(folder: Path, hosts: dict[str, tuple[str, ...]], *, old: bool) -> None:

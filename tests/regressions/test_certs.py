@@ -12,6 +12,7 @@ import pytest
 import trustme
 from cryptography import x509
 
+from tests.regressions.limited import ulimited
 from tests.regressions.product import CHECKOUT, RUN_S, SMALL, Run, command, environment, pageferry
 
 DAY = datetime.timedelta(days=1)
@@ -99,6 +100,28 @@ def test_a_host_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
     assert {name.partition("/")[0] for name in changed} == {"beta"}
     assert files(keys)["beta/ca-cert.pem"] == before["beta/ca-cert.pem"]
     assert names(keys / "beta") == ["beta", "10.0.0.2"]
+
+
+@pytest.mark.parametrize("more", [(), ("--force",)], ids=["first", "forced"])
+def test_a_folder_that_can_not_be_made_costs_no_keys(tmp_path: Path, more: tuple[str, ...]) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    if more:
+        assert certs(keys, "--host", "alpha").exit_code == 0
+    (keys / "beta").touch()
+    before = files(keys)
+    run = certs(keys, "--host", "alpha", "--host", "beta", *more)
+    assert run.exit_code == 2, run.stderr
+    assert run.complaint == f"pageferry: DIR: can't write to {keys}/beta: Not a directory"
+    assert files(keys) == before
+
+
+def test_a_full_disk_leaves_no_half_of_a_set(tmp_path: Path) -> None:
+    """No file may be larger than 512 bytes: the CA's key is made, its certificate is not."""
+    run = ulimited("-f 1", "certs", str(tmp_path / "keys"))
+    assert run.exit_code == 2, run.stderr
+    assert run.lines == [f"pageferry: can't write {tmp_path}/keys/ca-cert.pem: File too large"]
+    assert files(tmp_path / "keys") == {}
 
 
 @pytest.mark.parametrize(
