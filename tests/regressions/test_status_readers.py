@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,12 @@ def test_who_reads_on_later_has_the_result_in_whole_lines() -> None:
         ended = dest.end()  # the guest has moved and has had its run
         assert ended.exit_code == 0, ended.stderr
         lines: list[str] = []
-        report = source.wait_status(lambda key, _: lines.append(key) is None and key == "report")
+
+        def is_report(key: str, _value: Any) -> bool:
+            lines.append(key)
+            return key == "report"
+
+        report = source.wait_status(is_report)
         moved = source.end()
     assert moved.exit_code == 0, moved.stderr
     assert Report.model_validate(report).outcome == "completed"
