@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
-from collections.abc import Iterable, Iterator
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.damage import ODD, damaged, places, replace_at
 from tests.fuzz.seeds import CORPUS, SEEDS
 from tests.fuzz.targets import TARGETS, Stream
 
@@ -32,22 +31,22 @@ def test_seeds_are_those_of_the_present_format(target: str) -> None:
 
 
 WHOLE = {target: list(make().values()) for target, make in SEEDS.items()}
-ODD: list[Any] = [
-    None,
-    True,
-    -1,
-    0,
-    1e18,
-    2**63 - 1,
-    2**70,
-    1e-320,
-    "",
-    "x",
-    "\ud800",
-    "\0",
-    "../x",
-]
-ODD += [[], {}, [[]], [1], {"a": 1}, "9" * 400, "[bold]", "nan", "1MiB", [None], ["1"] * 40]
+FILES = ["report", "record", "manifest", "sweep", "fleet", "npz"]  # that a person hands over
+SECONDS = 60.0 if FULL else 0.5
+
+
+@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.parametrize("target", FILES)
+def test_files_that_are_damaged_for_a_while(target: str) -> None:
+    """A second or a minute of them: what fails is in the name of what it raises."""
+    until = time.monotonic() + SECONDS
+    for data in damaged(WHOLE[target], seed=1):
+        try:
+            TARGETS[target](data)
+        except Exception as error:
+            raise AssertionError(f"{target} of {data!r}") from error
+        if time.monotonic() > until:
+            return
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -66,25 +65,9 @@ def test_values_of_another_kind(target: str, data: st.DataObject) -> None:
     """JSON that is JSON, with up to three values that are not what belongs there."""
     document = json.loads(data.draw(st.sampled_from(WHOLE[target])))
     for _ in range(data.draw(st.integers(1, 3))):
-        *way, last = data.draw(st.sampled_from(list(_places(document))))
-        inside: Any = document
-        for step in way:
-            inside = inside[step]
-        inside[last] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
+        way = data.draw(st.sampled_from(list(places(document))))
+        replace_at(document, way, data.draw(st.sampled_from(ODD)))
     TARGETS[target](json.dumps(document).encode())
-
-
-def _places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to each value within."""
-    steps: Iterable[Any] = ()
-    if isinstance(value, dict):
-        steps = value
-    elif isinstance(value, list):
-        steps = range(min(len(value), 3))
-    for step in steps:
-        yield (*way, step)
-        if len(way) < 8:
-            yield from _places(value[step], (*way, step))
 
 
 def test_seeds_of_the_decoder_are_legal() -> None:
