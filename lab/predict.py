@@ -90,7 +90,7 @@ def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionRepor
 
     from common.capacity.agents import check_guest, source_needs, start_agent
 
-    start_agent(f"a guest with {config.vcpus} vCPU(s)", source_needs(config))
+    start_agent(f"an agent with {config.vcpus} vCPU(s)", source_needs(config))
     from common.guest.machine import Guest, compile_kernels, is_compiled
 
     check_guest(config.guest, compiled=is_compiled(config.workload))

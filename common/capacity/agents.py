@@ -43,12 +43,16 @@ _SOURCE_CHANNEL: Final = 3  # a socket, and a pipe where pages go from where the
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """touched: bytes of memory; mapped: of address space; descriptors and tasks: how many."""
+    """touched: bytes of memory; mapped: of address space; descriptors and tasks: how many.
+
+    guest: what they are for, in words; empty: for whatever may come.
+    """
 
     touched: int
     mapped: int
     descriptors: int
     tasks: int
+    guest: str
 
 
 def squeeze_workers() -> int:
@@ -99,7 +103,7 @@ def source_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
     touched = guest_bytes(guest) + squeezed + config.channels * _CHANNEL
     tasks = 8 + config.channels + guest.vcpus + (squeeze_workers() if squeezed else 0)
     more = source_descriptors(config, tls=tls)
-    return _needs(touched, tasks, more)
+    return _needs(config, touched, tasks, more)
 
 
 def source_descriptors(config: MigrationConfig, *, tls: bool = False) -> int:
@@ -111,7 +115,8 @@ def dest_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
     """Of a destination agent that takes this guest."""
     touched = guest_bytes(config.guest) + config.channels * _CHANNEL
     tasks = dest_tasks(config.channels, config.vcpus)
-    return _needs(touched, tasks, dest_descriptors(config.channels, config.vcpus, tls=tls))
+    more = dest_descriptors(config.channels, config.vcpus, tls=tls)
+    return _needs(config, touched, tasks, more)
 
 
 def dest_tasks(channels: int, vcpus: int) -> int:
@@ -124,9 +129,10 @@ def dest_descriptors(channels: int, vcpus: int, *, tls: bool = False) -> int:
     return channels + vcpus + 9 + _TLS * tls
 
 
-def _needs(touched: int, tasks: int, descriptors: int) -> Needs:
-    stacks = tasks * _stack()
-    return Needs(AGENT + touched, _MAPPED + touched + stacks, _OWN + _SPARE + descriptors, tasks)
+def _needs(config: MigrationConfig, touched: int, tasks: int, descriptors: int) -> Needs:
+    mapped = _MAPPED + touched + tasks * _stack()
+    guest = "" if config is LEAST else said(config.guest)
+    return Needs(AGENT + touched, mapped, _OWN + _SPARE + descriptors, tasks, guest)
 
 
 def _stack() -> int:
@@ -144,7 +150,7 @@ def check_pair(config: MigrationConfig, *, tls: bool = False) -> None:
     what = f"an agent with {config.channels} channel(s) and {config.vcpus} vCPU(s)"
     check_children(what, max(source.descriptors, dest.descriptors))
     check_tasks("a migration between two agents here", source.tasks + dest.tasks)
-    _check_mapped(what, max(source.mapped, dest.mapped))
+    _check_mapped(what, max(source, dest, key=lambda needs: needs.mapped))
     both = pair_bytes(config)
     check_memory(f"{said(config.guest)} with an agent at both ends", both, here=False)
 
@@ -171,13 +177,14 @@ def check_some_pair(configs: Iterable[MigrationConfig], *, tls: bool = False) ->
         raise refusal
 
 
-def _check_mapped(what: str, mapped: int) -> None:
+def _check_mapped(what: str, needs: Needs) -> None:
     """For a process that is started afresh: against the whole of its limits."""
+    guest = f" for {needs.guest}" if needs.guest else ""
     for room in own_rooms():
-        if mapped > room.limit:
+        if needs.mapped > room.limit:
             raise UsageError(
-                f"{what} needs {rough(mapped)} of address space, and {room.source} may have"
-                f" {rough(room.limit)}"
+                f"{what}{guest} needs {rough(needs.mapped)} of address space, and {room.source} may"
+                f" have {rough(room.limit)}"
             )
 
 
@@ -186,7 +193,7 @@ def host_needs(*, tls: bool = False) -> Needs:
     source, dest = source_needs(LEAST, tls=tls), dest_needs(LEAST, tls=tls)
     mapped, tasks = max(source.mapped, dest.mapped), max(source.tasks, dest.tasks)
     descriptors = max(source.descriptors, dest.descriptors) + _CONTROL
-    return Needs(dest.touched, mapped, descriptors, tasks + _HOST_TASKS)
+    return Needs(dest.touched, mapped, descriptors, tasks + _HOST_TASKS, guest="")
 
 
 def start_agent(what: str, needs: Needs) -> None:
@@ -197,5 +204,5 @@ def start_agent(what: str, needs: Needs) -> None:
     check_descriptors(what, needs.descriptors - min(4, descriptor_limit()))
     check_tasks(what, needs.tasks)
     if own_rooms():
-        _check_mapped(what, needs.mapped)
+        _check_mapped(what, needs)
         one_arena()
