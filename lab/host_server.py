@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from common.aio import Served, closed_is_reset, quit_task
 from common.errors import PageferryError, RemoteProtocolError, UsageError
 from common.status import Status
+from common.threads import failure_of
 from lab import host_messages as m
 from lab.host import Host, Move
 from lab.host_control import answers, control_folder, is_ours_alone
@@ -116,8 +117,9 @@ class ControlServer:
         except PageferryError as error:
             return m.Failed(reason=str(error), exit_code=error.exit_code)
         except Exception as error:  # noqa: BLE001 - one command must not end the guests
-            self._say(f"a command failed: {type(error).__name__}: {error}")
-            return m.Failed(reason=f"unexpected {type(error).__name__}: {error}", exit_code=1)
+            failure = failure_of(error)
+            self._say(f"a command failed: {failure}")
+            return m.Failed(reason=str(failure), exit_code=failure.exit_code)
 
     async def _serve(
         self, request: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

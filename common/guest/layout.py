@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from common.capacity.exhausted import ran_out
 from common.config import GuestConfig
+from common.errors import UsageError
 from common.guest.cache import new_entries, stride
 from common.guest.control import STATE_WORDS, VcpuArrays, aligned, new_scratch
 from common.guest.workloads.base import Plan
-from common.units import LINE_SIZE
+from common.units import LINE_SIZE, format_size
 from common.workload.region import Region
 
 
@@ -22,10 +24,21 @@ def arrays(
     counts: NDArray[np.uint64],
     ctl: NDArray[np.int64],
 ) -> VcpuArrays:
-    """What the region's vCPU works on: its own cache and registers, all memory, all of the log."""
+    """What the region's vCPU works on: its own cache and registers, all memory, all of the log.
+
+    Raises `UsageError` where the cache can't be had.
+    """
     ways = config.cache_ways if config.cache else 0
     sets = region.cache // (config.cache_line * config.cache_ways)
     shift = (config.cache_line // LINE_SIZE).bit_length() - 1
+    lines = sets * ways
+    try:
+        entries = new_entries(sets, ways)
+        masks = aligned(lines if shift else 0, np.uint64)
+        arena = aligned(lines * config.cache_line // 8, np.uint64) if ways else words
+    except MemoryError as error:
+        cache = format_size(config.cache)
+        raise UsageError(f"no {cache} of the guest's cache (--cache): {ran_out(error)}") from None
     return VcpuArrays(
         ctl=ctl,
         state=aligned(STATE_WORDS, np.uint64),
@@ -34,9 +47,9 @@ def arrays(
         words=words,
         log=log,
         counts=counts,
-        entries=new_entries(sets, ways),
-        masks=aligned(sets * ways if shift else 0, np.uint64),
-        arena=aligned(sets * ways * config.cache_line // 8, np.uint64) if ways else words,
+        entries=entries,
+        masks=masks,
+        arena=arena,
         scratch=new_scratch(),
         ways=ways,
         stride=stride(ways),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import resource
 import select
 import threading
 import time
@@ -23,10 +24,23 @@ from common.guest.kernelstore import KernelStore
 from common.guest.machine import Guest, compile_kernels
 from common.guest.pace import MAX_LAG_NS
 from common.guest.vcpu import vcpus_cpu_s
+from common.units import PAGE_SIZE
 
 from .conftest import MakeGuest, run_for, until
 
 HOT = "uniform:working-set=25%,scatter=true"
+
+
+def test_a_cache_that_can_not_be_had_is_named() -> None:
+    """Where it was there when it was looked for, and somebody else has taken it since."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE_SIZE
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (256 << 20), hard))
+    try:
+        with pytest.raises(UsageError, match=r"^no 1GiB of the guest's cache \(--cache\): out of"):
+            Guest(GuestConfig(memory=1 << 20, cache=1 << 30), boot=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 class TestRunning:
