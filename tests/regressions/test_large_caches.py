@@ -89,6 +89,20 @@ def test_a_host_that_can_not_have_it_goes_on_without(tmp_path: Path) -> None:
     assert ended.lines == [ended.complaint]
 
 
+def test_a_guest_whose_cache_does_not_fit_there_goes_on_here(tmp_path: Path) -> None:
+    here, there = ((*HERE, str(tmp_path / name)) for name in ("a", "b"))
+    boot = ("--boot", "--guest", "g", "--memory", "16MiB", "--cache", "1GiB")
+    with (
+        running("host", *there, preexec_fn=limit) as second,
+        running("host", *here, *boot) as first,
+    ):
+        port = second.wait_key("listening")["port"]
+        first.wait_said("guest g runs here")
+        run = pageferry("move", "--host", str(tmp_path / "a"), "--to", f"127.0.0.1:{port}")
+        named(run, "1GiB", 1)
+        assert "goes on at the source" in run.complaint
+
+
 def test_a_sweep_says_it_of_its_cells(tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
     options = 'memory = "16MiB"\nwarmup = "0s"\nrun-after = "0s"\nmax-bandwidth = "unlimited"\n'
