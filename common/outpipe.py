@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 import time
 from typing import Final
@@ -12,6 +13,7 @@ from common import signals
 
 READER_S: Final = 2.0  # that a named pipe's reader may come later than we
 _LOOK_S: Final = 0.02
+_PATIENCE_S: Final = 0.5  # with a reader who stands still, between two looks for a signal
 
 
 def open_stream(name: str) -> int:
@@ -36,12 +38,20 @@ def open_stream(name: str) -> int:
 
 
 def write_stream(fd: int, data: bytes) -> None:
-    """All of it, however slow its reader is; a signal ends that. Raises `OSError`."""
-    try:
-        with signals.raising():
-            write_all(fd, data)
-    except KeyboardInterrupt:
-        raise InterruptedError(errno.EINTR, "cancelled before all of it was read") from None
+    """All of it, however slow its reader is; once a signal has come, only while he reads on.
+
+    A pipe that is writable takes up to `PIPE_BUF` bytes without waiting. Raises `OSError`.
+    """
+    asked: list[int] = []
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    left = memoryview(data)
+    with signals.received(asked.append):
+        while left:
+            if poll.poll(_PATIENCE_S * 1e3):
+                left = left[os.write(fd, left[: select.PIPE_BUF]) :]
+            elif asked:
+                raise InterruptedError(errno.EINTR, "cancelled before all of it was read")
 
 
 def write_all(fd: int, data: bytes) -> None:

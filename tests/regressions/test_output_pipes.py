@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common import signals
 from common.outpipe import open_stream, write_stream
 from common.report import Report
 from tests.regressions.product import SMALL, Run
@@ -81,5 +82,22 @@ def test_a_reader_may_come_a_little_later(pipe: Path) -> None:
     finally:
         os.close(fd)
         timer.join()
+        reader.join()
+    assert read == [data]
+
+
+def test_a_signal_that_came_before_takes_nothing_from_who_reads(pipe: Path) -> None:
+    """As one that came too late for the migration, while its table was printed."""
+    data = bytes(range(256)) * 1024
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    fd = open_stream(str(pipe))
+    try:
+        with signals.noted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            write_stream(fd, data)
+    finally:
+        os.close(fd)
         reader.join()
     assert read == [data]
