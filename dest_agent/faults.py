@@ -44,7 +44,6 @@ from common.units import PAGE_SIZE
 from common.userfault import Userfault, UserfaultError, open_userfault
 from common.wire.extents import Extents
 from common.wire.frames import (
-    MAX_FRAME_PAGES,
     MAX_WINDOW,
     DeltaFrame,
     LinesFrame,
@@ -388,6 +387,9 @@ class Faults:
         return lost
 
 
+_FIRST_BYTES: Final = 1 << 20
+
+
 class Staging:
     """Receives the frames of one bulk connection beside guest memory, and places them.
 
@@ -396,8 +398,7 @@ class Staging:
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self._bytes = np.empty(MAX_FRAME_PAGES * PAGE_SIZE, np.uint8)  # touched as far as it's used
-        self._view = self._bytes.data
+        self._bytes = np.empty(_FIRST_BYTES, np.uint8)
         self._scratch = a.new_scratch()
 
     def places(self, _extents: Extents) -> SpanTable | None:
@@ -406,7 +407,19 @@ class Staging:
 
     def buffers(self, extents: Extents) -> list[memoryview]:
         """One, for all of them side by side."""
-        return [self._view[: int(extents["count"].sum(dtype=np.int64)) * PAGE_SIZE]]
+        size = self.beside(extents)
+        if len(self._bytes) < size:
+            self._bytes = np.empty(size, np.uint8)
+        return [self._bytes.data[:size]]
+
+    def beside(self, extents: Extents) -> int:
+        """All of their bytes."""
+        return int(extents["count"].sum(dtype=np.int64)) * PAGE_SIZE
+
+    def forget(self, most: int) -> None:
+        """Keep no larger buffer."""
+        if len(self._bytes) > most:
+            self._bytes = np.empty(_FIRST_BYTES, np.uint8)
 
     def arrived(self, frame: PagesFrame) -> None:
         """The frame's bytes are all in our buffers."""

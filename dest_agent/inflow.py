@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from common.config import Compression
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.threads import WatchedThread
+from common.wire.budget import Budget, Share
 from common.wire.bulk import BulkReceiver
 from common.wire.channel import Tap
 from common.wire.extents import Extents
@@ -38,6 +39,14 @@ class PagePlacer(Placer, Protocol):
         """Where these pages lie, to be received there; None: in `buffers`. Never if checked."""
         ...
 
+    def beside(self, extents: Extents) -> int:
+        """Bytes that these pages take beside guest memory."""
+        ...
+
+    def forget(self, most: int) -> None:
+        """Keep no buffer of more than so many bytes; between two frames."""
+        ...
+
     def arrived(self, frame: PagesFrame) -> None:
         """The frame's bytes are all in its buffers."""
         ...
@@ -58,15 +67,20 @@ class PagePlacer(Placer, Protocol):
 class _Slot:
     """What one channel places with; another one may be put in between two frames."""
 
-    def __init__(self, placer: PagePlacer) -> None:
+    def __init__(self, placer: PagePlacer, share: Share) -> None:
         self._placer = placer
+        self._share = share
         self._busy = False  # pages have been given a place, and are not all there
         self._lock = threading.Lock()
 
     def buffers(self, extents: Extents) -> list[memoryview]:
         with self._lock:
             self._busy = True
-            return self._placer.buffers(extents)
+            placer = self._placer  # which is not changed while it is busy
+        size = placer.beside(extents)
+        if size > self._share.keeps:
+            self._share.take(size)
+        return placer.buffers(extents)
 
     def places(self, extents: Extents) -> SpanTable | None:
         with self._lock:
@@ -77,6 +91,7 @@ class _Slot:
         with self._lock:
             if isinstance(frame, PagesFrame):
                 self._placer.arrived(frame)
+                self._placer.forget(self._share.keeps)
                 self._busy = False
             elif isinstance(frame, ZeroFrame):
                 self._placer.zero(frame)
@@ -97,7 +112,8 @@ class Inflow:
     """Receives page frames on `channels` connections, each with a placer that `make_placer` gives.
 
     A barrier holds a channel back until every channel has reached it: a newer copy of a page can
-    then never be overtaken by an older one on another connection. `on_barrier(index, t_ns)` and
+    then never be overtaken by an older one on another connection. budget: the session's, from which
+    large frames draw. `on_barrier(index, t_ns)` and
     `on_failure(error)` are called on receiving threads.
     """
 
@@ -108,6 +124,7 @@ class Inflow:
         channels: int,
         on_barrier: Callable[[int, int], None],
         on_failure: Callable[[PageferryError], None],
+        budget: Budget,
         *,
         checked: bool = False,
         attempt: int = 0,
@@ -115,6 +132,7 @@ class Inflow:
         compress: Compression = "none",
         deltas: bool = False,
     ) -> None:
+        self._budget = budget
         self._checked = checked
         self._attempt = attempt
         self._codec = codec_of(compress)
@@ -159,7 +177,8 @@ class Inflow:
         """A bulk connection has come. Raises `RemoteProtocolError` for one too many."""
         if self._closed or channel >= self._channels or channel in self._receivers:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
-        slot = self._slots[channel] = _Slot(self._make_placer())
+        share = Share(self._budget)
+        slot = self._slots[channel] = _Slot(self._make_placer(), share)
         unpacker = None if self._codec is None else Unpacker(self._codec)
         if unpacker is not None:
             self._unpackers.append(unpacker)
@@ -173,6 +192,7 @@ class Inflow:
             deltas=self._deltas,
             attempt=self._attempt,
             places=slot.places,
+            share=share,
         )
         self._receivers[channel] = receiver
         work = partial(self._receive, channel, receiver)

@@ -105,6 +105,16 @@ class ChannelPlacer:
             for first, count in extents.tolist()
         ]
 
+    def beside(self, extents: Extents) -> int:
+        """Bytes of the buffer for scattered pages; 0 for others."""
+        pages = int(extents["count"].sum(dtype=np.int64))
+        return pages * PAGE_SIZE if _scattered(pages, extents) else 0
+
+    def forget(self, most: int) -> None:
+        """Keep no larger buffer."""
+        if self._near is not None and self._near.nbytes > most:
+            self._near = None
+
     def arrived(self, frame: PagesFrame) -> None:
         """The frame's bytes are all there."""
         if self._beside and self._near is not None:

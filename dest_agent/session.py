@@ -49,6 +49,7 @@ from common.timeline import Timeline
 from common.units import format_size, format_time
 from common.whereabouts import When, Who, sentence, told, when_of
 from common.wire import bitmap, messages
+from common.wire.budget import Budget
 from common.wire.channel import STALL_S, Connection
 from common.wire.inbox import Inbox
 from common.wire.injector import Injector
@@ -67,6 +68,7 @@ SETUP_S = 600.0  # from Hello to Setup: the source boots its guest in between
 BYE_S = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S = 0.1
 LAST_WORDS_S = 0.1
+OFFER_BYTES = 128 * 1024  # of a connection that waits, the kernel's buffers left out
 SHARE_S = 0.002  # how often injected faults look at what post-copy has brought
 
 
@@ -118,7 +120,6 @@ class DestSession:
         self._enter = enter
         self.may_be_asked = False
         self.place = Place(keeper, session, budget)
-        self._stopped_here = False
         self._n_pages = 0
         self._congestion: str | None = None
         self._tls = connection.peer_certificate is not None
@@ -132,9 +133,10 @@ class DestSession:
         self._inflow: Inflow | None = None
         self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="session")
-        self._inbox: Inbox[Item] = Inbox()
+        self._held = Budget()  # by what the source sends and has not been dealt with
+        self._inbox: Inbox[Item] = Inbox(self._held)
         self._postcopy: Postcopy | None = None
-        self._offers: Inbox[Offered] = Inbox()  # when nothing is missing any more
+        self._offers: Inbox[Offered] = Inbox(self._held)  # when nothing is missing any more
         self._channels = 1
         self._checked = True
         self._compress: Compression = "none"
@@ -143,7 +145,7 @@ class DestSession:
         self._came_back = asyncio.Event()
         self._failure: PageferryError | None = None  # of a thread of ours
         self._tell = to_loop(self._thread_failed)
-        self._fetched = self._closing = False
+        self._fetched = self._closing = self._stopped_here = False
         self._over: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._samples: list[Progress] = []
@@ -190,12 +192,13 @@ class DestSession:
                     answer = messages.Pong(t_ns=message.t_ns, peer_ns=time.monotonic_ns())
                     await connection.send(answer)
                 else:
-                    await self._inbox.take_in(message, connection.cost)
+                    await self._inbox.take_in(message, connection.take_over())
         except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
             self._inbox.put_nowait(Broke(attempt, failure_of(error)))
 
     def _listen(self) -> None:
         """To the present attempt's control connection."""
+        self._connection.charge(self._held)
         reading = self._read(self._connection, self._recovery.attempt)
         self._reader = asyncio.create_task(reading, name="control-reader")
 
@@ -472,6 +475,7 @@ class DestSession:
             self._channels,
             self._on_barrier,
             on_failure,
+            self._held,
             checked=self._checked,
             attempt=attempt,
             tap=self.injector,
@@ -869,7 +873,8 @@ def _put_newest(queue: Inbox[Any], offered: Offered) -> None:
     """Of several that wait, the newest attempt is the one that counts."""
     for older in queue.take_back(lambda item: isinstance(item, Offered)):
         older.connection.close()
-    queue.put_nowait(offered)
+    if not queue.put_if_room(offered, OFFER_BYTES):  # its source tries again
+        offered.connection.close()
 
 
 def most_control(n_pages: int) -> int:

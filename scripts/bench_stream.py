@@ -115,6 +115,7 @@ def send_plain(n: int, streams: int, port: int) -> None:
 
 def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
     from common.guest.memory import GuestMemory
+    from common.wire.budget import Budget
     from dest_agent.inflow import Inflow
     from dest_agent.placer import GuestPlacer
 
@@ -136,6 +137,7 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
         streams,
         lambda _index, _t_ns: ended.set(),
         failed,
+        Budget(),
         checked=checked,
     )
     socks = listening(streams)

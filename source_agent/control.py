@@ -12,6 +12,7 @@ from common.clock import Sample, best
 from common.errors import PageferryError, PeerRefused, PeerSilent, RemoteProtocolError
 from common.threads import failure_of
 from common.wire import messages
+from common.wire.budget import Budget
 from common.wire.channel import Connection
 from common.wire.inbox import Inbox
 from common.wire.messages import Message
@@ -28,13 +29,20 @@ class Control:
     """Messages in order, and failures as soon as they are known.
 
     While the session is busy sending pages nobody waits for a message; the reader does, and tells
-    `on_failure` (on the loop) when the destination gives up or the connection breaks.
+    `on_failure` (on the loop) when the destination gives up or the connection breaks. budget: the
+    session's, from which messages draw.
     """
 
-    def __init__(self, connection: Connection, on_failure: Callable[[PageferryError], None]):
+    def __init__(
+        self,
+        connection: Connection,
+        on_failure: Callable[[PageferryError], None],
+        budget: Budget,
+    ) -> None:
+        connection.charge(budget)
         self._connection = connection
         self._on_failure = on_failure
-        self._inbox: Inbox[Message] = Inbox()
+        self._inbox: Inbox[Message] = Inbox(budget)
         self._pongs: asyncio.Queue[Message] = asyncio.Queue()  # may come between any two others
         self._awaited_ns = -1  # the clock sample whose answer is waited for
         self._failure: PageferryError | None = None
@@ -66,7 +74,7 @@ class Control:
                 if isinstance(message, messages.Refuse):
                     raise PeerRefused(f"{self.peer} refused: {message.reason}")
                 if not isinstance(message, messages.Pong):
-                    await self._inbox.take_in(message, self._connection.cost)
+                    await self._inbox.take_in(message, self._connection.take_over())
                 elif message.t_ns == self._awaited_ns:
                     self._awaited_ns = -1  # it is answered once
                     self._pongs.put_nowait(message)

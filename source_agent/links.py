@@ -17,6 +17,7 @@ from common.guest.memory import GuestMemory
 from common.handover import Handover
 from common.wire import channel, messages
 from common.wire.addresses import shown
+from common.wire.budget import Budget
 from common.wire.injector import Injector
 from common.wire.pacing import Pacer
 from common.wire.tls import ClientTls
@@ -71,6 +72,7 @@ class Links:
         self.failure: PageferryError | None = None
         self.attempt = 0
         self._supply: Supply | None = None
+        self._budget = Budget()  # for what the destination says, over all attempts
         # A thread of ours has failed, and says so.
         self.tell = to_loop(self._on_thread)
 
@@ -165,7 +167,7 @@ class Links:
         except BaseException:
             connection.close()
             raise
-        self._control = Control(connection, self._on_failure)
+        self._control = Control(connection, self._on_failure, self._budget)
         # The name may lead elsewhere later: it is this destination that has the session.
         self.address = connection.address
         self._record.congestion = connection.congestion
@@ -232,7 +234,7 @@ class Links:
             connection.close()
             raise
         self.failure = None
-        control = self._control = Control(connection, self._on_failure)
+        control = self._control = Control(connection, self._on_failure, self._budget)
         answer = await control.welcome(self.stall_s)
         if isinstance(answer, messages.Welcome):
             self._check_attempt(answer)

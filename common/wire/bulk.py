@@ -21,6 +21,7 @@ from typing import Final
 from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from common.units import PAGE_SIZE
 from common.wire import frames, tls
+from common.wire.budget import Share
 from common.wire.channel import STALL_S, Tap, why
 from common.wire.extents import Extents, Pages
 from common.wire.pacing import Pacer
@@ -94,6 +95,7 @@ class BulkSender:
         self._attempt, self._checked = attempt, checked
         self._one = threading.Lock()  # for a frame, or a probe
         self._heard = frames.FrameDecoder(checked=checked, attempt=attempt)
+        self._heard.most_control = 0
         self._said_at = self._listened_at = time.monotonic()
         self._probes = 0
         self._connection = sock
@@ -328,7 +330,7 @@ class BulkReceiver:
     """The receiving end of a bulk connection, for a thread of its own.
 
     places: where pages of these extents lie, SpanTable, or None where they must be received
-    elsewhere first; asked for frames without a checksum.
+    elsewhere first; asked for frames without a checksum. share: from which large frames draw.
     """
 
     def __init__(
@@ -343,10 +345,12 @@ class BulkReceiver:
         deltas: bool = False,
         attempt: int = 0,
         places: Callable[[Extents], SpanTable | None] | None = None,
+        share: Share | None = None,
     ) -> None:
         self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
         self._connection = sock
         self._attempt, self._checked = attempt, checked
+        self._share = share
         self._said_at = time.monotonic()
         self._probes = 0
         self._unsaid = b""  # of a probe
@@ -360,7 +364,9 @@ class BulkReceiver:
             deltas_agreed=deltas,
             attempt=attempt,
             places=None if isinstance(sock, ssl.SSLSocket) else places,
+            share=share,
         )
+        self._decoder.most_control = 0
         self.received_bytes = 0
 
     def run(self, deliver: Callable[[frames.Frame], None]) -> None:
@@ -377,6 +383,8 @@ class BulkReceiver:
                 for frame in self._decoder.received(n):
                     if not isinstance(frame, ProbeFrame):
                         deliver(frame)
+                    if self._share is not None:  # before a barrier, where others are waited for
+                        self._share.give_back()
                 self.keep_open()
                 if self._tap is not None:
                     self._tap.incoming(n)
@@ -411,9 +419,13 @@ class BulkReceiver:
 
     def abort(self) -> None:
         """From any thread: `run` ends at once."""
+        if self._share is not None:
+            self._share.close()
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Release the socket."""
+        """Release the socket, and what the frame that was being read has drawn."""
         self._sock.close()
+        if self._share is not None:
+            self._share.end()

@@ -28,8 +28,9 @@ from common.errors import (
     PeerUnreachable,
     RemoteProtocolError,
 )
-from common.wire import frames, messages, tls
+from common.wire import bounds, frames, messages, tls
 from common.wire.addresses import host_of, open_socket, shown
+from common.wire.budget import Budget
 from common.wire.congestion import use_congestion
 from common.wire.crowd import network_of
 from common.wire.messages import Hello, Message
@@ -43,6 +44,9 @@ _TCP_RTO_MIN_US: Final = 45  # Python has no names for these two
 _TCP_DELACK_MAX_US: Final = 46
 _LEAST_TIMER_US: Final = 5_000  # added to the round trip's estimate, which has its own spread
 _WRITE_BYTES: Final = 65536  # of a control message, within the stall timeout
+
+# Of a message that draws nothing: one that keeps a connection alive waits for no frame of pages.
+_FREE_BYTES: Final = 64 * 1024
 
 _M = TypeVar("_M", bound=Message)
 
@@ -118,7 +122,7 @@ class Connection:
     `sent_bytes` and `received_bytes` count everything on it, prefaces included. stall_s: a
     peer that takes or says nothing for so long is taken for gone. heard_at: when it last received
     something (or was made), CLOCK_MONOTONIC seconds. peer_certificate: a digest of the peer's,
-    None without TLS. cost: of the message that `receive` gave last, bytes in memory at the most.
+    None without TLS.
     """
 
     def __init__(self, sock: socket.socket, peer: str, stall_s: float = STALL_S) -> None:
@@ -134,8 +138,9 @@ class Connection:
         self._decoder = frames.FrameDecoder(checked=True)
         self._asked = Asked()
         self._answered = asyncio.Condition()
-        self._inbox: deque[tuple[Message, int]] = deque()
-        self.cost = 0
+        self._inbox: deque[Message] = deque()
+        self._budget: Budget | None = None
+        self._drawn = 0  # by the message that is read, or was given last
         self._write_lock = asyncio.Lock()
 
     def tune(self) -> None:
@@ -155,6 +160,24 @@ class Connection:
     def limit(self, most: int) -> None:
         """Take no message of more than so many bytes from now on."""
         self._decoder.most_control = most
+
+    def charge(self, budget: Budget) -> None:
+        """Draw what messages take from this from now on, before they are read and unpacked."""
+        self._budget = budget
+
+    def take_over(self) -> int:
+        """Bytes drawn for the message that `receive` gave last; the caller gives them back."""
+        drawn, self._drawn = self._drawn, 0
+        return drawn
+
+    async def _draw(self, n: int) -> None:
+        if self._budget is not None and n > max(self._drawn, _FREE_BYTES):
+            await self._budget.take(n - self._drawn, self._drawn)
+            self._drawn = n
+
+    def _give_back(self) -> None:
+        if self._budget is not None and self._drawn:
+            self._budget.give(self.take_over())
 
     def belong(self, attempt: int) -> None:
         """The hello has said which attempt this is of: probes of it are legal from now on."""
@@ -283,16 +306,19 @@ class Connection:
         A peer of which nothing comes for the stall timeout is taken for gone. Probes that come
         meanwhile are answered.
         """
+        if not self._inbox:
+            self._give_back()  # nobody has taken over what the one before had drawn
         while not self._inbox:
+            await self._draw(self._decoder.held + self._decoder.due)
             n = await self._read_into(self._decoder.buffers()[0], self._stall_s)
             for frame in self._decoder.received(n):
                 await self._take(frame)
-        message, self.cost = self._inbox.popleft()
-        return message
+        return self._inbox.popleft()
 
     async def _take(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.ControlFrame):
-            self._inbox.append(messages.weigh(frame.body))
+            await self._draw(bounds.check(frame.body))
+            self._inbox.append(messages.decode(frame.body))
         elif isinstance(frame, ProbeFrame):
             await self._write(frames.encode_answer(frame.attempt, frame.number, checked=True))
         elif isinstance(frame, AnswerFrame):
@@ -380,6 +406,7 @@ class Connection:
     def close(self) -> None:
         """At once; idempotent."""
         self._sock.close()
+        self._give_back()
 
 
 async def connect(

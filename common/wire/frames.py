@@ -48,6 +48,7 @@ from numpy.typing import NDArray
 from common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
 from common.units import LINE_SIZE, PAGE_SIZE
 from common.wire import deltas
+from common.wire.budget import SMALL_BYTES, Share
 from common.wire.deltas import DELTA_OF, DeltaTable
 from common.wire.extents import EXTENT, Extents, count_within
 from common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
@@ -319,8 +320,9 @@ class FrameDecoder:
     that are not of control have checksums. unpacker: PACKED frames are legal, and arrive as what
     is in them. deltas_agreed: DELTA frames are, too. attempt: the connection's, whose probes are
     legal; None: there are none. It may be changed between two frames, and so may most_control, the
-    bytes of a control message. places: where pages of frames without a checksum may go
-    directly, or None for the placer's buffers; whoever reads must look at `spans` then.
+    bytes of a control message (0: there are none). places: where pages of frames without a checksum
+    may go directly, or None for the placer's buffers; whoever reads must look at `spans` then.
+    share: from which the buffers of large frames draw, which may wait.
     """
 
     def __init__(
@@ -334,8 +336,11 @@ class FrameDecoder:
         deltas_agreed: bool = False,
         attempt: int | None = None,
         places: Callable[[Extents], SpanTable | None] | None = None,
+        share: Share | None = None,
     ) -> None:
         self.most_control = MAX_CONTROL
+        self._share = share
+        self._due = 0  # bytes of a body's next part, whose buffer is not there yet
         self.attempt = attempt
         self._places = None if checked else places
         self._spans: Spans | None = None
@@ -375,7 +380,21 @@ class FrameDecoder:
         """Where the next bytes belong; never empty."""
         if self._broken:
             raise self._broken
+        if self._due:
+            self._body.append(bytearray(self._due))
+            self._wanted = [memoryview(self._body[-1])]
+            self._due = 0
         return self._wanted
+
+    @property
+    def due(self) -> int:
+        """Bytes that `buffers` is about to take for a body."""
+        return self._due
+
+    @property
+    def held(self) -> int:
+        """Bytes of a body that have come."""
+        return sum(map(len, self._body))
 
     @property
     def spans(self) -> Spans | None:
@@ -460,10 +479,7 @@ class FrameDecoder:
         if kind in (FrameType.PROBE, FrameType.ANSWER):
             return self._probe(FrameType(kind), entries, length)
         if kind == FrameType.CONTROL:
-            if entries or not 0 < length <= self.most_control:
-                raise RemoteProtocolError(
-                    f"a control message of {length} bytes, expected 1 to {self.most_control}"
-                )
+            self._check_control_header(entries, length)
         elif kind in (FrameType.PAGES, FrameType.ZERO):
             self._check_page_header(kind, entries, length)
             length = entries * EXTENT.itemsize
@@ -478,6 +494,14 @@ class FrameDecoder:
         self._type = FrameType(kind)
         self._read_body(length)
         return None
+
+    def _check_control_header(self, entries: int, length: int) -> None:
+        if not self.most_control:
+            raise RemoteProtocolError("a control message on a bulk channel")
+        if entries or not 0 < length <= self.most_control:
+            raise RemoteProtocolError(
+                f"a control message of {length} bytes, expected 1 to {self.most_control}"
+            )
 
     def _request(self, window: int, length: int) -> Frame | None:
         if not self._requests:
@@ -565,6 +589,9 @@ class FrameDecoder:
             self._table = np.frombuffer(body, EXTENT)
             self._pages = count_within(self._table, self._n_pages)
             check_size(self._payload_size, self._pages * PAGE_SIZE)
+            unpacked = self._pages * PAGE_SIZE
+            if self._share is not None and unpacked > SMALL_BYTES:  # once more where it is placed
+                self._share.take(self._payload_size + 2 * unpacked)
         if len(self._payload) < self._payload_size:  # kept: fresh memory costs more than its use
             self._payload = np.empty(1 << (self._payload_size - 1).bit_length(), np.uint8)
         self._left = self._payload_size
@@ -585,6 +612,8 @@ class FrameDecoder:
             room[:] = data
             return LinesFrame(frame.table, frame.entries, room)
         data = self._unpacker.unpack(frame.data, frame.entries * PAGE_SIZE)
+        if len(self._payload) > SMALL_BYTES:
+            self._payload = np.empty(0, np.uint8)
         spread(data, self._placer.buffers(frame.table))
         return PagesFrame(frame.table, frame.entries)
 
@@ -624,9 +653,8 @@ class FrameDecoder:
         """The next part of a body: what a header announces is only taken as it comes."""
         part = min(self._body_left, max(sum(map(len, self._body)), _FIRST_PART))
         self._body_left -= part
-        self._body.append(bytearray(part))
-        self._wanted = [memoryview(self._body[-1])]
-        self._left = part
+        self._due = self._left = part
+        self._wanted = []
         return None
 
     def _table_done(self) -> Frame | None:

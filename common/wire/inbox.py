@@ -7,52 +7,75 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from common.wire.budget import Budget
+
 _T = TypeVar("_T")
 
 MOST_MESSAGES: Final = 16  # either end waits for an answer to nearly each
-LEAST_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Message:
+class _Held:
+    """An item with what it holds of the budget. told: it is a peer's message."""
+
     item: Any
     cost: int
+    told: bool
 
 
 class Inbox(asyncio.Queue[_T], Generic[_T]):
-    """A queue in which what a peer sends has a budget, and what we put in ourselves has none.
+    """A queue in which what a peer sends is bounded, and what we put in ourselves is not.
 
-    A message larger than the whole budget comes in alone. most: bytes in memory; it may be changed.
+    budget: the session's, to which an item's bytes go back when it is taken out.
     """
 
-    def __init__(self, most: int = LEAST_BYTES) -> None:
+    def __init__(self, budget: Budget) -> None:
         super().__init__()
-        self.most = most
-        self._messages = self._cost = 0
+        self._budget = budget
+        self._messages = 0
         self._room = asyncio.Event()
 
-    async def take_in(self, item: _T, cost: int) -> None:
-        """A peer's message, of so many bytes; returns when there is room for it."""
-        while self._messages and (self._messages >= MOST_MESSAGES or self._cost + cost > self.most):
-            self._room.clear()
-            await self._room.wait()
+    async def take_in(self, item: _T, drawn: int) -> None:
+        """A peer's message, for which so many bytes are drawn; returns when it has a place."""
+        try:
+            while self._messages >= MOST_MESSAGES:
+                self._room.clear()
+                await self._room.wait()
+        except asyncio.CancelledError:
+            self._budget.give(drawn)
+            raise
         self._messages += 1
-        self._cost += cost
-        self.put_nowait(_Message(item, cost))  # type: ignore[arg-type]
+        self.put_nowait(_Held(item, drawn, told=True))  # type: ignore[arg-type]
+
+    def put_if_room(self, item: _T, cost: int) -> bool:
+        """One that a peer has brought about, and that is refused where the budget is used up."""
+        if not self._budget.take_now(cost):
+            return False
+        self.put_nowait(_Held(item, cost, told=False))  # type: ignore[arg-type]
+        return True
 
     def take_back(self, wanted: Callable[[_T], bool]) -> list[_T]:
-        """What waits and is of that kind, out of its turn; of our own items."""
+        """What waits and is of that kind, out of its turn; of all but a peer's messages."""
         waiting: Any = self._queue  # type: ignore[attr-defined]
-        found = [item for item in waiting if not isinstance(item, _Message) and wanted(item)]
-        for item in found:
-            waiting.remove(item)
-        return found
+        found = [each for each in waiting if not _is_told(each) and wanted(_inside(each))]
+        for each in found:
+            waiting.remove(each)
+        return [self._out(each) for each in found]
 
     def _get(self) -> _T:
-        item: Any = super()._get()
-        if not isinstance(item, _Message):
-            return item  # type: ignore[no-any-return]
-        self._messages -= 1
-        self._cost -= item.cost
-        self._room.set()
-        return item.item  # type: ignore[no-any-return]
+        return self._out(super()._get())
+
+    def _out(self, entry: Any) -> _T:
+        if isinstance(entry, _Held):
+            self._messages -= entry.told
+            self._budget.give(entry.cost)
+            self._room.set()
+        return _inside(entry)  # type: ignore[no-any-return]
+
+
+def _is_told(entry: Any) -> bool:
+    return isinstance(entry, _Held) and entry.told
+
+
+def _inside(entry: Any) -> Any:
+    return entry.item if isinstance(entry, _Held) else entry

@@ -13,6 +13,7 @@ from common.errors import PageferryError, RemoteProtocolError
 from common.guest.memory import GuestMemory
 from common.units import PAGE_SIZE
 from common.wire import frames
+from common.wire.budget import Budget
 from common.wire.extents import Extents, from_pages
 from common.wire.frames import PagesFrame
 from common.wire.spans import SpanTable
@@ -62,6 +63,7 @@ class Bench:
             1,
             lambda index, _t_ns: self.barriers.put(index),
             self.failures.put,
+            Budget(),
             checked=checked,
         )
         self.here, theirs = socket.socketpair()
