@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import msgpack
 import numpy as np
@@ -142,7 +142,7 @@ class LyingDestination:
         self._barriers: asyncio.Queue[int]
         self.resumed_ns = 0
 
-    def __enter__(self) -> LyingDestination:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
