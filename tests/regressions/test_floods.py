@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import pytest
@@ -83,9 +84,12 @@ async def _honest_among(
     flood = asyncio.create_task(_flood(one, over))
     await asyncio.sleep(2)  # the tables are full by then
     try:
+        waits = []
         for _ in range(4):
-            assert await _welcome_s(port, source, secure) < WELCOME_S
+            waits.append(await _welcome_s(port, source, secure))
             await asyncio.sleep(0.25)
+        # The flood comes from this very process, and this machine may be busy with others.
+        assert median(waits) < WELCOME_S, waits
     finally:
         over.set()
         assert await flood > FLOOD_A_S
