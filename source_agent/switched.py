@@ -105,11 +105,11 @@ class Switched:
 
     async def _serve_missing(self, push: bool) -> messages.Finished | None:
         """Until the destination says that it has all it needs."""
-        proving = asyncio.create_task(self._prove()) if self.recovery.out else None
+        proving: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout_at(self.recovery.deadline_s) as limit:
-                if proving is not None:
-                    proving.add_done_callback(lambda _task: self._unlimited(limit))
+                if self.recovery.out:
+                    proving = asyncio.create_task(self._prove(limit))
                 message = await self.stream.serve(push=push)
         except TimeoutError:
             self._give_up(PeerUnreachable("its connections stand, and nothing comes through"))
@@ -121,17 +121,15 @@ class Switched:
             raise RemoteProtocolError(f"{message.kind} while pages are missing")
         return None
 
-    def _unlimited(self, limit: asyncio.Timeout) -> None:
-        """The outage is over: what serves the guest now may take as long as it takes."""
-        if not self.recovery.out and not limit.expired():
-            limit.reschedule(None)
-
-    async def _prove(self) -> None:
+    async def _prove(self, limit: asyncio.Timeout) -> None:
+        """And then the outage is over: what serves the guest now may take as long as it takes."""
         attempt = self.recovery.attempt
         await self.stream.prove()
         self.recovery.proved(attempt, Proof.CONTROL)
         if self.recovery.proved(attempt, Proof.URGENT):
             self._recovered()
+        if not self.recovery.out and not limit.expired():
+            limit.reschedule(None)
 
     def _recovered(self) -> None:
         self.handover.step(Event.RECOVERED)

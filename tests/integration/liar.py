@@ -103,7 +103,7 @@ def others(step: str) -> Iterator[Lie]:
 
 
 def sample(every: list[Lie], n: int, seed: int = 1) -> list[Lie]:
-    """Some of them: each step, and at each step as many kinds and fields as can be."""
+    """Some of them: at each step first one of each field, then one of each value, then others."""
     dice = random.Random(seed)  # noqa: S311
     by_step: dict[str, list[Lie]] = {}
     for lie in every:
@@ -112,11 +112,15 @@ def sample(every: list[Lie], n: int, seed: int = 1) -> list[Lie]:
     out = []
     for found in by_step.values():
         dice.shuffle(found)
-        fields: dict[str, Lie] = {}
-        for lie in found:
-            fields.setdefault(lie.what.partition("=")[0], lie)
-        first = list(fields.values())
-        out += (first + [lie for lie in found if lie not in first])[:share]
+        chosen: dict[str, Lie] = {}
+        for part in (0, 2):  # field=value
+            seen = {lie.what.partition("=")[part] for lie in chosen.values()}
+            for lie in found:
+                if (word := lie.what.partition("=")[part]) not in seen:
+                    seen.add(word)
+                    chosen[lie.what] = lie
+        chosen |= {lie.what: lie for lie in found if lie.what not in chosen}
+        out += list(chosen.values())[:share]
     return out
 
 
@@ -186,8 +190,13 @@ class LyingDestination:
                 await self._control(connection)
             else:
                 await connection.send(self._welcome())
-                receiver = BulkReceiver(connection.detach(), _Bin(), 2**20, checked=True)
-                threading.Thread(target=self._receive, args=(receiver,), daemon=True).start()
+                pages = connection, hello.attempt
+                threading.Thread(target=self._receive_pages, args=pages, daemon=True).start()
+
+    def _receive_pages(self, connection: Connection, attempt: int) -> None:
+        """They are thrown away; until the source ends it."""
+        sock = connection.detach()
+        self._receive(BulkReceiver(sock, _Bin(), 2**20, checked=True, attempt=attempt))
 
     def _receive(self, receiver: BulkReceiver) -> None:
         def deliver(frame: Any) -> None:
