@@ -1,0 +1,54 @@
+"""The end of an outage lifts its limit, and comes at no wrong moment."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from common.recovery import Recovery
+from common.wire import messages
+from source_agent.switched import Switched
+
+
+class _Stream:
+    """Its probe is answered in the moment in which the destination says that it has everything."""
+
+    def __init__(self) -> None:
+        self._both = asyncio.Event()
+
+    async def prove(self) -> None:
+        await self._both.wait()
+
+    async def serve(self, *, push: bool) -> messages.Message:
+        assert push
+        await asyncio.sleep(0)  # the probe is waited for
+        asyncio.get_running_loop().call_soon(self._both.set)
+        await self._both.wait()
+        return messages.Complete(t_ns=1)
+
+    def unsent(self) -> int:
+        return 1
+
+
+def test_a_probe_that_is_answered_at_the_very_end_is_no_error() -> None:
+    said: list[Any] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: said.append(context))
+        recovery = Recovery(10.0)
+        recovery.broke(0, loop.time())
+        attempt = recovery.dial()
+        recovery.joined(attempt)
+        recovery.stands(attempt)
+        nobody: Any = SimpleNamespace(step=lambda _event: None, log=lambda *_a, **_k: 0)
+        stream: Any = _Stream()
+        switched = Switched(stream, recovery, nobody, nobody, lambda _line: None)
+        assert await switched._serve_missing(True) is None
+        assert not recovery.out
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    assert said == []
