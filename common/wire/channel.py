@@ -318,7 +318,7 @@ class Connection:
     async def _take(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.ControlFrame):
             await self._draw(bounds.check(frame.body))
-            self._inbox.append(messages.decode(frame.body))
+            self._inbox.append(messages.unpack(frame.body))
         elif isinstance(frame, ProbeFrame):
             await self._write(frames.encode_answer(frame.attempt, frame.number, checked=True))
         elif isinstance(frame, AnswerFrame):

@@ -336,16 +336,16 @@ def encode(message: Message) -> bytes:
 
 def decode(body: bytes) -> Message:
     """The message in a control frame. Raises `RemoteProtocolError` for anything that is not one."""
-    return weigh(body)[0]
+    bounds.check(body)
+    return unpack(body)
 
 
-def weigh(body: bytes) -> tuple[Message, int]:
-    """The same, and the bytes that it takes in memory at the most."""
-    cost = bounds.check(body)
+def unpack(body: bytes) -> Message:
+    """The same of one that has been found to be within its bounds."""
     try:
         # Lengths are bounded by the message's; integer keys and extension types are not ours.
         value = msgpack.unpackb(body, raw=False, strict_map_key=True, max_ext_len=0)
-        return _ADAPTER.validate_python(value), cost
+        return _ADAPTER.validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
