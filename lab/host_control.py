@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from common.aio import closed_is_reset
 from common.errors import ConnectionBroken, PageferryError, PeerUnreachable, UsageError
 from common.status import Status
 from common.whereabouts import When, Who, told
@@ -103,7 +104,8 @@ class ControlClient:
         try:
             if self._given_up:
                 raise told("cancelled before the host was asked", Who.USER, When.BEFORE)
-            writer.write(m.encode(request))
+            with contextlib.suppress(OSError), closed_is_reset():  # reading says it
+                writer.write(m.encode(request))
             while True:
                 reply = m.decode(await self._line(reader), m.REPLIES)
                 if isinstance(reply, m.Failed):
@@ -134,4 +136,5 @@ class ControlClient:
         """
         self._given_up = True
         if self._writer is not None:
-            self._writer.write(m.encode(m.Cancel()))
+            with contextlib.suppress(OSError), closed_is_reset():  # who waits hears of it
+                self._writer.write(m.encode(m.Cancel()))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
-from common.errors import UsageError
-from lab.host_control import control_folder, find_control
+from common.aio import Served
+from common.errors import ConnectionBroken, UsageError
+from lab import host_messages as m
+from lab.host_control import ControlClient, control_folder, find_control
 from lab.host_server import bind_control
 
 
@@ -89,3 +93,41 @@ def test_a_file_is_not_replaced(tmp_path: Path) -> None:
 def test_a_path_that_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="107 bytes"):
         bind_control(tmp_path / ("x" * 120), 1)
+
+
+def test_a_move_is_given_up_while_its_host_breaks_off(tmp_path: Path) -> None:
+    """Between the end of the connection and the moment that who waits hears of it."""
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def main() -> None:
+        path, served = tmp_path / "x.sock", Served(serve)
+        server = await asyncio.start_unix_server(served.take, str(path))
+        client = ControlClient(path)
+        asking = asyncio.create_task(client.ask(m.List()))
+
+        def cancelled() -> bool:
+            client.cancel()
+            return asking.done()
+
+        try:
+            await turns(lambda: client._writer is not None)
+            assert client._writer is not None
+            client._writer.transport.abort()
+            await turns(cancelled)
+            with pytest.raises(ConnectionBroken, match="ended before it had answered"):
+                asking.result()
+        finally:
+            asking.cancel()
+            server.close()
+            await served.cancel()
+            await turns(lambda: False)
+
+    async def turns(over: Callable[[], bool]) -> None:
+        for _ in range(1000):
+            if over():
+                return
+            await asyncio.sleep(0)
+
+    uvloop.run(main())
