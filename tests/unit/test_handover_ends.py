@@ -162,6 +162,7 @@ TwoEnds.TestCase.settings = settings(max_examples=300, stateful_step_count=40, d
 TestTwoEnds = TwoEnds.TestCase
 
 
+@pytest.mark.timeout(400)  # a search that is all computing, on a machine that may be busy
 @pytest.mark.parametrize(
     ("role", "state", "event", "to"),
     [
