@@ -383,6 +383,9 @@ class DestAgent:
         """
         session = self._sessions.get(name)
         if session is None:
+            self._complain(
+                f"{connection.peer} is back, and no guest of session {name[:8]} runs here"
+            )
             await self._answer(connection, self._outcome(name))
             return
         if not session.awaits(connection.attempt):

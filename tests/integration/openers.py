@@ -10,6 +10,7 @@ import ssl
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgpack
 
@@ -52,6 +53,7 @@ class Opener:
     ends: bool = True
 
 
+NO_MESSAGE: Final = "malformed|msgpack|does not begin with its kind"
 OPENERS = {
     "nothing": Opener(b"", "closed the connection"),
     "one byte": Opener(b"p", "closed the connection"),
@@ -76,12 +78,12 @@ OPENERS = {
     "a barrier": Opener(PREFACE + frames.encode_barrier(1, checked=True), "bulk frame on a contr"),
     "a request": Opener(PREFACE + frames.encode_request(1, checked=True), "serves none"),
     "another message": Opener(PREFACE + control({"kind": "bye"}), "sent bye, expected hello"),
-    "no message": Opener(
-        PREFACE + control([[[]]] * 500), "malformed|not msgpack|does not begin with its kind"
+    "no message": Opener(PREFACE + control([[[]]] * 500), NO_MESSAGE),
+    "deep": Opener(PREFACE + frames.encode_control(b"\x91" * 4000 + b"\0"), NO_MESSAGE),
+    "a lying array": Opener(PREFACE + frames.encode_control(b"\xdd\xff\xff\xff\xff"), NO_MESSAGE),
+    "an extension": Opener(
+        PREFACE + frames.encode_control(b"\xc8\xff\xff\1" + bytes(99)), NO_MESSAGE
     ),
-    "deep": Opener(PREFACE + frames.encode_control(b"\x91" * 4000 + b"\0"), "not msgpack"),
-    "a lying array": Opener(PREFACE + frames.encode_control(b"\xdd\xff\xff\xff\xff"), "msgpack"),
-    "an extension": Opener(PREFACE + frames.encode_control(b"\xc8\xff\xff\1" + bytes(99)), "msgp"),
     "no token": Opener(
         PREFACE + control({"kind": "hello", "role": "bulk", "session": SESSION}), "token"
     ),
