@@ -25,6 +25,7 @@ class Ending:
         self._supply: Supply | None = None
         self._missing = 0
         self._switched_s = 0.0
+        self.given_up = ""  # why, once a person has insisted
 
     def switched(self, supply: Supply, missing: int) -> None:
         """So many pages have begun to follow the guest."""
@@ -64,7 +65,8 @@ class Ending:
 
     def _words(self, reply: Reply, state: State) -> str:
         if reply is Reply.END:
-            return f"given up, as it was asked for{self.lacks}"
+            self.given_up = f"given up, as it was asked for{self.lacks}"
+            return self.given_up
         if reply is Reply.SEEN_THROUGH:
             return f"{TOO_LATE}{self._takes()}"
         left = format_time(round(self._left_s(), 1))

@@ -641,7 +641,9 @@ class SourceSession:
     async def _undo(self, error: BaseException) -> None:
         """The migration ended before the hand-over: the guest goes on here."""
         cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
-        who, reason = Who.USER if cancelled else Who.DEST, str(error) or "cancelled by the user"
+        # A cancellation loses its words where it crosses work that is seen through.
+        reason = str(error) or self._ending.given_up or "cancelled by the user"
+        who = Who.USER if cancelled else Who.DEST
         if self._guest is not None and self._guest.failure is not None:
             who, reason = Who.SOURCE, str(self._guest.failure)  # a vCPU: it runs nowhere any more
         if self.handover.commit_sent and not self.handover.ended:
