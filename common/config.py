@@ -222,7 +222,8 @@ def _candidate(text: str) -> tuple[str, int | None]:
     if not colon or text.endswith("]") or (":" in host and not host.endswith("]")):
         # No port, or an IPv6 address without one, which may stand without brackets here.
         bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-        return parse_address(f"[{bare}]:1" if ":" in bare else f"{bare}:1", "--recover-to")[0], None
+        _check_host(bare, f"--recover-to: {_quoted(text)}", bracketed=":" in bare)
+        return bare, None
     return parse_address(text, "--recover-to")
 
 
@@ -578,8 +579,7 @@ def parse_address(text: str, option: str) -> tuple[str, int]:
 
     option: whose value it is; only with `--listen` is port 0 one, which stands for a free one.
     """
-    shown = repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
-    shown = f"{option}: {shown}"
+    shown = f"{option}: {_quoted(text)}"
     if scheme := _SCHEME.match(text):
         raise UsageError(
             f"{shown} is not an address: expected HOST:PORT without {scheme[0]!r}, as in"
@@ -606,6 +606,10 @@ def parse_address(text: str, option: str) -> tuple[str, int]:
     return host, int(port_text)
 
 
+def _quoted(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
+
+
 def _check_host(host: str, shown: str, *, bracketed: bool) -> None:
     if len(host) > _LONGEST_HOST:
         raise UsageError(
@@ -613,7 +617,7 @@ def _check_host(host: str, shown: str, *, bracketed: bool) -> None:
         )
     try:
         host.encode("idna")  # as the resolver will
-        named = host.isprintable() and not set(host) & set(" /@,;")
+        named = bool(host) and host.isprintable() and not set(host) & set(" /@,;")
     except UnicodeError:
         named = False
     if not named:

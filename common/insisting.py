@@ -15,6 +15,7 @@ from enum import Enum, auto
 from typing import Final
 
 SILENT_S: Final = 2.0
+GIVEN_UP: Final = "given up, as it was asked for"
 AGAIN: Final = "one more signal ends it"
 LAST_RESORT_S: Final = 4.0  # an agent that is to end has ended by then, or is ended as it stands
 

@@ -6,13 +6,10 @@ of ours is one that only SIGKILL can end. What has ended by itself before is not
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import threading
 
 from common.insisting import LAST_RESORT_S
-from common.signals import LEFTOVERS
+from common.signals import leave
 
 _armed = threading.Lock()
 
@@ -20,16 +17,7 @@ _armed = threading.Lock()
 def last_resort(line: str, exit_code: int, after_s: float = LAST_RESORT_S) -> None:
     """End this process in so many seconds, with this line for a person. Only the first counts."""
     if _armed.acquire(blocking=False):
-        timer = threading.Timer(after_s, _end, (line, exit_code))
+        timer = threading.Timer(after_s, leave, (line, exit_code))
         timer.daemon = True
         timer.name = "last-resort"
         timer.start()
-
-
-def _end(line: str, exit_code: int) -> None:
-    for path in LEFTOVERS:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.write(sys.stderr.fileno(), f"pageferry: {line}\n".encode())
-    os._exit(exit_code)

@@ -37,20 +37,28 @@ def open_stream(name: str) -> int:
     return fd
 
 
-def write_stream(fd: int, data: bytes) -> None:
-    """All of it, however slow its reader is; once a signal has come, only while he reads on.
+def write_some(fd: int, data: memoryview, wait_s: float) -> int:
+    """How many bytes it took without making us wait: 0 where it takes none for so long.
 
     A pipe that is writable takes up to `PIPE_BUF` bytes without waiting. Raises `OSError`.
     """
-    asked: list[int] = []
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
+    return os.write(fd, data[: select.PIPE_BUF]) if poll.poll(wait_s * 1e3) else 0
+
+
+def write_stream(fd: int, data: bytes) -> None:
+    """All of it, however slow its reader is; once a signal has come, only while he reads on.
+
+    Raises `OSError`.
+    """
+    asked: list[int] = []
     left = memoryview(data)
     with signals.received(asked.append):
         while left:
-            if poll.poll(_PATIENCE_S * 1e3):
-                left = left[os.write(fd, left[: select.PIPE_BUF]) :]
-            elif asked:
+            n = write_some(fd, left, _PATIENCE_S)
+            left = left[n:]
+            if not n and asked:
                 raise InterruptedError(errno.EINTR, "cancelled before all of it was read")
 
 

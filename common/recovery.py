@@ -102,7 +102,7 @@ class Recovery:
     def __init__(self, limit_s: float, attempt: int = 0) -> None:
         self.limit_s: Final = limit_s
         self.attempt = attempt
-        self.attempts = 0  # that have been made in this outage
+        self._dialled = 0  # attempts that the source has made in this outage
         self._phase = Phase.WHOLE
         self._began_s: float | None = None
         self._seen: set[Proof] = set()
@@ -134,9 +134,9 @@ class Recovery:
 
     def pause_s(self) -> float:
         """Before the attempt that is made next."""
-        if self.attempts == 0:
+        if self._dialled == 0:
             return 0.0
-        return min(FIRST_PAUSE_S * 2.0 ** min(self.attempts - 1, 32), LONGEST_PAUSE_S)
+        return min(FIRST_PAUSE_S * 2.0 ** min(self._dialled - 1, 32), LONGEST_PAUSE_S)
 
     def broke(self, attempt: int, now_s: float) -> bool:
         """A connection of that attempt is broken, or silent for too long; whether that is news.
@@ -148,7 +148,7 @@ class Recovery:
         before = self._phase
         self._step(Event.BROKE)
         if before is Phase.WHOLE:
-            self._began_s, self.attempts = now_s, 0
+            self._began_s, self._dialled = now_s, 0
         return before is not self._phase
 
     def dial(self) -> int:
@@ -156,7 +156,7 @@ class Recovery:
         if self._phase is not Phase.BROKEN:
             raise LocalProtocolError(f"an attempt to recover where the stream is {self._phase}")
         self.attempt += 1
-        self.attempts += 1
+        self._dialled += 1
         return self.attempt
 
     def is_newer(self, attempt: int) -> bool:
@@ -173,7 +173,6 @@ class Recovery:
         if attempt < self.attempt:
             raise LocalProtocolError(f"attempt {attempt} comes after attempt {self.attempt}")
         self._step(Event.JOINED)
-        self.attempts += attempt != self.attempt
         self.attempt = attempt
         self._seen.clear()
 
@@ -210,7 +209,7 @@ class Recovery:
         self._over()
 
     def _over(self) -> None:
-        self._began_s, self.attempts = None, 0
+        self._began_s, self._dialled = None, 0
         self._seen.clear()
 
     def _step(self, event: Event) -> None:

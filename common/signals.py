@@ -61,15 +61,19 @@ class _Process:
         self.unheeded: list[int] = []
 
 
-def _leave(_number: int, line: str = NOTHING_STARTED) -> None:
-    """End at once: there is nothing to be undone but names of files."""
+def leave(line: str, exit_code: int) -> None:
+    """End at once, with this line: there is nothing to be undone but names of files."""
     for path in LEFTOVERS:
         with suppress(OSError):
             os.unlink(path)
     with suppress(OSError, ValueError, AttributeError):
         terminal = sys.stderr.isatty()
         os.write(2, f"{_SHOW_CURSOR * terminal}pageferry: {line}\n".encode())
-    os._exit(EXIT_CANCELLED)
+    os._exit(exit_code)
+
+
+def _leave(_number: int) -> None:
+    leave(NOTHING_STARTED, EXIT_CANCELLED)
 
 
 def _ignore(_number: int) -> None:
@@ -150,7 +154,7 @@ def noted() -> Any:
 
 def leaving(line: str) -> Any:
     """Inside, the process ends at once with this line: no child runs, and no guest of others."""
-    return received(lambda number: _leave(number, line))
+    return received(lambda _number: leave(line, EXIT_CANCELLED))
 
 
 def in_loop(loop: asyncio.AbstractEventLoop, receiver: Receiver) -> Any:

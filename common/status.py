@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import json
 import os
-import select
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from common.errors import UsageError
+from common.outpipe import write_some
 from common.report import PredictionReport
 from common.whereabouts import When
 
@@ -76,28 +76,19 @@ class StatusPipe:
             self._write((json.dumps({key: value}) + "\n").encode(), patience_s)
 
     def _write(self, line: bytes, patience_s: float) -> None:
-        """The descriptor may be shared with others who want it to block: it is left as it is.
-
-        A pipe that is writable takes up to `PIPE_BUF` bytes without waiting, so they go one by one.
-        """
+        """The descriptor may be shared with others who want it to block: it is left as it is."""
         until = time.monotonic() + patience_s
         left = memoryview(line)
         while left and not self._over:
-            wait_ms = max(until - time.monotonic(), 0.0) * 1e3
-            if not _writable(self._fd, wait_ms):
+            n = write_some(self._fd, left, max(until - time.monotonic(), 0.0))
+            left = left[n:]
+            if not n:
                 begun = len(left) < len(line)
                 if begun and patience_s == 0:
                     until, patience_s = time.monotonic() + PATIENCE_S, PATIENCE_S
                     continue
                 self._over = begun
                 return
-            left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]
-
-
-def _writable(fd: int, wait_ms: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(wait_ms))
 
 
 def read_status(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -105,6 +96,23 @@ def read_status(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
     for line in lines:
         with contextlib.suppress(ValueError):  # an agent that was killed in the middle of a line
             yield from json.loads(line).items()
+
+
+def supervised(status_fd: int | None, supervisor: int | None) -> int | None:
+    """Which process supervises this one, and ends it by its own end; None: none does.
+
+    supervisor: what it has said itself; None: it is our parent.
+    """
+    if status_fd is None:
+        return None
+    parent = os.getppid() if supervisor is None else supervisor
+    die_with_parent(parent)
+    return parent
+
+
+def is_orphan(supervisor: int | None) -> bool:
+    """Whether there was one, and it has died."""
+    return supervisor is not None and os.getppid() != supervisor
 
 
 def die_with_parent(parent: int) -> None:

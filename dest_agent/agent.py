@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +32,12 @@ from common.heap import give_back
 from common.host import processor
 from common.inject import Plan, parse_injection
 from common.lastresort import last_resort
+from common.status import is_orphan
 from common.timeline import Event, Timeline
 from common.whereabouts import NOBODY_HERE, TABLE, Who
 from common.wire import messages
 from common.wire.channel import STALL_S, Connection
-from common.wire.crowd import first_to_go
+from common.wire.crowd import first_to_go, fullest
 from common.wire.injector import Injector
 from common.wire.listener import Listener
 from dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
@@ -159,7 +159,7 @@ class DestAgent:
 
     @property
     def _alone(self) -> bool:
-        return self._supervisor is not None and os.getppid() != self._supervisor
+        return is_orphan(self._supervisor)
 
     async def _look(self, tell: Callable[[str], None]) -> None:
         """Trouble that begins after a signal is told, too."""
@@ -323,7 +323,7 @@ class DestAgent:
         for each in waiting:
             if each.dropped:
                 each.cut()
-        most, _ = Counter(each.network for each in waiting).most_common(1)[0]
+        most = fullest(each.network for each in waiting)
         return network == most or len(waiting) >= 2 * MOST_WAITING
 
     def _enter(self, name: str, setup: messages.Setup) -> None:

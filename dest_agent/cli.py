@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from common.heap import settle_down
 from common.inject import only_for
 from common.logs import AgentLog
 from common.notices import complain, take
-from common.status import StatusPipe, die_with_parent
+from common.status import StatusPipe, supervised
 from common.timeline import Event
 from common.units import PAGE_SIZE
 from dest_agent.listening import ListenOptions
@@ -65,11 +64,8 @@ def dest(
     host, port = parse_address(listen, "--listen")
     only_for("dest", options.inject)
     pipe = None
-    if status_fd is None:
-        supervisor = None
-    else:
-        supervisor = os.getppid() if supervisor is None else supervisor
-        die_with_parent(supervisor)
+    supervisor = supervised(status_fd, supervisor)
+    if status_fd is not None:
         pipe = StatusPipe(status_fd)
         take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     start_agent("a destination", dest_needs(LEAST, tls=options.tls is not None))

@@ -97,7 +97,7 @@ class Stream(Protocol):
         """All of the present attempt are gone, with their threads; bounded."""
         ...
 
-    def adopt(self, attempt: int, connection: Any) -> None:
+    def adopt(self, connection: Any) -> None:
         """This control connection, and others of its attempt, count from now on."""
         ...
 
@@ -234,7 +234,7 @@ class Fetching:
             await self._broke(self.recovery.attempt, lost)
         self.recovery.joined(attempt)
         self.handover.step(Event.RECOVER)
-        self.stream.adopt(attempt, connection)
+        self.stream.adopt(connection)
         self._at_resync = self.faults.missing_count
         self._joining = asyncio.create_task(self._join(attempt), name="joining")
 

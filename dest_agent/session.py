@@ -42,7 +42,7 @@ from common.guest.machine import Guest, Progress, compile_kernels
 from common.guest.vcpu import vcpus_cpu_s
 from common.handover import Handover, Role, State
 from common.inject import Plan, no_fault
-from common.insisting import AGAIN, Insisting, Reply, trouble_since
+from common.insisting import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
 from common.recovery import Phase, Recovery
 from common.threads import failure_of
 from common.timeline import Timeline
@@ -220,20 +220,24 @@ class DestSession:
         ):
             item = await self._inbox.get()  # left over from when pages were missing
         if isinstance(item, Broke):
-            later = None
-            if isinstance(item.error, ConnectionBroken):
-                # A source that cancels says so on one connection and closes the others: which of
-                # it comes here first is chance.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LAST_WORDS_S):
-                        while not isinstance(later := await self._inbox.get(), messages.Cancel):
-                            pass
-            if not isinstance(later, messages.Cancel):
-                raise item.error
-            item = later
+            item = await self._last_words(item.error)
         if isinstance(item, messages.Cancel):
             raise CancelledByUser(f"the source cancelled: {item.reason}")
         return item
+
+    async def _last_words(self, error: PageferryError) -> messages.Cancel:
+        """What a source says whose connection has broken; raises `error` where it says nothing.
+
+        One that cancels says so on one connection and closes the others: which of it comes here
+        first is chance.
+        """
+        if isinstance(error, ConnectionBroken):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    while True:
+                        if isinstance(item := await self._inbox.get(), messages.Cancel):
+                            return item
+        raise error
 
     async def _blocking(self, function: Callable[..., _T], *args: Any) -> _T:
         return await self._loop.run_in_executor(self._worker, function, *args)
@@ -370,7 +374,7 @@ class DestSession:
         missing = self._live_postcopy().faults.missing_count
         if reply is Reply.END:
             self._end()
-            return f"given up, as it was asked for{self.lacks}"
+            return f"{GIVEN_UP}{self.lacks}"
         if reply is Reply.SEEN_THROUGH:
             left_s = self._live_postcopy().left_s()
             takes = "" if left_s is None else f", which takes about {format_time(round(left_s, 1))}"
@@ -859,7 +863,7 @@ class _Stream:
     async def drop(self) -> None:
         await self._session._drop_connections()
 
-    def adopt(self, _attempt: int, connection: Connection) -> None:
+    def adopt(self, connection: Connection) -> None:
         self._session._adopt_stream(connection)
 
     async def resync(self, missing: NDArray[np.bool_]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -87,6 +87,14 @@ class Move:
         return self.session.can_cancel or not self.session.is_well
 
 
+def farewell(ended: Sequence[str]) -> tuple[str, int]:
+    """The last line of a host that was stopped, and its exit code. ended: guests, with it."""
+    if not ended:
+        return f"stopped: {NOBODY_HERE}", TABLE[Who.HERE, When.NOTHING].exit_code
+    words = f"stopped: guests that ended with this host: {', '.join(ended)}"
+    return words, TABLE[Who.HERE, When.WHOLE].exit_code
+
+
 class Host:
     """One process of guests. `serve` until it is cancelled or told to `stop`."""
 
@@ -139,10 +147,7 @@ class Host:
         self._cancel_moves()
         if self._agent.may_be_ended and all(move.may_be_ended for move in self._moves.values()):
             here = [entry.name for entry in self.guests.entries if entry.guest is not None]
-            ended = ", ".join([*self.ended, *here])
-            words = f"guests that ended with this host: {ended}" if ended else NOBODY_HERE
-            code = TABLE[Who.HERE, When.WHOLE if ended else When.NOTHING].exit_code
-            last_resort(f"stopped: {words}", code)
+            last_resort(*farewell([*self.ended, *here]))
 
     def _cancel_moves(self) -> None:
         for move in list(self._moves.values()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,9 +27,8 @@ from common.heap import settle_down
 from common.logs import AgentLog
 from common.notices import complain
 from common.options import Options
-from common.status import Status, StatusPipe, die_with_parent
+from common.status import Status, StatusPipe, supervised
 from common.suggest import did_you_mean
-from common.whereabouts import NOBODY_HERE, TABLE, When, Who
 from common.wire.messages import GuestName
 from common.workload.registry import choose
 from dest_agent.listening import ListenOptions
@@ -111,7 +109,7 @@ def host(
     tell([config] if config is not None else [], quiet=options.quiet)
     pipe = None
     if status_fd is not None:
-        die_with_parent(os.getppid() if supervisor is None else supervisor)
+        supervised(status_fd, supervisor)
         pipe = StatusPipe(status_fd)
     start_agent("a host", host_needs(tls=options.tls is not None))
     import uvloop
@@ -130,7 +128,7 @@ async def _run(
 ) -> int:
     # After the arguments have been found to be good.
     from common.guest.jit import must_compile
-    from lab.host import Host
+    from lab.host import Host, farewell
 
     must_compile()
     settle_down()
@@ -140,11 +138,9 @@ async def _run(
         failure = await _serve(running, address, options, config, log, pipe)
     if failure is not None:
         raise failure
-    if not running.ended:
-        complain(f"stopped: {NOBODY_HERE}")
-        return TABLE[Who.HERE, When.NOTHING].exit_code
-    complain(f"stopped: guests that ended with this host: {', '.join(running.ended)}")
-    return TABLE[Who.HERE, When.WHOLE].exit_code
+    words, code = farewell(running.ended)
+    complain(words)
+    return code
 
 
 async def _serve(

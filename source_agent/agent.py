@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from common.insisting import Reply
 from common.lastresort import last_resort
 from common.logs import AgentLog
 from common.report import Report
-from common.status import Status
+from common.status import Status, is_orphan
 from common.timeline import Timeline
 from common.whereabouts import When, Who, sentence
 from common.wire.tls import ClientTls
@@ -53,6 +52,7 @@ class SourceAgent:
         self._show = show
         self._witness = witness
         self._cancelled = False
+        self._looking: asyncio.Task[None] | None = None  # from the first signal on
 
     def run(self) -> tuple[Report, PageferryError | None]:
         """The report, and what the migration ended with (None: all is well).
@@ -77,12 +77,11 @@ class SourceAgent:
         loop = asyncio.get_running_loop()
         task = loop.create_task(session.run(), name="session")
         ticker = loop.create_task(follow(session, self._show), name="ticker")
-        insisting = loop.create_task(self._look(session, task), name="insisting")
         with signals.in_loop(loop, lambda _number: self._on_signal(session, task)):
             try:
                 error = await outcome(session, task)
             finally:
-                await quit_task(insisting)
+                await quit_task(self._looking)
                 await quit_task(ticker)
         for event in timeline.events:
             self._log.event(session.record.session, event)
@@ -90,11 +89,14 @@ class SourceAgent:
 
     @property
     def _alone(self) -> bool:
-        return self._supervisor is not None and os.getppid() != self._supervisor
+        return is_orphan(self._supervisor)
 
     def _on_signal(self, session: SourceSession, task: asyncio.Task[None]) -> None:
         if not session.can_cancel:
             self._answer(session, task, session.asked_to_end(alone=self._alone))
+            if self._looking is None:
+                looking = self._look(session, task)
+                self._looking = asyncio.create_task(looking, name="insisting")
         elif not self._cancelled:
             self._cancelled = True
             self._log.say("cancelling")

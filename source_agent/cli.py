@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +20,7 @@ from common.inject import only_for
 from common.notices import complain, take
 from common.report import Report
 from common.reportfile import ReportFiles
-from common.status import Status, StatusPipe, die_with_parent
+from common.status import Status, StatusPipe, supervised
 from common.threads import failure_of
 from common.wire.congestion import need_congestion
 from common.wire.tls import ClientTls
@@ -59,11 +58,8 @@ def source(
     if status_fd is None:
         warn([config.strategy], config)
     pipe = None
-    if status_fd is None:
-        supervisor = None
-    else:
-        supervisor = os.getppid() if supervisor is None else supervisor
-        die_with_parent(supervisor)
+    supervisor = supervised(status_fd, supervisor)
+    if status_fd is not None:
         pipe = StatusPipe(status_fd)
         take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     tell([config], quiet=output.quiet or pipe is not None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from common.aio import quit_task
 from common.clock import Sample, best
@@ -23,6 +23,7 @@ ANSWER_S: Final = 30.0  # longer than any single step of a destination that live
 BEAT_S: Final = 0.25
 
 _M = TypeVar("_M", bound=Message)
+_T = TypeVar("_T")
 
 
 class Control:
@@ -140,29 +141,24 @@ class Control:
 
     async def probe(self) -> float:
         """Ask the destination, end to end; seconds until it has answered. Raises what broke."""
-        asking = asyncio.create_task(self._connection.probe())
-        failed = asyncio.create_task(self._failed.wait())
-        try:
-            await asyncio.wait({asking, failed}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done():
-                return asking.result()
-            assert self._failure is not None  # noqa: S101 - set before the event
-            raise self._failure
-        finally:
-            await quit_task(asking)
-            failed.cancel()
+        return await self._unless_failed(self._connection.probe())
 
     async def _next(self, queue: asyncio.Queue[Message]) -> Message:
-        getter = asyncio.create_task(queue.get())
+        return await self._unless_failed(queue.get())
+
+    async def _unless_failed(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """What `work` gives; raises the reader's failure where that comes first."""
+        task = asyncio.create_task(work)
         failed = asyncio.create_task(self._failed.wait())
         try:
-            await asyncio.wait({getter, failed}, return_when=asyncio.FIRST_COMPLETED)
-            if getter.done():
-                return getter.result()
+            await asyncio.wait({task, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
             assert self._failure is not None  # noqa: S101 - set before the event
             raise self._failure
         finally:
-            getter.cancel()
+            if not task.done():
+                await quit_task(task)
             failed.cancel()
 
     async def sample_clock(self) -> Sample:

@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from common.handover import State
-from common.insisting import AGAIN, Insisting, Reply, trouble_since
+from common.insisting import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
 from common.recovery import Recovery
 from common.units import format_time
 from source_agent.links import Links
@@ -65,7 +65,7 @@ class Ending:
 
     def _words(self, reply: Reply, state: State) -> str:
         if reply is Reply.END:
-            self.given_up = f"given up, as it was asked for{self.lacks}"
+            self.given_up = f"{GIVEN_UP}{self.lacks}"
             return self.given_up
         if reply is Reply.SEEN_THROUGH:
             return f"{TOO_LATE}{self._takes()}"

@@ -38,15 +38,18 @@ async def ask_outcome(
     *,
     stall_s: float = channel.STALL_S,
     tap: channel.Tap | None = None,
+    is_final: Callable[[Answer], bool] = lambda _answer: True,
 ) -> Answer | None:
     """Ask with this hello over new connections until there is an answer; None after `timeout_s`.
 
     next_address: where, each time anew. stall_s: how long one connection may be silent before
-    another one is tried.
+    another one is tried. is_final: whether nobody else need be asked; an answer that was not is
+    given after `timeout_s` if it was the last thing that came.
     """
     deadline = time.monotonic() + timeout_s
     pause = FIRST_PAUSE_S
     while True:
+        answer = None
         try:
             t0 = time.monotonic_ns()
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
@@ -54,12 +57,13 @@ async def ask_outcome(
                     *next_address(), hello, secure=secure, stall_s=stall_s, tap=tap
                 )
                 try:
-                    return Answer.to(await connection.expect(messages.Outcome), t0)
+                    answer = Answer.to(await connection.expect(messages.Outcome), t0)
                 finally:
                     connection.close()
         except (ConnectionBroken, PeerUnreachable, PeerRefused, RemoteProtocolError, TimeoutError):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            await asyncio.sleep(min(pause, left))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            pass
+        left = deadline - time.monotonic()
+        if left <= 0 or (answer is not None and is_final(answer)):
+            return answer
+        await asyncio.sleep(min(pause, left))
+        pause = min(2 * pause, LONGEST_PAUSE_S)

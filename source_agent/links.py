@@ -22,7 +22,7 @@ from common.wire.injector import Injector
 from common.wire.pacing import Pacer
 from common.wire.tls import ClientTls
 from source_agent.control import Control
-from source_agent.inquiry import LONGEST_PAUSE_S, Answer, ask_outcome
+from source_agent.inquiry import Answer, ask_outcome
 from source_agent.outflow import Outflow
 from source_agent.postcopy import Supply
 from source_agent.record import Record
@@ -62,7 +62,9 @@ class Links:
         self._tap = tap
         self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
         self.address = address
-        self._first = address  # as it was asked for: a name may lead elsewhere after a while
+        # As it was asked for: a name may lead elsewhere after a while.
+        more = parse_candidates(config.recover_to)
+        self._asked_for = [address, *((host, port or address[1]) for host, port in more)]
         self._turn = 0
         paced = config.channels if config.pacing == "kernel" else 0
         self.pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
@@ -193,10 +195,7 @@ class Links:
         The address that it had, what was asked for at the beginning, and `--recover-to`: names are
         resolved anew each time.
         """
-        port = self._first[1]
-        wanted = parse_candidates(self._config.recover_to)
-        more = [(host, port if own is None else own) for host, own in wanted]
-        return list(dict.fromkeys([self.address, self._first, *more]))
+        return list(dict.fromkeys([self.address, *self._asked_for]))
 
     def next_candidate(self) -> tuple[str, int]:
         """One after the other, and again from the first."""
@@ -293,26 +292,23 @@ class Links:
         """What became of the commit, over connections of its own; None after `timeout_s`.
 
         Where the destination is looked for in several places, one that knows nothing of the session
-        and never had it is not asked again before the others.
+        and never had it is no end of it.
         """
-        deadline = time.monotonic() + timeout_s
         alone = len(self.candidates()) == 1
-        while True:
-            answer = await ask_outcome(
-                self.next_candidate,
-                self.hello("query"),
-                max(deadline - time.monotonic(), 0.0),
-                self._secure,
-                stall_s=self._config.stall_timeout,
-                tap=self._tap,
-            )
-            if answer is None or alone or answer.outcome.answer != "unknown":
-                return answer
-            if self._record.had_session(answer.outcome, answer.sample):
-                return answer
-            if (left := deadline - time.monotonic()) <= 0:
-                return answer
-            await asyncio.sleep(min(LONGEST_PAUSE_S, left))
+
+        def is_final(answer: Answer) -> bool:
+            known = answer.outcome.answer != "unknown"
+            return alone or known or self._record.had_session(answer.outcome, answer.sample)
+
+        return await ask_outcome(
+            self.next_candidate,
+            self.hello("query"),
+            timeout_s,
+            self._secure,
+            stall_s=self._config.stall_timeout,
+            tap=self._tap,
+            is_final=is_final,
+        )
 
     # -- closing ------------------------------------------------------------------------------
 

@@ -167,7 +167,6 @@ class Switched:
         self.handover.step(Event.RECOVER)
         if isinstance(missing, messages.Outcome):
             self._outcome(missing)
-            return
         if missing.any():
             await self.stream.open()
         self.recovery.stands(attempt)

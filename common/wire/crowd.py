@@ -26,6 +26,11 @@ def network_of(host: str) -> str:
     return str(address)
 
 
+def fullest(networks: Iterable[str]) -> str:
+    """The one that stands there most often; of several, the first. Raises `IndexError` for none."""
+    return Counter(networks).most_common(1)[0][0]
+
+
 def first_to_go(
     everybody: Iterable[_T], network: Callable[[_T], str], known: Callable[[_T], bool]
 ) -> _T | None:
@@ -36,5 +41,5 @@ def first_to_go(
     here = list(everybody)
     if not here:
         return None
-    most, _ = Counter(map(network, here)).most_common(1)[0]
+    most = fullest(map(network, here))
     return min((each for each in here if network(each) == most), key=known)

@@ -63,14 +63,15 @@ def _source_dies(case: Case) -> set[Ending]:
     return {DIED, OUTLIVED}
 
 
+def _before_commit(case: Case) -> set[Ending] | None:
+    """Where the destination or the way to it fails, its guest stays; None: it may have moved."""
+    if case.cell.phase == "set-up":
+        return {NEVER_BEGAN}
+    return {STAYS} if case.cell.phase in _BEFORE_COMMIT else None
+
+
 def _dest_dies(case: Case) -> set[Ending]:
-    match case.cell.phase:
-        case "set-up":
-            return {NEVER_BEGAN}
-        case "rounds" | "stop":
-            return {STAYS}
-        case _:
-            return {LOST, _NO_RESULT}
+    return _before_commit(case) or {LOST, _NO_RESULT}
 
 
 def _source_is_asked(case: Case) -> set[Ending]:
@@ -86,15 +87,11 @@ def _source_is_asked(case: Case) -> set[Ending]:
 
 
 def _dest_is_asked(case: Case) -> set[Ending]:
-    match case.cell.phase:
-        case "set-up":
-            return {NEVER_BEGAN}
-        case "rounds" | "stop":
-            return {STAYS}
-        case "hand-over":
-            return {STAYS, MOVED}
-        case _:
-            return _given_up() if case.ends_recovery else {MOVED}
+    if (early := _before_commit(case)) is not None:
+        return early
+    if case.cell.phase == "hand-over":
+        return {STAYS, MOVED}
+    return _given_up() if case.ends_recovery else {MOVED}
 
 
 def _given_up() -> set[Ending]:
@@ -104,20 +101,18 @@ def _given_up() -> set[Ending]:
 
 def _broken(case: Case, out_s: float) -> set[Ending]:
     """The connections are gone, or nobody answers for so long that they are taken for gone."""
+    if (early := _before_commit(case)) is not None:
+        return early
     match case.cell.phase:
-        case "set-up":
-            return {NEVER_BEGAN}
-        case "rounds" | "stop":
-            return {STAYS}
         case "hand-over":
             # A question may come before the commit. What was said while nobody listened may still
             # be read; else the result is lost, or post-copy comes back for its pages.
             return {STAYS, MOVED, UNVERIFIED} if case.cell.strategy in COPYING else {STAYS, MOVED}
         case "recovery":
-            early = {MOVED} if out_s < case.recover_s + AROUND_S else set()
+            in_time = {MOVED} if out_s < case.recover_s + AROUND_S else set()
             late = _given_up() if out_s > case.recover_s - AROUND_S else set()
             # A guest whose run is over lacks nothing: it is the result that is waited with.
-            return early | late | ({MOVED} if case.cell.strategy == "lazy-copy" else set())
+            return in_time | late | ({MOVED} if case.cell.strategy == "lazy-copy" else set())
         case _:
             return {MOVED}
 

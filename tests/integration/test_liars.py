@@ -73,11 +73,12 @@ def cases(every: list[Lie], n: int, full: int) -> list[Lie]:
     return sample(every, full if FULL else n)
 
 
-def _ends(destination: LyingDestination) -> tuple[int, str]:
+def ends(port: int, *options: str) -> tuple[int, str]:
+    """Of a source that meets a destination at that port: its exit code, and what it says."""
     with tempfile.TemporaryDirectory() as name:
-        to = "--to", f"127.0.0.1:{destination.port}"
+        to = "--to", f"127.0.0.1:{port}"
         source = zygote.Agent(
-            Path(name), "source", "source", *to, *OPTIONS, "--json", "-", agent=False
+            Path(name), "source", "source", *to, *options, "--json", "-", agent=False
         )
         try:
             return source.end(liar.LIMIT_S), source.read("err")
@@ -87,7 +88,7 @@ def _ends(destination: LyingDestination) -> tuple[int, str]:
 
 def test_an_honest_one_is_believed() -> None:
     with LyingDestination(None) as destination:
-        code, said = _ends(destination)
+        code, said = ends(destination.port, *OPTIONS)
     assert code == 0, said
     assert said == ""
 
@@ -95,7 +96,7 @@ def test_an_honest_one_is_believed() -> None:
 @pytest.mark.parametrize("lie", cases(_all_of_a_destination(), 30, 500), ids=lambda lie: lie.what)
 def test_a_source_whose_destination_lies(lie: Lie) -> None:
     with LyingDestination(lie) as destination:
-        code, said = _ends(destination)
+        code, said = ends(destination.port, *OPTIONS)
     assert "Traceback" not in said, said
     assert code in ENDS[lie.step], (code, said)
     lines = [line for line in said.splitlines() if line.startswith("pageferry: ")]

@@ -11,10 +11,10 @@ import pytest
 
 from common.errors import RemoteProtocolError
 from common.wire import messages
-from tests.integration import liar, zygote
+from tests.integration import zygote
 from tests.integration.liar import Lie, lies, others, plain
 from tests.integration.liar_postcopy import LyingAfterwards, LyingInPostcopy
-from tests.integration.test_liars import OF_KIND, cases
+from tests.integration.test_liars import OF_KIND, cases, ends
 
 OPTIONS: Final = (
     *("--memory", "1MiB", "--workload", "idle", "--warmup", "0s", "--run-after", "0s"),
@@ -54,15 +54,7 @@ def _may_end_it(lie: Lie) -> bool:
 
 
 def _ends(destination: LyingAfterwards, strategy: str) -> tuple[int, str]:
-    with tempfile.TemporaryDirectory() as name:
-        to = "--to", f"127.0.0.1:{destination.port}", "--strategy", strategy
-        source = zygote.Agent(
-            Path(name), "source", "source", *to, *OPTIONS, "--json", "-", agent=False
-        )
-        try:
-            return source.end(liar.LIMIT_S), source.read("err")
-        finally:
-            source.kill()
+    return ends(destination.port, "--strategy", strategy, *OPTIONS)
 
 
 @pytest.mark.parametrize("step", ["postcopy", "recover", "query"])

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from tests.regressions.product import CHECKOUT, Run, command, environment
 
 END_S = 60.0
+SOON_S = 5.0  # what is promised of whoever is told to end, and insisted on
 
 
 class Running:
@@ -51,14 +54,31 @@ class Running:
 
     def wait_said(self, pattern: str) -> None:
         """Read its standard error until it has said that."""
+        assert self.says(pattern), self._said
+
+    def says(self, pattern: str) -> bool:
+        """Likewise; False: it has ended without."""
         assert self.process.stderr is not None
+        number, deadline = self.process.stderr.fileno(), time.monotonic() + END_S
         while not re.search(pattern, self._said):
-            data = os.read(self.process.stderr.fileno(), 65536)
-            assert data, self._said
+            left = deadline - time.monotonic()
+            assert select.select([number], [], [], max(left, 0.0))[0], self._said
+            data = os.read(number, 65536)
+            if not data:
+                return False
             self._said += data.decode()
+        return True
 
     def tell(self, number: int) -> None:
         self.process.send_signal(number)
+
+    def end_by(self, number: int) -> Run:
+        """It ends soon by that signal, which is one too many for it."""
+        began = time.monotonic()
+        self.tell(number)
+        ended = self.end()
+        assert time.monotonic() - began < SOON_S, ended.stderr
+        return ended
 
     def end(self, timeout: float = END_S) -> Run:
         """Wait for it."""
@@ -101,6 +121,24 @@ def catches(pid: int, number: signal.Signals) -> bool:
     except OSError:
         return True
     return True
+
+
+@contextlib.contextmanager
+def standing_still(one: Running) -> Iterator[None]:
+    """Inside, that process does nothing."""
+    one.tell(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        one.tell(signal.SIGCONT)
+
+
+def state_of(pid: int) -> str:
+    """Of a process, as /proc has it: T is stopped, Z a zombie; empty: it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def children_of(pid: int) -> list[int]:

@@ -44,7 +44,7 @@ class World:
 
     cuts: list[float]
     delay_s: Callable[[], float]
-    wires: list[Wire] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)  # since the last cut
     made: int = 0  # cuts that hit something
     attempts: int = 0
     last_word_s: float | None = None  # when the source heard that nothing is missing
@@ -56,6 +56,7 @@ class World:
             self.made += bool(alive)
             for wire in alive:
                 wire.cut()
+            self.wires.clear()
 
 
 class End:
@@ -156,7 +157,7 @@ class Destination:
                 return
             end.send("welcome")
             setattr(self, wire.role, end)
-            self._read(self._read_pages(end, wire.attempt))
+            self.read(end, self.take_page)
             if self.urgent and self.bulk:
                 self.inbox.put_nowait(Stands(wire.attempt))
         elif not self.recovery.is_newer(wire.attempt):
@@ -166,35 +167,32 @@ class Destination:
             offered = Offered(wire.attempt, end)
             (self.offers if self.handover.finished else self.inbox).put_nowait(offered)
 
-    def _read(self, reading: Any) -> None:
-        self.readers.append(asyncio.create_task(reading))
+    def read(self, end: End, take: Callable[[Any], None]) -> None:
+        """From now on: what comes goes to `take`, but for probes, which are answered."""
+        self.readers.append(asyncio.create_task(self._read(end, take)))
 
-    async def _read_pages(self, end: End, attempt: int) -> None:
+    async def _read(self, end: End, take: Callable[[Any], None]) -> None:
         try:
             while True:
-                message = await end.receive()
-                if message == "probe":
+                if (message := await end.receive()) == "probe":
                     end.send("answer")
-                elif message == "answer":
-                    self.answered = True
-                    self.inbox.put_nowait(FaultsMoved())
                 else:
-                    self.missing[message] = False
-                    if not self.missing.any():
-                        self.inbox.put_nowait(FaultsMoved())
+                    take(message)
         except PageferryError as error:
-            self.inbox.put_nowait(Broke(attempt, error))
+            self.inbox.put_nowait(Broke(end.wire.attempt, error))
 
-    async def _read_control(self, end: End, attempt: int) -> None:
-        try:
-            while True:
-                message = await end.receive()
-                if message == "probe":
-                    end.send("answer")
-                elif message == "answer":
-                    self._answer.set()
-        except PageferryError as error:
-            self.inbox.put_nowait(Broke(attempt, error))
+    def take_page(self, message: Any) -> None:
+        """A page, or an answer on the urgent connection."""
+        if message == "answer":
+            self.answered = True
+        else:
+            self.missing[message] = False
+        if message == "answer" or not self.missing.any():
+            self.inbox.put_nowait(FaultsMoved())
+
+    def _take_control(self, message: Any) -> None:
+        if message == "answer":
+            self._answer.set()
 
     # As `Stream`.
 
@@ -208,10 +206,10 @@ class Destination:
         self.control = self.urgent = self.bulk = None
         self.answered = False
 
-    def adopt(self, attempt: int, connection: End) -> None:
+    def adopt(self, connection: End) -> None:
         self.control = connection
         self._answer = asyncio.Event()
-        self._read(self._read_control(connection, attempt))
+        self.read(connection, self._take_control)
 
     async def resync(self, missing: NDArray[np.bool_]) -> None:
         assert self.control is not None
@@ -253,7 +251,7 @@ class Destination:
             if connection is None:
                 return
             await self.drop()
-            self.adopt(self.recovery.attempt, connection)
+            self.adopt(connection)
             connection.send(np.zeros(PAGES, np.bool_))
             connection.send("complete")
 
@@ -292,10 +290,10 @@ class Source:
             wire = Wire(self.world, role, 0)
             self.ends[role] = wire.source
             if role == "control":
-                self.destination.adopt(0, wire.dest)
+                self.destination.adopt(wire.dest)
                 continue
             setattr(self.destination, role, wire.dest)
-            self.destination._read(self.destination._read_pages(wire.dest, 0))
+            self.destination.read(wire.dest, self.destination.take_page)
 
     # As `Stream`.
 
