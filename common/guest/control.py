@@ -28,7 +28,9 @@ PRESENCE: Final = 6  # address of uint8[n_pages], 0: every page is present
 GAP_RESET: Final = 7
 THROTTLE: Final = 8  # share of time in which not to run, in millionths
 DIRTY_NS: Final = 9  # the least time from one dirtied page to the next; 0: no limit
-REPLAY: Final = 10  # 1: from here on it only runs to be compared with another one
+# 0, or its last heartbeat of real running (ns; 1: it never ran): from here on it only runs to be
+# compared with another one.
+REPLAY: Final = 10
 # -- constant -------------------------------------------------------------------------------------
 WAKE_FD: Final = 16
 DONE_FD: Final = 17

@@ -177,7 +177,9 @@ class Guest:
         ):
             raise LocalProtocolError(f"the guest at steps {self.steps()} cannot run to {steps}")
         for m, target in zip(self._vcpus.machines, steps, strict=True):
-            m.ctl[c.REPLAY], m.ctl[c.TARGET] = 1, target
+            last = m.ctl[c.LAST_NS] if m.ctl[c.QUANTA] else 1  # a reset of the gaps sets it, too
+            m.ctl[c.REPLAY] = m.ctl[c.REPLAY] or last
+            m.ctl[c.TARGET] = target
         self._vcpus.request({c.WANT: c.RUNNING}, "replay")
         self._state = "running"
         self._wait_for_steps(tuple(steps))

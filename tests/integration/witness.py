@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.control import CONTROL_WORDS, FIRST_NS, LAST_NS, QUANTA, REPLAY
+from common.guest.control import CONTROL_WORDS, LAST_NS, QUANTA, REPLAY
 
 
 @dataclass
@@ -24,7 +24,6 @@ class Seen:
 
     path: Path
     beats: list[int] = field(default_factory=list)
-    first_ns: int = 0  # of the first run that was seen
     _words: NDArray[np.int64] | None = None
 
     def look(self) -> None:
@@ -34,12 +33,11 @@ class Seen:
                 return
             self._words = np.memmap(self.path, np.int64, "r", shape=(CONTROL_WORDS,))
         words = self._words
-        first, last, quanta = int(words[FIRST_NS]), int(words[LAST_NS]), int(words[QUANTA])
-        # In this order: a heartbeat that was read while this is 0 is not that of a replay.
-        if words[REPLAY] or not first or not quanta:
-            return
-        self.first_ns = self.first_ns or first
-        if not self.beats or last > self.beats[-1]:
+        last, quanta = int(words[LAST_NS]), int(words[QUANTA])
+        # In this order: a heartbeat that was read while this is 0 is not that of a replay. A replay
+        # says which was the last one before it, to who did not get to look while the guest ran.
+        last = int(words[REPLAY]) or last
+        if last > 1 and quanta and (not self.beats or last > self.beats[-1]):
             self.beats.append(last)
 
 
