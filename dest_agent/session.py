@@ -145,7 +145,7 @@ class DestSession:
         self._came_back = asyncio.Event()
         self._failure: PageferryError | None = None  # of a thread of ours
         self._tell = to_loop(self._thread_failed)
-        self._fetched = self._closing = self._stopped_here = False
+        self._fetched = self._closing = self._stopped_here = self._told_of_silence = False
         self._over: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._samples: list[Progress] = []
@@ -337,15 +337,18 @@ class DestSession:
         if self.when is not When.PARTLY:
             if not first:
                 self._end()
-            return None
+                return None
+            return self._waited_for()
         self.seen_through |= first
         reply = self._insisting.signal(time.monotonic(), self._trouble_s(), alone=alone)
         return self._replied(reply)
 
     def still_asked(self, *, alone: bool = False) -> str | None:
         """Likewise, from time to time after that."""
-        if self.when is not When.PARTLY or not self.handover.may_run_guest:
+        if not self.handover.may_run_guest:
             return None
+        if self.when is not When.PARTLY:
+            return self._waited_for() if self._stopping.is_set() else None
         reply = self._insisting.look(self._trouble_s(), alone=alone)
         return None if reply is None else self._replied(reply)
 
@@ -365,6 +368,17 @@ class DestSession:
     def _trouble_s(self) -> float | None:
         now_s = time.monotonic()
         return trouble_since(self._recovery.began_s, self._connection.heard_at, now_s)
+
+    def _waited_for(self) -> str | None:
+        """What an end waits for though the guest is whole; said once, if the source is silent."""
+        if self._told_of_silence or self.said_bye or self._trouble_s() is None:
+            return None
+        self._told_of_silence = True
+        left_s = self._connection.patience_s + (self._recovery.limit_s if self._fetched else 0.0)
+        return (
+            "the guest is whole here, and its source does not answer: it is waited for at most"
+            f" another {format_time(round(left_s, 1))}, until it has the result; {AGAIN}"
+        )
 
     def _end(self) -> None:
         if self._task is not None:

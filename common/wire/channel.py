@@ -199,6 +199,11 @@ class Connection:
         return host_of(name), int(name[1])
 
     @property
+    def patience_s(self) -> float:
+        """How much longer the peer may be silent before it is taken for gone."""
+        return max(self.heard_at + self._stall_s - time.monotonic(), 0.0)
+
+    @property
     def congestion(self) -> str:
         """The congestion control in use."""
         name = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)

@@ -36,8 +36,13 @@ _NOT_HEARD: Final = Ending(4, DEST)  # its source could not hear that it lacks n
 _BEFORE_COMMIT: Final = ("rounds", "stop")
 
 
-def allowed(case: Case, out_s: float) -> set[Ending]:
-    """All endings that the rules allow. out_s: how long a recovery's outage lasts, by the fault."""
+def allowed(case: Case, out_s: float, *, committed: bool = False) -> set[Ending]:
+    """All endings that the rules allow.
+
+    out_s: how long a recovery's outage lasts, by the fault. committed: whether the source sent its
+    commit all the same: the last pages of a small guest fit what the system keeps for who stands
+    still, and so does the commit after them.
+    """
     cell = case.cell
     if cell.fault in ("stop", "silence") and not case.long:
         return {MOVED}  # nobody takes slowness for death
@@ -51,7 +56,7 @@ def allowed(case: Case, out_s: float) -> set[Ending]:
         case "ask", _:
             return _dest_is_asked(case)
         case _:
-            return _broken(case, out_s)
+            return _broken(case, out_s, committed=committed)
 
 
 def _source_dies(case: Case) -> set[Ending]:
@@ -99,15 +104,14 @@ def _given_up() -> set[Ending]:
     return {LOST, _NOT_HEARD}
 
 
-def _broken(case: Case, out_s: float) -> set[Ending]:
+def _broken(case: Case, out_s: float, *, committed: bool) -> set[Ending]:
     """The connections are gone, or nobody answers for so long that they are taken for gone."""
     if (early := _before_commit(case)) is not None:
-        return early
+        silent = case.cell.fault in ("stop", "silence") and case.cell.hit != "source"
+        return _after_commit(case) if committed and silent else early
     match case.cell.phase:
         case "hand-over":
-            # A question may come before the commit. What was said while nobody listened may still
-            # be read; else the result is lost, or post-copy comes back for its pages.
-            return {STAYS, MOVED, UNVERIFIED} if case.cell.strategy in COPYING else {STAYS, MOVED}
+            return _after_commit(case)
         case "recovery":
             in_time = {MOVED} if out_s < case.recover_s + AROUND_S else set()
             late = _given_up() if out_s > case.recover_s - AROUND_S else set()
@@ -115,6 +119,12 @@ def _broken(case: Case, out_s: float) -> set[Ending]:
             return in_time | late | ({MOVED} if case.cell.strategy == "lazy-copy" else set())
         case _:
             return {MOVED}
+
+
+def _after_commit(case: Case) -> set[Ending]:
+    """A question may come before the commit. What was said while nobody listened may still be read;
+    else the result is lost, or post-copy comes back for its pages."""
+    return {STAYS, MOVED, UNVERIFIED} if case.cell.strategy in COPYING else {STAYS, MOVED}
 
 
 def contradictions(case: Case, seen: Seen, ending: Ending) -> list[str]:
@@ -157,7 +167,11 @@ def dest_codes(case: Case, seen: Seen) -> set[int]:
         return {CANCELLED}
     if cell.strategy in COPYING:
         return {0, 4}  # it had its run by then, or ended with the agent
-    return {0}  # pages that it lacked came first, and its source has the result
+    # Pages that it lacked came first, and its source has the result, unless it was told to end once
+    # more when none was missing.
+    whole_ns = min(dest("all-pages-present"), dest("guest-stopped"))
+    again = seen.done is not None and len(case.signals) > 1 and seen.done.over_ns > whole_ns
+    return {0, 4} if again else {0}
 
 
 def outage_s(seen: Seen) -> float:

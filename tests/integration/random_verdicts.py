@@ -12,6 +12,7 @@ from tests.integration.fault_rules import DEST, KILLED, NOBODY, SOURCE, Ending
 from tests.integration.faults import leftovers, never_moved
 from tests.integration.random_cases import Case
 from tests.integration.random_faults import Running, Seen
+from tests.integration.random_logs import EVER
 from tests.integration.random_rules import allowed, contradictions, dest_codes, outage_s
 from tests.integration.wires import Wires
 from tests.integration.zygote import last_status
@@ -139,7 +140,8 @@ def _unexpected(seen: Seen) -> list[str]:
 
 
 def against_rules(case: Case, seen: Seen, ending: Ending, report: Report | None) -> list[str]:
-    may = allowed(case, outage_s(seen))
+    committed = seen.logs.source.first("commit-sent") < EVER
+    may = allowed(case, outage_s(seen), committed=committed)
     problems = []
     if ending not in may:
         why = (report and report.error) or "it said nothing"

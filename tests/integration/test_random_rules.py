@@ -120,6 +120,11 @@ def test_a_killed_source_is_judged_by_what_it_had_said(tmp_path: Path) -> None:
 def test_what_is_allowed_follows_from_the_protocol() -> None:
     assert allowed(drawn("rounds/pre-copy/stop/dest", long=False), 0) == {MOVED}
     assert allowed(drawn("rounds/pre-copy/stop/dest", long=True), 0) == {STAYS}
+    still = drawn("stop/three-path/stop/dest", long=True)
+    assert allowed(still, 0) == {STAYS}
+    assert allowed(still, 0, committed=True) == {STAYS, MOVED, UNVERIFIED}
+    cut = drawn("stop/three-path/cut/wire")
+    assert allowed(cut, 0, committed=True) == {STAYS}
     assert allowed(drawn("stop/three-path/ask/source"), 0) == {Ending(130, SOURCE)}
     once = drawn("post-copy/post-copy/ask/source", signals=(signal.SIGTERM,))
     assert allowed(once, 0) == {MOVED}
