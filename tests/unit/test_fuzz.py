@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,19 @@ def test_an_input_of_the_corpus(path: Path) -> None:
     TARGETS[path.parent.name](path.read_bytes())
 
 
+def content(target: str, data: bytes) -> object:
+    """What a seed holds. How the zip around it is written differs from Python 3.11.2 to 3.11.7."""
+    if target != "npz":
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_seeds_are_those_of_the_present_format(target: str) -> None:
     for name, data in SEEDS[target]().items():
-        assert (CORPUS / target / name).read_bytes() == data, "run python -m tests.fuzz.seeds"
+        kept = (CORPUS / target / name).read_bytes()
+        assert content(target, kept) == content(target, data), "run python -m tests.fuzz.seeds"
 
 
 WHOLE = {target: list(make().values()) for target, make in SEEDS.items()}
