@@ -82,17 +82,21 @@ def test_a_flood_of_hellos_is_bounded() -> None:
     async def scenario() -> None:
         async with listening() as (agent, port, said):
             most, welcome, began = 0, 0, time.monotonic()
+            refusals: list[str] = []
             with contextlib.ExitStack() as strangers:
                 for number in range(3 * MAX_WAITING):
                     stranger = await channel.connect("127.0.0.1", port, hello(f"{number:032x}"))
                     strangers.callback(stranger.close)
                     # Those before it have to go; while too many are going, it is told so.
-                    with contextlib.suppress(PeerRefused):
+                    try:
                         await stranger.expect(messages.Welcome)
                         welcome += 1
+                    except PeerRefused as refusal:
+                        refusals.append(str(refusal))
                     most = max(most, agent.sessions)
                 assert most <= MOST_WAITING
                 assert welcome >= MOST_WAITING
+                assert all("too many have said hello" in refusal for refusal in refusals)
                 windows = 1 + (time.monotonic() - began) / WINDOW_S
                 assert len(said) < (1 + windows) * MOST_LINES
 
