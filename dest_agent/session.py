@@ -145,7 +145,7 @@ class DestSession:
         self._came_back = asyncio.Event()
         self._failure: PageferryError | None = None  # of a thread of ours
         self._tell = to_loop(self._thread_failed)
-        self._fetched = self._closing = self._stopped_here = self._told_of_silence = False
+        self._fetched = self._closing = self._stopped_here = False
         self._over: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._samples: list[Progress] = []
@@ -334,23 +334,20 @@ class DestSession:
         limit = self._run_limit
         if limit is not None and limit.when() is not None and not limit.expired():
             limit.reschedule(self._loop.time())
-        if self.when is not When.PARTLY:
-            if not first:
-                self._end()
-                return None
-            return self._waited_for()
-        self.seen_through |= first
         reply = self._insisting.signal(time.monotonic(), self._trouble_s(), alone=alone)
+        if self.when is not When.PARTLY:
+            return self._replied_whole(reply if first else Reply.END)
+        self.seen_through |= first
         return self._replied(reply)
 
     def still_asked(self, *, alone: bool = False) -> str | None:
         """Likewise, from time to time after that."""
         if not self.handover.may_run_guest:
             return None
-        if self.when is not When.PARTLY:
-            return self._waited_for() if self._stopping.is_set() else None
         reply = self._insisting.look(self._trouble_s(), alone=alone)
-        return None if reply is None else self._replied(reply)
+        if reply is None:
+            return None
+        return self._replied(reply) if self.when is When.PARTLY else self._replied_whole(reply)
 
     @property
     def may_be_ended(self) -> bool:
@@ -366,14 +363,17 @@ class DestSession:
         return f": {missing:,} of {self._n_pages:,} pages of it are missing"
 
     def _trouble_s(self) -> float | None:
+        if self.said_bye:
+            return None
         now_s = time.monotonic()
         return trouble_since(self._recovery.began_s, self._connection.heard_at, now_s)
 
-    def _waited_for(self) -> str | None:
-        """What an end waits for though the guest is whole; said once, if the source is silent."""
-        if self._told_of_silence or self.said_bye or self._trouble_s() is None:
+    def _replied_whole(self, reply: Reply) -> str | None:
+        """Likewise where nothing is missing: the source alone is waited for, with the result."""
+        if reply is Reply.END:
+            self._end()
+        if reply is not Reply.STAKE:
             return None
-        self._told_of_silence = True
         left_s = self._connection.patience_s + (self._recovery.limit_s if self._fetched else 0.0)
         return (
             "the guest is whole here, and its source does not answer: it is waited for at most"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from common.inject import POINTS
+from common.insisting import SILENT_S
+from tests.regressions.product import command, environment
 from tests.regressions.running import (
+    END_S,
     SOON_S,
     Running,
     destination,
@@ -103,6 +109,62 @@ def test_one_that_stands_still_itself_ends_once_it_goes_on(step: str) -> None:
         still.tell(signal.SIGINT)
         ended = still.end(30.0)
     assert "Traceback" not in ended.stderr
+
+
+SUPERVISOR = """
+import subprocess, sys
+agent = subprocess.Popen(sys.argv[2:], pass_fds=[int(sys.argv[1])])
+print(agent.pid, flush=True)
+agent.wait()
+"""
+
+
+@contextlib.contextmanager
+def supervised_destination() -> Iterator[tuple[subprocess.Popen[str], int, str]]:
+    """The supervisor's process, the destination's process id, and its HOST:PORT."""
+    read_fd, write_fd = os.pipe()
+    patient = ("--stall-timeout", "300s", "--status-fd", str(write_fd))
+    dest = command("dest", "--listen", "127.0.0.1:0", "--once", *patient)
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, str(write_fd), *dest],
+            pass_fds=[write_fd],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            text=True,
+        ) as supervisor,
+        os.fdopen(read_fd) as status,
+    ):
+        os.close(write_fd)
+        assert supervisor.stdout is not None
+        pid = int(supervisor.stdout.readline())
+        listening = json.loads(next(line for line in status if "listening" in line))
+        try:
+            yield supervisor, pid, f"127.0.0.1:{listening['listening']['port']}"
+        finally:
+            supervisor.kill()
+            if not ended_within(END_S, pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def ended_within(limit_s: float, pid: int) -> bool:
+    deadline = time.monotonic() + limit_s
+    while state_of(pid) not in ("", "Z") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return state_of(pid) in ("", "Z")
+
+
+def test_no_second_signal_is_needed_where_a_supervisor_has_died() -> None:
+    """Its guest is whole there, and the source that is to have the result stands still."""
+    still = ("--inject", "source/before-bye:stall:30s")
+    with (
+        supervised_destination() as (supervisor, dest, where),
+        running("source", "--to", where, "--progress", "none", *OPTIONS, *still) as source,
+    ):
+        wait_stopped(source.process.pid)
+        supervisor.kill()
+        assert ended_within(SILENT_S + 2 * SOON_S, dest)  # silence is trouble after a while
 
 
 # -- hosts ----------------------------------------------------------------------------------------
