@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import math
 
-from common.config import TransferConfig
-from common.errors import UsageError
+from pageferry.common.config import TransferConfig
+from pageferry.common.errors import UsageError
 
 
 def is_loopback(host: str) -> bool:

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from common.report import BoundReport, Report
-from common.units import human_bytes
+from pageferry.common.report import BoundReport, Report
+from pageferry.common.units import human_bytes
 
 C = TypeVar("C", bound=BaseModel)
 

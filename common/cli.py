@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import Field, ValidationError
 
-from common.config import GuestConfig, explain
-from common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
-from common.invocation import note
-from common.notices import complain
-from common.options import Options
-from common.progress import ProgressOptions
-from common.reportfile import ReportFile
-from common.terminal import settle_terminal
-from common.usage import usage
+from pageferry.common.config import GuestConfig, explain
+from pageferry.common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
+from pageferry.common.invocation import note
+from pageferry.common.notices import complain
+from pageferry.common.options import Options
+from pageferry.common.progress import ProgressOptions
+from pageferry.common.reportfile import ReportFile
+from pageferry.common.terminal import settle_terminal
+from pageferry.common.usage import usage
 
 if TYPE_CHECKING:
-    from common.wire.tls import ClientTls
+    from pageferry.common.wire.tls import ClientTls
 
 
 Force = Annotated[
@@ -98,7 +98,7 @@ class TlsOptions(Options):
 
     def load(self) -> ClientTls | None:
         """What a source needs. Raises `UsageError`."""
-        from common.wire.tls import client_tls
+        from pageferry.common.wire.tls import client_tls
 
         if self.tls is not None:
             return client_tls(self.tls, self.tls_hostname)

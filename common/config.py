@@ -26,11 +26,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from common.errors import UsageError
-from common.inject import parse_injection
-from common.options import Options, Unit, Words, complaint
-from common.trigger import parse_trigger
-from common.units import (
+from pageferry.common.errors import UsageError
+from pageferry.common.inject import parse_injection
+from pageferry.common.options import Options, Unit, Words, complaint
+from pageferry.common.trigger import parse_trigger
+from pageferry.common.units import (
     LINE_SIZE,
     PAGE_SIZE,
     format_rate,
@@ -44,8 +44,8 @@ from common.units import (
     parse_time,
     spoken_time,
 )
-from common.workload.options import Extent
-from common.workload.registry import WorkloadError, choose
+from pageferry.common.workload.options import Extent
+from pageferry.common.workload.registry import WorkloadError, choose
 
 
 def _reader(parse: Callable[[str], Any]) -> BeforeValidator:

@@ -14,14 +14,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from common import told
-from common.bound import words as bound_words
-from common.limits import ended_by, sentence
-from common.prediction_table import prediction_row, print_prediction
-from common.progress import Lines, Wish
-from common.report import NetReport, PredictionReport, Report, RoundReport
-from common.status import Status
-from common.units import figures, human_bytes
+from pageferry.common import told
+from pageferry.common.bound import words as bound_words
+from pageferry.common.limits import ended_by, sentence
+from pageferry.common.prediction_table import prediction_row, print_prediction
+from pageferry.common.progress import Lines, Wish
+from pageferry.common.report import NetReport, PredictionReport, Report, RoundReport
+from pageferry.common.status import Status
+from pageferry.common.units import figures, human_bytes
 
 
 class ProgressView:

@@ -17,8 +17,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import UsageError
-from common.textfile import decode
+from pageferry.common.errors import UsageError
+from pageferry.common.textfile import decode
 
 STDIN: Final = "-"
 _MOST_DEPTH: Final = 32  # lists and objects within one another; ours have ten

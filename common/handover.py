@@ -71,7 +71,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from common.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from pageferry.common.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 
 
 class Role(StrEnum):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from common.errors import UsageError
-from common.suggest import did_you_mean
-from common.units import (
+from pageferry.common.errors import UsageError
+from pageferry.common.suggest import did_you_mean
+from pageferry.common.units import (
     format_rate,
     format_size,
     format_time,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from common.report import Report
+    from pageferry.common.report import Report
 
 _LONGEST: Final = 4096  # characters
 # No option of ours takes a secret. An address might carry one, and so might an option to come.

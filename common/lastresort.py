@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 
-from common.insisting import LAST_RESORT_S
-from common.signals import leave
+from pageferry.common.insisting import LAST_RESORT_S
+from pageferry.common.signals import leave
 
 _armed = threading.Lock()
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from common.bins import BARS_PER_DECADE
-from common.hdr import HistogramError, read_histogram
-from common.report import FaultCount, PostcopyReport
+from pageferry.common.bins import BARS_PER_DECADE
+from pageferry.common.hdr import HistogramError, read_histogram
+from pageferry.common.report import FaultCount, PostcopyReport
 
 
 def bars_of(ns: NDArray[np.int64], counts: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import UsageError
-from common.process import ROOT
+from pageferry.common.errors import UsageError
+from pageferry.common.process import ROOT
 
 _DISTRIBUTIONS: Final = {"distributed": "dask"}  # of modules that are called otherwise
 

@@ -13,11 +13,11 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from common.errors import EXIT_LIMIT_MISSED, EXIT_OK
-from common.report import LimitMissed, Report
-from common.strategy import REGISTRY
-from common.told import is_simulated
-from common.units import figures, format_time
+from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_OK
+from pageferry.common.report import LimitMissed, Report
+from pageferry.common.strategy import REGISTRY
+from pageferry.common.told import is_simulated
+from pageferry.common.units import figures, format_time
 
 DOWNTIME: Final = "downtime_limit"
 TIMEOUT: Final = "timeout"

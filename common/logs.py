@@ -13,9 +13,9 @@ from typing import Final
 
 import structlog
 
-from common.errors import UsageError
-from common.notices import notice
-from common.timeline import Event
+from pageferry.common.errors import UsageError
+from pageferry.common.notices import notice
+from pageferry.common.timeline import Event
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 

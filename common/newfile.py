@@ -12,7 +12,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from common.signals import LEFTOVERS
+from pageferry.common.signals import LEFTOVERS
 
 # What file systems and old kernels say that know no unnamed files.
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}

@@ -26,8 +26,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from common.suggest import did_you_mean
-from common.units import UnitError
+from pageferry.common.suggest import did_you_mean
+from pageferry.common.units import UnitError
 
 _SHOWN: Final = 80  # characters of a value in a complaint
 _MOST_LISTED: Final = 12  # names of fields

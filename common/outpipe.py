@@ -9,7 +9,7 @@ import stat
 import time
 from typing import Final
 
-from common import signals
+from pageferry.common import signals
 
 READER_S: Final = 2.0  # that a named pipe's reader may come later than we
 _LOOK_S: Final = 0.02

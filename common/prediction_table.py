@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.report import PredictionReport, StrategyPrediction
-from common.units import human_bytes
+from pageferry.common.report import PredictionReport, StrategyPrediction
+from pageferry.common.units import human_bytes
 
 _FROM: Final = {
     "limit": "the limit",

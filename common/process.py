@@ -11,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = str(Path(__file__).resolve().parents[1])  # the folder that our packages are in
+_PACKAGE: Final = "pageferry"
+# The folder that our package is in. Not `resolve` before: in a checkout, this room is a link.
+ROOT: Final = os.path.realpath(Path(__file__).absolute().parents[2])
 
 # A checkout that is not installed is found only because somebody works in it: what is started from
 # there is told where it is, behind everything else.
@@ -36,4 +39,10 @@ def _found_anywhere() -> bool:
     with contextlib.suppress(FileNotFoundError):  # a folder that has been removed
         if not sys.flags.safe_path and path[0] == os.getcwd():
             del path[0]
-    return any(os.path.realpath(entry) == ROOT for entry in path)
+    found = PathFinder.find_spec(_PACKAGE, path)
+    for finder in sys.meta_path:  # an editable installation has a finder of its own
+        if finder is not PathFinder:
+            found = finder.find_spec(_PACKAGE, None) or found
+    return found is not None and os.path.realpath(found.origin or "") == os.path.join(
+        ROOT, _PACKAGE, "__init__.py"
+    )

@@ -20,10 +20,10 @@ from typing import Annotated, Any, Final, Literal, Self
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.errors import PageferryError
-from common.notices import notice
-from common.options import Options
-from common.threads import WatchedThread, failure_of
+from pageferry.common.errors import PageferryError
+from pageferry.common.notices import notice
+from pageferry.common.options import Options
+from pageferry.common.threads import WatchedThread, failure_of
 
 EVERY_S: Final = 3.0
 COMPILING: Final = "compiling kernels"  # how that phase begins: it is announced at once

@@ -27,7 +27,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from common.errors import LocalProtocolError
+from pageferry.common.errors import LocalProtocolError
 
 
 class Phase(StrEnum):

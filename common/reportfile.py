@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from common.errors import UsageError
-from common.newfile import NewFile
-from common.notices import complain
-from common.outpipe import open_stream, write_all, write_stream
+from pageferry.common.errors import UsageError
+from pageferry.common.newfile import NewFile
+from pageferry.common.notices import complain
+from pageferry.common.outpipe import open_stream, write_all, write_stream
 
 if TYPE_CHECKING:
-    from common.cli import OutputOptions
+    from pageferry.common.cli import OutputOptions
 
 # What a report may take: reserved before a migration starts, so that a full disk is known then.
 REPORT_RESERVE = 1 << 22
@@ -163,7 +163,7 @@ class ReportFiles:
 
 
 def _page_file(name: str, *, force: bool) -> ReportFile:
-    from common.html import check
+    from pageferry.common.html import check
 
     check()
     return ReportFile(name, "--html", force=force)

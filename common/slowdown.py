@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from common.report import Report
+from pageferry.common.report import Report
 
 HALF = 0.5  # of its speed before: below that it creeps
 

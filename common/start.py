@@ -23,7 +23,7 @@ def start(main: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return 2  # common.errors.EXIT_USAGE
-    from common import signals  # which has signals that other systems lack
+    from pageferry.common import signals  # which has signals that other systems lack
 
     # numpy's algebra, of which nothing is used here, would start a thread for each processor of the
     # machine, with a buffer, whatever this process is allowed.
@@ -44,7 +44,7 @@ def start(main: Callable[[], int]) -> int:
 def _ran_out(error: Exception) -> str | None:
     """Where a limit of this process or host is too low for what was asked."""
     try:
-        from common.capacity.exhausted import ran_out
+        from pageferry.common.capacity.exhausted import ran_out
 
         return ran_out(error)
     except (ImportError, MemoryError, OSError):  # not even that can be imported

@@ -21,10 +21,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from common.errors import UsageError
-from common.outpipe import write_some
-from common.report import PredictionReport
-from common.whereabouts import When
+from pageferry.common.errors import UsageError
+from pageferry.common.outpipe import write_some
+from pageferry.common.report import PredictionReport
+from pageferry.common.whereabouts import When
 
 PATIENCE_S: Final = 2.0  # with a reader who has stopped reading
 REPORT_S: Final = 30.0  # with one who may be stopped, and then want the result

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from common.capacity.exhausted import ran_out
-from common.errors import InternalError, PageferryError
+from pageferry.common.capacity.exhausted import ran_out
+from pageferry.common.errors import InternalError, PageferryError
 
 
 def failure_of(error: BaseException) -> PageferryError:

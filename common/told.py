@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from common.report import GuestReport, PostcopyReport, Report
-from common.slowdown import below_half_ms, slowdown
-from common.units import format_size
+from pageferry.common.report import GuestReport, PostcopyReport, Report
+from pageferry.common.slowdown import below_half_ms, slowdown
+from pageferry.common.units import format_size
 
 NOTHING: Final = "–"
 SIMULATED: Final = "simulated"

@@ -30,8 +30,8 @@ import xxhash
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.errors import UsageError
-from common.handed import parse_json
+from pageferry.common.errors import UsageError
+from pageferry.common.handed import parse_json
 
 VERSION: Final = 1
 PAGE_SHIFT: Final = 7

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common.suggest import did_you_mean
-from common.units import UnitError, format_time, parse_time
+from pageferry.common.suggest import did_you_mean
+from pageferry.common.units import UnitError, format_time, parse_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from cyclopts.exceptions import (
     ValidationError,
 )
 
-from common.options import Spec, complaint, listed, shortened
-from common.suggest import did_you_mean
-from common.units import parse_rate, parse_size
+from pageferry.common.options import Spec, complaint, listed, shortened
+from pageferry.common.suggest import did_you_mean
+from pageferry.common.units import parse_rate, parse_size
 
 _MORE: Final = "--help lists what there is"
 _METAVARS: Final[dict[Any, str]] = {int: "N", float: "N", Path: "PATH", Path | None: "PATH"}
@@ -138,7 +138,7 @@ def _is(parse: Callable[[str], float], *, bare: bool = False) -> Callable[[str],
 
 def _one_of(field: str) -> Callable[[str], bool]:
     def reads(word: str) -> bool:
-        from common.config import MigrationConfig
+        from pageferry.common.config import MigrationConfig
 
         choices = Spec.of(MigrationConfig.model_fields[field]).choices
         return word in choices or bool(did_you_mean(word, choices))
@@ -147,7 +147,7 @@ def _one_of(field: str) -> Callable[[str], bool]:
 
 
 def _names_workload(word: str) -> bool:
-    from common.workload.registry import WORKLOADS
+    from pageferry.common.workload.registry import WORKLOADS
 
     return word.partition(":")[0] in WORKLOADS
 

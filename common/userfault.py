@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from common.errors import PageferryError, UsageError
-from common.units import PAGE_SIZE
+from pageferry.common.errors import PageferryError, UsageError
+from pageferry.common.units import PAGE_SIZE
 
 DEVICE: Final = "/dev/userfaultfd"
 _SYSCALL: Final = {"x86_64": 323, "aarch64": 282, "arm64": 282}

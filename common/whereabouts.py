@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from common.errors import (
+from pageferry.common.errors import (
     EXIT_CANCELLED,
     EXIT_FAILED,
     EXIT_IN_DOUBT,
@@ -22,8 +22,8 @@ from common.errors import (
     PageferryError,
     VerificationError,
 )
-from common.handover import MAY_RUN, Role, State
-from common.report import Outcome
+from pageferry.common.handover import MAY_RUN, Role, State
+from pageferry.common.report import Outcome
 
 
 class Who(StrEnum):

@@ -1,23 +1,25 @@
-"""`python -m dest_agent`: the destination agent alone."""
+"""`python -m pageferry.dest_agent`: the destination agent alone."""
 
 import os
 import sys
 
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 # `python -m` has put the current folder before all that there is to import, our own code too. It is
 # left out again, before anything can come from it, unless it is where this code is.
 if __name__ == "__main__" and not sys.flags.safe_path:
-    if sys.path[0] != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
+    if sys.path[0] != os.path.dirname(_PACKAGE):
         del sys.path[0]
 
-from common.start import start
+from pageferry.common.start import start
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     from cyclopts import App
 
-    from common.cli import run_app
-    from dest_agent.cli import dest
+    from pageferry.common.cli import run_app
+    from pageferry.dest_agent.cli import dest
 
     app = App(name="dest_agent", version_flags=[])
     app.default(dest)

@@ -6,14 +6,14 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from common.capacity.agents import check_guest
-from common.capacity.memory import touched_bytes
-from common.config import GuestConfig
-from common.errors import UsageError
-from common.guest.machine import is_compiled
-from common.units import format_size
-from common.wire.channel import Connection
-from common.wire.messages import Hello
+from pageferry.common.capacity.agents import check_guest
+from pageferry.common.capacity.memory import touched_bytes
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import UsageError
+from pageferry.common.guest.machine import is_compiled
+from pageferry.common.units import format_size
+from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.messages import Hello
 
 MAX_SESSIONS: Final = 4
 # Whose memory it is: names come from peers, and must not be taken for a session's.

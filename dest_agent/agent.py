@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from common import __version__
-from common.aio import quit_task
-from common.capacity.agents import dest_descriptors, dest_tasks
-from common.capacity.descriptors import check_descriptors
-from common.capacity.tasks import check_tasks
-from common.clock import clock_identity
-from common.complaints import Complaints
-from common.errors import (
+from pageferry._version import __version__
+from pageferry.common.aio import quit_task
+from pageferry.common.capacity.agents import dest_descriptors, dest_tasks
+from pageferry.common.capacity.descriptors import check_descriptors
+from pageferry.common.capacity.tasks import check_tasks
+from pageferry.common.clock import clock_identity
+from pageferry.common.complaints import Complaints
+from pageferry.common.errors import (
     EXIT_CANCELLED,
     EXIT_IN_DOUBT,
     EXIT_OK,
@@ -28,21 +28,21 @@ from common.errors import (
     PeerRefused,
     RemoteProtocolError,
 )
-from common.heap import give_back
-from common.host import processor
-from common.inject import Plan, parse_injection
-from common.lastresort import last_resort
-from common.status import is_orphan
-from common.timeline import Event, Timeline
-from common.whereabouts import NOBODY_HERE, TABLE, Who
-from common.wire import messages
-from common.wire.channel import STALL_S, Connection
-from common.wire.crowd import first_to_go, fullest
-from common.wire.injector import Injector
-from common.wire.listener import Listener
-from dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
-from dest_agent.keeper import Keeper
-from dest_agent.session import DestSession
+from pageferry.common.heap import give_back
+from pageferry.common.host import processor
+from pageferry.common.inject import Plan, parse_injection
+from pageferry.common.lastresort import last_resort
+from pageferry.common.status import is_orphan
+from pageferry.common.timeline import Event, Timeline
+from pageferry.common.whereabouts import NOBODY_HERE, TABLE, Who
+from pageferry.common.wire import messages
+from pageferry.common.wire.channel import STALL_S, Connection
+from pageferry.common.wire.crowd import first_to_go, fullest
+from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.listener import Listener
+from pageferry.dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
+from pageferry.dest_agent.keeper import Keeper
+from pageferry.dest_agent.session import DestSession
 
 MAX_REMEMBERED: Final = 1000
 MAX_WAITING: Final = 64  # sessions that have not said which guest will come

@@ -1,4 +1,4 @@
-"""`pageferry dest` and `python -m dest_agent`."""
+"""`pageferry dest` and `python -m pageferry.dest_agent`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from common import signals
-from common.capacity.agents import LEAST, dest_needs, start_agent
-from common.config import Injections, Size, parse_address
-from common.errors import EXIT_OK, PageferryError
-from common.heap import settle_down
-from common.inject import only_for
-from common.logs import AgentLog
-from common.notices import complain, take
-from common.status import StatusPipe, supervised
-from common.timeline import Event
-from common.units import PAGE_SIZE
-from dest_agent.listening import ListenOptions
+from pageferry.common import signals
+from pageferry.common.capacity.agents import LEAST, dest_needs, start_agent
+from pageferry.common.config import Injections, Size, parse_address
+from pageferry.common.errors import EXIT_OK, PageferryError
+from pageferry.common.heap import settle_down
+from pageferry.common.inject import only_for
+from pageferry.common.logs import AgentLog
+from pageferry.common.notices import complain, take
+from pageferry.common.status import StatusPipe, supervised
+from pageferry.common.timeline import Event
+from pageferry.common.units import PAGE_SIZE
+from pageferry.dest_agent.listening import ListenOptions
 
 
 class DestOptions(ListenOptions):
@@ -86,8 +86,8 @@ async def _serve(
     supervisor: int | None,
 ) -> int:
     # After the arguments have been found to be good.
-    from common.guest.jit import must_compile
-    from dest_agent.agent import DestAgent, Limits
+    from pageferry.common.guest.jit import must_compile
+    from pageferry.dest_agent.agent import DestAgent, Limits
 
     must_compile()
 

@@ -28,33 +28,33 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import (
+from pageferry.common.errors import (
     ConnectionBroken,
     CorruptFrame,
     LocalProtocolError,
     PageferryError,
     RemoteProtocolError,
 )
-from common.guest import control
-from common.guest.checksum import require_checksum
-from common.guest.machine import Guest
-from common.responsive import ask_for_short_slices
-from common.threads import WatchedThread
-from common.units import PAGE_SIZE
-from common.userfault import Userfault, UserfaultError, open_userfault
-from common.wire.extents import Extents
-from common.wire.frames import (
+from pageferry.common.guest import control
+from pageferry.common.guest.checksum import require_checksum
+from pageferry.common.guest.machine import Guest
+from pageferry.common.responsive import ask_for_short_slices
+from pageferry.common.threads import WatchedThread
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import Userfault, UserfaultError, open_userfault
+from pageferry.common.wire.extents import Extents
+from pageferry.common.wire.frames import (
     MAX_WINDOW,
     DeltaFrame,
     LinesFrame,
     PagesFrame,
     ZeroFrame,
 )
-from common.wire.spans import SpanTable
-from dest_agent.mechanism import Mechanism
-from dest_agent.paging import arrays as a
-from dest_agent.paging.handler import serve
-from dest_agent.paging.placing import discard, place
+from pageferry.common.wire.spans import SpanTable
+from pageferry.dest_agent.mechanism import Mechanism
+from pageferry.dest_agent.paging import arrays as a
+from pageferry.dest_agent.paging.handler import serve
+from pageferry.dest_agent.paging.placing import discard, place
 
 _START_S: Final = 300.0  # the first start may compile
 _ANSWER_S: Final = 10.0  # the handler blocks nowhere but where we can wake it

@@ -15,18 +15,18 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aio import quit_task, see_through
-from common.errors import (
+from pageferry.common.aio import quit_task, see_through
+from pageferry.common.errors import (
     ConnectionBroken,
     GuestLostError,
     InternalError,
     PageferryError,
     RemoteProtocolError,
 )
-from common.handover import Event, Handover, State
-from common.recovery import Phase, Proof, Recovery
-from common.threads import failure_of
-from common.timeline import Timeline
+from pageferry.common.handover import Event, Handover, State
+from pageferry.common.recovery import Phase, Proof, Recovery
+from pageferry.common.threads import failure_of
+from pageferry.common.timeline import Timeline
 
 LOOK_S: Final = 0.1  # how often it is looked whether a page has come, while that is a proof
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from common.config import Compression
-from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
-from common.threads import WatchedThread
-from common.wire.budget import Budget, Share
-from common.wire.bulk import BulkReceiver
-from common.wire.channel import Tap
-from common.wire.extents import Extents
-from common.wire.frames import (
+from pageferry.common.config import Compression
+from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
+from pageferry.common.threads import WatchedThread
+from pageferry.common.wire.budget import Budget, Share
+from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.channel import Tap
+from pageferry.common.wire.extents import Extents
+from pageferry.common.wire.frames import (
     BarrierFrame,
     DeltaFrame,
     Frame,
@@ -25,9 +25,9 @@ from common.wire.frames import (
     Placer,
     ZeroFrame,
 )
-from common.wire.packing import Unpacker, codec_of
-from common.wire.probes import IDLE_S
-from common.wire.spans import SpanTable
+from pageferry.common.wire.packing import Unpacker, codec_of
+from pageferry.common.wire.probes import IDLE_S
+from pageferry.common.wire.spans import SpanTable
 
 MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
 

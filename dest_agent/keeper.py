@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from common.errors import UsageError
-from common.guest.machine import Guest
-from dest_agent.admission import MemoryBudget
+from pageferry.common.errors import UsageError
+from pageferry.common.guest.machine import Guest
+from pageferry.dest_agent.admission import MemoryBudget
 
 
 class Keeper(Protocol):

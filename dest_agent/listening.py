@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from common.config import Size, StallTimeout
-from common.options import Options
-from common.units import PAGE_SIZE
+from pageferry.common.config import Size, StallTimeout
+from pageferry.common.options import Options
+from pageferry.common.units import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dest_agent.agent import DestAgent
+    from pageferry.dest_agent.agent import DestAgent
 
 
 class ListenOptions(Options):
@@ -45,7 +45,7 @@ class ListenOptions(Options):
 
     def server(self) -> ssl.SSLContext | None:
         """For those who connect. Raises `UsageError`."""
-        from common.wire.tls import server_tls
+        from pageferry.common.wire.tls import server_tls
 
         return server_tls(self.tls) if self.tls is not None else None
 
@@ -58,7 +58,7 @@ class ListenOptions(Options):
         self, bound: list[tuple[str, int]], say: Callable[[str], None], more: str = ""
     ) -> None:
         """Where it listens, and what that means."""
-        from common.wire.addresses import shown
+        from pageferry.common.wire.addresses import shown
 
         where = " and ".join(shown(*address) for address in bound)
         say(f"listening on {where}{', TLS only' if self.tls is not None else ''}{more}")

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from common.errors import UsageError
-from common.units import PAGE_SIZE
-from common.userfault import (
+from pageferry.common.errors import UsageError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import (
     Placed,
     Userfault,
     UserfaultError,

@@ -10,14 +10,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import RemoteProtocolError
-from common.guest.delta import apply_deltas
-from common.guest.lines import scatter
-from common.guest.memory import GuestMemory, near_pages
-from common.units import PAGE_SIZE
-from common.wire.extents import Extents, to_pages
-from common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
-from common.wire.spans import SpanTable, span_table
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.guest.delta import apply_deltas
+from pageferry.common.guest.lines import scatter
+from pageferry.common.guest.memory import GuestMemory, near_pages
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.extents import Extents, to_pages
+from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
+from pageferry.common.wire.spans import SpanTable, span_table
 
 # Pages of an extent, on average, below which one buffer and a copy are cheaper than a buffer an
 # extent: each is listed for every read, and summed by itself.

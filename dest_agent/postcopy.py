@@ -9,16 +9,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.bins import MOST_COLUMNS, Binning, Bins
-from common.errors import RemoteProtocolError
-from common.guest.machine import Guest
-from common.latency import bars_of
-from common.ranks import Ranks
-from common.wire import bitmap
-from common.wire.messages import PostcopySetup
-from common.wire.results import WireActivity, WireLatency, WirePostcopy
-from dest_agent.faults import Faults
-from dest_agent.mechanism import choose_mechanism
+from pageferry.common.bins import MOST_COLUMNS, Binning, Bins
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.guest.machine import Guest
+from pageferry.common.latency import bars_of
+from pageferry.common.ranks import Ranks
+from pageferry.common.wire import bitmap
+from pageferry.common.wire.messages import PostcopySetup
+from pageferry.common.wire.results import WireActivity, WireLatency, WirePostcopy
+from pageferry.dest_agent.faults import Faults
+from pageferry.dest_agent.mechanism import choose_mechanism
 
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 _MOST_SAMPLES: Final = 10_000

@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aio import quit_task, see_through, to_loop
-from common.capacity.agents import dest_descriptors
-from common.config import Compression
-from common.errors import (
+from pageferry.common.aio import quit_task, see_through, to_loop
+from pageferry.common.capacity.agents import dest_descriptors
+from pageferry.common.config import Compression
+from pageferry.common.errors import (
     CancelledByUser,
     ConnectionBroken,
     GuestLostError,
@@ -38,29 +38,37 @@ from common.errors import (
     RemoteProtocolError,
     UsageError,
 )
-from common.guest.machine import Guest, Progress, compile_kernels
-from common.guest.vcpu import vcpus_cpu_s
-from common.handover import Handover, Role, State
-from common.inject import Plan, no_fault
-from common.insisting import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
-from common.recovery import Phase, Recovery
-from common.threads import failure_of
-from common.timeline import Timeline
-from common.units import format_size, format_time
-from common.whereabouts import When, Who, sentence, told, when_of
-from common.wire import bitmap, messages
-from common.wire.budget import Budget
-from common.wire.channel import STALL_S, Connection
-from common.wire.inbox import Inbox
-from common.wire.injector import Injector
-from common.wire.messages import Message
-from common.wire.results import WireBeats, WireCache, WireEvent, WireSample
-from dest_agent.admission import MemoryBudget
-from dest_agent.fetching import Broke, FaultsMoved, Fetching, Offered, Shown, Stands, come_late
-from dest_agent.inflow import Inflow, PagePlacer
-from dest_agent.keeper import Keeper, Place
-from dest_agent.placer import GuestPlacer
-from dest_agent.postcopy import Postcopy
+from pageferry.common.guest.machine import Guest, Progress, compile_kernels
+from pageferry.common.guest.vcpu import vcpus_cpu_s
+from pageferry.common.handover import Handover, Role, State
+from pageferry.common.inject import Plan, no_fault
+from pageferry.common.insisting import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
+from pageferry.common.recovery import Phase, Recovery
+from pageferry.common.threads import failure_of
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import format_size, format_time
+from pageferry.common.whereabouts import When, Who, sentence, told, when_of
+from pageferry.common.wire import bitmap, messages
+from pageferry.common.wire.budget import Budget
+from pageferry.common.wire.channel import STALL_S, Connection
+from pageferry.common.wire.inbox import Inbox
+from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.messages import Message
+from pageferry.common.wire.results import WireBeats, WireCache, WireEvent, WireSample
+from pageferry.dest_agent.admission import MemoryBudget
+from pageferry.dest_agent.fetching import (
+    Broke,
+    FaultsMoved,
+    Fetching,
+    Offered,
+    Shown,
+    Stands,
+    come_late,
+)
+from pageferry.dest_agent.inflow import Inflow, PagePlacer
+from pageferry.dest_agent.keeper import Keeper, Place
+from pageferry.dest_agent.placer import GuestPlacer
+from pageferry.dest_agent.postcopy import Postcopy
 
 _T = TypeVar("_T")
 

@@ -6,7 +6,7 @@ ensure_env() { # ensure_env EXTRAS: "" or "dev"
   local extras=$1 venv="$project/.venv" python want stamp
   stamp="$venv/.pageferry-${extras:-base}"
   python=${PYTHON:-python3}
-  want=$({ echo "$project" && cat "$project/pyproject.toml" "$project/common/__init__.py"; } |
+  want=$({ echo "$project" && cat "$project/pyproject.toml" "$project/pageferry/_version.py"; } |
     sha256sum | cut -d' ' -f1)
   [ "$(uname -s)" = Linux ] || {
     echo "pageferry needs Linux; this is $(uname -s)." >&2

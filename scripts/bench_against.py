@@ -17,14 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import UsageError
-from common.units import format_size
+from pageferry.common.errors import UsageError
+from pageferry.common.units import format_size
 from scripts.bench_children import PROJECT, Child, environment, folder
 from scripts.bench_rows import NO_LESS, NO_MORE, Bar, Bench, Effort, Row, absent, paired_row
 from scripts.bench_startup import logged_ns
 
 GIB: Final = 2**30
 NO_MARGINS: Final = ("--warmup", "0s", "--run-after", "0s")
+# Older checkouts have the code of both agents under a name of its own.
+_WHERE: Final = (
+    "import importlib.util as u; p = u.find_spec('pageferry');"
+    "print((p or u.find_spec('common')).origin)"
+)
 UNLIMITED: Final = ("--max-bandwidth", "unlimited")
 
 
@@ -55,7 +60,7 @@ class Checkout:
         folder, which older agents have in front.
         """
         for flags in (["-P"], []):
-            command = [*flags, "-c", "import common; print(common.__file__)"]
+            command = [*flags, "-c", _WHERE]
             python = str(self.program.with_name("python"))
             with Child(
                 [python, *command], f"{self.path.name}: python", checkout=self.path

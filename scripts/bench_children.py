@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from common.config import MigrationConfig
-from common.errors import EXIT_CANCELLED, CancelledByUser, PageferryError
-from common.process import python_command
-from common.report import Report
-from lab.pair import Pair
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import EXIT_CANCELLED, CancelledByUser, PageferryError
+from pageferry.common.process import python_command
+from pageferry.common.report import Report
+from pageferry.pair import Pair
 
 PATIENCE_S = 120.0
 PROJECT = Path(__file__).resolve().parent.parent

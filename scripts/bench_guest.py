@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import numpy as np
 import uvloop
 
-from common.config import GuestConfig
-from common.guest.machine import Guest, compile_kernels
-from common.guest.stale import new_masks
+from pageferry.common.config import GuestConfig
+from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest.stale import new_masks
 from scripts.bench_rows import Bench, Effort, Row, row
 
 WARM_S = 0.4

@@ -17,10 +17,17 @@ from cyclopts import App, Parameter
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
-from common import __version__, signals
-from common.cli import JsonOptions, run_app
-from common.errors import EXIT_FAILED, EXIT_OK, CancelledByUser, PageferryError, UsageError
-from common.start import start
+from pageferry._version import __version__
+from pageferry.common import signals
+from pageferry.common.cli import JsonOptions, run_app
+from pageferry.common.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    CancelledByUser,
+    PageferryError,
+    UsageError,
+)
+from pageferry.common.start import start
 from scripts.bench_children import INTERRUPTS
 from scripts.bench_rows import Bench, Effort, Row, failure, table
 

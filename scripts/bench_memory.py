@@ -15,12 +15,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from common.guest.dirty import collect
-from common.guest.lines import gather, scatter
-from common.guest.memory import GuestMemory
-from common.guest.stale import new_masks
-from common.units import LINE_SIZE, PAGE_SIZE
-from common.wire import frames
+from pageferry.common.guest.dirty import collect
+from pageferry.common.guest.lines import gather, scatter
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.guest.stale import new_masks
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
+from pageferry.common.wire import frames
 from scripts.bench_guest import ANYWHERE, GIB, running
 from scripts.bench_rows import Bench, Effort, Row, row
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import MigrationConfig
-from common.errors import PageferryError
-from common.units import format_size
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import PageferryError
+from pageferry.common.units import format_size
 from scripts.bench_children import Child, migrated
 from scripts.bench_rows import Bar, Bench, Effort, Row, absent, at_most, row
 from tests.integration.harness import destination, pageferry

@@ -18,10 +18,10 @@ import statistics
 import sys
 from dataclasses import dataclass
 
-from common.config import MigrationConfig
-from common.report import Report
-from common.units import human_bytes
-from lab.pair import Pair
+from pageferry.common.config import MigrationConfig
+from pageferry.common.report import Report
+from pageferry.common.units import human_bytes
+from pageferry.pair import Pair
 
 LOADS = "idle;io-intensive;memory-intensive;uniform:working-set=16MiB,rate=20MB/s"
 STRATEGIES = "pre-copy,post-copy,three-path"

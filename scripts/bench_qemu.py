@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.errors import UsageError
-from common.units import format_rate, format_size
-from common.wire.congestion import DEFAULT_CONGESTION
+from pageferry.common.errors import UsageError
+from pageferry.common.units import format_rate, format_size
+from pageferry.common.wire.congestion import DEFAULT_CONGESTION
 from scripts.bench_children import folder
 from scripts.bench_children import migrated as migrated_by_us
 from scripts.bench_qemu_machine import (

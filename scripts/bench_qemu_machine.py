@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from common.errors import PageferryError
+from pageferry.common.errors import PageferryError
 from scripts.bench_children import Child, folder
 from scripts.bench_qemu_boot import READY, START, TAIL, boot_sector, firmware
 from scripts.bench_qmp import Qmp

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.errors import PageferryError
+from pageferry.common.errors import PageferryError
 
 ANSWER_S = 60.0
 

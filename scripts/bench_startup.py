@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import PageferryError
-from common.units import format_size
+from pageferry.common.errors import PageferryError
+from pageferry.common.units import format_size
 from scripts.bench_children import folder
 from scripts.bench_rows import Bench, Effort, Row, row
 from tests.integration.harness import command, pageferry

@@ -26,9 +26,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from common.units import PAGE_SIZE
-from common.wire import channel
-from common.wire.congestion import DEFAULT_CONGESTION
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import channel
+from pageferry.common.wire.congestion import DEFAULT_CONGESTION
 
 EVERY = 3
 DONE = b"!"
@@ -114,10 +114,10 @@ def send_plain(n: int, streams: int, port: int) -> None:
 
 
 def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
-    from common.guest.memory import GuestMemory
-    from common.wire.budget import Budget
-    from dest_agent.inflow import Inflow
-    from dest_agent.placer import GuestPlacer
+    from pageferry.common.guest.memory import GuestMemory
+    from pageferry.common.wire.budget import Budget
+    from pageferry.dest_agent.inflow import Inflow
+    from pageferry.dest_agent.placer import GuestPlacer
 
     memory = GuestMemory(n * EVERY if kind.startswith("scattered") else n)
     if touched:
@@ -153,9 +153,9 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
 
 
 def send_pages(kind: str, n: int, streams: int, port: int) -> None:
-    from common.guest.memory import GuestMemory
-    from common.wire.pacing import Pacer
-    from source_agent.outflow import Cargo, Outflow
+    from pageferry.common.guest.memory import GuestMemory
+    from pageferry.common.wire.pacing import Pacer
+    from pageferry.source_agent.outflow import Cargo, Outflow
 
     every = EVERY if kind.startswith("scattered") else 1
     memory = GuestMemory(n * every)

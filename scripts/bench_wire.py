@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from common.wire.congestion import DEFAULT_CONGESTION
+from pageferry.common.wire.congestion import DEFAULT_CONGESTION
 from scripts.bench_children import Child, free_port, migrated
 from scripts.bench_rows import (
     Bar,

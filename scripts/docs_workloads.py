@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from common.workload.mixes import BINS, MIXES
-from common.workload.registry import WORKLOADS
-from common.workload.spec import Spec
+from pageferry.common.workload.mixes import BINS, MIXES
+from pageferry.common.workload.registry import WORKLOADS
+from pageferry.common.workload.spec import Spec
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/workloads.md"
 

@@ -21,17 +21,17 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import signals
-from common.config import MigrationConfig
-from common.report import Report
-from common.units import format_rate
-from lab.net.options import NetOptions
-from lab.series import run_once
-from lab.sim.conditions import simulated
-from lab.sim.reporting import make_report, play
-from lab.simulate_from import Measured
-from lab.sweep.settings import SimulateCell
-from lab.tables import Sheet, milliseconds, wide_console
+from pageferry.common import signals
+from pageferry.common.config import MigrationConfig
+from pageferry.common.report import Report
+from pageferry.common.units import format_rate
+from pageferry.net.options import NetOptions
+from pageferry.series import run_once
+from pageferry.sim.conditions import simulated
+from pageferry.sim.reporting import make_report, play
+from pageferry.simulate_from import Measured
+from pageferry.sweep.settings import SimulateCell
+from pageferry.tables import Sheet, milliseconds, wide_console
 
 STRATEGIES = ("stop-and-copy", "pre-copy", "three-path", "hybrid", "post-copy")
 LOADS = (

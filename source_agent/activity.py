@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.bins import Binning, Bins
-from source_agent.outflow import Cargo
+from pageferry.common.bins import Binning, Bins
+from pageferry.source_agent.outflow import Cargo
 
 
 @dataclass(frozen=True, slots=True)

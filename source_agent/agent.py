@@ -9,20 +9,20 @@ from pathlib import Path
 
 import uvloop
 
-from common import signals
-from common.aio import quit_task
-from common.config import MigrationConfig
-from common.errors import CancelledByUser, PageferryError, VerificationError
-from common.insisting import Reply
-from common.lastresort import last_resort
-from common.logs import AgentLog
-from common.report import Report
-from common.status import Status, is_orphan
-from common.timeline import Timeline
-from common.whereabouts import When, Who, sentence
-from common.wire.tls import ClientTls
-from source_agent.reporting import make_report
-from source_agent.session import SourceSession
+from pageferry.common import signals
+from pageferry.common.aio import quit_task
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import CancelledByUser, PageferryError, VerificationError
+from pageferry.common.insisting import Reply
+from pageferry.common.lastresort import last_resort
+from pageferry.common.logs import AgentLog
+from pageferry.common.report import Report
+from pageferry.common.status import Status, is_orphan
+from pageferry.common.timeline import Timeline
+from pageferry.common.whereabouts import When, Who, sentence
+from pageferry.common.wire.tls import ClientTls
+from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.session import SourceSession
 
 TICK_S = 0.1
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from common.bins import Binning
-from common.errors import RemoteProtocolError
-from common.wire import bitmap, messages
-from common.wire.results import WirePostcopy
-from source_agent.record import Record
+from pageferry.common.bins import Binning
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.wire import bitmap, messages
+from pageferry.common.wire.results import WirePostcopy
+from pageferry.source_agent.record import Record
 
 # Of times on another host's clock, and of a guest that went on while it was looked at.
 _SLACK_NS: Final = 10_000_000_000

@@ -1,4 +1,4 @@
-"""`pageferry source` and `python -m source_agent`."""
+"""`pageferry source` and `python -m pageferry.source_agent`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from common import signals
-from common.assumed import check_assumed
-from common.capacity.agents import source_needs, start_agent
-from common.cli import LimitOptions, OutputOptions, TlsOptions, tell
-from common.config import MigrationConfig, parse_address
-from common.errors import EXIT_OK, PageferryError
-from common.inject import only_for
-from common.notices import complain, take
-from common.report import Report
-from common.reportfile import ReportFiles
-from common.status import Status, StatusPipe, supervised
-from common.threads import failure_of
-from common.wire.congestion import need_congestion
-from common.wire.tls import ClientTls
-from common.workload.registry import choose
+from pageferry.common import signals
+from pageferry.common.assumed import check_assumed
+from pageferry.common.capacity.agents import source_needs, start_agent
+from pageferry.common.cli import LimitOptions, OutputOptions, TlsOptions, tell
+from pageferry.common.config import MigrationConfig, parse_address
+from pageferry.common.errors import EXIT_OK, PageferryError
+from pageferry.common.inject import only_for
+from pageferry.common.notices import complain, take
+from pageferry.common.report import Report
+from pageferry.common.reportfile import ReportFiles
+from pageferry.common.status import Status, StatusPipe, supervised
+from pageferry.common.threads import failure_of
+from pageferry.common.wire.congestion import need_congestion
+from pageferry.common.wire.tls import ClientTls
+from pageferry.common.workload.registry import choose
 
 
 def source(
@@ -45,7 +45,7 @@ def source(
     to
         HOST:PORT of the destination agent.
     """
-    from common.limits import enforced, warn
+    from pageferry.common.limits import enforced, warn
 
     config = config or MigrationConfig()
     output = output or OutputOptions()
@@ -85,12 +85,12 @@ def _run(
     what = f"a source with {vcpus} vCPU(s) and {channels} channel(s)"
     start_agent(what, source_needs(config, tls=secure is not None))
     # numba takes half a second to import: after the arguments have been found to be good.
-    from common.console import ProgressView, print_report
-    from common.guest.jit import must_compile
-    from common.html import render_one
-    from common.limits import given, judge
-    from common.logs import AgentLog
-    from source_agent.agent import SourceAgent
+    from pageferry.common.console import ProgressView, print_report
+    from pageferry.common.guest.jit import must_compile
+    from pageferry.common.html import render_one
+    from pageferry.common.limits import given, judge
+    from pageferry.common.logs import AgentLog
+    from pageferry.source_agent.agent import SourceAgent
 
     must_compile()
     log = AgentLog("source", log_dir=output.log_dir, quiet=True)

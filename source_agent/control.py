@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from common.aio import quit_task
-from common.clock import Sample, best
-from common.errors import PageferryError, PeerRefused, PeerSilent, RemoteProtocolError
-from common.threads import failure_of
-from common.wire import messages
-from common.wire.budget import Budget
-from common.wire.channel import Connection
-from common.wire.inbox import Inbox
-from common.wire.messages import Message
+from pageferry.common.aio import quit_task
+from pageferry.common.clock import Sample, best
+from pageferry.common.errors import PageferryError, PeerRefused, PeerSilent, RemoteProtocolError
+from pageferry.common.threads import failure_of
+from pageferry.common.wire import messages
+from pageferry.common.wire.budget import Budget
+from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.inbox import Inbox
+from pageferry.common.wire.messages import Message
 
 CLOCK_SAMPLES: Final = 16
 ANSWER_S: Final = 30.0  # longer than any single step of a destination that lives

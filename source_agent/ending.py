@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from common.handover import State
-from common.insisting import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
-from common.recovery import Recovery
-from common.units import format_time
-from source_agent.links import Links
-from source_agent.postcopy import Supply
+from pageferry.common.handover import State
+from pageferry.common.insisting import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
+from pageferry.common.recovery import Recovery
+from pageferry.common.units import format_time
+from pageferry.source_agent.links import Links
+from pageferry.source_agent.postcopy import Supply
 
 TOO_LATE: Final = "too late to cancel: the guest is being handed over, and that is seen through"
 _FOLLOWS: Final = (State.POSTCOPY_ACTIVE, State.POSTCOPY_PAUSED, State.POSTCOPY_RECOVER)

@@ -9,8 +9,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from common.report import EstimateReport, OracleReport
-from common.strategy import (
+from pageferry.common.report import EstimateReport, OracleReport
+from pageferry.common.strategy import (
     Decision,
     Hybrid,
     NextRound,
@@ -21,13 +21,13 @@ from common.strategy import (
     Strategy,
     ThreePath,
 )
-from common.strategy.carrying import MEASURABLE_BYTES
-from common.strategy.forecast import AsTaken, Conditions, Cost, Curve, Stale, run
-from common.units import PAGE_SIZE
-from common.wire.bitmap import popcount
-from common.wire.extents import EXTENT
-from source_agent.record import Record
-from source_agent.rounds import Round
+from pageferry.common.strategy.carrying import MEASURABLE_BYTES
+from pageferry.common.strategy.forecast import AsTaken, Conditions, Cost, Curve, Stale, run
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.bitmap import popcount
+from pageferry.common.wire.extents import EXTENT
+from pageferry.source_agent.record import Record
+from pageferry.source_agent.rounds import Round
 
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
 _LEAST_S: Final = 1e-4  # a switch-over is never nothing, whatever two clocks may say

@@ -7,10 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.clock import Sample
-from common.errors import ConnectionBroken, PeerRefused, PeerUnreachable, RemoteProtocolError
-from common.wire import channel, messages
-from common.wire.tls import ClientTls
+from pageferry.common.clock import Sample
+from pageferry.common.errors import (
+    ConnectionBroken,
+    PeerRefused,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
+from pageferry.common.wire import channel, messages
+from pageferry.common.wire.tls import ClientTls
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0

@@ -10,22 +10,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, Literal
 
-from common.aio import to_loop
-from common.config import MigrationConfig, parse_candidates
-from common.errors import PageferryError, PeerSilent, RemoteProtocolError
-from common.guest.memory import GuestMemory
-from common.handover import Handover
-from common.wire import channel, messages
-from common.wire.addresses import shown
-from common.wire.budget import Budget
-from common.wire.injector import Injector
-from common.wire.pacing import Pacer
-from common.wire.tls import ClientTls
-from source_agent.control import Control
-from source_agent.inquiry import Answer, ask_outcome
-from source_agent.outflow import Outflow
-from source_agent.postcopy import Supply
-from source_agent.record import Record
+from pageferry.common.aio import to_loop
+from pageferry.common.config import MigrationConfig, parse_candidates
+from pageferry.common.errors import PageferryError, PeerSilent, RemoteProtocolError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.handover import Handover
+from pageferry.common.wire import channel, messages
+from pageferry.common.wire.addresses import shown
+from pageferry.common.wire.budget import Budget
+from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.tls import ClientTls
+from pageferry.source_agent.control import Control
+from pageferry.source_agent.inquiry import Answer, ask_outcome
+from pageferry.source_agent.outflow import Outflow
+from pageferry.source_agent.postcopy import Supply
+from pageferry.source_agent.record import Record
 
 _LEAST_DIAL_S: Final = 2.0  # for each of several addresses, to answer a hello
 

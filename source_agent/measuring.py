@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.bins import Binning
-from common.guest.machine import Guest, Progress
-from common.guest.stale import CACHE, COUNTS, MEMORY, UNION, count_stale, new_masks
-from common.strategy.prediction import Look, Measurement
-from common.wire.frames import MOST_LINES
-from source_agent.rounds import cost_of
+from pageferry.common.bins import Binning
+from pageferry.common.guest.machine import Guest, Progress
+from pageferry.common.guest.stale import CACHE, COUNTS, MEMORY, UNION, count_stale, new_masks
+from pageferry.common.strategy.prediction import Look, Measurement
+from pageferry.common.wire.frames import MOST_LINES
+from pageferry.source_agent.rounds import cost_of
 
 FIRST_LOOK_S: Final = (
     0.004  # a few quanta: what is sooner says more about them than about the guest

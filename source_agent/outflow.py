@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import PageferryError
-from common.guest.lines import gather
-from common.guest.memory import GuestMemory
-from common.strategy.converge import EARLY_S, LOOK_S
-from common.threads import WatchedThread
-from common.units import LINE_SIZE, PAGE_SIZE
-from common.wire import frames
-from common.wire.bulk import BulkSender
-from common.wire.channel import STALL_S, Tap
-from common.wire.extents import EXTENT, Extents, Pages, batches, from_pages, to_pages
-from common.wire.pacing import Pacer
-from common.wire.probes import IDLE_S
-from source_agent.parts import PartMaker
+from pageferry.common.errors import PageferryError
+from pageferry.common.guest.lines import gather
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.strategy.converge import EARLY_S, LOOK_S
+from pageferry.common.threads import WatchedThread
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.bulk import BulkSender
+from pageferry.common.wire.channel import STALL_S, Tap
+from pageferry.common.wire.extents import EXTENT, Extents, Pages, batches, from_pages, to_pages
+from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.probes import IDLE_S
+from pageferry.source_agent.parts import PartMaker
 
 if TYPE_CHECKING:
-    from source_agent.squeeze import Squeezer
+    from pageferry.source_agent.squeeze import Squeezer
 
 # Pages a frame. 1 MiB is large enough for its header not to count, and small enough to share out
 # evenly; where nothing limits the rate, what Python does for a frame counts, too.

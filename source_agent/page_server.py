@@ -23,20 +23,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import (
+from pageferry.common.errors import (
     ConnectionBroken,
     CorruptFrame,
     LocalProtocolError,
     PageferryError,
     RemoteProtocolError,
 )
-from common.guest.checksum import require_checksum
-from common.guest.control import aligned
-from common.guest.memory import GuestMemory
-from common.responsive import ask_for_short_slices
-from common.threads import WatchedThread
-from common.wire.extents import Pages
-from source_agent.paging import server as s
+from pageferry.common.guest.checksum import require_checksum
+from pageferry.common.guest.control import aligned
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.responsive import ask_for_short_slices
+from pageferry.common.threads import WatchedThread
+from pageferry.common.wire.extents import Pages
+from pageferry.source_agent.paging import server as s
 
 UNSENT: Final = s.UNSENT
 PUSHED: Final = s.PUSHED

@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.memory import GuestMemory, near_pages
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.extents import Extents, Pages, to_pages
+from pageferry.common.guest.memory import GuestMemory, near_pages
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.extents import Extents, Pages, to_pages
 
 PART_PAGES: Final = 128  # 512 KiB: a part, and what else a core works on, stay in its own cache
 

@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import PageferryError
-from common.guest.memory import GuestMemory
-from common.wire import bitmap
-from common.wire.extents import Pages
-from source_agent.outflow import BATCH_PAGES, Outflow
-from source_agent.page_server import PUSHED, UNSENT, PageServer
+from pageferry.common.errors import PageferryError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.wire import bitmap
+from pageferry.common.wire.extents import Pages
+from pageferry.source_agent.outflow import BATCH_PAGES, Outflow
+from pageferry.source_agent.page_server import PUSHED, UNSENT, PageServer
 
 # Small batches: after each one the pusher looks where the guest faults now.
 PUSH_PAGES: Final = BATCH_PAGES // 4

@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from common.config import MigrationConfig
-from common.guest.machine import Guest, Progress
-from common.report import (
+from pageferry.common.config import MigrationConfig
+from pageferry.common.guest.machine import Guest, Progress
+from pageferry.common.report import (
     DirtyLook,
     PredictionCheck,
     PredictionReport,
     StrategyPrediction,
 )
-from common.strategy.prediction import (
+from pageferry.common.strategy.prediction import (
     Forecast,
     Link,
     Measurement,
@@ -23,14 +23,14 @@ from common.strategy.prediction import (
     conditions,
     forecasts,
 )
-from common.units import PAGE_SIZE, format_time
-from common.wire import frames
-from common.wire.extents import EXTENT
-from common.wire.pacing import CREDIT_S
-from source_agent.measuring import measure
-from source_agent.outflow import BATCH_PAGES
-from source_agent.probe import probe
-from source_agent.rounds import SWITCHOVER_S
+from pageferry.common.units import PAGE_SIZE, format_time
+from pageferry.common.wire import frames
+from pageferry.common.wire.extents import EXTENT
+from pageferry.common.wire.pacing import CREDIT_S
+from pageferry.source_agent.measuring import measure
+from pageferry.source_agent.outflow import BATCH_PAGES
+from pageferry.source_agent.probe import probe
+from pageferry.source_agent.rounds import SWITCHOVER_S
 
 # From what whole migrations on loopback took beyond their bytes: a round's barrier and its answer,
 # and the event loop's way from a round's end to the next one's start, or to the stop.

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from common.capacity.agents import check_guest, squeezer_bytes
-from common.capacity.memory import check_memory
-from common.config import MigrationConfig
-from common.guest.machine import Guest, compile_kernels, is_compiled
-from common.guest.memory import GuestMemory
-from common.strategy import make_strategy
-from common.strategy.base import Strategy
-from common.strategy.deadline import Deadline
-from common.timeline import Timeline
-from common.wire import bitmap, messages
-from common.wire.packing import codec_of
-from source_agent.resident import Resident
-from source_agent.squeeze import Squeezer
+from pageferry.common.capacity.agents import check_guest, squeezer_bytes
+from pageferry.common.capacity.memory import check_memory
+from pageferry.common.config import MigrationConfig
+from pageferry.common.guest.machine import Guest, compile_kernels, is_compiled
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.strategy import make_strategy
+from pageferry.common.strategy.base import Strategy
+from pageferry.common.strategy.deadline import Deadline
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire import bitmap, messages
+from pageferry.common.wire.packing import codec_of
+from pageferry.source_agent.resident import Resident
+from pageferry.source_agent.squeeze import Squeezer
 
 
 def boot_guest(

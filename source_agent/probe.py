@@ -15,15 +15,15 @@ from typing import Final
 
 import numpy as np
 
-from common.errors import ConnectionBroken, PageferryError
-from common.guest.memory import GuestMemory
-from common.threads import WatchedThread
-from common.units import PAGE_SIZE
-from common.wire.bulk import BulkReceiver
-from common.wire.channel import STALL_S, tune
-from common.wire.extents import Extents, Pages
-from common.wire.pacing import Pacer
-from source_agent.outflow import BATCH_PAGES, Outflow
+from pageferry.common.errors import ConnectionBroken, PageferryError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.threads import WatchedThread
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.channel import STALL_S, tune
+from pageferry.common.wire.extents import Extents, Pages
+from pageferry.common.wire.pacing import Pacer
+from pageferry.source_agent.outflow import BATCH_PAGES, Outflow
 
 PROBE_S: Final = 0.2
 

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.clock import ClockMap, Sample, clock_identity, reads_on, same_identity
-from common.config import MigrationConfig
-from common.guest.machine import Beats, Guest, Progress
-from common.invocation import now
-from common.report import Outcome, PredictionReport
-from common.strategy.base import Decision, NextRound, RoundStats, Strategy
-from common.timeline import Timeline
-from common.wire import messages
-from common.wire.pacing import Windows
-from source_agent.postcopy import Supply
-from source_agent.rounds import FinalStop, Rounds
-from source_agent.squeeze import Squeezer
+from pageferry.common.clock import ClockMap, Sample, clock_identity, reads_on, same_identity
+from pageferry.common.config import MigrationConfig
+from pageferry.common.guest.machine import Beats, Guest, Progress
+from pageferry.common.invocation import now
+from pageferry.common.report import Outcome, PredictionReport
+from pageferry.common.strategy.base import Decision, NextRound, RoundStats, Strategy
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire import messages
+from pageferry.common.wire.pacing import Windows
+from pageferry.source_agent.postcopy import Supply
+from pageferry.source_agent.rounds import FinalStop, Rounds
+from pageferry.source_agent.squeeze import Squeezer
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from common.errors import VerificationError
-from common.guest.machine import Guest
-from common.wire import bitmap, messages
+from pageferry.common.errors import VerificationError
+from pageferry.common.guest.machine import Guest
+from pageferry.common.wire import bitmap, messages
 
 
 def replay(guest: Guest, finished: messages.Finished) -> str:

@@ -11,13 +11,13 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numba
 import numpy as np
 
-from common import __version__
-from common.capacity.cpus import usable_cpus
-from common.host import processor
-from common.invocation import command_line
-from common.latency import fault_counts
-from common.notices import notice
-from common.report import (
+from pageferry._version import __version__
+from pageferry.common.capacity.cpus import usable_cpus
+from pageferry.common.host import processor
+from pageferry.common.invocation import command_line
+from pageferry.common.latency import fault_counts
+from pageferry.common.notices import notice
+from pageferry.common.report import (
     BurstinessReport,
     CacheReport,
     CpuReport,
@@ -33,20 +33,20 @@ from common.report import (
     RoundReport,
     TimelineSample,
 )
-from common.slowdown import witness
-from common.threads import failure_of
-from common.units import PAGE_SIZE
-from common.wire.bitmap import popcount
-from common.wire.pacing import WINDOW_S
-from common.wire.results import WirePostcopy
-from source_agent.estimates import estimates, moved_bytes, oracle
-from source_agent.outflow import Tally
-from source_agent.predicting import check_of
-from source_agent.record import Decided, Record
-from source_agent.reporting_pages import pages_report
-from source_agent.reporting_squeeze import compression_report, xbzrle_report
-from source_agent.rounds import Round
-from source_agent.waterfall import downtime_parts
+from pageferry.common.slowdown import witness
+from pageferry.common.threads import failure_of
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.bitmap import popcount
+from pageferry.common.wire.pacing import WINDOW_S
+from pageferry.common.wire.results import WirePostcopy
+from pageferry.source_agent.estimates import estimates, moved_bytes, oracle
+from pageferry.source_agent.outflow import Tally
+from pageferry.source_agent.predicting import check_of
+from pageferry.source_agent.record import Decided, Record
+from pageferry.source_agent.reporting_pages import pages_report
+from pageferry.source_agent.reporting_squeeze import compression_report, xbzrle_report
+from pageferry.source_agent.rounds import Round
+from pageferry.source_agent.waterfall import downtime_parts
 
 
 def make_report(record: Record) -> Report:

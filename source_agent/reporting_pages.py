@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from common.bins import MOST_COLUMNS
-from common.clock import ClockMap
-from common.report import ActivityColumn, HotPage, PagesReport
-from common.wire.results import WireActivity
-from source_agent.activity import Activity, Column
-from source_agent.record import Record
+from pageferry.common.bins import MOST_COLUMNS
+from pageferry.common.clock import ClockMap
+from pageferry.common.report import ActivityColumn, HotPage, PagesReport
+from pageferry.common.wire.results import WireActivity
+from pageferry.source_agent.activity import Activity, Column
+from pageferry.source_agent.record import Record
 
 _HOTTEST = 20
 

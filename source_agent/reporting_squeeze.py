@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from common.report import CompressionReport, CpuReport, XbzrleReport
-from common.units import PAGE_SIZE
-from source_agent.record import Record
+from pageferry.common.report import CompressionReport, CpuReport, XbzrleReport
+from pageferry.common.units import PAGE_SIZE
+from pageferry.source_agent.record import Record
 
 
 def compression_report(record: Record) -> CompressionReport | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.guest.machine import Guest
+from pageferry.common.guest.machine import Guest
 
 
 @dataclass(frozen=True, slots=True)

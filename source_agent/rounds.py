@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import PageferryError
-from common.guest.machine import Guest
-from common.guest.stale import (
+from pageferry.common.errors import PageferryError
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.stale import (
     CACHE,
     COUNTS,
     IN_CACHE,
@@ -23,18 +23,18 @@ from common.guest.stale import (
     take_missing,
     take_stale,
 )
-from common.inject import no_fault
-from common.strategy.base import NextRound, Part, RoundKind, RoundStats
-from common.strategy.carrying import Carrying
-from common.timeline import Timeline
-from common.units import LINE_SIZE, PAGE_SIZE
-from common.wire.extents import EXTENT, Pages
-from common.wire.frames import LINES_OF, MOST_LINES
-from source_agent.activity import Activity
-from source_agent.outflow import Cargo, Outflow, Tally
-from source_agent.outlook import Outlook
-from source_agent.squeeze import Squeezer
-from source_agent.throttling import Throttling, Watcher
+from pageferry.common.inject import no_fault
+from pageferry.common.strategy.base import NextRound, Part, RoundKind, RoundStats
+from pageferry.common.strategy.carrying import Carrying
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
+from pageferry.common.wire.extents import EXTENT, Pages
+from pageferry.common.wire.frames import LINES_OF, MOST_LINES
+from pageferry.source_agent.activity import Activity
+from pageferry.source_agent.outflow import Cargo, Outflow, Tally
+from pageferry.source_agent.outlook import Outlook
+from pageferry.source_agent.squeeze import Squeezer
+from pageferry.source_agent.throttling import Throttling, Watcher
 
 # What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
 SWITCHOVER_S: Final = 0.002

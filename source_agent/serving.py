@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aio import see_through
-from common.errors import InternalError, PageferryError
-from common.guest.memory import GuestMemory
-from common.wire import bitmap, messages
-from source_agent.links import Links
-from source_agent.postcopy import Supply
-from source_agent.worker import Worker
+from pageferry.common.aio import see_through
+from pageferry.common.errors import InternalError, PageferryError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.wire import bitmap, messages
+from pageferry.source_agent.links import Links
+from pageferry.source_agent.postcopy import Supply
+from pageferry.source_agent.worker import Worker
 
 
 @dataclass(slots=True)

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from common.aio import quit_task, see_through
-from common.assumed import is_loopback
-from common.capacity.agents import source_descriptors
-from common.capacity.descriptors import check_descriptors
-from common.clock import Sample
-from common.config import MigrationConfig
-from common.errors import (
+from pageferry.common.aio import quit_task, see_through
+from pageferry.common.assumed import is_loopback
+from pageferry.common.capacity.agents import source_descriptors
+from pageferry.common.capacity.descriptors import check_descriptors
+from pageferry.common.clock import Sample
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import (
     CancelledByUser,
     ConnectionBroken,
     GuestLostError,
@@ -41,37 +41,37 @@ from common.errors import (
     UsageError,
     VerificationError,
 )
-from common.guest.machine import Guest
-from common.guest.vcpu import vcpus_cpu_s
-from common.handover import Handover, Role, State
-from common.inject import Plan, no_fault, parse_injection
-from common.insisting import Reply
-from common.recovery import Recovery
-from common.status import Status
-from common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
-from common.threads import failure_of
-from common.timeline import Timeline
-from common.units import format_time
-from common.whereabouts import TABLE, When, Who, sentence, told, when_of
-from common.wire import bitmap, messages
-from common.wire.injector import Injector
-from common.wire.tls import ClientTls
-from source_agent.believing import check_finished
-from source_agent.ending import Ending
-from source_agent.links import Links
-from source_agent.outflow import Outflow
-from source_agent.postcopy import Supply
-from source_agent.predicting import predict
-from source_agent.preparing import boot_guest, make_squeezer, setup_message, strategy_for
-from source_agent.record import Record
-from source_agent.replay import replay
-from source_agent.resident import Resident
-from source_agent.rounds import FinalStop, Rounds
-from source_agent.serving import Serving
-from source_agent.staying import go_on, testify
-from source_agent.switched import Switched
-from source_agent.throttling import Watcher
-from source_agent.worker import Worker
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.vcpu import vcpus_cpu_s
+from pageferry.common.handover import Handover, Role, State
+from pageferry.common.inject import Plan, no_fault, parse_injection
+from pageferry.common.insisting import Reply
+from pageferry.common.recovery import Recovery
+from pageferry.common.status import Status
+from pageferry.common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
+from pageferry.common.threads import failure_of
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import format_time
+from pageferry.common.whereabouts import TABLE, When, Who, sentence, told, when_of
+from pageferry.common.wire import bitmap, messages
+from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.tls import ClientTls
+from pageferry.source_agent.believing import check_finished
+from pageferry.source_agent.ending import Ending
+from pageferry.source_agent.links import Links
+from pageferry.source_agent.outflow import Outflow
+from pageferry.source_agent.postcopy import Supply
+from pageferry.source_agent.predicting import predict
+from pageferry.source_agent.preparing import boot_guest, make_squeezer, setup_message, strategy_for
+from pageferry.source_agent.record import Record
+from pageferry.source_agent.replay import replay
+from pageferry.source_agent.resident import Resident
+from pageferry.source_agent.rounds import FinalStop, Rounds
+from pageferry.source_agent.serving import Serving
+from pageferry.source_agent.staying import go_on, testify
+from pageferry.source_agent.switched import Switched
+from pageferry.source_agent.throttling import Watcher
+from pageferry.source_agent.worker import Worker
 
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host

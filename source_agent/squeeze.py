@@ -23,20 +23,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.capacity.agents import squeeze_workers
-from common.guest import delta
-from common.guest.lines import gather
-from common.guest.memory import GuestMemory
-from common.timeline import Timeline
-from common.units import LINE_SIZE, PAGE_SIZE
-from common.wire import frames
-from common.wire.deltas import DELTA_OF, DeltaTable
-from common.wire.extents import EXTENT, Extents, Pages, from_pages, to_pages
-from common.wire.frames import FrameType
-from common.wire.packing import Codec, Pack, packer
-from common.wire.squeezed import encode_delta_head, encode_packed_head
-from source_agent.gate import SAMPLE_BYTES, Gate, pays
-from source_agent.outflow import BATCH_PAGES, Tally
+from pageferry.common.capacity.agents import squeeze_workers
+from pageferry.common.guest import delta
+from pageferry.common.guest.lines import gather
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.deltas import DELTA_OF, DeltaTable
+from pageferry.common.wire.extents import EXTENT, Extents, Pages, from_pages, to_pages
+from pageferry.common.wire.frames import FrameType
+from pageferry.common.wire.packing import Codec, Pack, packer
+from pageferry.common.wire.squeezed import encode_delta_head, encode_packed_head
+from pageferry.source_agent.gate import SAMPLE_BYTES, Gate, pays
+from pageferry.source_agent.outflow import BATCH_PAGES, Tally
 
 _WORDS: Final = frames.MAX_FRAME_LINES * LINE_SIZE // 8  # of a batch: 1 MiB, by page or by line
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from common.guest.machine import Guest
-from common.timeline import Timeline
+from pageferry.common.guest.machine import Guest
+from pageferry.common.timeline import Timeline
 
 LOOK_S: Final = 0.01
 LOOKS: Final = 200

@@ -15,20 +15,20 @@ from typing import Final, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aio import quit_task, see_through
-from common.errors import (
+from pageferry.common.aio import quit_task, see_through
+from pageferry.common.errors import (
     ConnectionBroken,
     PageferryError,
     PeerRefused,
     PeerUnreachable,
     RemoteProtocolError,
 )
-from common.handover import Event, Handover
-from common.recovery import Proof, Recovery
-from common.timeline import Timeline
-from common.whereabouts import When, Who, told
-from common.wire import messages
-from common.wire.injector import Injector
+from pageferry.common.handover import Event, Handover
+from pageferry.common.recovery import Proof, Recovery
+from pageferry.common.timeline import Timeline
+from pageferry.common.whereabouts import When, Who, told
+from pageferry.common.wire import messages
+from pageferry.common.wire.injector import Injector
 
 SHARE_S: Final = 0.002  # how often injected faults look at what post-copy has sent
 

@@ -10,13 +10,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.machine import Guest
-from common.guest.stale import merge, new_masks
-from common.strategy.base import Throttled
-from common.strategy.converge import Period
-from common.timeline import Timeline
-from common.units import PAGE_SIZE
-from source_agent.outflow import Outflow
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.stale import merge, new_masks
+from pageferry.common.strategy.base import Throttled
+from pageferry.common.strategy.converge import Period
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import PAGE_SIZE
+from pageferry.source_agent.outflow import Outflow
 
 Watcher = Callable[[Period], Throttled | None]
 _DIRTIED: Final = 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.report import DowntimePart, PartName
-from source_agent.record import Record
+from pageferry.common.report import DowntimePart, PartName
+from pageferry.source_agent.record import Record
 
 
 def downtime_parts(record: Record, resumed_ns: int | None) -> list[DowntimePart]:

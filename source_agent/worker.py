@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from common.aio import take_notice
+from pageferry.common.aio import take_notice
 
 _T = TypeVar("_T")
 

@@ -11,14 +11,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from common.capacity.cpus import usable_cpus
-from common.capacity.descriptors import check_children, check_descriptors, descriptor_limit
-from common.capacity.memory import MIB, check_memory, own_rooms, rough
-from common.capacity.tasks import check_tasks
-from common.config import GuestConfig, MigrationConfig
-from common.errors import UsageError
-from common.heap import one_arena
-from common.units import format_size
+from pageferry.common.capacity.cpus import usable_cpus
+from pageferry.common.capacity.descriptors import (
+    check_children,
+    check_descriptors,
+    descriptor_limit,
+)
+from pageferry.common.capacity.memory import MIB, check_memory, own_rooms, rough
+from pageferry.common.capacity.tasks import check_tasks
+from pageferry.common.config import GuestConfig, MigrationConfig
+from pageferry.common.errors import UsageError
+from pageferry.common.heap import one_arena
+from pageferry.common.units import format_size
 
 OVERHEAD: Final = 1.05  # memory beside the guest's own: dirty logs and bookkeeping
 AGENT: Final = 96 * MIB

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.capacity.cgroups import ROOT, Group, groups, is_number
+from pageferry.common.capacity.cgroups import ROOT, Group, groups, is_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 
-from common.errors import UsageError
+from pageferry.common.errors import UsageError
 
 
 def descriptor_limit() -> int:

@@ -6,9 +6,9 @@ import errno
 from collections.abc import Iterator
 from typing import Final
 
-from common.capacity.descriptors import descriptor_limit
-from common.capacity.memory import own_rooms, rooms
-from common.capacity.tasks import task_rooms
+from pageferry.common.capacity.descriptors import descriptor_limit
+from pageferry.common.capacity.memory import own_rooms, rooms
+from pageferry.common.capacity.tasks import task_rooms
 
 # What the loader and llvmlite say where a library could not be mapped.
 _NOT_MAPPED: Final = (

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from common.capacity.cgroups import ROOT, Group, fields, groups, read_text
-from common.errors import UsageError
-from common.units import PAGE_SIZE, format_size
+from pageferry.common.capacity.cgroups import ROOT, Group, fields, groups, read_text
+from pageferry.common.errors import UsageError
+from pageferry.common.units import PAGE_SIZE, format_size
 
 MIB: Final = 2**20
 _NO_LIMIT: Final = 2**60

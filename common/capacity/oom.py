@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from common.capacity.cgroups import ROOT, Group, fields, groups, read_text
-from common.capacity.memory import rough
+from pageferry.common.capacity.cgroups import ROOT, Group, fields, groups, read_text
+from pageferry.common.capacity.memory import rough
 
 
 class OomWatch:

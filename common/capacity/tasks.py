@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from common.capacity.cgroups import ROOT, fields, groups, read_text
-from common.errors import UsageError
+from pageferry.common.capacity.cgroups import ROOT, fields, groups, read_text
+from pageferry.common.errors import UsageError
 
 _MANY: Final = 16384  # a limit beyond that is not worth counting everything that a user runs
 

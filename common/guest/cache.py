@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.control import (
+from pageferry.common.guest.control import (
     ACTIVE_LOG,
     DRAIN_CURSOR,
     DRAINED_LINES,
@@ -30,10 +30,18 @@ from common.guest.control import (
     VcpuArrays,
     aligned,
 )
-from common.guest.dirty import count_write, count_written_back, mark
-from common.guest.jit import inlined, kernel
-from common.guest.native import copy_line, find8, monotonic_ns, peek_byte, prefetch, push8, signed
-from common.guest.stale import popcount
+from pageferry.common.guest.dirty import count_write, count_written_back, mark
+from pageferry.common.guest.jit import inlined, kernel
+from pageferry.common.guest.native import (
+    copy_line,
+    find8,
+    monotonic_ns,
+    peek_byte,
+    prefetch,
+    push8,
+    signed,
+)
+from pageferry.common.guest.stale import popcount
 
 _LINE_BIT: Final = np.uint64(7)
 _DIRTY: Final = np.uint64(64)

@@ -16,7 +16,7 @@ from numba import types
 from numba.core.types import ExternalFunction
 from numba.core.typing.templates import signature
 
-from common.errors import UsageError
+from pageferry.common.errors import UsageError
 
 _NAME: Final = "XXH3_64bits"
 

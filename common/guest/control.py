@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.native import SCRATCH_WORDS
-from common.guest.pace import Pace
+from pageferry.common.guest.native import SCRATCH_WORDS
+from pageferry.common.guest.pace import Pace
 
 # -- written by the controlling thread ------------------------------------------------------------
 SEQUENCE: Final = 0

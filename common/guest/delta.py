@@ -21,10 +21,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.jit import inlined, kernel
-from common.guest.native import copy_line, signed
-from common.guest.stale import popcount
-from common.units import LINE_SIZE, PAGE_SIZE
+from pageferry.common.guest.jit import inlined, kernel
+from pageferry.common.guest.native import copy_line, signed
+from pageferry.common.guest.stale import popcount
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 
 LIFETIME: Final = 2  # rounds; in QEMU CACHED_PAGE_LIFETIME, of syncs
 EVERY_LINE: Final = np.uint64(2**64 - 1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.control import ACTIVE_LOG, DIRTIED, VcpuArrays
-from common.guest.jit import inlined, kernel
+from pageferry.common.guest.control import ACTIVE_LOG, DIRTIED, VcpuArrays
+from pageferry.common.guest.jit import inlined, kernel
 
 
 @inlined

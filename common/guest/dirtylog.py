@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.control import ACTIVE_LOG, LOG_EPOCH
-from common.guest.dirty import collect
-from common.guest.vcpu import Vcpus
+from pageferry.common.guest.control import ACTIVE_LOG, LOG_EPOCH
+from pageferry.common.guest.dirty import collect
+from pageferry.common.guest.vcpu import Vcpus
 
 
 class DirtyLog:

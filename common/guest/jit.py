@@ -28,9 +28,9 @@ from numba import njit
 from numba.core import compiler, serialize, sigutils
 from numba.core.caching import _Cache
 
-from common import __version__
-from common.errors import UsageError
-from common.guest.kernelstore import KernelStore, trusted
+from pageferry._version import __version__
+from pageferry.common.errors import UsageError
+from pageferry.common.guest.kernelstore import KernelStore, trusted
 
 UNUSED_S: Final = 30 * 86400.0  # kernels that nobody has loaded for so long are removed
 

@@ -26,12 +26,12 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import PageferryError, UsageError
-from common.guest.jit import kernel
-from common.guest.memory import GuestMemory
-from common.guest.native import signed
-from common.units import PAGE_SIZE
-from common.userfault import (
+from pageferry.common.errors import PageferryError, UsageError
+from pageferry.common.guest.jit import kernel
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.guest.native import signed
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import (
     WP_ASYNC,
     WP_UNPOPULATED,
     UserfaultError,

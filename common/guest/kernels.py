@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from common.guest import jit
+from pageferry.common.guest import jit
 
 _F = TypeVar("_F", bound=Callable[..., object])
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.capacity.exhausted import ran_out
-from common.config import GuestConfig
-from common.errors import UsageError
-from common.guest.cache import new_entries, stride
-from common.guest.control import STATE_WORDS, VcpuArrays, aligned, new_scratch
-from common.guest.workloads.base import Plan
-from common.units import LINE_SIZE, format_size
-from common.workload.region import Region
+from pageferry.common.capacity.exhausted import ran_out
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import UsageError
+from pageferry.common.guest.cache import new_entries, stride
+from pageferry.common.guest.control import STATE_WORDS, VcpuArrays, aligned, new_scratch
+from pageferry.common.guest.workloads.base import Plan
+from pageferry.common.units import LINE_SIZE, format_size
+from pageferry.common.workload.region import Region
 
 
 def arrays(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.jit import inlined, kernel
-from common.guest.native import copy_line
+from pageferry.common.guest.jit import inlined, kernel
+from pageferry.common.guest.native import copy_line
 
 
 @inlined

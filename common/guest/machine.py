@@ -11,23 +11,23 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from common.config import GuestConfig
-from common.errors import LocalProtocolError, PageferryError
-from common.guest import control as c
-from common.guest import jit, layout, snapshots
-from common.guest.cache import collect_dirty, count_dirty, drain_slice
-from common.guest.control import new_control, new_scratch, witnessed
-from common.guest.dirtylog import DirtyLog
-from common.guest.kerneldirty import DirtySource, KernelDirty
-from common.guest.memory import GuestMemory
-from common.guest.native import monotonic_ns
-from common.guest.seeds import fill_seed, regions
-from common.guest.stale import new_masks
-from common.guest.vcpu import EventFd, Vcpus
-from common.guest.workloads.making import make_workload
-from common.progress import COMPILING
-from common.units import PAGE_SIZE
-from common.workload.registry import choose
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import LocalProtocolError, PageferryError
+from pageferry.common.guest import control as c
+from pageferry.common.guest import jit, layout, snapshots
+from pageferry.common.guest.cache import collect_dirty, count_dirty, drain_slice
+from pageferry.common.guest.control import new_control, new_scratch, witnessed
+from pageferry.common.guest.dirtylog import DirtyLog
+from pageferry.common.guest.kerneldirty import DirtySource, KernelDirty
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.guest.native import monotonic_ns
+from pageferry.common.guest.seeds import fill_seed, regions
+from pageferry.common.guest.stale import new_masks
+from pageferry.common.guest.vcpu import EventFd, Vcpus
+from pageferry.common.guest.workloads.making import make_workload
+from pageferry.common.progress import COMPILING
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.workload.registry import choose
 
 _DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and within
 _STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed

@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.capacity.cpus import usable_cpus
-from common.capacity.exhausted import ran_out
-from common.errors import UsageError
-from common.guest.jit import kernel
-from common.guest.native import copy_line
-from common.guest.rng import mix
-from common.units import PAGE_SIZE, format_size
+from pageferry.common.capacity.cpus import usable_cpus
+from pageferry.common.capacity.exhausted import ran_out
+from pageferry.common.errors import UsageError
+from pageferry.common.guest.jit import kernel
+from pageferry.common.guest.native import copy_line
+from pageferry.common.guest.rng import mix
+from pageferry.common.units import PAGE_SIZE, format_size
 
 WORDS_PER_PAGE: Final = PAGE_SIZE // 8
 _FILL_THREADS: Final = min(2, usable_cpus().count)

@@ -17,7 +17,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from common.guest.jit import inlined, kernel
+from pageferry.common.guest.jit import inlined, kernel
 
 _CLOCK_MONOTONIC: Final = 1
 _CLOCK_THREAD_CPUTIME_ID: Final = 3

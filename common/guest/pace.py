@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from common.guest.jit import kernel
+from pageferry.common.guest.jit import kernel
 
 # How far behind its schedule a vCPU may fall and still catch up. What is missed beyond that (it had
 # no processor, its page was late) is dropped: nobody asked for a burst without bound.

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.cache import drain_slice
-from common.guest.control import (
+from pageferry.common.guest.cache import drain_slice
+from pageferry.common.guest.control import (
     ACKNOWLEDGED,
     ACTIVE_LOG,
     BURST,
@@ -61,8 +61,8 @@ from common.guest.control import (
     WANTED,
     VcpuArrays,
 )
-from common.guest.jit import kernel
-from common.guest.native import (
+from pageferry.common.guest.jit import kernel
+from pageferry.common.guest.native import (
     fence,
     monotonic_ns,
     peek_byte,
@@ -71,7 +71,7 @@ from common.guest.native import (
     thread_cpu_ns,
     wait_for,
 )
-from common.guest.pace import MAX_LAG_NS, due_at, steps_due
+from pageferry.common.guest.pace import MAX_LAG_NS, due_at, steps_due
 
 _QUANTUM_NS: Final = 500_000  # what a quantum should take: how long a request may have to wait
 _MIN_STEPS: Final = 16

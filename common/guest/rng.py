@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from common.guest import seeds
-from common.guest.jit import inlined
+from pageferry.common.guest import seeds
+from pageferry.common.guest.jit import inlined
 
 GOLDEN: Final = np.uint64(seeds.GOLDEN)
 _M1, _M2 = (np.uint64(each) for each in seeds.MULTIPLIERS)

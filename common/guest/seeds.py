@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.config import GuestConfig
-from common.workload.region import Region
+from pageferry.common.config import GuestConfig
+from pageferry.common.workload.region import Region
 
 GOLDEN: Final = 0x9E3779B97F4A7C15
 MULTIPLIERS: Final = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # of splitmix64, see `rng`

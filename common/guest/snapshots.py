@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import GuestConfig
-from common.errors import RemoteProtocolError
-from common.guest.control import STATE_WORDS, STEPS
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.guest.control import STATE_WORDS, STEPS
 
 VERSION: Final = 1
 _MAX_STEPS: Final = 2**62  # nothing that counts in int64 can overflow from there

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.jit import inlined, kernel
+from pageferry.common.guest.jit import inlined, kernel
 
 
 def new_masks(n_pages: int) -> NDArray[np.uint64]:

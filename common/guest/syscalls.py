@@ -14,8 +14,8 @@ from numba import types
 from numba.core.types import ExternalFunction
 from numba.core.typing.templates import signature
 
-from common.guest.atomics import peek_int
-from common.guest.jit import inlined, kernel
+from pageferry.common.guest.atomics import peek_int
+from pageferry.common.guest.jit import inlined, kernel
 
 _i32: Final = types.int32
 _i64: Final = types.int64

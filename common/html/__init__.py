@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from common.libraries import require
+from pageferry.common.libraries import require
 
 if TYPE_CHECKING:
-    from common.html.picture import Picture
-    from common.report import Report
+    from pageferry.common.html.picture import Picture
+    from pageferry.common.report import Report
 
 _NEEDED = ("jinja2", "plotly")
 
@@ -44,7 +44,7 @@ def render(
     everything was simulated (reports say it themselves). Raises `UsageError`.
     """
     check()
-    from common.html.page import Run, make_page
+    from pageferry.common.html.page import Run, make_page
 
     named = zip(labels, reports, labels if cases is None else cases, strict=True)
     runs = [Run(*each) for each in named]
@@ -61,7 +61,7 @@ def all_pictures(
     Those of all runs together come first, with an empty label. Raises `UsageError`.
     """
     check()
-    from common.html import comparison, page
+    from pageferry.common.html import comparison, page
 
     together = comparison.pictures(cases, reports) if len(reports) > 1 else []
     return [("", each) for each in together] + [

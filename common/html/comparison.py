@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Final
 
-from common.html.palette import colour, strategy_colours
-from common.html.picture import Figure, Picture, axis, layout, text
-from common.html.words import NOTHING, duration, size
-from common.report import Report
-from common.slowdown import slowdown
-from common.told import loss, outcome
+from pageferry.common.html.palette import colour, strategy_colours
+from pageferry.common.html.picture import Figure, Picture, axis, layout, text
+from pageferry.common.html.words import NOTHING, duration, size
+from pageferry.common.report import Report
+from pageferry.common.slowdown import slowdown
+from pageferry.common.told import loss, outcome
 
 _LONGEST_LABEL: Final = 34
 _LINE: Final = 22  # characters of a name beside a bar

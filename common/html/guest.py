@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.html.palette import colour
-from common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade, stop
-from common.html.series import Point, TimeAxis, thin
-from common.html.words import duration
-from common.report import Report, TimelineSample
-from common.told import is_simulated
+from pageferry.common.html.palette import colour
+from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade, stop
+from pageferry.common.html.series import Point, TimeAxis, thin
+from pageferry.common.html.words import duration
+from pageferry.common.report import Report, TimelineSample
+from pageferry.common.told import is_simulated
 
 _WHERE: Final = {"source": "at the source", "dest": "at the destination"}
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.html.series import finite
-from common.report import EventReport
+from pageferry.common.html.series import finite
+from pageferry.common.report import EventReport
 
 _LEVEL: Final = 6
 _EXACT: Final = 2**53  # what a script's numbers hold

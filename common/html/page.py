@@ -14,13 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from common import __version__
-from common.console import result_rows
-from common.html import comparison, guest, palette, postcopy, transfer, words
-from common.html.packing import pack_events, packed, packed_json
-from common.html.picture import Picture
-from common.report import Report
-from common.told import is_simulated, outcome
+from pageferry._version import __version__
+from pageferry.common.console import result_rows
+from pageferry.common.html import comparison, guest, palette, postcopy, transfer, words
+from pageferry.common.html.packing import pack_events, packed, packed_json
+from pageferry.common.html.picture import Picture
+from pageferry.common.report import Report
+from pageferry.common.told import is_simulated, outcome
 
 # A script runs if it is, byte for byte, one of ours: whatever a report says stays text.
 _POLICY: Final = (
@@ -185,7 +185,7 @@ def _figures(found: Sequence[Picture]) -> str:
 
 
 def _text(name: str) -> str:
-    return (files("common.html") / "templates" / name).read_text("utf-8")
+    return (files("pageferry.common.html") / "templates" / name).read_text("utf-8")
 
 
 def _hash(script: str) -> str:
@@ -217,7 +217,7 @@ def _plotly() -> tuple[str, str]:
 def _environment() -> Environment:
     """Everything is escaped; a name that is not there is an error."""
     environment = Environment(
-        loader=PackageLoader("common.html"),
+        loader=PackageLoader("pageferry.common.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

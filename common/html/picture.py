@@ -6,9 +6,9 @@ import html
 from dataclasses import dataclass
 from typing import Any, Final
 
-from common.html.palette import colour
-from common.html.series import TimeAxis
-from common.report import Report
+from pageferry.common.html.palette import colour
+from pageferry.common.html.series import TimeAxis
+from pageferry.common.report import Report
 
 Figure = dict[str, Any]  # of plotly: `data` and `layout`
 

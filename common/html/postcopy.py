@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from common.html.palette import colour
-from common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade
-from common.html.series import Point, TimeAxis, thin
-from common.html.words import duration
-from common.latency import known_counts
-from common.report import FaultCount, FaultLatency, PostcopyReport, Report
+from pageferry.common.html.palette import colour
+from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade
+from pageferry.common.html.series import Point, TimeAxis, thin
+from pageferry.common.html.words import duration
+from pageferry.common.latency import known_counts
+from pageferry.common.report import FaultCount, FaultLatency, PostcopyReport, Report
 
 
 def pictures(report: Report) -> list[Picture]:

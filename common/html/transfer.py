@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from common.html.palette import colour
-from common.html.picture import Figure, Picture, axis, layout
-from common.html.series import TimeAxis
-from common.html.words import duration, size
-from common.report import ActivityColumn, PagesReport, Report, RoundReport
-from common.units import PAGE_SIZE
+from pageferry.common.html.palette import colour
+from pageferry.common.html.picture import Figure, Picture, axis, layout
+from pageferry.common.html.series import TimeAxis
+from pageferry.common.html.words import duration, size
+from pageferry.common.report import ActivityColumn, PagesReport, Report, RoundReport
+from pageferry.common.units import PAGE_SIZE
 
 _KINDS: Final = ("full", "dirty", "drain", "final")
 

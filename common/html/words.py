@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.config import MigrationConfig, shown
-from common.limits import DOWNTIME, TIMEOUT, ended_by, sentence
-from common.report import DecisionReport, EstimateReport, Report
-from common.slowdown import below_half_ms, slowdown
-from common.told import GAP, NOTHING, headline, is_simulated, loss
-from common.units import human_bytes
+from pageferry.common.config import MigrationConfig, shown
+from pageferry.common.limits import DOWNTIME, TIMEOUT, ended_by, sentence
+from pageferry.common.report import DecisionReport, EstimateReport, Report
+from pageferry.common.slowdown import below_half_ms, slowdown
+from pageferry.common.told import GAP, NOTHING, headline, is_simulated, loss
+from pageferry.common.units import human_bytes
 
 __all__ = ["NOTHING", "headline"]
 

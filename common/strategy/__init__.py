@@ -1,6 +1,6 @@
 """Strategies: pure decisions about rounds, one file each. Importing this registers them all."""
 
-from common.strategy.base import (
+from pageferry.common.strategy.base import (
     REGISTRY,
     Decision,
     NextRound,
@@ -12,12 +12,12 @@ from common.strategy.base import (
     Throttled,
     make_strategy,
 )
-from common.strategy.converge import Period
-from common.strategy.hybrid import Hybrid
-from common.strategy.post_copy import LazyCopy, PostCopy
-from common.strategy.pre_copy import PreCopy
-from common.strategy.stop_and_copy import StopAndCopyStrategy
-from common.strategy.three_path import ThreePath
+from pageferry.common.strategy.converge import Period
+from pageferry.common.strategy.hybrid import Hybrid
+from pageferry.common.strategy.post_copy import LazyCopy, PostCopy
+from pageferry.common.strategy.pre_copy import PreCopy
+from pageferry.common.strategy.stop_and_copy import StopAndCopyStrategy
+from pageferry.common.strategy.three_path import ThreePath
 
 __all__ = [
     "REGISTRY",

@@ -14,10 +14,10 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import ClassVar, Final, NamedTuple, TypeVar, final
 
-from common.config import StrategyConfig
-from common.errors import LocalProtocolError, UsageError
-from common.strategy.converge import AutoConverge, Period
-from common.units import PAGE_SIZE
+from pageferry.common.config import StrategyConfig
+from pageferry.common.errors import LocalProtocolError, UsageError
+from pageferry.common.strategy.converge import AutoConverge, Period
+from pageferry.common.units import PAGE_SIZE
 
 
 class RoundKind(StrEnum):

@@ -28,8 +28,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from common.config import StrategyConfig
-from common.units import human_bytes
+from pageferry.common.config import StrategyConfig
+from pageferry.common.units import human_bytes
 
 LOOK_S: Final = 0.5  # a period
 EARLY_S: Final = 0.02  # from its start to a first look at what the guest dirties at once

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from common.strategy.base import (
+from pageferry.common.strategy.base import (
     Decision,
     RoundStats,
     StopAndCopy,
     Strategy,
     SwitchToPostCopy,
 )
-from common.units import figures, format_time
+from pageferry.common.units import figures, format_time
 
 
 class Deadline(Strategy):

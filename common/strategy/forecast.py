@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
 
-from common.config import StrategyConfig
-from common.strategy.base import (
+from pageferry.common.config import StrategyConfig
+from pageferry.common.strategy.base import (
     Decision,
     NextRound,
     RoundKind,
@@ -24,9 +24,9 @@ from common.strategy.base import (
     Strategy,
     SwitchToPostCopy,
 )
-from common.strategy.carrying import Carrying, Fixed
-from common.strategy.converge import EARLY_S, LOOK_S, Period
-from common.units import PAGE_SIZE
+from pageferry.common.strategy.carrying import Carrying, Fixed
+from pageferry.common.strategy.converge import EARLY_S, LOOK_S, Period
+from pageferry.common.units import PAGE_SIZE
 
 _MOST_ROUNDS: Final = 2000  # more than any strategy may order
 _TICK_S: Final = 1e-6

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from common.strategy.forecast import Curve
+from pageferry.common.strategy.forecast import Curve
 
 # What is stale by then is a set of its own, which is dirty at once and says nothing of the rest.
 _EARLY_SHARE: Final = 1 / 8

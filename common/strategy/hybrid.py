@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.config import StrategyConfig
-from common.strategy.base import (
+from pageferry.common.config import StrategyConfig
+from pageferry.common.strategy.base import (
     Decision,
     NextRound,
     RoundKind,
@@ -15,9 +15,9 @@ from common.strategy.base import (
     describe_change,
     register,
 )
-from common.strategy.target import STALL_SHARE, Target
-from common.trigger import Trigger, parse_trigger
-from common.units import figures
+from pageferry.common.strategy.target import STALL_SHARE, Target
+from pageferry.common.trigger import Trigger, parse_trigger
+from pageferry.common.units import figures
 
 
 @register

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.errors import LocalProtocolError
-from common.strategy.base import Decision, RoundStats, Strategy, SwitchToPostCopy, register
+from pageferry.common.errors import LocalProtocolError
+from pageferry.common.strategy.base import (
+    Decision,
+    RoundStats,
+    Strategy,
+    SwitchToPostCopy,
+    register,
+)
 
 
 @register

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.config import StrategyConfig
-from common.strategy.base import (
+from pageferry.common.config import StrategyConfig
+from pageferry.common.strategy.base import (
     Decision,
     NextRound,
     RoundKind,
@@ -15,7 +15,7 @@ from common.strategy.base import (
     describe_change,
     register,
 )
-from common.strategy.target import Target
+from pageferry.common.strategy.target import Target
 
 
 @register

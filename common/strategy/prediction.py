@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from common.config import MigrationConfig, StrategyConfig
-from common.strategy.base import Strategy, make_strategy
-from common.strategy.forecast import Conditions, Cost, Stale, run
-from common.strategy.growth import Growth
-from common.strategy.post_copy import LazyCopy
-from common.strategy.pre_copy import PreCopy
-from common.units import PAGE_SIZE, figures, format_time
+from pageferry.common.config import MigrationConfig, StrategyConfig
+from pageferry.common.strategy.base import Strategy, make_strategy
+from pageferry.common.strategy.forecast import Conditions, Cost, Stale, run
+from pageferry.common.strategy.growth import Growth
+from pageferry.common.strategy.post_copy import LazyCopy
+from pageferry.common.strategy.pre_copy import PreCopy
+from pageferry.common.units import PAGE_SIZE, figures, format_time
 
 STRATEGIES: Final = (
     *("stop-and-copy", "pre-copy", "post-copy", "lazy-copy", "hybrid", "three-path"),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.errors import LocalProtocolError
-from common.strategy.base import Decision, RoundStats, StopAndCopy, Strategy, register
+from pageferry.common.errors import LocalProtocolError
+from pageferry.common.strategy.base import Decision, RoundStats, StopAndCopy, Strategy, register
 
 
 @register

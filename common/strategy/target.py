@@ -19,8 +19,8 @@ import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from common.strategy.base import RoundStats
-from common.units import figures, format_time
+from pageferry.common.strategy.base import RoundStats
+from pageferry.common.units import figures, format_time
 
 TARGET_SHARE: Final = 0.7
 # Rounds that do not shrink to less than this part of the one before do not pay for themselves.

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.config import StrategyConfig
-from common.strategy.base import (
+from pageferry.common.config import StrategyConfig
+from pageferry.common.strategy.base import (
     Decision,
     NextRound,
     RoundKind,
@@ -29,7 +29,7 @@ from common.strategy.base import (
     describe_change,
     register,
 )
-from common.units import format_share
+from pageferry.common.units import format_share
 
 
 @register

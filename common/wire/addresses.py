@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Any, Final
 
-from common.errors import PeerUnreachable, UsageError
-from common.wire.tls import writable
+from pageferry.common.errors import PeerUnreachable, UsageError
+from pageferry.common.wire.tls import writable
 
 STAGGER_S: Final = 0.25  # the "Connection Attempt Delay" that RFC 8305 recommends
 _MOST_SHOWN: Final = 4  # addresses in a message

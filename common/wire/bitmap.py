@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import RemoteProtocolError
-from common.wire.packing import MAX_UNPACKED, Codec, Unpacker, packer
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.wire.packing import MAX_UNPACKED, Codec, Unpacker, packer
 
 WORTH: Final = 4096  # bytes: less fits into a connection's first window, with all that is beside it
 MOST_SUMMARY: Final = 1024  # bytes: it goes in a message that strangers' limits still hold for

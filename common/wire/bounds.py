@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from common.errors import RemoteProtocolError
-from common.wire.frames import MAX_CONTROL
-from common.wire.results import MOST_TEXT
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.wire.frames import MAX_CONTROL
+from pageferry.common.wire.results import MOST_TEXT
 
 OBJECT_BYTES: Final = 80  # that one takes in memory at the most, what it refers to not counted
 _TEXT: Final = 4 * MOST_TEXT + 256  # bytes, with all that stands around it

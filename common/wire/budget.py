@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from common.errors import ConnectionBroken
+from pageferry.common.errors import ConnectionBroken
 
 SESSION_BYTES: Final = 16 << 20
 KEPT_BYTES: Final = 64 << 20  # buffers of channels, from frame to frame: fresh ones take time

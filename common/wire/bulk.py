@@ -18,17 +18,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
-from common.units import PAGE_SIZE
-from common.wire import frames, tls
-from common.wire.budget import Share
-from common.wire.channel import STALL_S, Tap, why
-from common.wire.extents import Extents, Pages
-from common.wire.pacing import Pacer
-from common.wire.packing import Unpacker
-from common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
-from common.wire.spans import IOV_MAX, PagePipe, Spans, SpanTable, span_table
-from common.wire.tls import ScatteringTls
+from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames, tls
+from pageferry.common.wire.budget import Share
+from pageferry.common.wire.channel import STALL_S, Tap, why
+from pageferry.common.wire.extents import Extents, Pages
+from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.packing import Unpacker
+from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
+from pageferry.common.wire.spans import IOV_MAX, PagePipe, Spans, SpanTable, span_table
+from pageferry.common.wire.tls import ScatteringTls
 
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
 # enough for what follows not to wait behind them.

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from common.errors import (
+from pageferry.common.errors import (
     ConnectionBroken,
     PageferryError,
     PeerRefused,
@@ -28,14 +28,14 @@ from common.errors import (
     PeerUnreachable,
     RemoteProtocolError,
 )
-from common.wire import bounds, frames, messages, tls
-from common.wire.addresses import host_of, open_socket, shown
-from common.wire.budget import Budget
-from common.wire.congestion import use_congestion
-from common.wire.crowd import network_of
-from common.wire.messages import Hello, Message
-from common.wire.probes import AnswerFrame, Asked, ProbeFrame
-from common.wire.tls import ClientTls
+from pageferry.common.wire import bounds, frames, messages, tls
+from pageferry.common.wire.addresses import host_of, open_socket, shown
+from pageferry.common.wire.budget import Budget
+from pageferry.common.wire.congestion import use_congestion
+from pageferry.common.wire.crowd import network_of
+from pageferry.common.wire.messages import Hello, Message
+from pageferry.common.wire.probes import AnswerFrame, Asked, ProbeFrame
+from pageferry.common.wire.tls import ClientTls
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
 LINGER_S: Final = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from common.errors import UsageError
+from pageferry.common.errors import UsageError
 
 DEFAULT_CONGESTION: Final = "cubic"
 

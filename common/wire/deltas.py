@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import RemoteProtocolError
-from common.units import PAGE_SIZE
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.units import PAGE_SIZE
 
 DELTA_OF: Final = np.dtype([("page", "<u4"), ("length", "<u2")])
 DeltaTable = NDArray[np.void]

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import RemoteProtocolError
+from pageferry.common.errors import RemoteProtocolError
 
 EXTENT: Final = np.dtype([("first", "<u4"), ("count", "<u4")])
 

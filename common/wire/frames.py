@@ -45,15 +45,15 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
-from common.units import LINE_SIZE, PAGE_SIZE
-from common.wire import deltas
-from common.wire.budget import SMALL_BYTES, Share
-from common.wire.deltas import DELTA_OF, DeltaTable
-from common.wire.extents import EXTENT, Extents, count_within
-from common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
-from common.wire.probes import AnswerFrame, ProbeFrame
-from common.wire.spans import Spans, SpanTable
+from pageferry.common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
+from pageferry.common.wire import deltas
+from pageferry.common.wire.budget import SMALL_BYTES, Share
+from pageferry.common.wire.deltas import DELTA_OF, DeltaTable
+from pageferry.common.wire.extents import EXTENT, Extents, count_within
+from pageferry.common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
+from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
+from pageferry.common.wire.spans import Spans, SpanTable
 
 PROTOCOL_VERSION: Final = 5
 # The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from common.wire.budget import Budget
+from pageferry.common.wire.budget import Budget
 
 _T = TypeVar("_T")
 

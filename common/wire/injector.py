@@ -17,10 +17,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from common.inject import Action, Injection, Plan
-from common.timeline import Timeline
-from common.wire import channel
-from common.wire.pacing import Pacer
+from pageferry.common.inject import Action, Injection, Plan
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire import channel
+from pageferry.common.wire.pacing import Pacer
 
 _Buffers = Sequence[bytes | memoryview]
 

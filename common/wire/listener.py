@@ -13,14 +13,14 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from common.capacity.descriptors import descriptor_limit
-from common.capacity.exhausted import ran_out
-from common.errors import PageferryError, RemoteProtocolError
-from common.wire import tls
-from common.wire.addresses import host_of, listen_on, shown_address
-from common.wire.channel import HANDSHAKE_S, LINGER_S, STALL_S, Connection, why
-from common.wire.crowd import first_to_go
-from common.wire.messages import Hello, Refuse
+from pageferry.common.capacity.descriptors import descriptor_limit
+from pageferry.common.capacity.exhausted import ran_out
+from pageferry.common.errors import PageferryError, RemoteProtocolError
+from pageferry.common.wire import tls
+from pageferry.common.wire.addresses import host_of, listen_on, shown_address
+from pageferry.common.wire.channel import HANDSHAKE_S, LINGER_S, STALL_S, Connection, why
+from pageferry.common.wire.crowd import first_to_go
+from pageferry.common.wire.messages import Hello, Refuse
 
 MAX_HANDSHAKES: Final = 256  # at once; one more, and the oldest of the network with the most goes
 MAX_LEAVING: Final = 64  # that were turned away, and may still read why

@@ -45,14 +45,14 @@ from typing import Annotated, Any, Literal, Self
 import msgpack
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from common.config import Compression, GuestConfig
-from common.errors import LocalProtocolError, RemoteProtocolError
-from common.options import Words
-from common.wire import bounds
-from common.wire.bitmap import MOST_SUMMARY
-from common.wire.frames import MAX_CONTROL, MAX_WINDOW
-from common.wire.probes import MAX_ATTEMPT
-from common.wire.results import (
+from pageferry.common.config import Compression, GuestConfig
+from pageferry.common.errors import LocalProtocolError, RemoteProtocolError
+from pageferry.common.options import Words
+from pageferry.common.wire import bounds
+from pageferry.common.wire.bitmap import MOST_SUMMARY
+from pageferry.common.wire.frames import MAX_CONTROL, MAX_WINDOW
+from pageferry.common.wire.probes import MAX_ATTEMPT
+from pageferry.common.wire.results import (
     MOST_VCPUS,
     Bounded,
     Count,

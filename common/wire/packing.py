@@ -17,8 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import Compression
-from common.errors import RemoteProtocolError
+from pageferry.common.config import Compression
+from pageferry.common.errors import RemoteProtocolError
 
 # The fastest of zstd's usual levels: a link of 100 MB/s is filled by a part of one core.
 ZSTD_LEVEL: Final = 1

@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from common.errors import RemoteProtocolError
+from pageferry.common.errors import RemoteProtocolError
 
 MAX_ATTEMPT: Final = 2**32 - 1
 MAX_NUMBER: Final = 2**16 - 1  # then it begins again at 0

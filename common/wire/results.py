@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from common.bins import MOST_BARS, MOST_BINS, MOST_COLUMNS
-from common.wire.frames import MAX_CONTROL
+from pageferry.common.bins import MOST_BARS, MOST_BINS, MOST_COLUMNS
+from pageferry.common.wire.frames import MAX_CONTROL
 
 MOST_TEXT: Final = 2000  # characters
 MOST_VCPUS: Final = 64

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.units import PAGE_SIZE
+from pageferry.common.units import PAGE_SIZE
 
 PIPE_BYTES: Final = 2**20  # the most that a user without privileges may have
 _SPLICE_F_NONBLOCK: Final = 2

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.errors import LocalProtocolError
-from common.wire.deltas import MAX_DELTA_BYTES, MAX_DELTA_PAGES, DeltaTable
-from common.wire.extents import Extents
-from common.wire.frames import HEADER, FrameType, LineTable
-from common.wire.packing import Codec
+from pageferry.common.errors import LocalProtocolError
+from pageferry.common.wire.deltas import MAX_DELTA_BYTES, MAX_DELTA_PAGES, DeltaTable
+from pageferry.common.wire.extents import Extents
+from pageferry.common.wire.frames import HEADER, FrameType, LineTable
+from pageferry.common.wire.packing import Codec
 
 
 def encode_packed_head(

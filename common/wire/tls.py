@@ -26,12 +26,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import PageferryError, UsageError
-from common.handed import open_file
-from common.notices import notice
-from common.threads import WatchedThread, failure_of
-from common.wire.certified import asked, certified, shown
-from common.wire.validity import out_of_time
+from pageferry.common.errors import PageferryError, UsageError
+from pageferry.common.handed import open_file
+from pageferry.common.notices import notice
+from pageferry.common.threads import WatchedThread, failure_of
+from pageferry.common.wire.certified import asked, certified, shown
+from pageferry.common.wire.validity import out_of_time
 
 CA: Final = "ca-cert.pem"
 SERVER: Final = ("server-cert.pem", "server-key.pem")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from common.units import LINES_PER_PAGE
-from common.workload.options import (
+from pageferry.common.units import LINES_PER_PAGE
+from pageferry.common.workload.options import (
     EXTENT,
     FLAG,
     LINES,
@@ -20,9 +20,9 @@ from common.workload.options import (
     number,
     whole,
 )
-from common.workload.spec import Spec
+from pageferry.common.workload.spec import Spec
 
-_KERNELS: Final = "common.guest.workloads"
+_KERNELS: Final = "pageferry.common.guest.workloads"
 _VISITED_LINE: Final = "one line of the visited page, written (or read: write-share)"
 _WRITTEN_LINE: Final = "one line, written"
 
@@ -222,6 +222,6 @@ BUILTIN: Final = (
         },
         first_key="file",
         complete=False,
-        pin="common.workload.traced:pin",
+        pin="pageferry.common.workload.traced:pin",
     ),
 )

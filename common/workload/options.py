@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from common.errors import UsageError
-from common.suggest import did_you_mean
-from common.units import (
+from pageferry.common.errors import UsageError
+from pageferry.common.suggest import did_you_mean
+from pageferry.common.units import (
     LINES_PER_PAGE,
     PAGE_SIZE,
     format_share,
@@ -21,8 +21,8 @@ from common.units import (
     parse_size,
     parse_time,
 )
-from common.workload.mixes import MIXES, Mix
-from common.workload.region import Region
+from pageferry.common.workload.mixes import MIXES, Mix
+from pageferry.common.workload.region import Region
 
 _MIX: Final = "mix:"
 

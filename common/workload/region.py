@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.units import PAGE_SIZE
+from pageferry.common.units import PAGE_SIZE
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from common.errors import UsageError
-from common.suggest import did_you_mean
-from common.workload.builtin import BUILTIN
-from common.workload.options import Option
-from common.workload.spec import Chosen, Spec
+from pageferry.common.errors import UsageError
+from pageferry.common.suggest import did_you_mean
+from pageferry.common.workload.builtin import BUILTIN
+from pageferry.common.workload.options import Option
+from pageferry.common.workload.spec import Chosen, Spec
 
 _SHOWN: Final = 80  # characters of what somebody wrote, in a message
 

@@ -1,12 +1,12 @@
-"""Figures of workloads that their kernels and their models (`lab.sim`) both need."""
+"""Figures of workloads that their kernels and their models (`pageferry.sim`) both need."""
 
 from __future__ import annotations
 
 import math
 from typing import Final
 
-from common.units import PAGE_SIZE
-from common.workload.region import Region
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.workload.region import Region
 
 TICK_NS: Final = 1_000_000  # idle
 EXTENT_PAGES: Final = 32  # io-intensive: what a file system allocates in one go: 128 KiB

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from common.workload.mixes import Mix
-from common.workload.options import Option
+from pageferry.common.workload.mixes import Mix
+from pageferry.common.workload.options import Option
 
 
 def load(place: str) -> Any:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from common.errors import UsageError
-from common.tracefile import Trace, open_trace
+from pageferry.common.errors import UsageError
+from pageferry.common.tracefile import Trace, open_trace
 
 _LONGEST: Final = 512  # characters of a workload that fit in a configuration
 

@@ -11,14 +11,14 @@ from typing import Final
 
 import numpy as np
 
-from common.guest.checksum import xxh3_64
-from common.guest.native import signal, signed
-from common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, c_memmove, c_recv, errno
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.frames import MAX_FRAME_PAGES, MAX_URGENT_PAGES, FrameType
-from common.wire.probes import MAX_NUMBER
-from dest_agent.paging.arrays import (
+from pageferry.common.guest.checksum import xxh3_64
+from pageferry.common.guest.native import signal, signed
+from pageferry.common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, c_memmove, c_recv, errno
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.frames import MAX_FRAME_PAGES, MAX_URGENT_PAGES, FrameType
+from pageferry.common.wire.probes import MAX_NUMBER
+from pageferry.dest_agent.paging.arrays import (
     ANSWERED,
     ARMED,
     ASKED,
@@ -49,8 +49,8 @@ from dest_agent.paging.arrays import (
     FaultArrays,
     kernel,
 )
-from dest_agent.paging.outbox import fail, queue
-from dest_agent.paging.placing import place_run
+from pageferry.dest_agent.paging.outbox import fail, queue
+from pageferry.dest_agent.paging.placing import place_run
 
 _PAGES: Final = int(FrameType.PAGES)
 _ZERO: Final = int(FrameType.ZERO)

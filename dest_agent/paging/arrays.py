@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.kernels import kernels_of
-from common.wire import frames, probes
+from pageferry.common.guest.kernels import kernels_of
+from pageferry.common.wire import frames, probes
 
 MAX_EXTENTS: Final = frames.MAX_EXTENTS
 

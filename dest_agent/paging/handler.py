@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.guest.atomics import peek_word, turn_byte
-from common.guest.control import WANTED as VCPU_WANTED
-from common.guest.native import fence, monotonic_ns, peek_byte, signal
-from common.guest.syscalls import POLLIN, POLLOUT, c_ppoll, c_read, pollfd
-from common.units import PAGE_SIZE
-from common.userfault import MESSAGE_BYTES, PAGEFAULT
-from common.wire.frames import FrameType
-from dest_agent.paging.answers import receive
-from dest_agent.paging.arrays import (
+from pageferry.common.guest.atomics import peek_word, turn_byte
+from pageferry.common.guest.control import WANTED as VCPU_WANTED
+from pageferry.common.guest.native import fence, monotonic_ns, peek_byte, signal
+from pageferry.common.guest.syscalls import POLLIN, POLLOUT, c_ppoll, c_read, pollfd
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import MESSAGE_BYTES, PAGEFAULT
+from pageferry.common.wire.frames import FrameType
+from pageferry.dest_agent.paging.answers import receive
+from pageferry.dest_agent.paging.arrays import (
     ANEW,
     ANSWERED,
     ASKED,
@@ -60,9 +60,9 @@ from dest_agent.paging.arrays import (
     FaultArrays,
     kernel,
 )
-from dest_agent.paging.outbox import fail, flush, keep_open, queue
-from dest_agent.paging.placing import place_once, stamp, wake
-from dest_agent.paging.window import region_of, window
+from pageferry.dest_agent.paging.outbox import fail, flush, keep_open, queue
+from pageferry.dest_agent.paging.placing import place_once, stamp, wake
+from pageferry.dest_agent.paging.window import region_of, window
 
 _REQUEST: Final = int(FrameType.REQUEST)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.guest.checksum import xxh3_64
-from common.guest.native import fence, monotonic_ns, signal, signed
-from common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, c_send, errno
-from common.wire import frames
-from common.wire.frames import FrameType
-from common.wire.probes import IDLE_S, MAX_NUMBER
-from dest_agent.paging.arrays import (
+from pageferry.common.guest.checksum import xxh3_64
+from pageferry.common.guest.native import fence, monotonic_ns, signal, signed
+from pageferry.common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, c_send, errno
+from pageferry.common.wire import frames
+from pageferry.common.wire.frames import FrameType
+from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER
+from pageferry.dest_agent.paging.arrays import (
     ASKED,
     ATTEMPT,
     BROKEN,

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.atomics import add_word, peek_word, swap_byte, turn_byte
-from common.guest.control import WAKE_FD as VCPU_WAKE_FD
-from common.guest.control import WANTED as VCPU_WANTED
-from common.guest.jit import inlined
-from common.guest.native import monotonic_ns, peek_byte, signal, signed
-from common.guest.syscalls import (
+from pageferry.common.guest.atomics import add_word, peek_word, swap_byte, turn_byte
+from pageferry.common.guest.control import WAKE_FD as VCPU_WAKE_FD
+from pageferry.common.guest.control import WANTED as VCPU_WANTED
+from pageferry.common.guest.jit import inlined
+from pageferry.common.guest.native import monotonic_ns, peek_byte, signal, signed
+from pageferry.common.guest.syscalls import (
     EAGAIN,
     EEXIST,
     MADV_DONTNEED,
@@ -24,9 +24,9 @@ from common.guest.syscalls import (
     c_memmove,
     errno,
 )
-from common.units import PAGE_SIZE
-from common.userfault import COPY_REQUEST, WAKE_REQUEST, ZEROPAGE_REQUEST
-from dest_agent.paging.arrays import (
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import COPY_REQUEST, WAKE_REQUEST, ZEROPAGE_REQUEST
+from pageferry.dest_agent.paging.arrays import (
     ARGUMENT,
     BASE,
     DUPLICATES,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.guest.native import peek_byte, signed
-from dest_agent.paging.arrays import (
+from pageferry.common.guest.native import peek_byte, signed
+from pageferry.dest_agent.paging.arrays import (
     PREPAGE,
     PRESENT,
     STREAM_WORDS,

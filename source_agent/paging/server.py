@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.atomics import peek_word, swap_byte, turn_byte
-from common.guest.checksum import xxh3_64
-from common.guest.kernels import kernels_of
-from common.guest.native import fence, monotonic_ns, signal, signed
-from common.guest.syscalls import (
+from pageferry.common.guest.atomics import peek_word, swap_byte, turn_byte
+from pageferry.common.guest.checksum import xxh3_64
+from pageferry.common.guest.kernels import kernels_of
+from pageferry.common.guest.native import fence, monotonic_ns, signal, signed
+from pageferry.common.guest.syscalls import (
     EAGAIN,
     EINTR,
     MSG_DONTWAIT,
@@ -33,8 +33,8 @@ from common.guest.syscalls import (
     errno,
     pollfd,
 )
-from common.units import PAGE_SIZE
-from common.wire import frames, probes
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames, probes
 
 kernel = kernels_of(Path(__file__).parent, Path(frames.__file__), Path(probes.__file__))
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import atheris
 
 # What numba compiles can't be instrumented: it and what it is made of come first.
-import common.guest.delta  # noqa: F401
-from lab.lackey import LackeyParser
+import pageferry.common.guest.delta  # noqa: F401
+from pageferry.lackey import LackeyParser
 
 with atheris.instrument_imports():
     from tests.fuzz.targets import TARGETS

@@ -15,17 +15,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from common.config import MigrationConfig
-from common.errors import LocalProtocolError, RemoteProtocolError, UsageError
-from common.guest.delta import apply_deltas
-from common.html import all_pictures
-from common.html.words import configuration, verdict
-from common.report import Report
-from common.tracefile import PAGE_SHIFT, Trace, open_trace
-from common.units import PAGE_SIZE
-from common.wire import messages
-from common.wire.extents import Extents
-from common.wire.frames import (
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import LocalProtocolError, RemoteProtocolError, UsageError
+from pageferry.common.guest.delta import apply_deltas
+from pageferry.common.html import all_pictures
+from pageferry.common.html.words import configuration, verdict
+from pageferry.common.report import Report
+from pageferry.common.tracefile import PAGE_SHIFT, Trace, open_trace
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import messages
+from pageferry.common.wire.extents import Extents
+from pageferry.common.wire.frames import (
     HEADER,
     MAX_FRAME_PAGES,
     DeltaFrame,
@@ -33,16 +33,16 @@ from common.wire.frames import (
     FrameDecoder,
     LinesFrame,
 )
-from common.wire.packing import Codec, Unpacker
-from lab.lackey import LackeyError, LackeyParser
-from lab.report import Gathered, parse_result, print_results
-from lab.sim.fleet import parse_fleet
-from lab.sweep.cells import expand
-from lab.sweep.columns import column_of
-from lab.sweep.ledger import Manifest, PlannedCell, parse_manifest, parse_record
-from lab.sweep.parquet import make_results
-from lab.sweep.plan import parse_plan
-from lab.sweep.runners import runner_named
+from pageferry.common.wire.packing import Codec, Unpacker
+from pageferry.lackey import LackeyError, LackeyParser
+from pageferry.report import Gathered, parse_result, print_results
+from pageferry.sim.fleet import parse_fleet
+from pageferry.sweep.cells import expand
+from pageferry.sweep.columns import column_of
+from pageferry.sweep.ledger import Manifest, PlannedCell, parse_manifest, parse_record
+from pageferry.sweep.parquet import make_results
+from pageferry.sweep.plan import parse_plan
+from pageferry.sweep.runners import runner_named
 
 CHECKED: Final = 64
 WITH_LZ4: Final = 128

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from common.config import MigrationConfig
-from common.inject import Action, Injection, parse_injection
+from pageferry.common.config import MigrationConfig
+from pageferry.common.inject import Action, Injection, parse_injection
 
 STALL_S: Final = 2.0  # silence that either end takes for death
 RECOVER_S: Final = 5.0

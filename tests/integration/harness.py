@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.process import python_command
-from common.report import Report
+from pageferry.common.process import python_command
+from pageferry.common.report import Report
 
 RUN_S = 100
 _NEGLECTED = re.compile("never retrieved|was destroyed but it is pending|was never awaited")
@@ -65,7 +65,7 @@ def heard(stderr: str) -> str:
 
 
 def command(*arguments: str) -> list[str]:
-    return python_command("lab.cli", *arguments)
+    return python_command("pageferry.cli", *arguments)
 
 
 def pageferry(*arguments: str, timeout: float = RUN_S) -> Run:

@@ -7,14 +7,14 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 
-from common.config import MigrationConfig
-from common.report import Report
-from common.timeline import Timeline
-from common.wire.channel import STALL_S
-from common.wire.tls import ClientTls
-from dest_agent.agent import DestAgent, Limits
-from source_agent.reporting import make_report
-from source_agent.session import SourceSession
+from pageferry.common.config import MigrationConfig
+from pageferry.common.report import Report
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire.channel import STALL_S
+from pageferry.common.wire.tls import ClientTls
+from pageferry.dest_agent.agent import DestAgent, Limits
+from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.session import SourceSession
 
 
 class Said(list[str]):

@@ -20,18 +20,18 @@ from typing import Any, Final, NamedTuple, Self
 import msgpack
 import numpy as np
 
-from common.clock import clock_identity
-from common.config import GuestConfig
-from common.errors import PageferryError
-from common.guest.control import STATE_WORDS, STEPS
-from common.units import PAGE_SIZE
-from common.wire import frames, messages
-from common.wire.bulk import BulkReceiver
-from common.wire.channel import Connection
-from common.wire.extents import from_pages
-from common.wire.messages import Hello
-from common.wire.results import WireBeats, WireCache
-from source_agent.probe import _Bin
+from pageferry.common.clock import clock_identity
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import PageferryError
+from pageferry.common.guest.control import STATE_WORDS, STEPS
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames, messages
+from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.extents import from_pages
+from pageferry.common.wire.messages import Hello
+from pageferry.common.wire.results import WireBeats, WireCache
+from pageferry.source_agent.probe import _Bin
 from tests.unit.wire.test_messages import EXAMPLES
 
 LIMIT_S: Final = 30.0

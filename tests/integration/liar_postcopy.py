@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from common.clock import clock_identity
-from common.errors import PageferryError
-from common.units import PAGE_SIZE
-from common.wire import bitmap, frames, messages
-from common.wire.channel import Connection, connect
-from common.wire.extents import from_pages
+from pageferry.common.clock import clock_identity
+from pageferry.common.errors import PageferryError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import bitmap, frames, messages
+from pageferry.common.wire.channel import Connection, connect
+from pageferry.common.wire.extents import from_pages
 from tests.integration import liar
 from tests.integration.liar import GUEST, Lie, LyingDestination
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgpack
 
-from common.wire import frames, messages
-from common.wire.frames import HEADER, FrameType
+from pageferry.common.wire import frames, messages
+from pageferry.common.wire.frames import HEADER, FrameType
 
 PREFACE = frames.encode_preface()
 SESSION = "0123456789abcdef" * 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from common.wire import frames
+from pageferry.common.wire import frames
 from tests.integration import zygote
 from tests.integration.harness import command, destination, heard, pageferry
 

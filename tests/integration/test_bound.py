@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from common.config import MigrationConfig
-from common.errors import PeerRefused
-from common.wire import channel, messages
-from source_agent.reporting import make_report
-from source_agent.session import SourceSession
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import PeerRefused
+from pageferry.common.wire import channel, messages
+from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.session import SourceSession
 from tests.integration.harness import pageferry
 from tests.integration.inprocess import listening, session_to
 

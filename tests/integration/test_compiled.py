@@ -7,16 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.report import Report
+from pageferry.common.report import Report
 
 SCRIPT = """
 import json
 import uvloop
 from numba.core import event
-from common.config import MigrationConfig
-from common.timeline import Timeline
-from source_agent.reporting import make_report
-from source_agent.session import SourceSession
+from pageferry.common.config import MigrationConfig
+from pageferry.common.timeline import Timeline
+from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.session import SourceSession
 from tests.integration.inprocess import listening
 
 timeline = Timeline("source")

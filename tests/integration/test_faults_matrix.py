@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from common.inject import ACTIONS, POINTS, Action, parse_injection
+from pageferry.common.inject import ACTIONS, POINTS, Action, parse_injection
 from tests.integration.fault_rules import (
     DEST,
     DIED,

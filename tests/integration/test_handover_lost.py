@@ -7,10 +7,10 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.config import MigrationConfig
-from common.errors import InDoubtError, PeerRefused, VerificationError
-from common.wire import frames
-from source_agent.reporting import make_report
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import InDoubtError, PeerRefused, VerificationError
+from pageferry.common.wire import frames
+from pageferry.source_agent.reporting import make_report
 from tests.integration.inprocess import listening, session_to
 from tests.integration.relay import Cut, relay
 from tests.integration.through_relay import moved_through, never

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from common.config import TransferConfig
-from lab import host_messages as m
+from pageferry import host_messages as m
+from pageferry.common.config import TransferConfig
 from tests.integration.hosts import RunningHost, running_host
 
 GUEST = ("--boot", "--guest", "g", "--memory", "16MiB", "--workload", "uniform:rate=1MB/s")

@@ -11,15 +11,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from common.html import render, render_one
-from common.html.page import pictures
-from common.report import EventReport, Report
-from lab.sweep.parquet import to_parquet
+from pageferry.common.html import render, render_one
+from pageferry.common.html.page import pictures
+from pageferry.common.report import EventReport, Report
+from pageferry.sweep.parquet import to_parquet
 from tests.integration import chromium
 from tests.integration.chromium import Browser
 from tests.integration.harness import pageferry
 from tests.unit.html.reports import completed, failed, full_report
-from tests.unit.lab.sweep import made
+from tests.unit.pageferry.sweep import made
 
 pytestmark = pytest.mark.skipif(
     chromium.FOUND is None, reason="there is no chromium (Debian: apt-get install chromium)"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from common.config import GuestConfig
-from common.errors import UsageError
-from common.guest.machine import Guest
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import UsageError
+from pageferry.common.guest.machine import Guest
 from tests.integration.zygote import migrate
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 FUNCTIONS = 8
 KINDS = {"int64": "3", "float64": "1.5", "float32": "np.float32(1.5)"}
-SHARED = "from common.guest.jit import kernel\n" + "".join(
+SHARED = "from pageferry.common.guest.jit import kernel\n" + "".join(
     f"@kernel\ndef f{i}(x):\n    return x * {i + 2} + 1\n" for i in range(FUNCTIONS)
 )
 WORKER = """
 import sys, time
 import numpy as np
-from common.guest import jit
+from pageferry.common.guest import jit
 from numba import njit
 import shared
 value = eval(sys.argv[1])

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from common.wire import messages
+from pageferry.common.wire import messages
 from tests.integration import liar, zygote
 from tests.integration.liar import Lie, LyingDestination, LyingSource, lies, others, plain, sample
 from tests.unit.wire.test_messages import EXAMPLES

@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from common.errors import RemoteProtocolError
-from common.wire import messages
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.wire import messages
 from tests.integration import zygote
 from tests.integration.liar import Lie, lies, others, plain
 from tests.integration.liar_postcopy import LyingAfterwards, LyingInPostcopy

@@ -10,12 +10,12 @@ import time
 import pytest
 import uvloop
 
-from common.complaints import MOST_LINES, WINDOW_S
-from common.config import MigrationConfig
-from common.errors import PageferryError, PeerRefused
-from common.wire import channel, frames, listener, messages
-from common.wire.listener import HELLO_BYTES
-from dest_agent.agent import MAX_WAITING, MOST_WAITING, Limits
+from pageferry.common.complaints import MOST_LINES, WINDOW_S
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import PageferryError, PeerRefused
+from pageferry.common.wire import channel, frames, listener, messages
+from pageferry.common.wire.listener import HELLO_BYTES
+from pageferry.dest_agent.agent import MAX_WAITING, MOST_WAITING, Limits
 from tests.integration.harness import destination, pageferry
 from tests.integration.inprocess import listening, move, session_to
 

@@ -6,8 +6,8 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import MigrationConfig
-from common.guest.machine import Guest
+from pageferry.common.config import MigrationConfig
+from pageferry.common.guest.machine import Guest
 from tests.integration.inprocess import move
 
 MIB = 2**20

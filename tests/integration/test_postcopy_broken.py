@@ -7,8 +7,8 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.config import MigrationConfig
-from common.errors import GuestLostError
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import GuestLostError
 from tests.integration.through_relay import moved_through
 
 CONFIG = MigrationConfig(

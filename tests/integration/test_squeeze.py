@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import uvloop
 
-from common.config import MigrationConfig
-from common.errors import PageferryError, VerificationError
-from common.guest import delta
-from common.report import Report
-from common.wire import packing
-from common.wire.tls import client_tls, server_tls
-from lab.certs import certs
-from source_agent import squeeze
-from source_agent.reporting import make_report
+from pageferry.certs import certs
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import PageferryError, VerificationError
+from pageferry.common.guest import delta
+from pageferry.common.report import Report
+from pageferry.common.wire import packing
+from pageferry.common.wire.tls import client_tls, server_tls
+from pageferry.source_agent import squeeze
+from pageferry.source_agent.reporting import make_report
 from tests.integration.inprocess import listening, move, session_to
 from tests.integration.test_kernel_tracker import REFUSAL
 from tests.known import known

@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
-import lab.sweep.cluster
-from common.errors import UsageError
-from common.report import Report
-from lab.sweep import worker
-from lab.sweep.cell import Order, Outcome
-from lab.sweep.cells import expand
-from lab.sweep.driver import option_texts
-from lab.sweep.parquet import read_parquet
-from lab.sweep.plan import parse_plan
-from lab.sweep.runners import runner_named
+from pageferry.common.errors import UsageError
+from pageferry.common.report import Report
+from pageferry.sweep import cluster as dask_cluster
+from pageferry.sweep import worker
+from pageferry.sweep.cell import Order, Outcome
+from pageferry.sweep.cells import expand
+from pageferry.sweep.driver import option_texts
+from pageferry.sweep.parquet import read_parquet
+from pageferry.sweep.plan import parse_plan
+from pageferry.sweep.runners import runner_named
 from tests.integration.harness import agent, children_of, pageferry, wait_gone
 
 TINY = """
@@ -46,7 +46,7 @@ strategy = ["stop-and-copy", "pre-copy", "pre-copy"]
 congestion = ["cubic", "cubic", "telepathy"]
 """
 )
-# tests/unit/lab/sweep/killing.py does it many times, with cells that cost nothing.
+# tests/unit/pageferry/sweep/killing.py does it many times, with cells that cost nothing.
 KILLS = 8 if os.environ.get("PAGEFERRY_TEST_FULL") else 1
 
 
@@ -193,10 +193,10 @@ def test_on_a_cluster_that_loses_a_worker(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab.sweep.cluster, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(dask_cluster, "_ANSWER_S", 0.5)
     with (
         pytest.raises(UsageError, match=r"--scheduler: no scheduler answers at tcp://127.0.0.1:1"),
-        lab.sweep.cluster.connected("tcp://127.0.0.1:1"),
+        dask_cluster.connected("tcp://127.0.0.1:1"),
     ):
         pass
 

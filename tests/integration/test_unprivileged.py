@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from common.guest import jit
-from common.report import Report
+from pageferry.common.guest import jit
+from pageferry.common.report import Report
 from tests.integration.harness import RUN_S, command, migrate
 
 NOBODY = 65534

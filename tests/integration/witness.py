@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.control import CONTROL_WORDS, LAST_NS, QUANTA, REPLAY
+from pageferry.common.guest.control import CONTROL_WORDS, LAST_NS, QUANTA, REPLAY
 
 
 @dataclass

@@ -6,8 +6,8 @@ import math
 
 import uvloop
 
-from common.config import MigrationConfig
-from lab.cli import make_app
+from pageferry.cli import make_app
+from pageferry.common.config import MigrationConfig
 from tests.integration.inprocess import move
 
 make_app()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 
-from lab.net.namespaces import found
-from lab.net.spec import remembered
+from pageferry.net.namespaces import found
+from pageferry.net.spec import remembered
 from tests.integration.harness import wait_gone
 
 

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import pytest
 
-from common.config import GuestConfig
-from common.guest import jit
-from common.guest.machine import compile_kernels
-from common.report import Report
-from lab.certs import certs
-from lab.net.enter import prefix
-from lab.net.link import Link
-from lab.net.namespaces import ADDRESS, End, namespace
-from lab.net.shape import parse_shape
-from lab.net.spec import LinkSpec
+from pageferry.certs import certs
+from pageferry.common.config import GuestConfig
+from pageferry.common.guest import jit
+from pageferry.common.guest.machine import compile_kernels
+from pageferry.common.report import Report
+from pageferry.net.enter import prefix
+from pageferry.net.link import Link
+from pageferry.net.namespaces import ADDRESS, End, namespace
+from pageferry.net.shape import parse_shape
+from pageferry.net.spec import LinkSpec
 from tests.integration.confined import USERFAULTFD, program
 from tests.integration.harness import Agent
 from tests.network import needs
@@ -87,7 +87,7 @@ class Container(Agent):
                 *("--seccomp", str(filter_fd), "--clearenv"),
                 *("--setenv", "HOME", "/home", "--setenv", "PATH", "/usr/bin"),
                 *("--setenv", "XDG_CACHE_HOME", "/home"),
-                *(sys.executable, "-m", "lab.cli", *arguments, "--status-fd", str(write_fd)),
+                *(sys.executable, "-m", "pageferry.cli", *arguments, "--status-fd", str(write_fd)),
                 *("--supervisor", "0"),  # whose process is in another world
             ],
             pass_fds=[write_fd, filter_fd],

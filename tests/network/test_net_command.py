@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.net.link import end_keeper
-from lab.net.namespaces import found, remove
-from lab.net.spec import forget, load_state, remembered
+from pageferry.net.link import end_keeper
+from pageferry.net.namespaces import found, remove
+from pageferry.net.spec import forget, load_state, remembered
 from tests.integration.harness import Run, pageferry, wait_gone
 from tests.network.needs import why_not
 

@@ -40,7 +40,15 @@ class NamespaceAgent(Agent):
     def __init__(self, enter: list[str], *arguments: str) -> None:
         read_fd, write_fd = os.pipe()
         self.process = subprocess.Popen(
-            [*enter, sys.executable, "-m", "lab.cli", *arguments, "--status-fd", str(write_fd)],
+            [
+                *enter,
+                sys.executable,
+                "-m",
+                "pageferry.cli",
+                *arguments,
+                "--status-fd",
+                str(write_fd),
+            ],
             pass_fds=[write_fd],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

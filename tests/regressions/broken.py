@@ -45,8 +45,8 @@ def soon(due: Callable[[], bool], act: Callable[[], None]) -> None:
 
 def vcpu() -> None:
     """A vCPU that has run for a while."""
-    from common.guest import control as c
-    from common.guest.vcpu import Vcpus
+    from pageferry.common.guest import control as c
+    from pageferry.common.guest.vcpu import Vcpus
 
     real = Vcpus._live
 
@@ -67,8 +67,8 @@ def vcpu() -> None:
 
 def fault_handler() -> None:
     """The fault handler, when pages have begun to be missing."""
-    from dest_agent import faults as owner
-    from dest_agent.paging import arrays as a
+    from pageferry.dest_agent import faults as owner
+    from pageferry.dest_agent.paging import arrays as a
 
     real = owner.Faults._live
 
@@ -97,29 +97,29 @@ def _method(where: str, name: str, after: int = 0) -> Callable[[], None]:
 KINDS: Final[dict[str, Callable[[], None]]] = {
     "vcpu": vcpu,
     "fault-handler": fault_handler,
-    "fault-handler-at-start": _method("dest_agent.faults:Faults", "_live"),
-    "progress": _method("common.progress:Lines", "_say", 1),
-    "bulk-receiver": _method("common.wire.bulk:BulkReceiver", "run"),
-    "bulk-receiver-later": _method("dest_agent.inflow:Inflow", "_deliver", 1),
-    "staging": _method("dest_agent.faults:Staging", "arrived"),
-    "destination-worker": _method("common.guest.machine:Guest", "restore"),
-    "tls-urgent": _method("common.wire.tls:_Pump", "_wait"),
-    "tls-urgent-later": _method("common.wire.tls:_Pump", "_inward", 4),
-    "bulk-sender": _method("common.wire.bulk:BulkSender", "send_parts"),
-    "bulk-keeper": _method("common.wire.bulk:BulkSender", "keep_open"),
-    "page-server": _method("source_agent.page_server:PageServer", "_live"),
-    "pusher": _method("source_agent.postcopy:Supply", "push"),
-    "squeeze": _method("source_agent.squeeze:Squeezer", "_make"),
-    "log-tracker": _method("common.guest.dirtylog:DirtyLog", "harvest"),
-    "kernel-tracker": _method("common.guest.kerneldirty:KernelDirty", "harvest"),
-    "probe": _method("source_agent.probe", "_receive"),
-    "control-heart": _method("common.wire.messages", "Ping", 20),
+    "fault-handler-at-start": _method("pageferry.dest_agent.faults:Faults", "_live"),
+    "progress": _method("pageferry.common.progress:Lines", "_say", 1),
+    "bulk-receiver": _method("pageferry.common.wire.bulk:BulkReceiver", "run"),
+    "bulk-receiver-later": _method("pageferry.dest_agent.inflow:Inflow", "_deliver", 1),
+    "staging": _method("pageferry.dest_agent.faults:Staging", "arrived"),
+    "destination-worker": _method("pageferry.common.guest.machine:Guest", "restore"),
+    "tls-urgent": _method("pageferry.common.wire.tls:_Pump", "_wait"),
+    "tls-urgent-later": _method("pageferry.common.wire.tls:_Pump", "_inward", 4),
+    "bulk-sender": _method("pageferry.common.wire.bulk:BulkSender", "send_parts"),
+    "bulk-keeper": _method("pageferry.common.wire.bulk:BulkSender", "keep_open"),
+    "page-server": _method("pageferry.source_agent.page_server:PageServer", "_live"),
+    "pusher": _method("pageferry.source_agent.postcopy:Supply", "push"),
+    "squeeze": _method("pageferry.source_agent.squeeze:Squeezer", "_make"),
+    "log-tracker": _method("pageferry.common.guest.dirtylog:DirtyLog", "harvest"),
+    "kernel-tracker": _method("pageferry.common.guest.kerneldirty:KernelDirty", "harvest"),
+    "probe": _method("pageferry.source_agent.probe", "_receive"),
+    "control-heart": _method("pageferry.common.wire.messages", "Ping", 20),
 }
 
 
 def main() -> None:
     KINDS[sys.argv.pop(1)]()
-    from lab.cli import main as command
+    from pageferry.cli import main as command
 
     command()
 

@@ -49,7 +49,7 @@ class Run:
 
 def command(*arguments: str) -> list[str]:
     """What to start for `pageferry ARGUMENTS`."""
-    return [PYTHON, "-P", "-m", "lab.cli", *arguments]
+    return [PYTHON, "-P", "-m", "pageferry.cli", *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:

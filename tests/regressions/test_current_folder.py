@@ -17,7 +17,7 @@ import pytest
 
 from tests.regressions.product import CHECKOUT, PYTHON, RUN_S, SMALL, command, environment
 
-OURS = ("common", "lab", "source_agent", "dest_agent", "pageferry", "scripts", "tests")
+OURS = ("common", "source_agent", "dest_agent", "pageferry", "scripts", "tests")
 DECOY = """with open({marker!r}, "a") as file, open("/proc/self/cmdline") as words:
     file.write(__name__ + ": " + words.read().replace(chr(0), " ") + chr(10))
 raise ImportError("a decoy")
@@ -162,7 +162,9 @@ def loaded_by_python() -> frozenset[str]:
     return frozenset(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["lab.cli", "source_agent", "dest_agent"])
+@pytest.mark.parametrize(
+    "module", ["pageferry.cli", "pageferry.source_agent", "pageferry.dest_agent"]
+)
 def test_not_even_by_python_m(tmp_path: Path, module: str) -> None:
     """There the folder is on the path before us, and is taken off it at once."""
     decoys = Decoys(tmp_path, without=loaded_by_python() | {module.partition(".")[0]})
@@ -174,7 +176,7 @@ def test_not_even_by_python_m(tmp_path: Path, module: str) -> None:
 def test_the_scripts_that_set_up(tmp_path: Path) -> None:
     """By an interpreter that only says how it was started: first start, and again."""
     project = tmp_path / "project"
-    for name in ("scripts/run", "scripts/_env.sh", "pyproject.toml", "common/__init__.py"):
+    for name in ("scripts/run", "scripts/_env.sh", "pyproject.toml", "pageferry/_version.py"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / name, project / name)
     python = tmp_path / "python"
@@ -195,7 +197,7 @@ def test_the_scripts_that_set_up(tmp_path: Path) -> None:
         )
     started = (tmp_path / "started").read_text().splitlines()
     modules = [line for line in started if "-m " in line]
-    kinds = ["venv", "pip", "lab.cli", "lab.cli"]
+    kinds = ["venv", "pip", "pageferry.cli", "pageferry.cli"]
     assert [line.partition("-m ")[2].split()[0] for line in modules] == kinds
     assert all(line.startswith("-P -m ") for line in modules)
 

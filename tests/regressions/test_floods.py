@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import pytest
 
-from common.errors import PageferryError
-from common.wire import channel, frames, messages
-from common.wire.channel import Connection
-from common.wire.crowd import first_to_go, network_of
-from common.wire.tls import client_tls
-from lab.certs import certs
+from pageferry.certs import certs
+from pageferry.common.errors import PageferryError
+from pageferry.common.wire import channel, frames, messages
+from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.crowd import first_to_go, network_of
+from pageferry.common.wire.tls import client_tls
 from tests.regressions.running import Running, destination
 
 FLOOD_A_S: Final = 200

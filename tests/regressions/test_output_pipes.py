@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from common import signals
-from common.outpipe import open_stream, write_stream
-from common.report import Report
+from pageferry.common import signals
+from pageferry.common.outpipe import open_stream, write_stream
+from pageferry.common.report import Report
 from tests.regressions.product import SMALL, Run
 from tests.regressions.running import running
 

@@ -13,11 +13,11 @@ import msgpack
 import numpy as np
 import pytest
 
-from common.config import GuestConfig
-from common.units import PAGE_SIZE
-from common.wire import channel, frames, messages
-from common.wire.channel import Connection
-from common.wire.extents import EXTENT, Extents
+from pageferry.common.config import GuestConfig
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import channel, frames, messages
+from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.extents import EXTENT, Extents
 from tests.integration import liar
 from tests.integration.liar import Lie, LyingDestination, plain
 from tests.regressions.running import Running, destination, running

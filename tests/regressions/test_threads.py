@@ -12,11 +12,11 @@ from typing import Final
 
 import pytest
 
-from common.errors import PageferryError
-from common.threads import WatchedThread
-from lab.certs import certs
-from lab.net.relay import RelayLink
-from lab.net.shape import Shape
+from pageferry.certs import certs
+from pageferry.common.errors import PageferryError
+from pageferry.common.threads import WatchedThread
+from pageferry.net.relay import RelayLink
+from pageferry.net.shape import Shape
 from tests.regressions.agents import Agent, agent
 from tests.regressions.broken import WORDS
 from tests.regressions.product import HERE, Run
@@ -178,9 +178,9 @@ def test_every_exception_is_handed_over_once(error: BaseException) -> None:
 def test_no_thread_is_started_that_nobody_watches() -> None:
     # What enters a namespace may use nothing but the standard library, and raises what it raised.
     # The last resort ends the process, whatever it raises.
-    allowed = {"common/threads.py", "common/lastresort.py", "lab/net/enter.py"}
+    allowed = {"common/threads.py", "common/lastresort.py", "pageferry/net/enter.py"}
     found = set()
-    for package in ("common", "source_agent", "dest_agent", "lab"):
+    for package in ("common", "source_agent", "dest_agent", "pageferry"):
         for path in (HERE / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from common.inject import POINTS
-from common.insisting import SILENT_S
+from pageferry.common.inject import POINTS
+from pageferry.common.insisting import SILENT_S
 from tests.regressions.product import command, environment
 from tests.regressions.running import (
     END_S,

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aio import quit_task
-from common.errors import ConnectionBroken, PageferryError
-from common.handover import Handover
-from common.recovery import Recovery
-from common.timeline import Timeline
-from common.wire import messages
-from dest_agent.fetching import (
+from pageferry.common.aio import quit_task
+from pageferry.common.errors import ConnectionBroken, PageferryError
+from pageferry.common.handover import Handover
+from pageferry.common.recovery import Recovery
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire import messages
+from pageferry.dest_agent.fetching import (
     Broke,
     FaultsMoved,
     Fetching,
@@ -31,7 +31,7 @@ from dest_agent.fetching import (
     Stands,
     come_late,
 )
-from source_agent.switched import Switched
+from pageferry.source_agent.switched import Switched
 
 PAGES = 40
 PAGE_S = 0.05  # between two pages that are pushed

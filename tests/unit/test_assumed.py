@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from common.assumed import check_assumed, is_loopback
-from common.config import TransferConfig
-from common.errors import UsageError
+from pageferry.common.assumed import check_assumed, is_loopback
+from pageferry.common.config import TransferConfig
+from pageferry.common.errors import UsageError
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST."])

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from common.cli import OutputOptions
-from common.errors import UsageError
-from common.reportfile import ReportFiles, need_folder
+from pageferry.common.cli import OutputOptions
+from pageferry.common.errors import UsageError
+from pageferry.common.reportfile import ReportFiles, need_folder
 
 
 def options(*, force: bool = False, **names: Path | str) -> OutputOptions:
@@ -67,14 +67,17 @@ def test_one_file_for_both(tmp_path: Path) -> None:
 
 
 def test_no_command_waits_for_another_one() -> None:
-    code = "import sys; from lab.cli import make_app; make_app('migrate');"
-    code += "print([name for name in sys.modules if name in ('numba', 'lab.compare', 'lab.sweep')])"
+    code = "import sys; from pageferry.cli import make_app; make_app('migrate');"
+    code += "others = ('numba', 'pageferry.compare', 'pageferry.sweep');"
+    code += "print([name for name in sys.modules if name in others])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_no_command_waits_for_what_a_page_is_made_with() -> None:
-    code = "import sys; from lab.cli import make_app; make_app(); import common.html;"
+    code = (
+        "import sys; from pageferry.cli import make_app; make_app(); import pageferry.common.html;"
+    )
     code += "print([name for name in ('plotly', 'jinja2') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

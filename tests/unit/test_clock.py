@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.clock import ClockMap, Sample, best, clock_identity, reads_on, same_identity
+from pageferry.common.clock import ClockMap, Sample, best, clock_identity, reads_on, same_identity
 
 ns = st.integers(0, 10**9)
 

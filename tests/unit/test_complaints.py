@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from common import complaints
-from common.complaints import MOST_LINES, Complaints
+from pageferry.common import complaints
+from pageferry.common.complaints import MOST_LINES, Complaints
 
 
 async def test_the_first_are_said_and_the_rest_counted() -> None:

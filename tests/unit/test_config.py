@@ -9,15 +9,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from common.config import (
+from pageferry.common.config import (
     GuestConfig,
     MigrationConfig,
     StrategyConfig,
     explain,
     parse_address,
 )
-from common.errors import UsageError
-from common.units import parse_size
+from pageferry.common.errors import UsageError
+from pageferry.common.units import parse_size
 
 
 def refusal(model: type[GuestConfig] | type[StrategyConfig], **values: Any) -> str:

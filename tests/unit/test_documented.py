@@ -8,14 +8,14 @@ import pytest
 from cyclopts import CycloptsError
 from pydantic import ValidationError
 
-from common.cli import worded
-from common.config import parse_address
-from common.errors import UsageError
-from common.workload.registry import choose
-from lab.cli import make_app
-from lab.net.schedule import parse_schedule
-from lab.net.shape import parse_shape
-from lab.sim.link import parse_link
+from pageferry.cli import make_app
+from pageferry.common.cli import worded
+from pageferry.common.config import parse_address
+from pageferry.common.errors import UsageError
+from pageferry.common.workload.registry import choose
+from pageferry.net.schedule import parse_schedule
+from pageferry.net.shape import parse_shape
+from pageferry.sim.link import parse_link
 from tests.documented import Printed, printed
 
 APP = make_app()

@@ -17,11 +17,11 @@ import pytest
 from cyclopts import App, CycloptsError
 from pydantic import BaseModel, ValidationError
 
-from common.cli import run_app, worded
-from common.options import Spec, kinds_of
-from common.workload.registry import WORKLOADS
-from lab.cli import make_app
-from lab.net.shape import KEYS
+from pageferry.cli import make_app
+from pageferry.common.cli import run_app, worded
+from pageferry.common.options import Spec, kinds_of
+from pageferry.common.workload.registry import WORKLOADS
+from pageferry.net.shape import KEYS
 
 LIBRARY = re.compile(
     r"Input should|[Vv]alidation error|Value error|errors\.pydantic|type=|input_value|coerc"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UsageError
-from common.handed import parse_json, parse_toml, read_file
+from pageferry.common.errors import UsageError
+from pageferry.common.handed import parse_json, parse_toml, read_file
 
 
 def refused(data: bytes, parse: object = parse_json) -> str:

@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from common.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
-from common.handover import ANSWERS, MAY_RUN, TABLE, Event, Handover, Role, State, may_run
+from pageferry.common.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from pageferry.common.handover import ANSWERS, MAY_RUN, TABLE, Event, Handover, Role, State, may_run
 
 # Written down a second time, so that an edit of the table is an edit of this list, too.
 EXPECTED: Final = """

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from common import handover
-from common.errors import LocalProtocolError
-from common.handover import ANSWERS, TABLE, Event, Handover, Role, State
+from pageferry.common import handover
+from pageferry.common.errors import LocalProtocolError
+from pageferry.common.handover import ANSWERS, TABLE, Event, Handover, Role, State
 
 SOURCE_ACTS = ["start", "pause", "resumed_again", "failure", "cancel"]
 DEST_ACTS = ["resumed", "ready", "recovered", "failure", "gave_up"]

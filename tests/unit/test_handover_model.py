@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from common import handover
-from common.errors import ProtocolError
-from common.handover import TABLE, Event, Handover, Role, State
+from pageferry.common import handover
+from pageferry.common.errors import ProtocolError
+from pageferry.common.handover import TABLE, Event, Handover, Role, State
 
 PAGES = 5
 SCHEDULES = 1000

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common import hdr
-from common.hdr import HistogramError, read_histogram
+from pageferry.common import hdr
+from pageferry.common.hdr import HistogramError, read_histogram
 
 # Texts of hdrhistogram 0.10.3, and the cells that its own iterator finds in them.
 KNOWN = {

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from common.config import MigrationConfig, explain
-from common.errors import UsageError
-from common.inject import (
+from pageferry.common.config import MigrationConfig, explain
+from pageferry.common.errors import UsageError
+from pageferry.common.inject import (
     ACTIONS,
     POINTS,
     Action,
@@ -21,7 +21,7 @@ from common.inject import (
     only_for,
     parse_injection,
 )
-from lab.inject import listing
+from pageferry.inject import listing
 
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
 

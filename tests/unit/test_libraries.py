@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from common import libraries
-from common.errors import UsageError
-from common.libraries import how_to_install, require
+from pageferry.common import libraries
+from pageferry.common.errors import UsageError
+from pageferry.common.libraries import how_to_install, require
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from common.config import MigrationConfig
-from common.errors import EXIT_FAILED, EXIT_LIMIT_MISSED, EXIT_OK
-from common.limits import DOWNTIME, enforced, given, judge, sentence, unlooked
-from common.report import DecisionReport, DowntimePart, Report
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import EXIT_FAILED, EXIT_LIMIT_MISSED, EXIT_OK
+from pageferry.common.limits import DOWNTIME, enforced, given, judge, sentence, unlooked
+from pageferry.common.report import DecisionReport, DowntimePart, Report
 
 
 def report(strategy: str = "pre-copy", **values: Any) -> Report:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.newfile import NewFile
+from pageferry.common.newfile import NewFile
 
 
 @pytest.fixture(params=["unnamed", "hidden"])

@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).parent.parent.parent
 SOURCES = sorted(
     path
-    for room in ("common", "source_agent", "dest_agent", "lab", "scripts")
+    for room in ("common", "source_agent", "dest_agent", "pageferry", "scripts")
     for path in (PROJECT / room).rglob("*.py")
 )
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "yaml"}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from common.config import Duration, Percentage, Rate, Share, Size, explain
-from common.options import Options, Spec, listed
+from pageferry.common.config import Duration, Percentage, Rate, Share, Size, explain
+from pageferry.common.options import Options, Spec, listed
 
 
 class Asked(Options):

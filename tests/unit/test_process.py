@@ -6,16 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
 
-from common.process import ROOT, python_command
+from pageferry.common.process import ROOT, python_command
 
 
 def test_a_module_by_its_name() -> None:
-    command = python_command("lab.net.keeper", "a")
-    assert command == [sys.executable, "-P", "-m", "lab.net.keeper", "a"]
+    command = python_command("pageferry.net.keeper", "a")
+    assert command == [sys.executable, "-P", "-m", "pageferry.net.keeper", "a"]
 
 
 def test_a_checkout_that_is_found_by_nothing_but_the_folder(
@@ -25,6 +26,7 @@ def test_a_checkout_that_is_found_by_nothing_but_the_folder(
     monkeypatch.chdir(ROOT)
     elsewhere = [entry for entry in sys.path if os.path.realpath(entry or ".") != ROOT]
     monkeypatch.setattr(sys, "path", [ROOT, *elsewhere])
+    monkeypatch.setattr(sys, "meta_path", [PathFinder])  # none of an editable installation
     command = python_command("there.module", "--flag", "a b")
     assert command[:3] == [sys.executable, "-P", "-c"]
     package = tmp_path / "there"
@@ -39,13 +41,13 @@ def test_a_checkout_that_is_found_by_nothing_but_the_folder(
 
 
 def test_such_a_checkout_as_a_whole(tmp_path: Path) -> None:
-    """`python -m lab.cli` in a copy that nothing else knows starts agents of that copy."""
-    for name in ("common", "lab", "source_agent", "dest_agent"):
-        shutil.copytree(Path(ROOT, name), tmp_path / name)
+    """`python -m pageferry.cli` in a copy that nothing else knows starts agents of that copy."""
+    for name in ("common", "pageferry", "source_agent", "dest_agent"):
+        shutil.copytree(Path(ROOT, name), tmp_path / name, symlinks=True)
     code = (
         "import sys; sys.path[:] = [p for p in sys.path if p != sys.argv[1]]; sys.path[0] = '.';"
         "import os; sys.path[0] = os.getcwd();"
-        "from common.process import python_command as c; print(c('lab.cli')[1:3])"
+        "from pageferry.common.process import python_command as c; print(c('pageferry.cli')[1:3])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, ROOT], capture_output=True, text=True, check=True, cwd=tmp_path

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from common import progress
-from common.console import ProgressView
-from common.progress import Lines, ProgressOptions, Wish, form_of
-from common.status import Status
+from pageferry.common import progress
+from pageferry.common.console import ProgressView
+from pageferry.common.progress import Lines, ProgressOptions, Wish, form_of
+from pageferry.common.status import Status
 
 Captured = pytest.CaptureFixture[str]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import LocalProtocolError
-from common.recovery import LONGEST_PAUSE_S, TABLE, Event, Phase, Proof, Recovery
+from pageferry.common.errors import LocalProtocolError
+from pageferry.common.recovery import LONGEST_PAUSE_S, TABLE, Event, Phase, Proof, Recovery
 
 
 def broken(limit_s: float = 5.0) -> Recovery:

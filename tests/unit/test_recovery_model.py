@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from common.errors import GuestLostError, InDoubtError
-from common.handover import State
-from common.recovery import Phase, Recovery
+from pageferry.common.errors import GuestLostError, InDoubtError
+from pageferry.common.handover import State
+from pageferry.common.recovery import Phase, Recovery
 from tests.unit.recovery_world import LIMIT_S, PAGE_S, PAGES, Ended, World, delays, play
 from tests.unit.virtual import run
 

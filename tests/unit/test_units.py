@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.units import (
+from pageferry.common.units import (
     LINE_SIZE,
     LINES_PER_PAGE,
     PAGE_SIZE,

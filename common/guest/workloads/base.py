@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.control import PARAM_WORDS, VcpuArrays
-from common.guest.memory import GuestMemory
-from common.guest.pace import FLAT_OUT, Pace
-from common.workload.region import Region
+from pageferry.common.guest.control import PARAM_WORDS, VcpuArrays
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.guest.pace import FLAT_OUT, Pace
+from pageferry.common.workload.region import Region
 
 # The first constants of every workload; the rest are its own.
 SEED: Final = 0

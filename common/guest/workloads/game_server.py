@@ -6,14 +6,14 @@ from typing import Final
 
 import numpy as np
 
-from common.guest.cache import access
-from common.guest.control import STEPS, VcpuArrays
-from common.guest.jit import inlined, kernel
-from common.guest.native import signed
-from common.guest.pace import Pace
-from common.guest.quantum import begin_quantum, page_missing
-from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, Plan, Workload
-from common.workload.region import Region
+from pageferry.common.guest.cache import access
+from pageferry.common.guest.control import STEPS, VcpuArrays
+from pageferry.common.guest.jit import inlined, kernel
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.pace import Pace
+from pageferry.common.guest.quantum import begin_quantum, page_missing
+from pageferry.common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, Plan, Workload
+from pageferry.common.workload.region import Region
 
 _LINES: Final = OWN
 _ONE: Final = np.uint64(1)

@@ -6,16 +6,16 @@ from typing import Final
 
 import numpy as np
 
-from common.guest.cache import access
-from common.guest.control import STEPS, VcpuArrays
-from common.guest.jit import inlined, kernel
-from common.guest.native import signed
-from common.guest.pace import even
-from common.guest.quantum import begin_quantum, page_missing
-from common.guest.rng import GOLDEN, mix
-from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, SEED, Plan, Workload
-from common.workload.region import Region, visits_per_s
-from common.workload.shapes import EXTENT_PAGES, METADATA_SHARE
+from pageferry.common.guest.cache import access
+from pageferry.common.guest.control import STEPS, VcpuArrays
+from pageferry.common.guest.jit import inlined, kernel
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.pace import even
+from pageferry.common.guest.quantum import begin_quantum, page_missing
+from pageferry.common.guest.rng import GOLDEN, mix
+from pageferry.common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, SEED, Plan, Workload
+from pageferry.common.workload.region import Region, visits_per_s
+from pageferry.common.workload.shapes import EXTENT_PAGES, METADATA_SHARE
 
 _LINES: Final = OWN
 _METADATA: Final = OWN + 1  # pages of it, before the data

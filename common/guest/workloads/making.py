@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.guest.workloads.base import Workload
-from common.workload.spec import Chosen, load
+from pageferry.common.guest.workloads.base import Workload
+from pageferry.common.workload.spec import Chosen, load
 
 
 def make_workload(chosen: Chosen) -> Workload:

@@ -7,17 +7,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.cache import access
-from common.guest.control import STEPS, VcpuArrays
-from common.guest.jit import kernel
-from common.guest.memory import WORDS_PER_PAGE, GuestMemory
-from common.guest.native import signed
-from common.guest.quantum import begin_quantum, page_missing
-from common.guest.rng import mix
-from common.guest.seeds import derive
-from common.guest.workloads.base import FIRST_PAGE, OWN, Plan, Workload
-from common.workload.region import Region
-from common.workload.shapes import MATRICES, square, third
+from pageferry.common.guest.cache import access
+from pageferry.common.guest.control import STEPS, VcpuArrays
+from pageferry.common.guest.jit import kernel
+from pageferry.common.guest.memory import WORDS_PER_PAGE, GuestMemory
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.quantum import begin_quantum, page_missing
+from pageferry.common.guest.rng import mix
+from pageferry.common.guest.seeds import derive
+from pageferry.common.guest.workloads.base import FIRST_PAGE, OWN, Plan, Workload
+from pageferry.common.workload.region import Region
+from pageferry.common.workload.shapes import MATRICES, square, third
 
 _N: Final = OWN  # rows and columns of each matrix, a multiple of 8
 _THIRD: Final = OWN + 1  # pages from one matrix to the next

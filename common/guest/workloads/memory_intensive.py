@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.guest.workloads.visiting import VisitWorkload
-from common.guest.workloads.visits import SEQUENTIAL
+from pageferry.common.guest.workloads.visiting import VisitWorkload
+from pageferry.common.guest.workloads.visits import SEQUENTIAL
 
 
 class MemoryIntensive(VisitWorkload):

@@ -13,15 +13,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.cache import access
-from common.guest.control import STEPS, SUM, VcpuArrays
-from common.guest.jit import inlined, kernel
-from common.guest.native import signed
-from common.guest.quantum import begin_quantum, page_missing
-from common.guest.rng import GOLDEN, mix
-from common.guest.seeds import derive
-from common.guest.workloads.base import FIRST_PAGE, PAGES, SEED
-from common.guest.workloads.visits import (
+from pageferry.common.guest.cache import access
+from pageferry.common.guest.control import STEPS, SUM, VcpuArrays
+from pageferry.common.guest.jit import inlined, kernel
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.quantum import begin_quantum, page_missing
+from pageferry.common.guest.rng import GOLDEN, mix
+from pageferry.common.guest.seeds import derive
+from pageferry.common.guest.workloads.base import FIRST_PAGE, PAGES, SEED
+from pageferry.common.guest.workloads.visits import (
     IN_LINE,
     LINES,
     MIXED,
@@ -33,7 +33,7 @@ from common.guest.workloads.visits import (
     page_of,
     start_of,
 )
-from common.workload.mixes import VISITS, Mix
+from pageferry.common.workload.mixes import VISITS, Mix
 
 _CYCLE_BITS: Final = VISITS.bit_length() - 1
 _WITHIN: Final = np.uint64(VISITS - 1)

@@ -8,18 +8,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from common.guest.cache import access
-from common.guest.control import STEPS, SUM, VcpuArrays
-from common.guest.jit import kernel
-from common.guest.native import signed
-from common.guest.pace import even
-from common.guest.quantum import begin_quantum, page_missing
-from common.guest.rng import GOLDEN
-from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, Plan, Workload
-from common.tracefile import LINE_SHIFT, PAGE_SHIFT
-from common.tracefile import Trace as TraceFile
-from common.workload.region import Region, visits_per_s
-from common.workload.traced import traced
+from pageferry.common.guest.cache import access
+from pageferry.common.guest.control import STEPS, SUM, VcpuArrays
+from pageferry.common.guest.jit import kernel
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.pace import even
+from pageferry.common.guest.quantum import begin_quantum, page_missing
+from pageferry.common.guest.rng import GOLDEN
+from pageferry.common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, Plan, Workload
+from pageferry.common.tracefile import LINE_SHIFT, PAGE_SHIFT
+from pageferry.common.tracefile import Trace as TraceFile
+from pageferry.common.workload.region import Region, visits_per_s
+from pageferry.common.workload.traced import traced
 
 _ACCESSES: Final = OWN
 _START: Final = OWN + 1  # the access that step 0 replays

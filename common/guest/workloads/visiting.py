@@ -7,13 +7,13 @@ from typing import ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.pace import even
-from common.guest.workloads import mixed, visits
-from common.guest.workloads.base import Kernel, Plan, Workload
-from common.guest.workloads.visits import AHEAD_VISITS, SEQUENTIAL, WRITE_BITS
-from common.units import PAGE_SIZE
-from common.workload.mixes import Mix
-from common.workload.region import Region, visits_per_s
+from pageferry.common.guest.pace import even
+from pageferry.common.guest.workloads import mixed, visits
+from pageferry.common.guest.workloads.base import Kernel, Plan, Workload
+from pageferry.common.guest.workloads.visits import AHEAD_VISITS, SEQUENTIAL, WRITE_BITS
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.workload.mixes import Mix
+from pageferry.common.workload.region import Region, visits_per_s
 
 
 class VisitWorkload(Workload):

@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.cache import access, approach, approach_victim
-from common.guest.control import STEPS, SUM, VcpuArrays
-from common.guest.jit import inlined, kernel
-from common.guest.native import signed
-from common.guest.quantum import begin_quantum, page_missing
-from common.guest.rng import GOLDEN, mix
-from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, SEED
+from pageferry.common.guest.cache import access, approach, approach_victim
+from pageferry.common.guest.control import STEPS, SUM, VcpuArrays
+from pageferry.common.guest.jit import inlined, kernel
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.quantum import begin_quantum, page_missing
+from pageferry.common.guest.rng import GOLDEN, mix
+from pageferry.common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, SEED
 
 SEQUENTIAL: Final = 0
 UNIFORM: Final = 1

@@ -6,17 +6,17 @@ from typing import Final
 
 import numpy as np
 
-from common.guest.cache import access
-from common.guest.control import STEPS, VcpuArrays
-from common.guest.jit import inlined, kernel
-from common.guest.native import signed
-from common.guest.pace import Pace
-from common.guest.quantum import begin_quantum, page_missing
-from common.guest.rng import GOLDEN, mix
-from common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, SEED, Plan, Workload
-from common.units import LINES_PER_PAGE
-from common.workload.region import Region
-from common.workload.shapes import FRAMES_PER_S
+from pageferry.common.guest.cache import access
+from pageferry.common.guest.control import STEPS, VcpuArrays
+from pageferry.common.guest.jit import inlined, kernel
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.pace import Pace
+from pageferry.common.guest.quantum import begin_quantum, page_missing
+from pageferry.common.guest.rng import GOLDEN, mix
+from pageferry.common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, SEED, Plan, Workload
+from pageferry.common.units import LINES_PER_PAGE
+from pageferry.common.workload.region import Region
+from pageferry.common.workload.shapes import FRAMES_PER_S
 
 _REDRAW: Final = OWN  # lines of a redraw
 _ANIMATED: Final = OWN + 1  # lines of the animation, the first ones of the window

@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from common.guest.jit import kernel
-from common.guest.native import signed
-from common.guest.rng import mix
-from common.guest.seeds import derive
-from common.guest.workloads.visiting import VisitWorkload
-from common.guest.workloads.visits import TABLE
-from common.workload.region import Region
+from pageferry.common.guest.jit import kernel
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.rng import mix
+from pageferry.common.guest.seeds import derive
+from pageferry.common.guest.workloads.visiting import VisitWorkload
+from pageferry.common.guest.workloads.visits import TABLE
+from pageferry.common.workload.region import Region
 
 _LN2: Final = 0.6931471805599453
 _ONE: Final = 2.0**32  # thresholds are 32-bit fractions

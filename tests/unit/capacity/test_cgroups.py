@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.capacity.cgroups import fields, groups, parse_memberships, parse_mounts
+from pageferry.common.capacity.cgroups import fields, groups, parse_memberships, parse_mounts
 from tests.unit.capacity.trees import Tree
 
 

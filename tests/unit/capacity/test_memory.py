@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common.capacity.memory import Room, check_memory, own_rooms, rooms, rough
-from common.errors import UsageError
+from pageferry.common.capacity.memory import Room, check_memory, own_rooms, rooms, rough
+from pageferry.common.errors import UsageError
 from tests.unit.capacity.trees import MIB, NONE_V1, Tree
 
 

@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from common.capacity import descriptors
-from common.capacity.agents import check_guest, check_pair, said
-from common.capacity.cpus import usable_cpus
-from common.capacity.descriptors import check_children, check_descriptors, free_descriptors
-from common.capacity.exhausted import ran_out
-from common.capacity.memory import Room
-from common.capacity.oom import OomWatch, how_ended
-from common.capacity.tasks import check_tasks, task_rooms
-from common.config import MigrationConfig
-from common.errors import UsageError
+from pageferry.common.capacity import descriptors
+from pageferry.common.capacity.agents import check_guest, check_pair, said
+from pageferry.common.capacity.cpus import usable_cpus
+from pageferry.common.capacity.descriptors import (
+    check_children,
+    check_descriptors,
+    free_descriptors,
+)
+from pageferry.common.capacity.exhausted import ran_out
+from pageferry.common.capacity.memory import Room
+from pageferry.common.capacity.oom import OomWatch, how_ended
+from pageferry.common.capacity.tasks import check_tasks, task_rooms
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import UsageError
 from tests.unit.capacity.trees import Tree
 
 
@@ -161,7 +165,7 @@ def test_another_failure(error: BaseException) -> None:
 def test_a_cache_that_is_large_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its size may be the whole of the reason, and the guest's is no help then."""
     room = Room(2**30, 2**30, "this machine")
-    monkeypatch.setattr("common.capacity.memory.rooms", lambda _root: [room])
+    monkeypatch.setattr("pageferry.common.capacity.memory.rooms", lambda _root: [room])
     large = MigrationConfig(memory=16 * 2**20, cache=2**36)
     named = r"a guest of 16MiB and a cache of 64GiB \(--cache\)"
     with pytest.raises(UsageError, match=f"{named} with an agent at both ends does not fit"):

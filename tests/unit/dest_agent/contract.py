@@ -12,12 +12,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from common.errors import ConnectionBroken, LocalProtocolError, RemoteProtocolError
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.extents import EXTENT
-from common.workload.registry import WORKLOADS
-from dest_agent.mechanism import Mechanism
+from pageferry.common.errors import ConnectionBroken, LocalProtocolError, RemoteProtocolError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.extents import EXTENT
+from pageferry.common.workload.registry import WORKLOADS
+from pageferry.dest_agent.mechanism import Mechanism
 
 from .post import Post, encode, tcp_pair, until
 

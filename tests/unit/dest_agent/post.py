@@ -13,18 +13,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import GuestConfig
-from common.errors import ConnectionBroken
-from common.guest.machine import Guest
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.bulk import BulkReceiver
-from common.wire.extents import from_pages
-from common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
-from common.wire.probes import ProbeFrame
-from dest_agent.faults import ADAPTIVE, Faults
-from dest_agent.mechanism import Mechanism
-from source_agent.page_server import PageServer
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.guest.machine import Guest
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.extents import from_pages
+from pageferry.common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
+from pageferry.common.wire.probes import ProbeFrame
+from pageferry.dest_agent.faults import ADAPTIVE, Faults
+from pageferry.dest_agent.mechanism import Mechanism
+from pageferry.source_agent.page_server import PageServer
 
 
 def until(ready: Callable[[], bool], timeout_s: float = 20.0) -> None:

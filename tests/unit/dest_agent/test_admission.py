@@ -6,14 +6,14 @@ import socket
 
 import pytest
 
-from common.capacity import memory
-from common.capacity.memory import Room
-from common.config import GuestConfig
-from common.errors import UsageError
-from common.wire import messages
-from common.wire.channel import Connection
-from dest_agent import admission
-from dest_agent.admission import Credentials, MemoryBudget
+from pageferry.common.capacity import memory
+from pageferry.common.capacity.memory import Room
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import UsageError
+from pageferry.common.wire import messages
+from pageferry.common.wire.channel import Connection
+from pageferry.dest_agent import admission
+from pageferry.dest_agent.admission import Credentials, MemoryBudget
 
 SESSION = "0123456789abcdef" * 2
 TOKEN = "ab" * 32

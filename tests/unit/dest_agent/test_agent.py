@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from common.wire import messages
-from dest_agent import agent as module
-from dest_agent.admission import MemoryBudget
-from dest_agent.agent import DestAgent
-from dest_agent.keeper import Place
+from pageferry.common.wire import messages
+from pageferry.dest_agent import agent as module
+from pageferry.dest_agent.admission import MemoryBudget
+from pageferry.dest_agent.agent import DestAgent
+from pageferry.dest_agent.keeper import Place
 
 
 class Ended:

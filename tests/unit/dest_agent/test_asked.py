@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from common.errors import ConnectionBroken
-from common.handover import Handover
-from dest_agent.session import DestSession
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.handover import Handover
+from pageferry.dest_agent.session import DestSession
 
 
 async def test_it_is_refused_in_a_sentence() -> None:

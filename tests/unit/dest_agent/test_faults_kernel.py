@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from common.units import PAGE_SIZE
-from common.userfault import UserfaultUnavailable
-from dest_agent.mechanism import Mechanism, choose_mechanism, probe
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import UserfaultUnavailable
+from pageferry.dest_agent.mechanism import Mechanism, choose_mechanism, probe
 
 from .children import drop_privileges, in_child
 from .contract import HOT, FaultContract

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from common.errors import PageferryError, RemoteProtocolError
-from common.guest.memory import GuestMemory
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.budget import Budget
-from common.wire.extents import Extents, from_pages
-from common.wire.frames import PagesFrame
-from common.wire.spans import SpanTable
-from dest_agent.inflow import Inflow
-from dest_agent.placer import ChannelPlacer, GuestPlacer
+from pageferry.common.errors import PageferryError, RemoteProtocolError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.budget import Budget
+from pageferry.common.wire.extents import Extents, from_pages
+from pageferry.common.wire.frames import PagesFrame
+from pageferry.common.wire.spans import SpanTable
+from pageferry.dest_agent.inflow import Inflow
+from pageferry.dest_agent.placer import ChannelPlacer, GuestPlacer
 
 N_PAGES = 64
 WAIT_S = 30.0

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.errors import RemoteProtocolError
-from common.guest.memory import GuestMemory
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.deltas import DELTA_OF
-from common.wire.extents import Extents, from_pages
-from common.wire.frames import DeltaFrame, FrameDecoder, PagesFrame, ZeroFrame
-from dest_agent.placer import ChannelPlacer, GuestPlacer
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.deltas import DELTA_OF
+from pageferry.common.wire.extents import Extents, from_pages
+from pageferry.common.wire.frames import DeltaFrame, FrameDecoder, PagesFrame, ZeroFrame
+from pageferry.dest_agent.placer import ChannelPlacer, GuestPlacer
 
 N_PAGES = 32
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common import userfault
-from common.errors import UsageError
-from common.units import PAGE_SIZE
-from common.userfault import (
+from pageferry.common import userfault
+from pageferry.common.errors import UsageError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import (
     PageFault,
     Placed,
     Userfault,
@@ -28,8 +28,8 @@ from common.userfault import (
     UserfaultUnavailable,
     open_userfault,
 )
-from dest_agent import mechanism
-from dest_agent.mechanism import Mechanism, choose_mechanism
+from pageferry.dest_agent import mechanism
+from pageferry.dest_agent.mechanism import Mechanism, choose_mechanism
 
 from .children import drop_privileges, in_child
 from .post import Post, until

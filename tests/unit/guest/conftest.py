@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from common.config import GuestConfig
-from common.guest.machine import Guest
+from pageferry.common.config import GuestConfig
+from pageferry.common.guest.machine import Guest
 
 MakeGuest = Callable[..., Guest]
 

@@ -12,12 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.guest import control as c
-from common.guest.cache import access, collect_dirty, count_dirty, drain_slice, new_entries, stride
-from common.guest.control import VcpuArrays, aligned, new_control, new_scratch
-from common.guest.jit import kernel
-from common.guest.native import signed
-from common.guest.pace import FLAT_OUT
+from pageferry.common.guest import control as c
+from pageferry.common.guest.cache import (
+    access,
+    collect_dirty,
+    count_dirty,
+    drain_slice,
+    new_entries,
+    stride,
+)
+from pageferry.common.guest.control import VcpuArrays, aligned, new_control, new_scratch
+from pageferry.common.guest.jit import kernel
+from pageferry.common.guest.native import signed
+from pageferry.common.guest.pace import FLAT_OUT
 
 PAGES = 24
 PARTS = PAGES * 64

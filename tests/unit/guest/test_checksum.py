@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import xxhash
 
-from common.errors import UsageError
-from common.guest import checksum
-from common.guest.checksum import require_checksum, xxh3_64
-from common.guest.jit import kernel
-from common.wire import frames
+from pageferry.common.errors import UsageError
+from pageferry.common.guest import checksum
+from pageferry.common.guest.checksum import require_checksum, xxh3_64
+from pageferry.common.guest.jit import kernel
+from pageferry.common.wire import frames
 
 
 @kernel

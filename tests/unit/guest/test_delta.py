@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.guest import delta
-from common.guest.delta import DELTA, EVERY_LINE, WHOLE, ZERO, Batch
-from common.units import PAGE_SIZE
+from pageferry.common.guest import delta
+from pageferry.common.guest.delta import DELTA, EVERY_LINE, WHOLE, ZERO, Batch
+from pageferry.common.units import PAGE_SIZE
 
 N_PAGES = 8
 

@@ -10,17 +10,17 @@ import llvmlite.binding
 import numba
 import pytest
 
-from common.guest import jit
-from common.guest.kernelstore import KernelStore
-from common.notices import take
+from pageferry.common.guest import jit
+from pageferry.common.guest.kernelstore import KernelStore
+from pageferry.common.notices import take
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What users are told meanwhile."""
     lines: list[str] = []
-    monkeypatch.setattr("common.notices._said", set())
-    monkeypatch.setattr("common.notices._tell", None)
+    monkeypatch.setattr("pageferry.common.notices._said", set())
+    monkeypatch.setattr("pageferry.common.notices._tell", None)
     take(lines.append)
     return lines
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.config import GuestConfig
-from common.errors import UsageError
-from common.guest import kerneldirty
-from common.guest.kerneldirty import KernelDirty
-from common.guest.machine import Guest
-from common.guest.memory import GuestMemory
-from common.units import PAGE_SIZE
-from common.userfault import UserfaultUnavailable
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import UsageError
+from pageferry.common.guest import kerneldirty
+from pageferry.common.guest.kerneldirty import KernelDirty
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import UserfaultUnavailable
 
 from .conftest import MakeGuest, run_for
 

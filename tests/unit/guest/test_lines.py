@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.guest.lines import gather, scatter
+from pageferry.common.guest.lines import gather, scatter
 
 N_PAGES = 6
 WORDS = N_PAGES * 512

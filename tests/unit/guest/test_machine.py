@@ -16,15 +16,20 @@ import msgpack
 import numpy as np
 import pytest
 
-from common.config import GuestConfig
-from common.errors import LocalProtocolError, PageferryError, RemoteProtocolError, UsageError
-from common.guest import control as c
-from common.guest import jit, machine
-from common.guest.kernelstore import KernelStore
-from common.guest.machine import Guest, compile_kernels
-from common.guest.pace import MAX_LAG_NS
-from common.guest.vcpu import vcpus_cpu_s
-from common.units import PAGE_SIZE
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import (
+    LocalProtocolError,
+    PageferryError,
+    RemoteProtocolError,
+    UsageError,
+)
+from pageferry.common.guest import control as c
+from pageferry.common.guest import jit, machine
+from pageferry.common.guest.kernelstore import KernelStore
+from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest.pace import MAX_LAG_NS
+from pageferry.common.guest.vcpu import vcpus_cpu_s
+from pageferry.common.units import PAGE_SIZE
 
 from .conftest import MakeGuest, run_for, until
 

@@ -5,8 +5,8 @@ import resource
 import numpy as np
 import pytest
 
-from common.errors import PageferryError
-from common.guest.memory import GuestMemory
+from pageferry.common.errors import PageferryError
+from pageferry.common.guest.memory import GuestMemory
 
 MIB = 2**20
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.guest.pace import FLAT_OUT, Pace, due_at, even, steps_due
-from common.guest.workloads.making import make_workload
-from common.units import parse_size
-from common.workload.region import Region
-from common.workload.registry import choose
+from pageferry.common.guest.pace import FLAT_OUT, Pace, due_at, even, steps_due
+from pageferry.common.guest.workloads.making import make_workload
+from pageferry.common.units import parse_size
+from pageferry.common.workload.region import Region
+from pageferry.common.workload.registry import choose
 
 PACES = st.builds(
     lambda period, steps, share: Pace(period, int(steps * share), steps),

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from common.guest import control as c
-from common.guest.machine import Guest
+from pageferry.common.guest import control as c
+from pageferry.common.guest.machine import Guest
 
 from .conftest import MakeGuest, run_for, until
 

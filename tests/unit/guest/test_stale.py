@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.guest.stale import COUNTS, count_stale, new_masks, take_missing, take_stale
+from pageferry.common.guest.stale import COUNTS, count_stale, new_masks, take_missing, take_stale
 
 pages = st.integers(1, 40).flatmap(
     lambda n: st.tuples(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.config import GuestConfig
-from common.errors import RemoteProtocolError, UsageError
-from common.guest.machine import Guest, compile_kernels
-from common.guest.workloads.making import make_workload
-from common.tracefile import TraceMeta, open_trace, write_trace
-from common.workload.registry import choose
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import RemoteProtocolError, UsageError
+from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest.workloads.making import make_workload
+from pageferry.common.tracefile import TraceMeta, open_trace, write_trace
+from pageferry.common.workload.registry import choose
 
 from .conftest import MakeGuest
 from .test_workloads import TestContract as WorkloadContract

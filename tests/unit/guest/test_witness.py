@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.config import GuestConfig
-from common.guest.control import CONTROL_WORDS, FIRST_NS, LAST_NS, REPLAY
-from common.guest.machine import Guest
+from pageferry.common.config import GuestConfig
+from pageferry.common.guest.control import CONTROL_WORDS, FIRST_NS, LAST_NS, REPLAY
+from pageferry.common.guest.machine import Guest
 from tests.unit.guest.conftest import run_for
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.errors import UsageError
-from common.workload.registry import WORKLOADS
+from pageferry.common.errors import UsageError
+from pageferry.common.workload.registry import WORKLOADS
 
 from .conftest import MakeGuest, run_for
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from common.html import render, render_one
-from common.report import Report
+from pageferry.common.html import render, render_one
+from pageferry.common.report import Report
 from tests.unit.html.reports import completed, full_report
 
 ODD = (0, 1e308, float("nan"))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.html.packing import pack_events, packed_json
-from common.report import EventReport
+from pageferry.common.html.packing import pack_events, packed_json
+from pageferry.common.report import EventReport
 from tests.unit.html.unpack import events_of, unpacked
 
 _JSON = st.recursive(

@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 import pytest
 from plotly.offline import get_plotlyjs
 
-from common import html as package
-from common.errors import UsageError
-from common.html import render, render_one
-from common.html.page import unwrapped
-from common.html.words import duration, signed, verdict
-from common.report import Report
+from pageferry.common import html as package
+from pageferry.common.errors import UsageError
+from pageferry.common.html import render, render_one
+from pageferry.common.html.page import unwrapped
+from pageferry.common.html.words import duration, signed, verdict
+from pageferry.common.report import Report
 from tests.unit.html.reports import completed, failed, full_report, kinds
 from tests.unit.html.unpack import events_of, figures_of, packed_in
 

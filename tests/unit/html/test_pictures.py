@@ -8,10 +8,10 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from common.html import comparison, guest, palette, postcopy, transfer
-from common.html.page import pictures
-from common.html.picture import Picture, phases, stop
-from common.latency import known_counts
+from pageferry.common.html import comparison, guest, palette, postcopy, transfer
+from pageferry.common.html.page import pictures
+from pageferry.common.html.picture import Picture, phases, stop
+from pageferry.common.latency import known_counts
 from tests.known import known
 from tests.unit.html.reports import (
     BINS,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.html import render_one
-from common.html.words import predicted, prediction
+from pageferry.common.html import render_one
+from pageferry.common.html.words import predicted, prediction
 from tests.unit.html.reports import completed
 from tests.unit.predictions import prediction as made
 

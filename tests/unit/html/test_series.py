@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.html.series import Point, TimeAxis, finite, thin
+from pageferry.common.html.series import Point, TimeAxis, finite, thin
 
 
 def test_few_points_are_all_kept() -> None:

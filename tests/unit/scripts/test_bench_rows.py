@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from common.errors import EXIT_FAILED, EXIT_OK, CancelledByUser, PageferryError, UsageError
+from pageferry.common.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    CancelledByUser,
+    PageferryError,
+    UsageError,
+)
 from scripts import bench_main
 from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, check_against, chosen, document
 from scripts.bench_rows import (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config import GuestConfig, MigrationConfig
-from common.errors import UsageError
+from pageferry.common.config import GuestConfig, MigrationConfig
+from pageferry.common.errors import UsageError
 from scripts import bench_qemu
 from scripts.bench_qemu import BENCHES, comparisons, require, rows, small, workload
 from scripts.bench_qemu_boot import boot_sector

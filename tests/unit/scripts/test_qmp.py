@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import PageferryError
+from pageferry.common.errors import PageferryError
 from scripts.bench_qmp import Qmp
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": ["oob"]}}

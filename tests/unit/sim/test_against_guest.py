@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from common.config import GuestConfig
-from common.guest.machine import Guest
-from common.strategy.forecast import Stale
-from lab.sim.working_set import WorkingSet
-from lab.sim.workloads import working_set
+from pageferry.common.config import GuestConfig
+from pageferry.common.guest.machine import Guest
+from pageferry.common.strategy.forecast import Stale
+from pageferry.sim.working_set import WorkingSet
+from pageferry.sim.workloads import working_set
 
 # A guest that is not behind its schedule for long.
 SPEED = 1e8

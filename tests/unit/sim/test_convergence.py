@@ -9,8 +9,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from common.config import MigrationConfig
-from common.strategy import (
+from pageferry.common.config import MigrationConfig
+from pageferry.common.strategy import (
     Decision,
     NextRound,
     RoundKind,
@@ -18,10 +18,10 @@ from common.strategy import (
     SwitchToPostCopy,
     make_strategy,
 )
-from common.strategy.carrying import ROUND_S
-from common.strategy.forecast import AsTaken, Cost, Ended, Played, run
-from lab.sim.conditions import Simulated, simulated
-from lab.sim.link import Link
+from pageferry.common.strategy.carrying import ROUND_S
+from pageferry.common.strategy.forecast import AsTaken, Cost, Ended, Played, run
+from pageferry.sim.conditions import Simulated, simulated
+from pageferry.sim.link import Link
 
 MOST_ROUNDS = 1000
 NEVER = "time=1000000000s"  # 4 GiB over the slowest of these links take hours, a round

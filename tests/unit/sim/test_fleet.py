@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from common.config import MigrationConfig
-from common.errors import UsageError
-from lab.sim.fleet import Kind, draw, everyone, read_fleet
-from lab.sim.link import Link
-from lab.sim.planning import ABOUT, Evacuation, best
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import UsageError
+from pageferry.sim.fleet import Kind, draw, everyone, read_fleet
+from pageferry.sim.link import Link
+from pageferry.sim.planning import ABOUT, Evacuation, best
 
 FLEET = """
 [[guest]]

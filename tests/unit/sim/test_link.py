@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UsageError
-from lab.sim.link import Link, parse_link
+from pageferry.common.errors import UsageError
+from pageferry.sim.link import Link, parse_link
 
 
 class TestCarries:

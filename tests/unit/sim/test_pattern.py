@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.workload.mixes import MIXES
-from lab.sim.flow import Bursts, Flow, Steady
-from lab.sim.pattern import Pattern, Scatter, Sweep, Visit
-from lab.sim.workloads import zipf_classes
+from pageferry.common.workload.mixes import MIXES
+from pageferry.sim.flow import Bursts, Flow, Steady
+from pageferry.sim.pattern import Pattern, Scatter, Sweep, Visit
+from pageferry.sim.workloads import zipf_classes
 
 visits = st.floats(0, 1e9)
 visit_kinds: st.SearchStrategy[Visit] = st.one_of(

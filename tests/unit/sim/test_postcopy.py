@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.sim.postcopy import FAULT_S, Supply
-from lab.sim.working_set import PAGE_BYTES
+from pageferry.sim.postcopy import FAULT_S, Supply
+from pageferry.sim.working_set import PAGE_BYTES
 
 PAGE_S = PAGE_BYTES / 1e8
 

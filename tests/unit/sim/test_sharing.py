@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.sim.sharing import Job, Span, share
+from pageferry.sim.sharing import Job, Span, share
 
 jobs = st.lists(st.builds(Job, st.floats(0, 100), st.floats(0, 1e9)), min_size=1, max_size=30)
 

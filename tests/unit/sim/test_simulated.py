@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import MigrationConfig
-from common.errors import UsageError
-from common.html import render
-from common.report import Report
-from common.strategy import REGISTRY
-from lab.sim.conditions import simulated
-from lab.sim.link import Link
-from lab.sim.reporting import make_report, play
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import UsageError
+from pageferry.common.html import render
+from pageferry.common.report import Report
+from pageferry.common.strategy import REGISTRY
+from pageferry.sim.conditions import simulated
+from pageferry.sim.link import Link
+from pageferry.sim.reporting import make_report, play
 from tests.known import known
 
 WORKLOADS = (

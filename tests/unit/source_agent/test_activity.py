@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from common.bins import Binning
-from source_agent.activity import Activity
-from source_agent.outflow import Cargo
+from pageferry.common.bins import Binning
+from pageferry.source_agent.activity import Activity
+from pageferry.source_agent.outflow import Cargo
 
 
 def cargo(whole: list[int], lined: list[int]) -> Cargo:

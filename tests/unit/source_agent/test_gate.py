@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from source_agent.gate import FIRST_REST, LONGEST_REST, PATIENCE, Gate, pays
+from pageferry.source_agent.gate import FIRST_REST, LONGEST_REST, PATIENCE, Gate, pays
 
 
 class Tried:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.config import GuestConfig
-from common.errors import ConnectionBroken
-from common.guest.machine import Guest, Progress, compile_kernels
-from common.guest.memory import GuestMemory
-from common.strategy.prediction import Measurement
-from common.units import PAGE_SIZE
-from common.wire.extents import Pages
-from source_agent.measuring import FIRST_LOOK_S, Looking, look_times, measure
-from source_agent.outflow import BATCH_PAGES, Outflow, Tally
-from source_agent.probe import probe
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.guest.machine import Guest, Progress, compile_kernels
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.strategy.prediction import Measurement
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.extents import Pages
+from pageferry.source_agent.measuring import FIRST_LOOK_S, Looking, look_times, measure
+from pageferry.source_agent.outflow import BATCH_PAGES, Outflow, Tally
+from pageferry.source_agent.probe import probe
 
 PAGES = 256
 

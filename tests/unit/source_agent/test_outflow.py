@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.errors import ConnectionBroken
-from common.guest.memory import GuestMemory
-from common.units import PAGE_SIZE
-from common.wire.pacing import KERNEL_PEAK, Pacer
-from source_agent.outflow import BATCH_PAGES, Cargo, Outflow
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.pacing import KERNEL_PEAK, Pacer
+from pageferry.source_agent.outflow import BATCH_PAGES, Cargo, Outflow
 
 CHANNELS = 4
 RATE = 1e9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from source_agent.outlook import SAMPLE_BYTES, Outlook
+from pageferry.source_agent.outlook import SAMPLE_BYTES, Outlook
 
 MB = 1_000_000
 

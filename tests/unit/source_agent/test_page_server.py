@@ -17,21 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.errors import (
+from pageferry.common.errors import (
     ConnectionBroken,
     CorruptFrame,
     LocalProtocolError,
     PageferryError,
     RemoteProtocolError,
 )
-from common.guest.memory import GuestMemory
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.extents import Extents, to_pages
-from common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
-from common.wire.probes import AnswerFrame, ProbeFrame
-from source_agent.page_server import PULLED, PUSH_LEAD, PUSHED, UNSENT, PageServer
-from source_agent.paging.server import CHUNK, next_unsent
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.extents import Extents, to_pages
+from pageferry.common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
+from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
+from pageferry.source_agent.page_server import PULLED, PUSH_LEAD, PUSHED, UNSENT, PageServer
+from pageferry.source_agent.paging.server import CHUNK, next_unsent
 
 N_PAGES = 4096
 

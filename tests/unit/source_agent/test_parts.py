@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from common.guest.memory import GuestMemory
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.extents import from_pages
-from source_agent.parts import PART_PAGES, PartMaker
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.extents import from_pages
+from pageferry.source_agent.parts import PART_PAGES, PartMaker
 
 N_PAGES = 1024
 PAGE_SETS = {

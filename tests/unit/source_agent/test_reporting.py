@@ -11,20 +11,26 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from common.clock import Sample
-from common.config import MigrationConfig
-from common.guest.machine import Beats, Progress
-from common.report import Report
-from common.strategy.base import NextRound, RoundKind, RoundStats, StopAndCopy
-from common.timeline import Timeline
-from common.wire import messages
-from common.wire.results import WireBeats, WireEvent, WireLatency, WirePostcopy, WireSample
-from source_agent.activity import Activity
-from source_agent.outflow import Tally
-from source_agent.record import Decided, GuestSeen, Record
-from source_agent.reporting import make_report
-from source_agent.rounds import FinalStop, Round, Rounds
-from source_agent.throttling import Throttling
+from pageferry.common.clock import Sample
+from pageferry.common.config import MigrationConfig
+from pageferry.common.guest.machine import Beats, Progress
+from pageferry.common.report import Report
+from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats, StopAndCopy
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire import messages
+from pageferry.common.wire.results import (
+    WireBeats,
+    WireEvent,
+    WireLatency,
+    WirePostcopy,
+    WireSample,
+)
+from pageferry.source_agent.activity import Activity
+from pageferry.source_agent.outflow import Tally
+from pageferry.source_agent.record import Decided, GuestSeen, Record
+from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.rounds import FinalStop, Round, Rounds
+from pageferry.source_agent.throttling import Throttling
 from tests.known import known
 
 SESSION = "0123456789abcdef" * 2
@@ -187,7 +193,7 @@ class TestTimes:
         assert report.downtime_error_ms == pytest.approx(0.03)
 
     def test_downtime_on_one_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("source_agent.record.clock_identity", lambda: "one")
+        monkeypatch.setattr("pageferry.source_agent.record.clock_identity", lambda: "one")
         made = record(clock="one")
         made.clock_before, made.clock_after = (
             Sample(here(ms), here(ms) + 30_000, here(ms) + 60_000) for ms in (-10, 90)
@@ -201,7 +207,7 @@ class TestTimes:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As on machines that were cloned: the samples say otherwise, and they are right."""
-        monkeypatch.setattr("source_agent.record.clock_identity", lambda: "one")
+        monkeypatch.setattr("pageferry.source_agent.record.clock_identity", lambda: "one")
         report = make_report(record(clock="one"))
         assert report.downtime_ms == pytest.approx(8.0, abs=1e-9)
         assert report.downtime_error_ms == pytest.approx(0.05)
@@ -478,9 +484,9 @@ class TestCosts:
 
     def test_the_vcpus_cpu_time_is_not_the_agents(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made = record()
-        monkeypatch.setattr("source_agent.record.time.process_time", lambda: 10.0)
+        monkeypatch.setattr("pageferry.source_agent.record.time.process_time", lambda: 10.0)
         made.started(Progress(START, 0, 0), vcpu_cpu_s=4.0, counts=None)
-        monkeypatch.setattr("source_agent.record.time.process_time", lambda: 13.0)
+        monkeypatch.setattr("pageferry.source_agent.record.time.process_time", lambda: 13.0)
         made.completed(vcpu_cpu_s=6.5)
         cpu = make_report(made).cpu_s
         assert cpu is not None

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from common.config import MigrationConfig
-from common.console import result_rows
-from source_agent.record import Record
-from source_agent.reporting import make_report
-from source_agent.reporting_squeeze import compression_report, xbzrle_report
-from source_agent.squeeze import CompressionStats, DeltaStats, Squeezer
+from pageferry.common.config import MigrationConfig
+from pageferry.common.console import result_rows
+from pageferry.source_agent.record import Record
+from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.reporting_squeeze import compression_report, xbzrle_report
+from pageferry.source_agent.squeeze import CompressionStats, DeltaStats, Squeezer
 from tests.unit.source_agent.test_reporting import finished, record
 
 MIB = 2**20

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.errors import ConnectionBroken
-from common.guest.machine import Guest
-from common.strategy.base import NextRound, RoundKind
-from common.strategy.carrying import MEASURABLE_BYTES, ROUND_S
-from common.timeline import Timeline
-from common.units import PAGE_SIZE
-from common.wire import bitmap
-from source_agent.outflow import Cargo, Outflow, Tally
-from source_agent.rounds import (
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.guest.machine import Guest
+from pageferry.common.strategy.base import NextRound, RoundKind
+from pageferry.common.strategy.carrying import MEASURABLE_BYTES, ROUND_S
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import bitmap
+from pageferry.source_agent.outflow import Cargo, Outflow, Tally
+from pageferry.source_agent.rounds import (
     DRAIN_LINE_S,
     SCAN_PAGE_S,
     SWITCHOVER_S,
@@ -284,7 +284,7 @@ class TestStats:
         # A round begins, has collected its pages, is acknowledged.
         seconds = iter([10.0, 10.1, 10.5, 11.0, 11.5, 13.5])
         clock = (int(each * 1e9) for each in seconds)
-        monkeypatch.setattr("source_agent.rounds.time.monotonic_ns", lambda: next(clock))
+        monkeypatch.setattr("pageferry.source_agent.rounds.time.monotonic_ns", lambda: next(clock))
         this = bench.send(RoundKind.FULL)
         bench.guest.log = {1, 2, 3}
         stats = bench.rounds.acknowledged(this, 1.0)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.guest.machine import Guest
-from common.strategy.base import NextRound, RoundKind, RoundStats
-from common.timeline import Timeline
-from common.units import PAGE_SIZE
-from common.wire.extents import EXTENT
-from source_agent import outlook
-from source_agent.outflow import Cargo, Outflow, Tally
-from source_agent.rounds import SWITCHOVER_S, Rounds
-from source_agent.squeeze import Squeezer
+from pageferry.common.guest.machine import Guest
+from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.extents import EXTENT
+from pageferry.source_agent import outlook
+from pageferry.source_agent.outflow import Cargo, Outflow, Tally
+from pageferry.source_agent.rounds import SWITCHOVER_S, Rounds
+from pageferry.source_agent.squeeze import Squeezer
 from tests.unit.source_agent.test_rounds import N_PAGES, RATE, RTT_S, ScriptedGuest, ScriptedOutflow
 
 PAGE_COST = PAGE_SIZE + EXTENT.itemsize
@@ -97,7 +97,7 @@ def test_work_counts_where_it_takes_longer_than_the_link(
 ) -> None:
     clock = iter(range(1000))
     bench.round(RoundKind.FULL, 1000)
-    monkeypatch.setattr("source_agent.rounds.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("pageferry.source_agent.rounds.time.monotonic", lambda: float(next(clock)))
     bench.squeezer.takes_s = 0.5
     stats = bench.round(RoundKind.DIRTY, 100)
     beyond_s = SWITCHOVER_S + RTT_S / 2 + 0.75  # half a round trip: a stop goes one way

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.errors import ConnectionBroken
-from common.guest.memory import GuestMemory
-from common.timeline import Timeline
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.extents import EXTENT, Pages, batches
-from common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
-from common.wire.packing import Codec, Unpacker
-from dest_agent.placer import GuestPlacer
-from source_agent.outflow import BATCH_PAGES, Cargo, Tally, line_batches
-from source_agent.squeeze import Parts, Squeezer
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.extents import EXTENT, Pages, batches
+from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
+from pageferry.common.wire.packing import Codec, Unpacker
+from pageferry.dest_agent.placer import GuestPlacer
+from pageferry.source_agent.outflow import BATCH_PAGES, Cargo, Tally, line_batches
+from pageferry.source_agent.squeeze import Parts, Squeezer
 from tests.unit.wire.test_frames import feed
 
 N_PAGES = 6 * BATCH_PAGES

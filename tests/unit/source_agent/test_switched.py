@@ -6,9 +6,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from common.recovery import Recovery
-from common.wire import messages
-from source_agent.switched import Switched
+from pageferry.common.recovery import Recovery
+from pageferry.common.wire import messages
+from pageferry.source_agent.switched import Switched
 
 
 class _Stream:

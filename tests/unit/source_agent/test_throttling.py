@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.strategy.base import NextRound, RoundKind, Throttled
-from common.strategy.converge import Period
-from common.units import PAGE_SIZE
+from pageferry.common.strategy.base import NextRound, RoundKind, Throttled
+from pageferry.common.strategy.converge import Period
+from pageferry.common.units import PAGE_SIZE
 
 from .test_rounds import Bench
 

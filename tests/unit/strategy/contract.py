@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.config import StrategyConfig
-from common.errors import LocalProtocolError
-from common.strategy import (
+from pageferry.common.config import StrategyConfig
+from pageferry.common.errors import LocalProtocolError
+from pageferry.common.strategy import (
     REGISTRY,
     Decision,
     NextRound,

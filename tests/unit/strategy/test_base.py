@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from common.config import StrategyConfig
-from common.errors import UsageError
-from common.strategy import REGISTRY, NextRound, RoundKind, make_strategy
+from pageferry.common.config import StrategyConfig
+from pageferry.common.errors import UsageError
+from pageferry.common.strategy import REGISTRY, NextRound, RoundKind, make_strategy
 from tests.unit.strategy.contract import stats
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.strategy.carrying import MEASURABLE_BYTES, ROUND_S, Carrying
+from pageferry.common.strategy.carrying import MEASURABLE_BYTES, ROUND_S, Carrying
 
 
 def test_a_round_trip_is_no_part_of_the_rate() -> None:

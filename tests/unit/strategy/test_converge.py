@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import StrategyConfig
-from common.errors import LocalProtocolError
-from common.strategy import NextRound, Period, make_strategy
-from common.strategy.converge import AIM, AutoConverge
+from pageferry.common.config import StrategyConfig
+from pageferry.common.errors import LocalProtocolError
+from pageferry.common.strategy import NextRound, Period, make_strategy
+from pageferry.common.strategy.converge import AIM, AutoConverge
 from tests.unit.strategy.contract import PAGES, StrategyContract, drive, stats
 
 MB = 10**6

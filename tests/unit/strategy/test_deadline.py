@@ -4,10 +4,10 @@ from typing import Literal
 
 import pytest
 
-from common.config import StrategyConfig
-from common.strategy import make_strategy
-from common.strategy.base import NextRound, RoundStats, StopAndCopy, SwitchToPostCopy
-from common.strategy.deadline import Deadline
+from pageferry.common.config import StrategyConfig
+from pageferry.common.strategy import make_strategy
+from pageferry.common.strategy.base import NextRound, RoundStats, StopAndCopy, SwitchToPostCopy
+from pageferry.common.strategy.deadline import Deadline
 from tests.unit.strategy.contract import stats as make_stats
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import StrategyConfig
-from common.strategy import PostCopy, PreCopy, StopAndCopyStrategy, ThreePath
-from common.strategy.base import NextRound, RoundKind, StopAndCopy
-from common.strategy.forecast import AsTaken, Conditions, Curve, Ended, Played, Stale, run
+from pageferry.common.config import StrategyConfig
+from pageferry.common.strategy import PostCopy, PreCopy, StopAndCopyStrategy, ThreePath
+from pageferry.common.strategy.base import NextRound, RoundKind, StopAndCopy
+from pageferry.common.strategy.forecast import AsTaken, Conditions, Curve, Ended, Played, Stale, run
 
 PAGES = 1000
 FULL = 4_104_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.strategy.growth import Growth, visits_of
+from pageferry.common.strategy.growth import Growth, visits_of
 
 TIMES = [1.19 ** (k - 30) for k in range(31)]  # 5 ms to a second
 MOST = 1e6

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.strategy import SwitchToPostCopy
+from pageferry.common.strategy import SwitchToPostCopy
 from tests.unit.strategy.contract import StrategyContract
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from common.strategy import NextRound, StopAndCopy
+from pageferry.common.strategy import NextRound, StopAndCopy
 from tests.unit.strategy.contract import PAGES, StrategyContract, drive, stats, tell
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import MigrationConfig
-from common.strategy import REGISTRY, PreCopy
-from common.strategy.forecast import Cost, run
-from common.strategy.prediction import (
+from pageferry.common.config import MigrationConfig
+from pageferry.common.strategy import REGISTRY, PreCopy
+from pageferry.common.strategy.forecast import Cost, run
+from pageferry.common.strategy.prediction import (
     STRATEGIES,
     Forecast,
     Link,

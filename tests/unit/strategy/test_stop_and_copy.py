@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from common.strategy import StopAndCopy
+from pageferry.common.strategy import StopAndCopy
 from tests.unit.strategy.contract import StrategyContract
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.strategy.target import Target
+from pageferry.common.strategy.target import Target
 from tests.unit.strategy.contract import stats
 
 LIMIT_S = 0.3

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.strategy import NextRound, StopAndCopy, SwitchToPostCopy
+from pageferry.common.strategy import NextRound, StopAndCopy, SwitchToPostCopy
 from tests.unit.strategy.contract import PAGES, StrategyContract, drive, stats, tell
 
 PATH_1 = ["full+drain", "dirty+drain", "stop"]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import RemoteProtocolError
-from common.wire.bitmap import (
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.wire.bitmap import (
     MOST_SUMMARY,
     WORTH,
     expand,
@@ -17,7 +17,7 @@ from common.wire.bitmap import (
     summary,
     unpack,
 )
-from common.wire.packing import Codec, packer
+from pageferry.common.wire.packing import Codec, packer
 
 
 @given(st.lists(st.booleans(), max_size=70))

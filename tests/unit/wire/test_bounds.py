@@ -10,13 +10,13 @@ import msgpack
 import numpy as np
 import pytest
 
-from common.errors import RemoteProtocolError
-from common.wire import bounds, messages
-from common.wire.budget import Budget
-from common.wire.extents import EXTENT, count_within
-from common.wire.inbox import MOST_MESSAGES, Inbox
-from dest_agent.fetching import Offered
-from dest_agent.session import _put_newest
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.wire import bounds, messages
+from pageferry.common.wire.budget import Budget
+from pageferry.common.wire.extents import EXTENT, count_within
+from pageferry.common.wire.inbox import MOST_MESSAGES, Inbox
+from pageferry.dest_agent.fetching import Offered
+from pageferry.dest_agent.session import _put_newest
 from tests.unit.wire.test_messages import EXAMPLES
 
 

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from common.errors import ConnectionBroken, RemoteProtocolError
-from common.units import PAGE_SIZE
-from common.wire import bounds, frames, messages
-from common.wire.budget import LARGE_BYTES, SMALL_BYTES, Budget, Share
-from common.wire.bulk import BulkReceiver
-from common.wire.channel import Connection
-from common.wire.extents import from_pages
-from common.wire.inbox import Inbox
-from common.wire.messages import Message
-from dest_agent.fetching import Offered
-from dest_agent.session import _put_newest
+from pageferry.common.errors import ConnectionBroken, RemoteProtocolError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import bounds, frames, messages
+from pageferry.common.wire.budget import LARGE_BYTES, SMALL_BYTES, Budget, Share
+from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.extents import from_pages
+from pageferry.common.wire.inbox import Inbox
+from pageferry.common.wire.messages import Message
+from pageferry.dest_agent.fetching import Offered
+from pageferry.dest_agent.session import _put_newest
 from tests.unit.wire.test_frames import Memory
 
 WAIT_S = 20.0
@@ -248,8 +248,8 @@ def test_no_control_message_is_kept_on_a_bulk_connection(
 def test_a_frame_holds_nothing_where_its_channel_waits_for_others(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    from common.wire.packing import Codec, Unpacker, packer
-    from common.wire.squeezed import encode_packed_head
+    from pageferry.common.wire.packing import Codec, Unpacker, packer
+    from pageferry.common.wire.squeezed import encode_packed_head
 
     here, there = pair
     n = 2 * SMALL_BYTES // PAGE_SIZE

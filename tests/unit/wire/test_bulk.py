@@ -12,14 +12,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from common.errors import ConnectionBroken, RemoteProtocolError
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.bulk import BulkReceiver, BulkSender
-from common.wire.extents import Extents, from_pages, to_pages
-from common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
-from common.wire.pacing import KERNEL_PEAK, Pacer
-from common.wire.spans import IOV_MAX
+from pageferry.common.errors import ConnectionBroken, RemoteProtocolError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.bulk import BulkReceiver, BulkSender
+from pageferry.common.wire.extents import Extents, from_pages, to_pages
+from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
+from pageferry.common.wire.pacing import KERNEL_PEAK, Pacer
+from pageferry.common.wire.spans import IOV_MAX
 
 UNLIMITED = float("inf")
 N_PAGES = 4096
@@ -258,7 +258,7 @@ def catch_waits(
     for name, value in vars(sender).items():
         if isinstance(value, threading.Event):
             monkeypatch.setattr(sender, name, _Waiter(waits))
-    monkeypatch.setattr("common.wire.bulk.time.sleep", waits)
+    monkeypatch.setattr("pageferry.common.wire.bulk.time.sleep", waits)
 
 
 class Store:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire.certified import asked, certified
-from common.wire.tls import client_tls, server_tls
-from lab.authority import Signer, key_pem, make_host, make_signer, pem
+from pageferry.authority import Signer, key_pem, make_host, make_signer, pem
+from pageferry.common.wire.certified import asked, certified
+from pageferry.common.wire.tls import client_tls, server_tls
 
 
 @pytest.mark.parametrize(

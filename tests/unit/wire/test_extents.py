@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire.extents import batches, from_pages, to_pages
+from pageferry.common.wire.extents import batches, from_pages, to_pages
 
 page_sets = st.lists(st.integers(0, 2**32 - 1), unique=True, max_size=200) | st.lists(
     st.integers(0, 60), unique=True

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import LocalProtocolError, RemoteProtocolError
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.extents import EXTENT, Extents, from_pages
-from common.wire.frames import (
+from pageferry.common.errors import LocalProtocolError, RemoteProtocolError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.extents import EXTENT, Extents, from_pages
+from pageferry.common.wire.frames import (
     LINES_OF,
     BarrierFrame,
     ControlFrame,

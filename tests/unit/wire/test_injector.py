@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.errors import ConnectionBroken
-from common.inject import Plan, parse_injection
-from common.timeline import Timeline
-from common.wire import channel
-from common.wire.injector import Injector
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.inject import Plan, parse_injection
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire import channel
+from pageferry.common.wire.injector import Injector
 
 
 @pytest.fixture
@@ -121,10 +121,10 @@ def test_shares_in_order() -> None:
 
 _CHILD = """
 import sys, threading, time
-from common.errors import ConnectionBroken
-from common.inject import Plan, parse_injection
-from common.timeline import Timeline
-from common.wire.injector import Injector
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.inject import Plan, parse_injection
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire.injector import Injector
 faults = Injector(Plan([parse_injection(sys.argv[1])]), Timeline("source"))
 longest = [0.0]
 looked = threading.Event()

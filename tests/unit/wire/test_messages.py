@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import GuestConfig
-from common.errors import LocalProtocolError, RemoteProtocolError
-from common.wire import messages
-from common.wire.results import (
+from pageferry.common.config import GuestConfig
+from pageferry.common.errors import LocalProtocolError, RemoteProtocolError
+from pageferry.common.wire import messages
+from pageferry.common.wire.results import (
     WireBeats,
     WireCache,
     WireEvent,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire.pacing import (
+from pageferry.common.wire.pacing import (
     CREDIT_S,
     KERNEL_LEAD_S,
     KERNEL_PEAK,

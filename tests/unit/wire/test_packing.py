@@ -13,12 +13,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
-from common.units import PAGE_SIZE
-from common.wire import frames
-from common.wire.deltas import DELTA_OF, MAX_DELTA_BYTES, MAX_DELTA_PAGES, DeltaTable
-from common.wire.extents import from_pages
-from common.wire.frames import (
+from pageferry.common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames
+from pageferry.common.wire.deltas import DELTA_OF, MAX_DELTA_BYTES, MAX_DELTA_PAGES, DeltaTable
+from pageferry.common.wire.extents import from_pages
+from pageferry.common.wire.frames import (
     HEADER,
     DeltaFrame,
     Frame,
@@ -27,8 +27,15 @@ from common.wire.frames import (
     LinesFrame,
     PagesFrame,
 )
-from common.wire.packing import MAX_UNPACKED, Codec, Unpacker, check_size, codec_of, packer
-from common.wire.squeezed import encode_delta_head, encode_packed_head
+from pageferry.common.wire.packing import (
+    MAX_UNPACKED,
+    Codec,
+    Unpacker,
+    check_size,
+    codec_of,
+    packer,
+)
+from pageferry.common.wire.squeezed import encode_delta_head, encode_packed_head
 from tests.unit.wire.test_frames import N_PAGES, Memory, extents, feed, lines_of
 
 CODECS = pytest.mark.parametrize("codec", list(Codec))

@@ -12,13 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import RemoteProtocolError
-from common.wire import frames, messages
-from common.wire.bulk import BulkReceiver, BulkSender
-from common.wire.channel import Connection
-from common.wire.frames import FrameDecoder
-from common.wire.pacing import Pacer
-from common.wire.probes import IDLE_S, MAX_ATTEMPT, MAX_NUMBER, AnswerFrame, Asked, ProbeFrame
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.wire import frames, messages
+from pageferry.common.wire.bulk import BulkReceiver, BulkSender
+from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.frames import FrameDecoder
+from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.probes import (
+    IDLE_S,
+    MAX_ATTEMPT,
+    MAX_NUMBER,
+    AnswerFrame,
+    Asked,
+    ProbeFrame,
+)
 
 PING = messages.Ping(t_ns=1)
 

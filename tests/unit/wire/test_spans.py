@@ -19,15 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.errors import ConnectionBroken
-from common.guest.memory import near_pages
-from common.units import PAGE_SIZE
-from common.wire import bulk, frames
-from common.wire.bulk import BulkReceiver, BulkSender
-from common.wire.extents import Extents, from_pages, to_pages
-from common.wire.frames import BarrierFrame, Frame, PagesFrame
-from common.wire.pacing import Pacer
-from common.wire.spans import PIPE_BYTES, PagePipe, Spans, SpanTable
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.guest.memory import near_pages
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import bulk, frames
+from pageferry.common.wire.bulk import BulkReceiver, BulkSender
+from pageferry.common.wire.extents import Extents, from_pages, to_pages
+from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
+from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.spans import PIPE_BYTES, PagePipe, Spans, SpanTable
 
 N_PAGES = 4096
 UNLIMITED = float("inf")

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import trustme
 
-from common.errors import ConnectionBroken, UsageError
-from common.units import PAGE_SIZE
-from common.wire import frames, tls
-from common.wire.bulk import BulkReceiver, BulkSender
-from common.wire.extents import Extents, from_pages, to_pages
-from common.wire.frames import BarrierFrame, Frame, PagesFrame
-from common.wire.pacing import Pacer
-from common.wire.tls import client_tls, plain_end, server_tls, wire_size
+from pageferry.common.errors import ConnectionBroken, UsageError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire import frames, tls
+from pageferry.common.wire.bulk import BulkReceiver, BulkSender
+from pageferry.common.wire.extents import Extents, from_pages, to_pages
+from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
+from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.tls import client_tls, plain_end, server_tls, wire_size
 
 N_PAGES = 1024
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import UsageError
-from common.workload.mixes import MIXES
-from common.workload.options import Option
-from common.workload.registry import WORKLOADS, Registry, choose
-from common.workload.spec import Spec
+from pageferry.common.errors import UsageError
+from pageferry.common.workload.mixes import MIXES
+from pageferry.common.workload.options import Option
+from pageferry.common.workload.registry import WORKLOADS, Registry, choose
+from pageferry.common.workload.spec import Spec
 
 
 class TestParser:

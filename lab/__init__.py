@@ -1,1 +1,0 @@
-"""What belongs to neither agent: running pairs of them, comparing, reporting."""

@@ -1,0 +1,1 @@
+"""A live-migration laboratory: real guest memory, real TCP, real page faults, measured downtime."""

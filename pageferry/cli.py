@@ -1,0 +1,77 @@
+"""The `pageferry` command."""
+
+import os
+import sys
+
+# `python -m` has put the current folder before all that there is to import, our own code too. It is
+# left out again, before anything can come from it, unless it is where this code is.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    if sys.path[0] != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
+        del sys.path[0]
+
+from importlib import import_module
+
+from pageferry.common.start import start
+
+TYPE_CHECKING = False  # nothing that takes long comes before `start`
+if TYPE_CHECKING:
+    from cyclopts import App
+
+_HELP = """A live-migration laboratory: real guest memory, real TCP, measured downtime.
+
+SIZEs are written as 512MiB or 4GiB, RATEs as 100MB/s, 800mbit or unlimited, TIMEs as 300ms or 2s,
+SHAREs as 10% or 0.1.
+
+Exit codes: 0 done and verified; 1 the migration failed and the guest goes on at the source;
+2 bad usage or bad input; 3 verification failed; 4 the guest is lost, or in doubt; 5 a limit
+was missed and --enforce was given; 130 cancelled, the guest goes on at the source.
+"""
+
+COMMANDS = {
+    "migrate": "pageferry.migrate:migrate",
+    "source": "pageferry.source_agent.cli:source",
+    "dest": "pageferry.dest_agent.cli:dest",
+    "compare": "pageferry.compare:compare",
+    "model": "pageferry.model:model",
+    "certs": "pageferry.certs:certs",
+    "reproduce": "pageferry.reproduce:reproduce",
+    "host": "pageferry.host_cli:host_app",
+    "move": "pageferry.move:move",
+    "net": "pageferry.net.cli:net_app",
+    "predict": "pageferry.predict:predict",
+    "trace": "pageferry.trace:trace_app",
+    "workload": "pageferry.workload:workload_app",
+    "sweep": "pageferry.sweep.cli:sweep_app",
+    "report": "pageferry.report:report",
+    "inject": "pageferry.inject:inject_app",
+    "simulate": "pageferry.simulate:simulate",
+}
+
+
+def make_app(command: str | None = None) -> "App":
+    """All commands, or the one of that name, which then waits for no other one's libraries."""
+    from cyclopts import App
+
+    from pageferry._version import __version__
+
+    app = App(name="pageferry", help=_HELP, version=__version__)
+    for name in [command] if command in COMMANDS else COMMANDS:
+        module, _, attribute = COMMANDS[name].partition(":")
+        app.command(getattr(import_module(module), attribute), name=name)
+    return app
+
+
+def _run() -> int:
+    from pageferry.common.cli import run_app
+
+    arguments = sys.argv[1:]
+    return run_app(make_app(arguments[0] if arguments else None), arguments)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(start(_run))
+
+
+if __name__ == "__main__":
+    main()

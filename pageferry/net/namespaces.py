@@ -1,0 +1,130 @@
+"""Two network namespaces, and what must never be left of them.
+
+`pageferry-NAME-src` and `pageferry-NAME-dst`, where `ip netns` sees them. The name is the claim:
+who makes the first of the two has the network of that name, and nobody else can make it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Final, Literal
+
+from pageferry.common import libraries
+from pageferry.common.errors import PageferryError, UsageError
+from pageferry.net.enter import FOLDER, inside
+
+End = Literal["src", "dst"]
+ENDS: Final[tuple[End, End]] = ("src", "dst")
+ADDRESS: Final[dict[str, str]] = {"src": "10.77.0.1", "dst": "10.77.0.2"}
+PREFIX_LENGTH: Final = 30
+DEVICE: Final = "link0"  # in either namespace
+_PREFIX: Final = "pageferry-"
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_PATIENCE_S: Final = 3.0  # what still runs in a namespace is given this long to end
+
+
+def checked_name(name: str) -> str:
+    """A network's name. Raises `UsageError`."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--name: {name!r} is not a name: expected up to 32 of a-z, 0-9 and -, as in lab-1"
+        )
+    return name
+
+
+def namespace(name: str, end: End) -> str:
+    """What that end of the network `name` is called."""
+    return f"{_PREFIX}{name}-{end}"
+
+
+def require(what: str) -> None:
+    """Whether namespaces can be made at all. Raises `UsageError`."""
+    if os.geteuid() != 0:
+        raise UsageError(
+            f"{what} needs root, for network namespaces: migrate --link relay shapes without"
+        )
+    libraries.require(what, "pyroute2")
+
+
+def found() -> list[str]:
+    """Names of all networks of which a namespace is there."""
+    names = set()
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(FOLDER):
+            stem, dash, end = entry.rpartition("-")
+            if dash and end in ENDS and stem.startswith(_PREFIX):
+                names.add(stem.removeprefix(_PREFIX))
+    return sorted(names)
+
+
+def make(name: str) -> None:
+    """Both namespaces. Raises `UsageError`, `PageferryError`; then nothing is left of them."""
+    from pyroute2 import netns
+
+    made: list[str] = []
+    try:
+        for end in ENDS:
+            try:
+                netns.create(namespace(name, end))
+            except FileExistsError:
+                raise UsageError(
+                    f"the network {name} is there already: pageferry net down --name {name}"
+                ) from None
+            made.append(namespace(name, end))
+            inside(namespace(name, end), _forget_nothing)
+    except OSError as error:
+        _remove_files(made)
+        raise PageferryError(f"can't make a network namespace: {error.strerror}") from None
+    except BaseException:
+        _remove_files(made)
+        raise
+
+
+def _forget_nothing() -> None:
+    """One connection's experience (a slow start's end) must not be the next one's beginning."""
+    with contextlib.suppress(OSError):  # read-only in some containers
+        Path("/proc/sys/net/ipv4/tcp_no_metrics_save").write_text("1")
+
+
+def _remove_files(namespaces: list[str]) -> None:
+    from pyroute2 import netns
+
+    for each in namespaces:
+        with contextlib.suppress(OSError):
+            netns.remove(each)
+
+
+def pids_in(name: str) -> list[int]:
+    """Processes of which the first thread is in one of the network's namespaces."""
+    wanted = set()
+    for end in ENDS:
+        with contextlib.suppress(OSError):
+            status = os.stat(f"{FOLDER}/{namespace(name, end)}")
+            wanted.add((status.st_dev, status.st_ino))
+    pids = []
+    for entry in os.listdir("/proc") if wanted else ():
+        with contextlib.suppress(OSError):
+            status = os.stat(f"/proc/{entry}/ns/net")
+            if (status.st_dev, status.st_ino) in wanted and entry.isdigit():
+                pids.append(int(entry))
+    return pids
+
+
+def remove(name: str) -> bool:
+    """End what runs in them, then remove both, with all devices in them; whether there were any."""
+    there = [each for end in ENDS if os.path.exists(f"{FOLDER}/{(each := namespace(name, end))}")]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        pids = pids_in(name)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + _PATIENCE_S
+        while pids and pids_in(name) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    _remove_files(there)
+    return bool(there)

@@ -1,0 +1,112 @@
+"""The network of one run: made before its agents, removed after them, told in its report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from pageferry.common.bound import measured
+from pageferry.common.report import DirectionReport, NetChange, NetReport, Report
+from pageferry.common.status import Status
+from pageferry.net import namespaces
+from pageferry.net.enter import prefix
+from pageferry.net.link import Link
+from pageferry.net.options import NetOptions
+from pageferry.net.shape import Direction, Shape
+from pageferry.pair import LOOPBACK, Route
+
+_CERTIFIED: Final = "localhost"  # what `pageferry certs` certifies where nobody names a host
+
+
+class Network:
+    """What `options` ask for, while it is entered; loopback where they ask for nothing."""
+
+    def __init__(self, options: NetOptions | None, show: Callable[[Status], None]) -> None:
+        """Raises `UsageError`."""
+        wanted = options.spec() if options is not None else None
+        self._link = Link(wanted) if wanted is not None else None
+        self._show = show
+
+    def __enter__(self) -> Self:
+        if self._link is not None:
+            self._show(Status(phase="making and measuring the network"))
+            self._link.__enter__()
+            self._show(Status(phase="the network is up", notice=self._link.notice))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    @property
+    def route(self) -> Route:
+        """For the pair of agents."""
+        if self._link is None:
+            return LOOPBACK
+        if self._link.spec.kind == "relay":
+            return Route(reach=self._link.point_at)
+        name = self._link.spec.name
+        return Route(
+            dest_prefix=tuple(prefix(namespaces.namespace(name, "dst"))),
+            source_prefix=tuple(prefix(namespaces.namespace(name, "src"))),
+            listen=f"{namespaces.ADDRESS['dst']}:0",
+            private=True,
+            hostname=_CERTIFIED,
+            reach=self._link.point_at,
+        )
+
+    def show(self, status: Status) -> None:
+        """Show a moment of the migration; its beginning is the schedule's, too."""
+        if self._link is not None and status.elapsed_s > 0:
+            self._link.start(time.monotonic_ns() - int(status.elapsed_s * 1e9))
+        self._show(status)
+
+    def tell(self, report: Report) -> None:
+        """Put into a report what is known of the network, and whether it was the bottleneck."""
+        report.net = self.report()
+        report.bound = measured(report)
+
+    def report(self) -> NetReport | None:
+        """What is known of it; the whole of it once it has been left."""
+        link = self._link
+        if link is None or link.measured is None:
+            return None
+        shape, measured = link.spec.shape, link.measured
+        start_ns = link.start_ns or 0
+        changes = [
+            NetChange(
+                at_ms=moment.at_s * 1e3,
+                change=moment.words,
+                applied_ms=(link.applied_ns[i] - start_ns) / 1e6 if i in link.applied_ns else None,
+            )
+            for i, moment in enumerate(link.spec.moments)
+        ]
+        return NetReport(
+            link=link.spec.kind,
+            shaper=link.shaper,
+            forward=_direction(shape.forward, shape),
+            back=_direction(shape.back, shape),
+            **measured.model_dump(),
+            schedule=changes,
+            packets=link.counters or None,
+            notes=[text for text in (link.notice, link.failure) if text],
+        )
+
+
+def _direction(direction: Direction, shape: Shape) -> DirectionReport:
+    return DirectionReport(
+        rate_Bps=None if math.isinf(direction.rate) else direction.rate,
+        delay_ms=direction.delay * 1e3,
+        jitter_ms=direction.jitter * 1e3,
+        loss=direction.loss,
+        reorder=direction.reorder,
+        queue_bytes=shape.queue_bytes(direction),
+    )

@@ -1,0 +1,270 @@
+"""A destination and a source agent as two processes on loopback, for one migration."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from pageferry.common import signals
+from pageferry.common.capacity.agents import check_pair
+from pageferry.common.capacity.oom import OomWatch, how_ended
+from pageferry.common.cli import TlsOptions
+from pageferry.common.config import MigrationConfig
+from pageferry.common.errors import (
+    EXIT_CANCELLED,
+    EXIT_IN_DOUBT,
+    EXIT_NOT_VERIFIED,
+    EXIT_OK,
+    EXIT_USAGE,
+    CancelledByUser,
+    UsageError,
+)
+from pageferry.common.inject import for_agent
+from pageferry.common.invocation import stamp
+from pageferry.common.notices import notice
+from pageferry.common.process import python_command
+from pageferry.common.report import Outcome, Report
+from pageferry.common.status import Status, read_status
+from pageferry.common.units import format_time
+from pageferry.common.whereabouts import TABLE, When, Who, sentence, told
+
+ENDING_S = 10.0  # a destination is given this long after its source has ended, then SIGKILL
+ORPHANED_S = 2.0  # the same, where nobody is left who could send what a guest may lack
+NOT_BEGUN: Final = sentence("cancelled before the migration began", Who.USER, When.NOTHING)
+_OUTCOMES: Final[dict[int, Outcome]] = {EXIT_IN_DOUBT: "lost", EXIT_CANCELLED: "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """How a migration ended. error: what its source said, in one line, or None."""
+
+    report: Report | None
+    exit_code: int
+    error: str | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """As the report says; where there is none, as the exit code does."""
+        return self.report.outcome if self.report else _OUTCOMES.get(self.exit_code, "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the two agents run, and how the source reaches the destination.
+
+    *_prefix: what stands before an agent's command. private: others cannot reach the address, so
+    that it may be listened on without TLS. hostname: whose certificate is meant, where the user
+    does not say. reach: the port on which the destination listens, to the source's HOST:PORT.
+    """
+
+    dest_prefix: tuple[str, ...] = ()
+    source_prefix: tuple[str, ...] = ()
+    listen: str = "127.0.0.1:0"
+    private: bool = False
+    hostname: str | None = None
+    reach: Callable[[int], str] = "127.0.0.1:{}".format
+
+
+LOOPBACK: Final = Route()
+
+
+class _Agent:
+    """One agent process, its status pipe and what it wrote to standard error.
+
+    In a process group of its own: Ctrl-C reaches this process, which decides who is told.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], prefix: Sequence[str]) -> None:
+        self._oom = OomWatch()
+        read_fd, write_fd = os.pipe()
+        self.notices: list[str] = []  # what a person should see of what it said
+        # Not a file, for which there may be no place. Closed by end().
+        self._stderr: IO[bytes] = os.fdopen(os.memfd_create("stderr"), "w+b")
+        try:
+            with signals.blocked():
+                self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+                    [
+                        *prefix,
+                        *python_command(module, *arguments),
+                        *("--status-fd", str(write_fd), "--supervisor", str(os.getpid())),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    pass_fds=[write_fd],
+                    process_group=0,
+                )
+        except BaseException:
+            os.close(read_fd)
+            self._stderr.close()
+            raise
+        finally:
+            os.close(write_fd)
+        self._status = os.fdopen(read_fd, encoding="utf-8")
+
+    @property
+    def killed_by(self) -> str | None:
+        """The signal that has ended it, and why where that is known; None: none has."""
+        code = self.process.poll()
+        return None if code is None else how_ended(code, self._oom)
+
+    def status(self) -> Iterator[tuple[str, Any]]:
+        """What it says, until it ends."""
+        for key, value in read_status(self._status):
+            if key == "notice":
+                self.notices.append(str(value))
+            else:
+                yield key, value
+
+    def last_words(self) -> str | None:
+        """The last line on its standard error."""
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("pageferry: ") if lines else None
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def finish(self, *, patience_s: float) -> None:
+        """SIGTERM, then SIGKILL: it has ended, and what it has said can be read to its end."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self.tell(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(patience_s)
+                return
+
+    def end(self, *, patience_s: float) -> int:
+        """Wait, then SIGTERM, then SIGKILL; returns its exit code."""
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                self.tell(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(patience_s)
+                break
+        if self.process.returncode is not None:
+            for _ in self.status():  # what nobody has read yet
+                pass
+        self._status.close()
+        self._stderr.close()
+        return self.process.returncode
+
+
+class Pair:
+    """Runs one migration. Signals that come meanwhile cancel it, as the source agent does."""
+
+    def __init__(
+        self,
+        config: MigrationConfig,
+        log_dir: Path | None,
+        tls: TlsOptions | None = None,
+        route: Route = LOOPBACK,
+    ) -> None:
+        self._config = config
+        self._route = route
+        self._secured = tls is not None and tls.tls is not None
+        tls = tls or TlsOptions()
+        secure = ["--tls", str(tls.tls)] if tls.tls else []
+        hostname = tls.tls_hostname or (route.hostname if tls.tls else None)
+        self._source_options = [*secure, *(["--tls-hostname", hostname] if hostname else [])]
+        self._dest_options = secure or (["--insecure"] if route.private else [])
+        self._log_options = ["--log-dir", str(log_dir)] if log_dir else []
+        self._dest: _Agent | None = None
+        self._source: _Agent | None = None
+        self._cancelled = False
+
+    def run(self, show: Callable[[Status], None]) -> PairResult:
+        """Start both, follow the source, end both."""
+        with signals.received(self._forward):
+            try:
+                return self._run(show)
+            finally:
+                if self._source is not None:
+                    self._source.end(patience_s=ENDING_S)
+                if self._dest is not None:
+                    self._dest.tell(signal.SIGTERM)
+                    well = self._source is not None and self._source.process.returncode == 0
+                    if not well:  # nobody comes back to it any more: there is no use in waiting
+                        self._dest.tell(signal.SIGINT)
+                    self._dest.end(patience_s=ENDING_S if well else ORPHANED_S)
+                agents = (self._dest, self._source)
+                lines = [line for agent in agents if agent for line in agent.notices]
+                for line in dict.fromkeys(lines):  # both load the same kernels
+                    notice(line)
+
+    def _run(self, show: Callable[[Status], None]) -> PairResult:
+        show(Status(phase="starting the agents"))
+        if self._cancelled:  # by a signal that was noted before
+            raise CancelledByUser(NOT_BEGUN)
+        config = self._config
+        check_pair(config, tls=self._secured)
+        options = ["--listen", self._route.listen, "--once", "--quiet", *self._log_options]
+        options += ["--stall-timeout", format_time(config.stall_timeout), *self._dest_options]
+        for fault in for_agent("dest", config.inject):
+            options += ["--inject", fault]
+        self._dest = _Agent("dest_agent", options, self._route.dest_prefix)
+        port = self._await_port(self._dest)
+        if self._cancelled:
+            raise CancelledByUser(NOT_BEGUN)
+        ours = config.model_copy(update={"inject": for_agent("source", config.inject)})
+        to = ["--to", self._route.reach(port), "--quiet", *self._log_options]
+        arguments = [*to, *self._source_options, *ours.flags()]
+        self._source = _Agent("source_agent", arguments, self._route.source_prefix)
+        if self._cancelled:  # the signal came while it was being started
+            self._source.tell(signal.SIGINT)
+        report: Report | None = None
+        for key, value in self._source.status():
+            if key == "status":
+                show(Status.model_validate(value))
+            elif key == "report":
+                report = Report.model_validate(value)
+                stamp(report, ("pageferry", "migrate", *config.flags()))
+        exit_code = self._source.process.wait()
+        error = self._source.last_words() if exit_code else None
+        if error is not None and (killed := self._dest.killed_by) is not None:
+            error = f"{error}; the destination agent was ended by {killed}"
+        if exit_code < 0:
+            exit_code, error = self._source_was_killed(signal.Signals(-exit_code).name)
+            if report is not None and report.outcome == "completed":
+                # It had said all that it had to say.
+                exit_code = EXIT_NOT_VERIFIED if report.error else EXIT_OK
+                error = report.error
+        return PairResult(report, exit_code, error)
+
+    def _source_was_killed(self, name: str) -> tuple[int, str]:
+        """The exit code, and what to say of it: the destination knows where the guest was."""
+        assert self._dest is not None  # noqa: S101
+        killed_by = self._source.killed_by if self._source is not None else None
+        self._dest.finish(patience_s=ORPHANED_S)
+        said = {key for key, _ in self._dest.status()}
+        when = When.WHOLE if "whole" in said else When.PARTLY if "resumed" in said else When.BEFORE
+        what = f"the source agent was ended by {killed_by or name}"
+        return TABLE[Who.SOURCE, when].exit_code, sentence(what, Who.SOURCE, when)
+
+    def _await_port(self, dest: _Agent) -> int:
+        for key, value in dest.status():
+            if key == "listening":
+                return int(value["port"])
+        dest.process.wait()
+        if self._cancelled:
+            raise CancelledByUser(NOT_BEGUN)
+        killed_by = dest.killed_by
+        ended = "no reason given" if killed_by is None else f"it was ended by {killed_by}"
+        words = dest.last_words() or ended
+        if dest.process.returncode == EXIT_USAGE:
+            raise UsageError(words)
+        raise told(f"the destination agent did not start: {words}", Who.DEST, When.NOTHING)
+
+    def _forward(self, _number: int) -> None:
+        """To the source, which knows whether it is too late."""
+        self._cancelled = True
+        agent = self._source or self._dest
+        if agent is not None:
+            agent.tell(signal.SIGINT)

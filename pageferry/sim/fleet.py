@@ -1,0 +1,138 @@
+"""The guests of a host: drawn from a mix, or described in a TOML file.
+
+[[guest]]
+memory = "8GiB"
+workload = "zipf:rate=40MB/s"   # default: idle
+count = 12                      # default: 1
+downtime-limit = "100ms"        # default: what --downtime-limit says
+vcpus = 2                       # default: what --vcpus says
+name = "database"               # default: its workload
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from pageferry.common.config import Duration, MigrationConfig, Size, explain, first_fault
+from pageferry.common.errors import UsageError
+from pageferry.common.handed import parse_toml, read_file
+from pageferry.common.options import Options
+from pageferry.common.units import PAGE_SIZE
+from pageferry.sim.workloads import working_set
+
+_MOST_FILE: Final = 16 * 2**20  # bytes
+_MOST_GUESTS: Final = 1_000_000
+
+
+def _hyphens(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class Kind(Options):
+    """Guests that are all alike."""
+
+    model_config = ConfigDict(alias_generator=_hyphens, populate_by_name=True)
+
+    memory: Annotated[Size, Field(ge=PAGE_SIZE, le=2**44)]
+    workload: Annotated[str, Field(max_length=512)] = "idle"
+    count: Annotated[int, Field(ge=1, le=_MOST_GUESTS)] = 1
+    downtime_limit: Annotated[Duration, Field(gt=0, le=3600)] | None = None
+    vcpus: Annotated[int, Field(ge=1, le=64)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=80)] | None = None
+
+    @property
+    def label(self) -> str:
+        """For tables."""
+        return self.name or self.workload
+
+    def config(self, base: MigrationConfig) -> MigrationConfig:
+        """Of one such guest's migration. Raises `UsageError`."""
+        own = {"memory": self.memory, "workload": self.workload}
+        for name in ("downtime_limit", "vcpus"):
+            if (value := getattr(self, name)) is not None:
+                own[name] = value
+        try:
+            return MigrationConfig.model_validate(base.model_dump() | own)
+        except ValidationError as error:
+            said = explain(error).removeprefix("--")  # a file has keys, and no options
+            raise UsageError(f"guest {self.label!r}: {said}") from None
+
+
+# Of the mix that is drawn from without a file: memory, workload and downtime limit of a guest are
+# drawn independently of one another, with these weights.
+MIX_MEMORY: Final = (("2GiB", 30), ("4GiB", 25), ("8GiB", 20), ("16GiB", 15), ("32GiB", 10))
+MIX_WORKLOAD: Final = (
+    ("idle", 30),
+    ("web-browsing", 25),
+    ("io-intensive", 20),
+    ("zipf:working-set=50%,rate=80MB/s,lines=4", 15),
+    ("memory-intensive:working-set=10%,rate=400MB/s", 10),
+)
+MIX_DOWNTIME: Final = ((0.3, 80), (0.05, 20))
+
+
+def draw(count: int, seed: int, kinds: Sequence[Kind] | None = None) -> list[Kind]:
+    """So many guests, drawn from the kinds by their counts, or from the mix."""
+    rng = random.Random(seed)  # noqa: S311 - which guests there are is no secret
+    if kinds is not None:
+        return rng.choices(kinds, [kind.count for kind in kinds], k=count)
+    known: dict[tuple[str, str, float], Kind] = {}
+
+    def pick(choices: Sequence[tuple[object, int]]) -> object:
+        return rng.choices([what for what, _ in choices], [weight for _, weight in choices])[0]
+
+    out = []
+    for _ in range(count):
+        key = (str(pick(MIX_MEMORY)), str(pick(MIX_WORKLOAD)), float(str(pick(MIX_DOWNTIME))))
+        if key not in known:
+            known[key] = Kind.model_validate(
+                {"memory": key[0], "workload": key[1], "downtime_limit": key[2]}
+            )
+        out.append(known[key])
+    return out
+
+
+def everyone(kinds: Sequence[Kind]) -> list[Kind]:
+    """Each guest of a file."""
+    return [kind for kind in kinds for _ in range(kind.count)]
+
+
+def read_fleet(file: Path, base: MigrationConfig | None = None) -> list[Kind]:
+    """base: the options of all their migrations.
+
+    Raises `UsageError` with a line that says which guest is wrong, and how.
+    """
+    raw = read_file(file, _MOST_FILE, option="--fleet")
+    return parse_fleet(raw, f"--fleet: {file}", base or MigrationConfig())
+
+
+def parse_fleet(raw: bytes, file: str, base: MigrationConfig) -> list[Kind]:
+    """The same, of what is in a file; file: what it is called."""
+    data = parse_toml(raw, file)
+    guests = data.get("guest")
+    if set(data) != {"guest"} or not isinstance(guests, list) or not guests:
+        raise UsageError(f"{file}: expected tables [[guest]], and nothing else")
+    kinds = [_kind(file, number, each, base) for number, each in enumerate(guests, 1)]
+    if sum(kind.count for kind in kinds) > _MOST_GUESTS:
+        raise UsageError(f"{file} has more than {_MOST_GUESTS:,} guests")
+    return kinds
+
+
+def _kind(file: str, number: int, table: object, base: MigrationConfig) -> Kind:
+    try:
+        kind = Kind.model_validate(table)
+    except ValidationError as error:
+        first, message = first_fault(error)
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{file}, guest {number}: {where}: {message}") from None
+    try:
+        config = kind.config(base)
+        working_set(config.guest, by_line=config.travels_by_line)  # knows what a workload may say
+    except UsageError as error:
+        raise UsageError(f"{file}, guest {number}: {error}") from None
+    return kind

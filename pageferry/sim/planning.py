@@ -1,0 +1,225 @@
+"""Evacuating a host: which guest goes when, how many at a time, by which strategy.
+
+With `slots` guests on their way at a time, each is promised an even share of the uplink, and its
+migration is simulated at that: what it sends, how long it stands still. Strategies that leave the
+guest where it is until it is whole elsewhere come first (`STAY`); where none of them keeps the
+downtime limit, one that hands over by post-copy is taken, and then whichever stands still least.
+Of what is left the fastest is taken. A guest costs nothing beyond its kind: there may be many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from pageferry.common.bound import bound
+from pageferry.common.config import MigrationConfig
+from pageferry.common.report import BoundReport
+from pageferry.common.strategy import SwitchToPostCopy
+from pageferry.sim.conditions import Simulated, simulated
+from pageferry.sim.fleet import Kind
+from pageferry.sim.link import Link
+from pageferry.sim.reporting import play
+from pageferry.sim.sharing import Job, Span, share
+
+STAY: Final = ("pre-copy", "three-path")
+SWITCH: Final = ("hybrid", "post-copy")
+SLOTS: Final = (1, 2, 4, 8, 16, 32)
+ABOUT: Final = 0.1  # so much of the total time it is worth to keep guests whole on one host
+# Connections, negotiation, a destination that makes its memory ready: nothing is on the link.
+SETUP_S: Final = 0.2
+
+
+class Choice(NamedTuple):
+    """How guests of a kind are moved. switches: whether by post-copy in the end."""
+
+    strategy: str
+    total_s: float
+    downtime_s: float
+    bytes: float
+    switches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """spans and choices: by the guest's number. over: guests beyond their downtime limit."""
+
+    order: str
+    slots: int
+    spans: list[Span]
+    choices: list[Choice]
+    over: int
+
+    @property
+    def total_s(self) -> float:
+        """Until the last guest has left."""
+        return max(span.end_s for span in self.spans)
+
+    @property
+    def mean_s(self) -> float:
+        """Until a guest has left, on average."""
+        return sum(span.end_s for span in self.spans) / len(self.spans)
+
+    @property
+    def worst_downtime_s(self) -> float:
+        """Of all guests."""
+        return max(choice.downtime_s for choice in self.choices)
+
+    @property
+    def switched(self) -> int:
+        """Guests that go by post-copy in the end."""
+        return sum(choice.switches for choice in self.choices)
+
+    @property
+    def bytes(self) -> float:
+        """Of all guests."""
+        return sum(choice.bytes for choice in self.choices)
+
+
+@dataclass
+class Evacuation:
+    """base: the options that all migrations share; strategy: for all guests, None: chosen."""
+
+    guests: Sequence[Kind]
+    base: MigrationConfig
+    link: Link
+    most_Bps: float
+    strategy: str | None = None
+    steps_per_s: float | None = None
+    _known: dict[tuple[Kind, str, float], Choice] = field(default_factory=dict)
+    _made: dict[Kind, Simulated] = field(default_factory=dict)
+
+    @property
+    def uplink_rate(self) -> float:
+        """What all share."""
+        return self.link.rate
+
+    def least_bytes(self) -> float:
+        """Every guest's memory has to travel once."""
+        full = [self._under(kind).full_bytes for kind in self._kinds]
+        return sum(full[which] for which in self._which)
+
+    def least_s(self) -> float:
+        """No plan is faster: neither the uplink nor any one migration goes beyond its rate."""
+        alone = self.promised_rate(1)
+        together = min(self.uplink_rate, min(SLOTS[-1], len(self.guests)) * alone)
+        largest = max(self._under(kind).full_bytes for kind in self._kinds)
+        return max(self.least_bytes() / together, largest / alone)
+
+    def bound(self, plan: Plan) -> BoundReport | None:
+        """Which limit a migration of the plan meets first: the user's, or its share of the uplink.
+
+        None: the user set none.
+        """
+        return None if math.isinf(self.most_Bps) else bound(self.most_Bps, self._even(plan.slots))
+
+    @cached_property
+    def _kinds(self) -> list[Kind]:
+        """Each once."""
+        return list(dict.fromkeys(self.guests))
+
+    @cached_property
+    def _which(self) -> list[int]:
+        """Each guest's kind, by its place there."""
+        places = {kind: place for place, kind in enumerate(self._kinds)}
+        return [places[kind] for kind in self.guests]
+
+    def plans(self) -> Iterator[Plan]:
+        """Each order with each number of slots."""
+        dirty = [self._dirty(kind) for kind in self._kinds]
+        most = self.promised_rate(1)
+        for slots in SLOTS:
+            if slots > len(self.guests) and slots != SLOTS[0]:
+                return
+            chosen = [self.choose(kind, self.promised_rate(slots)) for kind in self._kinds]
+            beyond = [
+                choice.downtime_s > self._limit_s(kind)
+                for kind, choice in zip(self._kinds, chosen, strict=True)
+            ]
+            work = [self._job(choice, slots) for choice in chosen]
+            jobs = [work[which] for which in self._which]
+            for name, key in ORDERS.items():
+                ranks = [key(job, share_) for job, share_ in zip(work, dirty, strict=True)]
+                numbers = sorted(range(len(jobs)), key=lambda n: ranks[self._which[n]])
+                spans = share(jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=most)
+                choices = [chosen[which] for which in self._which]
+                yield Plan(name, slots, spans, choices, sum(beyond[w] for w in self._which))
+
+    def promised_rate(self, slots: int) -> float:
+        """The share of the uplink that nobody gets less than."""
+        return min(self._even(slots), self.most_Bps)
+
+    def _even(self, slots: int) -> float:
+        return min(self.uplink_rate / slots, self.link.carries(self.base.congestion))
+
+    def _job(self, choice: Choice, slots: int) -> Job:
+        sending_s = choice.bytes / self.promised_rate(slots)
+        return Job(SETUP_S + max(choice.total_s - sending_s, 0.0), choice.bytes)
+
+    def _limit_s(self, kind: Kind) -> float:
+        limit = kind.downtime_limit
+        return self.base.downtime_limit if limit is None else limit
+
+    def _dirty(self, kind: Kind) -> float:
+        """Of its memory, what a guest dirties in a second."""
+        under = self._under(kind)
+        return under.stale(1.0).pages / under.pages_total
+
+    def _under(self, kind: Kind) -> Simulated:
+        """The guest with the uplink to itself."""
+        if kind not in self._made:
+            self._made[kind] = simulated(kind.config(self.base), self.link, self.steps_per_s)
+        return self._made[kind]
+
+    def choose(self, kind: Kind, rate_Bps: float) -> Choice:
+        """How guests of this kind go at that rate."""
+        if self.strategy is not None:
+            return self._cost(kind, self.strategy, rate_Bps)
+        limit_s, seen = self._limit_s(kind), []
+        for names in (STAY, SWITCH):
+            costs = [self._cost(kind, name, rate_Bps) for name in names]
+            seen += costs
+            good = [
+                cost
+                for cost in seen
+                if cost.downtime_s <= limit_s and not (names is STAY and cost.switches)
+            ]
+            if good:
+                return min(good, key=lambda cost: cost.total_s)
+        return min(seen, key=lambda cost: cost.downtime_s)
+
+    def _cost(self, kind: Kind, strategy: str, rate_Bps: float) -> Choice:
+        key = (kind, strategy, rate_Bps)
+        if key not in self._known:
+            config = kind.config(self.base)
+            config = config.model_copy(update={"strategy": strategy, "max_bandwidth": rate_Bps})
+            played = play(config, simulated(config, self.link, self.steps_per_s), faults=False)
+            cost, ended = played.cost, played.ended
+            switches = ended is not None and isinstance(ended.decision, SwitchToPostCopy)
+            self._known[key] = Choice(strategy, cost.total_s, cost.downtime_s, cost.bytes, switches)
+        return self._known[key]
+
+
+# What guests are sorted by: the job, and what the guest dirties of its memory in a second.
+ORDERS: Final[dict[str, Callable[[Job, float], float]]] = {
+    "as listed": lambda job, dirty: 0.0,  # noqa: ARG005
+    "shortest first": lambda job, dirty: job.bytes,  # noqa: ARG005
+    "longest first": lambda job, dirty: -job.bytes,  # noqa: ARG005
+    "least dirty first": lambda job, dirty: dirty,  # noqa: ARG005
+    "most dirty first": lambda job, dirty: -dirty,  # noqa: ARG005
+}
+
+
+def best(plans: Sequence[Plan]) -> Plan:
+    """Fewest guests beyond their limit; of these, among the fast ones, fewest by post-copy.
+
+    Of plans that are equal in this, the one that has moved a guest soonest, on average.
+    """
+    over = min(plan.over for plan in plans)
+    good = [plan for plan in plans if plan.over == over]
+    most_s = min(plan.total_s for plan in good) * (1 + ABOUT)
+    fast = [plan for plan in good if plan.total_s <= most_s]
+    return min(fast, key=lambda plan: (plan.switched, plan.mean_s))

@@ -1,0 +1,176 @@
+"""The guest's working set: what becomes stale between two moments, and where it is then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from pageferry.common.strategy.forecast import Stale
+from pageferry.common.units import LINE_SIZE, LINES_PER_PAGE, PAGE_SIZE
+from pageferry.common.wire.extents import EXTENT
+from pageferry.common.wire.frames import LINES_OF, MOST_LINES
+from pageferry.sim.flow import Flow, Steady
+from pageferry.sim.pattern import Figures, Pattern, Sweep, Written
+
+PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize  # of a page on the wire
+_HALVINGS: Final = 56  # of 10^9 seconds; half as many of what a guest has run for
+_LONGEST_S: Final = 1e9  # a line that is kept for so long is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some pages of a vCPU's region, when they are visited, and how.
+
+    steps: of the workload in one visit, a line each. within: its pages are some of those of the
+    part before.
+    """
+
+    flow: Flow
+    pattern: Pattern
+    steps: float
+    within: bool = False
+
+
+@dataclass(frozen=True)
+class WorkingSet:
+    """parts: of one vCPU; vcpus: so many have the same. cache: lines of one vCPU's, 0: none.
+
+    by_line: whether pages travel as their changed lines where that is shorter.
+    """
+
+    parts: Sequence[Part]
+    vcpus: int
+    cache: float
+    by_line: bool
+
+    @property
+    def steps_per_s(self) -> float:
+        """Of all vCPUs, in the long run."""
+        return self.vcpus * sum(part.flow.mean * part.steps for part in self.parts)
+
+    @property
+    def busy(self) -> float:
+        """Share of its time that a vCPU needs; 1: it runs flat out."""
+        return min(sum(part.flow.busy for part in self.parts), 1.0)
+
+    @property
+    def pages(self) -> float:
+        """That are ever touched."""
+        own = [part for part in self.parts if not part.within]
+        return self.vcpus * sum(part.pattern.size for part in own)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether it goes through its pages one after the other."""
+        return isinstance(self.parts[0].pattern, Sweep)
+
+    def steps(self, begin_s: float, end_s: float) -> float:
+        """Of all vCPUs."""
+        done = [part.steps * _visits(part, begin_s, end_s) for part in self.parts]
+        return self.vcpus * sum(done)
+
+    def stale(self, begin_s: float, end_s: float) -> Stale:
+        """What is written in between; at the beginning the cache was drained."""
+        union = self._sum(
+            [part.pattern.written(_visits(part, begin_s, end_s)) for part in self.parts]
+        )
+        pages, size = self._cost(union)
+        if size == 0:
+            return Stale(0.0, 0.0)
+        if not self.cache:
+            return Stale(pages, size)
+        kept_s = self.kept_s(end_s)
+        cached = self._sum(
+            [
+                part.pattern.written(_visits(part, max(begin_s, end_s - kept_s), end_s))
+                for part in self.parts
+            ]
+        )
+        returned = self._sum([_written_back(part, begin_s, end_s, kept_s) for part in self.parts])
+        lines = min(self.vcpus * _total(cached), self.vcpus * self.cache)
+        return Stale(
+            pages,
+            size,
+            min(self._cost(returned)[1] / size, 1.0),
+            min(self._cost(cached)[1] / size, 1.0),
+            lines,
+        )
+
+    def touched(self, begin_s: float, end_s: float) -> float:
+        """Pages that are visited in between, each once."""
+        parts = [part.pattern.touched(_visits(part, begin_s, end_s)) for part in self.parts]
+        return self.vcpus * sum(float(part.pages.sum()) for part in self._sum(parts))
+
+    def kept_s(self, now_s: float) -> float:
+        """Since when the cache has kept what nobody touched: until as many others had come."""
+        if not self.cache:
+            return 0.0
+        if all(isinstance(part.flow, Steady) for part in self.parts):
+            return self._always_kept_s
+        return self._until_full(now_s, now_s, _HALVINGS // 2)
+
+    @cached_property
+    def _always_kept_s(self) -> float:
+        return self._until_full(_LONGEST_S, _LONGEST_S, _HALVINGS)
+
+    def _until_full(self, now_s: float, most_s: float, halvings: int) -> float:
+        """How far back from `now_s` as many lines were touched as the cache holds."""
+        if self._lines_touched(now_s - most_s, now_s) <= self.cache:
+            return math.inf
+        low, high = 0.0, most_s
+        for _ in range(halvings):
+            middle = (low + high) / 2 if low else high / 64
+            if self._lines_touched(now_s - middle, now_s) > self.cache:
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _lines_touched(self, begin_s: float, end_s: float) -> float:
+        parts = [part.pattern.touched(_visits(part, begin_s, end_s)) for part in self.parts]
+        return _total(self._sum(parts))
+
+    def _sum(self, parts: Sequence[Written]) -> list[Written]:
+        """Side by side; what lies within another part counts where that one has not been."""
+        out: list[Written] = []
+        for part, written in zip(self.parts, parts, strict=True):
+            share = 1.0
+            if part.within:
+                around = out[-1].pages.sum() / self.parts[len(out) - 1].pattern.size
+                share = 1.0 - min(float(around), 1.0)
+            out.append(Written(written.pages * share, written.lines * share))
+        return out
+
+    def _cost(self, parts: Sequence[Written]) -> tuple[float, float]:
+        """Pages, and what they cost on the wire, of all vCPUs."""
+        pages = sum(float(part.pages.sum()) for part in parts)
+        size = sum(float(_bytes(part, self.by_line).sum()) for part in parts)
+        return self.vcpus * pages, self.vcpus * size
+
+
+def _visits(part: Part, begin_s: float, end_s: float) -> float:
+    return part.flow.visits(end_s) - part.flow.visits(begin_s)
+
+
+def _written_back(part: Part, begin_s: float, end_s: float, kept_s: float) -> Written:
+    kept = math.inf if math.isinf(kept_s) else _visits(part, end_s - kept_s, end_s)
+    return part.pattern.written_back(_visits(part, begin_s, end_s), kept)
+
+
+def _total(parts: Sequence[Written]) -> float:
+    return sum(float(part.lines.sum()) for part in parts)
+
+
+def _bytes(written: Written, by_line: bool) -> Figures:
+    """On the wire, of pages that have been sent before."""
+    whole = written.pages * PAGE_BYTES
+    if not by_line:
+        return whole
+    by_lines = written.pages * LINES_OF.itemsize + written.lines * LINE_SIZE
+    few = written.lines <= written.pages * min(MOST_LINES, LINES_PER_PAGE)
+    return np.where(few, np.minimum(by_lines, whole), whole)
