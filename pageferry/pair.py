@@ -209,14 +209,14 @@ class Pair:
         options += ["--stall-timeout", format_time(config.stall_timeout), *self._dest_options]
         for fault in for_agent("dest", config.inject):
             options += ["--inject", fault]
-        self._dest = _Agent("dest_agent", options, self._route.dest_prefix)
+        self._dest = _Agent("pageferry.dest_agent", options, self._route.dest_prefix)
         port = self._await_port(self._dest)
         if self._cancelled:
             raise CancelledByUser(NOT_BEGUN)
         ours = config.model_copy(update={"inject": for_agent("source", config.inject)})
         to = ["--to", self._route.reach(port), "--quiet", *self._log_options]
         arguments = [*to, *self._source_options, *ours.flags()]
-        self._source = _Agent("source_agent", arguments, self._route.source_prefix)
+        self._source = _Agent("pageferry.source_agent", arguments, self._route.source_prefix)
         if self._cancelled:  # the signal came while it was being started
             self._source.tell(signal.SIGINT)
         report: Report | None = None
