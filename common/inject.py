@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
+from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.errors import UsageError
-from pageferry.common.suggest import did_you_mean
 from pageferry.common.units import (
     format_rate,
     format_size,

@@ -18,7 +18,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from pageferry.common.suggest import nearest
+from pageferry.common.command_line.suggestions import nearest
 
 PAGE_SIZE: Final = 4096
 LINE_SIZE: Final = 64  # the granularity of the dirty log: one bit of a page's 64-bit mask

@@ -11,14 +11,14 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     if sys.path[0] != os.path.dirname(_PACKAGE):
         del sys.path[0]
 
-from pageferry.common.start import start
+from pageferry.common.process.entry import start
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     from cyclopts import App
 
-    from pageferry.common.cli import run_app
+    from pageferry.common.command_line.run import run_app
     from pageferry.dest_agent.cli import dest
 
     app = App(name="dest_agent", version_flags=[])

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from pageferry._version import __version__
-from pageferry.common.aio import quit_task
 from pageferry.common.capacity.agents import dest_descriptors, dest_tasks
 from pageferry.common.capacity.descriptors import check_descriptors
 from pageferry.common.capacity.tasks import check_tasks
 from pageferry.common.clock import clock_identity
-from pageferry.common.complaints import Complaints
 from pageferry.common.errors import (
     EXIT_CANCELLED,
     EXIT_IN_DOUBT,
@@ -28,20 +26,22 @@ from pageferry.common.errors import (
     PeerRefused,
     RemoteProtocolError,
 )
-from pageferry.common.heap import give_back
-from pageferry.common.host import processor
+from pageferry.common.guest_location import NOBODY_HERE, TABLE, Who
 from pageferry.common.inject import Plan, parse_injection
-from pageferry.common.lastresort import last_resort
-from pageferry.common.status import is_orphan
+from pageferry.common.process.aio import quit_task
+from pageferry.common.process.heap import give_back
+from pageferry.common.process.last_resort import last_resort
+from pageferry.common.process.machine import processor
+from pageferry.common.process.rate_limited_log import Complaints
+from pageferry.common.process.status import is_orphan
 from pageferry.common.timeline import Event, Timeline
-from pageferry.common.whereabouts import NOBODY_HERE, TABLE, Who
 from pageferry.common.wire import messages
 from pageferry.common.wire.channel import STALL_S, Connection
-from pageferry.common.wire.crowd import first_to_go, fullest
+from pageferry.common.wire.eviction import first_to_go, fullest
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.listener import Listener
 from pageferry.dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
-from pageferry.dest_agent.keeper import Keeper
+from pageferry.dest_agent.guest_keeper import Keeper
 from pageferry.dest_agent.session import DestSession
 
 MAX_REMEMBERED: Final = 1000

@@ -11,18 +11,18 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from pageferry.common import signals
 from pageferry.common.capacity.agents import LEAST, dest_needs, start_agent
-from pageferry.common.config import Injections, Size, parse_address
+from pageferry.common.config.model import Injections, Size, parse_address
 from pageferry.common.errors import EXIT_OK, PageferryError
-from pageferry.common.heap import settle_down
 from pageferry.common.inject import only_for
-from pageferry.common.logs import AgentLog
-from pageferry.common.notices import complain, take
-from pageferry.common.status import StatusPipe, supervised
+from pageferry.common.process import signals
+from pageferry.common.process.heap import settle_down
+from pageferry.common.process.logs import AgentLog
+from pageferry.common.process.notices import complain, take
+from pageferry.common.process.status import StatusPipe, supervised
 from pageferry.common.timeline import Event
 from pageferry.common.units import PAGE_SIZE
-from pageferry.dest_agent.listening import ListenOptions
+from pageferry.dest_agent.listen_options import ListenOptions
 
 
 class DestOptions(ListenOptions):

@@ -24,9 +24,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.aio import quit_task, see_through, to_loop
 from pageferry.common.capacity.agents import dest_descriptors
-from pageferry.common.config import Compression
+from pageferry.common.config.model import Compression
 from pageferry.common.errors import (
     CancelledByUser,
     ConnectionBroken,
@@ -40,14 +39,15 @@ from pageferry.common.errors import (
 )
 from pageferry.common.guest.machine import Guest, Progress, compile_kernels
 from pageferry.common.guest.vcpu import vcpus_cpu_s
+from pageferry.common.guest_location import When, Who, sentence, told, when_of
 from pageferry.common.handover import Handover, Role, State
 from pageferry.common.inject import Plan, no_fault
-from pageferry.common.insisting import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
+from pageferry.common.process.aio import quit_task, see_through, to_loop
+from pageferry.common.process.threads import failure_of
 from pageferry.common.recovery import Phase, Recovery
-from pageferry.common.threads import failure_of
+from pageferry.common.termination import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_size, format_time
-from pageferry.common.whereabouts import When, Who, sentence, told, when_of
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.channel import STALL_S, Connection
@@ -56,7 +56,8 @@ from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.messages import Message
 from pageferry.common.wire.results import WireBeats, WireCache, WireEvent, WireSample
 from pageferry.dest_agent.admission import MemoryBudget
-from pageferry.dest_agent.fetching import (
+from pageferry.dest_agent.guest_keeper import Keeper, Place
+from pageferry.dest_agent.postcopy.fetching import (
     Broke,
     FaultsMoved,
     Fetching,
@@ -65,10 +66,9 @@ from pageferry.dest_agent.fetching import (
     Stands,
     come_late,
 )
-from pageferry.dest_agent.inflow import Inflow, PagePlacer
-from pageferry.dest_agent.keeper import Keeper, Place
-from pageferry.dest_agent.placer import GuestPlacer
-from pageferry.dest_agent.postcopy import Postcopy
+from pageferry.dest_agent.postcopy.monitor import Postcopy
+from pageferry.dest_agent.precopy.page_placer import GuestPlacer
+from pageferry.dest_agent.precopy.page_receiver import Inflow, PagePlacer
 
 _T = TypeVar("_T")
 
@@ -331,7 +331,7 @@ class DestSession:
 
         Before the whole commit is here the session ends, and its source is told. A guest that runs
         here gets the pages that it lacks; one that is whole runs no further, and its source gets
-        the result. Whoever asks again is heard where the source is not (`common.insisting`), and
+        the result. Whoever asks again is heard where the source is not (`common.termination`), and
         where nothing is missing. alone: nobody is left who could ask again.
         """
         if not self.handover.may_run_guest:

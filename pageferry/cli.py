@@ -11,7 +11,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 
 from importlib import import_module
 
-from pageferry.common.start import start
+from pageferry.common.process.entry import start
 
 TYPE_CHECKING = False  # nothing that takes long comes before `start`
 if TYPE_CHECKING:
@@ -28,23 +28,23 @@ was missed and --enforce was given; 130 cancelled, the guest goes on at the sour
 """
 
 COMMANDS = {
-    "migrate": "pageferry.migrate:migrate",
+    "migrate": "pageferry.commands.migrate:migrate",
     "source": "pageferry.source_agent.cli:source",
     "dest": "pageferry.dest_agent.cli:dest",
-    "compare": "pageferry.compare:compare",
-    "model": "pageferry.model:model",
-    "certs": "pageferry.certs:certs",
-    "reproduce": "pageferry.reproduce:reproduce",
-    "host": "pageferry.host_cli:host_app",
-    "move": "pageferry.move:move",
-    "net": "pageferry.net.cli:net_app",
-    "predict": "pageferry.predict:predict",
-    "trace": "pageferry.trace:trace_app",
-    "workload": "pageferry.workload:workload_app",
-    "sweep": "pageferry.sweep.cli:sweep_app",
-    "report": "pageferry.report:report",
-    "inject": "pageferry.inject:inject_app",
-    "simulate": "pageferry.simulate:simulate",
+    "compare": "pageferry.commands.compare:compare",
+    "model": "pageferry.commands.model:model",
+    "certs": "pageferry.commands.certs:certs",
+    "reproduce": "pageferry.commands.reproduce:reproduce",
+    "host": "pageferry.commands.host:host_app",
+    "move": "pageferry.commands.move:move",
+    "net": "pageferry.commands.net:net_app",
+    "predict": "pageferry.commands.predict:predict",
+    "trace": "pageferry.commands.trace:trace_app",
+    "workload": "pageferry.commands.workload:workload_app",
+    "sweep": "pageferry.commands.sweep:sweep_app",
+    "report": "pageferry.commands.report:report",
+    "inject": "pageferry.commands.inject:inject_app",
+    "simulate": "pageferry.commands.simulate:simulate",
 }
 
 
@@ -62,7 +62,7 @@ def make_app(command: str | None = None) -> "App":
 
 
 def _run() -> int:
-    from pageferry.common.cli import run_app
+    from pageferry.common.command_line.run import run_app
 
     arguments = sys.argv[1:]
     return run_app(make_app(arguments[0] if arguments else None), arguments)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from pageferry.common import signals
 from pageferry.common.capacity.agents import check_pair
 from pageferry.common.capacity.oom import OomWatch, how_ended
-from pageferry.common.cli import TlsOptions
-from pageferry.common.config import MigrationConfig
+from pageferry.common.command_line.invocation import stamp
+from pageferry.common.command_line.run import TlsOptions
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import (
     EXIT_CANCELLED,
     EXIT_IN_DOUBT,
@@ -25,14 +25,14 @@ from pageferry.common.errors import (
     CancelledByUser,
     UsageError,
 )
+from pageferry.common.guest_location import TABLE, When, Who, sentence, told
 from pageferry.common.inject import for_agent
-from pageferry.common.invocation import stamp
-from pageferry.common.notices import notice
-from pageferry.common.process import python_command
-from pageferry.common.report import Outcome, Report
-from pageferry.common.status import Status, read_status
+from pageferry.common.process import signals
+from pageferry.common.process.notices import notice
+from pageferry.common.process.python_command import python_command
+from pageferry.common.process.status import Status, read_status
+from pageferry.common.report.schema import Outcome, Report
 from pageferry.common.units import format_time
-from pageferry.common.whereabouts import TABLE, When, Who, sentence, told
 
 ENDING_S = 10.0  # a destination is given this long after its source has ended, then SIGKILL
 ORPHANED_S = 2.0  # the same, where nobody is left who could send what a guest may lack

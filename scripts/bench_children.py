@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_CANCELLED, CancelledByUser, PageferryError
-from pageferry.common.process import python_command
-from pageferry.common.report import Report
+from pageferry.common.process.python_command import python_command
+from pageferry.common.report.schema import Report
 from pageferry.pair import Pair
 
 PATIENCE_S = 120.0

@@ -22,21 +22,21 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pageferry.common.config import GuestConfig
+from pageferry.common.config.model import GuestConfig
 from pageferry.common.guest.control import new_scratch
 from pageferry.common.guest.machine import Guest, compile_kernels
 from pageferry.common.guest.native import monotonic_ns
 from pageferry.common.guest.syscalls import c_recv, c_send
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from pageferry.common.units import PAGE_SIZE, format_size, format_time
 from pageferry.common.wire import frames
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, PagesFrame
 from pageferry.common.wire.pacing import Pacer
-from pageferry.dest_agent.faults import Faults
-from pageferry.dest_agent.mechanism import Mechanism
-from pageferry.source_agent.page_server import PageServer
+from pageferry.dest_agent.postcopy.fault_handler import Faults
+from pageferry.dest_agent.postcopy.mechanism import Mechanism
+from pageferry.source_agent.postcopy.page_server import PageServer
 from scripts.bench_rows import Bench, Effort, Row, row
 from tests.integration.harness import destination, pageferry
 from tests.integration.relay import relay

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pageferry.common.html import render_one
-from pageferry.common.report import EventReport, FaultTrace, Report
+from pageferry.common.report.schema import EventReport, FaultTrace, Report
 from tests.integration import chromium
 from tests.unit.html.reports import full_report
 

@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 from pageferry._version import __version__
-from pageferry.common import signals
-from pageferry.common.cli import JsonOptions, run_app
+from pageferry.common.command_line.run import JsonOptions, run_app
 from pageferry.common.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -27,7 +26,8 @@ from pageferry.common.errors import (
     PageferryError,
     UsageError,
 )
-from pageferry.common.start import start
+from pageferry.common.process import signals
+from pageferry.common.process.entry import start
 from scripts.bench_children import INTERRUPTS
 from scripts.bench_rows import Bench, Effort, Row, failure, table
 

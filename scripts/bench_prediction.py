@@ -18,8 +18,8 @@ import statistics
 import sys
 from dataclasses import dataclass
 
-from pageferry.common.config import MigrationConfig
-from pageferry.common.report import Report
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.schema import Report
 from pageferry.common.units import human_bytes
 from pageferry.pair import Pair
 

@@ -116,8 +116,8 @@ def send_plain(n: int, streams: int, port: int) -> None:
 def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
     from pageferry.common.guest.memory import GuestMemory
     from pageferry.common.wire.budget import Budget
-    from pageferry.dest_agent.inflow import Inflow
-    from pageferry.dest_agent.placer import GuestPlacer
+    from pageferry.dest_agent.precopy.page_placer import GuestPlacer
+    from pageferry.dest_agent.precopy.page_receiver import Inflow
 
     memory = GuestMemory(n * EVERY if kind.startswith("scattered") else n)
     if touched:
@@ -155,7 +155,7 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
 def send_pages(kind: str, n: int, streams: int, port: int) -> None:
     from pageferry.common.guest.memory import GuestMemory
     from pageferry.common.wire.pacing import Pacer
-    from pageferry.source_agent.outflow import Cargo, Outflow
+    from pageferry.source_agent.precopy.page_sender import Cargo, Outflow
 
     every = EVERY if kind.startswith("scattered") else 1
     memory = GuestMemory(n * every)

@@ -21,17 +21,17 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pageferry.common import signals
-from pageferry.common.config import MigrationConfig
-from pageferry.common.report import Report
+from pageferry.commands.simulate_from import Measured
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.process import signals
+from pageferry.common.report.schema import Report
 from pageferry.common.units import format_rate
 from pageferry.net.options import NetOptions
-from pageferry.series import run_once
+from pageferry.runs.series import run_once
+from pageferry.runs.tables import Sheet, milliseconds, wide_console
 from pageferry.sim.conditions import simulated
 from pageferry.sim.reporting import make_report, play
-from pageferry.simulate_from import Measured
-from pageferry.sweep.settings import SimulateCell
-from pageferry.tables import Sheet, milliseconds, wide_console
+from pageferry.sweeps.settings import SimulateCell
 
 STRATEGIES = ("stop-and-copy", "pre-copy", "three-path", "hybrid", "post-copy")
 LOADS = (

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import uvloop
 
-from pageferry.common import signals
-from pageferry.common.aio import quit_task
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import CancelledByUser, PageferryError, VerificationError
-from pageferry.common.insisting import Reply
-from pageferry.common.lastresort import last_resort
-from pageferry.common.logs import AgentLog
-from pageferry.common.report import Report
-from pageferry.common.status import Status, is_orphan
+from pageferry.common.guest_location import When, Who, sentence
+from pageferry.common.process import signals
+from pageferry.common.process.aio import quit_task
+from pageferry.common.process.last_resort import last_resort
+from pageferry.common.process.logs import AgentLog
+from pageferry.common.process.status import Status, is_orphan
+from pageferry.common.report.schema import Report
+from pageferry.common.termination import Reply
 from pageferry.common.timeline import Timeline
-from pageferry.common.whereabouts import When, Who, sentence
 from pageferry.common.wire.tls import ClientTls
-from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session import SourceSession
 
 TICK_S = 0.1

@@ -10,18 +10,18 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from pageferry.common import signals
-from pageferry.common.assumed import check_assumed
+from pageferry.common.assumed_bandwidth import check_assumed
 from pageferry.common.capacity.agents import source_needs, start_agent
-from pageferry.common.cli import LimitOptions, OutputOptions, TlsOptions, tell
-from pageferry.common.config import MigrationConfig, parse_address
+from pageferry.common.command_line.run import LimitOptions, OutputOptions, TlsOptions, tell
+from pageferry.common.config.model import MigrationConfig, parse_address
 from pageferry.common.errors import EXIT_OK, PageferryError
+from pageferry.common.files.report_files import ReportFiles
 from pageferry.common.inject import only_for
-from pageferry.common.notices import complain, take
-from pageferry.common.report import Report
-from pageferry.common.reportfile import ReportFiles
-from pageferry.common.status import Status, StatusPipe, supervised
-from pageferry.common.threads import failure_of
+from pageferry.common.process import signals
+from pageferry.common.process.notices import complain, take
+from pageferry.common.process.status import Status, StatusPipe, supervised
+from pageferry.common.process.threads import failure_of
+from pageferry.common.report.schema import Report
 from pageferry.common.wire.congestion import need_congestion
 from pageferry.common.wire.tls import ClientTls
 from pageferry.common.workload.registry import choose
@@ -45,7 +45,7 @@ def source(
     to
         HOST:PORT of the destination agent.
     """
-    from pageferry.common.limits import enforced, warn
+    from pageferry.common.report.limits import enforced, warn
 
     config = config or MigrationConfig()
     output = output or OutputOptions()
@@ -85,11 +85,11 @@ def _run(
     what = f"a source with {vcpus} vCPU(s) and {channels} channel(s)"
     start_agent(what, source_needs(config, tls=secure is not None))
     # numba takes half a second to import: after the arguments have been found to be good.
-    from pageferry.common.console import ProgressView, print_report
     from pageferry.common.guest.jit import must_compile
     from pageferry.common.html import render_one
-    from pageferry.common.limits import given, judge
-    from pageferry.common.logs import AgentLog
+    from pageferry.common.process.logs import AgentLog
+    from pageferry.common.report.limits import given, judge
+    from pageferry.common.terminal.console import ProgressView, print_report
     from pageferry.source_agent.agent import SourceAgent
 
     must_compile()

@@ -23,12 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from pageferry.common.aio import quit_task, see_through
-from pageferry.common.assumed import is_loopback
+from pageferry.common.assumed_bandwidth import is_loopback
 from pageferry.common.capacity.agents import source_descriptors
 from pageferry.common.capacity.descriptors import check_descriptors
 from pageferry.common.clock import Sample
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import (
     CancelledByUser,
     ConnectionBroken,
@@ -43,35 +42,36 @@ from pageferry.common.errors import (
 )
 from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.vcpu import vcpus_cpu_s
+from pageferry.common.guest_location import TABLE, When, Who, sentence, told, when_of
 from pageferry.common.handover import Handover, Role, State
 from pageferry.common.inject import Plan, no_fault, parse_injection
-from pageferry.common.insisting import Reply
+from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.process.status import Status
+from pageferry.common.process.threads import failure_of
 from pageferry.common.recovery import Recovery
-from pageferry.common.status import Status
 from pageferry.common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
-from pageferry.common.threads import failure_of
+from pageferry.common.termination import Reply
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_time
-from pageferry.common.whereabouts import TABLE, When, Who, sentence, told, when_of
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.tls import ClientTls
-from pageferry.source_agent.believing import check_finished
-from pageferry.source_agent.ending import Ending
-from pageferry.source_agent.links import Links
-from pageferry.source_agent.outflow import Outflow
-from pageferry.source_agent.postcopy import Supply
-from pageferry.source_agent.predicting import predict
-from pageferry.source_agent.preparing import boot_guest, make_squeezer, setup_message, strategy_for
-from pageferry.source_agent.record import Record
+from pageferry.source_agent.connection.connections import Links
+from pageferry.source_agent.guest_thread import Worker
+from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.postcopy.phase import Switched
+from pageferry.source_agent.postcopy.serving import Serving
+from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.precopy.page_sender import Outflow
+from pageferry.source_agent.precopy.rounds import FinalStop, Rounds
+from pageferry.source_agent.precopy.throttling import Watcher
+from pageferry.source_agent.prediction.predict import predict
 from pageferry.source_agent.replay import replay
-from pageferry.source_agent.resident import Resident
-from pageferry.source_agent.rounds import FinalStop, Rounds
-from pageferry.source_agent.serving import Serving
-from pageferry.source_agent.staying import go_on, testify
-from pageferry.source_agent.switched import Switched
-from pageferry.source_agent.throttling import Watcher
-from pageferry.source_agent.worker import Worker
+from pageferry.source_agent.report.plausibility import check_finished
+from pageferry.source_agent.resident_guest import Resident
+from pageferry.source_agent.rollback import go_on, testify
+from pageferry.source_agent.setup import boot_guest, make_squeezer, setup_message, strategy_for
+from pageferry.source_agent.termination_replies import Ending
 
 SETUP_S = 600.0  # the destination may have to compile kernels and to map a large guest
 FOLLOW_UP_S = 600.0  # beyond run_after: the digest of a large guest on a busy host

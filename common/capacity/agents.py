@@ -19,9 +19,9 @@ from pageferry.common.capacity.descriptors import (
 )
 from pageferry.common.capacity.memory import MIB, check_memory, own_rooms, rough
 from pageferry.common.capacity.tasks import check_tasks
-from pageferry.common.config import GuestConfig, MigrationConfig
+from pageferry.common.config.model import GuestConfig, MigrationConfig
 from pageferry.common.errors import UsageError
-from pageferry.common.heap import one_arena
+from pageferry.common.process.heap import one_arena
 from pageferry.common.units import format_size
 
 OVERHEAD: Final = 1.05  # memory beside the guest's own: dirty logs and bookkeeping

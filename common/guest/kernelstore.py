@@ -26,7 +26,7 @@ from typing import Final
 
 import xxhash
 
-from pageferry.common.notices import notice
+from pageferry.common.process.notices import notice
 
 _MAGIC: Final = b"pageferry kernel 1\n"
 _DIGEST: Final = 16

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pageferry.common.config import GuestConfig
+from pageferry.common.config.model import GuestConfig
 from pageferry.common.errors import LocalProtocolError, PageferryError
 from pageferry.common.guest import control as c
 from pageferry.common.guest import jit, layout, snapshots
@@ -25,7 +25,7 @@ from pageferry.common.guest.seeds import fill_seed, regions
 from pageferry.common.guest.stale import new_masks
 from pageferry.common.guest.vcpu import EventFd, Vcpus
 from pageferry.common.guest.workloads.making import make_workload
-from pageferry.common.progress import COMPILING
+from pageferry.common.terminal.progress import COMPILING
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.workload.registry import choose
 

@@ -15,7 +15,7 @@ from typing import Final
 from pageferry.common.errors import InternalError, PageferryError
 from pageferry.common.guest import control as c
 from pageferry.common.guest.control import VcpuArrays
-from pageferry.common.threads import WatchedThread
+from pageferry.common.process.threads import WatchedThread
 
 # A request is answered within a quantum; that it takes this long means a vCPU that hangs in a page
 # fault which nobody serves, or a host that is all but stopped.

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pageferry.common.libraries import require
+from pageferry.common.command_line.libraries import require
 
 if TYPE_CHECKING:
     from pageferry.common.html.picture import Picture
-    from pageferry.common.report import Report
+    from pageferry.common.report.schema import Report
 
 _NEEDED = ("jinja2", "plotly")
 

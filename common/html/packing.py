@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.html.series import finite
-from pageferry.common.report import EventReport
+from pageferry.common.report.schema import EventReport
 
 _LEVEL: Final = 6
 _EXACT: Final = 2**53  # what a script's numbers hold

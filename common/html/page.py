@@ -15,12 +15,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from pageferry._version import __version__
-from pageferry.common.console import result_rows
 from pageferry.common.html import comparison, guest, palette, postcopy, transfer, words
 from pageferry.common.html.packing import pack_events, packed, packed_json
 from pageferry.common.html.picture import Picture
-from pageferry.common.report import Report
-from pageferry.common.told import is_simulated, outcome
+from pageferry.common.report.schema import Report
+from pageferry.common.report.summary import is_simulated, outcome
+from pageferry.common.terminal.console import result_rows
 
 # A script runs if it is, byte for byte, one of ours: whatever a report says stays text.
 _POLICY: Final = (

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pageferry.common.html.palette import colour
 from pageferry.common.html.series import TimeAxis
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 
 Figure = dict[str, Any]  # of plotly: `data` and `layout`
 

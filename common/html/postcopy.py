@@ -8,8 +8,8 @@ from pageferry.common.html.palette import colour
 from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade
 from pageferry.common.html.series import Point, TimeAxis, thin
 from pageferry.common.html.words import duration
-from pageferry.common.latency import known_counts
-from pageferry.common.report import FaultCount, FaultLatency, PostcopyReport, Report
+from pageferry.common.report.latency_histogram import known_counts
+from pageferry.common.report.schema import FaultCount, FaultLatency, PostcopyReport, Report
 
 
 def pictures(report: Report) -> list[Picture]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pageferry.common.config import MigrationConfig, shown
-from pageferry.common.limits import DOWNTIME, TIMEOUT, ended_by, sentence
-from pageferry.common.report import DecisionReport, EstimateReport, Report
-from pageferry.common.slowdown import below_half_ms, slowdown
-from pageferry.common.told import GAP, NOTHING, headline, is_simulated, loss
+from pageferry.common.config.model import MigrationConfig, shown
+from pageferry.common.report.limits import DOWNTIME, TIMEOUT, ended_by, sentence
+from pageferry.common.report.schema import DecisionReport, EstimateReport, Report
+from pageferry.common.report.slowdown import below_half_ms, slowdown
+from pageferry.common.report.summary import GAP, NOTHING, headline, is_simulated, loss
 from pageferry.common.units import human_bytes
 
 __all__ = ["NOTHING", "headline"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pageferry.common.config import StrategyConfig
+from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.postcopy_trigger import Trigger, parse_trigger
 from pageferry.common.strategy.base import (
     Decision,
     NextRound,
@@ -16,7 +17,6 @@ from pageferry.common.strategy.base import (
     register,
 )
 from pageferry.common.strategy.target import STALL_SHARE, Target
-from pageferry.common.trigger import Trigger, parse_trigger
 from pageferry.common.units import figures
 
 

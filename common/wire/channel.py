@@ -32,7 +32,7 @@ from pageferry.common.wire import bounds, frames, messages, tls
 from pageferry.common.wire.addresses import host_of, open_socket, shown
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.congestion import use_congestion
-from pageferry.common.wire.crowd import network_of
+from pageferry.common.wire.eviction import network_of
 from pageferry.common.wire.messages import Hello, Message
 from pageferry.common.wire.probes import AnswerFrame, Asked, ProbeFrame
 from pageferry.common.wire.tls import ClientTls

@@ -45,9 +45,9 @@ from typing import Annotated, Any, Literal, Self
 import msgpack
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from pageferry.common.config import Compression, GuestConfig
+from pageferry.common.command_line.options import Words
+from pageferry.common.config.model import Compression, GuestConfig
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError
-from pageferry.common.options import Words
 from pageferry.common.wire import bounds
 from pageferry.common.wire.bitmap import MOST_SUMMARY
 from pageferry.common.wire.frames import MAX_CONTROL, MAX_WINDOW

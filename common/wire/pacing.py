@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from pageferry.common.ranks import Ranks
+from pageferry.common.report.percentiles import Ranks
 
 CREDIT_S = 0.002
 LATE_S = 0.015

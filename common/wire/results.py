@@ -1,7 +1,7 @@
 """What a destination measured, as it travels: the parts of `Finished`, each field with its bounds.
 
 What goes together within one part is checked here; what has to fit the guest and the migration, by
-the source, who knows both (`source_agent.believing`).
+the source, who knows both (`source_agent.report.plausibility`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from pageferry.common.bins import MOST_BARS, MOST_BINS, MOST_COLUMNS
+from pageferry.common.report.page_bins import MOST_BARS, MOST_BINS, MOST_COLUMNS
 from pageferry.common.wire.frames import MAX_CONTROL
 
 MOST_TEXT: Final = 2000  # characters
@@ -159,7 +159,7 @@ class WirePostcopy(Bounded):
     """What the destination counted while pages were missing. Latencies are microseconds.
 
     missing: pages that never came (lazy copy), as in `Commit`; null where none are missing.
-    latencies: (bar, faults), as `common.latency` has bars.
+    latencies: (bar, faults), as `common.report.latency_histogram` has bars.
     missing_over_time: (ns of its clock, pages still missing). trace: (ns, us, page, vCPU) a fault.
     """
 

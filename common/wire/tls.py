@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from pageferry.common.errors import PageferryError, UsageError
-from pageferry.common.handed import open_file
-from pageferry.common.notices import notice
-from pageferry.common.threads import WatchedThread, failure_of
-from pageferry.common.wire.certified import asked, certified, shown
+from pageferry.common.files.input_files import open_file
+from pageferry.common.process.notices import notice
+from pageferry.common.process.threads import WatchedThread, failure_of
+from pageferry.common.wire.certificate_names import asked, certified, shown
 from pageferry.common.wire.validity import out_of_time
 
 CA: Final = "ca-cert.pem"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.errors import UsageError
-from pageferry.common.suggest import did_you_mean
 from pageferry.common.units import (
     LINES_PER_PAGE,
     PAGE_SIZE,

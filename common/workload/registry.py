@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.errors import UsageError
-from pageferry.common.suggest import did_you_mean
 from pageferry.common.workload.builtin import BUILTIN
 from pageferry.common.workload.options import Option
 from pageferry.common.workload.spec import Chosen, Spec

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pageferry.common.errors import UsageError
-from pageferry.common.tracefile import Trace, open_trace
+from pageferry.common.files.memory_trace import Trace, open_trace
 
 _LONGEST: Final = 512  # characters of a workload that fit in a configuration
 

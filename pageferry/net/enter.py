@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from pageferry.common.errors import EXIT_USAGE, PageferryError, UsageError
-from pageferry.common.process import python_command
+from pageferry.common.process.python_command import python_command
 
 FOLDER: Final = "/run/netns"  # where iproute2 has them, too
 _CLONE_NEWNET: Final = 0x40000000

@@ -22,8 +22,8 @@ import sys
 import time
 from typing import Any, Protocol
 
-from pageferry.common import signals
 from pageferry.common.errors import EXIT_FAILED, EXIT_OK, PageferryError
+from pageferry.common.process import signals
 from pageferry.net import namespaces, spec, tc
 from pageferry.net.measure import Measured
 from pageferry.net.relay import RelayLink

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pageferry.common import signals
 from pageferry.common.capacity.oom import OomWatch, how_ended
 from pageferry.common.errors import EXIT_USAGE, CancelledByUser, PageferryError, UsageError
-from pageferry.common.process import python_command
+from pageferry.common.process import signals
+from pageferry.common.process.python_command import python_command
 from pageferry.net import namespaces, spec
 from pageferry.net.enter import inside
 from pageferry.net.measure import Measured, measure

@@ -17,7 +17,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from pageferry.common.errors import PageferryError
-from pageferry.common.threads import WatchedThread
+from pageferry.common.process.threads import WatchedThread
 
 _PATIENCE_S: Final = 30.0  # a link on which nothing moves for so long carries nothing
 _PROBES: Final = 15

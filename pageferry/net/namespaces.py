@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final, Literal
 
-from pageferry.common import libraries
+from pageferry.common.command_line import libraries
 from pageferry.common.errors import PageferryError, UsageError
 from pageferry.net.enter import FOLDER, inside
 

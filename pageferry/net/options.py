@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import BeforeValidator, Field
 
+from pageferry.common.command_line.options import Options
 from pageferry.common.errors import UsageError
-from pageferry.common.options import Options
 
 if TYPE_CHECKING:
     from pageferry.net.schedule import Moment

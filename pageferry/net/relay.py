@@ -16,9 +16,9 @@ from typing import Final
 
 import uvloop
 
-from pageferry.common.aio import Served, closed_is_reset
 from pageferry.common.errors import PageferryError
-from pageferry.common.threads import WatchedThread
+from pageferry.common.process.aio import Served, closed_is_reset
+from pageferry.common.process.threads import WatchedThread
 from pageferry.net.flow import Flow
 from pageferry.net.shape import Shape
 

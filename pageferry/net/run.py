@@ -8,9 +8,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from pageferry.common.bound import measured
-from pageferry.common.report import DirectionReport, NetChange, NetReport, Report
-from pageferry.common.status import Status
+from pageferry.common.process.status import Status
+from pageferry.common.report.binding_limit import measured
+from pageferry.common.report.schema import DirectionReport, NetChange, NetReport, Report
 from pageferry.net import namespaces
 from pageferry.net.enter import prefix
 from pageferry.net.link import Link

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from pageferry.common.config import Duration, Percentage, Rate, explain
+from pageferry.common.command_line.options import Options
+from pageferry.common.command_line.suggestions import did_you_mean
+from pageferry.common.config.model import Duration, Percentage, Rate, explain
 from pageferry.common.errors import UsageError
-from pageferry.common.options import Options
-from pageferry.common.suggest import did_you_mean
 from pageferry.common.units import (
     UnitError,
     format_rate,

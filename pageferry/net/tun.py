@@ -19,8 +19,8 @@ from typing import Final
 import numpy as np
 
 from pageferry.common.errors import PageferryError
-from pageferry.common.responsive import ask_for_short_slices
-from pageferry.common.threads import WatchedThread
+from pageferry.common.process.scheduling import ask_for_short_slices
+from pageferry.common.process.threads import WatchedThread
 from pageferry.net import wire
 from pageferry.net.enter import inside
 from pageferry.net.namespaces import DEVICE, ENDS, End, namespace

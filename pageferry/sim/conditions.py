@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.strategy.carrying import ROUND_S, Carrying
 from pageferry.common.strategy.forecast import Conditions, Stale
@@ -23,8 +23,8 @@ from pageferry.sim.link import Link
 from pageferry.sim.postcopy import Supply
 from pageferry.sim.working_set import PAGE_BYTES, WorkingSet
 from pageferry.sim.workloads import working_set
-from pageferry.source_agent.outflow import BATCH_PAGES
-from pageferry.source_agent.rounds import DECIDE_S, SCAN_PAGE_S, SWITCHOVER_S
+from pageferry.source_agent.precopy.page_sender import BATCH_PAGES
+from pageferry.source_agent.precopy.rounds import DECIDE_S, SCAN_PAGE_S, SWITCHOVER_S
 
 QUANTUM_S: Final = 0.0005  # of a vCPU: a pause comes in the middle of one, on average
 WRITE_BACK_S: Final = 30e-9  # of a line, in a drain: 2 GB/s of lines that lie in order
@@ -103,7 +103,7 @@ class Simulated(Conditions):
         return begins + self._sending_s(size, sent, begins + self.decide_s)
 
     def carrying(self) -> Carrying:
-        """See `Conditions`: as `source_agent.rounds` does."""
+        """See `Conditions`: as `source_agent.precopy.rounds` does."""
         return Carrying(self.limit_Bps, self.rtt_s)
 
     def begins_s(self, cached: Stale) -> float:
@@ -132,7 +132,7 @@ class Simulated(Conditions):
         return left.cached_lines / self.guest.vcpus * WRITE_BACK_S
 
     def believed_s(self, left: Stale) -> float:
-        """See `Conditions`: as `source_agent.rounds` reckons, what a drain takes being known."""
+        """See `Conditions`: what `source_agent.precopy.rounds` expects where a drain is known."""
         return SWITCHOVER_S + self._scan_s + self.rtt_s / 2 + self.drain_s(left)
 
     def stop_seconds(self, left: Stale, sent: float) -> float:

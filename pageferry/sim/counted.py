@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.tracefile import LINE_SHIFT, PAGE_SHIFT, open_trace
+from pageferry.common.files.memory_trace import LINE_SHIFT, PAGE_SHIFT, open_trace
 from pageferry.sim.pattern import Counted, Figures
 
 _POINTS_PER_OCTAVE: Final = 8

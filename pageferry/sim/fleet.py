@@ -18,10 +18,10 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from pageferry.common.config import Duration, MigrationConfig, Size, explain, first_fault
+from pageferry.common.command_line.options import Options
+from pageferry.common.config.model import Duration, MigrationConfig, Size, explain, first_fault
 from pageferry.common.errors import UsageError
-from pageferry.common.handed import parse_toml, read_file
-from pageferry.common.options import Options
+from pageferry.common.files.input_files import parse_toml, read_file
 from pageferry.common.units import PAGE_SIZE
 from pageferry.sim.workloads import working_set
 

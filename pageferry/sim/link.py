@@ -26,9 +26,9 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from pageferry.common.config import Duration, Percentage, Rate, Size, explain
+from pageferry.common.command_line.options import Options, listed
+from pageferry.common.config.model import Duration, Percentage, Rate, Size, explain
 from pageferry.common.errors import UsageError
-from pageferry.common.options import Options, listed
 from pageferry.net.shape import QUEUE_S, RTT, halved, hint, parse_pairs
 
 _BETA: Final = 0.7  # cubic's multiplicative decrease

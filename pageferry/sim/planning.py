@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from pageferry.common.bound import bound
-from pageferry.common.config import MigrationConfig
-from pageferry.common.report import BoundReport
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.binding_limit import bound
+from pageferry.common.report.schema import BoundReport
 from pageferry.common.strategy import SwitchToPostCopy
 from pageferry.sim.conditions import Simulated, simulated
 from pageferry.sim.fleet import Kind

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pageferry.sim.working_set import PAGE_BYTES
-from pageferry.source_agent.postcopy import PUSH_PAGES
+from pageferry.source_agent.postcopy.supply import PUSH_PAGES
 
 FAULT_S: Final = 40e-6  # the handler, two wake-ups of threads, UFFDIO_COPY
 _STEPS: Final = 250

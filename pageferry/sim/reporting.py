@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pageferry._version import __version__
-from pageferry.common.bound import bound
-from pageferry.common.config import MigrationConfig
-from pageferry.common.report import (
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.binding_limit import bound
+from pageferry.common.report.schema import (
     DecisionReport,
     DowntimePart,
     EventReport,
@@ -25,7 +25,7 @@ from pageferry.common.report import (
     RoundReport,
     TimelineSample,
 )
-from pageferry.common.slowdown import witness
+from pageferry.common.report.slowdown import witness
 from pageferry.common.strategy import (
     RoundKind,
     StopAndCopy,
@@ -39,7 +39,7 @@ from pageferry.common.wire.frames import LINES_OF
 from pageferry.sim.conditions import Simulated
 from pageferry.sim.postcopy import Supplied
 from pageferry.sim.working_set import PAGE_BYTES
-from pageferry.source_agent.record import Decided
+from pageferry.source_agent.measurements import Decided
 
 _MOST_SAMPLES: Final = 100
 

@@ -17,7 +17,7 @@ import atheris
 
 # What numba compiles can't be instrumented: it and what it is made of come first.
 import pageferry.common.guest.delta  # noqa: F401
-from pageferry.lackey import LackeyParser
+from pageferry.trace.lackey import LackeyParser
 
 with atheris.instrument_imports():
     from tests.fuzz.targets import TARGETS

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pageferry.common.tracefile import write_trace
+from pageferry.common.files.memory_trace import write_trace
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import frames, messages
 from pageferry.common.wire.deltas import DELTA_OF
@@ -16,9 +16,9 @@ from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import FrameType
 from pageferry.common.wire.packing import Codec, packer
 from pageferry.common.wire.squeezed import encode_delta_head, encode_packed_head
-from pageferry.output import SeriesDocument
-from pageferry.sweep.columns import result_row
-from pageferry.sweep.ledger import Manifest, PlannedCell, Record
+from pageferry.runs.document import SeriesDocument
+from pageferry.sweeps.columns import result_row
+from pageferry.sweeps.ledger import Manifest, PlannedCell, Record
 from tests.fuzz.targets import CHECKED, WITH_LZ4
 from tests.unit.html.reports import OLD_HISTOGRAM, completed, failed, full_report
 from tests.unit.wire.test_messages import EXAMPLES

@@ -15,13 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from pageferry.common.config import MigrationConfig
+from pageferry.commands.report import Gathered, parse_result, print_results
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError, UsageError
+from pageferry.common.files.memory_trace import PAGE_SHIFT, Trace, open_trace
 from pageferry.common.guest.delta import apply_deltas
 from pageferry.common.html import all_pictures
 from pageferry.common.html.words import configuration, verdict
-from pageferry.common.report import Report
-from pageferry.common.tracefile import PAGE_SHIFT, Trace, open_trace
+from pageferry.common.report.schema import Report
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import messages
 from pageferry.common.wire.extents import Extents
@@ -34,15 +35,14 @@ from pageferry.common.wire.frames import (
     LinesFrame,
 )
 from pageferry.common.wire.packing import Codec, Unpacker
-from pageferry.lackey import LackeyError, LackeyParser
-from pageferry.report import Gathered, parse_result, print_results
 from pageferry.sim.fleet import parse_fleet
-from pageferry.sweep.cells import expand
-from pageferry.sweep.columns import column_of
-from pageferry.sweep.ledger import Manifest, PlannedCell, parse_manifest, parse_record
-from pageferry.sweep.parquet import make_results
-from pageferry.sweep.plan import parse_plan
-from pageferry.sweep.runners import runner_named
+from pageferry.sweeps.cells import expand
+from pageferry.sweeps.columns import column_of
+from pageferry.sweeps.ledger import Manifest, PlannedCell, parse_manifest, parse_record
+from pageferry.sweeps.parquet import make_results
+from pageferry.sweeps.plan import parse_plan
+from pageferry.sweeps.runners import runner_named
+from pageferry.trace.lackey import LackeyError, LackeyParser
 
 CHECKED: Final = 64
 WITH_LZ4: Final = 128

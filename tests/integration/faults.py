@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Guest
 from pageferry.common.inject import Action, parse_injection
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.integration.fault_rules import DEST, KILLED, NOBODY, SOURCE, STALL_S, Case, Ending
 from tests.integration.harness import neglected
 from tests.integration.witness import Witness

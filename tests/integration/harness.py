@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pageferry.common.process import python_command
-from pageferry.common.report import Report
+from pageferry.common.process.python_command import python_command
+from pageferry.common.report.schema import Report
 
 RUN_S = 100
 _NEGLECTED = re.compile("never retrieved|was destroyed but it is pending|was never awaited")

@@ -10,8 +10,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from pageferry import host_messages as m
-from pageferry.host_control import ControlClient
+from pageferry.host import messages as m
+from pageferry.host.control_client import ControlClient
 from tests.integration.harness import Agent, agent
 
 

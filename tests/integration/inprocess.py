@@ -7,13 +7,13 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 
-from pageferry.common.config import MigrationConfig
-from pageferry.common.report import Report
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.schema import Report
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.channel import STALL_S
 from pageferry.common.wire.tls import ClientTls
 from pageferry.dest_agent.agent import DestAgent, Limits
-from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session import SourceSession
 
 

@@ -21,7 +21,7 @@ import msgpack
 import numpy as np
 
 from pageferry.common.clock import clock_identity
-from pageferry.common.config import GuestConfig
+from pageferry.common.config.model import GuestConfig
 from pageferry.common.errors import PageferryError
 from pageferry.common.guest.control import STATE_WORDS, STEPS
 from pageferry.common.units import PAGE_SIZE
@@ -31,7 +31,7 @@ from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.messages import Hello
 from pageferry.common.wire.results import WireBeats, WireCache
-from pageferry.source_agent.probe import _Bin
+from pageferry.source_agent.prediction.loopback_probe import _Bin
 from tests.unit.wire.test_messages import EXAMPLES
 
 LIMIT_S: Final = 30.0

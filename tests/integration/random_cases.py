@@ -14,7 +14,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 
 SourceOrDest = Literal["source", "dest"]
 Hit = Literal["source", "dest", "wire"]

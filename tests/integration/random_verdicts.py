@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.integration.fault_rules import DEST, KILLED, NOBODY, SOURCE, Ending
 from tests.integration.faults import leftovers, never_moved
 from tests.integration.random_cases import Case

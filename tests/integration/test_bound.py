@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PeerRefused
 from pageferry.common.wire import channel, messages
-from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session import SourceSession
 from tests.integration.harness import pageferry
 from tests.integration.inprocess import listening, session_to

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from pageferry.certs import certs
-from pageferry.common.config import MigrationConfig
+from pageferry.commands.certs import certs
+from pageferry.common.config.model import MigrationConfig
 from tests.integration.harness import migrate
 from tests.integration.inprocess import move
 from tests.integration.test_postcopy_broken import CONFIG as BROKEN

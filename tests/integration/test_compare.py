@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.integration.harness import Agent, Run, agent, children_of, pageferry, wait_gone
 
 FAST = ("--warmup", "100ms", "--run-after", "100ms", "--workload", "zipf")

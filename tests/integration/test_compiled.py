@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 
 SCRIPT = """
 import json

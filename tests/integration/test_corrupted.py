@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import uvloop
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_NOT_VERIFIED, VerificationError
 from pageferry.common.guest.lines import scatter
 from pageferry.common.guest.machine import Guest
-from pageferry.common.report import EventReport, Report
+from pageferry.common.report.schema import EventReport, Report
 from pageferry.common.strategy.base import RoundStats
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
-from pageferry.dest_agent.placer import ChannelPlacer
-from pageferry.source_agent.outflow import Cargo, Outflow, Tally
-from pageferry.source_agent.reporting import make_report
-from pageferry.source_agent.rounds import FinalStop, Round, Rounds
+from pageferry.dest_agent.precopy.page_placer import ChannelPlacer
+from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
+from pageferry.source_agent.precopy.rounds import FinalStop, Round, Rounds
+from pageferry.source_agent.report.build import make_report
 from tests.integration.inprocess import listening, move, session_to
 from tests.known import known
 from tests.unit.guest.conftest import run_for
@@ -150,7 +150,7 @@ class TestWrongOnPurpose:
             words.reshape(-1, 64, 8)[pages, bit] = kept
             return lines
 
-        monkeypatch.setattr("pageferry.dest_agent.placer.scatter", drops)
+        monkeypatch.setattr("pageferry.dest_agent.precopy.page_placer.scatter", drops)
         workload = "uniform:working-set=2MiB,rate=20MB/s,lines=32,scatter=true"
         report = is_found_out(config(workload=workload, max_rounds=4, warmup=0.2))
         assert known(report.lines_sent) > 0

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from pageferry import host_messages as m
-from pageferry.common.config import TransferConfig
-from pageferry.host_replay import replay
+from pageferry.common.config.model import TransferConfig
+from pageferry.host import messages as m
+from pageferry.host.replay import replay
 from tests.integration.hosts import Held, RunningHost, held, running_host
 from tests.integration.relay import relay
 

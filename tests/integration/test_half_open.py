@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import uvloop
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import ConnectionBroken, PageferryError, VerificationError
-from pageferry.common.report import Report
-from pageferry.source_agent.reporting import make_report
+from pageferry.common.report.schema import Report
+from pageferry.source_agent.report.build import make_report
 from tests.integration.inprocess import Said, listening, session_to
 from tests.integration.relay import Relay, relay
 

@@ -7,10 +7,10 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import InDoubtError, PeerRefused, VerificationError
 from pageferry.common.wire import frames
-from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.report.build import make_report
 from tests.integration.inprocess import listening, session_to
 from tests.integration.relay import Cut, relay
 from tests.integration.through_relay import moved_through, never

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from pageferry import host_messages as m
-from pageferry.common.config import TransferConfig
+from pageferry.common.config.model import TransferConfig
 from pageferry.common.errors import EXIT_IN_DOUBT, PageferryError
-from pageferry.host_replay import replay
+from pageferry.host import messages as m
+from pageferry.host.replay import replay
 from tests.integration.harness import agent, destination, pageferry
 from tests.integration.hosts import RunningHost, running_host
 from tests.integration.relay import Cut, Relay, relay

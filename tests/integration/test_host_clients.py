@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from pageferry import host_messages as m
-from pageferry.common.config import TransferConfig
+from pageferry.common.config.model import TransferConfig
+from pageferry.host import messages as m
 from tests.integration.hosts import RunningHost, running_host
 
 GUEST = ("--boot", "--guest", "g", "--memory", "16MiB", "--workload", "uniform:rate=1MB/s")

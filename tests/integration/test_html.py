@@ -13,8 +13,8 @@ import pytest
 
 from pageferry.common.html import render, render_one
 from pageferry.common.html.page import pictures
-from pageferry.common.report import EventReport, Report
-from pageferry.sweep.parquet import to_parquet
+from pageferry.common.report.schema import EventReport, Report
+from pageferry.sweeps.parquet import to_parquet
 from tests.integration import chromium
 from tests.integration.chromium import Browser
 from tests.integration.harness import pageferry

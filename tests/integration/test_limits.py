@@ -10,9 +10,9 @@ import time
 import pytest
 import uvloop
 
-from pageferry.common.complaints import MOST_LINES, WINDOW_S
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PageferryError, PeerRefused
+from pageferry.common.process.rate_limited_log import MOST_LINES, WINDOW_S
 from pageferry.common.wire import channel, frames, listener, messages
 from pageferry.common.wire.listener import HELLO_BYTES
 from pageferry.dest_agent.agent import MAX_WAITING, MOST_WAITING, Limits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.integration.zygote import migrate
 
 SPARSE = ("--workload", "io-intensive:lines=1,rate=80MB/s", "--seed", "7")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.integration.harness import agent, children_of, wait_gone
 from tests.known import known
 

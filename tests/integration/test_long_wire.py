@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import uvloop
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from tests.integration.through_relay import moved_through
 from tests.known import known
 

@@ -6,7 +6,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Guest
 from tests.integration.inprocess import move
 

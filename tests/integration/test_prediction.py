@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from pageferry.common.report import PredictionCheck, PredictionReport
+from pageferry.commands.predict import PredictDocument
+from pageferry.common.report.schema import PredictionCheck, PredictionReport
 from pageferry.common.strategy.prediction import STRATEGIES
-from pageferry.predict import PredictDocument
 from tests.integration.harness import migrate, pageferry
 from tests.integration.test_kernel_tracker import REFUSAL
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from pageferry.certs import certs
-from pageferry.common.config import MigrationConfig
+from pageferry.commands.certs import certs
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.wire import listener
 from pageferry.common.wire.tls import client_tls, server_tls
-from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.report.build import make_report
 from tests.integration.harness import Agent, agent, destination, migrate
 from tests.integration.inprocess import listening, session_to
 from tests.integration.openers import (

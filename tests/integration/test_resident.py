@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import uvloop
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import CancelledByUser, ConnectionBroken, PageferryError, PeerRefused
 from pageferry.common.guest import control as c
 from pageferry.common.guest.machine import Guest
 from pageferry.common.timeline import Timeline
 from pageferry.dest_agent.agent import DestAgent
-from pageferry.source_agent.reporting import make_report
-from pageferry.source_agent.resident import Resident
+from pageferry.source_agent.report.build import make_report
+from pageferry.source_agent.resident_guest import Resident
 from pageferry.source_agent.session import SourceSession
 from tests.integration.inprocess import Said
 from tests.known import known

@@ -18,15 +18,15 @@ import pytest
 from distributed import Client, LocalCluster
 
 from pageferry.common.errors import UsageError
-from pageferry.common.report import Report
-from pageferry.sweep import cluster as dask_cluster
-from pageferry.sweep import worker
-from pageferry.sweep.cell import Order, Outcome
-from pageferry.sweep.cells import expand
-from pageferry.sweep.driver import option_texts
-from pageferry.sweep.parquet import read_parquet
-from pageferry.sweep.plan import parse_plan
-from pageferry.sweep.runners import runner_named
+from pageferry.common.report.schema import Report
+from pageferry.sweeps import cluster as dask_cluster
+from pageferry.sweeps import worker
+from pageferry.sweeps.cell import Order, Outcome
+from pageferry.sweeps.cells import expand
+from pageferry.sweeps.driver import option_texts
+from pageferry.sweeps.parquet import read_parquet
+from pageferry.sweeps.plan import parse_plan
+from pageferry.sweeps.runners import runner_named
 from tests.integration.harness import agent, children_of, pageferry, wait_gone
 
 TINY = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.integration.harness import Run
 from tests.integration.zygote import migrate
 

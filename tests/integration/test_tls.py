@@ -14,12 +14,12 @@ import pytest
 import trustme
 import uvloop
 
-from pageferry.certs import certs
-from pageferry.common.config import MigrationConfig
+from pageferry.commands.certs import certs
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PeerRefused, UsageError
 from pageferry.common.wire import channel, messages
 from pageferry.common.wire.tls import client_tls, server_tls
-from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.report.build import make_report
 from tests.integration.harness import destination, migrate, pageferry
 from tests.integration.inprocess import listening, session_to
 from tests.integration.test_postcopy_broken import CONFIG as BROKEN

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pageferry.common.tracefile import open_trace
+from pageferry.common.files.memory_trace import open_trace
 from tests.integration.harness import Run, command, pageferry
 from tests.integration.zygote import migrate
 from tests.known import known

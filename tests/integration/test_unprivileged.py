@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.guest import jit
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.integration.harness import RUN_S, command, migrate
 
 NOBODY = 65534

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_FAILED, PageferryError, VerificationError
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.frames import FrameType
-from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.report.build import make_report
 from tests.integration.inprocess import Said, listening, session_to
 from tests.integration.relay import relay
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PageferryError
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from pageferry.common.wire.tls import client_tls, server_tls
-from pageferry.source_agent.reporting import make_report
+from pageferry.source_agent.report.build import make_report
 from tests.integration.inprocess import Said, listening, session_to
 from tests.integration.relay import Cut, Relay, relay
 

@@ -29,8 +29,8 @@ _ONE_AT_A_TIME = threading.Lock()
 def _live(arguments: list[str], folder: str, name: str, agent: bool) -> None:
     """In the new process: the `pageferry` command, its words and (an agent's) status in files."""
     from pageferry.cli import make_app
-    from pageferry.common.cli import run_app
-    from pageferry.common.start import start
+    from pageferry.common.command_line.run import run_app
+    from pageferry.common.process.entry import start
 
     os.setpgid(0, 0)
     for number, kind in ((1, "out"), (2, "err")):

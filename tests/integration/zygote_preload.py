@@ -7,7 +7,7 @@ import math
 import uvloop
 
 from pageferry.cli import make_app
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from tests.integration.inprocess import move
 
 make_app()

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.certs import certs
-from pageferry.common.config import GuestConfig
+from pageferry.commands.certs import certs
+from pageferry.common.config.model import GuestConfig
 from pageferry.common.guest import jit
 from pageferry.common.guest.machine import compile_kernels
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from pageferry.net.enter import prefix
 from pageferry.net.link import Link
 from pageferry.net.namespaces import ADDRESS, End, namespace

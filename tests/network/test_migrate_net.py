@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.report import NetReport, Report
+from pageferry.common.report.schema import NetReport, Report
 from tests.integration.harness import Agent, agent, children_of
 from tests.known import known
 from tests.network.needs import assert_gone, networks_of, why_not

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.sweep.parquet import read_parquet
+from pageferry.sweeps.parquet import read_parquet
 from tests.integration.harness import agent
 from tests.network.needs import assert_gone, networks_of, why_not
 from tests.network.test_migrate_net import during

@@ -67,8 +67,8 @@ def vcpu() -> None:
 
 def fault_handler() -> None:
     """The fault handler, when pages have begun to be missing."""
-    from pageferry.dest_agent import faults as owner
-    from pageferry.dest_agent.paging import arrays as a
+    from pageferry.dest_agent.postcopy import fault_handler as owner
+    from pageferry.dest_agent.postcopy.kernel import state as a
 
     real = owner.Faults._live
 
@@ -97,22 +97,26 @@ def _method(where: str, name: str, after: int = 0) -> Callable[[], None]:
 KINDS: Final[dict[str, Callable[[], None]]] = {
     "vcpu": vcpu,
     "fault-handler": fault_handler,
-    "fault-handler-at-start": _method("pageferry.dest_agent.faults:Faults", "_live"),
-    "progress": _method("pageferry.common.progress:Lines", "_say", 1),
+    "fault-handler-at-start": _method(
+        "pageferry.dest_agent.postcopy.fault_handler:Faults", "_live"
+    ),
+    "progress": _method("pageferry.common.terminal.progress:Lines", "_say", 1),
     "bulk-receiver": _method("pageferry.common.wire.bulk:BulkReceiver", "run"),
-    "bulk-receiver-later": _method("pageferry.dest_agent.inflow:Inflow", "_deliver", 1),
-    "staging": _method("pageferry.dest_agent.faults:Staging", "arrived"),
+    "bulk-receiver-later": _method(
+        "pageferry.dest_agent.precopy.page_receiver:Inflow", "_deliver", 1
+    ),
+    "staging": _method("pageferry.dest_agent.postcopy.fault_handler:Staging", "arrived"),
     "destination-worker": _method("pageferry.common.guest.machine:Guest", "restore"),
     "tls-urgent": _method("pageferry.common.wire.tls:_Pump", "_wait"),
     "tls-urgent-later": _method("pageferry.common.wire.tls:_Pump", "_inward", 4),
     "bulk-sender": _method("pageferry.common.wire.bulk:BulkSender", "send_parts"),
     "bulk-keeper": _method("pageferry.common.wire.bulk:BulkSender", "keep_open"),
-    "page-server": _method("pageferry.source_agent.page_server:PageServer", "_live"),
-    "pusher": _method("pageferry.source_agent.postcopy:Supply", "push"),
-    "squeeze": _method("pageferry.source_agent.squeeze:Squeezer", "_make"),
+    "page-server": _method("pageferry.source_agent.postcopy.page_server:PageServer", "_live"),
+    "pusher": _method("pageferry.source_agent.postcopy.supply:Supply", "push"),
+    "squeeze": _method("pageferry.source_agent.precopy.batch_encoder:Squeezer", "_make"),
     "log-tracker": _method("pageferry.common.guest.dirtylog:DirtyLog", "harvest"),
     "kernel-tracker": _method("pageferry.common.guest.kerneldirty:KernelDirty", "harvest"),
-    "probe": _method("pageferry.source_agent.probe", "_receive"),
+    "probe": _method("pageferry.source_agent.prediction.loopback_probe", "_receive"),
     "control-heart": _method("pageferry.common.wire.messages", "Ping", 20),
 }
 

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import pytest
 
-from pageferry.certs import certs
+from pageferry.commands.certs import certs
 from pageferry.common.errors import PageferryError
 from pageferry.common.wire import channel, frames, messages
 from pageferry.common.wire.channel import Connection
-from pageferry.common.wire.crowd import first_to_go, network_of
+from pageferry.common.wire.eviction import first_to_go, network_of
 from pageferry.common.wire.tls import client_tls
 from tests.regressions.running import Running, destination
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common import signals
-from pageferry.common.outpipe import open_stream, write_stream
-from pageferry.common.report import Report
+from pageferry.common.files.output_pipe import open_stream, write_stream
+from pageferry.common.process import signals
+from pageferry.common.report.schema import Report
 from tests.regressions.product import SMALL, Run
 from tests.regressions.running import running
 

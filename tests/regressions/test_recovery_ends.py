@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.integration.relay import relay
 from tests.regressions.product import Run, pageferry
 from tests.regressions.running import (

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.signals import OTHERS
+from pageferry.common.process.signals import OTHERS
 from tests.regressions.product import pageferry
 from tests.regressions.running import children_of, destination, running
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.report import Report
-from pageferry.common.status import PATIENCE_S, REPORT_S
+from pageferry.common.process.status import PATIENCE_S, REPORT_S
+from pageferry.common.report.schema import Report
 from tests.regressions.running import Running, destination, running
 
 FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))

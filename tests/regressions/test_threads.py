@@ -12,9 +12,9 @@ from typing import Final
 
 import pytest
 
-from pageferry.certs import certs
+from pageferry.commands.certs import certs
 from pageferry.common.errors import PageferryError
-from pageferry.common.threads import WatchedThread
+from pageferry.common.process.threads import WatchedThread
 from pageferry.net.relay import RelayLink
 from pageferry.net.shape import Shape
 from tests.regressions.agents import Agent, agent
@@ -178,7 +178,11 @@ def test_every_exception_is_handed_over_once(error: BaseException) -> None:
 def test_no_thread_is_started_that_nobody_watches() -> None:
     # What enters a namespace may use nothing but the standard library, and raises what it raised.
     # The last resort ends the process, whatever it raises.
-    allowed = {"common/threads.py", "common/lastresort.py", "pageferry/net/enter.py"}
+    allowed = {
+        "common/process/threads.py",
+        "common/process/last_resort.py",
+        "pageferry/net/enter.py",
+    }
     found = set()
     for package in ("common", "source_agent", "dest_agent", "pageferry"):
         for path in (HERE / package).rglob("*.py"):

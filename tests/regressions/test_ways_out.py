@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.inject import POINTS
-from pageferry.common.insisting import SILENT_S
+from pageferry.common.termination import SILENT_S
 from tests.regressions.product import command, environment
 from tests.regressions.running import (
     END_S,

@@ -56,7 +56,7 @@ def test_what_is_wrong_is_answered_at_once_with_what_may_be_meant(name: str, wro
     assert run.exit_code == 2
     assert said in run.complaint
     loaded = {line.rpartition("|")[2].strip() for line in run.lines if "import time:" in line}
-    assert "pageferry.common.config" in loaded
+    assert "pageferry.common.config.model" in loaded
     assert not {"numba", "llvmlite"} & loaded
 
 
@@ -109,7 +109,7 @@ def test_every_value_that_can_not_be_is_one_line_with_what_was_expected() -> Non
     """Through one process: each key of each workload with values below, above, of another type."""
     code = (
         "import json, sys\n"
-        "from pageferry.common.cli import run_app\n"
+        "from pageferry.common.command_line.run import run_app\n"
         "from pageferry.cli import make_app\n"
         "app = make_app('simulate')\n"
         "for text in json.load(sys.stdin):\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pageferry.common.report import PredictionReport
+from pageferry.common.report.schema import PredictionReport
 
 
 def prediction(**changes: Any) -> PredictionReport:

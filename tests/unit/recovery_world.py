@@ -1,9 +1,9 @@
 """Two ends of a post-copy over a network that cuts, delays and reorders whole connections.
 
-The ends are the agents' own code: `source_agent.switched.Switched` and `dest_agent.fetching`, with
-`common.recovery` and `common.handover`. What they talk over is made up here: connections whose
-beginnings and messages take as long as the seed says, and that either end sees broken when its time
-has come. Pages are numbers. Time is virtual.
+The ends are the agents' own code: `source_agent.postcopy.phase.Switched` and
+`dest_agent.postcopy.fetching`, with `common.recovery` and `common.handover`. What they talk over is
+made up here: connections whose beginnings and messages take as long as the seed says, and that
+either end sees broken when its time has come. Pages are numbers. Time is virtual.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.aio import quit_task
 from pageferry.common.errors import ConnectionBroken, PageferryError
 from pageferry.common.handover import Handover
+from pageferry.common.process.aio import quit_task
 from pageferry.common.recovery import Recovery
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
-from pageferry.dest_agent.fetching import (
+from pageferry.dest_agent.postcopy.fetching import (
     Broke,
     FaultsMoved,
     Fetching,
@@ -31,7 +31,7 @@ from pageferry.dest_agent.fetching import (
     Stands,
     come_late,
 )
-from pageferry.source_agent.switched import Switched
+from pageferry.source_agent.postcopy.phase import Switched
 
 PAGES = 40
 PAGE_S = 0.05  # between two pages that are pushed

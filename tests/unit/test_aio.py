@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from pageferry.common.aio import Served, closed_is_reset, see_through
+from pageferry.common.process.aio import Served, closed_is_reset, see_through
 
 
 async def test_a_cancelled_caller_waits_for_the_work() -> None:

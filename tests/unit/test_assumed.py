@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from pageferry.common.assumed import check_assumed, is_loopback
-from pageferry.common.config import TransferConfig
+from pageferry.common.assumed_bandwidth import check_assumed, is_loopback
+from pageferry.common.config.model import TransferConfig
 from pageferry.common.errors import UsageError
 
 

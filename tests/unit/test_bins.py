@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.bins import MOST_BINS, Binning
+from pageferry.common.report.page_bins import MOST_BINS, Binning
 
 
 @given(st.integers(1, 3000), st.data())

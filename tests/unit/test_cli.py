@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.cli import OutputOptions
+from pageferry.common.command_line.run import OutputOptions
 from pageferry.common.errors import UsageError
-from pageferry.common.reportfile import ReportFiles, need_folder
+from pageferry.common.files.report_files import ReportFiles, need_folder
 
 
 def options(*, force: bool = False, **names: Path | str) -> OutputOptions:
@@ -68,7 +68,7 @@ def test_one_file_for_both(tmp_path: Path) -> None:
 
 def test_no_command_waits_for_another_one() -> None:
     code = "import sys; from pageferry.cli import make_app; make_app('migrate');"
-    code += "others = ('numba', 'pageferry.compare', 'pageferry.sweep');"
+    code += "others = ('numba', 'pageferry.commands.compare', 'pageferry.sweeps');"
     code += "print([name for name in sys.modules if name in others])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from pageferry.common import complaints
-from pageferry.common.complaints import MOST_LINES, Complaints
+from pageferry.common.process import rate_limited_log
+from pageferry.common.process.rate_limited_log import MOST_LINES, Complaints
 
 
 async def test_the_first_are_said_and_the_rest_counted() -> None:
@@ -22,7 +22,7 @@ async def test_the_first_are_said_and_the_rest_counted() -> None:
 
 
 async def test_windows_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(complaints, "WINDOW_S", 0.01)
+    monkeypatch.setattr(rate_limited_log, "WINDOW_S", 0.01)
     told = asyncio.Event()
     said: list[str] = []
 

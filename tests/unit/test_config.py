@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pageferry.common.config import (
+from pageferry.common.config.model import (
     GuestConfig,
     MigrationConfig,
     StrategyConfig,

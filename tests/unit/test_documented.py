@@ -9,8 +9,8 @@ from cyclopts import CycloptsError
 from pydantic import ValidationError
 
 from pageferry.cli import make_app
-from pageferry.common.cli import worded
-from pageferry.common.config import parse_address
+from pageferry.common.command_line.run import worded
+from pageferry.common.config.model import parse_address
 from pageferry.common.errors import UsageError
 from pageferry.common.workload.registry import choose
 from pageferry.net.schedule import parse_schedule

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.errors import UsageError
-from pageferry.common.handed import parse_json, parse_toml, read_file
+from pageferry.common.files.input_files import parse_json, parse_toml, read_file
 
 
 def refused(data: bytes, parse: object = parse_json) -> str:

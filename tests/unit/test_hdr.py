@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pageferry.common import hdr
-from pageferry.common.hdr import HistogramError, read_histogram
+from pageferry.common.report import hdr_histogram
+from pageferry.common.report.hdr_histogram import HistogramError, read_histogram
 
 # Texts of hdrhistogram 0.10.3, and the cells that its own iterator finds in them.
 KNOWN = {
@@ -157,7 +157,7 @@ def test_anything_is_read_or_an_error(text: str) -> None:
         cells = read_histogram(text)
     except HistogramError:
         return
-    assert len(cells) <= hdr._MOST_CELLS
+    assert len(cells) <= hdr_histogram._MOST_CELLS
     assert [value for value, _ in cells] == sorted({value for value, _ in cells})
     assert all(count > 0 for _, count in cells)
     assert all(0 <= value < 2**63 for value, _ in cells)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pageferry.common.config import MigrationConfig, explain
+from pageferry.commands.inject import listing
+from pageferry.common.config.model import MigrationConfig, explain
 from pageferry.common.errors import UsageError
 from pageferry.common.inject import (
     ACTIONS,
@@ -21,7 +22,6 @@ from pageferry.common.inject import (
     only_for,
     parse_injection,
 )
-from pageferry.inject import listing
 
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common import libraries
+from pageferry.common.command_line import libraries
+from pageferry.common.command_line.libraries import how_to_install, require
 from pageferry.common.errors import UsageError
-from pageferry.common.libraries import how_to_install, require
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_FAILED, EXIT_LIMIT_MISSED, EXIT_OK
-from pageferry.common.limits import DOWNTIME, enforced, given, judge, sentence, unlooked
-from pageferry.common.report import DecisionReport, DowntimePart, Report
+from pageferry.common.report.limits import DOWNTIME, enforced, given, judge, sentence, unlooked
+from pageferry.common.report.schema import DecisionReport, DowntimePart, Report
 
 
 def report(strategy: str = "pre-copy", **values: Any) -> Report:

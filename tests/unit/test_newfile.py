@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.newfile import NewFile
+from pageferry.common.files.atomic_file import NewFile
 
 
 @pytest.fixture(params=["unnamed", "hidden"])

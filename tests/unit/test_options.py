@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from pageferry.common.config import Duration, Percentage, Rate, Share, Size, explain
-from pageferry.common.options import Options, Spec, listed
+from pageferry.common.command_line.options import Options, Spec, listed
+from pageferry.common.config.model import Duration, Percentage, Rate, Share, Size, explain
 
 
 class Asked(Options):

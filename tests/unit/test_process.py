@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.process import ROOT, python_command
+from pageferry.common.process.python_command import ROOT, python_command
 
 
 def test_a_module_by_its_name() -> None:
@@ -47,7 +47,8 @@ def test_such_a_checkout_as_a_whole(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path[:] = [p for p in sys.path if p != sys.argv[1]]; sys.path[0] = '.';"
         "import os; sys.path[0] = os.getcwd();"
-        "from pageferry.common.process import python_command as c; print(c('pageferry.cli')[1:3])"
+        "from pageferry.common.process.python_command import python_command as c;"
+        "print(c('pageferry.cli')[1:3])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, ROOT], capture_output=True, text=True, check=True, cwd=tmp_path

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from pageferry.common import progress
-from pageferry.common.console import ProgressView
-from pageferry.common.progress import Lines, ProgressOptions, Wish, form_of
-from pageferry.common.status import Status
+from pageferry.common.process.status import Status
+from pageferry.common.terminal import progress
+from pageferry.common.terminal.console import ProgressView
+from pageferry.common.terminal.progress import Lines, ProgressOptions, Wish, form_of
 
 Captured = pytest.CaptureFixture[str]
 

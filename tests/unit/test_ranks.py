@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.latency import bars_of, fault_counts
-from pageferry.common.ranks import Ranks
+from pageferry.common.report.latency_histogram import bars_of, fault_counts
+from pageferry.common.report.percentiles import Ranks
 
 SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 

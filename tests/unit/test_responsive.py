@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pageferry.common.responsive import ask_for_short_slices
+from pageferry.common.process.scheduling import ask_for_short_slices
 
 
 def test_policy_and_niceness_stay() -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pageferry.common import status
 from pageferry.common.errors import UsageError
-from pageferry.common.status import StatusPipe, read_status
+from pageferry.common.process import status
+from pageferry.common.process.status import StatusPipe, read_status
 
 FILLED = 1 << 16  # bytes that a pipe takes
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.suggest import did_you_mean, nearest
+from pageferry.common.command_line.suggestions import did_you_mean, nearest
 
 STRATEGIES = ("three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy")
 

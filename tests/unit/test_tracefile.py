@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pageferry.common.errors import UsageError
-from pageferry.common.tracefile import MAX_PAGES, TraceMeta, open_trace, write_trace
+from pageferry.common.files.memory_trace import MAX_PAGES, TraceMeta, open_trace, write_trace
 
 ACCESSES = np.array([0, 1, 129, 255, 2 << 7, 3], np.uint32)  # 3 pages, 4 writes
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from pageferry.common import errors
+from pageferry.common.guest_location import TABLE, When, Who, sentence, told, when_of
 from pageferry.common.handover import MAY_RUN, Role, State
-from pageferry.common.whereabouts import TABLE, When, Who, sentence, told, when_of
 
 EVERY = list(TABLE)
 # What a sentence must say: where the guest is, or that there is none, or that nobody knows.

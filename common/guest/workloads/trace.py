@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from pageferry.common.files.memory_trace import LINE_SHIFT, PAGE_SHIFT
+from pageferry.common.files.memory_trace import Trace as TraceFile
 from pageferry.common.guest.cache import access
 from pageferry.common.guest.control import STEPS, SUM, VcpuArrays
 from pageferry.common.guest.jit import kernel
@@ -16,8 +18,6 @@ from pageferry.common.guest.pace import even
 from pageferry.common.guest.quantum import begin_quantum, page_missing
 from pageferry.common.guest.rng import GOLDEN
 from pageferry.common.guest.workloads.base import FIRST_PAGE, OWN, PAGES, Plan, Workload
-from pageferry.common.tracefile import LINE_SHIFT, PAGE_SHIFT
-from pageferry.common.tracefile import Trace as TraceFile
 from pageferry.common.workload.region import Region, visits_per_s
 from pageferry.common.workload.traced import traced
 

@@ -22,7 +22,7 @@ from pageferry.common.capacity.exhausted import ran_out
 from pageferry.common.capacity.memory import Room
 from pageferry.common.capacity.oom import OomWatch, how_ended
 from pageferry.common.capacity.tasks import check_tasks, task_rooms
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from tests.unit.capacity.trees import Tree
 

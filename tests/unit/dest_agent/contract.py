@@ -17,7 +17,7 @@ from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import frames
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.workload.registry import WORKLOADS
-from pageferry.dest_agent.mechanism import Mechanism
+from pageferry.dest_agent.postcopy.mechanism import Mechanism
 
 from .post import Post, encode, tcp_pair, until
 

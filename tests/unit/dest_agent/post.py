@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.config import GuestConfig
+from pageferry.common.config.model import GuestConfig
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.machine import Guest
 from pageferry.common.units import PAGE_SIZE
@@ -22,9 +22,9 @@ from pageferry.common.wire.bulk import BulkReceiver
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
 from pageferry.common.wire.probes import ProbeFrame
-from pageferry.dest_agent.faults import ADAPTIVE, Faults
-from pageferry.dest_agent.mechanism import Mechanism
-from pageferry.source_agent.page_server import PageServer
+from pageferry.dest_agent.postcopy.fault_handler import ADAPTIVE, Faults
+from pageferry.dest_agent.postcopy.mechanism import Mechanism
+from pageferry.source_agent.postcopy.page_server import PageServer
 
 
 def until(ready: Callable[[], bool], timeout_s: float = 20.0) -> None:

@@ -8,7 +8,7 @@ from pageferry.common.wire import messages
 from pageferry.dest_agent import agent as module
 from pageferry.dest_agent.admission import MemoryBudget
 from pageferry.dest_agent.agent import DestAgent
-from pageferry.dest_agent.keeper import Place
+from pageferry.dest_agent.guest_keeper import Place
 
 
 class Ended:

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pageferry.common.bins import MOST_COLUMNS
-from pageferry.dest_agent.postcopy import Columns
+from pageferry.common.report.page_bins import MOST_COLUMNS
+from pageferry.dest_agent.postcopy.monitor import Columns
 
 
 @given(st.integers(1, 5 * MOST_COLUMNS))

@@ -7,7 +7,7 @@ import pytest
 
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.userfault import UserfaultUnavailable
-from pageferry.dest_agent.mechanism import Mechanism, choose_mechanism, probe
+from pageferry.dest_agent.postcopy.mechanism import Mechanism, choose_mechanism, probe
 
 from .children import drop_privileges, in_child
 from .contract import HOT, FaultContract

@@ -1,6 +1,6 @@
 """The contract, by the map of present pages."""
 
-from pageferry.dest_agent.mechanism import Mechanism
+from pageferry.dest_agent.postcopy.mechanism import Mechanism
 
 from .contract import FaultContract
 

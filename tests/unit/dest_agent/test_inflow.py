@@ -17,8 +17,8 @@ from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.extents import Extents, from_pages
 from pageferry.common.wire.frames import PagesFrame
 from pageferry.common.wire.spans import SpanTable
-from pageferry.dest_agent.inflow import Inflow
-from pageferry.dest_agent.placer import ChannelPlacer, GuestPlacer
+from pageferry.dest_agent.precopy.page_placer import ChannelPlacer, GuestPlacer
+from pageferry.dest_agent.precopy.page_receiver import Inflow
 
 N_PAGES = 64
 WAIT_S = 30.0

@@ -16,7 +16,7 @@ from pageferry.common.wire import frames
 from pageferry.common.wire.deltas import DELTA_OF
 from pageferry.common.wire.extents import Extents, from_pages
 from pageferry.common.wire.frames import DeltaFrame, FrameDecoder, PagesFrame, ZeroFrame
-from pageferry.dest_agent.placer import ChannelPlacer, GuestPlacer
+from pageferry.dest_agent.precopy.page_placer import ChannelPlacer, GuestPlacer
 
 N_PAGES = 32
 

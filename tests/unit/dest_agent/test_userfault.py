@@ -28,8 +28,8 @@ from pageferry.common.userfault import (
     UserfaultUnavailable,
     open_userfault,
 )
-from pageferry.dest_agent import mechanism
-from pageferry.dest_agent.mechanism import Mechanism, choose_mechanism
+from pageferry.dest_agent.postcopy import mechanism
+from pageferry.dest_agent.postcopy.mechanism import Mechanism, choose_mechanism
 
 from .children import drop_privileges, in_child
 from .post import Post, until

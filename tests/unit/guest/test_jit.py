@@ -12,15 +12,15 @@ import pytest
 
 from pageferry.common.guest import jit
 from pageferry.common.guest.kernelstore import KernelStore
-from pageferry.common.notices import take
+from pageferry.common.process.notices import take
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What users are told meanwhile."""
     lines: list[str] = []
-    monkeypatch.setattr("pageferry.common.notices._said", set())
-    monkeypatch.setattr("pageferry.common.notices._tell", None)
+    monkeypatch.setattr("pageferry.common.process.notices._said", set())
+    monkeypatch.setattr("pageferry.common.process.notices._tell", None)
     take(lines.append)
     return lines
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pageferry.common.config import GuestConfig
+from pageferry.common.config.model import GuestConfig
 from pageferry.common.errors import RemoteProtocolError, UsageError
+from pageferry.common.files.memory_trace import TraceMeta, open_trace, write_trace
 from pageferry.common.guest.machine import Guest, compile_kernels
 from pageferry.common.guest.workloads.making import make_workload
-from pageferry.common.tracefile import TraceMeta, open_trace, write_trace
 from pageferry.common.workload.registry import choose
 
 from .conftest import MakeGuest

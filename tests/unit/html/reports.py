@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pageferry.common.config import MigrationConfig
-from pageferry.common.latency import bars_of, fault_counts
-from pageferry.common.report import Report
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.latency_histogram import bars_of, fault_counts
+from pageferry.common.report.schema import Report
 
 BINS = 8
 # Of an earlier version: the latencies of `full_report`, as hdrhistogram wrote them.

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from pageferry.common.html import render, render_one
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.unit.html.reports import completed, full_report
 
 ODD = (0, 1e308, float("nan"))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageferry.common.html.packing import pack_events, packed_json
-from pageferry.common.report import EventReport
+from pageferry.common.report.schema import EventReport
 from tests.unit.html.unpack import events_of, unpacked
 
 _JSON = st.recursive(

@@ -15,7 +15,7 @@ from pageferry.common.errors import UsageError
 from pageferry.common.html import render, render_one
 from pageferry.common.html.page import unwrapped
 from pageferry.common.html.words import duration, signed, verdict
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from tests.unit.html.reports import completed, failed, full_report, kinds
 from tests.unit.html.unpack import events_of, figures_of, packed_in
 

@@ -11,7 +11,7 @@ import pytest
 from pageferry.common.html import comparison, guest, palette, postcopy, transfer
 from pageferry.common.html.page import pictures
 from pageferry.common.html.picture import Picture, phases, stop
-from pageferry.common.latency import known_counts
+from pageferry.common.report.latency_histogram import known_counts
 from tests.known import known
 from tests.unit.html.reports import (
     BINS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pageferry.common.config import MigrationConfig
-from pageferry.common.report import (
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.schema import (
     CacheReport,
     GuestReport,
     PostcopyReport,
@@ -13,7 +13,7 @@ from pageferry.common.report import (
     RoundReport,
     TimelineSample,
 )
-from pageferry.series import Attempt
+from pageferry.runs.series import Attempt
 
 
 def round_report(index: int, kind: str, **changes: Any) -> RoundReport:

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pageferry.certs import certs
+from pageferry.commands.certs import certs
 from pageferry.common.errors import UsageError
 from pageferry.common.wire.tls import client_tls, server_tls
 

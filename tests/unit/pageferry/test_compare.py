@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from pageferry.axes import AXES, CompareOptions, span, varied
 from pageferry.cli import make_app
-from pageferry.common.cli import run_app
-from pageferry.common.config import MigrationConfig
+from pageferry.commands.compare import make_sheet
+from pageferry.common.command_line.run import run_app
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
-from pageferry.compare import make_sheet
-from pageferry.rows import summarise
-from pageferry.tables import complaints
+from pageferry.runs.axes import AXES, CompareOptions, span, varied
+from pageferry.runs.rows import summarise
+from pageferry.runs.tables import complaints
 from tests.unit.pageferry.reports import attempt, failed
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry import paper
 from pageferry.common.strategy import NextRound, RoundKind, RoundStats, StopAndCopy, make_strategy
-from pageferry.experiment import QUICK_SCALE, UNMET_LIMIT_S, Cell, Setting, estimate_s, plan
+from pageferry.paper import published
+from pageferry.paper.experiment import QUICK_SCALE, UNMET_LIMIT_S, Cell, Setting, estimate_s, plan
 
 BOTH = (1e8, 1.25e7)
 
@@ -58,7 +58,7 @@ def test_labels_differ() -> None:
 
 def test_quick_keeps_proportions() -> None:
     quick = Setting(BOTH[:1], scale=QUICK_SCALE)
-    assert quick.memory / quick.cache == paper.MEMORY / paper.CACHE
+    assert quick.memory / quick.cache == published.MEMORY / published.CACHE
     assert len(plan(quick)) == 10
 
 
@@ -89,7 +89,7 @@ def test_without_the_cache_there_are_nine_rounds_whatever_they_see(dirty_pages: 
     while isinstance(decision, NextRound):
         dirty_rounds += 1
         decision = strategy.decide(stats(dirty_rounds + 1, dirty_pages))
-    assert dirty_rounds == paper.FIXED_ROUNDS
+    assert dirty_rounds == published.FIXED_ROUNDS
     assert isinstance(decision, StopAndCopy)
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from pageferry import findings, paper, remarks, tables
-from pageferry.common.report import Report
-from pageferry.experiment import Cell, Setting, plan
-from pageferry.findings import Result
-from pageferry.series import Attempt, Series
+from pageferry.common.report.schema import Report
+from pageferry.paper import findings, notes, published
+from pageferry.paper.experiment import Cell, Setting, plan
+from pageferry.paper.findings import Result
+from pageferry.runs import tables
+from pageferry.runs.series import Attempt, Series
 from tests.unit.pageferry.reports import cache, failed, report
 
 SETTING = Setting((1e8,))
@@ -138,13 +139,13 @@ def test_examples_and_the_path_that_they_took() -> None:
 
 
 def test_locality() -> None:
-    found = remarks.locality(results(), SETTING)
+    found = notes.locality(results(), SETTING)
     assert found is not None
     assert found.hit_share == 0.3
     assert found.working_set == 128 * 2**20
     assert found.cache == 4 * 2**20
     assert found.lines_per_visit == 64
-    note = next(line for line in remarks.remarks(SETTING, found) if "locality" in line)
+    note = next(line for line in notes.remarks(SETTING, found) if "locality" in line)
     assert "30.0 % of its accesses hit" in note
     assert "128MiB is 32 caches" in note
 
@@ -156,7 +157,7 @@ def test_the_papers_times_are_scaled_as_the_guest_is() -> None:
     assert measured.columns[8] == "paper / 16"
     assert "32MiB guest, 256KiB cache" in measured.title
     assert measured.rows[0][8:10] == ("21.8", "1.6")  # 348 / 16; 34.8 * 16 / 348
-    assert "Scaled down" in remarks.remarks(setting, None)[0]
+    assert "Scaled down" in notes.remarks(setting, None)[0]
 
 
 def test_what_was_interrupted_says_what_it_can() -> None:
@@ -165,7 +166,7 @@ def test_what_was_interrupted_says_what_it_can() -> None:
     assert [each.cell for each in found] == cells[:1]
     assert [one.title[:22] for one in findings.sheets(found, SETTING)] == ["The paper's experiment"]
     assert findings.effects(found) == []
-    assert remarks.locality(found, SETTING) is None
+    assert notes.locality(found, SETTING) is None
     assert results(leave_out=tuple(range(len(cells)))) == []
     assert findings.sheets([], SETTING) == []
 
@@ -179,11 +180,11 @@ def test_a_run_that_failed_is_a_row() -> None:
     assert lost[7:] == ("–", "554", "–", "–", "19,989", "–", "–", "FAILED")
     together, alone = findings.effects(found)
     assert together.downtime is alone.downtime is None
-    assert remarks.locality(found, SETTING) is None
+    assert notes.locality(found, SETTING) is None
 
 
 def test_the_papers_oddities_are_always_said() -> None:
-    text = " ".join(remarks.remarks(SETTING, None))
+    text = " ".join(notes.remarks(SETTING, None))
     assert "the last +5 is missing" in text
     assert "15 MB/s: nearer to a link of 100 Mbit/s" in text
-    assert len(paper.NOTES) == 3
+    assert len(published.NOTES) == 3

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from pageferry import host_messages as m
-from pageferry.common.aio import Served
 from pageferry.common.errors import ConnectionBroken, UsageError
-from pageferry.host_control import ControlClient, control_folder, find_control
-from pageferry.host_server import bind_control
+from pageferry.common.process.aio import Served
+from pageferry.host import messages as m
+from pageferry.host.control_client import ControlClient, control_folder, find_control
+from pageferry.host.control_server import bind_control
 
 
 @pytest.fixture(autouse=True)

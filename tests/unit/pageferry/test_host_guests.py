@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from pageferry import host_guests
 from pageferry.common.errors import InternalError, LocalProtocolError, UsageError
 from pageferry.common.guest.machine import Guest
-from pageferry.host_guests import _BUSY, _NEXT, MAX_GUESTS, Doing, Entry, Guests
+from pageferry.host import guest_table
+from pageferry.host.guest_table import _BUSY, _NEXT, MAX_GUESTS, Doing, Entry, Guests
 
 
 class Fake:
@@ -24,7 +24,7 @@ GUEST = cast(Guest, Fake())
 
 @pytest.fixture(autouse=True)
 def _without_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_guests, "to_loop", lambda tell: tell)
+    monkeypatch.setattr(guest_table, "to_loop", lambda tell: tell)
 
 
 # What leads to each state, from a guest that is being booted.

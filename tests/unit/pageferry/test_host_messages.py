@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from pageferry import host_messages as m
-from pageferry.common.config import GuestConfig, TransferConfig
+from pageferry.common.config.model import GuestConfig, TransferConfig
 from pageferry.common.errors import RemoteProtocolError
-from pageferry.common.report import Report
-from pageferry.common.status import Status
+from pageferry.common.process.status import Status
+from pageferry.common.report.schema import Report
+from pageferry.host import messages as m
 
 INFO = m.GuestInfo(
     name="g", state="running", memory=2**20, vcpus=1, workload="idle", steps=1, here_s=0.5, note=""

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from pageferry.cli import make_app
-from pageferry.common.cli import run_app
-from pageferry.common.config import MigrationConfig
+from pageferry.common.command_line.run import run_app
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.inject import ACTIONS, POINTS
 
 

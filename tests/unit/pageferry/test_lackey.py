@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pageferry import lackey
-from pageferry.lackey import LARGEST, LONGEST, LackeyError, LackeyParser
+from pageferry.trace import lackey
+from pageferry.trace.lackey import LARGEST, LONGEST, LackeyError, LackeyParser
 
 BEHIND = rb"(?P<more>[ \t].*|\r)?"
 ADDRESS = rb"[ \t]+(?:0[xX])?([0-9a-fA-F]{1,16})"

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pageferry import paper
 from pageferry.cli import make_app
-from pageferry.common.cli import run_app
-from pageferry.model import ModelOptions, convert, cost, whole_ms
+from pageferry.commands.model import ModelOptions, convert, cost, whole_ms
+from pageferry.common.command_line.run import run_app
+from pageferry.paper import published
 
 
 def test_the_papers_units() -> None:
@@ -23,7 +23,7 @@ def test_the_papers_units() -> None:
     assert result["without_cache"]["units"] == 60
     assert result["with_cache"]["sum"] == "5 + 5 + 1*9 + 5"
     assert result["with_cache"]["units"] == 24
-    assert result["ratio"] == paper.CLAIMED_RATIO == 0.4
+    assert result["ratio"] == published.CLAIMED_RATIO == 0.4
 
 
 def test_the_papers_times() -> None:
@@ -37,8 +37,8 @@ def test_the_papers_times() -> None:
 
 def test_table_two_is_the_models() -> None:
     cached = convert(ModelOptions())["with_cache"]
-    assert paper.IO.printed.downtime_ms == cached["downtime_ms"]
-    assert paper.IO.printed.total_ms == cached["total_ms"]
+    assert published.IO.printed.downtime_ms == cached["downtime_ms"]
+    assert published.IO.printed.total_ms == cached["total_ms"]
 
 
 def test_the_dropped_term_would_give_another_result() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.pair import Pair
 
 

@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pageferry import picture_files
 from pageferry.common.errors import UsageError
 from pageferry.common.html import all_pictures
 from pageferry.common.html.picture import Picture
-from pageferry.picture_files import file_names, write_pictures
+from pageferry.runs import picture_files
+from pageferry.runs.picture_files import file_names, write_pictures
 from tests.integration import chromium
 from tests.unit.html.reports import completed, failed
 

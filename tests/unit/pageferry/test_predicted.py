@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pageferry.predicted import predicted_sheet
+from pageferry.runs.predicted import predicted_sheet
 from tests.unit.pageferry.reports import report
 from tests.unit.predictions import prediction
 

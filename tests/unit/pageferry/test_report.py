@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from pageferry.commands.report import gather, read_result, report
 from pageferry.common.errors import UsageError
-from pageferry.output import SeriesDocument, SheetDocument
-from pageferry.report import gather, read_result, report
+from pageferry.runs.document import SeriesDocument, SheetDocument
 from tests.unit.html.reports import completed, failed, full_report
 from tests.unit.html.unpack import figures_of
 

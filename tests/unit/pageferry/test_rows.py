@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.common.slowdown import below_half_ms, slowdown
-from pageferry.rows import Row, Spread, ratio, summarise
-from pageferry.series import Attempt
+from pageferry.common.report.slowdown import below_half_ms, slowdown
+from pageferry.runs.rows import Row, Spread, ratio, summarise
+from pageferry.runs.series import Attempt
 from tests.unit.pageferry.reports import attempt, failed, postcopy, report, sample
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import CancelledByUser, PageferryError, UsageError
-from pageferry.common.report import Report
-from pageferry.common.status import Status
+from pageferry.common.process.status import Status
+from pageferry.common.report.schema import Report
 from pageferry.pair import LOOPBACK, PairResult, Route
-from pageferry.series import Attempt, Case, Series, Signals, worst_exit_code
+from pageferry.runs.series import Attempt, Case, Series, Signals, worst_exit_code
 from tests.unit.pageferry.reports import report
 
 End = PairResult | PageferryError
@@ -61,7 +61,7 @@ def run(
     monkeypatch.setattr(MadeUpRun, "ends", list(ends), raising=False)
     monkeypatch.setattr(MadeUpRun, "signal_in", signal_in, raising=False)
     monkeypatch.setattr(MadeUpRun, "made", [], raising=False)
-    monkeypatch.setattr("pageferry.series._Run", MadeUpRun)
+    monkeypatch.setattr("pageferry.runs.series._Run", MadeUpRun)
     told = told or Told()
     series = Series(
         [Case(f"case {n}", MigrationConfig(seed=n)) for n in range(cases)],

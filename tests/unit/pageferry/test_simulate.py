@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from pageferry.cli import make_app
-from pageferry.common.cli import run_app
-from pageferry.common.config import MigrationConfig
-from pageferry.common.report import DirectionReport, NetReport, Report
-from pageferry.simulate import SimulateOptions, simulated_report
-from pageferry.simulate_from import Measured, read_measured
+from pageferry.commands.simulate_from import Measured, read_measured, simulated_again
+from pageferry.common.command_line.run import run_app
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.schema import DirectionReport, NetReport, Report
+from pageferry.sim.options import SimulateOptions
+from pageferry.sim.run import simulated_report
 
 
 def run(*arguments: object) -> int:
@@ -141,7 +142,7 @@ class TestFrom:
         was = as_if_measured(rtt_ms, strategy=strategy, workload=workload)
         file = write(tmp_path, was)
         measured = read_measured(file, {})
-        now = simulated_report(MigrationConfig(), SimulateOptions(from_file=file), measured)
+        now = simulated_again(measured, SimulateOptions(from_file=file))
         assert now.config["simulated_from"] == str(file)
         assert now.total_time_ms == pytest.approx(was.total_time_ms, rel=0.02)
         assert now.downtime_ms == pytest.approx(was.downtime_ms, rel=0.1, abs=1)

@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from pageferry import tables
-from pageferry.rows import Spread
-from pageferry.tables import Sheet
+from pageferry.runs import tables
+from pageferry.runs.rows import Spread
+from pageferry.runs.tables import Sheet
 
 SHEET = Sheet(
     "a title",

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from pageferry.cli import make_app
-from pageferry.common.cli import run_app
-from pageferry.common.tracefile import open_trace
-from pageferry.lackey import LackeyParser
+from pageferry.common.command_line.run import run_app
+from pageferry.common.files.memory_trace import open_trace
+from pageferry.trace.lackey import LackeyParser
 
 TEXT = b"""==7== Lackey, an example Valgrind tool
 I  0401ab70,3
@@ -181,7 +181,7 @@ class TestImport:
 
     def test_more_pages_than_fit(self, trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
         parser = functools.partial(LackeyParser, most_pages=2)
-        monkeypatch.setattr("pageferry.lackey.LackeyParser", parser)
+        monkeypatch.setattr("pageferry.trace.lackey.LackeyParser", parser)
         code, _, err = trace("import", "text", "t.npz")
         assert code == 2
         assert "line 5: ' M 04225ffc,8' would be in page 3, at most 2 fit" in err

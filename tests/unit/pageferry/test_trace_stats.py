@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.tracefile import Trace, TraceMeta, open_trace, write_trace
-from pageferry.trace_stats import HOTTEST, measure
+from pageferry.common.files.memory_trace import Trace, TraceMeta, open_trace, write_trace
+from pageferry.trace.stats import HOTTEST, measure
 
 
 def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> Trace:

@@ -20,7 +20,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.unpack import BLOCK, PackedError, unpacked
+from pageferry.trace.decompression import BLOCK, PackedError, unpacked
 
 SKIPPABLE = b"\x51\x2a\x4d\x18\x04\0\0\0abcd"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.sim.fleet import Kind, draw, everyone, read_fleet
 from pageferry.sim.link import Link

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.html import render
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from pageferry.common.strategy import REGISTRY
 from pageferry.sim.conditions import simulated
 from pageferry.sim.link import Link

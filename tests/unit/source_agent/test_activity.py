@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pageferry.common.bins import Binning
-from pageferry.source_agent.activity import Activity
-from pageferry.source_agent.outflow import Cargo
+from pageferry.common.report.page_bins import Binning
+from pageferry.source_agent.precopy.activity import Activity
+from pageferry.source_agent.precopy.page_sender import Cargo
 
 
 def cargo(whole: list[int], lined: list[int]) -> Cargo:

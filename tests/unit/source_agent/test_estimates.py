@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pageferry.common.guest.machine import Progress
 from pageferry.common.strategy.forecast import Curve
-from pageferry.source_agent.estimates import _counted, between
+from pageferry.source_agent.report.estimates import _counted, between
 
 POINTS = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6)), max_size=8)
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.source_agent.gate import FIRST_REST, LONGEST_REST, PATIENCE, Gate, pays
+from pageferry.source_agent.precopy.compression_backoff import (
+    FIRST_REST,
+    LONGEST_REST,
+    PATIENCE,
+    Gate,
+    pays,
+)
 
 
 class Tried:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pageferry.common.config import GuestConfig
+from pageferry.common.config.model import GuestConfig
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.machine import Guest, Progress, compile_kernels
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.strategy.prediction import Measurement
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.extents import Pages
-from pageferry.source_agent.measuring import FIRST_LOOK_S, Looking, look_times, measure
-from pageferry.source_agent.outflow import BATCH_PAGES, Outflow, Tally
-from pageferry.source_agent.probe import probe
+from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Outflow, Tally
+from pageferry.source_agent.prediction.loopback_probe import probe
+from pageferry.source_agent.prediction.sampling import FIRST_LOOK_S, Looking, look_times, measure
 
 PAGES = 256
 

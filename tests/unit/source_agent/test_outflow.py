@@ -14,7 +14,7 @@ from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.pacing import KERNEL_PEAK, Pacer
-from pageferry.source_agent.outflow import BATCH_PAGES, Cargo, Outflow
+from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Cargo, Outflow
 
 CHANNELS = 4
 RATE = 1e9

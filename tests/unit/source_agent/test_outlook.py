@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.source_agent.outlook import SAMPLE_BYTES, Outlook
+from pageferry.source_agent.precopy.cost_estimate import SAMPLE_BYTES, Outlook
 
 MB = 1_000_000
 

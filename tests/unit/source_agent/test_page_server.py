@@ -30,8 +30,14 @@ from pageferry.common.wire import frames
 from pageferry.common.wire.extents import Extents, to_pages
 from pageferry.common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
 from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
-from pageferry.source_agent.page_server import PULLED, PUSH_LEAD, PUSHED, UNSENT, PageServer
-from pageferry.source_agent.paging.server import CHUNK, next_unsent
+from pageferry.source_agent.postcopy.kernel.server import CHUNK, next_unsent
+from pageferry.source_agent.postcopy.page_server import (
+    PULLED,
+    PUSH_LEAD,
+    PUSHED,
+    UNSENT,
+    PageServer,
+)
 
 N_PAGES = 4096
 

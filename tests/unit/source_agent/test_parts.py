@@ -11,7 +11,7 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import frames
 from pageferry.common.wire.extents import from_pages
-from pageferry.source_agent.parts import PART_PAGES, PartMaker
+from pageferry.source_agent.precopy.frame_chunks import PART_PAGES, PartMaker
 
 N_PAGES = 1024
 PAGE_SETS = {

@@ -6,12 +6,18 @@ import math
 
 import pytest
 
-from pageferry.common.config import MigrationConfig
-from pageferry.common.prediction_table import notes, prediction_row, prediction_table
-from pageferry.common.report import PredictionReport
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.schema import PredictionReport
 from pageferry.common.strategy.prediction import STRATEGIES, Look, Measurement
+from pageferry.common.terminal.prediction import notes, prediction_row, prediction_table
 from pageferry.common.wire.pacing import CREDIT_S
-from pageferry.source_agent.predicting import Bandwidth, bandwidth, check_of, link_of, report_of
+from pageferry.source_agent.prediction.predict import (
+    Bandwidth,
+    bandwidth,
+    check_of,
+    link_of,
+    report_of,
+)
 
 PAGES = 16384  # 64 MiB
 LOOKS = tuple(Look(0.125 * n, 100 * n, 200 * n, 410400 * n, 400000 * n, 10400 * n) for n in (1, 8))

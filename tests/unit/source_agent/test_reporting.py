@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pageferry.common.clock import Sample
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Beats, Progress
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats, StopAndCopy
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
@@ -25,12 +25,12 @@ from pageferry.common.wire.results import (
     WirePostcopy,
     WireSample,
 )
-from pageferry.source_agent.activity import Activity
-from pageferry.source_agent.outflow import Tally
-from pageferry.source_agent.record import Decided, GuestSeen, Record
-from pageferry.source_agent.reporting import make_report
-from pageferry.source_agent.rounds import FinalStop, Round, Rounds
-from pageferry.source_agent.throttling import Throttling
+from pageferry.source_agent.measurements import Decided, GuestSeen, Record
+from pageferry.source_agent.precopy.activity import Activity
+from pageferry.source_agent.precopy.page_sender import Tally
+from pageferry.source_agent.precopy.rounds import FinalStop, Round, Rounds
+from pageferry.source_agent.precopy.throttling import Throttling
+from pageferry.source_agent.report.build import make_report
 from tests.known import known
 
 SESSION = "0123456789abcdef" * 2
@@ -193,7 +193,7 @@ class TestTimes:
         assert report.downtime_error_ms == pytest.approx(0.03)
 
     def test_downtime_on_one_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pageferry.source_agent.record.clock_identity", lambda: "one")
+        monkeypatch.setattr("pageferry.source_agent.measurements.clock_identity", lambda: "one")
         made = record(clock="one")
         made.clock_before, made.clock_after = (
             Sample(here(ms), here(ms) + 30_000, here(ms) + 60_000) for ms in (-10, 90)
@@ -207,7 +207,7 @@ class TestTimes:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As on machines that were cloned: the samples say otherwise, and they are right."""
-        monkeypatch.setattr("pageferry.source_agent.record.clock_identity", lambda: "one")
+        monkeypatch.setattr("pageferry.source_agent.measurements.clock_identity", lambda: "one")
         report = make_report(record(clock="one"))
         assert report.downtime_ms == pytest.approx(8.0, abs=1e-9)
         assert report.downtime_error_ms == pytest.approx(0.05)
@@ -484,9 +484,9 @@ class TestCosts:
 
     def test_the_vcpus_cpu_time_is_not_the_agents(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made = record()
-        monkeypatch.setattr("pageferry.source_agent.record.time.process_time", lambda: 10.0)
+        monkeypatch.setattr("pageferry.source_agent.measurements.time.process_time", lambda: 10.0)
         made.started(Progress(START, 0, 0), vcpu_cpu_s=4.0, counts=None)
-        monkeypatch.setattr("pageferry.source_agent.record.time.process_time", lambda: 13.0)
+        monkeypatch.setattr("pageferry.source_agent.measurements.time.process_time", lambda: 13.0)
         made.completed(vcpu_cpu_s=6.5)
         cpu = make_report(made).cpu_s
         assert cpu is not None

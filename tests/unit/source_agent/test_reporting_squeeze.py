@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from pageferry.common.config import MigrationConfig
-from pageferry.common.console import result_rows
-from pageferry.source_agent.record import Record
-from pageferry.source_agent.reporting import make_report
-from pageferry.source_agent.reporting_squeeze import compression_report, xbzrle_report
-from pageferry.source_agent.squeeze import CompressionStats, DeltaStats, Squeezer
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.terminal.console import result_rows
+from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.precopy.batch_encoder import CompressionStats, DeltaStats, Squeezer
+from pageferry.source_agent.report.build import make_report
+from pageferry.source_agent.report.compression import compression_report, xbzrle_report
 from tests.unit.source_agent.test_reporting import finished, record
 
 MIB = 2**20

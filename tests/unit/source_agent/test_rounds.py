@@ -16,8 +16,8 @@ from pageferry.common.strategy.carrying import MEASURABLE_BYTES, ROUND_S
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import bitmap
-from pageferry.source_agent.outflow import Cargo, Outflow, Tally
-from pageferry.source_agent.rounds import (
+from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
+from pageferry.source_agent.precopy.rounds import (
     DRAIN_LINE_S,
     SCAN_PAGE_S,
     SWITCHOVER_S,
@@ -284,7 +284,9 @@ class TestStats:
         # A round begins, has collected its pages, is acknowledged.
         seconds = iter([10.0, 10.1, 10.5, 11.0, 11.5, 13.5])
         clock = (int(each * 1e9) for each in seconds)
-        monkeypatch.setattr("pageferry.source_agent.rounds.time.monotonic_ns", lambda: next(clock))
+        monkeypatch.setattr(
+            "pageferry.source_agent.precopy.rounds.time.monotonic_ns", lambda: next(clock)
+        )
         this = bench.send(RoundKind.FULL)
         bench.guest.log = {1, 2, 3}
         stats = bench.rounds.acknowledged(this, 1.0)

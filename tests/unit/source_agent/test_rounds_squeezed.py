@@ -14,10 +14,10 @@ from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.extents import EXTENT
-from pageferry.source_agent import outlook
-from pageferry.source_agent.outflow import Cargo, Outflow, Tally
-from pageferry.source_agent.rounds import SWITCHOVER_S, Rounds
-from pageferry.source_agent.squeeze import Squeezer
+from pageferry.source_agent.precopy import cost_estimate
+from pageferry.source_agent.precopy.batch_encoder import Squeezer
+from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
+from pageferry.source_agent.precopy.rounds import SWITCHOVER_S, Rounds
 from tests.unit.source_agent.test_rounds import N_PAGES, RATE, RTT_S, ScriptedGuest, ScriptedOutflow
 
 PAGE_COST = PAGE_SIZE + EXTENT.itemsize
@@ -71,7 +71,7 @@ class Bench:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(outlook, "SAMPLE_BYTES", 1)
+    monkeypatch.setattr(cost_estimate, "SAMPLE_BYTES", 1)
     return Bench()
 
 
@@ -97,7 +97,9 @@ def test_work_counts_where_it_takes_longer_than_the_link(
 ) -> None:
     clock = iter(range(1000))
     bench.round(RoundKind.FULL, 1000)
-    monkeypatch.setattr("pageferry.source_agent.rounds.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(
+        "pageferry.source_agent.precopy.rounds.time.monotonic", lambda: float(next(clock))
+    )
     bench.squeezer.takes_s = 0.5
     stats = bench.round(RoundKind.DIRTY, 100)
     beyond_s = SWITCHOVER_S + RTT_S / 2 + 0.75  # half a round trip: a stop goes one way

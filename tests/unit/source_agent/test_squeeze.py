@@ -17,9 +17,9 @@ from pageferry.common.wire import frames
 from pageferry.common.wire.extents import EXTENT, Pages, batches
 from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
 from pageferry.common.wire.packing import Codec, Unpacker
-from pageferry.dest_agent.placer import GuestPlacer
-from pageferry.source_agent.outflow import BATCH_PAGES, Cargo, Tally, line_batches
-from pageferry.source_agent.squeeze import Parts, Squeezer
+from pageferry.dest_agent.precopy.page_placer import GuestPlacer
+from pageferry.source_agent.precopy.batch_encoder import Parts, Squeezer
+from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Cargo, Tally, line_batches
 from tests.unit.wire.test_frames import feed
 
 N_PAGES = 6 * BATCH_PAGES

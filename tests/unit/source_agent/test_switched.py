@@ -8,7 +8,7 @@ from typing import Any
 
 from pageferry.common.recovery import Recovery
 from pageferry.common.wire import messages
-from pageferry.source_agent.switched import Switched
+from pageferry.source_agent.postcopy.phase import Switched
 
 
 class _Stream:

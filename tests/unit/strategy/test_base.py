@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pageferry.common.config import StrategyConfig
+from pageferry.common.config.model import StrategyConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.strategy import REGISTRY, NextRound, RoundKind, make_strategy
 from tests.unit.strategy.contract import stats

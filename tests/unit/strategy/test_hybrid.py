@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from pageferry.common.config import StrategyConfig
+from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.postcopy_trigger import Trigger, parse_trigger
 from pageferry.common.strategy import NextRound, StopAndCopy, SwitchToPostCopy
-from pageferry.common.trigger import Trigger, parse_trigger
 from tests.unit.strategy.contract import PAGES, StrategyContract, drive, stats, tell
 
 HOT = PAGES // 2  # a rest that never fits any downtime

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.strategy import REGISTRY, PreCopy
 from pageferry.common.strategy.forecast import Cost, run
 from pageferry.common.strategy.prediction import (

@@ -15,7 +15,7 @@ from pageferry.common.wire import bounds, messages
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.extents import EXTENT, count_within
 from pageferry.common.wire.inbox import MOST_MESSAGES, Inbox
-from pageferry.dest_agent.fetching import Offered
+from pageferry.dest_agent.postcopy.fetching import Offered
 from pageferry.dest_agent.session import _put_newest
 from tests.unit.wire.test_messages import EXAMPLES
 

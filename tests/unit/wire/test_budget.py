@@ -20,7 +20,7 @@ from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.inbox import Inbox
 from pageferry.common.wire.messages import Message
-from pageferry.dest_agent.fetching import Offered
+from pageferry.dest_agent.postcopy.fetching import Offered
 from pageferry.dest_agent.session import _put_newest
 from tests.unit.wire.test_frames import Memory
 

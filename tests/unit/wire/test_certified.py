@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.authority import Signer, key_pem, make_host, make_signer, pem
-from pageferry.common.wire.certified import asked, certified
+from pageferry.certificates.authority import Signer, key_pem, make_host, make_signer, pem
+from pageferry.common.wire.certificate_names import asked, certified
 from pageferry.common.wire.tls import client_tls, server_tls
 
 

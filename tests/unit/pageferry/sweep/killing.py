@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from pageferry.pair import PairResult
-from pageferry.series import Signals
-from pageferry.sweep.driver import run_here
-from pageferry.sweep.ledger import Folder, pending, read_records
-from pageferry.sweep.runners import Ran, Runner
+from pageferry.runs.series import Signals
+from pageferry.sweeps.driver import run_here
+from pageferry.sweeps.ledger import Folder, pending, read_records
+from pageferry.sweeps.runners import Ran, Runner
 from tests.unit.pageferry.sweep.made import MIGRATE, PLAN, Kept, cells, moved
 
 MADE = cells(PLAN)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pageferry.common.report import Report
+from pageferry.common.report.schema import Report
 from pageferry.pair import PairResult
-from pageferry.sweep.cells import Cell, axes_of, expand
-from pageferry.sweep.driver import Clock, keep
-from pageferry.sweep.ledger import Manifest, Record, planned
-from pageferry.sweep.parquet import Results, make_results
-from pageferry.sweep.plan import Plan, parse_plan
-from pageferry.sweep.runners import RUNNERS
+from pageferry.sweeps.cells import Cell, axes_of, expand
+from pageferry.sweeps.driver import Clock, keep
+from pageferry.sweeps.ledger import Manifest, Record, planned
+from pageferry.sweeps.parquet import Results, make_results
+from pageferry.sweeps.plan import Plan, parse_plan
+from pageferry.sweeps.runners import RUNNERS
 from tests.unit.pageferry.reports import report
 
 MIGRATE = RUNNERS["migrate"]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageferry.common.errors import UsageError
-from pageferry.sweep.cells import Cell, axes_of, expand, identity, with_parameters
-from pageferry.sweep.choice import parse_choice
-from pageferry.sweep.plan import Plan
-from pageferry.sweep.settings import MigrateCell
+from pageferry.sweeps.cells import Cell, axes_of, expand, identity, with_parameters
+from pageferry.sweeps.choice import parse_choice
+from pageferry.sweeps.plan import Plan
+from pageferry.sweeps.settings import MigrateCell
 from tests.unit.pageferry.sweep.made import MIGRATE, PLAN, cells, plan
 
 # Options of which any value goes with any of the others'.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pageferry.sweep.columns import (
+from pageferry.sweeps.columns import (
     Column,
     column_of,
     option_columns,
@@ -16,8 +16,8 @@ from pageferry.sweep.columns import (
     result_row,
     said,
 )
-from pageferry.sweep.parquet import CELL_COLUMNS
-from pageferry.sweep.settings import MigrateCell
+from pageferry.sweeps.parquet import CELL_COLUMNS
+from pageferry.sweeps.settings import MigrateCell
 from tests.unit.html.reports import full_report
 from tests.unit.pageferry.reports import report
 

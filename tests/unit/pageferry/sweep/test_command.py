@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from pageferry.cli import make_app
-from pageferry.common.cli import run_app
+from pageferry.common.command_line.run import run_app
 from pageferry.pair import PairResult
-from pageferry.series import Signals
-from pageferry.sweep.cells import axes_of
-from pageferry.sweep.command import _exit_code
-from pageferry.sweep.driver import run_here
-from pageferry.sweep.ledger import Folder, Manifest, planned
-from pageferry.sweep.runners import Ran, Runner
+from pageferry.runs.series import Signals
+from pageferry.sweeps.cells import axes_of
+from pageferry.sweeps.command import _exit_code
+from pageferry.sweeps.driver import run_here
+from pageferry.sweeps.ledger import Folder, Manifest, planned
+from pageferry.sweeps.runners import Ran, Runner
 from tests.unit.pageferry.sweep.made import MIGRATE, PLAN, Kept, cells, moved, plan, run
 
 Captured = pytest.CaptureFixture[str]
@@ -132,7 +132,8 @@ def test_what_is_not_installed_is_said(
 ) -> None:
     real = util.find_spec
     monkeypatch.setattr(
-        "pageferry.common.libraries.find_spec", lambda name: None if name == module else real(name)
+        "pageferry.common.command_line.libraries.find_spec",
+        lambda name: None if name == module else real(name),
     )
     places = {"PLAN": str(file), "HALF": str(half)}
     assert pageferry(*(places.get(each, each) for each in arguments)) == 2

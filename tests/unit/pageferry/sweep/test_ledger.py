@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from pageferry.common.errors import UsageError
 from pageferry.pair import PairResult
-from pageferry.series import Signals
-from pageferry.sweep.cells import Cell
-from pageferry.sweep.driver import run_here
-from pageferry.sweep.ledger import Folder, Manifest, Record, pending, planned, read_manifest
-from pageferry.sweep.runners import Ran, Runner
+from pageferry.runs.series import Signals
+from pageferry.sweeps.cells import Cell
+from pageferry.sweeps.driver import run_here
+from pageferry.sweeps.ledger import Folder, Manifest, Record, pending, planned, read_manifest
+from pageferry.sweeps.runners import Ran, Runner
 from tests.unit.pageferry.sweep.made import MIGRATE, PLAN, Kept, cells, moved
 
 MADE = cells(PLAN)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.errors import UsageError
-from pageferry.sweep.plan import parse_plan, read_plan
+from pageferry.sweeps.plan import parse_plan, read_plan
 from tests.unit.pageferry.sweep.made import cells, plan
 
 

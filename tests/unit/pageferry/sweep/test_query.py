@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from pageferry.common.errors import UsageError
-from pageferry.common.report import DecisionReport, Report
-from pageferry.sweep.cells import Cell
-from pageferry.sweep.choice import parse_choice
-from pageferry.sweep.parquet import read_parquet, to_parquet
-from pageferry.sweep.pictures import MOST_PICTURES, pictures, words_of
-from pageferry.sweep.query import Query, choose_axes, curves, maps
-from pageferry.sweep.show import map_sheet, to_csv, to_sheet
+from pageferry.common.report.schema import DecisionReport, Report
+from pageferry.sweeps.cells import Cell
+from pageferry.sweeps.choice import parse_choice
+from pageferry.sweeps.parquet import read_parquet, to_parquet
+from pageferry.sweeps.pictures import MOST_PICTURES, pictures, words_of
+from pageferry.sweeps.query import Query, choose_axes, curves, maps
+from pageferry.sweeps.show import map_sheet, to_csv, to_sheet
 from tests.unit.pageferry.reports import report
 from tests.unit.pageferry.sweep.made import MIGRATE, PLAN, moved, run
 

@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
-from pageferry import series
 from pageferry.cli import make_app
-from pageferry.common.cli import run_app
-from pageferry.common.config import MigrationConfig
+from pageferry.common.command_line.run import run_app
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.net.options import NetOptions
 from pageferry.pair import PairResult
-from pageferry.series import Signals
-from pageferry.sweep.cell import Order, obey
-from pageferry.sweep.cells import Cell, expand
-from pageferry.sweep.choice import parse_choice
-from pageferry.sweep.columns import option_columns, result_columns, said
-from pageferry.sweep.driver import option_texts, run_here
-from pageferry.sweep.parquet import read_parquet
-from pageferry.sweep.query import Query, choose_axes, curves, maps
-from pageferry.sweep.runners import RUNNERS
-from pageferry.sweep.settings import MigrateCell, SimulateCell
+from pageferry.runs import series
+from pageferry.runs.series import Signals
+from pageferry.sweeps.cell import Order, obey
+from pageferry.sweeps.cells import Cell, expand
+from pageferry.sweeps.choice import parse_choice
+from pageferry.sweeps.columns import option_columns, result_columns, said
+from pageferry.sweeps.driver import option_texts, run_here
+from pageferry.sweeps.parquet import read_parquet
+from pageferry.sweeps.query import Query, choose_axes, curves, maps
+from pageferry.sweeps.runners import RUNNERS
+from pageferry.sweeps.settings import MigrateCell, SimulateCell
 from tests.unit.pageferry.sweep.made import Kept, moved, plan, run
 
 BOTH = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.sweep.sharing import Sharing, WorkerRoom
+from pageferry.sweeps.sharing import Sharing, WorkerRoom
 
 HERE = WorkerRoom(place="a: this machine", free=100)
 

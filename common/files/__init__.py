@@ -1,0 +1,1 @@
+"""Files that people hand us, and files that we write."""

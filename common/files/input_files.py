@@ -1,0 +1,182 @@
+"""Files that a person hands us: read whole, and never waited for, whatever they are.
+
+They may be damaged, or made to harm. So what is read is bounded before it is looked at: the bytes,
+then how deep and how many its parts are, and only then what it says. Whatever is wrong is one line
+that names the file, the place in it, and what was expected (`UsageError`).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from pageferry.common.errors import UsageError
+from pageferry.common.files.text import decode
+
+STDIN: Final = "-"
+_MOST_DEPTH: Final = 32  # lists and objects within one another; ours have ten
+_MOST_PARTS: Final = 1 << 24  # of one JSON text: each takes up to some 100 bytes of memory
+_MOST_NUMBER: Final = 1 << 64  # bytes, milliseconds, whatever is counted
+_LONG_KEY: Final = re.compile(
+    rf"""(?:\.[ \t]*+(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){{{_MOST_DEPTH}}}"""
+)
+_LONGEST: Final = 200  # characters of what is quoted
+_KINDS: Final = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def cut(text: str) -> str:
+    """One line, and no longer than a complaint may be."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def open_file(file: str | Path) -> int:
+    """A descriptor of a regular file, to read. Raises `OSError`, which says what it is instead.
+
+    Opened without waiting: a pipe that nobody writes to would never be open.
+    """
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except ValueError:  # a NUL within
+        raise OSError(errno.EINVAL, "no name of a file") from None
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # only sockets and devices without a driver say so
+            raise OSError(errno.EINVAL, "a socket or a device: expected a file") from None
+        raise
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    what = next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
+    raise OSError(errno.EINVAL, f"{what}: expected a file")
+
+
+def read_file(file: str | Path, most: int, *, option: str = "", stdin: bool = False) -> bytes:
+    """All of a regular file of at most so many bytes. Raises `UsageError`.
+
+    option: what names it, for complaints; stdin: whether `-` is standard input, which
+    is waited for.
+    """
+    before = f"{option}: " if option else ""
+    try:
+        if stdin and str(file) == STDIN:
+            return _read_stdin(most)
+        with open(open_file(file), "rb") as opened:
+            data = opened.read(most + 1)
+    except OSError as error:
+        why = error.strerror or os.strerror(error.errno or errno.EIO)
+        raise UsageError(f"{before}{cut(str(file))} can't be read: {why}") from None
+    if len(data) > most:
+        raise UsageError(f"{before}{file} is too large: expected at most {most >> 20} MiB")
+    return data
+
+
+def _read_stdin(most: int) -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("standard input is a terminal, or closed: expected a file, or a pipe")
+    data = sys.stdin.buffer.read(most + 1)
+    if len(data) > most:
+        raise UsageError(f"standard input is too large: expected at most {most >> 20} MiB")
+    return data
+
+
+def parse_json(data: bytes, name: str) -> Any:
+    """A JSON text of bounded depth, parts and numbers, and without what UTF-8 can't say.
+
+    name: of the file, for complaints. Raises `UsageError`.
+    """
+    text = parse_text(data, name)
+    if sum(text.count(each) for each in ",[{") > _MOST_PARTS:
+        raise UsageError(f"{name} has too many parts: expected at most {_MOST_PARTS:,}")
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise UsageError(f"{name} is not JSON: nested too deep") from None
+    except ValueError as error:
+        raise UsageError(f"{name} is not JSON: {cut(str(error))}") from None
+    _check_parts(document, name, _MOST_NUMBER)
+    return document
+
+
+def parse_toml(data: bytes, name: str) -> dict[str, Any]:
+    """A TOML text, under the same bounds. Raises `UsageError`."""
+    text = parse_text(data, name)
+    if _LONG_KEY.search(text):  # tomllib's time grows with the square of a key's parts
+        raise UsageError(f"{name} is not TOML of ours: a key has more than {_MOST_DEPTH} parts")
+    try:
+        document = tomllib.loads(text)
+    except RecursionError:
+        raise UsageError(f"{name} is not TOML: nested too deep") from None
+    except ValueError as error:
+        raise UsageError(f"{name} is not TOML: {cut(str(error))}") from None
+    _check_parts(document, name, None)  # TOML has `inf`, and each option its bounds
+    return document
+
+
+def parse_text(data: bytes, name: str) -> str:
+    """What an editor has written. name: of the file, for complaints. Raises `UsageError`."""
+    try:
+        return decode(data)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not {error.encoding.upper()}: byte {error.start}") from None
+
+
+def _refuse_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _check_parts(document: Any, name: str, most: int | None) -> None:
+    """most: what no number reaches."""
+    try:
+        _check(document, _MOST_DEPTH, most)
+    except _Odd as odd:
+        where = ".".join(reversed(odd.place))
+        place = f"{cut(where)}: " if where else ""
+        raise UsageError(f"{name}: {place}{odd}") from None
+
+
+class _Odd(Exception):
+    """What no file of ours has. place: where, from the inside out."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.place: list[str] = []
+
+
+def _check(value: Any, depth: int, most: int | None) -> None:
+    if isinstance(value, str):
+        _check_words(value)
+    elif isinstance(value, (dict, list)):
+        if depth == 0:
+            raise _Odd(f"nested too deep: expected at most {_MOST_DEPTH} levels")
+        for place, each in value.items() if isinstance(value, dict) else enumerate(value):
+            _check(place, 0, None)
+            try:
+                _check(each, depth - 1, most)
+            except _Odd as odd:
+                odd.place.append(str(place))
+                raise
+    elif isinstance(value, (int, float)) and most is not None and not -most < value < most:
+        raise _Odd("a number is too large: expected less than 2**64")
+
+
+def _check_words(text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _Odd(f"{cut(ascii(text))} is no text: half of a surrogate pair") from None

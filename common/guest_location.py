@@ -1,0 +1,194 @@
+"""Where the guest is when somebody vanished, or was asked to end: one table for every command.
+
+Each row says what is so, with which outcome and exit code it is told, and in which words; a command
+that fails says what happened, then the row's words. What the tests expect of a failure is a table
+of their own, made from the protocol: see `tests/integration/fault_rules.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pageferry.common.errors import (
+    EXIT_CANCELLED,
+    EXIT_FAILED,
+    EXIT_IN_DOUBT,
+    EXIT_NOT_VERIFIED,
+    CancelledByUser,
+    GuestLostError,
+    InDoubtError,
+    PageferryError,
+    VerificationError,
+)
+from pageferry.common.handover import MAY_RUN, Role, State
+from pageferry.common.report.schema import Outcome
+
+
+class Who(StrEnum):
+    """Whose end it was."""
+
+    DEST = "destination"  # or the way to it: its source sees no difference
+    SOURCE = "source"  # as the process that started it sees it
+    PEER = "peer"  # the source, or the way to it, as its destination sees it
+    HERE = "here"  # this destination, or this host of guests: it was asked to end
+    HOST = "host"  # the host that was asked to move its guest, as who asked sees it
+    USER = "user"  # nobody's: the source was asked to cancel
+
+
+class When(StrEnum):
+    """How far the hand-over had come."""
+
+    NOTHING = "no guest runs yet"
+    BEFORE = "the guest runs at the source"
+    COMMITTED = "the commit was sent, its answer has not come"
+    PARTLY = "the guest runs at the destination, pages are missing there"
+    SENT = "the guest runs at the destination, all pages have been sent, no word of their arrival"
+    WHOLE = "the guest runs at the destination, which has all of it"
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What is so. words: where the guest is, as the end of a sentence."""
+
+    outcome: Outcome
+    exit_code: int
+    words: str
+
+
+def _failed(words: str) -> Whereabouts:
+    return Whereabouts("failed", EXIT_FAILED, words)
+
+
+def _cancelled(words: str) -> Whereabouts:
+    return Whereabouts("cancelled", EXIT_CANCELLED, words)
+
+
+def _moved(words: str) -> Whereabouts:
+    return Whereabouts("completed", EXIT_NOT_VERIFIED, words)
+
+
+def _lost(words: str) -> Whereabouts:
+    return Whereabouts("lost", EXIT_IN_DOUBT, words)
+
+
+def _in_doubt(words: str) -> Whereabouts:
+    return Whereabouts("in-doubt", EXIT_IN_DOUBT, words)
+
+
+_AT_SOURCE: Final = "the guest goes on at the source"
+_NO_GUEST: Final = "no guest had been started"
+_PAUSED: Final = (
+    "the guest stays paused at the source, and nobody knows whether the destination runs it: see"
+    " there before you start it anywhere"
+)
+_IN_PART: Final = "the guest is lost: it ran at the destination, where pages of it are missing"
+_SENT: Final = (
+    "the guest ran at the destination, and all pages had been sent there; nobody knows whether they"
+    " came, or whether it is lost: see there"
+)
+_UNVERIFIED: Final = "the guest has moved to the destination, and could not be verified"
+
+# Of an agent that ends with no session under way, whatever came and went before.
+NOBODY_HERE: Final = "no guest was here or on its way"
+
+TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
+    (Who.DEST, When.NOTHING): _failed(_NO_GUEST),
+    (Who.DEST, When.BEFORE): _failed(_AT_SOURCE),
+    (Who.DEST, When.COMMITTED): _in_doubt(_PAUSED),
+    (Who.DEST, When.PARTLY): _lost(_IN_PART),
+    (Who.DEST, When.SENT): _in_doubt(_SENT),
+    (Who.DEST, When.WHOLE): _moved(f"{_UNVERIFIED}; nobody knows here whether it still runs there"),
+    (Who.SOURCE, When.NOTHING): _failed(_NO_GUEST),
+    (Who.SOURCE, When.BEFORE): _lost("its guest ended with it"),
+    (Who.SOURCE, When.COMMITTED): _in_doubt(
+        "nobody knows whether the destination runs its guest, which is nowhere else"
+    ),
+    (Who.SOURCE, When.PARTLY): _lost(
+        f"{_IN_PART}: what had not come by then ended with the source"
+    ),
+    (Who.SOURCE, When.SENT): _in_doubt(_SENT),
+    (Who.SOURCE, When.WHOLE): _moved(_UNVERIFIED),
+    (Who.PEER, When.NOTHING): _failed("no guest had come"),
+    (Who.PEER, When.BEFORE): _failed(
+        "the guest that was coming goes on at the source, if that still runs"
+    ),
+    (Who.PEER, When.COMMITTED): _in_doubt("nobody knows here whether the source has the guest"),
+    (Who.PEER, When.PARTLY): _lost("the guest ran here with pages missing, and is lost"),
+    # Who receives the pages knows which are there.
+    (Who.PEER, When.SENT): _lost("the guest ran here with pages missing, and is lost"),
+    (Who.PEER, When.WHOLE): _moved("the guest has moved to this end, in whole"),
+    (Who.HERE, When.NOTHING): _cancelled("no guest had come"),
+    (Who.HERE, When.BEFORE): _cancelled("the guest that was coming goes on at the source"),
+    (Who.HERE, When.COMMITTED): _in_doubt(
+        "the guest stays paused here to its end, and nobody knows whether the destination runs it"
+    ),
+    (Who.HERE, When.PARTLY): _lost("the guest ran here with pages missing, and is lost"),
+    (Who.HERE, When.SENT): _lost("the guest ran here with pages missing, and is lost"),
+    (Who.HERE, When.WHOLE): _lost("the guest that ran here ended with it"),
+    (Who.HOST, When.NOTHING): _failed("no guest had been asked to move"),
+    (Who.HOST, When.BEFORE): _lost(
+        "the guest ended with it, unless the other host had taken it over by then, which nobody"
+        " knows here: 'pageferry host list' there says"
+    ),
+    (Who.HOST, When.COMMITTED): _in_doubt(
+        "nobody knows here whether the other host runs the guest: 'pageferry host list' there says"
+    ),
+    (Who.HOST, When.PARTLY): _lost(
+        "the guest is lost, unless the other host had all of it by then, which nobody knows here:"
+        " 'pageferry host list' there says"
+    ),
+    (Who.HOST, When.SENT): _in_doubt(
+        "nobody knows here whether the other host had all of the guest: 'pageferry host list' there"
+        " says"
+    ),
+    (Who.HOST, When.WHOLE): _in_doubt(
+        "the guest has moved to the other host, and nobody knows here what became of it since:"
+        " 'pageferry host list' there says"
+    ),
+    (Who.USER, When.NOTHING): _cancelled(_NO_GUEST),
+    (Who.USER, When.BEFORE): _cancelled(_AT_SOURCE),
+    (Who.USER, When.COMMITTED): _in_doubt(_PAUSED),
+    (Who.USER, When.PARTLY): _lost(_IN_PART),
+    (Who.USER, When.SENT): _in_doubt(_SENT),
+    (Who.USER, When.WHOLE): _moved(_UNVERIFIED),
+}
+
+_ERRORS: Final[dict[Outcome, type[PageferryError]]] = {
+    "failed": PageferryError,
+    "cancelled": CancelledByUser,
+    "completed": VerificationError,
+    "lost": GuestLostError,
+    "in-doubt": InDoubtError,
+}
+_POSTCOPY: Final = frozenset(
+    {State.POSTCOPY_ACTIVE, State.POSTCOPY_PAUSED, State.POSTCOPY_RECOVER, State.LOST}
+)
+
+
+def when_of(role: Role, state: State, *, started: bool = True) -> When:
+    """How far one end of the hand-over has come. started: whether there is a guest that has run."""
+    if state is State.COMPLETED:
+        return When.WHOLE
+    if state in _POSTCOPY:
+        return When.PARTLY
+    if role is Role.DEST:
+        # From the step on it runs the guest, and what is missing comes after it.
+        runs = state in MAY_RUN[role]
+        whole = When.PARTLY if state is State.POSTCOPY_DEVICE else When.WHOLE
+        return whole if runs else When.BEFORE if started else When.NOTHING
+    if state in MAY_RUN[role] or state is State.PRE_SWITCHOVER:
+        return When.BEFORE if started else When.NOTHING
+    return When.COMMITTED
+
+
+def told(what: str, who: Who, when: When) -> PageferryError:
+    """What happened, and where the guest is, as an error with the right exit code."""
+    there = TABLE[who, when]
+    return _ERRORS[there.outcome](sentence(what, who, when))
+
+
+def sentence(what: str, who: Who, when: When) -> str:
+    """What happened, and where the guest is."""
+    return f"{what}: {TABLE[who, when].words}"

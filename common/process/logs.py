@@ -1,0 +1,87 @@
+"""An agent's log: lines for people on standard error, and every event as JSON in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from pageferry.common.errors import UsageError
+from pageferry.common.process.notices import notice
+from pageferry.common.timeline import Event
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class AgentLog:
+    """`say` is for people, `event` for programs.
+
+    log_dir: gets `AGENT.log`, one JSON object a line, appended. quiet: nothing for people. A disk
+    that is full, or becomes so, ends the log with a notice, and nothing else.
+    """
+
+    def __init__(self, agent: str, *, log_dir: Path | None, quiet: bool) -> None:
+        self._quiet = quiet
+        self._fd = -1
+        self._folder = log_dir
+        if log_dir is not None:
+            path = log_dir / f"{agent}.log"
+            try:
+                log_dir.mkdir(parents=True, exist_ok=True)
+                # Appended to, never overwritten; what somebody else has put there as a link is not.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._fd = os.open(path, flags, 0o666)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise UsageError(f"--log-dir: can't write {path}: {error.strerror}") from None
+                self._end(error)
+        self._logger = structlog.wrap_logger(
+            structlog.PrintLogger(sys.stderr),
+            processors=[
+                structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+                structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+            ],
+        ).bind()
+
+    def say(self, line: str) -> None:
+        """One line for people."""
+        if not self._quiet:
+            self._logger.info(line)
+        self._write({"wall_s": time.time(), "say": line})
+
+    def event(self, session: str, event: Event) -> None:
+        """One event of a timeline."""
+        entry = {"t_ns": event.t_ns, "session": session, "event": event.event}
+        self._write(entry | event.fields)
+
+    def _write(self, entry: dict[str, object]) -> None:
+        if self._fd < 0:
+            return
+        left = memoryview((json.dumps(entry, default=str) + "\n").encode(errors="replace"))
+        try:
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        """The same words in every agent that logs there: who sees them sees one line."""
+        self.close()
+        notice(
+            f"--log-dir: {self._folder} can't be written to any more"
+            f" ({os.strerror(error.errno or errno.EIO)}): its logs end, all else goes on"
+        )
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1

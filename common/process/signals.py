@@ -1,0 +1,198 @@
+"""Signals that ask a process to end, from its first line to its last: one rule for every command.
+
+INT and TERM ask; so does HUP (the terminal or the ssh session is gone), but only where nobody has
+asked before: any number of HUPs is one first signal, and never a second one. A HUP that was ignored
+when the process began (`nohup`) stays ignored, also in the processes that it starts. In a process
+of ours every other signal that would end it mutely, and that another process must have sent, is
+taken as a HUP is: whatever ends it but KILL, it says where its guest is.
+
+There is one handler all the time, which gives a signal to the present *receiver*:
+
+    at first          nothing has been started: one line, and the end at once
+    `received`        whoever can cancel what is under way
+    `noted`           it waits for the next receiver: files are open, nobody listens yet
+    `raising`         blocking code that cleans up as `KeyboardInterrupt` unwinds it
+    at last           nothing: all is done but to say so
+
+An exception is raised in `raising` only: where the interpreter calls a finalizer or a callback of
+a compiler, what a handler raises is printed and forgotten.
+
+A process of ours begins with these signals blocked (`blocked`), and lets them in with `begin`: none
+of them can kill it mutely before it has anything to say.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import contextmanager, suppress
+
+TYPE_CHECKING = False  # this is imported before all else: typing takes longer than the rest of it
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+    from typing import Any, Final
+
+    Receiver = Callable[[int], None]
+
+ASKING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# By default they end a process, and nothing of ours uses them.
+OTHERS: Final = (
+    *(signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM),
+    *(signal.SIGPROF, signal.SIGXCPU, signal.SIGIO, signal.SIGPWR),
+)
+EXIT_CANCELLED: Final = 130  # as common.errors, which this can't wait for
+NOTHING_STARTED: Final = "cancelled: no guest had been started"  # as common.guest_location
+# Named files that must not outlast an end at once: see `common.files.atomic_file`.
+LEFTOVERS: Final[set[str]] = set()
+
+_SHOW_CURSOR: Final = "\r\x1b[K\x1b[?25h"  # a progress line may have hidden it
+
+
+class _Process:
+    """What is known of this process."""
+
+    def __init__(self) -> None:
+        self.receiver: Receiver = _leave
+        self.begun = False  # whether the handler stays when nobody receives
+        self.asked = False
+        self.depth = 0
+        self.unheeded: list[int] = []
+
+
+def leave(line: str, exit_code: int) -> None:
+    """End at once, with this line: there is nothing to be undone but names of files."""
+    for path in LEFTOVERS:
+        with suppress(OSError):
+            os.unlink(path)
+    with suppress(OSError, ValueError, AttributeError):
+        terminal = sys.stderr.isatty()
+        os.write(2, f"{_SHOW_CURSOR * terminal}pageferry: {line}\n".encode())
+    os._exit(exit_code)
+
+
+def _leave(_number: int) -> None:
+    leave(NOTHING_STARTED, EXIT_CANCELLED)
+
+
+def _ignore(_number: int) -> None:
+    """All is done but to say so."""
+
+
+_process: Final = _Process()
+
+
+def _handle(number: int, _frame: Any) -> None:
+    if number not in (signal.SIGINT, signal.SIGTERM) and _process.asked:
+        return
+    _process.asked = True
+    _process.receiver(number)
+
+
+def ours() -> list[signal.Signals]:
+    """Those that this process acts on."""
+    every = (*ASKING, *OTHERS) if _process.begun else ASKING
+    return [
+        number
+        for number in every
+        if number in (signal.SIGINT, signal.SIGTERM)
+        or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+
+
+def begin() -> None:
+    """The first thing that a process does. Only in its main thread."""
+    _process.begun = True
+    for number in ours():
+        signal.signal(number, _handle)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ASKING, *OTHERS))
+
+
+def finish() -> None:
+    """Nothing is left to be cancelled: a process that has begun ignores them from now on.
+
+    Not by our handler, which the interpreter's own end takes away.
+    """
+    if _process.begun:
+        for number in (*ASKING, *OTHERS):
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def received(receiver: Receiver) -> Iterator[None]:
+    """Inside, they go to `receiver`, in the main thread; one that was noted goes to it at once.
+
+    What comes after the outermost of these has ended is ignored, in a process that has begun.
+    """
+    before = [(number, signal.signal(number, _handle)) for number in ours()]
+    outer, _process.receiver = _process.receiver, receiver
+    _process.depth += 1
+    try:
+        while _process.unheeded and receiver is not _note:
+            receiver(_process.unheeded.pop(0))
+        yield
+    finally:
+        _process.depth -= 1
+        outermost = _process.depth == 0
+        _process.receiver = _ignore if outermost and _process.begun else outer
+        for number, handler in before:
+            signal.signal(number, handler)
+        if outermost:
+            _process.unheeded.clear()
+            _process.asked &= _process.begun
+
+
+def _note(number: int) -> None:
+    _process.unheeded.append(number)
+
+
+def noted() -> Any:
+    """Inside, they wait for the next receiver."""
+    return received(_note)
+
+
+def leaving(line: str) -> Any:
+    """Inside, the process ends at once with this line: no child runs, and no guest of others."""
+    return received(lambda _number: leave(line, EXIT_CANCELLED))
+
+
+def in_loop(loop: asyncio.AbstractEventLoop, receiver: Receiver) -> Any:
+    """Inside, they go to `receiver` as a callback of this loop, which the main thread runs."""
+
+    def pass_on(number: int) -> None:
+        loop.call_soon_threadsafe(receiver, number)
+
+    return received(pass_on)
+
+
+@contextmanager
+def raising() -> Iterator[Callable[[], None]]:
+    """Inside, they raise `KeyboardInterrupt`, as does leaving it where one was lost on its way.
+
+    Gives what raises again if one has come.
+    """
+    seen = False
+
+    def interrupt(_number: int) -> None:
+        nonlocal seen
+        seen = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if seen:
+            raise KeyboardInterrupt
+
+    with received(interrupt):
+        yield check
+        check()
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """A process of ours that is started inside begins with them blocked, until it calls `begin`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*ASKING, *OTHERS))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,59 @@
+"""Which of two limits bound a run: the one that the user set, or the link's own; pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from pageferry.common.report.schema import BoundReport, Report
+from pageferry.common.units import human_bytes
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def over(config: C, rate_Bps: float) -> C:
+    """The configuration over a link of that rate, infinite where it has none.
+
+    Where the link has a rate and the user set no limit, there is none: the link is what was stated,
+    for a prediction as well.
+    """
+    if math.isinf(rate_Bps) or "max_bandwidth" in config.model_fields_set:
+        return config
+    update = {"max_bandwidth": math.inf}
+    if getattr(config, "predict", False) and getattr(config, "assume_bandwidth", None) is None:
+        update["assume_bandwidth"] = rate_Bps
+    return config.model_copy(update=update)
+
+
+def bound(limit_Bps: float, link_Bps: float) -> BoundReport | None:
+    """None where neither is known."""
+    least = min(limit_Bps, link_Bps)
+    if math.isinf(least):
+        return None
+    return BoundReport(
+        by="link" if link_Bps < limit_Bps else "max-bandwidth",
+        limit_Bps=None if math.isinf(limit_Bps) else limit_Bps,
+        link_Bps=None if math.isinf(link_Bps) else link_Bps,
+    )
+
+
+def measured(report: Report) -> BoundReport | None:
+    """Of a run over a shaped link, which was measured before. None: there was none with a rate."""
+    net, limit = report.net, report.config.get("max_bandwidth")
+    if net is None or net.forward.rate_Bps is None:
+        return None
+    limit_Bps = float(limit) if isinstance(limit, (int, float)) else math.inf
+    return bound(limit_Bps, min(net.forward.rate_Bps, net.throughput_Bps))
+
+
+def words(bound_: BoundReport) -> str | None:
+    """A row of the table, where there were two to choose from."""
+    limit_Bps, link_Bps = bound_.limit_Bps, bound_.link_Bps
+    if limit_Bps is None or link_Bps is None:
+        return None
+    limit, link = f"{human_bytes(limit_Bps)}/s", f"{human_bytes(link_Bps)}/s"
+    if bound_.by == "link":
+        return f"the link: it carries {link}, --max-bandwidth allows {limit}"
+    return f"--max-bandwidth {limit}: the link carries {link}"

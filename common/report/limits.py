@@ -1,0 +1,152 @@
+"""Limits of a migration that a user gave, and what is said where one was missed; pure.
+
+`--downtime-limit` counts where the user gave it, and with the strategies that stop by it. Its
+default is no promise of the others, which never look at it. `--timeout` says how long a migration
+may take; what `--timeout-action` does about it is done then, and may take its time as well.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from typing import Final
+
+from pydantic import BaseModel
+
+from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_OK
+from pageferry.common.report.schema import LimitMissed, Report
+from pageferry.common.report.summary import is_simulated
+from pageferry.common.strategy import REGISTRY
+from pageferry.common.units import figures, format_time
+
+DOWNTIME: Final = "downtime_limit"
+TIMEOUT: Final = "timeout"
+
+
+def looks_at_it(strategy: str) -> bool:
+    """Whether it stops by `--downtime-limit`."""
+    return REGISTRY[strategy].seeks_limit
+
+
+def given(config: BaseModel) -> frozenset[str]:
+    """The limits that the user gave, be it at their defaults."""
+    return frozenset({DOWNTIME, TIMEOUT} & config.model_fields_set)
+
+
+def unlooked(strategies: Collection[str], limits_s: Collection[float]) -> str | None:
+    """What is said at the start of those strategies that do not look at limits that were given."""
+    blind = [name for name in dict.fromkeys(strategies) if not looks_at_it(name)]
+    if not blind:
+        return None
+    verb = "does" if len(blind) == 1 else "do"
+    return (
+        f"{', '.join(blind)} {verb} not look at --downtime-limit"
+        f" {', '.join(format_time(each) for each in dict.fromkeys(limits_s))}: whether it was kept"
+        " is said at the end"
+    )
+
+
+def warn(strategies: Collection[str], config: BaseModel) -> None:
+    """Say that, where it is so, on standard error."""
+    if DOWNTIME in given(config):
+        say(unlooked(strategies, [getattr(config, DOWNTIME)]))
+
+
+def say(text: str | None) -> None:
+    """On standard error; None: there is nothing to say."""
+    if text is not None:
+        print(f"pageferry: {text}", file=sys.stderr, flush=True)
+
+
+def judge(report: Report, given_limits: Collection[str]) -> None:
+    """Fill in what was missed. A migration that has not ended well keeps no limit, nor misses."""
+    if report.outcome == "completed":
+        found = (_downtime(report, given_limits), _timeout(report))
+        report.limits_missed = [each for each in found if each is not None]
+
+
+def sentence(missed: LimitMissed, *, simulated: bool = False) -> str:
+    """`--downtime-limit 10ms was missed: 74.1 ms, because ...`; of a simulation, would be."""
+    verb = "would be" if simulated else "was"
+    option = "--" + missed.limit.replace("_", "-")
+    limit = format_time(missed.limit_ms / 1e3)
+    return f"{option} {limit} {verb} missed: {figures(missed.measured_ms, 4)} ms, {missed.why}"
+
+
+def enforced(report: Report | None, exit_code: int, *, enforce: bool) -> tuple[int, str | None]:
+    """The exit code with `--enforce`, and what to say of it. What is worse stays as it is."""
+    if not enforce or exit_code != EXIT_OK or report is None or not report.limits_missed:
+        return exit_code, None
+    simulated = is_simulated(report)
+    said = [sentence(each, simulated=simulated) for each in report.limits_missed]
+    return EXIT_LIMIT_MISSED, "; ".join(said)
+
+
+def _downtime(report: Report, given_limits: Collection[str]) -> LimitMissed | None:
+    limit_s = report.config.get(DOWNTIME)
+    asked = DOWNTIME in given_limits or looks_at_it(report.strategy)
+    if not asked or not isinstance(limit_s, (int, float)) or report.downtime_ms is None:
+        return None
+    if report.downtime_ms <= limit_s * 1e3:
+        return None
+    return LimitMissed(
+        limit=DOWNTIME,
+        limit_ms=limit_s * 1e3,
+        measured_ms=report.downtime_ms,
+        why=_why(report, limit_s * 1e3),
+    )
+
+
+def _why(report: Report, limit_ms: float) -> str:
+    """A clause; what decided comes before what was expected."""
+    if not looks_at_it(report.strategy):
+        return f"{report.strategy} does not look at it"
+    last = report.decisions[-1] if report.decisions else None
+    expected_ms = None if last is None else last.expected_downtime_ms
+    expected = ""
+    if expected_ms is not None:
+        expected = f", and {figures(expected_ms, 4)} ms were expected then"
+    if report.converged is False:
+        return f"{ended_by(report)} ended the rounds{expected}"
+    if last is not None and last.decision.startswith("SwitchToPostCopy"):
+        return "the switch to post-copy itself took longer"
+    if expected_ms is not None and expected_ms <= limit_ms:
+        return f"a stop was expected to take {figures(expected_ms, 4)} ms{_longest(report)}"
+    return f"the stop took longer{_longest(report)}"
+
+
+def _longest(report: Report) -> str:
+    part = max(report.downtime_parts, key=lambda each: each.ms, default=None)
+    if part is None:
+        return ""
+    return f"; most of it, {figures(part.ms, 4)} ms, was {_NAMES[part.name]}"
+
+
+_NAMES: Final = {
+    "pause": "the pause",
+    "drain": "the drain of the cache",
+    "last pages": "the last pages'",
+    "snapshot and commit": "the snapshot's and its way",
+    "resume": "the resume",
+}
+
+
+def ended_by(report: Report) -> str:
+    """Which option ended rounds that had not converged."""
+    if report.decisions and report.decisions[-1].reason.startswith("--timeout"):
+        return "--timeout"
+    return f"--max-rounds {report.config.get('max_rounds', '')}".rstrip()
+
+
+def _timeout(report: Report) -> LimitMissed | None:
+    limit_s = report.config.get(TIMEOUT)
+    if not isinstance(limit_s, (int, float)) or report.total_time_ms is None:
+        return None
+    if report.total_time_ms <= limit_s * 1e3:
+        return None
+    action = report.config.get("timeout_action")
+    cut = bool(report.decisions) and report.decisions[-1].reason.startswith("--timeout")
+    why = f"what followed by {action} took the rest" if cut else "the hand-over had begun by then"
+    return LimitMissed(
+        limit=TIMEOUT, limit_ms=limit_s * 1e3, measured_ms=report.total_time_ms, why=why
+    )

@@ -1,0 +1,69 @@
+"""Options of whatever listens for guests, and what follows from them."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from pageferry.common.command_line.options import Options
+from pageferry.common.config.model import Size, StallTimeout
+from pageferry.common.units import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pageferry.dest_agent.agent import DestAgent
+
+
+class ListenOptions(Options):
+    """Who may connect, and how much of this host they get."""
+
+    max_memory: Annotated[
+        Size | None,
+        Field(
+            ge=PAGE_SIZE,
+            description="SIZE of all guests together, caches included; none: what is free",
+        ),
+    ] = None
+    max_sessions: Annotated[
+        int, Field(ge=1, le=64, description="migrations at a time; one more is refused")
+    ] = 4
+    stall_timeout: StallTimeout = 30.0
+    tls: Annotated[
+        Path | None,
+        Field(description="take sources of our CA only, over TLS 1.3, with this folder's keys"),
+    ] = None
+    insecure: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="listen beyond loopback without TLS: for a network that you trust"),
+    ] = False
+
+    def server(self) -> ssl.SSLContext | None:
+        """For those who connect. Raises `UsageError`."""
+        from pageferry.common.wire.tls import server_tls
+
+        return server_tls(self.tls) if self.tls is not None else None
+
+    def bind(self, agent: DestAgent, address: tuple[str, int]) -> list[tuple[str, int]]:
+        """Listen there, on every address of a name; returns them. Raises `UsageError`."""
+        private = self.tls is None and not self.insecure
+        return agent.listen(*address, loopback_only=private)
+
+    def announce(
+        self, bound: list[tuple[str, int]], say: Callable[[str], None], more: str = ""
+    ) -> None:
+        """Where it listens, and what that means."""
+        from pageferry.common.wire.addresses import shown
+
+        where = " and ".join(shown(*address) for address in bound)
+        say(f"listening on {where}{', TLS only' if self.tls is not None else ''}{more}")
+        if self.tls is None and self.insecure:
+            say(
+                "--insecure: whoever reaches this address can read guests on their way and send"
+                " some"
+            )

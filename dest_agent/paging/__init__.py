@@ -1,1 +1,0 @@
-"""The compiled part of serving page faults; `dest_agent.faults` is the way in."""

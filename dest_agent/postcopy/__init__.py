@@ -1,0 +1,1 @@
+"""Post-copy at the destination: the guest runs, and pages are missing."""

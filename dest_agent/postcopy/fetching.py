@@ -1,0 +1,269 @@
+"""Post-copy at the destination: the guest runs here until no page is missing, or it is given up.
+
+All that can happen comes through one queue, in one order, and each item says of which attempt it
+is; `common.recovery` says what counts. The stream may break and be joined again any number of
+times, by a source that comes back; an outage lasts `--recover-timeout` at the most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.errors import (
+    ConnectionBroken,
+    GuestLostError,
+    InternalError,
+    PageferryError,
+    RemoteProtocolError,
+)
+from pageferry.common.handover import Event, Handover, State
+from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.process.threads import failure_of
+from pageferry.common.recovery import Phase, Proof, Recovery
+from pageferry.common.timeline import Timeline
+
+LOOK_S: Final = 0.1  # how often it is looked whether a page has come, while that is a proof
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """A connection of that attempt has ended, or said what it must not."""
+
+    attempt: int
+    error: PageferryError
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A source is back, on this new control connection, which has been welcomed."""
+
+    attempt: int
+    connection: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """All connections of that attempt do."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Something of that attempt has been seen to work."""
+
+    attempt: int
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class FaultsMoved:
+    """The fault handler has something to say: nothing is missing any more, or it failed."""
+
+
+class Missing(Protocol):
+    """The pages that are missing, and their handler: see `faults.Faults`."""
+
+    @property
+    def missing_count(self) -> int:
+        """Pages that are still missing."""
+        ...
+
+    @property
+    def failure(self) -> PageferryError | None:
+        """Why the handler dropped its connection, if it did."""
+        ...
+
+    @property
+    def answered(self) -> bool:
+        """Whether the source has answered a probe on the urgent connection."""
+        ...
+
+    def missing_pages(self) -> NDArray[np.bool_]:
+        """bool[n_pages], a copy of this moment."""
+        ...
+
+
+class Stream(Protocol):
+    """This end's connections of one attempt after another."""
+
+    async def drop(self) -> None:
+        """All of the present attempt are gone, with their threads; bounded."""
+        ...
+
+    def adopt(self, connection: Any) -> None:
+        """This control connection, and others of its attempt, count from now on."""
+        ...
+
+    async def resync(self, missing: NDArray[np.bool_]) -> None:
+        """Tell the source what is missing. Raises what breaks the connection."""
+        ...
+
+    async def probe(self) -> None:
+        """Until the source has answered on the control connection. Raises what breaks it."""
+        ...
+
+
+@dataclass(slots=True)
+class Fetching:
+    """Until nothing is missing, or `over` says that enough has come: see `run`.
+
+    inbox: all that happens; this is its only reader. over: whether a lazy copy's guest has ended.
+    """
+
+    stream: Stream
+    faults: Missing
+    recovery: Recovery
+    handover: Handover
+    timeline: Timeline
+    inbox: asyncio.Queue[Any]
+    n_pages: int
+    say: Callable[[str], None]
+    over: Callable[[], bool] = lambda: False
+    _joining: asyncio.Task[None] | None = None
+    _at_resync: int = field(default=0)  # pages that were missing when the present attempt began
+
+    async def run(self) -> None:
+        """Raises `GuestLostError` when an outage has lasted too long, and what no attempt mends."""
+        try:
+            while self.faults.missing_count and not self.over():
+                try:
+                    async with asyncio.timeout_at(self._look_at()):
+                        item = await self.inbox.get()
+                except TimeoutError:
+                    await self._look()
+                else:
+                    await self.take(item)
+        finally:
+            await quit_task(self._joining)
+        self.recovery.settled()
+
+    async def take(self, item: Any) -> None:
+        """One thing that has happened."""
+        match item:
+            case Broke(_, InternalError() as error):  # coming back would not mend it
+                raise error
+            case Broke(attempt, error):
+                await self._broke(attempt, error)
+            case Offered(attempt, connection):
+                await self._offered(attempt, connection)
+            case Stands(attempt):
+                self.recovery.stands(attempt)
+                self._weigh()
+            case Shown(attempt, proof):
+                self.recovery.proved(attempt, proof)
+                self._weigh()
+            case FaultsMoved():
+                await self._faults_moved()
+            case _ if hasattr(item, "kind"):  # a message
+                error = RemoteProtocolError(f"{item.kind} while pages are missing")
+                await self._broke(self.recovery.attempt, error)
+            case _:  # a barrier, which means nothing here
+                pass
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _look_at(self) -> float | None:
+        """When to look at what nobody reports."""
+        deadline_s = self.recovery.deadline_s
+        if deadline_s is None:
+            return None
+        proving = self.recovery.phase in (Phase.JOINING, Phase.PROVING)
+        return min(deadline_s, self._now() + LOOK_S) if proving else deadline_s
+
+    async def _look(self) -> None:
+        if self.faults.missing_count < self._at_resync:
+            self.recovery.proved(self.recovery.attempt, Proof.PAGE)
+            self._weigh()
+        if self.recovery.out and not self.recovery.left_s(self._now()):
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        self.recovery.gave_up()
+        self.handover.step(Event.GAVE_UP)
+        await see_through(self.stream.drop())
+        raise GuestLostError(
+            f"the source did not come back: the guest is lost in part,"
+            f" {self.faults.missing_count:,} of {self.n_pages:,} pages are missing"
+        )
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    async def _faults_moved(self) -> None:
+        failure = self.faults.failure
+        if isinstance(failure, ConnectionBroken | RemoteProtocolError):
+            await self._broke(self.recovery.attempt, failure)
+        elif failure is not None:
+            raise failure
+        elif self.faults.answered:
+            self.recovery.proved(self.recovery.attempt, Proof.URGENT)
+            self._weigh()
+
+    def _weigh(self) -> None:
+        """Whether what has been seen is enough."""
+        if self.recovery.out or self.handover.state is not State.POSTCOPY_RECOVER:
+            return
+        self.handover.step(Event.RECOVERED)
+        self.timeline.log("postcopy-recovered", missing=self.faults.missing_count)
+        self.say("the source is back")
+
+    async def _broke(self, attempt: int, error: PageferryError) -> None:
+        if not self.recovery.broke(attempt, self._now()):
+            return
+        self.handover.step(Event.CONNECTION_LOST)
+        self.timeline.log("postcopy-paused", reason=str(error))
+        self.say(f"{error}: the guest waits, {self.faults.missing_count:,} pages are missing")
+        await quit_task(self._joining)
+        await see_through(self.stream.drop())
+
+    async def _offered(self, attempt: int, connection: Any) -> None:
+        if not self.recovery.is_newer(attempt):
+            connection.close()
+            return
+        if self.recovery.phase is not Phase.BROKEN:  # the source has seen the break first
+            lost = ConnectionBroken("the source lost the connection")
+            await self._broke(self.recovery.attempt, lost)
+        self.recovery.joined(attempt)
+        self.handover.step(Event.RECOVER)
+        self.stream.adopt(connection)
+        self._at_resync = self.faults.missing_count
+        self._joining = asyncio.create_task(self._join(attempt), name="joining")
+
+    async def _join(self, attempt: int) -> None:
+        """In a task of its own: a newer attempt, and the end of the outage, do not wait for it."""
+        try:
+            await self.stream.resync(self.faults.missing_pages())
+            await self.stream.probe()
+        except Exception as error:  # noqa: BLE001 - who waits for it must hear of it
+            self.inbox.put_nowait(Broke(attempt, failure_of(error)))
+        else:
+            self.inbox.put_nowait(Shown(attempt, Proof.CONTROL))
+
+
+async def come_late(
+    recovery: Recovery, handover: Handover, offers: asyncio.Queue[Offered]
+) -> Any | None:
+    """A source that missed that nothing is missing any more, and is back to hear it.
+
+    Its connection, of the newest attempt; None where none has come for as long as an outage lasts.
+    """
+    try:
+        async with asyncio.timeout(recovery.limit_s):
+            offered = await offers.get()
+            while not recovery.is_newer(offered.attempt):
+                offered.connection.close()
+                offered = await offers.get()
+    except TimeoutError:
+        return None
+    handover.peer(Event.RECOVER)
+    recovery.joined(offered.attempt)
+    return offered.connection

@@ -1,0 +1,240 @@
+"""The fault handler's thread, compiled: from a vCPU's fault to the page in its place.
+
+It reads faults (from a userfaultfd, or from the vCPUs' control words), asks the source for the
+pages on the urgent socket, and places what comes back. It never needs the interpreter lock: a
+Python thread that touches a missing page while it holds the lock is served like a vCPU.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pageferry.common.guest.atomics import peek_word, turn_byte
+from pageferry.common.guest.control import WANTED as VCPU_WANTED
+from pageferry.common.guest.native import fence, monotonic_ns, peek_byte, signal
+from pageferry.common.guest.syscalls import POLLIN, POLLOUT, c_ppoll, c_read, pollfd
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import MESSAGE_BYTES, PAGEFAULT
+from pageferry.common.wire.frames import FrameType
+from pageferry.dest_agent.postcopy.kernel.placement import place_once, stamp, wake
+from pageferry.dest_agent.postcopy.kernel.prefetch import region_of, window
+from pageferry.dest_agent.postcopy.kernel.requests import fail, flush, keep_open, queue
+from pageferry.dest_agent.postcopy.kernel.responses import receive
+from pageferry.dest_agent.postcopy.kernel.state import (
+    ANEW,
+    ANSWERED,
+    ASKED,
+    BASE,
+    COMMAND,
+    DONE_FD,
+    FAILURE,
+    FAULT_FD,
+    FAULTS,
+    FILLED,
+    MESSAGES,
+    MISSING,
+    OBEYED,
+    OUT_FILLED,
+    OUT_SENT,
+    PARSED,
+    PART,
+    PENDING_SLOTS,
+    PENDING_WORDS,
+    POLLFDS,
+    PRESENT,
+    READ_FAULTS,
+    REQUESTED,
+    REQUESTS,
+    SENT_NS,
+    SOCKET,
+    STOP,
+    TIMEOUT,
+    TRACE_HEAD,
+    TRACE_RECORDS,
+    TRACE_TAIL,
+    TRACE_WORDS,
+    UFFD,
+    UNREAD,
+    UNTRACED,
+    VALUE,
+    WAKE_FD,
+    WANTED_SOCKET,
+    ZERO_FILLS,
+    FaultArrays,
+    kernel,
+)
+
+_REQUEST: Final = int(FrameType.REQUEST)
+
+
+@kernel
+def _record(f: FaultArrays, page: int, read_ns: int, placed_ns: int) -> None:
+    ctl = f.ctl
+    if ctl[TRACE_HEAD] - ctl[TRACE_TAIL] >= TRACE_RECORDS:
+        ctl[UNTRACED] += 1
+        return
+    at = (ctl[TRACE_HEAD] & (TRACE_RECORDS - 1)) * TRACE_WORDS
+    f.trace[at] = read_ns
+    f.trace[at + 1] = max(placed_ns - read_ns, 0)
+    f.trace[at + 2] = page
+    f.trace[at + 3] = region_of(f, page)
+    fence()
+    ctl[TRACE_HEAD] += 1
+
+
+@kernel
+def _collect(f: FaultArrays) -> None:
+    """Record the faults whose pages have been placed, by whomever."""
+    for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
+        if f.pending[at] >= 0 and f.pending[at + 2] != 0:
+            _record(f, f.pending[at], f.pending[at + 1], f.pending[at + 2])
+            f.pending[at] = -1
+
+
+@kernel
+def _remember(f: FaultArrays, page: int, now: int) -> None:
+    """A fault waits for `page`: its record is made when the page has come."""
+    for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
+        if f.pending[at] < 0:
+            f.pending[at + 1] = now
+            f.pending[at + 2] = 0
+            fence()
+            f.pending[at] = page
+            return
+    f.ctl[UNTRACED] += 1
+
+
+@kernel
+def _ask(f: FaultArrays, page: int, neighbours: int) -> None:
+    """Queue a request; without a connection it is made when there is one again."""
+    ctl = f.ctl
+    if ctl[SOCKET] < 0:
+        return
+    if not queue(f, _REQUEST, neighbours, page):
+        fail(f, UNREAD, 0)
+        return
+    ctl[REQUESTS] += 1
+
+
+@kernel
+def _fault(f: FaultArrays, page: int, now: int) -> None:
+    """A thread waits for `page`."""
+    ctl = f.ctl
+    status = f.status.ctypes.data
+    if turn_byte(status, page, MISSING, REQUESTED) != 0:
+        ctl[FAULTS] += 1
+        _remember(f, page, now)
+        _ask(f, page, window(f, page))
+    elif peek_byte(status, page) == REQUESTED:
+        ctl[FAULTS] += 1
+        _remember(f, page, now)
+        if peek_byte(status, page) == PRESENT:  # placed between the two looks
+            stamp(f, page, monotonic_ns(f.scratch))
+    elif ctl[UFFD] >= 0:
+        # Placed since the fault; or never missing, only never written: then it is zero.
+        _, failure = place_once(f, page, 1, 0, f.scratch)
+        if failure == 0:
+            ctl[ZERO_FILLS] += 1
+            return
+        wake(f, page, f.scratch)
+        ctl[FAULTS] += 1
+        _record(f, page, now, monotonic_ns(f.scratch))
+    else:
+        ctl[FAULTS] += 1  # whoever places it wakes the vCPU
+        _record(f, page, now, monotonic_ns(f.scratch))
+
+
+@kernel
+def _read_userfaults(f: FaultArrays) -> None:
+    ctl = f.ctl
+    at = f.scratch.ctypes.data + 8 * MESSAGES
+    n = c_read(ctl[UFFD], at, MESSAGE_BYTES * READ_FAULTS)
+    now = monotonic_ns(f.scratch)
+    for i in range(MESSAGES, MESSAGES + n // 8, 4):
+        if f.scratch[i] & 0xFF == PAGEFAULT:
+            _fault(f, (f.scratch[i + 2] - ctl[BASE]) // PAGE_SIZE, now)
+
+
+@kernel
+def _read_wanted(f: FaultArrays) -> None:
+    """The pages that vCPUs wait for, of those that have not been seen yet."""
+    c_read(f.ctl[FAULT_FD], f.scratch.ctypes.data + 8 * VALUE, 8)
+    fence()
+    now = monotonic_ns(f.scratch)
+    for vcpu in range(len(f.vcpus)):
+        page = peek_word(f.vcpus[vcpu] + 8 * VCPU_WANTED)
+        if 0 <= page < len(f.status) and page != f.seen[vcpu]:
+            f.seen[vcpu] = page
+            _fault(f, page, now)
+
+
+@kernel
+def _begin_anew(f: FaultArrays) -> None:
+    """Take over the socket that Python wants, from the beginning of a frame.
+
+    Every page that is still waited for is asked for again.
+    """
+    ctl = f.ctl
+    ctl[SOCKET] = ctl[WANTED_SOCKET]
+    ctl[FAILURE] = 0
+    ctl[FILLED] = ctl[PARSED] = ctl[PART] = ctl[OUT_FILLED] = ctl[OUT_SENT] = 0
+    ctl[SENT_NS] = ctl[ASKED] = ctl[ANSWERED] = 0
+    if ctl[SOCKET] >= 0:
+        for page in range(len(f.status)):
+            if f.status[page] == REQUESTED:
+                _ask(f, page, 0)
+
+
+@kernel
+def _obey(f: FaultArrays) -> None:
+    """Do what Python has ordered; its words are read once more from now on."""
+    ctl = f.ctl
+    command = ctl[COMMAND]
+    fence()
+    if ctl[ANEW] != 0:
+        _begin_anew(f)
+    fence()
+    ctl[OBEYED] = command
+    signal(f.scratch, ctl[DONE_FD])
+
+
+@kernel
+def _wait(f: FaultArrays, most_ns: int) -> None:
+    """Sleep until there is something to do; the answer is in the scratch array."""
+    ctl, scratch = f.ctl, f.scratch
+    scratch[POLLFDS] = pollfd(ctl[FAULT_FD], POLLIN)
+    scratch[POLLFDS + 1] = pollfd(ctl[WAKE_FD], POLLIN)
+    wanted = POLLIN if ctl[OUT_FILLED] == ctl[OUT_SENT] else POLLIN | POLLOUT
+    scratch[POLLFDS + 2] = pollfd(ctl[SOCKET], wanted)
+    scratch[TIMEOUT], scratch[TIMEOUT + 1] = most_ns // 1_000_000_000, most_ns % 1_000_000_000
+    at = scratch.ctypes.data
+    if c_ppoll(at + 8 * POLLFDS, 3, at + 8 * TIMEOUT, 0) <= 0:
+        for i in range(3):
+            scratch[POLLFDS + i] = 0
+
+
+@kernel
+def serve(f: FaultArrays) -> None:
+    """The handler's life, until STOP."""
+    ctl, scratch = f.ctl, f.scratch
+    while True:
+        fence()
+        if ctl[STOP] != 0:
+            break
+        if ctl[OBEYED] != ctl[COMMAND]:
+            _obey(f)
+        left = keep_open(f)
+        flush(f)
+        _wait(f, left)
+        if scratch[POLLFDS + 1] >> 48 != 0:
+            c_read(ctl[WAKE_FD], scratch.ctypes.data + 8 * VALUE, 8)
+        if scratch[POLLFDS] >> 48 != 0:
+            if ctl[UFFD] >= 0:
+                _read_userfaults(f)
+            else:
+                _read_wanted(f)
+            flush(f)
+        if scratch[POLLFDS + 2] >> 48 & ~POLLOUT != 0 and ctl[SOCKET] >= 0:
+            receive(f)
+        _collect(f)
+    _collect(f)

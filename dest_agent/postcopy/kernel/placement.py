@@ -1,0 +1,246 @@
+"""Placing pages, for the fault handler and the bulk receivers alike.
+
+Who places a page when a push and a pull cross is decided once, and in one place for each mechanism:
+by the kernel (the second UFFDIO_COPY gets EEXIST), or by the page's status byte. What came second
+is counted and dropped: the guest may have written to the page meanwhile.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.guest.atomics import add_word, peek_word, swap_byte, turn_byte
+from pageferry.common.guest.control import WAKE_FD as VCPU_WAKE_FD
+from pageferry.common.guest.control import WANTED as VCPU_WANTED
+from pageferry.common.guest.jit import inlined
+from pageferry.common.guest.native import monotonic_ns, peek_byte, signal, signed
+from pageferry.common.guest.syscalls import (
+    EAGAIN,
+    EEXIST,
+    MADV_DONTNEED,
+    c_ioctl,
+    c_madvise,
+    c_memmove,
+    errno,
+)
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.userfault import COPY_REQUEST, WAKE_REQUEST, ZEROPAGE_REQUEST
+from pageferry.dest_agent.postcopy.kernel.state import (
+    ARGUMENT,
+    BASE,
+    DUPLICATES,
+    EVENT_FD,
+    MISSING,
+    MISSING_COUNT,
+    PENDING_SLOTS,
+    PENDING_WORDS,
+    PLACING,
+    PRESENT,
+    PUSHED,
+    REQUESTED,
+    UFFD,
+    FaultArrays,
+    kernel,
+)
+
+
+@kernel
+def stamp(f: FaultArrays, page: int, now: int) -> None:
+    """A page that a fault waits for is there: note when, for the handler to collect."""
+    for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
+        if f.pending[at] == page and f.pending[at + 2] == 0:
+            f.pending[at + 2] = now
+
+
+@kernel
+def _arrived(f: FaultArrays, first: int, end: int, scratch: NDArray[np.int64]) -> int:
+    """These pages are in their place. Returns how many were not, as far as the status knew."""
+    status = f.status.ctypes.data
+    now = signed(0)
+    new = signed(0)
+    for page in range(first, end):
+        old = swap_byte(status, page, PRESENT)
+        if old != PRESENT:
+            new += 1
+        if old == REQUESTED:
+            if now == 0:
+                now = monotonic_ns(scratch)
+            stamp(f, page, now)
+    return new
+
+
+@kernel
+def _count_down(f: FaultArrays, new: int, scratch: NDArray[np.int64]) -> None:
+    if new > 0 and add_word(f.ctl.ctypes.data + 8 * MISSING_COUNT, -new) == 0:
+        signal(scratch, f.ctl[EVENT_FD])
+
+
+@inlined
+def _count(f: FaultArrays, counter: int, n: int) -> None:
+    add_word(f.ctl.ctypes.data + 8 * counter, n)
+
+
+@kernel
+def wake(f: FaultArrays, page: int, scratch: NDArray[np.int64]) -> None:
+    """Let threads that wait for this page in the kernel try again."""
+    scratch[ARGUMENT] = f.ctl[BASE] + page * PAGE_SIZE
+    scratch[ARGUMENT + 1] = PAGE_SIZE
+    c_ioctl(f.ctl[UFFD], WAKE_REQUEST, scratch.ctypes.data + 8 * ARGUMENT)
+
+
+@kernel
+def place_once(
+    f: FaultArrays, first: int, count: int, source: int, scratch: NDArray[np.int64]
+) -> tuple[int, int]:
+    """One UFFDIO_COPY (source 0: UFFDIO_ZEROPAGE). (bytes placed, error's number or 0)."""
+    at = scratch.ctypes.data + 8 * ARGUMENT
+    scratch[ARGUMENT] = f.ctl[BASE] + first * PAGE_SIZE
+    if source == 0:
+        scratch[ARGUMENT + 1] = count * PAGE_SIZE
+        scratch[ARGUMENT + 2] = scratch[ARGUMENT + 3] = 0
+        failed = c_ioctl(f.ctl[UFFD], ZEROPAGE_REQUEST, at) != 0
+        done = scratch[ARGUMENT + 3]
+    else:
+        scratch[ARGUMENT + 1] = source
+        scratch[ARGUMENT + 2] = count * PAGE_SIZE
+        scratch[ARGUMENT + 3] = scratch[ARGUMENT + 4] = 0
+        failed = c_ioctl(f.ctl[UFFD], COPY_REQUEST, at) != 0
+        done = scratch[ARGUMENT + 4]
+    if not failed:
+        return count * PAGE_SIZE, 0
+    return max(done, 0), errno()
+
+
+@kernel
+def _place_by_kernel(
+    f: FaultArrays, first: int, end: int, source: int, scratch: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Place pages that are missing. (how many were, error's number or 0)."""
+    new = signed(0)
+    page = first
+    while page < end:
+        at = source + (page - first) * PAGE_SIZE if source != 0 else 0
+        done, failure = place_once(f, page, end - page, at, scratch)
+        if failure == 0 or done > 0:
+            behind = page + done // PAGE_SIZE
+            new += _arrived(f, page, behind, scratch)
+            page = behind
+        elif failure == EEXIST:
+            new += _arrived(f, page, page + 1, scratch)
+            _count(f, DUPLICATES, 1)
+            wake(f, page, scratch)
+            page += 1
+        elif failure != EAGAIN:  # that one: the address space was changing, once more
+            return new, failure
+    return new, 0
+
+
+@kernel
+def _place_by_hand(
+    f: FaultArrays, first: int, end: int, source: int, scratch: NDArray[np.int64]
+) -> int:
+    """The software mechanism's: whoever turns the status byte copies the page."""
+    status = f.status.ctypes.data
+    new = signed(0)
+    for page in range(first, end):
+        if turn_byte(status, page, MISSING, PLACING) == 0:
+            if turn_byte(status, page, REQUESTED, PLACING) == 0:
+                _count(f, DUPLICATES, 1)
+                continue
+            stamp(f, page, monotonic_ns(scratch))
+        if source != 0:  # a page that is missing has been discarded: it reads as zero
+            c_memmove(
+                f.ctl[BASE] + page * PAGE_SIZE, source + (page - first) * PAGE_SIZE, PAGE_SIZE
+            )
+        swap_byte(status, page, PRESENT)
+        swap_byte(f.presence.ctypes.data, page, 1)
+        new += 1
+    # A vCPU publishes the page that it wants, and then looks at the map again; this is the other
+    # way round: one of the two sees what the other has done.
+    for vcpu in range(len(f.vcpus)):
+        wanted = peek_word(f.vcpus[vcpu] + 8 * VCPU_WANTED)
+        if first <= wanted < end:
+            signal(scratch, peek_word(f.vcpus[vcpu] + 8 * VCPU_WAKE_FD))
+    return new
+
+
+@kernel
+def place_run(
+    f: FaultArrays, first: int, count: int, source: int, counter: int, scratch: NDArray[np.int64]
+) -> int:
+    """Place those of these pages that are missing; returns an error's number or 0.
+
+    source: address of the first one's content, 0: zeros.
+    """
+    end = first + count
+    page = first
+    while page < end:
+        if peek_byte(f.status.ctypes.data, page) == PRESENT:
+            _count(f, DUPLICATES, 1)
+            page += 1
+            continue
+        behind = page + 1
+        while behind < end and peek_byte(f.status.ctypes.data, behind) != PRESENT:
+            behind += 1
+        at = source + (page - first) * PAGE_SIZE if source != 0 else 0
+        failure = 0
+        if f.ctl[UFFD] >= 0:
+            new, failure = _place_by_kernel(f, page, behind, at, scratch)
+        else:
+            new = _place_by_hand(f, page, behind, at, scratch)
+        _count(f, counter, new)
+        _count_down(f, new, scratch)
+        if failure != 0:
+            return failure
+        page = behind
+    return 0
+
+
+@kernel
+def place(
+    f: FaultArrays, extents: NDArray[np.uint64], source: int, scratch: NDArray[np.int64]
+) -> int:
+    """For a bulk receiver: place extents (first | count << 32), contents side by side at `source`.
+
+    source 0: they are all zero. Returns an error's number or 0.
+    """
+    at = source
+    for i in range(len(extents)):
+        first = signed(extents[i] & np.uint64(0xFFFFFFFF))
+        count = signed(extents[i] >> np.uint64(32))
+        failure = place_run(f, first, count, at, PUSHED, scratch)
+        if failure != 0:
+            return failure
+        if source != 0:
+            at += count * PAGE_SIZE
+    return 0
+
+
+@kernel
+def discard(base: int, missing: NDArray[np.uint8], written: NDArray[np.uint8]) -> int:
+    """Give back every run of missing pages that has a written one; both are uint8[n_pages], 0 or 1.
+
+    Returns an error's number or 0.
+    """
+    n = len(missing)
+    marks, holds = missing.ctypes.data, written.ctypes.data
+    page = signed(0)
+    while page < n:
+        # Eight pages at a look, where a word is aligned: most of memory is usually not concerned.
+        if (
+            ((marks + page) | (holds + page)) & 7 == 0
+            and page + 8 <= n
+            and peek_word(marks + page) & peek_word(holds + page) == 0
+        ):
+            page += 8
+            continue
+        if missing[page] == 0 or written[page] == 0:
+            page += 1
+            continue
+        first = page
+        while page < n and missing[page] != 0:
+            page += 1
+        if c_madvise(base + first * PAGE_SIZE, (page - first) * PAGE_SIZE, MADV_DONTNEED) != 0:
+            return errno()
+    return 0

@@ -1,0 +1,1 @@
+"""Pre-copy at the destination: pages come before the guest runs."""

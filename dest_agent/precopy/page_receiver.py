@@ -1,0 +1,258 @@
+"""The bulk connections of one session: a receiving thread each, and the rounds' barriers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+from pageferry.common.config.model import Compression
+from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
+from pageferry.common.process.threads import WatchedThread
+from pageferry.common.wire.budget import Budget, Share
+from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.channel import Tap
+from pageferry.common.wire.extents import Extents
+from pageferry.common.wire.frames import (
+    BarrierFrame,
+    DeltaFrame,
+    Frame,
+    LinesFrame,
+    PagesFrame,
+    Placer,
+    ZeroFrame,
+)
+from pageferry.common.wire.packing import Unpacker, codec_of
+from pageferry.common.wire.probes import IDLE_S
+from pageferry.common.wire.spans import SpanTable
+
+MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
+
+
+class PagePlacer(Placer, Protocol):
+    """Where pages go, and what is done once they are there."""
+
+    def places(self, extents: Extents) -> SpanTable | None:
+        """Where these pages lie, to be received there; None: in `buffers`. Never if checked."""
+        ...
+
+    def beside(self, extents: Extents) -> int:
+        """Bytes that these pages take beside guest memory."""
+        ...
+
+    def forget(self, most: int) -> None:
+        """Keep no buffer of more than so many bytes; between two frames."""
+        ...
+
+    def arrived(self, frame: PagesFrame) -> None:
+        """The frame's bytes are all in its buffers."""
+        ...
+
+    def zero(self, frame: ZeroFrame) -> None:
+        """These pages are zero."""
+        ...
+
+    def lines(self, frame: LinesFrame) -> None:
+        """These lines have changed."""
+        ...
+
+    def delta(self, frame: DeltaFrame) -> None:
+        """These pages have changed as encoded. Raises `RemoteProtocolError`."""
+        ...
+
+
+class _Slot:
+    """What one channel places with; another one may be put in between two frames."""
+
+    def __init__(self, placer: PagePlacer, share: Share) -> None:
+        self._placer = placer
+        self._share = share
+        self._busy = False  # pages have been given a place, and are not all there
+        self._lock = threading.Lock()
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        with self._lock:
+            self._busy = True
+            placer = self._placer  # which is not changed while it is busy
+        size = placer.beside(extents)
+        if size > self._share.keeps:
+            self._share.take(size)
+        return placer.buffers(extents)
+
+    def places(self, extents: Extents) -> SpanTable | None:
+        with self._lock:
+            self._busy = True
+            return self._placer.places(extents)
+
+    def deliver(self, frame: PagesFrame | ZeroFrame | LinesFrame | DeltaFrame) -> None:
+        with self._lock:
+            if isinstance(frame, PagesFrame):
+                self._placer.arrived(frame)
+                self._placer.forget(self._share.keeps)
+                self._busy = False
+            elif isinstance(frame, ZeroFrame):
+                self._placer.zero(frame)
+            elif isinstance(frame, LinesFrame):
+                self._placer.lines(frame)
+            else:
+                self._placer.delta(frame)
+
+    def put(self, placer: PagePlacer) -> None:
+        """Raises `RemoteProtocolError` where pages are under way."""
+        with self._lock:
+            if self._busy:
+                raise RemoteProtocolError("the guest was handed over in the middle of a frame")
+            self._placer = placer
+
+
+class Inflow:
+    """Receives page frames on `channels` connections, each with a placer that `make_placer` gives.
+
+    A barrier holds a channel back until every channel has reached it: a newer copy of a page can
+    then never be overtaken by an older one on another connection. budget: the session's, from which
+    large frames draw. `on_barrier(index, t_ns)` and
+    `on_failure(error)` are called on receiving threads.
+    """
+
+    def __init__(
+        self,
+        make_placer: Callable[[], PagePlacer],
+        n_pages: int,
+        channels: int,
+        on_barrier: Callable[[int, int], None],
+        on_failure: Callable[[PageferryError], None],
+        budget: Budget,
+        *,
+        checked: bool = False,
+        attempt: int = 0,
+        tap: Tap | None = None,
+        compress: Compression = "none",
+        deltas: bool = False,
+    ) -> None:
+        self._budget = budget
+        self._checked = checked
+        self._attempt = attempt
+        self._codec = codec_of(compress)
+        self._deltas = deltas
+        self._unpackers: list[Unpacker] = []
+        self._make_placer = make_placer
+        self._slots: dict[int, _Slot] = {}
+        self._n_pages = n_pages
+        self._channels = channels
+        self._on_barrier = on_barrier
+        self._on_failure = on_failure
+        self._tap = tap
+        self._receivers: dict[int, BulkReceiver] = {}
+        self._threads: list[WatchedThread] = []
+        self._gate = threading.Condition()
+        self._at_barrier: dict[int, int] = {}  # channel -> the round whose end it has reached
+        self._passed = 0
+        self._closed = False
+        self.complete = False  # set when all is there: connections may end now
+
+    @property
+    def received_bytes(self) -> int:
+        """Of all channels so far."""
+        return sum(receiver.received_bytes for receiver in self._receivers.values())
+
+    @property
+    def unpack_cpu_s(self) -> float:
+        """What decompressing has cost so far."""
+        return sum(unpacker.cpu_s for unpacker in self._unpackers)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every channel has come."""
+        return len(self._receivers) == self._channels
+
+    @property
+    def passed(self) -> int:
+        """The last round that has ended on all channels."""
+        return self._passed
+
+    def attach(self, channel: int, sock: socket.socket) -> None:
+        """A bulk connection has come. Raises `RemoteProtocolError` for one too many."""
+        if self._closed or channel >= self._channels or channel in self._receivers:
+            raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
+        share = Share(self._budget)
+        slot = self._slots[channel] = _Slot(self._make_placer(), share)
+        unpacker = None if self._codec is None else Unpacker(self._codec)
+        if unpacker is not None:
+            self._unpackers.append(unpacker)
+        receiver = BulkReceiver(
+            sock,
+            slot,
+            self._n_pages,
+            checked=self._checked,
+            tap=self._tap,
+            unpacker=unpacker,
+            deltas=self._deltas,
+            attempt=self._attempt,
+            places=slot.places,
+            share=share,
+        )
+        self._receivers[channel] = receiver
+        work = partial(self._receive, channel, receiver)
+        thread = WatchedThread(work, f"bulk-{channel}", self._failed)
+        self._threads.append(thread)
+        thread.start()
+
+    def _receive(self, channel: int, receiver: BulkReceiver) -> None:
+        receiver.run(lambda frame: self._deliver(channel, frame))
+        raise ConnectionBroken("the source closed a bulk connection")
+
+    def _failed(self, error: PageferryError) -> None:
+        if not self.complete and not self._closed:
+            self._on_failure(error)
+
+    def _deliver(self, channel: int, frame: Frame) -> None:
+        if isinstance(frame, PagesFrame | ZeroFrame | LinesFrame | DeltaFrame):
+            self._slots[channel].deliver(frame)
+        elif isinstance(frame, BarrierFrame):
+            self._barrier(channel, frame.index)
+        else:
+            raise RemoteProtocolError("a control message on a bulk channel")
+
+    def _barrier(self, channel: int, index: int) -> None:
+        with self._gate:
+            if index != self._passed + 1 or index > MAX_ROUNDS:
+                raise RemoteProtocolError(
+                    f"the end of round {index} came after that of round {self._passed}"
+                )
+            self._at_barrier[channel] = index
+            if list(self._at_barrier.values()).count(index) < self._channels:
+                self._wait_for_the_others(index, self._receivers[channel])
+                return
+            self._passed = index
+            self._gate.notify_all()
+        self._on_barrier(index, time.monotonic_ns())
+
+    def _wait_for_the_others(self, index: int, idle: BulkReceiver) -> None:
+        """Until all channels have ended this round; our connection is kept open meanwhile."""
+        while not self._gate.wait_for(lambda: self._passed >= index or self._closed, IDLE_S / 2):
+            idle.keep_open()
+
+    def place_with(self, make_placer: Callable[[], PagePlacer]) -> None:
+        """From now on. Raises `RemoteProtocolError` where pages are under way on any channel.
+
+        Whoever reads into guest memory when its pages begin to fault waits in the kernel for a page
+        that nobody may ever send, and with the socket locked: not even `close` would end it.
+        """
+        self._make_placer = make_placer
+        for slot in self._slots.values():
+            slot.put(make_placer())
+
+    def close(self) -> None:
+        """End every connection and thread; idempotent. Blocks until the threads are gone."""
+        with self._gate:
+            self._closed = True
+            self._gate.notify_all()
+        for receiver in self._receivers.values():
+            receiver.abort()
+        for thread in self._threads:
+            thread.join()
+        for receiver in self._receivers.values():
+            receiver.close()

@@ -1,0 +1,1 @@
+"""The commands of `pageferry`, one a file: options in, one call, what is printed."""

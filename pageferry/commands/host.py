@@ -1,0 +1,371 @@
+"""`pageferry host`, and what it can be asked while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+from pydantic import BaseModel, Field
+
+from pageferry.common.capacity.agents import host_needs, start_agent
+from pageferry.common.command_line.options import Options
+from pageferry.common.command_line.run import JsonOptions, tell
+from pageferry.common.command_line.suggestions import did_you_mean
+from pageferry.common.config.model import Duration, GuestConfig, parse_address
+from pageferry.common.errors import (
+    EXIT_NOT_VERIFIED,
+    EXIT_OK,
+    CancelledByUser,
+    PageferryError,
+    UsageError,
+)
+from pageferry.common.process import signals
+from pageferry.common.process.heap import settle_down
+from pageferry.common.process.logs import AgentLog
+from pageferry.common.process.notices import complain
+from pageferry.common.process.status import Status, StatusPipe, supervised
+from pageferry.common.wire.messages import GuestName
+from pageferry.common.workload.registry import choose
+from pageferry.dest_agent.listen_options import ListenOptions
+
+if TYPE_CHECKING:
+    from pageferry.host.choice import Running
+    from pageferry.host.control_client import ControlClient
+    from pageferry.host.host import Host
+
+Control = Annotated[
+    Path | None,
+    Parameter(
+        name="--host",
+        help="PATH of the host's control socket; not needed where one host only has the guest",
+    ),
+]
+Name = Annotated[
+    GuestName | None,
+    Parameter(name="--guest", help="NAME of the guest; not needed where there is one guest"),
+]
+
+host_app = App(name="host")
+
+
+class HostOptions(ListenOptions):
+    """Options of a host."""
+
+    boot: Annotated[
+        bool, Parameter(negative=""), Field(description="boot a guest at once, with these options")
+    ] = False
+    guest: Annotated[
+        GuestName | None, Parameter(name="--guest"), Field(description="NAME of that guest")
+    ] = None
+    control: Annotated[
+        Path | None, Field(description="PATH of the control socket; by default one for the port")
+    ] = None
+    log_dir: Annotated[
+        Path | None, Field(description="keep a log of every event in this folder")
+    ] = None
+    quiet: Annotated[bool, Parameter(negative=""), Field(description="say nothing but errors")] = (
+        False
+    )
+
+
+@host_app.default
+def host(
+    *unknown: Annotated[str, Parameter(show=False)],
+    listen: str | None = None,
+    options: Annotated[HostOptions | None, Parameter(name="*")] = None,
+    config: Annotated[GuestConfig | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
+    supervisor: Annotated[int | None, Parameter(show=False)] = None,
+) -> int:
+    """Run guests, receive them from other hosts, and send them where `pageferry move` says.
+
+    Ctrl-C ends the host and its guests; a move that can still be cancelled is.
+
+    Parameters
+    ----------
+    listen
+        HOST:PORT to listen on for guests that come; port 0 takes a free one, which is said.
+    """
+    if unknown:
+        commands = [name for name in host_app if not name.startswith("-")]
+        hint = did_you_mean(unknown[0], commands)
+        raise UsageError(
+            f"pageferry host {unknown[0]}: no such command, expected {', '.join(commands)}"
+            f"{hint and f'; {hint}'}"
+        )
+    if listen is None:
+        raise UsageError("pageferry host needs --listen HOST:PORT")
+    options = options or HostOptions()
+    if not options.boot and (config is not None or options.guest is not None):
+        raise UsageError("options of a guest mean nothing without --boot")
+    config = config or GuestConfig()
+    choose(config.workload)  # a misspelt one is answered before anything is compiled
+    address = parse_address(listen, "--listen")
+    tell([config] if config is not None else [], quiet=options.quiet)
+    pipe = None
+    if status_fd is not None:
+        supervised(status_fd, supervisor)
+        pipe = StatusPipe(status_fd)
+    start_agent("a host", host_needs(tls=options.tls is not None))
+    import uvloop
+
+    log = AgentLog("host", log_dir=options.log_dir, quiet=options.quiet)
+    with contextlib.closing(log):
+        return uvloop.run(_run(address, options, config, log, pipe))
+
+
+async def _run(
+    address: tuple[str, int],
+    options: HostOptions,
+    config: GuestConfig,
+    log: AgentLog,
+    pipe: StatusPipe | None,
+) -> int:
+    # After the arguments have been found to be good.
+    from pageferry.common.guest.jit import must_compile
+    from pageferry.host.host import Host, farewell
+
+    must_compile()
+    settle_down()
+    running = Host(log, options)
+    loop = asyncio.get_running_loop()
+    with signals.in_loop(loop, lambda _number: running.stop()):
+        failure = await _serve(running, address, options, config, log, pipe)
+    if failure is not None:
+        raise failure
+    words, code = farewell(running.ended)
+    complain(words)
+    return code
+
+
+async def _serve(
+    running: Host,
+    address: tuple[str, int],
+    options: HostOptions,
+    config: GuestConfig,
+    log: AgentLog,
+    pipe: StatusPipe | None,
+) -> PageferryError | None:
+    """Until it is told to stop; what was wrong with the guest that it was to boot."""
+    from pageferry.host.control_server import ControlServer, bind_control
+    from pageferry.host.messages import Boot
+
+    bound = running.listen(address)
+    bound_host, port = bound[0]
+    server = ControlServer(running, log.say)
+    await server.start(*bind_control(options.control, port))
+    options.announce(bound, log.say, f", control socket {server.path}")
+    if pipe is not None:
+        said = {"host": bound_host, "port": port, "control": str(server.path)}
+        pipe.write("listening", said)
+    serving = asyncio.create_task(running.serve(), name="host")
+    failure: PageferryError | None = None
+    if options.boot:
+        try:
+            await running.boot(Boot(config=config, name=options.guest))
+        except PageferryError as error:
+            if not running.stopping:
+                failure = error
+                running.stop()
+    try:
+        await serving
+    finally:
+        await server.close()
+    return failure
+
+
+def asked(
+    control: Path,
+    request: BaseModel,
+    show: Callable[[Status], None] | None = None,
+    on_signal: Callable[[ControlClient], None] | None = None,
+) -> Any:
+    """The host's answer to one request. on_signal: what Ctrl-C does, which ends nothing then."""
+    from pageferry.host.control_client import ControlClient
+
+    client = ControlClient(control)
+
+    async def ask() -> Any:
+        asking = asyncio.ensure_future(client.ask(request, show))
+
+        def stop(_number: int) -> None:
+            if on_signal is not None:
+                on_signal(client)
+            else:
+                asking.cancel()
+
+        with signals.in_loop(asyncio.get_running_loop(), stop):
+            return await asking
+
+    try:
+        return asyncio.run(ask())
+    except asyncio.CancelledError:
+        raise CancelledByUser(
+            "no longer waiting: the host goes on with what it was asked to do"
+        ) from None
+
+
+@host_app.command(name="list")
+def list_guests(
+    *,
+    control: Control = None,
+    options: Annotated[JsonOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Say which guests a host has, and what each is doing; of several hosts, those of all."""
+    from pageferry.host.choice import Running, running_hosts
+    from pageferry.host.control_client import find_controls
+    from pageferry.host.messages import List
+
+    options = options or JsonOptions()
+    with options.opened() as file:
+        if control is not None:
+            hosts = [Running(control, asked(control, List()))]
+        else:
+            hosts = asyncio.run(running_hosts(find_controls()))
+        if options.json_file != "-":
+            _print_guests(hosts)
+        if file is not None:
+            guests = [
+                each.model_dump() | {"host": str(host.control)}
+                for host in hosts
+                for each in host.listed.guests
+            ]
+            file.write(json.dumps({"guests": guests}, indent=2) + "\n")
+    return EXIT_OK
+
+
+def _print_guests(hosts: Sequence[Running]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pageferry.common.units import format_size
+    from pageferry.common.wire.addresses import shown
+
+    several = len(hosts) > 1
+    table = Table(pad_edge=False)
+    columns = ("guest", "state", "memory", "vCPUs", "workload", "steps", "here for", "note")
+    for column in ("host", *columns) if several else columns:
+        table.add_column(column, overflow="fold")
+    for running, guest in [(each, guest) for each in hosts for guest in each.listed.guests]:
+        address = shown(running.listed.host, running.listed.port)
+        table.add_row(
+            *([address] if several else []),
+            guest.name,
+            guest.state,
+            "–" if guest.memory is None else format_size(guest.memory),
+            str(guest.vcpus or "–"),
+            guest.workload or "–",
+            "–" if guest.steps is None else f"{guest.steps:,}",
+            f"{guest.here_s:,.0f} s",
+            guest.note,
+        )
+    if table.row_count:
+        Console().print(table)
+    empty = [host for host in hosts if not host.listed.guests]
+    for host in empty if several else []:
+        print(f"{shown(host.listed.host, host.listed.port)}: no guests")
+    if empty and not several:
+        print("no guests")
+
+
+@host_app.command
+def boot(
+    *,
+    control: Control = None,
+    guest: Annotated[
+        GuestName | None,
+        Parameter(name="--guest", help="NAME of the new guest; by default one is found"),
+    ] = None,
+    config: Annotated[GuestConfig | None, Parameter(name="*")] = None,
+) -> int:
+    """Boot a guest at a host, and print its name."""
+    from pageferry.host.control_client import find_control
+    from pageferry.host.messages import Boot
+
+    config = config or GuestConfig()
+    choose(config.workload)
+    tell([config])
+    booted = asked(find_control(control), Boot(config=config, name=guest))
+    print(booted.guest.name)
+    return EXIT_OK
+
+
+@host_app.command
+def verify(*, control: Control = None, guest: Name = None) -> int:
+    """Prove that a guest lost nothing, however often it was moved.
+
+    The host pauses the guest and digests it. A fresh guest of the same configuration is then run
+    here to the same step, and its digest must be equal: exit code 0, or 3.
+    """
+    from pageferry.host.choice import choose_host
+    from pageferry.host.messages import Digest
+
+    digested = asked(choose_host(control, guest), Digest(guest=guest))
+    from pageferry.host.replay import replay
+
+    with signals.leaving(f"no longer verifying: guest {digested.name} goes on at its host"):
+        found = replay(digested.config, digested.steps, complain)
+    steps = sum(digested.steps)
+    if found != digested.digest:
+        complain(
+            f"guest {digested.name} at step {steps:,} has digest {digested.digest}, a fresh one"
+            f" that ran as far has {found}"
+        )
+        return EXIT_NOT_VERIFIED
+    if digested.check is not None:
+        complain(f"guest {digested.name}: its own check failed: {digested.check}")
+        return EXIT_NOT_VERIFIED
+    print(
+        f"guest {digested.name} is what it must be at step {steps:,}: digest {found}"
+        f" (it stood still for {digested.paused_ms:.1f} ms)"
+    )
+    return EXIT_OK
+
+
+class ResumeOptions(Options):
+    """What may be done about a guest in doubt."""
+
+    force: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description="where nobody answers: you have seen that nothing runs it there"),
+    ] = False
+    recover_timeout: Annotated[
+        Duration, Field(gt=0, le=3600, description="TIME for which the other host is asked")
+    ] = 5.0
+
+
+@host_app.command
+def resume(
+    *,
+    control: Control = None,
+    guest: Name = None,
+    options: Annotated[ResumeOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Find out what became of a guest in doubt, and let it go on where that is right.
+
+    The other host is asked again. If it never had the whole guest, or has forgotten it, the guest
+    goes on here; if it runs it, the copy here is dropped.
+    """
+    from pageferry.host.choice import choose_host
+    from pageferry.host.messages import Resume
+
+    options = options or ResumeOptions()
+    request = Resume(guest=guest, force=options.force, timeout=options.recover_timeout)
+    print(asked(choose_host(control, guest), request).said)
+    return EXIT_OK
+
+
+@host_app.command
+def shutdown(*, control: Control = None, guest: Name = None) -> int:
+    """End a guest for good."""
+    from pageferry.host.choice import choose_host
+    from pageferry.host.messages import Shutdown
+
+    print(asked(choose_host(control, guest), Shutdown(guest=guest)).said)
+    return EXIT_OK

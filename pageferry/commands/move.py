@@ -1,0 +1,157 @@
+"""`pageferry move`: tells a host where to send a guest."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from pageferry.commands.host import Control, Name, asked
+from pageferry.common.command_line.invocation import stamp
+from pageferry.common.command_line.run import LimitOptions, OutputOptions
+from pageferry.common.config.model import Duration, TransferConfig, parse_address
+from pageferry.common.errors import ConnectionBroken, UsageError
+from pageferry.common.files.report_files import ReportFiles
+from pageferry.common.guest_location import TABLE, When, Who, sentence, told
+from pageferry.common.inject import only_for
+from pageferry.common.process import signals
+from pageferry.common.process.last_resort import last_resort
+from pageferry.common.process.notices import complain
+from pageferry.common.process.status import Status, StatusPipe
+from pageferry.common.termination import AGAIN, Insisting, Reply, trouble_since
+
+if TYPE_CHECKING:
+    from pageferry.common.terminal.console import ProgressView
+    from pageferry.host.control_client import ControlClient
+
+_LOOK_S: Final = 0.25
+_NOW_S: Final = 0.2  # for an answer that is under way
+
+
+class MoveConfig(TransferConfig):
+    """How a guest travels, and how long it is watched."""
+
+    warmup: Annotated[
+        Duration, Field(ge=0, le=86400, description="TIME the guest is watched before the move")
+    ] = 0.1
+    run_after: Annotated[
+        Duration, Field(ge=0, le=86400, description="TIME the guest is watched after it")
+    ] = 0.1
+
+    @property
+    def transfer(self) -> TransferConfig:
+        """Without the watching."""
+        return TransferConfig(**{name: getattr(self, name) for name in TransferConfig.model_fields})
+
+
+class _Watch:
+    """What the host says while the guest moves, and what signals do to it."""
+
+    def __init__(self, view: ProgressView, pipe: StatusPipe | None) -> None:
+        self.when = When.BEFORE
+        self._view, self._pipe = view, pipe
+        self._heard_s = time.monotonic()
+        self._insisting = Insisting()
+
+    def show(self, status: Status) -> None:
+        """The host has said so."""
+        self.when, self._heard_s = status.when or self.when, time.monotonic()
+        self._view.update(status)
+        if self._pipe is not None:
+            self._pipe.write("status", status.model_dump())
+
+    def ask_to_end(self, client: ControlClient) -> None:
+        """A signal: the host judges; where it says nothing, we do."""
+        client.cancel()
+        self._replied(self._insisting.signal(time.monotonic(), self._trouble_s()))
+        self._look()
+
+    def _look(self) -> None:
+        """Silence that is seen after a signal is told, too."""
+        reply = self._insisting.look(self._trouble_s())
+        if reply is not None:
+            self._replied(reply)
+        asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _trouble_s(self) -> float | None:
+        return trouble_since(None, self._heard_s, time.monotonic())
+
+    def _replied(self, reply: Reply) -> None:
+        if reply is Reply.STAKE:
+            complain(f"the host does not answer; {AGAIN}, and the host goes on")
+        elif reply is Reply.END:
+            words = sentence("the host does not answer", Who.HOST, self.when)
+            last_resort(words, TABLE[Who.HOST, self.when].exit_code, after_s=_NOW_S)
+
+
+def move(
+    *,
+    to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the other host")],
+    control: Control = None,
+    guest: Name = None,
+    tls_hostname: Annotated[
+        str | None,
+        Parameter(help="NAME that the other host's certificate must have, if not HOST"),
+    ] = None,
+    config: Annotated[MoveConfig | None, Parameter(name="*")] = None,
+    limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
+    output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
+) -> int:
+    """Have a host send a running guest to another host, and print what it cost.
+
+    Ctrl-C cancels the move, and the guest goes on where it is.
+
+    Parameters
+    ----------
+    to
+        HOST:PORT on which the other host listens.
+    """
+    from pageferry.common.html import render_one
+    from pageferry.common.report.limits import enforced, given, judge, warn
+    from pageferry.common.terminal.console import ProgressView, print_report
+    from pageferry.host.choice import choose_host
+    from pageferry.host.messages import Move, Moved
+
+    address = parse_address(to, "--to")
+    config = config or MoveConfig()
+    output, limits = output or OutputOptions(), limits or LimitOptions()
+    if output.log_dir is not None:
+        raise UsageError("--log-dir: it is the hosts that log, see 'pageferry host --log-dir'")
+    pipe = StatusPipe(status_fd) if status_fd is not None else None
+    order = Move(
+        to=to,
+        guest=guest,
+        transfer=config.transfer,
+        warmup=config.warmup,
+        run_after=config.run_after,
+        tls_hostname=tls_hostname,
+    )
+    only_for("source", config.inject)
+    host = choose_host(control, guest, to=address)
+    if tls_hostname is not None:
+        from pageferry.common.wire.tls import checked_hostname
+
+        checked_hostname(tls_hostname)
+    warn([config.strategy], config)
+    with signals.noted(), ReportFiles(output) as files:
+        with ProgressView(output.wish) as view:
+            watch = _Watch(view, pipe)
+            try:
+                moved: Moved = asked(host, order, watch.show, watch.ask_to_end)
+            except ConnectionBroken as error:
+                raise told(str(error), Who.HOST, watch.when) from None
+        stamp(moved.report)
+        judge(moved.report, given(config))
+        if output.json_file != "-":
+            print_report(moved.report)
+        if moved.error is not None:
+            complain(moved.error)
+        files.write(moved.report.to_json, lambda: render_one(moved.report))
+    code, missed = enforced(moved.report, moved.exit_code, enforce=limits.enforce)
+    if missed is not None:
+        complain(missed)
+    return code

@@ -1,0 +1,148 @@
+"""`pageferry reproduce`: the paper's experiment, measured beside what the paper printed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Final, Literal
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from pageferry.common.capacity.agents import check_some_pair
+from pageferry.common.command_line.options import Options
+from pageferry.common.command_line.run import OutputOptions
+from pageferry.common.errors import UsageError
+from pageferry.common.files.report_files import ReportFiles
+from pageferry.common.process.notices import complain
+from pageferry.common.process.status import StatusPipe
+from pageferry.common.units import format_rate, parse_rate
+from pageferry.paper import findings, published
+from pageferry.paper import notes as remarks
+from pageferry.paper.experiment import QUICK_SCALE, Cell, Setting, estimate_s, plan
+from pageferry.runs import tables
+from pageferry.runs.document import SeriesDocument, SheetDocument, render_series
+from pageferry.runs.series import Series, Signals, follow
+
+_RATES: Final = (published.PRINTED_RATE_Bps, published.LIKELY_RATE_Bps)
+
+
+class ReproduceOptions(Options):
+    """What is run, and how often."""
+
+    quick: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(description=f"a guest and a cache of 1/{QUICK_SCALE} the size, at 100MB/s only"),
+    ] = False
+    rates: Annotated[
+        str | None,
+        Field(description="RATEs of the link, by commas [default: 100MB/s,100mbit]"),
+    ] = None
+    runs: Annotated[
+        int, Field(ge=1, le=1000, description="runs of each row, in turn: medians and spread")
+    ] = 1
+    path3: Annotated[
+        Literal["stop-and-copy", "post-copy"],
+        Field(description="how path 3, and a path 2 out of rounds, hands over"),
+    ] = "post-copy"
+    seed: Annotated[
+        int, Field(ge=0, le=2**63 - 1, description="seed of the guest's memory and workload")
+    ] = 1
+    verify: Annotated[
+        bool, Field(description="replay the guest at the source and compare digests")
+    ] = True
+
+
+class ReproduceDocument(SeriesDocument):
+    """`scale`: memory and cache are 1/scale of the paper's, and so are the paper's times in
+    `table`. cache_effect: ratios of the I/O load, with the cache / without."""
+
+    scale: int
+    cache_effect: list[dict[str, object]]
+    locality: dict[str, object] | None
+
+
+def reproduce(
+    *,
+    options: Annotated[ReproduceOptions | None, Parameter(name="*")] = None,
+    output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
+) -> int:
+    """Run the paper's experiment, and print what is measured beside what the paper printed.
+
+    A 512 MiB guest with a 4 MiB cache under three loads, at 100 MB/s and at 100 Mbit/s, each with
+    the cache and without; and the paper's three worked examples. It takes a while: the estimate
+    comes first. Ctrl-C ends it and prints what has finished.
+    """
+    options, output = options or ReproduceOptions(), output or OutputOptions()
+    setting = _setting(options)
+    cells = plan(setting)
+    check_some_pair(cell.case.config for cell in cells)
+    pipe = StatusPipe(status_fd) if status_fd is not None else None
+    with Signals() as signals, ReportFiles(output) as files:
+        if not output.quiet:
+            _announce(len(cells) * options.runs, estimate_s(cells, options.runs))
+        cases = [cell.case for cell in cells]
+        done = follow(cases, options.runs, output, signals, pipe)
+        _write(done, cells, setting, files, table=output.json_file != "-")
+    if done.interrupted:
+        complain(done.interruption)
+    return done.exit_code
+
+
+def _setting(options: ReproduceOptions) -> Setting:
+    rates: tuple[float, ...] = _RATES[:1] if options.quick else _RATES
+    if options.rates is not None:
+        try:
+            rates = tuple(parse_rate(text.strip()) for text in options.rates.split(","))
+        except ValueError as error:
+            raise UsageError(f"--rates: {error}") from None
+        if len(set(rates)) < len(rates):
+            raise UsageError(f"--rates: {options.rates} has one rate twice")
+    return Setting(
+        rates,
+        scale=QUICK_SCALE if options.quick else 1,
+        seed=options.seed,
+        path3=options.path3,
+        verify=options.verify,
+    )
+
+
+def _announce(runs: int, seconds: float) -> None:
+    """How long it will take, on standard error."""
+    text = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+    print(f"{runs} runs, about {text}", file=sys.stderr, flush=True)
+
+
+def _write(
+    done: Series, cells: list[Cell], setting: Setting, files: ReportFiles, *, table: bool
+) -> None:
+    results = findings.collect(done, cells)
+    sheets = findings.sheets(results, setting)
+    effects = findings.effects(results)
+    locality = remarks.locality(results, setting)
+    notes = remarks.remarks(setting, locality)
+    if table and results:
+        console = tables.wide_console()
+        for sheet in sheets:
+            sheet.print(console)
+        for line in tables.complaints([result.row for result in results]):
+            tables.print_text(console, line)
+        tables.print_notes(console, notes)
+    document = ReproduceDocument(
+        runs=done.reports,
+        table=[findings.to_json(result, results, setting) for result in results],
+        interrupted=done.interrupted,
+        scale=setting.scale,
+        cache_effect=[effect.to_json() for effect in effects],
+        locality=locality.to_json() if locality else None,
+        sheets=[SheetDocument(**sheet.to_html()) for sheet in sheets],
+        notes=notes,
+    )
+    rates = ", ".join(format_rate(rate) for rate in setting.rates)
+    files.write(
+        document.to_json,
+        lambda: render_series(
+            document, f"pageferry reproduce: {rates}", done.labels, done.case_labels
+        ),
+    )

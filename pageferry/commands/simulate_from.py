@@ -1,0 +1,306 @@
+"""`simulate --from REPORT.json`: the guest and the link of a measured migration, simulated.
+
+Taken from the report are the configuration, what the link carried, the round trip where a network
+was measured or two clocks were compared, what a round and the hand-over took beyond their bytes,
+and the speed of a guest that ran flat out. The working set is the workload's, as for any
+simulation; where the rounds have seen how much was stale, it is stretched to go through that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+from pydantic import ValidationError
+
+from pageferry.commands.report import read_result
+from pageferry.common.config.model import MigrationConfig, explain
+from pageferry.common.errors import UsageError
+from pageferry.common.report.schema import Report, RoundReport
+from pageferry.common.strategy.carrying import MEASURABLE_BYTES
+from pageferry.common.strategy.forecast import Stale
+from pageferry.common.units import PAGE_SIZE, format_time
+from pageferry.runs.tables import NOTHING, Sheet, milliseconds, percent
+from pageferry.sim.conditions import DISCARD_BYTE_S, Simulated, simulated
+from pageferry.sim.link import Link, parse_link
+from pageferry.sim.options import SimulateOptions, about_of
+from pageferry.sim.reporting import make_report, play
+from pageferry.sim.working_set import PAGE_BYTES
+
+_AT_LIMIT: Final = 0.97  # a transfer that reaches so much of its limit was held up by nothing else
+_KEEPS_UP: Final = 0.95  # a guest with less than so much of the steps that it should make does not
+_LEAST_S: Final = 1e-4
+_IN_STOP: Final = ("final", "pushed")
+_MOST_TIMES: Final = 100.0  # a rate of what was reached: beyond that it says nothing
+_HALVINGS: Final = 40
+_OWN_KEYS: Final = frozenset(MigrationConfig.model_fields)
+_NEEDED: Final = ("strategy", "memory", "workload")  # what it was of; a new option has its default
+
+
+@dataclass(frozen=True, slots=True)
+class Stretched(Simulated):
+    """at_s, by: what becomes stale in so many seconds is so many times what the model says."""
+
+    at_s: tuple[float, ...]
+    by: tuple[float, ...]
+
+    def stale_between(self, begun_s: float, ran_s: float) -> Stale:
+        """See `Conditions`."""
+        # Zero-argument super does not know a class that slots have made anew.
+        stale = Simulated.stale_between(self, begun_s, ran_s)
+        if not self.at_s:
+            return stale
+        factor = float(np.interp(ran_s, self.at_s, self.by))
+        factor = min(factor, self.pages_total / max(stale.pages, 1.0))
+        return stale._replace(pages=stale.pages * factor, bytes=stale.bytes * factor)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """report: as it was measured; config: of the simulation; changed: options that differ."""
+
+    report: Report
+    config: MigrationConfig
+    changed: tuple[str, ...]
+
+    def conditions(self, link: Link | None, steps_per_s: float | None) -> Simulated:
+        """Link and guest as that run saw them, or as they are given. Raises `UsageError`."""
+        report, config = self.report, self.config
+        speed = steps_per_s or self._speed()
+        link_ = link or self._link()
+        under = simulated(config, link_, speed)
+        rate = under.bandwidth_Bps
+        changes: dict[str, float] = {}
+        if (switchover_s := _switchover_s(report, link_, rate)) is not None:
+            changes["switchover_s"] = max(switchover_s, _LEAST_S)
+        moves = list(_transfers(report))
+        beyond = [each.beyond_s(link_, rate) for each in moves[1:] if each.kind not in _IN_STOP]
+        if beyond:
+            changes["round_s"] = max(median(beyond), 0.0)
+        rounds = [each for each in report.rounds if each.kind != "final" and not _cut(report, each)]
+        if gaps := [b.start_ms - a.start_ms - a.duration_ms for a, b in pairwise(rounds)]:
+            changes["decide_s"] = max(median(gaps) / 1e3, 0.0)
+        values = {each.name: getattr(under, each.name) for each in fields(Simulated)} | changes
+        at_s, by = self._stretch(under)
+        return Stretched(**values, at_s=at_s, by=by)
+
+    def _link(self) -> Link:
+        """Its rate where nothing else held the pages up; the round trip where it was measured."""
+        net = self.report.net
+        if net is not None:  # before it was used, with nothing in its queues
+            delay = net.rtt_ms / 2e3
+        else:
+            delay = (
+                max(self.report.downtime_error_ms or 0.0, 0.0) / 1e3
+            )  # the error is half a round trip
+        link = Link(delay=min(delay, 60.0))
+        rate, limit = _bandwidth(self.report, link), _limit(self.report.config)
+        if rate is None or rate >= _AT_LIMIT * limit:
+            return link
+        return link.model_copy(update={"rate": rate})
+
+    def _speed(self) -> float | None:
+        """Of a vCPU that ran flat out, or could not keep up; None: it kept to its rate."""
+        before = self.report.guest.steps_per_s_before
+        guest = simulated(self.config, Link(rate=1e9)).guest
+        if not before or (guest.busy < 1 and before >= _KEEPS_UP * guest.steps_per_s):
+            return None
+        return before / self.config.vcpus if guest.busy >= 1 else None
+
+    def _stretch(self, under: Simulated) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What rounds saw, by what the model says; in order of time, one factor a time."""
+        if {"workload", "memory", "cache", "vcpus", "seed"} & set(self.changed):
+            return (), ()
+        found: dict[float, float] = {}
+        for begun_s, ran_s, pages in _seen(self.report):
+            model = Simulated.stale_between(under, begun_s, ran_s).pages
+            if model >= 1 and pages >= 1:
+                found[ran_s] = pages / model
+        at = sorted(found)
+        return tuple(at), tuple(found[each] for each in at)
+
+    def compare(self, simulated_: Report) -> Sheet:
+        """How far the simulation is from the measurement."""
+        was, now = self.report, simulated_
+        row = _beside if _timed_out(was) else _row
+        rows = [
+            row("total ms", was.total_time_ms, now.total_time_ms),
+            row("downtime ms", was.downtime_ms, now.downtime_ms),
+            row("bytes", was.bytes_on_wire, now.bytes_on_wire),
+            row("rounds", len(was.rounds), len(now.rounds)),
+        ]
+        if was.postcopy is not None and now.postcopy is not None:
+            rows.append(row("faults", was.postcopy.faults, now.postcopy.faults))
+        title = "simulated beside measured"
+        if _timed_out(was):
+            limit_s = was.config.get("timeout")
+            after = f" {format_time(limit_s)}" if isinstance(limit_s, (int, float)) else ""
+            title += f": --timeout{after} ended the measured one, and is not played"
+        if self.changed:
+            options = ", ".join("--" + name.replace("_", "-") for name in self.changed)
+            title += f" (other than measured: {options})"
+        columns = ("", "measured", "simulated", "off by", "off by %")
+        return Sheet(title, columns, tuple(rows))
+
+
+def _timed_out(report: Report) -> bool:
+    return any(event.event == "timeout" for event in report.events)
+
+
+def _cut(report: Report, each: RoundReport) -> bool:
+    """Whether `--timeout` cut it short; older reports do not say of which round that was so."""
+    if each.pages_left:
+        return True
+    before = [one.index for one in report.rounds if one.kind != "final"]
+    return _timed_out(report) and bool(before) and each.index == before[-1]
+
+
+def _beside(name: str, was: float | None, now: float | None) -> tuple[str, ...]:
+    """Two figures that are not of the same thing: no difference between them says anything."""
+    return (*_row(name, was, now)[:3], NOTHING, NOTHING)
+
+
+def _row(name: str, was: float | None, now: float | None) -> tuple[str, ...]:
+    if was is None or now is None:
+        return (name, NOTHING, NOTHING, NOTHING, NOTHING)
+    off = percent(now / was - 1) if was else NOTHING
+    return (name, _figure(was), _figure(now), _figure(now - was), off)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else milliseconds(value)
+
+
+def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
+    """given: options that are to be others than they were. Raises `UsageError`."""
+    document = read_result(file)
+    if not isinstance(document, Report):
+        raise UsageError(f"--from: {file} has several runs: expected the report of one migration")
+    if document.outcome != "completed" or not document.total_time_ms:
+        raise UsageError(f"--from: the migration of {file} was not completed")
+    if document.config.get("simulated"):
+        raise UsageError(f"--from: {file} was simulated itself: expected a measured migration")
+    was = {name: value for name, value in document.config.items() if name in _OWN_KEYS}
+    if was.get("max_bandwidth", 0) is None:  # no limit; earlier versions wrote the word
+        was["max_bandwidth"] = math.inf
+    if missing := [name for name in _NEEDED if name not in was]:
+        raise UsageError(f"--from: {file}: its config has no {missing[0]}: what was it of?")
+    try:
+        config = MigrationConfig.model_validate(was | dict(given))
+        before = MigrationConfig.model_validate(was)
+    except ValidationError as error:
+        raise UsageError(f"--from: {file}: {explain(error)}") from None
+    changed = [name for name in given if getattr(before, name) != getattr(config, name)]
+    # A cut-off is a matter of that run, and faults are not played again.
+    config = config.model_copy(update={"timeout": None, "inject": ()})
+    return Measured(document, config, tuple(changed))
+
+
+def _limit(config: Mapping[str, Any]) -> float:
+    limit = config.get("max_bandwidth")
+    return float(limit) if isinstance(limit, (int, float)) else math.inf
+
+
+def _part_s(report: Report, name: str) -> float | None:
+    found = [part.ms for part in report.downtime_parts if part.name == name]
+    return found[0] / 1e3 if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """Something that moved pages. sent: bytes before it; trips: round trips that are within."""
+
+    kind: str
+    bytes: int
+    seconds: float
+    sent: int
+    trips: float
+
+    def beyond_s(self, link: Link, rate_Bps: float) -> float:
+        """What it took beside its bytes; round trips counted."""
+        return self.seconds - link.carried_s(self.bytes, self.sent, rate_Bps)
+
+    def rate(self, link: Link) -> float:
+        """At which it would have taken just so long: bytes a second."""
+        low = self.bytes / self.seconds
+        if link.rtt_s == 0:
+            return low
+        high = _MOST_TIMES * low
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * high)
+            longer = self.beyond_s(link, middle) < self.trips * link.rtt_s
+            low, high = (middle, high) if longer else (low, middle)
+        return low
+
+
+def _transfers(report: Report) -> Iterator[_Transfer]:
+    """Whatever moved pages, in order."""
+    sent = 0
+    for each in report.rounds:
+        seconds, trips = each.duration_ms / 1e3, 1.0  # the destination's word of it comes back
+        if each.kind == "final":
+            seconds, trips = _part_s(report, "last pages") or seconds, 0.0
+        yield _Transfer(each.kind, each.bytes, seconds, sent, trips)
+        sent += each.bytes
+    post = report.postcopy
+    if post is not None and post.duration_ms > 0 and post.pages_pushed:
+        size = (post.pages_pushed + post.pages_pulled) * PAGE_BYTES
+        yield _Transfer("pushed", size, post.duration_ms / 1e3, sent, 1.5)
+
+
+def _bandwidth(report: Report, link: Link) -> float | None:
+    """Of the largest transfer. link: how long its round trips are."""
+    largest = max(_transfers(report), key=lambda each: each.bytes, default=None)
+    if largest is None or largest.bytes < MEASURABLE_BYTES or largest.seconds <= 0:
+        return None
+    return largest.rate(link)
+
+
+def _switchover_s(report: Report, link: Link, rate_Bps: float) -> float | None:
+    """What the hand-over took by itself.
+
+    Beside it are the drain, the last pages, their way, and the discard of stale ones. What the
+    source took for the last pages ends when the kernel has them; the link may take longer.
+    """
+    if report.downtime_ms is None or not report.downtime_parts:
+        return None
+    others = (_part_s(report, "drain") or 0.0) + link.rtt_s / 2
+    for each in _transfers(report):
+        if each.kind == "final":
+            others += max(each.seconds, link.carried_s(each.bytes, each.sent, rate_Bps))
+    post = report.postcopy
+    if post is not None and report.rounds:
+        pages = post.pages_pulled + post.pages_pushed + post.pages_never_moved
+        others += min(pages * PAGE_SIZE * DISCARD_BYTE_S, _part_s(report, "resume") or 0.0)
+    return report.downtime_ms / 1e3 - others
+
+
+def _seen(report: Report) -> Iterator[tuple[float, float, int]]:
+    """When a round began, how long the guest ran in it, and how many pages were stale at its end.
+
+    Of rounds that began with a drain: what another one left may be older than it.
+    """
+    begun_s = 0.0
+    for each in report.rounds:
+        ran_s = each.duration_ms / 1e3 * (1 - (each.throttle or 0.0))
+        if each.kind != "final" and not _holds(report, each) and not _cut(report, each):
+            yield begun_s, ran_s, each.dirty_pages_after
+        begun_s += ran_s
+
+
+def _holds(report: Report, each: RoundReport) -> bool:
+    return report.path == 2 and each.kind == "dirty"
+
+
+def simulated_again(measured: Measured, options: SimulateOptions) -> Report:
+    """The measured migration in virtual time; its link and speed where options have none."""
+    link = parse_link(options.link) if options.link else None
+    under = measured.conditions(link, options.guest_speed)
+    about = {**about_of(options), "simulated_from": str(options.from_file)}
+    return make_report(play(measured.config, under), about)

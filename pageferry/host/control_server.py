@@ -1,0 +1,177 @@
+"""The control socket of a host, the end that answers.
+
+Who may connect to it may do with the host's guests as he likes. So it is a Unix socket that only
+its owner can open, in a folder that only the owner can write to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from pageferry.common.errors import PageferryError, RemoteProtocolError, UsageError
+from pageferry.common.process.aio import Served, closed_is_reset, quit_task
+from pageferry.common.process.status import Status
+from pageferry.common.process.threads import failure_of
+from pageferry.host import messages as m
+from pageferry.host.control_client import answers, control_folder, is_ours_alone
+from pageferry.host.host import Host, Move
+
+REQUEST_S: Final = 10.0  # from a connection to its request
+MOST_CLIENTS: Final = 32
+_LONGEST_PATH: Final = 107  # of sockaddr_un, without its end
+
+
+def bind_control(path: Path | None, port: int) -> tuple[socket.socket, Path]:
+    """A listening socket that only we can open. port: names the default. Raises `UsageError`."""
+    if path is None:
+        path = control_folder() / f"host-{port}.sock"
+        _make_folder(path.parent)
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise UsageError(f"--control {path}: longer than the {_LONGEST_PATH} bytes of a socket's")
+    try:
+        if stat.S_ISSOCK(path.lstat().st_mode) and not answers(path):
+            path.unlink()  # of a host that was killed
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(f"--control {path}: {error.strerror}") from None
+    sock = socket.socket(socket.AF_UNIX)
+    umask = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+        sock.listen(MOST_CLIENTS)
+    except OSError as error:
+        sock.close()
+        raise UsageError(f"--control {path}: {error.strerror}") from None
+    finally:
+        os.umask(umask)
+    sock.setblocking(False)
+    return sock, path
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        ours = is_ours_alone(folder)
+    except OSError as error:
+        raise UsageError(f"no folder {folder} for a control socket: {error.strerror}") from None
+    if not ours:
+        raise UsageError(f"{folder} is not ours alone to write to: expected --control PATH")
+
+
+class ControlServer:
+    """Carries out commands that come over the control socket, one a connection."""
+
+    def __init__(self, host: Host, say: Callable[[str], None]) -> None:
+        self._host = host
+        self._say = say
+        self._served = Served(self._answer)
+        self._server: asyncio.Server | None = None
+        self.path: Path | None = None
+
+    async def start(self, sock: socket.socket, path: Path) -> None:
+        """Listen on what `bind_control` gave."""
+        self.path = path
+        self._server = await asyncio.start_unix_server(
+            self._served.take, sock=sock, limit=m.MAX_REQUEST
+        )
+
+    async def close(self) -> None:
+        """Let those that wait for an answer have it, and end; idempotent."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._served.tasks:
+            await asyncio.wait(self._served.tasks, timeout=REQUEST_S)
+        await self._served.cancel()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+            self.path = None
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reply = await self._reply(reader, writer)
+        with contextlib.suppress(OSError), closed_is_reset():
+            writer.write(m.encode(reply))
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> BaseModel:
+        try:
+            if len(self._served.tasks) > MOST_CLIENTS:
+                raise PageferryError(f"this host has {MOST_CLIENTS} commands to carry out already")
+            async with asyncio.timeout(REQUEST_S):
+                request = await _read(reader)
+            return await self._serve(request, reader, writer)
+        except TimeoutError:
+            return m.Failed(reason=f"no request came within {REQUEST_S:.0f} s", exit_code=1)
+        except PageferryError as error:
+            return m.Failed(reason=str(error), exit_code=error.exit_code)
+        except Exception as error:  # noqa: BLE001 - one command must not end the guests
+            failure = failure_of(error)
+            self._say(f"a command failed: {failure}")
+            return m.Failed(reason=str(failure), exit_code=failure.exit_code)
+
+    async def _serve(
+        self, request: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> BaseModel:
+        host = self._host
+        match request:
+            case m.List():
+                return host.list()
+            case m.Boot():
+                return await host.boot(request)
+            case m.Digest():
+                return await host.digest(request)
+            case m.Resume():
+                return await host.resume(request)
+            case m.Shutdown():
+                return await host.shutdown(request)
+            case m.Move():
+                return await self._move(request, reader, writer)
+            case _:
+                raise RemoteProtocolError("there is no move here that could be given up")
+
+    async def _move(
+        self, request: m.Move, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> BaseModel:
+        def show(status: Status) -> None:
+            with contextlib.suppress(OSError), closed_is_reset():
+                if not writer.is_closing() and writer.transport.get_write_buffer_size() == 0:
+                    writer.write(m.encode(m.Progress(status=status)))
+
+        move, ended = self._host.move(request, show)
+        orders = asyncio.create_task(self._take_orders(reader, move))
+        try:
+            return await asyncio.shield(ended)
+        finally:
+            await quit_task(orders)
+
+    async def _take_orders(self, reader: asyncio.StreamReader, move: Move) -> None:
+        """Whoever asked may want it given up, as often as there are signals; or goes away."""
+        with contextlib.suppress(PageferryError, OSError):
+            while True:
+                await _read(reader)
+                self._say(f"guest {move.name}: {move.cancel() or 'cancelling'}")
+        if move.session.can_cancel:
+            move.cancel()
+            self._say(f"guest {move.name}: cancelling, since who asked for it has gone")
+
+
+async def _read(reader: asyncio.StreamReader) -> Any:
+    try:
+        line = await reader.readline()
+    except ValueError:
+        raise RemoteProtocolError(f"a request of more than {m.MAX_REQUEST:,} bytes") from None
+    if not line.endswith(b"\n"):
+        raise RemoteProtocolError("the connection ended before a request did")
+    return m.decode(line, m.REQUESTS)

@@ -1,0 +1,488 @@
+"""A host: runs guests, receives them and sends them on; the two agents around a table of guests.
+
+Everything happens on one event loop; what blocks on a guest does so in a thread, and the table says
+whose a guest is meanwhile. Moves are tasks of the host's own, not of who asked for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from pageferry.common.assumed_bandwidth import check_assumed
+from pageferry.common.config.model import GuestConfig, MigrationConfig, parse_address
+from pageferry.common.errors import (
+    InDoubtError,
+    PageferryError,
+    UsageError,
+    VerificationError,
+)
+from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest_location import NOBODY_HERE, TABLE, When, Who
+from pageferry.common.handover import State
+from pageferry.common.process.aio import quit_task, see_through, take_notice
+from pageferry.common.process.heap import give_back
+from pageferry.common.process.last_resort import last_resort
+from pageferry.common.process.logs import AgentLog
+from pageferry.common.process.status import Status
+from pageferry.common.termination import Reply
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire.tls import ClientTls, checked_hostname, client_tls
+from pageferry.dest_agent.admission import MemoryBudget
+from pageferry.dest_agent.agent import DestAgent, Limits
+from pageferry.dest_agent.listen_options import ListenOptions
+from pageferry.host import messages as m
+from pageferry.host.guest_table import Doing, Doubt, Entry, Guests
+from pageferry.source_agent.agent import follow, outcome
+from pageferry.source_agent.report.build import make_report
+from pageferry.source_agent.resident_guest import Resident
+from pageferry.source_agent.session import SourceSession
+
+_THREADS: Final = 4
+_LOOK_S: Final = 0.25  # how often trouble is looked for, once it has been asked to end
+_PATIENCE_S: Final = 2.0  # of a person who has pressed Ctrl-C and sees nothing
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Move:
+    """A guest on its way out."""
+
+    name: str
+    peer: str
+    session: SourceSession
+    task: asyncio.Task[None]
+
+    def cancel(self) -> str | None:
+        """The guest is to go on here; what a person must know where it is too late for that.
+
+        A move whose other host does not answer is given up by the second call.
+        """
+        if self.session.can_cancel:
+            self.task.cancel()
+            return None
+        return self._replied(self.session.asked_to_end())
+
+    def still_asked(self) -> str | None:
+        """Likewise, from time to time after that."""
+        news = self.session.still_asked()
+        return None if news is None else self._replied(news)
+
+    def _replied(self, answer: tuple[Reply, str]) -> str:
+        reply, words = answer
+        self.session.notice = words
+        if reply is Reply.END:
+            self.task.cancel(words)
+        return words
+
+    @property
+    def may_be_ended(self) -> bool:
+        """Whether nothing would be lost by that that could be had."""
+        return self.session.can_cancel or not self.session.is_well
+
+
+def farewell(ended: Sequence[str]) -> tuple[str, int]:
+    """The last line of a host that was stopped, and its exit code. ended: guests, with it."""
+    if not ended:
+        return f"stopped: {NOBODY_HERE}", TABLE[Who.HERE, When.NOTHING].exit_code
+    words = f"stopped: guests that ended with this host: {', '.join(ended)}"
+    return words, TABLE[Who.HERE, When.WHOLE].exit_code
+
+
+class Host:
+    """One process of guests. `serve` until it is cancelled or told to `stop`."""
+
+    def __init__(self, log: AgentLog, options: ListenOptions | None = None) -> None:
+        self._log = log
+        self._options = options = options or ListenOptions()
+        self._bound = ("", 0)
+        self._secure = client_tls(options.tls) if options.tls is not None else None
+        self._budget = MemoryBudget(options.max_memory)
+        self.guests = Guests(log.say, self._budget.release_guest)
+        self._agent = DestAgent(
+            log.say,
+            log.event,
+            Limits(None, options.max_memory, options.max_sessions),
+            options.server(),
+            budget=self._budget,
+            keeper=self.guests,
+            turned_away=self._meets_itself,
+            stall_s=options.stall_timeout,
+        )
+        self._moves: dict[str, Move] = {}
+        self._met_itself: set[str] = set()  # sessions of moves that have come back here
+        self._work: set[asyncio.Task[Any]] = set()
+        self._pool = _full_pool(_THREADS)
+        asyncio.get_running_loop().set_default_executor(self._pool)
+        self._stops = 0
+        self._stop = asyncio.Event()
+        self.ended: list[str] = []  # guests that ended with this process
+
+    # -- life cycle ---------------------------------------------------------------------------
+
+    def listen(self, address: tuple[str, int]) -> list[tuple[str, int]]:
+        """Bind for guests that come; returns the addresses. Raises `UsageError`."""
+        bound = self._options.bind(self._agent, address)
+        self._bound = bound[0]
+        return bound
+
+    def stop(self) -> None:
+        """End everything: moves that can still be cancelled, then guests.
+
+        Each further call is one more signal: what is seen through is, as long as it goes well; a
+        guest whose other host does not answer is given up. Where nothing of that kind is left, the
+        process ends within seconds, whatever it waits for.
+        """
+        self._stops += 1
+        self._stop.set()
+        if self._stops == 1:
+            return  # `_end` begins
+        self._agent.stop(self._log.say)
+        self._cancel_moves()
+        if self._agent.may_be_ended and all(move.may_be_ended for move in self._moves.values()):
+            here = [entry.name for entry in self.guests.entries if entry.guest is not None]
+            last_resort(*farewell([*self.ended, *here]))
+
+    def _cancel_moves(self) -> None:
+        for move in list(self._moves.values()):
+            words = move.cancel()
+            if words is not None:
+                self._log.say(f"guest {move.name}: {words}")
+
+    async def _look(self) -> None:
+        """Trouble that begins after a signal is told, too."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for move in list(self._moves.values()):
+                words = move.still_asked()
+                if words is not None:
+                    self._log.say(f"guest {move.name}: {words}")
+
+    async def serve(self) -> None:
+        """Until `stop`; guests that are here then are ended, and that is said.
+
+        Those that have come in part come in whole first, or the end of this process would be the
+        loss of pages that nobody else has.
+        """
+        agent = asyncio.create_task(self._agent.serve_forever(), name="agent")
+        stopped = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({agent, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if agent.done():
+                agent.result()  # it never ends well by itself
+        finally:
+            await quit_task(stopped)
+            await see_through(self._end(agent))
+
+    async def _end(self, agent: asyncio.Task[None]) -> None:
+        looking = asyncio.create_task(self._look(), name="insisting")
+        self._agent.stop(self._log.say)
+        self._cancel_moves()
+        await self._agent.idle()
+        agent.cancel()
+        await asyncio.gather(agent, return_exceptions=True)
+        while self._work:
+            _, left = await asyncio.wait(self._work, timeout=_PATIENCE_S)
+            if left:
+                self._log.say(
+                    f"waiting for {len(left)} thing(s) under way, kernels to be compiled among them"
+                    " perhaps; Ctrl-C again ends it within seconds"
+                )
+        await quit_task(looking)
+        for entry in self.guests.entries:
+            if entry.guest is not None:
+                self.ended.append(entry.name)
+                await self._end_guest(entry)
+            self.guests.gone(entry)
+        self._pool.shutdown(wait=True)
+
+    async def _end_guest(self, entry: Entry) -> None:
+        steps = sum(entry.here.steps())
+        try:
+            await self._blocking(entry.here.close)
+        except PageferryError as error:  # the others are to be ended, too
+            self._log.say(f"guest {entry.name} could not be ended: {error}")
+        else:
+            self._log.say(f"guest {entry.name} was ended after {steps:,} steps")
+
+    async def _blocking(self, function: Callable[..., _T], *args: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+    def _own(self, work: Any) -> asyncio.Task[Any]:
+        """A task that goes on although who asked for it goes away."""
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(take_notice)
+        task.add_done_callback(self._work.discard)
+        return task
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been told to."""
+        return self._stops > 0
+
+    def _must_go_on(self) -> None:
+        if self._stops:
+            raise PageferryError("this host is being stopped")
+
+    # -- commands -----------------------------------------------------------------------------
+
+    def list(self) -> m.Listed:
+        """Every guest."""
+        guests = [_info(entry) for entry in self.guests.entries]
+        host, port = self._bound
+        return m.Listed(host=host, port=port, guests=guests, incoming=self._agent.sessions)
+
+    async def boot(self, order: m.Boot) -> m.Booted:
+        """A new guest that runs. Raises `UsageError` where it can't be had."""
+        self._must_go_on()
+        entry = self.guests.reserve(order.name, order.config.workload, Doing.BOOTING)
+        await asyncio.shield(self._own(self._boot(entry, order)))
+        return m.Booted(guest=_info(entry))
+
+    async def _boot(self, entry: Entry, order: m.Boot) -> None:
+        try:
+            self._budget.book_guest(entry.name, order.config)
+            guest = await self._blocking(_booted, order, self._log.say)
+        except BaseException:
+            self.guests.gone(entry)
+            raise
+        if self._stops:  # meanwhile: it has not come to anything
+            await self._blocking(guest.close)
+            self.guests.gone(entry)
+            self._must_go_on()
+        self.guests.runs(entry, guest)
+        self._log.say(f"guest {entry.name} runs here")
+
+    async def digest(self, order: m.Digest) -> m.Digested:
+        """The guest stands still for as long as that takes."""
+        self._must_go_on()
+        entry = self.guests.claim(order.guest, Doing.CHECKING)
+        return await asyncio.shield(self._own(self._digest(entry)))
+
+    async def _digest(self, entry: Entry) -> m.Digested:
+        try:
+            digested = await self._blocking(_digested, entry.name, entry.here)
+        finally:
+            self.guests.runs(entry)
+        return digested
+
+    async def shutdown(self, order: m.Shutdown) -> m.Done:
+        """The guest ends."""
+        self._must_go_on()
+        entry = self.guests.claim(order.guest, Doing.ENDING)
+        return await asyncio.shield(self._own(self._shutdown(entry)))
+
+    async def _shutdown(self, entry: Entry) -> m.Done:
+        steps = sum(entry.here.steps())
+        await self._blocking(entry.here.close)
+        self.guests.gone(entry)
+        said = f"guest {entry.name} was ended after {steps:,} steps"
+        self._log.say(said)
+        give_back()
+        return m.Done(said=said)
+
+    # -- a guest goes -------------------------------------------------------------------------
+
+    def move(
+        self, order: m.Move, show: Callable[[Status], None]
+    ) -> tuple[Move, asyncio.Task[m.Moved]]:
+        """Begin to send a guest. Raises `UsageError` where that can't be begun."""
+        self._must_go_on()
+        address = parse_address(order.to, "--to")
+        check_assumed(order.transfer, address[0])
+        if order.transfer.strategy == "lazy-copy":
+            raise UsageError(
+                "--strategy lazy-copy leaves pages behind for ever, and the guest could not be"
+                " moved on: expected post-copy"
+            )
+        secure = self._secured(order)
+        entry = self.guests.claim(order.guest, Doing.MOVING)
+        config = MigrationConfig(
+            **entry.here.config.model_dump(),
+            **order.transfer.model_dump(),
+            warmup=order.warmup,
+            run_after=order.run_after,
+            verify=False,  # a guest that goes on can't be: see `digest`
+        )
+
+        def say(phase: str) -> None:
+            show(session.status())
+            self._log.say(f"guest {entry.name} to {order.to}: {phase}")
+
+        timeline = Timeline("source", lambda event: self._log.event(session.record.session, event))
+        resident = Resident(entry.here, entry.name)
+        session = SourceSession(config, address, timeline, say, resident, secure=secure)
+        task = asyncio.create_task(session.run(), name="session")
+        move = Move(entry.name, order.to, session, task)
+        self._moves[entry.name] = move
+        return move, self._own(self._see_off(entry, move, show))
+
+    def _secured(self, order: m.Move) -> ClientTls | None:
+        if order.tls_hostname is None:
+            return self._secure
+        if self._secure is None:
+            raise UsageError(
+                "--tls-hostname says whose certificate is meant, and this host has no --tls"
+            )
+        return replace(self._secure, hostname=checked_hostname(order.tls_hostname))
+
+    def _meets_itself(self, session: str) -> str | None:
+        """Whether one that comes in is on its way out here, by whatever name or forwarded port."""
+        if all(move.session.record.session != session for move in self._moves.values()):
+            return None
+        self._met_itself.add(session)
+        return "it is this very host that sends the guest"
+
+    async def _see_off(self, entry: Entry, move: Move, show: Callable[[Status], None]) -> m.Moved:
+        session = move.session
+        ticker = asyncio.create_task(follow(session, show), name="ticker")
+        try:
+            error = await outcome(session, move.task)
+        finally:
+            await quit_task(ticker)
+            del self._moves[entry.name]
+            self._settle(entry, move)
+        if session.record.session in self._met_itself:
+            self._met_itself.discard(session.record.session)
+            error = UsageError(f"--to {move.peer} is this very host: guest {move.name} stays here")
+        if isinstance(error, VerificationError):
+            error = None  # it has moved; what was interrupted is the report on it
+        moved = m.Moved(
+            report=await self._blocking(make_report, session.record),
+            error=session.record.error if error is None else str(error),
+            exit_code=0 if error is None else error.exit_code,
+        )
+        del session, move, error
+        give_back()
+        return moved
+
+    def _settle(self, entry: Entry, move: Move) -> None:
+        """What has become of the guest here."""
+        handover, why = move.session.handover, move.session.record.error
+        if handover.may_run_guest:
+            self.guests.runs(entry)
+            self._log.say(f"guest {entry.name} goes on here: {why}")
+        elif handover.finished:
+            self.guests.gone(entry)
+            self._log.say(f"guest {entry.name} has moved" + (f": {why}" if why else ""))
+        elif handover.state is State.LOST:
+            self.guests.gone(entry)
+            self._log.say(f"guest {entry.name}: {why}")
+        else:
+            entry.doubt = Doubt(move.session, move.peer)
+            self._doubted(entry)
+
+    def _doubted(self, entry: Entry) -> None:
+        self.guests.turn(entry, Doing.IN_DOUBT)
+        assert entry.doubt is not None  # noqa: S101
+        entry.note = (
+            f"paused: {entry.doubt.peer} may run it, and could not be asked. When it can be:"
+            f" 'pageferry host resume --guest {entry.name}'"
+        )
+        self._log.say(f"guest {entry.name} is in doubt, {entry.note}")
+
+    # -- a guest in doubt ---------------------------------------------------------------------
+
+    async def resume(self, order: m.Resume) -> m.Done:
+        """Ask again what became of it. Raises `InDoubtError` where nobody answers."""
+        self._must_go_on()
+        entry = self.guests.claim(order.guest, Doing.ASKING)
+        return await asyncio.shield(self._own(self._resume(entry, order)))
+
+    async def _resume(self, entry: Entry, order: m.Resume) -> m.Done:
+        doubt = entry.doubt
+        assert doubt is not None  # noqa: S101
+        try:
+            said = await self._decide(entry, doubt, order)
+        except BaseException:
+            self._doubted(entry)
+            raise
+        self._log.say(said)
+        return m.Done(said=said)
+
+    async def _decide(self, entry: Entry, doubt: Doubt, order: m.Resume) -> str:
+        name, handover = entry.name, doubt.session.handover
+        answer = await doubt.session.ask_again(order.timeout)
+        if answer is not None:
+            handover.peer(answer.answer)
+        elif order.force:
+            handover.step("released")
+        else:
+            raise InDoubtError(
+                f"guest {name} stays paused: {doubt.session.no_answer}. --force lets it go on here;"
+                " only if you have seen to it that nothing runs it anywhere else, or there are two"
+            )
+        if handover.may_run_guest:
+            await self._blocking(_go_on, entry.here)
+            self.guests.runs(entry)
+            how = "as you said that it runs nowhere else" if answer is None else answer.answer
+            return f"guest {name} goes on here ({how})"
+        await self._blocking(entry.here.close)
+        self.guests.gone(entry)
+        lacks = ", but without the pages that were to follow: it is lost there" * doubt.lacks_pages
+        return f"guest {name} has moved: {doubt.peer} runs it{lacks}; its copy here was dropped"
+
+
+def _full_pool(threads: int) -> ThreadPoolExecutor:
+    """All of them at once: a host that has more threads than at its start has lost some."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="host")
+    barrier = threading.Barrier(threads)
+    for _ in range(threads):
+        pool.submit(barrier.wait)
+    return pool
+
+
+def _info(entry: Entry) -> m.GuestInfo:
+    guest = entry.guest
+    config: GuestConfig | None = guest.config if guest is not None else None
+    return m.GuestInfo(
+        name=entry.name,
+        state=entry.doing.value,
+        memory=config.memory if config else None,
+        vcpus=config.vcpus if config else None,
+        workload=config.workload if config else None,
+        steps=sum(guest.steps()) if guest is not None else None,
+        here_s=(time.monotonic_ns() - entry.since_ns) / 1e9,
+        note=entry.note,
+    )
+
+
+def _booted(order: m.Boot, say: Callable[[str], None]) -> Guest:
+    compile_kernels(order.config, say)
+    guest = Guest(order.config, boot=True)
+    try:
+        guest.start()
+        guest.resume()
+    except BaseException:
+        guest.close()
+        raise
+    return guest
+
+
+def _digested(name: str, guest: Guest) -> m.Digested:
+    paused_ns = guest.pause()
+    try:
+        guest.drain()
+        steps, digest, check = list(guest.steps()), guest.digest(), guest.check()
+    finally:
+        resumed_ns = guest.resume()
+    return m.Digested(
+        name=name,
+        config=guest.config,
+        steps=steps,
+        digest=digest,
+        check=check,
+        paused_ms=(resumed_ns - paused_ns) / 1e6,
+    )
+
+
+def _go_on(guest: Guest) -> None:
+    guest.hold(False)
+    guest.resume()

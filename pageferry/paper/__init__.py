@@ -1,0 +1,1 @@
+"""The paper's experiment: what was published, and what is measured beside it."""

@@ -1,0 +1,1 @@
+"""Several migrations in one command: cases, rows, tables."""

@@ -1,0 +1,37 @@
+"""Predictions of several runs beside what was measured: a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pageferry.common.report.schema import PredictionCheck, PredictionReport, Report
+from pageferry.runs import tables
+
+
+def predicted_sheet(reports: Sequence[Report], labels: Sequence[str]) -> tables.Sheet | None:
+    """A row for each run that was predicted and ended; None where there is none."""
+    rows = tuple(
+        _row(label, report, report.prediction, report.prediction.taken)
+        for label, report in zip(labels, reports, strict=True)
+        if report.prediction is not None and report.prediction.taken is not None
+    )
+    if not rows:
+        return None
+    headings = ("total ms", "measured", "off", "downtime ms", "measured", "off", "bytes off")
+    return tables.Sheet("predicted and measured", ("run", *headings), rows)
+
+
+def _row(
+    label: str, report: Report, made: PredictionReport, check: PredictionCheck
+) -> tuple[str, ...]:
+    said = next(each for each in made.strategies if each.strategy == check.strategy)
+    return (
+        label,
+        tables.milliseconds(said.total_time_ms),
+        tables.milliseconds(report.total_time_ms or 0.0),
+        tables.percent(check.total_time_error),
+        tables.milliseconds(said.downtime_ms),
+        tables.milliseconds(report.downtime_ms or 0.0),
+        f"{check.downtime_error_ms:+,.3g} ms",
+        tables.percent(check.bytes_error),
+    )

@@ -1,0 +1,283 @@
+"""Several migrations one after another: progress, interruption, and what became of each.
+
+A run that fails is an `Attempt` like any other and the series goes on. Ctrl-C (or SIGTERM, or
+SIGHUP) ends it: during a run the signal goes to that run's agents, as in `pageferry migrate`;
+between runs it is noted. What has finished by then stays in `attempts`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pageferry.common.command_line.run import OutputOptions
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.errors import (
+    EXIT_CANCELLED,
+    EXIT_FAILED,
+    EXIT_IN_DOUBT,
+    EXIT_NOT_VERIFIED,
+    EXIT_OK,
+    EXIT_USAGE,
+    CancelledByUser,
+    PageferryError,
+)
+from pageferry.common.process import signals
+from pageferry.common.process.status import Status, StatusPipe
+from pageferry.common.report.schema import Report
+from pageferry.net.options import NetOptions
+from pageferry.net.run import Network
+from pageferry.pair import NOT_BEGUN, Pair, PairResult
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row: a label for people, and the configuration that is run, once or several times."""
+
+    label: str
+    config: MigrationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a case. case: its index. error: one line, where there was one."""
+
+    case: int
+    report: Report | None
+    exit_code: int
+    error: str | None
+
+    @property
+    def completed(self) -> bool:
+        """Whether there are figures: verified or not, the guest has moved."""
+        return self.report is not None and self.report.outcome == "completed"
+
+
+def worst_exit_code(attempts: Sequence[Attempt]) -> int:
+    """0 if all is well, else the worst: not verified, in doubt, failed, bad input everywhere."""
+    codes = {attempt.exit_code for attempt in attempts} - {EXIT_OK}
+    for code in (EXIT_NOT_VERIFIED, EXIT_IN_DOUBT):
+        if code in codes:
+            return code
+    if not codes:
+        return EXIT_OK
+    return EXIT_USAGE if codes == {EXIT_USAGE} else EXIT_FAILED
+
+
+class Signals:
+    """While this is entered, a signal is noted in `seen`, unless a run takes it for its agents."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._received = signals.received(self._note)
+
+    def _note(self, _number: int) -> None:
+        self.seen = True
+
+    def __enter__(self) -> Self:
+        self._received.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._received.__exit__(kind, error, tb)
+
+
+class _Run(Pair):
+    """A migration that tells whether a signal came while it ran, even one that came too late."""
+
+    @property
+    def interrupted(self) -> bool:
+        return self._cancelled
+
+
+def run_once(
+    config: MigrationConfig,
+    log_dir: Path | None,
+    show: Callable[[Status], None],
+    *,
+    net: NetOptions | None = None,
+    signals: Signals | None = None,
+) -> tuple[PairResult | None, bool]:
+    """One migration, and whether a signal came meanwhile; None if that has cancelled it.
+
+    net: a network of its own for it; signals: whoever noted one before its agents could.
+    """
+    network = Network(net, show)
+    interrupted = False
+    try:
+        with network:
+            if signals is not None and signals.seen:
+                raise CancelledByUser(NOT_BEGUN)
+            run = _Run(config, log_dir, route=network.route)
+            try:
+                result = run.run(network.show)
+            finally:
+                interrupted = run.interrupted
+    except CancelledByUser:
+        return None, True
+    except PageferryError as error:
+        result = PairResult(None, error.exit_code, str(error))
+    if result.report is not None:
+        network.tell(result.report)
+    if interrupted and (result.report is None or result.report.outcome == "cancelled"):
+        return None, True
+    return result, interrupted
+
+
+class Series:
+    """Runs every case `runs` times, the cases in turn.
+
+    In turn, because a busy host changes with time: what disturbs one case should disturb them all.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        runs: int,
+        *,
+        log_dir: Path | None,
+        show: Callable[[Status], None],
+        finished: Callable[[str], None],
+        pipe: StatusPipe | None = None,
+        net: NetOptions | None = None,
+    ) -> None:
+        """`show` is told of the present moment, `finished` a line about each run that is over."""
+        self.cases = list(cases)
+        self.runs = runs
+        self.attempts: list[Attempt] = []
+        self.interrupted = False
+        self._order = [index for _ in range(runs) for index in range(len(self.cases))]
+        self._log_dir = log_dir
+        self._show = show
+        self._finished = finished
+        self._pipe = pipe
+        self._net = net
+        self._signals: Signals | None = None
+
+    def run(self, signals: Signals) -> None:
+        """All of it, or until interrupted."""
+        self._signals = signals
+        for number, index in enumerate(self._order, 1):
+            self.interrupted = self.interrupted or signals.seen
+            if self.interrupted:
+                return
+            attempt = self._attempt(number, index)
+            if attempt is not None:
+                self.attempts.append(attempt)
+                self._finished(self._sentence(number, attempt))
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command."""
+        return EXIT_CANCELLED if self.interrupted else worst_exit_code(self.attempts)
+
+    @property
+    def interruption(self) -> str:
+        """What is said of it."""
+        return (
+            f"cancelled: {len(self.attempts)} of {len(self._order)} runs had finished,"
+            " they are reported"
+        )
+
+    def of_case(self, index: int) -> list[Attempt]:
+        """What became of one case."""
+        return [attempt for attempt in self.attempts if attempt.case == index]
+
+    @property
+    def reports(self) -> list[Report]:
+        """Every report that there is, in the order in which the runs were made."""
+        return [attempt.report for attempt in self.attempts if attempt.report is not None]
+
+    def report_places(self, index: int) -> list[int]:
+        """Where a case's reports are in `reports`."""
+        told = [attempt.case for attempt in self.attempts if attempt.report is not None]
+        return [place for place, case in enumerate(told) if case == index]
+
+    @property
+    def labels(self) -> list[str]:
+        """One for each of `reports`."""
+        labels = []
+        for place, index in enumerate(a.case for a in self.attempts if a.report is not None):
+            label = self.cases[index].label
+            if self.runs > 1:
+                label += f", run {self.report_places(index).index(place) + 1}"
+            labels.append(label)
+        return labels
+
+    @property
+    def case_labels(self) -> list[str]:
+        """For each of `reports`, the case that it is a run of."""
+        return [self.cases[a.case].label for a in self.attempts if a.report is not None]
+
+    def _place(self, number: int) -> str:
+        return f"run {number} of {len(self._order)}"
+
+    def _attempt(self, number: int, index: int) -> Attempt | None:
+        """One run; None if it was cancelled by the user."""
+        case = self.cases[index]
+        if self._pipe is not None:
+            self._pipe.write("run", {"run": number, "of": len(self._order), "label": case.label})
+
+        def show(status: Status) -> None:
+            if self._pipe is not None:
+                self._pipe.write("status", status.model_dump())
+            phase = f"{self._place(number)} · {case.label} · {status.phase}"
+            self._show(status.model_copy(update={"phase": phase}))
+
+        log_dir = self._log_dir / f"run-{number:02}" if self._log_dir else None
+        result, self.interrupted = run_once(
+            case.config, log_dir, show, net=self._net, signals=self._signals
+        )
+        if result is None:
+            return None
+        return Attempt(index, result.report, result.exit_code, result.error)
+
+    def _sentence(self, number: int, attempt: Attempt) -> str:
+        return f"{self._place(number)} · {self.cases[attempt.case].label}: {outcome(attempt)}"
+
+
+def outcome(attempt: Attempt) -> str:
+    """One run in a few words."""
+    report = attempt.report
+    if report is None or report.downtime_ms is None or report.total_time_ms is None:
+        return f"failed: {attempt.error or 'no reason given'}"
+    words = f"{report.downtime_ms:,.0f} ms down, {report.total_time_ms:,.0f} ms in all"
+    return words if attempt.error is None else f"{words}; {attempt.error}"
+
+
+def follow(
+    cases: Sequence[Case],
+    runs: int,
+    output: OutputOptions,
+    signals: Signals,
+    pipe: StatusPipe | None,
+    net: NetOptions | None = None,
+) -> Series:
+    """Run them all under a progress line; on a terminal, say of each run how it ended."""
+    from pageferry.common.terminal.console import ProgressView
+
+    def finished(line: str) -> None:
+        if sys.stderr.isatty() and not output.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    with ProgressView(output.wish) as view:
+        series = Series(
+            cases,
+            runs,
+            log_dir=output.log_dir,
+            show=view.update,
+            finished=finished,
+            pipe=pipe,
+            net=net,
+        )
+        series.run(signals)
+    return series

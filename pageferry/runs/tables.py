@@ -1,0 +1,160 @@
+"""Cells of tables for people, and the columns that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pageferry.common.report.summary import loss
+from pageferry.common.units import human_bytes
+from pageferry.runs.rows import Row, Spread, ratio
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+NOTHING: Final = "–"
+_WIDE: Final = 240  # columns of a file or a pipe: no table is wider
+_TEXT: Final = 100  # columns of a paragraph
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table as plain text. left: how many of its columns are words, the rest are figures."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+
+    def to_html(self) -> dict[str, Any]:
+        """As the HTML report takes it."""
+        rows = [list(row) for row in self.rows]
+        columns = list(self.columns)
+        return {"title": self.title, "columns": columns, "rows": rows, "left": self.left}
+
+    def print(self, console: Console) -> None:
+        """Upright, or on its side where that is too wide for the terminal."""
+        from rich.measure import Measurement
+
+        table = self.to_rich()
+        unbounded = console.options.update(width=1000)
+        if Measurement.get(console, unbounded, table).maximum > console.width:
+            table = self.turned().to_rich()
+        console.print(table)
+
+    def turned(self) -> Sheet:
+        """Columns as rows."""
+        first, *rest = zip(self.columns, *self.rows, strict=True)
+        return Sheet(self.title, first, tuple(rest))
+
+    def to_rich(self) -> Table:
+        """As a terminal shows it."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=Text(self.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        )
+        for number, column in enumerate(self.columns):
+            words = number < self.left
+            table.add_column(Text(column), justify="left" if words else "right", no_wrap=words)
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        return table
+
+
+def wide_console() -> Console:
+    """Standard output; a file or a pipe is given room for a wide table."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(file=sys.stdout, highlight=False, width=width)
+
+
+def print_text(console: Console, text: str) -> None:
+    """A paragraph."""
+    console.print(text, markup=False, width=min(console.width, _TEXT))
+
+
+def print_notes(console: Console, notes: Sequence[str]) -> None:
+    """Numbered remarks."""
+    for number, note in enumerate(notes, 1):
+        print_text(console, f"Note {number}. {note}")
+
+
+def milliseconds(value: float) -> str:
+    """Three digits and more: `3.79`, `41.2`, `1,026`."""
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.3g}"
+
+
+def percent(value: float) -> str:
+    """`7.3 %`."""
+    return f"{100 * value:.1f} %"
+
+
+def factor(value: float | None) -> str:
+    """A ratio: `0.400`, `12.3`, `1,234`."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
+def spread(figures: Spread | None, text_of: Callable[[float], str], *, several: bool) -> str:
+    """The median, and below it `least–greatest` where there were several runs."""
+    if figures is None:
+        return NOTHING
+    text = text_of(figures.median)
+    if several:
+        low, high = text_of(figures.least), text_of(figures.greatest)
+        number, _, unit = low.partition(" ")
+        if unit and high.endswith(f" {unit}"):
+            low = number
+        text += f"\n{low}–{high}"
+    return text
+
+
+def figure(row: Row, name: str) -> str:
+    """One of `rows.FIGURES`."""
+    text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}.get(name, milliseconds)
+    return spread(row.figures[name], text_of, several=row.completed > 1)
+
+
+def figure_ratio(row: Row, baseline: Row | None, name: str) -> str:
+    """To the baseline's."""
+    return NOTHING if baseline is None else factor(ratio(row, baseline, name))
+
+
+def path(row: Row) -> str:
+    """`2`, or `1, 2` where runs differ."""
+    taken = sorted({number for number in row.paths if number is not None})
+    return ", ".join(str(number) for number in taken) or NOTHING
+
+
+def rounds(row: Row) -> str:
+    """`11`, or `11 (9)` with the drain rounds among them in brackets."""
+    if not row.rounds:
+        return NOTHING
+    text = _range(row.rounds)
+    return f"{text} ({_range(row.drains)})" if max(row.drains) else text
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def verified(row: Row) -> str:
+    """Whether every guest arrived as it had left; what went wrong, where something did."""
+    if row.completed < row.runs:
+        failed = row.runs - row.completed
+        return "FAILED" if row.runs == 1 else f"{failed} of {row.runs} FAILED"
+    return {True: "yes", False: "NO", None: NOTHING}[row.verified]
+
+
+def complaints(rows: Sequence[Row]) -> list[str]:
+    """One line for each thing that went wrong."""
+    return [f"{row.label}: {error}" for row in rows for error in row.errors]

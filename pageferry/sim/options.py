@@ -1,0 +1,67 @@
+"""What a simulation is asked for beside a migration's options, and what it may not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+from pydantic import ConfigDict, Field
+
+from pageferry.common.command_line.options import Options
+
+_NEVER: Final = {
+    "inject": "a simulation has no connections to break",
+    "timeout": "a simulated round cannot be cut short",
+    "predict": "a simulation says nothing else",
+}
+_NOT_MODELLED: Final = {"compress": "none", "delta": "none"}
+REFUSED: Final = (*_NEVER, *_NOT_MODELLED)  # options of a migration that a simulation may not have
+
+GuestSpeed = Annotated[float, Field(ge=1, le=1e12)]
+
+
+class SimulateOptions(Options):
+    """What a simulation is made of, beside a migration's options."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    link: Annotated[
+        str,
+        Field(
+            description="rate=RATE,delay=TIME (one way; or rtt=TIME),loss=SHARE,mss=SIZE,"
+            "window=SIZE"
+        ),
+    ] = ""
+    guest_speed: Annotated[
+        GuestSpeed | None,
+        Field(
+            description="steps a second of a vCPU that runs flat out; none: 100e6 in order, 10e6"
+            " at random"
+        ),
+    ] = None
+    from_file: Annotated[
+        Path | None,
+        Parameter(name="--from"),
+        Field(description="re-run the migration of this REPORT.json, and say how far off it is"),
+    ] = None
+    evacuate: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | None,
+        Field(description="plan the evacuation of N guests of a host over one uplink"),
+    ] = None
+    fleet: Annotated[
+        Path | None,
+        Field(description="the guests of --evacuate, as a TOML file describes them"),
+    ] = None
+
+
+def why_refused(name: str, value: Any) -> str | None:
+    """Why an option of `REFUSED` can't have this value; None: it can."""
+    if name in _NEVER:
+        return _NEVER[name] if value else None
+    return None if value == _NOT_MODELLED[name] else "how pages shrink is measured, not modelled"
+
+
+def about_of(options: SimulateOptions) -> dict[str, Any]:
+    """For the report's `config`."""
+    return {"link": options.link or None, "guest_speed": options.guest_speed}

@@ -1,0 +1,25 @@
+"""One migration in virtual time, from options to its report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pageferry.sim.options import SimulateOptions, about_of
+
+if TYPE_CHECKING:
+    from pageferry.common.config.model import MigrationConfig
+    from pageferry.common.report.schema import Report
+
+
+def simulated_report(config: MigrationConfig, options: SimulateOptions) -> Report:
+    """One migration, simulated. Raises `UsageError`."""
+    from pageferry.common.report.binding_limit import over
+    from pageferry.sim.conditions import simulated
+    from pageferry.sim.link import parse_link
+    from pageferry.sim.reporting import make_report, play
+
+    link = parse_link(options.link)
+    config = over(config, link.rate)
+    return make_report(
+        play(config, simulated(config, link, options.guest_speed)), about_of(options)
+    )

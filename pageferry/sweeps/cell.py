@@ -1,0 +1,83 @@
+"""`python -m pageferry.sweeps.cell`: one cell in a process of its own, for a worker of a cluster.
+
+A worker runs tasks in threads, and a migration wants the main thread, which gets the signals. What
+is to be run comes as JSON on standard input (`Order`), what became of it goes to standard output
+(`Outcome`). SIGINT cancels; the death of the worker does, too.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pydantic import BaseModel, ConfigDict
+
+from pageferry.common.errors import EXIT_CANCELLED, EXIT_OK, PageferryError
+from pageferry.common.process.entry import start
+from pageferry.common.process.status import Status, die_with_parent
+from pageferry.common.report.schema import Report
+from pageferry.pair import PairResult
+from pageferry.runs.series import Signals
+from pageferry.sweeps.environment import environment
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Order(_Message):
+    """A cell. token: of this order, by which it can be cancelled. options: as in a record."""
+
+    token: str
+    runner: str
+    options: dict[str, str | list[str]]
+
+
+class Outcome(_Message):
+    """What became of it; nothing at all if it was cancelled. versions: what it was run with."""
+
+    cancelled: bool = False
+    exit_code: int = EXIT_OK
+    error: str | None = None
+    report: Report | None = None
+    versions: dict[str, str] = {}
+
+    @property
+    def result(self) -> PairResult | None:
+        """None if it was cancelled."""
+        return None if self.cancelled else PairResult(self.report, self.exit_code, self.error)
+
+
+def obey(order: Order) -> Outcome:
+    """Run it here, in the main thread."""
+    from pageferry.sweeps.runners import runner_named
+
+    def ignore(_status: Status) -> None:
+        """Nobody looks."""
+
+    versions = dict(environment())
+    with Signals() as signals:
+        try:
+            runner = runner_named(order.runner)
+            options = {name.replace("-", "_"): text for name, text in order.options.items()}
+            config = runner.options.model_validate(options)
+            if signals.seen:
+                return Outcome(cancelled=True, exit_code=EXIT_CANCELLED)
+            result = runner.run(config, None, ignore, signals).result
+        except PageferryError as error:
+            return Outcome(exit_code=error.exit_code, error=str(error), versions=versions)
+    if result is None:
+        return Outcome(cancelled=True, exit_code=EXIT_CANCELLED)
+    return Outcome(
+        exit_code=result.exit_code, error=result.error, report=result.report, versions=versions
+    )
+
+
+def _main() -> int:
+    die_with_parent(int(sys.argv[1]))
+    order = Order.model_validate_json(sys.stdin.buffer.read())
+    sys.stdout.write(obey(order).model_dump_json())
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(start(_main))

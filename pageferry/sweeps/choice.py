@@ -1,0 +1,94 @@
+"""`--filter`: a choice among cells or among rows of results, `strategy=pre-copy|hybrid,cache=0`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from pageferry.common.command_line.options import complaint_of
+from pageferry.common.errors import UsageError
+from pageferry.common.workload.registry import WORKLOADS
+from pageferry.sweeps.cells import check_known, is_several
+from pageferry.sweeps.columns import column_of
+from pageferry.sweeps.plan import cut
+from pageferry.sweeps.runners import Runner
+from pageferry.sweeps.settings import net_value
+
+_WITH_COMMAS: Final = ("workload", "net", "link", "schedule")
+_NAME: Final = re.compile(r"[a-z][a-z0-9.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The values that each of some columns may have."""
+
+    accepted: Mapping[str, frozenset[Any]]
+
+    def __call__(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of options is meant."""
+        return all(row.get(column) in values for column, values in self.accepted.items())
+
+
+def parse_choice(text: str, runner: Runner) -> Choice:
+    """OPTION=VALUE[|VALUE...][,OPTION=...], values as the option's flag takes them.
+
+    A workload may have commas, and so may a link: what follows one belongs to it, if it is no
+    option. Raises `UsageError`.
+    """
+    accepted: dict[str, frozenset[Any]] = {}
+    for part in _parts(text, runner):
+        option, equals, values = part.partition("=")
+        option = option.strip()
+        if not equals:
+            raise UsageError(f"--filter: {cut(repr(part))}: expected OPTION=VALUE")
+        check_known(option, runner, f"--filter: {cut(option)}")
+        column = column_of(option, runner.options).name
+        if column in accepted:
+            raise UsageError(f"--filter: {option} is given twice: expected {option}=A|B")
+        found = frozenset(_value(option, value.strip(), runner) for value in values.split("|"))
+        accepted[column] = found
+    return Choice(accepted)
+
+
+def _parts(text: str, runner: Runner) -> list[str]:
+    out: list[str] = []
+    for part in text.split(","):
+        option = part.partition("=")[0].strip()
+        known = "." in option or option.replace("-", "_") in runner.options.model_fields
+        inside = bool(out) and out[-1].partition("=")[0].strip() in _WITH_COMMAS
+        if inside and not (known and _NAME.fullmatch(option)):
+            out[-1] += f",{part}"
+        else:
+            out.append(part)
+    return out
+
+
+def _value(option: str, text: str, runner: Runner) -> Any:
+    """As the option's column has it. Raises `UsageError`."""
+    head, dot, key = option.partition(".")
+    try:
+        if head == "net" and dot:
+            return net_value(key, text)
+        if dot:
+            return _parameter(key, text)
+        if is_several(runner.options, head):
+            return text
+        field = runner.options.model_fields[head.replace("-", "_")]
+        return TypeAdapter(field.rebuild_annotation()).validate_python(text)
+    except ValidationError as error:
+        raise UsageError(f"--filter: {option}: {cut(complaint_of(error, field))}") from None
+    except ValueError as error:
+        raise UsageError(f"--filter: {option}: {cut(str(error))}") from None
+
+
+def _parameter(key: str, text: str) -> Any:
+    """Raises `ValueError`."""
+    if key == "name":
+        return text
+    option = WORKLOADS.options[key]
+    value = option.parse(text)
+    return str(value) if option.reader.as_text else value

@@ -1,0 +1,290 @@
+"""A cell as a flat row: every option, every scalar of the report, each with its unit in its name.
+
+Options come first: their own names with underscores, and the unit that they are written in
+(`memory_bytes`, `max_bandwidth_Bps`, `warmup_s`; shares and counts have none), then the workload's
+parameters (`workload_rate_Bps`) and what the link was asked to be (`net_delay_s`). Then the
+report's scalars, those of its parts with the part's name before them (`postcopy_faults`,
+`net_rtt_ms`). What a cell has not (a strategy without rounds, a workload without a rate) is null.
+Pure: nothing of pyarrow here.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from pageferry.common.config.model import MigrationConfig, shown
+from pageferry.common.report.schema import DowntimePart, Report
+from pageferry.common.report.slowdown import slowdown
+from pageferry.common.units import format_rate, format_time
+from pageferry.common.workload.options import Option
+from pageferry.common.workload.registry import WORKLOADS, choose
+from pageferry.net import shape
+from pageferry.sweeps.settings import CellOptions, MigrateCell
+
+Kind = Literal["int64", "float64", "bool", "string"]
+Scalar = int | float | bool | str | None
+Row = dict[str, Scalar]
+
+_KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int64", float: "float64", str: "string"}
+# What an option's formatter makes of one of its units: the unit's place in a column's name.
+_UNITS: Final = {"1B": "_bytes", "1B/s": "_Bps", "1s": "_s"}
+_NET_UNITS: Final = {"rate": "_Bps", "delay": "_s", "jitter": "_s", "queue": "_s"}
+_DERIVED: Final[dict[str, Kind]] = {
+    "rounds": "int64",
+    "drain_rounds": "int64",
+    "dirty_rate_Bps": "float64",
+    "bandwidth_Bps": "float64",
+    "guest_slowdown": "float64",
+    "limits_missed": "string",
+    "host": "string",
+    "dest_host": "string",
+}
+_PARTS: Final = {
+    name: f"downtime_{name.replace(' ', '_')}_ms"
+    for name in typing.get_args(DowntimePart.model_fields["name"].annotation)
+}
+_MOST_EXACT: Final = 2**53  # up to which a float is any whole number
+_NOT_FLAT: Final = {"schema_version", "config"}  # said elsewhere: by the options' columns
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Its name, and its type as pyarrow calls it."""
+
+    name: str
+    kind: Kind
+
+    def takes(self, value: object) -> bool:
+        """Whether it has room for that: null is in any."""
+        if value is None or self.kind == "string":
+            return value is None or isinstance(value, str)
+        if self.kind == "bool" or isinstance(value, bool):
+            return self.kind == "bool" and isinstance(value, bool)
+        if self.kind == "int64":
+            return isinstance(value, int) and abs(value) < 2**63
+        exact = isinstance(value, int) and abs(value) <= _MOST_EXACT
+        return exact or isinstance(value, float)
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """The types of a union, None left out; of an annotation, what it annotates."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        yield from _members(typing.get_args(annotation)[0])
+    elif origin is types.UnionType or origin is typing.Union:
+        for each in typing.get_args(annotation):
+            yield from _members(each)
+    elif origin is Literal:
+        yield from {type(value) for value in typing.get_args(annotation)}
+    elif annotation is not type(None):
+        yield annotation
+
+
+def _kind(annotation: Any) -> Kind | None:
+    """None where it is no scalar."""
+    found = {_KINDS.get(each) for each in _members(annotation)}
+    return found.pop() if len(found) == 1 else None
+
+
+# -- options --------------------------------------------------------------------------------------
+
+
+@cache
+def option_column(name: str, model: type[MigrationConfig] = MigrateCell) -> Column:
+    """Of a field of the configuration. An option that may be given several times is a string."""
+    kind = _kind(model.model_fields[name].annotation)
+    if kind not in ("int64", "float64"):
+        return Column(name, kind or "string")
+    return Column(name + _UNITS.get(shown(name, 1, model), ""), kind)
+
+
+@cache
+def _parameters() -> dict[str, Option]:
+    """Every parameter that any workload has."""
+    return WORKLOADS.options
+
+
+@cache
+def parameter_columns(key: str) -> tuple[Column, ...]:
+    """Of a workload's parameter, the one first that tells all its values apart.
+
+    A working set, which is a size or a share, is what was written. Lines, which are a number or a
+    mixture, have both: what was written, and the number where it is one.
+    """
+    option = _parameters()[key]
+    name = f"workload_{key.replace('-', '_')}"
+    try:
+        kind = _KINDS.get(type(option.parse(option.default)), "string")
+    except ValueError:  # a file, which has no default
+        kind = "string"
+    own = Column(name + option.reader.suffix, kind)
+    if option.reader.as_text and kind != "string":
+        return Column(f"{name}_text", "string"), own
+    return (own,)
+
+
+@cache
+def net_column(key: str) -> Column:
+    """Of a part of `net`. Raises `KeyError`."""
+    if key not in shape.KEYS:
+        raise KeyError(key)
+    unit = _NET_UNITS.get(key.removesuffix("-back"), "")
+    return Column(f"net_{key.replace('-', '_')}{unit}", "float64")
+
+
+def column_of(option: str, model: type[MigrationConfig] = MigrateCell) -> Column:
+    """Of an option as a plan names it, `workload.rate` included. Raises `KeyError`."""
+    head, dot, key = option.partition(".")
+    if dot:
+        if head == "net" and "net" in model.model_fields:
+            return net_column(key)
+        if head != "workload":
+            raise KeyError(option)
+        return Column("workload_name", "string") if key == "name" else parameter_columns(key)[0]
+    name = option.replace("-", "_")
+    if "_" in option or name not in model.model_fields:
+        raise KeyError(option)
+    return option_column(name, model)
+
+
+@cache
+def option_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, ...]:
+    """Of all options and all parameters."""
+    return (
+        *(option_column(name, model) for name in model.model_fields),
+        Column("workload_name", "string"),
+        *(column for key in _parameters() for column in parameter_columns(key)),
+        *(net_column(key) for key in shape.KEYS if issubclass(model, CellOptions)),
+    )
+
+
+def option_row(config: MigrationConfig) -> Row:
+    """The options of one cell. Raises `UsageError` where its workload is none."""
+    row: Row = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        row[option_column(name, type(config)).name] = (
+            " ".join(value) if isinstance(value, tuple) else value
+        )
+    workload = choose(config.workload)
+    row["workload_name"] = workload.name
+    for key in _parameters():
+        row |= _parameter_row(key, workload.options.get(key))
+    if isinstance(config, CellOptions):
+        asked = config.net_values()
+        row |= {net_column(key).name: asked.get(key) for key in shape.KEYS}
+    return row
+
+
+def _parameter_row(key: str, value: Any) -> Row:
+    out: Row = {}
+    for column in parameter_columns(key):
+        if value is None:
+            out[column.name] = None
+        elif column.kind == "string":
+            out[column.name] = str(value)
+        else:
+            out[column.name] = value if _KINDS.get(type(value)) == column.kind else None
+    return out
+
+
+def _said_part(option: str, value: float) -> str:
+    head, _, key = option.removesuffix("-back").partition(".")
+    if head == "net":
+        text: str = shape.TEXTS[key](value)
+        return text
+    for unit, text_of in (("_Bps", format_rate), ("_s", format_time)):
+        if column_of(option).name.endswith(unit):
+            return text_of(value)
+    return f"{value:g}"
+
+
+def said(option: str, value: Scalar) -> str:
+    """A value of an option's column, as a person would write it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str):
+        return value or "none"
+    if "." in option:
+        return _said_part(option, value)
+    name = option.replace("-", "_")
+    return shown(name, value) if name in MigrationConfig.model_fields else f"{value:g}"
+
+
+# -- results --------------------------------------------------------------------------------------
+
+
+def _scalars(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[tuple[str, ...], Column]]:
+    """The way to each scalar of a model and of its parts, and the column it is in."""
+    for name, field in model.model_fields.items():
+        if not prefix and name in _NOT_FLAT:
+            continue
+        members = list(_members(field.annotation))
+        kind = _kind(field.annotation)
+        if kind is not None:
+            yield (name,), Column(prefix + name, kind)
+        elif len(members) == 1 and _is_part(members[0]):
+            for way, column in _scalars(members[0], f"{prefix}{name}_"):
+                yield (name, *way), column
+
+
+def _is_part(member: Any) -> bool:
+    return isinstance(member, type) and issubclass(member, BaseModel)
+
+
+_SCALARS: Final = tuple(_scalars(Report))
+
+
+@cache
+def result_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, ...]:
+    """Of the report. A scalar whose name is an option's, too (`strategy`), is in that one only."""
+    taken = {column.name for column in option_columns(model)}
+    found = [column for _, column in _SCALARS]
+    found += [Column(name, kind) for name, kind in _DERIVED.items()]
+    found += [Column(name, "float64") for name in _PARTS.values()]
+    return tuple(column for column in found if column.name not in taken)
+
+
+def result_row(report: Report) -> Row:
+    """The report's scalars, and what is counted or calculated from its lists."""
+    row: Row = {}
+    for way, column in _SCALARS:
+        value: Any = report
+        for name in way:
+            value = getattr(value, name, None)
+        row[column.name] = value
+    decisions = report.decisions
+    row |= {
+        "rounds": len(report.rounds),
+        "drain_rounds": sum(each.kind == "drain" for each in report.rounds),
+        # Of the first round, in which the guest is not yet slowed down by anything.
+        "dirty_rate_Bps": next((d.dirty_rate for d in decisions if d.dirty_rate is not None), None),
+        "bandwidth_Bps": next((d.bandwidth for d in decisions if d.bandwidth is not None), None),
+        "guest_slowdown": slowdown(report),
+        "limits_missed": " ".join(each.limit for each in report.limits_missed) or None,
+        "host": _word(report.config, "host"),
+        "dest_host": _word(report.config, "dest_host"),
+    }
+    row |= {_PARTS[part.name]: part.ms for part in report.downtime_parts}
+    kept = {column.name for column in result_columns()}
+    return {name: _finite(value) for name, value in row.items() if name in kept}
+
+
+def _word(config: Mapping[str, Any], name: str) -> str | None:
+    value = config.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _finite(value: Scalar) -> Scalar:
+    """What JSON has no number for is null, as in the report."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,327 @@
+"""What `sweep show` knows of results: DuckDB asked with SQL, and the answers put side by side.
+
+Figures are of cells that have moved their guest whole: completed, and not found different at the
+destination. Repeats of one combination are a group: its median, least and greatest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pageferry.common.capacity.cpus import usable_cpus
+from pageferry.common.capacity.memory import least
+from pageferry.common.errors import UsageError
+from pageferry.runs.rows import Spread
+from pageferry.sweeps.choice import Choice
+from pageferry.sweeps.columns import Scalar, column_of, net_column, parameter_columns, said
+from pageferry.sweeps.parquet import Results
+from pageferry.sweeps.plan import cut
+from pageferry.sweeps.runners import Runner
+
+_A_QUERY: Final = "one SELECT, as in SELECT * FROM results"
+_QUERIES: Final = ("SELECT", "EXPLAIN", "MULTI", "CALL", "PRAGMA")  # MULTI: PIVOT, in two steps
+_LEAST_MEMORY: Final = 64 * 2**20
+COMPETITORS: Final = "strategy"
+_GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A table as DuckDB gives it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The cells of one combination. values: on each axis; cells: how many; good: of those that
+    have figures.
+    """
+
+    values: tuple[Scalar, ...]
+    cells: int
+    good: int
+    figures: dict[str, Spread | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A competitor at one place of a map."""
+
+    name: str
+    figure: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place of a map: the competitors that got there, best (least) first."""
+
+    ranks: tuple[Rank, ...]
+
+    @property
+    def open(self) -> bool:
+        """Whether the second's runs overlap the best's: which is better is not known."""
+        if len(self.ranks) < 2:
+            return False
+        return self.ranks[1].figure.least <= self.ranks[0].figure.greatest
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """The best at each place. title: what is the same for all; x, y: options, None for no axis."""
+
+    title: str
+    x: str | None
+    y: str | None
+    columns: tuple[Scalar, ...]
+    rows: tuple[Scalar, ...]
+    places: dict[tuple[Scalar, Scalar], Place]
+
+
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _within_limits() -> dict[str, Any]:
+    """DuckDB would take all processors and 80 % of the memory of the machine."""
+    found: dict[str, Any] = {"threads": usable_cpus().count}
+    room = least()
+    if room is not None:
+        found["memory_limit"] = f"{max(room.free * 4 // 5, _LEAST_MEMORY) // 2**20}MiB"
+    return found
+
+
+class Query:
+    """Results in DuckDB, as the table `results`. Raises `UsageError`."""
+
+    def __init__(self, results: Results, runner: Runner, choice: Choice | None = None) -> None:
+        import duckdb
+
+        table = results.table
+        if choice is not None:
+            keep = [choice(row) for row in table.to_pylist()]
+            table = table.filter(keep)
+        self.axes = results.axes
+        self._kinds = {field.name: str(field.type) for field in table.schema}
+        self._columns = {axis: self._named(axis, runner) for axis in self.axes}
+        self.count = table.num_rows
+        self._database = duckdb.connect(":memory:", config=_within_limits())
+        # Nothing is asked of a network.
+        self._database.execute("SET autoinstall_known_extensions = false")
+        self._database.register("results", table)
+
+    def _named(self, axis: str, runner: Runner) -> str:
+        """The column of an axis; results of an earlier version may have another one."""
+        head, dot, key = axis.partition(".")
+        names = [column_of(axis, runner.options).name]
+        if dot and head == "workload" and key != "name":
+            names = [column.name for column in parameter_columns(key)]
+        return next((name for name in names if name in self._kinds), names[0])
+
+    def column(self, axis: str) -> str:
+        """Of an axis. Raises `KeyError`."""
+        return self._columns[axis]
+
+    def ask(self, sql: str) -> Answer:
+        """Any SELECT, one of them. Raises `UsageError`."""
+        import duckdb
+
+        try:
+            statements = self._database.extract_statements(sql)
+            if len(statements) != 1:
+                found = "no statement" if not statements else f"{len(statements)} statements"
+                raise UsageError(f"--sql: {cut(repr(sql))} has {found}: expected {_A_QUERY}")
+            if statements[0].type.name not in _QUERIES:
+                raise UsageError(f"--sql: {cut(repr(sql))} is no query: expected {_A_QUERY}")
+            answer = self._database.execute(statements[0])
+            columns = tuple(each[0] for each in answer.description or ())
+            return Answer(columns, tuple(answer.fetchall()))
+        except duckdb.Error as error:
+            raise UsageError(f"--sql: {cut(str(error))}") from None
+
+    def has(self, column: str) -> bool:
+        """Whether the results have that column; those of an earlier version may have fewer."""
+        return column in self._kinds
+
+    def check_figure(self, name: str, option: str) -> str:
+        """A column of numbers. Raises `UsageError`."""
+        if self._kinds.get(name) not in ("int64", "double", "float"):
+            numbers = ("total_time_ms", "downtime_ms", "bytes_on_wire", "guest_slowdown")
+            raise UsageError(
+                f"{option}: {cut(repr(name))} is no figure of the results: expected"
+                f" {', '.join(numbers)} or another column of numbers"
+            )
+        return name
+
+    def groups(self, figures: Sequence[str], axes: Sequence[str] | None = None) -> list[Group]:
+        """One for each combination that there is, in the plan's order."""
+        axes = self.axes if axes is None else axes
+        names = [quoted(self.column(axis)) for axis in axes]
+        parts = [*names, "count(*)", f"count(*) FILTER ({_GOOD})"]
+        for figure in figures:
+            column = quoted(figure)
+            parts += [f"{of}({column}) FILTER ({_GOOD})" for of in ("median", "min", "max")]
+        by = f"GROUP BY {', '.join(names)}" if names else ""
+        rows = self.ask(
+            f"SELECT {', '.join(parts)} FROM results {by} ORDER BY min(cell_index)"  # noqa: S608
+        ).rows
+        width = len(axes)
+        return [
+            Group(
+                values=row[:width],
+                cells=row[width],
+                good=row[width + 1],
+                figures={
+                    figure: _spread(row[width + 2 + 3 * at : width + 5 + 3 * at])
+                    for at, figure in enumerate(figures)
+                },
+            )
+            for row in rows
+            if row[width]
+        ]
+
+    def values(self, axis: str) -> list[Scalar]:
+        """What an axis has: numbers in their order, words as the plan has them."""
+        column = quoted(self.column(axis))
+        rows = self.ask(f"SELECT {column} FROM results GROUP BY 1 ORDER BY min(cell_index)").rows  # noqa: S608
+        found = [row[0] for row in rows]
+        if all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in found):
+            found.sort()
+        elif all(isinstance(each, str) and each.isdigit() for each in found):
+            found.sort(key=int)
+        return found
+
+    def varied(self) -> list[str]:
+        """The axes on which these rows differ."""
+        return [axis for axis in self.axes if len(self.values(axis)) > 1]
+
+
+def _spread(values: Sequence[Any]) -> Spread | None:
+    return None if values[0] is None else Spread(*(float(value) for value in values))
+
+
+def label(axes: Sequence[str], values: Sequence[Scalar]) -> str:
+    """`cache = 4MiB, workload.rate = 40MB/s`."""
+    return ", ".join(f"{a} = {said(a, v)}" for a, v in zip(axes, values, strict=True))
+
+
+def choose_axes(query: Query, x: str | None, y: str | None) -> tuple[str | None, str | None]:
+    """Those of the map: as wished, or the first ones that vary. Raises `UsageError`."""
+    for option, wish in (("--x", x), ("--y", y)):
+        if wish is not None and (wish not in query.axes or wish == COMPETITORS):
+            known = ", ".join(a for a in query.axes if a != COMPETITORS) or "none, it has no others"
+            raise UsageError(f"{option}: {cut(wish)!r} is no axis of the sweep: expected {known}")
+    if x is not None and x == y:
+        raise UsageError(f"--x and --y are both {x}: expected two axes")
+    free = [a for a in query.varied() if a not in (COMPETITORS, x, y)]
+    x = x or (free.pop(0) if free else None)
+    y = y or (free.pop(0) if free else None)
+    return x, y
+
+
+def maps(query: Query, figure: str, x: str | None, y: str | None) -> list[Map]:
+    """A map for each combination of the axes that are neither x, y nor the competitors."""
+    if COMPETITORS not in query.varied():
+        return []
+    rest = [a for a in query.varied() if a not in (COMPETITORS, x, y)]
+    flat = [axis for axis in (x, y) if axis is not None]
+    found: dict[tuple[Scalar, ...], dict[tuple[Scalar, Scalar], list[Rank]]] = {}
+    for group in query.groups([figure], [*rest, *flat, COMPETITORS]):
+        at = len(rest)
+        where = dict(zip(flat, group.values[at:-1], strict=True))
+        place = (where.get(x) if x else None, where.get(y) if y else None)
+        ranks = found.setdefault(group.values[:at], {}).setdefault(place, [])
+        spread = group.figures[figure]
+        if spread is not None and not math.isnan(spread.median):
+            ranks.append(Rank(str(group.values[-1]), spread))
+    columns = tuple(query.values(x)) if x else (None,)
+    rows = tuple(query.values(y)) if y else (None,)
+    ordered = itertools.product(*(query.values(axis) for axis in rest))
+    return [
+        Map(
+            title=label(rest, values),
+            x=x,
+            y=y,
+            columns=columns,
+            rows=rows,
+            places={
+                place: Place(tuple(sorted(ranks, key=lambda rank: rank.figure.median)))
+                for place, ranks in found[values].items()
+            },
+        )
+        for values in ordered
+        if values in found
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Downtime of one competitor at one bandwidth: (dirty rate / bandwidth, ms), by the former."""
+
+    name: str
+    bandwidth_Bps: float
+    points: tuple[tuple[float, Spread], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Those that share the rest of their options, which is the title."""
+
+    title: str
+    curves: tuple[Curve, ...]
+
+
+def _along(varied: Sequence[str]) -> list[str]:
+    """The axes along which curves go, or of which each value is a curve.
+
+    Where both the limit and the link's rate change, there is a picture for each limit: in one of
+    them the link is then what makes the curves.
+    """
+    link = ["net.rate"] if "net.rate" in varied else ["max-bandwidth"]
+    return [axis for axis in varied if axis in ("workload.rate", *link)]
+
+
+def curves(query: Query) -> list[Curves]:
+    """Downtime against dirty rate over bandwidth; none where one of them is not known.
+
+    The dirty rate is the one that the workload was asked for, or, where it takes none, what the
+    first round has measured. The bandwidth is the limit, or the rate of a shaped link where that
+    is lower; without either a cell has no place here.
+    """
+    inner = _along(query.varied())
+    rest = [a for a in query.varied() if a not in (COMPETITORS, *inner)]
+    names = [quoted(query.column(axis)) for axis in rest]
+    rate = "CASE WHEN isinf(workload_rate_Bps) THEN NULL ELSE workload_rate_Bps END"
+    link = quoted(net_column("rate").name) if query.has(net_column("rate").name) else "NULL"
+    bandwidth = f"least(max_bandwidth_Bps, coalesce({link}, max_bandwidth_Bps))"
+    ratio = f"coalesce({rate}, dirty_rate_Bps) / {bandwidth}"
+    figure = ", ".join(f"{of}(downtime_ms)" for of in ("median", "min", "max"))
+    line = ["strategy", "max_bandwidth_Bps", link]
+    by = ", ".join([*names, "strategy", "workload_rate_Bps", "max_bandwidth_Bps", link])
+    wanted = ", ".join([*names, *line, f"any_value({bandwidth})", f"median({ratio})", figure])
+    where = f"{_GOOD} AND NOT isinf({bandwidth}) AND {ratio} > 0"
+    sql = f"SELECT {wanted} FROM results WHERE {where} GROUP BY {by} ORDER BY min(cell_index)"  # noqa: S608
+    rows = query.ask(sql).rows
+    found: dict[tuple[Scalar, ...], dict[tuple[Any, ...], list[tuple[float, Spread]]]] = {}
+    for row in rows:
+        at = len(rest)
+        spread = _spread(row[at + 5 :])
+        if spread is not None:
+            of = found.setdefault(row[:at], {}).setdefault(row[at : at + 4], [])
+            of.append((float(row[at + 4]), spread))
+    return [
+        Curves(
+            label(rest, values),
+            tuple(
+                Curve(name, bandwidth, tuple(sorted(points, key=lambda point: point[0])))
+                for (name, _, _, bandwidth), points in by_line.items()
+            ),
+        )
+        for values, by_line in found.items()
+    ]

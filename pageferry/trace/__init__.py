@@ -1,0 +1,1 @@
+"""Memory traces of real programs."""

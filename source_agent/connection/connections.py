@@ -1,0 +1,331 @@
+"""The connections of one session: control, pages, and what a fault demands."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+from pageferry.common.config.model import MigrationConfig, parse_candidates
+from pageferry.common.errors import PageferryError, PeerSilent, RemoteProtocolError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.handover import Handover
+from pageferry.common.process.aio import to_loop
+from pageferry.common.wire import channel, messages
+from pageferry.common.wire.addresses import shown
+from pageferry.common.wire.budget import Budget
+from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.tls import ClientTls
+from pageferry.source_agent.connection.control import Control
+from pageferry.source_agent.connection.outcome_query import Answer, ask_outcome
+from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.precopy.page_sender import Outflow
+
+_LEAST_DIAL_S: Final = 2.0  # for each of several addresses, to answer a hello
+
+Role = Literal["control", "bulk", "urgent", "query", "recover"]
+
+
+class Links:
+    """Opens them, knows when one broke, and counts their bytes into the record.
+
+    failure: why there is no use in sending on, as soon as it is known. urgent: open only where
+    pages may be missing at the destination. attempt: which one of the session's the connections are
+    of, 0 for the first; both ends refuse what is of another one.
+    """
+
+    def __init__(
+        self,
+        config: MigrationConfig,
+        address: tuple[str, int],
+        record: Record,
+        handover: Handover,
+        *,
+        secure: ClientTls | None,
+        tap: Injector | None,
+        command: str = "pageferry dest",
+    ) -> None:
+        self._command = command
+        self._config = config
+        self._record = record
+        self._handover = handover
+        # Whose certificate is expected is what was asked for, whatever address that has led to.
+        if secure is not None:
+            secure = replace(secure, hostname=secure.hostname or address[0].partition("%")[0])
+        self._secure = secure
+        self._tap = tap
+        self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
+        self.address = address
+        # As it was asked for: a name may lead elsewhere after a while.
+        more = parse_candidates(config.recover_to)
+        self._asked_for = [address, *((host, port or address[1]) for host, port in more)]
+        self._turn = 0
+        paced = config.channels if config.pacing == "kernel" else 0
+        self.pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
+        self._control: Control | None = None
+        self._outflow: Outflow | None = None
+        self.urgent: socket.socket | None = None
+        self.failure: PageferryError | None = None
+        self.attempt = 0
+        self._supply: Supply | None = None
+        self._budget = Budget()  # for what the destination says, over all attempts
+        # A thread of ours has failed, and says so.
+        self.tell = to_loop(self._on_thread)
+
+    # -- what there is ------------------------------------------------------------------------
+
+    @property
+    def control(self) -> Control:
+        """From `connect` on."""
+        assert self._control is not None  # noqa: S101
+        return self._control
+
+    @property
+    def outflow(self) -> Outflow:
+        """From `open_channels` on."""
+        assert self._outflow is not None  # noqa: S101
+        return self._outflow
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a control connection, broken or not."""
+        return self._control is not None
+
+    @property
+    def sent_bytes(self) -> int:
+        """Over the channels that are open."""
+        return 0 if self._outflow is None else self._outflow.sent_bytes
+
+    @property
+    def stall_s(self) -> float:
+        """How long a destination that lives may say nothing."""
+        return self._config.stall_timeout
+
+    @property
+    def where(self) -> str:
+        """HOST:PORT, for people."""
+        return shown(*self.address)
+
+    def raise_failure(self) -> None:
+        """What is known to have ended the session's connections, if anything has."""
+        if self.failure is not None:
+            raise self.failure
+
+    def abort(self) -> None:
+        """Whoever sends pages now fails."""
+        if self._outflow is not None:
+            self._outflow.abort()
+
+    def _on_failure(self, error: PageferryError) -> None:
+        """The destination gave up, or the connection broke: no use in sending on."""
+        self.failure = error
+        if not self._handover.commit_sent:
+            self.abort()
+
+    def _on_thread(self, error: PageferryError) -> None:
+        """Whoever waits for the destination is told, too."""
+        if self._control is not None:
+            self._control.fail(error)
+
+    # -- opening ------------------------------------------------------------------------------
+
+    def hello(self, role: Role, index: int = 0) -> messages.Hello:
+        """The first message of a connection: which session it belongs to, and the proof."""
+        session = self._record.session
+        return messages.Hello(
+            role=role, session=session, token=self._token, channel=index, attempt=self.attempt
+        )
+
+    async def _dial(self, role: Role, index: int = 0) -> channel.Connection:
+        """A new connection of this session."""
+        return await channel.connect(
+            *self.address,
+            self.hello(role, index),
+            congestion=self._config.congestion,
+            stall_s=self._config.stall_timeout,
+            tap=self._tap,
+            secure=self._secure,
+            command=self._command,
+        )
+
+    async def connect(self) -> None:
+        """The control connection, and the destination's welcome."""
+        started = time.monotonic_ns()
+        connection = await self._dial("control")
+        try:
+            async with asyncio.timeout(channel.HANDSHAKE_S):
+                welcome = await self._welcomed(connection.expect(messages.Welcome))
+        except TimeoutError:
+            connection.close()
+            raise PeerSilent(
+                f"{connection.peer} did not welcome the session within {channel.HANDSHAKE_S:.0f} s"
+            ) from None
+        except BaseException:
+            connection.close()
+            raise
+        self._control = Control(connection, self._on_failure, self._budget)
+        # The name may lead elsewhere later: it is this destination that has the session.
+        self.address = connection.address
+        self._record.congestion = connection.congestion
+        self._record.tls = self._secure is not None
+        self._record.peer_welcome = welcome
+        self._record.setup_ns += time.monotonic_ns() - started
+
+    async def _welcomed(self, welcome: Awaitable[messages.Welcome]) -> messages.Welcome:
+        """Raises `RemoteProtocolError` unless it is of our attempt."""
+        answer = await welcome
+        self._check_attempt(answer)
+        return answer
+
+    def _check_attempt(self, welcome: messages.Welcome) -> None:
+        if welcome.attempt != self.attempt:
+            raise RemoteProtocolError(
+                f"a welcome to attempt {welcome.attempt}, expected {self.attempt}"
+            )
+
+    def candidates(self) -> list[tuple[str, int]]:
+        """Where the destination may be found again, in the order in which they are tried.
+
+        The address that it had, what was asked for at the beginning, and `--recover-to`: names are
+        resolved anew each time.
+        """
+        return list(dict.fromkeys([self.address, *self._asked_for]))
+
+    def next_candidate(self) -> tuple[str, int]:
+        """One after the other, and again from the first."""
+        candidates = self.candidates()
+        self._turn += 1
+        return candidates[(self._turn - 1) % len(candidates)]
+
+    async def rejoin(self, attempt: int) -> messages.Outcome | None:
+        """A new control connection for the session that broke, instead of the old one.
+
+        Its outcome, where the session has ended there and that has been said by the destination
+        that had it. Raises what a handshake may; whoever does not know the session is not it.
+        """
+        self.attempt = attempt
+        before, self.address = self.address, self.next_candidate()
+        try:
+            outcome = await self._come_back()
+        except BaseException:
+            self.address = before
+            raise
+        self._turn = 0
+        return outcome
+
+    async def _come_back(self) -> messages.Outcome | None:
+        asked_ns = time.monotonic_ns()
+        limit_s = max(channel.HANDSHAKE_S / len(self.candidates()), _LEAST_DIAL_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                connection = await self._dial("recover")
+        except TimeoutError:
+            raise PeerSilent(f"no answer from {self.where} within {limit_s:g} s") from None
+        try:
+            self.address = connection.address
+        except BaseException:
+            connection.close()
+            raise
+        self.failure = None
+        control = self._control = Control(connection, self._on_failure, self._budget)
+        answer = await control.welcome(self.stall_s)
+        if isinstance(answer, messages.Welcome):
+            self._check_attempt(answer)
+            return None
+        sample = Answer.to(answer, asked_ns).sample
+        if answer.answer == "running" or self._record.had_session(answer, sample):
+            return answer
+        raise RemoteProtocolError(f"{self.where} knows nothing of the session")
+
+    async def open_channels(self, memory: GuestMemory, supply: Supply | None) -> None:
+        """Bulk connections, and with a supply the urgent one, which it serves from now on.
+
+        All at once, since each takes some round trips.
+        """
+        config, urgent = self._config, [("urgent", 0)] if supply is not None else []
+        wanted = [*(("bulk", index) for index in range(config.channels)), *urgent]
+        sockets = await self._open_all(wanted)
+        if supply is not None:
+            self._supply, self.urgent = supply, sockets.pop()
+            supply.server.serve(self.urgent, self.attempt)
+        self._outflow = Outflow(
+            memory,
+            sockets,
+            self.pacer,
+            checked=config.checksum,
+            attempt=self.attempt,
+            stall_s=config.stall_timeout,
+            tap=self._tap,
+            squeezer=self._record.squeezer,
+            tell=self.tell,
+        )
+
+    async def _open_all(self, wanted: list[tuple[Any, int]]) -> list[socket.socket]:
+        tasks = [asyncio.ensure_future(self._open(role, index)) for role, index in wanted]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            for opened in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(opened, socket.socket):
+                    opened.close()
+            raise
+
+    async def _open(self, role: Literal["bulk", "urgent"], index: int) -> socket.socket:
+        connection = await self._dial(role, index)
+        try:
+            await self._welcomed(connection.expect(messages.Welcome))
+        except BaseException:
+            connection.close()
+            raise
+        self._record.handshake_bytes += connection.sent_bytes + connection.received_bytes
+        return connection.detach() if role == "bulk" else connection.detach_urgent(self.tell)
+
+    async def ask_outcome(self, timeout_s: float) -> Answer | None:
+        """What became of the commit, over connections of its own; None after `timeout_s`.
+
+        Where the destination is looked for in several places, one that knows nothing of the session
+        and never had it is no end of it.
+        """
+        alone = len(self.candidates()) == 1
+
+        def is_final(answer: Answer) -> bool:
+            known = answer.outcome.answer != "unknown"
+            return alone or known or self._record.had_session(answer.outcome, answer.sample)
+
+        return await ask_outcome(
+            self.next_candidate,
+            self.hello("query"),
+            timeout_s,
+            self._secure,
+            stall_s=self._config.stall_timeout,
+            tap=self._tap,
+            is_final=is_final,
+        )
+
+    # -- closing ------------------------------------------------------------------------------
+
+    async def hang_up(self, settle: Callable[[], Awaitable[None]]) -> None:
+        """Every connection is gone, and counted. settle: waits until nobody sends any more."""
+        self.abort()
+        await settle()
+        if self._outflow is not None:
+            self._record.bulk_bytes += self._outflow.sent_bytes
+            self._outflow.close()
+            self._outflow = None
+        if self._control is not None:
+            self._record.control_bytes += self._control.wire_bytes
+            await self._control.close()
+            self._control = None
+        if self._supply is not None:
+            await asyncio.to_thread(self._supply.server.stop)
+        if self.urgent is not None:
+            self.urgent.close()
+            self.urgent = None

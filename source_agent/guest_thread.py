@@ -1,0 +1,40 @@
+"""The session's one thread for whatever blocks on the guest or on a round."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from pageferry.common.process.aio import take_notice
+
+_T = TypeVar("_T")
+
+
+class Worker:
+    """One thread, so that jobs come one after another, in order."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="session")
+        self._job: asyncio.Future[Any] | None = None
+
+    async def run(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Run it there. A cancelled caller leaves the job running: see `idle`."""
+        job = asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        job.add_done_callback(take_notice)
+        self._job = job
+        return await asyncio.shield(job)
+
+    async def idle(self) -> None:
+        """Wait until the last job has ended, and forget what it raised."""
+        if self._job is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait(
+                    {self._job}
+                )  # what it raised has been told, or was our own abort
+
+    def close(self) -> None:
+        """Waits for what is under way."""
+        self._threads.shutdown(wait=True)

@@ -1,0 +1,1 @@
+"""The compiled part of answering requests for pages; see `source_agent.postcopy.page_server`."""

@@ -1,0 +1,267 @@
+"""The page server: answers requests for pages from the paused guest's memory.
+
+    PageServer(memory, sent)   before the downtime: compiles
+    serve(socket, attempt)     the urgent connection, as soon as there is one: it is kept open
+    open()                     once the guest has been handed over: requests are answered
+    take_unsent(out)           by who pushes, on another thread: what to send next
+    stop()                     the connection is over; `resync` and `serve` may follow
+
+`sent` is shared: uint8[n_pages], `UNSENT`, `PUSHED` or `PULLED`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.errors import (
+    ConnectionBroken,
+    CorruptFrame,
+    LocalProtocolError,
+    PageferryError,
+    RemoteProtocolError,
+)
+from pageferry.common.guest.checksum import require_checksum
+from pageferry.common.guest.control import aligned
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.process.scheduling import ask_for_short_slices
+from pageferry.common.process.threads import WatchedThread
+from pageferry.common.wire.extents import Pages
+from pageferry.source_agent.postcopy.kernel import server as s
+
+UNSENT: Final = s.UNSENT
+PUSHED: Final = s.PUSHED
+PULLED: Final = s.PULLED
+
+_START_S: Final = 30.0
+# How far beyond the last demanded page pushing goes on. A guest that goes through memory demands
+# the very next pages at once: pushed too, they would cross on the way and travel twice. Further on
+# the push has time to arrive before the guest does.
+PUSH_LEAD: Final = 1024
+
+_STOP_S: Final = 10.0
+_TCP_NOTSENT_LOWAT: Final = 25
+_NOTSENT_LOWAT: Final = 32 * 1024  # what a demanded page may have to wait for in the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStats:
+    """Counts of all connections so far.
+
+    demands: requests; crossed: those of pages that had been pushed already. pages: sent from here,
+    neighbours included, zero_pages of them as a mark.
+    """
+
+    demands: int
+    crossed: int
+    pages: int
+    zero_pages: int
+    sent_bytes: int
+    received_bytes: int
+
+
+class PageServer:
+    """Serves one guest's pages, one connection at a time. From `open` on the guest must not run.
+
+    rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
+    checked: frames have checksums, in both directions. tell: hears, on the thread that answers,
+    what has ended it unexpectedly.
+    `event_fd` becomes readable when the connection has ended: see `failure`, and when the first
+    probe on it has been answered: see `answered`.
+    """
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        sent: NDArray[np.uint8],
+        *,
+        rate_Bps: float = math.inf,
+        checked: bool = False,
+        tell: Callable[[PageferryError], None] | None = None,
+    ) -> None:
+        if checked:
+            require_checksum()
+        if sent.shape != (memory.n_pages,) or sent.dtype != np.uint8:
+            raise ValueError(f"expected marks as uint8[{memory.n_pages}]")
+        self.sent = sent
+        flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
+        self._wake_fd, self.event_fd = os.eventfd(0, flags), os.eventfd(0, flags)
+        self._ctl = aligned(s.CONTROL_WORDS, np.int64).view(np.int64)
+        self._ctl[s.WAKE_FD], self._ctl[s.EVENT_FD] = self._wake_fd, self.event_fd
+        self._ctl[s.BASE], self._ctl[s.FOCUS] = memory.address, -1
+        self._ctl[s.CHECKED] = checked
+        self.limit(rate_Bps)
+        self._arrays = s.ServerArrays(
+            ctl=self._ctl,
+            sent=sent,
+            words=memory.words,
+            windows=np.zeros(2 * s.WINDOWS, np.int64),
+            chunk=np.zeros(s.CHUNK, np.int64),
+            inbox=np.zeros(s.INBOX_WORDS, np.int64),
+            head=np.zeros(s.HEAD_WORDS, np.int64),
+            iov=np.zeros(s.IOV_WORDS, np.int64),
+            scratch=np.zeros(s.SCRATCH_WORDS, np.int64),
+        )
+        self._socket: socket.socket | None = None
+        self._thread: WatchedThread | None = None
+        self._tell = tell
+        self._cursor = 0  # where pushing goes on
+        self._seen_demands = 0
+        self._closed = False
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        self._ctl[s.STOP] = 1
+        s.serve(self._arrays)
+        s.next_unsent(np.ones(1, np.uint8), 0, 1, np.zeros(1, np.int64))
+
+    def limit(self, rate_Bps: float) -> None:
+        """Neighbours go at this rate at the most (infinity: no limit) from now on."""
+        self._ctl[s.RATE_BPS] = 0 if math.isinf(rate_Bps) else max(int(rate_Bps), 1)
+
+    def open(self) -> None:
+        """Requests are answered from now on, those first that have come already."""
+        self._ctl[s.OPEN] = 1
+        os.eventfd_write(self._wake_fd, 1)
+
+    def serve(self, sock: socket.socket, attempt: int = 0) -> None:
+        """Answer on this connection, which the caller goes on owning, in a thread.
+
+        When it returns, the thread is at work and needs the interpreter lock no more.
+        """
+        if self._thread is not None or self._closed:
+            raise LocalProtocolError("the page server has a connection, or has ended")
+        sock.setblocking(True)
+        with contextlib.suppress(OSError):  # not a TCP socket
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT)
+        self._socket = sock
+        for word in (
+            s.STOP,
+            s.SERVING,
+            s.FAILURE,
+            s.FAILURE_ERRNO,
+            s.FILLED,
+            s.FIRST_WINDOW,
+            s.LAST_WINDOW,
+            s.HELD,
+            s.SENT_NS,
+            s.ASKED,
+            s.ANSWERED,
+        ):
+            self._ctl[word] = 0
+        self._ctl[s.SOCKET], self._ctl[s.ATTEMPT] = sock.fileno(), attempt
+        self._thread = WatchedThread(self._live, "page-server", self._died)
+        self._thread.start()
+        deadline = time.monotonic() + _START_S
+        while not self._ctl[s.SERVING]:
+            self._thread.raise_failure()
+            if time.monotonic() > deadline:
+                raise PageferryError("the page server did not start")
+            time.sleep(0.0001)
+
+    def _live(self) -> None:
+        ask_for_short_slices()
+        s.serve(self._arrays)
+
+    def _died(self, failure: PageferryError) -> None:
+        os.eventfd_write(self.event_fd, 1)
+        if self._tell is not None:
+            self._tell(failure)
+
+    def stop(self) -> None:
+        """End the connection (it is shut down) and the thread; idempotent, bounded."""
+        if self._thread is None or self._socket is None:
+            return
+        self._ctl[s.STOP] = 1
+        os.eventfd_write(self._wake_fd, 1)
+        with contextlib.suppress(OSError):  # a send that waits for the peer fails now
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(_STOP_S)
+        if self._thread.is_alive():
+            raise PageferryError("the page server did not end")
+        self._thread = self._socket = None
+
+    def close(self) -> None:
+        """Stop, and release descriptors; idempotent."""
+        if not self._closed:
+            self.stop()
+            self._closed = True
+            os.close(self._wake_fd)
+            os.close(self.event_fd)
+
+    @property
+    def failure(self) -> PageferryError | None:
+        """Why the connection, or its thread, ended, if it did by itself."""
+        if self._thread is not None and self._thread.failure is not None:
+            return self._thread.failure
+        number = int(self._ctl[s.FAILURE_ERRNO])
+        why = os.strerror(number) if number else "it ended within a request"
+        return {
+            s.ENDED: ConnectionBroken("the destination closed the urgent connection"),
+            s.BROKEN: ConnectionBroken(f"the urgent connection broke: {why}"),
+            s.ILLEGAL: RemoteProtocolError("an illegal request on the urgent connection"),
+            s.CORRUPT: CorruptFrame("a request was changed on its way: wrong checksum"),
+        }.get(int(self._ctl[s.FAILURE]))
+
+    @property
+    def answered(self) -> bool:
+        """Whether the destination has answered a probe on this connection."""
+        return bool(self._ctl[s.ANSWERED])
+
+    def clear_event(self) -> None:
+        """After `event_fd` was readable."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.event_fd)
+
+    # -- with who pushes ----------------------------------------------------------------------
+
+    @property
+    def sent_bytes(self) -> int:
+        """On all connections; grows meanwhile. For charging them to the rate limit."""
+        return int(self._ctl[s.SENT_BYTES])
+
+    @property
+    def focus(self) -> int:
+        """The page that was demanded last, -1: none yet."""
+        return int(self._ctl[s.FOCUS])
+
+    def take_unsent(self, out: Pages) -> Pages:
+        """The next pages to push: up to len(out), sorted, marked as pushed, a view of `out`.
+
+        From `PUSH_LEAD` behind the last demanded page if there was a new one, else on from the
+        last call; after the end of memory comes its beginning. Empty: all have been sent. For one
+        thread.
+        """
+        demands = int(self._ctl[s.DEMANDS])
+        if demands != self._seen_demands:
+            self._seen_demands = demands
+            self._cursor = (max(self.focus, 0) + PUSH_LEAD) % len(self.sent)
+        n = s.next_unsent(self.sent, self._cursor, len(out), out)
+        if n:
+            self._cursor = (int(out[n - 1]) + 1) % len(self.sent)
+        return out[:n]
+
+    def resync(self, missing: NDArray[np.bool_]) -> None:
+        """After a lost connection: exactly these pages (bool[n_pages]) are unsent.
+
+        Not while a connection is served, nor while somebody pushes.
+        """
+        if self._thread is not None:
+            raise LocalProtocolError("resync: the page server has a connection")
+        if missing.shape != self.sent.shape or missing.dtype != np.bool_:
+            raise RemoteProtocolError(f"missing pages of a guest of {len(missing)} pages")
+        self.sent[:] = np.where(missing, UNSENT, PUSHED)
+
+    def stats(self) -> ServerStats:
+        """Counts so far."""
+        words = (s.DEMANDS, s.CROSSED, s.PULLED_PAGES, s.ZERO_PAGES, s.SENT_BYTES, s.RECEIVED_BYTES)
+        return ServerStats(*(int(self._ctl[word]) for word in words))

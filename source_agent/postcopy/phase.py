@@ -1,0 +1,189 @@
+"""Post-copy after the switch: the guest runs there, and pages are missing.
+
+The stream may break and be joined again any number of times; an outage lasts `--recover-timeout` at
+the most, counted from its beginning, whatever happens within it (`common.recovery`). Only a
+destination that says that it no longer has the guest ends it earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.errors import (
+    ConnectionBroken,
+    PageferryError,
+    PeerRefused,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
+from pageferry.common.guest_location import When, Who, told
+from pageferry.common.handover import Event, Handover
+from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.recovery import Proof, Recovery
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire import messages
+from pageferry.common.wire.injector import Injector
+
+SHARE_S: Final = 0.002  # how often injected faults look at what post-copy has sent
+
+
+class Stream(Protocol):
+    """The connections of one attempt after another, and what goes over them: see `Serving`."""
+
+    def unsent(self) -> int:
+        """How many pages have been neither pushed nor pulled."""
+        ...
+
+    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
+        """A new control connection; what is missing there, or what became of the guest."""
+        ...
+
+    async def open(self) -> None:
+        """The attempt's other connections."""
+        ...
+
+    async def prove(self) -> None:
+        """Until the control connection and the urgent one have been shown to work."""
+        ...
+
+    async def serve(self, *, push: bool) -> messages.Message:
+        """Until the destination says something."""
+        ...
+
+    async def hang_up(self) -> None:
+        """Close everything of the attempt."""
+        ...
+
+
+@dataclass(slots=True)
+class Switched:
+    """Serves and pushes until the destination has all it needs; `run` says how that ended."""
+
+    stream: Stream
+    recovery: Recovery
+    handover: Handover
+    timeline: Timeline
+    notify: Callable[[str], None]
+
+    async def run(
+        self, *, push: bool, broken: PageferryError | None = None
+    ) -> messages.Finished | None:
+        """Until nothing is missing, or (lazy copy) the guest has ended: its result.
+
+        broken: why the stream is broken from the start, as `recovery` knows. Raises
+        `GuestLostError` and `InDoubtError`, and `PeerRefused` where the destination has all of it,
+        and the result is not to be had.
+        """
+        if broken is not None:
+            await self._reconnect(broken)
+        else:
+            self.notify("the guest runs there, its memory follows" if push else "lazy copy")
+        while True:
+            try:
+                return await self._serve_missing(push)
+            except (ConnectionBroken, PeerRefused, RemoteProtocolError) as error:
+                self._broke()
+                await self._reconnect(error)
+
+    async def watch_share(self, injector: Injector, total: int) -> None:
+        """Tell injected faults when so much of the missing pages (`total`) has been sent."""
+        while True:
+            if not injector.hit_share(1 - self.stream.unsent() / max(total, 1)):
+                return
+            await asyncio.sleep(SHARE_S)
+
+    def _broke(self) -> None:
+        """The present attempt's connections are of no use any more."""
+        self.recovery.broke(self.recovery.attempt, asyncio.get_running_loop().time())
+        self.handover.step(Event.CONNECTION_LOST)
+
+    async def _serve_missing(self, push: bool) -> messages.Finished | None:
+        """Until the destination says that it has all it needs."""
+        proving: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout_at(self.recovery.deadline_s) as limit:
+                if self.recovery.out:
+                    proving = asyncio.create_task(self._prove(limit))
+                message = await self.stream.serve(push=push)
+        except TimeoutError:
+            self._give_up(PeerUnreachable("its connections stand, and nothing comes through"))
+        finally:
+            await quit_task(proving)
+        if isinstance(message, messages.Finished):
+            return message
+        if not isinstance(message, messages.Complete):
+            raise RemoteProtocolError(f"{message.kind} while pages are missing")
+        return None
+
+    async def _prove(self, limit: asyncio.Timeout) -> None:
+        """And then the outage is over: what serves the guest now may take as long as it takes."""
+        attempt = self.recovery.attempt
+        await self.stream.prove()
+        self.recovery.proved(attempt, Proof.CONTROL)
+        if self.recovery.proved(attempt, Proof.URGENT):
+            self._recovered()
+        if not self.recovery.out and not limit.expired():
+            limit.reschedule(None)
+
+    def _recovered(self) -> None:
+        self.handover.step(Event.RECOVERED)
+        self.timeline.log("postcopy-recovered", missing=self.stream.unsent())
+
+    async def _reconnect(self, error: PageferryError) -> None:
+        """Come back, and bring the connections. Raises what `run` does."""
+        self.timeline.log("postcopy-paused", reason=str(error))
+        self.notify("the connection broke: reconnecting")
+        try:
+            async with asyncio.timeout_at(self.recovery.deadline_s):
+                while True:
+                    await see_through(self.stream.hang_up())
+                    await asyncio.sleep(self.recovery.pause_s())
+                    try:
+                        return await self._rejoin()
+                    except PeerRefused:
+                        raise
+                    except PageferryError as failure:
+                        error = failure
+                    self._broke()
+        except TimeoutError:
+            self._give_up(error)
+        except PeerRefused as refusal:
+            if self.handover.finished:
+                raise
+            self.recovery.gave_up()
+            self.handover.step(Event.GAVE_UP)
+            raise told(str(refusal), Who.DEST, When.PARTLY) from None
+
+    async def _rejoin(self) -> None:
+        attempt = self.recovery.dial()
+        missing = await self.stream.rejoin(attempt)
+        self.recovery.joined(attempt)
+        self.handover.step(Event.RECOVER)
+        if isinstance(missing, messages.Outcome):
+            self._outcome(missing)
+        if missing.any():
+            await self.stream.open()
+        self.recovery.stands(attempt)
+        if not missing.any() and self.recovery.proved(attempt, Proof.NOTHING):
+            self._recovered()  # it has only to say once more that it has all of them
+
+    def _outcome(self, outcome: messages.Outcome) -> NoReturn:
+        """The destination's session has ended. Raises `PeerRefused`."""
+        if outcome.answer != "running":
+            raise PeerRefused("the destination has the guest no more")
+        self.recovery.settled()
+        self.handover.peer(Event.COMPLETE)
+        raise PeerRefused("the destination had all of it, and has ended the session")
+
+    def _give_up(self, error: PageferryError) -> NoReturn:
+        self.recovery.gave_up()
+        self.handover.step(Event.GAVE_UP)
+        when = When.PARTLY if self.stream.unsent() else When.SENT
+        what = f"the destination could not be reached again ({error})"
+        raise told(what, Who.DEST, when) from None

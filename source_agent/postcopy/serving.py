@@ -1,0 +1,121 @@
+"""What a source does for a guest that runs elsewhere with pages missing: one attempt at a time.
+
+`Switched` says when; here are the connections, the page server and the pusher that do it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.errors import InternalError, PageferryError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.process.aio import see_through
+from pageferry.common.wire import bitmap, messages
+from pageferry.source_agent.connection.connections import Links
+from pageferry.source_agent.guest_thread import Worker
+from pageferry.source_agent.postcopy.supply import Supply
+
+
+@dataclass(slots=True)
+class Serving:
+    """Answers demands and pushes over the connections of the present attempt.
+
+    hit: tells a point of the protocol to injected faults. settle: waits until nobody sends.
+    """
+
+    links: Links
+    supply: Supply
+    memory: GuestMemory
+    worker: Worker
+    hit: Callable[[str], None]
+    settle: Callable[[], Awaitable[None]]
+    _answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def unsent(self) -> int:
+        """How many pages have been neither pushed nor pulled."""
+        return self.supply.unsent()
+
+    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
+        """A new control connection; bool[n_pages], what is missing there.
+
+        What became of the session where it has ended. Raises what a handshake may.
+        """
+        outcome = await self.links.rejoin(attempt)
+        if outcome is not None:
+            return outcome
+        self.hit("recovering")
+        resync = await self.links.control.expect(messages.Resync, timeout_s=self.links.stall_s)
+        missing: NDArray[np.bool_] = bitmap.unpack(resync.missing, self.memory.n_pages)
+        self.supply.server.resync(missing)
+        return missing
+
+    async def open(self) -> None:
+        """The other connections of the attempt."""
+        self._answered.clear()
+        await self.links.open_channels(self.memory, self.supply)
+
+    async def prove(self) -> None:
+        """Until a probe has been answered on the control connection, and one on the urgent one.
+
+        Raises what breaks the control connection; somebody has to `serve` meanwhile.
+        """
+        await self.links.control.probe()
+        await self._answered.wait()
+
+    async def serve(self, *, push: bool) -> messages.Message:
+        """Serve and push until the destination says something. What breaks is raised."""
+        if self.links.urgent is None:  # nothing is missing
+            return await self.links.control.wait()
+        loop, server = asyncio.get_running_loop(), self.supply.server
+        broken: asyncio.Future[PageferryError] = loop.create_future()
+
+        def on_server() -> None:
+            server.clear_event()
+            if server.answered:
+                self._answered.set()
+            if server.failure is not None and not broken.done():
+                broken.set_result(server.failure)
+
+        loop.add_reader(server.event_fd, on_server)
+        server.open()
+        on_server()  # what broke before nobody has been told
+        waits: set[asyncio.Future[Any]] = {broken}
+        answer = loop.create_task(self.links.control.wait())
+        waits.add(answer)
+        if push:
+            waits.add(loop.create_task(self.worker.run(self.supply.push, self.links.outflow)))
+        everything = [*waits]  # several may fail at once: each of them is asked why
+        try:
+            while not answer.done():
+                done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if broken in done and answer not in done:  # what it said last counts
+                    self._raise_own()
+                    raise broken.result()
+                for each in done - {broken}:
+                    each.result()  # a push that failed raises
+            return answer.result()
+        finally:
+            loop.remove_reader(server.event_fd)
+            await see_through(self._stop_serving(everything))
+
+    def _raise_own(self) -> None:
+        """A thread of ours that has failed takes its connection with it, and is the reason."""
+        if isinstance(self.links.failure, InternalError):
+            raise self.links.failure
+
+    async def _stop_serving(self, waits: list[asyncio.Future[Any]]) -> None:
+        self.supply.stop_pushing()
+        await asyncio.to_thread(self.supply.server.stop)
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    async def hang_up(self) -> None:
+        """Every connection of the attempt is closed; bounded."""
+        await self.links.hang_up(self.settle)

@@ -1,0 +1,81 @@
+"""The source's part while the guest runs at the destination with pages missing.
+
+The paused guest's memory is read by two: the page server answers demands on the urgent connection,
+a pusher sends the rest on the bulk connections, from the last demanded page on. Which page has been
+sent is one map that both write.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.errors import PageferryError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.wire import bitmap
+from pageferry.common.wire.extents import Pages
+from pageferry.source_agent.postcopy.page_server import PUSHED, UNSENT, PageServer
+from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Outflow
+
+# Small batches: after each one the pusher looks where the guest faults now.
+PUSH_PAGES: Final = BATCH_PAGES // 4
+
+
+class Supply:
+    """Everything that the destination is still missing, by demand and by push.
+
+    rate_Bps: the limit that both keep together. checked: whether frames have checksums. tell: see
+    `PageServer`. Made before the downtime: it compiles.
+    """
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        rate_Bps: float,
+        checked: bool,
+        tell: Callable[[PageferryError], None] | None = None,
+    ) -> None:
+        bitmap.load()
+        self._sent: NDArray[np.uint8] = np.full(memory.n_pages, PUSHED, np.uint8)
+        self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, checked=checked, tell=tell)
+        self._stop = threading.Event()
+        self._out: Pages = np.zeros(PUSH_PAGES, np.int64)
+        self._charged = 0
+        self.pushed = self.pushed_bytes = 0
+        self.zero_pages = 0
+
+    def set_missing(self, missing: NDArray[np.bool_]) -> None:
+        """bool[n_pages]; before anything is served or pushed."""
+        self._sent[:] = np.where(missing, UNSENT, PUSHED)
+
+    def unsent(self) -> int:
+        """How many pages have been neither pushed nor pulled."""
+        return int(np.count_nonzero(self._sent == UNSENT))
+
+    def push(self, outflow: Outflow) -> None:
+        """Send all that is unsent, one batch after another. Blocks; raises `ConnectionBroken`."""
+        self._stop.clear()
+        outflow.guest_is_still(True)
+        while not self._stop.is_set():
+            pages = self.server.take_unsent(self._out)
+            if len(pages) == 0:
+                return
+            urgent = self.server.sent_bytes
+            outflow.charge(urgent - self._charged)
+            self._charged = urgent
+            tally = outflow.send_batch(pages)
+            self.pushed += tally.pages
+            self.pushed_bytes += tally.bytes
+            self.zero_pages += tally.zero_pages
+
+    def stop_pushing(self) -> None:
+        """From any thread: `push` returns after its batch."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.server.close()

@@ -1,0 +1,1 @@
+"""Pre-copy at the source: rounds of pages, encoded and sent while the guest runs."""

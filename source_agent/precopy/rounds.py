@@ -1,0 +1,356 @@
+"""Carrying decisions out: which pages a round sends, and what is measured of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.errors import PageferryError
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.stale import (
+    CACHE,
+    COUNTS,
+    IN_CACHE,
+    MEMORY,
+    UNION,
+    count_stale,
+    new_masks,
+    take_missing,
+    take_stale,
+)
+from pageferry.common.inject import no_fault
+from pageferry.common.strategy.base import NextRound, Part, RoundKind, RoundStats
+from pageferry.common.strategy.carrying import Carrying
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
+from pageferry.common.wire.extents import EXTENT, Pages
+from pageferry.common.wire.frames import LINES_OF, MOST_LINES
+from pageferry.source_agent.precopy.activity import Activity
+from pageferry.source_agent.precopy.batch_encoder import Squeezer
+from pageferry.source_agent.precopy.cost_estimate import Outlook
+from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
+from pageferry.source_agent.precopy.throttling import Throttling, Watcher
+
+# What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
+SWITCHOVER_S: Final = 0.002
+_EVERY_LINE: Final = np.uint64(2**64 - 1)
+DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back, until a drain has been measured
+_MEASURABLE_LINES: Final = 4096
+DECIDE_S: Final = 0.001  # from a round's end to the next one's beginning, or the stop's
+# The masks of all pages are looked through once when a round ends, and once when one begins.
+SCAN_PAGE_S: Final = 1.3e-9
+
+
+@dataclass(slots=True)
+class Round:
+    """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it.
+
+    sending_ns: when its pages had been collected.
+    throttle: the most that the guest was throttled in it. raw_after: what the pages that are stale
+    at its end cost without compression and deltas.
+    """
+
+    index: int
+    kind: RoundKind
+    start_ns: int
+    drained_lines: int = 0
+    tally: Tally = field(default_factory=Tally)
+    sending_ns: int = 0
+    end_ns: int = 0
+    dirty_pages_after: int = 0
+    pages_left: int = 0  # unsent, where it was cut short
+    throttle: float = 0.0
+    raw_after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FinalStop:
+    """The guest has stopped, and what a commit needs is known.
+
+    round: the last one, with all that was left; None in post-copy, where `missing` (a bit a page)
+    is what the destination has not, or not as it is now.
+    """
+
+    round: Round | None
+    paused_ns: int
+    snapshot: dict[str, Any]
+    missing: bytes | None = None
+
+
+class Rounds:
+    """The guest's stale pages, and the rounds that send them.
+
+    A page is stale when the destination has not its latest content. `_stale` holds the line masks
+    of what the dirty log gave and no round has sent yet. by_line: a page that was sent before goes
+    as its changed lines where that is shorter. All methods but the properties block, and run on one
+    worker thread at a time.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        outflow: Outflow,
+        timeline: Timeline,
+        rate_Bps: float,
+        rtt_s: float,
+        *,
+        by_line: bool = False,
+        hit: Callable[[str], None] = no_fault,
+        squeezer: Squeezer | None = None,
+    ) -> None:
+        self._squeezer = squeezer
+        self.outlook = Outlook()
+        self._guest = guest
+        self._outflow = outflow
+        self._timeline = timeline
+        self._hit = hit
+        self._carrying = Carrying(rate_Bps, rtt_s)
+        self._rtt_s = rtt_s
+        self._drain_line_s = DRAIN_LINE_S
+        self._stale = new_masks(guest.n_pages)
+        self._cached = new_masks(guest.n_pages)
+        self._most_lines = MOST_LINES if by_line else 0
+        self._whole: Pages = np.arange(guest.n_pages)
+        self._lined: Pages = np.arange(guest.n_pages)
+        self._masks = new_masks(guest.n_pages)
+        self._counts = np.zeros(COUNTS, np.int64)
+        self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
+        self.throttling = Throttling(guest, outflow, timeline, self._stale)
+        self.activity = Activity(guest.n_pages)
+        # Loaded now: in the final stop it would be a part of the downtime.
+        self._count()
+        self._take()
+        self._cargo = Cargo(self._whole[:0])
+        self._missing = np.full((guest.n_pages + 7) // 8, 0, np.uint8)
+        take_missing(self._stale, self._ever_sent, self._missing)
+        self._ever_sent.fill(False)
+        self.done: list[Round] = []
+        self.unfinished = Tally()  # of the round that is under way, or failed
+        self.pages_resent = 0
+        self.round_start_bytes = 0
+        self.round_expected = 0
+
+    def send(self, order: NextRound, watcher: Watcher | None = None) -> Round:
+        """Hold, drain, collect and send as the strategy ordered; not yet acknowledged.
+
+        watcher: is told what the guest dirties meanwhile, and may throttle it.
+        """
+        guest = self._guest
+        this = Round(len(self.done) + 1, order.kind, time.monotonic_ns())
+        self._timeline.log("round-start", t_ns=this.start_ns, round=this.index, kind=order.kind)
+        self.throttling.begin(order.throttle)
+        guest.hold(order.hold)
+        if order.drain:
+            this.drained_lines = self._drain()
+        guest.harvest(self._stale)
+        look = None if watcher is None else self.throttling.watch(watcher)
+        self._send(this, everything=order.kind is RoundKind.FULL, look=look)
+        this.throttle = self.throttling.share
+        return this
+
+    def _drain(self) -> int:
+        """How many lines; what a stop's drain will take is known by it."""
+        begun = time.monotonic()
+        lines = self._guest.drain()
+        if lines >= _MEASURABLE_LINES:  # what waits for vCPUs to come by is no part of a stop's
+            self._drain_line_s = min((time.monotonic() - begun) / lines, DRAIN_LINE_S)
+        return lines
+
+    def _take(self) -> Cargo:
+        """The stale pages, which are stale no longer."""
+        n, m = take_stale(
+            self._stale, self._ever_sent, self._most_lines, self._whole, self._lined, self._masks
+        )
+        return Cargo(self._whole[:n], self._lined[:m], self._masks[:m])
+
+    def _send(
+        self, this: Round, *, everything: bool, look: Callable[[bool], None] | None = None
+    ) -> None:
+        """The stale pages, or all.
+
+        Clean before they are sent: what is written from here on is in the log, and goes again.
+        """
+        cpu_s = 0.0
+        if self._squeezer is not None:
+            # Of all pages those are likely to go again that the guest wrote before it was sent.
+            likely = self._stale != 0 if everything else None
+            self._squeezer.begin(this.index, likely, last=this.kind is RoundKind.FINAL)
+            cpu_s = self._squeezer.cpu_s
+        if everything:
+            self._stale.fill(0)
+            cargo = Cargo(np.arange(self._guest.n_pages))
+        else:
+            cargo = self._take()
+        this.sending_ns = time.monotonic_ns()
+        self.round_start_bytes = self._outflow.sent_bytes
+        lines = int(np.bitwise_count(cargo.masks).sum())
+        raw, started = _bytes_of(len(cargo.whole), len(cargo.lined), lines), time.monotonic()
+        self.round_expected = self.outlook.scaled(raw)
+        sent = self._ever_sent
+        fresh = cargo.whole[~sent[cargo.whole]]
+        sent[fresh] = True  # for looks meanwhile
+        try:
+            this.tally, left = self._outflow.send_round(cargo, this.index, look)
+        except PageferryError:
+            self.unfinished = self._outflow.moved
+            raise
+        self.unfinished = this.tally
+        this.pages_left = len(left.whole) + len(left.lined)
+        if this.pages_left:
+            cargo = self._without(cargo, left)
+            fresh, unsent = np.intersect1d(fresh, cargo.whole), np.intersect1d(fresh, left.whole)
+            sent[unsent] = False
+        self._cargo = cargo
+        self.pages_resent += len(cargo.whole) - len(fresh) + len(cargo.lined)
+        if self._squeezer is not None and not everything and not this.pages_left:
+            seconds, cpu_s = time.monotonic() - started, self._squeezer.cpu_s - cpu_s
+            self.outlook.told(raw, this.tally.bytes, seconds, cpu_s)
+            self.throttling.ratio = self.outlook.ratio
+
+    def _without(self, cargo: Cargo, left: Cargo) -> Cargo:
+        """What was sent of it where a round was cut short: the rest is stale as it was."""
+        self._stale[left.whole] = _EVERY_LINE
+        self._stale[left.lined] |= left.masks
+        kept = np.isin(cargo.lined, left.lined, assume_unique=True, invert=True)
+        whole = np.setdiff1d(cargo.whole, left.whole, assume_unique=True)
+        return Cargo(whole, cargo.lined[kept], cargo.masks[kept])
+
+    def acknowledged(self, this: Round, elapsed_s: float) -> RoundStats:
+        """The destination has it all: look at what has become stale meanwhile."""
+        this.end_ns = time.monotonic_ns()
+        self.done.append(this)
+        self.unfinished = Tally()
+        counts = self._count_stale()
+        dirty_pages, raw = cost_of(counts, UNION)
+        this.dirty_pages_after = dirty_pages
+        tally = this.tally
+        self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._cargo)
+        duration_s = (this.end_ns - this.start_ns) / 1e9
+        self._carrying.told(tally.bytes, (this.end_ns - this.sending_ns) / 1e9)
+        self._timeline.log(
+            "round-end",
+            t_ns=this.end_ns,
+            round=this.index,
+            pages=tally.pages,
+            zero_pages=tally.zero_pages,
+            lines=tally.lines,
+            bytes=tally.bytes,
+            dirty_pages_after=dirty_pages,
+        )
+        this.raw_after = raw
+        remaining = self.outlook.scaled(raw)
+        rate_Bps = self._carrying.rate_Bps
+        return RoundStats(
+            index=this.index,
+            kind=this.kind,
+            pages_total=self._guest.n_pages,
+            pages_sent=tally.pages + tally.zero_pages,
+            bytes_sent=tally.bytes,
+            duration_s=duration_s,
+            dirty_pages_after=dirty_pages,
+            remaining_bytes=remaining,
+            dirty_rate_Bps=max(dirty_pages - this.pages_left, 0) * PAGE_SIZE / duration_s,
+            bandwidth_Bps=rate_Bps,
+            sending_s=self._carrying.seconds(remaining),
+            switchover_s=self._switchover_s(int(counts[IN_CACHE]))
+            + self.outlook.beyond_s(raw, rate_Bps),
+            elapsed_s=elapsed_s,
+            in_memory=self._part(counts, MEMORY),
+            in_cache=self._part(counts, CACHE),
+            throttle=self.throttling.average(this.start_ns, this.end_ns),
+            squeezed=self.outlook.ratio,
+            decide_s=DECIDE_S + self._scan_s,
+        )
+
+    @property
+    def _scan_s(self) -> float:
+        return self._guest.n_pages * SCAN_PAGE_S
+
+    def _switchover_s(self, cached_lines: int) -> float:
+        """Of a stop, beyond its pages: what comes last travels one way."""
+        return SWITCHOVER_S + self._scan_s + self._rtt_s / 2 + cached_lines * self._drain_line_s
+
+    def _part(self, counts: NDArray[np.int64], part: int) -> Part:
+        pages, raw = cost_of(counts, part)
+        return Part(pages, self.outlook.scaled(raw))
+
+    def _count_stale(self) -> NDArray[np.int64]:
+        """What is stale in memory, in the cache, and in either: words of `common.guest.stale`."""
+        # The cache first: a line that is written back in between is then in the log.
+        self._guest.cached_dirty(self._cached)
+        self._guest.harvest(self._stale)
+        return self._count()
+
+    def _count(self) -> NDArray[np.int64]:
+        activity = self.activity
+        count_stale(
+            self._stale,
+            self._cached,
+            self._ever_sent,
+            self._most_lines,
+            activity.dirtied,
+            activity.binning.per_bin,
+            self._counts,
+        )
+        return self._counts
+
+    def switch(self) -> FinalStop:
+        """Pause and take the snapshot; nothing is sent. The guest stays paused.
+
+        The cache is not drained yet, as no page of it is read before the destination runs: what it
+        holds counts as missing, and `flush` follows outside the downtime.
+        """
+        guest = self._guest
+        self._timeline.log("pause-requested")
+        paused_ns = guest.pause()
+        self._timeline.log("paused", t_ns=paused_ns)
+        self._timeline.log("all-paused")
+        self._hit("paused")
+        guest.cached_dirty(self._stale)
+        guest.harvest(self._stale)
+        self.pages_resent += take_missing(self._stale, self._ever_sent, self._missing)
+        missing = self._missing.tobytes()
+        return FinalStop(None, paused_ns, guest.snapshot(drained=False), missing)
+
+    def flush(self) -> None:
+        """Drain the paused guest's cache, before its memory is read."""
+        lines = self._guest.drain()
+        self._guest.harvest(self._stale)  # those pages are missing already
+        self._timeline.log("drained", lines=lines)
+
+    def stop(self) -> FinalStop:
+        """Pause, drain, send the last pages, take the snapshot. The guest stays paused."""
+        guest = self._guest
+        requested_ns = self._timeline.log("pause-requested")
+        paused_ns = guest.pause()
+        self._timeline.log("paused", t_ns=paused_ns)
+        self._timeline.log("all-paused")
+        self._hit("paused")
+        this = Round(len(self.done) + 1, RoundKind.FINAL, requested_ns)
+        this.drained_lines = guest.drain()
+        self._timeline.log("drained", lines=this.drained_lines)
+        guest.harvest(self._stale)
+        self._outflow.guest_is_still(True)
+        self._send(this, everything=not self.done)
+        self._timeline.log("last-pages-sent", pages=this.tally.pages, bytes=this.tally.bytes)
+        snapshot = guest.snapshot()
+        self.activity.stopped(requested_ns, self._cargo)
+        self.done.append(this)
+        self.unfinished = Tally()
+        return FinalStop(this, paused_ns, snapshot)
+
+
+def cost_of(counts: NDArray[np.int64], part: int) -> tuple[int, int]:
+    """Pages, and what they cost on the wire."""
+    whole, lined, lines = counts[part : part + 3].tolist()
+    return whole + lined, _bytes_of(whole, lined, lines)
+
+
+def _bytes_of(whole: int, lined: int, lines: int) -> int:
+    """What stale pages cost on the wire, an extent a page as if none had a neighbour."""
+    return whole * (PAGE_SIZE + EXTENT.itemsize) + lined * LINES_OF.itemsize + lines * LINE_SIZE

@@ -1,0 +1,1 @@
+"""What a migration will cost, measured and reckoned before it."""

@@ -1,0 +1,96 @@
+"""What this host carries over loopback while the guest runs, by the code of a migration.
+
+A moment's worth of guest memory goes through checksums, frames and TCP as fast as it can, to a
+receiver in this process that throws it away. Not under a rate limit: on a busy host what a short
+probe misses of a limit says nothing about the average of a migration.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from pageferry.common.errors import ConnectionBroken, PageferryError
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.process.threads import WatchedThread
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.channel import STALL_S, tune
+from pageferry.common.wire.extents import Extents, Pages
+from pageferry.common.wire.pacing import Pacer
+from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Outflow
+
+PROBE_S: Final = 0.2
+
+
+class _Bin:
+    """One buffer for whatever arrives."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(BATCH_PAGES * PAGE_SIZE))
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        """Side by side, in a place that the next frame overwrites."""
+        ends = np.cumsum(extents["count"], dtype=np.int64) * PAGE_SIZE
+        starts = ends - extents["count"].astype(np.int64) * PAGE_SIZE
+        return [self._buffer[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def probe(memory: GuestMemory, *, checked: bool, congestion: str) -> float | None:
+    """Bytes a second; None where every page is zero, and none would travel.
+
+    Blocks for about `PROBE_S`. Raises `PageferryError` where loopback fails.
+    """
+    pages = np.flatnonzero(~memory.zero_pages(np.arange(memory.n_pages)))
+    if len(pages) == 0:
+        return None
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ours = socket.create_connection(server.getsockname()[:2], timeout=STALL_S)
+            theirs, _ = server.accept()
+        for sock in (ours, theirs):
+            tune(sock, congestion, STALL_S)
+            sock.settimeout(None)
+    except OSError as error:
+        raise PageferryError(f"loopback could not be measured: {error}") from None
+    receiver = BulkReceiver(theirs, _Bin(), memory.n_pages, checked=checked)
+    outflow = Outflow(memory, [ours], Pacer(math.inf), checked=checked)
+    # What it raises ends the sending, too.
+    work = partial(_receive, receiver)
+    thread = WatchedThread(work, "probe", lambda _error: outflow.abort())
+    thread.start()
+    try:
+        return _send(outflow, pages)
+    except PageferryError:
+        thread.raise_failure()
+        raise
+    finally:
+        outflow.close()
+        thread.join()
+        receiver.close()
+
+
+def _receive(receiver: BulkReceiver) -> None:
+    try:
+        receiver.run(lambda _frame: None)
+    except ConnectionBroken:
+        return  # it is we who hang up, in the middle of anything
+
+
+def _send(outflow: Outflow, pages: Pages) -> float:
+    """Batches of these, over and over; full ones, as small frames say nothing about a link.
+
+    A guest with little content may have written more by the time when it is moved.
+    """
+    pages = np.resize(pages, -(-len(pages) // BATCH_PAGES) * BATCH_PAGES)
+    at, sent = 0, 0
+    begun = time.monotonic()
+    while (elapsed := time.monotonic() - begun) < PROBE_S:
+        sent += outflow.send_batch(pages[at : at + BATCH_PAGES]).bytes
+        at = at + BATCH_PAGES if at + BATCH_PAGES < len(pages) else 0
+    return sent / elapsed

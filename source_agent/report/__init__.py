@@ -1,0 +1,1 @@
+"""The source's report of a migration, made of its measurements."""

@@ -1,0 +1,48 @@
+"""The report's parts about compression and deltas: what they cost, and what they gained."""
+
+from __future__ import annotations
+
+from pageferry.common.report.schema import CompressionReport, CpuReport, XbzrleReport
+from pageferry.common.units import PAGE_SIZE
+from pageferry.source_agent.measurements import Record
+
+
+def compression_report(record: Record) -> CompressionReport | None:
+    """None where it was not asked for, or nothing was ready to be sent."""
+    codec = record.config.compress
+    if codec == "none" or record.squeezer is None:
+        return None
+    stats = record.squeezer.compression
+    finished = record.finished
+    return CompressionReport(
+        codec=codec,
+        raw_bytes=stats.raw_bytes,
+        bytes=stats.bytes,
+        ratio=_share(stats.raw_bytes, stats.bytes),
+        batches=stats.batches,
+        batches_in_vain=stats.in_vain,
+        batches_skipped=stats.skipped,
+        cpu_s=CpuReport(source=stats.cpu_s, dest=finished.unpack_cpu_s if finished else None),
+    )
+
+
+def xbzrle_report(record: Record) -> XbzrleReport | None:
+    """None where it was not asked for, or nothing was ready to be sent."""
+    if record.config.delta == "none" or record.squeezer is None:
+        return None
+    stats = record.squeezer.deltas
+    return XbzrleReport(
+        cache_size=record.squeezer.cache_size,
+        bytes=stats.bytes,
+        pages=stats.pages,
+        cache_hit=stats.hits,
+        cache_miss=stats.misses,
+        cache_miss_rate=_share(stats.misses, stats.hits + stats.misses),
+        encoding_rate=_share(stats.pages * PAGE_SIZE, stats.bytes),
+        overflow=stats.overflows,
+        cpu_s=stats.cpu_s,
+    )
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

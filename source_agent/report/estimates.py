@@ -1,0 +1,344 @@
+"""What other ways would have cost this guest on this link, from what this run measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from statistics import median
+from typing import Final
+
+from pageferry.common.report.schema import EstimateReport, OracleReport
+from pageferry.common.strategy import (
+    Decision,
+    Hybrid,
+    NextRound,
+    PostCopy,
+    PreCopy,
+    RoundStats,
+    StopAndCopyStrategy,
+    Strategy,
+    ThreePath,
+)
+from pageferry.common.strategy.carrying import MEASURABLE_BYTES
+from pageferry.common.strategy.forecast import AsTaken, Conditions, Cost, Curve, Stale, run
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.bitmap import popcount
+from pageferry.common.wire.extents import EXTENT
+from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.precopy.rounds import Round
+
+_PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
+_LEAST_S: Final = 1e-4  # a switch-over is never nothing, whatever two clocks may say
+_NEARLY_ALL: Final = 0.8
+_APART: Final = 1.1  # a curve takes what is nearer for one point
+_Point = tuple[float, float]
+
+
+def estimates(record: Record, downtime_s: float | None) -> list[EstimateReport]:
+    """Empty where the run did not come far enough to know its link and its guest.
+
+    Where a round was cut short, the way that was taken is none that a strategy takes: it is not
+    among them, and what its strategy would have cost without that is.
+    """
+    under = _conditions(record, downtime_s)
+    if under is None or downtime_s is None:
+        return []
+    taken = _taken(record)
+    ways = _ways(record)
+    if taken in ways:
+        ways[taken] = lambda: AsTaken(record.config, _decisions(record), _path(record))
+    return [
+        _estimate(record, name, run(make(), under), name == taken, downtime_s)
+        for name, make in ways.items()
+    ]
+
+
+def _decisions(record: Record) -> list[Decision]:
+    """As they were carried out: a guest may have been throttled more within a round."""
+    out: list[Decision] = []
+    for order, after in pairwise([*record.decisions, None]):
+        made = order.decision if order is not None else None
+        if isinstance(made, NextRound) and after is not None and after.stats is not None:
+            made = replace(made, throttle=after.stats.throttle)
+        if made is not None:
+            out.append(made)
+    return out
+
+
+def oracle(record: Record, downtime_s: float | None, bytes_on_wire: int) -> OracleReport | None:
+    """The least that any strategy could have done; None where it isn't known."""
+    under = _conditions(record, downtime_s)
+    if under is None or downtime_s is None:
+        return None
+    total_s = (record.completed_ns - record.start_ns) / 1e9 if record.completed_ns else 0.0
+    least_total_s = under.full_bytes / under.bandwidth_Bps + under.switchover_s
+    return OracleReport(
+        least_bytes=under.full_bytes,
+        least_downtime_ms=under.switchover_s * 1e3,
+        least_total_time_ms=least_total_s * 1e3,
+        bytes_ratio=bytes_on_wire / under.full_bytes,
+        downtime_ratio=downtime_s / under.switchover_s,
+        total_time_ratio=total_s / least_total_s,
+    )
+
+
+def _taken(record: Record) -> str | None:
+    """The name of the way that was taken; None where no estimate is made of it."""
+    if any(each.pages_left for each in (record.rounds.done if record.rounds else [])):
+        return None
+    path = _path(record)
+    return record.config.strategy if path is None else f"path {path}"
+
+
+def _path(record: Record) -> int | None:
+    return record.strategy.path if record.strategy else None
+
+
+def _ways(record: Record) -> dict[str, Callable[[], Strategy]]:
+    config = record.config
+    ways: dict[str, Callable[[], Strategy]] = {
+        f"path {path}": lambda path=path: ThreePath(config, forced=path)  # type: ignore[misc]
+        for path in (1, 2, 3)
+    }
+    for kind in (PreCopy, StopAndCopyStrategy, PostCopy):
+        ways[kind.name] = lambda kind=kind: kind(config)  # type: ignore[misc]
+    if config.strategy == Hybrid.name:
+        ways[Hybrid.name] = lambda: Hybrid(config)
+    return ways
+
+
+def _estimate(
+    record: Record, name: str, cost: Cost, taken: bool, downtime_s: float
+) -> EstimateReport:
+    report = EstimateReport(
+        name=name,
+        taken=taken,
+        downtime_ms=cost.downtime_s * 1e3,
+        total_time_ms=cost.total_s * 1e3,
+        bytes=cost.bytes,
+        rounds=cost.rounds,
+    )
+    if taken and record.completed_ns:
+        total_s = (record.completed_ns - record.start_ns) / 1e9
+        if record.final is not None and record.final.round is not None:
+            # After a switch nothing is sent in the stop: the estimate is what was measured.
+            report.error_downtime = cost.downtime_s / downtime_s - 1
+        report.error_total_time = cost.total_s / total_s - 1
+        report.error_bytes = cost.bytes / max(moved_bytes(record), 1) - 1
+    return report
+
+
+def moved_bytes(record: Record) -> int:
+    """What pages cost on the wire, in rounds and after a switch; no handshakes, no control."""
+    rounds = record.rounds.done if record.rounds else []
+    bulk = sum(each.tally.bytes for each in rounds)
+    return bulk + _moved_after(record)
+
+
+def _moved_after(record: Record) -> int:
+    """What pages cost after a switch."""
+    pushed = record.pushed * _PAGE_BYTES if record.pushed_bytes is None else record.pushed_bytes
+    return pushed + record.pulled * _PAGE_BYTES
+
+
+# -- link and guest as this run saw them ----------------------------------------------------------
+
+
+def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
+    if record.rounds is None or record.final is None or not record.completed_ns:
+        return None
+    if downtime_s is None or downtime_s <= 0:
+        return None
+    bandwidth = _bandwidth(record, downtime_s)
+    if bandwidth is None:
+        return None
+    final = record.final.round
+    last_s = _last_pages_s(record)
+    switchover_s = max(downtime_s - last_s, _LEAST_S)
+    rounds = [each for each in record.rounds.done if each is not final]
+    full_bytes = _full_bytes(record)
+    if full_bytes is None:
+        return None
+    extra = [
+        max((each.end_ns - each.start_ns) / 1e9 - each.tally.bytes / bandwidth, 0.0)
+        for each in rounds[1:]
+        if not each.pages_left
+    ]
+    pages = record.config.guest.pages
+    return Conditions(
+        pages_total=pages,
+        full_bytes=full_bytes,
+        missing_page_bytes=_PAGE_BYTES * _pushed_ratio(record),
+        bandwidth_Bps=bandwidth,
+        round_s=median(extra) if extra else 0.0,
+        decide_s=_decide_s(record.rounds.done),
+        switchover_s=switchover_s,
+        last_bytes=final.tally.bytes if final else 0,
+        last_s=last_s,
+        stale=_staleness(record),
+    )
+
+
+def _full_bytes(record: Record) -> int | None:
+    """What sending all of memory once puts on the wire; None where it has not all been sent.
+
+    As the first round did, unless it was cut short or there was none: then each page that did not
+    travel as a mark counts, once.
+    """
+    assert record.rounds is not None  # noqa: S101
+    first = record.rounds.done[0] if record.rounds.done else None
+    if first is not None and not first.pages_left:
+        return first.tally.bytes
+    after = record.finished.postcopy if record.finished else None
+    if after is not None and after.missing is not None and popcount(after.missing):
+        return None  # lazy copy: most of it has stayed behind
+    zero = sum(each.tally.zero_pages for each in record.rounds.done) + record.supplied_zeros
+    content = max(record.config.guest.pages - zero, 0)
+    return max(round(content * PAGE_SIZE * _pushed_ratio(record)), 1)
+
+
+def _pushed_ratio(record: Record) -> float:
+    """What is left of a page's bytes where it is compressed, as all of this run's were."""
+    stats = record.squeezer.compression if record.squeezer is not None else None
+    return stats.bytes / stats.raw_bytes if stats is not None and stats.raw_bytes else 1.0
+
+
+def _last_pages_s(record: Record) -> float:
+    """From the end of the drain until the destination had what was left; 0 after a switch."""
+    if record.final is None or record.final.round is None:
+        return 0.0
+    begun = record.timeline.find("drained")
+    sent = record.timeline.find("last-pages-sent")
+    return (sent - begun) / 1e9 if begun and sent else 0.0
+
+
+def _bandwidth(record: Record, downtime_s: float) -> float | None:
+    """Of the largest transfer: a round, the final stop, or what followed the switch."""
+    assert record.rounds is not None  # noqa: S101
+    final = record.final.round if record.final else None
+    transfers = [
+        (each.tally.bytes, (each.end_ns - each.start_ns) / 1e9)
+        for each in record.rounds.done
+        if each is not final and each.end_ns
+    ]
+    if final is not None:
+        transfers.append((final.tally.bytes, downtime_s))
+    elif record.final is not None and record.completed_ns is not None:
+        seconds = (record.completed_ns - record.final.paused_ns) / 1e9 - downtime_s
+        seconds -= _broken_s(record)
+        transfers.append((_moved_after(record), seconds))
+    size, seconds = max(transfers, default=(0, 0.0))
+    return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
+
+
+def _broken_s(record: Record) -> float:
+    """For how long post-copy had no connection."""
+    seconds, since_ns = 0.0, None
+    for event in record.timeline.events:
+        if event.event == "postcopy-paused" and since_ns is None:
+            since_ns = event.t_ns
+        elif event.event == "postcopy-recovered" and since_ns is not None:
+            seconds, since_ns = seconds + (event.t_ns - since_ns) / 1e9, None
+    return seconds
+
+
+def _decide_s(rounds: list[Round]) -> float:
+    """From a round's end until the next one begins, or the stop."""
+    gaps = [(after.start_ns - before.end_ns) / 1e9 for before, after in pairwise(rounds)]
+    return max(median(gaps), 0.0) if gaps else 0.0
+
+
+def _staleness(record: Record) -> Callable[[float], Stale]:
+    """Through what the rounds left stale; between them as the guest's own counter says."""
+    rounds = list(_after_drains(record))
+    pages: list[_Point] = [(_ran_s(stats), stats.dirty_pages_after) for stats in rounds]
+    sizes: list[_Point] = [(_ran_s(stats), _bytes_left(record, stats)) for stats in rounds]
+    counted = list(_counted(record))
+    if not rounds:
+        pages = counted
+        sizes = [(seconds, amount * _PAGE_BYTES) for seconds, amount in counted]
+    total = record.config.guest.pages
+    of_pages = Curve(between(pages, counted), total)
+    of_bytes = Curve(between(sizes, counted), total * _PAGE_BYTES)
+    in_memory, in_cache = _shares(max(rounds, key=lambda stats: stats.duration_s, default=None))
+    return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds), in_memory, in_cache)
+
+
+def _bytes_left(record: Record, stats: RoundStats) -> int:
+    """What a round's stale pages would have cost; how much shorter they become is known by now."""
+    if record.squeezer is None or record.rounds is None:
+        return stats.remaining_bytes
+    return record.rounds.outlook.scaled(record.rounds.done[stats.index - 1].raw_after)
+
+
+def _ran_s(stats: RoundStats) -> float:
+    """For how long the guest was allowed to run in a round."""
+    return stats.duration_s * (1 - stats.throttle)
+
+
+def between(measured: list[_Point], counted: list[_Point]) -> list[_Point]:
+    """The measured points, and what was counted in between, bent so that it goes through them.
+
+    Counted is what was written to memory, whoever has it by now, and not what is stale: only how it
+    is spread over time is taken from it.
+    """
+    if not measured:
+        return []
+    shape = Curve(counted, math.inf)
+    out = list(measured)
+    for (x0, y0), (x1, y1) in pairwise([(0.0, 0.0), *sorted(measured)]):
+        low, high = shape(x0), shape(x1)
+        if high > low and y1 > y0:
+            out += [
+                (x, y0 + (y1 - y0) * (shape(x) - low) / (high - low))
+                for x, _ in counted
+                if x0 * _APART < x < x1 / _APART
+            ]
+    return out
+
+
+def _shares(stats: RoundStats | None) -> tuple[float, float]:
+    """Of what the longest round left: what a round without a drain would send, and leave."""
+    if stats is None or stats.remaining_bytes == 0:
+        return 1.0, 0.0
+    whole = stats.remaining_bytes
+    return stats.in_memory.bytes / whole, stats.in_cache.bytes / whole
+
+
+def _after_drains(record: Record) -> Iterator[RoundStats]:
+    """What each round saw at its end, of those that began with a drain.
+
+    Not of one that was cut short: it knows only of what it has sent. What one without a drain left
+    may be older than it, where the cache had it before; but not where nearly all of it is in
+    memory, which was empty of changes when the round began.
+    """
+    for order, decided in pairwise(record.decisions):
+        made, stats = order.decision, decided.stats
+        if stats is None or not isinstance(made, NextRound) or record.cut_short(stats.index):
+            continue
+        if made.drain or stats.in_memory.bytes >= _NEARLY_ALL * stats.remaining_bytes:
+            yield stats
+
+
+def _counted(record: Record) -> Iterator[_Point]:
+    """How dirty pages gather while nothing is harvested: in the first round, or in the warm-up."""
+    first = record.rounds.done[:1] if record.rounds else []
+    samples = record.source_samples
+    whole = bool(first) and not first[0].pages_left
+    if whole and (record.final is None or first[0] is not record.final.round):
+        if record.rounds is not None and record.rounds.throttling.growth:
+            yield from record.rounds.throttling.growth  # looks have emptied the log meanwhile
+            return
+        inside = [s for s in samples if first[0].start_ns <= s.t_ns <= first[0].end_ns]
+        for sample in inside[1:]:
+            amount = sample.dirtied_pages - inside[0].dirtied_pages
+            yield (sample.t_ns - first[0].start_ns) / 1e9, amount
+        return
+    boot = record.boot_progress
+    if boot is not None:
+        end_ns = record.predicting_ns or record.start_ns  # measuring empties the log meanwhile
+        for sample in samples:
+            if boot.t_ns < sample.t_ns <= end_ns:
+                yield (sample.t_ns - boot.t_ns) / 1e9, sample.dirtied_pages - boot.dirtied_pages

@@ -1,0 +1,110 @@
+"""What a session is made of before its first page: the guest, its setup, its strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pageferry.common.capacity.agents import check_guest, squeezer_bytes
+from pageferry.common.capacity.memory import check_memory
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.guest.machine import Guest, compile_kernels, is_compiled
+from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.strategy import make_strategy
+from pageferry.common.strategy.base import Strategy
+from pageferry.common.strategy.deadline import Deadline
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire import bitmap, messages
+from pageferry.common.wire.packing import codec_of
+from pageferry.source_agent.precopy.batch_encoder import Squeezer
+from pageferry.source_agent.resident_guest import Resident
+
+
+def boot_guest(
+    config: MigrationConfig, notify: Callable[[str], None], witness: Path | None
+) -> Guest:
+    """A guest of this session alone, not started yet. Blocks: it compiles, and fills memory."""
+    more, compiled = squeezer_bytes(config), is_compiled(config.workload)
+    check_guest(config.guest, more=more, compiled=compiled)
+    compile_kernels(config.guest, notify)
+    guest = Guest(
+        config.guest,
+        boot=True,
+        vcpu_nice=config.vcpu_nice,
+        count_writes=config.count_writes,
+        witness=witness,
+    )
+    if config.dirty_tracker == "kernel":
+        guest.track_by_kernel()
+    return guest
+
+
+def setup_message(
+    config: MigrationConfig, guest: Guest, resident: Resident | None
+) -> messages.Setup:
+    """All that the destination has to know. Blocks: it looks at the whole memory."""
+    return messages.Setup(
+        guest=guest.config,
+        channels=config.channels,
+        congestion=config.congestion,
+        run_after=config.run_after,
+        verify=config.verify,
+        checksum=config.checksum,
+        vcpu_nice=config.vcpu_nice,
+        keep=resident.name if resident else None,
+        postcopy=_postcopy_setup(config),
+        expected=_expected(config, guest),
+        compress=config.compress,
+        delta=config.delta,
+    )
+
+
+def _postcopy_setup(config: MigrationConfig) -> messages.PostcopySetup | None:
+    if not config.may_switch:
+        return None
+    return messages.PostcopySetup(
+        faults=config.faults,
+        prepage=-1 if config.prepage == "adaptive" else int(config.prepage),
+        recover_timeout=config.recover_timeout,
+        trace_faults=config.trace_faults,
+    )
+
+
+def _expected(config: MigrationConfig, guest: Guest) -> bytes | None:
+    """The pages that the destination had better have in memory before they come.
+
+    Not those that are zero, so that a sparse guest stays sparse. None where the guest is to run
+    there without any: a page that is there does not fault.
+    """
+    if not config.begins_with_all:
+        return None
+    return bitmap.summary(~guest.memory.zero_pages(np.arange(guest.n_pages)))
+
+
+def make_squeezer(
+    config: MigrationConfig, memory: GuestMemory, timeline: Timeline
+) -> Squeezer | None:
+    """None where pages travel as they are. Blocks: it maps its cache.
+
+    Raises `UsageError` where there is no memory for it, beside a guest that runs already.
+    """
+    if config.compress == "none" and config.delta == "none":
+        return None
+    check_memory("what --compress and --delta work with", squeezer_bytes(config))
+    return Squeezer(
+        memory,
+        timeline,
+        codec=codec_of(config.compress),
+        delta_cache=config.delta_memory,
+        checked=config.checksum,
+    )
+
+
+def strategy_for(config: MigrationConfig) -> Strategy:
+    """What was asked for; with a deadline where one is to end its rounds."""
+    strategy = make_strategy(config)
+    if config.timeout is None or config.timeout_action == "cancel":
+        return strategy
+    return Deadline(strategy, config.timeout, config.timeout_action)
