@@ -2,7 +2,7 @@
 
 Each row says what is so, with which outcome and exit code it is told, and in which words; a command
 that fails says what happened, then the row's words. What the tests expect of a failure is a table
-of their own, made from the protocol: see `tests/integration/fault_rules.py`.
+of their own, made from the protocol: see `tests/support/fault_rules.py`.
 """
 
 from __future__ import annotations

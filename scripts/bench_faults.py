@@ -38,8 +38,8 @@ from pageferry.dest_agent.postcopy.fault_handler import Faults
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
 from pageferry.source_agent.postcopy.page_server import PageServer
 from scripts.bench_rows import Bench, Effort, Row, row
-from tests.integration.harness import destination, pageferry
-from tests.integration.relay import relay
+from tests.support.harness import destination, pageferry
+from tests.support.relay import relay
 
 MEMORY = 256 * 2**20
 TOUCHES = 3000

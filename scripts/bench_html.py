@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pageferry.common.html import render_one
 from pageferry.common.report.schema import EventReport, FaultTrace, Report
-from tests.integration import chromium
-from tests.unit.html.reports import full_report
+from tests.support import chromium
+from tests.support.every_report import full_report
 
 
 def long_report(count: int) -> Report:

@@ -16,7 +16,7 @@ from pageferry.common.errors import PageferryError
 from pageferry.common.units import format_size
 from scripts.bench_children import Child, migrated
 from scripts.bench_rows import Bar, Bench, Effort, Row, absent, at_most, row
-from tests.integration.harness import destination, pageferry
+from tests.support.harness import destination, pageferry
 
 RATE_BPS = 100e6
 RATE = "100MB/s"

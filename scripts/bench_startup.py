@@ -13,7 +13,7 @@ from pageferry.common.errors import PageferryError
 from pageferry.common.units import format_size
 from scripts.bench_children import folder
 from scripts.bench_rows import Bench, Effort, Row, row
-from tests.integration.harness import command, pageferry
+from tests.support.harness import command, pageferry
 
 MEMORY = 64 * 2**20
 

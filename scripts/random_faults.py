@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.integration.random_cases import BY_NAME, CELLS, FAULTS, HAVE, Cell, case_of
-from tests.integration.random_verdicts import Verdict, judged
-from tests.integration.wires import Wires
+from tests.support.random_cases import BY_NAME, CELLS, FAULTS, HAVE, Cell, case_of
+from tests.support.random_verdicts import Verdict, judged
+from tests.support.wires import Wires
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 COUNTS: Final = ("hit", "failed")  # the fault came in its phase, and all of it was judged

@@ -1,1 +1,1 @@
-"""Tests; `tests/unit` runs in seconds, `tests/integration` starts real processes."""
+"""Tests; `unit` mirrors the tree, `integration` starts real processes, `support` is shared."""

@@ -20,8 +20,8 @@ from pageferry.runs.document import SeriesDocument
 from pageferry.sweeps.columns import result_row
 from pageferry.sweeps.ledger import Manifest, PlannedCell, Record
 from tests.fuzz.targets import CHECKED, WITH_LZ4
-from tests.unit.html.reports import OLD_HISTOGRAM, completed, failed, full_report
-from tests.unit.wire.test_messages import EXAMPLES
+from tests.support.every_report import OLD_HISTOGRAM, completed, failed, full_report
+from tests.unit.common.wire.test_messages import EXAMPLES
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 BULK, CONTROL, URGENT = 0, 1, 2  # as `targets.Stream` reads them

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.harness import neglected
+from tests.support.harness import neglected
 
 os.environ["PYTHONASYNCIODEBUG"] = "1"
 

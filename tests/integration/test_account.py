@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.zygote import migrate
-from tests.known import known
+from tests.support.known import known
+from tests.support.zygote import migrate
 
 RUNS = {
     "path 1": ("--workload", "web-browsing", "--path3", "stop-and-copy"),

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.wire import frames
-from tests.integration import zygote
-from tests.integration.harness import command, destination, heard, pageferry
+from tests.support import zygote
+from tests.support.harness import command, destination, heard, pageferry
 
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 

@@ -18,7 +18,7 @@ from scripts.bench_children import environment
 from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, measure
 from scripts.bench_rows import Effort
 from scripts.bench_wire import stream
-from tests.integration.harness import children_of, wait_gone
+from tests.support.harness import children_of, wait_gone
 
 PROJECT = Path(__file__).parent.parent.parent
 MODULE = [sys.executable, "-m", "scripts.bench_main"]

@@ -17,8 +17,8 @@ from pageferry.common.errors import PeerRefused
 from pageferry.common.wire import channel, messages
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session import SourceSession
-from tests.integration.harness import pageferry
-from tests.integration.inprocess import listening, session_to
+from tests.support.harness import pageferry
+from tests.support.inprocess import listening, session_to
 
 CONFIG = MigrationConfig(
     memory=2**22,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import (
+from tests.support.harness import (
     agent,
     children_of,
     command,

@@ -9,11 +9,11 @@ import uvloop
 
 from pageferry.commands.certs import certs
 from pageferry.common.config.model import MigrationConfig
-from tests.integration.harness import migrate
-from tests.integration.inprocess import move
 from tests.integration.test_postcopy_broken import CONFIG as BROKEN
 from tests.integration.test_postcopy_broken import CutOnce
-from tests.integration.through_relay import moved_through
+from tests.support.harness import migrate
+from tests.support.inprocess import move
+from tests.support.through_relay import moved_through
 
 CONFIG = MigrationConfig(
     memory=2**24,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pageferry.common.report.schema import Report
-from tests.integration.harness import Agent, Run, agent, children_of, pageferry, wait_gone
+from tests.support.harness import Agent, Run, agent, children_of, pageferry, wait_gone
 
 FAST = ("--warmup", "100ms", "--run-after", "100ms", "--workload", "zipf")
 QUICK = ("--memory", "16MiB", *FAST)

@@ -20,9 +20,9 @@ from pageferry.dest_agent.precopy.page_placer import ChannelPlacer
 from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
 from pageferry.source_agent.precopy.rounds import FinalStop, Round, Rounds
 from pageferry.source_agent.report.build import make_report
-from tests.integration.inprocess import listening, move, session_to
-from tests.known import known
-from tests.unit.guest.conftest import run_for
+from tests.support.inprocess import listening, move, session_to
+from tests.support.known import known
+from tests.unit.common.guest.conftest import run_for
 
 MIB = 2**20
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.documented import Printed, printed
-from tests.integration.harness import pageferry
+from tests.support.documented import Printed, printed
+from tests.support.harness import pageferry
 
 FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 ELSEWHERE = {
     "source": "takes a destination on another machine",
     "dest": "stays up until a source comes",
     "certs": "makes names of other machines: tests/integration/test_tls.py",
-    "host": "stays up: tests/regressions/test_hosts_here.py runs it as README does",
-    "move": "takes two hosts: tests/regressions/test_hosts_here.py",
+    "host": "stays up: tests/integration/test_hosts_here.py runs it as README does",
+    "move": "takes two hosts: tests/integration/test_hosts_here.py",
     "net": "takes root: tests/network",
     "trace": "takes what valgrind has written: tests/integration/test_trace.py",
     "sweep": "takes a plan of the user's: tests/integration/test_sweep.py",

@@ -18,8 +18,8 @@ import uvloop
 from pageferry.common.config.model import TransferConfig
 from pageferry.host import messages as m
 from pageferry.host.replay import replay
-from tests.integration.hosts import Held, RunningHost, held, running_host
-from tests.integration.relay import relay
+from tests.support.hosts import Held, RunningHost, held, running_host
+from tests.support.relay import relay
 
 FULL = os.environ.get("PAGEFERRY_TEST_FULL") == "1"
 MOVES = 100 if FULL else 12

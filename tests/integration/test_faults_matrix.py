@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from pageferry.common.inject import ACTIONS, POINTS, Action, parse_injection
-from tests.integration.fault_rules import (
+from tests.support.fault_rules import (
     DEST,
     DIED,
     IN_DOUBT,
@@ -28,7 +28,7 @@ from tests.integration.fault_rules import (
     cases_of,
     expected,
 )
-from tests.integration.faults import Seen, run
+from tests.support.faults import Seen, run
 
 AT_ONCE: Final = 3  # most cases wait for a timeout most of the time
 

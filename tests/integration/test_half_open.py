@@ -12,8 +12,8 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import ConnectionBroken, PageferryError, VerificationError
 from pageferry.common.report.schema import Report
 from pageferry.source_agent.report.build import make_report
-from tests.integration.inprocess import Said, listening, session_to
-from tests.integration.relay import Relay, relay
+from tests.support.inprocess import Said, listening, session_to
+from tests.support.relay import Relay, relay
 
 STALL_S = 1.0
 CONFIG = MigrationConfig(

@@ -11,9 +11,9 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import InDoubtError, PeerRefused, VerificationError
 from pageferry.common.wire import frames
 from pageferry.source_agent.report.build import make_report
-from tests.integration.inprocess import listening, session_to
-from tests.integration.relay import Cut, relay
-from tests.integration.through_relay import moved_through, never
+from tests.support.inprocess import listening, session_to
+from tests.support.relay import Cut, relay
+from tests.support.through_relay import moved_through, never
 
 CONFIG = MigrationConfig(
     memory=2**22,

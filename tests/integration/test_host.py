@@ -19,10 +19,10 @@ from pageferry.common.config.model import TransferConfig
 from pageferry.common.errors import EXIT_IN_DOUBT, PageferryError
 from pageferry.host import messages as m
 from pageferry.host.replay import replay
-from tests.integration.harness import agent, destination, pageferry
-from tests.integration.hosts import RunningHost, running_host
-from tests.integration.relay import Cut, Relay, relay
-from tests.known import known
+from tests.support.harness import agent, destination, pageferry
+from tests.support.hosts import RunningHost, running_host
+from tests.support.known import known
+from tests.support.relay import Cut, Relay, relay
 
 GUEST = ("--boot", "--guest", "g", "--memory", "16MiB", "--workload", "zipf:rate=100MB/s")
 SLOW = ("--max-bandwidth", "500kB/s", "--strategy", "pre-copy")

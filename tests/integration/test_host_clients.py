@@ -14,7 +14,7 @@ import uvloop
 
 from pageferry.common.config.model import TransferConfig
 from pageferry.host import messages as m
-from tests.integration.hosts import RunningHost, running_host
+from tests.support.hosts import RunningHost, running_host
 
 GUEST = ("--boot", "--guest", "g", "--memory", "16MiB", "--workload", "uniform:rate=1MB/s")
 POST_COPY = TransferConfig(strategy="post-copy", max_bandwidth=8e6)

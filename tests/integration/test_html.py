@@ -15,11 +15,10 @@ from pageferry.common.html import render, render_one
 from pageferry.common.html.page import pictures
 from pageferry.common.report.schema import EventReport, Report
 from pageferry.sweeps.parquet import to_parquet
-from tests.integration import chromium
-from tests.integration.chromium import Browser
-from tests.integration.harness import pageferry
-from tests.unit.html.reports import completed, failed, full_report
-from tests.unit.pageferry.sweep import made
+from tests.support import chromium, sweep_tables
+from tests.support.chromium import Browser
+from tests.support.every_report import completed, failed, full_report
+from tests.support.harness import pageferry
 
 pytestmark = pytest.mark.skipif(
     chromium.FOUND is None, reason="there is no chromium (Debian: apt-get install chromium)"
@@ -210,7 +209,7 @@ def test_paper_is_light_and_has_the_pictures(browser: Browser, tmp_path: Path) -
 def test_a_sweep(browser: Browser, tmp_path: Path) -> None:
     """Two maps and two curves, and no run of its own: drawn and explained in light and in dark."""
     file, page = tmp_path / "results.parquet", tmp_path / "sweep.html"
-    file.write_bytes(to_parquet(made.run(made.PLAN + "cache = ['0', '1MiB']\n")[0]))
+    file.write_bytes(to_parquet(sweep_tables.run(sweep_tables.PLAN + "cache = ['0', '1MiB']\n")[0]))
     run = pageferry(
         *("sweep", "show", str(file), "--html", str(page)),
         *("--x", "max-bandwidth", "--y", "workload.rate"),

@@ -7,7 +7,7 @@ import pytest
 from pageferry.common.config.model import GuestConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.guest.machine import Guest
-from tests.integration.zygote import migrate
+from tests.support.zygote import migrate
 
 
 def _refusal() -> str:

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 
 from pageferry.common.wire import messages
-from tests.integration import liar, zygote
-from tests.integration.liar import Lie, LyingDestination, LyingSource, lies, others, plain, sample
-from tests.unit.wire.test_messages import EXAMPLES
+from tests.support import liar, zygote
+from tests.support.liar import Lie, LyingDestination, LyingSource, lies, others, plain, sample
+from tests.unit.common.wire.test_messages import EXAMPLES
 
 FULL: Final = os.environ.get("PAGEFERRY_TEST_FULL") == "1"
 OPTIONS: Final = (

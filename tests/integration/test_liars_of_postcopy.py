@@ -11,10 +11,10 @@ import pytest
 
 from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.wire import messages
-from tests.integration import zygote
-from tests.integration.liar import Lie, lies, others, plain
-from tests.integration.liar_postcopy import LyingAfterwards, LyingInPostcopy
 from tests.integration.test_liars import OF_KIND, cases, ends
+from tests.support import zygote
+from tests.support.liar import Lie, lies, others, plain
+from tests.support.liar_postcopy import LyingAfterwards, LyingInPostcopy
 
 OPTIONS: Final = (
     *("--memory", "1MiB", "--workload", "idle", "--warmup", "0s", "--run-after", "0s"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pageferry.common.report.schema import Report
-from tests.integration.harness import agent, children_of, wait_gone
-from tests.known import known
+from tests.support.harness import agent, children_of, wait_gone
+from tests.support.known import known
 
 SMALL = (
     *("--memory", "16MiB", "--workload", "zipf:rate=10MB/s", "--quiet"),

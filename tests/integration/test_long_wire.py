@@ -8,8 +8,8 @@ import pytest
 import uvloop
 
 from pageferry.common.config.model import MigrationConfig
-from tests.integration.through_relay import moved_through
-from tests.known import known
+from tests.support.known import known
+from tests.support.through_relay import moved_through
 
 ONE_WAY_S = 0.01
 CONFIG = MigrationConfig(

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from tests.integration.zygote import migrate
-from tests.known import known
+from tests.support.known import known
+from tests.support.zygote import migrate
 
 STRATEGIES = ("stop-and-copy", "pre-copy", "three-path")
 WORKLOADS = (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Guest
-from tests.integration.inprocess import move
+from tests.support.inprocess import move
 
 MIB = 2**20
 

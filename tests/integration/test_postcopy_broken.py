@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import GuestLostError
-from tests.integration.through_relay import moved_through
+from tests.support.through_relay import moved_through
 
 CONFIG = MigrationConfig(
     memory=2**22,

@@ -9,8 +9,8 @@ import pytest
 from pageferry.commands.predict import PredictDocument
 from pageferry.common.report.schema import PredictionCheck, PredictionReport
 from pageferry.common.strategy.prediction import STRATEGIES
-from tests.integration.harness import migrate, pageferry
 from tests.integration.test_kernel_tracker import REFUSAL
+from tests.support.harness import migrate, pageferry
 
 GUEST = ("--memory", "64MiB", "--workload", "uniform:working-set=8MiB,rate=20MB/s,lines=64")
 QUICK = ("--predict", "--predict-time", "150ms", "--max-bandwidth", "300MB/s")

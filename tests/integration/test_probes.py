@@ -18,17 +18,9 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.wire import listener
 from pageferry.common.wire.tls import client_tls, server_tls
 from pageferry.source_agent.report.build import make_report
-from tests.integration.harness import Agent, agent, destination, migrate
-from tests.integration.inprocess import listening, session_to
-from tests.integration.openers import (
-    OPENERS,
-    SILENT,
-    Opener,
-    connections,
-    flood,
-    knock,
-    peak_bytes,
-)
+from tests.support.harness import Agent, agent, destination, migrate
+from tests.support.inprocess import listening, session_to
+from tests.support.openers import OPENERS, SILENT, Opener, connections, flood, knock, peak_bytes
 
 FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 CONNECTIONS = 10_000 if FULL else 120

@@ -14,18 +14,9 @@ from typing import Final
 
 import pytest
 
-from tests.integration.random_cases import (
-    BY_NAME,
-    CELLS,
-    FAULTS,
-    HAVE,
-    SHORT_S,
-    STALL_S,
-    Cell,
-    case_of,
-)
-from tests.integration.random_verdicts import Verdict, judged
-from tests.integration.wires import Wires
+from tests.support.random_cases import BY_NAME, CELLS, FAULTS, HAVE, SHORT_S, STALL_S, Cell, case_of
+from tests.support.random_verdicts import Verdict, judged
+from tests.support.wires import Wires
 
 FULL: Final = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 MANY: Final = 1000

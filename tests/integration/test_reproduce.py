@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.integration.harness import agent, children_of, pageferry, wait_gone
+from tests.support.harness import agent, children_of, pageferry, wait_gone
 
 
 def test_interrupted() -> None:

@@ -18,8 +18,8 @@ from pageferry.dest_agent.agent import DestAgent
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.resident_guest import Resident
 from pageferry.source_agent.session import SourceSession
-from tests.integration.inprocess import Said
-from tests.known import known
+from tests.support.inprocess import Said
+from tests.support.known import known
 
 CONFIG = MigrationConfig(
     memory=2**22, workload="zipf:rate=50MB/s", warmup=0.02, run_after=0.02, verify=False

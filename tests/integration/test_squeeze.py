@@ -22,9 +22,9 @@ from pageferry.common.wire import packing
 from pageferry.common.wire.tls import client_tls, server_tls
 from pageferry.source_agent.precopy import batch_encoder
 from pageferry.source_agent.report.build import make_report
-from tests.integration.inprocess import listening, move, session_to
 from tests.integration.test_kernel_tracker import REFUSAL
-from tests.known import known
+from tests.support.inprocess import listening, move, session_to
+from tests.support.known import known
 
 MIB = 2**20
 STRATEGIES = ("pre-copy", "three-path", "hybrid", "stop-and-copy", "post-copy", "lazy-copy")

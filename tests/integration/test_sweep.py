@@ -27,7 +27,7 @@ from pageferry.sweeps.driver import option_texts
 from pageferry.sweeps.parquet import read_parquet
 from pageferry.sweeps.plan import parse_plan
 from pageferry.sweeps.runners import runner_named
-from tests.integration.harness import agent, children_of, pageferry, wait_gone
+from tests.support.harness import agent, children_of, pageferry, wait_gone
 
 TINY = """
 [options]
@@ -46,7 +46,7 @@ strategy = ["stop-and-copy", "pre-copy", "pre-copy"]
 congestion = ["cubic", "cubic", "telepathy"]
 """
 )
-# tests/unit/pageferry/sweep/killing.py does it many times, with cells that cost nothing.
+# tests/support/sweep_killing.py does it many times, with cells that cost nothing.
 KILLS = 8 if os.environ.get("PAGEFERRY_TEST_FULL") else 1
 
 

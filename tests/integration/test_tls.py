@@ -20,11 +20,11 @@ from pageferry.common.errors import PeerRefused, UsageError
 from pageferry.common.wire import channel, messages
 from pageferry.common.wire.tls import client_tls, server_tls
 from pageferry.source_agent.report.build import make_report
-from tests.integration.harness import destination, migrate, pageferry
-from tests.integration.inprocess import listening, session_to
 from tests.integration.test_postcopy_broken import CONFIG as BROKEN
 from tests.integration.test_postcopy_broken import CutOnce
-from tests.integration.through_relay import moved_through
+from tests.support.harness import destination, migrate, pageferry
+from tests.support.inprocess import listening, session_to
+from tests.support.through_relay import moved_through
 
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 CONFIG = MigrationConfig(

@@ -14,7 +14,7 @@ import pytest
 
 from pageferry.common.guest import jit
 from pageferry.common.report.schema import Report
-from tests.integration.harness import RUN_S, command, migrate
+from tests.support.harness import RUN_S, command, migrate
 
 NOBODY = 65534
 WORKLOAD = "zipf:working-set=50%,rate=40MB/s"
@@ -89,7 +89,7 @@ def test_kernel_faults_without_privileges(home: Path) -> None:
 
 
 def confined() -> list[str]:
-    return [sys.executable, str(Path(__file__).with_name("confined.py"))]
+    return [sys.executable, str(Path(__file__).parents[1] / "support" / "confined.py")]
 
 
 def test_software_faults_where_the_system_call_is_refused(home: Path) -> None:

@@ -17,8 +17,8 @@ from pageferry.common.report.schema import Report
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.frames import FrameType
 from pageferry.source_agent.report.build import make_report
-from tests.integration.inprocess import Said, listening, session_to
-from tests.integration.relay import relay
+from tests.support.inprocess import Said, listening, session_to
+from tests.support.relay import relay
 
 MIB = 2**20
 Chunks = Callable[[int, bytes, Said], bool]

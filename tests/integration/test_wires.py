@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.wires import Wire, Wires
+from tests.support.wires import Wire, Wires
 
 PATIENCE_S = 10.0
 SILENT_S = 0.2

@@ -29,9 +29,9 @@ from pageferry.net.link import Link
 from pageferry.net.namespaces import ADDRESS, End, namespace
 from pageferry.net.shape import parse_shape
 from pageferry.net.spec import LinkSpec
-from tests.integration.confined import USERFAULTFD, program
-from tests.integration.harness import Agent
-from tests.network import needs
+from tests.support import network_needs
+from tests.support.confined import USERFAULTFD, program
+from tests.support.harness import Agent
 
 PROJECT = Path(__file__).parents[2]
 WORKLOAD = "zipf:working-set=50%,rate=20MB/s"
@@ -42,7 +42,7 @@ def why_not() -> str | None:
     """What is missing for containers, if anything."""
     if shutil.which("bwrap") is None:
         return "needs bwrap (bubblewrap), for containers"
-    if (reason := needs.why_not()) is not None:
+    if (reason := network_needs.why_not()) is not None:
         return reason
     tried = subprocess.run(
         ["bwrap", *enclosure(), "true"],  # noqa: S607

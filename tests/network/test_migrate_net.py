@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pageferry.common.report.schema import NetReport, Report
-from tests.integration.harness import Agent, agent, children_of
-from tests.known import known
-from tests.network.needs import assert_gone, networks_of, why_not
+from tests.support.harness import Agent, agent, children_of
+from tests.support.known import known
+from tests.support.network_needs import assert_gone, networks_of, why_not
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 

@@ -12,8 +12,8 @@ import pytest
 from pageferry.net.link import end_keeper
 from pageferry.net.namespaces import found, remove
 from pageferry.net.spec import forget, load_state, remembered
-from tests.integration.harness import Run, pageferry, wait_gone
-from tests.network.needs import why_not
+from tests.support.harness import Run, pageferry, wait_gone
+from tests.support.network_needs import why_not
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 

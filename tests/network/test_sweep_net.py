@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pageferry.sweeps.parquet import read_parquet
-from tests.integration.harness import agent
-from tests.network.needs import assert_gone, networks_of, why_not
 from tests.network.test_migrate_net import during
+from tests.support.harness import agent
+from tests.support.network_needs import assert_gone, networks_of, why_not
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Agent
+from tests.support.harness import Agent
 
 
 def why_not() -> str | None:

@@ -16,7 +16,7 @@ from pageferry.common.workload.registry import choose
 from pageferry.net.schedule import parse_schedule
 from pageferry.net.shape import parse_shape
 from pageferry.sim.link import parse_link
-from tests.documented import Printed, printed
+from tests.support.documented import Printed, printed
 
 APP = make_app()
 PRINTED = printed()

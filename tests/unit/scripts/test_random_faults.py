@@ -10,7 +10,7 @@ import pytest
 
 from scripts import random_faults
 from scripts.random_faults import Plan, Records, main, summary, table
-from tests.integration.random_cases import CELLS, FAULTS, Cell
+from tests.support.random_cases import CELLS, FAULTS, Cell
 
 
 def record(cell: Cell, seed: int, status: str) -> dict[str, Any]:

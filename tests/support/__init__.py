@@ -1,0 +1,1 @@
+"""What tests share: real processes, peers, links, and what they are held to."""

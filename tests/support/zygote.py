@@ -1,0 +1,147 @@
+"""Agents as real processes that start at once: forked from one that has everything loaded.
+
+The command line is the real one, and so are process, sockets and signals; what is saved is the
+seconds of importing and loading kernels, which hundreds of cases could not afford.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.support.harness import RUN_S, Run, heard
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.support.zygote_preload"])
+# Starting a process looks after all others, and two must not take the same one's exit code.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _live(arguments: list[str], folder: str, name: str, agent: bool) -> None:
+    """In the new process: the `pageferry` command, its words and (an agent's) status in files."""
+    from pageferry.cli import make_app
+    from pageferry.common.command_line.run import run_app
+    from pageferry.common.process.entry import start
+
+    os.setpgid(0, 0)
+    for number, kind in ((1, "out"), (2, "err")):
+        fd = os.open(f"{folder}/{name}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(fd, number)
+        os.close(fd)
+    if agent:
+        status = os.open(f"{folder}/{name}.status", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        arguments = [*arguments, "--status-fd", str(status)]
+    code = start(lambda: run_app(make_app(), arguments))
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def last_status(path: Path, key: str) -> Any:
+    """The last status of that key in an agent's file; None: there was none."""
+    found = None
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.endswith("}"):
+            found = json.loads(line).get(key, found)
+    return found
+
+
+class Agent:
+    """A `pageferry` command that runs. What it says is in files of `folder`, named after it."""
+
+    def __init__(self, folder: Path, name: str, *arguments: str, agent: bool = True) -> None:
+        self._files = folder / name
+        how = list(arguments), str(folder), name, agent
+        self.process = _CONTEXT.Process(target=_live, args=how)
+        with _ONE_AT_A_TIME:
+            self.process.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """None: it lives."""
+        with _ONE_AT_A_TIME:
+            return self.process.exitcode
+
+    def read(self, kind: str) -> str:
+        """So far. kind: `out`, `err` or `status`."""
+        path = self._files.with_name(f"{self._files.name}.{kind}")
+        return heard(path.read_text()) if path.exists() else ""
+
+    def status(self, key: str) -> Any:
+        """The last status of that key; None: there was none."""
+        return last_status(self._files.with_name(f"{self._files.name}.status"), key)
+
+    def wait_status(self, key: str, seconds: float = 30.0) -> Any:
+        """Until it has said so."""
+        deadline = time.monotonic() + seconds
+        while (found := self.status(key)) is None:
+            assert time.monotonic() < deadline, self.read("err")
+            assert self.exit_code is None, self.read("err")
+            time.sleep(0.005)
+        return found
+
+    def end(self, seconds: float) -> int:
+        """Its exit code; it is killed, and the test fails, when it has not ended by then."""
+        code = self._wait(seconds)
+        if code is None:
+            self.kill()
+            raise AssertionError(f"it did not end within {seconds} s: {self.read('err')}")
+        return code
+
+    def _wait(self, seconds: float) -> int | None:
+        deadline = time.monotonic() + seconds
+        while (code := self.exit_code) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return code
+
+    def terminate(self, seconds: float = 20.0) -> int:
+        """SIGTERM, also to one that has been stopped; its exit code."""
+        if self.exit_code is None:
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)
+        return self.end(seconds)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        with contextlib.suppress(ProcessLookupError):  # it has ended since somebody looked
+            os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """Whatever its state; idempotent."""
+        if self.exit_code is None:
+            self._signal(signal.SIGKILL)
+        self._wait(20)
+
+
+def pageferry(*arguments: str) -> Run:
+    """`harness.pageferry` that starts at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = Agent(Path(folder), "command", *arguments, agent=False)
+        exit_code = process.end(RUN_S)
+        return Run(exit_code, process.read("out"), process.read("err"))
+
+
+def migrate(*arguments: str) -> Run:
+    """`harness.migrate` by two agents that start at once, without a command above them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dest = Agent(folder, "dest", "dest", "--listen", "127.0.0.1:0", "--once", "--quiet")
+        try:
+            to = f"127.0.0.1:{dest.wait_status('listening')['port']}"
+            options = "--quiet", "--json", "-", "--warmup", "100ms", "--run-after", "100ms"
+            source = Agent(folder, "source", "source", "--to", to, *options, *arguments)
+            try:
+                exit_code = source.end(RUN_S)
+            finally:
+                source.kill()
+            return Run(exit_code, source.read("out"), source.read("err"))
+        finally:
+            dest.terminate()

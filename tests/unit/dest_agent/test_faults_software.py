@@ -1,9 +1,0 @@
-"""The contract, by the map of present pages."""
-
-from pageferry.dest_agent.postcopy.mechanism import Mechanism
-
-from .contract import FaultContract
-
-
-class TestSoftware(FaultContract):
-    mechanism = Mechanism("software", "test")
