@@ -33,7 +33,8 @@ class Who(StrEnum):
     SOURCE = "source"  # as the process that started it sees it
     PEER = "peer"  # the source, or the way to it, as its destination sees it
     HERE = "here"  # this destination, or this host of guests: it was asked to end
-    HOST = "host"  # the host that was asked to move its guest, as who asked sees it
+    HOST = "host"  # the host that was asked to move its guest has died, as who asked sees it
+    SILENT = "silent host"  # or it says nothing, and nobody knows whether it lives
     USER = "user"  # nobody's: the source was asked to cancel
 
 
@@ -89,6 +90,8 @@ _SENT: Final = (
     " came, or whether it is lost: see there"
 )
 _UNVERIFIED: Final = "the guest has moved to the destination, and could not be verified"
+
+_LIST: Final = "nobody knows here: 'pageferry host list' there says"
 
 # Of an agent that ends with no session under way, whatever came and went before.
 NOBODY_HERE: Final = "no guest was here or on its way"
@@ -146,6 +149,20 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
     (Who.HOST, When.WHOLE): _in_doubt(
         "the guest has moved to the other host, and nobody knows here what became of it since:"
         " 'pageferry host list' there says"
+    ),
+    (Who.SILENT, When.NOTHING): _failed("no guest had been asked to move"),
+    (Who.SILENT, When.BEFORE): _in_doubt(
+        "the guest goes on there if the host still runs, unless the other host has taken it over,"
+        f" which {_LIST}"
+    ),
+    (Who.SILENT, When.COMMITTED): _in_doubt(f"whether the other host runs the guest {_LIST}"),
+    (Who.SILENT, When.PARTLY): _in_doubt(
+        "the guest runs at the other host, where pages of it are missing, and whether they come"
+        f" {_LIST}"
+    ),
+    (Who.SILENT, When.SENT): _in_doubt(f"whether the other host had all of the guest {_LIST}"),
+    (Who.SILENT, When.WHOLE): _in_doubt(
+        f"the guest has moved to the other host, and what became of it since {_LIST}"
     ),
     (Who.USER, When.NOTHING): _cancelled(_NO_GUEST),
     (Who.USER, When.BEFORE): _cancelled(_AT_SOURCE),

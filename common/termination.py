@@ -15,6 +15,7 @@ from enum import Enum, auto
 from typing import Final
 
 SILENT_S: Final = 2.0
+AWAY_S: Final = 1.0  # who has not looked for so long stood still itself: looks are much closer
 GIVEN_UP: Final = "given up, as it was asked for"
 AGAIN: Final = "one more signal ends it"
 LAST_RESORT_S: Final = 4.0  # an agent that is to end has ended by then, or is ended as it stands
@@ -34,9 +35,10 @@ class Insisting:
     alone: nobody is left who could send a second one, as where a supervisor has died.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: float) -> None:
         self._times: list[float] = []
         self._told = False
+        self._looked_s = self._back_s = now_s
 
     def signal(self, now_s: float, trouble_s: float | None, *, alone: bool = False) -> Reply:
         """One has come. trouble_s: since when there is trouble; None: all is well."""
@@ -58,14 +60,28 @@ class Insisting:
             return None
         return Reply.END if alone else self._tell(trouble_s)
 
+    def attend(self, now_s: float) -> None:
+        """To be called several times a second, from the beginning on.
+
+        Nobody is silent while this process itself stands still, as when it has been stopped by a
+        signal, or on a machine that was suspended: silence counts from its continuation.
+        """
+        if now_s - self._looked_s > AWAY_S:
+            self._back_s = now_s
+        self._looked_s = now_s
+
+    def trouble_s(self, broken_s: float | None, heard_s: float, now_s: float) -> float | None:
+        """Since when there is trouble; None: there is none.
+
+        broken_s: since when the stream is broken; heard_s: when the peer said something last.
+        """
+        self.attend(now_s)
+        if broken_s is not None:
+            return broken_s
+        heard_s = max(heard_s, self._back_s)
+        return heard_s if now_s - heard_s > SILENT_S else None
+
     def _tell(self, trouble_s: float) -> Reply:
         self._told = True
         since = sum(time_s >= trouble_s for time_s in self._times)
         return Reply.END if since > 1 else Reply.STAKE
-
-
-def trouble_since(broken_s: float | None, heard_s: float, now_s: float) -> float | None:
-    """Since when there is trouble. broken_s: of the stream; heard_s: of the peer's last word."""
-    if broken_s is not None:
-        return broken_s
-    return heard_s if now_s - heard_s > SILENT_S else None

@@ -115,6 +115,7 @@ class DestAgent:
         self.stopping = False
         self._serving: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._tell = say  # what is said of a signal
         self._fates: list[tuple[int, str]] = []  # of sessions that were under way at the stop
 
     def listen(self, host: str, port: int, *, loopback_only: bool = False) -> list[tuple[str, int]]:
@@ -130,6 +131,7 @@ class DestAgent:
         """Until cancelled, when sessions that are under way are ended; or until `stop` has seen
         them through: raises `CancelledError`, too."""
         self._serving = asyncio.current_task()
+        self._looking = asyncio.create_task(self._look(), name="insisting")
         try:
             await self._listener.run()
         finally:
@@ -146,9 +148,8 @@ class DestAgent:
         again, self.stopping = self.stopping, True
         for session in list(self._sessions.values()):
             _say_of(session, session.stop(alone=self._alone), tell)
-        if not again:
-            self._looking = asyncio.create_task(self._look(tell), name="insisting")
-        elif self.may_be_ended and self._keeper is None:
+        self._tell = tell
+        if again and self.may_be_ended and self._keeper is None:
             self._last_resort()
         self._end_if_idle()
 
@@ -161,12 +162,12 @@ class DestAgent:
     def _alone(self) -> bool:
         return is_orphan(self._supervisor)
 
-    async def _look(self, tell: Callable[[str], None]) -> None:
+    async def _look(self) -> None:
         """Trouble that begins after a signal is told, too."""
-        while self._sessions:
+        while True:
             await asyncio.sleep(LOOK_S)
             for session in list(self._sessions.values()):
-                _say_of(session, session.still_asked(alone=self._alone), tell)
+                _say_of(session, session.still_asked(alone=self._alone), self._tell)
 
     def _end_if_idle(self) -> None:
         if not self.stopping or self._sessions:
@@ -183,17 +184,21 @@ class DestAgent:
             await asyncio.gather(self._serving, return_exceptions=True)
 
     @property
+    def fates(self) -> list[tuple[int, str]]:
+        """Exit code and words of each session that was under way at the stop: if all ends now."""
+        under_way = [each for each in self._sessions.values() if not each.place.kept]
+        return [*self._fates, *map(_fate, under_way)]
+
+    @property
     def farewell(self) -> str:
         """What became of the guests that were here or on their way at the stop."""
-        if not self._fates:
-            return f"stopped: {NOBODY_HERE}"
-        return f"stopped: {'; '.join(words for _, words in self._fates)}"
+        return f"stopped: {'; '.join(words for _, words in self.fates) or NOBODY_HERE}"
 
     def exit_code(self, failure: PageferryError | None = None) -> int:
         """Of an agent that was stopped; failure: what its only session had ended with before."""
         if not self._fates and failure is not None:
             return failure.exit_code
-        return _worst([code for code, _ in self._fates])
+        return worst([code for code, _ in self._fates])
 
     def _note_fate(self, session: DestSession) -> None:
         """What a session that was under way at the stop has come to; a guest that is kept goes on
@@ -203,9 +208,7 @@ class DestAgent:
 
     def _last_resort(self) -> None:
         """A further signal: whatever hangs now, the process ends."""
-        fates = [*self._fates, *(_fate(session) for session in self._sessions.values())]
-        words = "; ".join(words for _, words in fates) or NOBODY_HERE
-        last_resort(f"stopped: {words}", _worst([code for code, _ in fates]))
+        last_resort(self.farewell, worst([code for code, _ in self.fates]))
 
     async def serve_once(self) -> None:
         """One migration. Raises what made it fail."""
@@ -451,8 +454,8 @@ def _fate(session: DestSession) -> tuple[int, str]:
     return code, f"session {session.session[:8]}: {words}"
 
 
-def _worst(codes: Sequence[int]) -> int:
-    """Of an agent that was stopped."""
+def worst(codes: Sequence[int]) -> int:
+    """The exit code of an agent that was stopped, of those of its sessions."""
     if EXIT_IN_DOUBT in codes:
         return EXIT_IN_DOUBT
     return EXIT_OK if codes and set(codes) == {EXIT_OK} else EXIT_CANCELLED

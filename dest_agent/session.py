@@ -45,7 +45,7 @@ from pageferry.common.inject import Plan, no_fault
 from pageferry.common.process.aio import quit_task, see_through, to_loop
 from pageferry.common.process.threads import failure_of
 from pageferry.common.recovery import Phase, Recovery
-from pageferry.common.termination import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
+from pageferry.common.termination import AGAIN, GIVEN_UP, Insisting, Reply
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_size, format_time
 from pageferry.common.wire import bitmap, messages
@@ -122,7 +122,7 @@ class DestSession:
         self.seen_through = False  # the agent was to end when pages of its guest were missing
         self.had_its_run = False  # nobody has cut it short
         self._stopping = asyncio.Event()
-        self._insisting = Insisting()
+        self._insisting = Insisting(time.monotonic())
         self._task: asyncio.Task[Any] | None = None
         self._run_limit: asyncio.Timeout | None = None
         self._enter = enter
@@ -350,6 +350,7 @@ class DestSession:
 
     def still_asked(self, *, alone: bool = False) -> str | None:
         """Likewise, from time to time after that."""
+        self._insisting.attend(time.monotonic())
         if not self.handover.may_run_guest:
             return None
         reply = self._insisting.look(self._trouble_s(), alone=alone)
@@ -374,7 +375,8 @@ class DestSession:
         if self.said_bye:
             return None
         now_s = time.monotonic()
-        return trouble_since(self._recovery.began_s, self._connection.heard_at, now_s)
+        heard_s = self._connection.heard_at
+        return self._insisting.trouble_s(self._recovery.began_s, heard_s, now_s)
 
     def _replied_whole(self, reply: Reply) -> str | None:
         """Likewise where nothing is missing: the source alone is waited for, with the result."""

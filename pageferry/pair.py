@@ -141,9 +141,9 @@ class _Agent:
                 self.process.wait(patience_s)
                 return
 
-    def end(self, *, patience_s: float) -> int:
-        """Wait, then SIGTERM, then SIGKILL; returns its exit code."""
-        for number in (None, signal.SIGTERM, signal.SIGKILL):
+    def end(self, *, patience_s: float, told: bool = False) -> int:
+        """Wait, then SIGTERM, then SIGKILL; returns its exit code. told: SIGTERM has been sent."""
+        for number in (None, signal.SIGKILL) if told else (None, signal.SIGTERM, signal.SIGKILL):
             if number is not None:
                 self.tell(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -193,7 +193,7 @@ class Pair:
                     well = self._source is not None and self._source.process.returncode == 0
                     if not well:  # nobody comes back to it any more: there is no use in waiting
                         self._dest.tell(signal.SIGINT)
-                    self._dest.end(patience_s=ENDING_S if well else ORPHANED_S)
+                    self._dest.end(patience_s=ENDING_S if well else ORPHANED_S, told=not well)
                 agents = (self._dest, self._source)
                 lines = [line for agent in agents if agent for line in agent.notices]
                 for line in dict.fromkeys(lines):  # both load the same kernels

@@ -140,6 +140,7 @@ async def follow(session: SourceSession, show: Callable[[Status], None]) -> None
     """Show what the session is at, several times a second, until cancelled."""
     last_bytes, last_s = 0, time.monotonic()
     while True:
+        session.attend()
         status = session.status()
         now_s = time.monotonic()
         status.rate = (status.total_bytes - last_bytes) / max(now_s - last_s, 1e-6)

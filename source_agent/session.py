@@ -185,6 +185,10 @@ class SourceSession:
             return None
         return self._ending.look(self.handover.state, alone=alone)
 
+    def attend(self) -> None:
+        """To be called several times a second: see `common.termination`."""
+        self._ending.attend()
+
     @property
     def is_well(self) -> bool:
         """Whether the destination answers, and nothing between the two is broken."""

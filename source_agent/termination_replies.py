@@ -7,7 +7,7 @@ from typing import Final
 
 from pageferry.common.handover import State
 from pageferry.common.recovery import Recovery
-from pageferry.common.termination import AGAIN, GIVEN_UP, Insisting, Reply, trouble_since
+from pageferry.common.termination import AGAIN, GIVEN_UP, Insisting, Reply
 from pageferry.common.units import format_time
 from pageferry.source_agent.connection.connections import Links
 from pageferry.source_agent.postcopy.supply import Supply
@@ -21,7 +21,7 @@ class Ending:
 
     def __init__(self, links: Links, recovery: Recovery, recover_s: float) -> None:
         self._links, self._recovery, self._recover_s = links, recovery, recover_s
-        self._insisting = Insisting()
+        self._insisting = Insisting(time.monotonic())
         self._supply: Supply | None = None
         self._missing = 0
         self._switched_s = 0.0
@@ -48,6 +48,10 @@ class Ending:
         unsent = self.unsent
         return "" if not unsent else f": at least {unsent:,} of {self._missing:,} pages are missing"
 
+    def attend(self) -> None:
+        """See `Insisting.attend`."""
+        self._insisting.attend(time.monotonic())
+
     def signal(self, state: State, *, alone: bool) -> tuple[Reply, str]:
         """One has come: what is to be done, and said."""
         reply = self._insisting.signal(time.monotonic(), self._trouble_s(), alone=alone)
@@ -61,7 +65,7 @@ class Ending:
     def _trouble_s(self) -> float | None:
         now_s = time.monotonic()
         heard_s = self._links.control.heard_s if self._links.connected else now_s
-        return trouble_since(self._recovery.began_s, heard_s, now_s)
+        return self._insisting.trouble_s(self._recovery.began_s, heard_s, now_s)
 
     def _words(self, reply: Reply, state: State) -> str:
         if reply is Reply.END:

@@ -17,12 +17,18 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+from pageferry.common.capacity.memory import check_memory
 from pageferry.common.errors import UsageError
 from pageferry.common.files.text import decode
 
 STDIN: Final = "-"
 _MOST_DEPTH: Final = 32  # lists and objects within one another; ours have ten
-_MOST_PARTS: Final = 1 << 24  # of one JSON text: each takes up to some 100 bytes of memory
+_MOST_PARTS: Final = 1 << 24  # of one JSON text
+# Memory that a part takes, and a byte, once it is read and checked against its model (measured: 225
+# to 255 bytes a part). It is asked for before: pydantic-core ends the process, or hangs for ever,
+# where an allocation of its own fails.
+_PART_BYTES: Final = 300
+_TEXT_BYTES: Final = 4
 _MOST_NUMBER: Final = 1 << 64  # bytes, milliseconds, whatever is counted
 _LONG_KEY: Final = re.compile(
     rf"""(?:\.[ \t]*+(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){{{_MOST_DEPTH}}}"""
@@ -75,13 +81,24 @@ def read_file(file: str | Path, most: int, *, option: str = "", stdin: bool = Fa
     try:
         if stdin and str(file) == STDIN:
             return _read_stdin(most)
-        with open(open_file(file), "rb") as opened:
-            data = opened.read(most + 1)
+        data = read_whole(open_file(file), most)
     except OSError as error:
         why = error.strerror or os.strerror(error.errno or errno.EIO)
         raise UsageError(f"{before}{cut(str(file))} can't be read: {why}") from None
     if len(data) > most:
         raise UsageError(f"{before}{file} is too large: expected at most {most >> 20} MiB")
+    return data
+
+
+def read_whole(fd: int, most: int) -> bytes:
+    """All that a descriptor of `open_file` has, or one byte more than `most`; it is closed.
+
+    Raises `OSError`, also where it would have to be waited for: some files of /proc are such.
+    """
+    with open(fd, "rb") as opened:
+        data = opened.read(most + 1)
+    if data is None:  # it is non-blocking
+        raise OSError(errno.EINVAL, "it would have to be waited for: expected a file")
     return data
 
 
@@ -100,8 +117,10 @@ def parse_json(data: bytes, name: str) -> Any:
     name: of the file, for complaints. Raises `UsageError`.
     """
     text = parse_text(data, name)
-    if sum(text.count(each) for each in ",[{") > _MOST_PARTS:
+    parts = sum(text.count(each) for each in ",[{")
+    if parts > _MOST_PARTS:
         raise UsageError(f"{name} has too many parts: expected at most {_MOST_PARTS:,}")
+    check_memory(f"{name}, once it is read,", _PART_BYTES * parts + _TEXT_BYTES * len(data))
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:

@@ -20,14 +20,14 @@ import select
 import socket
 import ssl
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from pageferry.common.errors import PageferryError, UsageError
-from pageferry.common.files.input_files import open_file
+from pageferry.common.files.input_files import open_file, read_whole
 from pageferry.common.process.notices import notice
 from pageferry.common.process.threads import WatchedThread, failure_of
 from pageferry.common.wire.certificate_names import asked, certified, shown
@@ -40,6 +40,8 @@ CLIENT: Final = ("client-cert.pem", "client-key.pem")
 RECORD: Final = 16384  # bytes that one record carries at the most
 RECORD_OVERHEAD: Final = 22  # header, type, tag
 _SEND: Final = 4 * RECORD  # in one call: a link that takes it in less than a stall's time is slow
+_MOST_PEM: Final = 1 << 20  # a bundle of every CA that a system trusts has a quarter of it
+_OPEN_FILES: Final = Path("/proc/self/fd")
 _HANDSHAKE_RECORD: Final = 0x16
 _TCP_NOTSENT_LOWAT: Final = 25
 _LAST_WORDS_S: Final = 1.0
@@ -81,38 +83,55 @@ def _context(protocol: Any, folder: Path, own: tuple[str, str]) -> ssl.SSLContex
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
-    certificate, key = folder / own[0], folder / own[1]
-    for path in (folder / CA, certificate, key):
-        _check_readable(path)
-    _check_private(key)
-    try:
-        context.load_verify_locations(folder / CA)
-        context.load_cert_chain(certificate, key, password=lambda: "")  # never ask a terminal
-    except (ssl.SSLError, OSError) as error:
-        raise UsageError(
-            f"--tls {folder}: {CA}, {own[0]} and {own[1]} do not make credentials: {_said(error)}"
-        ) from None
-    for problem in out_of_time(context, CA, certificate):
-        notice(f"--tls {folder}: {problem}")
+    with contextlib.ExitStack() as copies:
+        authority, certificate, key = (
+            copies.enter_context(_copy(folder / name, private=name == own[1]))
+            for name in (CA, *own)
+        )
+        try:
+            context.load_verify_locations(authority)
+            context.load_cert_chain(certificate, key, password=lambda: "")  # never ask a terminal
+        except (ssl.SSLError, OSError) as error:
+            raise UsageError(
+                f"--tls {folder}: {CA}, {own[0]} and {own[1]} do not make credentials:"
+                f" {_said(error)}"
+            ) from None
+        for problem in out_of_time(context, CA, certificate, own[0]):
+            notice(f"--tls {folder}: {problem}")
     return context
 
 
-def _check_readable(path: Path) -> None:
+@contextlib.contextmanager
+def _copy(path: Path, *, private: bool) -> Iterator[str]:
+    """A file for OpenSSL, which opens by name and waits for whatever it opens.
+
+    What was found to be a file, and nobody else's to read where it is a key, is what it gets: a
+    copy in memory.
+    """
     try:
-        os.close(open_file(path))
+        fd = open_file(path)
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        data = read_whole(fd, _MOST_PEM)
     except OSError as error:
         raise UsageError(
             f"--tls {path.parent}: can't read {path.name}: {error.strerror}"
             " (pageferry certs makes a folder)"
         ) from None
-
-
-def _check_private(key: Path) -> None:
-    mode = stat.S_IMODE(key.stat().st_mode)
-    if mode & 0o077:
+    if len(data) > _MOST_PEM:
         raise UsageError(
-            f"--tls {key.parent}: others may use {key.name} (mode {mode:04o}): chmod 600 {key}"
+            f"--tls {path.parent}: {path.name} is too large: expected at most {_MOST_PEM >> 20} MiB"
         )
+    if private and mode & 0o077:
+        raise UsageError(
+            f"--tls {path.parent}: others may use {path.name} (mode {mode:04o}): chmod 600 {path}"
+        )
+    if not _OPEN_FILES.is_dir():
+        yield str(path)
+        return
+    with os.fdopen(os.memfd_create(path.name, os.MFD_CLOEXEC), "wb") as copy:
+        copy.write(data)
+        copy.flush()
+        yield str(_OPEN_FILES / str(copy.fileno()))
 
 
 def _said(error: OSError) -> str:

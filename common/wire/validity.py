@@ -7,21 +7,23 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 
-def out_of_time(context: ssl.SSLContext, authority: str, certificate: Path) -> Iterator[str]:
+def out_of_time(
+    context: ssl.SSLContext, authority: str, certificate: str, name: str
+) -> Iterator[str]:
     """What is no longer valid, or not yet, so that no peer whose clock is right will accept it.
 
-    authority: the file of the CAs that the context has. It is for peers to refuse: it may be this
+    authority: the file of the CAs that the context has. certificate: a path; name: what it is
+    called. It is for peers to refuse: it may be this
     host's clock that is wrong.
     """
     with contextlib.suppress(AttributeError, ssl.SSLError, OSError):  # it is nobody's promise
         decode: Any = getattr(ssl, "_ssl")._test_decode_cert  # noqa: B009 - private
-        if words := _not_now(decode(str(certificate))):
+        if words := _not_now(decode(certificate)):
             renew = "(pageferry certs --renew makes another one)"
-            yield f"{certificate.name} {words}: others will not accept it {renew}"
+            yield f"{name} {words}: others will not accept it {renew}"
     authorities = [_not_now(each) for each in context.get_ca_certs()]
     if authorities and all(authorities):
         yield f"{authority} {authorities[0]}: no certificate of it will be accepted"

@@ -138,7 +138,7 @@ async def _run(
         failure = await _serve(running, address, options, config, log, pipe)
     if failure is not None:
         raise failure
-    words, code = farewell(running.ended)
+    words, code = farewell(running.ended, running.fates)
     complain(words)
     return code
 

@@ -21,7 +21,7 @@ from pageferry.common.process import signals
 from pageferry.common.process.last_resort import last_resort
 from pageferry.common.process.notices import complain
 from pageferry.common.process.status import Status, StatusPipe
-from pageferry.common.termination import AGAIN, Insisting, Reply, trouble_since
+from pageferry.common.termination import AGAIN, Insisting, Reply
 
 if TYPE_CHECKING:
     from pageferry.common.terminal.console import ProgressView
@@ -54,11 +54,15 @@ class _Watch:
         self.when = When.BEFORE
         self._view, self._pipe = view, pipe
         self._heard_s = time.monotonic()
-        self._insisting = Insisting()
+        self._insisting = Insisting(self._heard_s)
+        self._looking = False
 
     def show(self, status: Status) -> None:
         """The host has said so."""
         self.when, self._heard_s = status.when or self.when, time.monotonic()
+        if not self._looking:
+            self._looking = True
+            self._look()
         self._view.update(status)
         if self._pipe is not None:
             self._pipe.write("status", status.model_dump())
@@ -67,24 +71,26 @@ class _Watch:
         """A signal: the host judges; where it says nothing, we do."""
         client.cancel()
         self._replied(self._insisting.signal(time.monotonic(), self._trouble_s()))
-        self._look()
+        if not self._looking:
+            self._looking = True
+            self._look()
 
     def _look(self) -> None:
-        """Silence that is seen after a signal is told, too."""
+        """Silence that is seen after a signal is told, too; from now on, again and again."""
         reply = self._insisting.look(self._trouble_s())
         if reply is not None:
             self._replied(reply)
         asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _trouble_s(self) -> float | None:
-        return trouble_since(None, self._heard_s, time.monotonic())
+        return self._insisting.trouble_s(None, self._heard_s, time.monotonic())
 
     def _replied(self, reply: Reply) -> None:
         if reply is Reply.STAKE:
             complain(f"the host does not answer; {AGAIN}, and the host goes on")
         elif reply is Reply.END:
-            words = sentence("the host does not answer", Who.HOST, self.when)
-            last_resort(words, TABLE[Who.HOST, self.when].exit_code, after_s=_NOW_S)
+            words = sentence("the host does not answer", Who.SILENT, self.when)
+            last_resort(words, TABLE[Who.SILENT, self.when].exit_code, after_s=_NOW_S)
 
 
 def move(

@@ -34,7 +34,7 @@ from pageferry.common.termination import Reply
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.tls import ClientTls, checked_hostname, client_tls
 from pageferry.dest_agent.admission import MemoryBudget
-from pageferry.dest_agent.agent import DestAgent, Limits
+from pageferry.dest_agent.agent import DestAgent, Limits, worst
 from pageferry.dest_agent.listen_options import ListenOptions
 from pageferry.host import messages as m
 from pageferry.host.guest_table import Doing, Doubt, Entry, Guests
@@ -87,12 +87,16 @@ class Move:
         return self.session.can_cancel or not self.session.is_well
 
 
-def farewell(ended: Sequence[str]) -> tuple[str, int]:
-    """The last line of a host that was stopped, and its exit code. ended: guests, with it."""
-    if not ended:
-        return f"stopped: {NOBODY_HERE}", TABLE[Who.HERE, When.NOTHING].exit_code
-    words = f"stopped: guests that ended with this host: {', '.join(ended)}"
-    return words, TABLE[Who.HERE, When.WHOLE].exit_code
+def farewell(ended: Sequence[str], fates: Sequence[tuple[int, str]] = ()) -> tuple[str, int]:
+    """The last line of a host that was stopped, and its exit code.
+
+    ended: guests, with it. fates: exit code and words of each guest that was between two hosts.
+    """
+    codes, words = [code for code, _ in fates], [words for _, words in fates]
+    if ended:
+        codes.append(TABLE[Who.HERE, When.WHOLE].exit_code)
+        words.insert(0, f"guests that ended with this host: {', '.join(ended)}")
+    return f"stopped: {'; '.join(words) or NOBODY_HERE}", worst(codes)
 
 
 class Host:
@@ -123,6 +127,7 @@ class Host:
         self._stops = 0
         self._stop = asyncio.Event()
         self.ended: list[str] = []  # guests that ended with this process
+        self._lost: list[tuple[int, str]] = []  # on their way from here, once it was to end
 
     # -- life cycle ---------------------------------------------------------------------------
 
@@ -147,7 +152,12 @@ class Host:
         self._cancel_moves()
         if self._agent.may_be_ended and all(move.may_be_ended for move in self._moves.values()):
             here = [entry.name for entry in self.guests.entries if entry.guest is not None]
-            last_resort(*farewell([*self.ended, *here]))
+            last_resort(*farewell([*self.ended, *here], self.fates))
+
+    @property
+    def fates(self) -> list[tuple[int, str]]:
+        """Exit code and words of each guest that was between two hosts at the stop."""
+        return [*self._agent.fates, *self._lost]
 
     def _cancel_moves(self) -> None:
         for move in list(self._moves.values()):
@@ -374,6 +384,8 @@ class Host:
             self._log.say(f"guest {entry.name} has moved" + (f": {why}" if why else ""))
         elif handover.state is State.LOST:
             self.guests.gone(entry)
+            if self._stops:
+                self._lost.append((move.session.exit_code, f"guest {entry.name}: {why}"))
             self._log.say(f"guest {entry.name}: {why}")
         else:
             entry.doubt = Doubt(move.session, move.peer)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.errors import UsageError
-from pageferry.common.files.input_files import parse_json, parse_toml, read_file
+from pageferry.common.files.input_files import parse_json, parse_toml, read_file, read_whole
 
 
 def refused(data: bytes, parse: object = parse_json) -> str:
@@ -103,3 +103,10 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="closed: expected a file"):
         read_file("-", 3, stdin=True)
+
+
+def test_what_has_nothing_to_read_yet_is_refused() -> None:
+    """Files of /proc may be such: they are regular, and would have to be waited for."""
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    with open(writing, "wb"), pytest.raises(OSError, match="would have to be waited for"):
+        read_whole(reading, 1000)
