@@ -37,29 +37,7 @@ This file knows nothing of sockets, messages or guests. It is one table, and the
    that everything had arrived.
 7. What is not in the table raises and leaves the state as it was.
 
-              source                                         destination
-      none ── setup ── active <──┐                    none ── setup ── active
-       │        │        │       │                     │        │        │
-       │        │  pre-switchover┘ resumed_again       │        │        │
-       v        v        v                             v        v        v
-      failed or cancelled: goes on here               failed or cancelled: answers "never"
-                         │                                               │
-      ═══════════ commit_sent ═══════════             ═══════ the whole commit is here ════════
-                         │                                               │
-              device, postcopy-device                       device, postcopy-device
-              │     │      │       │                              │            │
-           "never" "unkn." │  gave_up                          resumed      resumed
-              │     │   resumed    │                              │            │
-              v     v      │       v                              │            │
-          failed rewound   │    in-doubt ── answered later:       │            │
-                           │       │        as on the left        │            │
-                           v       └─ released: rewound           v            v
-       completed <── postcopy-active <──────┐            completed <── postcopy-active <──┐
-           ^               │ connection_lost│                ^               │            │
-           │         postcopy-paused        │                │         postcopy-paused    │
-           │               │ recover        │                │               │            │
-           └────── postcopy-recover ────────┘                └────── postcopy-recover ────┘
-                           └──> lost                                         └──> lost
+docs/handover.md draws the table, for either end (`python -m scripts.docs_handover`).
 
 States carry QEMU's names (qapi/migration.json); `in-doubt`, `rewound` and `lost` are ours.
 `postcopy-device` (there since 10.2) lasts until the destination has all but memory; here it can be
