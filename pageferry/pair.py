@@ -74,7 +74,7 @@ class Route:
 LOOPBACK: Final = Route()
 
 
-class _Agent:
+class AgentProcess:
     """One agent process, its status pipe and what it wrote to standard error.
 
     In a process group of its own: Ctrl-C reaches this process, which decides who is told.
@@ -166,8 +166,11 @@ class Pair:
         log_dir: Path | None,
         tls: TlsOptions | None = None,
         route: Route = LOOPBACK,
+        say: Callable[[str], None] = notice,
     ) -> None:
+        """say: is told what a person should see of what the agents said."""
         self._config = config
+        self._say = say
         self._route = route
         self._secured = tls is not None and tls.tls is not None
         tls = tls or TlsOptions()
@@ -176,8 +179,8 @@ class Pair:
         self._source_options = [*secure, *(["--tls-hostname", hostname] if hostname else [])]
         self._dest_options = secure or (["--insecure"] if route.private else [])
         self._log_options = ["--log-dir", str(log_dir)] if log_dir else []
-        self._dest: _Agent | None = None
-        self._source: _Agent | None = None
+        self._dest: AgentProcess | None = None
+        self._source: AgentProcess | None = None
         self._cancelled = False
 
     def run(self, show: Callable[[Status], None]) -> PairResult:
@@ -197,7 +200,7 @@ class Pair:
                 agents = (self._dest, self._source)
                 lines = [line for agent in agents if agent for line in agent.notices]
                 for line in dict.fromkeys(lines):  # both load the same kernels
-                    notice(line)
+                    self._say(line)
 
     def _run(self, show: Callable[[Status], None]) -> PairResult:
         show(Status(phase="starting the agents"))
@@ -209,14 +212,14 @@ class Pair:
         options += ["--stall-timeout", format_time(config.stall_timeout), *self._dest_options]
         for fault in for_agent("dest", config.inject):
             options += ["--inject", fault]
-        self._dest = _Agent("pageferry.dest_agent", options, self._route.dest_prefix)
+        self._dest = AgentProcess("pageferry.dest_agent", options, self._route.dest_prefix)
         port = self._await_port(self._dest)
         if self._cancelled:
             raise CancelledByUser(NOT_BEGUN)
         ours = config.model_copy(update={"inject": for_agent("source", config.inject)})
         to = ["--to", self._route.reach(port), "--quiet", *self._log_options]
         arguments = [*to, *self._source_options, *ours.flags()]
-        self._source = _Agent("pageferry.source_agent", arguments, self._route.source_prefix)
+        self._source = AgentProcess("pageferry.source_agent", arguments, self._route.source_prefix)
         if self._cancelled:  # the signal came while it was being started
             self._source.tell(signal.SIGINT)
         report: Report | None = None
@@ -248,7 +251,7 @@ class Pair:
         what = f"the source agent was ended by {killed_by or name}"
         return TABLE[Who.SOURCE, when].exit_code, sentence(what, Who.SOURCE, when)
 
-    def _await_port(self, dest: _Agent) -> int:
+    def _await_port(self, dest: AgentProcess) -> int:
         for key, value in dest.status():
             if key == "listening":
                 return int(value["port"])

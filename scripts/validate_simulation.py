@@ -21,13 +21,13 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pageferry.commands.simulate_from import Measured
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.process import signals
 from pageferry.common.report.schema import Report
 from pageferry.common.units import format_rate
 from pageferry.net.options import NetOptions
 from pageferry.runs.series import run_once
+from pageferry.runs.simulate_from import Measured
 from pageferry.runs.tables import Sheet, milliseconds, wide_console
 from pageferry.sim.conditions import simulated
 from pageferry.sim.reporting import make_report, play

@@ -17,22 +17,30 @@ There is one handler all the time, which gives a signal to the present *receiver
 An exception is raised in `raising` only: where the interpreter calls a finalizer or a callback of
 a compiler, what a handler raises is printed and forgotten.
 
+That is the main thread's. Work on another thread is asked to end by whoever started it, through an
+`Asker` (`common.process.asking`), which has the place of the signals there: the same receivers hear
+of it, and nothing is done to the process's own handlers. A thread without one is never asked.
+
 A process of ours begins with these signals blocked (`blocked`), and lets them in with `begin`: none
 of them can kill it mutely before it has anything to say.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 TYPE_CHECKING = False  # this is imported before all else: typing takes longer than the rest of it
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from typing import Any, Final
+
+    from pageferry.common.process.asking import Asker
 
     Receiver = Callable[[int], None]
 
@@ -46,6 +54,9 @@ EXIT_CANCELLED: Final = 130  # as common.errors, which this can't wait for
 NOTHING_STARTED: Final = "cancelled: no guest had been started"  # as common.guest_location
 # Named files that must not outlast an end at once: see `common.files.atomic_file`.
 LEFTOVERS: Final[set[str]] = set()
+
+# Who may ask the work of a thread to end, by the thread's identity.
+ASKERS: Final[dict[int, Asker]] = {}
 
 _SHOW_CURSOR: Final = "\r\x1b[K\x1b[?25h"  # a progress line may have hidden it
 
@@ -119,12 +130,27 @@ def finish() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
-@contextmanager
-def received(receiver: Receiver) -> Iterator[None]:
+def received(receiver: Receiver) -> AbstractContextManager[None]:
     """Inside, they go to `receiver`, in the main thread; one that was noted goes to it at once.
 
-    What comes after the outermost of these has ended is ignored, in a process that has begun.
+    What comes after the outermost of these has ended is ignored, in a process that has begun. On a
+    thread that has an `Asker` what it asks goes to `receiver`, on the thread that asks.
     """
+    asker = ASKERS.get(_thread.get_ident())
+    if asker is not None:
+        return asker.received(receiver, keep=receiver is _note)
+    return _received(receiver) if _is_main() else nullcontext()
+
+
+def _is_main() -> bool:
+    """Whether this thread may have handlers of signals."""
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _received(receiver: Receiver) -> Iterator[None]:
     before = [(number, signal.signal(number, _handle)) for number in ours()]
     outer, _process.receiver = _process.receiver, receiver
     _process.depth += 1
@@ -167,24 +193,35 @@ def in_loop(loop: asyncio.AbstractEventLoop, receiver: Receiver) -> Any:
 
 
 @contextmanager
-def raising() -> Iterator[Callable[[], None]]:
+def raising(wake: Callable[[], None] | None = None) -> Iterator[Callable[[], None]]:
     """Inside, they raise `KeyboardInterrupt`, as does leaving it where one was lost on its way.
 
-    Gives what raises again if one has come.
+    Gives what raises again if one has come. No other thread can raise in this one: on a thread with
+    an `Asker`, `wake` is called, on the thread that asks. It has what is waited for fail at once,
+    and that is raised as `KeyboardInterrupt` here.
     """
     seen = False
+    asked = _thread.get_ident() in ASKERS
 
     def interrupt(_number: int) -> None:
         nonlocal seen
         seen = True
-        raise KeyboardInterrupt
+        if not asked:
+            raise KeyboardInterrupt
+        if wake is not None:
+            wake()
 
     def check() -> None:
         if seen:
             raise KeyboardInterrupt
 
     with received(interrupt):
-        yield check
+        try:
+            yield check
+        except Exception:
+            if asked:
+                check()
+            raise
         check()
 
 

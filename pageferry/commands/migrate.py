@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from pageferry.common.command_line.run import LimitOptions, OutputOptions, TlsOptions, tell
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.inject import for_agent, parse_injection
 from pageferry.common.process import signals
 from pageferry.common.process.notices import complain
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.net.options import NetOptions
-
-if TYPE_CHECKING:
-    from pageferry.common.report.schema import Report
 
 
 def migrate(
@@ -37,10 +32,9 @@ def migrate(
     """
     from pageferry.common.html import render_one
     from pageferry.common.report.binding_limit import over
-    from pageferry.common.report.limits import enforced, given, judge, warn
+    from pageferry.common.report.limits import enforced, warn
     from pageferry.common.terminal.console import ProgressView, print_report
-    from pageferry.net.run import Network
-    from pageferry.pair import Pair
+    from pageferry.runs.migration import run_migration, said_of
 
     config = config or MigrationConfig()
     if net is not None:
@@ -59,35 +53,17 @@ def migrate(
                 if pipe is not None:
                     pipe.write("status", status.model_dump())
 
-            with Network(net, show) as network:
-                result = Pair(config, output.log_dir, tls, network.route).run(network.show)
-        report = result.report
-        if report is not None:
-            network.tell(report)
-            judge(report, given(config))
+            ended = run_migration(config, show, net=net, tls=tls, log_dir=output.log_dir)
+        report = ended.report
         if report is not None and output.json_file != "-":
             print_report(report)
-        if result.error is not None:
-            complain(result.error)
-        if report is not None and report.outcome == "completed":
-            for fault in unreached(config.inject, report):
-                complain(f"--inject {fault}: this migration never came to it")
+        if ended.error is not None:
+            complain(ended.error)
+        for fault in ended.unreached:
+            complain(said_of(fault))
         if report is not None:
             files.write(report.to_json, lambda: render_one(report))
-        code, missed = enforced(report, result.exit_code, enforce=limits.enforce)
+        code, missed = enforced(report, ended.exit_code, enforce=limits.enforce)
         if missed is not None:
             complain(missed)
     return code
-
-
-def unreached(faults: Sequence[str], report: Report) -> list[str]:
-    """Those that did not happen: of a migration that went well, that must not pass for survival.
-
-    Of a destination's nothing is known where its result, which has its events, never came.
-    """
-    happened = {
-        getattr(event, "fault", None) for event in report.events if event.event == "injected"
-    }
-    heard = {event.agent for event in report.events}
-    known = [each for each in faults if not for_agent("dest", [each]) or "dest" in heard]
-    return [fault for fault in known if str(parse_injection(fault)) not in happened]

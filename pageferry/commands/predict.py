@@ -5,54 +5,35 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from pydantic import BaseModel, Field
 
 from pageferry.common.command_line.run import JsonOptions, tell
-from pageferry.common.config.model import Duration, MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_OK
 from pageferry.common.process import signals
-from pageferry.common.process.status import Status
+from pageferry.common.process.notices import take
+from pageferry.common.process.status import Status, StatusPipe, supervised
 from pageferry.common.report.schema import PredictionReport
 from pageferry.common.terminal.progress import ProgressOptions
+from pageferry.runs.prediction import CANCELLED, PredictConfig, document_of
 
 if TYPE_CHECKING:
     from pageferry.common.guest.machine import Guest
-
-
-class PredictConfig(MigrationConfig):
-    """A migration that is not made."""
-
-    predict: Annotated[bool, Parameter(parse=False)] = True
-    predict_time: Annotated[
-        Duration,
-        Parameter(name=("--measure", "--predict-time")),
-        Field(ge=0.05, le=3600, description="TIME for which the guest is measured"),
-    ] = 1.0
 
 
 class PredictOutput(ProgressOptions, JsonOptions):
     """Where the prediction goes, and progress."""
 
 
-class PredictDocument(BaseModel):
-    """What `--json` writes. config: every option as used."""
-
-    schema_version: Literal[1] = 1
-    config: dict[str, Any]
-    prediction: PredictionReport
-
-    def to_json(self) -> str:
-        """Indented JSON, one trailing newline."""
-        return self.model_dump_json(indent=2) + "\n"
-
-
 def predict(
     *,
     config: Annotated[PredictConfig | None, Parameter(name="*")] = None,
     output: Annotated[PredictOutput | None, Parameter(name="*")] = None,
+    status_fd: Annotated[int | None, Parameter(show=False)] = None,
+    supervisor: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Boot a guest, measure it for a moment, and say what each strategy would cost to move it.
 
@@ -69,20 +50,28 @@ def predict(
     config, output = config or PredictConfig(), output or PredictOutput()
     config = over(config, config.assume_bandwidth or math.inf)
     tell([config], quiet=output.quiet)
+    pipe = None
+    if status_fd is not None:
+        supervised(status_fd, supervisor)
+        pipe = StatusPipe(status_fd)
+        take(partial(pipe.write, "notice"))
     with output.opened("the prediction") as file:
         with ProgressView(output.wish) as view:
-            made = _run(config, lambda phase: view.update(Status(phase=phase)))
+
+            def say(phase: str) -> None:
+                view.update(Status(phase=phase))
+                if pipe is not None:
+                    pipe.write("status", Status(phase=phase).model_dump())
+
+            made = _run(config, say)
+        document = document_of(config, made)
+        if pipe is not None:
+            pipe.write("report", document.model_dump())
         if output.json_file != "-":
             print_prediction(made, wide_console())
         if file is not None:
-            file.write(PredictDocument(config=_shown(config), prediction=made).to_json())
+            file.write(document.to_json())
     return EXIT_OK
-
-
-def _shown(config: PredictConfig) -> dict[str, Any]:
-    options = config.to_json()
-    del options["predict"]
-    return options
 
 
 def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionReport:
@@ -94,7 +83,7 @@ def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionRepor
     from pageferry.common.guest.machine import Guest, compile_kernels, is_compiled
 
     check_guest(config.guest, compiled=is_compiled(config.workload))
-    with signals.leaving("cancelled: nothing was predicted, and no guest is left"):
+    with signals.leaving(CANCELLED):
         compile_kernels(config.guest, say)
         say("booting the guest")
         guest = Guest(

@@ -7,26 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated
 
 from cyclopts import Parameter
-from pydantic import ValidationError
 
-from pageferry.common.config.model import MigrationConfig, first_fault
 from pageferry.common.errors import EXIT_OK, UsageError
-from pageferry.common.files.input_files import STDIN, cut, parse_json, read_file
 from pageferry.common.files.report_files import ReportFile, need_folder, refuse_stdout
 from pageferry.common.report.latency_histogram import damage
 from pageferry.common.report.schema import Report
-from pageferry.common.units import figures
 from pageferry.runs import picture_files
-from pageferry.runs.document import SeriesDocument, SheetDocument
-from pageferry.runs.tables import NOTHING
-
-_Document = TypeVar("_Document", Report, SeriesDocument)
-_SCHEMA: Final = 1
-_SERIES: Final = ("runs", "table")
-_MOST_BYTES: Final = 1 << 28  # a series of traced runs may have a tenth of it
+from pageferry.runs.document import SheetDocument
+from pageferry.runs.results import labels_of, plain_sheets, read_result, said
 
 
 @dataclass
@@ -99,9 +90,9 @@ def print_results(found: Gathered) -> None:
 
 
 def _print_tables(found: Gathered) -> None:
-    from pageferry.commands.compare import comparison
     from pageferry.common.html.words import made as made_line
     from pageferry.common.terminal.console import result_table
+    from pageferry.runs.comparison import comparison
     from pageferry.runs.tables import Sheet, print_text, wide_console
 
     console = wide_console()
@@ -186,105 +177,6 @@ def gather(results: list[Path]) -> Gathered:
         out.sheets += document.sheets or plain_sheets(name, document.table)
         out.notes += [note for note in document.notes if note not in out.notes]
     return out
-
-
-def read_result(file: Path) -> Report | SeriesDocument:
-    """A report, or a series of them. Raises `UsageError` with a line that names the file."""
-    return parse_result(read_file(file, _MOST_BYTES, stdin=True), said(file))
-
-
-def said(file: Path) -> str:
-    """What a file is called in what is said of it."""
-    return "standard input" if str(file) == STDIN else str(file)
-
-
-def parse_result(raw: bytes, file: str) -> Report | SeriesDocument:
-    """The same, of what is in a file; file: what it is called."""
-    data = parse_json(raw, file)
-    if not isinstance(data, dict):
-        raise UsageError(f"{file} is no result of pageferry: expected a JSON object")
-    version = data.get("schema_version")
-    if version != _SCHEMA or isinstance(version, bool):
-        told = "no schema_version" if version is None else f"schema_version {cut(repr(version))}"
-        raise UsageError(f"{file} has {told}: expected {_SCHEMA}")
-    if "outcome" not in data and not any(key in data for key in _SERIES):
-        raise UsageError(
-            f"{file} is no report of a migration: expected what migrate, source, compare or"
-            " reproduce write with --json"
-        )
-    if not any(key in data for key in _SERIES):
-        report = _checked(file, Report, data)
-        _check_config(file, "config", report.config)
-        return report
-    fields = SeriesDocument.model_fields  # `reproduce` says more than this
-    document = _checked(file, SeriesDocument, {k: v for k, v in data.items() if k in fields})
-    if not document.runs and not document.table:
-        raise UsageError(f"{file} has no runs: expected at least one")
-    for place, run in enumerate(document.runs):
-        _check_config(file, f"runs.{place}.config", run.config)
-    return document
-
-
-def _check_config(file: str, where: str, config: dict[str, Any]) -> None:
-    """Raises `UsageError` where an option has what none can have: others are said as they are."""
-    for name, option in MigrationConfig.model_fields.items():
-        value = config.get(name)
-        several = isinstance(option.default, tuple)
-        if value is None or (isinstance(value, str | int | float) and not several):
-            continue
-        if not several or not isinstance(value, list) or not all(isinstance(e, str) for e in value):
-            expected = "a list of texts" if several else "one value"
-            raise UsageError(f"{file}: {where}.{name}: {cut(repr(value))}: expected {expected}")
-
-
-def _checked(file: str, model: type[_Document], data: dict[str, Any]) -> _Document:
-    try:
-        return model.model_validate(data, strict=True)  # a text of digits is no number
-    except ValidationError as error:
-        first, message = first_fault(error)
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{file}: {cut(where)}: {cut(message)}") from None
-
-
-def labels_of(document: SeriesDocument) -> tuple[list[str], list[str]]:
-    """Name each run, and the case that it is a run of, as its row of the table does.
-
-    One without a row is called by its strategy and its place, and is a case of its own.
-    """
-    labels = [f"{run.strategy}, run {place}" for place, run in enumerate(document.runs, 1)]
-    cases = list(labels)
-    for row in document.table:
-        places = row.get("runs")
-        label = row.get("label")
-        if not isinstance(places, list) or not isinstance(label, str):
-            continue
-        known = [p for p in places if isinstance(p, int) and 0 <= p < len(labels)]
-        for number, place in enumerate(known, 1):
-            labels[place] = label if len(known) == 1 else f"{label}, run {number}"
-            cases[place] = label
-    return labels, cases
-
-
-def plain_sheets(name: str, table: list[dict[str, Any]]) -> list[SheetDocument]:
-    """The table of a document that does not say how it was printed: what is short in its rows."""
-    columns = [
-        key
-        for key in dict.fromkeys(key for row in table for key in row)
-        if not any(isinstance(row.get(key), (list, dict)) for row in table)
-    ]
-    if not columns:
-        return []
-    rows = [[_cell(row.get(column)) for column in columns] for row in table]
-    headings = [column.replace("_", " ") for column in columns]
-    return [SheetDocument(title=name, columns=headings, rows=rows)]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "NO"
-    return figures(value, 4) if isinstance(value, float) else str(value)
 
 
 def _title(results: list[Path]) -> str:

@@ -17,8 +17,8 @@ from pageferry.common.process.status import Status
 from pageferry.sim.options import REFUSED, SimulateOptions, why_refused
 
 if TYPE_CHECKING:
-    from pageferry.commands.simulate_from import Measured
     from pageferry.common.report.schema import Report
+    from pageferry.runs.simulate_from import Measured
 
 
 def simulate(
@@ -105,7 +105,7 @@ def _one(
 def _measured(config: MigrationConfig, options: SimulateOptions) -> Measured | None:
     if options.from_file is None:
         return None
-    from pageferry.commands.simulate_from import read_measured
+    from pageferry.runs.simulate_from import read_measured
 
     given = {name: getattr(config, name) for name in config.model_fields_set}
     return read_measured(options.from_file, given)
@@ -118,6 +118,6 @@ def _simulated(
         from pageferry.sim.run import simulated_report
 
         return simulated_report(config, options)
-    from pageferry.commands.simulate_from import simulated_again
+    from pageferry.runs.simulate_from import simulated_again
 
     return simulated_again(measured, options)

@@ -42,13 +42,14 @@ class Link:
         self.start_ns: int | None = None
         self._code = 0
         self._port = 0
+        self._measuring = False
         self._process: subprocess.Popen[bytes] | None = None
         self._oom: OomWatch | None = None
 
     def __enter__(self) -> Self:
         try:
-            with signals.raising():
-                self._make()
+            with signals.raising(self._wake) as check:
+                self._make(check)
         except KeyboardInterrupt:
             self.close()
             raise CancelledByUser(
@@ -59,7 +60,12 @@ class Link:
             raise
         return self
 
-    def _make(self) -> None:
+    def _wake(self) -> None:
+        """Have a keeper that is waited for fail; while the link is measured that is soon over."""
+        if not self._measuring and self._process is not None:
+            self._process.terminate()
+
+    def _make(self, check: Callable[[], None]) -> None:
         self._oom = OomWatch()
         with signals.blocked():
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -72,7 +78,9 @@ class Link:
         ready = self._wait_for("ready")
         self.shaper, self.notice = ready["shaper"], ready["notice"]
         self._port = ready.get("port", 0)
-        self.measured = self._measure()
+        self._measuring = True
+        check()
+        self.measured = self._measure(check)
 
     def __exit__(
         self,
@@ -174,7 +182,7 @@ class Link:
         how = None if code is None or self._oom is None else how_ended(code, self._oom)
         return "the link's keeper has ended" if how is None else f"the link's keeper: {how}"
 
-    def _measure(self) -> Measured:
+    def _measure(self, check: Callable[[], None]) -> Measured:
         there, here = self._at("dst"), self._at("src")
         host = namespaces.ADDRESS["dst"] if self.spec.kind == "namespaces" else _LOOPBACK
         with there(lambda: socket.create_server((host, 0))) as listener:
@@ -183,7 +191,7 @@ class Link:
             def dial() -> socket.socket:
                 return here(lambda: socket.create_connection((address, int(port)), timeout=30))
 
-            return measure(listener, dial)
+            return measure(listener, dial, check)
 
     def _at(self, end: namespaces.End) -> Callable[[Callable[[], socket.socket]], socket.socket]:
         if self.spec.kind == "relay":

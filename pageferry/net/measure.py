@@ -46,16 +46,23 @@ class Measured(BaseModel):
     wire_back_Bps: float
 
 
-def measure(listener: socket.socket, dial: Callable[[], socket.socket]) -> Measured:
+def measure(
+    listener: socket.socket,
+    dial: Callable[[], socket.socket],
+    check: Callable[[], None] = lambda: None,
+) -> Measured:
     """Over the link between `listener` (the destination's end) and `dial` (the source's).
 
-    Raises `PageferryError` where the link carries nothing.
+    check: called now and then; what it raises ends the measuring. Raises `PageferryError` where the
+    link carries nothing.
     """
     try:
         with _connected(listener, dial) as (near, far):
             rtt_s = _round_trip(near, far)
+        check()
         with _connected(listener, dial) as (near, far):
             there, there_wire = _throughput(near, far, rtt_s)
+        check()
         with _connected(listener, dial) as (near, far):
             back, back_wire = _throughput(far, near, rtt_s)
     except OSError as error:

@@ -27,6 +27,7 @@ from pageferry.common.errors import (
     PageferryError,
 )
 from pageferry.common.process import signals
+from pageferry.common.process.notices import notice
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.common.report.schema import Report
 from pageferry.net.options import NetOptions
@@ -106,10 +107,12 @@ def run_once(
     *,
     net: NetOptions | None = None,
     signals: Signals | None = None,
+    say: Callable[[str], None] = notice,
 ) -> tuple[PairResult | None, bool]:
     """One migration, and whether a signal came meanwhile; None if that has cancelled it.
 
-    net: a network of its own for it; signals: whoever noted one before its agents could.
+    net: a network of its own for it; signals: whoever noted one before its agents could; say: is
+    told what a person should see.
     """
     network = Network(net, show)
     interrupted = False
@@ -117,7 +120,7 @@ def run_once(
         with network:
             if signals is not None and signals.seen:
                 raise CancelledByUser(NOT_BEGUN)
-            run = _Run(config, log_dir, route=network.route)
+            run = _Run(config, log_dir, route=network.route, say=say)
             try:
                 result = run.run(network.show)
             finally:
@@ -149,8 +152,12 @@ class Series:
         finished: Callable[[str], None],
         pipe: StatusPipe | None = None,
         net: NetOptions | None = None,
+        say: Callable[[str], None] = notice,
     ) -> None:
-        """`show` is told of the present moment, `finished` a line about each run that is over."""
+        """`show` is told of the present moment, `finished` a line about each run that is over.
+
+        say: is told what a person should see of what the agents said.
+        """
         self.cases = list(cases)
         self.runs = runs
         self.attempts: list[Attempt] = []
@@ -161,6 +168,7 @@ class Series:
         self._finished = finished
         self._pipe = pipe
         self._net = net
+        self._say = say
         self._signals: Signals | None = None
 
     def run(self, signals: Signals) -> None:
@@ -235,7 +243,7 @@ class Series:
 
         log_dir = self._log_dir / f"run-{number:02}" if self._log_dir else None
         result, self.interrupted = run_once(
-            case.config, log_dir, show, net=self._net, signals=self._signals
+            case.config, log_dir, show, net=self._net, signals=self._signals, say=self._say
         )
         if result is None:
             return None

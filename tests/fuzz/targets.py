@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pageferry.commands.report import Gathered, parse_result, print_results
+from pageferry.commands.report import Gathered, print_results
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from pageferry.common.files.memory_trace import PAGE_SHIFT, Trace, open_trace
@@ -35,6 +35,7 @@ from pageferry.common.wire.frames import (
     LinesFrame,
 )
 from pageferry.common.wire.packing import Codec, Unpacker
+from pageferry.runs.results import parse_result
 from pageferry.sim.fleet import parse_fleet
 from pageferry.sweeps.cells import expand
 from pageferry.sweeps.columns import column_of

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from pageferry.commands.predict import PredictDocument
 from pageferry.common.report.schema import PredictionCheck, PredictionReport
 from pageferry.common.strategy.prediction import STRATEGIES
+from pageferry.runs.prediction import Prediction
 from tests.integration.test_kernel_tracker import REFUSAL
 from tests.support.harness import migrate, pageferry
 
@@ -76,7 +76,7 @@ def test_a_guest_is_predicted_without_a_destination() -> None:
     )
     assert run.exit_code == 0, run.stderr
     assert run.stderr == ""
-    document = PredictDocument.model_validate(json.loads(run.stdout))
+    document = Prediction.model_validate(json.loads(run.stdout))
     _is_whole(document.prediction)
     assert document.prediction.taken is None
     assert (document.prediction.bandwidth or 0.0) <= 50e6

@@ -6,11 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from pageferry.cli import make_app
-from pageferry.commands.compare import make_sheet
 from pageferry.common.command_line.run import run_app
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.runs.axes import AXES, CompareOptions, span, varied
+from pageferry.runs.comparison import make_sheet
 from pageferry.runs.rows import summarise
 from pageferry.runs.tables import complaints
 from tests.support.plain_reports import attempt, failed

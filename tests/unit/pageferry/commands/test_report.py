@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from pageferry.commands.report import gather, read_result, report
+from pageferry.commands.report import gather, report
 from pageferry.common.errors import UsageError
 from pageferry.runs.document import SeriesDocument, SheetDocument
+from pageferry.runs.results import read_result
 from tests.support.every_report import completed, failed, full_report
 from tests.support.html_arrays import figures_of
 

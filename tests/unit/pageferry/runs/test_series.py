@@ -28,7 +28,15 @@ class MadeUpRun:
     signal_in: int | None
     made: list[tuple[MigrationConfig, Path | None]]
 
-    def __init__(self, config: MigrationConfig, log_dir: Path | None, *, route: Route) -> None:
+    def __init__(
+        self,
+        config: MigrationConfig,
+        log_dir: Path | None,
+        *,
+        route: Route,
+        say: Callable[[str], None],
+    ) -> None:
+        del say  # it says nothing
         assert route is LOOPBACK
         self.made.append((config, log_dir))
         self.interrupted = len(self.made) == self.signal_in

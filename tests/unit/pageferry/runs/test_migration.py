@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pageferry.commands.migrate import unreached
+from pageferry.runs.migration import unreached
 from pageferry.common.report.schema import EventReport
 from tests.support.plain_reports import report
 

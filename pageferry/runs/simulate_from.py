@@ -19,13 +19,13 @@ from typing import Any, Final
 import numpy as np
 from pydantic import ValidationError
 
-from pageferry.commands.report import read_result
 from pageferry.common.config.model import MigrationConfig, explain
 from pageferry.common.errors import UsageError
 from pageferry.common.report.schema import Report, RoundReport
 from pageferry.common.strategy.carrying import MEASURABLE_BYTES
 from pageferry.common.strategy.forecast import Stale
 from pageferry.common.units import PAGE_SIZE, format_time
+from pageferry.runs.results import read_result
 from pageferry.runs.tables import NOTHING, Sheet, milliseconds, percent
 from pageferry.sim.conditions import DISCARD_BYTE_S, Simulated, simulated
 from pageferry.sim.link import Link, parse_link

@@ -1,0 +1,85 @@
+"""Reports that were written as JSON, by this version or an earlier one: read, and checked whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pageferry.common.config.model import MigrationConfig, first_fault
+from pageferry.common.errors import UsageError
+from pageferry.common.files.input_files import cut, parse_json, read_file
+from pageferry.common.report.schema import Report
+
+MOST_BYTES: Final = 1 << 28  # a series of traced runs may have a tenth of it
+_SCHEMA: Final = 1
+_SERIES: Final = ("runs", "table")
+
+_Document = TypeVar("_Document", bound=BaseModel)
+
+
+def read_report(file: Path) -> Report:
+    """Read the report of one migration.
+
+    Args:
+        file: What `--json` or `Report.save` has written.
+
+    Raises:
+        UsageError: One line that names the file, the place in it, and what was expected.
+    """
+    data = parse_document(read_file(file, MOST_BYTES), str(file))
+    if is_series(data):
+        raise UsageError(f"{file} has several runs: expected one report (Reports.load reads both)")
+    return report_of(data, str(file))
+
+
+def parse_document(raw: bytes, file: str) -> dict[str, Any]:
+    """Parse what may be a report, or a series of them. Raises `UsageError`."""
+    data = parse_json(raw, file)
+    if not isinstance(data, dict):
+        raise UsageError(f"{file} is no result of pageferry: expected a JSON object")
+    version = data.get("schema_version")
+    if version != _SCHEMA or isinstance(version, bool):
+        told = "no schema_version" if version is None else f"schema_version {cut(repr(version))}"
+        raise UsageError(f"{file} has {told}: expected {_SCHEMA}")
+    if "outcome" not in data and not is_series(data):
+        raise UsageError(
+            f"{file} is no report of a migration: expected what migrate, source, compare or"
+            " reproduce write with --json"
+        )
+    return data
+
+
+def is_series(data: dict[str, Any]) -> bool:
+    """Whether this is what `compare` writes."""
+    return any(key in data for key in _SERIES)
+
+
+def report_of(data: dict[str, Any], file: str) -> Report:
+    """Check the report of one migration. Raises `UsageError`."""
+    report = checked(file, Report, data)
+    check_config(file, "config", report.config)
+    return report
+
+
+def check_config(file: str, where: str, config: dict[str, Any]) -> None:
+    """Raise `UsageError` where an option has what none can have: others are said as they are."""
+    for name, option in MigrationConfig.model_fields.items():
+        value = config.get(name)
+        several = isinstance(option.default, tuple)
+        if value is None or (isinstance(value, str | int | float) and not several):
+            continue
+        if not several or not isinstance(value, list) or not all(isinstance(e, str) for e in value):
+            expected = "a list of texts" if several else "one value"
+            raise UsageError(f"{file}: {where}.{name}: {cut(repr(value))}: expected {expected}")
+
+
+def checked(file: str, model: type[_Document], data: dict[str, Any]) -> _Document:
+    """Check every field. Raises `UsageError` for the first that is wrong."""
+    try:
+        return model.model_validate(data, strict=True)  # a text of digits is no number
+    except ValidationError as error:
+        first, message = first_fault(error)
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{file}: {cut(where)}: {cut(message)}") from None

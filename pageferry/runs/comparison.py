@@ -1,0 +1,165 @@
+"""Runs side by side: rows, tables and remarks, of a series or of runs that were made apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import BaseModel
+
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.errors import EXIT_OK, PageferryError
+from pageferry.common.report.limits import ended_by, sentence
+from pageferry.common.report.schema import Report
+from pageferry.common.report.summary import LOST_SHARE, is_simulated
+from pageferry.common.units import format_size
+from pageferry.net.options import NetOptions
+from pageferry.runs import tables
+from pageferry.runs.axes import span, varied
+from pageferry.runs.document import SeriesDocument, SheetDocument
+from pageferry.runs.predicted import predicted_sheet
+from pageferry.runs.rows import FIGURES, Row, summarise
+from pageferry.runs.series import Attempt, Case, Series
+
+_HEADINGS: Final = {
+    "downtime_ms": "downtime ms",
+    "total_time_ms": "total ms",
+    "bytes_on_wire": "wire",
+    "guest_slowdown": "guest's loss",
+}
+_LEGEND: Final = (
+    "rounds: (n) of them drained the cache. ratio: to the first row's. wire: bytes of all"
+    f" connections. guest's loss: {LOST_SHARE}."
+)
+
+
+def checked_cases(
+    options: BaseModel, net: NetOptions | None
+) -> tuple[list[Case], list[dict[str, str]]]:
+    """List what is to be run, and check what would be wrong in all runs alike: it fails now.
+
+    Args:
+        options: `CompareOptions`.
+        net: The network that each run is to have.
+
+    Returns:
+        The cases, and what each says on every axis.
+
+    Raises:
+        UsageError: Something is wrong with all of them.
+    """
+    from pageferry.common.capacity.agents import check_some_pair
+    from pageferry.common.wire.congestion import need_congestion
+    from pageferry.common.workload.registry import choose
+
+    cases, cells = span(options)
+    if net is not None:
+        net.spec()
+    choose(cases[0].config.workload).pinned()
+    need_congestion(cases[0].config.congestion)
+    check_some_pair(case.config for case in cases)
+    return cases, cells
+
+
+class Comparison:
+    """A series that has ended, as its table and its document show it.
+
+    cells: what each case says on every axis. sheets: tables; notes: what is said below them.
+    """
+
+    def __init__(self, done: Series, cells: list[dict[str, str]]) -> None:
+        self.done = done
+        self.title = _title(done.cases[0].config, done.runs)
+        self.rows = make_rows(done, cells)
+        sheet = make_sheet(self.rows, varied(cells), self.title)
+        predicted = predicted_sheet(done.reports, done.labels)
+        self.sheets = [sheet] if predicted is None else [sheet, predicted]
+        self.notes = [_LEGEND, *tables.complaints(self.rows), *shortcomings(done)]
+
+    def document(self) -> SeriesDocument:
+        """Make what `--json` writes."""
+        return SeriesDocument(
+            runs=self.done.reports,
+            table=[row.to_json(self.rows[0]) for row in self.rows],
+            interrupted=self.done.interrupted,
+            sheets=[SheetDocument(**each.to_html()) for each in self.sheets],
+            notes=self.notes,
+        )
+
+
+def shortcomings(done: Series) -> list[str]:
+    """A line for each case whose rounds did not converge, or that missed a limit."""
+    out = []
+    for index, case in enumerate(done.cases):
+        reports = [a.report for a in done.of_case(index) if a.report is not None]
+        open_ended = [each for each in reports if each.converged is False]
+        missed = [each for each in reports if each.limits_missed]
+        if open_ended:
+            said = f"did not converge: {ended_by(open_ended[0])} ended the rounds"
+            out.append(f"{case.label}: {said}{_share(open_ended, reports)}")
+        if missed:
+            said = "; ".join(sentence(each) for each in missed[0].limits_missed)
+            out.append(f"{case.label}: {said}{_share(missed, reports)}")
+    return out
+
+
+def _share(some: list[Report], of: list[Report]) -> str:
+    return "" if len(of) == 1 else f" ({len(some)} of {len(of)} runs)"
+
+
+def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
+    """A row for each case of which at least one run has ended."""
+    return [
+        summarise(case.label, cells[index], done.of_case(index), done.report_places(index))
+        for index, case in enumerate(done.cases)
+        if done.of_case(index)
+    ]
+
+
+def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
+    """The one table; the first row is what the others are compared with."""
+    headings = [text for name in FIGURES for text in (_HEADINGS[name], "ratio")]
+    return tables.Sheet(
+        title=title,
+        columns=(*axes, "path", "rounds", *headings, "verified"),
+        rows=tuple(
+            (
+                *(row.cells[name] for name in axes),
+                tables.path(row),
+                tables.rounds(row),
+                *(
+                    text
+                    for name in FIGURES
+                    for text in (tables.figure(row, name), tables.figure_ratio(row, rows[0], name))
+                ),
+                tables.verified(row),
+            )
+            for row in rows
+        ),
+        left=len(axes),
+    )
+
+
+def comparison(labels: Sequence[str], reports: Sequence[Report]) -> tuple[tables.Sheet, list[str]]:
+    """Of runs that were made apart: a row for each, and what has to be said of them."""
+    rows = []
+    for place, (label, report) in enumerate(zip(labels, reports, strict=True)):
+        workload, memory = str(report.config.get("workload", "")), report.config.get("memory")
+        size = format_size(memory) if isinstance(memory, int) and memory > 0 else tables.NOTHING
+        name = f"{label} (simulated)" if is_simulated(report) else label
+        cells = {"run": name, "strategy": report.strategy, "workload": workload, "memory": size}
+        ended = report.outcome == "completed" and report.verified is not False
+        code = EXIT_OK if ended else PageferryError.exit_code
+        attempt = Attempt(place, report, code, report.error)
+        rows.append(summarise(label, cells, [attempt], [place]))
+    axes = [
+        axis
+        for axis in ("run", "strategy", "workload", "memory")
+        if axis == "run" or len({row.cells[axis] for row in rows}) > 1
+    ]
+    return make_sheet(rows, axes, f"{len(rows)} runs"), [_LEGEND, *tables.complaints(rows)]
+
+
+def _title(config: MigrationConfig, runs: int) -> str:
+    parts = [config.workload, format_size(config.memory), f"seed {config.seed}"]
+    return " · ".join(parts + ([f"median of {runs} runs"] if runs > 1 else []))

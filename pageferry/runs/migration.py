@@ -1,0 +1,95 @@
+"""One migration from its options to how it ended: what the command and the API share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pageferry.common.command_line.run import TlsOptions
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.inject import for_agent, parse_injection
+from pageferry.common.process.notices import notice
+from pageferry.common.process.status import Status
+from pageferry.common.report.limits import given, judge
+from pageferry.common.report.schema import Report
+from pageferry.net.options import NetOptions
+from pageferry.net.run import Network
+from pageferry.pair import Pair, PairResult
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """How a migration ended.
+
+    exit_code: of the command, a limit that was missed left aside. error: what went wrong, in one
+    line, or None. unreached: injected faults that did not happen, though the migration went well.
+    """
+
+    report: Report | None
+    exit_code: int
+    error: str | None
+    unreached: tuple[str, ...] = ()
+
+
+def run_migration(
+    config: MigrationConfig,
+    show: Callable[[Status], None],
+    *,
+    net: NetOptions | None = None,
+    tls: TlsOptions | None = None,
+    log_dir: Path | None = None,
+    say: Callable[[str], None] = notice,
+) -> Migrated:
+    """Run it between two agents on this machine, over a network of its own where `net` asks for it.
+
+    Args:
+        config: The guest, the strategy, and how the guest travels.
+        show: Called with each moment of it.
+        net: The network; None is loopback as it is.
+        tls: Keys of both agents' connections.
+        log_dir: Where a log of every event is kept.
+        say: Called with what a person should see of what the agents said.
+
+    Returns:
+        How it ended, also where it failed after it had begun.
+
+    Raises:
+        UsageError: An option is wrong, or what it needs is missing.
+        PageferryError: An agent or the network could not be started, or it was cancelled before.
+    """
+    with Network(net, show) as network:
+        pair = Pair(config, log_dir, tls, network.route, say)
+        result = pair.run(network.show)
+    report = result.report
+    if report is not None:
+        network.tell(report)
+        judge(report, given(config))
+    return _ended(config, result)
+
+
+def _ended(config: MigrationConfig, result: PairResult) -> Migrated:
+    report = result.report
+    missing = unreached(config.inject, report) if report is not None else []
+    if report is None or report.outcome != "completed":
+        missing = []
+    return Migrated(report, result.exit_code, result.error, tuple(missing))
+
+
+def unreached(faults: Sequence[str], report: Report) -> list[str]:
+    """List the faults that did not happen: of a migration that went well, that must not pass for
+    survival.
+
+    Of a destination's nothing is known where its result, which has its events, never came.
+    """
+    happened = {
+        getattr(event, "fault", None) for event in report.events if event.event == "injected"
+    }
+    heard = {event.agent for event in report.events}
+    known = [each for each in faults if not for_agent("dest", [each]) or "dest" in heard]
+    return [fault for fault in known if str(parse_injection(fault)) not in happened]
+
+
+def said_of(fault: str) -> str:
+    """Say that an injected fault did not happen."""
+    return f"--inject {fault}: this migration never came to it"
