@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pageferry.common.report.methods import ReportMethods
+
 Outcome = Literal["completed", "failed", "cancelled", "in-doubt", "lost"]
 
 
@@ -513,7 +515,7 @@ class LimitMissed(_Part):
     why: str
 
 
-class Report(_Part):
+class Report(ReportMethods, _Part):
     """Everything that is known about one migration.
 
     date: when the session began, or the simulation was made: UTC, ISO 8601. command: the command

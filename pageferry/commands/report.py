@@ -43,6 +43,9 @@ def report(
         Parameter(name="--pictures", help="write each picture as SVG and PNG into this DIR"),
     ] = None,
     force: Annotated[bool, Parameter(negative="", help="overwrite files that exist")] = False,
+    schema: Annotated[
+        bool, Parameter(negative="", help="print the JSON Schema of a report, and do nothing else")
+    ] = False,
 ) -> int:
     """Show results that were written with --json: the table of one, the comparison of several.
 
@@ -50,6 +53,8 @@ def report(
     written. With --html it is one self-contained page with pictures, which opens without a network;
     with --pictures each picture is a file, for a paper or a talk: that needs a Chrome or Chromium.
     """
+    if schema:
+        return _print_schema(alone=not (results or html or pictures or force))
     if not results:
         raise UsageError("report needs at least one RESULT.json, as --json has written it")
     if unknown := [
@@ -73,6 +78,15 @@ def report(
         _write_page(list(results), html, force=force)
     if pictures is not None:
         _write_pictures(list(results), pictures, force=force)
+    return EXIT_OK
+
+
+def _print_schema(*, alone: bool) -> int:
+    from pageferry.common.report.published import schema_text
+
+    if not alone:
+        raise UsageError("--schema is of every report: expected nothing else beside it")
+    print(schema_text(), end="")
     return EXIT_OK
 
 

@@ -1,0 +1,137 @@
+"""What a `Report` can do beside being data: files, frames, and how a notebook shows it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import BaseModel
+
+    from pageferry.common.report.frames import Library
+    from pageferry.common.report.schema import Report
+
+
+class ReportMethods:
+    """Methods of `Report`. Each imports what it needs: agents, which fill reports in, need none."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a report that `save` or `--json` of a command has written.
+
+        Args:
+            path: The file. Reports of every version with `schema_version` 1 can be read.
+
+        Raises:
+            UsageError: It can't be read, or is no report; one line with the place in it.
+        """
+        from pageferry.common.report.reading import read_report
+
+        return cast("Self", read_report(Path(path)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON, which the commands read, too.
+
+        Args:
+            path: The file. It appears whole or not at all; one that is there is replaced.
+
+        Raises:
+            UsageError: It can't be written.
+        """
+        from pageferry.common.files.report_files import ReportFile
+
+        with ReportFile(os.path.abspath(path), "save", "the report", force=True) as file:
+            file.write(self._report.to_json())
+
+    def rounds_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of the rounds, a row each: see `RoundReport`.
+
+        Args:
+            library: `"pandas"` or `"polars"`; None takes what is imported, else what is installed.
+
+        Returns:
+            A `DataFrame` of that library.
+
+        Raises:
+            UsageError: No such library is installed; the message says how to install one.
+        """
+        from pageferry.common.report.schema import RoundReport
+
+        return self._frame(RoundReport, self._report.rounds, library)
+
+    def decisions_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of what the strategy decided, and why; `library` as in `rounds_frame`."""
+        from pageferry.common.report.schema import DecisionReport
+
+        return self._frame(DecisionReport, self._report.decisions, library)
+
+    def downtime_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of the downtime's parts, in order; `library` as in `rounds_frame`."""
+        from pageferry.common.report.schema import DowntimePart
+
+        return self._frame(DowntimePart, self._report.downtime_parts, library)
+
+    def timeline_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of the guest's speed, a row a sample; `library` as in `rounds_frame`."""
+        from pageferry.common.report.schema import TimelineSample
+
+        return self._frame(TimelineSample, self._report.guest.timeline, library)
+
+    def events_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of both agents' events; `library` as in `rounds_frame`.
+
+        A field of any kind of event is a column, null in the rows of the others.
+        """
+        from pageferry.common.report.schema import EventReport
+
+        return self._frame(EventReport, self._report.events, library)
+
+    def faults_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of post-copy's faults, a row each; `library` as in `rounds_frame`.
+
+        It has no rows without `trace_faults=True`.
+        """
+        from pageferry.common.report.schema import FaultTrace
+
+        postcopy = self._report.postcopy
+        trace = None if postcopy is None else postcopy.trace
+        return self._frame(FaultTrace, trace or [], library)
+
+    def fault_counts_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of how many faults took how long; `library` as in `rounds_frame`."""
+        from pageferry.common.report.schema import FaultCount
+
+        postcopy = self._report.postcopy
+        return self._frame(FaultCount, postcopy.fault_counts if postcopy else [], library)
+
+    def missing_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of the pages that were missing over time; `library` as in `rounds_frame`."""
+        from pageferry.common.report.schema import MissingSample
+
+        postcopy = self._report.postcopy
+        return self._frame(MissingSample, postcopy.missing if postcopy else [], library)
+
+    def estimates_frame(self, library: Library | None = None) -> Any:
+        """Make a frame of what other ways would have cost; `library` as in `rounds_frame`."""
+        from pageferry.common.report.schema import EstimateReport
+
+        return self._frame(EstimateReport, self._report.estimates, library)
+
+    def _repr_html_(self) -> str:
+        """Show the table and the guest's speed in a notebook."""
+        from pageferry.common.html.notebook import report_fragment
+
+        return report_fragment(self._report)
+
+    @property
+    def _report(self) -> Report:
+        return cast("Report", self)
+
+    @staticmethod
+    def _frame(model: type[BaseModel], parts: Sequence[BaseModel], library: Library | None) -> Any:
+        from pageferry.common.report.frames import frame_of
+
+        return frame_of(model, parts, library)
