@@ -35,7 +35,7 @@ def _speed(report: Report) -> Picture:
     for where, name in _WHERE.items():
         points: list[Point] = [(s.t_ms, s.steps_per_s) for s in samples if s.where == where]
         if points:
-            kept = thin(_from_its_start(report, where, points))
+            kept = thin(from_its_start(report, where, points))
             notes.append(kept.note)
             traces.append(_line(kept.points, unit, where, name))
     figure = {
@@ -55,7 +55,7 @@ def _first(notes: list[str]) -> str:
     return next((note for note in notes if note), "")
 
 
-def _from_its_start(report: Report, where: str, points: list[Point]) -> list[Point]:
+def from_its_start(report: Report, where: str, points: list[Point]) -> list[Point]:
     """A sample tells of the time before it: the first one begins with the guest's run there."""
     still = stop(report)
     if where == "dest" and still is not None and points[0][0] > still.end_ms:

@@ -12,6 +12,7 @@ from typing import Final
 
 from markupsafe import escape
 
+from pageferry.common.html.guest import from_its_start
 from pageferry.common.html.palette import LIGHT
 from pageferry.common.html.picture import Phase, phases
 from pageferry.common.html.series import Point, TimeAxis, thin
@@ -99,7 +100,8 @@ def speed_drawing(report: Report) -> str:
     for where in ("source", "dest"):
         points: list[Point] = [(s.t_ms, s.steps_per_s) for s in samples if s.where == where]
         if points:
-            parts.append(scale.line(thin(points, _COLUMNS).points, LIGHT[where]))
+            whole = thin(from_its_start(report, where, points), _COLUMNS)
+            parts.append(scale.line(whole.points, LIGHT[where]))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
         ' role="img" aria-label="the guest\'s speed over time" font-size="11"'
@@ -133,9 +135,11 @@ class _Scale:
         )
 
     def line(self, points: Sequence[Point], colour: str) -> str:
-        """A sample tells of the time before it."""
-        path = " ".join(f"{self._x(x)},{self._y(y)}" for x, y in points)
-        return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
+        """A sample tells of the time before it: upright first, then on to its end."""
+        first, *rest = points
+        path = f"M{self._x(first[0])} {self._y(first[1])}"
+        path += "".join(f"V{self._y(y)}H{self._x(x)}" for x, y in rest)
+        return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
 
     def axes(self) -> str:
         """Both, with their ends and what they are of."""
