@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from pageferry.common.command_line.invocation import stamp
-from pageferry.common.command_line.options import listed
 from pageferry.common.command_line.run import LimitOptions, OutputOptions, tell
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.files.report_files import ReportFiles
 from pageferry.common.process.notices import complain
 from pageferry.common.process.status import Status
-from pageferry.sim.options import REFUSED, SimulateOptions, why_refused
-
-if TYPE_CHECKING:
-    from pageferry.common.report.schema import Report
-    from pageferry.runs.simulate_from import Measured
+from pageferry.sim.options import SimulateOptions, refuse
 
 
 def simulate(
@@ -37,15 +31,12 @@ def simulate(
     config, options = config or MigrationConfig(), options or SimulateOptions()
     output, limits = output or OutputOptions(), limits or LimitOptions()
     _refuse(config, options, output)
-    from pageferry.sim.link import MODELLED, parse_link
+    from pageferry.sim.link import not_modelled, parse_link
 
     parse_link(options.link)  # here, before anything is imported that takes its time
     tell([config], quiet=output.quiet)
-    if config.congestion not in MODELLED:
-        complain(
-            f"--congestion {config.congestion}: a simulation knows {listed(MODELLED)}; loss and"
-            " queues of the link are left out"
-        )
+    if (left_out := not_modelled(config.congestion)) is not None:
+        complain(left_out)
     if options.evacuate is not None or options.fleet is not None:
         from pageferry.commands.evacuate import evacuate
 
@@ -54,10 +45,7 @@ def simulate(
 
 
 def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOptions) -> None:
-    for name in REFUSED:
-        why = why_refused(name, getattr(config, name))
-        if why is not None:
-            raise UsageError(f"--{name}: {why}")
+    refuse(config)
     if output.log_dir is not None:
         raise UsageError("--log-dir: a simulation writes no log, its events are in the report")
     if options.from_file is not None and (options.evacuate is not None or options.fleet):
@@ -68,18 +56,17 @@ def _one(
     config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
 ) -> int:
     from pageferry.common.html import render
-    from pageferry.common.report.limits import enforced, given, judge, warn
+    from pageferry.common.report.limits import enforced, warn
     from pageferry.common.terminal.console import ProgressView, print_report
+    from pageferry.runs.simulation import measured_of, run_simulation
 
-    measured = _measured(config, options)
+    measured = measured_of(config, options)
     strategy = config.strategy if measured is None else measured.config.strategy
     warn([strategy], config)
     with ReportFiles(output) as files:
         with ProgressView(output.wish) as view:
             view.update(Status(phase="simulating"))
-            report = _simulated(config, options, measured)
-        judge(report, given(config))
-        stamp(report)
+            report = run_simulation(config, options, measured)
         sheet = None if measured is None else measured.compare(report)
         if output.json_file != "-":
             print_report(report)
@@ -100,24 +87,3 @@ def _one(
     if missed is not None:
         complain(missed)
     return code
-
-
-def _measured(config: MigrationConfig, options: SimulateOptions) -> Measured | None:
-    if options.from_file is None:
-        return None
-    from pageferry.runs.simulate_from import read_measured
-
-    given = {name: getattr(config, name) for name in config.model_fields_set}
-    return read_measured(options.from_file, given)
-
-
-def _simulated(
-    config: MigrationConfig, options: SimulateOptions, measured: Measured | None
-) -> Report:
-    if measured is None:
-        from pageferry.sim.run import simulated_report
-
-        return simulated_report(config, options)
-    from pageferry.runs.simulate_from import simulated_again
-
-    return simulated_again(measured, options)

@@ -128,3 +128,13 @@ def parse_link(text: str) -> Link:
             " as in 800mbit, or --max-bandwidth instead of a link's"
         )
     return link
+
+
+def not_modelled(congestion: str) -> str | None:
+    """Say what a simulation leaves out with this congestion control; None: nothing."""
+    if congestion in MODELLED:
+        return None
+    return (
+        f"--congestion {congestion}: a simulation knows {listed(MODELLED)}; loss and queues of the"
+        " link are left out"
+    )

@@ -9,6 +9,8 @@ from cyclopts import Parameter
 from pydantic import ConfigDict, Field
 
 from pageferry.common.command_line.options import Options
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.errors import UsageError
 
 _NEVER: Final = {
     "inject": "a simulation has no connections to break",
@@ -60,6 +62,14 @@ def why_refused(name: str, value: Any) -> str | None:
     if name in _NEVER:
         return _NEVER[name] if value else None
     return None if value == _NOT_MODELLED[name] else "how pages shrink is measured, not modelled"
+
+
+def refuse(config: MigrationConfig) -> None:
+    """Raise `UsageError` where an option has a value that a simulation can't have."""
+    for name in REFUSED:
+        why = why_refused(name, getattr(config, name))
+        if why is not None:
+            raise UsageError(f"--{name}: {why}")
 
 
 def about_of(options: SimulateOptions) -> dict[str, Any]:

@@ -11,10 +11,7 @@ from pydantic import Field
 from pageferry.common.command_line.run import tell
 from pageferry.common.errors import (
     EXIT_CANCELLED,
-    EXIT_FAILED,
-    EXIT_LIMIT_MISSED,
     EXIT_OK,
-    EXIT_USAGE,
     UsageError,
 )
 from pageferry.common.files.report_files import need_folder
@@ -23,13 +20,11 @@ from pageferry.common.process.status import StatusPipe
 from pageferry.common.terminal.progress import ProgressOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pageferry.runs.series import Signals
     from pageferry.sweeps.cells import Cell
-    from pageferry.sweeps.ledger import Folder, Record
-    from pageferry.sweeps.progress import SweepView
-    from pageferry.sweeps.runners import Runner
+    from pageferry.sweeps.grid import Grid
+    from pageferry.sweeps.ledger import Record
 
 _MOST_LISTED: Final = 10  # lines about what went wrong
 
@@ -88,23 +83,15 @@ def sweep(
     goes on where it was. Then look at it: pageferry sweep show FOLDER.
     """
     from pageferry.common.command_line.libraries import require
-    from pageferry.sweeps.cells import axes_of, expand
-    from pageferry.sweeps.plan import read_plan
+    from pageferry.sweeps.grid import exit_code, make_grid, run_grid
+    from pageferry.sweeps.progress import SweepView
 
     options = options or SweepOptions()
-    found = read_plan(plan)
-    runner = _runner(found.runner, options.runner, plan)
-    cells = expand(found, runner, str(plan))
-    chosen = _chosen(cells, options.filter, runner)
-    other = "" if runner.name == found.runner else f"-{runner.name}"
-    folder = options.output or plan.parent / f"{found.output or plan.stem}{other}"
-    if folder.resolve() == plan.resolve():
-        raise UsageError(f"{plan} is where its results would go: expected --output FOLDER")
-    tell((cell.config for cell in chosen), quiet=options.quiet)
+    grid = make_grid(plan, options.output, runner=options.runner, choice=options.filter)
+    tell((cell.config for cell in grid.chosen), quiet=options.quiet)
     if options.dry_run:
-        return _list(cells, chosen, folder, runner, retry_failed=options.retry_failed)
-    if options.log_dir is not None and not runner.has_logs:
-        raise UsageError(f"--log-dir: runner {runner.name} writes no logs, its events are reported")
+        return _list(grid, retry_failed=options.retry_failed)
+    grid.check_logs(options.log_dir)
     require("pageferry sweep", "pyarrow")
     if options.scheduler is not None:
         require("--scheduler", "distributed")
@@ -112,9 +99,31 @@ def sweep(
             raise UsageError("--log-dir is for cells that are run here: not with --scheduler")
     if options.log_dir is not None:
         need_folder(options.log_dir, "--log-dir")
-    _warn(chosen)
+    _warn(grid.chosen)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
-    return _Sweep(plan.stem, axes_of(found), cells, runner, options, pipe).run(folder, chosen)
+    records, interrupted = run_grid(
+        grid,
+        lambda todo, done: SweepView(todo, done, wish=options.wish, pipe=pipe),
+        retry_failed=options.retry_failed,
+        scheduler=options.scheduler,
+        log_dir=options.log_dir,
+        say=_say_some(),
+    )
+    _say(grid, records, interrupted=interrupted)
+    return EXIT_CANCELLED if interrupted else exit_code(records, enforce=options.enforce)
+
+
+def _say_some() -> Callable[[str], None]:
+    """Complain, but not more often than anybody reads."""
+    said = 0
+
+    def say(line: str) -> None:
+        nonlocal said
+        said += 1
+        if said <= _MOST_LISTED:
+            complain(line)
+
+    return say
 
 
 def _warn(cells: Sequence[Cell]) -> None:
@@ -126,161 +135,39 @@ def _warn(cells: Sequence[Cell]) -> None:
     say(unlooked([each.strategy for each in blind], [each.downtime_limit for each in blind]))
 
 
-def _runner(name: str, instead: str | None, file: Path) -> Runner:
-    from pageferry.sweeps.runners import runner_named
+def _say(grid: Grid, records: Mapping[str, Record], *, interrupted: bool) -> None:
+    from pageferry.sweeps.grid import missed_limit
 
-    try:
-        planned = runner_named(name)
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from None
-    try:
-        return planned if instead is None else runner_named(instead)
-    except UsageError as error:
-        raise UsageError(f"--{error}") from None
-
-
-def _chosen(cells: list[Cell], text: str | None, runner: Runner) -> list[Cell]:
-    from pageferry.sweeps.choice import parse_choice
-
-    if text is None:
-        return cells
-    choice = parse_choice(text, runner)
-    chosen = [cell for cell in cells if choice(cell.row)]
-    if not chosen:
-        raise UsageError(f"--filter: none of {len(cells)} cells is like {text}")
-    return chosen
+    finished = f"{len(records)} of {len(grid.cells)} cells have finished"
+    if interrupted:
+        complain(f"cancelled: {finished}, they are kept; the same command goes on from there")
+        return
+    failed = [record for record in records.values() if record.failed]
+    words = f"{finished}, {len(failed)} of them failed" if failed else finished
+    print(f"{grid.folder}: {words}")
+    said = [records[cell.key] for cell in grid.chosen if records[cell.key].failed]
+    for record in said[:_MOST_LISTED]:
+        complain(f"{record.label}: {record.error or f'exit code {record.exit_code}'}")
+    if len(said) > _MOST_LISTED:
+        complain(f"and {len(said) - _MOST_LISTED} more: cell_error in pageferry sweep show")
+    missed = sum(missed_limit(record) for record in records.values())
+    if missed:
+        print(f"{missed} of them missed a limit: limits_missed in pageferry sweep show")
 
 
-class _Sweep:
-    """A plan's cells, and how they are run into a folder."""
-
-    def __init__(
-        self,
-        name: str,
-        axes: Sequence[str],
-        cells: Sequence[Cell],
-        runner: Runner,
-        options: SweepOptions,
-        pipe: StatusPipe | None,
-    ) -> None:
-        from pageferry.sweeps.ledger import Manifest, planned
-
-        self._cells = cells
-        self._runner = runner
-        self._options = options
-        self._pipe = pipe
-        self._manifest = Manifest(
-            name=name, runner=runner.name, axes=tuple(axes), cells=planned(cells)
-        )
-
-    def run(self, path: Path, chosen: Sequence[Cell]) -> int:
-        """What of these is pending; the exit code."""
-        from pageferry.runs.series import Signals
-        from pageferry.sweeps.ledger import Folder, pending
-        from pageferry.sweeps.progress import SweepView
-
-        with Signals() as signals, Folder(path) as folder:
-            folder.describe(self._manifest)
-            records, damaged = folder.records((cell.key for cell in self._cells), self._runner)
-            for line in damaged[:_MOST_LISTED]:
-                complain(f"{line}: its cell is run again")
-            todo = pending(chosen, records, retry_failed=self._options.retry_failed)
-            again = {cell.key for cell in todo}
-            done = [(c, records[c.key]) for c in self._cells if c.key in records.keys() - again]
-            interrupted = False
-            try:
-                if todo:
-                    with SweepView(todo, done, wish=self._options.wish, pipe=self._pipe) as view:
-                        interrupted = self._run(todo, folder, view, signals)
-            finally:
-                records = self._write(folder)
-        self._say(path, chosen, records, interrupted=interrupted)
-        if interrupted:
-            return EXIT_CANCELLED
-        return _exit_code(records, enforce=self._options.enforce)
-
-    def _run(self, todo: list[Cell], folder: Folder, view: SweepView, signals: Signals) -> bool:
-        """Whether it was interrupted."""
-        if self._options.scheduler is None:
-            from pageferry.sweeps.driver import run_here
-
-            self._runner.check([cell.config for cell in todo])
-            logs = self._options.log_dir
-            return run_here(
-                todo, runner=self._runner, store=folder, watcher=view, signals=signals, log_dir=logs
-            )
-        from pageferry.sweeps.cluster import Cluster, connected
-
-        with connected(self._options.scheduler) as client:
-            cluster = Cluster(
-                client, runner=self._runner, store=folder, watcher=view, signals=signals
-            )
-            return cluster.run(todo)
-
-    def _write(self, folder: Folder) -> dict[str, Record]:
-        """The Parquet file of all that has finished, by this sweep or an earlier one."""
-        from pageferry.sweeps.ledger import RESULTS
-        from pageferry.sweeps.parquet import make_results, to_parquet
-
-        records, _ = folder.records((cell.key for cell in self._cells), self._runner)
-        folder.write(RESULTS, to_parquet(make_results(self._manifest, records, self._runner)))
-        return records
-
-    def _say(
-        self,
-        path: Path,
-        chosen: Sequence[Cell],
-        records: Mapping[str, Record],
-        *,
-        interrupted: bool,
-    ) -> None:
-        finished = f"{len(records)} of {len(self._cells)} cells have finished"
-        if interrupted:
-            complain(f"cancelled: {finished}, they are kept; the same command goes on from there")
-            return
-        failed = [record for record in records.values() if record.failed]
-        words = f"{finished}, {len(failed)} of them failed" if failed else finished
-        print(f"{path}: {words}")
-        said = [records[cell.key] for cell in chosen if records[cell.key].failed]
-        for record in said[:_MOST_LISTED]:
-            complain(f"{record.label}: {record.error or f'exit code {record.exit_code}'}")
-        if len(said) > _MOST_LISTED:
-            complain(f"and {len(said) - _MOST_LISTED} more: cell_error in pageferry sweep show")
-        missed = sum(_missed(record) for record in records.values())
-        if missed:
-            print(f"{missed} of them missed a limit: limits_missed in pageferry sweep show")
-
-
-def _exit_code(records: Mapping[str, Record], *, enforce: bool = False) -> int:
-    """As of any series: 0 if all is well, else the worst. 2 only where no cell could be run."""
-    from pageferry.runs.series import Attempt, worst_exit_code
-
-    attempts = [Attempt(0, None, each.exit_code, each.error) for each in records.values()]
-    code = worst_exit_code(attempts)
-    some = any(attempt.exit_code != EXIT_USAGE for attempt in attempts)
-    if code == EXIT_OK and enforce and any(_missed(each) for each in records.values()):
-        return EXIT_LIMIT_MISSED
-    return EXIT_FAILED if code == EXIT_USAGE and some else code
-
-
-def _missed(record: Record) -> bool:
-    return bool(record.results.get("limits_missed"))
-
-
-def _list(
-    cells: list[Cell], chosen: list[Cell], folder: Path, runner: Runner, *, retry_failed: bool
-) -> int:
+def _list(grid: Grid, *, retry_failed: bool) -> int:
     """`--dry-run`: what would be run, and how long that would take."""
     from pageferry.runs.tables import Sheet, print_text, wide_console
     from pageferry.sweeps.ledger import pending, read_records
     from pageferry.sweeps.progress import TimeLeft, rough
 
-    records, _ = read_records(folder, (cell.key for cell in cells), runner)
+    cells, chosen = grid.cells, grid.chosen
+    records, _ = read_records(grid.folder, (cell.key for cell in cells), grid.runner)
     todo = pending(chosen, records, retry_failed=retry_failed)
     again = {cell.key for cell in todo}
     rows = tuple((cell.key, cell.label, _state(cell, records, again)) for cell in chosen)
     console = wide_console()
-    Sheet(str(folder), ("cell", "options", "state"), rows, left=3).print(console)
+    Sheet(str(grid.folder), ("cell", "options", "state"), rows, left=3).print(console)
     done = [(cell, records[cell.key]) for cell in cells if cell.key in records]
     seconds = rough(TimeLeft.of(todo, done).seconds())
     how = (

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from pageferry.common.capacity.agents import check_some_pair, pair_bytes
 from pageferry.common.command_line.invocation import stamp
-from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.process.status import Status
 from pageferry.pair import PairResult
 from pageferry.runs.series import Signals
+from pageferry.runs.simulation import alone
 from pageferry.sweeps.plan import cut
 from pageferry.sweeps.settings import CellOptions, MigrateCell, SimulateCell
 
@@ -82,16 +82,8 @@ def _simulate(
     under = simulated(config, cell.simulated_link, cell.guest_speed)
     about = {"link": cell.about_link, "guest_speed": cell.guest_speed}
     report = make_report(play(config, under), about)
-    stamp(report, _alone(config, about))
+    stamp(report, alone(config, about))
     return Ran(PairResult(report, EXIT_OK, None))
-
-
-def _alone(config: MigrationConfig, about: dict[str, Any]) -> list[str]:
-    """The command that would simulate this cell alone."""
-    link = ["--link", str(about["link"])] if about["link"] else []
-    speed = about["guest_speed"]
-    more = [] if speed is None else ["--guest-speed", f"{speed:g}"]
-    return ["pageferry", "simulate", *config.flags(), *link, *more]
 
 
 RUNNERS: Final = {

@@ -16,8 +16,8 @@ from pageferry.common.command_line.run import run_app
 from pageferry.pair import PairResult
 from pageferry.runs.series import Signals
 from pageferry.sweeps.cells import axes_of
-from pageferry.sweeps.command import _exit_code
 from pageferry.sweeps.driver import run_here
+from pageferry.sweeps.grid import exit_code
 from pageferry.sweeps.ledger import Folder, Manifest, planned
 from pageferry.sweeps.runners import Ran, Runner
 from tests.support.sweep_tables import MIGRATE, PLAN, Kept, cells, moved, plan, run
@@ -179,7 +179,7 @@ def test_the_exit_code_is_the_worst(codes: tuple[int, ...], code: int) -> None:
         key: record.model_copy(update={"exit_code": each})
         for each, (key, record) in zip(codes, kept.records.items(), strict=False)
     }
-    assert _exit_code(records) == code
+    assert exit_code(records) == code
 
 
 def test_show(half: Path, capsys: Captured) -> None:

@@ -1,0 +1,62 @@
+"""One simulated migration, from its options to its report: what the command and the API share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pageferry.common.command_line.invocation import stamp
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.report.limits import given, judge
+from pageferry.sim.options import SimulateOptions, about_of
+
+if TYPE_CHECKING:
+    from pageferry.common.report.schema import Report
+    from pageferry.runs.simulate_from import Measured
+
+
+def measured_of(config: MigrationConfig, options: SimulateOptions) -> Measured | None:
+    """Read the measured migration that is to be simulated; None where there is none.
+
+    Raises:
+        UsageError: It can't be read, or can't be simulated.
+    """
+    if options.from_file is None:
+        return None
+    from pageferry.runs.simulate_from import read_measured
+
+    own = {name: getattr(config, name) for name in config.model_fields_set}
+    return read_measured(options.from_file, own)
+
+
+def run_simulation(
+    config: MigrationConfig, options: SimulateOptions, measured: Measured | None
+) -> Report:
+    """Simulate one migration in virtual time.
+
+    Args:
+        config: The guest, the strategy, and how the guest travels.
+        options: The link and the guest's speed.
+        measured: What `measured_of` has read.
+
+    Raises:
+        UsageError: An option is wrong.
+    """
+    if measured is None:
+        from pageferry.sim.run import simulated_report
+
+        report = simulated_report(config, options)
+    else:
+        from pageferry.runs.simulate_from import simulated_again
+
+        report = simulated_again(measured, options)
+    judge(report, given(config))
+    stamp(report, alone(config, about_of(options)))
+    return report
+
+
+def alone(config: MigrationConfig, about: dict[str, Any]) -> list[str]:
+    """Make the command that would simulate this alone."""
+    link = ["--link", str(about["link"])] if about["link"] else []
+    speed = about["guest_speed"]
+    more = [] if speed is None else ["--guest-speed", f"{speed:g}"]
+    return ["pageferry", "simulate", *config.flags(), *link, *more]
