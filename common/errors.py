@@ -15,7 +15,8 @@
     ├── VerificationError          3  the two digests differ
     ├── GuestLostError             4  pages are missing for ever, or the guest ended
     ├── InDoubtError               4  nobody knows whether the destination runs the guest
-    └── CancelledByUser          130  cancelled; the guest goes on at the source
+    ├── CancelledByUser          130  cancelled; the guest goes on at the source
+    └── MigrationError             *  of `common.report.failure`: what the API raises
 
 Nothing is raised where all went well but for a limit that was missed: with `--enforce` that is 5.
 

@@ -42,10 +42,14 @@ def frame_of(
     """
     rows = [part.model_dump() for part in parts]
     kinds = {name: _kind_of(field.annotation) for name, field in model.model_fields.items()}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        if name not in kinds:
-            kinds[name] = _kind_of_values([row.get(name) for row in rows])
-    return make_frame(kinds, rows, library)
+    more = {name: kind for name, kind in kinds_of_rows(rows).items() if name not in kinds}
+    return make_frame(kinds | more, rows, library)
+
+
+def kinds_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Kind]:
+    """Find the columns of rows that no model describes, each with the narrowest kind that fits."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _kind_of_values([row.get(name) for row in rows]) for name in names}
 
 
 def make_frame(

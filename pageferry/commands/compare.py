@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import Parameter
-from pydantic import Field
 
-from pageferry.common.command_line.options import Options
 from pageferry.common.command_line.run import LimitOptions, OutputOptions, tell
 from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_OK
 from pageferry.common.files.report_files import ReportFiles
@@ -15,19 +13,10 @@ from pageferry.common.process.notices import complain
 from pageferry.common.process.status import StatusPipe
 from pageferry.net.options import NetOptions
 from pageferry.runs import tables
-from pageferry.runs.axes import CompareOptions
+from pageferry.runs.axes import CompareOptions, CompareSeries
 from pageferry.runs.comparison import Comparison, checked_cases
 from pageferry.runs.document import render_series
 from pageferry.runs.series import Series, Signals, follow
-
-
-class CompareSeries(Options):
-    """How often each configuration is run."""
-
-    runs: Annotated[
-        int,
-        Field(ge=1, le=1000, description="runs of each row, in turn: medians and spread"),
-    ] = 1
 
 
 def compare(

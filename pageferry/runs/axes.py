@@ -58,6 +58,15 @@ else:
     CompareOptions = _options()
 
 
+class CompareSeries(Options):
+    """How often each configuration is run."""
+
+    runs: Annotated[
+        int,
+        Field(ge=1, le=1000, description="runs of each row, in turn: medians and spread"),
+    ] = 1
+
+
 def values_of(name: str, text: str) -> list[str]:
     """`a, b` to its parts. Raises `UsageError`."""
     values = [part.strip() for part in text.split(",")]
