@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pageferry.api.functions import predict as predict
     from pageferry.api.functions import simulate as simulate
     from pageferry.api.functions import sweep as sweep
-    from pageferry.api.running import Cancelled as Cancelled
     from pageferry.api.running import Interrupted as Interrupted
     from pageferry.common.config.model import MigrationConfig as MigrationConfig
     from pageferry.common.errors import PageferryError as PageferryError
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from pageferry.runs.reports import Reports as Reports
 
 __all__ = [
-    "Cancelled",
     "Decision",
     "Interrupted",
     "MigrationConfig",
@@ -72,7 +70,7 @@ __all__ = [
 # process does, loads neither pydantic nor numpy nor numba.
 _HOMES: Final = {
     **dict.fromkeys(("compare", "migrate", "predict", "simulate", "sweep"), "api.functions"),
-    **dict.fromkeys(("Cancelled", "Interrupted"), "api.running"),
+    "Interrupted": "api.running",
     **dict.fromkeys(("PageferryError", "UsageError"), "common.errors"),
     "MigrationError": "common.report.failure",
     "MigrationConfig": "common.config.model",
@@ -91,17 +89,19 @@ _HOMES: Final = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # a checker would take any name for an attribute
 
-    if name == "aio":
-        return import_module("pageferry.aio")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first asked for (PEP 562)."""
+        from importlib import import_module
+
+        if name == "aio":
+            return import_module("pageferry.aio")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,8 @@
 
 They end when their task is cancelled (`asyncio.timeout`, a task group, Ctrl-C under `asyncio.run`)
 as the others do at Ctrl-C: the agents are told, the guest stays where the rules of the hand-over
-say, no process, port or network is left, and then `CancelledError` is raised, as a `Cancelled` that
-has the report. `on_status` is called in the running loop.
+say, no process, port or network is left, and then `CancelledError` is raised. As its attributes
+`report` and `reports` it has what `Interrupted` has. `on_status` is called in the running loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Unpack
 
 from pageferry.api import jobs, sweeping
-from pageferry.api.running import Cancelled, OnStatus, run_async
+from pageferry.api.running import OnStatus, run_async
 
 if TYPE_CHECKING:
     from pageferry.api.options import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pageferry.runs.prediction import Prediction
     from pageferry.runs.reports import Reports
 
-__all__ = ["Cancelled", "compare", "migrate", "predict", "simulate", "sweep"]
+__all__ = ["compare", "migrate", "predict", "simulate", "sweep"]
 
 
 async def migrate(

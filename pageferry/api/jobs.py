@@ -194,7 +194,7 @@ def _folder(path: Path_ | None) -> Path | None:
 
     if path is None:
         return None
-    need_folder(Path(path), "log_dir")
+    need_folder(Path(path), "--log-dir")
     return Path(path)
 
 

@@ -26,30 +26,13 @@ if TYPE_CHECKING:
     from pageferry.runs.reports import Reports
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 OnStatus: TypeAlias = Callable[[Status], object]
 Show: TypeAlias = Callable[[Status], None]
 Job: TypeAlias = Callable[[Show], T]
 
 
-class _Ended:
-    """What both ends of an interruption say: how far it had come."""
-
-    report: Report | None = None
-    reports: Reports | None = None
-
-    def _note(self, outcome: Any) -> None:
-        from pageferry.common.report.schema import Report
-        from pageferry.runs.reports import Reports
-
-        if isinstance(outcome, MigrationError):
-            self.report = outcome.report
-        elif isinstance(outcome, Report):
-            self.report = outcome
-        elif isinstance(outcome, Reports):
-            self.reports = outcome
-
-
-class Interrupted(_Ended, KeyboardInterrupt):
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C has ended it, and all that belonged to it is gone.
 
     Attributes:
@@ -57,14 +40,8 @@ class Interrupted(_Ended, KeyboardInterrupt):
         reports: Of the runs that had finished, where there were several.
     """
 
-
-class Cancelled(_Ended, asyncio.CancelledError):
-    """The task was cancelled, and all that belonged to its work is gone.
-
-    Attributes:
-        report: Of the migration; it may have completed, where the cancellation came too late.
-        reports: Of the runs that had finished, where there were several.
-    """
+    report: Report | None = None
+    reports: Reports | None = None
 
 
 class _Worker(Generic[T]):
@@ -156,7 +133,8 @@ def run(job: Job[T], on_status: OnStatus | None) -> T:
                 worker.ask()
         worker.join()
     if interrupts.seen or isinstance(failure, KeyboardInterrupt):
-        raise _noting(Interrupted(), worker) from worker.error
+        words = [str(worker.error)] if isinstance(worker.error, PageferryError) else []
+        raise _noting(Interrupted(*words), worker.outcome) from worker.error
     if failure is not None:
         raise failure
     return worker.result()
@@ -170,7 +148,7 @@ async def run_async(job: Job[T], on_status: OnStatus | None) -> T:
         on_status: Called in the running loop with each moment of it; what it raises ends the work.
 
     Raises:
-        Cancelled: The task was cancelled.
+        CancelledError: The task was cancelled; it has the attributes of `Interrupted`.
         BaseException: What the work or `on_status` has raised.
     """
     loop = asyncio.get_running_loop()
@@ -200,19 +178,22 @@ async def run_async(job: Job[T], on_status: OnStatus | None) -> T:
             worker.ask()
     worker.join()
     if isinstance(failure, asyncio.CancelledError):
-        raise _noting(Cancelled(*failure.args), worker) from worker.error
+        # The very one: `asyncio.timeout` takes no subclass of it for its own.
+        raise _noting(failure, worker.outcome)
     if failure is not None:
         raise failure
     return worker.result()
 
 
-_E = TypeVar("_E", Interrupted, Cancelled)
+def _noting(error: E, outcome: Any) -> E:
+    """The error with what was measured by then, as `report` and `reports`."""
+    from pageferry.common.report.schema import Report
+    from pageferry.runs.reports import Reports
 
-
-def _noting(error: _E, worker: _Worker[Any]) -> _E:
-    error._note(worker.outcome)
-    if not error.args and isinstance(worker.error, PageferryError):
-        error.args = (str(worker.error),)
+    report = outcome.report if isinstance(outcome, MigrationError) else outcome
+    found = report if isinstance(report, Report) else None
+    several = outcome if isinstance(outcome, Reports) else None
+    vars(error).update(report=found, reports=several)
     return error
 
 

@@ -81,7 +81,7 @@ def sweeping(
         grid.check_logs(logs)
         if scheduler is not None:
             raise UsageError("log_dir is for cells that are run here: not with scheduler")
-        need_folder(logs, "log_dir")
+        need_folder(logs, "--log-dir")
 
     def work(show: Show) -> Reports:
         from pageferry.sweeps.grid import exit_code, run_grid

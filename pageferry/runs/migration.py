@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pageferry.common.command_line.invocation import command_line, written
 from pageferry.common.command_line.run import TlsOptions
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.inject import for_agent, parse_injection
@@ -65,6 +66,7 @@ def run_migration(
     if report is not None:
         network.tell(report)
         judge(report, given(config))
+        report.command = command_line() or written(_alone(config, net, tls))
     return _ended(config, result)
 
 
@@ -74,6 +76,18 @@ def _ended(config: MigrationConfig, result: PairResult) -> Migrated:
     if report is None or report.outcome != "completed":
         missing = []
     return Migrated(report, result.exit_code, result.error, tuple(missing))
+
+
+def _alone(config: MigrationConfig, net: NetOptions | None, tls: TlsOptions | None) -> list[str]:
+    """The command that would make it, where nobody typed one."""
+    words = ["pageferry", "migrate", *config.flags()]
+    for options in (net, tls):
+        given_ones = {} if options is None else options.model_dump(exclude_defaults=True)
+        for name, value in given_ones.items():
+            values = value if isinstance(value, tuple) else (value,)
+            flag = f"--{name.replace('_', '-')}"
+            words += [word for each in values for word in (flag, str(each))]
+    return words
 
 
 def unreached(faults: Sequence[str], report: Report) -> list[str]:
