@@ -145,6 +145,21 @@ def make() -> str:
         ),
         _class("PredictOptions", "_Run", "Keywords of `predict`.", axes | measure),
         _class("SimulateOptions", "_Run, _Limits", "Keywords of `simulate`.", axes | simulated),
+        _class(
+            "GuestAndTransfer",
+            "_Run",
+            "Keywords of a migration to an agent that runs.",
+            axes | prediction,
+        ),
+        _class("GuestOptions", "_Guest", "Keywords of a guest.", {"cache": axes["cache"]}),
+        _class(
+            "TransferOptions",
+            "_Transfer",
+            "Keywords of a move.",
+            {name: key for name, key in axes.items() if name != "cache"}
+            | {name: keys_of(MigrationConfig)[name] for name in ("warmup", "run_after")}
+            | prediction,
+        ),
         _class("SweepOptions", "TypedDict", "Keywords of `sweep`.", _sweep()),
     ]
     return _formatted(_HEAD + "".join(f"\n\n{part}" for part in parts))

@@ -220,6 +220,45 @@ class SimulateOptions(_Run, _Limits, total=False):
     """re-run the migration of this REPORT.json, and say how far off it is."""
 
 
+class GuestAndTransfer(_Run, total=False):
+    """Keywords of a migration to an agent that runs."""
+
+    strategy: Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"]
+    """how the guest is moved."""
+    cache: int | str
+    """SIZE of the write-back cache, all vCPUs together; 0: none."""
+    granularity: Literal["page", "line"]
+    """line: cached pages travel as their changed lines where that is shorter."""
+    predict: bool
+    """measure the guest first, and say what each strategy would cost."""
+    predict_time: float | str
+    """TIME for which --predict measures."""
+
+
+class GuestOptions(_Guest, total=False):
+    """Keywords of a guest."""
+
+    cache: int | str
+    """SIZE of the write-back cache, all vCPUs together; 0: none."""
+
+
+class TransferOptions(_Transfer, total=False):
+    """Keywords of a move."""
+
+    strategy: Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"]
+    """how the guest is moved."""
+    granularity: Literal["page", "line"]
+    """line: cached pages travel as their changed lines where that is shorter."""
+    warmup: float | str
+    """TIME the guest runs before the migration starts."""
+    run_after: float | str
+    """TIME the guest runs at the destination afterwards."""
+    predict: bool
+    """measure the guest first, and say what each strategy would cost."""
+    predict_time: float | str
+    """TIME for which --predict measures."""
+
+
 class SweepOptions(TypedDict, total=False):
     """Keywords of `sweep`."""
 

@@ -1,0 +1,100 @@
+"""The pytest plug-in: fixtures that migrate, and a marker for limits (docs/pytest.md).
+
+    @pytest.mark.pageferry(downtime_ms=50)
+    def test_downtime(pageferry_migrate):
+        pageferry_migrate(workload="zipf:rate=40MB/s", strategy="pre-copy")
+
+pytest loads this in every session of an environment that has pageferry, so that nothing is imported
+here that takes time: a fixture imports what it needs when a test asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pageferry.pytest_plugin.destination import Destination as Destination
+    from pageferry.pytest_plugin.hosts import Hosts as Hosts
+    from pageferry.pytest_plugin.limits import Limits
+    from pageferry.pytest_plugin.links import Link as Link
+    from pageferry.pytest_plugin.migrating import Migrate as Migrate
+
+MARKER = "pageferry"
+_MARKER_LINE = (
+    "pageferry(downtime_ms=..., total_time_ms=..., bytes_on_wire=..., ...): limits of every"
+    " migration that the test makes with a fixture of pageferry"
+)
+_LIMITS: pytest.StashKey[Limits] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", _MARKER_LINE)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Read the marker's limits: what is wrong with them is said before the test runs."""
+    markers = list(item.iter_markers(MARKER))
+    if markers:
+        from pageferry.pytest_plugin.limits import read_limits
+
+        item.stash[_LIMITS] = read_limits(markers)
+
+
+@pytest.hookimpl(trylast=True)  # after the test itself, where that has raised nothing
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Fail a test whose limits were never looked at: it would pass for nothing."""
+    limits = item.stash.get(_LIMITS, None)
+    if limits is not None:
+        limits.need_looks()
+
+
+def _limits(request: pytest.FixtureRequest) -> Limits:
+    """Those of the test that asks; none for a fixture of a wider scope."""
+    from pageferry.pytest_plugin.limits import Limits
+
+    stash = getattr(request.node, "stash", None)
+    found = stash.get(_LIMITS, None) if stash is not None else None
+    return Limits({}) if found is None else found
+
+
+@pytest.fixture
+def pageferry_migrate(request: pytest.FixtureRequest, tmp_path: Path) -> Migrate:
+    """`pageferry.migrate` with a small guest, held to the test's limits.
+
+    Without other options the guest has 16 MiB and runs for 100 ms before and after. Each
+    migration's logs are in a folder of the test's `tmp_path`.
+    """
+    from pageferry.pytest_plugin.migrating import Migrate
+
+    return Migrate(tmp_path, _limits(request))
+
+
+@pytest.fixture
+def pageferry_dest(request: pytest.FixtureRequest) -> Iterator[Destination]:
+    """A destination agent that listens on loopback, in a process of its own."""
+    from pageferry.pytest_plugin.destination import Destination
+
+    with Destination(_limits(request)) as destination:
+        yield destination
+
+
+@pytest.fixture
+def pageferry_hosts(request: pytest.FixtureRequest) -> Iterator[Hosts]:
+    """Hosts that keep guests and send them to one another, started as they are asked for."""
+    from pageferry.pytest_plugin.hosts import Hosts
+
+    with Hosts(_limits(request)) as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def pageferry_link() -> Link:
+    """Makes a shaped link's options for `pageferry_migrate`: namespaces as root, else a relay."""
+    from pageferry.pytest_plugin.links import Link
+
+    return Link()

@@ -1,0 +1,114 @@
+"""`pageferry_dest`: a destination agent for as long as a test, and migrations to it."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+
+from pageferry.api.keywords import Keywords
+from pageferry.api.running import Show, run
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.errors import PageferryError
+from pageferry.common.process import signals
+from pageferry.common.process.status import Status
+from pageferry.common.report.failure import MigrationError
+from pageferry.common.report.limits import given, judge
+from pageferry.common.report.schema import Report
+from pageferry.pair import ENDING_S, AgentProcess
+from pageferry.pytest_plugin.limits import Limits
+from pageferry.pytest_plugin.migrating import small
+
+if TYPE_CHECKING:
+    from pageferry.api.options import GuestAndTransfer
+
+_PATIENCE_S: Final = 2.0  # of who waits for an agent that nobody needs any more
+
+
+class Destination:
+    """A destination agent that listens; it takes one guest after another.
+
+    Attributes:
+        host: Where it listens, 127.0.0.1.
+        port: Where it listens, a free port that the system has chosen.
+        pid: Its process.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.host = "127.0.0.1"
+        self.port = 0
+        self._limits = limits
+        self._agent: AgentProcess | None = None
+
+    def __enter__(self) -> Self:
+        options = ["--listen", f"{self.host}:0", "--quiet"]
+        self._agent = AgentProcess("pageferry.dest_agent", options, ())
+        try:
+            for key, value in self._agent.status():
+                if key == "listening":
+                    self.port = int(value["port"])
+                    return self
+            self._agent.process.wait()
+            words = self._agent.last_words() or "no reason given"
+            raise PageferryError(f"the destination agent did not start: {words}")
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            agent.tell(signal.SIGTERM)
+            agent.tell(signal.SIGINT)  # what it has is no longer wanted
+            agent.end(patience_s=_PATIENCE_S)
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, as `pageferry source --to` takes it."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        if self._agent is None:
+            raise ValueError("the destination agent has ended")
+        return self._agent.process.pid
+
+    def migrate(self, *, to: str | None = None, **options: Unpack[GuestAndTransfer]) -> Report:
+        """Migrate a guest to it, from a source agent that is started for it.
+
+        Args:
+            to: HOST:PORT by which the source reaches it, such as a proxy's; None is its own.
+            options: As those of `pageferry_migrate`, without a network or TLS.
+
+        Raises:
+            MigrationError: The exit code of the source agent is not 0.
+        """
+        chosen = small(None, dict(options))
+        config = Keywords(chosen, MigrationConfig.model_fields).take(MigrationConfig)
+        report = run(lambda show: self._migrate(config, to or self.address, show), None)
+        judge(report, given(config))
+        return self._limits.check(report)
+
+    @staticmethod
+    def _migrate(config: MigrationConfig, to: str, show: Show) -> Report:
+        arguments = ["--to", to, "--quiet", *config.flags()]
+        source = AgentProcess("pageferry.source_agent", arguments, ())
+        report: Report | None = None
+        try:
+            with signals.received(lambda _number: source.tell(signal.SIGINT)):
+                for key, value in source.status():
+                    report = _heard(key, value, show) or report
+                code = source.process.wait()
+            words = source.last_words() or "no reason given"
+        finally:
+            source.tell(signal.SIGINT)
+            source.end(patience_s=ENDING_S)
+        if code or report is None:
+            raise MigrationError(words, code, report)
+        return report
+
+
+def _heard(key: str, value: Any, show: Show) -> Report | None:
+    if key == "status":
+        show(Status.model_validate(value))
+    return Report.model_validate(value) if key == "report" else None

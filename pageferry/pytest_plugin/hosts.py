@@ -1,0 +1,191 @@
+"""`pageferry_hosts`: hosts that keep guests, and the commands that are given to them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+
+from pydantic import BaseModel
+
+from pageferry.api.keywords import Keywords
+from pageferry.common.config.model import GuestConfig, shown
+from pageferry.common.errors import EXIT_USAGE, PageferryError, UsageError
+from pageferry.common.process.python_command import python_command
+from pageferry.common.report.failure import MigrationError
+from pageferry.common.report.schema import Report
+from pageferry.pair import AgentProcess
+from pageferry.pytest_plugin.limits import Limits
+from pageferry.pytest_plugin.migrating import SMALL
+
+if TYPE_CHECKING:
+    from pageferry.api.options import GuestOptions, TransferOptions
+
+_PATIENCE_S: Final = 3.0  # of who waits for a host that nobody needs any more
+
+
+class Host:
+    """A host in a process of its own.
+
+    Attributes:
+        address: HOST:PORT on which it listens for guests.
+        control: Its control socket, as `--host` of the commands takes it.
+    """
+
+    def __init__(self, control: Path, limits: Limits) -> None:
+        self.control = control
+        self.address = ""
+        self._limits = limits
+        options = ["host", "--listen", "127.0.0.1:0", "--control", str(control), "--quiet"]
+        self._agent = AgentProcess("pageferry.cli", options, ())
+        try:
+            self._await()
+        except BaseException:
+            self.end()
+            raise
+
+    def _await(self) -> None:
+        for key, value in self._agent.status():
+            if key == "listening":
+                self.address = f"{value['host']}:{value['port']}"
+                return
+        self._agent.process.wait()
+        words = self._agent.last_words() or "no reason given"
+        raise PageferryError(f"the host did not start: {words}")
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._agent.process.pid
+
+    def end(self) -> None:
+        """End it, and its guests with it."""
+        self._agent.tell(signal.SIGTERM)
+        self._agent.end(patience_s=_PATIENCE_S)
+
+    def boot(self, name: str | None = None, **options: Unpack[GuestOptions]) -> str:
+        """Boot a guest, of 16 MiB where nothing else is said; returns its name."""
+        chosen = {"memory": SMALL["memory"], **options}
+        named = ["--guest", name] if name is not None else []
+        return self._asked("host", "boot", *named, *_flags(GuestConfig, chosen)).strip()
+
+    def guests(self) -> dict[str, str]:
+        """Return what each guest is doing, by its name: `running`, and so on."""
+        listed = json.loads(self._asked("host", "list", "--json", "-"))
+        return {each["name"]: each["state"] for each in listed["guests"]}
+
+    def move(
+        self, to: Host, guest: str | None = None, **options: Unpack[TransferOptions]
+    ) -> Report:
+        """Have it send a guest to another host.
+
+        Args:
+            to: The other host.
+            guest: Its name; not needed where there is one.
+            options: Those of `pageferry move`, with `_` for `-`.
+
+        Raises:
+            MigrationError: The exit code of the command is not 0.
+        """
+        from pageferry.commands.move import MoveConfig
+
+        named = ["--guest", guest] if guest is not None else []
+        flags = _flags(MoveConfig, dict(options))
+        done = self._run("move", "--to", to.address, "--json", "-", "--quiet", *named, *flags)
+        report = Report.model_validate_json(done.stdout) if done.stdout else None
+        if done.returncode == EXIT_USAGE:
+            raise UsageError(_said(done))
+        if done.returncode or report is None:
+            raise MigrationError(_said(done), done.returncode, report)
+        return self._limits.check(report)
+
+    def verify(self, guest: str | None = None) -> None:
+        """Prove that a guest lost nothing, however often it was moved. Raises `PageferryError`."""
+        named = ["--guest", guest] if guest is not None else []
+        self._asked("host", "verify", *named)
+
+    def _asked(self, *words: str) -> str:
+        done = self._run(*words)
+        if done.returncode:
+            failure = PageferryError(_said(done))
+            failure.exit_code = done.returncode
+            raise failure
+        return done.stdout
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command that is given to it. Killed where the test is interrupted."""
+        arguments = [*words, "--host", str(self.control)]
+        return subprocess.run(  # noqa: S603 - our own interpreter and module
+            python_command("pageferry.cli", *arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+class Hosts:
+    """Starts hosts when they are asked for, and ends them after the test.
+
+    Attributes:
+        here: A host.
+        there: Another one.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._hosts: dict[str, Host] = {}
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            for host in self._hosts.values():
+                host.end()
+        finally:
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __getitem__(self, name: str) -> Host:
+        """Return the host of that name, which is started where there is none yet."""
+        if self._folder is None:  # not in `tmp_path`, which may be too long for a socket's name
+            self._folder = Path(tempfile.mkdtemp(prefix="pageferry-"))
+        if name not in self._hosts:
+            self._hosts[name] = Host(self._folder / f"{len(self._hosts)}.sock", self._limits)
+        return self._hosts[name]
+
+    @property
+    def here(self) -> Host:
+        """A host."""
+        return self["here"]
+
+    @property
+    def there(self) -> Host:
+        """Another one."""
+        return self["there"]
+
+
+def _flags(model: type[BaseModel], options: dict[str, Any]) -> list[str]:
+    """What was given, as the command line has it. Raises `UsageError`."""
+    config = Keywords(options, model.model_fields).take(model)
+    out: list[str] = []
+    for name in options:
+        flag, value = "--" + name.replace("_", "-"), getattr(config, name)
+        if isinstance(value, bool):
+            out.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, tuple):
+            out += [word for each in value for word in (flag, each)]
+        elif value is not None:
+            out += [flag, shown(name, value, model)]
+    return out
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines()
+    return lines[-1].removeprefix("pageferry: ") if lines else f"exit code {done.returncode}"

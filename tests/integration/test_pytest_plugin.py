@@ -1,0 +1,169 @@
+"""The plug-in as its users have it: sessions of their own, in a folder outside the project."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.harness import children_of, wait_gone
+from tests.support.left_behind import nothing_left
+from tests.support.outside import end, run, start
+
+FIXTURES = """
+    import pytest
+
+    @pytest.mark.pageferry(downtime_ms=5000, rounds=60)
+    def test_migrate(pageferry_migrate, tmp_path):
+        report = pageferry_migrate(workload="zipf:rate=20MB/s", strategy="pre-copy")
+        assert report.verified
+        assert report.config["memory"] == 16 * 2**20
+        assert pageferry_migrate.reports == [report]
+        assert (tmp_path / "migration-1" / "source.log").exists()
+
+    def test_dest(pageferry_dest):
+        for strategy in ("stop-and-copy", "post-copy"):
+            report = pageferry_dest.migrate(strategy=strategy, max_bandwidth="unlimited")
+            assert report.verified
+
+    def test_hosts(pageferry_hosts):
+        here, there = pageferry_hosts.here, pageferry_hosts.there
+        assert here.boot("web", workload="zipf:rate=4MB/s") == "web"
+        report = here.move(there, "web", strategy="pre-copy", max_bandwidth="unlimited")
+        assert report.outcome == "completed"
+        assert (here.guests(), there.guests()) == ({}, {"web": "running"})
+        there.verify("web")
+
+    def test_link(pageferry_migrate, pageferry_link):
+        link = pageferry_link("rate=400mbit,delay=1ms")
+        report = pageferry_migrate(**link, strategy="stop-and-copy")
+        assert report.net.link == pageferry_link.kind == link["link"]
+"""
+
+
+def test_every_fixture_does_what_it_is_for(tmp_path: Path) -> None:
+    session = run(tmp_path, FIXTURES)
+    assert session.exit_code == 0, session.said
+    assert "4 passed" in session.said
+
+
+LIMITS = """
+    import pytest
+
+    @pytest.mark.pageferry(downtime_ms=0.001, bytes_on_wire=1e12)
+    def test_missed(pageferry_migrate):
+        pageferry_migrate(strategy="stop-and-copy")
+
+    @pytest.mark.pageferry(faults=10)
+    def test_not_measured(pageferry_migrate):
+        pageferry_migrate(strategy="stop-and-copy")
+
+    @pytest.mark.pageferry(downtime=50)
+    def test_unknown(): ...
+
+    @pytest.mark.pageferry(downtime_ms="50ms")
+    def test_no_number(): ...
+
+    @pytest.mark.pageferry(50)
+    def test_no_name(): ...
+
+    @pytest.mark.pageferry(downtime_ms=50)
+    def test_measures_nothing(): ...
+
+    @pytest.mark.pageferry(downtime_ms=50)
+    def test_skips(): pytest.skip("not today")
+"""
+
+
+def test_what_a_limit_says_is_one_line(tmp_path: Path) -> None:
+    session = run(tmp_path, LIMITS)
+    said = [line for line in session.said.splitlines() if line.startswith("pageferry: ")]
+    assert session.exit_code == 1, session.said
+    marker = "pageferry: @pytest.mark.pageferry: "
+    expected = (
+        marker + "downtime is unknown: expected downtime_ms, ",
+        marker + "downtime_ms='50ms' is no limit: expected a number",
+        marker + "50 has no name: expected a limit as downtime_ms=50",
+        "pageferry: downtime_ms was ",
+        "pageferry: faults has a limit of 10, and was not measured (stop-and-copy · idle · 16MiB)",
+        "pageferry: the test has limits, and has made no migration",
+    )
+    for words in expected:
+        assert any(line.startswith(words) for line in said), (words, session.said)
+    assert "3 failed, 1 skipped, 3 errors" in session.said
+
+
+FAILS = """
+    import os, pytest
+
+    def test_fails_in_the_middle(pageferry_hosts, pageferry_dest, pageferry_migrate):
+        pageferry_hosts.here.boot("web")
+        def on_status(status):
+            assert not status.phase.startswith("round 1")
+        pageferry_migrate(max_bandwidth="1MB/s", on_status=on_status)
+"""
+
+
+def test_nothing_is_left_of_a_test_that_fails(tmp_path: Path) -> None:
+    with nothing_left():
+        session = run(tmp_path, FAILS, "-n", "2")
+        assert "1 failed" in session.said, session.said
+    assert "KeyboardInterrupt" not in session.said
+
+
+STAYS = """
+    import pathlib, time
+
+    def test_waits(pageferry_hosts, pageferry_dest, pageferry_migrate, pageferry_link):
+        pageferry_hosts.here.boot("web")
+        def on_status(status):
+            if status.phase.startswith("round 1"):
+                pathlib.Path("begun").touch()
+        link = {"net": "rate=8mbit", "link": "relay"}
+        pageferry_migrate(**link, strategy="pre-copy", on_status=on_status)
+"""
+
+
+def _all_below(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for word in (task / "children").read_text().split():
+            found += [int(word), *_all_below(int(word))]
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_nothing_is_left_of_a_session_that_is_ended(
+    tmp_path: Path, number: signal.Signals, workers: tuple[str, ...]
+) -> None:
+    session = start(tmp_path, STAYS, *workers)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert session.poll() is None, session.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    below = _all_below(session.pid)
+    assert len(below) >= 5  # a host, a destination, both agents, the link's keeper
+    if number == signal.SIGINT:
+        os.killpg(session.pid, number)  # as a terminal does
+    else:
+        for pid in [session.pid, *(children_of(session.pid) if workers else [])]:
+            os.kill(pid, number)
+    end(session)
+    assert wait_gone(below) == []
+
+
+def test_a_session_without_our_fixtures_loads_nothing_of_ours(tmp_path: Path) -> None:
+    text = """
+        import sys
+
+        def test_it():
+            assert "pageferry.pytest_plugin" in sys.modules
+            assert not {"numpy", "pydantic", "pageferry.common.config.model"} & {*sys.modules}
+    """
+    session = run(tmp_path, text, "-p", "no:hypothesispytest")
+    assert session.exit_code == 0, session.said
