@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+from tests.support import outside
+
 PROJECT: Final = Path(__file__).parents[2]
 BUILD_S: Final = 100.0
 SMALL: Final = (
@@ -123,6 +125,36 @@ def test_it_runs_beside_a_foreign_package(
     fresh.pip("uninstall", "--quiet", "--yes", "otherapp")
     fresh.run("pageferry", "--version")
     fresh.run("python", "-m", "pageferry.dest_agent", "--help")
+
+
+API = """
+import asyncio, pageferry
+report = pageferry.migrate(memory="4MiB", warmup=0, run_after=0, max_bandwidth="unlimited")
+assert report.verified and "<svg" in pageferry.simulate(workload="zipf")._repr_html_()
+report.save("run.json")
+assert pageferry.Report.load("run.json") == report
+print(asyncio.run(pageferry.aio.simulate(link="rate=10gbit")).outcome)
+"""
+PLUGIN = """
+import pytest
+
+@pytest.mark.pageferry(downtime_ms=5000)
+def test_a_limit(pageferry_migrate):
+    assert pageferry_migrate(memory="4MiB").verified
+
+def test_a_destination(pageferry_dest):
+    assert pageferry_dest.port
+"""
+
+
+def test_its_functions_and_its_plug_in_are_there(wheels: dict[str, Path], tmp_path: Path) -> None:
+    fresh = Environment(tmp_path / "fresh")
+    fresh.install(wheels["checkout"])
+    assert fresh.run("python", "-c", API) == "completed\n"
+    session = outside.run(tmp_path, PLUGIN, python=tmp_path / "fresh/bin/python")
+    assert "2 passed" in session.said, session.said
+    (loaded,) = [line for line in session.said.splitlines() if line.startswith("plugins: ")]
+    assert "pageferry-" in loaded
 
 
 def test_nothing_heavy_is_loaded_by_its_import() -> None:
