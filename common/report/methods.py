@@ -120,6 +120,15 @@ class ReportMethods:
 
         return self._frame(EstimateReport, self._report.estimates, library)
 
+    def __repr__(self) -> str:
+        """Say in a line what it is of, and how it ended; `to_json` has all of it."""
+        from pageferry.common.report.summary import headline
+
+        report = self._report
+        down = report.downtime_ms
+        ended = report.outcome if down is None else f"{report.outcome}, {down:.3g} ms down"
+        return f"<Report: {headline(report)}: {ended}>"
+
     def _repr_html_(self) -> str:
         """Show the table and the guest's speed in a notebook."""
         from pageferry.common.html.notebook import report_fragment

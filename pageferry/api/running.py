@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar, cast
 
 from pageferry.common.errors import PageferryError, UsageError
 from pageferry.common.process.asking import Asker
@@ -30,6 +30,7 @@ E = TypeVar("E", bound=BaseException)
 OnStatus: TypeAlias = Callable[[Status], object]
 Show: TypeAlias = Callable[[Status], None]
 Job: TypeAlias = Callable[[Show], T]
+_TOO_LATE: Final = "interrupted: what had been begun has ended"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -133,8 +134,8 @@ def run(job: Job[T], on_status: OnStatus | None) -> T:
                 worker.ask()
         worker.join()
     if interrupts.seen or isinstance(failure, KeyboardInterrupt):
-        words = [str(worker.error)] if isinstance(worker.error, PageferryError) else []
-        raise _noting(Interrupted(*words), worker.outcome) from worker.error
+        words = str(worker.error) if isinstance(worker.error, PageferryError) else _TOO_LATE
+        raise _noting(Interrupted(words), worker.outcome) from worker.error
     if failure is not None:
         raise failure
     return worker.result()

@@ -8,7 +8,7 @@ import pytest
 
 from pageferry.common.errors import UsageError
 from pageferry.common.report.schema import Report
-from tests.support.every_report import completed, full_report
+from tests.support.every_report import completed, failed, full_report
 from tests.support.old_reports import REPORTS, SERIES
 
 
@@ -44,3 +44,8 @@ def test_a_series_is_no_report() -> None:
 def test_it_says_where_it_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't write"):
         completed().save(tmp_path / "none" / "run.json")
+
+
+def test_a_line_says_what_it_is_of() -> None:
+    assert repr(completed()) == "<Report: three-path · zipf · 8MiB: completed, 10 ms down>"
+    assert repr(failed()).endswith(": failed>")
