@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.harness import wait_gone
 from tests.support.left_behind import nothing_left
+from tests.support.nobody import NOBODY, as_nobody
 from tests.support.outside import end, run, start
 
 FIXTURES = """
@@ -157,6 +159,31 @@ def test_nothing_is_left_of_a_session_that_is_ended(
         os.kill(session.pid, number)
     end(session)
     assert wait_gone(below) == []
+
+
+LINKS = """
+    def test_kind(pageferry_link):
+        assert pageferry_link.kind == "relay"
+        link = pageferry_link("rate=1gbit", schedule="at 1s rate=10mbit")
+        assert link == {"net": "rate=1gbit", "link": "relay", "schedule": ("at 1s rate=10mbit",)}
+
+    def test_loss(pageferry_link):
+        pageferry_link("rate=1gbit,loss=1%")
+
+    def test_wrong(pageferry_link):
+        pageferry_link("rate=fast")
+"""
+
+
+def test_without_privileges_a_link_is_a_relay() -> None:
+    with tempfile.TemporaryDirectory(prefix="pageferry-test-") as name:
+        if os.getuid() == 0:
+            os.chown(name, NOBODY, NOBODY)
+        session = run(Path(name), LINKS, "-rA", prefix=as_nobody())
+    assert "1 failed, 1 passed, 1 skipped" in session.said, session.said
+    assert "SKIPPED" in session.said
+    assert "a relay can't be such a link: " in session.said
+    assert "UsageError" in session.said
 
 
 def test_a_session_without_our_fixtures_loads_nothing_of_ours(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from pageferry.common.guest import jit
 from pageferry.common.report.schema import Report
 from tests.support.harness import RUN_S, command, migrate
+from tests.support.nobody import NOBODY, as_nobody
 
-NOBODY = 65534
 WORKLOAD = "zipf:working-set=50%,rate=40MB/s"
 OPTIONS = (
     *("migrate", "--memory", "16MiB", "--workload", WORKLOAD),
@@ -42,23 +42,6 @@ def home() -> Iterator[Path]:
             for path in (where, *where.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
         yield where
-
-
-def as_nobody() -> list[str]:
-    """What gives up every privilege; nothing where the tests run without any.
-
-    One stays: to read files that are closed to others, for an interpreter in somebody's home. It
-    opens neither /dev/userfaultfd, which has to be written to, nor the privileged system call.
-    """
-    if os.getuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("setpriv (util-linux) is not installed: cannot give up privileges")
-    return [
-        *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"),
-        *("--bounding-set", "-all,+dac_read_search", "--inh-caps", "-all,+dac_read_search"),
-        *("--ambient-caps", "+dac_read_search", "--no-new-privs"),
-    ]
 
 
 def run(

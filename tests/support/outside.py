@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,14 +24,23 @@ class Session:
     said: str
 
 
-def start(folder: Path, text: str, *arguments: str, python: str | Path = sys.executable) -> Popen:
-    """Begin a session with one file of tests, which has no configuration but its own."""
+def start(
+    folder: Path,
+    text: str,
+    *arguments: str,
+    python: str | Path = sys.executable,
+    prefix: Sequence[str] = (),
+) -> Popen:
+    """Begin a session with one file of tests, which has no configuration but its own.
+
+    prefix: what stands before the command, such as what gives privileges up.
+    """
     (folder / "test_it.py").write_text(textwrap.dedent(text))
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers -ra\n")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
     options = ["-W", "error", "-W", _EDITABLE, "-p", "no:cacheprovider", "-p", "no:asyncio"]
     return subprocess.Popen(
-        [python, "-P", "-m", "pytest", *options, *arguments],
+        [*prefix, python, "-P", "-m", "pytest", *options, *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -40,9 +50,15 @@ def start(folder: Path, text: str, *arguments: str, python: str | Path = sys.exe
     )
 
 
-def run(folder: Path, text: str, *arguments: str, python: str | Path = sys.executable) -> Session:
+def run(
+    folder: Path,
+    text: str,
+    *arguments: str,
+    python: str | Path = sys.executable,
+    prefix: Sequence[str] = (),
+) -> Session:
     """A session from its beginning to its end."""
-    return end(start(folder, text, *arguments, python=python))
+    return end(start(folder, text, *arguments, python=python, prefix=prefix))
 
 
 def end(session: Popen) -> Session:
