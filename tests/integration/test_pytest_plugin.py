@@ -99,20 +99,24 @@ def test_what_a_limit_says_is_one_line(tmp_path: Path) -> None:
 
 
 FAILS = """
-    import os, pytest
+    import pathlib
 
     def test_fails_in_the_middle(pageferry_hosts, pageferry_dest, pageferry_migrate):
         pageferry_hosts.here.boot("web")
         def on_status(status):
             assert not status.phase.startswith("round 1")
         pageferry_migrate(max_bandwidth="1MB/s", on_status=on_status)
+
+    def test_is_next():
+        for task in pathlib.Path("/proc/self/task").iterdir():
+            assert (task / "children").read_text() == ""
 """
 
 
 def test_nothing_is_left_of_a_test_that_fails(tmp_path: Path) -> None:
     with nothing_left():
-        session = run(tmp_path, FAILS, "-n", "2")
-        assert "1 failed" in session.said, session.said
+        session = run(tmp_path, FAILS, "-n", "1")
+        assert "1 failed, 1 passed" in session.said, session.said
     assert "KeyboardInterrupt" not in session.said
 
 
