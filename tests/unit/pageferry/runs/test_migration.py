@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pageferry.runs.migration import unreached
 from pageferry.common.report.schema import EventReport
+from pageferry.runs.migration import unreached
 from tests.support.plain_reports import report
 
 FAULTS = ("source/paused:kill", "dest/finished:cut", "dest/ready:stall:1s")
