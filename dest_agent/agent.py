@@ -42,7 +42,7 @@ from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.listener import Listener
 from pageferry.dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
 from pageferry.dest_agent.guest_keeper import Keeper
-from pageferry.dest_agent.session import DestSession
+from pageferry.dest_agent.session.session import DestSession, Terms
 
 MAX_REMEMBERED: Final = 1000
 MAX_WAITING: Final = 64  # sessions that have not said which guest will come
@@ -147,7 +147,7 @@ class DestAgent:
         """
         again, self.stopping = self.stopping, True
         for session in list(self._sessions.values()):
-            _say_of(session, session.stop(alone=self._alone), tell)
+            _say_of(session, session.termination.signal(alone=self._alone), tell)
         self._tell = tell
         if again and self.may_be_ended and self._keeper is None:
             self._last_resort()
@@ -156,7 +156,7 @@ class DestAgent:
     @property
     def may_be_ended(self) -> bool:
         """Whether no guest here would be lost by that which could be had."""
-        return all(session.may_be_ended for session in self._sessions.values())
+        return all(session.termination.may_be_ended for session in self._sessions.values())
 
     @property
     def _alone(self) -> bool:
@@ -167,7 +167,7 @@ class DestAgent:
         while True:
             await asyncio.sleep(LOOK_S)
             for session in list(self._sessions.values()):
-                _say_of(session, session.still_asked(alone=self._alone), self._tell)
+                _say_of(session, session.termination.look(alone=self._alone), self._tell)
 
     def _end_if_idle(self) -> None:
         if not self.stopping or self._sessions:
@@ -267,12 +267,7 @@ class DestAgent:
             connection,
             timeline,
             lambda line: self._say(f"session {short}: {line}"),
-            self._limits.memory,
-            self._budget,
-            self._enter,
-            self._keeper,
-            self._plan,
-            self._witness,
+            self._terms(),
         )
         self._make_room()
         self._sessions[name] = session
@@ -295,6 +290,16 @@ class DestAgent:
                 self._first_ended.set_result((error, session.may_be_asked and not self.stopping))
             self._end_if_idle()
         return session.set_up
+
+    def _terms(self) -> Terms:
+        return Terms(
+            self._limits.memory,
+            self._budget,
+            self._enter,
+            self._keeper,
+            self._plan,
+            self._witness,
+        )
 
     def _refusal(self, name: str, network: str = "") -> str | None:
         if self.stopping:
@@ -448,9 +453,9 @@ def _fate(session: DestSession) -> tuple[int, str]:
     code, words = EXIT_OK, "its guest came in whole, and its source has the result"
     if session.had_its_run and session.handover.finished:
         words = "its guest came in whole, and had its run"
-    elif not (session.seen_through and session.said_bye):
+    elif not (session.termination.seen_through and session.said_bye):
         there = TABLE[Who.HERE, session.when]
-        code, words = there.exit_code, f"{there.words}{session.lacks}"
+        code, words = there.exit_code, f"{there.words}{session.termination.lacks}"
     return code, f"session {session.session[:8]}: {words}"
 
 

@@ -22,11 +22,11 @@ from pageferry.common.errors import (
     PageferryError,
     RemoteProtocolError,
 )
-from pageferry.common.handover import Event, Handover, State
 from pageferry.common.process.aio import quit_task, see_through
 from pageferry.common.process.threads import failure_of
-from pageferry.common.recovery import Phase, Proof, Recovery
+from pageferry.common.recovery import Phase, Proof
 from pageferry.common.timeline import Timeline
+from pageferry.dest_agent.protocol import DestProtocol
 
 LOOK_S: Final = 0.1  # how often it is looked whether a page has come, while that is a proof
 
@@ -119,8 +119,7 @@ class Fetching:
 
     stream: Stream
     faults: Missing
-    recovery: Recovery
-    handover: Handover
+    protocol: DestProtocol
     timeline: Timeline
     inbox: asyncio.Queue[Any]
     n_pages: int
@@ -142,7 +141,7 @@ class Fetching:
                     await self.take(item)
         finally:
             await quit_task(self._joining)
-        self.recovery.settled()
+        self.protocol.recovery.settled()
 
     async def take(self, item: Any) -> None:
         """One thing that has happened."""
@@ -154,16 +153,16 @@ class Fetching:
             case Offered(attempt, connection):
                 await self._offered(attempt, connection)
             case Stands(attempt):
-                self.recovery.stands(attempt)
-                self._weigh()
+                self._weigh(self.protocol.stands(attempt))
             case Shown(attempt, proof):
-                self.recovery.proved(attempt, proof)
-                self._weigh()
+                self._weigh(self.protocol.proved(attempt, proof))
             case FaultsMoved():
                 await self._faults_moved()
             case _ if hasattr(item, "kind"):  # a message
-                error = RemoteProtocolError(f"{item.kind} while pages are missing")
-                await self._broke(self.recovery.attempt, error)
+                try:
+                    self.protocol.receive(item)
+                except RemoteProtocolError as error:
+                    await self._broke(self.protocol.attempt, error)
             case _:  # a barrier, which means nothing here
                 pass
 
@@ -174,22 +173,20 @@ class Fetching:
 
     def _look_at(self) -> float | None:
         """When to look at what nobody reports."""
-        deadline_s = self.recovery.deadline_s
+        deadline_s = self.protocol.recovery.deadline_s
         if deadline_s is None:
             return None
-        proving = self.recovery.phase in (Phase.JOINING, Phase.PROVING)
+        proving = self.protocol.recovery.phase in (Phase.JOINING, Phase.PROVING)
         return min(deadline_s, self._now() + LOOK_S) if proving else deadline_s
 
     async def _look(self) -> None:
         if self.faults.missing_count < self._at_resync:
-            self.recovery.proved(self.recovery.attempt, Proof.PAGE)
-            self._weigh()
-        if self.recovery.out and not self.recovery.left_s(self._now()):
+            self._weigh(self.protocol.proved(self.protocol.attempt, Proof.PAGE))
+        if self.protocol.recovery.out and not self.protocol.recovery.left_s(self._now()):
             await self._give_up()
 
     async def _give_up(self) -> None:
-        self.recovery.gave_up()
-        self.handover.step(Event.GAVE_UP)
+        self.protocol.gave_up()
         await see_through(self.stream.drop())
         raise GuestLostError(
             f"the source did not come back: the guest is lost in part,"
@@ -201,39 +198,35 @@ class Fetching:
     async def _faults_moved(self) -> None:
         failure = self.faults.failure
         if isinstance(failure, ConnectionBroken | RemoteProtocolError):
-            await self._broke(self.recovery.attempt, failure)
+            await self._broke(self.protocol.attempt, failure)
         elif failure is not None:
             raise failure
         elif self.faults.answered:
-            self.recovery.proved(self.recovery.attempt, Proof.URGENT)
-            self._weigh()
+            self._weigh(self.protocol.proved(self.protocol.attempt, Proof.URGENT))
 
-    def _weigh(self) -> None:
-        """Whether what has been seen is enough."""
-        if self.recovery.out or self.handover.state is not State.POSTCOPY_RECOVER:
+    def _weigh(self, over: bool) -> None:
+        """Say so where an outage is over."""
+        if not over:
             return
-        self.handover.step(Event.RECOVERED)
         self.timeline.log("postcopy-recovered", missing=self.faults.missing_count)
         self.say("the source is back")
 
     async def _broke(self, attempt: int, error: PageferryError) -> None:
-        if not self.recovery.broke(attempt, self._now()):
+        if not self.protocol.broke(attempt, self._now()):
             return
-        self.handover.step(Event.CONNECTION_LOST)
         self.timeline.log("postcopy-paused", reason=str(error))
         self.say(f"{error}: the guest waits, {self.faults.missing_count:,} pages are missing")
         await quit_task(self._joining)
         await see_through(self.stream.drop())
 
     async def _offered(self, attempt: int, connection: Any) -> None:
-        if not self.recovery.is_newer(attempt):
+        if not self.protocol.recovery.is_newer(attempt):
             connection.close()
             return
-        if self.recovery.phase is not Phase.BROKEN:  # the source has seen the break first
+        if self.protocol.recovery.phase is not Phase.BROKEN:  # the source has seen the break first
             lost = ConnectionBroken("the source lost the connection")
-            await self._broke(self.recovery.attempt, lost)
-        self.recovery.joined(attempt)
-        self.handover.step(Event.RECOVER)
+            await self._broke(self.protocol.attempt, lost)
+        self.protocol.joined(attempt)
         self.stream.adopt(connection)
         self._at_resync = self.faults.missing_count
         self._joining = asyncio.create_task(self._join(attempt), name="joining")
@@ -249,21 +242,18 @@ class Fetching:
             self.inbox.put_nowait(Shown(attempt, Proof.CONTROL))
 
 
-async def come_late(
-    recovery: Recovery, handover: Handover, offers: asyncio.Queue[Offered]
-) -> Any | None:
+async def come_late(protocol: DestProtocol, offers: asyncio.Queue[Offered]) -> Any | None:
     """A source that missed that nothing is missing any more, and is back to hear it.
 
     Its connection, of the newest attempt; None where none has come for as long as an outage lasts.
     """
     try:
-        async with asyncio.timeout(recovery.limit_s):
+        async with asyncio.timeout(protocol.recovery.limit_s):
             offered = await offers.get()
-            while not recovery.is_newer(offered.attempt):
+            while not protocol.recovery.is_newer(offered.attempt):
                 offered.connection.close()
                 offered = await offers.get()
     except TimeoutError:
         return None
-    handover.peer(Event.RECOVER)
-    recovery.joined(offered.attempt)
+    protocol.came_late(offered.attempt)
     return offered.connection

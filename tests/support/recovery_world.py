@@ -31,6 +31,7 @@ from pageferry.dest_agent.postcopy.fetching import (
     Stands,
     come_late,
 )
+from pageferry.dest_agent.protocol import DestProtocol
 from pageferry.source_agent.postcopy.phase import Switched
 
 PAGES = 40
@@ -122,8 +123,8 @@ class Destination:
     def __init__(self, world: World) -> None:
         self.world = world
         self.missing = np.ones(PAGES, np.bool_)
-        self.recovery = Recovery(LIMIT_S)
-        self.handover = Handover("dest")
+        self.protocol = DestProtocol(LIMIT_S)
+        self.recovery, self.handover = self.protocol.recovery, self.protocol.handover
         for event in ("setup", "ready", "postcopy_commit", "resumed"):
             self.handover.step(event)
         self.inbox: asyncio.Queue[Any] = asyncio.Queue()
@@ -227,8 +228,7 @@ class Destination:
         fetching = Fetching(
             self,
             self,
-            self.recovery,
-            self.handover,
+            self.protocol,
             Timeline("dest"),
             self.inbox,
             PAGES,
@@ -246,7 +246,7 @@ class Destination:
         if self.control is not None and not self.control.closed:
             self.control.send("complete")
         while self.world.last_word_s is None:
-            late = asyncio.create_task(come_late(self.recovery, self.handover, self.offers))
+            late = asyncio.create_task(come_late(self.protocol, self.offers))
             connection = await late
             if connection is None:
                 return

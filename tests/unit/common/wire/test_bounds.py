@@ -16,7 +16,7 @@ from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.extents import EXTENT, count_within
 from pageferry.common.wire.inbox import MOST_MESSAGES, Inbox
 from pageferry.dest_agent.postcopy.fetching import Offered
-from pageferry.dest_agent.session import _put_newest
+from pageferry.dest_agent.session.inbox import put_newest
 from tests.unit.common.wire.test_messages import EXAMPLES
 
 
@@ -142,7 +142,7 @@ def test_only_the_newest_of_the_sources_that_are_back_waits() -> None:
         inbox.put_nowait("before")
         connections = [Fake() for _ in range(800)]
         for attempt, connection in enumerate(connections):
-            _put_newest(inbox, Offered(attempt, connection))
+            put_newest(inbox, Offered(attempt, connection))
         assert [connection.closed for connection in connections] == [True] * 799 + [False]
         assert inbox.get_nowait() == "before"
         assert inbox.get_nowait() == Offered(799, connections[-1])

@@ -21,7 +21,7 @@ from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.inbox import Inbox
 from pageferry.common.wire.messages import Message
 from pageferry.dest_agent.postcopy.fetching import Offered
-from pageferry.dest_agent.session import _put_newest
+from pageferry.dest_agent.session.inbox import put_newest
 from tests.unit.common.wire.test_frames import Memory
 
 WAIT_S = 20.0
@@ -287,11 +287,11 @@ def test_a_source_that_is_back_is_refused_where_there_is_no_room() -> None:
         inbox: Inbox[object] = Inbox(budget)
         await budget.take(1 << 20)
         connection = Fake()
-        _put_newest(inbox, Offered(1, connection))
+        put_newest(inbox, Offered(1, connection))
         assert connection.closed
         assert inbox.empty()
         budget.give(1 << 20)
-        _put_newest(inbox, Offered(2, Fake()))
+        put_newest(inbox, Offered(2, Fake()))
         assert budget.held > 0
         assert isinstance(await inbox.get(), Offered)
         assert budget.held == 0

@@ -8,26 +8,25 @@ from typing import Any, cast
 import pytest
 
 from pageferry.common.errors import ConnectionBroken
-from pageferry.common.handover import Handover
-from pageferry.dest_agent.session import DestSession
+from pageferry.dest_agent.protocol import DestProtocol
+from pageferry.dest_agent.session.receive import resume
 
 
 async def test_it_is_refused_in_a_sentence() -> None:
     """Asked while the snapshot is being restored: "never" was the answer, and stays it."""
-    session = DestSession.__new__(DestSession)
-    session.handover = Handover("dest")
-    session.handover.peer("setup")
-    session.handover.step("ready")
+    protocol = DestProtocol(30.0)
+    protocol.handover.peer("setup")
+    protocol.ready()
 
     def restore(_snapshot: object) -> None:
-        assert session.handover.query().value == "never"
+        assert protocol.query().answer == "never"
 
-    async def blocking(function: Any, *arguments: Any) -> Any:
+    async def run(function: Any, *arguments: Any) -> Any:
         return function(*arguments)
 
-    odd = cast(Any, session)
-    odd._guest, odd._blocking = SimpleNamespace(restore=restore), blocking
+    context = cast(Any, SimpleNamespace(protocol=protocol, thread=SimpleNamespace(run=run)))
+    prepared = cast(Any, SimpleNamespace(guest=SimpleNamespace(restore=restore)))
     commit = cast(Any, SimpleNamespace(snapshot={}, missing=None))
     with pytest.raises(ConnectionBroken, match=r'asked what had become .* told "never"'):
-        await session._resume(commit)
-    assert not session.handover.may_run_guest
+        await resume(context, prepared, commit)
+    assert not protocol.handover.may_run_guest

@@ -1,0 +1,215 @@
+"""The destination's end of a session, without IO: messages in, what follows out.
+
+    Setup ──> PrepareGuest ── ready ──> barriers, Commit ──> CommitIsWhole ── commit, resumed ──>
+    (post-copy: broke, joined, stands, proved) ── complete ──> finished ── Bye
+
+Before the commit is whole, `give_up` ends the session for good. From `commit` on the guest is run
+here, whatever becomes of the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pageferry.common.errors import (
+    CancelledByUser,
+    ConnectionBroken,
+    PageferryError,
+    RemoteProtocolError,
+    UsageError,
+)
+from pageferry.common.handover import Event, Role, State
+from pageferry.common.session_protocol import SessionProtocol
+from pageferry.common.wire import messages
+from pageferry.common.wire.messages import Message
+
+MOST_REASON = 2000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareGuest:
+    """The source has said which guest will come: memory and kernels are to be made."""
+
+    setup: messages.Setup
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReceived:
+    """The commit is here; pages of its last round may still be on their way."""
+
+    commit: messages.Commit
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSaidBye:
+    """The source has all that it wanted."""
+
+
+Happened = PrepareGuest | CommitReceived | SourceSaidBye
+
+
+class DestProtocol(SessionProtocol):
+    """What a destination may hear and say, and when the guest may run here.
+
+    Args:
+        limit_s: Seconds that an outage may last, until the setup says how long.
+        attempt: Of the connection on which the source has said hello.
+    """
+
+    def __init__(self, limit_s: float, attempt: int = 0) -> None:
+        super().__init__(Role.DEST, limit_s, attempt)
+        self.may_be_asked = False  # by a source that does not know what became of its commit
+        self._setup: messages.Setup | None = None
+        self._commit: messages.Commit | None = None
+        self._rounds = 0  # whose barriers have been reached
+        self._resumed_ns: int | None = None
+
+    # -- what the source says -------------------------------------------------------------------
+
+    def receive(self, message: Message) -> Happened | None:
+        """Take a message of the present attempt; return what follows, None where nothing does.
+
+        Raises:
+            CancelledByUser: The source has cancelled.
+            RemoteProtocolError: The message has no place here.
+        """
+        if self.handover.may_run_guest and not self.handover.finished:
+            raise RemoteProtocolError(f"{message.kind} while pages are missing")
+        match message:
+            case messages.Cancel():
+                raise CancelledByUser(f"the source cancelled: {message.reason}")
+            case messages.Setup() if self.handover.state is State.NONE:
+                self.handover.peer(Event.SETUP)
+                self._setup = message
+                return PrepareGuest(message)
+            case messages.Commit() if self._may_commit(message):
+                self._commit = message
+                return CommitReceived(message)
+            case messages.Bye() if self.handover.finished:
+                return SourceSaidBye()
+        if self.handover.finished:
+            return None  # the guest is here, and nothing that its source says changes that
+        if self.handover.state is State.NONE:
+            raise RemoteProtocolError("something else came before the setup")
+        raise RemoteProtocolError(f"{type(message).__name__} out of turn")
+
+    def _may_commit(self, commit: messages.Commit) -> bool:
+        if self.handover.state is not State.ACTIVE or self._commit is not None:
+            return False
+        if commit.barrier < self._rounds:
+            return False
+        setup = self._setup
+        if commit.missing is not None and (setup is None or setup.postcopy is None):
+            raise RemoteProtocolError("a switch to post-copy that was not set up")
+        if setup is not None and setup.keep is not None and not commit.push:
+            raise RemoteProtocolError("a guest that is to stay would lack pages for ever")
+        return True
+
+    def barrier(self, index: int, t_ns: int) -> messages.RoundDone:
+        """Note that every bulk connection has reached the barrier of round `index`.
+
+        Returns:
+            What the source is to be told. t_ns: when, on this end's clock.
+
+        Raises:
+            RemoteProtocolError: The commit that is here names an earlier round.
+        """
+        if self._commit is not None and index > self._commit.barrier:
+            raise RemoteProtocolError("BarrierReached out of turn")
+        self._rounds = index
+        return messages.RoundDone(index=index, t_ns=t_ns)
+
+    @property
+    def whole_commit(self) -> messages.Commit | None:
+        """The commit, once it and all pages that it needs are here."""
+        commit = self._commit
+        return commit if commit is not None and commit.barrier == self._rounds else None
+
+    def query(self) -> messages.Outcome:
+        """Answer a source that asks what became of its commit.
+
+        Before the commit is carried out, being asked makes the answer `never`.
+        """
+        answer = self.handover.query()
+        return messages.Outcome(answer=answer.value, resumed_ns=self._resumed_ns)
+
+    # -- what this end does -----------------------------------------------------------------------
+
+    def ready(self) -> None:
+        """Note that the source has been told that pages may come.
+
+        Raises:
+            ConnectionBroken: It has asked meanwhile, and was answered `never`.
+        """
+        if self.handover.ended:
+            raise ConnectionBroken("the source asked what had become of the guest before it came")
+        self.handover.step(Event.READY)
+
+    def commit(self) -> None:
+        """Carry the whole commit out: from here on the guest runs here, and nowhere else.
+
+        All that can fail has been done before.
+
+        Raises:
+            ConnectionBroken: The source has asked meanwhile, and was answered `never`.
+        """
+        if self.handover.ended:
+            raise ConnectionBroken(
+                "the source asked what had become of the guest before this commit was carried out,"
+                ' and was told "never": it is not carried out any more'
+            )
+        missing = self._commit is not None and self._commit.missing is not None
+        self.handover.step(Event.POSTCOPY_COMMIT if missing else Event.COMMIT)
+
+    def resumed(self, t_ns: int) -> messages.Resumed:
+        """Note that the guest runs, since `t_ns` of this end's clock; say so."""
+        self._resumed_ns = t_ns
+        self.handover.step(Event.RESUMED)
+        return messages.Resumed(t_ns=t_ns)
+
+    @property
+    def resumed_ns(self) -> int | None:
+        """When the guest began to run here; None where it has not."""
+        return self._resumed_ns
+
+    def complete(self, t_ns: int) -> messages.Complete:
+        """Note that no page is missing any more; say so."""
+        self.handover.step(Event.COMPLETE)
+        return messages.Complete(t_ns=t_ns)
+
+    def guest_ended(self) -> None:
+        """Note that the guest had its run, and needs no more pages."""
+        if not self.handover.finished:
+            self.handover.step(Event.COMPLETE)
+
+    def guest_failed(self) -> None:
+        """Note that the guest that was to run here never will, or no more."""
+        if not self.handover.finished:
+            self.handover.step(Event.FAILURE)
+
+    def came_late(self, attempt: int) -> None:
+        """Take a source back that missed that nothing is missing any more."""
+        self.handover.peer(Event.RECOVER)
+        self.recovery.joined(attempt)
+
+    def give_up(self, error: PageferryError, *, stopped_here: bool = False) -> Message | None:
+        """End the session where the guest does not run here: from now on it never will.
+
+        Args:
+            error: Why.
+            stopped_here: Whether this agent was told to end, rather than the source's user.
+
+        Returns:
+            What the source is to be told; None where it knows, or can't be told.
+        """
+        if self.handover.may_run_guest:
+            return None
+        cancelled = isinstance(error, CancelledByUser)
+        lost = isinstance(error, ConnectionBroken)
+        # Only a source whose connection broke while it might have sent its commit comes to ask.
+        self.may_be_asked = lost and self.handover.state is State.ACTIVE
+        self.handover.step(Event.CANCEL if cancelled else Event.FAILURE)
+        if lost or (cancelled and not stopped_here):
+            return None
+        kind = messages.Refuse if isinstance(error, UsageError) else messages.Failed
+        return kind(reason=str(error)[:MOST_REASON])

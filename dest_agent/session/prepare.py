@@ -1,0 +1,98 @@
+"""From the source's setup to a guest whose memory is there: pages may come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pageferry.common.errors import PeerSilent, RemoteProtocolError, UsageError
+from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.process.aio import see_through
+from pageferry.common.recovery import Recovery
+from pageferry.common.units import format_size
+from pageferry.common.wire import bitmap, messages
+from pageferry.dest_agent.postcopy.monitor import Postcopy
+from pageferry.dest_agent.precopy.page_placer import GuestPlacer
+from pageferry.dest_agent.protocol import PrepareGuest
+from pageferry.dest_agent.session.context import Context, CpuTime, Prepared
+from pageferry.dest_agent.session.inbox import BarrierReached
+from pageferry.dest_agent.session.stream import Stream, most_control
+
+SETUP_S: Final = 600.0  # from Hello to Setup: the source boots its guest in between
+
+
+async def await_setup(context: Context) -> messages.Setup:
+    """Wait for the setup. Raises `PeerSilent`, and what breaks the connection."""
+    try:
+        async with asyncio.timeout(SETUP_S):
+            item = await context.control.next()
+    except TimeoutError:
+        raise PeerSilent(f"no setup came within {SETUP_S:.0f} s") from None
+    if isinstance(item, BarrierReached):
+        raise RemoteProtocolError("something else came before the setup")
+    happened = context.protocol.receive(item)
+    assert isinstance(happened, PrepareGuest)  # noqa: S101 - nothing else may come first
+    context.hit("setup-received")
+    return happened.setup
+
+
+async def prepare(context: Context, setup: messages.Setup, witness: Path | None) -> Prepared:
+    """Make the guest of a setup that has been admitted, and all that receives its pages.
+
+    Args:
+        witness: A file in which the guest's heartbeats are kept, for tests.
+
+    Raises:
+        UsageError: The guest can't be had here.
+    """
+    context.control.connection.limit(most_control(setup.guest.pages))
+    context.say(f"preparing for a guest of {format_size(setup.guest.memory)}")
+    run = context.thread.run
+    guest = await run(_make_guest, setup, context.say, witness)
+    try:
+        guest.watch(context.control.tell)
+        await run(guest.start)  # paused: what is left for later is to wake the threads
+        placer = GuestPlacer(guest.memory, deltas=setup.delta != "none")
+        if setup.expected is not None:
+            await run(placer.expect, bitmap.expand(setup.expected, guest.n_pages))
+        postcopy = None
+        if setup.postcopy is not None:
+            limit_s = setup.postcopy.recover_timeout
+            context.protocol.recovery = Recovery(limit_s, context.protocol.attempt)
+            postcopy = await run(Postcopy, guest, setup.postcopy, setup.checksum)
+        stream = Stream.of(context, setup, placer.channel, postcopy)
+    except BaseException:
+        await see_through(run(release, guest))
+        raise
+    context.timeline.log("ready")
+    return Prepared(setup, guest, placer, stream, postcopy, CpuTime())
+
+
+def release(guest: Guest) -> None:
+    """Stop the guest and free its memory."""
+    guest.stop()
+    guest.close()
+
+
+def ready(prepared: Prepared) -> messages.Ready:
+    """Say that pages may come, and by which mechanism some may be missing."""
+    if prepared.postcopy is None:
+        return messages.Ready()
+    mechanism = prepared.postcopy.mechanism
+    return messages.Ready(faults=mechanism.name, faults_reason=mechanism.reason)
+
+
+def _make_guest(setup: messages.Setup, say: Callable[[str], None], witness: Path | None) -> Guest:
+    try:
+        compile_kernels(setup.guest, say)
+        return Guest(setup.guest, boot=False, vcpu_nice=setup.vcpu_nice, witness=witness)
+    except UsageError as error:
+        if not setup.guest.workload.startswith("trace:"):
+            raise
+        # A peer names a file of ours: what is there, or why not, is not for it to know.
+        say(str(error))
+        raise UsageError(
+            "the trace that this guest replays can't be had at the destination, whose log says why"
+        ) from None

@@ -1,0 +1,314 @@
+"""One migration, destination end: from Setup to the digest of a guest that ran here.
+
+Each phase is a room of its own, and hands what it has made to the next one:
+
+    prepare    Setup -> `Prepared`: memory, kernels, bulk connections; a refusal ends the session
+    receive    rounds come in; only a whole commit ends it well, all else means "never"
+    resume     the whole commit is here: from now on this side runs the guest
+    run        the guest runs for as long as the source asked, is stopped, its digest sent
+
+What may be said and done when is `dest_agent.protocol`'s to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pageferry.common.capacity.agents import dest_descriptors
+from pageferry.common.errors import (
+    CancelledByUser,
+    ConnectionBroken,
+    GuestLostError,
+    PageferryError,
+    PeerRefused,
+    RemoteProtocolError,
+    UsageError,
+)
+from pageferry.common.guest_location import When, Who, sentence, told, when_of
+from pageferry.common.handover import Handover, Role
+from pageferry.common.inject import Plan, no_fault
+from pageferry.common.process.aio import see_through
+from pageferry.common.process.threads import failure_of
+from pageferry.common.recovery import Phase
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import format_size
+from pageferry.common.wire import messages
+from pageferry.common.wire.channel import STALL_S, Connection
+from pageferry.common.wire.injector import Injector
+from pageferry.dest_agent.admission import MemoryBudget
+from pageferry.dest_agent.guest_keeper import Keeper, Place
+from pageferry.dest_agent.guest_thread import GuestThread
+from pageferry.dest_agent.protocol import DestProtocol
+from pageferry.dest_agent.session.context import Context, Prepared
+from pageferry.dest_agent.session.inbox import Control
+from pageferry.dest_agent.session.prepare import await_setup, prepare, ready, release
+from pageferry.dest_agent.session.receive import receive_commit, resume
+from pageferry.dest_agent.session.run import Running
+from pageferry.dest_agent.session.termination import Termination
+
+LAST_WORD_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms an agent takes guests in.
+
+    Attributes:
+        memory: Bytes of the only size that is taken; None: any.
+        enter: Asked, with the session's id, when it is known which guest will come; raises
+            `PageferryError` where there is no room.
+        keeper: To whom a guest is left that stays; None: nobody.
+        plan: Faults to be injected.
+        witness: A file in which the guest's heartbeats are kept, for tests.
+    """
+
+    memory: int | None
+    budget: MemoryBudget
+    enter: Callable[[str, messages.Setup], None]
+    keeper: Keeper | None = None
+    plan: Plan | None = None
+    witness: Path | None = None
+
+
+class DestSession:
+    """Receives one guest and runs it.
+
+    Attributes:
+        session: Its id.
+        set_up: Whether it has been said which guest will come, and there is room for it.
+        descriptors_due: That it will open, while its connections do not stand.
+        dropped: Whether it had to make room for another one.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        connection: Connection,
+        timeline: Timeline,
+        say: Callable[[str], None],
+        terms: Terms,
+    ) -> None:
+        self.session = session
+        self.set_up = False
+        self.descriptors_due = 0
+        self.dropped = False
+        self._terms = terms
+        self._tls = connection.peer_certificate is not None
+        self._stopped_here = False
+        self._prepared: Prepared | None = None
+        self._running: Running | None = None
+        self._task: asyncio.Task[Any] | None = None
+        plan = terms.plan
+        injector = Injector(plan, timeline) if plan is not None else None
+        protocol = DestProtocol(STALL_S, connection.attempt)  # until the setup says how long
+        control = Control(connection, protocol, injector)
+        self._context = Context(
+            protocol,
+            control,
+            GuestThread(),
+            timeline,
+            say,
+            injector.hit if injector else no_fault,
+            injector,
+            Place(terms.keeper, session, terms.budget),
+        )
+        self.termination = Termination(protocol, control, lambda: self.when, self._end)
+
+    # -- life cycle ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """From Welcome to Bye. Raises what ended the session early, after telling the source."""
+        self._context.control.listen()
+        self._task = asyncio.current_task()
+        try:
+            await self._phases()
+        except PageferryError as error:
+            await see_through(self._give_up(error))
+            raise
+        except asyncio.CancelledError:
+            self._stopped_here = True
+            stopped = CancelledByUser("the destination agent was stopped")
+            await see_through(self._give_up(stopped))
+            raise
+        except Exception as error:
+            failure = failure_of(error)
+            await see_through(self._give_up(failure))
+            raise failure from error
+        finally:
+            if self.injector is not None:
+                self.injector.close()
+            await see_through(self._close())
+
+    async def _phases(self) -> None:
+        context = self._context
+        setup = await await_setup(context)
+        self._admit(setup)
+        # From the moment on at which the source may open connections for its pages.
+        prepared = self._prepared = await prepare(context, setup, self._terms.witness)
+        context.hit("ready")
+        await context.control.send(ready(prepared))
+        context.protocol.ready()
+        commit = await receive_commit(context, prepared)
+        running = self._running = Running(context, prepared, commit, self.termination.stopping)
+        self.termination.runs(prepared, running)
+        await resume(context, prepared, commit)
+        await running.run()
+
+    def _admit(self, setup: messages.Setup) -> None:
+        if setup.keep is not None:
+            self.place.admit(setup.keep)
+        size, expected = setup.guest.memory, self._terms.memory
+        if expected not in (None, size):
+            raise UsageError(
+                f"guest size mismatch: the source has a guest of {format_size(size)},"
+                f" this destination takes {format_size(expected or 0)}"
+            )
+        self._terms.enter(self.session, setup)
+        self.descriptors_due = dest_descriptors(setup.channels, setup.guest.vcpus, tls=self._tls)
+        self.set_up = True
+
+    async def _give_up(self, error: PageferryError) -> None:
+        """Tell the source; before the whole commit is here, never resume from now on."""
+        context = self._context
+        if context.protocol.handover.may_run_guest:
+            return
+        message = context.protocol.give_up(error, stopped_here=self._stopped_here)
+        self.place.dismiss()
+        context.timeline.log("failed", reason=str(error))
+        if message is not None:
+            try:
+                async with asyncio.timeout(LAST_WORD_S):
+                    await context.control.send(message)
+            except (PageferryError, TimeoutError):
+                pass
+
+    async def _close(self) -> None:
+        context = self._context
+        await context.control.mute()
+        if self._prepared is not None:
+            await self._prepared.stream.close()
+        # Bulk connections are closed first: linger() waits for the source to close its end.
+        await context.control.connection.linger()
+        if self._running is not None:
+            self._running.closing = True
+        if self._prepared is not None:
+            await context.thread.run(self._release_pages, self._prepared)
+        if self._running is not None:
+            await self._running.settle()
+        if self._prepared is not None and not self.place.kept:
+            await context.thread.run(release, self._prepared.guest)
+        self.place.dismiss()
+        context.thread.close()
+
+    def _release_pages(self, prepared: Prepared) -> None:
+        if prepared.postcopy is not None:
+            lost = prepared.postcopy.close()
+            if lost and self.handover.may_run_guest:
+                self._context.protocol.guest_failed()
+
+    # -- what the agent asks ------------------------------------------------------------------
+
+    @property
+    def handover(self) -> Handover:
+        """Where this end stands."""
+        return self._context.protocol.handover
+
+    @property
+    def place(self) -> Place:
+        """Whom the guest is left to, where it stays."""
+        return self._context.place
+
+    @property
+    def injector(self) -> Injector | None:
+        """Of injected faults, where there are any."""
+        return self._context.injector
+
+    def hit(self, point: str) -> None:
+        """Tell injected faults that a point has been reached."""
+        self._context.hit(point)
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether its source may not know what became of its commit, and comes to ask."""
+        return self._context.protocol.may_be_asked
+
+    @property
+    def said_bye(self) -> bool:
+        """Whether the source has the result."""
+        return self._running is not None and self._running.said_bye
+
+    @property
+    def had_its_run(self) -> bool:
+        """Whether the guest was here, and nobody has cut its run short."""
+        return self._running is not None and self._running.had_its_run
+
+    @property
+    def network(self) -> str:
+        """Where its source is: see `Connection.network`."""
+        return self._context.control.connection.network
+
+    @property
+    def when(self) -> When:
+        """How far its hand-over has come, or had."""
+        return when_of(Role.DEST, self.handover.state, started=self.set_up)
+
+    def told(self, error: PageferryError) -> PageferryError:
+        """What ended the session, and where the guest is then."""
+        if isinstance(error, UsageError | GuestLostError):
+            return error  # bad usage of others, or it says so
+        if self.when in (When.PARTLY, When.WHOLE):
+            return told(str(error), Who.PEER, self.when)
+        error.args = (sentence(str(error), Who.PEER, self.when),)
+        return error
+
+    def answer(self) -> messages.Outcome:
+        """What became of the commit. Before it is carried out here, asking makes it "never"."""
+        was_open = not (self.handover.ended or self.handover.may_run_guest)
+        outcome = self._context.protocol.query()
+        if was_open:
+            lost = ConnectionBroken("the source lost this connection and asked")
+            self._context.control.fail(lost)
+        return outcome
+
+    # -- what the agent does ------------------------------------------------------------------
+
+    def _end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def drop(self, reason: str) -> None:
+        """End it, which has nothing yet."""
+        self.dropped = True
+        self._context.control.fail(PeerRefused(reason))
+
+    def cut(self) -> None:
+        """It is on its way out, and is not to wait for its peer."""
+        self._context.control.connection.abort()
+
+    def attach(self, hello: messages.Hello, connection: Connection) -> None:
+        """Take a bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
+        recovery = self._context.protocol.recovery
+        if not recovery.admits(hello.attempt):
+            raise RemoteProtocolError(
+                f"a {hello.role} connection of attempt {hello.attempt}, and {recovery.attempt} is"
+                f" {recovery.phase}"
+            )
+        if self._prepared is None:
+            raise RemoteProtocolError(f"a {hello.role} connection came before the guest was ready")
+        self._prepared.stream.attach(hello, connection)
+        if self._prepared.stream.stands:
+            self.descriptors_due = 0
+
+    def awaits(self, attempt: int) -> bool:
+        """Whether a source that comes back with this attempt is listened to."""
+        postcopy = self._prepared is not None and self._prepared.postcopy is not None
+        return postcopy and self._context.protocol.recovery.is_newer(attempt)
+
+    def offer(self, connection: Connection) -> None:
+        """The source is back on a new connection; it may have seen the break before we did."""
+        settled = self._context.protocol.recovery.phase is Phase.SETTLED
+        self._context.control.offer(connection, late=settled or self.handover.finished)

@@ -1,0 +1,147 @@
+"""The connections over which pages come, of one attempt after another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.errors import PageferryError, RemoteProtocolError
+from pageferry.common.wire import bitmap, messages
+from pageferry.common.wire.channel import Connection
+from pageferry.dest_agent.postcopy.fetching import Broke, Stands
+from pageferry.dest_agent.postcopy.monitor import Postcopy
+from pageferry.dest_agent.precopy.page_receiver import Inflow, PagePlacer
+from pageferry.dest_agent.session.context import Context
+from pageferry.dest_agent.session.inbox import BarrierReached
+
+
+def most_control(n_pages: int) -> int:
+    """Return the bytes of the longest message of a source: a commit, with its missing pages."""
+    return n_pages // 8 + 256 * 1024
+
+
+@dataclass(slots=True)
+class Stream:
+    """Bulk connections with their receiver, and in post-copy the urgent one.
+
+    Attributes:
+        postcopy: None where a switch was not set up.
+        receiver: Of the present attempt.
+    """
+
+    context: Context
+    setup: messages.Setup
+    postcopy: Postcopy | None
+    receiver: Inflow
+    _unpack_cpu_s: float = 0.0  # of connections that have gone
+
+    @classmethod
+    def of(
+        cls,
+        context: Context,
+        setup: messages.Setup,
+        make_placer: Callable[[], PagePlacer],
+        postcopy: Postcopy | None,
+    ) -> Stream:
+        """Make the first attempt's. make_placer: called once for each bulk connection."""
+        return cls(context, setup, postcopy, _receiver(context, setup, make_placer))
+
+    @property
+    def received_bytes(self) -> int:
+        """Over the bulk connections of the present attempt."""
+        return self.receiver.received_bytes
+
+    @property
+    def unpack_cpu_s(self) -> float:
+        """CPU seconds that decompressing has cost, over all attempts."""
+        return self._unpack_cpu_s + self.receiver.unpack_cpu_s
+
+    @property
+    def stands(self) -> bool:
+        """Whether all connections of the present attempt have come."""
+        return self.receiver.is_whole and (self.postcopy is None or self.postcopy.has_urgent)
+
+    def attach(self, hello: messages.Hello, connection: Connection) -> None:
+        """Take a bulk or urgent connection of the present attempt.
+
+        Raises:
+            RemoteProtocolError: None is due.
+        """
+        control = self.context.control
+        connection.use_congestion(self.setup.congestion)
+        connection.tap(self.context.injector)
+        if hello.role != "urgent":
+            self.receiver.attach(hello.channel, connection.detach())
+        elif self.postcopy is None:
+            raise RemoteProtocolError("an urgent connection of a session without post-copy")
+        else:
+            self.postcopy.attach(connection.detach_urgent(control.tell), hello.attempt)
+        if self.postcopy is not None and self.stands:
+            control.items.put_nowait(Stands(self.context.protocol.attempt))
+
+    # -- as who recovers it sees it: `fetching.Stream` --------------------------------------------
+
+    async def drop(self) -> None:
+        """Close every connection of the present attempt, and end its threads."""
+        await self.context.control.drop()
+        await self.close()
+        if self.postcopy is not None:
+            await self.context.thread.run(self.postcopy.disconnect)
+
+    def adopt(self, connection: Connection) -> None:
+        """Begin the next attempt, whose control connection this is."""
+        adopt(self.context, connection, self.setup.guest.pages)
+        self._unpack_cpu_s += self.receiver.unpack_cpu_s
+        assert self.postcopy is not None  # noqa: S101 - nothing is recovered without
+        staging = self.postcopy.faults.staging
+        self.receiver = _receiver(self.context, self.setup, staging)
+
+    async def resync(self, missing: NDArray[np.bool_]) -> None:
+        """Tell the source what is missing. Raises what breaks the connection."""
+        await self.context.control.send(messages.Resync(missing=bitmap.pack(missing)))
+
+    async def probe(self) -> None:
+        """Wait until the source has answered on the control connection."""
+        await self.context.control.connection.probe()
+
+    async def close(self) -> None:
+        """Close the bulk connections of the present attempt, and end their threads."""
+        await asyncio.get_running_loop().run_in_executor(None, self.receiver.close)
+
+
+def adopt(context: Context, connection: Connection, n_pages: int) -> None:
+    """Take a source's new control connection for the present one, and listen to it."""
+    context.control.adopt(connection, most_control(n_pages))
+    context.hit("recovering")
+    context.control.listen()
+
+
+def _receiver(
+    context: Context, setup: messages.Setup, make_placer: Callable[[], PagePlacer]
+) -> Inflow:
+    attempt = context.protocol.attempt
+    loop, items = asyncio.get_running_loop(), context.control.items
+
+    def on_failure(error: PageferryError) -> None:
+        loop.call_soon_threadsafe(items.put_nowait, Broke(attempt, error))
+
+    def on_barrier(index: int, t_ns: int) -> None:
+        loop.call_soon_threadsafe(items.put_nowait, BarrierReached(index, t_ns))
+
+    return Inflow(
+        make_placer,
+        setup.guest.pages,
+        setup.channels,
+        on_barrier,
+        on_failure,
+        context.control.held,
+        checked=setup.checksum,
+        attempt=attempt,
+        tap=context.injector,
+        compress=setup.compress,
+        deltas=setup.delta != "none",
+    )
