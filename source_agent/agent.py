@@ -22,7 +22,7 @@ from pageferry.common.termination import Reply
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.tls import ClientTls
 from pageferry.source_agent.report.build import make_report
-from pageferry.source_agent.session import SourceSession
+from pageferry.source_agent.session.session import SourceSession
 
 TICK_S = 0.1
 

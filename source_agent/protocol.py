@@ -2,7 +2,7 @@
 
     connect ── set_up ──> Ready ── ready ── round_sent ──> RoundDone ... pause ── commit ──>
         (RoundDone) Resumed ──> pre-copy: it has moved
-                                post-copy: lost, dial, rejoined, stands, proved ──> Complete
+                                post-copy: lost, dial, joined, stands, proved ──> Complete
     ──> Finished ── Bye
 
 Until `commit` everything that fails ends with the guest going on here. From then on only what the
@@ -17,7 +17,6 @@ from typing import Final, NoReturn
 from pageferry.common.errors import PageferryError, PeerRefused, RemoteProtocolError
 from pageferry.common.guest_location import When, Who, told
 from pageferry.common.handover import Event, Role, State
-from pageferry.common.recovery import Proof
 from pageferry.common.session_protocol import SessionProtocol
 from pageferry.common.wire import messages
 from pageferry.common.wire.messages import Message
@@ -184,19 +183,6 @@ class SourceProtocol(SessionProtocol):
     def dial(self) -> int:
         """Begin the next attempt to reconnect; return its number."""
         return self.recovery.dial()
-
-    def rejoined(self, attempt: int, *, all_there: bool) -> bool:
-        """Note that the destination has been told of `attempt`, and said what is missing.
-
-        Args:
-            attempt: As `dial` returned it.
-            all_there: Whether nothing is missing: the destination has only to say so once more.
-
-        Returns:
-            Whether the outage is over by that.
-        """
-        self.joined(attempt)
-        return all_there and (self.stands(attempt) or self.proved(attempt, Proof.NOTHING))
 
     def ended_there(self, outcome: messages.Outcome) -> NoReturn:
         """Take what the destination says of a session that has ended there.

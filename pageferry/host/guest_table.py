@@ -25,7 +25,7 @@ from typing import Final
 from pageferry.common.errors import LocalProtocolError, PageferryError, UsageError
 from pageferry.common.guest.machine import Guest
 from pageferry.common.process.aio import to_loop
-from pageferry.source_agent.session import SourceSession
+from pageferry.source_agent.session.session import SourceSession
 
 MAX_GUESTS: Final = 64
 

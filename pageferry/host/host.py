@@ -41,7 +41,7 @@ from pageferry.host.guest_table import Doing, Doubt, Entry, Guests
 from pageferry.source_agent.agent import follow, outcome
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.resident_guest import Resident
-from pageferry.source_agent.session import SourceSession
+from pageferry.source_agent.session.session import SourceSession
 
 _THREADS: Final = 4
 _LOOK_S: Final = 0.25  # how often trouble is looked for, once it has been asked to end

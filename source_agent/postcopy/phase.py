@@ -23,12 +23,12 @@ from pageferry.common.errors import (
     RemoteProtocolError,
 )
 from pageferry.common.guest_location import When, Who, told
-from pageferry.common.handover import Event, Handover
 from pageferry.common.process.aio import quit_task, see_through
-from pageferry.common.recovery import Proof, Recovery
+from pageferry.common.recovery import Proof
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
 from pageferry.common.wire.injector import Injector
+from pageferry.source_agent.protocol import SourceProtocol
 
 SHARE_S: Final = 0.002  # how often injected faults look at what post-copy has sent
 
@@ -62,12 +62,11 @@ class Stream(Protocol):
 
 
 @dataclass(slots=True)
-class Switched:
+class PostcopyPhase:
     """Serves and pushes until the destination has all it needs; `run` says how that ended."""
 
     stream: Stream
-    recovery: Recovery
-    handover: Handover
+    protocol: SourceProtocol
     timeline: Timeline
     notify: Callable[[str], None]
 
@@ -88,7 +87,7 @@ class Switched:
             try:
                 return await self._serve_missing(push)
             except (ConnectionBroken, PeerRefused, RemoteProtocolError) as error:
-                self._broke()
+                self._broke(error)
                 await self._reconnect(error)
 
     async def watch_share(self, injector: Injector, total: int) -> None:
@@ -98,41 +97,41 @@ class Switched:
                 return
             await asyncio.sleep(SHARE_S)
 
-    def _broke(self) -> None:
+    def _broke(self, error: PageferryError) -> None:
         """The present attempt's connections are of no use any more."""
-        self.recovery.broke(self.recovery.attempt, asyncio.get_running_loop().time())
-        self.handover.step(Event.CONNECTION_LOST)
+        self.protocol.lost(error, asyncio.get_running_loop().time())
 
     async def _serve_missing(self, push: bool) -> messages.Finished | None:
         """Until the destination says that it has all it needs."""
         proving: asyncio.Task[None] | None = None
+        recovery = self.protocol.recovery
         try:
-            async with asyncio.timeout_at(self.recovery.deadline_s) as limit:
-                if self.recovery.out:
+            async with asyncio.timeout_at(recovery.deadline_s) as limit:
+                if recovery.out:
                     proving = asyncio.create_task(self._prove(limit))
                 message = await self.stream.serve(push=push)
         except TimeoutError:
             self._give_up(PeerUnreachable("its connections stand, and nothing comes through"))
         finally:
             await quit_task(proving)
-        if isinstance(message, messages.Finished):
-            return message
-        if not isinstance(message, messages.Complete):
-            raise RemoteProtocolError(f"{message.kind} while pages are missing")
-        return None
+        message = self.protocol.receive(message)
+        return message if isinstance(message, messages.Finished) else None
 
     async def _prove(self, limit: asyncio.Timeout) -> None:
         """And then the outage is over: what serves the guest now may take as long as it takes."""
-        attempt = self.recovery.attempt
+        attempt = self.protocol.attempt
         await self.stream.prove()
-        self.recovery.proved(attempt, Proof.CONTROL)
-        if self.recovery.proved(attempt, Proof.URGENT):
-            self._recovered()
-        if not self.recovery.out and not limit.expired():
+        self._weigh(self.protocol.proved(attempt, Proof.CONTROL))
+        self._weigh(self.protocol.proved(attempt, Proof.URGENT))
+        if not self.protocol.recovery.out and not limit.expired():
             limit.reschedule(None)
 
+    def _weigh(self, over: bool) -> None:
+        """Say so where an outage is over."""
+        if over:
+            self._recovered()
+
     def _recovered(self) -> None:
-        self.handover.step(Event.RECOVERED)
         self.timeline.log("postcopy-recovered", missing=self.stream.unsent())
 
     async def _reconnect(self, error: PageferryError) -> None:
@@ -140,50 +139,39 @@ class Switched:
         self.timeline.log("postcopy-paused", reason=str(error))
         self.notify("the connection broke: reconnecting")
         try:
-            async with asyncio.timeout_at(self.recovery.deadline_s):
+            async with asyncio.timeout_at(self.protocol.recovery.deadline_s):
                 while True:
                     await see_through(self.stream.hang_up())
-                    await asyncio.sleep(self.recovery.pause_s())
+                    await asyncio.sleep(self.protocol.recovery.pause_s())
                     try:
                         return await self._rejoin()
                     except PeerRefused:
                         raise
                     except PageferryError as failure:
                         error = failure
-                    self._broke()
+                    self._broke(error)
         except TimeoutError:
             self._give_up(error)
         except PeerRefused as refusal:
-            if self.handover.finished:
+            if self.protocol.handover.finished:
                 raise
-            self.recovery.gave_up()
-            self.handover.step(Event.GAVE_UP)
+            self.protocol.gave_up()
             raise told(str(refusal), Who.DEST, When.PARTLY) from None
 
     async def _rejoin(self) -> None:
-        attempt = self.recovery.dial()
+        attempt = self.protocol.dial()
         missing = await self.stream.rejoin(attempt)
-        self.recovery.joined(attempt)
-        self.handover.step(Event.RECOVER)
+        self.protocol.joined(attempt)
         if isinstance(missing, messages.Outcome):
-            self._outcome(missing)
+            self.protocol.ended_there(missing)
         if missing.any():
             await self.stream.open()
-        self.recovery.stands(attempt)
-        if not missing.any() and self.recovery.proved(attempt, Proof.NOTHING):
-            self._recovered()  # it has only to say once more that it has all of them
-
-    def _outcome(self, outcome: messages.Outcome) -> NoReturn:
-        """The destination's session has ended. Raises `PeerRefused`."""
-        if outcome.answer != "running":
-            raise PeerRefused("the destination has the guest no more")
-        self.recovery.settled()
-        self.handover.peer(Event.COMPLETE)
-        raise PeerRefused("the destination had all of it, and has ended the session")
+        self._weigh(self.protocol.stands(attempt))
+        if not missing.any():  # it has only to say once more that it has all of them
+            self._weigh(self.protocol.proved(attempt, Proof.NOTHING))
 
     def _give_up(self, error: PageferryError) -> NoReturn:
-        self.recovery.gave_up()
-        self.handover.step(Event.GAVE_UP)
+        self.protocol.gave_up()
         when = When.PARTLY if self.stream.unsent() else When.SENT
         what = f"the destination could not be reached again ({error})"
         raise told(what, Who.DEST, when) from None

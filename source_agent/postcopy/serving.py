@@ -1,6 +1,6 @@
 """What a source does for a guest that runs elsewhere with pages missing: one attempt at a time.
 
-`Switched` says when; here are the connections, the page server and the pusher that do it.
+`PostcopyPhase` says when; here are the connections, the page server and the pusher that do it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pageferry.common.wire import bitmap, messages
 from pageferry.source_agent.connection.connections import Links
 from pageferry.source_agent.guest_thread import Worker
 from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.protocol import SourceProtocol
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class Serving:
     """
 
     links: Links
+    protocol: SourceProtocol
     supply: Supply
     memory: GuestMemory
     worker: Worker
@@ -51,6 +53,7 @@ class Serving:
             return outcome
         self.hit("recovering")
         resync = await self.links.control.expect(messages.Resync, timeout_s=self.links.stall_s)
+        self.protocol.receive(resync)
         missing: NDArray[np.bool_] = bitmap.unpack(resync.missing, self.memory.n_pages)
         self.supply.server.resync(missing)
         return missing

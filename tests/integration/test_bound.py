@@ -16,7 +16,7 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PeerRefused
 from pageferry.common.wire import channel, messages
 from pageferry.source_agent.report.build import make_report
-from pageferry.source_agent.session import SourceSession
+from pageferry.source_agent.session.session import SourceSession
 from tests.support.harness import pageferry
 from tests.support.inprocess import listening, session_to
 
@@ -67,7 +67,7 @@ async def _intrude(moment: str) -> None:
         refused = [line for line in said if "was refused" in line]
         assert len(refused) == len(INTRUDERS)
         assert not any("asks what became of it" in line for line in said)
-    assert not any(session._links.hello("query").token in line for line in said)
+    assert not any(session._context.links.hello("query").token in line for line in said)
 
 
 @pytest.mark.parametrize("moment", ["preparing", "the guest runs here"])
@@ -81,7 +81,10 @@ async def _ask_later() -> None:
         async with under_way(port) as session:
             pass
         await said.until(": done")
-        for token, answer in (("00" * 32, None), (session._links.hello("query").token, "running")):
+        for token, answer in (
+            ("00" * 32, None),
+            (session._context.links.hello("query").token, "running"),
+        ):
             hello = messages.Hello(role="query", session=session.record.session, token=token)
             connection = await channel.connect("127.0.0.1", port, hello)
             if answer is None:

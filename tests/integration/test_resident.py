@@ -17,7 +17,7 @@ from pageferry.common.timeline import Timeline
 from pageferry.dest_agent.agent import DestAgent
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.resident_guest import Resident
-from pageferry.source_agent.session import SourceSession
+from pageferry.source_agent.session.session import SourceSession
 from tests.support.inprocess import Said
 from tests.support.known import known
 

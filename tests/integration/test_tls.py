@@ -213,7 +213,7 @@ class TestWhoComesIn:
                 task = asyncio.create_task(session.run())
                 await said.until("preparing")
                 other = client_tls(keys / "dest")
-                hello = session._links.hello("query")
+                hello = session._context.links.hello("query")
                 connection = await channel.connect("127.0.0.1", port, hello, secure=other)
                 with pytest.raises(PeerRefused, match="not of session"):
                     await connection.expect(messages.Outcome)

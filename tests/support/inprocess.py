@@ -14,7 +14,7 @@ from pageferry.common.wire.channel import STALL_S
 from pageferry.common.wire.tls import ClientTls
 from pageferry.dest_agent.agent import DestAgent, Limits
 from pageferry.source_agent.report.build import make_report
-from pageferry.source_agent.session import SourceSession
+from pageferry.source_agent.session.session import SourceSession
 
 
 class Said(list[str]):

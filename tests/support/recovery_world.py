@@ -1,6 +1,6 @@
 """Two ends of a post-copy over a network that cuts, delays and reorders whole connections.
 
-The ends are the agents' own code: `source_agent.postcopy.phase.Switched` and
+The ends are the agents' own code: `source_agent.postcopy.phase.PostcopyPhase` and
 `dest_agent.postcopy.fetching`, with `common.recovery` and `common.handover`. What they talk over is
 made up here: connections whose beginnings and messages take as long as the seed says, and that
 either end sees broken when its time has come. Pages are numbers. Time is virtual.
@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.errors import ConnectionBroken, PageferryError
-from pageferry.common.handover import Handover
 from pageferry.common.process.aio import quit_task
-from pageferry.common.recovery import Recovery
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
 from pageferry.dest_agent.postcopy.fetching import (
@@ -32,7 +30,8 @@ from pageferry.dest_agent.postcopy.fetching import (
     come_late,
 )
 from pageferry.dest_agent.protocol import DestProtocol
-from pageferry.source_agent.postcopy.phase import Switched
+from pageferry.source_agent.postcopy.phase import PostcopyPhase
+from pageferry.source_agent.protocol import SourceProtocol
 
 PAGES = 40
 PAGE_S = 0.05  # between two pages that are pushed
@@ -257,12 +256,12 @@ class Destination:
 
 
 class Source:
-    """What `SourceSession`, `Links` and `Serving` are around `Switched`."""
+    """What `SourceSession`, `Links` and `Serving` are around `PostcopyPhase`."""
 
     def __init__(self, world: World, destination: Destination) -> None:
         self.world, self.destination = world, destination
-        self.recovery = Recovery(LIMIT_S)
-        self.handover = Handover("source")
+        self.protocol = SourceProtocol(LIMIT_S)
+        self.recovery, self.handover = self.protocol.recovery, self.protocol.handover
         for event in ("start", "ready", "pause", "postcopy_commit_sent", "resumed"):
             self.handover.step(event)
         self.sent = np.zeros(PAGES, np.bool_)
@@ -353,15 +352,12 @@ class Source:
         self.ends.clear()
 
     async def run(self) -> None:
-        switched = Switched(
-            self, self.recovery, self.handover, Timeline("source"), lambda _phase: None
-        )
+        phase = PostcopyPhase(self, self.protocol, Timeline("source"), lambda _phase: None)
         try:
-            await switched.run(push=True)
+            await phase.run(push=True)
         except PageferryError as error:
             self.error = error
         else:
-            self.handover.peer("complete")
             self.world.last_word_s = asyncio.get_running_loop().time()
         await self.hang_up()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
-from pageferry.common.recovery import Recovery
+from pageferry.common.errors import ConnectionBroken
+from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
-from pageferry.source_agent.postcopy.phase import Switched
+from pageferry.source_agent.postcopy.phase import PostcopyPhase
+from pageferry.source_agent.protocol import SourceProtocol
 
 
 class _Stream:
@@ -37,16 +38,18 @@ def test_a_probe_that_is_answered_at_the_very_end_is_no_error() -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: said.append(context))
-        recovery = Recovery(10.0)
-        recovery.broke(0, loop.time())
-        attempt = recovery.dial()
-        recovery.joined(attempt)
-        recovery.stands(attempt)
-        nobody: Any = SimpleNamespace(step=lambda _event: None, log=lambda *_a, **_k: 0)
+        protocol = SourceProtocol(10.0)
+        for event in ("start", "ready", "pause", "postcopy_commit_sent", "resumed"):
+            protocol.handover.step(event)
+        protocol.lost(ConnectionBroken("it was reset"), loop.time())
+        attempt = protocol.dial()
+        protocol.joined(attempt)
+        protocol.stands(attempt)
         stream: Any = _Stream()
-        switched = Switched(stream, recovery, nobody, nobody, lambda _line: None)
-        assert await switched._serve_missing(True) is None
-        assert not recovery.out
+        phase = PostcopyPhase(stream, protocol, Timeline("source"), lambda _line: None)
+        assert await phase._serve_missing(True) is None
+        assert not protocol.recovery.out
+        assert protocol.handover.finished
         for _ in range(3):
             await asyncio.sleep(0)
 

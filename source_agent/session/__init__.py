@@ -1,0 +1,1 @@
+"""One migration at the source: its phases in order, and what they share."""

@@ -1,0 +1,106 @@
+"""What every phase of one session uses, and what each of them hands to the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.guest.machine import Guest
+from pageferry.common.process.aio import quit_task
+from pageferry.common.timeline import Timeline
+from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.messages import Message
+from pageferry.source_agent.connection.connections import Links
+from pageferry.source_agent.connection.control import ANSWER_S
+from pageferry.source_agent.guest_thread import Worker
+from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.precopy.rounds import Rounds
+from pageferry.source_agent.protocol import SourceProtocol
+from pageferry.source_agent.resident_guest import Resident
+
+SAMPLE_S: Final = 0.1
+
+_M = TypeVar("_M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is there for as long as the session.
+
+    Attributes:
+        worker: The one thread that blocks on the guest.
+        exits: What is to be closed with the session, once its connections are.
+        notify: The name of the phase that begins, for people.
+        hit: Tell injected faults that a point has been reached.
+        resident: The guest that ran here before; None: one is booted, and ends with the session.
+        witness: A file in which the guest's heartbeats are kept, for tests.
+    """
+
+    config: MigrationConfig
+    protocol: SourceProtocol
+    links: Links
+    worker: Worker
+    exits: AsyncExitStack
+    timeline: Timeline
+    record: Record
+    notify: Callable[[str], None]
+    hit: Callable[[str], None]
+    injector: Injector | None
+    resident: Resident | None
+    witness: Path | None
+
+    async def hear(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
+        """Wait for the destination's next message, which must be of this kind.
+
+        Raises:
+            PeerSilent: Nothing has come for so long.
+            RemoteProtocolError: Something else came, or it has no place here.
+            PageferryError: Whatever has ended the connection.
+        """
+        message = await self.links.control.expect(kind, timeout_s=timeout_s)
+        self.protocol.receive(message)
+        return message
+
+
+class Sampler:
+    """Notes a guest's progress over time, until it stops."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, guest: Guest) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(guest), name="sampler")
+
+    async def _run(self, guest: Guest) -> None:
+        while True:
+            self._record.source_samples.append(guest.progress())
+            await asyncio.sleep(SAMPLE_S)
+
+    async def stop(self) -> None:
+        """End; idempotent."""
+        await quit_task(self._task)
+        self._task = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The destination is ready, all connections stand, and pages may be sent.
+
+    Attributes:
+        supply: What post-copy would send from; None where no strategy may switch.
+        rtt_s: Of the control connection, before anything else went over it.
+    """
+
+    guest: Guest
+    rounds: Rounds
+    supply: Supply | None
+    sampler: Sampler
+    rtt_s: float

@@ -1,0 +1,178 @@
+"""The commit, the one step that can't be undone, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from pageferry.common.errors import ConnectionBroken, PageferryError
+from pageferry.common.guest.vcpu import vcpus_cpu_s
+from pageferry.common.wire import bitmap, messages
+from pageferry.source_agent.postcopy.phase import PostcopyPhase
+from pageferry.source_agent.postcopy.serving import Serving
+from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.precopy.rounds import FinalStop
+from pageferry.source_agent.protocol import Way
+from pageferry.source_agent.report.plausibility import check_finished
+from pageferry.source_agent.session.context import Context, Ready
+
+
+class HandOver:
+    """Hands a paused guest over, with all of its pages or with pages to follow.
+
+    Attributes:
+        no_answer: For people: why what became of the commit is not known.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.no_answer = ""
+
+    async def commit(self, ready: Ready, final: FinalStop) -> None:
+        """Hand over a guest of which nothing is missing.
+
+        Raises:
+            PeerRefused: It goes on here.
+            InDoubtError: Nobody knows.
+            ConnectionBroken: It has moved, and the result is not to be had.
+        """
+        if await self._send(ready, final, push=True) is None:
+            raise ConnectionBroken("the connection was lost with the answer to the commit")
+
+    async def switch(self, ready: Ready, final: FinalStop, *, push: bool) -> bool:
+        """Hand over a guest whose pages are to follow; return whether it was answered.
+
+        Raises:
+            PeerRefused: It goes on here.
+            InDoubtError: Nobody knows.
+        """
+        answered = await self._send(ready, final, push=push) is not None
+        await self._context.worker.run(ready.rounds.flush)
+        return answered
+
+    async def _send(self, ready: Ready, final: FinalStop, *, push: bool) -> int | None:
+        """When the destination resumed, on its clock; None where it was asked over a new one."""
+        context = self._context
+        commit = await self._message(ready, final, push=push)
+        # From before the first byte: whether a broken write reached the peer, nobody knows.
+        context.protocol.commit(commit, last_round=final.round is not None)
+        context.timeline.log("commit-sent")
+        context.record.final = final
+        try:
+            await context.links.control.send(commit)
+            context.hit("commit-sent")
+            if final.round is not None:
+                await context.hear(messages.RoundDone)
+            resumed = await context.hear(messages.Resumed)
+        except PageferryError as error:
+            now_s = asyncio.get_running_loop().time()
+            if context.protocol.lost(error, now_s) is Way.GO_ON_HERE:
+                raise
+            self._resumed(ready, final, await self._inquire(error))
+            return None
+        self._resumed(ready, final, resumed.t_ns)
+        context.hit("resumed-there")
+        return resumed.t_ns
+
+    async def _message(self, ready: Ready, final: FinalStop, *, push: bool) -> messages.Commit:
+        missing = final.missing
+        if missing is not None and len(missing) >= bitmap.WORTH:
+            missing = await self._context.worker.run(bitmap.shorten, missing)
+        return messages.Commit(
+            barrier=len(ready.rounds.done), snapshot=final.snapshot, missing=missing, push=push
+        )
+
+    def _resumed(self, ready: Ready, final: FinalStop, resumed_ns: int | None) -> None:
+        context = self._context
+        context.record.resumed_peer_ns = resumed_ns
+        context.timeline.log("resumed-there")
+        context.record.see(ready.guest)
+        if final.round is not None:
+            final.round.end_ns = time.monotonic_ns()
+            ready.rounds.activity.settle(final.round.end_ns)
+        if context.protocol.handover.finished:
+            completed(context)
+
+    async def _inquire(self, error: PageferryError) -> int | None:
+        """The answer to the commit was lost: ask what became of it; when the guest resumed.
+
+        None: it is about to. Raises where the destination does not run it. Where pages are to
+        follow, the outage has begun, and this is a part of it.
+        """
+        context = self._context
+        context.timeline.log("inquire", why=str(error))
+        context.notify("the destination's answer was lost: asking again")
+        answer = await self.ask_again(context.config.recover_timeout)
+        if answer is None:
+            context.protocol.unanswered(error, self.no_answer)
+        return context.protocol.answered(answer, error)
+
+    async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
+        """Ask what became of the commit; None where that is not known. Also after the session."""
+        links = self._context.links
+        answered = await links.ask_outcome(timeout_s)
+        if answered is None:
+            self.no_answer = f"{links.where} could not be asked"
+            return None
+        answer, record = answered.outcome, self._context.record
+        if answer.answer == "unknown" and not record.had_session(answer, answered.sample):
+            # Who knows nothing of a session and never had it proves nothing.
+            self.no_answer = (
+                f"it is another host, or a new boot of it, that answers at {links.where}"
+            )
+            return None
+        if answer.answer == "unknown" and self._context.resident is not None:
+            # A guest that stays there may have been moved on before its host was started again.
+            self.no_answer = f"{links.where} was started again and has forgotten"
+            return None
+        return answer
+
+
+async def send_the_rest(
+    context: Context,
+    ready: Ready,
+    supply: Supply,
+    serving: Serving,
+    *,
+    push: bool,
+    answered: bool,
+) -> None:
+    """Send what is missing there, until nothing is, or (lazy copy) the guest has ended.
+
+    Raises:
+        GuestLostError: The destination was not reached again for as long as is allowed.
+        PeerRefused: It has the guest, and its result is not to be had.
+    """
+    lost = None if answered else ConnectionBroken("the answer to the commit was lost")
+    phase = PostcopyPhase(serving, context.protocol, context.timeline, context.notify)
+    watcher = None
+    if context.injector is not None:
+        watching = phase.watch_share(context.injector, supply.unsent())
+        watcher = asyncio.create_task(watching)
+        context.exits.push_async_callback(_quit, watcher)
+    finished = await phase.run(push=push, broken=lost)
+    completed(context)
+    if finished is not None:
+        context.record.finished = believed(context, ready, finished)
+
+
+async def _quit(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def completed(context: Context) -> None:
+    """Note that the destination has all of the guest: this end is no longer needed."""
+    context.record.completed(vcpus_cpu_s())
+    context.timeline.log("completed")
+
+
+def believed(context: Context, ready: Ready, finished: messages.Finished) -> messages.Finished:
+    """Return the result if it can be so. Raises `RemoteProtocolError`."""
+    return check_finished(context.record, finished, ready.guest.steps())
+
+
+def check_supply(supply: Supply) -> None:
+    """Raise what the page server has failed with, while nothing is lost by that."""
+    if supply.server.failure is not None:
+        raise supply.server.failure

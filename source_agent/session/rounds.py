@@ -1,0 +1,134 @@
+"""Rounds of pages until the strategy says stop, and the stop itself: the guest is paused then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from pageferry.common.errors import PageferryError
+from pageferry.common.guest.vcpu import vcpus_cpu_s
+from pageferry.common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
+from pageferry.common.wire import messages
+from pageferry.source_agent.precopy.page_sender import Outflow
+from pageferry.source_agent.precopy.rounds import FinalStop, Rounds
+from pageferry.source_agent.precopy.throttling import Watcher
+from pageferry.source_agent.session.context import Context, Ready
+from pageferry.source_agent.setup import strategy_for
+
+DEADLINE_SLACK_S: Final = 0.002
+
+
+async def send_rounds(context: Context, ready: Ready) -> StopAndCopy | SwitchToPostCopy:
+    """Send rounds while the guest runs; return the strategy's decision to end them.
+
+    Raises:
+        PageferryError: Whatever ends the migration early; the guest runs on here.
+    """
+    await _start(context, ready)
+    strategy = context.record.strategy = strategy_for(context.config)
+    with _deadline(context):
+        decision = await _rounds(context, strategy, ready.rounds)
+    context.links.raise_failure()
+    return decision
+
+
+async def _start(context: Context, ready: Ready) -> None:
+    """The migration begins: what the guest writes from here on counts."""
+    guest, config, run = ready.guest, context.config, context.worker.run
+    await run(guest.reset_gaps)
+    counts = guest.write_counts() if config.count_writes else None
+    if counts is not None:  # what the cache holds by now was written, and has yet to go back
+        counts[0] -= np.bitwise_count(guest.cached_dirty())
+    context.record.started(guest.progress(), vcpus_cpu_s(), counts)
+    if config.dirty_limit is not None:
+        await run(guest.limit_dirty, config.dirty_limit)
+    if config.dirty_tracker == "kernel":
+        await run(guest.track_by_kernel)  # one that ran here before is not tracked
+        await run(guest.harvest)  # it is from here on that writes are caught
+
+
+async def _rounds(
+    context: Context, strategy: Strategy, rounds: Rounds
+) -> StopAndCopy | SwitchToPostCopy:
+    decision = strategy.begin()
+    watcher = strategy.within if strategy.looks else None
+    context.record.decided(None, decision)
+    while isinstance(decision, NextRound):
+        context.notify(f"round {len(rounds.done) + 1}")
+        sent = await _send_round(context, rounds, decision, watcher)
+        context.protocol.round_sent(sent.index)
+        done = await context.hear(messages.RoundDone)
+        context.hit(f"after-round-{done.index}")
+        elapsed_s = _elapsed_s(context)
+        stats = await context.worker.run(rounds.acknowledged, sent, elapsed_s)
+        decision = strategy.decide(stats)
+        context.record.decided(stats, decision)
+    return decision
+
+
+async def _send_round(
+    context: Context, rounds: Rounds, order: NextRound, watcher: Watcher | None
+) -> Any:
+    try:
+        return await context.worker.run(rounds.send, order, watcher)
+    except PageferryError:
+        await _raise_what_is_known(context)
+        raise
+
+
+async def _raise_what_is_known(context: Context) -> None:
+    await asyncio.sleep(0)  # let the reader say why, where it knows more
+    context.links.raise_failure()
+
+
+async def stop(context: Context, ready: Ready, stopping: Callable[[], FinalStop]) -> FinalStop:
+    """Pause the guest, and send what goes in the stop.
+
+    Args:
+        stopping: `Rounds.stop` or `Rounds.switch`. It blocks.
+    """
+    context.notify("handing over")
+    await ready.sampler.stop()
+    context.hit("before-pause")
+    context.protocol.pause()
+    try:
+        final = await context.worker.run(stopping)
+    except PageferryError:
+        await _raise_what_is_known(context)
+        raise
+    context.links.raise_failure()
+    return final
+
+
+# -- the time that it may take ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _deadline(context: Context) -> Iterator[None]:
+    """At `--timeout` the round that is under way is cut short, where it is to be the last."""
+    config, outflow = context.config, context.links.outflow
+    if config.timeout is None or config.timeout_action == "cancel":
+        yield
+        return
+    # Not before the strategy would see it: the loop's clock is coarser than ours.
+    delay_s = config.timeout - _elapsed_s(context) + DEADLINE_SLACK_S
+    timer = asyncio.get_running_loop().call_later(delay_s, _on_deadline, context, outflow)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        outflow.cut_short(False)
+
+
+def _on_deadline(context: Context, outflow: Outflow) -> None:
+    context.timeline.log("timeout", action=context.config.timeout_action)
+    outflow.cut_short(True)
+
+
+def _elapsed_s(context: Context) -> float:
+    return (time.monotonic_ns() - context.record.start_ns) / 1e9

@@ -1,0 +1,384 @@
+"""One migration, source end: from the connection to the verified digest.
+
+The order of things, and who undoes what when one of them fails; each is a room of its own:
+
+    connect, boot, set up  `set_up`     nothing runs yet; a destination forgets a session that ends
+    warm up, rounds        `rounds`     the guest runs here, and goes on after a failure or a cancel
+    stop                   `rounds`     the guest is paused here; a failure or a cancel resumes it
+    commit sent            `hand_over`  it stays paused here until the destination has answered
+    follow-up              `verify`     the guest runs there; verification uses the paused copy
+
+What may be said and done when is `source_agent.protocol`'s to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.errors import (
+    CancelledByUser,
+    GuestLostError,
+    InDoubtError,
+    InternalError,
+    PageferryError,
+    UsageError,
+    VerificationError,
+)
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest_location import TABLE, When, Who, sentence, when_of
+from pageferry.common.handover import Handover, Role, State
+from pageferry.common.inject import Plan, no_fault, parse_injection
+from pageferry.common.process.aio import see_through
+from pageferry.common.process.status import Status
+from pageferry.common.process.threads import failure_of
+from pageferry.common.strategy.base import StopAndCopy, SwitchToPostCopy
+from pageferry.common.termination import Reply
+from pageferry.common.timeline import Timeline
+from pageferry.common.units import format_time
+from pageferry.common.wire import bitmap, messages
+from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.tls import ClientTls
+from pageferry.source_agent.connection.connections import Links
+from pageferry.source_agent.guest_thread import Worker
+from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.postcopy.serving import Serving
+from pageferry.source_agent.protocol import SourceProtocol
+from pageferry.source_agent.resident_guest import Resident
+from pageferry.source_agent.rollback import go_on, testify
+from pageferry.source_agent.session.context import Context, Ready
+from pageferry.source_agent.session.hand_over import HandOver, check_supply, send_the_rest
+from pageferry.source_agent.session.rounds import send_rounds, stop
+from pageferry.source_agent.session.set_up import boot, connect, set_up, warm_up
+from pageferry.source_agent.session.termination import Ending
+from pageferry.source_agent.session.verify import follow_up
+
+LAST_WORD_S: Final = 1.0
+
+
+class SourceSession:
+    """Runs one migration of one guest; `run` returns when there is nothing left to wait for.
+
+    Attributes:
+        record: What was measured so far, at any moment and also after a failure.
+        notice: For people: what was answered to a signal.
+    """
+
+    def __init__(
+        self,
+        config: MigrationConfig,
+        address: tuple[str, int],
+        timeline: Timeline,
+        say: Callable[[str], None],
+        resident: Resident | None = None,
+        *,
+        secure: ClientTls | None = None,
+        witness: Path | None = None,
+    ) -> None:
+        """Prepare a session that has not begun.
+
+        Args:
+            say: The name of each phase, for people.
+            resident: A guest that runs already; None: one is booted, and ends with the session.
+            witness: A file in which the guest's heartbeats are kept, for tests.
+        """
+        self.config = config
+        self.record = Record(config, secrets.token_hex(16), timeline)
+        self.notice: str | None = None
+        self._say = say
+        self._phase = "connecting"
+        self._secured = secure is not None
+        self._guest: Guest | None = resident.guest if resident else None
+        self._ready: Ready | None = None
+        self._limit: asyncio.Timeout | None = None
+        protocol = SourceProtocol(config.recover_timeout)
+        plan = Plan([parse_injection(text) for text in config.inject])
+        injector = Injector(plan, timeline, self._slow_down) if config.inject else None
+        links = Links(
+            config,
+            address,
+            self.record,
+            protocol.handover,
+            secure=secure,
+            tap=injector,
+            command="pageferry host" if resident else "pageferry dest",
+        )
+        self.record.windows = links.pacer.windows
+        self._context = Context(
+            config,
+            protocol,
+            links,
+            Worker(),
+            AsyncExitStack(),
+            timeline,
+            self.record,
+            self._notify,
+            injector.hit if injector else no_fault,
+            injector,
+            resident,
+            witness,
+        )
+        self._ending = Ending(links, protocol.recovery, config.recover_timeout)
+        self._hand_over = HandOver(self._context)
+
+    # -- life cycle ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """The whole of it. Raises what ended it early, when the guest has been seen to.
+
+        Cancelling the task cancels the migration as long as the commit has not been sent.
+        """
+        try:
+            await self._phases()
+        except (InDoubtError, GuestLostError) as error:
+            lost = isinstance(error, GuestLostError)
+            self.record.ended("lost" if lost else "in-doubt", str(error))
+            raise
+        except VerificationError as error:
+            self.record.ended("completed", str(error))
+            raise
+        except (PageferryError, asyncio.CancelledError) as error:
+            await see_through(self._undo(error))
+            if not isinstance(error, PageferryError):
+                if self.record.outcome in ("lost", "in-doubt"):  # given up, when it was too late
+                    raise self._told(PageferryError()) from None
+                raise
+            if self.handover.finished and self._context.resident is not None:
+                return  # it has moved, and what it did there is the other host's to say
+            raise self._told(error) from error.__cause__
+        except Exception as error:
+            failure = failure_of(error)
+            await see_through(self._undo(failure))
+            raise self._told(failure) from error
+        finally:
+            await see_through(self._close())
+
+    async def _phases(self) -> None:
+        context = self._context
+        await connect(context, secured=self._secured)
+        guest = self._guest = await boot(context)
+        ready = self._ready = await set_up(context, guest)
+        await warm_up(context, ready)
+        await self._migrate_in_time(ready)
+        await follow_up(context, ready)
+
+    async def _migrate_in_time(self, ready: Ready) -> None:
+        """With `--timeout-action cancel`, until the commit is sent. Raises `CancelledByUser`."""
+        config = self.config
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._limit = limit
+                if config.timeout is not None and config.timeout_action == "cancel":
+                    limit.reschedule(asyncio.get_running_loop().time() + config.timeout)
+                decision = await send_rounds(self._context, ready)
+                if isinstance(decision, StopAndCopy):
+                    await self._stop_and_copy(ready)
+                else:
+                    await self._switch(ready, decision)
+        except TimeoutError:
+            self._context.timeline.log("timeout", action=config.timeout_action)
+            raise CancelledByUser(
+                f"--timeout: cancelled after {format_time(config.timeout or 0)}, before the"
+                " hand-over"
+            ) from None
+
+    async def _stop_and_copy(self, ready: Ready) -> None:
+        final = await stop(self._context, ready, ready.rounds.stop)
+        self._context.hit("before-commit")
+        await self._too_late_to_cancel()
+        await self._hand_over.commit(ready, final)
+
+    async def _switch(self, ready: Ready, decision: SwitchToPostCopy) -> None:
+        """Resume there first, then send what is missing, until nothing is."""
+        context, supply = self._context, ready.supply
+        assert supply is not None  # noqa: S101 - `may_switch` of this strategy is true
+        final = await stop(context, ready, ready.rounds.switch)
+        context.hit("before-commit")
+        check_supply(supply)
+        await self._too_late_to_cancel()
+        answered = await self._hand_over.switch(ready, final, push=decision.push)
+        missing = bitmap.unpack(final.missing or b"", self.config.guest.pages)
+        supply.set_missing(missing)
+        ready.rounds.activity.switched(missing)
+        self._ending.switched(supply, int(missing.sum()))
+        serving = Serving(
+            context.links,
+            context.protocol,
+            supply,
+            ready.guest.memory,
+            context.worker,
+            hit=context.hit,
+            settle=self._settle,
+        )
+        push = decision.push
+        await send_the_rest(context, ready, supply, serving, push=push, answered=answered)
+
+    async def _too_late_to_cancel(self) -> None:
+        if self._limit is None:
+            return
+        if self._limit.expired():
+            await asyncio.sleep(0)  # it has just passed: this is where the cancellation comes
+        self._limit.reschedule(None)
+
+    async def _settle(self) -> None:
+        """Wait until the worker is idle; a round that is under way is made to fail first."""
+        self._context.links.abort()
+        if self._guest is not None and self.handover.finished:
+            self._guest.abandon_replay()
+        await self._context.worker.idle()
+
+    def _slow_down(self, rate_Bps: float) -> None:
+        """An injected fault: from now on pages leave at this rate at the most."""
+        pacer = self._context.links.pacer
+        pacer.rate = min(pacer.rate, rate_Bps)
+        if self._ready is not None and self._ready.supply is not None:
+            self._ready.supply.server.limit(pacer.rate)
+
+    # -- what is known from outside -----------------------------------------------------------
+
+    @property
+    def handover(self) -> Handover:
+        """Where this end stands."""
+        return self._context.protocol.handover
+
+    @property
+    def can_cancel(self) -> bool:
+        """Until the commit is on the wire, and again when only the verification is left."""
+        return not self.handover.commit_sent or self.handover.finished
+
+    def asked_to_end(self, *, alone: bool = False) -> tuple[Reply, str]:
+        """A signal has come when it is too late to cancel: what is to be done, and said.
+
+        Where it is to end, cancel the task of `run` with these words. alone: nobody is left who
+        could ask again.
+        """
+        return self._ending.signal(self.handover.state, alone=alone)
+
+    def still_asked(self, *, alone: bool = False) -> tuple[Reply, str] | None:
+        """Likewise, from time to time after that; None: no news."""
+        if self.can_cancel:
+            return None
+        return self._ending.look(self.handover.state, alone=alone)
+
+    def attend(self) -> None:
+        """To be called several times a second: see `common.termination`."""
+        self._ending.attend()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the destination answers, and nothing between the two is broken."""
+        return self._ending.is_well
+
+    def told(self, what: str) -> str:
+        """What happened, and where the guest is if all ends now."""
+        return sentence(what, Who.USER, self._when)
+
+    @property
+    def exit_code(self) -> int:
+        """If all ends now, as a person has asked for."""
+        return TABLE[Who.USER, self._when].exit_code
+
+    async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
+        """What became of the commit; None where that is not known. Also after the session's end."""
+        return await self._hand_over.ask_again(timeout_s)
+
+    @property
+    def no_answer(self) -> str:
+        """For people: why what became of the commit is not known."""
+        return self._hand_over.no_answer
+
+    def _notify(self, phase: str) -> None:
+        self._phase = phase
+        self._say(phase)
+
+    def status(self) -> Status:
+        """This moment, for people; cheap."""
+        status = Status(
+            phase=self._phase,
+            notice=self.notice,
+            prediction=self.record.prediction,
+            when=self._when,
+        )
+        status.total_bytes = self._context.links.sent_bytes
+        if self._ready is not None:
+            rounds = self._ready.rounds
+            status.round = len(rounds.done) + 1
+            status.round_bytes = status.total_bytes - rounds.round_start_bytes
+            status.round_expected = rounds.round_expected
+            if rounds.done:
+                status.dirty_ratio = rounds.done[-1].dirty_pages_after / self.config.guest.pages
+        if self.record.start_ns:
+            until_ns = self.record.completed_ns or time.monotonic_ns()
+            status.elapsed_s = (until_ns - self.record.start_ns) / 1e9
+        return status
+
+    # -- the ways out -------------------------------------------------------------------------
+
+    def _told(self, error: PageferryError) -> PageferryError:
+        """What ended the session, once the guest has been seen to: it says where that is."""
+        words = self.record.error or str(error)
+        if self.handover.finished:
+            return VerificationError(words)
+        if self.record.outcome == "lost":
+            return GuestLostError(words)
+        if self.record.outcome == "in-doubt":
+            return InDoubtError(words)
+        error.args = (words,)
+        return error
+
+    @property
+    def _when(self) -> When:
+        started = self._guest is not None and self._guest.state != "new"
+        when = when_of(Role.SOURCE, self.handover.state, started=started)
+        return When.SENT if when is When.PARTLY and self._ending.unsent == 0 else when
+
+    async def _undo(self, error: BaseException) -> None:
+        """The migration ended before the hand-over: the guest goes on here."""
+        cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
+        # A cancellation loses its words where it crosses work that is seen through.
+        reason = str(error) or self._ending.given_up or "cancelled by the user"
+        who = Who.USER if cancelled else Who.DEST
+        if self._guest is not None and self._guest.failure is not None:
+            who, reason = Who.SOURCE, str(self._guest.failure)  # a vCPU: it runs nowhere any more
+        self._context.protocol.end_after_commit()
+        when = self._when
+        words = reason if isinstance(error, UsageError) else sentence(reason, who, when)
+        self.record.ended(TABLE[who, when].outcome, words)
+        if when not in (When.NOTHING, When.BEFORE):
+            return
+        await self._say_cancelled(reason)
+        await self._settle()
+        self._context.protocol.go_on_here(cancelled=cancelled)
+        self._context.timeline.log("cancelled" if cancelled else "failed", reason=reason)
+        if self._guest is not None and self.handover.may_run_guest and who is not Who.SOURCE:
+            self.record.goes_on = await go_on(self._guest, self._context.timeline)
+
+    async def _say_cancelled(self, reason: str) -> None:
+        """Tell a destination that still listens, and has not been sent the commit."""
+        links = self._context.links
+        silent = links.failure is not None and not isinstance(links.failure, InternalError)
+        if links.connected and not silent and not self.handover.commit_sent:
+            with contextlib.suppress(PageferryError, TimeoutError):
+                async with asyncio.timeout(LAST_WORD_S):
+                    await links.control.send(messages.Cancel(reason=reason[:2000]))
+
+    async def _close(self) -> None:
+        context = self._context
+        if self._ready is not None:
+            await self._ready.sampler.stop()
+        await context.links.hang_up(self._settle)
+        await context.exits.aclose()
+        if self._guest is not None:
+            self.record.see(self._guest)
+            if context.witness is not None and self.handover.may_run_guest:
+                await context.worker.run(testify, self._guest, context.timeline)
+            if context.resident is None or self.handover.state in (State.COMPLETED, State.LOST):
+                await context.worker.run(self._guest.close)
+        context.worker.close()

@@ -1,0 +1,140 @@
+"""From a connection to a destination that is ready for this guest's pages."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from pageferry.common.assumed_bandwidth import is_loopback
+from pageferry.common.capacity.agents import source_descriptors
+from pageferry.common.capacity.descriptors import check_descriptors
+from pageferry.common.guest.machine import Guest
+from pageferry.common.wire import messages
+from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.precopy.rounds import Rounds
+from pageferry.source_agent.prediction.predict import predict
+from pageferry.source_agent.session.context import SAMPLE_S, Context, Ready, Sampler
+from pageferry.source_agent.setup import boot_guest, make_squeezer, setup_message
+
+SETUP_S: Final = 600.0  # the destination may have to compile kernels and to map a large guest
+
+
+async def connect(context: Context, *, secured: bool) -> None:
+    """Open the control connection, and be welcomed."""
+    host, port = context.links.address
+    context.timeline.log("connect", host=host, port=port)
+    context.protocol.connect()
+    what = f"a migration over {context.config.channels} channel(s)"
+    check_descriptors(what, source_descriptors(context.config, tls=secured))
+    await context.links.connect()
+    context.hit("connected")
+
+
+async def boot(context: Context) -> Guest:
+    """Return the guest: the resident one, or a new one that does not run yet."""
+    if context.resident is not None:
+        return context.resident.guest
+    context.notify("booting the guest")
+    guest = await context.worker.run(boot_guest, context.config, context.notify, context.witness)
+    context.timeline.log("guest-booted", memory=context.config.memory)
+    return guest
+
+
+async def set_up(context: Context, guest: Guest) -> Ready:
+    """Have the destination prepare for the guest, and open the connections of its pages.
+
+    Raises:
+        PageferryError: Whatever the destination refuses, and what breaks a connection.
+    """
+    started = time.monotonic_ns()
+    config, links, record, run = context.config, context.links, context.record, context.worker.run
+    await links.control.send(await run(setup_message, config, guest, context.resident))
+    context.notify("waiting for the destination to be ready")
+    record.ready = await context.hear(messages.Ready, timeout_s=SETUP_S)
+    squeezer = record.squeezer = await run(make_squeezer, config, guest.memory, context.timeline)
+    if squeezer is not None:
+        context.exits.push_async_callback(run, squeezer.close)
+    supply = await _supply(context, guest) if config.may_switch else None
+    await links.open_channels(guest.memory, supply)
+    clock = record.clock_before = await links.control.sample_clock()
+    rtt_s = clock.round_trip / 1e9
+    rounds = record.rounds = await run(_rounds, context, guest, rtt_s)
+    context.protocol.ready()
+    record.setup_ns += time.monotonic_ns() - started
+    context.timeline.log("set-up")
+    context.hit("set-up")
+    return Ready(guest, rounds, supply, Sampler(record), rtt_s)
+
+
+async def _supply(context: Context, guest: Guest) -> Supply:
+    config, run = context.config, context.worker.run
+    parts = guest.memory, config.max_bandwidth, config.checksum, context.links.tell
+    supply = await run(Supply, *parts)
+
+    async def close() -> None:
+        context.record.supplied(supply)
+        await run(supply.close)
+
+    context.exits.push_async_callback(close)
+    return supply
+
+
+def _rounds(context: Context, guest: Guest, rtt_s: float) -> Rounds:
+    config = context.config
+    return Rounds(
+        guest,
+        context.links.outflow,
+        context.timeline,
+        config.max_bandwidth,
+        rtt_s,
+        by_line=config.travels_by_line,
+        hit=context.hit,
+        squeezer=context.record.squeezer,
+    )
+
+
+async def warm_up(context: Context, ready: Ready) -> None:
+    """Let the guest run here for as long as was asked for; measure it where that was."""
+    guest, record, config = ready.guest, context.record, context.config
+    guest.watch(context.links.tell)
+    if context.resident is None:
+        await context.worker.run(guest.start)
+    record.boot_progress = guest.progress()
+    record.boot_cache = guest.cache_stats()
+    await context.worker.run(guest.resume)
+    context.timeline.log("guest-runs", where="source")
+    ready.sampler.start(guest)
+    if config.warmup:
+        context.notify("warming up")
+        await _sleep_unless_broken(context, config.warmup)
+    if config.predict:
+        await _predict(context, ready)
+
+
+async def _predict(context: Context, ready: Ready) -> None:
+    context.notify("measuring the guest")
+    record = context.record
+    record.predicting_ns = context.timeline.log("measuring")
+
+    async def pause(seconds: float) -> None:
+        await _sleep_unless_broken(context, seconds)
+
+    prediction = record.prediction = await predict(
+        context.config,
+        ready.guest,
+        booted=record.boot_progress,
+        rtt_s=ready.rtt_s,
+        loopback=is_loopback(context.links.address[0]),
+        blocking=context.worker.run,
+        pause=pause,
+    )
+    context.timeline.log("predicted", choice=prediction.choice)
+    context.notify("predicted")  # what is said carries it
+
+
+async def _sleep_unless_broken(context: Context, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        context.links.raise_failure()
+        await asyncio.sleep(min(left, SAMPLE_S))

@@ -1,0 +1,48 @@
+"""After the hand-over: the guest's run at the destination, compared with a replay of our copy."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+from pageferry.common.errors import PeerError, VerificationError
+from pageferry.common.wire import messages
+from pageferry.source_agent.replay import replay
+from pageferry.source_agent.session.context import Context, Ready
+from pageferry.source_agent.session.hand_over import believed
+
+FOLLOW_UP_S: Final = 600.0  # beyond run_after: the digest of a large guest on a busy host
+
+
+async def follow_up(context: Context, ready: Ready) -> None:
+    """Wait for the guest's run at the destination, and verify it.
+
+    Raises:
+        VerificationError: It is not the guest that left, or its own check failed.
+        PageferryError: The result is not to be had, or can't be so.
+    """
+    record, control = context.record, context.links.control
+    # The result may be here although its sender has gone, as after a pause of this process.
+    with contextlib.suppress(PeerError):
+        record.clock_after = await control.sample_clock()
+    context.notify("the guest runs at the destination")
+    finished = record.finished
+    if finished is None:
+        limit_s = context.config.run_after + FOLLOW_UP_S
+        came = await context.hear(messages.Finished, timeout_s=limit_s)
+        finished = record.finished = believed(context, ready, came)
+    context.hit("before-bye")
+    with contextlib.suppress(PeerError):
+        await control.send(messages.Bye())
+    context.hit("verifying")
+    if context.config.verify:
+        context.notify("verifying: replaying the guest")
+        record.digest_source = await context.worker.run(replay, ready.guest, finished)
+    record.ended("completed", None)
+    if record.verified is False:
+        raise VerificationError(
+            "the guest's memory at the destination differs from its replay at the source:"
+            f" {finished.digest} there, {record.digest_source} here"
+        )
+    if finished.check is not None:
+        raise VerificationError(f"the guest's own check failed: {finished.check}")
