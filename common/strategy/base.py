@@ -62,8 +62,8 @@ class RoundStats:
     throttle: the share of the round in which the guest was kept from running.
     sending_s: what the link is expected to take for `remaining_bytes`; None: as `bandwidth_Bps`
         says.
-    decide_s: how long the guest goes on until a stop takes hold of it.
-    squeezed: what stale pages cost of their size because they travel compressed or as deltas, as
+    decide_s: how long the guest goes on until a stop takes hold of it. compression_ratio: what
+    stale pages cost of their size because they travel compressed or as deltas, as
         measured; `remaining_bytes` and the parts are what is left.
     """
 
@@ -82,7 +82,7 @@ class RoundStats:
     in_memory: Part = NOTHING
     in_cache: Part = NOTHING
     throttle: float = 0.0
-    squeezed: float = 1.0
+    compression_ratio: float = 1.0
     decide_s: float = 0.0
     sending_s: float | None = None
 
@@ -169,9 +169,9 @@ class Strategy(ABC):
     """Decides about rounds. A subclass says what comes first and what comes next.
 
     The order of calls is kept here: `begin` once, `decide` after each ordered round with a rising
-    index, `within` any number of times during one, nothing after the end. Anything else raises
-    `LocalProtocolError` and changes nothing. How much the guest is throttled is decided here, too,
-    the same for every strategy that goes in rounds.
+    index, `on_dirty_sample` any number of times during one, nothing after the end. Anything else
+    raises `LocalProtocolError` and changes nothing. How much the guest is throttled is decided
+    here, too, the same for every strategy that goes in rounds.
     """
 
     name: ClassVar[str]
@@ -204,7 +204,7 @@ class Strategy(ABC):
         if self._begun:
             raise LocalProtocolError(f"{self.name}: begin was called a second time")
         self._begun = True
-        return self._note(self._first())
+        return self._note(self.first_decision())
 
     @final
     def decide(self, stats: RoundStats) -> Decision:
@@ -218,21 +218,21 @@ class Strategy(ABC):
                 f"{self.name}: round {stats.index} came after round {self._last_index}"
             )
         self._last_index = stats.index
-        decision = self._next(stats)
+        decision = self.next_decision(stats)
         if isinstance(decision, NextRound) and self._converge is not None:
             decision = _throttled(decision, self._converge, stats)
         return self._note(decision)
 
     @property
-    def looks(self) -> bool:
-        """Whether `within` wants to be told of the dirty log during a round."""
+    def wants_dirty_samples(self) -> bool:
+        """Whether `on_dirty_sample` is to be told of the dirty log during a round."""
         return self._converge is not None
 
     @final
-    def within(self, period: Period) -> Throttled | None:
+    def on_dirty_sample(self, period: Period) -> Throttled | None:
         """A look at the dirty log during a round; how much to throttle from now on, if more."""
         if not self._begun or self._ended:
-            raise LocalProtocolError(f"{self.name}: within was called outside a round")
+            raise LocalProtocolError(f"{self.name}: on_dirty_sample was called outside a round")
         if self._converge is None:
             return None
         why = self._converge.within(period, first_pass=self._last_index == 0)
@@ -247,17 +247,24 @@ class Strategy(ABC):
         return StopAndCopy(reason)
 
     @abstractmethod
-    def _first(self) -> Decision:
-        """What `begin` answers."""
+    def first_decision(self) -> Decision:
+        """Decide before anything has been measured; called once, by `begin`."""
 
     @abstractmethod
-    def _next(self, stats: RoundStats) -> Decision:
-        """What `decide` answers."""
+    def next_decision(self, stats: RoundStats) -> Decision:
+        """Decide after a round that this strategy ordered; called by `decide`.
+
+        Args:
+            stats: The round as it was measured, and what a stop right after it would cost.
+
+        Returns:
+            The next round, or one of the two ends.
+        """
 
 
 def _throttled(order: NextRound, converge: AutoConverge, stats: RoundStats) -> NextRound:
     stale = stats.dirty_pages_after * PAGE_SIZE
-    why = converge.at_end(Period(stale, stale, stats.bytes_sent).scaled(stats.squeezed))
+    why = converge.at_end(Period(stale, stale, stats.bytes_sent).scaled(stats.compression_ratio))
     reason = order.reason if why is None else f"{order.reason}; {why}"
     return replace(order, reason=reason, throttle=converge.throttle)
 

@@ -40,10 +40,12 @@ class Deadline(Strategy):
         """That of the strategy within; False where its time was over before it did."""
         return False if self._late and self._inner.seeks_limit else self._inner.converged
 
-    def _first(self) -> Decision:
+    def first_decision(self) -> Decision:
+        """Implement `Strategy.first_decision`."""
         return self._inner.begin()
 
-    def _next(self, stats: RoundStats) -> Decision:
+    def next_decision(self, stats: RoundStats) -> Decision:
+        """Implement `Strategy.next_decision`."""
         if stats.elapsed_s < self._timeout_s:
             return self._inner.decide(stats)
         self._late = True

@@ -285,10 +285,12 @@ class AsTaken(Strategy):
         """As it was."""
         return self._path
 
-    def _first(self) -> Decision:
+    def first_decision(self) -> Decision:
+        """Implement `Strategy.first_decision`."""
         return self._decisions.popleft()
 
-    def _next(self, stats: RoundStats) -> Decision:  # noqa: ARG002 - it has been decided
+    def next_decision(self, stats: RoundStats) -> Decision:  # noqa: ARG002 - it has been decided
+        """Implement `Strategy.next_decision`."""
         return self._decisions.popleft()
 
 
@@ -350,7 +352,7 @@ def _running(
     seconds: float,
 ) -> tuple[float, float]:
     """How long the guest runs in a round of so many bytes, and how it is throttled at its end."""
-    if not strategy.looks:
+    if not strategy.wants_dirty_samples:
         return seconds * (1 - throttle), throttle
     look_s = max(LOOK_S, seconds / _MOST_LOOKS)
     ran, left = 0.0, seconds
@@ -362,7 +364,7 @@ def _running(
         early = under.stale_between(begun + ran, EARLY_S * (1 - throttle))
         pages = (round(dirtied.pages) * PAGE_SIZE, round(fresh) * PAGE_SIZE)
         sent = round(size * look_s / seconds)
-        raised = strategy.within(
+        raised = strategy.on_dirty_sample(
             Period(*pages, sent, round(early.pages) * PAGE_SIZE, EARLY_S / look_s)
         )
         throttle = throttle if raised is None else raised.share

@@ -33,14 +33,16 @@ class Hybrid(Strategy):
         self._trigger: Trigger = parse_trigger(config.postcopy_after)
         self._dirty_before: int | None = None
 
-    def _first(self) -> Decision:
+    def first_decision(self) -> Decision:
+        """Implement `Strategy.first_decision`."""
         if self._trigger.kind == "rounds" and self._trigger.amount == 0:
             return SwitchToPostCopy("no round was asked for before the switch")
         return NextRound(
             RoundKind.FULL, drain=True, hold=False, reason="the first round sends all of memory"
         )
 
-    def _next(self, stats: RoundStats) -> Decision:
+    def next_decision(self, stats: RoundStats) -> Decision:
+        """Implement `Strategy.next_decision`."""
         verdict = self._target.judge(stats)
         seen = describe_change(stats)
         if verdict.fits:

@@ -20,10 +20,12 @@ class PostCopy(Strategy):
 
     name: ClassVar[str] = "post-copy"
 
-    def _first(self) -> Decision:
+    def first_decision(self) -> Decision:
+        """Implement `Strategy.first_decision`."""
         return SwitchToPostCopy("the guest runs at the destination first, its memory follows")
 
-    def _next(self, stats: RoundStats) -> Decision:
+    def next_decision(self, stats: RoundStats) -> Decision:
+        """Implement `Strategy.next_decision`."""
         raise LocalProtocolError(f"{self.name} has no rounds, but round {stats.index} came")
 
 
@@ -33,8 +35,10 @@ class LazyCopy(Strategy):
 
     name: ClassVar[str] = "lazy-copy"
 
-    def _first(self) -> Decision:
+    def first_decision(self) -> Decision:
+        """Implement `Strategy.first_decision`."""
         return SwitchToPostCopy("only what the guest touches is moved, when it does", push=False)
 
-    def _next(self, stats: RoundStats) -> Decision:
+    def next_decision(self, stats: RoundStats) -> Decision:
+        """Implement `Strategy.next_decision`."""
         raise LocalProtocolError(f"{self.name} has no rounds, but round {stats.index} came")

@@ -30,13 +30,15 @@ class PreCopy(Strategy):
         self._target = Target(config.downtime_limit)
         self._dirty_rounds = 0
 
-    def _first(self) -> Decision:
+    def first_decision(self) -> Decision:
+        """Implement `Strategy.first_decision`."""
         # Drained first: a line that is written back before it is sent need not be sent again.
         return NextRound(
             RoundKind.FULL, drain=True, hold=False, reason="the first round sends all of memory"
         )
 
-    def _next(self, stats: RoundStats) -> Decision:
+    def next_decision(self, stats: RoundStats) -> Decision:
+        """Implement `Strategy.next_decision`."""
         verdict = self._target.judge(stats)
         seen = describe_change(stats)
         said = f"{seen}: {verdict.reason}"

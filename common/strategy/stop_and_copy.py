@@ -17,8 +17,10 @@ class StopAndCopyStrategy(Strategy):
 
     name: ClassVar[str] = "stop-and-copy"
 
-    def _first(self) -> Decision:
+    def first_decision(self) -> Decision:
+        """Implement `Strategy.first_decision`."""
         return StopAndCopy("stop-and-copy pauses the guest at once and sends every page once")
 
-    def _next(self, stats: RoundStats) -> Decision:
+    def next_decision(self, stats: RoundStats) -> Decision:
+        """Implement `Strategy.next_decision`."""
         raise LocalProtocolError(f"{self.name} ordered no round {stats.index}")

@@ -53,7 +53,8 @@ class ThreePath(Strategy):
         """1, 2 or 3; None until the first round has been measured."""
         return self._path
 
-    def _first(self) -> Decision:
+    def first_decision(self) -> Decision:
+        """Implement `Strategy.first_decision`."""
         return NextRound(
             RoundKind.FULL,
             drain=True,
@@ -61,7 +62,8 @@ class ThreePath(Strategy):
             reason="the first round flushes the cache, sends all of memory and sees what changes",
         )
 
-    def _next(self, stats: RoundStats) -> Decision:
+    def next_decision(self, stats: RoundStats) -> Decision:
+        """Implement `Strategy.next_decision`."""
         if self._path is None:
             return self._pick(stats)
         if self._path == 1:

@@ -263,7 +263,7 @@ class Rounds:
             in_memory=self._part(counts, MEMORY),
             in_cache=self._part(counts, CACHE),
             throttle=self.throttling.average(this.start_ns, this.end_ns),
-            squeezed=self.outlook.ratio,
+            compression_ratio=self.outlook.ratio,
             decide_s=DECIDE_S + self._scan_s,
         )
 

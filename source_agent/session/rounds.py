@@ -56,7 +56,7 @@ async def _rounds(
     context: Context, strategy: Strategy, rounds: Rounds
 ) -> StopAndCopy | SwitchToPostCopy:
     decision = strategy.begin()
-    watcher = strategy.within if strategy.looks else None
+    watcher = strategy.on_dirty_sample if strategy.wants_dirty_samples else None
     context.record.decided(None, decision)
     while isinstance(decision, NextRound):
         context.notify(f"round {len(rounds.done) + 1}")

@@ -78,10 +78,10 @@ async def main() -> pageferry.Report:
 class Mine(pageferry.Strategy):
     name = "mine"
 
-    def _first(self) -> pageferry.Decision:
+    def first_decision(self) -> pageferry.Decision:
         return pageferry.NextRound(pageferry.RoundKind.FULL, drain=True, hold=False, reason="all")
 
-    def _next(self, stats: pageferry.RoundStats) -> pageferry.Decision:
+    def next_decision(self, stats: pageferry.RoundStats) -> pageferry.Decision:
         return pageferry.StopAndCopy("one is enough")
 """
 WRONG = {

@@ -168,28 +168,28 @@ class TestPreCopyConverging(StrategyContract):
 
     def test_a_look_during_a_round(self) -> None:
         strategy = self.make()
-        with pytest.raises(LocalProtocolError, match="pre-copy: within was called outside a round"):
-            strategy.within(HIGH)
+        with pytest.raises(LocalProtocolError, match="on_dirty_sample was called outside a round"):
+            strategy.on_dirty_sample(HIGH)
         strategy.begin()
-        assert strategy.looks
-        assert strategy.within(HIGH) is None
-        assert strategy.within(HIGH) is None
+        assert strategy.wants_dirty_samples
+        assert strategy.on_dirty_sample(HIGH) is None
+        assert strategy.on_dirty_sample(HIGH) is None
         order = strategy.decide(stats(1, PAGES // 4))
         assert order.throttle == 0.2
-        strategy.within(HIGH)
-        raised = strategy.within(HIGH)
+        strategy.on_dirty_sample(HIGH)
+        raised = strategy.on_dirty_sample(HIGH)
         assert raised is not None
         assert raised.share > 0.2
         assert strategy.decide(stats(2, 60_000)).throttle == raised.share
         strategy.decide(stats(3, 0))
         with pytest.raises(LocalProtocolError, match="outside a round"):
-            strategy.within(HIGH)
+            strategy.on_dirty_sample(HIGH)
 
 
 @pytest.mark.parametrize("name", ["pre-copy", "hybrid", "three-path"])
 def test_without_the_option_nobody_is_throttled(name: str) -> None:
     strategy = make_strategy(StrategyConfig(strategy=name, postcopy_after="rounds=9", high=1.0))
-    assert not strategy.looks
+    assert not strategy.wants_dirty_samples
     decisions = drive(strategy, [PAGES // 2] * 20)
     assert all(each.throttle == 0 for each in decisions if isinstance(each, NextRound))
 

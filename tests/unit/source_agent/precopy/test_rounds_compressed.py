@@ -84,18 +84,18 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_what_is_left_costs_what_the_last_round_of_changed_pages_did(bench: Bench) -> None:
     first = bench.round(RoundKind.FULL, N_PAGES * PAGE_COST // 10)
     assert first.remaining_bytes == 5 * PAGE_COST  # what the first round did says nothing of it
-    assert first.squeezed == 1
+    assert first.compression_ratio == 1
     second = bench.round(RoundKind.DIRTY, 5 * PAGE_COST // 4)
     assert second.remaining_bytes == pytest.approx(5 * PAGE_COST / 4, abs=1)
     assert second.in_memory.bytes == second.remaining_bytes
-    assert second.squeezed == pytest.approx(0.25, rel=1e-3)
-    assert bench.rounds.throttling.ratio == second.squeezed
+    assert second.compression_ratio == pytest.approx(0.25, rel=1e-3)
+    assert bench.rounds.throttling.ratio == second.compression_ratio
 
 
 def test_a_round_that_was_cut_short_says_nothing(bench: Bench) -> None:
     bench.round(RoundKind.FULL, 1000)
     bench.outflow.left = Cargo(np.array([4, 5]))
-    assert bench.round(RoundKind.DIRTY, 100).squeezed == 1
+    assert bench.round(RoundKind.DIRTY, 100).compression_ratio == 1
 
 
 def test_work_counts_where_it_takes_longer_than_the_link(
