@@ -48,6 +48,7 @@ from typing import Literal, TypedDict
 '''
 
 Key = tuple[str, str]  # a type, and what is said of it
+Keys = dict[str, Key]
 
 
 def type_of(field: FieldInfo) -> str:
@@ -101,68 +102,55 @@ def _class(name: str, base: str, about: str, keys: Mapping[str, Key]) -> str:
 def make() -> str:
     """Return the text of the file, as ruff formats it."""
     fields = MigrationConfig.model_fields
-    inherited = {*GuestConfig.model_fields, *TransferConfig.model_fields}
-    transfer_only = {*StrategyConfig.model_fields}
     axes = {name: (type_of(fields[name]), str(fields[name].description)) for name in AXES}
-    lists = {name: _several(fields[name]) for name in AXES}
-    lists["strategies"] = lists["strategy"]
     prediction = {name: keys_of(MigrationConfig)[name] for name in ("predict", "predict_time")}
-    measure = {"measure": (type_of(PredictConfig.model_fields["predict_time"]), "")}
-    measure["measure"] = (
-        measure["measure"][0],
-        str(PredictConfig.model_fields["predict_time"].description),
-    )
-    simulated = keys_of(SimulateOptions, without=("evacuate", "fleet"))
-    parts = [
+    parts = [*_shared(), *_of_functions(axes, prediction), *_of_fixtures(axes, prediction)]
+    return _formatted(_HEAD + "".join(f"\n\n{part}" for part in parts))
+
+
+def _shared() -> list[str]:
+    """What several functions have."""
+    transfer = keys_of(TransferConfig, without=_APART | {*StrategyConfig.model_fields})
+    inherited = {*GuestConfig.model_fields, *TransferConfig.model_fields}
+    run = keys_of(MigrationConfig, without=_APART | inherited)
+    return [
         _class("_Guest", "TypedDict", "The guest.", keys_of(GuestConfig, without=_APART)),
         _class("_Strategy", "TypedDict", "Decisions.", keys_of(StrategyConfig, without=_APART)),
-        _class(
-            "_Transfer",
-            "_Strategy",
-            "How a guest travels.",
-            keys_of(TransferConfig, without=_APART | transfer_only),
-        ),
-        _class(
-            "_Run",
-            "_Guest, _Transfer",
-            "What all functions have.",
-            keys_of(MigrationConfig, without=_APART | inherited),
-        ),
+        _class("_Transfer", "_Strategy", "How a guest travels.", transfer),
+        _class("_Run", "_Guest, _Transfer", "What all functions have.", run),
         _class("_Net", "TypedDict", "The network.", keys_of(NetOptions)),
         _class("_Tls", "TypedDict", "Keys of connections.", keys_of(TlsOptions)),
         _class("_Limits", "TypedDict", "What becomes of limits.", keys_of(LimitOptions)),
-        _class(
-            "MigrateOptions",
-            "_Run, _Net, _Tls, _Limits",
-            "Keywords of `migrate`.",
-            axes | prediction | _LOG_DIR,
-        ),
-        _class(
-            "CompareOptions",
-            "_Run, _Net, _Limits",
-            "Keywords of `compare`.",
-            lists | keys_of(CompareSeries) | prediction | _LOG_DIR,
-        ),
+    ]
+
+
+def _of_functions(axes: Keys, prediction: Keys) -> list[str]:
+    lists = {name: _several(MigrationConfig.model_fields[name]) for name in AXES}
+    lists["strategies"] = lists["strategy"]
+    compared = lists | keys_of(CompareSeries) | prediction | _LOG_DIR
+    measured = PredictConfig.model_fields["predict_time"]
+    measure = {"measure": (type_of(measured), str(measured.description))}
+    simulated = keys_of(SimulateOptions, without=("evacuate", "fleet"))
+    migrated = axes | prediction | _LOG_DIR
+    return [
+        _class("MigrateOptions", "_Run, _Net, _Tls, _Limits", "Keywords of `migrate`.", migrated),
+        _class("CompareOptions", "_Run, _Net, _Limits", "Keywords of `compare`.", compared),
         _class("PredictOptions", "_Run", "Keywords of `predict`.", axes | measure),
         _class("SimulateOptions", "_Run, _Limits", "Keywords of `simulate`.", axes | simulated),
-        _class(
-            "GuestAndTransfer",
-            "_Run",
-            "Keywords of a migration to an agent that runs.",
-            axes | prediction,
-        ),
-        _class("GuestOptions", "_Guest", "Keywords of a guest.", {"cache": axes["cache"]}),
-        _class(
-            "TransferOptions",
-            "_Transfer",
-            "Keywords of a move.",
-            {name: key for name, key in axes.items() if name != "cache"}
-            | {name: keys_of(MigrationConfig)[name] for name in ("warmup", "run_after")}
-            | prediction,
-        ),
         _class("SweepOptions", "TypedDict", "Keywords of `sweep`.", _sweep()),
     ]
-    return _formatted(_HEAD + "".join(f"\n\n{part}" for part in parts))
+
+
+def _of_fixtures(axes: Keys, prediction: Keys) -> list[str]:
+    moved = {name: key for name, key in axes.items() if name != "cache"}
+    moved |= {name: keys_of(MigrationConfig)[name] for name in ("warmup", "run_after")}
+    to_agent = "Keywords of a migration to an agent that runs."
+    cache = {"cache": axes["cache"]}
+    return [
+        _class("GuestAndTransfer", "_Run", to_agent, axes | prediction),
+        _class("GuestOptions", "_Guest", "Keywords of a guest.", cache),
+        _class("TransferOptions", "_Transfer", "Keywords of a move.", moved | prediction),
+    ]
 
 
 def _sweep() -> dict[str, Key]:

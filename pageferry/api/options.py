@@ -220,6 +220,25 @@ class SimulateOptions(_Run, _Limits, total=False):
     """re-run the migration of this REPORT.json, and say how far off it is."""
 
 
+class SweepOptions(TypedDict, total=False):
+    """Keywords of `sweep`."""
+
+    runner: str | None
+    """migrate or simulate, in the place of the plan's own; the FOLDER's name then ends in
+    -RUNNER.
+    """
+    filter: str | None
+    """only cells like this: OPTION=VALUE[|VALUE...],... as in strategy=hybrid."""
+    retry_failed: bool
+    """run cells again that have failed."""
+    scheduler: str | None
+    """run the cells on the Dask cluster at this ADDRESS, tcp://HOST:8786."""
+    log_dir: str | os.PathLike[str] | None
+    """keep a log of every event of each cell in this folder."""
+    enforce: bool
+    """a limit of a cell that was missed: exit code 5."""
+
+
 class GuestAndTransfer(_Run, total=False):
     """Keywords of a migration to an agent that runs."""
 
@@ -257,22 +276,3 @@ class TransferOptions(_Transfer, total=False):
     """measure the guest first, and say what each strategy would cost."""
     predict_time: float | str
     """TIME for which --predict measures."""
-
-
-class SweepOptions(TypedDict, total=False):
-    """Keywords of `sweep`."""
-
-    runner: str | None
-    """migrate or simulate, in the place of the plan's own; the FOLDER's name then ends in
-    -RUNNER.
-    """
-    filter: str | None
-    """only cells like this: OPTION=VALUE[|VALUE...],... as in strategy=hybrid."""
-    retry_failed: bool
-    """run cells again that have failed."""
-    scheduler: str | None
-    """run the cells on the Dask cluster at this ADDRESS, tcp://HOST:8786."""
-    log_dir: str | os.PathLike[str] | None
-    """keep a log of every event of each cell in this folder."""
-    enforce: bool
-    """a limit of a cell that was missed: exit code 5."""

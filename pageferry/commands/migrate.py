@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from pageferry.common.process import signals
 from pageferry.common.process.notices import complain
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.net.options import NetOptions
+
+if TYPE_CHECKING:
+    from pageferry.runs.migration import Migrated
 
 
 def migrate(
@@ -33,8 +36,8 @@ def migrate(
     from pageferry.common.html import render_one
     from pageferry.common.report.binding_limit import over
     from pageferry.common.report.limits import enforced, warn
-    from pageferry.common.terminal.console import ProgressView, print_report
-    from pageferry.runs.migration import run_migration, said_of
+    from pageferry.common.terminal.console import ProgressView
+    from pageferry.runs.migration import run_migration
 
     config = config or MigrationConfig()
     if net is not None:
@@ -55,15 +58,23 @@ def migrate(
 
             ended = run_migration(config, show, net=net, tls=tls, log_dir=output.log_dir)
         report = ended.report
-        if report is not None and output.json_file != "-":
-            print_report(report)
-        if ended.error is not None:
-            complain(ended.error)
-        for fault in ended.unreached:
-            complain(said_of(fault))
+        _tell(ended, table=output.json_file != "-")
         if report is not None:
             files.write(report.to_json, lambda: render_one(report))
         code, missed = enforced(report, ended.exit_code, enforce=limits.enforce)
         if missed is not None:
             complain(missed)
     return code
+
+
+def _tell(ended: Migrated, *, table: bool) -> None:
+    """The result, and what a person should know of it."""
+    from pageferry.common.terminal.console import print_report
+    from pageferry.runs.migration import said_of
+
+    if ended.report is not None and table:
+        print_report(ended.report)
+    if ended.error is not None:
+        complain(ended.error)
+    for fault in ended.unreached:
+        complain(said_of(fault))

@@ -199,3 +199,11 @@ def test_standard_input(
         report(Path("-"))
     with pytest.raises(UsageError, match="report has no option --nosuch"):
         report(Path("--nosuch"))
+
+
+def test_the_schema_is_printed_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(schema=True) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["properties"]["schema_version"]["const"] == 1
+    with pytest.raises(UsageError, match="nothing else beside it"):
+        report(Path("run.json"), schema=True)
