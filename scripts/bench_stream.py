@@ -117,7 +117,7 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
     from pageferry.common.guest.memory import GuestMemory
     from pageferry.common.wire.budget import Budget
     from pageferry.dest_agent.precopy.page_placer import GuestPlacer
-    from pageferry.dest_agent.precopy.page_receiver import Inflow
+    from pageferry.dest_agent.precopy.page_receiver import PageReceiver
 
     memory = GuestMemory(n * EVERY if kind.startswith("scattered") else n)
     if touched:
@@ -131,7 +131,7 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
         ended.set()
 
     checked = kind.endswith("+checksum")
-    inflow = Inflow(
+    inflow = PageReceiver(
         placers.pop,
         memory.n_pages,
         streams,
@@ -155,7 +155,8 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
 def send_pages(kind: str, n: int, streams: int, port: int) -> None:
     from pageferry.common.guest.memory import GuestMemory
     from pageferry.common.wire.pacing import Pacer
-    from pageferry.source_agent.precopy.page_sender import Cargo, Outflow
+    from pageferry.source_agent.precopy.batches import RoundPages
+    from pageferry.source_agent.precopy.page_sender import PageSender
 
     every = EVERY if kind.startswith("scattered") else 1
     memory = GuestMemory(n * every)
@@ -163,12 +164,12 @@ def send_pages(kind: str, n: int, streams: int, port: int) -> None:
     pages = np.arange(0, memory.n_pages, every)
     memory.zero_pages(pages[:1])  # compiled code is loaded by then
     socks = connected(streams, port)
-    outflow = Outflow(memory, socks, Pacer(math.inf), checked=kind.endswith("+checksum"))
+    page_sender = PageSender(memory, socks, Pacer(math.inf), checked=kind.endswith("+checksum"))
     start, cpu = time.monotonic(), time.process_time()
-    tally, _ = outflow.send_round(Cargo(pages), 1)
+    totals, _ = page_sender.send_round(RoundPages(pages), 1)
     socks[0].recv(1)
-    say(seconds=time.monotonic() - start, cpu_s=time.process_time() - cpu, bytes=tally.bytes)
-    outflow.close()
+    say(seconds=time.monotonic() - start, cpu_s=time.process_time() - cpu, bytes=totals.bytes)
+    page_sender.close()
 
 
 def main(end: str, kind: str, size: str, count: str, last: str) -> None:

@@ -21,8 +21,8 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
 from pageferry.common.wire.pacing import Windows
 from pageferry.source_agent.postcopy.supply import Supply
-from pageferry.source_agent.precopy.batch_encoder import Squeezer
-from pageferry.source_agent.precopy.rounds import FinalStop, Rounds
+from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
+from pageferry.source_agent.precopy.rounds import Rounds, StopResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class Record:
         self.source_samples: list[Progress] = []
         self.decisions: list[Decided] = []
         self.rounds: Rounds | None = None
-        self.squeezer: Squeezer | None = None
-        self.final: FinalStop | None = None
+        self.encoder: CompressingEncoder | None = None
+        self.final: StopResult | None = None
         self.finished: messages.Finished | None = None
         self.digest_source: str | None = None
         self.handshake_bytes = 0
@@ -144,7 +144,7 @@ class Record:
         """What post-copy sent."""
         stats = supply.server.stats()
         self.pushed, self.pulled = supply.pushed, stats.pages - stats.zero_pages
-        self.pushed_bytes = None if self.squeezer is None else supply.pushed_bytes
+        self.pushed_bytes = None if self.encoder is None else supply.pushed_bytes
         self.supplied_zeros = supply.zero_pages + stats.zero_pages
         self.urgent_bytes = stats.sent_bytes + stats.received_bytes
 

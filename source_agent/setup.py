@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pageferry.common.capacity.agents import check_guest, squeezer_bytes
+from pageferry.common.capacity.agents import check_guest, encoder_bytes
 from pageferry.common.capacity.memory import check_memory
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Guest, compile_kernels, is_compiled
@@ -18,7 +18,7 @@ from pageferry.common.strategy.deadline import Deadline
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.packing import codec_of
-from pageferry.source_agent.precopy.batch_encoder import Squeezer
+from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
 from pageferry.source_agent.resident_guest import Resident
 
 
@@ -26,7 +26,7 @@ def boot_guest(
     config: MigrationConfig, notify: Callable[[str], None], witness: Path | None
 ) -> Guest:
     """A guest of this session alone, not started yet. Blocks: it compiles, and fills memory."""
-    more, compiled = squeezer_bytes(config), is_compiled(config.workload)
+    more, compiled = encoder_bytes(config), is_compiled(config.workload)
     check_guest(config.guest, more=more, compiled=compiled)
     compile_kernels(config.guest, notify)
     guest = Guest(
@@ -83,17 +83,17 @@ def _expected(config: MigrationConfig, guest: Guest) -> bytes | None:
     return bitmap.summary(~guest.memory.zero_pages(np.arange(guest.n_pages)))
 
 
-def make_squeezer(
+def make_encoder(
     config: MigrationConfig, memory: GuestMemory, timeline: Timeline
-) -> Squeezer | None:
+) -> CompressingEncoder | None:
     """None where pages travel as they are. Blocks: it maps its cache.
 
     Raises `UsageError` where there is no memory for it, beside a guest that runs already.
     """
     if config.compress == "none" and config.delta == "none":
         return None
-    check_memory("what --compress and --delta work with", squeezer_bytes(config))
-    return Squeezer(
+    check_memory("what --compress and --delta work with", encoder_bytes(config))
+    return CompressingEncoder(
         memory,
         timeline,
         codec=codec_of(config.compress),

@@ -59,7 +59,7 @@ class Needs:
     guest: str
 
 
-def squeeze_workers() -> int:
+def encoder_workers() -> int:
     """Threads that compress: a core compresses more than most links carry."""
     return min(usable_cpus().count, _WORKERS)
 
@@ -77,11 +77,11 @@ def said(guest: GuestConfig) -> str:
     return words
 
 
-def squeezer_bytes(config: MigrationConfig) -> int:
+def encoder_bytes(config: MigrationConfig) -> int:
     """What compression and deltas take at the source."""
     if config.compress == "none" and config.delta == "none":
         return 0
-    benches = config.channels * (squeeze_workers() + 1) + 1
+    benches = config.channels * (encoder_workers() + 1) + 1
     return round(config.delta_memory * OVERHEAD) + benches * _BENCH
 
 
@@ -103,9 +103,9 @@ def check_guest(
 
 def source_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
     """Of a source agent, from its start on."""
-    guest, squeezed = config.guest, squeezer_bytes(config)
+    guest, squeezed = config.guest, encoder_bytes(config)
     touched = guest_bytes(guest) + squeezed + config.channels * _CHANNEL
-    tasks = 8 + config.channels + guest.vcpus + (squeeze_workers() if squeezed else 0)
+    tasks = 8 + config.channels + guest.vcpus + (encoder_workers() if squeezed else 0)
     more = source_descriptors(config, tls=tls)
     return _needs(config, touched, tasks, more)
 

@@ -57,9 +57,15 @@ def to_pages(extents: Extents) -> Pages:
     return np.asarray(offsets + np.arange(total), np.int64)
 
 
-def batches(pages: Pages, *, max_pages: int, max_extents: int) -> Iterator[Extents]:
-    """Cut sorted pages into arrays of at most `max_pages` pages and `max_extents` extents."""
-    for start in range(0, len(pages), max_pages):
-        extents = from_pages(pages[start : start + max_pages])
-        for cut in range(0, len(extents), max_extents):
-            yield extents[cut : cut + max_extents]
+def cut_pages(pages: Pages, most: int) -> Iterator[tuple[Pages, Extents]]:
+    """Cut sorted page numbers where they are more than `most` extents.
+
+    Yields each piece, int64[n], with its extents, EXTENT[m], m <= most.
+    """
+    extents = from_pages(pages)
+    first = 0
+    for start in range(0, len(extents), most):
+        cut = extents[start : start + most]
+        end = first + int(cut["count"].sum(dtype=np.int64))
+        yield pages[first:end], cut
+        first = end

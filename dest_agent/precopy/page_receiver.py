@@ -108,7 +108,7 @@ class _Slot:
             self._placer = placer
 
 
-class Inflow:
+class PageReceiver:
     """Receives page frames on `channels` connections, each with a placer that `make_placer` gives.
 
     A barrier holds a channel back until every channel has reached it: a newer copy of a page can

@@ -14,7 +14,7 @@ from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.channel import Connection
 from pageferry.dest_agent.postcopy.fetching import Broke, Stands
 from pageferry.dest_agent.postcopy.monitor import Postcopy
-from pageferry.dest_agent.precopy.page_receiver import Inflow, PagePlacer
+from pageferry.dest_agent.precopy.page_receiver import PagePlacer, PageReceiver
 from pageferry.dest_agent.session.context import Context
 from pageferry.dest_agent.session.inbox import BarrierReached
 
@@ -36,7 +36,7 @@ class Stream:
     context: Context
     setup: messages.Setup
     postcopy: Postcopy | None
-    receiver: Inflow
+    receiver: PageReceiver
     _unpack_cpu_s: float = 0.0  # of connections that have gone
 
     @classmethod
@@ -122,7 +122,7 @@ def adopt(context: Context, connection: Connection, n_pages: int) -> None:
 
 def _receiver(
     context: Context, setup: messages.Setup, make_placer: Callable[[], PagePlacer]
-) -> Inflow:
+) -> PageReceiver:
     attempt = context.protocol.attempt
     loop, items = asyncio.get_running_loop(), context.control.items
 
@@ -132,7 +132,7 @@ def _receiver(
     def on_barrier(index: int, t_ns: int) -> None:
         loop.call_soon_threadsafe(items.put_nowait, BarrierReached(index, t_ns))
 
-    return Inflow(
+    return PageReceiver(
         make_placer,
         setup.guest.pages,
         setup.channels,

@@ -23,7 +23,7 @@ from pageferry.sim.link import Link
 from pageferry.sim.postcopy import Supply
 from pageferry.sim.working_set import PAGE_BYTES, WorkingSet
 from pageferry.sim.workloads import working_set
-from pageferry.source_agent.precopy.page_sender import BATCH_PAGES
+from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.rounds import DECIDE_S, SCAN_PAGE_S, SWITCHOVER_S
 
 QUANTUM_S: Final = 0.0005  # of a vCPU: a pause comes in the middle of one, on average

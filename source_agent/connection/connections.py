@@ -25,7 +25,7 @@ from pageferry.source_agent.connection.control import Control
 from pageferry.source_agent.connection.outcome_query import Answer, ask_outcome
 from pageferry.source_agent.measurements import Record
 from pageferry.source_agent.postcopy.supply import Supply
-from pageferry.source_agent.precopy.page_sender import Outflow
+from pageferry.source_agent.precopy.page_sender import PageSender
 
 _LEAST_DIAL_S: Final = 2.0  # for each of several addresses, to answer a hello
 
@@ -69,7 +69,7 @@ class Links:
         paced = config.channels if config.pacing == "kernel" else 0
         self.pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
         self._control: Control | None = None
-        self._outflow: Outflow | None = None
+        self._page_sender: PageSender | None = None
         self.urgent: socket.socket | None = None
         self.failure: PageferryError | None = None
         self.attempt = 0
@@ -87,10 +87,10 @@ class Links:
         return self._control
 
     @property
-    def outflow(self) -> Outflow:
+    def page_sender(self) -> PageSender:
         """From `open_channels` on."""
-        assert self._outflow is not None  # noqa: S101
-        return self._outflow
+        assert self._page_sender is not None  # noqa: S101
+        return self._page_sender
 
     @property
     def connected(self) -> bool:
@@ -100,7 +100,7 @@ class Links:
     @property
     def sent_bytes(self) -> int:
         """Over the channels that are open."""
-        return 0 if self._outflow is None else self._outflow.sent_bytes
+        return 0 if self._page_sender is None else self._page_sender.sent_bytes
 
     @property
     def stall_s(self) -> float:
@@ -119,8 +119,8 @@ class Links:
 
     def abort(self) -> None:
         """Whoever sends pages now fails."""
-        if self._outflow is not None:
-            self._outflow.abort()
+        if self._page_sender is not None:
+            self._page_sender.abort()
 
     def _on_failure(self, error: PageferryError) -> None:
         """The destination gave up, or the connection broke: no use in sending on."""
@@ -254,7 +254,7 @@ class Links:
         if supply is not None:
             self._supply, self.urgent = supply, sockets.pop()
             supply.server.serve(self.urgent, self.attempt)
-        self._outflow = Outflow(
+        self._page_sender = PageSender(
             memory,
             sockets,
             self.pacer,
@@ -262,7 +262,7 @@ class Links:
             attempt=self.attempt,
             stall_s=config.stall_timeout,
             tap=self._tap,
-            squeezer=self._record.squeezer,
+            encoder=self._record.encoder,
             tell=self.tell,
         )
 
@@ -316,10 +316,10 @@ class Links:
         """Every connection is gone, and counted. settle: waits until nobody sends any more."""
         self.abort()
         await settle()
-        if self._outflow is not None:
-            self._record.bulk_bytes += self._outflow.sent_bytes
-            self._outflow.close()
-            self._outflow = None
+        if self._page_sender is not None:
+            self._record.bulk_bytes += self._page_sender.sent_bytes
+            self._page_sender.close()
+            self._page_sender = None
         if self._control is not None:
             self._record.control_bytes += self._control.wire_bytes
             await self._control.close()

@@ -92,7 +92,7 @@ class Serving:
         answer = loop.create_task(self.links.control.wait())
         waits.add(answer)
         if push:
-            waits.add(loop.create_task(self.worker.run(self.supply.push, self.links.outflow)))
+            waits.add(loop.create_task(self.worker.run(self.supply.push, self.links.page_sender)))
         everything = [*waits]  # several may fail at once: each of them is asked why
         try:
             while not answer.done():

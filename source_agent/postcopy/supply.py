@@ -19,7 +19,8 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.wire import bitmap
 from pageferry.common.wire.extents import Pages
 from pageferry.source_agent.postcopy.page_server import PUSHED, UNSENT, PageServer
-from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Outflow
+from pageferry.source_agent.precopy.batches import BATCH_PAGES
+from pageferry.source_agent.precopy.page_sender import PageSender
 
 # Small batches: after each one the pusher looks where the guest faults now.
 PUSH_PAGES: Final = BATCH_PAGES // 4
@@ -56,21 +57,21 @@ class Supply:
         """How many pages have been neither pushed nor pulled."""
         return int(np.count_nonzero(self._sent == UNSENT))
 
-    def push(self, outflow: Outflow) -> None:
+    def push(self, page_sender: PageSender) -> None:
         """Send all that is unsent, one batch after another. Blocks; raises `ConnectionBroken`."""
         self._stop.clear()
-        outflow.guest_is_still(True)
+        page_sender.guest_is_still(True)
         while not self._stop.is_set():
             pages = self.server.take_unsent(self._out)
             if len(pages) == 0:
                 return
             urgent = self.server.sent_bytes
-            outflow.charge(urgent - self._charged)
+            page_sender.charge(urgent - self._charged)
             self._charged = urgent
-            tally = outflow.send_batch(pages)
-            self.pushed += tally.pages
-            self.pushed_bytes += tally.bytes
-            self.zero_pages += tally.zero_pages
+            totals = page_sender.send_batch(pages)
+            self.pushed += totals.pages
+            self.pushed_bytes += totals.bytes
+            self.zero_pages += totals.zero_pages
 
     def stop_pushing(self) -> None:
         """From any thread: `push` returns after its batch."""

@@ -21,14 +21,15 @@ LONGEST_REST: Final = 256
 
 
 def pays(size: int, packed: int) -> bool:
-    """Whether `packed` bytes in place of `size` are worth the receiver's work."""
+    """Return whether `packed` bytes in place of `size` are worth the receiver's work."""
     return packed <= size - size // 8
 
 
-class Gate:
+class CompressionBackoff:
     """Asked before each batch, told after it; from any thread.
 
-    on_change: is called with true when compression is turned on again, with false when off.
+    Args:
+        on_change: is called with true when compression is turned on again, with false when off.
     """
 
     def __init__(self, on_change: Callable[[bool], None]) -> None:
@@ -44,8 +45,8 @@ class Gate:
         """False from the moment when it gave up until a batch has paid again."""
         return self._on
 
-    def admits(self) -> bool:
-        """Whether this batch should be tried."""
+    def should_try(self) -> bool:
+        """Return whether this batch should be compressed."""
         with self._lock:
             if self._on:
                 return True
@@ -55,8 +56,8 @@ class Gate:
             self._resting = self._rest  # others go as they are until this one has been seen
             return True
 
-    def told(self, paid: bool) -> None:
-        """What came of a batch that was admitted."""
+    def record(self, paid: bool) -> None:
+        """Take in what came of a batch that was tried."""
         with self._lock:
             was_on = self._on
             if paid:

@@ -20,30 +20,37 @@ from typing import Final
 SAMPLE_BYTES: Final = 2**18  # of whole pages: less says more about single pages than about a guest
 
 
-class Outlook:
-    """Of one migration. `raw` bytes are what pages cost without compression and deltas.
+class TransferCost:
+    """What stale pages cost in bytes and in time, of one migration.
 
-    ratio: what is left of them.
+    `raw` bytes are what pages cost without compression and deltas.
+
+    Attributes:
+        ratio: what is left of them on the wire.
     """
 
     def __init__(self) -> None:
         self.ratio = 1.0
         self._raw_s = 0.0  # a raw byte
 
-    def told(self, raw: int, sent: int, seconds: float, cpu_s: float) -> None:
-        """A round of changed pages put `sent` bytes on the wire.
+    def update(self, raw: int, sent: int, seconds: float, cpu_s: float) -> None:
+        """Take in a round of changed pages.
 
-        It took so many seconds in all, and so many of processors to make it shorter.
+        Args:
+            raw: what they cost without compression and deltas.
+            sent: bytes that they put on the wire.
+            seconds: that the round took in all.
+            cpu_s: seconds of processors that it took to make them shorter.
         """
         if raw >= SAMPLE_BYTES:
             self.ratio = sent / raw
             self._raw_s = (seconds + min(cpu_s, seconds)) / 2 / raw
 
-    def scaled(self, raw: int) -> int:
-        """Bytes on the wire."""
+    def wire_bytes(self, raw: int) -> int:
+        """Return what is expected on the wire."""
         return round(raw * self.ratio)
 
-    def beyond_s(self, raw: int, bandwidth_Bps: float) -> float:
-        """How much longer they take to make than the link takes for their bytes."""
-        link_s = self.scaled(raw) / bandwidth_Bps if bandwidth_Bps > 0 else 0.0
+    def extra_encode_s(self, raw: int, bandwidth_Bps: float) -> float:
+        """Return how much longer they take to make than the link takes for their bytes."""
+        link_s = self.wire_bytes(raw) / bandwidth_Bps if bandwidth_Bps > 0 else 0.0
         return max(raw * self._raw_s - link_s, 0.0)

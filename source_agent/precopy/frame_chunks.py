@@ -1,8 +1,8 @@
-"""A frame's pages in parts that fit a core's cache: copied, summed and sent while they are near.
+"""A frame's pages in chunks that fit a core's cache: copied, summed and sent while they are near.
 
 Pages of a guest that runs are copied before they are summed, because a checksum of memory that a
 vCPU writes meanwhile would be wrong. A copy of a whole frame leaves the cache before it is sent,
-and costs the memory's bandwidth three times; a part is read from memory once, and summed and sent
+and costs the memory's bandwidth three times; a chunk is read from memory once, and summed and sent
 from the cache. Of a guest that stands still nothing is copied where pages lie side by side.
 """
 
@@ -17,54 +17,56 @@ from numpy.typing import NDArray
 from pageferry.common.guest.memory import GuestMemory, near_pages
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import frames
-from pageferry.common.wire.extents import Extents, Pages, to_pages
+from pageferry.common.wire.extents import Pages
 
-PART_PAGES: Final = 128  # 512 KiB: a part, and what else a core works on, stay in its own cache
+CHUNK_PAGES: Final = 128  # 512 KiB: a chunk, and what else a core works on, stay in its own cache
 
-Part = list[bytes | memoryview]
+Chunk = list[bytes | memoryview]
 
 
-class PartMaker:
-    """Makes the parts of one channel's frames, one frame at a time.
+class FrameChunker:
+    """Makes the chunks of one channel's frames, one frame at a time.
 
-    checked: frames end with their checksum.
+    Args:
+        checked: frames end with their checksum.
     """
 
     def __init__(self, memory: GuestMemory, *, checked: bool) -> None:
         self._memory = memory
         self._checked = checked
-        self._near: NDArray[np.uint64] = near_pages(PART_PAGES)
+        self._near: NDArray[np.uint64] = near_pages(CHUNK_PAGES)
 
-    def parts(self, head: bytes, extents: Extents, *, still: bool) -> Iterator[Part]:
-        """A frame of these pages, from its head to its end. still: nobody writes guest memory.
+    def chunks(self, head: bytes, numbers: Pages, *, still: bool) -> Iterator[Chunk]:
+        """Yield a frame of these pages (int64[n], sorted), from its head to its end.
 
-        A part is what it is until the next one is asked for.
+        A chunk is what it is until the next one is asked for.
+
+        Args:
+            still: nobody writes guest memory.
         """
-        numbers = to_pages(extents)
         hasher = frames.begin_checksum(head) if self._checked else None
-        part: Part = [head]
-        for start in range(0, len(numbers), PART_PAGES):
+        chunk: Chunk = [head]
+        for start in range(0, len(numbers), CHUNK_PAGES):
             if start:
-                yield part
-                part = []
-            data = self._data(numbers[start : start + PART_PAGES], still)
+                yield chunk
+                chunk = []
+            data = self._data(numbers[start : start + CHUNK_PAGES], still)
             if hasher is not None:
                 hasher.update(data)
-            part.append(data)
+            chunk.append(data)
         if hasher is not None:
-            part.append(frames.end_checksum(hasher))
-        yield part
+            chunk.append(frames.end_checksum(hasher))
+        yield chunk
 
-    def checksum(self, head: bytes, extents: Extents) -> bytes:
-        """What ends the frame of these pages, which nobody writes now."""
-        numbers = to_pages(extents)
+    def checksum(self, head: bytes, numbers: Pages) -> bytes:
+        """Return what ends the frame of these pages, which nobody writes now."""
         hasher = frames.begin_checksum(head)
-        for start in range(0, len(numbers), PART_PAGES):
-            hasher.update(self._data(numbers[start : start + PART_PAGES], still=True))
+        for start in range(0, len(numbers), CHUNK_PAGES):
+            hasher.update(self._data(numbers[start : start + CHUNK_PAGES], still=True))
         return frames.end_checksum(hasher)
 
     def _data(self, numbers: Pages, still: bool) -> memoryview:
-        """These pages (sorted, `PART_PAGES` at the most) side by side."""
+        """Return these pages (sorted, `CHUNK_PAGES` at the most) side by side."""
         first, n = int(numbers[0]), len(numbers)
         together = int(numbers[-1]) - first + 1 == n
         if together and still:

@@ -27,13 +27,14 @@ from pageferry.common.inject import no_fault
 from pageferry.common.strategy.base import NextRound, Part, RoundKind, RoundStats
 from pageferry.common.strategy.carrying import Carrying
 from pageferry.common.timeline import Timeline
-from pageferry.common.units import LINE_SIZE, PAGE_SIZE
-from pageferry.common.wire.extents import EXTENT, Pages
-from pageferry.common.wire.frames import LINES_OF, MOST_LINES
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.extents import Pages
+from pageferry.common.wire.frames import MOST_LINES
 from pageferry.source_agent.precopy.activity import Activity
-from pageferry.source_agent.precopy.batch_encoder import Squeezer
-from pageferry.source_agent.precopy.cost_estimate import Outlook
-from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
+from pageferry.source_agent.precopy.batches import RoundPages, SentTotals, uncompressed_bytes
+from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
+from pageferry.source_agent.precopy.cost_estimate import TransferCost
+from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.precopy.throttling import Throttling, Watcher
 
 # What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
@@ -59,7 +60,7 @@ class Round:
     kind: RoundKind
     start_ns: int
     drained_lines: int = 0
-    tally: Tally = field(default_factory=Tally)
+    totals: SentTotals = field(default_factory=SentTotals)
     sending_ns: int = 0
     end_ns: int = 0
     dirty_pages_after: int = 0
@@ -69,7 +70,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalStop:
+class StopResult:
     """The guest has stopped, and what a commit needs is known.
 
     round: the last one, with all that was left; None in post-copy, where `missing` (a bit a page)
@@ -94,19 +95,19 @@ class Rounds:
     def __init__(
         self,
         guest: Guest,
-        outflow: Outflow,
+        page_sender: PageSender,
         timeline: Timeline,
         rate_Bps: float,
         rtt_s: float,
         *,
         by_line: bool = False,
         hit: Callable[[str], None] = no_fault,
-        squeezer: Squeezer | None = None,
+        encoder: CompressingEncoder | None = None,
     ) -> None:
-        self._squeezer = squeezer
-        self.outlook = Outlook()
+        self._encoder = encoder
+        self.transfer_cost = TransferCost()
         self._guest = guest
-        self._outflow = outflow
+        self._page_sender = page_sender
         self._timeline = timeline
         self._hit = hit
         self._carrying = Carrying(rate_Bps, rtt_s)
@@ -120,17 +121,17 @@ class Rounds:
         self._masks = new_masks(guest.n_pages)
         self._counts = np.zeros(COUNTS, np.int64)
         self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
-        self.throttling = Throttling(guest, outflow, timeline, self._stale)
+        self.throttling = Throttling(guest, page_sender, timeline, self._stale)
         self.activity = Activity(guest.n_pages)
         # Loaded now: in the final stop it would be a part of the downtime.
         self._count()
         self._take()
-        self._cargo = Cargo(self._whole[:0])
+        self._sending = RoundPages(self._whole[:0])
         self._missing = np.full((guest.n_pages + 7) // 8, 0, np.uint8)
         take_missing(self._stale, self._ever_sent, self._missing)
         self._ever_sent.fill(False)
         self.done: list[Round] = []
-        self.unfinished = Tally()  # of the round that is under way, or failed
+        self.unfinished = SentTotals()  # of the round that is under way, or failed
         self.pages_resent = 0
         self.round_start_bytes = 0
         self.round_expected = 0
@@ -161,12 +162,12 @@ class Rounds:
             self._drain_line_s = min((time.monotonic() - begun) / lines, DRAIN_LINE_S)
         return lines
 
-    def _take(self) -> Cargo:
+    def _take(self) -> RoundPages:
         """The stale pages, which are stale no longer."""
         n, m = take_stale(
             self._stale, self._ever_sent, self._most_lines, self._whole, self._lined, self._masks
         )
-        return Cargo(self._whole[:n], self._lined[:m], self._masks[:m])
+        return RoundPages(self._whole[:n], self._lined[:m], self._masks[:m])
 
     def _send(
         self, this: Round, *, everything: bool, look: Callable[[bool], None] | None = None
@@ -176,81 +177,85 @@ class Rounds:
         Clean before they are sent: what is written from here on is in the log, and goes again.
         """
         cpu_s = 0.0
-        if self._squeezer is not None:
+        if self._encoder is not None:
             # Of all pages those are likely to go again that the guest wrote before it was sent.
             likely = self._stale != 0 if everything else None
-            self._squeezer.begin(this.index, likely, last=this.kind is RoundKind.FINAL)
-            cpu_s = self._squeezer.cpu_s
+            self._encoder.begin(this.index, likely, last=this.kind is RoundKind.FINAL)
+            cpu_s = self._encoder.cpu_s
         if everything:
             self._stale.fill(0)
-            cargo = Cargo(np.arange(self._guest.n_pages))
+            pages = RoundPages(np.arange(self._guest.n_pages))
         else:
-            cargo = self._take()
+            pages = self._take()
         this.sending_ns = time.monotonic_ns()
-        self.round_start_bytes = self._outflow.sent_bytes
-        lines = int(np.bitwise_count(cargo.masks).sum())
-        raw, started = _bytes_of(len(cargo.whole), len(cargo.lined), lines), time.monotonic()
-        self.round_expected = self.outlook.scaled(raw)
+        self.round_start_bytes = self._page_sender.sent_bytes
+        lines = int(np.bitwise_count(pages.masks).sum())
+        raw = uncompressed_bytes(len(pages.whole), len(pages.lined), lines)
+        started = time.monotonic()
+        self.round_expected = self.transfer_cost.wire_bytes(raw)
         sent = self._ever_sent
-        fresh = cargo.whole[~sent[cargo.whole]]
+        fresh = pages.whole[~sent[pages.whole]]
         sent[fresh] = True  # for looks meanwhile
         try:
-            this.tally, left = self._outflow.send_round(cargo, this.index, look)
+            this.totals, left = self._page_sender.send_round(pages, this.index, look)
         except PageferryError:
-            self.unfinished = self._outflow.moved
+            self.unfinished = self._page_sender.moved
             raise
-        self.unfinished = this.tally
+        self.unfinished = this.totals
         this.pages_left = len(left.whole) + len(left.lined)
         if this.pages_left:
-            cargo = self._without(cargo, left)
-            fresh, unsent = np.intersect1d(fresh, cargo.whole), np.intersect1d(fresh, left.whole)
+            pages = self._without(pages, left)
+            fresh, unsent = (
+                np.intersect1d(fresh, pages.whole),
+                np.intersect1d(fresh, left.whole),
+            )
             sent[unsent] = False
-        self._cargo = cargo
-        self.pages_resent += len(cargo.whole) - len(fresh) + len(cargo.lined)
-        if self._squeezer is not None and not everything and not this.pages_left:
-            seconds, cpu_s = time.monotonic() - started, self._squeezer.cpu_s - cpu_s
-            self.outlook.told(raw, this.tally.bytes, seconds, cpu_s)
-            self.throttling.ratio = self.outlook.ratio
+        self._sending = pages
+        self.pages_resent += len(pages.whole) - len(fresh) + len(pages.lined)
+        if self._encoder is not None and not everything and not this.pages_left:
+            seconds, cpu_s = time.monotonic() - started, self._encoder.cpu_s - cpu_s
+            self.transfer_cost.update(raw, this.totals.bytes, seconds, cpu_s)
+            self.throttling.ratio = self.transfer_cost.ratio
 
-    def _without(self, cargo: Cargo, left: Cargo) -> Cargo:
+    def _without(self, pages: RoundPages, left: RoundPages) -> RoundPages:
         """What was sent of it where a round was cut short: the rest is stale as it was."""
         self._stale[left.whole] = _EVERY_LINE
         self._stale[left.lined] |= left.masks
-        kept = np.isin(cargo.lined, left.lined, assume_unique=True, invert=True)
-        whole = np.setdiff1d(cargo.whole, left.whole, assume_unique=True)
-        return Cargo(whole, cargo.lined[kept], cargo.masks[kept])
+        kept = np.isin(pages.lined, left.lined, assume_unique=True, invert=True)
+        whole = np.setdiff1d(pages.whole, left.whole, assume_unique=True)
+        return RoundPages(whole, pages.lined[kept], pages.masks[kept])
 
     def acknowledged(self, this: Round, elapsed_s: float) -> RoundStats:
         """The destination has it all: look at what has become stale meanwhile."""
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
-        self.unfinished = Tally()
+        self.unfinished = SentTotals()
         counts = self._count_stale()
         dirty_pages, raw = cost_of(counts, UNION)
         this.dirty_pages_after = dirty_pages
-        tally = this.tally
-        self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._cargo)
+        totals = this.totals
+        self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._sending)
         duration_s = (this.end_ns - this.start_ns) / 1e9
-        self._carrying.told(tally.bytes, (this.end_ns - this.sending_ns) / 1e9)
+        self._carrying.told(totals.bytes, (this.end_ns - this.sending_ns) / 1e9)
         self._timeline.log(
             "round-end",
             t_ns=this.end_ns,
             round=this.index,
-            pages=tally.pages,
-            zero_pages=tally.zero_pages,
-            lines=tally.lines,
-            bytes=tally.bytes,
+            pages=totals.pages,
+            zero_pages=totals.zero_pages,
+            lines=totals.lines,
+            bytes=totals.bytes,
             dirty_pages_after=dirty_pages,
         )
         this.raw_after = raw
-        remaining = self.outlook.scaled(raw)
+        remaining = self.transfer_cost.wire_bytes(raw)
         rate_Bps = self._carrying.rate_Bps
         return RoundStats(
             index=this.index,
             kind=this.kind,
             pages_total=self._guest.n_pages,
-            pages_sent=tally.pages + tally.zero_pages,
-            bytes_sent=tally.bytes,
+            pages_sent=totals.pages + totals.zero_pages,
+            bytes_sent=totals.bytes,
             duration_s=duration_s,
             dirty_pages_after=dirty_pages,
             remaining_bytes=remaining,
@@ -258,12 +263,12 @@ class Rounds:
             bandwidth_Bps=rate_Bps,
             sending_s=self._carrying.seconds(remaining),
             switchover_s=self._switchover_s(int(counts[IN_CACHE]))
-            + self.outlook.beyond_s(raw, rate_Bps),
+            + self.transfer_cost.extra_encode_s(raw, rate_Bps),
             elapsed_s=elapsed_s,
             in_memory=self._part(counts, MEMORY),
             in_cache=self._part(counts, CACHE),
             throttle=self.throttling.average(this.start_ns, this.end_ns),
-            compression_ratio=self.outlook.ratio,
+            compression_ratio=self.transfer_cost.ratio,
             decide_s=DECIDE_S + self._scan_s,
         )
 
@@ -277,7 +282,7 @@ class Rounds:
 
     def _part(self, counts: NDArray[np.int64], part: int) -> Part:
         pages, raw = cost_of(counts, part)
-        return Part(pages, self.outlook.scaled(raw))
+        return Part(pages, self.transfer_cost.wire_bytes(raw))
 
     def _count_stale(self) -> NDArray[np.int64]:
         """What is stale in memory, in the cache, and in either: words of `common.guest.stale`."""
@@ -299,7 +304,7 @@ class Rounds:
         )
         return self._counts
 
-    def switch(self) -> FinalStop:
+    def switch(self) -> StopResult:
         """Pause and take the snapshot; nothing is sent. The guest stays paused.
 
         The cache is not drained yet, as no page of it is read before the destination runs: what it
@@ -315,7 +320,7 @@ class Rounds:
         guest.harvest(self._stale)
         self.pages_resent += take_missing(self._stale, self._ever_sent, self._missing)
         missing = self._missing.tobytes()
-        return FinalStop(None, paused_ns, guest.snapshot(drained=False), missing)
+        return StopResult(None, paused_ns, guest.snapshot(drained=False), missing)
 
     def flush(self) -> None:
         """Drain the paused guest's cache, before its memory is read."""
@@ -323,7 +328,7 @@ class Rounds:
         self._guest.harvest(self._stale)  # those pages are missing already
         self._timeline.log("drained", lines=lines)
 
-    def stop(self) -> FinalStop:
+    def stop(self) -> StopResult:
         """Pause, drain, send the last pages, take the snapshot. The guest stays paused."""
         guest = self._guest
         requested_ns = self._timeline.log("pause-requested")
@@ -335,22 +340,17 @@ class Rounds:
         this.drained_lines = guest.drain()
         self._timeline.log("drained", lines=this.drained_lines)
         guest.harvest(self._stale)
-        self._outflow.guest_is_still(True)
+        self._page_sender.guest_is_still(True)
         self._send(this, everything=not self.done)
-        self._timeline.log("last-pages-sent", pages=this.tally.pages, bytes=this.tally.bytes)
+        self._timeline.log("last-pages-sent", pages=this.totals.pages, bytes=this.totals.bytes)
         snapshot = guest.snapshot()
-        self.activity.stopped(requested_ns, self._cargo)
+        self.activity.stopped(requested_ns, self._sending)
         self.done.append(this)
-        self.unfinished = Tally()
-        return FinalStop(this, paused_ns, snapshot)
+        self.unfinished = SentTotals()
+        return StopResult(this, paused_ns, snapshot)
 
 
 def cost_of(counts: NDArray[np.int64], part: int) -> tuple[int, int]:
     """Pages, and what they cost on the wire."""
     whole, lined, lines = counts[part : part + 3].tolist()
-    return whole + lined, _bytes_of(whole, lined, lines)
-
-
-def _bytes_of(whole: int, lined: int, lines: int) -> int:
-    """What stale pages cost on the wire, an extent a page as if none had a neighbour."""
-    return whole * (PAGE_SIZE + EXTENT.itemsize) + lined * LINES_OF.itemsize + lines * LINE_SIZE
+    return whole + lined, uncompressed_bytes(whole, lined, lines)

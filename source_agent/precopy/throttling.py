@@ -16,7 +16,7 @@ from pageferry.common.strategy.base import Throttled
 from pageferry.common.strategy.converge import Period
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
-from pageferry.source_agent.precopy.page_sender import Outflow
+from pageferry.source_agent.precopy.page_sender import PageSender
 
 Watcher = Callable[[Period], Throttled | None]
 _DIRTIED: Final = 0
@@ -32,10 +32,10 @@ class Throttling:
     """
 
     def __init__(
-        self, guest: Guest, outflow: Outflow, timeline: Timeline, stale: NDArray[np.uint64]
+        self, guest: Guest, page_sender: PageSender, timeline: Timeline, stale: NDArray[np.uint64]
     ) -> None:
         self._guest = guest
-        self._outflow = outflow
+        self._page_sender = page_sender
         self._timeline = timeline
         self._stale = stale
         self._dirtied: NDArray[np.uint64] | None = None
@@ -82,7 +82,7 @@ class Throttling:
         growth = [] if self._watched else self.growth
         self._watched = True
         looking = Looking(
-            self._guest, self._outflow, self._dirtied, self._stale, self._counts, growth
+            self._guest, self._page_sender, self._dirtied, self._stale, self._counts, growth
         )
 
         def look(early: bool) -> None:
@@ -106,27 +106,27 @@ class Looking:
     def __init__(
         self,
         guest: Guest,
-        outflow: Outflow,
+        page_sender: PageSender,
         dirtied: NDArray[np.uint64],
         stale: NDArray[np.uint64],
         counts: NDArray[np.int64],
         growth: list[tuple[float, int]],
     ) -> None:
         self._guest = guest
-        self._outflow = outflow
+        self._page_sender = page_sender
         self._dirtied = dirtied
         self._stale = stale
         self._counts = counts
         self._growth = growth
         self._start_ns = self._period_ns = time.monotonic_ns()
-        self._sent = outflow.sent_bytes
+        self._sent = page_sender.sent_bytes
         self._early: tuple[int, int] | None = None  # when, and how many pages
         self._fresh = 0  # of this period
         self._stale_pages = 0  # of this round
 
     def look(self, *, early: bool) -> Period | None:
         """The period that ends here, if one does: not with an early look."""
-        sent = self._outflow.sent_bytes - self._sent
+        sent = self._page_sender.sent_bytes - self._sent
         if not early and sent == 0:
             return None  # a link that stands still says nothing about the guest
         self._guest.harvest(self._dirtied)

@@ -23,7 +23,8 @@ from pageferry.common.wire.bulk import BulkReceiver
 from pageferry.common.wire.channel import STALL_S, tune
 from pageferry.common.wire.extents import Extents, Pages
 from pageferry.common.wire.pacing import Pacer
-from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Outflow
+from pageferry.source_agent.precopy.batches import BATCH_PAGES
+from pageferry.source_agent.precopy.page_sender import PageSender
 
 PROBE_S: Final = 0.2
 
@@ -59,18 +60,18 @@ def probe(memory: GuestMemory, *, checked: bool, congestion: str) -> float | Non
     except OSError as error:
         raise PageferryError(f"loopback could not be measured: {error}") from None
     receiver = BulkReceiver(theirs, _Bin(), memory.n_pages, checked=checked)
-    outflow = Outflow(memory, [ours], Pacer(math.inf), checked=checked)
+    page_sender = PageSender(memory, [ours], Pacer(math.inf), checked=checked)
     # What it raises ends the sending, too.
     work = partial(_receive, receiver)
-    thread = WatchedThread(work, "probe", lambda _error: outflow.abort())
+    thread = WatchedThread(work, "probe", lambda _error: page_sender.abort())
     thread.start()
     try:
-        return _send(outflow, pages)
+        return _send(page_sender, pages)
     except PageferryError:
         thread.raise_failure()
         raise
     finally:
-        outflow.close()
+        page_sender.close()
         thread.join()
         receiver.close()
 
@@ -82,7 +83,7 @@ def _receive(receiver: BulkReceiver) -> None:
         return  # it is we who hang up, in the middle of anything
 
 
-def _send(outflow: Outflow, pages: Pages) -> float:
+def _send(page_sender: PageSender, pages: Pages) -> float:
     """Batches of these, over and over; full ones, as small frames say nothing about a link.
 
     A guest with little content may have written more by the time when it is moved.
@@ -91,6 +92,6 @@ def _send(outflow: Outflow, pages: Pages) -> float:
     at, sent = 0, 0
     begun = time.monotonic()
     while (elapsed := time.monotonic() - begun) < PROBE_S:
-        sent += outflow.send_batch(pages[at : at + BATCH_PAGES]).bytes
+        sent += page_sender.send_batch(pages[at : at + BATCH_PAGES]).bytes
         at = at + BATCH_PAGES if at + BATCH_PAGES < len(pages) else 0
     return sent / elapsed

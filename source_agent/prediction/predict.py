@@ -27,7 +27,7 @@ from pageferry.common.units import PAGE_SIZE, format_time
 from pageferry.common.wire import frames
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.wire.pacing import CREDIT_S
-from pageferry.source_agent.precopy.page_sender import BATCH_PAGES
+from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.rounds import SWITCHOVER_S
 from pageferry.source_agent.prediction.loopback_probe import probe
 from pageferry.source_agent.prediction.sampling import measure

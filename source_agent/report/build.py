@@ -40,7 +40,7 @@ from pageferry.common.wire.bitmap import popcount
 from pageferry.common.wire.pacing import WINDOW_S
 from pageferry.common.wire.results import WirePostcopy
 from pageferry.source_agent.measurements import Decided, Record
-from pageferry.source_agent.precopy.page_sender import Tally
+from pageferry.source_agent.precopy.batches import SentTotals
 from pageferry.source_agent.precopy.rounds import Round
 from pageferry.source_agent.prediction.predict import check_of
 from pageferry.source_agent.report.compression import compression_report, xbzrle_report
@@ -83,7 +83,8 @@ def _report(record: Record) -> Report:
     seconds = None if downtime is None else downtime / 1e3
     wire = record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
     sent = sum(
-        (each.tally for each in rounds), record.rounds.unfinished if record.rounds else Tally()
+        (each.totals for each in rounds),
+        record.rounds.unfinished if record.rounds else SentTotals(),
     )
     postcopy = _postcopy(record)
     twice = (postcopy.duplicates or 0) if postcopy is not None else 0
@@ -228,15 +229,15 @@ def _round(record: Record, each: Round) -> RoundReport:
     return RoundReport(
         index=each.index,
         kind=each.kind.value,
-        pages=each.tally.pages,
-        zero_pages=each.tally.zero_pages,
-        line_pages=each.tally.line_pages if by_line else None,
-        lines=each.tally.lines if by_line else None,
-        bytes_saved=each.tally.bytes_saved if by_line else None,
-        delta_pages=None if config.delta == "none" else each.tally.delta_pages,
+        pages=each.totals.pages,
+        zero_pages=each.totals.zero_pages,
+        line_pages=each.totals.line_pages if by_line else None,
+        lines=each.totals.lines if by_line else None,
+        bytes_saved=each.totals.bytes_saved if by_line else None,
+        delta_pages=None if config.delta == "none" else each.totals.delta_pages,
         drained_lines=each.drained_lines if config.cache else None,
         pages_left=each.pages_left,
-        bytes=each.tally.bytes,
+        bytes=each.totals.bytes,
         start_ms=_t_ms(record, each.start_ns),
         duration_ms=(end_ns - each.start_ns) / 1e6,
         dirty_pages_after=each.dirty_pages_after,

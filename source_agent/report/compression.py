@@ -10,9 +10,9 @@ from pageferry.source_agent.measurements import Record
 def compression_report(record: Record) -> CompressionReport | None:
     """None where it was not asked for, or nothing was ready to be sent."""
     codec = record.config.compress
-    if codec == "none" or record.squeezer is None:
+    if codec == "none" or record.encoder is None:
         return None
-    stats = record.squeezer.compression
+    stats = record.encoder.compression
     finished = record.finished
     return CompressionReport(
         codec=codec,
@@ -28,11 +28,11 @@ def compression_report(record: Record) -> CompressionReport | None:
 
 def xbzrle_report(record: Record) -> XbzrleReport | None:
     """None where it was not asked for, or nothing was ready to be sent."""
-    if record.config.delta == "none" or record.squeezer is None:
+    if record.config.delta == "none" or record.encoder is None:
         return None
-    stats = record.squeezer.deltas
+    stats = record.encoder.deltas
     return XbzrleReport(
-        cache_size=record.squeezer.cache_size,
+        cache_size=record.encoder.cache_size,
         bytes=stats.bytes,
         pages=stats.pages,
         cache_hit=stats.hits,

@@ -133,7 +133,7 @@ def _estimate(
 def moved_bytes(record: Record) -> int:
     """What pages cost on the wire, in rounds and after a switch; no handshakes, no control."""
     rounds = record.rounds.done if record.rounds else []
-    bulk = sum(each.tally.bytes for each in rounds)
+    bulk = sum(each.totals.bytes for each in rounds)
     return bulk + _moved_after(record)
 
 
@@ -162,7 +162,7 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
     if full_bytes is None:
         return None
     extra = [
-        max((each.end_ns - each.start_ns) / 1e9 - each.tally.bytes / bandwidth, 0.0)
+        max((each.end_ns - each.start_ns) / 1e9 - each.totals.bytes / bandwidth, 0.0)
         for each in rounds[1:]
         if not each.pages_left
     ]
@@ -175,7 +175,7 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
         round_s=median(extra) if extra else 0.0,
         decide_s=_decide_s(record.rounds.done),
         switchover_s=switchover_s,
-        last_bytes=final.tally.bytes if final else 0,
+        last_bytes=final.totals.bytes if final else 0,
         last_s=last_s,
         stale=_staleness(record),
     )
@@ -190,18 +190,18 @@ def _full_bytes(record: Record) -> int | None:
     assert record.rounds is not None  # noqa: S101
     first = record.rounds.done[0] if record.rounds.done else None
     if first is not None and not first.pages_left:
-        return first.tally.bytes
+        return first.totals.bytes
     after = record.finished.postcopy if record.finished else None
     if after is not None and after.missing is not None and popcount(after.missing):
         return None  # lazy copy: most of it has stayed behind
-    zero = sum(each.tally.zero_pages for each in record.rounds.done) + record.supplied_zeros
+    zero = sum(each.totals.zero_pages for each in record.rounds.done) + record.supplied_zeros
     content = max(record.config.guest.pages - zero, 0)
     return max(round(content * PAGE_SIZE * _pushed_ratio(record)), 1)
 
 
 def _pushed_ratio(record: Record) -> float:
     """What is left of a page's bytes where it is compressed, as all of this run's were."""
-    stats = record.squeezer.compression if record.squeezer is not None else None
+    stats = record.encoder.compression if record.encoder is not None else None
     return stats.bytes / stats.raw_bytes if stats is not None and stats.raw_bytes else 1.0
 
 
@@ -219,12 +219,12 @@ def _bandwidth(record: Record, downtime_s: float) -> float | None:
     assert record.rounds is not None  # noqa: S101
     final = record.final.round if record.final else None
     transfers = [
-        (each.tally.bytes, (each.end_ns - each.start_ns) / 1e9)
+        (each.totals.bytes, (each.end_ns - each.start_ns) / 1e9)
         for each in record.rounds.done
         if each is not final and each.end_ns
     ]
     if final is not None:
-        transfers.append((final.tally.bytes, downtime_s))
+        transfers.append((final.totals.bytes, downtime_s))
     elif record.final is not None and record.completed_ns is not None:
         seconds = (record.completed_ns - record.final.paused_ns) / 1e9 - downtime_s
         seconds -= _broken_s(record)
@@ -268,9 +268,9 @@ def _staleness(record: Record) -> Callable[[float], Stale]:
 
 def _bytes_left(record: Record, stats: RoundStats) -> int:
     """What a round's stale pages would have cost; how much shorter they become is known by now."""
-    if record.squeezer is None or record.rounds is None:
+    if record.encoder is None or record.rounds is None:
         return stats.remaining_bytes
-    return record.rounds.outlook.scaled(record.rounds.done[stats.index - 1].raw_after)
+    return record.rounds.transfer_cost.wire_bytes(record.rounds.done[stats.index - 1].raw_after)
 
 
 def _ran_s(stats: RoundStats) -> float:

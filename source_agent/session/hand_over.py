@@ -11,7 +11,7 @@ from pageferry.common.wire import bitmap, messages
 from pageferry.source_agent.postcopy.phase import PostcopyPhase
 from pageferry.source_agent.postcopy.serving import Serving
 from pageferry.source_agent.postcopy.supply import Supply
-from pageferry.source_agent.precopy.rounds import FinalStop
+from pageferry.source_agent.precopy.rounds import StopResult
 from pageferry.source_agent.protocol import Way
 from pageferry.source_agent.report.plausibility import check_finished
 from pageferry.source_agent.session.context import Context, Ready
@@ -28,7 +28,7 @@ class HandOver:
         self._context = context
         self.no_answer = ""
 
-    async def commit(self, ready: Ready, final: FinalStop) -> None:
+    async def commit(self, ready: Ready, final: StopResult) -> None:
         """Hand over a guest of which nothing is missing.
 
         Raises:
@@ -39,7 +39,7 @@ class HandOver:
         if await self._send(ready, final, push=True) is None:
             raise ConnectionBroken("the connection was lost with the answer to the commit")
 
-    async def switch(self, ready: Ready, final: FinalStop, *, push: bool) -> bool:
+    async def switch(self, ready: Ready, final: StopResult, *, push: bool) -> bool:
         """Hand over a guest whose pages are to follow; return whether it was answered.
 
         Raises:
@@ -50,7 +50,7 @@ class HandOver:
         await self._context.worker.run(ready.rounds.flush)
         return answered
 
-    async def _send(self, ready: Ready, final: FinalStop, *, push: bool) -> int | None:
+    async def _send(self, ready: Ready, final: StopResult, *, push: bool) -> int | None:
         """When the destination resumed, on its clock; None where it was asked over a new one."""
         context = self._context
         commit = await self._message(ready, final, push=push)
@@ -74,7 +74,7 @@ class HandOver:
         context.hit("resumed-there")
         return resumed.t_ns
 
-    async def _message(self, ready: Ready, final: FinalStop, *, push: bool) -> messages.Commit:
+    async def _message(self, ready: Ready, final: StopResult, *, push: bool) -> messages.Commit:
         missing = final.missing
         if missing is not None and len(missing) >= bitmap.WORTH:
             missing = await self._context.worker.run(bitmap.shorten, missing)
@@ -82,7 +82,7 @@ class HandOver:
             barrier=len(ready.rounds.done), snapshot=final.snapshot, missing=missing, push=push
         )
 
-    def _resumed(self, ready: Ready, final: FinalStop, resumed_ns: int | None) -> None:
+    def _resumed(self, ready: Ready, final: StopResult, resumed_ns: int | None) -> None:
         context = self._context
         context.record.resumed_peer_ns = resumed_ns
         context.timeline.log("resumed-there")

@@ -14,8 +14,8 @@ from pageferry.common.errors import PageferryError
 from pageferry.common.guest.vcpu import vcpus_cpu_s
 from pageferry.common.strategy.base import NextRound, StopAndCopy, Strategy, SwitchToPostCopy
 from pageferry.common.wire import messages
-from pageferry.source_agent.precopy.page_sender import Outflow
-from pageferry.source_agent.precopy.rounds import FinalStop, Rounds
+from pageferry.source_agent.precopy.page_sender import PageSender
+from pageferry.source_agent.precopy.rounds import Rounds, StopResult
 from pageferry.source_agent.precopy.throttling import Watcher
 from pageferry.source_agent.session.context import Context, Ready
 from pageferry.source_agent.setup import strategy_for
@@ -86,7 +86,7 @@ async def _raise_what_is_known(context: Context) -> None:
     context.links.raise_failure()
 
 
-async def stop(context: Context, ready: Ready, stopping: Callable[[], FinalStop]) -> FinalStop:
+async def stop(context: Context, ready: Ready, stopping: Callable[[], StopResult]) -> StopResult:
     """Pause the guest, and send what goes in the stop.
 
     Args:
@@ -111,23 +111,23 @@ async def stop(context: Context, ready: Ready, stopping: Callable[[], FinalStop]
 @contextlib.contextmanager
 def _deadline(context: Context) -> Iterator[None]:
     """At `--timeout` the round that is under way is cut short, where it is to be the last."""
-    config, outflow = context.config, context.links.outflow
+    config, page_sender = context.config, context.links.page_sender
     if config.timeout is None or config.timeout_action == "cancel":
         yield
         return
     # Not before the strategy would see it: the loop's clock is coarser than ours.
     delay_s = config.timeout - _elapsed_s(context) + DEADLINE_SLACK_S
-    timer = asyncio.get_running_loop().call_later(delay_s, _on_deadline, context, outflow)
+    timer = asyncio.get_running_loop().call_later(delay_s, _on_deadline, context, page_sender)
     try:
         yield
     finally:
         timer.cancel()
-        outflow.cut_short(False)
+        page_sender.cut_short(False)
 
 
-def _on_deadline(context: Context, outflow: Outflow) -> None:
+def _on_deadline(context: Context, page_sender: PageSender) -> None:
     context.timeline.log("timeout", action=context.config.timeout_action)
-    outflow.cut_short(True)
+    page_sender.cut_short(True)
 
 
 def _elapsed_s(context: Context) -> float:

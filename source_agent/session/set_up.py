@@ -15,7 +15,7 @@ from pageferry.source_agent.postcopy.supply import Supply
 from pageferry.source_agent.precopy.rounds import Rounds
 from pageferry.source_agent.prediction.predict import predict
 from pageferry.source_agent.session.context import SAMPLE_S, Context, Ready, Sampler
-from pageferry.source_agent.setup import boot_guest, make_squeezer, setup_message
+from pageferry.source_agent.setup import boot_guest, make_encoder, setup_message
 
 SETUP_S: Final = 600.0  # the destination may have to compile kernels and to map a large guest
 
@@ -52,9 +52,9 @@ async def set_up(context: Context, guest: Guest) -> Ready:
     await links.control.send(await run(setup_message, config, guest, context.resident))
     context.notify("waiting for the destination to be ready")
     record.ready = await context.hear(messages.Ready, timeout_s=SETUP_S)
-    squeezer = record.squeezer = await run(make_squeezer, config, guest.memory, context.timeline)
-    if squeezer is not None:
-        context.exits.push_async_callback(run, squeezer.close)
+    encoder = record.encoder = await run(make_encoder, config, guest.memory, context.timeline)
+    if encoder is not None:
+        context.exits.push_async_callback(run, encoder.close)
     supply = await _supply(context, guest) if config.may_switch else None
     await links.open_channels(guest.memory, supply)
     clock = record.clock_before = await links.control.sample_clock()
@@ -84,13 +84,13 @@ def _rounds(context: Context, guest: Guest, rtt_s: float) -> Rounds:
     config = context.config
     return Rounds(
         guest,
-        context.links.outflow,
+        context.links.page_sender,
         context.timeline,
         config.max_bandwidth,
         rtt_s,
         by_line=config.travels_by_line,
         hit=context.hit,
-        squeezer=context.record.squeezer,
+        encoder=context.record.encoder,
     )
 
 

@@ -17,8 +17,9 @@ from pageferry.common.report.schema import EventReport, Report
 from pageferry.common.strategy.base import RoundStats
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.dest_agent.precopy.page_placer import ChannelPlacer
-from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
-from pageferry.source_agent.precopy.rounds import FinalStop, Round, Rounds
+from pageferry.source_agent.precopy.batches import RoundPages, SentTotals
+from pageferry.source_agent.precopy.page_sender import PageSender
+from pageferry.source_agent.precopy.rounds import Round, Rounds, StopResult
 from pageferry.source_agent.report.build import make_report
 from tests.support.inprocess import listening, move, session_to
 from tests.support.known import known
@@ -116,25 +117,28 @@ class TestWrongOnPurpose:
     def test_a_stale_page_is_left_out_of_the_last_round(
         self, granularity: str, where: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        send_round, stop = Outflow.send_round, Rounds.stop
+        send_round, stop = PageSender.send_round, Rounds.stop
         stops: list[bool] = []
 
-        def stopping(rounds: Rounds) -> FinalStop:
+        def stopping(rounds: Rounds) -> StopResult:
             stops.append(True)
             return stop(rounds)
 
         def leaves_out(
-            outflow: Outflow, cargo: Cargo, index: int, look: Any = None
-        ) -> tuple[Tally, Cargo]:
+            page_sender: PageSender, pages: RoundPages, index: int, look: Any = None
+        ) -> tuple[SentTotals, RoundPages]:
             if stops and granularity == "page":
-                cargo = dataclasses.replace(cargo, whole=np.delete(cargo.whole, where))
+                pages = dataclasses.replace(pages, whole=np.delete(pages.whole, where))
             elif stops:
-                lined, masks = np.delete(cargo.lined, where), np.delete(cargo.masks, where)
-                cargo = dataclasses.replace(cargo, lined=lined, masks=masks)
-            return send_round(outflow, cargo, index, look)
+                lined, masks = (
+                    np.delete(pages.lined, where),
+                    np.delete(pages.masks, where),
+                )
+                pages = dataclasses.replace(pages, lined=lined, masks=masks)
+            return send_round(page_sender, pages, index, look)
 
         monkeypatch.setattr(Rounds, "stop", stopping)
-        monkeypatch.setattr(Outflow, "send_round", leaves_out)
+        monkeypatch.setattr(PageSender, "send_round", leaves_out)
         report = is_found_out(config(granularity=granularity))
         last = report.rounds[-1]
         assert (len(stops), last.kind) == (1, "final")

@@ -20,7 +20,7 @@ from pageferry.common.guest import delta
 from pageferry.common.report.schema import Report
 from pageferry.common.wire import packing
 from pageferry.common.wire.tls import client_tls, server_tls
-from pageferry.source_agent.precopy import batch_encoder
+from pageferry.source_agent.precopy import payload_compressor
 from pageferry.source_agent.report.build import make_report
 from tests.integration.test_kernel_tracker import REFUSAL
 from tests.support.inprocess import listening, move, session_to
@@ -187,7 +187,9 @@ class TestWhatIsWrong:
     def test_a_payload_that_does_not_unpack(
         self, codec: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(batch_encoder, "packer", lambda _codec: lambda data: bytes(data[:100]))
+        monkeypatch.setattr(
+            payload_compressor, "packer", lambda _codec: lambda data: bytes(data[:100])
+        )
         self.goes_on(f"an illegal {codec}", compress=codec)
 
     def test_one_that_becomes_too_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +197,7 @@ class TestWhatIsWrong:
             pack = packing.packer(codec)
             return lambda data: pack(memoryview(bytes(data) + bytes(1)))
 
-        monkeypatch.setattr(batch_encoder, "packer", longer)
+        monkeypatch.setattr(payload_compressor, "packer", longer)
         self.goes_on("a zstd frame that announces", compress="zstd")
 
     def test_a_delta_that_leaves_its_page(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ KINDS: Final[dict[str, Callable[[], None]]] = {
     "progress": _method("pageferry.common.terminal.progress:Lines", "_say", 1),
     "bulk-receiver": _method("pageferry.common.wire.bulk:BulkReceiver", "run"),
     "bulk-receiver-later": _method(
-        "pageferry.dest_agent.precopy.page_receiver:Inflow", "_deliver", 1
+        "pageferry.dest_agent.precopy.page_receiver:PageReceiver", "_deliver", 1
     ),
     "staging": _method("pageferry.dest_agent.postcopy.fault_handler:Staging", "arrived"),
     "destination-worker": _method("pageferry.common.guest.machine:Guest", "restore"),
@@ -113,7 +113,9 @@ KINDS: Final[dict[str, Callable[[], None]]] = {
     "bulk-keeper": _method("pageferry.common.wire.bulk:BulkSender", "keep_open"),
     "page-server": _method("pageferry.source_agent.postcopy.page_server:PageServer", "_live"),
     "pusher": _method("pageferry.source_agent.postcopy.supply:Supply", "push"),
-    "squeeze": _method("pageferry.source_agent.precopy.batch_encoder:Squeezer", "_make"),
+    "squeeze": _method(
+        "pageferry.source_agent.precopy.compressing_encoder:CompressingEncoder", "_encode_on_pool"
+    ),
     "log-tracker": _method("pageferry.common.guest.dirtylog:DirtyLog", "harvest"),
     "kernel-tracker": _method("pageferry.common.guest.kerneldirty:KernelDirty", "harvest"),
     "probe": _method("pageferry.source_agent.prediction.loopback_probe", "_receive"),

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.wire.extents import batches, from_pages, to_pages
+from pageferry.common.wire.extents import cut_pages, from_pages, to_pages
 
 page_sets = st.lists(st.integers(0, 2**32 - 1), unique=True, max_size=200) | st.lists(
     st.integers(0, 60), unique=True
@@ -20,9 +20,10 @@ def test_round_trip_in_runs_that_do_not_touch(numbers: list[int]) -> None:
     assert (extents["first"][1:] > ends[:-1]).all()
 
 
-@given(page_sets, st.integers(1, 40), st.integers(1, 10))
-def test_batches_keep_to_their_limits(numbers: list[int], max_pages: int, most: int) -> None:
+@given(page_sets, st.integers(1, 10))
+def test_pieces_keep_to_their_limit_and_are_all_of_it(numbers: list[int], most: int) -> None:
     pages = np.array(sorted(numbers), np.int64)
-    cut = list(batches(pages, max_pages=max_pages, max_extents=most))
-    assert all(len(extents) <= most and extents["count"].sum() <= max_pages for extents in cut)
-    assert [page for extents in cut for page in to_pages(extents).tolist()] == pages.tolist()
+    cut = list(cut_pages(pages, most))
+    assert all(0 < len(extents) <= most for _, extents in cut)
+    assert all(to_pages(extents).tolist() == piece.tolist() for piece, extents in cut)
+    assert [page for piece, _ in cut for page in piece.tolist()] == pages.tolist()

@@ -18,7 +18,7 @@ from pageferry.common.wire.extents import Extents, from_pages
 from pageferry.common.wire.frames import PagesFrame
 from pageferry.common.wire.spans import SpanTable
 from pageferry.dest_agent.precopy.page_placer import ChannelPlacer, GuestPlacer
-from pageferry.dest_agent.precopy.page_receiver import Inflow
+from pageferry.dest_agent.precopy.page_receiver import PageReceiver
 
 N_PAGES = 64
 WAIT_S = 30.0
@@ -57,7 +57,7 @@ class Bench:
         self.events: queue.Queue[str] = queue.Queue()
         self.barriers: queue.Queue[int] = queue.Queue()
         self.failures: queue.Queue[PageferryError] = queue.Queue()
-        self.inflow = Inflow(
+        self.inflow = PageReceiver(
             lambda: Told(GuestPlacer(self.memory), self.events),
             N_PAGES,
             1,

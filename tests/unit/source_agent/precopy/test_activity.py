@@ -4,19 +4,19 @@ import numpy as np
 
 from pageferry.common.report.page_bins import Binning
 from pageferry.source_agent.precopy.activity import Activity
-from pageferry.source_agent.precopy.page_sender import Cargo
+from pageferry.source_agent.precopy.batches import RoundPages
 
 
-def cargo(whole: list[int], lined: list[int]) -> Cargo:
-    return Cargo(np.array(whole), np.array(lined, np.int64), np.ones(len(lined), np.uint64))
+def round_pages(whole: list[int], lined: list[int]) -> RoundPages:
+    return RoundPages(np.array(whole), np.array(lined, np.int64), np.ones(len(lined), np.uint64))
 
 
 def test_rounds_are_columns() -> None:
     activity = Activity(512)  # two pages a bin
     activity.dirtied[3] = 2
-    activity.round_done(10, 20, "full", cargo(list(range(512)), []))
+    activity.round_done(10, 20, "full", round_pages(list(range(512)), []))
     activity.dirtied[:] = 0
-    activity.round_done(20, 30, "dirty", cargo([6], [7, 9]))
+    activity.round_done(20, 30, "dirty", round_pages([6], [7, 9]))
     first, second = activity.columns
     assert (first.start_ns, first.end_ns, first.phase) == (10, 20, "full")
     assert first.sent.tolist() == [2] * Binning(512).bins
@@ -29,7 +29,7 @@ def test_rounds_are_columns() -> None:
 def test_the_last_round_is_counted_when_the_guest_runs_again() -> None:
     activity = Activity(16)
     activity.dirtied[:] = 1
-    activity.stopped(30, cargo([1], [2]))
+    activity.stopped(30, round_pages([1], [2]))
     assert not activity.columns
     assert not activity.sends.any()
     activity.settle(40)

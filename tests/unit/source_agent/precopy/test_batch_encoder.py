@@ -1,262 +1,120 @@
-"""Batches made shorter: in order, exact, and counted."""
+"""Frames of batches as they are: exact, legal, and counted."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.memory import GuestMemory
-from pageferry.common.timeline import Timeline
-from pageferry.common.units import PAGE_SIZE
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire import frames
-from pageferry.common.wire.extents import EXTENT, Pages, batches
-from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
-from pageferry.common.wire.packing import Codec, Unpacker
-from pageferry.dest_agent.precopy.page_placer import GuestPlacer
-from pageferry.source_agent.precopy.batch_encoder import Parts, Squeezer
-from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Cargo, Tally, line_batches
+from pageferry.common.wire.extents import Extents, from_pages
+from pageferry.source_agent.precopy.batch_encoder import EncodedBatch, PagesInMemory, PlainEncoder
+from pageferry.source_agent.precopy.batches import (
+    UNLIMITED_PAGES,
+    ChangedLines,
+    RoundPages,
+    SentTotals,
+    WholePages,
+    cut_into_batches,
+    joined,
+    line_batches,
+)
 from tests.unit.common.wire.test_frames import feed
 
-N_PAGES = 6 * BATCH_PAGES
-ALL = np.arange(N_PAGES)
-Make = Callable[..., "Ends"]
-
-
-class Ends:
-    """A squeezer, and a destination that takes what it sends."""
-
-    def __init__(self, entropy: float, checked: bool, codec: Codec | None, cache: int) -> None:
-        self.memory = GuestMemory(N_PAGES * PAGE_SIZE)
-        self.memory.fill(3, 0.1, entropy)
-        self.there = GuestMemory(N_PAGES * PAGE_SIZE)
-        self.placer = GuestPlacer(self.there, deltas=cache > 0).channel()
-        self.timeline = Timeline("source")
-        self.squeezer = Squeezer(
-            self.memory, self.timeline, codec=codec, delta_cache=cache, checked=checked
-        )
-        self._decoder = frames.FrameDecoder(
-            self.placer,
-            n_pages=N_PAGES,
-            checked=checked,
-            unpacker=Unpacker(codec) if codec else None,
-            deltas_agreed=cache > 0,
-        )
-        self.kinds: list[str] = []
-        self.round = 0
-
-    def receive(self, parts: Parts) -> int:
-        data = b"".join(parts)
-        for frame in feed(self._decoder, data, []):
-            self.kinds.append(type(frame).__name__)
-            if isinstance(frame, PagesFrame):
-                self.placer.arrived(frame)
-            elif isinstance(frame, ZeroFrame):
-                self.placer.zero(frame)
-            elif isinstance(frame, LinesFrame):
-                self.placer.lines(frame)
-            elif isinstance(frame, DeltaFrame):
-                self.placer.delta(frame)
-        return len(data)
-
-    def send(self, work: Iterator[NDArray[np.void]], *, last: bool = False) -> Tally:
-        self.round += 1
-        self.squeezer.begin(self.round, None, last=last)
-        return self.squeezer.convey(0, lambda: next(work, None), self.receive)
-
-    def send_pages(self, pages: Pages) -> Tally:
-        return self.send(batches(pages, max_pages=BATCH_PAGES, max_extents=1000))
-
-    def check(self) -> None:
-        np.testing.assert_array_equal(self.there.words, self.memory.words)
-
-    def close(self) -> None:
-        self.squeezer.close()
-        self.memory.close()
-        self.there.close()
+N_PAGES = UNLIMITED_PAGES
 
 
 @pytest.fixture
-def make() -> Iterator[Make]:
-    made: list[Ends] = []
+def memory() -> Iterator[GuestMemory]:
+    memory = GuestMemory(N_PAGES * PAGE_SIZE)
+    yield memory
+    memory.close()
 
-    def build(
-        entropy: float = 0.25,
-        *,
-        checked: bool = True,
-        codec: Codec | None = None,
-        cache: int = 0,
-    ) -> Ends:
-        made.append(Ends(entropy, checked, codec, cache))
-        return made[-1]
 
-    yield build
-    for ends in made:
-        ends.close()
+class Target:
+    """A destination's memory, all of it not zero at first."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(b"\xff" * (N_PAGES * PAGE_SIZE)))
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        return [self.view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
+
+    def take(self, memory: GuestMemory, encoded: EncodedBatch, *, checked: bool) -> list[str]:
+        """Decode what would have been sent; returns the frames' names."""
+        decoder = frames.FrameDecoder(self, n_pages=N_PAGES, checked=checked)
+        names = []
+        for each in encoded.frames:
+            if isinstance(each, PagesInMemory):
+                parts = [each.head, memory.pages[each.numbers].tobytes()]
+                parts += [frames.trailer(*parts)] if checked else []
+            else:
+                parts = [bytes(part) for part in each]
+            for frame in feed(decoder, b"".join(parts), []):
+                names.append(type(frame).__name__)
+                if isinstance(frame, frames.ZeroFrame):
+                    for buffer in self.buffers(frame.extents):
+                        buffer[:] = bytes(len(buffer))
+        return names
 
 
 @pytest.mark.parametrize("checked", [False, True])
-@pytest.mark.parametrize("codec", list(Codec))
-def test_pages_that_compress(make: Make, codec: Codec, checked: bool) -> None:
-    ends = make(codec=codec, checked=checked)
-    tally = ends.send_pages(ALL)
-    ends.check()
-    zero = int(ends.memory.zero_pages(ALL).sum())
-    assert (tally.pages, tally.zero_pages) == (N_PAGES - zero, zero)
-    stats = ends.squeezer.compression
-    assert stats.raw_bytes == (N_PAGES - zero) * PAGE_SIZE
-    assert stats.bytes < 0.3 * stats.raw_bytes
-    assert stats.bytes < tally.bytes < 1.05 * stats.bytes
-    assert (stats.batches, stats.in_vain, stats.skipped) == (6, 0, 0)
+def test_zero_pages_that_cut_every_run_make_frames_that_are_legal(
+    memory: GuestMemory, checked: bool
+) -> None:
+    """One run of 4096 pages becomes 2048 of one page each, more than a header can name."""
+    memory.pages[::2, 5] = 1
+    encoder = PlainEncoder(memory, checked=checked)
+    encoded = encoder.encode(WholePages(np.arange(N_PAGES)))
+    there = Target()
+    names = there.take(memory, encoded, checked=checked)
+    assert names == ["ZeroFrame"] * 3 + ["PagesFrame"] * 3
+    assert encoded.totals == SentTotals(N_PAGES // 2, N_PAGES // 2)
+    assert there.view == memory.view
 
 
-def test_pages_that_do_not_compress(make: Make) -> None:
-    ends = make(1.0, codec=Codec.LZ4)
-    for _ in range(3):
-        ends.send_pages(ALL)
-    ends.check()
-    stats = ends.squeezer.compression
-    assert stats.bytes == stats.raw_bytes
-    assert stats.batches == 18
-    assert stats.in_vain + stats.skipped == 18
-    assert stats.skipped >= 18 - 8 - ends.squeezer.workers - 1
-    events = [event.event for event in ends.timeline.events]
-    assert events == ["compression-off"]
+def test_pages_are_read_when_they_are_sent_and_not_before(memory: GuestMemory) -> None:
+    memory.pages[:, 0] = 1
+    (frame,) = PlainEncoder(memory, checked=True).encode(WholePages(np.arange(3, 9))).frames
+    assert isinstance(frame, PagesInMemory)
+    assert frame.head == frames.encode_pages_head(from_pages(np.arange(3, 9)), checked=True)
+    assert frame.numbers.tolist() == list(range(3, 9))
 
 
-def test_a_few_pages_that_do_not_compress_say_nothing_of_the_others(make: Make) -> None:
-    ends = make(1.0, codec=Codec.ZSTD)
-    full = ALL[~ends.memory.zero_pages(ALL)]
-    for page in full[:12]:
-        ends.send_pages(np.array([page]))
-    assert ends.timeline.events == []
-    stats = ends.squeezer.compression
-    assert (stats.batches, stats.in_vain, stats.skipped) == (12, 12, 0)
-    for _ in range(2):
-        ends.send_pages(ALL)
-    ends.send_pages(full[:1])  # it is off now, for all
-    assert ends.squeezer.compression.skipped > stats.skipped
-    ends.check()
+def test_lines_are_copied_and_what_they_spare_is_counted(memory: GuestMemory) -> None:
+    memory.pages[7, 8:16] = 5  # its second line
+    table = np.array([(7, 0b10)], frames.LINES_OF)
+    encoded = PlainEncoder(memory, checked=False).encode(ChangedLines(table))
+    (frame,) = encoded.frames
+    assert not isinstance(frame, PagesInMemory)
+    head, data = frame
+    assert head == frames.encode_lines_head(table)
+    assert bytes(data) == memory.pages[7, 8:16].tobytes()
+    saved = (PAGE_SIZE + 8) - (12 + LINE_SIZE)
+    assert encoded.totals == SentTotals(1, line_pages=1, lines=1, bytes_saved=saved)
 
 
-def test_deltas_of_pages(make: Make) -> None:
-    ends = make(1.0, cache=N_PAGES * PAGE_SIZE)
-    first = ends.send_pages(ALL)
-    assert first.delta_pages == 0
-    ends.memory.pages[:, 77] += np.uint64(5)
-    second = ends.send_pages(ALL)
-    ends.check()
-    assert second.pages == N_PAGES
-    assert second.delta_pages == N_PAGES  # those that had been zero, too
-    stats = ends.squeezer.deltas
-    assert (stats.hits, stats.pages, stats.overflows) == (N_PAGES, N_PAGES, 0)
-    assert stats.misses == first.pages
-    # A record of 6 bytes, two counts of 2 and 1; the word's lowest byte, or one more for a carry.
-    assert 10 * N_PAGES <= stats.bytes < 10.1 * N_PAGES
+def test_batches_that_nobody_took_are_what_is_left() -> None:
+    pages = RoundPages(
+        np.array([1, 2, 5, 9]), np.array([3, 7]), np.array([1, 1 << 63 | 5], np.uint64)
+    )
+    batches = cut_into_batches(pages, most=3)
+    first = next(batches)
+    assert isinstance(first, WholePages)
+    assert first.numbers.tolist() == [1, 2, 5]
+    left = joined(batches)
+    assert left.whole.tolist() == [9]
+    assert left.lined.tolist() == [3, 7]
+    assert left.masks.tolist() == pages.masks.tolist()
+    assert left.masks.dtype == np.uint64
 
 
-@pytest.mark.parametrize("codec", [None, Codec.ZSTD])
-@pytest.mark.parametrize("slots", [N_PAGES // 3, N_PAGES])
-def test_lines_and_deltas_and_both(make: Make, slots: int, codec: Codec | None) -> None:
-    ends = make(0.5, codec=codec, cache=slots * PAGE_SIZE)
-    ends.send_pages(ALL)
-    rng = np.random.default_rng(1)
-    for _ in range(4):
-        lined = np.sort(rng.choice(N_PAGES, N_PAGES // 2, replace=False))
-        lines = rng.integers(0, 64, len(lined))
-        ends.memory.pages[lined, 8 * lines] += np.uint64(1 << 40)
-        masks = np.uint64(1) << lines.astype(np.uint64) | np.uint64(1 << 9)
-        cargo = Cargo(ALL[:0], lined, masks)
-        tally = ends.send(line_batches(cargo))
-        ends.check()
-        assert tally.pages == len(lined)
-        assert tally.delta_pages + tally.line_pages == len(lined)
-        assert tally.delta_pages > 0
-    assert {"PagesFrame", "ZeroFrame", "DeltaFrame"} <= set(ends.kinds)
-    assert ("LinesFrame" in ends.kinds) == (slots < N_PAGES)
-
-
-def test_batches_are_sent_in_the_order_in_which_they_were_taken(make: Make) -> None:
-    ends = make(codec=Codec.ZSTD)
-    seen: list[int] = []
-    order = np.random.default_rng(2).permutation(48)
-    work = iter([np.array([(5 * first, 3)], EXTENT) for first in order])
-
-    def look(parts: Parts) -> int:
-        seen.append(int.from_bytes(bytes(parts[0])[16:20], "little"))
-        return 1
-
-    full = ~ends.memory.zero_pages(ALL)
-    ends.squeezer.convey(0, lambda: next(work, None), look)
-    assert [first // 5 for first in seen if full[first] and first % 5 == 0] == [
-        at for at in order if full[5 * at]
-    ]
-
-
-def test_a_send_that_fails_leaves_nobody_at_work(make: Make) -> None:
-    ends = make(codec=Codec.ZSTD)
-    work = batches(ALL, max_pages=BATCH_PAGES, max_extents=1000)
-
-    def broken(_: Parts) -> int:
-        raise ConnectionBroken("a bulk connection broke")
-
-    with pytest.raises(ConnectionBroken):
-        ends.squeezer.convey(0, lambda: next(work, None), broken)
-    left = len(list(work))
-    assert left == 6 - min(6, ends.squeezer.workers + 1)  # no more than those that were begun
-
-
-def test_two_channels_at_once(make: Make) -> None:
-    ends = make(1.0, cache=N_PAGES * PAGE_SIZE // 2)
-    lock = threading.Lock()
-    for turn in range(3):
-        ends.memory.pages[:, turn] += np.uint64(3)
-        ends.squeezer.begin(turn + 1, None, last=turn == 2)
-        work = batches(ALL, max_pages=BATCH_PAGES, max_extents=1000)
-
-        def take(work: Iterator[NDArray[np.void]] = work) -> NDArray[np.void] | None:
-            with lock:
-                return next(work, None)
-
-        def send(parts: Parts) -> int:
-            with lock:
-                return ends.receive(parts)
-
-        threads = [
-            threading.Thread(target=ends.squeezer.convey, args=(channel, take, send))
-            for channel in range(2)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        ends.check()
-    assert ends.squeezer.deltas.pages > 0
-
-
-def test_a_push_never_goes_as_a_delta(make: Make) -> None:
-    ends = make(codec=Codec.LZ4, cache=N_PAGES * PAGE_SIZE)
-    ends.send_pages(ALL)
-    ends.kinds.clear()
-    packet = ends.squeezer.push(ALL[:64])
-    for parts in packet.frames:
-        ends.receive(parts)
-    assert set(ends.kinds) == {"PagesFrame", "ZeroFrame"}
-    assert packet.tally.pages + packet.tally.zero_pages == 64
-
-
-def test_what_is_unlikely_to_go_again_is_kept_while_there_is_room(make: Make) -> None:
-    ends = make(1.0, cache=PAGE_SIZE * N_PAGES // 2)
-    likely = np.zeros(N_PAGES, np.bool_)
-    likely[N_PAGES // 2 :] = True
-    work = batches(ALL, max_pages=BATCH_PAGES, max_extents=1000)
-    ends.squeezer.begin(1, likely, last=False)
-    ends.squeezer.convey(0, lambda: next(work, None), ends.receive)
-    ends.round = 1
-    full = int((~ends.memory.zero_pages(ALL[N_PAGES // 2 :])).sum())
-    assert ends.send_pages(ALL[N_PAGES // 2 :]).delta_pages == full
-    ends.check()
+def test_tables_of_lines_keep_to_what_a_frame_may_carry() -> None:
+    lined = np.arange(1000)
+    masks = np.full(1000, 2**40 - 1, np.uint64)
+    batches = list(line_batches(RoundPages(lined[:0], lined, masks)))
+    assert [len(batch.table) for batch in batches] == [409, 409, 182]
+    assert np.concatenate([batch.numbers for batch in batches]).tolist() == lined.tolist()

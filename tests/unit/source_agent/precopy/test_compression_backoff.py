@@ -8,24 +8,24 @@ from pageferry.source_agent.precopy.compression_backoff import (
     FIRST_REST,
     LONGEST_REST,
     PATIENCE,
-    Gate,
+    CompressionBackoff,
     pays,
 )
 
 
 class Tried:
-    """A gate, and which batches of a row it let through."""
+    """A backoff, and which batches of a row it let through."""
 
     def __init__(self) -> None:
         self.changes: list[bool] = []
-        self.gate = Gate(self.changes.append)
+        self.backoff = CompressionBackoff(self.changes.append)
 
     def row(self, batches: int, *, paid: bool) -> list[int]:
         out = []
         for batch in range(batches):
-            if self.gate.admits():
+            if self.backoff.should_try():
                 out.append(batch)
-                self.gate.told(paid)
+                self.backoff.record(paid)
         return out
 
 
@@ -61,7 +61,7 @@ def test_rests_get_longer() -> None:
 def test_the_first_that_pays_turns_it_on_again() -> None:
     tried = Tried()
     tried.row(PATIENCE + FIRST_REST, paid=False)
-    assert not tried.gate.on
+    assert not tried.backoff.on
     assert tried.row(5, paid=True) == [0, 1, 2, 3, 4]
     assert tried.changes == [False, True]
     assert len(tried.row(PATIENCE + FIRST_REST, paid=False)) == PATIENCE  # patient as at first
@@ -71,16 +71,16 @@ def test_the_first_that_pays_turns_it_on_again() -> None:
 def test_while_one_is_tried_others_go_as_they_are() -> None:
     tried = Tried()
     tried.row(PATIENCE + FIRST_REST, paid=False)
-    assert tried.gate.admits()
-    assert not any(tried.gate.admits() for _ in range(FIRST_REST))
-    tried.gate.told(True)
-    assert tried.gate.admits()
+    assert tried.backoff.should_try()
+    assert not any(tried.backoff.should_try() for _ in range(FIRST_REST))
+    tried.backoff.record(True)
+    assert tried.backoff.should_try()
 
 
 def test_what_was_on_its_way_when_it_was_turned_off_makes_a_rest_longer_at_most() -> None:
     tried = Tried()
-    assert all(tried.gate.admits() for _ in range(PATIENCE + 2))
+    assert all(tried.backoff.should_try() for _ in range(PATIENCE + 2))
     for _ in range(PATIENCE + 2):
-        tried.gate.told(False)
+        tried.backoff.record(False)
     assert tried.changes == [False]
-    assert not tried.gate.admits()
+    assert not tried.backoff.should_try()

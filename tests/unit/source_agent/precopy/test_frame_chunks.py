@@ -1,4 +1,4 @@
-"""A frame in parts is the frame: byte for byte, its checksum right, whatever the guest does."""
+"""A frame in chunks is the frame: byte for byte, its checksum right, whatever the guest does."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import frames
 from pageferry.common.wire.extents import from_pages
-from pageferry.source_agent.precopy.frame_chunks import PART_PAGES, PartMaker
+from pageferry.source_agent.precopy.frame_chunks import CHUNK_PAGES, FrameChunker
 
 N_PAGES = 1024
 PAGE_SETS = {
     "one": [17],
-    "just a part": list(range(100, 100 + PART_PAGES)),
-    "a part and one": list(range(PART_PAGES + 1)),
-    "several parts": list(range(10, 10 + 3 * PART_PAGES)),
+    "just a chunk": list(range(100, 100 + CHUNK_PAGES)),
+    "a chunk and one": list(range(CHUNK_PAGES + 1)),
+    "several chunks": list(range(10, 10 + 3 * CHUNK_PAGES)),
     "scattered": list(range(0, N_PAGES, 3)),
-    "a run that ends within a part": [*range(50, 90), 95, *range(200, 500)],
+    "a run that ends within a chunk": [*range(50, 90), 95, *range(200, 500)],
 }
 
 
@@ -37,29 +37,27 @@ def memory() -> Iterator[GuestMemory]:
 @pytest.mark.parametrize("name", PAGE_SETS)
 def test_the_whole_frame(memory: GuestMemory, name: str, checked: bool, still: bool) -> None:
     pages = np.array(PAGE_SETS[name], np.int64)
-    extents = from_pages(pages)
-    head = frames.encode_pages_head(extents, checked=checked)
-    maker = PartMaker(memory, checked=checked)
-    sent = b"".join(
-        bytes(buffer) for part in maker.parts(head, extents, still=still) for buffer in part
-    )
+    head = frames.encode_pages_head(from_pages(pages), checked=checked)
+    chunker = FrameChunker(memory, checked=checked)
+    chunks = chunker.chunks(head, pages, still=still)
+    sent = b"".join(bytes(buffer) for chunk in chunks for buffer in chunk)
     body = memory.pages[pages].tobytes()
     assert sent == head + body + (frames.trailer(head, body) if checked else b"")
 
 
 def test_a_guest_that_writes_meanwhile_spoils_no_checksum(memory: GuestMemory) -> None:
-    extents = from_pages(np.arange(300))
-    head = frames.encode_pages_head(extents, checked=True)
+    pages = np.arange(300)
+    head = frames.encode_pages_head(from_pages(pages), checked=True)
     sent = []
-    for part in PartMaker(memory, checked=True).parts(head, extents, still=False):
+    for chunk in FrameChunker(memory, checked=True).chunks(head, pages, still=False):
         memory.words[: 300 * 512] += np.uint64(1)  # between the summing and the sending
-        sent += [bytes(buffer) for buffer in part]
+        sent += [bytes(buffer) for buffer in chunk]
     assert sent[-1] == frames.trailer(*sent[:-1])
 
 
 def test_of_a_still_guest_runs_are_not_copied(memory: GuestMemory) -> None:
-    extents = from_pages(np.arange(300))
-    head = frames.encode_pages_head(extents)
-    parts = list(PartMaker(memory, checked=False).parts(head, extents, still=True))
+    pages = np.arange(300)
+    head = frames.encode_pages_head(from_pages(pages))
+    chunks = list(FrameChunker(memory, checked=False).chunks(head, pages, still=True))
     memory.view[5] ^= 255
-    assert parts[0][1][5] == memory.view[5]
+    assert chunks[0][1][5] == memory.view[5]

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.pacing import KERNEL_PEAK, Pacer
-from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Cargo, Outflow
+from pageferry.source_agent.precopy.batches import BATCH_PAGES, Batch, RoundPages
+from pageferry.source_agent.precopy.page_sender import PageSender
 
 CHANNELS = 4
 RATE = 1e9
@@ -57,38 +57,38 @@ def ours() -> Iterator[list[socket.socket]]:
 def test_pushes_go_by_one_connection_at_a_time(
     memory: GuestMemory, ours: list[socket.socket]
 ) -> None:
-    outflow = Outflow(memory, ours, Pacer(RATE, kernel_channels=CHANNELS), checked=True)
+    page_sender = PageSender(memory, ours, Pacer(RATE, kernel_channels=CHANNELS), checked=True)
     for first in range(0, 8 * CHANNELS, 8):
-        outflow.send_batch(np.arange(first, first + 8))
+        page_sender.send_batch(np.arange(first, first + 8))
     assert [paced(sock) for sock in ours] == [WHOLE] * CHANNELS
-    outflow.close()
+    page_sender.close()
 
 
 def test_in_a_round_those_share_it_that_are_in_it(
     memory: GuestMemory, ours: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pacer = Pacer(RATE, kernel_channels=CHANNELS)
-    outflow = Outflow(memory, ours, pacer, checked=True)
+    page_sender = PageSender(memory, ours, pacer, checked=True)
     begun, done = threading.Barrier(CHANNELS), threading.Barrier(CHANNELS)
-    take, inside = outflow._take, threading.local()
+    take, inside = page_sender._take, threading.local()
     seen: list[int] = []
 
-    def take_together(work: Iterator[NDArray[np.void]]) -> NDArray[np.void] | None:
+    def take_together(work: Iterator[Batch]) -> Batch | None:
         if not hasattr(inside, "begun"):
             inside.begun = begun.wait(timeout=20)
-        batch: NDArray[np.void] | None = take(work)
+        batch = take(work)
         if batch is None:
             seen.append(min(map(paced, ours)))  # of who had the batch: the others sent nothing yet
             done.wait(timeout=20)
         return batch
 
-    monkeypatch.setattr(outflow, "_take", take_together)
-    outflow.send_round(Cargo(np.arange(64)), 1)
+    monkeypatch.setattr(page_sender, "_take", take_together)
+    page_sender.send_round(RoundPages(np.arange(64)), 1)
     assert min(seen) == round(WHOLE / CHANNELS)
     monkeypatch.undo()
-    outflow.send_batch(np.arange(8))
+    page_sender.send_batch(np.arange(8))
     assert paced(ours[0]) == WHOLE  # the round's end was the end of sharing
-    outflow.close()
+    page_sender.close()
 
 
 def test_pages_in_place_are_the_same_bytes(memory: GuestMemory) -> None:
@@ -119,12 +119,12 @@ def stream_of(memory: GuestMemory, rate: float, *, checked: bool, still: bool) -
 
     reader = threading.Thread(target=read)
     reader.start()
-    outflow = Outflow(memory, [here], Pacer(rate), checked=checked)
-    outflow.guest_is_still(still)
-    outflow.send_round(Cargo(np.array([*range(0, 30, 3), *range(32, 60)])), 1)
+    page_sender = PageSender(memory, [here], Pacer(rate), checked=checked)
+    page_sender.guest_is_still(still)
+    page_sender.send_round(RoundPages(np.array([*range(0, 30, 3), *range(32, 60)])), 1)
     here.shutdown(socket.SHUT_WR)
     reader.join()
-    outflow.close()
+    page_sender.close()
     there.close()
     return bytes(got)
 
@@ -144,10 +144,10 @@ def test_what_a_round_had_sent_is_known_after_it_broke() -> None:
 
     reader = threading.Thread(target=take_half)
     reader.start()
-    outflow = Outflow(memory, [here], Pacer(RATE), checked=True)
+    page_sender = PageSender(memory, [here], Pacer(RATE), checked=True)
     with pytest.raises(ConnectionBroken):
-        outflow.send_round(Cargo(np.arange(4 * BATCH_PAGES)), 1)
+        page_sender.send_round(RoundPages(np.arange(4 * BATCH_PAGES)), 1)
     reader.join()
-    assert outflow.moved.pages == 2 * BATCH_PAGES
-    outflow.close()
+    assert page_sender.moved.pages == 2 * BATCH_PAGES
+    page_sender.close()
     memory.close()

@@ -16,7 +16,8 @@ from pageferry.common.strategy.carrying import MEASURABLE_BYTES, ROUND_S
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import bitmap
-from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
+from pageferry.source_agent.precopy.batches import RoundPages, SentTotals
+from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.precopy.rounds import (
     DRAIN_LINE_S,
     SCAN_PAGE_S,
@@ -75,7 +76,7 @@ class ScriptedGuest:
         return {"of": "the guest"}
 
 
-class ScriptedOutflow:
+class ScriptedPageSender:
     """Every fourth page is zero. bytes: as `size` says."""
 
     def __init__(self, calls: list[Any], guest: ScriptedGuest) -> None:
@@ -85,10 +86,10 @@ class ScriptedOutflow:
         self.indices: list[int] = []
         self.sent_bytes = 0
         self.size = 1000
-        self.left = Cargo(np.empty(0, np.int64))
+        self.left = RoundPages(np.empty(0, np.int64))
         self.lined: list[dict[int, int]] = []
         self.looks: list[int] = []  # what goes out before each look
-        self.moved = Tally(5, 1, 400)  # by a round that breaks
+        self.moved = SentTotals(5, 1, 400)  # by a round that breaks
         self.breaks = False
 
     def guest_is_still(self, still: bool) -> None:
@@ -96,8 +97,8 @@ class ScriptedOutflow:
         assert "pause" in self.calls
 
     def send_round(
-        self, cargo: Cargo, index: int, look: Callable[[bool], None] | None = None
-    ) -> tuple[Tally, Cargo]:
+        self, round_pages: RoundPages, index: int, look: Callable[[bool], None] | None = None
+    ) -> tuple[SentTotals, RoundPages]:
         self.calls.append("send")
         if self.breaks:
             raise ConnectionBroken("gone")
@@ -105,25 +106,27 @@ class ScriptedOutflow:
             for size in self.looks:
                 self.sent_bytes += max(size, 0)
                 look(size < 0)  # an early one
-        numbers = cargo.whole.tolist()
-        self.lined.append(dict(zip(cargo.lined.tolist(), cargo.masks.tolist(), strict=True)))
+        numbers = round_pages.whole.tolist()
+        self.lined.append(
+            dict(zip(round_pages.lined.tolist(), round_pages.masks.tolist(), strict=True))
+        )
         self.sent.append(numbers)
         self.indices.append(index)
         self.guest.log |= self.guest.write_later
         self.guest.write_later = set()
         self.sent_bytes += self.size
         zeros = sum(page % 4 == 0 for page in numbers)
-        return Tally(len(numbers) - zeros, zeros, self.size), self.left
+        return SentTotals(len(numbers) - zeros, zeros, self.size), self.left
 
 
 class Bench:
     def __init__(self, *, by_line: bool = False) -> None:
         self.calls: list[Any] = []
         self.guest = ScriptedGuest(self.calls)
-        self.outflow = ScriptedOutflow(self.calls, self.guest)
+        self.page_sender = ScriptedPageSender(self.calls, self.guest)
         self.timeline = Timeline("source")
-        guest, outflow = cast(Guest, self.guest), cast(Outflow, self.outflow)
-        self.rounds = Rounds(guest, outflow, self.timeline, RATE, RTT_S, by_line=by_line)
+        guest, page_sender = cast(Guest, self.guest), cast(PageSender, self.page_sender)
+        self.rounds = Rounds(guest, page_sender, self.timeline, RATE, RTT_S, by_line=by_line)
         assert self.calls == []
 
     def send(self, kind: RoundKind, *, drain: bool = False, hold: bool = False) -> Round:
@@ -148,9 +151,9 @@ class TestWhatARoundSends:
     def test_all_of_it(self, bench: Bench) -> None:
         bench.guest.log = {3, 5}
         this = bench.send(RoundKind.FULL)
-        assert bench.outflow.sent == [ALL]
+        assert bench.page_sender.sent == [ALL]
         assert (this.index, this.kind) == (1, RoundKind.FULL)
-        assert this.tally == Tally(15, 6, 1000)
+        assert this.totals == SentTotals(15, 6, 1000)
         assert bench.rounds.pages_resent == 0
 
     def test_what_was_written_before_a_full_round_does_not_go_again(self, bench: Bench) -> None:
@@ -158,16 +161,16 @@ class TestWhatARoundSends:
         bench.guest.write_later = {8}
         bench.rounds.acknowledged(bench.send(RoundKind.FULL), 1.0)
         bench.send(RoundKind.DIRTY)
-        assert bench.outflow.sent == [ALL, [8]]
+        assert bench.page_sender.sent == [ALL, [8]]
 
     @pytest.mark.parametrize("kind", [RoundKind.DIRTY, RoundKind.DRAIN])
     def test_the_stale_pages_in_order(self, bench: Bench, kind: RoundKind) -> None:
         bench.full()
         bench.guest.log = {20, 3, 8, 0}
         this = bench.send(kind)
-        assert bench.outflow.sent[1:] == [[0, 3, 8, 20]]
-        assert bench.outflow.indices == [1, 2]
-        assert (this.index, this.tally.pages, this.tally.zero_pages) == (2, 1, 3)
+        assert bench.page_sender.sent[1:] == [[0, 3, 8, 20]]
+        assert bench.page_sender.indices == [1, 2]
+        assert (this.index, this.totals.pages, this.totals.zero_pages) == (2, 1, 3)
         assert bench.rounds.pages_resent == 4
 
     def test_a_page_is_stale_until_a_round_sends_it_and_no_longer(self, bench: Bench) -> None:
@@ -180,7 +183,7 @@ class TestWhatARoundSends:
         second = bench.send(RoundKind.DIRTY)
         assert bench.rounds.acknowledged(second, 1.0).dirty_pages_after == 0
         bench.send(RoundKind.DIRTY)
-        assert bench.outflow.sent[1:] == [[1], [1, 2, 3], []]
+        assert bench.page_sender.sent[1:] == [[1], [1, 2, 3], []]
         assert bench.rounds.pages_resent == 4
 
     def test_what_the_cache_holds_waits_for_a_drain(self, bench: Bench) -> None:
@@ -188,10 +191,10 @@ class TestWhatARoundSends:
         bench.guest.cache = {7: 5, 9: 1}
         bench.guest.log = {2}
         held = bench.send(RoundKind.DIRTY, hold=True)
-        assert (bench.outflow.sent[-1], held.drained_lines) == ([2], 0)
+        assert (bench.page_sender.sent[-1], held.drained_lines) == ([2], 0)
         assert bench.rounds.acknowledged(held, 1.0).dirty_pages_after == 2
         drained = bench.send(RoundKind.DRAIN, drain=True, hold=True)
-        assert (bench.outflow.sent[-1], drained.drained_lines) == ([7, 9], 6)
+        assert (bench.page_sender.sent[-1], drained.drained_lines) == ([7, 9], 6)
         assert bench.rounds.acknowledged(drained, 1.0).dirty_pages_after == 0
 
     @pytest.mark.parametrize("kind", [RoundKind.FULL, RoundKind.DIRTY, RoundKind.DRAIN])
@@ -215,13 +218,13 @@ class TestByLine:
     def test_what_was_sent_before_and_changed_little(self) -> None:
         bench = Bench(by_line=True)
         bench.full()
-        assert (bench.outflow.sent, bench.outflow.lined) == ([ALL], [{}])
+        assert (bench.page_sender.sent, bench.page_sender.lined) == ([ALL], [{}])
         bench.guest.cache = {3: 1, 5: 63, 7: 64}
         bench.guest.log = {9}
         bench.send(RoundKind.DRAIN, drain=True)
         # The scripted drain marks one line of each page that the cache held.
-        assert bench.outflow.sent[-1] == []
-        assert bench.outflow.lined[-1] == dict.fromkeys((3, 5, 7, 9), 1 << 63)
+        assert bench.page_sender.sent[-1] == []
+        assert bench.page_sender.lined[-1] == dict.fromkeys((3, 5, 7, 9), 1 << 63)
         assert bench.rounds.pages_resent == 4
 
     def test_what_never_went_goes_whole(self) -> None:
@@ -230,7 +233,10 @@ class TestByLine:
         bench.rounds.acknowledged(bench.send(RoundKind.DIRTY), 1.0)
         bench.guest.log = {3, 4}
         bench.send(RoundKind.DIRTY)
-        assert (bench.outflow.sent, bench.outflow.lined) == ([[2, 3], [4]], [{}, {3: 1 << 63}])
+        assert (bench.page_sender.sent, bench.page_sender.lined) == (
+            [[2, 3], [4]],
+            [{}, {3: 1 << 63}],
+        )
 
     def test_a_page_of_many_changed_lines_is_shorter_whole(self) -> None:
         bench = Bench(by_line=True)
@@ -294,7 +300,7 @@ class TestStats:
         assert stats.duration_s == pytest.approx(0.5)
         assert stats.dirty_rate_Bps == pytest.approx(3 * PAGE_SIZE / 0.5)
         assert stats.bandwidth_Bps == RATE  # too few bytes to say
-        bench.outflow.size = MEASURABLE_BYTES
+        bench.page_sender.size = MEASURABLE_BYTES
         stats = bench.rounds.acknowledged(bench.send(RoundKind.DIRTY), 1.0)
         # Its bytes' own time: neither what came before its pages nor the way of its answer.
         assert stats.bandwidth_Bps == pytest.approx(MEASURABLE_BYTES / (2 - RTT_S - ROUND_S))
@@ -313,7 +319,7 @@ class TestStop:
         assert bench.calls == ["pause", "drain", "harvest", "send", ("snapshot", True)]
         assert (final.paused_ns, final.missing) == (PAUSED_NS, None)
         assert final.snapshot == {"of": "the guest"}
-        assert bench.outflow.sent[1:] == [[1, 5]]
+        assert bench.page_sender.sent[1:] == [[1, 5]]
         this = final.round
         assert this is not None
         assert (this.index, this.kind, this.drained_lines) == (2, RoundKind.FINAL, 2)
@@ -324,8 +330,8 @@ class TestStop:
     def test_with_no_round_before_it_sends_all(self, bench: Bench) -> None:
         bench.guest.log = {1}
         bench.rounds.stop()
-        assert bench.outflow.sent == [ALL]
-        assert bench.outflow.indices == [1]
+        assert bench.page_sender.sent == [ALL]
+        assert bench.page_sender.indices == [1]
         assert bench.rounds.pages_resent == 0
 
     def test_what_was_counted_is_sent(self, bench: Bench) -> None:
@@ -335,28 +341,28 @@ class TestStop:
         bench.rounds.acknowledged(this, 1.0)
         bench.guest.log = {7}
         bench.rounds.stop()
-        assert bench.outflow.sent[-1] == [4, 6, 7]
+        assert bench.page_sender.sent[-1] == [4, 6, 7]
 
 
 class TestCutShort:
     """A round that ends before all of it was sent: the rest is stale as it was."""
 
     def test_of_the_first_round_the_rest_is_sent_whole_in_the_stop(self, bench: Bench) -> None:
-        bench.outflow.left = Cargo(np.arange(10, N_PAGES))
+        bench.page_sender.left = RoundPages(np.arange(10, N_PAGES))
         first = bench.send(RoundKind.FULL)
         assert first.pages_left == N_PAGES - 10
-        bench.outflow.left = Cargo(np.empty(0, np.int64))
+        bench.page_sender.left = RoundPages(np.empty(0, np.int64))
         stats = bench.rounds.acknowledged(first, 1.0)
         assert stats.dirty_pages_after == N_PAGES - 10
         assert stats.dirty_rate_Bps == 0
         bench.guest.log = {3}
         final = bench.rounds.stop().round
         assert final is not None
-        assert bench.outflow.sent[-1] == [3, *range(10, N_PAGES)]
+        assert bench.page_sender.sent[-1] == [3, *range(10, N_PAGES)]
         assert bench.rounds.pages_resent == 1
 
     def test_what_was_left_is_missing_after_a_switch(self, bench: Bench) -> None:
-        bench.outflow.left = Cargo(np.array([5, 7]))
+        bench.page_sender.left = RoundPages(np.array([5, 7]))
         bench.rounds.acknowledged(bench.send(RoundKind.FULL), 1.0)
         assert missing_pages(bench.rounds.switch().missing) == [5, 7]
         assert bench.rounds.pages_resent == 0
@@ -365,12 +371,14 @@ class TestCutShort:
         bench = Bench(by_line=True)
         bench.full()
         bench.guest.log = {8, 9}
-        bench.outflow.left = Cargo(np.empty(0, np.int64), np.array([9]), np.array([1], np.uint64))
+        bench.page_sender.left = RoundPages(
+            np.empty(0, np.int64), np.array([9]), np.array([1], np.uint64)
+        )
         bench.send(RoundKind.DIRTY)
-        bench.outflow.left = Cargo(np.empty(0, np.int64))
+        bench.page_sender.left = RoundPages(np.empty(0, np.int64))
         bench.rounds.stop()
-        assert list(bench.outflow.lined[-1]) == [9]
-        assert bench.outflow.lined[-1][9] & 1
+        assert list(bench.page_sender.lined[-1]) == [9]
+        assert bench.page_sender.lined[-1][9] & 1
 
 
 def missing_pages(missing: bytes | None) -> list[int]:
@@ -383,7 +391,7 @@ class TestSwitch:
         bench.guest.log = {3}
         final = bench.rounds.switch()
         assert missing_pages(final.missing) == ALL
-        assert (bench.outflow.sent, bench.rounds.pages_resent) == ([], 0)
+        assert (bench.page_sender.sent, bench.rounds.pages_resent) == ([], 0)
 
     def test_stale_in_the_log_or_the_cache_or_since_the_last_count(self, bench: Bench) -> None:
         this = bench.send(RoundKind.FULL)
@@ -419,13 +427,13 @@ class TestSwitch:
 
 class TestUnfinished:
     def test_what_a_round_had_sent_that_broke(self, bench: Bench) -> None:
-        bench.outflow.breaks = True
+        bench.page_sender.breaks = True
         with pytest.raises(ConnectionBroken):
             bench.send(RoundKind.FULL)
-        assert bench.rounds.unfinished == bench.outflow.moved
+        assert bench.rounds.unfinished == bench.page_sender.moved
 
     def test_a_round_is_under_way_until_its_end_is_known(self, bench: Bench) -> None:
         this = bench.send(RoundKind.FULL)
-        assert bench.rounds.unfinished == this.tally
+        assert bench.rounds.unfinished == this.totals
         bench.rounds.acknowledged(this, 1.0)
-        assert bench.rounds.unfinished == Tally()
+        assert bench.rounds.unfinished == SentTotals()

@@ -1,4 +1,4 @@
-"""Rounds whose pages are made shorter: what strategies are told, and what the squeezer is."""
+"""Rounds whose pages are made shorter: what strategies are told, and what the encoder is."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.extents import EXTENT
 from pageferry.source_agent.precopy import cost_estimate
-from pageferry.source_agent.precopy.batch_encoder import Squeezer
-from pageferry.source_agent.precopy.page_sender import Cargo, Outflow, Tally
+from pageferry.source_agent.precopy.batches import RoundPages, SentTotals
+from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
+from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.precopy.rounds import SWITCHOVER_S, Rounds
 from tests.unit.source_agent.precopy.test_rounds import (
     N_PAGES,
     RATE,
     RTT_S,
     ScriptedGuest,
-    ScriptedOutflow,
+    ScriptedPageSender,
 )
 
 PAGE_COST = PAGE_SIZE + EXTENT.itemsize
 
 
-class ScriptedSqueezer:
+class ScriptedEncoder:
     """Its work takes what a test says."""
 
     def __init__(self) -> None:
@@ -42,34 +43,34 @@ class ScriptedSqueezer:
         self.began.append((index, pages, last))
 
 
-class Outgoing(ScriptedOutflow):
-    squeezer: ScriptedSqueezer
+class Outgoing(ScriptedPageSender):
+    encoder: ScriptedEncoder
 
     def send_round(
-        self, cargo: Cargo, index: int, look: Callable[[bool], None] | None = None
-    ) -> tuple[Tally, Cargo]:
-        self.squeezer.cpu_s += self.squeezer.takes_s
-        return super().send_round(cargo, index, look)
+        self, round_pages: RoundPages, index: int, look: Callable[[bool], None] | None = None
+    ) -> tuple[SentTotals, RoundPages]:
+        self.encoder.cpu_s += self.encoder.takes_s
+        return super().send_round(round_pages, index, look)
 
 
 class Bench:
     def __init__(self) -> None:
         calls: list[str] = []
         self.guest = ScriptedGuest(calls)
-        self.outflow = Outgoing(calls, self.guest)
-        self.squeezer = self.outflow.squeezer = ScriptedSqueezer()
+        self.page_sender = Outgoing(calls, self.guest)
+        self.encoder = self.page_sender.encoder = ScriptedEncoder()
         self.rounds = Rounds(
             cast(Guest, self.guest),
-            cast(Outflow, self.outflow),
+            cast(PageSender, self.page_sender),
             Timeline("source"),
             RATE,
             RTT_S,
-            squeezer=cast(Squeezer, self.squeezer),
+            encoder=cast(CompressingEncoder, self.encoder),
         )
 
     def round(self, kind: RoundKind, size: int) -> RoundStats:
         """One that puts so many bytes on the wire, while five pages are written."""
-        self.outflow.size = size
+        self.page_sender.size = size
         self.guest.write_later = {1, 2, 3, 4, 5}
         sent = self.rounds.send(NextRound(kind, False, False, "because"))
         return self.rounds.acknowledged(sent, 1.0)
@@ -94,7 +95,7 @@ def test_what_is_left_costs_what_the_last_round_of_changed_pages_did(bench: Benc
 
 def test_a_round_that_was_cut_short_says_nothing(bench: Bench) -> None:
     bench.round(RoundKind.FULL, 1000)
-    bench.outflow.left = Cargo(np.array([4, 5]))
+    bench.page_sender.left = RoundPages(np.array([4, 5]))
     assert bench.round(RoundKind.DIRTY, 100).compression_ratio == 1
 
 
@@ -106,7 +107,7 @@ def test_work_counts_where_it_takes_longer_than_the_link(
     monkeypatch.setattr(
         "pageferry.source_agent.precopy.rounds.time.monotonic", lambda: float(next(clock))
     )
-    bench.squeezer.takes_s = 0.5
+    bench.encoder.takes_s = 0.5
     stats = bench.round(RoundKind.DIRTY, 100)
     beyond_s = SWITCHOVER_S + RTT_S / 2 + 0.75  # half a round trip: a stop goes one way
     assert stats.switchover_s == pytest.approx(beyond_s, abs=1e-4)
@@ -118,4 +119,4 @@ def test_the_squeezer_is_told_which_pages_may_go_again(bench: Bench) -> None:
     bench.round(RoundKind.FULL, 1000)
     bench.round(RoundKind.DIRTY, 1000)
     bench.rounds.stop()
-    assert bench.squeezer.began == [(1, [7, 9], False), (2, None, False), (3, None, True)]
+    assert bench.encoder.began == [(1, [7, 9], False), (2, None, False), (3, None, True)]

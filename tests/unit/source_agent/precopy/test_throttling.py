@@ -65,22 +65,22 @@ def sizes(told: list[Period]) -> list[tuple[int, int, int]]:
 def test_looks_count_pages_once_a_period_and_fresh_ones_once(bench: Bench) -> None:
     bench.full()
     writing(bench, set(), {1, 2, 3}, {2, 3, 4, 5})
-    bench.outflow.looks = [700, 500, 0, 600]
+    bench.page_sender.looks = [700, 500, 0, 600]
     watching = Watching()
     this = bench.rounds.send(order(), watching)
     # Nothing went out before the third look, which was none.
     assert sizes(watching.told) == [(3, 3, 700), (4, 2, 500), (0, 0, 600)]
     # What looks took out of the log is stale all the same, and goes with the next round.
     assert bench.rounds.acknowledged(this, 1.0).dirty_pages_after == 5
-    bench.outflow.looks = []
+    bench.page_sender.looks = []
     bench.rounds.send(order())
-    assert bench.outflow.sent[-1] == [1, 2, 3, 4, 5]
+    assert bench.page_sender.sent[-1] == [1, 2, 3, 4, 5]
 
 
 def test_an_early_look_is_a_part_of_its_period(bench: Bench) -> None:
     bench.full()
     writing(bench, set(), {1, 2}, {2, 3}, {4}, {9})
-    bench.outflow.looks = [-1, 1000, -1]
+    bench.page_sender.looks = [-1, 1000, -1]
     watching = Watching()
     this = bench.rounds.send(order(), watching)
     (told,) = watching.told
@@ -89,14 +89,14 @@ def test_an_early_look_is_a_part_of_its_period(bench: Bench) -> None:
     assert 0 < told.early_share < 1
     # A round that ends behind an early look has lost nothing, and owes nothing to the next one.
     assert bench.rounds.acknowledged(this, 1.0).dirty_pages_after == 5
-    bench.outflow.looks = [500]
+    bench.page_sender.looks = [500]
     bench.rounds.send(order(), watching)
-    assert bench.outflow.sent[-1] == [1, 2, 3, 4, 9]
+    assert bench.page_sender.sent[-1] == [1, 2, 3, 4, 9]
     assert sizes(watching.told[1:]) == [(0, 0, 500)]
 
 
 def test_a_look_may_throttle(bench: Bench) -> None:
-    bench.outflow.looks = [1, 1, 1]
+    bench.page_sender.looks = [1, 1, 1]
     this = bench.rounds.send(order(0.25), Watching(0.5, 0.75))
     assert [call for call in bench.calls if call[0] == "throttle"] == [
         ("throttle", 0.25),
@@ -123,7 +123,7 @@ def test_an_average_over_time(bench: Bench) -> None:
 
 
 def test_the_first_round_says_how_pages_gather(bench: Bench) -> None:
-    bench.outflow.looks = [1, 1]
+    bench.page_sender.looks = [1, 1]
     bench.guest.log = {1}
     bench.rounds.send(NextRound(RoundKind.FULL, drain=False, hold=False, reason=""), Watching())
     growth = bench.rounds.throttling.growth

@@ -16,7 +16,8 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.strategy.prediction import Measurement
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.extents import Pages
-from pageferry.source_agent.precopy.page_sender import BATCH_PAGES, Outflow, Tally
+from pageferry.source_agent.precopy.batches import BATCH_PAGES, SentTotals
+from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.prediction.loopback_probe import probe
 from pageferry.source_agent.prediction.sampling import FIRST_LOOK_S, Looking, look_times, measure
 
@@ -175,13 +176,13 @@ def test_a_probe_sends_pages_that_have_content(
     checked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
-    real = Outflow.send_batch
+    real = PageSender.send_batch
 
-    def send_batch(self: Outflow, pages: Pages) -> Tally:
+    def send_batch(self: PageSender, pages: Pages) -> SentTotals:
         sent.extend(pages.tolist())
         return real(self, pages)
 
-    monkeypatch.setattr(Outflow, "send_batch", send_batch)
+    monkeypatch.setattr(PageSender, "send_batch", send_batch)
     memory = GuestMemory(4 * 2**20)
     memory.fill(1, zero_share=0.5)
     full = np.flatnonzero(~memory.zero_pages(np.arange(memory.n_pages)))
@@ -197,14 +198,14 @@ def test_a_probe_sends_full_batches(content: list[int], monkeypatch: pytest.Monk
     """A page a frame would measure what a frame costs."""
     sent: list[int] = []
     seen: set[int] = set()
-    real = Outflow.send_batch
+    real = PageSender.send_batch
 
-    def send_batch(self: Outflow, pages: Pages) -> Tally:
+    def send_batch(self: PageSender, pages: Pages) -> SentTotals:
         sent.append(len(pages))
         seen.update(pages.tolist())
         return real(self, pages)
 
-    monkeypatch.setattr(Outflow, "send_batch", send_batch)
+    monkeypatch.setattr(PageSender, "send_batch", send_batch)
     memory = GuestMemory(2 * BATCH_PAGES * PAGE_SIZE)
     memory.pages[content] = 1
     assert probe(memory, checked=True, congestion="cubic")

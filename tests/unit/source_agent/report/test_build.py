@@ -27,8 +27,8 @@ from pageferry.common.wire.results import (
 )
 from pageferry.source_agent.measurements import Decided, GuestSeen, Record
 from pageferry.source_agent.precopy.activity import Activity
-from pageferry.source_agent.precopy.page_sender import Tally
-from pageferry.source_agent.precopy.rounds import FinalStop, Round, Rounds
+from pageferry.source_agent.precopy.batches import SentTotals
+from pageferry.source_agent.precopy.rounds import Round, Rounds, StopResult
 from pageferry.source_agent.precopy.throttling import Throttling
 from pageferry.source_agent.report.build import make_report
 from tests.support.known import known
@@ -60,14 +60,14 @@ class MadeUpRounds:
 
     def __init__(self) -> None:
         self.pages_resent = 77
-        self.unfinished = Tally()
+        self.unfinished = SentTotals()
         self.activity = Activity(2048)
         nobody: Any = None
         self.throttling = Throttling(nobody, nobody, Timeline("source"), np.zeros(1, np.uint64))
-        first = Round(1, RoundKind.FULL, here(1.5), 12, Tally(1500, 548, 6_150_000))
+        first = Round(1, RoundKind.FULL, here(1.5), 12, SentTotals(1500, 548, 6_150_000))
         first.end_ns, first.dirty_pages_after = here(61.75), 512
-        tally = Tally(510, 2, 90_000, 500, 1000, 1_950_000)
-        last = Round(2, RoundKind.FINAL, here(64), 5, tally, end_ns=here(70.5))
+        totals = SentTotals(510, 2, 90_000, 500, 1000, 1_950_000)
+        last = Round(2, RoundKind.FINAL, here(64), 5, totals, end_ns=here(70.5))
         self.done = [first, last]
 
 
@@ -155,7 +155,7 @@ def record(*, clock: str = "another") -> Record:
     ]
     rounds = MadeUpRounds()
     out.rounds = cast(Rounds, rounds)
-    out.final = FinalStop(rounds.done[-1], here(64.5), {})
+    out.final = StopResult(rounds.done[-1], here(64.5), {})
     out.finished = finished()
     out.digest_source = SAME
     out.handshake_bytes = 1
@@ -535,7 +535,9 @@ def test_a_session_that_never_connected() -> None:
 def test_what_a_failed_round_had_sent_was_sent() -> None:
     made = record()
     before = make_report(made)
-    cast(MadeUpRounds, made.rounds).unfinished = Tally(300, 40, 1_200_000, lines=5, bytes_saved=7)
+    cast(MadeUpRounds, made.rounds).unfinished = SentTotals(
+        300, 40, 1_200_000, lines=5, bytes_saved=7
+    )
     report = make_report(made)
     assert report.pages_sent == before.pages_sent + 300
     assert report.zero_pages == before.zero_pages + 40

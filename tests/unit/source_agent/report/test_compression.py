@@ -10,7 +10,9 @@ import pytest
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.terminal.console import result_rows
 from pageferry.source_agent.measurements import Record
-from pageferry.source_agent.precopy.batch_encoder import CompressionStats, DeltaStats, Squeezer
+from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
+from pageferry.source_agent.precopy.delta_encoder import DeltaStats
+from pageferry.source_agent.precopy.payload_compressor import CompressionStats
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.report.compression import compression_report, xbzrle_report
 from tests.unit.source_agent.report.test_build import finished, record
@@ -21,12 +23,12 @@ MIB = 2**20
 def squeezed(**options: Any) -> Record:
     out = record()
     out.config = MigrationConfig(memory=8 * MIB, vcpus=2, workload="uniform", **options)
-    squeezer = SimpleNamespace(
+    encoder = SimpleNamespace(
         compression=CompressionStats(4000, 1000, 10, 2, 3, 0.5),
         deltas=DeltaStats(50, 4096, 60, 40, 10, 0.25),
         cache_size=2 * MIB,
     )
-    out.squeezer = cast(Squeezer, squeezer)
+    out.encoder = cast(CompressingEncoder, encoder)
     out.finished = finished(unpack_cpu_s=0.125)
     return out
 
@@ -64,8 +66,9 @@ def test_deltas() -> None:
 
 def test_before_anything_was_sent() -> None:
     made = squeezed(compress="zstd", delta="xbzrle")
-    assert made.squeezer is not None
-    made.squeezer.compression, made.squeezer.deltas = CompressionStats(), DeltaStats()
+    assert made.encoder is not None
+    cast(SimpleNamespace, made.encoder).compression = CompressionStats()
+    cast(SimpleNamespace, made.encoder).deltas = DeltaStats()
     made.finished = None
     packed, deltas = compression_report(made), xbzrle_report(made)
     assert packed is not None
@@ -79,14 +82,14 @@ def test_of_what_was_not_asked_for_nothing(which: dict[str, Any]) -> None:
     made = squeezed(**which)
     assert (compression_report(made) is None) == ("delta" in which)
     assert (xbzrle_report(made) is None) == ("compress" in which)
-    made.squeezer = None  # it had not come so far
+    made.encoder = None  # it had not come so far
     assert compression_report(made) is None
     assert xbzrle_report(made) is None
 
 
 def test_in_the_table() -> None:
     made = squeezed(compress="lz4", delta="xbzrle")
-    cast(Any, made.rounds).outlook = SimpleNamespace(scaled=lambda raw: raw)
+    cast(Any, made.rounds).transfer_cost = SimpleNamespace(wire_bytes=lambda raw: raw)
     rows = dict(result_rows(make_report(made)))
     assert rows["compression"] == (
         "lz4: 4 kB to 1 kB, 4 times, for 0.50 s and 0.12 s of CPU; 5 of 10 batches as they were"
