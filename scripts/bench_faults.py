@@ -29,7 +29,7 @@ from pageferry.common.guest.native import monotonic_ns
 from pageferry.common.guest.syscalls import c_recv, c_send
 from pageferry.common.report.schema import Report
 from pageferry.common.units import PAGE_SIZE, format_size, format_time
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, PagesFrame
@@ -228,7 +228,7 @@ def pushing(faults: Faults, server: PageServer, source: Guest) -> Iterator[None]
                     source.memory.view[first * PAGE_SIZE : (first + count) * PAGE_SIZE]
                     for first, count in extents.tolist()
                 ]
-                sender.send([frames.encode_pages_head(extents), *views])
+                sender.send([encoder.encode_pages_head(extents), *views])
             one.shutdown(socket.SHUT_WR)
 
         def deliver(frame: Frame) -> None:

@@ -20,7 +20,7 @@ from pageferry.common.guest.lines import gather, scatter
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.guest.stale import new_masks
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder
 from scripts.bench_guest import ANYWHERE, GIB, running
 from scripts.bench_rows import Bench, Effort, Row, row
 
@@ -147,7 +147,7 @@ def checksum(effort: Effort) -> list[Row]:
 
         def sums(numbers: NDArray[np.int64]) -> None:
             start = int(numbers[0]) * PAGE_SIZE
-            frames.trailer(memory.view[start : start + len(numbers) * PAGE_SIZE])
+            encoder.trailer(memory.view[start : start + len(numbers) * PAGE_SIZE])
 
         return [
             beside(

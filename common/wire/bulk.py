@@ -20,7 +20,7 @@ from typing import Final
 
 from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames, tls
+from pageferry.common.wire import body_rules, decoder, encoder, frames, tls
 from pageferry.common.wire.budget import Share
 from pageferry.common.wire.channel import STALL_S, Tap, why
 from pageferry.common.wire.extents import Extents, Pages
@@ -94,8 +94,8 @@ class BulkSender:
     ) -> None:
         self._attempt, self._checked = attempt, checked
         self._one = threading.Lock()  # for a frame, or a probe
-        self._heard = frames.FrameDecoder(checked=checked, attempt=attempt)
-        self._heard.most_control = 0
+        self._heard = decoder.FrameDecoder(checked=checked, attempt=attempt)
+        self._heard.legal.most_control = 0
         self._said_at = self._listened_at = time.monotonic()
         self._probes = 0
         self._connection = sock
@@ -228,7 +228,7 @@ class BulkSender:
     def _probe(self) -> None:
         number = self._probes & MAX_NUMBER
         self._probes += 1
-        probe = frames.encode_probe(self._attempt, number, checked=self._checked)
+        probe = encoder.encode_probe(self._attempt, number, checked=self._checked)
         self._send_piece([probe], len(probe))
         self._said_at = time.monotonic()
         self.sent_bytes += self._wire_size(len(probe))
@@ -336,7 +336,7 @@ class BulkReceiver:
     def __init__(
         self,
         sock: socket.socket,
-        placer: frames.Placer,
+        placer: body_rules.Placer,
         n_pages: int,
         *,
         checked: bool = False,
@@ -356,7 +356,7 @@ class BulkReceiver:
         self._unsaid = b""  # of a probe
         self._fd = sock.fileno()
         self._tap = tap
-        self._decoder = frames.FrameDecoder(
+        self._decoder = decoder.FrameDecoder(
             placer,
             n_pages=n_pages,
             checked=checked,
@@ -366,7 +366,7 @@ class BulkReceiver:
             places=None if isinstance(sock, ssl.SSLSocket) else places,
             share=share,
         )
-        self._decoder.most_control = 0
+        self._decoder.legal.most_control = 0
         self.received_bytes = 0
 
     def run(self, deliver: Callable[[frames.Frame], None]) -> None:
@@ -401,7 +401,7 @@ class BulkReceiver:
         self._said_at = now
         if not self._unsaid:
             number = self._probes & MAX_NUMBER
-            self._unsaid = frames.encode_probe(self._attempt, number, checked=self._checked)
+            self._unsaid = encoder.encode_probe(self._attempt, number, checked=self._checked)
             self._probes += 1
         # A source that does not take it may well go on sending, and one that is gone is found out
         # by reading.

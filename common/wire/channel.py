@@ -28,7 +28,7 @@ from pageferry.common.errors import (
     PeerUnreachable,
     RemoteProtocolError,
 )
-from pageferry.common.wire import bounds, frames, messages, tls
+from pageferry.common.wire import bounds, decoder, encoder, frames, messages, tls
 from pageferry.common.wire.addresses import host_of, open_socket, shown
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.congestion import use_congestion
@@ -135,7 +135,7 @@ class Connection:
         self.received_bytes = 0
         self.heard_at = time.monotonic()
         self._network: str | None = None
-        self._decoder = frames.FrameDecoder(checked=True)
+        self._decoder = decoder.FrameDecoder(checked=True)
         self._asked = Asked()
         self._answered = asyncio.Condition()
         self._inbox: deque[Message] = deque()
@@ -159,7 +159,7 @@ class Connection:
 
     def limit(self, most: int) -> None:
         """Take no message of more than so many bytes from now on."""
-        self._decoder.most_control = most
+        self._decoder.legal.most_control = most
 
     def charge(self, budget: Budget) -> None:
         """Draw what messages take from this from now on, before they are read and unpacked."""
@@ -181,13 +181,13 @@ class Connection:
 
     def belong(self, attempt: int) -> None:
         """The hello has said which attempt this is of: probes of it are legal from now on."""
-        self._decoder.attempt = attempt
+        self._decoder.legal.attempt = attempt
 
     @property
     def attempt(self) -> int:
         """Which one of the session's attempts this connection is of."""
-        assert self._decoder.attempt is not None  # noqa: S101 - there was a hello
-        return self._decoder.attempt
+        assert self._decoder.legal.attempt is not None  # noqa: S101 - there was a hello
+        return self._decoder.legal.attempt
 
     @property
     def address(self) -> tuple[str, int]:
@@ -294,16 +294,16 @@ class Connection:
 
     async def send_preface(self) -> None:
         """Open our direction of the stream."""
-        await self._write(frames.encode_preface())
+        await self._write(encoder.encode_preface())
 
     async def read_preface(self) -> None:
         """Check the peer's. Raises `RemoteProtocolError` where it is not of our kind."""
         data = await self._read_exactly(frames.PREFACE.size)
-        frames.check_preface(data)
+        decoder.check_preface(data)
 
     async def send(self, message: Message) -> None:
         """Put one message on the wire."""
-        await self._write(frames.encode_control(messages.encode(message)))
+        await self._write(encoder.encode_control(messages.encode(message)))
 
     async def receive(self) -> Message:
         """The next message. Raises `ConnectionBroken` or `RemoteProtocolError`.
@@ -325,7 +325,7 @@ class Connection:
             await self._draw(bounds.check(frame.body))
             self._inbox.append(messages.unpack(frame.body))
         elif isinstance(frame, ProbeFrame):
-            await self._write(frames.encode_answer(frame.attempt, frame.number, checked=True))
+            await self._write(encoder.encode_answer(frame.attempt, frame.number, checked=True))
         elif isinstance(frame, AnswerFrame):
             self._asked.take(frame.number, time.monotonic())
             async with self._answered:
@@ -341,7 +341,7 @@ class Connection:
         async with self._write_lock:  # numbered in the order in which they leave
             number = self._asked.next(time.monotonic())
             wanted = self._asked.answered + len(self._asked)
-            await self._put(frames.encode_probe(self.attempt, number, checked=True))
+            await self._put(encoder.encode_probe(self.attempt, number, checked=True))
         async with self._answered:
             await self._answered.wait_for(lambda: self._asked.answered >= wanted)
         assert self._asked.round_trip_s is not None  # noqa: S101 - one has been answered

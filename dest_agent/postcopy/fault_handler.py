@@ -43,13 +43,7 @@ from pageferry.common.process.threads import WatchedThread
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.userfault import Userfault, UserfaultError, open_userfault
 from pageferry.common.wire.extents import Extents
-from pageferry.common.wire.frames import (
-    MAX_WINDOW,
-    DeltaFrame,
-    LinesFrame,
-    PagesFrame,
-    ZeroFrame,
-)
+from pageferry.common.wire.frames import MAX_WINDOW, DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
 from pageferry.common.wire.spans import SpanTable
 from pageferry.dest_agent.postcopy.kernel import state as a
 from pageferry.dest_agent.postcopy.kernel.handler import serve

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from pageferry.common.config.model import Compression
 from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from pageferry.common.process.threads import WatchedThread
+from pageferry.common.wire.body_rules import Placer
 from pageferry.common.wire.budget import Budget, Share
 from pageferry.common.wire.bulk import BulkReceiver
 from pageferry.common.wire.channel import Tap
@@ -22,7 +23,6 @@ from pageferry.common.wire.frames import (
     Frame,
     LinesFrame,
     PagesFrame,
-    Placer,
     ZeroFrame,
 )
 from pageferry.common.wire.packing import Unpacker, codec_of

@@ -17,7 +17,7 @@ from pageferry.common.strategy.forecast import Conditions, Stale
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bulk import NOTSENT_LOWAT
 from pageferry.common.wire.extents import EXTENT
-from pageferry.common.wire.frames import HEADER, TRAILER
+from pageferry.common.wire.header import HEADER, TRAILER
 from pageferry.common.wire.pacing import CREDIT_S, LATE_S
 from pageferry.sim.link import Link
 from pageferry.sim.postcopy import Supply

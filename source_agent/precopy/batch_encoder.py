@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pageferry.common.guest.lines import gather
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import LINE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder, frames
 from pageferry.common.wire.extents import Extents, Pages, cut_pages
 from pageferry.source_agent.precopy.batches import (
     UNLIMITED_PAGES,
@@ -62,7 +62,7 @@ class EncodedBatch:
     def add_zeros(self, pages: Pages, *, checked: bool) -> None:
         """Append the marks of pages (int64[n], sorted) that are all zero."""
         for zeros, extents in cut_pages(pages, frames.MAX_EXTENTS):
-            frame = frames.encode_zero(extents, checked=checked)
+            frame = encoder.encode_zero(extents, checked=checked)
             self.add([frame], SentTotals(zero_pages=len(zeros)))
 
 
@@ -99,7 +99,7 @@ class BatchEncoder(Protocol):
 
 def sealed(*parts: bytes | memoryview, checked: bool) -> Buffers:
     """Return a frame of these parts as buffers, with its trailer where frames are checked."""
-    return [*parts, frames.trailer(*parts)] if checked else parts
+    return [*parts, encoder.trailer(*parts)] if checked else parts
 
 
 class PlainEncoder:
@@ -140,7 +140,7 @@ class PlainEncoder:
             numbers = numbers[~zero]
         # Zero pages in between cut runs in two, so that there may be more than in the batch.
         for full, extents in cut_pages(numbers, frames.MAX_EXTENTS):
-            head = frames.encode_pages_head(extents, checked=self._checked)
+            head = encoder.encode_pages_head(extents, checked=self._checked)
             out.add(PagesInMemory(head, full, extents), SentTotals(len(full)))
         return out
 
@@ -149,7 +149,7 @@ class PlainEncoder:
         out = EncodedBatch()
         lines = gather(self._memory.words, batch.numbers, batch.masks, buffer)
         data = buffer.view(np.uint8)[: lines * LINE_SIZE].data
-        head = frames.encode_lines_head(batch.table, checked=self._checked)
+        head = encoder.encode_lines_head(batch.table, checked=self._checked)
         out.add(
             sealed(head, data, checked=self._checked), SentTotals.by_line(len(batch.table), lines)
         )

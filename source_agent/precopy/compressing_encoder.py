@@ -24,11 +24,11 @@ from pageferry.common.guest.lines import gather
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder, frames
+from pageferry.common.wire.encoder import encode_delta_head, encode_packed_head
 from pageferry.common.wire.extents import Extents, Pages, from_pages
 from pageferry.common.wire.frames import FrameType
 from pageferry.common.wire.packing import Codec
-from pageferry.common.wire.squeezed import encode_delta_head, encode_packed_head
 from pageferry.source_agent.precopy.batch_encoder import Buffers, EncodedBatch, sealed
 from pageferry.source_agent.precopy.batches import (
     BATCH_PAGES,
@@ -228,5 +228,5 @@ class CompressingEncoder:
                 head = encode_packed_head(codec, kind, table, n, checked=checked)
                 return sealed(head, packed, checked=checked)
         if kind is FrameType.LINES:
-            return sealed(frames.encode_lines_head(table, checked=checked), data, checked=checked)
-        return sealed(frames.encode_pages_head(table, checked=checked), data, checked=checked)
+            return sealed(encoder.encode_lines_head(table, checked=checked), data, checked=checked)
+        return sealed(encoder.encode_pages_head(table, checked=checked), data, checked=checked)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pageferry.common.guest.memory import GuestMemory, near_pages
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder
 from pageferry.common.wire.extents import Pages
 
 CHUNK_PAGES: Final = 128  # 512 KiB: a chunk, and what else a core works on, stay in its own cache
@@ -44,7 +44,7 @@ class FrameChunker:
         Args:
             still: nobody writes guest memory.
         """
-        hasher = frames.begin_checksum(head) if self._checked else None
+        hasher = encoder.begin_checksum(head) if self._checked else None
         chunk: Chunk = [head]
         for start in range(0, len(numbers), CHUNK_PAGES):
             if start:
@@ -55,15 +55,15 @@ class FrameChunker:
                 hasher.update(data)
             chunk.append(data)
         if hasher is not None:
-            chunk.append(frames.end_checksum(hasher))
+            chunk.append(encoder.end_checksum(hasher))
         yield chunk
 
     def checksum(self, head: bytes, numbers: Pages) -> bytes:
         """Return what ends the frame of these pages, which nobody writes now."""
-        hasher = frames.begin_checksum(head)
+        hasher = encoder.begin_checksum(head)
         for start in range(0, len(numbers), CHUNK_PAGES):
             hasher.update(self._data(numbers[start : start + CHUNK_PAGES], still=True))
-        return frames.end_checksum(hasher)
+        return encoder.end_checksum(hasher)
 
     def _data(self, numbers: Pages, still: bool) -> memoryview:
         """Return these pages (sorted, `CHUNK_PAGES` at the most) side by side."""

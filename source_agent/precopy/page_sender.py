@@ -19,9 +19,9 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.process.threads import WatchedThread
 from pageferry.common.strategy.converge import EARLY_S, LOOK_S
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
 from pageferry.common.wire.bulk import BulkSender
 from pageferry.common.wire.channel import STALL_S, Tap
+from pageferry.common.wire.encoder import encode_barrier
 from pageferry.common.wire.extents import Extents, Pages
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.probes import IDLE_S
@@ -181,7 +181,7 @@ class PageSender:
     def _run_channel(self, channel: _Channel, work: Iterator[Batch], index: int) -> SentTotals:
         with self._pacer.sending():
             self._send_batches(channel, iter(partial(self._take, work), None))
-            barrier = frames.encode_barrier(index, checked=self._checked)
+            barrier = encode_barrier(index, checked=self._checked)
             return channel.totals + SentTotals(bytes=channel.sender.send([barrier]))
 
     def _send_batches(self, channel: _Channel, batches: Iterator[Batch]) -> None:

@@ -24,7 +24,7 @@ from pageferry.common.strategy.prediction import (
     forecasts,
 )
 from pageferry.common.units import PAGE_SIZE, format_time
-from pageferry.common.wire import frames
+from pageferry.common.wire import header
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.wire.pacing import CREDIT_S
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
@@ -43,7 +43,7 @@ _DISCARD_PAGE_S: Final = 150e-9
 # Loopback carries less only where others take the processors, and for how long nobody can say.
 PROBED_ABOVE_BPS: Final = 2.5e8
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
-_FRAME_BYTES: Final = frames.HEADER.size + EXTENT.itemsize
+_FRAME_BYTES: Final = header.HEADER.size + EXTENT.itemsize
 _LAZY_NOTE: Final = "ends with the guest's --run-after; moves at least the pages that it writes"
 
 
@@ -108,7 +108,7 @@ async def predict(
 def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> Link:
     """How this project's frames and rounds go over a link of that rate and round trip."""
     burst = CREDIT_S * config.max_bandwidth if config.max_bandwidth < _BURST_BPS else 0.0
-    trailer = frames.TRAILER.size if config.checksum else 0
+    trailer = header.TRAILER.size if config.checksum else 0
     return Link(
         rate_Bps=rate_Bps,
         page_bytes=_PAGE_BYTES,

@@ -10,12 +10,12 @@ import numpy as np
 
 from pageferry.common.files.memory_trace import write_trace
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames, messages
+from pageferry.common.wire import encoder, frames, messages
 from pageferry.common.wire.deltas import DELTA_OF
+from pageferry.common.wire.encoder import encode_delta_head, encode_packed_head
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import FrameType
 from pageferry.common.wire.packing import Codec, packer
-from pageferry.common.wire.squeezed import encode_delta_head, encode_packed_head
 from pageferry.runs.document import SeriesDocument
 from pageferry.sweeps.columns import result_row
 from pageferry.sweeps.ledger import Manifest, PlannedCell, Record
@@ -36,13 +36,13 @@ def frame_seeds() -> dict[str, bytes]:
         for kind, data in parts.items():
             out[kind + name] = _opened(BULK | flag) + data
         out[f"round{name}"] = _opened(BULK | flag) + b"".join(parts.values())
-        request = frames.encode_request(7, 3, checked=checked)
+        request = encoder.encode_request(7, 3, checked=checked)
         out[f"request{name}"] = _opened(URGENT | flag) + 2 * request
         for codec in Codec:
             of = flag | (WITH_LZ4 if codec is Codec.LZ4 else 0)
             for kind, data in _packed_frames(codec, checked).items():
                 out[f"{kind}-{codec.name.lower()}{name}"] = _opened(BULK | of) + data
-    out["control"] = _opened(CONTROL) + frames.encode_control(messages.encode(messages.Bye())) * 2
+    out["control"] = _opened(CONTROL) + encoder.encode_control(messages.encode(messages.Bye())) * 2
     return out
 
 
@@ -54,17 +54,17 @@ def _opened(kind: int) -> bytes:
 def _bulk_frames(checked: bool) -> dict[str, bytes]:
     extents = from_pages(np.array([1, 2, 5], np.int64))
     table = np.array([(3, 5), (4, 1 << 63)], frames.LINES_OF)
-    pages = frames.encode_pages_head(extents, checked=checked)
+    pages = encoder.encode_pages_head(extents, checked=checked)
     pages += bytes(range(256)) * (3 * PAGE_SIZE // 256)
-    lines = frames.encode_lines_head(table, checked=checked) + bytes(range(192))
+    lines = encoder.encode_lines_head(table, checked=checked) + bytes(range(192))
     return {
-        "pages": pages + (frames.trailer(pages) if checked else b""),
-        "zero": frames.encode_zero(extents, checked=checked),
-        "lines": lines + (frames.trailer(lines) if checked else b""),
+        "pages": pages + (encoder.trailer(pages) if checked else b""),
+        "zero": encoder.encode_zero(extents, checked=checked),
+        "lines": lines + (encoder.trailer(lines) if checked else b""),
         "delta": _delta_frame(checked),
-        "barrier": frames.encode_barrier(1, checked=checked),
-        "probe": frames.encode_probe(0, 3, checked=checked),
-        "answer": frames.encode_answer(0, 3, checked=checked),
+        "barrier": encoder.encode_barrier(1, checked=checked),
+        "probe": encoder.encode_probe(0, 3, checked=checked),
+        "answer": encoder.encode_answer(0, 3, checked=checked),
     }
 
 
@@ -73,7 +73,7 @@ def _delta_frame(checked: bool) -> bytes:
     runs = (b"\0\1a\xc8\1\2bc", b"", b"\xff\x1f\1z")
     table = np.array([(at, len(run)) for at, run in enumerate(runs)], DELTA_OF)
     data = encode_delta_head(table, checked=checked) + b"".join(runs)
-    return data + (frames.trailer(data) if checked else b"")
+    return data + (encoder.trailer(data) if checked else b"")
 
 
 def _packed_frames(codec: Codec, checked: bool) -> dict[str, bytes]:
@@ -86,7 +86,7 @@ def _packed_frames(codec: Codec, checked: bool) -> dict[str, bytes]:
     ):
         packed = packer(codec)(memoryview(bytes(range(16)) * (size // 16)))
         data = encode_packed_head(codec, kind, what, len(packed), checked=checked) + packed
-        out[f"packed-{kind.name.lower()}"] = data + (frames.trailer(data) if checked else b"")
+        out[f"packed-{kind.name.lower()}"] = data + (encoder.trailer(data) if checked else b"")
     return out
 
 

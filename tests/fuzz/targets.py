@@ -25,15 +25,10 @@ from pageferry.common.html.words import configuration, verdict
 from pageferry.common.report.schema import Report
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import messages
+from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.extents import Extents
-from pageferry.common.wire.frames import (
-    HEADER,
-    MAX_FRAME_PAGES,
-    DeltaFrame,
-    Frame,
-    FrameDecoder,
-    LinesFrame,
-)
+from pageferry.common.wire.frames import MAX_FRAME_PAGES, DeltaFrame, Frame, LinesFrame
+from pageferry.common.wire.header import HEADER
 from pageferry.common.wire.packing import Codec, Unpacker
 from pageferry.runs.results import parse_result
 from pageferry.sim.fleet import parse_fleet

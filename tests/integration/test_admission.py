@@ -13,7 +13,7 @@ import uvloop
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PageferryError, PeerRefused
 from pageferry.common.process.rate_limited_log import MOST_LINES, WINDOW_S
-from pageferry.common.wire import channel, frames, listener, messages
+from pageferry.common.wire import channel, encoder, frames, header, listener, messages
 from pageferry.common.wire.listener import HELLO_BYTES
 from pageferry.dest_agent.agent import MAX_WAITING, MOST_WAITING, Limits
 from tests.support.harness import destination, pageferry
@@ -115,10 +115,10 @@ async def _refused(port: int, data: bytes) -> bytes:
 
 def test_a_long_hello_is_not_read() -> None:
     async def scenario() -> None:
-        head = frames.HEADER.pack(frames.FrameType.CONTROL, frames.CHECKED, 0, 0, HELLO_BYTES + 1)
+        head = header.HEADER.pack(frames.FrameType.CONTROL, header.CHECKED, 0, 0, HELLO_BYTES + 1)
         async with listening() as (_agent, port, said):
-            answer = await _refused(port, frames.encode_preface() + head)
-            assert answer == frames.encode_preface()
+            answer = await _refused(port, encoder.encode_preface() + head)
+            assert answer == encoder.encode_preface()
             await said.until(f"a control message of {HELLO_BYTES + 1} bytes, expected 1 to 4096")
 
     uvloop.run(scenario())
@@ -192,7 +192,7 @@ def test_the_deadline_is_for_all_of_the_handshake(monkeypatch: pytest.MonkeyPatc
 
 async def _trickle(writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError):
-        for byte in frames.encode_preface() * 1000:
+        for byte in encoder.encode_preface() * 1000:
             writer.write(bytes([byte]))
             await asyncio.sleep(0.1)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder, header
 from tests.support import zygote
 from tests.support.harness import command, destination, heard, pageferry
 
@@ -140,10 +140,10 @@ class Peer:
 
 PEERS = {
     "web server": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not a pageferry agent.*HTTP/1.1"),
-    "other version": (frames.encode_preface(9), "version mismatch.*version 9.*version 5"),
+    "other version": (encoder.encode_preface(9), "version mismatch.*version 9.*version 5"),
     "hangs up": (b"", "during the handshake"),
     "half a preface": (b"pgferry", "during the handshake"),
-    "talks nonsense": (frames.encode_preface() + b"\xff" * 64, "unknown"),
+    "talks nonsense": (encoder.encode_preface() + b"\xff" * 64, "unknown"),
 }
 
 
@@ -159,10 +159,10 @@ def test_the_source_meets_a_stranger(name: str) -> None:
 STRANGERS = {
     "an HTTP client": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "not a pageferry agent.*GET"),
     "random bytes": (bytes(range(256)), "not a pageferry agent"),
-    "other version": (frames.encode_preface(9), "version mismatch"),
-    "no hello": (frames.encode_preface() + b"\xff" * 64, "unknown"),
+    "other version": (encoder.encode_preface(9), "version mismatch"),
+    "no hello": (encoder.encode_preface() + b"\xff" * 64, "unknown"),
     "a page frame": (
-        frames.encode_preface() + frames.HEADER.pack(2, 1, 1, 0, 8 + 4096) + bytes(4104),
+        encoder.encode_preface() + header.HEADER.pack(2, 1, 1, 0, 8 + 4096) + bytes(4104),
         "carries none",
     ),
     "hangs up": (b"", "closed"),
@@ -192,8 +192,8 @@ def test_a_version_mismatch_is_told_to_the_source_too() -> None:
         destination() as (_agent, port),
         socket.create_connection(("127.0.0.1", port), timeout=20) as other,
     ):
-        other.sendall(frames.encode_preface(9))
-        assert other.recv(64) == frames.encode_preface()
+        other.sendall(encoder.encode_preface(9))
+        assert other.recv(64) == encoder.encode_preface()
 
 
 def test_guest_size_mismatch_is_said_at_both_ends() -> None:

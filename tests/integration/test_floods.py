@@ -18,7 +18,7 @@ import pytest
 
 from pageferry.commands.certs import certs
 from pageferry.common.errors import PageferryError
-from pageferry.common.wire import channel, frames, messages
+from pageferry.common.wire import channel, encoder, messages
 from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.eviction import first_to_go, network_of
 from pageferry.common.wire.tls import client_tls
@@ -158,7 +158,7 @@ async def _knock(port: int, number: int) -> Connection:
         if number % 2:
             await connection.send(_hello(number))
             body = messages.encode(messages.Ping(t_ns=1))
-            await connection._write(frames.encode_control(body) * 20)
+            await connection._write(encoder.encode_control(body) * 20)
     return connection
 
 
@@ -209,7 +209,7 @@ def test_a_message_of_very_many_objects_costs_its_bytes() -> None:
                 connection = await channel.connect("127.0.0.1", port, _hello(number))
                 await connection.expect(messages.Welcome)
                 with contextlib.suppress(PageferryError):
-                    await connection._write(frames.encode_control(bomb))
+                    await connection._write(encoder.encode_control(bomb))
                     await connection.expect(messages.Ready)
                 connection.close()
 

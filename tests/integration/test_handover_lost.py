@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import InDoubtError, PeerRefused, VerificationError
-from pageferry.common.wire import frames
+from pageferry.common.wire import header
 from pageferry.source_agent.report.build import make_report
 from tests.support.inprocess import listening, session_to
 from tests.support.relay import Cut, relay
@@ -35,7 +35,7 @@ def at_message(kind: bytes, *, forwarded: int) -> Cut:
         if where < 0 or seen:
             return None
         seen = True
-        frame = chunk.rfind(frames.HEADER.pack(1, 0, 0, 0, 0)[:8], 0, where)
+        frame = chunk.rfind(header.HEADER.pack(1, 0, 0, 0, 0)[:8], 0, where)
         return max(frame + forwarded, 0)
 
     return cut

@@ -15,7 +15,7 @@ import pytest
 
 from pageferry.common.config.model import GuestConfig
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import channel, frames, messages
+from pageferry.common.wire import channel, encoder, frames, messages
 from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.extents import EXTENT, Extents
 from tests.support import liar
@@ -59,9 +59,9 @@ def test_many_large_frames_that_stay_unfinished_cost_no_more_than_is_said() -> N
     """Under `RLIMIT_DATA`: who has no buffer is not read, and all come through in the end."""
     guest = GuestConfig(memory=MEMORY, vcpus=1, workload="idle", seed=1)
     setup = liar.setup().model_copy(update={"guest": guest, "channels": CHANNELS})
-    head = frames.encode_pages_head(_scattered(), checked=True)
+    head = encoder.encode_pages_head(_scattered(), checked=True)
     pages = bytes([7]) * (frames.MAX_FRAME_PAGES * PAGE_SIZE)
-    end = frames.trailer(head, pages) + frames.encode_barrier(1, checked=True)
+    end = encoder.trailer(head, pages) + encoder.encode_barrier(1, checked=True)
     most = head + pages[:-1]
 
     async def scenario(dest: Running, port: int) -> None:

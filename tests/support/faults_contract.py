@@ -14,7 +14,7 @@ import pytest
 
 from pageferry.common.errors import ConnectionBroken, LocalProtocolError, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder, header
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.workload.registry import WORKLOADS
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
@@ -188,7 +188,7 @@ class FaultContract:
             peer = post.peer()
             post.dest.resume()
             start = peer.request().page
-            whole = frames.encode_pages_head(np.array([(start, 2)], EXTENT))
+            whole = encoder.encode_pages_head(np.array([(start, 2)], EXTENT))
             whole += post.source.memory.view[start * PAGE_SIZE : (start + 2) * PAGE_SIZE]
             peer.sock.sendall(whole[:cut])
             came = max(0, cut - 24) // PAGE_SIZE
@@ -264,11 +264,11 @@ class FaultContract:
             post.arm()
             peer = post.peer()
             table = np.array([(4, 2), (9, 1)], EXTENT)
-            head = frames.encode_pages_head(table, checked=True)
+            head = encoder.encode_pages_head(table, checked=True)
             view = post.source.memory.view
             body = view[4 * PAGE_SIZE : 6 * PAGE_SIZE], view[9 * PAGE_SIZE : 10 * PAGE_SIZE]
-            data = b"".join([head, *body, frames.trailer(head, *body)])
-            data += frames.encode_zero(np.array([(20, 3)], EXTENT), checked=True)
+            data = b"".join([head, *body, encoder.trailer(head, *body)])
+            data += encoder.encode_zero(np.array([(20, 3)], EXTENT), checked=True)
             for at in range(0, len(data) - 1, piece):
                 peer.sock.sendall(data[at : min(at + piece, len(data) - 1)])
             until(lambda: post.faults.stats().received_bytes == len(data) - 1)
@@ -282,9 +282,9 @@ class FaultContract:
         """Whichever bit it is: the connection ends, and the page is still missing."""
         with self.post(workload="idle", checked=True) as post:
             post.arm()
-            head = frames.encode_pages_head(np.array([(7, 1)], EXTENT), checked=True)
+            head = encoder.encode_pages_head(np.array([(7, 1)], EXTENT), checked=True)
             body = post.source.memory.view[7 * PAGE_SIZE : 8 * PAGE_SIZE]
-            data = b"".join([head, body, frames.trailer(head, body)])
+            data = b"".join([head, body, encoder.trailer(head, body)])
             for at in [*range(24), 24, 2000, 24 + 4095, *range(24 + 4096, 24 + 4104)]:
                 wrong = bytearray(data)
                 wrong[at] ^= 1 << (at % 8)
@@ -299,29 +299,29 @@ class FaultContract:
         with self.post(workload="idle", checked=True) as post:
             post.arm()
             peer = post.peer()
-            peer.sock.sendall(frames.encode_pages_head(np.array([(0, 33)], EXTENT), checked=True))
+            peer.sock.sendall(encoder.encode_pages_head(np.array([(0, 33)], EXTENT), checked=True))
             wait_for_event(post)
             assert isinstance(post.faults.failure, RemoteProtocolError)
 
     ILLEGAL: ClassVar = {
-        "unknown type": frames.HEADER.pack(99, 0, 0, 0, 0),
-        "flags": frames.HEADER.pack(2, 1, 1, 0, 8 + PAGE_SIZE),
-        "a barrier": frames.encode_barrier(1),
-        "a request": frames.encode_request(1),
-        "no extents": frames.HEADER.pack(2, 0, 0, 0, PAGE_SIZE),
-        "too many extents": frames.HEADER.pack(3, 0, 1001, 0, 8008),
-        "table cut short": frames.HEADER.pack(3, 0, 2, 0, 8),
-        "half a page": frames.HEADER.pack(2, 0, 1, 0, 8 + 100),
-        "a negative length": frames.HEADER.pack(2, 0, 1, 0, 2**64 - PAGE_SIZE + 8),
-        "payload in a zero frame": frames.HEADER.pack(3, 0, 1, 0, 8 + PAGE_SIZE),
-        "payload too long": frames.HEADER.pack(2, 0, 1, 0, 8 + 4097 * PAGE_SIZE),
-        "outside memory": frames.encode_zero(np.array([(2047, 2)], EXTENT)),
-        "far outside memory": frames.encode_zero(np.array([(2**32 - 1, 2**32 - 1)], EXTENT)),
-        "empty extent": frames.encode_zero(np.array([(3, 0), (4, 1)], EXTENT)),
-        "a probe of another attempt": frames.encode_probe(1, 7),
-        "a probe with a body": frames.HEADER.pack(9, 0, 7, 0, 8),
-        "an answer to nothing": frames.encode_answer(0, 4711),
-        "fewer pages than announced": frames.HEADER.pack(2, 0, 1, 0, 8 + 2 * PAGE_SIZE)
+        "unknown type": header.HEADER.pack(99, 0, 0, 0, 0),
+        "flags": header.HEADER.pack(2, 1, 1, 0, 8 + PAGE_SIZE),
+        "a barrier": encoder.encode_barrier(1),
+        "a request": encoder.encode_request(1),
+        "no extents": header.HEADER.pack(2, 0, 0, 0, PAGE_SIZE),
+        "too many extents": header.HEADER.pack(3, 0, 1001, 0, 8008),
+        "table cut short": header.HEADER.pack(3, 0, 2, 0, 8),
+        "half a page": header.HEADER.pack(2, 0, 1, 0, 8 + 100),
+        "a negative length": header.HEADER.pack(2, 0, 1, 0, 2**64 - PAGE_SIZE + 8),
+        "payload in a zero frame": header.HEADER.pack(3, 0, 1, 0, 8 + PAGE_SIZE),
+        "payload too long": header.HEADER.pack(2, 0, 1, 0, 8 + 4097 * PAGE_SIZE),
+        "outside memory": encoder.encode_zero(np.array([(2047, 2)], EXTENT)),
+        "far outside memory": encoder.encode_zero(np.array([(2**32 - 1, 2**32 - 1)], EXTENT)),
+        "empty extent": encoder.encode_zero(np.array([(3, 0), (4, 1)], EXTENT)),
+        "a probe of another attempt": encoder.encode_probe(1, 7),
+        "a probe with a body": header.HEADER.pack(9, 0, 7, 0, 8),
+        "an answer to nothing": encoder.encode_answer(0, 4711),
+        "fewer pages than announced": header.HEADER.pack(2, 0, 1, 0, 8 + 2 * PAGE_SIZE)
         + np.array([(0, 1)], EXTENT).tobytes(),
     }
 
@@ -342,7 +342,7 @@ class FaultContract:
     def test_pages_before_the_guest_was_handed_over_are_illegal(self) -> None:
         with self.post(workload="idle") as post:
             peer = post.peer()
-            peer.sock.sendall(frames.encode_zero(np.array([(3, 1)], EXTENT)))
+            peer.sock.sendall(encoder.encode_zero(np.array([(3, 1)], EXTENT)))
             until(lambda: post.faults.failure is not None)
             assert isinstance(post.faults.failure, RemoteProtocolError)
 
@@ -364,7 +364,7 @@ class FaultContract:
             before = post.faults.stats().received_bytes
             post.answer(peer, 5, 6)
             until(lambda: post.faults.stats().received_bytes >= before + 2 * PAGE_SIZE)
-            peer.sock.sendall(frames.encode_probe(0, 9))
+            peer.sock.sendall(encoder.encode_probe(0, 9))
             until(lambda: post.faults.stats().received_bytes > before + 2 * PAGE_SIZE + 24)
             assert post.faults.missing_count == post.n_pages - 1
             assert post.faults.failure is None

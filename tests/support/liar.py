@@ -25,7 +25,7 @@ from pageferry.common.config.model import GuestConfig
 from pageferry.common.errors import PageferryError
 from pageferry.common.guest.control import STATE_WORDS, STEPS
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames, messages
+from pageferry.common.wire import encoder, frames, messages
 from pageferry.common.wire.bulk import BulkReceiver
 from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.extents import from_pages
@@ -215,7 +215,7 @@ class LyingDestination:
         body = messages.encode(due)
         if self._lie is not None and self._lie.step == step:
             body = self._lie.body
-        await connection._write(frames.encode_control(body))
+        await connection._write(encoder.encode_control(body))
 
     async def _control(self, connection: Connection) -> None:
         await self._say(connection, "hello", self._welcome())
@@ -308,7 +308,7 @@ class LyingSource:
 
     async def _say(self, connection: Connection, step: str, due: messages.Message | None) -> None:
         if self._lie is not None and self._lie.step == step:
-            await connection._write(frames.encode_control(self._lie.body))
+            await connection._write(encoder.encode_control(self._lie.body))
         elif due is not None:
             await connection.send(due)
 
@@ -329,8 +329,8 @@ class LyingSource:
             await bulk.expect(messages.Welcome)
             await self._say(connection, "before-pages", None)
             pages = from_pages(np.arange(GUEST.memory // PAGE_SIZE))
-            await bulk._write(frames.encode_zero(pages, checked=True))
-            await bulk._write(frames.encode_barrier(1, checked=True))
+            await bulk._write(encoder.encode_zero(pages, checked=True))
+            await bulk._write(encoder.encode_barrier(1, checked=True))
             await self._expect(connection, messages.RoundDone)
             await self._say(connection, "commit", commit())
             await self._expect(connection, messages.Resumed)

@@ -16,7 +16,7 @@ import numpy as np
 from pageferry.common.clock import clock_identity
 from pageferry.common.errors import PageferryError
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import bitmap, frames, messages
+from pageferry.common.wire import bitmap, encoder, messages
 from pageferry.common.wire.channel import Connection, connect
 from pageferry.common.wire.extents import from_pages
 from tests.support import liar
@@ -168,7 +168,7 @@ class LyingInPostcopy:
         """At that step: until the destination has closed the connection."""
         if self._lie is None or self._lie.step != step:
             return
-        await connection._write(frames.encode_control(self._lie.body))
+        await connection._write(encoder.encode_control(self._lie.body))
         with contextlib.suppress(PageferryError):
             while True:
                 await connection.receive()
@@ -182,7 +182,7 @@ class LyingInPostcopy:
         await control.send(liar.setup().model_copy(update={"postcopy": postcopy}))
         await self._expect(control, messages.Ready)
         others = [await self._dial(role, 0) for role in ("bulk", "urgent")]
-        await others[0]._write(frames.encode_barrier(1, checked=True))
+        await others[0]._write(encoder.encode_barrier(1, checked=True))
         await self._expect(control, messages.RoundDone)
         await control.send(liar.commit().model_copy(update={"missing": _ALL}))
         await self._expect(control, messages.Resumed)
@@ -204,7 +204,7 @@ class LyingInPostcopy:
         control = await self._join(2)
         others = [await self._dial(role, 2) for role in ("bulk", "urgent")]
         pages = from_pages(np.arange(_N_PAGES))
-        await others[0]._write(frames.encode_zero(pages, checked=True))
+        await others[0]._write(encoder.encode_zero(pages, checked=True))
         await self._expect(control, messages.Complete)
         await self._expect(control, messages.Finished)
         await control.send(messages.Bye())

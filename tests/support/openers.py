@@ -14,10 +14,11 @@ from typing import Final
 
 import msgpack
 
-from pageferry.common.wire import frames, messages
-from pageferry.common.wire.frames import HEADER, FrameType
+from pageferry.common.wire import encoder, messages
+from pageferry.common.wire.frames import FrameType
+from pageferry.common.wire.header import HEADER
 
-PREFACE = frames.encode_preface()
+PREFACE = encoder.encode_preface()
 SESSION = "0123456789abcdef" * 2
 TOKEN = "ab" * 32
 
@@ -33,11 +34,11 @@ def client_hello() -> bytes:
 
 def hello(role: str, session: str = SESSION) -> bytes:
     message = messages.Hello.model_validate({"role": role, "session": session, "token": TOKEN})
-    return frames.encode_control(messages.encode(message))
+    return encoder.encode_control(messages.encode(message))
 
 
 def control(value: object) -> bytes:
-    return frames.encode_control(msgpack.packb(value))
+    return encoder.encode_control(msgpack.packb(value))
 
 
 def head(kind: int, flags: int, entries: int, length: int) -> bytes:
@@ -67,7 +68,7 @@ OPENERS = {
     "TLS": Opener(client_hello(), "it speaks TLS"),
     "zeros": Opener(bytes(500), "not a pageferry agent"),
     "noise": Opener(bytes(range(17, 256)), "not a pageferry agent"),
-    "another version": Opener(frames.encode_preface(9), "version mismatch"),
+    "another version": Opener(encoder.encode_preface(9), "version mismatch"),
     "a preface, noise": Opener(PREFACE + b"\xff" * 64, "flags|unknown"),
     "2 GB of control": Opener(PREFACE + head(1, 1, 0, 2**31), "expected 1 to 4096"),
     "2**64 of control": Opener(PREFACE + head(1, 1, 0, 2**64 - 1), "expected 1 to 4096"),
@@ -75,14 +76,14 @@ OPENERS = {
     "a wrong bit": Opener(PREFACE + hello("control")[:-1] + b"\0", "wrong checksum"),
     "pages": Opener(PREFACE + head(2, 1, 1000, 8000 + 2**24), "carries none"),
     "lines of pages": Opener(PREFACE + head(6, 1, 65535, 2**20), "carries none"),
-    "a barrier": Opener(PREFACE + frames.encode_barrier(1, checked=True), "bulk frame on a contr"),
-    "a request": Opener(PREFACE + frames.encode_request(1, checked=True), "serves none"),
+    "a barrier": Opener(PREFACE + encoder.encode_barrier(1, checked=True), "bulk frame on a contr"),
+    "a request": Opener(PREFACE + encoder.encode_request(1, checked=True), "serves none"),
     "another message": Opener(PREFACE + control({"kind": "bye"}), "sent bye, expected hello"),
     "no message": Opener(PREFACE + control([[[]]] * 500), NO_MESSAGE),
-    "deep": Opener(PREFACE + frames.encode_control(b"\x91" * 4000 + b"\0"), NO_MESSAGE),
-    "a lying array": Opener(PREFACE + frames.encode_control(b"\xdd\xff\xff\xff\xff"), NO_MESSAGE),
+    "deep": Opener(PREFACE + encoder.encode_control(b"\x91" * 4000 + b"\0"), NO_MESSAGE),
+    "a lying array": Opener(PREFACE + encoder.encode_control(b"\xdd\xff\xff\xff\xff"), NO_MESSAGE),
     "an extension": Opener(
-        PREFACE + frames.encode_control(b"\xc8\xff\xff\1" + bytes(99)), NO_MESSAGE
+        PREFACE + encoder.encode_control(b"\xc8\xff\xff\1" + bytes(99)), NO_MESSAGE
     ),
     "no token": Opener(
         PREFACE + control({"kind": "hello", "role": "bulk", "session": SESSION}), "token"

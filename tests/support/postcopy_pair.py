@@ -17,10 +17,11 @@ from pageferry.common.config.model import GuestConfig
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.machine import Guest
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder
 from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.extents import from_pages
-from pageferry.common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
+from pageferry.common.wire.frames import Frame, PagesFrame, RequestFrame, ZeroFrame
 from pageferry.common.wire.probes import ProbeFrame
 from pageferry.dest_agent.postcopy.fault_handler import ADAPTIVE, Faults
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
@@ -47,7 +48,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 def encode(memory: memoryview, pages: NDArray[np.int64]) -> bytes:
     """A PAGES frame of sorted pages."""
     extents = from_pages(pages)
-    return frames.encode_pages_head(extents) + b"".join(
+    return encoder.encode_pages_head(extents) + b"".join(
         memory[first * PAGE_SIZE : (first + count) * PAGE_SIZE] for first, count in extents.tolist()
     )
 
@@ -199,7 +200,7 @@ class Post:
         while len(pages := self.server.take_unsent(out)):
             zero = self.source.memory.zero_pages(pages)
             if zero.any():
-                here.sendall(frames.encode_zero(from_pages(pages[zero])))
+                here.sendall(encoder.encode_zero(from_pages(pages[zero])))
             if not zero.all():
                 here.sendall(encode(self.source.memory.view, pages[~zero]))
             time.sleep(pause_s)

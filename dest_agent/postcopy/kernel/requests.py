@@ -7,7 +7,7 @@ from typing import Final
 from pageferry.common.guest.checksum import xxh3_64
 from pageferry.common.guest.native import fence, monotonic_ns, signal, signed
 from pageferry.common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, c_send, errno
-from pageferry.common.wire import frames
+from pageferry.common.wire import header
 from pageferry.common.wire.frames import FrameType
 from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER
 from pageferry.dest_agent.postcopy.kernel.state import (
@@ -29,7 +29,7 @@ from pageferry.dest_agent.postcopy.kernel.state import (
 )
 
 _PROBE: Final = int(FrameType.PROBE)
-_FLAGS: Final = frames.CHECKED << 8
+_FLAGS: Final = header.CHECKED << 8
 _IDLE_NS: Final = int(IDLE_S * 1e9)
 _NUMBER: Final = MAX_NUMBER
 _SAFETY_NET_NS: Final = 1_000_000_000

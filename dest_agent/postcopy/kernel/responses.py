@@ -1,6 +1,6 @@
 """What comes on the urgent socket: frames of pages, taken apart as they come, and probes.
 
-The legal is what `common.wire.frames.FrameDecoder` takes on a connection of pages; here a page is
+The legal is what `common.wire.decoder.FrameDecoder` takes on a connection of pages; here a page is
 placed as soon as it is whole, however much of its frame is still on the way. With checksums it has
 to wait for its frame's, so that frames are short then.
 """
@@ -15,7 +15,7 @@ from pageferry.common.guest.checksum import xxh3_64
 from pageferry.common.guest.native import signal, signed
 from pageferry.common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, c_memmove, c_recv, errno
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import header
 from pageferry.common.wire.frames import MAX_FRAME_PAGES, MAX_URGENT_PAGES, FrameType
 from pageferry.common.wire.probes import MAX_NUMBER
 from pageferry.dest_agent.postcopy.kernel.placement import place_run
@@ -61,7 +61,7 @@ _HEAD_PART: Final = 0
 _TABLE_PART: Final = 1
 _PAGES_PART: Final = 2
 _WAIT: Final = -1
-_FLAGS: Final = frames.CHECKED << 8
+_FLAGS: Final = header.CHECKED << 8
 _TRAILER: Final = 8
 # Bytes parsed after which the rest is moved to the front: behind fewer of them there is always room
 # for a checked frame.

@@ -34,7 +34,7 @@ from pageferry.common.guest.syscalls import (
     pollfd,
 )
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames, probes
+from pageferry.common.wire import frames, header, probes
 
 kernel = kernels_of(Path(__file__).parent, Path(frames.__file__), Path(probes.__file__))
 
@@ -100,7 +100,7 @@ _ZERO: Final = int(frames.FrameType.ZERO)
 _PROBE: Final = int(frames.FrameType.PROBE)
 _ANSWER: Final = int(frames.FrameType.ANSWER)
 _NUMBER: Final = probes.MAX_NUMBER
-_FLAGS: Final = frames.CHECKED << 8
+_FLAGS: Final = header.CHECKED << 8
 _IDLE_NS: Final = int(probes.IDLE_S * 1e9)
 
 _VALUE: Final = 3  # `signal` uses it

@@ -8,7 +8,7 @@ from pageferry.common.errors import UsageError
 from pageferry.common.guest import checksum
 from pageferry.common.guest.checksum import require_checksum, xxh3_64
 from pageferry.common.guest.jit import kernel
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder, header
 
 
 @kernel
@@ -21,7 +21,7 @@ def test_it_is_the_library(size: int) -> None:
     data = np.random.default_rng(size).integers(0, 256, max(size, 1), np.uint8)
     whole = data.data[:size]
     assert _of(data.ctypes.data, size) == xxhash.xxh3_64_intdigest(whole)
-    (trailer,) = frames.TRAILER.unpack(frames.trailer(whole))
+    (trailer,) = header.TRAILER.unpack(encoder.trailer(whole))
     assert trailer == xxhash.xxh3_64_intdigest(whole)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pageferry.common.errors import ConnectionBroken, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import bounds, frames, messages
+from pageferry.common.wire import bounds, encoder, frames, header, messages
 from pageferry.common.wire.budget import LARGE_BYTES, SMALL_BYTES, Budget, Share
 from pageferry.common.wire.bulk import BulkReceiver
 from pageferry.common.wire.channel import Connection
@@ -22,7 +22,7 @@ from pageferry.common.wire.inbox import Inbox
 from pageferry.common.wire.messages import Message
 from pageferry.dest_agent.postcopy.fetching import Offered
 from pageferry.dest_agent.session.inbox import put_newest
-from tests.unit.common.wire.test_frames import Memory
+from tests.unit.common.wire.test_decoder import Memory
 
 WAIT_S = 20.0
 
@@ -189,7 +189,7 @@ def test_a_message_draws_before_it_is_read_and_until_its_turn(
         connection.charge(budget)
         inbox: Inbox[Message] = Inbox(budget)
         body = _big_commit(200_000)
-        data = frames.encode_control(body)
+        data = encoder.encode_control(body)
         sending = asyncio.create_task(asyncio.to_thread(here.sendall, 3 * data))
 
         async def read() -> None:
@@ -223,7 +223,7 @@ def test_a_message_that_has_come_in_part_gives_back_what_it_held(
         budget = Budget()
         connection = Connection(there, "peer")
         connection.charge(budget)
-        data = frames.encode_control(_big_commit(2**20))
+        data = encoder.encode_control(_big_commit(2**20))
         reading = asyncio.create_task(connection.receive())
         await asyncio.get_running_loop().sock_sendall(here, data[: 600 * 1024])
         await _until(lambda: budget.held >= 1024 * 1024)  # the next part is as long as all before
@@ -240,7 +240,7 @@ def test_no_control_message_is_kept_on_a_bulk_connection(
 ) -> None:
     here, there = pair
     receiver = BulkReceiver(there, Memory(), 16, share=Share(Budget()))
-    here.sendall(frames.encode_control(_big_commit(2**20))[: frames.HEADER.size])
+    here.sendall(encoder.encode_control(_big_commit(2**20))[: header.HEADER.size])
     with pytest.raises(RemoteProtocolError, match="control message on a bulk"):
         receiver.run(lambda _frame: None)
 
@@ -248,8 +248,8 @@ def test_no_control_message_is_kept_on_a_bulk_connection(
 def test_a_frame_holds_nothing_where_its_channel_waits_for_others(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
+    from pageferry.common.wire.encoder import encode_packed_head
     from pageferry.common.wire.packing import Codec, Unpacker, packer
-    from pageferry.common.wire.squeezed import encode_packed_head
 
     here, there = pair
     n = 2 * SMALL_BYTES // PAGE_SIZE
@@ -268,7 +268,7 @@ def test_a_frame_holds_nothing_where_its_channel_waits_for_others(
     head = encode_packed_head(
         Codec.LZ4, frames.FrameType.PAGES, extents, len(packed), checked=False
     )
-    here.sendall(head + packed + frames.encode_barrier(1))
+    here.sendall(head + packed + encoder.encode_barrier(1))
     here.shutdown(socket.SHUT_WR)
     receiver.run(lambda _frame: held.append(budget.held))
     assert held == [len(packed) + 2 * n * PAGE_SIZE, len(packed) + 2 * n * PAGE_SIZE, 0]
@@ -311,7 +311,7 @@ def test_a_small_message_waits_for_no_frame_of_pages(
         await budget.take(SMALL_BYTES)
         connection = Connection(there, "peer")
         connection.charge(budget)
-        here.sendall(frames.encode_control(messages.encode(messages.Ping(t_ns=1))))
+        here.sendall(encoder.encode_control(messages.encode(messages.Ping(t_ns=1))))
         assert await connection.receive() == messages.Ping(t_ns=1)
 
     asyncio.run(asyncio.wait_for(scenario(), WAIT_S))

@@ -14,7 +14,7 @@ import pytest
 
 from pageferry.common.errors import ConnectionBroken, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder, frames
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
@@ -336,9 +336,9 @@ class TestBothEnds:
         extents = from_pages(pages)
         both = ends(small=small, pacer=Pacer(rate))
         views = [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
-        gone = both.sender.send([frames.encode_pages_head(extents), *views])
-        gone += both.sender.send([frames.encode_zero(from_pages(pages[:1])[:1])])
-        gone += both.sender.send([frames.encode_barrier(3)])
+        gone = both.sender.send([encoder.encode_pages_head(extents), *views])
+        gone += both.sender.send([encoder.encode_zero(from_pages(pages[:1])[:1])])
+        gone += both.sender.send([encoder.encode_barrier(3)])
         both.finish()
         assert both.failure is None
         assert [type(frame) for frame in both.frames] == [PagesFrame, ZeroFrame, BarrierFrame]
@@ -358,7 +358,7 @@ class TestBothEnds:
 
     def test_an_end_in_the_middle_of_a_frame(self, ends: Callable[..., Ends]) -> None:
         both = ends()
-        head = frames.encode_pages_head(from_pages(np.array([4], np.int64)))
+        head = encoder.encode_pages_head(from_pages(np.array([4], np.int64)))
         both.sender.send([head, bytes(PAGE_SIZE - 1)])
         both.finish()
         assert isinstance(both.failure, ConnectionBroken)
@@ -367,7 +367,7 @@ class TestBothEnds:
 
     def test_pages_outside_the_guest(self, ends: Callable[..., Ends]) -> None:
         both = ends()
-        both.sender.send([frames.encode_zero(from_pages(np.array([N_PAGES], np.int64)))])
+        both.sender.send([encoder.encode_zero(from_pages(np.array([N_PAGES], np.int64)))])
         both.finish()
         assert isinstance(both.failure, RemoteProtocolError)
 

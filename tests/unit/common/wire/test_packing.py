@@ -15,18 +15,13 @@ from hypothesis import strategies as st
 
 from pageferry.common.errors import CorruptFrame, LocalProtocolError, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder, frames
+from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.deltas import DELTA_OF, MAX_DELTA_BYTES, MAX_DELTA_PAGES, DeltaTable
+from pageferry.common.wire.encoder import encode_delta_head, encode_packed_head
 from pageferry.common.wire.extents import from_pages
-from pageferry.common.wire.frames import (
-    HEADER,
-    DeltaFrame,
-    Frame,
-    FrameDecoder,
-    FrameType,
-    LinesFrame,
-    PagesFrame,
-)
+from pageferry.common.wire.frames import DeltaFrame, Frame, FrameType, LinesFrame, PagesFrame
+from pageferry.common.wire.header import HEADER
 from pageferry.common.wire.packing import (
     MAX_UNPACKED,
     Codec,
@@ -35,8 +30,7 @@ from pageferry.common.wire.packing import (
     codec_of,
     packer,
 )
-from pageferry.common.wire.squeezed import encode_delta_head, encode_packed_head
-from tests.unit.common.wire.test_frames import N_PAGES, Memory, extents, feed, lines_of
+from tests.unit.common.wire.test_decoder import N_PAGES, Memory, extents, feed, lines_of
 
 CODECS = pytest.mark.parametrize("codec", list(Codec))
 codecs = st.sampled_from(list(Codec))
@@ -57,7 +51,7 @@ def decoder(
 
 
 def finished(data: bytes, checked: bool) -> bytes:
-    return data + (frames.trailer(data) if checked else b"")
+    return data + (encoder.trailer(data) if checked else b"")
 
 
 def packed_pages(codec: Codec, pages: list[int], content: bytes, checked: bool = False) -> bytes:
@@ -77,7 +71,7 @@ def test_pages_arrive(
     memory = Memory()
     got = feed(
         decoder(memory, codec, checked=checked),
-        packed_pages(codec, pages, content, checked) + frames.encode_barrier(3, checked=checked),
+        packed_pages(codec, pages, content, checked) + encoder.encode_barrier(3, checked=checked),
         cuts,
     )
     assert isinstance(got[0], PagesFrame)
@@ -109,7 +103,7 @@ def test_packed_lines_are_of_the_kind_that_placing_was_compiled_for(codec: Codec
     for masks in ([1], [2, 3, 4], [5]):
         table = lines_of(masks)
         content = b"z" * 64 * frames.count_lines(table)
-        plain = frames.encode_lines_head(table) + content
+        plain = encoder.encode_lines_head(table) + content
         packed = packer(codec)(memoryview(content))
         head = encode_packed_head(codec, FrameType.LINES, table, len(packed))
         for stream in (plain, head + packed):

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageferry.common.errors import RemoteProtocolError
-from pageferry.common.wire import frames, messages
+from pageferry.common.wire import encoder, frames, header, messages
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.channel import Connection
-from pageferry.common.wire.frames import FrameDecoder
+from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.probes import (
     IDLE_S,
@@ -44,8 +44,8 @@ def decoded(data: bytes, attempt: int | None, *, checked: bool = False) -> list[
 
 @given(st.integers(0, MAX_ATTEMPT), st.integers(0, MAX_NUMBER), st.booleans())
 def test_what_is_encoded_is_decoded(attempt: int, number: int, checked: bool) -> None:
-    data = frames.encode_probe(attempt, number, checked=checked)
-    data += frames.encode_answer(attempt, number, checked=checked)
+    data = encoder.encode_probe(attempt, number, checked=checked)
+    data += encoder.encode_answer(attempt, number, checked=checked)
     came = decoded(data, attempt, checked=checked)
     assert came == [ProbeFrame(attempt, number), AnswerFrame(attempt, number)]
 
@@ -53,12 +53,12 @@ def test_what_is_encoded_is_decoded(attempt: int, number: int, checked: bool) ->
 @pytest.mark.parametrize("attempt", [None, 1, 3, MAX_ATTEMPT])
 def test_another_attempt_is_illegal(attempt: int | None) -> None:
     with pytest.raises(RemoteProtocolError, match="attempt 2"):
-        decoded(frames.encode_probe(2, 7), attempt)
+        decoded(encoder.encode_probe(2, 7), attempt)
 
 
 def test_a_probe_has_no_body() -> None:
     with pytest.raises(RemoteProtocolError, match="a probe of 8 bytes"):
-        decoded(frames.HEADER.pack(frames.FrameType.PROBE, 0, 1, 0, 8), 0)
+        decoded(header.HEADER.pack(frames.FrameType.PROBE, 0, 1, 0, 8), 0)
 
 
 def test_only_what_was_asked_is_answered() -> None:
@@ -102,7 +102,7 @@ async def test_nobody_is_probed_before_the_hello(
     for sock in pair:
         sock.setblocking(False)
     connection = Connection(pair[0], "peer")
-    pair[1].send(frames.encode_probe(0, 1, checked=True))
+    pair[1].send(encoder.encode_probe(0, 1, checked=True))
     with pytest.raises(RemoteProtocolError, match="none is due"):
         await connection.receive()
 
@@ -126,7 +126,7 @@ class TestBulk:
         poll = select.poll()
         poll.register(pair[0], select.POLLIN)
         assert poll.poll(1000 * 10 * IDLE_S)  # the receiver's own
-        barrier = frames.encode_barrier(1, checked=checked)
+        barrier = encoder.encode_barrier(1, checked=checked)
         sender.send([barrier])
         assert sender.sent_bytes == 2 * size + len(barrier)
         sender.abort()
@@ -136,9 +136,9 @@ class TestBulk:
     @pytest.mark.parametrize(
         "said",
         [
-            frames.encode_barrier(1),
-            frames.encode_probe(1, 0),
-            frames.encode_answer(0, 0),
+            encoder.encode_barrier(1),
+            encoder.encode_probe(1, 0),
+            encoder.encode_answer(0, 0),
             bytes(16),
         ],
     )
@@ -149,7 +149,7 @@ class TestBulk:
         pair[1].send(said)
         sender._listened_at -= 2 * IDLE_S
         with pytest.raises(RemoteProtocolError):
-            sender.send([frames.encode_barrier(1)])
+            sender.send([encoder.encode_barrier(1)])
 
 
 def test_a_lost_demand_does_not_wait_for_the_usual_timers() -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.memory import near_pages
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import bulk, frames
+from pageferry.common.wire import bulk, encoder, frames
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
@@ -96,12 +96,12 @@ def transferred(
     sender = BulkSender(here, Pacer(UNLIMITED))
     numbers = np.array(pages, np.int64)
     extents = from_pages(numbers)
-    head = frames.encode_pages_head(extents, checked=checked)
-    end = frames.trailer(head, content[numbers].tobytes()) if checked else b""
+    head = encoder.encode_pages_head(extents, checked=checked)
+    end = encoder.trailer(head, content[numbers].tobytes()) if checked else b""
     try:
         assert sender.in_place
         sent = sum(sender.send_pages(head, content.ctypes.data, numbers, end) for _ in range(2))
-        sent += sender.send([frames.encode_barrier(3, checked=checked)])
+        sent += sender.send([encoder.encode_barrier(3, checked=checked)])
     finally:
         here.shutdown(socket.SHUT_WR)
         thread.join()
@@ -114,7 +114,7 @@ def transferred(
 def send_often(sender: BulkSender, content: NDArray[np.uint8]) -> None:
     """More than the kernel takes without a reader."""
     pages = np.arange(1000)
-    head = frames.encode_pages_head(from_pages(pages))
+    head = encoder.encode_pages_head(from_pages(pages))
     for _ in range(100):
         sender.send_pages(head, content.ctypes.data, pages)
 
@@ -122,7 +122,7 @@ def send_often(sender: BulkSender, content: NDArray[np.uint8]) -> None:
 def test_memory_that_does_not_begin_with_a_page(pair: tuple[socket.socket, socket.socket]) -> None:
     sender, content = BulkSender(pair[0], Pacer(UNLIMITED)), noise(1024)
     pages = np.arange(512)  # twice what a pipe holds
-    head = frames.encode_pages_head(from_pages(pages))
+    head = encoder.encode_pages_head(from_pages(pages))
     assert sender.in_place
     with pytest.raises(ConnectionBroken):  # and not for ever in a pipe that is full
         sender.send_pages(head, content.ctypes.data + 64, pages)

@@ -18,7 +18,7 @@ import trustme
 
 from pageferry.common.errors import ConnectionBroken, UsageError
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames, tls
+from pageferry.common.wire import encoder, tls
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
@@ -87,8 +87,8 @@ def test_pages(pair: Pair, step: int) -> None:
     got: list[Frame] = []
     thread = threading.Thread(target=receiver.run, args=(got.append,))
     thread.start()
-    size = sender.send([frames.encode_pages_head(extents), *views])
-    size += sender.send([frames.encode_barrier(1)])
+    size = sender.send([encoder.encode_pages_head(extents), *views])
+    size += sender.send([encoder.encode_barrier(1)])
     tls.shutdown(pair[0], socket.SHUT_WR)
     thread.join()
     assert [type(frame) for frame in got] == [PagesFrame, BarrierFrame]

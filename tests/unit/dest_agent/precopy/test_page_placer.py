@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder
+from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.deltas import DELTA_OF
 from pageferry.common.wire.extents import Extents, from_pages
-from pageferry.common.wire.frames import DeltaFrame, FrameDecoder, PagesFrame, ZeroFrame
+from pageferry.common.wire.frames import DeltaFrame, PagesFrame, ZeroFrame
 from pageferry.dest_agent.precopy.page_placer import ChannelPlacer, GuestPlacer
 
 N_PAGES = 32
@@ -102,8 +103,8 @@ class TestPages:
 
     def test_from_the_wire(self, placer: ChannelPlacer, memory: GuestMemory) -> None:
         where = extents(3, 4, 9)
-        data = frames.encode_pages_head(where) + page_of(3) + page_of(4) + page_of(9)
-        data += frames.encode_zero(extents(4))
+        data = encoder.encode_pages_head(where) + page_of(3) + page_of(4) + page_of(9)
+        data += encoder.encode_zero(extents(4))
         decoder = FrameDecoder(placer, n_pages=N_PAGES)
         while data:
             buffer = decoder.buffers()[0]

@@ -12,7 +12,7 @@ import pytest
 from pageferry.common.errors import PageferryError, RemoteProtocolError
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.extents import Extents, from_pages
 from pageferry.common.wire.frames import PagesFrame
@@ -74,9 +74,9 @@ class Bench:
 
     def frame(self, pages: list[int]) -> tuple[bytes, bytes]:
         """Its head, and all that follows."""
-        head = frames.encode_pages_head(from_pages(np.array(pages)), checked=self.checked)
+        head = encoder.encode_pages_head(from_pages(np.array(pages)), checked=self.checked)
         data = bytes([7]) * PAGE_SIZE * len(pages)
-        return head, data + (frames.trailer(head, data) if self.checked else b"")
+        return head, data + (encoder.trailer(head, data) if self.checked else b"")
 
     def next(self) -> str:
         return self.events.get(timeout=WAIT_S)
@@ -100,7 +100,7 @@ def test_another_placer_between_two_frames(bench: Bench, name: str) -> None:
     for memory in (bench.memory, bench.other):
         bench.here.sendall(b"".join(bench.frame(PAGES[name])))
         assert [bench.next(), bench.next()] == ["placed", "arrived"]
-        bench.here.sendall(frames.encode_barrier(bench.inflow.passed + 1, checked=bench.checked))
+        bench.here.sendall(encoder.encode_barrier(bench.inflow.passed + 1, checked=bench.checked))
         bench.barriers.get(timeout=WAIT_S)
         assert np.flatnonzero(memory.pages.any(axis=1)).tolist() == PAGES[name]
         if memory is bench.memory:

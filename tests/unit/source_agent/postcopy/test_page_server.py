@@ -26,9 +26,10 @@ from pageferry.common.errors import (
 )
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder, header
+from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.extents import Extents, to_pages
-from pageferry.common.wire.frames import Frame, FrameDecoder, PagesFrame, RequestFrame, ZeroFrame
+from pageferry.common.wire.frames import Frame, PagesFrame, RequestFrame, ZeroFrame
 from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
 from pageferry.source_agent.postcopy.kernel.server import CHUNK, next_unsent
 from pageferry.source_agent.postcopy.page_server import (
@@ -59,7 +60,7 @@ class Client:
         return [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
 
     def ask(self, page: int, window: int = 0) -> None:
-        self.sock.sendall(frames.encode_request(page, window, checked=self.checked))
+        self.sock.sendall(encoder.encode_request(page, window, checked=self.checked))
 
     @property
     def pages(self) -> list[int]:
@@ -76,7 +77,7 @@ class Client:
 
     def _note(self, frame: Frame) -> None:
         if isinstance(frame, ProbeFrame):
-            self.sock.sendall(frames.encode_answer(0, frame.number, checked=self.checked))
+            self.sock.sendall(encoder.encode_answer(0, frame.number, checked=self.checked))
             self.probe_bytes += 24 if self.checked else 16
             return
         assert isinstance(frame, PagesFrame | ZeroFrame)
@@ -220,7 +221,7 @@ class TestAnswers:
     @pytest.mark.parametrize("size", [1, 5, 16, 33])
     def test_requests_in_pieces(self, serve: Serve, size: int) -> None:
         _, client = serve()
-        data = b"".join(frames.encode_request(page, 2) for page in (7, 100, 4094, 300))
+        data = b"".join(encoder.encode_request(page, 2) for page in (7, 100, 4094, 300))
         for at in range(0, len(data), size):
             client.sock.sendall(data[at : at + size])
             if size < 16:
@@ -230,7 +231,7 @@ class TestAnswers:
 
     def test_more_requests_than_the_inbox_holds(self, serve: Serve) -> None:
         _, client = serve()
-        client.sock.sendall(b"".join(frames.encode_request(page) for page in range(3000)))
+        client.sock.sendall(b"".join(encoder.encode_request(page) for page in range(3000)))
         client.take(3000)
         assert client.pages == list(range(3000))
 
@@ -252,16 +253,16 @@ class TestLimit:
 
 
 NONSENSE = {
-    "outside": frames.HEADER.pack(5, 0, 0, N_PAGES, 0),
-    "far outside": frames.HEADER.pack(5, 0, 0, 2**32 - 1, 0),
-    "another type": frames.encode_barrier(1),
-    "flags": frames.HEADER.pack(5, 1, 0, 1, 0),
-    "a body": frames.HEADER.pack(5, 0, 0, 1, 1),
-    "a negative body": frames.HEADER.pack(5, 0, 0, 1, 2**64 - 1),
+    "outside": header.HEADER.pack(5, 0, 0, N_PAGES, 0),
+    "far outside": header.HEADER.pack(5, 0, 0, 2**32 - 1, 0),
+    "another type": encoder.encode_barrier(1),
+    "flags": header.HEADER.pack(5, 1, 0, 1, 0),
+    "a body": header.HEADER.pack(5, 0, 0, 1, 1),
+    "a negative body": header.HEADER.pack(5, 0, 0, 1, 2**64 - 1),
     "noise": bytes(range(200, 216)),
-    "a probe of another attempt": frames.encode_probe(1, 7),
-    "a probe with a body": frames.HEADER.pack(9, 0, 7, 0, 8),
-    "an answer to nothing": frames.encode_answer(0, 4711),
+    "a probe of another attempt": encoder.encode_probe(1, 7),
+    "a probe with a body": header.HEADER.pack(9, 0, 7, 0, 8),
+    "an answer to nothing": encoder.encode_answer(0, 4711),
 }
 
 
@@ -269,7 +270,7 @@ class TestProbes:
     @pytest.mark.parametrize("checked", [False, True])
     def test_they_are_answered_in_both_directions(self, serve: Serve, checked: bool) -> None:
         server, client = serve(checked=checked)
-        client.sock.sendall(frames.encode_probe(0, 77, checked=checked))
+        client.sock.sendall(encoder.encode_probe(0, 77, checked=checked))
         came = client.next_probes(3)  # its own at once, the answer, and its own when it is idle
         assert {type(frame) for frame in came} == {ProbeFrame, AnswerFrame}
         assert [f.number for f in came if isinstance(f, AnswerFrame)] == [77]
@@ -281,7 +282,7 @@ class TestProbes:
 
     def test_requests_wait_until_it_is_open(self, serve: Serve, memory: GuestMemory) -> None:
         server, client = serve(opened=False)
-        client.sock.sendall(b"".join(map(frames.encode_request, range(800))))  # beyond its inbox
+        client.sock.sendall(b"".join(map(encoder.encode_request, range(800))))  # beyond its inbox
         came = client.next_probes(2)  # it is kept open meanwhile
         assert {type(frame) for frame in came} == {ProbeFrame}
         assert server.stats().demands == 0
@@ -312,7 +313,7 @@ class TestChecked:
     def test_requests_in_pieces(self, serve: Serve, size: int) -> None:
         _, client = serve(checked=True)
         pages = (7, 100, 4094, 300)
-        data = b"".join(frames.encode_request(page, 2, checked=True) for page in pages)
+        data = b"".join(encoder.encode_request(page, 2, checked=True) for page in pages)
         for at in range(0, len(data), size):
             client.sock.sendall(data[at : at + size])
         client.take(11)
@@ -321,7 +322,7 @@ class TestChecked:
     @pytest.mark.parametrize("at", range(24))
     def test_a_request_with_a_wrong_bit(self, serve: Serve, at: int) -> None:
         server, client = serve(checked=True)
-        data = bytearray(frames.encode_request(7, 2, checked=True))
+        data = bytearray(encoder.encode_request(7, 2, checked=True))
         data[at] ^= 4
         client.sock.sendall(data)
         assert isinstance(wait_for_failure(server), CorruptFrame)
@@ -345,7 +346,7 @@ class TestConnection:
         server, client = serve()
         client.ask(1)
         client.take(1)
-        client.sock.sendall(frames.encode_request(2)[:cut])
+        client.sock.sendall(encoder.encode_request(2)[:cut])
         client.sock.close()
         failure = wait_for_failure(server)
         assert isinstance(failure, ConnectionBroken)

@@ -9,7 +9,7 @@ import pytest
 
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import decoder, encoder, frames
 from pageferry.common.wire.extents import Extents, from_pages
 from pageferry.source_agent.precopy.batch_encoder import EncodedBatch, PagesInMemory, PlainEncoder
 from pageferry.source_agent.precopy.batches import (
@@ -22,7 +22,7 @@ from pageferry.source_agent.precopy.batches import (
     joined,
     line_batches,
 )
-from tests.unit.common.wire.test_frames import feed
+from tests.unit.common.wire.test_decoder import feed
 
 N_PAGES = UNLIMITED_PAGES
 
@@ -45,15 +45,15 @@ class Target:
 
     def take(self, memory: GuestMemory, encoded: EncodedBatch, *, checked: bool) -> list[str]:
         """Decode what would have been sent; returns the frames' names."""
-        decoder = frames.FrameDecoder(self, n_pages=N_PAGES, checked=checked)
+        taker = decoder.FrameDecoder(self, n_pages=N_PAGES, checked=checked)
         names = []
         for each in encoded.frames:
             if isinstance(each, PagesInMemory):
                 parts = [each.head, memory.pages[each.numbers].tobytes()]
-                parts += [frames.trailer(*parts)] if checked else []
+                parts += [encoder.trailer(*parts)] if checked else []
             else:
                 parts = [bytes(part) for part in each]
-            for frame in feed(decoder, b"".join(parts), []):
+            for frame in feed(taker, b"".join(parts), []):
                 names.append(type(frame).__name__)
                 if isinstance(frame, frames.ZeroFrame):
                     for buffer in self.buffers(frame.extents):
@@ -80,7 +80,7 @@ def test_pages_are_read_when_they_are_sent_and_not_before(memory: GuestMemory) -
     memory.pages[:, 0] = 1
     (frame,) = PlainEncoder(memory, checked=True).encode(WholePages(np.arange(3, 9))).frames
     assert isinstance(frame, PagesInMemory)
-    assert frame.head == frames.encode_pages_head(from_pages(np.arange(3, 9)), checked=True)
+    assert frame.head == encoder.encode_pages_head(from_pages(np.arange(3, 9)), checked=True)
     assert frame.numbers.tolist() == list(range(3, 9))
 
 
@@ -91,7 +91,7 @@ def test_lines_are_copied_and_what_they_spare_is_counted(memory: GuestMemory) ->
     (frame,) = encoded.frames
     assert not isinstance(frame, PagesInMemory)
     head, data = frame
-    assert head == frames.encode_lines_head(table)
+    assert head == encoder.encode_lines_head(table)
     assert bytes(data) == memory.pages[7, 8:16].tobytes()
     saved = (PAGE_SIZE + 8) - (12 + LINE_SIZE)
     assert encoded.totals == SentTotals(1, line_pages=1, lines=1, bytes_saved=saved)

@@ -13,7 +13,7 @@ from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import decoder
 from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
 from pageferry.common.wire.packing import Codec, Unpacker
@@ -29,7 +29,7 @@ from pageferry.source_agent.precopy.batches import (
     line_batches,
 )
 from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
-from tests.unit.common.wire.test_frames import feed
+from tests.unit.common.wire.test_decoder import feed
 
 N_PAGES = 6 * BATCH_PAGES
 ALL = np.arange(N_PAGES)
@@ -57,7 +57,7 @@ class Ends:
         self.encoder = CompressingEncoder(
             self.memory, self.timeline, codec=codec, delta_cache=cache, checked=checked
         )
-        self._decoder = frames.FrameDecoder(
+        self._decoder = decoder.FrameDecoder(
             self.placer,
             n_pages=N_PAGES,
             checked=checked,

@@ -9,7 +9,7 @@ import pytest
 
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import encoder
 from pageferry.common.wire.extents import from_pages
 from pageferry.source_agent.precopy.frame_chunks import CHUNK_PAGES, FrameChunker
 
@@ -37,27 +37,27 @@ def memory() -> Iterator[GuestMemory]:
 @pytest.mark.parametrize("name", PAGE_SETS)
 def test_the_whole_frame(memory: GuestMemory, name: str, checked: bool, still: bool) -> None:
     pages = np.array(PAGE_SETS[name], np.int64)
-    head = frames.encode_pages_head(from_pages(pages), checked=checked)
+    head = encoder.encode_pages_head(from_pages(pages), checked=checked)
     chunker = FrameChunker(memory, checked=checked)
     chunks = chunker.chunks(head, pages, still=still)
     sent = b"".join(bytes(buffer) for chunk in chunks for buffer in chunk)
     body = memory.pages[pages].tobytes()
-    assert sent == head + body + (frames.trailer(head, body) if checked else b"")
+    assert sent == head + body + (encoder.trailer(head, body) if checked else b"")
 
 
 def test_a_guest_that_writes_meanwhile_spoils_no_checksum(memory: GuestMemory) -> None:
     pages = np.arange(300)
-    head = frames.encode_pages_head(from_pages(pages), checked=True)
+    head = encoder.encode_pages_head(from_pages(pages), checked=True)
     sent = []
     for chunk in FrameChunker(memory, checked=True).chunks(head, pages, still=False):
         memory.words[: 300 * 512] += np.uint64(1)  # between the summing and the sending
         sent += [bytes(buffer) for buffer in chunk]
-    assert sent[-1] == frames.trailer(*sent[:-1])
+    assert sent[-1] == encoder.trailer(*sent[:-1])
 
 
 def test_of_a_still_guest_runs_are_not_copied(memory: GuestMemory) -> None:
     pages = np.arange(300)
-    head = frames.encode_pages_head(from_pages(pages))
+    head = encoder.encode_pages_head(from_pages(pages))
     chunks = list(FrameChunker(memory, checked=False).chunks(head, pages, still=True))
     memory.view[5] ^= 255
     assert chunks[0][1][5] == memory.view[5]

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames
+from pageferry.common.wire import decoder, encoder, frames, header
+from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.extents import EXTENT, Extents, from_pages
 from pageferry.common.wire.frames import (
     LINES_OF,
     BarrierFrame,
     ControlFrame,
     Frame,
-    FrameDecoder,
     FrameType,
     LinesFrame,
     LineTable,
@@ -78,24 +78,24 @@ def stream_of(parts: list[tuple[str, list[int]]], checked: bool = False) -> tupl
     for kind, numbers in parts:
         extents = from_pages(np.array(sorted(set(numbers)), np.int64))
         if kind == "pages":
-            head = frames.encode_pages_head(extents, checked=checked)
+            head = encoder.encode_pages_head(extents, checked=checked)
             body = b""
             for first, count in extents.tolist():
                 content = rng.bytes(count * PAGE_SIZE)
                 expected[first * PAGE_SIZE : (first + count) * PAGE_SIZE] = content
                 body += content
-            data += head + body + (frames.trailer(head, body) if checked else b"")
+            data += head + body + (encoder.trailer(head, body) if checked else b"")
         elif kind == "zero":
-            data += frames.encode_zero(extents, checked=checked)
+            data += encoder.encode_zero(extents, checked=checked)
         elif kind == "lines":
             table = lines_of(numbers)
-            head = frames.encode_lines_head(table, checked=checked)
+            head = encoder.encode_lines_head(table, checked=checked)
             body = line_data(table)
-            data += head + body + (frames.trailer(head, body) if checked else b"")
+            data += head + body + (encoder.trailer(head, body) if checked else b"")
         elif kind == "control":
-            data += frames.encode_control(bytes(numbers))
+            data += encoder.encode_control(bytes(numbers))
         else:
-            data += frames.encode_barrier(numbers[0], checked=checked)
+            data += encoder.encode_barrier(numbers[0], checked=checked)
     return data, expected
 
 
@@ -157,16 +157,16 @@ def test_no_frame_with_a_wrong_bit(
 def test_both_ends_must_have_agreed_on_checksums(checked: bool) -> None:
     decoder = FrameDecoder(Memory(), n_pages=N_PAGES, checked=checked)
     with pytest.raises(RemoteProtocolError, match="flags"):
-        feed(decoder, frames.encode_barrier(1, checked=not checked), [])
+        feed(decoder, encoder.encode_barrier(1, checked=not checked), [])
 
 
 def test_a_long_message_is_taken_as_it_comes() -> None:
     decoder = FrameDecoder()
-    head = frames.HEADER.pack(FrameType.CONTROL, frames.CHECKED, 0, 0, frames.MAX_CONTROL)
+    head = header.HEADER.pack(FrameType.CONTROL, header.CHECKED, 0, 0, frames.MAX_CONTROL)
     feed(decoder, head, [])
     assert sum(len(buffer) for buffer in decoder.buffers()) <= 2**16
     body = bytes(300_000)
-    assert feed(FrameDecoder(), frames.encode_control(body), []) == [ControlFrame(body)]
+    assert feed(FrameDecoder(), encoder.encode_control(body), []) == [ControlFrame(body)]
 
 
 @given(data=st.binary(max_size=300))
@@ -188,7 +188,7 @@ def extents(*pairs: tuple[int, int]) -> Extents:
 @given(numbers=numbers, cuts=st.lists(st.integers(1, 5000), max_size=20))
 def test_lines_arrive_as_they_were_sent(numbers: list[int], cuts: list[int]) -> None:
     table = lines_of(numbers)
-    data = frames.encode_lines_head(table) + line_data(table)
+    data = encoder.encode_lines_head(table) + line_data(table)
     (frame,) = feed(FrameDecoder(Memory(), n_pages=N_PAGES), data, cuts)
     assert isinstance(frame, LinesFrame)
     assert frame.lines == frames.count_lines(table)
@@ -198,36 +198,36 @@ def test_lines_arrive_as_they_were_sent(numbers: list[int], cuts: list[int]) -> 
 def lines_head(length: int, *records: tuple[int, int]) -> bytes:
     table = np.array(list(records), LINES_OF)
     size = table.nbytes + length
-    return frames.HEADER.pack(FrameType.LINES, 0, len(table), 0, size) + table.tobytes()
+    return header.HEADER.pack(FrameType.LINES, 0, len(table), 0, size) + table.tobytes()
 
 
 ILLEGAL = {
     "no lines": lines_head(0, (1, 0)),
-    "no pages of lines": frames.HEADER.pack(FrameType.LINES, 0, 0, 0, 64),
+    "no pages of lines": header.HEADER.pack(FrameType.LINES, 0, 0, 0, 64),
     "half a line": lines_head(32, (1, 1)),
     "a page without a line": lines_head(128, (1, 3), (2, 0)),
     "fewer lines than announced": lines_head(128, (1, 1)),
     "more lines than announced": lines_head(64, (1, 7)),
     "more pages than lines": lines_head(64, (1, 1), (2, 1)),
     "lines outside memory": lines_head(64, (N_PAGES, 1)),
-    "too many lines": frames.HEADER.pack(FrameType.LINES, 0, 1, 0, 12 + 64 * 16385),
-    "unknown type": frames.HEADER.pack(99, 0, 0, 0, 0),
-    "flags": frames.HEADER.pack(FrameType.BARRIER, 1, 0, 0, 0),
-    "barrier with a body": frames.HEADER.pack(FrameType.BARRIER, 0, 0, 0, 8),
-    "empty control": frames.HEADER.pack(FrameType.CONTROL, frames.CHECKED, 0, 0, 0),
-    "control too long": frames.HEADER.pack(
-        FrameType.CONTROL, frames.CHECKED, 0, 0, frames.MAX_CONTROL + 1
+    "too many lines": header.HEADER.pack(FrameType.LINES, 0, 1, 0, 12 + 64 * 16385),
+    "unknown type": header.HEADER.pack(99, 0, 0, 0, 0),
+    "flags": header.HEADER.pack(FrameType.BARRIER, 1, 0, 0, 0),
+    "barrier with a body": header.HEADER.pack(FrameType.BARRIER, 0, 0, 0, 8),
+    "empty control": header.HEADER.pack(FrameType.CONTROL, header.CHECKED, 0, 0, 0),
+    "control too long": header.HEADER.pack(
+        FrameType.CONTROL, header.CHECKED, 0, 0, frames.MAX_CONTROL + 1
     ),
-    "no extents": frames.HEADER.pack(FrameType.PAGES, 0, 0, 0, PAGE_SIZE),
-    "too many extents": frames.HEADER.pack(FrameType.ZERO, 0, 1001, 0, 8008),
-    "table cut short": frames.HEADER.pack(FrameType.ZERO, 0, 2, 0, 8),
-    "half a page": frames.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 100),
-    "payload in a zero frame": frames.HEADER.pack(FrameType.ZERO, 0, 1, 0, 8 + PAGE_SIZE),
-    "payload too long": frames.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 4097 * PAGE_SIZE),
-    "outside memory": frames.encode_pages_head(extents((N_PAGES - 1, 2))),
-    "far outside memory": frames.encode_zero(extents((2**32 - 1, 2**32 - 1))),
-    "empty extent": frames.encode_zero(extents((3, 0), (4, 1))),
-    "fewer pages than announced": frames.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 2 * PAGE_SIZE)
+    "no extents": header.HEADER.pack(FrameType.PAGES, 0, 0, 0, PAGE_SIZE),
+    "too many extents": header.HEADER.pack(FrameType.ZERO, 0, 1001, 0, 8008),
+    "table cut short": header.HEADER.pack(FrameType.ZERO, 0, 2, 0, 8),
+    "half a page": header.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 100),
+    "payload in a zero frame": header.HEADER.pack(FrameType.ZERO, 0, 1, 0, 8 + PAGE_SIZE),
+    "payload too long": header.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 4097 * PAGE_SIZE),
+    "outside memory": encoder.encode_pages_head(extents((N_PAGES - 1, 2))),
+    "far outside memory": encoder.encode_zero(extents((2**32 - 1, 2**32 - 1))),
+    "empty extent": encoder.encode_zero(extents((3, 0), (4, 1))),
+    "fewer pages than announced": header.HEADER.pack(FrameType.PAGES, 0, 1, 0, 8 + 2 * PAGE_SIZE)
     + extents((0, 1)).tobytes(),
 }
 
@@ -242,22 +242,22 @@ def test_illegal_frames(name: str) -> None:
 def test_a_control_connection_takes_no_pages() -> None:
     decoder = FrameDecoder()
     with pytest.raises(RemoteProtocolError, match="carries none"):
-        feed(decoder, frames.encode_zero(extents((0, 1))), [])
+        feed(decoder, encoder.encode_zero(extents((0, 1))), [])
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16, 30])
 def test_requests(cut: int) -> None:
     decoder = FrameDecoder(n_pages=N_PAGES, requests=True)
-    data = frames.encode_request(63, 65535) + frames.encode_request(0)
+    data = encoder.encode_request(63, 65535) + encoder.encode_request(0)
     assert feed(decoder, data, [cut]) == [RequestFrame(63, 65535), RequestFrame(0, 0)]
     assert decoder.at_boundary
     with pytest.raises(LocalProtocolError):
-        frames.encode_request(1, 65536)
+        encoder.encode_request(1, 65536)
 
 
 @pytest.mark.parametrize(
     "data",
-    [frames.encode_request(N_PAGES), frames.HEADER.pack(FrameType.REQUEST, 0, 0, 1, 8)],
+    [encoder.encode_request(N_PAGES), header.HEADER.pack(FrameType.REQUEST, 0, 0, 1, 8)],
 )
 def test_nonsense_is_not_requested(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="a request of"):
@@ -266,13 +266,13 @@ def test_nonsense_is_not_requested(data: bytes) -> None:
 
 def test_requests_are_legal_only_where_they_are_served() -> None:
     with pytest.raises(RemoteProtocolError, match="serves none"):
-        feed(FrameDecoder(Memory(), n_pages=N_PAGES), frames.encode_request(1), [])
+        feed(FrameDecoder(Memory(), n_pages=N_PAGES), encoder.encode_request(1), [])
 
 
 def test_nothing_is_allocated_for_a_header_alone() -> None:
     """A header that announces much must not make the receiver take memory for its payload."""
     decoder = FrameDecoder(Memory(), n_pages=N_PAGES)
-    feed(decoder, frames.HEADER.pack(FrameType.PAGES, 0, 1000, 0, 8000 + 4096 * PAGE_SIZE), [])
+    feed(decoder, header.HEADER.pack(FrameType.PAGES, 0, 1000, 0, 8000 + 4096 * PAGE_SIZE), [])
     assert [len(buffer) for buffer in decoder.buffers()] == [8000]
 
 
@@ -285,8 +285,8 @@ def test_the_middle_of_a_frame_is_no_boundary(cut: int) -> None:
 
 
 def test_prefaces() -> None:
-    frames.check_preface(frames.encode_preface())
+    decoder.check_preface(encoder.encode_preface())
     with pytest.raises(RemoteProtocolError, match=r"version 9.*version 5"):
-        frames.check_preface(frames.encode_preface(9))
+        decoder.check_preface(encoder.encode_preface(9))
     with pytest.raises(RemoteProtocolError, match=r"not a pageferry agent.*HTTP"):
-        frames.check_preface(b"HTTP/1.1 400 Bad")
+        decoder.check_preface(b"HTTP/1.1 400 Bad")

@@ -1,0 +1,300 @@
+"""Taking frames apart, without IO: bytes in, frames out.
+
+Every frame goes through the same parts, of which some have none:
+
+    HEADER ──> TABLE ──> PAYLOAD ──> TRAILER ──> handed out
+
+What is particular to a type is its rule (`common.wire.body_rules`, looked up in `BODY`): one object
+a frame, made from its header, which ends with it.
+
+The decoder owns no page memory. It asks for the buffers of what a header announces, and hands them
+to whoever reads the socket (`buffers`), so that page bytes go from the socket to their place and
+nowhere else. All that comes from the wire is checked against the negotiated guest before it is
+used, and no frame is handed out before its checksum has been seen to be right; what is not raises
+`RemoteProtocolError` and the decoder takes no further bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final
+
+import xxhash
+
+from pageferry.common.errors import CorruptFrame, RemoteProtocolError
+from pageferry.common.wire.body_rules import BODY, BodyRule, Content, Legal, Placer
+from pageferry.common.wire.budget import Share
+from pageferry.common.wire.extents import Extents
+from pageferry.common.wire.frames import MAGIC, PREFACE, PROTOCOL_VERSION, Frame, FrameType
+from pageferry.common.wire.header import CHECKED, HEADER, TRAILER, unpack
+from pageferry.common.wire.packing import Unpacker
+from pageferry.common.wire.spans import Spans, SpanTable
+
+_FIRST_PART: Final = 64 * 1024  # of a table; the next one may be as long as all before it
+
+
+def check_preface(data: bytes) -> None:
+    """Raise `RemoteProtocolError` unless these 16 bytes open a stream of our version."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise RemoteProtocolError(f"the peer is not a pageferry agent: it began with {data[:16]!r}")
+    version = PREFACE.unpack(data)[1]
+    if version != PROTOCOL_VERSION:
+        raise RemoteProtocolError(
+            f"protocol version mismatch: the peer speaks version {version},"
+            f" this agent speaks version {PROTOCOL_VERSION}"
+        )
+
+
+class _Part(Enum):
+    """What the next bytes are of a frame."""
+
+    HEADER = auto()
+    TABLE = auto()
+    PAYLOAD = auto()
+    TRAILER = auto()
+
+
+class _Table:
+    """A table, or a control message, of which memory is only taken as it comes.
+
+    Attributes:
+        due: bytes of its next part, whose buffer is not there yet; 0: it is.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._parts: list[bytearray] = []
+        self._left = length
+        self.due = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of it that have a buffer."""
+        return sum(map(len, self._parts))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is no further part."""
+        return self._left == 0
+
+    def next_part(self) -> int:
+        """Begin the next part; return its bytes."""
+        self.due = min(self._left, max(self.held, _FIRST_PART))
+        self._left -= self.due
+        return self.due
+
+    def take_buffer(self) -> memoryview:
+        """Return the memory of the part that is due."""
+        self._parts.append(bytearray(self.due))
+        self.due = 0
+        return memoryview(self._parts[-1])
+
+    def joined(self) -> bytes:
+        """Return all of it."""
+        return b"".join(self._parts)
+
+
+class FrameDecoder:
+    """Bytes in, frames out.
+
+    Read into `buffers()` (all of them in one call where the socket can), or into `spans` where
+    there are any; then tell `received(n)` how many bytes came.
+
+    Args:
+        placer: knows where pages belong; without one (a control connection) their frames are
+            illegal.
+        n_pages: the guest's size.
+        requests: they are legal: at the source, on the connection that answers them.
+        checked: frames that are not of control have checksums.
+        unpacker: PACKED frames are legal, and arrive as what is in them.
+        deltas_agreed: DELTA frames are legal.
+        attempt: the connection's, whose probes are legal; None: there are none.
+        places: where pages of frames without a checksum may go directly, or None for the placer's
+            buffers; whoever reads must look at `spans` then.
+        share: from which the buffers of large frames draw, which may wait.
+
+    Attributes:
+        legal: what may come; may be changed between two frames.
+    """
+
+    def __init__(
+        self,
+        placer: Placer | None = None,
+        *,
+        n_pages: int = 0,
+        requests: bool = False,
+        checked: bool = False,
+        unpacker: Unpacker | None = None,
+        deltas_agreed: bool = False,
+        attempt: int | None = None,
+        places: Callable[[Extents], SpanTable | None] | None = None,
+        share: Share | None = None,
+    ) -> None:
+        self.legal = Legal(
+            n_pages=n_pages,
+            pages=placer is not None,
+            requests=requests,
+            checked=checked,
+            codec=None if unpacker is None else unpacker.codec,
+            deltas=deltas_agreed,
+            attempt=attempt,
+        )
+        self._content = Content(placer, None if checked else places, unpacker, share)
+        self._part = _Part.HEADER
+        self._rule: BodyRule | None = None  # of the frame that is being read
+        self._table = _Table(0)
+        self._spans: Spans | None = None
+        self._hasher: xxhash.xxh3_64 | None = None
+        self._header = bytearray(HEADER.size)
+        self._trailer = bytearray(TRAILER.size)
+        # The buffers that are still to be filled, in order. While a payload is read, the trailer's
+        # and the next header's buffers stand behind it: one system call less a frame.
+        self._wanted: list[memoryview] = [memoryview(self._header)]
+        self._left = HEADER.size  # bytes of the present part, the next header not counted
+        self._broken: RemoteProtocolError | None = None
+
+    @property
+    def at_boundary(self) -> bool:
+        """True between frames: a connection may end here without cutting one."""
+        return self._part is _Part.HEADER and self._left == HEADER.size
+
+    def buffers(self) -> list[memoryview]:
+        """Return where the next bytes belong; never empty."""
+        if self._broken:
+            raise self._broken
+        if self._table.due:
+            self._wanted = [self._table.take_buffer()]
+        return self._wanted
+
+    @property
+    def due(self) -> int:
+        """Bytes that `buffers` is about to take for a table or a message."""
+        return self._table.due
+
+    @property
+    def held(self) -> int:
+        """Bytes of a table or a message that have been taken."""
+        return self._table.held
+
+    @property
+    def spans(self) -> Spans | None:
+        """Where the next bytes belong instead, if `places` has said so."""
+        if self._broken:
+            raise self._broken
+        return self._spans
+
+    def received(self, n: int) -> list[Frame]:
+        """Take in `n` bytes, written to the front of `buffers()` or `spans`; return whole frames.
+
+        Raises:
+            RemoteProtocolError: for what is not legal, now and whenever it is asked again.
+        """
+        out: list[Frame] = []
+        try:
+            while n:
+                part = min(n, self._left)
+                self._consume(part)
+                n -= part
+                if self._left == 0:
+                    frame = self._part_done()
+                    if frame is not None:
+                        out.append(frame)
+        except RemoteProtocolError as error:
+            self._broken = error
+            raise
+        return out
+
+    def _consume(self, n: int) -> None:
+        self._left -= n
+        if self._spans is not None:
+            self._spans.advance(n)
+            return
+        whole = 0
+        hasher = self._hasher if self._part is not _Part.TRAILER else None
+        for buffer in self._wanted:
+            if n < len(buffer):
+                break
+            if hasher is not None:
+                hasher.update(buffer)
+            n -= len(buffer)
+            whole += 1
+        del self._wanted[:whole]
+        if n:
+            if hasher is not None:
+                hasher.update(self._wanted[0][:n])
+            self._wanted[0] = self._wanted[0][n:]
+
+    def _part_done(self) -> Frame | None:
+        if self._part is _Part.HEADER:
+            return self._header_done()
+        assert self._rule is not None  # noqa: S101 - the header has made it
+        if self._part is _Part.TABLE:
+            return self._table_done(self._rule)
+        if self._part is _Part.PAYLOAD:
+            return self._content_done(self._rule)
+        return self._trailer_done(self._rule)
+
+    def _header_done(self) -> Frame | None:
+        header = unpack(self._header)
+        rule = BODY.get(header.kind)
+        if rule is None:
+            raise RemoteProtocolError(f"a frame of unknown type {header.kind}")
+        checked = self.legal.checked or header.kind == FrameType.CONTROL
+        wanted = CHECKED if checked else 0
+        if header.flags != wanted:
+            raise RemoteProtocolError(f"a frame with flags {header.flags:#x}, expected {wanted:#x}")
+        self._hasher = xxhash.xxh3_64(self._header) if checked else None
+        self._rule = rule(header, self.legal, self._content)
+        if self._rule.table_bytes == 0:
+            return self._content_done(self._rule)
+        self._part = _Part.TABLE
+        self._table = _Table(self._rule.table_bytes)
+        self._read_table()
+        return None
+
+    def _read_table(self) -> None:
+        self._left = self._table.next_part()
+        self._wanted = []  # made by `buffers`
+
+    def _table_done(self, rule: BodyRule) -> Frame | None:
+        if not self._table.is_whole:
+            self._read_table()
+            return None
+        payload = rule.take_table(self._table.joined())
+        if payload.size == 0:
+            return self._content_done(rule)
+        self._part = _Part.PAYLOAD
+        self._left = payload.size
+        self._spans = payload.spans
+        self._wanted = [*payload.buffers, *self._tail()]
+        return None
+
+    def _tail(self) -> list[memoryview]:
+        """What comes behind a payload."""
+        header = memoryview(self._header)
+        return [header] if self._hasher is None else [memoryview(self._trailer), header]
+
+    def _content_done(self, rule: BodyRule) -> Frame | None:
+        self._spans = None
+        self._table = _Table(0)
+        # After a payload the buffers of the tail are already at the front, whole.
+        self._wanted = self._tail()
+        self._left = len(self._wanted[0])
+        if self._hasher is None:
+            return self._finish(rule)
+        self._part = _Part.TRAILER
+        return None
+
+    def _trailer_done(self, rule: BodyRule) -> Frame:
+        assert self._hasher is not None  # noqa: S101
+        if TRAILER.unpack(self._trailer)[0] != self._hasher.intdigest():
+            raise CorruptFrame(f"a frame of {rule.name} was changed on its way: wrong checksum")
+        self._hasher = None
+        self._wanted = self._tail()
+        self._left = HEADER.size
+        return self._finish(rule)
+
+    def _finish(self, rule: BodyRule) -> Frame:
+        self._part = _Part.HEADER
+        self._rule = None
+        return rule.finish()
