@@ -34,7 +34,7 @@ from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, PagesFrame
 from pageferry.common.wire.pacing import Pacer
-from pageferry.dest_agent.postcopy.fault_handler import Faults
+from pageferry.dest_agent.postcopy.fault_handler import FaultHandler
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
 from pageferry.source_agent.postcopy.page_server import PageServer
 from scripts.bench_rows import Bench, Effort, Row, row
@@ -131,7 +131,7 @@ def missing(
     *,
     checked: bool = True,
     **options: Any,
-) -> Iterator[tuple[Faults, PageServer, Guest, Guest]]:
+) -> Iterator[tuple[FaultHandler, PageServer, Guest, Guest]]:
     """(faults, server, source, destination): a guest whose pages are all missing, and served."""
     config = GuestConfig(memory=effort.size(MEMORY), **options)
     with contextlib.ExitStack() as closing:
@@ -141,7 +141,7 @@ def missing(
         dest = Guest(config, boot=False)
         closing.callback(dest.close)
         name: Any = mechanism
-        faults = Faults(dest, Mechanism(name, "benchmark"), prepage=0, checked=checked)
+        faults = FaultHandler(dest, Mechanism(name, "benchmark"), prepage=0, checked=checked)
         closing.callback(faults.close)
         server = PageServer(source.memory, np.zeros(config.pages, np.uint8), checked=checked)
         closing.callback(server.close)
@@ -207,7 +207,7 @@ def latency(effort: Effort) -> list[Row]:
 
 
 @contextmanager
-def pushing(faults: Faults, server: PageServer, source: Guest) -> Iterator[None]:
+def pushing(faults: FaultHandler, server: PageServer, source: Guest) -> Iterator[None]:
     """Bulk at 100 MB/s, what the page server sent counted in, for as long as the block runs."""
     staging, pacer = faults.staging(), Pacer(RATE_BPS)
     stop = threading.Event()
@@ -353,7 +353,7 @@ def arming(effort: Effort) -> list[Row]:
             for memory, values in figures.items():
                 guest = Guest(GuestConfig(memory=memory), boot=False)
                 name: Any = mechanism
-                faults = Faults(guest, Mechanism(name, "benchmark"))
+                faults = FaultHandler(guest, Mechanism(name, "benchmark"))
                 pages, written = np.full(guest.n_pages, True), np.full(guest.n_pages, False)
                 start = time.perf_counter()
                 faults.arm(pages, written=written)

@@ -1,8 +1,8 @@
 """Missing pages of a guest that runs: faults, requests, answers, and when it is all there.
 
-Life of a `Faults`, in the order of its methods:
+Life of a `FaultHandler`, in the order of its methods:
 
-    Faults(guest, mechanism)   before the downtime: takes memory, compiles, starts the handler
+    FaultHandler(guest, …)     before the downtime: takes memory, compiles, starts the handler
     connect(socket, attempt)   the urgent connection; `disconnect` and again `connect` if it breaks
     arm(missing)               the guest does not run yet; from now on these pages fault
     staging()                  for each bulk receiver: where its frames go, and their placing
@@ -10,20 +10,19 @@ Life of a `Faults`, in the order of its methods:
     disarm()                   the guest at full speed
     close()                    whatever the state
 
-The handler is a compiled thread (`paging.handler`), which needs no interpreter lock: nothing here
+The handler is a compiled thread (`kernel.handler`), which needs no interpreter lock: nothing here
 is on the way of a fault.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +37,16 @@ from pageferry.common.errors import (
 from pageferry.common.guest import control
 from pageferry.common.guest.checksum import require_checksum
 from pageferry.common.guest.machine import Guest
-from pageferry.common.process.scheduling import ask_for_short_slices
-from pageferry.common.process.threads import WatchedThread
-from pageferry.common.units import PAGE_SIZE
+from pageferry.common.urgent import control as words
+from pageferry.common.urgent.compiled_thread import CompiledThread
 from pageferry.common.userfault import Userfault, UserfaultError, open_userfault
 from pageferry.common.wire.extents import Extents
-from pageferry.common.wire.frames import MAX_WINDOW, DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
-from pageferry.common.wire.spans import SpanTable
+from pageferry.common.wire.frames import MAX_WINDOW
 from pageferry.dest_agent.postcopy.kernel import state as a
 from pageferry.dest_agent.postcopy.kernel.handler import serve
 from pageferry.dest_agent.postcopy.kernel.placement import discard, place
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
+from pageferry.dest_agent.postcopy.staging import Staging
 
 _START_S: Final = 300.0  # the first start may compile
 _ANSWER_S: Final = 10.0  # the handler blocks nowhere but where we can wake it
@@ -76,13 +74,31 @@ class FaultStats:
     sent_bytes: int
 
 
-class Faults:
+class FaultHandler(CompiledThread[a.FaultControl]):
     """The missing pages of one guest, by either mechanism. One controlling thread at a time.
 
-    prepage: neighbours that are asked for with each page, or `ADAPTIVE`. checked: frames of the
-    urgent connection have checksums. Raises
-    `UserfaultUnavailable` where the mechanism is the kernel's and does not work.
+    Args:
+        prepage: neighbours that are asked for with each page, or `ADAPTIVE`.
+        checked: frames of the urgent connection have checksums.
+
+    Raises:
+        UserfaultUnavailable: where the mechanism is the kernel's and does not work.
     """
+
+    thread_name = "faults"
+    noun = "the fault handler"
+    failures = {  # noqa: RUF012 - nobody writes it
+        words.ENDED: lambda _: ConnectionBroken("the source closed the urgent connection"),
+        words.BROKEN: lambda number: ConnectionBroken(
+            f"the urgent connection broke: {os.strerror(number)}"
+        ),
+        words.ILLEGAL: lambda _: RemoteProtocolError("an illegal frame on the urgent connection"),
+        words.CORRUPT: lambda _: CorruptFrame(
+            "a demanded page was changed on its way: wrong checksum"
+        ),
+        a.UNPLACEABLE: lambda number: UserfaultError("placing a page", number),
+        a.UNREAD: lambda _: ConnectionBroken("the source does not read requests for pages"),
+    }
 
     def __init__(
         self,
@@ -106,33 +122,35 @@ class Faults:
         self._registered = False
         if mechanism.name == "kernel":
             self._userfault = open_userfault()
-        flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
-        self._wake_fd, self._done_fd, self.event_fd = (os.eventfd(0, flags) for _ in range(3))
-        self._arrays = self._new_arrays(prepage)
-        self._ctl = self._arrays.ctl
-        self._ctl[a.CHECKED] = checked
+        record, memory = words.new_control(a.FAULT_CONTROL)
+        super().__init__(cast(a.FaultControl, record))
+        self._done_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._fill_in(prepage, checked)
+        self._arrays = self._new_arrays(memory)
         self._ordering = threading.Lock()
-        self._thread = WatchedThread(self._live, "faults", self._died)
-        self._thread.start()
+        self._handler = self._start()
         try:
             self._warm_up()
         except BaseException:
             self.close()
             raise
 
-    def _new_arrays(self, prepage: int) -> a.FaultArrays:
+    def _fill_in(self, prepage: int, checked: bool) -> None:
+        """Write the control words that do not change, and those that are not 0 at first."""
+        ctl, guest = self._ctl, self._guest
+        ctl.wanted_socket = ctl.socket = -1
+        ctl.uffd = self._userfault.fd if self._userfault else -1
+        ctl.fault_fd = self._userfault.fd if self._userfault else guest.fault_eventfd
+        ctl.done_fd, ctl.base = self._done_fd, guest.memory.address
+        ctl.prepage, ctl.checked = prepage, checked
+
+    def _new_arrays(self, memory: NDArray[np.int64]) -> a.FaultArrays:
         guest, kernel = self._guest, self._userfault is not None
         vcpus = len(self._machines)
-        ctl = control.aligned(a.CONTROL_WORDS, np.int64).view(np.int64)
-        ctl[a.WANTED_SOCKET] = ctl[a.SOCKET] = -1
-        ctl[a.UFFD] = self._userfault.fd if self._userfault else -1
-        ctl[a.FAULT_FD] = self._userfault.fd if self._userfault else guest.fault_eventfd
-        ctl[a.WAKE_FD], ctl[a.DONE_FD] = self._wake_fd, self._done_fd
-        ctl[a.EVENT_FD], ctl[a.BASE] = self.event_fd, guest.memory.address
-        ctl[a.PREPAGE] = prepage
         # All of it is touched now: first touches would be a part of the downtime.
         return a.FaultArrays(
-            ctl=ctl,
+            ctl=self._ctl,
+            words=memory,
             status=np.full(guest.n_pages, a.PRESENT, np.uint8),
             presence=np.full(0 if kernel else guest.n_pages, 1, np.uint8),
             vcpus=np.array([m.ctl.ctypes.data for m in self._machines], np.int64),
@@ -148,20 +166,19 @@ class Faults:
             scratch=a.new_scratch(),
         )
 
-    def _live(self) -> None:
-        ask_for_short_slices()
+    def _serve(self) -> None:
         serve(self._arrays)
 
-    def _died(self, _error: PageferryError) -> None:
-        """Who waits for an answer, and who watches `event_fd`, look at what became of it."""
-        for fd in (self._done_fd, self.event_fd):
-            os.eventfd_write(fd, 1)
+    def _died(self, failure: PageferryError) -> None:
+        """Who waits for an answer looks at what became of it, too."""
+        os.eventfd_write(self._done_fd, 1)
+        super()._died(failure)
 
     def _warm_up(self) -> None:
         """Compile, and wait until the handler is at work."""
         nothing = np.zeros(0, np.uint8)
         discard(0, nothing, nothing)
-        place(self._arrays, np.zeros(0, np.uint64), 0, a.new_scratch())
+        place(self._arrays, np.zeros(0, np.int64), 0, a.new_scratch())
         self._use_socket(None, timeout_s=_START_S)
         if self._userfault is None:
             self._guest.set_presence(self._arrays.presence)  # every page is there, so far
@@ -186,9 +203,9 @@ class Faults:
             raise UserfaultError("discarding stale pages", number)
         self._arrays.status[:] = marks  # MISSING is 1, PRESENT 0
         count = int(np.count_nonzero(missing))
-        self._ctl[a.MISSING_COUNT] = count
+        self._ctl.missing_count = count
         self._state = "armed"
-        self._ctl[a.ARMED] = 1
+        self._ctl.armed = 1
         if self._userfault is not None:
             self._userfault.register(memory.address, memory.size)
             self._registered = True
@@ -214,21 +231,21 @@ class Faults:
     @property
     def answered(self) -> bool:
         """Whether the source has answered a probe on this connection; `event_fd` tells of it."""
-        return bool(self._ctl[a.ANSWERED])
+        return bool(self._ctl.answered)
 
     def disconnect(self) -> None:
         """The handler lets go of its connection and goes on collecting faults; idempotent.
 
         When it returns, the caller may close the socket. After the handler's end, nothing to do.
         """
-        if self._thread.is_alive():
+        if self._handler.is_alive():
             self._use_socket(None)
 
     def settle(self) -> None:
         """What comes from now on is not placed any more; the connection is kept open."""
         with self._ordering:
-            self._ctl[a.SETTLED] = 1
-            if self._thread.is_alive():
+            self._ctl.settled = 1
+            if self._handler.is_alive():
                 self._order(_ANSWER_S)
 
     def _use_socket(
@@ -237,48 +254,33 @@ class Faults:
         if self._state in ("disarmed", "closed"):
             raise LocalProtocolError("the fault handler has ended")
         with self._ordering:
-            self._ctl[a.WANTED_SOCKET] = -1 if sock is None else sock.fileno()
-            self._ctl[a.ATTEMPT] = attempt
-            self._ctl[a.ANEW] = 1
+            self._ctl.wanted_socket = -1 if sock is None else sock.fileno()
+            self._ctl.attempt = attempt
+            self._ctl.anew = 1
             self._order(timeout_s)
-            self._ctl[a.ANEW] = 0
+            self._ctl.anew = 0
             self._socket = sock  # kept from being collected, and its number from being used again
 
     def _order(self, timeout_s: float) -> None:
         """Have the handler look at what Python has written, and wait until it has."""
-        self._ctl[a.COMMAND] += 1
-        os.eventfd_write(self._wake_fd, 1)
+        self._ctl.command += 1
+        self._wake()
         poll = select.poll()
         poll.register(self._done_fd, select.POLLIN)
         deadline = time.monotonic() + timeout_s
-        while self._ctl[a.OBEYED] != self._ctl[a.COMMAND]:
+        while self._ctl.applied != self._ctl.command:
             left = deadline - time.monotonic()
-            self._thread.raise_failure()
-            if left <= 0 or not self._thread.is_alive():
+            self._handler.raise_failure()
+            if left <= 0 or not self._handler.is_alive():
                 raise PageferryError("the fault handler does not answer")
             if poll.poll(min(left, 1.0) * 1000):
                 os.eventfd_read(self._done_fd)
-
-    @property
-    def failure(self) -> PageferryError | None:
-        """Why the handler dropped its connection, or has died; `event_fd` tells of it."""
-        if self._thread.failure is not None:
-            return self._thread.failure
-        number = int(self._ctl[a.FAILURE_ERRNO])
-        return {
-            a.ENDED: ConnectionBroken("the source closed the urgent connection"),
-            a.BROKEN: ConnectionBroken(f"the urgent connection broke: {os.strerror(number)}"),
-            a.ILLEGAL: RemoteProtocolError("an illegal frame on the urgent connection"),
-            a.CORRUPT: CorruptFrame("a demanded page was changed on its way: wrong checksum"),
-            a.UNPLACEABLE: UserfaultError("placing a page", number),
-            a.UNREAD: ConnectionBroken("the source does not read requests for pages"),
-        }.get(int(self._ctl[a.FAILURE]))
 
     # -- bulk ---------------------------------------------------------------------------------
 
     def staging(self) -> Staging:
         """For one bulk receiver: a `Placer` of buffers of its own. They must end before `close`."""
-        return Staging(self)
+        return Staging(self.place)
 
     def place(self, extents: Extents, source: int, scratch: NDArray[np.int64]) -> None:
         """Place pages whose contents lie side by side at the address `source` (0: zeros).
@@ -288,7 +290,7 @@ class Faults:
         """
         if self._state == "closed":
             raise LocalProtocolError("pages came after the fault handler had ended")
-        number = place(self._arrays, np.array(extents).view(np.uint64), source, scratch)
+        number = place(self._arrays, np.array(extents).view(np.int64), source, scratch)
         if number:
             raise UserfaultError("placing pages", number)
 
@@ -297,22 +299,26 @@ class Faults:
     @property
     def missing_count(self) -> int:
         """Pages that are still missing; `event_fd` becomes readable when it gets to 0."""
-        return int(self._ctl[a.MISSING_COUNT])
+        return int(self._ctl.missing_count)
 
     def missing_pages(self) -> NDArray[np.bool_]:
         """bool[n_pages], a copy of this moment."""
         return np.not_equal(self._arrays.status, a.PRESENT)
 
-    def clear_event(self) -> None:
-        """After `event_fd` was readable: look at `missing_count` and `failure` then."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.event_fd)
-
     def stats(self) -> FaultStats:
         """Counts so far."""
-        words = (a.FAULTS, a.ZERO_FILLS, a.REQUESTS, a.PULLED, a.PUSHED, a.DUPLICATES, a.UNTRACED)
-        counts = (int(self._ctl[word]) for word in (*words, a.RECEIVED_BYTES, a.SENT_BYTES))
-        return FaultStats(*counts)
+        ctl = self._ctl
+        return FaultStats(
+            faults=int(ctl.faults),
+            zero_fills=int(ctl.zero_fills),
+            requests=int(ctl.requests),
+            pages_pulled=int(ctl.pulled),
+            pages_pushed=int(ctl.pushed),
+            duplicates=int(ctl.duplicates),
+            untraced=int(ctl.untraced),
+            received_bytes=int(ctl.received_bytes),
+            sent_bytes=int(ctl.sent_bytes),
+        )
 
     def take_faults(self) -> NDArray[np.int64]:
         """int64[n, 4], the faults whose pages have come since the last call, each once:
@@ -320,10 +326,10 @@ class Faults:
         when the handler read it (CLOCK_MONOTONIC ns), ns until its page was in its place, page,
         vCPU. Complete after `disarm` or `close`. Take them every so often: the handler keeps 65536.
         """
-        head, tail = int(self._ctl[a.TRACE_HEAD]), int(self._ctl[a.TRACE_TAIL])
+        head, tail = int(self._ctl.trace_head), int(self._ctl.trace_tail)
         ring = self._arrays.trace.reshape(a.TRACE_RECORDS, a.TRACE_WORDS)
         taken = ring[np.arange(tail, head) % a.TRACE_RECORDS]
-        self._ctl[a.TRACE_TAIL] = head
+        self._ctl.trace_tail = head
         return taken
 
     # -- the end ------------------------------------------------------------------------------
@@ -347,11 +353,8 @@ class Faults:
             self._userfault.unregister(memory.address, memory.size)
 
     def _end_handler(self) -> None:
-        self._ctl[a.STOP] = 1
-        os.eventfd_write(self._wake_fd, 1)
-        self._thread.join(_ANSWER_S)
-        if self._thread.is_alive():
-            raise PageferryError("the fault handler did not end")
+        self._ask_to_end()
+        self._join(_ANSWER_S)
 
     def close(self) -> int:
         """Release everything; idempotent and bounded. Returns how many pages are missing for good.
@@ -375,60 +378,7 @@ class Faults:
         self._state = "closed"
         if self._userfault is not None:
             self._userfault.close()
-        for fd in (self._wake_fd, self._done_fd, self.event_fd):
-            os.close(fd)
+        self._close_fds()
+        os.close(self._done_fd)
         self._machines, self._socket = (), None
         return lost
-
-
-_FIRST_BYTES: Final = 1 << 20
-
-
-class Staging:
-    """Receives the frames of one bulk connection beside guest memory, and places them.
-
-    It takes the part of `GuestPlacer` while the guest runs.
-    """
-
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
-        self._bytes = np.empty(_FIRST_BYTES, np.uint8)
-        self._scratch = a.new_scratch()
-
-    def places(self, _extents: Extents) -> SpanTable | None:
-        """Never in guest memory: the kernel, or whoever stops the guest, places a page whole."""
-        return None
-
-    def buffers(self, extents: Extents) -> list[memoryview]:
-        """One, for all of them side by side."""
-        size = self.beside(extents)
-        if len(self._bytes) < size:
-            self._bytes = np.empty(size, np.uint8)
-        return [self._bytes.data[:size]]
-
-    def beside(self, extents: Extents) -> int:
-        """All of their bytes."""
-        return int(extents["count"].sum(dtype=np.int64)) * PAGE_SIZE
-
-    def forget(self, most: int) -> None:
-        """Keep no larger buffer."""
-        if len(self._bytes) > most:
-            self._bytes = np.empty(_FIRST_BYTES, np.uint8)
-
-    def arrived(self, frame: PagesFrame) -> None:
-        """The frame's bytes are all in our buffers."""
-        self._faults.place(frame.extents, self._bytes.ctypes.data, self._scratch)
-
-    def zero(self, frame: ZeroFrame) -> None:
-        """These pages are zero."""
-        self._faults.place(frame.extents, 0, self._scratch)
-
-    def lines(self, frame: LinesFrame) -> None:
-        """Never: a missing page comes whole."""
-        raise RemoteProtocolError(f"{frame.lines} lines of pages came after the guest had resumed")
-
-    def delta(self, frame: DeltaFrame) -> None:
-        """Never: what it would be made against has been discarded, or changed by the guest."""
-        raise RemoteProtocolError(
-            f"deltas of {len(frame.table)} pages came after the guest had resumed"
-        )

@@ -68,7 +68,7 @@ class FaultsMoved:
 
 
 class Missing(Protocol):
-    """The pages that are missing, and their handler: see `faults.Faults`."""
+    """The pages that are missing, and their handler: see `fault_handler.FaultHandler`."""
 
     @property
     def missing_count(self) -> int:

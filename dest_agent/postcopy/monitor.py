@@ -17,7 +17,7 @@ from pageferry.common.report.percentiles import Ranks
 from pageferry.common.wire import bitmap
 from pageferry.common.wire.messages import PostcopySetup
 from pageferry.common.wire.results import WireActivity, WireLatency, WirePostcopy
-from pageferry.dest_agent.postcopy.fault_handler import Faults
+from pageferry.dest_agent.postcopy.fault_handler import FaultHandler
 from pageferry.dest_agent.postcopy.mechanism import choose_mechanism
 
 _SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
@@ -69,7 +69,7 @@ class Postcopy:
         bitmap.load()
         self.setup = setup
         self.mechanism = choose_mechanism(setup.faults)
-        self.faults = Faults(guest, self.mechanism, prepage=setup.prepage, checked=checked)
+        self.faults = FaultHandler(guest, self.mechanism, prepage=setup.prepage, checked=checked)
         self._n_pages = guest.n_pages
         self._urgent: socket.socket | None = None
         self._latencies = Ranks()

@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,9 @@ from pageferry.common.errors import (
     RemoteProtocolError,
 )
 from pageferry.common.guest.checksum import require_checksum
-from pageferry.common.guest.control import aligned
 from pageferry.common.guest.memory import GuestMemory
-from pageferry.common.process.scheduling import ask_for_short_slices
-from pageferry.common.process.threads import WatchedThread
+from pageferry.common.urgent import control as words
+from pageferry.common.urgent.compiled_thread import CompiledThread
 from pageferry.common.wire.extents import Pages
 from pageferry.source_agent.postcopy.kernel import server as s
 
@@ -69,15 +68,32 @@ class ServerStats:
     received_bytes: int
 
 
-class PageServer:
+def _broken(number: int) -> ConnectionBroken:
+    why = os.strerror(number) if number else "it ended within a request"
+    return ConnectionBroken(f"the urgent connection broke: {why}")
+
+
+class PageServer(CompiledThread[s.ServerControl]):
     """Serves one guest's pages, one connection at a time. From `open` on the guest must not run.
 
-    rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
-    checked: frames have checksums, in both directions. tell: hears, on the thread that answers,
-    what has ended it unexpectedly.
     `event_fd` becomes readable when the connection has ended: see `failure`, and when the first
     probe on it has been answered: see `answered`.
+
+    Args:
+        sent: see the module.
+        rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
+        checked: frames have checksums, in both directions.
+        tell: hears, on the thread that answers, what has ended it unexpectedly.
     """
+
+    thread_name = "page-server"
+    noun = "the page server"
+    failures = {  # noqa: RUF012 - nobody writes it
+        words.ENDED: lambda _: ConnectionBroken("the destination closed the urgent connection"),
+        words.BROKEN: _broken,
+        words.ILLEGAL: lambda _: RemoteProtocolError("an illegal request on the urgent connection"),
+        words.CORRUPT: lambda _: CorruptFrame("a request was changed on its way: wrong checksum"),
+    }
 
     def __init__(
         self,
@@ -93,12 +109,9 @@ class PageServer:
         if sent.shape != (memory.n_pages,) or sent.dtype != np.uint8:
             raise ValueError(f"expected marks as uint8[{memory.n_pages}]")
         self.sent = sent
-        flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
-        self._wake_fd, self.event_fd = os.eventfd(0, flags), os.eventfd(0, flags)
-        self._ctl = aligned(s.CONTROL_WORDS, np.int64).view(np.int64)
-        self._ctl[s.WAKE_FD], self._ctl[s.EVENT_FD] = self._wake_fd, self.event_fd
-        self._ctl[s.BASE], self._ctl[s.FOCUS] = memory.address, -1
-        self._ctl[s.CHECKED] = checked
+        super().__init__(cast(s.ServerControl, words.new_control(s.SERVER_CONTROL)[0]), tell)
+        self._ctl.base, self._ctl.focus = memory.address, -1
+        self._ctl.checked = checked
         self.limit(rate_Bps)
         self._arrays = s.ServerArrays(
             ctl=self._ctl,
@@ -112,26 +125,24 @@ class PageServer:
             scratch=np.zeros(s.SCRATCH_WORDS, np.int64),
         )
         self._socket: socket.socket | None = None
-        self._thread: WatchedThread | None = None
-        self._tell = tell
         self._cursor = 0  # where pushing goes on
         self._seen_demands = 0
         self._closed = False
         self._warm_up()
 
     def _warm_up(self) -> None:
-        self._ctl[s.STOP] = 1
+        self._ctl.stop = 1
         s.serve(self._arrays)
         s.next_unsent(np.ones(1, np.uint8), 0, 1, np.zeros(1, np.int64))
 
     def limit(self, rate_Bps: float) -> None:
         """Neighbours go at this rate at the most (infinity: no limit) from now on."""
-        self._ctl[s.RATE_BPS] = 0 if math.isinf(rate_Bps) else max(int(rate_Bps), 1)
+        self._ctl.rate_Bps = 0 if math.isinf(rate_Bps) else max(int(rate_Bps), 1)
 
     def open(self) -> None:
         """Requests are answered from now on, those first that have come already."""
-        self._ctl[s.OPEN] = 1
-        os.eventfd_write(self._wake_fd, 1)
+        self._ctl.open = 1
+        self._wake()
 
     def serve(self, sock: socket.socket, attempt: int = 0) -> None:
         """Answer on this connection, which the caller goes on owning, in a thread.
@@ -144,50 +155,33 @@ class PageServer:
         with contextlib.suppress(OSError):  # not a TCP socket
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT)
         self._socket = sock
-        for word in (
-            s.STOP,
-            s.SERVING,
-            s.FAILURE,
-            s.FAILURE_ERRNO,
-            s.FILLED,
-            s.FIRST_WINDOW,
-            s.LAST_WINDOW,
-            s.HELD,
-            s.SENT_NS,
-            s.ASKED,
-            s.ANSWERED,
-        ):
-            self._ctl[word] = 0
-        self._ctl[s.SOCKET], self._ctl[s.ATTEMPT] = sock.fileno(), attempt
-        self._thread = WatchedThread(self._live, "page-server", self._died)
-        self._thread.start()
+        self._begin_anew(sock.fileno(), attempt)
+        thread = self._start()
         deadline = time.monotonic() + _START_S
-        while not self._ctl[s.SERVING]:
-            self._thread.raise_failure()
+        while not self._ctl.serving:
+            thread.raise_failure()
             if time.monotonic() > deadline:
                 raise PageferryError("the page server did not start")
             time.sleep(0.0001)
 
-    def _live(self) -> None:
-        ask_for_short_slices()
-        s.serve(self._arrays)
+    def _begin_anew(self, fd: int, attempt: int) -> None:
+        """What was left of the connection before is forgotten."""
+        ctl = self._ctl
+        ctl.serving = ctl.failure = ctl.failure_errno = ctl.filled = ctl.held = 0
+        ctl.first_window = ctl.last_window = ctl.sent_ns = ctl.asked = ctl.answered = 0
+        ctl.socket, ctl.attempt = fd, attempt
 
-    def _died(self, failure: PageferryError) -> None:
-        os.eventfd_write(self.event_fd, 1)
-        if self._tell is not None:
-            self._tell(failure)
+    def _serve(self) -> None:
+        s.serve(self._arrays)
 
     def stop(self) -> None:
         """End the connection (it is shut down) and the thread; idempotent, bounded."""
         if self._thread is None or self._socket is None:
             return
-        self._ctl[s.STOP] = 1
-        os.eventfd_write(self._wake_fd, 1)
+        self._ask_to_end()
         with contextlib.suppress(OSError):  # a send that waits for the peer fails now
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(_STOP_S)
-        if self._thread.is_alive():
-            raise PageferryError("the page server did not end")
+        self._join(_STOP_S)
         self._thread = self._socket = None
 
     def close(self) -> None:
@@ -195,44 +189,24 @@ class PageServer:
         if not self._closed:
             self.stop()
             self._closed = True
-            os.close(self._wake_fd)
-            os.close(self.event_fd)
-
-    @property
-    def failure(self) -> PageferryError | None:
-        """Why the connection, or its thread, ended, if it did by itself."""
-        if self._thread is not None and self._thread.failure is not None:
-            return self._thread.failure
-        number = int(self._ctl[s.FAILURE_ERRNO])
-        why = os.strerror(number) if number else "it ended within a request"
-        return {
-            s.ENDED: ConnectionBroken("the destination closed the urgent connection"),
-            s.BROKEN: ConnectionBroken(f"the urgent connection broke: {why}"),
-            s.ILLEGAL: RemoteProtocolError("an illegal request on the urgent connection"),
-            s.CORRUPT: CorruptFrame("a request was changed on its way: wrong checksum"),
-        }.get(int(self._ctl[s.FAILURE]))
+            self._close_fds()
 
     @property
     def answered(self) -> bool:
         """Whether the destination has answered a probe on this connection."""
-        return bool(self._ctl[s.ANSWERED])
-
-    def clear_event(self) -> None:
-        """After `event_fd` was readable."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.event_fd)
+        return bool(self._ctl.answered)
 
     # -- with who pushes ----------------------------------------------------------------------
 
     @property
     def sent_bytes(self) -> int:
         """On all connections; grows meanwhile. For charging them to the rate limit."""
-        return int(self._ctl[s.SENT_BYTES])
+        return int(self._ctl.sent_bytes)
 
     @property
     def focus(self) -> int:
         """The page that was demanded last, -1: none yet."""
-        return int(self._ctl[s.FOCUS])
+        return int(self._ctl.focus)
 
     def take_unsent(self, out: Pages) -> Pages:
         """The next pages to push: up to len(out), sorted, marked as pushed, a view of `out`.
@@ -241,7 +215,7 @@ class PageServer:
         last call; after the end of memory comes its beginning. Empty: all have been sent. For one
         thread.
         """
-        demands = int(self._ctl[s.DEMANDS])
+        demands = int(self._ctl.demands)
         if demands != self._seen_demands:
             self._seen_demands = demands
             self._cursor = (max(self.focus, 0) + PUSH_LEAD) % len(self.sent)
@@ -263,5 +237,12 @@ class PageServer:
 
     def stats(self) -> ServerStats:
         """Counts so far."""
-        words = (s.DEMANDS, s.CROSSED, s.PULLED_PAGES, s.ZERO_PAGES, s.SENT_BYTES, s.RECEIVED_BYTES)
-        return ServerStats(*(int(self._ctl[word]) for word in words))
+        ctl = self._ctl
+        return ServerStats(
+            demands=int(ctl.demands),
+            crossed=int(ctl.crossed),
+            pages=int(ctl.pulled_pages),
+            zero_pages=int(ctl.zero_pages),
+            sent_bytes=int(ctl.sent_bytes),
+            received_bytes=int(ctl.received_bytes),
+        )

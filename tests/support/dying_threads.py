@@ -68,20 +68,19 @@ def vcpu() -> None:
 def fault_handler() -> None:
     """The fault handler, when pages have begun to be missing."""
     from pageferry.dest_agent.postcopy import fault_handler as owner
-    from pageferry.dest_agent.postcopy.kernel import state as a
 
-    real = owner.Faults._live
+    real = owner.FaultHandler._live
 
-    def live(self: owner.Faults) -> None:
+    def live(self: owner.FaultHandler) -> None:
         def stop() -> None:
-            self._ctl[a.STOP] = 1
+            self._ctl.stop = 1
             os.eventfd_write(self._wake_fd, 1)
 
-        soon(lambda: bool(self._ctl[a.ARMED]), stop)
+        soon(lambda: bool(self._ctl.armed), stop)
         real(self)
         die()
 
-    owner.Faults._live = live  # type: ignore[method-assign]
+    owner.FaultHandler._live = live  # type: ignore[method-assign, assignment]
 
 
 def _method(where: str, name: str, after: int = 0) -> Callable[[], None]:
@@ -98,14 +97,14 @@ KINDS: Final[dict[str, Callable[[], None]]] = {
     "vcpu": vcpu,
     "fault-handler": fault_handler,
     "fault-handler-at-start": _method(
-        "pageferry.dest_agent.postcopy.fault_handler:Faults", "_live"
+        "pageferry.dest_agent.postcopy.fault_handler:FaultHandler", "_live"
     ),
     "progress": _method("pageferry.common.terminal.progress:Lines", "_say", 1),
     "bulk-receiver": _method("pageferry.common.wire.bulk:BulkReceiver", "run"),
     "bulk-receiver-later": _method(
         "pageferry.dest_agent.precopy.page_receiver:PageReceiver", "_deliver", 1
     ),
-    "staging": _method("pageferry.dest_agent.postcopy.fault_handler:Staging", "arrived"),
+    "staging": _method("pageferry.dest_agent.postcopy.staging:Staging", "arrived"),
     "destination-worker": _method("pageferry.common.guest.machine:Guest", "restore"),
     "tls-urgent": _method("pageferry.common.wire.tls:_Pump", "_wait"),
     "tls-urgent-later": _method("pageferry.common.wire.tls:_Pump", "_inward", 4),

@@ -21,45 +21,19 @@ from pageferry.dest_agent.postcopy.kernel.prefetch import region_of, window
 from pageferry.dest_agent.postcopy.kernel.requests import fail, flush, keep_open, queue
 from pageferry.dest_agent.postcopy.kernel.responses import receive
 from pageferry.dest_agent.postcopy.kernel.state import (
-    ANEW,
-    ANSWERED,
-    ASKED,
-    BASE,
-    COMMAND,
-    DONE_FD,
-    FAILURE,
-    FAULT_FD,
-    FAULTS,
-    FILLED,
     MESSAGES,
     MISSING,
-    OBEYED,
-    OUT_FILLED,
-    OUT_SENT,
-    PARSED,
-    PART,
     PENDING_SLOTS,
     PENDING_WORDS,
     POLLFDS,
     PRESENT,
     READ_FAULTS,
     REQUESTED,
-    REQUESTS,
-    SENT_NS,
-    SOCKET,
-    STOP,
     TIMEOUT,
-    TRACE_HEAD,
     TRACE_RECORDS,
-    TRACE_TAIL,
     TRACE_WORDS,
-    UFFD,
     UNREAD,
-    UNTRACED,
     VALUE,
-    WAKE_FD,
-    WANTED_SOCKET,
-    ZERO_FILLS,
     FaultArrays,
     kernel,
 )
@@ -70,20 +44,20 @@ _REQUEST: Final = int(FrameType.REQUEST)
 @kernel
 def _record(f: FaultArrays, page: int, read_ns: int, placed_ns: int) -> None:
     ctl = f.ctl
-    if ctl[TRACE_HEAD] - ctl[TRACE_TAIL] >= TRACE_RECORDS:
-        ctl[UNTRACED] += 1
+    if ctl.trace_head - ctl.trace_tail >= TRACE_RECORDS:
+        ctl.untraced += 1
         return
-    at = (ctl[TRACE_HEAD] & (TRACE_RECORDS - 1)) * TRACE_WORDS
+    at = (ctl.trace_head & (TRACE_RECORDS - 1)) * TRACE_WORDS
     f.trace[at] = read_ns
     f.trace[at + 1] = max(placed_ns - read_ns, 0)
     f.trace[at + 2] = page
     f.trace[at + 3] = region_of(f, page)
     fence()
-    ctl[TRACE_HEAD] += 1
+    ctl.trace_head += 1
 
 
 @kernel
-def _collect(f: FaultArrays) -> None:
+def finish_faults(f: FaultArrays) -> None:
     """Record the faults whose pages have been placed, by whomever."""
     for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
         if f.pending[at] >= 0 and f.pending[at + 2] != 0:
@@ -92,7 +66,7 @@ def _collect(f: FaultArrays) -> None:
 
 
 @kernel
-def _remember(f: FaultArrays, page: int, now: int) -> None:
+def track_fault(f: FaultArrays, page: int, now: int) -> None:
     """A fault waits for `page`: its record is made when the page has come."""
     for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
         if f.pending[at] < 0:
@@ -101,71 +75,73 @@ def _remember(f: FaultArrays, page: int, now: int) -> None:
             fence()
             f.pending[at] = page
             return
-    f.ctl[UNTRACED] += 1
+    f.ctl.untraced += 1
 
 
 @kernel
-def _ask(f: FaultArrays, page: int, neighbours: int) -> None:
+def queue_request(f: FaultArrays, page: int, neighbours: int) -> None:
     """Queue a request; without a connection it is made when there is one again."""
     ctl = f.ctl
-    if ctl[SOCKET] < 0:
+    if ctl.socket < 0:
         return
     if not queue(f, _REQUEST, neighbours, page):
         fail(f, UNREAD, 0)
         return
-    ctl[REQUESTS] += 1
+    ctl.requests += 1
 
 
 @kernel
-def _fault(f: FaultArrays, page: int, now: int) -> None:
+def handle_page_fault(f: FaultArrays, page: int, now: int) -> None:
     """A thread waits for `page`."""
     ctl = f.ctl
     status = f.status.ctypes.data
     if turn_byte(status, page, MISSING, REQUESTED) != 0:
-        ctl[FAULTS] += 1
-        _remember(f, page, now)
-        _ask(f, page, window(f, page))
+        ctl.faults += 1
+        track_fault(f, page, now)
+        queue_request(f, page, window(f, page))
     elif peek_byte(status, page) == REQUESTED:
-        ctl[FAULTS] += 1
-        _remember(f, page, now)
+        ctl.faults += 1
+        track_fault(f, page, now)
         if peek_byte(status, page) == PRESENT:  # placed between the two looks
             stamp(f, page, monotonic_ns(f.scratch))
-    elif ctl[UFFD] >= 0:
+    elif ctl.uffd >= 0:
         # Placed since the fault; or never missing, only never written: then it is zero.
         _, failure = place_once(f, page, 1, 0, f.scratch)
         if failure == 0:
-            ctl[ZERO_FILLS] += 1
+            ctl.zero_fills += 1
             return
         wake(f, page, f.scratch)
-        ctl[FAULTS] += 1
+        ctl.faults += 1
         _record(f, page, now, monotonic_ns(f.scratch))
     else:
-        ctl[FAULTS] += 1  # whoever places it wakes the vCPU
+        ctl.faults += 1  # whoever places it wakes the vCPU
         _record(f, page, now, monotonic_ns(f.scratch))
 
 
 @kernel
 def _read_userfaults(f: FaultArrays) -> None:
     ctl = f.ctl
+    # SAFETY: the scratch array has READ_FAULTS messages of room behind MESSAGES, and outlives us.
     at = f.scratch.ctypes.data + 8 * MESSAGES
-    n = c_read(ctl[UFFD], at, MESSAGE_BYTES * READ_FAULTS)
+    n = c_read(ctl.uffd, at, MESSAGE_BYTES * READ_FAULTS)
     now = monotonic_ns(f.scratch)
     for i in range(MESSAGES, MESSAGES + n // 8, 4):
         if f.scratch[i] & 0xFF == PAGEFAULT:
-            _fault(f, (f.scratch[i + 2] - ctl[BASE]) // PAGE_SIZE, now)
+            handle_page_fault(f, (f.scratch[i + 2] - ctl.base) // PAGE_SIZE, now)
 
 
 @kernel
 def _read_wanted(f: FaultArrays) -> None:
     """The pages that vCPUs wait for, of those that have not been seen yet."""
-    c_read(f.ctl[FAULT_FD], f.scratch.ctypes.data + 8 * VALUE, 8)
+    # SAFETY: `vcpus` are addresses of control words that the handler's owner keeps alive.
+    c_read(f.ctl.fault_fd, f.scratch.ctypes.data + 8 * VALUE, 8)
     fence()
     now = monotonic_ns(f.scratch)
     for vcpu in range(len(f.vcpus)):
         page = peek_word(f.vcpus[vcpu] + 8 * VCPU_WANTED)
         if 0 <= page < len(f.status) and page != f.seen[vcpu]:
             f.seen[vcpu] = page
-            _fault(f, page, now)
+            handle_page_fault(f, page, now)
 
 
 @kernel
@@ -175,38 +151,39 @@ def _begin_anew(f: FaultArrays) -> None:
     Every page that is still waited for is asked for again.
     """
     ctl = f.ctl
-    ctl[SOCKET] = ctl[WANTED_SOCKET]
-    ctl[FAILURE] = 0
-    ctl[FILLED] = ctl[PARSED] = ctl[PART] = ctl[OUT_FILLED] = ctl[OUT_SENT] = 0
-    ctl[SENT_NS] = ctl[ASKED] = ctl[ANSWERED] = 0
-    if ctl[SOCKET] >= 0:
+    ctl.socket = ctl.wanted_socket
+    ctl.failure = 0
+    ctl.filled = ctl.parsed = ctl.part = ctl.out_filled = ctl.out_sent = 0
+    ctl.sent_ns = ctl.asked = ctl.answered = 0
+    if ctl.socket >= 0:
         for page in range(len(f.status)):
             if f.status[page] == REQUESTED:
-                _ask(f, page, 0)
+                queue_request(f, page, 0)
 
 
 @kernel
-def _obey(f: FaultArrays) -> None:
-    """Do what Python has ordered; its words are read once more from now on."""
+def apply_command(f: FaultArrays) -> None:
+    """Do as Python has commanded; its words are read once more from now on."""
     ctl = f.ctl
-    command = ctl[COMMAND]
+    command = ctl.command
     fence()
-    if ctl[ANEW] != 0:
+    if ctl.anew != 0:
         _begin_anew(f)
     fence()
-    ctl[OBEYED] = command
-    signal(f.scratch, ctl[DONE_FD])
+    ctl.applied = command
+    signal(f.scratch, ctl.done_fd)
 
 
 @kernel
 def _wait(f: FaultArrays, most_ns: int) -> None:
     """Sleep until there is something to do; the answer is in the scratch array."""
     ctl, scratch = f.ctl, f.scratch
-    scratch[POLLFDS] = pollfd(ctl[FAULT_FD], POLLIN)
-    scratch[POLLFDS + 1] = pollfd(ctl[WAKE_FD], POLLIN)
-    wanted = POLLIN if ctl[OUT_FILLED] == ctl[OUT_SENT] else POLLIN | POLLOUT
-    scratch[POLLFDS + 2] = pollfd(ctl[SOCKET], wanted)
+    scratch[POLLFDS] = pollfd(ctl.fault_fd, POLLIN)
+    scratch[POLLFDS + 1] = pollfd(ctl.wake_fd, POLLIN)
+    wanted = POLLIN if ctl.out_filled == ctl.out_sent else POLLIN | POLLOUT
+    scratch[POLLFDS + 2] = pollfd(ctl.socket, wanted)
     scratch[TIMEOUT], scratch[TIMEOUT + 1] = most_ns // 1_000_000_000, most_ns % 1_000_000_000
+    # SAFETY: the kernel writes the three pollfds and reads the timeout, all in the scratch array.
     at = scratch.ctypes.data
     if c_ppoll(at + 8 * POLLFDS, 3, at + 8 * TIMEOUT, 0) <= 0:
         for i in range(3):
@@ -219,22 +196,22 @@ def serve(f: FaultArrays) -> None:
     ctl, scratch = f.ctl, f.scratch
     while True:
         fence()
-        if ctl[STOP] != 0:
+        if ctl.stop != 0:
             break
-        if ctl[OBEYED] != ctl[COMMAND]:
-            _obey(f)
+        if ctl.applied != ctl.command:
+            apply_command(f)
         left = keep_open(f)
         flush(f)
         _wait(f, left)
         if scratch[POLLFDS + 1] >> 48 != 0:
-            c_read(ctl[WAKE_FD], scratch.ctypes.data + 8 * VALUE, 8)
+            c_read(ctl.wake_fd, scratch.ctypes.data + 8 * VALUE, 8)
         if scratch[POLLFDS] >> 48 != 0:
-            if ctl[UFFD] >= 0:
+            if ctl.uffd >= 0:
                 _read_userfaults(f)
             else:
                 _read_wanted(f)
             flush(f)
-        if scratch[POLLFDS + 2] >> 48 & ~POLLOUT != 0 and ctl[SOCKET] >= 0:
+        if scratch[POLLFDS + 2] >> 48 & ~POLLOUT != 0 and ctl.socket >= 0:
             receive(f)
-        _collect(f)
-    _collect(f)
+        finish_faults(f)
+    finish_faults(f)

@@ -25,12 +25,11 @@ from pageferry.common.guest.syscalls import (
     errno,
 )
 from pageferry.common.units import PAGE_SIZE
+from pageferry.common.urgent.kernels import count_of, first_of
 from pageferry.common.userfault import COPY_REQUEST, WAKE_REQUEST, ZEROPAGE_REQUEST
 from pageferry.dest_agent.postcopy.kernel.state import (
     ARGUMENT,
-    BASE,
     DUPLICATES,
-    EVENT_FD,
     MISSING,
     MISSING_COUNT,
     PENDING_SLOTS,
@@ -39,7 +38,6 @@ from pageferry.dest_agent.postcopy.kernel.state import (
     PRESENT,
     PUSHED,
     REQUESTED,
-    UFFD,
     FaultArrays,
     kernel,
 )
@@ -72,21 +70,23 @@ def _arrived(f: FaultArrays, first: int, end: int, scratch: NDArray[np.int64]) -
 
 @kernel
 def _count_down(f: FaultArrays, new: int, scratch: NDArray[np.int64]) -> None:
-    if new > 0 and add_word(f.ctl.ctypes.data + 8 * MISSING_COUNT, -new) == 0:
-        signal(scratch, f.ctl[EVENT_FD])
+    # SAFETY: a word of the control record, which outlives whoever places pages.
+    if new > 0 and add_word(f.words.ctypes.data + 8 * MISSING_COUNT, -new) == 0:
+        signal(scratch, f.ctl.event_fd)
 
 
 @inlined
 def _count(f: FaultArrays, counter: int, n: int) -> None:
-    add_word(f.ctl.ctypes.data + 8 * counter, n)
+    # SAFETY: likewise; `counter` is the number of one of its words.
+    add_word(f.words.ctypes.data + 8 * counter, n)
 
 
 @kernel
 def wake(f: FaultArrays, page: int, scratch: NDArray[np.int64]) -> None:
     """Let threads that wait for this page in the kernel try again."""
-    scratch[ARGUMENT] = f.ctl[BASE] + page * PAGE_SIZE
+    scratch[ARGUMENT] = f.ctl.base + page * PAGE_SIZE
     scratch[ARGUMENT + 1] = PAGE_SIZE
-    c_ioctl(f.ctl[UFFD], WAKE_REQUEST, scratch.ctypes.data + 8 * ARGUMENT)
+    c_ioctl(f.ctl.uffd, WAKE_REQUEST, scratch.ctypes.data + 8 * ARGUMENT)
 
 
 @kernel
@@ -94,18 +94,20 @@ def place_once(
     f: FaultArrays, first: int, count: int, source: int, scratch: NDArray[np.int64]
 ) -> tuple[int, int]:
     """One UFFDIO_COPY (source 0: UFFDIO_ZEROPAGE). (bytes placed, error's number or 0)."""
+    # SAFETY: the pages are registered with `uffd`, so the kernel refuses what is not guest memory;
+    # `source` is a buffer of the caller's of `count` pages, and the argument lies in its scratch.
     at = scratch.ctypes.data + 8 * ARGUMENT
-    scratch[ARGUMENT] = f.ctl[BASE] + first * PAGE_SIZE
+    scratch[ARGUMENT] = f.ctl.base + first * PAGE_SIZE
     if source == 0:
         scratch[ARGUMENT + 1] = count * PAGE_SIZE
         scratch[ARGUMENT + 2] = scratch[ARGUMENT + 3] = 0
-        failed = c_ioctl(f.ctl[UFFD], ZEROPAGE_REQUEST, at) != 0
+        failed = c_ioctl(f.ctl.uffd, ZEROPAGE_REQUEST, at) != 0
         done = scratch[ARGUMENT + 3]
     else:
         scratch[ARGUMENT + 1] = source
         scratch[ARGUMENT + 2] = count * PAGE_SIZE
         scratch[ARGUMENT + 3] = scratch[ARGUMENT + 4] = 0
-        failed = c_ioctl(f.ctl[UFFD], COPY_REQUEST, at) != 0
+        failed = c_ioctl(f.ctl.uffd, COPY_REQUEST, at) != 0
         done = scratch[ARGUMENT + 4]
     if not failed:
         return count * PAGE_SIZE, 0
@@ -141,6 +143,8 @@ def _place_by_hand(
     f: FaultArrays, first: int, end: int, source: int, scratch: NDArray[np.int64]
 ) -> int:
     """The software mechanism's: whoever turns the status byte copies the page."""
+    # SAFETY: [first, end) are pages of the guest, whose memory begins at `base` and outlives the
+    # handler; only who has turned a page's status to PLACING writes it.
     status = f.status.ctypes.data
     new = signed(0)
     for page in range(first, end):
@@ -150,9 +154,7 @@ def _place_by_hand(
                 continue
             stamp(f, page, monotonic_ns(scratch))
         if source != 0:  # a page that is missing has been discarded: it reads as zero
-            c_memmove(
-                f.ctl[BASE] + page * PAGE_SIZE, source + (page - first) * PAGE_SIZE, PAGE_SIZE
-            )
+            c_memmove(f.ctl.base + page * PAGE_SIZE, source + (page - first) * PAGE_SIZE, PAGE_SIZE)
         swap_byte(status, page, PRESENT)
         swap_byte(f.presence.ctypes.data, page, 1)
         new += 1
@@ -185,7 +187,7 @@ def place_run(
             behind += 1
         at = source + (page - first) * PAGE_SIZE if source != 0 else 0
         failure = 0
-        if f.ctl[UFFD] >= 0:
+        if f.ctl.uffd >= 0:
             new, failure = _place_by_kernel(f, page, behind, at, scratch)
         else:
             new = _place_by_hand(f, page, behind, at, scratch)
@@ -199,16 +201,17 @@ def place_run(
 
 @kernel
 def place(
-    f: FaultArrays, extents: NDArray[np.uint64], source: int, scratch: NDArray[np.int64]
+    f: FaultArrays, extents: NDArray[np.int64], source: int, scratch: NDArray[np.int64]
 ) -> int:
     """For a bulk receiver: place extents (first | count << 32), contents side by side at `source`.
 
     source 0: they are all zero. Returns an error's number or 0.
     """
+    # SAFETY: the caller has checked the extents against the guest, and holds as many pages at
+    # `source` as they have.
     at = source
     for i in range(len(extents)):
-        first = signed(extents[i] & np.uint64(0xFFFFFFFF))
-        count = signed(extents[i] >> np.uint64(32))
+        first, count = first_of(extents[i]), count_of(extents[i])
         failure = place_run(f, first, count, at, PUSHED, scratch)
         if failure != 0:
             return failure
@@ -223,6 +226,8 @@ def discard(base: int, missing: NDArray[np.uint8], written: NDArray[np.uint8]) -
 
     Returns an error's number or 0.
     """
+    # SAFETY: both arrays have a byte a page of the memory that begins at `base`; words are read
+    # only where eight bytes are left.
     n = len(missing)
     marks, holds = missing.ctypes.data, written.ctypes.data
     page = signed(0)

@@ -6,7 +6,6 @@ from typing import Final
 
 from pageferry.common.guest.native import peek_byte, signed
 from pageferry.dest_agent.postcopy.kernel.state import (
-    PREPAGE,
     PRESENT,
     STREAM_WORDS,
     STREAMS,
@@ -49,8 +48,8 @@ def window(f: FaultArrays, page: int) -> int:
     """
     vcpu = region_of(f, page)
     room = f.regions[vcpu + 1] - page - 1
-    if f.ctl[PREPAGE] >= 0:
-        return signed(min(f.ctl[PREPAGE], room))
+    if f.ctl.prepage >= 0:
+        return signed(min(f.ctl.prepage, room))
     first = vcpu * STREAMS * STREAM_WORDS
     for at in range(first, first + STREAMS * STREAM_WORDS, STREAM_WORDS):
         if _follows(f, at, page):

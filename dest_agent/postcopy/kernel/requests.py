@@ -4,61 +4,38 @@ from __future__ import annotations
 
 from typing import Final
 
-from pageferry.common.guest.checksum import xxh3_64
-from pageferry.common.guest.native import fence, monotonic_ns, signal, signed
+from pageferry.common.guest.native import monotonic_ns, signed
 from pageferry.common.guest.syscalls import EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, c_send, errno
-from pageferry.common.wire import header
-from pageferry.common.wire.frames import FrameType
-from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER
-from pageferry.dest_agent.postcopy.kernel.state import (
-    ASKED,
-    ATTEMPT,
-    BROKEN,
-    CHECKED,
-    EVENT_FD,
-    FAILURE,
-    FAILURE_ERRNO,
-    OUT_FILLED,
-    OUT_SENT,
-    OUTBOX_WORDS,
-    SENT_BYTES,
-    SENT_NS,
-    SOCKET,
-    FaultArrays,
-    kernel,
+from pageferry.common.urgent.control import BROKEN
+from pageferry.common.urgent.kernels import (
+    HEADER_WORDS,
+    IDLE_NS,
+    NUMBER,
+    TRAILER_WORDS,
+    put_bodyless,
+    report_failure,
 )
+from pageferry.common.wire.frames import FrameType
+from pageferry.dest_agent.postcopy.kernel.state import OUTBOX_WORDS, FaultArrays, kernel
 
 _PROBE: Final = int(FrameType.PROBE)
-_FLAGS: Final = header.CHECKED << 8
-_IDLE_NS: Final = int(IDLE_S * 1e9)
-_NUMBER: Final = MAX_NUMBER
 _SAFETY_NET_NS: Final = 1_000_000_000
 
 
 @kernel
 def fail(f: FaultArrays, code: int, number: int) -> None:
-    """Drop the connection and tell Python. code: see `arrays`; number: the system's, or 0."""
-    f.ctl[FAILURE_ERRNO] = number
-    f.ctl[SOCKET] = -1
-    fence()
-    f.ctl[FAILURE] = code
-    signal(f.scratch, f.ctl[EVENT_FD])
+    """Drop the connection and tell Python. code: see `state`; number: the system's, or 0."""
+    f.ctl.socket = -1
+    report_failure(f.ctl, f.scratch, code, number)
 
 
 @kernel
 def queue(f: FaultArrays, kind: int, entries: int, value: int) -> bool:
-    """A frame without a body goes out at the next `flush`. False: there is no room."""
-    ctl = f.ctl
-    if ctl[OUT_FILLED] + 24 > 8 * OUTBOX_WORDS:
+    """Have a frame without a body go out at the next `flush`. False: there is no room."""
+    at = f.ctl.out_filled >> 3
+    if at + HEADER_WORDS + TRAILER_WORDS > OUTBOX_WORDS:
         return False
-    at = ctl[OUT_FILLED] >> 3
-    f.outbox[at] = kind | (entries << 16) | (value << 32)
-    f.outbox[at + 1] = 0
-    ctl[OUT_FILLED] += 16
-    if ctl[CHECKED] != 0:
-        f.outbox[at] |= _FLAGS
-        f.outbox[at + 2] = signed(xxh3_64(f.outbox.ctypes.data + 8 * at, 16))
-        ctl[OUT_FILLED] += 8
+    f.ctl.out_filled = 8 * put_bodyless(f.outbox, at, kind, f.ctl.checked, entries, value)
     return True
 
 
@@ -66,28 +43,29 @@ def queue(f: FaultArrays, kind: int, entries: int, value: int) -> bool:
 def keep_open(f: FaultArrays) -> int:
     """Queue a probe if nothing has gone for a while; how long that takes from now on, ns."""
     ctl = f.ctl
-    if ctl[SOCKET] < 0:
+    if ctl.socket < 0:
         return signed(_SAFETY_NET_NS)
-    left = ctl[SENT_NS] + _IDLE_NS - monotonic_ns(f.scratch)
+    left = ctl.sent_ns + IDLE_NS - monotonic_ns(f.scratch)
     if left > 0:
         return signed(left)
     # Where the last ones could not be sent it would not say more.
-    if ctl[OUT_FILLED] == ctl[OUT_SENT]:
-        ctl[ASKED] += 1
-        queue(f, _PROBE, ctl[ASKED] & _NUMBER, ctl[ATTEMPT])
-    return signed(_IDLE_NS)
+    if ctl.out_filled == ctl.out_sent:
+        ctl.asked += 1
+        queue(f, _PROBE, ctl.asked & NUMBER, ctl.attempt)
+    return signed(IDLE_NS)
 
 
 @kernel
 def flush(f: FaultArrays) -> None:
     """Send what is queued, as much as the socket takes."""
     ctl = f.ctl
-    if ctl[SOCKET] < 0 or ctl[OUT_SENT] == ctl[OUT_FILLED]:
+    if ctl.socket < 0 or ctl.out_sent == ctl.out_filled:
         return
+    # SAFETY: [out_sent, out_filled) lies in the outbox, which outlives the thread.
     n = c_send(
-        ctl[SOCKET],
-        f.outbox.ctypes.data + ctl[OUT_SENT],
-        ctl[OUT_FILLED] - ctl[OUT_SENT],
+        ctl.socket,
+        f.outbox.ctypes.data + ctl.out_sent,
+        ctl.out_filled - ctl.out_sent,
         MSG_DONTWAIT | MSG_NOSIGNAL,
     )
     if n < 0:
@@ -95,8 +73,8 @@ def flush(f: FaultArrays) -> None:
         if number not in (EAGAIN, EINTR):
             fail(f, BROKEN, number)
         return
-    ctl[OUT_SENT] += n
-    ctl[SENT_BYTES] += n
-    ctl[SENT_NS] = monotonic_ns(f.scratch)
-    if ctl[OUT_SENT] == ctl[OUT_FILLED]:
-        ctl[OUT_SENT] = ctl[OUT_FILLED] = 0
+    ctl.out_sent += n
+    ctl.sent_bytes += n
+    ctl.sent_ns = monotonic_ns(f.scratch)
+    if ctl.out_sent == ctl.out_filled:
+        ctl.out_sent = ctl.out_filled = 0

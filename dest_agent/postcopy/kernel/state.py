@@ -1,4 +1,4 @@
-"""What the fault handler's compiled code works on: arrays, and one array of control words."""
+"""What the fault handler's compiled code works on: arrays, and one record of control words."""
 
 from __future__ import annotations
 
@@ -8,72 +8,95 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.guest.kernels import kernels_of
-from pageferry.common.wire import frames, probes
+from pageferry.common.urgent.control import FIRST_OWN, control_dtype, word_of
+from pageferry.common.urgent.kernels import urgent_kernels
+from pageferry.common.wire import frames
 
 MAX_EXTENTS: Final = frames.MAX_EXTENTS
 
-kernel = kernels_of(Path(__file__).parent, Path(frames.__file__), Path(probes.__file__))
+kernel = urgent_kernels(Path(__file__).parent)
 
-# -- control words ---------------------------------------------------------------------------------
-# written by Python
-STOP: Final = 0
-COMMAND: Final = 1  # one more each time that WANTED_SOCKET is to be taken over
-WANTED_SOCKET: Final = 2  # -1: none
-TRACE_TAIL: Final = 3  # records that Python has taken
-ANEW: Final = 4  # 1: the COMMAND is about the socket, which begins anew; 0: about the other words
-ATTEMPT: Final = 5  # of WANTED_SOCKET
-ARMED: Final = 6  # 1: pages may come
-SETTLED: Final = 7  # 1: pages that come are placed no more
-# constant
-UFFD: Final = 8  # -1: the software mechanism
-FAULT_FD: Final = 9  # readable when there is a fault: the userfaultfd, or the guest's eventfd
-WAKE_FD: Final = 10  # Python calls the handler
-DONE_FD: Final = 11  # the handler has done what Python asked
-EVENT_FD: Final = 12  # nothing is missing any more, or the connection failed
-BASE: Final = 13  # address of guest memory
-PREPAGE: Final = 14  # neighbours asked for with each page; -1: adaptive
-CHECKED: Final = 15  # 1: frames have checksums, in both directions
-# written by the handler
-OBEYED: Final = 24  # the last COMMAND that it has carried out
-SOCKET: Final = 25
-FAILURE: Final = 26  # why it dropped the connection, one of the codes below
-FAILURE_ERRNO: Final = 27
-FILLED: Final = 28  # bytes in the inbox
-PARSED: Final = 29  # of which so many are done with
-PART: Final = 30  # of a frame, that comes next
-ENTRIES: Final = 31
-IS_ZERO: Final = 32
-FRAME_PAGES: Final = 33
-EXTENT: Final = 34  # the extent of the table that is being received
-NEXT_PAGE: Final = 35
-EXTENT_LEFT: Final = 36
-OUT_FILLED: Final = 37  # bytes of requests
-OUT_SENT: Final = 38
-TRACE_HEAD: Final = 39
-SENT_NS: Final = 40  # when something was sent last
-ASKED: Final = 41  # probes that were sent on this connection
-ANSWERED: Final = 42  # of which so many have been answered
-# counters
-FAULTS: Final = 48
-ZERO_FILLS: Final = 49  # faults on pages that were never missing, only never written
-REQUESTS: Final = 50
-PULLED: Final = 51  # pages placed from the urgent socket
-UNTRACED: Final = 52  # faults whose record found no room
-RECEIVED_BYTES: Final = 53
-SENT_BYTES: Final = 54
-PUSHED: Final = 56  # pages placed by bulk receivers; the next three by several threads, atomic
-DUPLICATES: Final = 57  # pages that came and were there
-MISSING_COUNT: Final = 58
-CONTROL_WORDS: Final = 64
 
-# -- codes of FAILURE ------------------------------------------------------------------------------
-ENDED: Final = 1  # the peer closed the connection
-BROKEN: Final = 2  # the system says why in FAILURE_ERRNO
-ILLEGAL: Final = 3  # the peer sent something that is not legal here
-UNPLACEABLE: Final = 4  # the kernel would not take a page: FAILURE_ERRNO
-UNREAD: Final = 5  # the peer does not read our requests
-CORRUPT: Final = 6  # a frame's checksum is wrong
+# -- control words: a class a writer ---------------------------------------------------------------
+
+
+class _ByPython:
+    stop: int
+    command: int  # one more each time that the other words are to be looked at
+    wanted_socket: int  # -1: none
+    trace_tail: int  # records that Python has taken
+    anew: int  # 1: the command is about the socket, which begins anew; 0: about the other words
+    attempt: int  # of `wanted_socket`
+    armed: int  # 1: pages may come
+    settled: int  # 1: pages that come are placed no more
+
+
+class _Constant:
+    uffd: int  # -1: the software mechanism
+    fault_fd: int  # readable when there is a fault: the userfaultfd, or the guest's eventfd
+    wake_fd: int  # Python calls the handler
+    done_fd: int  # the handler has done what Python asked
+    event_fd: int  # nothing is missing any more, or the connection failed
+    base: int  # address of guest memory
+    prepage: int  # neighbours asked for with each page; negative: adaptive
+    checked: int  # 1: frames have checksums, in both directions
+
+
+class _ByHandler:
+    applied: int  # the last command that it has carried out
+    socket: int
+    failure: int  # why it dropped the connection, a code
+    failure_errno: int
+    filled: int  # bytes in the inbox
+    parsed: int  # of which so many are done with
+    part: int  # of a frame, that comes next
+    entries: int
+    is_zero: int
+    frame_pages: int
+    extent: int  # the extent of the table that is being received
+    next_page: int
+    extent_left: int
+    out_filled: int  # bytes of requests
+    out_sent: int
+    trace_head: int
+    sent_ns: int  # when something was sent last
+    asked: int  # probes that were sent on this connection
+    answered: int  # of which so many have been answered
+
+
+class _Counters:
+    faults: int
+    zero_fills: int  # faults on pages that were never missing, only never written
+    requests: int
+    pulled: int  # pages placed from the urgent socket
+    untraced: int  # faults whose record found no room
+    received_bytes: int
+    sent_bytes: int
+
+
+class _ByThreads:
+    """Written by several threads, atomically."""
+
+    pushed: int  # pages placed by bulk receivers
+    duplicates: int  # pages that came and were there
+    missing_count: int
+
+
+class FaultControl(_ByPython, _Constant, _ByHandler, _Counters, _ByThreads):
+    """The handler's control words, as mypy sees the record."""
+
+
+FAULT_CONTROL: Final = control_dtype(_ByPython, _Constant, _ByHandler, _Counters, _ByThreads)
+
+# Numbers of words that are counted up atomically.
+PULLED: Final = word_of(FAULT_CONTROL, "pulled")
+PUSHED: Final = word_of(FAULT_CONTROL, "pushed")
+DUPLICATES: Final = word_of(FAULT_CONTROL, "duplicates")
+MISSING_COUNT: Final = word_of(FAULT_CONTROL, "missing_count")
+
+# -- codes of `failure`, beside those of `common.urgent.control` -----------------------------------
+UNPLACEABLE: Final = FIRST_OWN  # the kernel would not take a page: `failure_errno`
+UNREAD: Final = FIRST_OWN + 1  # the peer does not read our requests
 
 # -- status of a page ------------------------------------------------------------------------------
 PRESENT: Final = 0
@@ -101,9 +124,13 @@ SCRATCH_WORDS: Final = MESSAGES + 4 * READ_FAULTS
 
 
 class FaultArrays(NamedTuple):
-    """Everything that the kernels here work on."""
+    """Everything that the kernels here work on.
 
-    ctl: NDArray[np.int64]  # [CONTROL_WORDS]
+    They outlive the thread, and whoever places pages: kernels take their addresses.
+    """
+
+    ctl: FaultControl
+    words: NDArray[np.int64]  # the memory of `ctl`, for what is counted atomically
     status: NDArray[np.uint8]  # [n_pages]
     presence: NDArray[np.uint8]  # [n_pages], the map that vCPUs look at; [0] with userfaultfd
     vcpus: NDArray[np.int64]  # [vcpus], addresses of their control words
@@ -120,5 +147,5 @@ class FaultArrays(NamedTuple):
 
 
 def new_scratch() -> NDArray[np.int64]:
-    """int64[SCRATCH_WORDS], for one thread."""
+    """Return int64[SCRATCH_WORDS], for one thread."""
     return np.zeros(SCRATCH_WORDS, np.int64)

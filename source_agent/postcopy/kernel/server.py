@@ -15,65 +15,96 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.guest.atomics import peek_word, swap_byte, turn_byte
-from pageferry.common.guest.checksum import xxh3_64
-from pageferry.common.guest.kernels import kernels_of
-from pageferry.common.guest.native import fence, monotonic_ns, signal, signed
+from pageferry.common.guest.native import fence, monotonic_ns, signed
 from pageferry.common.guest.syscalls import (
-    EAGAIN,
     EINTR,
-    MSG_DONTWAIT,
     MSG_NOSIGNAL,
     POLLIN,
     POLLOUT,
     c_memmove,
     c_ppoll,
     c_read,
-    c_recv,
     c_sendmsg,
     errno,
     pollfd,
 )
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import frames, header, probes
+from pageferry.common.urgent.control import BROKEN, CORRUPT, ENDED, ILLEGAL, control_dtype
+from pageferry.common.urgent.kernels import (
+    CHECKED,
+    HEADER_WORDS,
+    IDLE_NS,
+    NUMBER,
+    TRAILER_WORDS,
+    count_of,
+    entries_of,
+    extent_word,
+    first_of,
+    first_word,
+    flags_of,
+    is_sealed,
+    kind_of,
+    put_bodyless,
+    receive_once,
+    report_failure,
+    seal,
+    take_answer,
+    urgent_kernels,
+    value_of,
+)
+from pageferry.common.wire import frames
 
-kernel = kernels_of(Path(__file__).parent, Path(frames.__file__), Path(probes.__file__))
+kernel = urgent_kernels(Path(__file__).parent)
 
-# -- control words: written by Python --------------------------------------------------------------
-STOP: Final = 0
-SOCKET: Final = 1
-WAKE_FD: Final = 2
-EVENT_FD: Final = 3  # the connection has ended
-BASE: Final = 4  # address of guest memory
-RATE_BPS: Final = 5  # of neighbours; 0: no limit
-CHECKED: Final = 6  # 1: frames have checksums
-ATTEMPT: Final = 7  # of the connection
-OPEN: Final = 8  # 1: requests are answered; 0: the first one waits, and what comes behind it
-# -- written by the server -------------------------------------------------------------------------
-FAILURE: Final = 16
-FAILURE_ERRNO: Final = 17
-FILLED: Final = 18  # bytes in the inbox
-FIRST_WINDOW: Final = 19  # windows [FIRST_WINDOW, LAST_WINDOW) of the ring are to be sent
-LAST_WINDOW: Final = 20
-DUE_NS: Final = 21  # when neighbours may be sent again
-SERVING: Final = 22  # 1: the thread is in here, and needs no interpreter lock any more
-FOCUS: Final = 24  # the last demanded page, -1: none yet
-DEMANDS: Final = 25
-CROSSED: Final = 26  # demands of pages that had been pushed already
-PULLED_PAGES: Final = 27  # sent from here, neighbours and zero pages included
-ZERO_PAGES: Final = 28  # of these
-SENT_BYTES: Final = 29
-RECEIVED_BYTES: Final = 30
-HELD: Final = 32  # 1: a request waits in the inbox
-SENT_NS: Final = 33  # when something was sent last
-ASKED: Final = 34  # probes that were sent on this connection
-ANSWERED: Final = 35  # of which so many have been answered
-CONTROL_WORDS: Final = 40
 
-# -- codes of FAILURE ------------------------------------------------------------------------------
-ENDED: Final = 1
-BROKEN: Final = 2  # the system says why in FAILURE_ERRNO
-ILLEGAL: Final = 3
-CORRUPT: Final = 4  # its checksum is wrong
+# -- control words: a class a writer ---------------------------------------------------------------
+
+
+class _ByPython:
+    stop: int
+    socket: int
+    wake_fd: int
+    event_fd: int  # the connection has ended
+    base: int  # address of guest memory
+    rate_Bps: int  # of neighbours; 0: no limit
+    checked: int  # 1: frames have checksums
+    attempt: int  # of the connection
+    open: int  # 1: requests are answered; 0: the first one waits, and what comes behind it
+
+
+class _ByServer:
+    """Begin at 0 with each connection, but for `due_ns`."""
+
+    failure: int  # why it dropped the connection, a code
+    failure_errno: int
+    filled: int  # bytes in the inbox
+    first_window: int  # windows [first_window, last_window) of the ring are to be sent
+    last_window: int
+    held: int  # 1: a request waits in the inbox
+    sent_ns: int  # when something was sent last
+    asked: int  # probes that were sent on this connection
+    answered: int  # of which so many have been answered
+    serving: int  # 1: the thread is in here, and needs no interpreter lock any more
+    due_ns: int  # when neighbours may be sent again
+
+
+class _Counters:
+    """Of all connections."""
+
+    focus: int  # the last demanded page, -1: none yet
+    demands: int
+    crossed: int  # demands of pages that had been pushed already
+    pulled_pages: int  # sent from here, neighbours and zero pages included
+    zero_pages: int  # of these
+    sent_bytes: int
+    received_bytes: int
+
+
+class ServerControl(_ByPython, _ByServer, _Counters):
+    """The server's control words, as mypy sees the record."""
+
+
+SERVER_CONTROL: Final = control_dtype(_ByPython, _ByServer, _Counters)
 
 # -- `sent` bytes ----------------------------------------------------------------------------------
 UNSENT: Final = 0
@@ -92,16 +123,14 @@ DEBT_NS: Final = 1_000_000
 MOST_DEBT_NS: Final = 5_000_000
 WINDOWS: Final = 256  # a ring: when it is full the oldest wish is forgotten
 INBOX_WORDS: Final = 512
-HEAD_WORDS: Final = 2 * (2 + CHUNK + 1) + CHUNK * PAGE_SIZE // 8  # with checksums pages are copied
+_FRAME_WORDS: Final = HEADER_WORDS + CHUNK + TRAILER_WORDS  # at the most, without pages
+HEAD_WORDS: Final = 2 * _FRAME_WORDS + CHUNK * PAGE_SIZE // 8  # with checksums pages are copied
 IOV_WORDS: Final = 2 * (2 + CHUNK)
 _REQUEST: Final = int(frames.FrameType.REQUEST)
 _PAGES: Final = int(frames.FrameType.PAGES)
 _ZERO: Final = int(frames.FrameType.ZERO)
 _PROBE: Final = int(frames.FrameType.PROBE)
 _ANSWER: Final = int(frames.FrameType.ANSWER)
-_NUMBER: Final = probes.MAX_NUMBER
-_FLAGS: Final = header.CHECKED << 8
-_IDLE_NS: Final = int(probes.IDLE_S * 1e9)
 
 _VALUE: Final = 3  # `signal` uses it
 _POLLFDS: Final = 4
@@ -111,9 +140,9 @@ SCRATCH_WORDS: Final = 16
 
 
 class ServerArrays(NamedTuple):
-    """Everything that the server works on."""
+    """Everything that the server works on; it outlives the thread: kernels take its addresses."""
 
-    ctl: NDArray[np.int64]  # [CONTROL_WORDS]
+    ctl: ServerControl
     sent: NDArray[np.uint8]  # [n_pages], shared with who pushes
     words: NDArray[np.uint64]  # guest memory
     windows: NDArray[np.int64]  # [2 * WINDOWS], first page and end
@@ -131,6 +160,7 @@ def next_unsent(sent: NDArray[np.uint8], start: int, max_pages: int, out: NDArra
     They are sorted: where memory ends the search begins again at 0 only if there was none. 0: all
     pages have been sent.
     """
+    # SAFETY: `sent` has a byte a page; words are read only where eight bytes are left.
     n = signed(0)
     address = sent.ctypes.data
     for turn in range(2):
@@ -174,14 +204,6 @@ def _is_zero(words: NDArray[np.uint64], page: int) -> bool:
 
 
 @kernel
-def _fail(s: ServerArrays, code: int, number: int) -> None:
-    s.ctl[FAILURE_ERRNO] = number
-    fence()
-    s.ctl[FAILURE] = code
-    signal(s.scratch, s.ctl[EVENT_FD])
-
-
-@kernel
 def _build_frame(s: ServerArrays, n: int, kind: int, at: int) -> int:
     """A frame's head in `s.head[at:]`, of those pages of the chunk that are (not) zero.
 
@@ -197,24 +219,17 @@ def _build_frame(s: ServerArrays, n: int, kind: int, at: int) -> int:
         if page < 0:
             page = -1 - page
         if page == last + 1:
-            s.head[at + 1 + entries] += 1 << 32
+            s.head[at + 1 + entries] += extent_word(0, 1)
         else:
-            s.head[at + 2 + entries] = page | (1 << 32)
+            s.head[at + HEADER_WORDS + entries] = extent_word(page, 1)
             entries += 1
         last = page
         pages += 1
     if entries == 0:
         return 0
-    s.head[at] = kind | (entries << 16) | (_FLAGS if s.ctl[CHECKED] != 0 else 0)
+    s.head[at] = first_word(kind, CHECKED if s.ctl.checked != 0 else 0, entries, 0)
     s.head[at + 1] = 8 * entries + (pages * PAGE_SIZE if kind == _PAGES else 0)
-    return 2 + entries
-
-
-@kernel
-def _seal(s: ServerArrays, first: int, end: int) -> int:
-    """Put the checksum of these words of `s.head` behind them; returns where that ends."""
-    s.head[end] = signed(xxh3_64(s.head.ctypes.data + 8 * first, 8 * (end - first)))
-    return end + 1
+    return HEADER_WORDS + entries
 
 
 @kernel
@@ -222,17 +237,19 @@ def _build_checked(s: ServerArrays, n: int) -> int:
     """Both frames of the chunk's pages in `s.head`, whole, side by side; returns the words."""
     end = _build_frame(s, n, _ZERO, 0)
     if end > 0:
-        end = _seal(s, 0, end)
+        end = seal(s.head, 0, end)
     first = end
     end += _build_frame(s, n, _PAGES, first)
     if end == first:
         return end
     for i in range(n):
         if s.chunk[i] >= 0:
+            # SAFETY: HEAD_WORDS has room for CHUNK pages behind both heads, and a page of the chunk
+            # is one of the guest, whose memory begins at `base` and outlives the server.
             at = s.head.ctypes.data + 8 * end
-            c_memmove(at, s.ctl[BASE] + s.chunk[i] * PAGE_SIZE, PAGE_SIZE)
+            c_memmove(at, s.ctl.base + s.chunk[i] * PAGE_SIZE, PAGE_SIZE)
             end += PAGE_SIZE // 8
-    return _seal(s, first, end)
+    return seal(s.head, first, end)
 
 
 @kernel
@@ -241,9 +258,9 @@ def _send_chunk(s: ServerArrays, n: int) -> None:
     for i in range(n):
         if _is_zero(s.words, s.chunk[i]):
             s.chunk[i] = -1 - s.chunk[i]
-            s.ctl[ZERO_PAGES] += 1
-    s.ctl[PULLED_PAGES] += n
-    if s.ctl[CHECKED] != 0:
+            s.ctl.zero_pages += 1
+    s.ctl.pulled_pages += n
+    if s.ctl.checked != 0:
         s.iov[0] = s.head.ctypes.data
         s.iov[1] = 8 * _build_checked(s, n)
         _send_all(s, 1)
@@ -253,9 +270,10 @@ def _send_chunk(s: ServerArrays, n: int) -> None:
     s.iov[0] = s.head.ctypes.data
     s.iov[1] = 8 * (zeros + fulls)
     count = signed(1)
-    for i in range(zeros + 2, zeros + fulls):
-        s.iov[2 * count] = s.ctl[BASE] + (s.head[i] & 0xFFFFFFFF) * PAGE_SIZE
-        s.iov[2 * count + 1] = (s.head[i] >> 32) * PAGE_SIZE
+    # SAFETY: these are pages of the guest: whatever was asked for has been checked.
+    for i in range(zeros + HEADER_WORDS, zeros + fulls):
+        s.iov[2 * count] = s.ctl.base + first_of(s.head[i]) * PAGE_SIZE
+        s.iov[2 * count + 1] = count_of(s.head[i]) * PAGE_SIZE
         count += 1
     _send_all(s, count)
 
@@ -263,19 +281,20 @@ def _send_chunk(s: ServerArrays, n: int) -> None:
 @kernel
 def _send_all(s: ServerArrays, count: int) -> None:
     """Send what the iov says, however long the peer takes to read it."""
+    # SAFETY: a `struct msghdr` in the scratch array, whose iov lies in ours.
     at = signed(0)
     message = s.scratch.ctypes.data + 8 * _MESSAGE
     total = signed(0)
-    while at < count and s.ctl[FAILURE] == 0:
+    while at < count and s.ctl.failure == 0:
         for word in range(_MESSAGE, _MESSAGE + 7):
             s.scratch[word] = 0
         s.scratch[_MESSAGE + 2] = s.iov.ctypes.data + 16 * at
         s.scratch[_MESSAGE + 3] = count - at
-        n = c_sendmsg(s.ctl[SOCKET], message, MSG_NOSIGNAL)
+        n = c_sendmsg(s.ctl.socket, message, MSG_NOSIGNAL)
         if n < 0:
             number = errno()
             if number != EINTR:
-                _fail(s, BROKEN, number)
+                report_failure(s.ctl, s.scratch, BROKEN, number)
             continue
         total += n
         while at < count and n >= s.iov[2 * at + 1]:
@@ -284,52 +303,37 @@ def _send_all(s: ServerArrays, count: int) -> None:
         if n > 0:
             s.iov[2 * at] += n
             s.iov[2 * at + 1] -= n
-    s.ctl[SENT_BYTES] += total
+    s.ctl.sent_bytes += total
     now = monotonic_ns(s.scratch)
-    s.ctl[SENT_NS] = now
-    if s.ctl[RATE_BPS] > 0:
-        s.ctl[DUE_NS] = max(s.ctl[DUE_NS], now) + total * 1_000_000_000 // s.ctl[RATE_BPS]
+    s.ctl.sent_ns = now
+    if s.ctl.rate_Bps > 0:
+        s.ctl.due_ns = max(s.ctl.due_ns, now) + total * 1_000_000_000 // s.ctl.rate_Bps
 
 
 @kernel
 def _send_probe(s: ServerArrays, kind: int, number: int) -> None:
     """A probe, or the answer to one."""
-    checked = s.ctl[CHECKED] != 0
-    s.head[0] = kind | (number << 16) | (s.ctl[ATTEMPT] << 32) | (_FLAGS if checked else 0)
-    s.head[1] = 0
     s.iov[0] = s.head.ctypes.data
-    s.iov[1] = 8 * _seal(s, 0, 2) if checked else 16
+    s.iov[1] = 8 * put_bodyless(s.head, 0, kind, s.ctl.checked, number, s.ctl.attempt)
     _send_all(s, 1)
 
 
 @kernel
 def _keep_open(s: ServerArrays) -> int:
     """Send a probe if nothing has gone for a while; how long that takes from now on, ns."""
-    left = s.ctl[SENT_NS] + _IDLE_NS - monotonic_ns(s.scratch)
+    left = s.ctl.sent_ns + IDLE_NS - monotonic_ns(s.scratch)
     if left > 0:
         return signed(left)
-    s.ctl[ASKED] += 1
-    _send_probe(s, _PROBE, s.ctl[ASKED] & _NUMBER)
-    return signed(_IDLE_NS)
-
-
-@kernel
-def _answered(s: ServerArrays, number: int) -> bool:
-    """An answer has come. False: none was due."""
-    ctl = s.ctl
-    if ctl[ANSWERED] == ctl[ASKED] or number != (ctl[ANSWERED] + 1) & _NUMBER:
-        return False
-    ctl[ANSWERED] += 1
-    if ctl[ANSWERED] == 1:
-        signal(s.scratch, ctl[EVENT_FD])
-    return True
+    s.ctl.asked += 1
+    _send_probe(s, _PROBE, s.ctl.asked & NUMBER)
+    return signed(IDLE_NS)
 
 
 @kernel
 def _pay(s: ServerArrays) -> None:
     """Wait until what has been sent is at most `MOST_DEBT_NS` ahead of the rate."""
-    debt = s.ctl[DUE_NS] - monotonic_ns(s.scratch) - MOST_DEBT_NS
-    if s.ctl[RATE_BPS] > 0 and debt > 0:
+    debt = s.ctl.due_ns - monotonic_ns(s.scratch) - MOST_DEBT_NS
+    if s.ctl.rate_Bps > 0 and debt > 0:
         s.scratch[_TIMEOUT], s.scratch[_TIMEOUT + 1] = 0, min(debt, 999_999_999)
         c_ppoll(0, 0, s.scratch.ctypes.data + 8 * _TIMEOUT, 0)
 
@@ -337,18 +341,18 @@ def _pay(s: ServerArrays) -> None:
 @kernel
 def _demand(s: ServerArrays, page: int, window: int) -> None:
     ctl = s.ctl
-    ctl[FOCUS] = page  # before the count: who pushes looks at it when there is a new demand
-    ctl[DEMANDS] += 1
+    ctl.focus = page  # before the count: who pushes looks at it when there is a new demand
+    ctl.demands += 1
     old = swap_byte(s.sent.ctypes.data, page, PULLED)
     if old != PULLED:  # else it is on its way on this very connection
         if old == PUSHED:
-            ctl[CROSSED] += 1
+            ctl.crossed += 1
         _pay(s)
         s.chunk[0] = page
         _send_chunk(s, 1)
     if window > 0:
         first, end = page + 1, min(page + 1 + window, len(s.sent))
-        if ctl[DUE_NS] - monotonic_ns(s.scratch) < DEBT_NS:
+        if ctl.due_ns - monotonic_ns(s.scratch) < DEBT_NS:
             first = _send_neighbours(s, first, end, AT_ONCE)
         _put_window(s, first, end)
 
@@ -358,12 +362,12 @@ def _put_window(s: ServerArrays, first: int, end: int) -> None:
     """These pages are wished for, if any; where there is no room, the oldest wish goes."""
     if first >= end:
         return
-    if s.ctl[LAST_WINDOW] - s.ctl[FIRST_WINDOW] == WINDOWS:
-        s.ctl[FIRST_WINDOW] += 1
-    at = 2 * (s.ctl[LAST_WINDOW] % WINDOWS)
+    if s.ctl.last_window - s.ctl.first_window == WINDOWS:
+        s.ctl.first_window += 1
+    at = 2 * (s.ctl.last_window % WINDOWS)
     s.windows[at] = first
     s.windows[at + 1] = end
-    s.ctl[LAST_WINDOW] += 1
+    s.ctl.last_window += 1
 
 
 @kernel
@@ -383,79 +387,71 @@ def _send_neighbours(s: ServerArrays, page: int, end: int, most: int) -> int:
 @kernel
 def _go_on(s: ServerArrays) -> None:
     """A frame of the oldest window's pages; what is left of it goes behind the others."""
-    at = 2 * (s.ctl[FIRST_WINDOW] % WINDOWS)
+    at = 2 * (s.ctl.first_window % WINDOWS)
     page, end = s.windows[at], s.windows[at + 1]
-    s.ctl[FIRST_WINDOW] += 1
+    s.ctl.first_window += 1
     _put_window(s, _send_neighbours(s, page, end, CHUNK), end)
 
 
 @kernel
 def _receive(s: ServerArrays) -> None:
     """Take what the socket has, and answer it."""
-    ctl = s.ctl
-    box = s.inbox.ctypes.data
-    n = c_recv(ctl[SOCKET], box + ctl[FILLED], 8 * INBOX_WORDS - ctl[FILLED], MSG_DONTWAIT)
-    if n <= 0:
-        number = errno()
-        if n == 0:
-            _fail(s, ENDED if ctl[FILLED] == 0 else BROKEN, 0)
-        elif number not in (EAGAIN, EINTR):
-            _fail(s, BROKEN, number)
-        return
-    ctl[FILLED] += n
-    ctl[RECEIVED_BYTES] += n
-    _answer(s)
+    n, number = receive_once(s.ctl, s.inbox)
+    if n > 0:
+        _answer(s)
+    elif n == 0:
+        report_failure(s.ctl, s.scratch, ENDED if s.ctl.filled == 0 else BROKEN, 0)
+    elif number != 0:
+        report_failure(s.ctl, s.scratch, BROKEN, number)
 
 
 @kernel
 def _answer(s: ServerArrays) -> None:
     """Answer the whole frames of the inbox, up to a request that has to wait."""
     ctl = s.ctl
-    box = s.inbox.ctypes.data
-    checked = ctl[CHECKED] != 0
-    words = 3 if checked else 2  # of a frame
-    whole = ctl[FILLED] // (8 * words)
-    ctl[HELD] = 0
+    checked = ctl.checked != 0
+    words = HEADER_WORDS + TRAILER_WORDS if checked else HEADER_WORDS  # of a frame
+    whole = ctl.filled // (8 * words)
+    ctl.held = 0
     done = signed(0)
     while done < whole:
         at = words * done
-        if checked and signed(xxh3_64(box + 8 * at, 16)) != s.inbox[at + 2]:
-            _fail(s, CORRUPT, 0)
+        if checked and not is_sealed(s.inbox, at, at + HEADER_WORDS):
+            report_failure(s.ctl, s.scratch, CORRUPT, 0)
             return
         if not _answer_one(s, s.inbox[at], s.inbox[at + 1]):
-            _fail(s, ILLEGAL, 0)
-        if ctl[FAILURE] != 0:
+            report_failure(s.ctl, s.scratch, ILLEGAL, 0)
+        if ctl.failure != 0:
             return
-        if ctl[HELD] != 0:
+        if ctl.held != 0:
             break
         done += 1
-    c_memmove(box, box + 8 * words * done, ctl[FILLED] - 8 * words * done)
-    ctl[FILLED] -= 8 * words * done
+    # SAFETY: both ends lie in the inbox, which may overlap itself.
+    box = s.inbox.ctypes.data
+    c_memmove(box, box + 8 * words * done, ctl.filled - 8 * words * done)
+    ctl.filled -= 8 * words * done
 
 
 @kernel
-def _answer_one(s: ServerArrays, first: int, length: int) -> bool:
+def _answer_one(s: ServerArrays, head: int, length: int) -> bool:
     """A frame of this header. False: it is not legal."""
-    head = np.uint64(first)
-    kind = signed(head & np.uint64(0xFFFF)) ^ (_FLAGS if s.ctl[CHECKED] != 0 else 0)
-    entries = signed((head >> np.uint64(16)) & np.uint64(0xFFFF))
-    value = signed(head >> np.uint64(32))
-    if length != 0:
+    kind, entries, value = kind_of(head), entries_of(head), value_of(head)
+    if length != 0 or flags_of(head) != (CHECKED if s.ctl.checked != 0 else 0):
         return False
     if kind == _REQUEST:
         if value >= len(s.sent):
             return False
-        if s.ctl[OPEN] == 0:
-            s.ctl[HELD] = 1
+        if s.ctl.open == 0:
+            s.ctl.held = 1
         else:
             _demand(s, value, entries)
         return True
-    if value != s.ctl[ATTEMPT]:
+    if value != s.ctl.attempt:
         return False
     if kind == _PROBE:
         _send_probe(s, _ANSWER, entries)
         return True
-    return kind == _ANSWER and _answered(s, entries)
+    return kind == _ANSWER and take_answer(s.ctl, s.scratch, entries)
 
 
 @kernel
@@ -464,16 +460,17 @@ def _wait(s: ServerArrays, most_ns: int) -> bool:
     ctl, scratch = s.ctl, s.scratch
     wanted = POLLIN
     timeout = signed(most_ns)
-    if ctl[FIRST_WINDOW] != ctl[LAST_WINDOW]:
-        left = ctl[DUE_NS] - monotonic_ns(scratch) if ctl[RATE_BPS] > 0 else 0
+    if ctl.first_window != ctl.last_window:
+        left = ctl.due_ns - monotonic_ns(scratch) if ctl.rate_Bps > 0 else 0
         if left <= 0:
             wanted = POLLIN | POLLOUT
         else:
             timeout = min(timeout, left)
     # Behind a request that waits nothing is read: the inbox is no queue.
-    scratch[_POLLFDS] = pollfd(ctl[SOCKET] if ctl[HELD] == 0 else -1, wanted)
-    scratch[_POLLFDS + 1] = pollfd(ctl[WAKE_FD], POLLIN)
+    scratch[_POLLFDS] = pollfd(ctl.socket if ctl.held == 0 else -1, wanted)
+    scratch[_POLLFDS + 1] = pollfd(ctl.wake_fd, POLLIN)
     scratch[_TIMEOUT], scratch[_TIMEOUT + 1] = timeout // 1_000_000_000, timeout % 1_000_000_000
+    # SAFETY: the kernel writes both pollfds and reads the timeout, all in the scratch array.
     at = scratch.ctypes.data
     if c_ppoll(at + 8 * _POLLFDS, 2, at + 8 * _TIMEOUT, 0) <= 0:
         scratch[_POLLFDS] = scratch[_POLLFDS + 1] = 0
@@ -484,16 +481,16 @@ def _wait(s: ServerArrays, most_ns: int) -> bool:
 def serve(s: ServerArrays) -> None:
     """The server's life: until STOP, or until the connection ends."""
     ctl, scratch = s.ctl, s.scratch
-    ctl[SERVING] = 1
+    ctl.serving = 1
     while True:
         fence()
-        if ctl[STOP] != 0 or ctl[FAILURE] != 0:
+        if ctl.stop != 0 or ctl.failure != 0:
             return
-        if ctl[HELD] != 0 and ctl[OPEN] != 0:
+        if ctl.held != 0 and ctl.open != 0:
             _answer(s)
         writable = _wait(s, _keep_open(s))
         if scratch[_POLLFDS + 1] >> 48 != 0:
-            c_read(ctl[WAKE_FD], scratch.ctypes.data + 8 * _VALUE, 8)
+            c_read(ctl.wake_fd, scratch.ctypes.data + 8 * _VALUE, 8)
         if scratch[_POLLFDS] >> 48 & ~POLLOUT != 0:
             _receive(s)
         elif writable:

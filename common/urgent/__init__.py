@@ -1,0 +1,1 @@
+"""The urgent connection: what the compiled threads at its two ends share."""

@@ -1,0 +1,75 @@
+"""Receiving pages beside guest memory, while the guest runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pageferry.common.errors import RemoteProtocolError
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.wire.extents import Extents
+from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
+from pageferry.common.wire.spans import SpanTable
+from pageferry.dest_agent.postcopy.kernel.state import new_scratch
+
+# Places pages (extents) whose contents lie side by side at an address (0: zeros); the last one is a
+# scratch array of the calling thread's.
+Place = Callable[[Extents, int, NDArray[np.int64]], None]
+
+_FIRST_BYTES: Final = 1 << 20
+
+
+class Staging:
+    """Receives the frames of one bulk connection beside guest memory, and places them.
+
+    It takes the part of `GuestPlacer` while the guest runs.
+
+    Args:
+        place: puts a frame's pages to their places, whole, each once.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._bytes = np.empty(_FIRST_BYTES, np.uint8)
+        self._scratch = new_scratch()
+
+    def places(self, _extents: Extents) -> SpanTable | None:
+        """Never in guest memory: the kernel, or whoever stops the guest, places a page whole."""
+        return None
+
+    def buffers(self, extents: Extents) -> list[memoryview]:
+        """Return one, for all of them side by side."""
+        size = self.beside(extents)
+        if len(self._bytes) < size:
+            self._bytes = np.empty(size, np.uint8)
+        return [self._bytes.data[:size]]
+
+    def beside(self, extents: Extents) -> int:
+        """Return all of their bytes."""
+        return int(extents["count"].sum(dtype=np.int64)) * PAGE_SIZE
+
+    def forget(self, most: int) -> None:
+        """Keep no larger buffer."""
+        if len(self._bytes) > most:
+            self._bytes = np.empty(_FIRST_BYTES, np.uint8)
+
+    def arrived(self, frame: PagesFrame) -> None:
+        """The frame's bytes are all in our buffers."""
+        self._place(frame.extents, self._bytes.ctypes.data, self._scratch)
+
+    def zero(self, frame: ZeroFrame) -> None:
+        """These pages are zero."""
+        self._place(frame.extents, 0, self._scratch)
+
+    def lines(self, frame: LinesFrame) -> None:
+        """Never: a missing page comes whole."""
+        raise RemoteProtocolError(f"{frame.lines} lines of pages came after the guest had resumed")
+
+    def delta(self, frame: DeltaFrame) -> None:
+        """Never: what it would be made against has been discarded, or changed by the guest."""
+        raise RemoteProtocolError(
+            f"deltas of {len(frame.table)} pages came after the guest had resumed"
+        )
