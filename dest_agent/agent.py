@@ -36,9 +36,10 @@ from pageferry.common.process.rate_limited_log import Complaints
 from pageferry.common.process.status import is_orphan
 from pageferry.common.timeline import Event, Timeline
 from pageferry.common.wire import messages
-from pageferry.common.wire.channel import STALL_S, Connection
+from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.eviction import first_to_go, fullest
 from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.listener import Listener
 from pageferry.dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
 from pageferry.dest_agent.guest_keeper import Keeper

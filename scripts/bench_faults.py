@@ -34,6 +34,7 @@ from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, PagesFrame
 from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.fault_handler import FaultHandler
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
 from pageferry.source_agent.postcopy.page_server import PageServer
@@ -141,9 +142,13 @@ def missing(
         dest = Guest(config, boot=False)
         closing.callback(dest.close)
         name: Any = mechanism
-        faults = FaultHandler(dest, Mechanism(name, "benchmark"), prepage=0, checked=checked)
+        faults = FaultHandler(
+            dest, Mechanism(name, "benchmark"), prepage=0, stream=StreamFormat(checksum=checked)
+        )
         closing.callback(faults.close)
-        server = PageServer(source.memory, np.zeros(config.pages, np.uint8), checked=checked)
+        server = PageServer(
+            source.memory, np.zeros(config.pages, np.uint8), stream=StreamFormat(checksum=checked)
+        )
         closing.callback(server.close)
         dest.restore(source.snapshot())
         dest.start()

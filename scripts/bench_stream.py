@@ -116,6 +116,7 @@ def send_plain(n: int, streams: int, port: int) -> None:
 def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
     from pageferry.common.guest.memory import GuestMemory
     from pageferry.common.wire.budget import Budget
+    from pageferry.common.wire.stream_format import StreamFormat
     from pageferry.dest_agent.precopy.page_placer import GuestPlacer
     from pageferry.dest_agent.precopy.page_receiver import PageReceiver
 
@@ -138,7 +139,7 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
         lambda _index, _t_ns: ended.set(),
         failed,
         Budget(),
-        checked=checked,
+        stream=StreamFormat(checksum=checked),
     )
     socks = listening(streams)
     cpu = time.process_time()
@@ -155,6 +156,7 @@ def receive_pages(kind: str, n: int, streams: int, touched: bool) -> None:
 def send_pages(kind: str, n: int, streams: int, port: int) -> None:
     from pageferry.common.guest.memory import GuestMemory
     from pageferry.common.wire.pacing import Pacer
+    from pageferry.common.wire.stream_format import StreamFormat
     from pageferry.source_agent.precopy.batches import RoundPages
     from pageferry.source_agent.precopy.page_sender import PageSender
 
@@ -164,7 +166,9 @@ def send_pages(kind: str, n: int, streams: int, port: int) -> None:
     pages = np.arange(0, memory.n_pages, every)
     memory.zero_pages(pages[:1])  # compiled code is loaded by then
     socks = connected(streams, port)
-    page_sender = PageSender(memory, socks, Pacer(math.inf), checked=kind.endswith("+checksum"))
+    page_sender = PageSender(
+        memory, socks, Pacer(math.inf), stream=StreamFormat(checksum=kind.endswith("+checksum"))
+    )
     start, cpu = time.monotonic(), time.process_time()
     totals, _ = page_sender.send_round(RoundPages(pages), 1)
     socks[0].recv(1)

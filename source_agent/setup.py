@@ -17,7 +17,7 @@ from pageferry.common.strategy.base import Strategy
 from pageferry.common.strategy.deadline import Deadline
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import bitmap, messages
-from pageferry.common.wire.packing import codec_of
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
 from pageferry.source_agent.resident_guest import Resident
 
@@ -84,22 +84,16 @@ def _expected(config: MigrationConfig, guest: Guest) -> bytes | None:
 
 
 def make_encoder(
-    config: MigrationConfig, memory: GuestMemory, timeline: Timeline
+    config: MigrationConfig, memory: GuestMemory, timeline: Timeline, stream: StreamFormat
 ) -> CompressingEncoder | None:
     """None where pages travel as they are. Blocks: it maps its cache.
 
     Raises `UsageError` where there is no memory for it, beside a guest that runs already.
     """
-    if config.compress == "none" and config.delta == "none":
+    if stream.codec is None and not stream.deltas:
         return None
     check_memory("what --compress and --delta work with", encoder_bytes(config))
-    return CompressingEncoder(
-        memory,
-        timeline,
-        codec=codec_of(config.compress),
-        delta_cache=config.delta_memory,
-        checked=config.checksum,
-    )
+    return CompressingEncoder(memory, timeline, stream, delta_cache=config.delta_memory)
 
 
 def strategy_for(config: MigrationConfig) -> Strategy:

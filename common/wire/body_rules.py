@@ -42,9 +42,10 @@ from pageferry.common.wire.frames import (
     count_lines,
 )
 from pageferry.common.wire.header import Header
-from pageferry.common.wire.packing import MAX_UNPACKED, Codec, Unpacker, check_size, spread
+from pageferry.common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
 from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
 from pageferry.common.wire.spans import Spans, SpanTable
+from pageferry.common.wire.stream_format import StreamFormat
 
 
 class Placer(Protocol):
@@ -61,17 +62,14 @@ class Legal:
 
     Attributes:
         pages: frames of pages may.
-        codec: of PACKED frames; None: there are none.
         attempt: of probes; None: there are none.
         most_control: bytes of a control message; 0: there are none.
     """
 
+    stream: StreamFormat
     n_pages: int
     pages: bool
     requests: bool
-    checked: bool
-    codec: Codec | None
-    deltas: bool
     attempt: int | None
     most_control: int = MAX_CONTROL
 
@@ -353,7 +351,11 @@ class _Packed(BodyRule):
     def _check(self) -> int:
         _, _, entries, value, length = self._header
         codec, kind = value & 0xFF, value >> 8
-        if not self._legal.pages or self._legal.codec is None or codec != self._legal.codec:
+        if (
+            not self._legal.pages
+            or self._legal.stream.codec is None
+            or codec != self._legal.stream.codec
+        ):
             raise RemoteProtocolError(f"a frame compressed by codec {codec}, which was not agreed")
         if kind not in (FrameType.PAGES, FrameType.LINES):
             raise RemoteProtocolError(f"a compressed frame of type {kind}")
@@ -396,7 +398,7 @@ class _Delta(BodyRule):
     _size = 0
 
     def _check(self) -> int:
-        if not self._legal.pages or not self._legal.deltas:
+        if not self._legal.pages or not self._legal.stream.deltas:
             raise RemoteProtocolError("a delta of pages, which was not agreed")
         table = self._header.entries * DELTA_OF.itemsize
         self._size = self._header.length - table

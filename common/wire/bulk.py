@@ -22,12 +22,13 @@ from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProt
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import body_rules, decoder, encoder, frames, tls
 from pageferry.common.wire.budget import Share
-from pageferry.common.wire.channel import STALL_S, Tap, why
+from pageferry.common.wire.channel import why
 from pageferry.common.wire.extents import Extents, Pages
+from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 from pageferry.common.wire.pacing import Pacer
-from pageferry.common.wire.packing import Unpacker
 from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
 from pageferry.common.wire.spans import IOV_MAX, PagePipe, Spans, SpanTable, span_table
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.common.wire.tls import ScatteringTls
 
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
@@ -41,6 +42,7 @@ _SAY_S: Final = 0.8 * IDLE_S
 _PROBES: Final = 4096  # bytes that a sender reads at once
 # Below this, a slice at 400 MB/s, its two system calls cost as much as the copy that they spare.
 _IN_PLACE_BYTES: Final = 260_000
+_PLAINEST: Final = StreamFormat()
 
 
 def _slices(
@@ -78,8 +80,11 @@ def _table(memory: int, pages: Pages) -> SpanTable:
 class BulkSender:
     """The sending end of a bulk connection; one thread at a time uses it, and who keeps it open.
 
-    attempt, checked: of the connection, for its probes. `sent_bytes`, and what the rate limit
-    counts, are those of TLS records where there is TLS.
+    `sent_bytes`, and what the rate limit counts, are those of TLS records where there is TLS.
+
+    Args:
+        stream: of the connection, for its probes.
+        attempt: likewise.
     """
 
     def __init__(
@@ -87,14 +92,14 @@ class BulkSender:
         sock: socket.socket,
         pacer: Pacer,
         *,
+        stream: StreamFormat = _PLAINEST,
+        link: LinkPolicy = DEFAULT,
         attempt: int = 0,
-        checked: bool = False,
-        stall_s: float = STALL_S,
-        tap: Tap | None = None,
     ) -> None:
-        self._attempt, self._checked = attempt, checked
+        stall_s, tap = link.stall_s, link.tap
+        self._attempt, self._checked = attempt, stream.checksum
         self._one = threading.Lock()  # for a frame, or a probe
-        self._heard = decoder.FrameDecoder(checked=checked, attempt=attempt)
+        self._heard = decoder.FrameDecoder(stream=stream, attempt=attempt)
         self._heard.legal.most_control = 0
         self._said_at = self._listened_at = time.monotonic()
         self._probes = 0
@@ -339,35 +344,36 @@ class BulkReceiver:
         placer: body_rules.Placer,
         n_pages: int,
         *,
-        checked: bool = False,
-        tap: Tap | None = None,
-        unpacker: Unpacker | None = None,
-        deltas: bool = False,
+        stream: StreamFormat = _PLAINEST,
+        link: LinkPolicy = DEFAULT,
         attempt: int = 0,
         places: Callable[[Extents], SpanTable | None] | None = None,
         share: Share | None = None,
     ) -> None:
         self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
         self._connection = sock
-        self._attempt, self._checked = attempt, checked
+        self._attempt, self._checked = attempt, stream.checksum
         self._share = share
         self._said_at = time.monotonic()
         self._probes = 0
         self._unsaid = b""  # of a probe
         self._fd = sock.fileno()
-        self._tap = tap
+        self._tap = link.tap
         self._decoder = decoder.FrameDecoder(
             placer,
+            stream=stream,
             n_pages=n_pages,
-            checked=checked,
-            unpacker=unpacker,
-            deltas_agreed=deltas,
             attempt=attempt,
             places=None if isinstance(sock, ssl.SSLSocket) else places,
             share=share,
         )
         self._decoder.legal.most_control = 0
         self.received_bytes = 0
+
+    @property
+    def unpack_cpu_s(self) -> float:
+        """What decompressing has cost so far."""
+        return self._decoder.unpack_cpu_s
 
     def run(self, deliver: Callable[[frames.Frame], None]) -> None:
         """Deliver frames until the peer ends the connection between two of them.

@@ -17,8 +17,8 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from pageferry.common.errors import (
     ConnectionBroken,
@@ -33,13 +33,14 @@ from pageferry.common.wire.addresses import host_of, open_socket, shown
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.congestion import use_congestion
 from pageferry.common.wire.eviction import network_of
+from pageferry.common.wire.link_policy import DEFAULT, STALL_S, LinkPolicy, Tap
 from pageferry.common.wire.messages import Hello, Message
 from pageferry.common.wire.probes import AnswerFrame, Asked, ProbeFrame
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.common.wire.tls import ClientTls
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
 LINGER_S: Final = 1.0
-STALL_S: Final = 30.0  # by default a peer that neither reads nor says anything so long is gone
 _TCP_RTO_MIN_US: Final = 45  # Python has no names for these two
 _TCP_DELACK_MAX_US: Final = 46
 _LEAST_TIMER_US: Final = 5_000  # added to the round trip's estimate, which has its own spread
@@ -51,24 +52,6 @@ _FREE_BYTES: Final = 64 * 1024
 _M = TypeVar("_M", bound=Message)
 
 
-class Tap(Protocol):
-    """Sees a session's connections, and what is sent and read on them: for injected faults."""
-
-    def opened(self, sock: socket.socket) -> None:
-        """A connection."""
-        ...
-
-    def outgoing(
-        self, sock: socket.socket, frame: Sequence[bytes | memoryview]
-    ) -> Sequence[bytes | memoryview]:
-        """What is sent in place of this frame."""
-        ...
-
-    def incoming(self, n: int) -> None:
-        """So many bytes of bulk frames were read; returns when reading may go on."""
-        ...
-
-
 def reset(sock: socket.socket) -> None:
     """Break a connection as a network does: both ends find it reset. From any thread.
 
@@ -76,13 +59,6 @@ def reset(sock: socket.socket) -> None:
     """
     # Connecting to "no address" is how Linux lets go of a connection without closing the socket.
     ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16)
-
-
-def send_now(sock: socket.socket, buffers: Sequence[bytes | memoryview]) -> None:
-    """As much of it as the kernel takes at once."""
-    with contextlib.suppress(OSError):
-        for buffer in buffers:
-            sock.send(buffer)
 
 
 def why(error: OSError) -> str:
@@ -135,7 +111,7 @@ class Connection:
         self.received_bytes = 0
         self.heard_at = time.monotonic()
         self._network: str | None = None
-        self._decoder = decoder.FrameDecoder(checked=True)
+        self._decoder = decoder.FrameDecoder(stream=StreamFormat(checksum=True))
         self._asked = Asked()
         self._answered = asyncio.Condition()
         self._inbox: deque[Message] = deque()
@@ -418,24 +394,24 @@ async def connect(
     host: str,
     port: int,
     hello: Hello,
+    link: LinkPolicy = DEFAULT,
     *,
-    congestion: str | None = None,
-    stall_s: float = STALL_S,
-    tap: Tap | None = None,
-    secure: ClientTls | None = None,
     command: str = "pageferry dest",
 ) -> Connection:
     """Connect, exchange prefaces, say hello. Raises `PeerUnreachable` and what a handshake may.
 
-    All addresses of `host` are tried, within `HANDSHAKE_S`. secure: over TLS, or nothing is said.
-    command: what is expected to listen there, for messages.
+    All addresses of `host` are tried, within `HANDSHAKE_S`.
+
+    Args:
+        command: what is expected to listen there, for messages.
     """
+    secure = link.secure
     peer = shown(host, port)
     sock = await open_socket(host, port, HANDSHAKE_S, command)
-    connection = Connection(sock, peer, stall_s)
+    connection = Connection(sock, peer, link.stall_s)
     connection.belong(hello.attempt)
     try:
-        tune(sock, congestion, stall_s)
+        tune(sock, link.congestion, link.stall_s)
         async with asyncio.timeout(HANDSHAKE_S):
             if secure is not None:
                 await _secure(connection, secure, host)
@@ -455,7 +431,7 @@ async def connect(
     except BaseException:
         connection.close()
         raise
-    connection.tap(tap)
+    connection.tap(link.tap)
     return connection
 
 

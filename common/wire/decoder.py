@@ -30,7 +30,9 @@ from pageferry.common.wire.frames import MAGIC, PREFACE, PROTOCOL_VERSION, Frame
 from pageferry.common.wire.header import CHECKED, HEADER, TRAILER, unpack
 from pageferry.common.wire.packing import Unpacker
 from pageferry.common.wire.spans import Spans, SpanTable
+from pageferry.common.wire.stream_format import StreamFormat
 
+_PLAINEST: Final = StreamFormat()
 _FIRST_PART: Final = 64 * 1024  # of a table; the next one may be as long as all before it
 
 
@@ -103,11 +105,10 @@ class FrameDecoder:
     Args:
         placer: knows where pages belong; without one (a control connection) their frames are
             illegal.
+        stream: what both ends agreed on. Frames that are not of control have checksums; PACKED
+            frames are legal, and arrive as what is in them; so are DELTA frames.
         n_pages: the guest's size.
         requests: they are legal: at the source, on the connection that answers them.
-        checked: frames that are not of control have checksums.
-        unpacker: PACKED frames are legal, and arrive as what is in them.
-        deltas_agreed: DELTA frames are legal.
         attempt: the connection's, whose probes are legal; None: there are none.
         places: where pages of frames without a checksum may go directly, or None for the placer's
             buffers; whoever reads must look at `spans` then.
@@ -121,25 +122,22 @@ class FrameDecoder:
         self,
         placer: Placer | None = None,
         *,
+        stream: StreamFormat = _PLAINEST,
         n_pages: int = 0,
         requests: bool = False,
-        checked: bool = False,
-        unpacker: Unpacker | None = None,
-        deltas_agreed: bool = False,
         attempt: int | None = None,
         places: Callable[[Extents], SpanTable | None] | None = None,
         share: Share | None = None,
     ) -> None:
         self.legal = Legal(
+            stream=stream,
             n_pages=n_pages,
             pages=placer is not None,
             requests=requests,
-            checked=checked,
-            codec=None if unpacker is None else unpacker.codec,
-            deltas=deltas_agreed,
             attempt=attempt,
         )
-        self._content = Content(placer, None if checked else places, unpacker, share)
+        unpacker = None if stream.codec is None else Unpacker(stream.codec)
+        self._content = Content(placer, None if stream.checksum else places, unpacker, share)
         self._part = _Part.HEADER
         self._rule: BodyRule | None = None  # of the frame that is being read
         self._table = _Table(0)
@@ -175,6 +173,12 @@ class FrameDecoder:
     def held(self) -> int:
         """Bytes of a table or a message that have been taken."""
         return self._table.held
+
+    @property
+    def unpack_cpu_s(self) -> float:
+        """What decompressing has cost so far."""
+        unpacker = self._content.unpacker
+        return 0.0 if unpacker is None else unpacker.cpu_s
 
     @property
     def spans(self) -> Spans | None:
@@ -239,7 +243,7 @@ class FrameDecoder:
         rule = BODY.get(header.kind)
         if rule is None:
             raise RemoteProtocolError(f"a frame of unknown type {header.kind}")
-        checked = self.legal.checked or header.kind == FrameType.CONTROL
+        checked = self.legal.stream.checksum or header.kind == FrameType.CONTROL
         wanted = CHECKED if checked else 0
         if header.flags != wanted:
             raise RemoteProtocolError(f"a frame with flags {header.flags:#x}, expected {wanted:#x}")

@@ -1,11 +1,12 @@
 """Carrying injected faults out: the process, its connections, the bytes on them.
 
 One `Injector` a session. The session says where it is (`hit`), its connections say what is about to
-leave and what has come (`channel.Tap`).
+leave and what has come (`link_policy.Tap`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -120,7 +121,7 @@ class Injector:
                 return frame
             first, rest = _split(frame, self._cut_after)
             self._cut_after = None
-        channel.send_now(sock, first)
+        send_now(sock, first)
         self._cut()
         return rest
 
@@ -168,3 +169,10 @@ def _stop_for(seconds: float) -> None:
         stderr=subprocess.DEVNULL,
         check=False,
     )
+
+
+def send_now(sock: socket.socket, buffers: Sequence[bytes | memoryview]) -> None:
+    """Send as much of it as the kernel takes at once."""
+    with contextlib.suppress(OSError):
+        for buffer in buffers:
+            sock.send(buffer)

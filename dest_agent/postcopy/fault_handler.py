@@ -42,6 +42,7 @@ from pageferry.common.urgent.compiled_thread import CompiledThread
 from pageferry.common.userfault import Userfault, UserfaultError, open_userfault
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import MAX_WINDOW
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.kernel import state as a
 from pageferry.dest_agent.postcopy.kernel.handler import serve
 from pageferry.dest_agent.postcopy.kernel.placement import discard, place
@@ -51,6 +52,7 @@ from pageferry.dest_agent.postcopy.staging import Staging
 _START_S: Final = 300.0  # the first start may compile
 _ANSWER_S: Final = 10.0  # the handler blocks nowhere but where we can wake it
 ADAPTIVE: Final = -1
+_PLAINEST: Final = StreamFormat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
 
     Args:
         prepage: neighbours that are asked for with each page, or `ADAPTIVE`.
-        checked: frames of the urgent connection have checksums.
+        stream: of the urgent connection.
 
     Raises:
         UserfaultUnavailable: where the mechanism is the kernel's and does not work.
@@ -106,9 +108,9 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         mechanism: Mechanism,
         *,
         prepage: int = ADAPTIVE,
-        checked: bool = False,
+        stream: StreamFormat = _PLAINEST,
     ) -> None:
-        if checked:
+        if stream.checksum:
             require_checksum()
         if not ADAPTIVE <= prepage <= MAX_WINDOW:
             raise ValueError(f"a window of {prepage} pages, expected at most {MAX_WINDOW}")
@@ -125,7 +127,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         record, memory = words.new_control(a.FAULT_CONTROL)
         super().__init__(cast(a.FaultControl, record))
         self._done_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._fill_in(prepage, checked)
+        self._fill_in(prepage, stream.checksum)
         self._arrays = self._new_arrays(memory)
         self._ordering = threading.Lock()
         self._handler = self._start()

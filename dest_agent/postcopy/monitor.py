@@ -17,6 +17,7 @@ from pageferry.common.report.percentiles import Ranks
 from pageferry.common.wire import bitmap
 from pageferry.common.wire.messages import PostcopySetup
 from pageferry.common.wire.results import WireActivity, WireLatency, WirePostcopy
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.fault_handler import FaultHandler
 from pageferry.dest_agent.postcopy.mechanism import choose_mechanism
 
@@ -60,16 +61,17 @@ class Columns:
 class Postcopy:
     """The fault handler of one session, its urgent connection, and what was counted.
 
-    Made before the downtime, because it compiles and takes memory. Raises
-    `UserfaultUnavailable` where the mechanism that was asked for does not work here. checked:
-    whether frames have checksums.
+    Made before the downtime, because it compiles and takes memory.
+
+    Raises:
+        UserfaultUnavailable: where the mechanism that was asked for does not work here.
     """
 
-    def __init__(self, guest: Guest, setup: PostcopySetup, checked: bool) -> None:
+    def __init__(self, guest: Guest, setup: PostcopySetup, stream: StreamFormat) -> None:
         bitmap.load()
         self.setup = setup
         self.mechanism = choose_mechanism(setup.faults)
-        self.faults = FaultHandler(guest, self.mechanism, prepage=setup.prepage, checked=checked)
+        self.faults = FaultHandler(guest, self.mechanism, prepage=setup.prepage, stream=stream)
         self._n_pages = guest.n_pages
         self._urgent: socket.socket | None = None
         self._latencies = Ranks()

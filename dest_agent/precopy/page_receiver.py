@@ -9,13 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from pageferry.common.config.model import Compression
 from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from pageferry.common.process.threads import WatchedThread
 from pageferry.common.wire.body_rules import Placer
 from pageferry.common.wire.budget import Budget, Share
 from pageferry.common.wire.bulk import BulkReceiver
-from pageferry.common.wire.channel import Tap
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import (
     BarrierFrame,
@@ -25,9 +23,10 @@ from pageferry.common.wire.frames import (
     PagesFrame,
     ZeroFrame,
 )
-from pageferry.common.wire.packing import Unpacker, codec_of
+from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 from pageferry.common.wire.probes import IDLE_S
 from pageferry.common.wire.spans import SpanTable
+from pageferry.common.wire.stream_format import StreamFormat
 
 MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
 
@@ -126,25 +125,20 @@ class PageReceiver:
         on_failure: Callable[[PageferryError], None],
         budget: Budget,
         *,
-        checked: bool = False,
+        stream: StreamFormat,
+        link: LinkPolicy = DEFAULT,
         attempt: int = 0,
-        tap: Tap | None = None,
-        compress: Compression = "none",
-        deltas: bool = False,
     ) -> None:
         self._budget = budget
-        self._checked = checked
+        self._stream = stream
+        self._link = link
         self._attempt = attempt
-        self._codec = codec_of(compress)
-        self._deltas = deltas
-        self._unpackers: list[Unpacker] = []
         self._make_placer = make_placer
         self._slots: dict[int, _Slot] = {}
         self._n_pages = n_pages
         self._channels = channels
         self._on_barrier = on_barrier
         self._on_failure = on_failure
-        self._tap = tap
         self._receivers: dict[int, BulkReceiver] = {}
         self._threads: list[WatchedThread] = []
         self._gate = threading.Condition()
@@ -161,7 +155,7 @@ class PageReceiver:
     @property
     def unpack_cpu_s(self) -> float:
         """What decompressing has cost so far."""
-        return sum(unpacker.cpu_s for unpacker in self._unpackers)
+        return sum(receiver.unpack_cpu_s for receiver in self._receivers.values())
 
     @property
     def is_whole(self) -> bool:
@@ -179,17 +173,12 @@ class PageReceiver:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
         share = Share(self._budget)
         slot = self._slots[channel] = _Slot(self._make_placer(), share)
-        unpacker = None if self._codec is None else Unpacker(self._codec)
-        if unpacker is not None:
-            self._unpackers.append(unpacker)
         receiver = BulkReceiver(
             sock,
             slot,
             self._n_pages,
-            checked=self._checked,
-            tap=self._tap,
-            unpacker=unpacker,
-            deltas=self._deltas,
+            stream=self._stream,
+            link=self._link,
             attempt=self._attempt,
             places=slot.places,
             share=share,

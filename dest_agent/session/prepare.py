@@ -13,6 +13,7 @@ from pageferry.common.process.aio import see_through
 from pageferry.common.recovery import Recovery
 from pageferry.common.units import format_size
 from pageferry.common.wire import bitmap, messages
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.precopy.page_placer import GuestPlacer
 from pageferry.dest_agent.protocol import PrepareGuest
@@ -47,6 +48,7 @@ async def prepare(context: Context, setup: messages.Setup, witness: Path | None)
     Raises:
         UsageError: The guest can't be had here.
     """
+    context.control.connection.use_congestion(setup.congestion)
     context.control.connection.limit(most_control(setup.guest.pages))
     context.say(f"preparing for a guest of {format_size(setup.guest.memory)}")
     run = context.thread.run
@@ -60,14 +62,15 @@ async def prepare(context: Context, setup: messages.Setup, witness: Path | None)
         postcopy = None
         if setup.postcopy is not None:
             limit_s = setup.postcopy.recover_timeout
+            stream = StreamFormat.from_setup(setup)
             context.protocol.recovery = Recovery(limit_s, context.protocol.attempt)
-            postcopy = await run(Postcopy, guest, setup.postcopy, setup.checksum)
-        stream = Stream.of(context, setup, placer.channel, postcopy)
+            postcopy = await run(Postcopy, guest, setup.postcopy, stream)
+        pages = Stream.of(context, setup, placer.channel, postcopy)
     except BaseException:
         await see_through(run(release, guest))
         raise
     context.timeline.log("ready")
-    return Prepared(setup, guest, placer, stream, postcopy, CpuTime())
+    return Prepared(setup, guest, placer, pages, postcopy, CpuTime())
 
 
 def release(guest: Guest) -> None:

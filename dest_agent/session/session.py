@@ -37,8 +37,9 @@ from pageferry.common.recovery import Phase
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_size
 from pageferry.common.wire import messages
-from pageferry.common.wire.channel import STALL_S, Connection
+from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.link_policy import STALL_S
 from pageferry.dest_agent.admission import MemoryBudget
 from pageferry.dest_agent.guest_keeper import Keeper, Place
 from pageferry.dest_agent.guest_thread import GuestThread

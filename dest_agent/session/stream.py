@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pageferry.common.errors import PageferryError, RemoteProtocolError
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.link_policy import LinkPolicy
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.fetching import Broke, Stands
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.precopy.page_receiver import PagePlacer, PageReceiver
@@ -139,9 +141,7 @@ def _receiver(
         on_barrier,
         on_failure,
         context.control.held,
-        checked=setup.checksum,
+        stream=StreamFormat.from_setup(setup),
+        link=LinkPolicy(congestion=setup.congestion, tap=context.injector),
         attempt=attempt,
-        tap=context.injector,
-        compress=setup.compress,
-        deltas=setup.delta != "none",
     )

@@ -19,7 +19,9 @@ from pageferry.common.wire import channel, messages
 from pageferry.common.wire.addresses import shown
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.injector import Injector
+from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.common.wire.tls import ClientTls
 from pageferry.source_agent.connection.control import Control
 from pageferry.source_agent.connection.outcome_query import Answer, ask_outcome
@@ -58,8 +60,8 @@ class Links:
         # Whose certificate is expected is what was asked for, whatever address that has led to.
         if secure is not None:
             secure = replace(secure, hostname=secure.hostname or address[0].partition("%")[0])
-        self._secure = secure
-        self._tap = tap
+        self.stream = StreamFormat.from_config(config)
+        self._link = LinkPolicy(config.stall_timeout, config.congestion, secure, tap)
         self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
         self.address = address
         # As it was asked for: a name may lead elsewhere after a while.
@@ -105,7 +107,7 @@ class Links:
     @property
     def stall_s(self) -> float:
         """How long a destination that lives may say nothing."""
-        return self._config.stall_timeout
+        return self._link.stall_s
 
     @property
     def where(self) -> str:
@@ -147,10 +149,7 @@ class Links:
         return await channel.connect(
             *self.address,
             self.hello(role, index),
-            congestion=self._config.congestion,
-            stall_s=self._config.stall_timeout,
-            tap=self._tap,
-            secure=self._secure,
+            self._link,
             command=self._command,
         )
 
@@ -173,7 +172,7 @@ class Links:
         # The name may lead elsewhere later: it is this destination that has the session.
         self.address = connection.address
         self._record.congestion = connection.congestion
-        self._record.tls = self._secure is not None
+        self._record.tls = self._link.secure is not None
         self._record.peer_welcome = welcome
         self._record.setup_ns += time.monotonic_ns() - started
 
@@ -258,10 +257,9 @@ class Links:
             memory,
             sockets,
             self.pacer,
-            checked=config.checksum,
+            stream=self.stream,
+            link=self._link,
             attempt=self.attempt,
-            stall_s=config.stall_timeout,
-            tap=self._tap,
             encoder=self._record.encoder,
             tell=self.tell,
         )
@@ -304,9 +302,7 @@ class Links:
             self.next_candidate,
             self.hello("query"),
             timeout_s,
-            self._secure,
-            stall_s=self._config.stall_timeout,
-            tap=self._tap,
+            self._link,
             is_final=is_final,
         )
 

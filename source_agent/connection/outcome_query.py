@@ -15,7 +15,7 @@ from pageferry.common.errors import (
     RemoteProtocolError,
 )
 from pageferry.common.wire import channel, messages
-from pageferry.common.wire.tls import ClientTls
+from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
@@ -39,17 +39,17 @@ async def ask_outcome(
     next_address: Callable[[], tuple[str, int]],
     hello: messages.Hello,
     timeout_s: float,
-    secure: ClientTls | None = None,
+    link: LinkPolicy = DEFAULT,
     *,
-    stall_s: float = channel.STALL_S,
-    tap: channel.Tap | None = None,
     is_final: Callable[[Answer], bool] = lambda _answer: True,
 ) -> Answer | None:
     """Ask with this hello over new connections until there is an answer; None after `timeout_s`.
 
-    next_address: where, each time anew. stall_s: how long one connection may be silent before
-    another one is tried. is_final: whether nobody else need be asked; an answer that was not is
-    given after `timeout_s` if it was the last thing that came.
+    Args:
+        next_address: where, each time anew.
+        link: its `stall_s` is how long one connection may be silent before another one is tried.
+        is_final: whether nobody else need be asked; an answer that was not is given after
+            `timeout_s` if it was the last thing that came.
     """
     deadline = time.monotonic() + timeout_s
     pause = FIRST_PAUSE_S
@@ -58,9 +58,7 @@ async def ask_outcome(
         try:
             t0 = time.monotonic_ns()
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
-                connection = await channel.connect(
-                    *next_address(), hello, secure=secure, stall_s=stall_s, tap=tap
-                )
+                connection = await channel.connect(*next_address(), hello, link)
                 try:
                     answer = Answer.to(await connection.expect(messages.Outcome), t0)
                 finally:

@@ -35,12 +35,14 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.urgent import control as words
 from pageferry.common.urgent.compiled_thread import CompiledThread
 from pageferry.common.wire.extents import Pages
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.postcopy.kernel import server as s
 
 UNSENT: Final = s.UNSENT
 PUSHED: Final = s.PUSHED
 PULLED: Final = s.PULLED
 
+_PLAINEST: Final = StreamFormat()
 _START_S: Final = 30.0
 # How far beyond the last demanded page pushing goes on. A guest that goes through memory demands
 # the very next pages at once: pushed too, they would cross on the way and travel twice. Further on
@@ -82,7 +84,7 @@ class PageServer(CompiledThread[s.ServerControl]):
     Args:
         sent: see the module.
         rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
-        checked: frames have checksums, in both directions.
+        stream: of the urgent connection.
         tell: hears, on the thread that answers, what has ended it unexpectedly.
     """
 
@@ -101,17 +103,17 @@ class PageServer(CompiledThread[s.ServerControl]):
         sent: NDArray[np.uint8],
         *,
         rate_Bps: float = math.inf,
-        checked: bool = False,
+        stream: StreamFormat = _PLAINEST,
         tell: Callable[[PageferryError], None] | None = None,
     ) -> None:
-        if checked:
+        if stream.checksum:
             require_checksum()
         if sent.shape != (memory.n_pages,) or sent.dtype != np.uint8:
             raise ValueError(f"expected marks as uint8[{memory.n_pages}]")
         self.sent = sent
         super().__init__(cast(s.ServerControl, words.new_control(s.SERVER_CONTROL)[0]), tell)
         self._ctl.base, self._ctl.focus = memory.address, -1
-        self._ctl.checked = checked
+        self._ctl.checked = stream.checksum
         self.limit(rate_Bps)
         self._arrays = s.ServerArrays(
             ctl=self._ctl,

@@ -18,6 +18,7 @@ from pageferry.common.errors import PageferryError
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.wire import bitmap
 from pageferry.common.wire.extents import Pages
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.postcopy.page_server import PUSHED, UNSENT, PageServer
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.page_sender import PageSender
@@ -29,20 +30,23 @@ PUSH_PAGES: Final = BATCH_PAGES // 4
 class Supply:
     """Everything that the destination is still missing, by demand and by push.
 
-    rate_Bps: the limit that both keep together. checked: whether frames have checksums. tell: see
-    `PageServer`. Made before the downtime: it compiles.
+    Made before the downtime: it compiles.
+
+    Args:
+        rate_Bps: the limit that both keep together.
+        tell: see `PageServer`.
     """
 
     def __init__(
         self,
         memory: GuestMemory,
         rate_Bps: float,
-        checked: bool,
+        stream: StreamFormat,
         tell: Callable[[PageferryError], None] | None = None,
     ) -> None:
         bitmap.load()
         self._sent: NDArray[np.uint8] = np.full(memory.n_pages, PUSHED, np.uint8)
-        self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, checked=checked, tell=tell)
+        self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, stream=stream, tell=tell)
         self._stop = threading.Event()
         self._out: Pages = np.zeros(PUSH_PAGES, np.int64)
         self._charged = 0

@@ -18,6 +18,7 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import LINE_SIZE
 from pageferry.common.wire import encoder, frames
 from pageferry.common.wire.extents import Extents, Pages, cut_pages
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import (
     UNLIMITED_PAGES,
     Batch,
@@ -103,13 +104,13 @@ def sealed(*parts: bytes | memoryview, checked: bool) -> Buffers:
 
 
 class PlainEncoder:
-    """Pages and lines as they are. checked: frames end with their checksum."""
+    """Pages and lines as they are."""
 
     most_pages = UNLIMITED_PAGES
 
-    def __init__(self, memory: GuestMemory, *, checked: bool) -> None:
+    def __init__(self, memory: GuestMemory, stream: StreamFormat) -> None:
         self._memory = memory
-        self._checked = checked
+        self._checked = stream.checksum
         nothing = np.empty(0, np.uint64)
         gather(memory.words, nothing.view(np.int64), nothing, nothing)  # loaded now
 

@@ -28,7 +28,7 @@ from pageferry.common.wire import encoder, frames
 from pageferry.common.wire.encoder import encode_delta_head, encode_packed_head
 from pageferry.common.wire.extents import Extents, Pages, from_pages
 from pageferry.common.wire.frames import FrameType
-from pageferry.common.wire.packing import Codec
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batch_encoder import Buffers, EncodedBatch, sealed
 from pageferry.source_agent.precopy.batches import (
     BATCH_PAGES,
@@ -47,9 +47,8 @@ class CompressingEncoder:
     Made before the first round: it takes memory and compiles.
 
     Args:
-        codec: None: no compression.
-        delta_cache: bytes of old pages to keep; 0: no deltas.
-        checked: frames end with their checksum.
+        stream: whether it compresses, and makes deltas.
+        delta_cache: bytes of old pages to keep for those.
     """
 
     most_pages = BATCH_PAGES
@@ -58,17 +57,17 @@ class CompressingEncoder:
         self,
         memory: GuestMemory,
         timeline: Timeline,
+        stream: StreamFormat,
         *,
-        codec: Codec | None = None,
         delta_cache: int = 0,
-        checked: bool = False,
     ) -> None:
+        codec = stream.codec
         self._memory = memory
-        self._checked = checked
+        self._checked = stream.checksum
         self.workers: Final = encoder_workers()
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="squeeze")
         self._compressor = None if codec is None else PayloadCompressor(codec, timeline)
-        self._delta_encoder = DeltaEncoder(memory, delta_cache) if delta_cache else None
+        self._delta_encoder = DeltaEncoder(memory, delta_cache) if stream.deltas else None
         self._buffers: dict[int, list[BatchBuffers]] = {}
         self._own_buffers = self._new_buffers()
         self._lock = threading.Lock()

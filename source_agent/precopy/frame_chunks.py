@@ -18,6 +18,7 @@ from pageferry.common.guest.memory import GuestMemory, near_pages
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder
 from pageferry.common.wire.extents import Pages
+from pageferry.common.wire.stream_format import StreamFormat
 
 CHUNK_PAGES: Final = 128  # 512 KiB: a chunk, and what else a core works on, stay in its own cache
 
@@ -25,15 +26,11 @@ Chunk = list[bytes | memoryview]
 
 
 class FrameChunker:
-    """Makes the chunks of one channel's frames, one frame at a time.
+    """Makes the chunks of one channel's frames, one frame at a time."""
 
-    Args:
-        checked: frames end with their checksum.
-    """
-
-    def __init__(self, memory: GuestMemory, *, checked: bool) -> None:
+    def __init__(self, memory: GuestMemory, stream: StreamFormat) -> None:
         self._memory = memory
-        self._checked = checked
+        self._checked = stream.checksum
         self._near: NDArray[np.uint64] = near_pages(CHUNK_PAGES)
 
     def chunks(self, head: bytes, numbers: Pages, *, still: bool) -> Iterator[Chunk]:

@@ -20,11 +20,12 @@ from pageferry.common.process.threads import WatchedThread
 from pageferry.common.strategy.converge import EARLY_S, LOOK_S
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bulk import BulkSender
-from pageferry.common.wire.channel import STALL_S, Tap
 from pageferry.common.wire.encoder import encode_barrier
 from pageferry.common.wire.extents import Extents, Pages
+from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.probes import IDLE_S
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batch_encoder import (
     BatchEncoder,
     EncodedBatch,
@@ -43,6 +44,7 @@ from pageferry.source_agent.precopy.batches import (
 )
 from pageferry.source_agent.precopy.frame_chunks import FrameChunker
 
+_PLAINEST: Final = StreamFormat()
 _SHORT_RUN: Final = 8  # pages of an extent, on average, below which one copied buffer costs less
 
 
@@ -71,7 +73,7 @@ class PageSender:
     One round at a time. Each channel's thread takes the next batch when it is through with one, so
     that a slow connection does not hold the others up. Pages that are all zero travel as a mark.
     What is sent is what memory holds at that moment, or later where pages go in place: a page that
-    the guest writes meanwhile is in the dirty log, and goes again. With checksums (`checked`) that
+    the guest writes meanwhile is in the dirty log, and goes again. With checksums that
     moment is before it is sent: see `source_agent.precopy.frame_chunks`.
 
     Args:
@@ -85,21 +87,20 @@ class PageSender:
         sockets: list[socket.socket],
         pacer: Pacer,
         *,
-        checked: bool = False,
+        stream: StreamFormat = _PLAINEST,
+        link: LinkPolicy = DEFAULT,
         attempt: int = 0,
-        stall_s: float = STALL_S,
-        tap: Tap | None = None,
         encoder: BatchEncoder | None = None,
         tell: Callable[[PageferryError], None] | None = None,
     ) -> None:
         self._memory = memory
-        self._checked = checked
-        self._encoder = encoder or PlainEncoder(memory, checked=checked)
+        self._checked = stream.checksum
+        self._encoder = encoder or PlainEncoder(memory, stream)
         self._channels = [
             _Channel(
                 index,
-                BulkSender(sock, pacer, attempt=attempt, checked=checked, stall_s=stall_s, tap=tap),
-                FrameChunker(memory, checked=checked),
+                BulkSender(sock, pacer, stream=stream, link=link, attempt=attempt),
+                FrameChunker(memory, stream),
                 SentTotals(),
             )
             for index, sock in enumerate(sockets)

@@ -30,6 +30,7 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.frames import MOST_LINES
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.activity import Activity
 from pageferry.source_agent.precopy.batches import RoundPages, SentTotals, uncompressed_bytes
 from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
@@ -39,6 +40,7 @@ from pageferry.source_agent.precopy.throttling import Throttling, Watcher
 
 # What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
 SWITCHOVER_S: Final = 0.002
+_PLAINEST: Final = StreamFormat()
 _EVERY_LINE: Final = np.uint64(2**64 - 1)
 DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back, until a drain has been measured
 _MEASURABLE_LINES: Final = 4096
@@ -87,9 +89,9 @@ class Rounds:
     """The guest's stale pages, and the rounds that send them.
 
     A page is stale when the destination has not its latest content. `_stale` holds the line masks
-    of what the dirty log gave and no round has sent yet. by_line: a page that was sent before goes
-    as its changed lines where that is shorter. All methods but the properties block, and run on one
-    worker thread at a time.
+    of what the dirty log gave and no round has sent yet. Where `stream` says so, a page that was
+    sent before goes as its changed lines where that is shorter. All methods but the properties
+    block, and run on one worker thread at a time.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Rounds:
         rate_Bps: float,
         rtt_s: float,
         *,
-        by_line: bool = False,
+        stream: StreamFormat = _PLAINEST,
         hit: Callable[[str], None] = no_fault,
         encoder: CompressingEncoder | None = None,
     ) -> None:
@@ -115,7 +117,7 @@ class Rounds:
         self._drain_line_s = DRAIN_LINE_S
         self._stale = new_masks(guest.n_pages)
         self._cached = new_masks(guest.n_pages)
-        self._most_lines = MOST_LINES if by_line else 0
+        self._most_lines = MOST_LINES if stream.by_line else 0
         self._whole: Pages = np.arange(guest.n_pages)
         self._lined: Pages = np.arange(guest.n_pages)
         self._masks = new_masks(guest.n_pages)

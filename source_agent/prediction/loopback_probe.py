@@ -20,9 +20,11 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.process.threads import WatchedThread
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bulk import BulkReceiver
-from pageferry.common.wire.channel import STALL_S, tune
+from pageferry.common.wire.channel import tune
 from pageferry.common.wire.extents import Extents, Pages
+from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.pacing import Pacer
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.page_sender import PageSender
 
@@ -42,7 +44,7 @@ class _Bin:
         return [self._buffer[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
-def probe(memory: GuestMemory, *, checked: bool, congestion: str) -> float | None:
+def probe(memory: GuestMemory, stream: StreamFormat, congestion: str) -> float | None:
     """Bytes a second; None where every page is zero, and none would travel.
 
     Blocks for about `PROBE_S`. Raises `PageferryError` where loopback fails.
@@ -59,8 +61,8 @@ def probe(memory: GuestMemory, *, checked: bool, congestion: str) -> float | Non
             sock.settimeout(None)
     except OSError as error:
         raise PageferryError(f"loopback could not be measured: {error}") from None
-    receiver = BulkReceiver(theirs, _Bin(), memory.n_pages, checked=checked)
-    page_sender = PageSender(memory, [ours], Pacer(math.inf), checked=checked)
+    receiver = BulkReceiver(theirs, _Bin(), memory.n_pages, stream=stream)
+    page_sender = PageSender(memory, [ours], Pacer(math.inf), stream=stream)
     # What it raises ends the sending, too.
     work = partial(_receive, receiver)
     thread = WatchedThread(work, "probe", lambda _error: page_sender.abort())

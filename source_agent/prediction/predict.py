@@ -27,6 +27,7 @@ from pageferry.common.units import PAGE_SIZE, format_time
 from pageferry.common.wire import header
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.wire.pacing import CREDIT_S
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.rounds import SWITCHOVER_S
 from pageferry.source_agent.prediction.loopback_probe import probe
@@ -100,7 +101,7 @@ async def predict(
     probed: float | None = None
     if loopback and bandwidth(config, None).rate_Bps > PROBED_ABOVE_BPS:
         probed = await blocking(
-            lambda: probe(guest.memory, checked=config.checksum, congestion=config.congestion)
+            probe, guest.memory, StreamFormat.from_config(config), config.congestion
         )
     return report_of(config, measured, bandwidth(config, probed), rtt_s)
 

@@ -52,7 +52,9 @@ async def set_up(context: Context, guest: Guest) -> Ready:
     await links.control.send(await run(setup_message, config, guest, context.resident))
     context.notify("waiting for the destination to be ready")
     record.ready = await context.hear(messages.Ready, timeout_s=SETUP_S)
-    encoder = record.encoder = await run(make_encoder, config, guest.memory, context.timeline)
+    encoder = record.encoder = await run(
+        make_encoder, config, guest.memory, context.timeline, links.stream
+    )
     if encoder is not None:
         context.exits.push_async_callback(run, encoder.close)
     supply = await _supply(context, guest) if config.may_switch else None
@@ -69,7 +71,7 @@ async def set_up(context: Context, guest: Guest) -> Ready:
 
 async def _supply(context: Context, guest: Guest) -> Supply:
     config, run = context.config, context.worker.run
-    parts = guest.memory, config.max_bandwidth, config.checksum, context.links.tell
+    parts = guest.memory, config.max_bandwidth, context.links.stream, context.links.tell
     supply = await run(Supply, *parts)
 
     async def close() -> None:
@@ -88,7 +90,7 @@ def _rounds(context: Context, guest: Guest, rtt_s: float) -> Rounds:
         context.timeline,
         config.max_bandwidth,
         rtt_s,
-        by_line=config.travels_by_line,
+        stream=context.links.stream,
         hit=context.hit,
         encoder=context.record.encoder,
     )

@@ -29,7 +29,8 @@ from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import MAX_FRAME_PAGES, DeltaFrame, Frame, LinesFrame
 from pageferry.common.wire.header import HEADER
-from pageferry.common.wire.packing import Codec, Unpacker
+from pageferry.common.wire.packing import Codec
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.runs.results import parse_result
 from pageferry.sim.fleet import parse_fleet
 from pageferry.sweeps.cells import expand
@@ -92,13 +93,12 @@ class Stream:
         self.memory = Memory()
         placer = self.memory if kind % 3 == 0 else None
         asked, checked = kind % 3 == 2, bool(kind & CHECKED)
+        codec = Codec.LZ4 if kind & WITH_LZ4 else Codec.ZSTD
         self._decoder = FrameDecoder(
             placer,
+            stream=StreamFormat(checksum=checked, codec=codec, deltas=True),
             n_pages=N_PAGES,
             requests=asked,
-            checked=checked,
-            unpacker=Unpacker(Codec.LZ4 if kind & WITH_LZ4 else Codec.ZSTD),
-            deltas_agreed=True,
             attempt=0,
         )
         self._piece = piece

@@ -18,6 +18,7 @@ from pageferry.commands.certs import certs
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PeerRefused, UsageError
 from pageferry.common.wire import channel, messages
+from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.tls import client_tls, server_tls
 from pageferry.source_agent.report.build import make_report
 from tests.integration.test_postcopy_broken import CONFIG as BROKEN
@@ -214,7 +215,9 @@ class TestWhoComesIn:
                 await said.until("preparing")
                 other = client_tls(keys / "dest")
                 hello = session._context.links.hello("query")
-                connection = await channel.connect("127.0.0.1", port, hello, secure=other)
+                connection = await channel.connect(
+                    "127.0.0.1", port, hello, LinkPolicy(secure=other)
+                )
                 with pytest.raises(PeerRefused, match="not of session"):
                     await connection.expect(messages.Outcome)
                 connection.close()

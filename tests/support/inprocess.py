@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.report.schema import Report
 from pageferry.common.timeline import Timeline
-from pageferry.common.wire.channel import STALL_S
+from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.tls import ClientTls
 from pageferry.dest_agent.agent import DestAgent, Limits
 from pageferry.source_agent.report.build import make_report

@@ -31,6 +31,7 @@ from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.messages import Hello
 from pageferry.common.wire.results import WireBeats, WireCache
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.prediction.loopback_probe import _Bin
 from tests.unit.common.wire.test_messages import EXAMPLES
 
@@ -196,7 +197,9 @@ class LyingDestination:
     def _receive_pages(self, connection: Connection, attempt: int) -> None:
         """They are thrown away; until the source ends it."""
         sock = connection.detach()
-        self._receive(BulkReceiver(sock, _Bin(), 2**20, checked=True, attempt=attempt))
+        self._receive(
+            BulkReceiver(sock, _Bin(), 2**20, stream=StreamFormat(checksum=True), attempt=attempt)
+        )
 
     def _receive(self, receiver: BulkReceiver) -> None:
         def deliver(frame: Any) -> None:

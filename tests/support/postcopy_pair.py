@@ -23,6 +23,7 @@ from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, PagesFrame, RequestFrame, ZeroFrame
 from pageferry.common.wire.probes import ProbeFrame
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.fault_handler import ADAPTIVE, FaultHandler
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
 from pageferry.source_agent.postcopy.page_server import PageServer
@@ -108,10 +109,14 @@ class Post:
         self.dest = Guest(config, boot=False)
         self._closing.callback(self.dest.close)
         self.n_pages = config.pages
-        self.faults = FaultHandler(self.dest, mechanism, prepage=prepage, checked=checked)
+        self.faults = FaultHandler(
+            self.dest, mechanism, prepage=prepage, stream=StreamFormat(checksum=checked)
+        )
         self._closing.callback(self.faults.close)
         self.sent = np.zeros(self.n_pages, np.uint8)
-        self.server = PageServer(self.source.memory, self.sent, rate_Bps=rate_Bps, checked=checked)
+        self.server = PageServer(
+            self.source.memory, self.sent, rate_Bps=rate_Bps, stream=StreamFormat(checksum=checked)
+        )
         self._closing.callback(self.server.close)
         self.server.open()
 

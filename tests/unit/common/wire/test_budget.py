@@ -20,6 +20,7 @@ from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.inbox import Inbox
 from pageferry.common.wire.messages import Message
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.fetching import Offered
 from pageferry.dest_agent.session.inbox import put_newest
 from tests.unit.common.wire.test_decoder import Memory
@@ -249,7 +250,7 @@ def test_a_frame_holds_nothing_where_its_channel_waits_for_others(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     from pageferry.common.wire.encoder import encode_packed_head
-    from pageferry.common.wire.packing import Codec, Unpacker, packer
+    from pageferry.common.wire.packing import Codec, packer
 
     here, there = pair
     n = 2 * SMALL_BYTES // PAGE_SIZE
@@ -263,7 +264,9 @@ def test_a_frame_holds_nothing_where_its_channel_waits_for_others(
 
     held: list[int] = []
     packed = packer(Codec.LZ4)(memoryview(bytes([7]) * n * PAGE_SIZE))
-    receiver = BulkReceiver(there, Placer(), n, unpacker=Unpacker(Codec.LZ4), share=Share(budget))
+    receiver = BulkReceiver(
+        there, Placer(), n, stream=StreamFormat(codec=Codec.LZ4), share=Share(budget)
+    )
     extents = from_pages(np.arange(n))
     head = encode_packed_head(
         Codec.LZ4, frames.FrameType.PAGES, extents, len(packed), checked=False

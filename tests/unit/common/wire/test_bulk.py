@@ -18,6 +18,7 @@ from pageferry.common.wire import encoder, frames
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
+from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import KERNEL_PEAK, Pacer
 from pageferry.common.wire.spans import IOV_MAX
 
@@ -443,6 +444,6 @@ class TestParts:
             yield [memoryview(buffer)]
 
         with Wire() as wire:
-            BulkSender(wire.here, Pacer(UNLIMITED), tap=Ears()).send_parts(parts())
+            BulkSender(wire.here, Pacer(UNLIMITED), link=LinkPolicy(tap=Ears())).send_parts(parts())
             assert wire.all_of_it() == b"aaaabbbb"
         assert seen == [b"aaaabbbb"]

@@ -24,6 +24,7 @@ from pageferry.common.wire.frames import (
     RequestFrame,
     ZeroFrame,
 )
+from pageferry.common.wire.stream_format import StreamFormat
 
 N_PAGES = 64
 
@@ -116,7 +117,7 @@ def test_any_cut_gives_the_same_frames(
 ) -> None:
     data, expected = stream_of(parts, checked)
     memory = Memory()
-    decoder = FrameDecoder(memory, n_pages=N_PAGES, checked=checked)
+    decoder = FrameDecoder(memory, n_pages=N_PAGES, stream=StreamFormat(checksum=checked))
     got = feed(decoder, data, cuts)
     assert len(got) == len(parts)
     assert decoder.at_boundary
@@ -145,7 +146,7 @@ def test_no_frame_with_a_wrong_bit(
     at = data.draw(st.integers(0, len(stream) - 1))
     stream[at] ^= 1 << data.draw(st.integers(0, 7))
     hit = next(i for i in range(len(parts)) if at < sum(lengths[: i + 1]))
-    decoder = FrameDecoder(Memory(), n_pages=N_PAGES, checked=True)
+    decoder = FrameDecoder(Memory(), n_pages=N_PAGES, stream=StreamFormat(checksum=True))
     got: list[Frame] = []
     with contextlib.suppress(RemoteProtocolError):
         for position in range(0, len(stream), 4096):
@@ -155,7 +156,7 @@ def test_no_frame_with_a_wrong_bit(
 
 @pytest.mark.parametrize("checked", [False, True])
 def test_both_ends_must_have_agreed_on_checksums(checked: bool) -> None:
-    decoder = FrameDecoder(Memory(), n_pages=N_PAGES, checked=checked)
+    decoder = FrameDecoder(Memory(), n_pages=N_PAGES, stream=StreamFormat(checksum=checked))
     with pytest.raises(RemoteProtocolError, match="flags"):
         feed(decoder, encoder.encode_barrier(1, checked=not checked), [])
 

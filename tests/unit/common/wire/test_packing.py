@@ -30,6 +30,7 @@ from pageferry.common.wire.packing import (
     codec_of,
     packer,
 )
+from pageferry.common.wire.stream_format import StreamFormat
 from tests.unit.common.wire.test_decoder import N_PAGES, Memory, extents, feed, lines_of
 
 CODECS = pytest.mark.parametrize("codec", list(Codec))
@@ -43,10 +44,8 @@ def decoder(
 ) -> FrameDecoder:
     return FrameDecoder(
         memory or Memory(),
+        stream=StreamFormat(checksum=checked, codec=codec, deltas=True),
         n_pages=N_PAGES,
-        checked=checked,
-        unpacker=None if codec is None else Unpacker(codec),
-        deltas_agreed=True,
     )
 
 

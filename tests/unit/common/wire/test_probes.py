@@ -26,12 +26,13 @@ from pageferry.common.wire.probes import (
     Asked,
     ProbeFrame,
 )
+from pageferry.common.wire.stream_format import StreamFormat
 
 PING = messages.Ping(t_ns=1)
 
 
 def decoded(data: bytes, attempt: int | None, *, checked: bool = False) -> list[frames.Frame]:
-    decoder = FrameDecoder(attempt=attempt, checked=checked)
+    decoder = FrameDecoder(attempt=attempt, stream=StreamFormat(checksum=checked))
     out: list[frames.Frame] = []
     while data:
         buffer = decoder.buffers()[0]
@@ -114,8 +115,10 @@ class TestBulk:
     def test_both_directions_are_kept_open(
         self, pair: tuple[socket.socket, socket.socket], checked: bool
     ) -> None:
-        sender = BulkSender(pair[0], Pacer(float("inf")), attempt=2, checked=checked)
-        receiver = BulkReceiver(pair[1], None, 16, attempt=2, checked=checked)  # type: ignore[arg-type]
+        sender = BulkSender(
+            pair[0], Pacer(float("inf")), attempt=2, stream=StreamFormat(checksum=checked)
+        )
+        receiver = BulkReceiver(pair[1], None, 16, attempt=2, stream=StreamFormat(checksum=checked))  # type: ignore[arg-type]
         seen: list[frames.Frame] = []
         thread = threading.Thread(target=receiver.run, args=(seen.append,))
         thread.start()

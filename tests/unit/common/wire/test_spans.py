@@ -26,8 +26,10 @@ from pageferry.common.wire import bulk, encoder, frames
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
+from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.spans import PIPE_BYTES, PagePipe, Spans, SpanTable
+from pageferry.common.wire.stream_format import StreamFormat
 
 N_PAGES = 4096
 UNLIMITED = float("inf")
@@ -89,7 +91,9 @@ def transferred(
 ) -> list[Frame]:
     """Two frames of these pages and a barrier, from one end to the other."""
     here, there = pair
-    receiver = BulkReceiver(there, store, N_PAGES, checked=checked, places=store.places)
+    receiver = BulkReceiver(
+        there, store, N_PAGES, stream=StreamFormat(checksum=checked), places=store.places
+    )
     got: list[Frame] = []
     thread = threading.Thread(target=receiver.run, args=(got.append,))
     thread.start()
@@ -186,7 +190,10 @@ def test_a_peer_that_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
 
 
 def test_a_peer_that_reads_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
-    sender, content = BulkSender(pair[0], Pacer(UNLIMITED), stall_s=0.2), noise(1024)
+    sender, content = (
+        BulkSender(pair[0], Pacer(UNLIMITED), link=LinkPolicy(stall_s=0.2)),
+        noise(1024),
+    )
     assert sender.in_place
     with pytest.raises(ConnectionBroken, match=r"took no byte for 0\.2 s"):
         send_often(sender, content)

@@ -22,6 +22,7 @@ from pageferry.common.wire import encoder, tls
 from pageferry.common.wire.bulk import BulkReceiver, BulkSender
 from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
+from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.tls import client_tls, plain_end, server_tls, wire_size
 
@@ -178,7 +179,7 @@ def test_an_abort_from_another_thread(pair: Pair) -> None:
 
 
 def test_a_peer_that_reads_nothing(pair: Pair) -> None:
-    sender = BulkSender(pair[0], Pacer(float("inf")), stall_s=0.2)
+    sender = BulkSender(pair[0], Pacer(float("inf")), link=LinkPolicy(stall_s=0.2))
     with pytest.raises(ConnectionBroken, match="took no byte"):
         sender.send([bytes(2**20)] * 200)
 

@@ -17,6 +17,7 @@ from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.extents import Extents, from_pages
 from pageferry.common.wire.frames import PagesFrame
 from pageferry.common.wire.spans import SpanTable
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.precopy.page_placer import ChannelPlacer, GuestPlacer
 from pageferry.dest_agent.precopy.page_receiver import PageReceiver
 
@@ -64,7 +65,7 @@ class Bench:
             lambda index, _t_ns: self.barriers.put(index),
             self.failures.put,
             Budget(),
-            checked=checked,
+            stream=StreamFormat(checksum=checked),
         )
         self.here, theirs = socket.socketpair()
         self.inflow.attach(0, theirs)

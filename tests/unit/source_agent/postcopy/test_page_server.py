@@ -31,6 +31,7 @@ from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.extents import Extents, to_pages
 from pageferry.common.wire.frames import Frame, PagesFrame, RequestFrame, ZeroFrame
 from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.postcopy.kernel.server import CHUNK, next_unsent
 from pageferry.source_agent.postcopy.page_server import (
     PULLED,
@@ -51,7 +52,9 @@ class Client:
         self.sock = sock
         self.sock.settimeout(10)
         self.memory = bytearray(b"\xee") * (N_PAGES * PAGE_SIZE)
-        self.decoder = FrameDecoder(self, n_pages=N_PAGES, checked=checked, attempt=0)
+        self.decoder = FrameDecoder(
+            self, n_pages=N_PAGES, stream=StreamFormat(checksum=checked), attempt=0
+        )
         self.got: list[tuple[list[int], bool]] = []
         self.probe_bytes = 0
 
@@ -123,12 +126,16 @@ Serve = Callable[..., tuple[PageServer, Client]]
 def serve(memory: GuestMemory) -> Iterator[Serve]:
     with contextlib.ExitStack() as closing:
 
-        def start(*, opened: bool = True, **options: Any) -> tuple[PageServer, Client]:
-            server = PageServer(memory, np.zeros(N_PAGES, np.uint8), **options)
+        def start(
+            *, opened: bool = True, checked: bool = False, **options: Any
+        ) -> tuple[PageServer, Client]:
+            server = PageServer(
+                memory, np.zeros(N_PAGES, np.uint8), stream=StreamFormat(checked), **options
+            )
             if opened:
                 server.open()
             closing.callback(server.close)
-            return server, connect(server, options.get("checked", False))
+            return server, connect(server, checked)
 
         def connect(server: PageServer, checked: bool = False) -> Client:
             here, there = socket.socketpair()

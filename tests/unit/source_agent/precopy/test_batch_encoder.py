@@ -11,6 +11,7 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire import decoder, encoder, frames
 from pageferry.common.wire.extents import Extents, from_pages
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batch_encoder import EncodedBatch, PagesInMemory, PlainEncoder
 from pageferry.source_agent.precopy.batches import (
     UNLIMITED_PAGES,
@@ -45,7 +46,7 @@ class Target:
 
     def take(self, memory: GuestMemory, encoded: EncodedBatch, *, checked: bool) -> list[str]:
         """Decode what would have been sent; returns the frames' names."""
-        taker = decoder.FrameDecoder(self, n_pages=N_PAGES, checked=checked)
+        taker = decoder.FrameDecoder(self, n_pages=N_PAGES, stream=StreamFormat(checksum=checked))
         names = []
         for each in encoded.frames:
             if isinstance(each, PagesInMemory):
@@ -67,7 +68,7 @@ def test_zero_pages_that_cut_every_run_make_frames_that_are_legal(
 ) -> None:
     """One run of 4096 pages becomes 2048 of one page each, more than a header can name."""
     memory.pages[::2, 5] = 1
-    encoder = PlainEncoder(memory, checked=checked)
+    encoder = PlainEncoder(memory, StreamFormat(checksum=checked))
     encoded = encoder.encode(WholePages(np.arange(N_PAGES)))
     there = Target()
     names = there.take(memory, encoded, checked=checked)
@@ -78,7 +79,9 @@ def test_zero_pages_that_cut_every_run_make_frames_that_are_legal(
 
 def test_pages_are_read_when_they_are_sent_and_not_before(memory: GuestMemory) -> None:
     memory.pages[:, 0] = 1
-    (frame,) = PlainEncoder(memory, checked=True).encode(WholePages(np.arange(3, 9))).frames
+    (frame,) = (
+        PlainEncoder(memory, StreamFormat(checksum=True)).encode(WholePages(np.arange(3, 9))).frames
+    )
     assert isinstance(frame, PagesInMemory)
     assert frame.head == encoder.encode_pages_head(from_pages(np.arange(3, 9)), checked=True)
     assert frame.numbers.tolist() == list(range(3, 9))
@@ -87,7 +90,7 @@ def test_pages_are_read_when_they_are_sent_and_not_before(memory: GuestMemory) -
 def test_lines_are_copied_and_what_they_spare_is_counted(memory: GuestMemory) -> None:
     memory.pages[7, 8:16] = 5  # its second line
     table = np.array([(7, 0b10)], frames.LINES_OF)
-    encoded = PlainEncoder(memory, checked=False).encode(ChangedLines(table))
+    encoded = PlainEncoder(memory, StreamFormat()).encode(ChangedLines(table))
     (frame,) = encoded.frames
     assert not isinstance(frame, PagesInMemory)
     head, data = frame

@@ -16,7 +16,8 @@ from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import decoder
 from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
-from pageferry.common.wire.packing import Codec, Unpacker
+from pageferry.common.wire.packing import Codec
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.precopy.page_placer import GuestPlacer
 from pageferry.source_agent.precopy.batch_encoder import Buffers, OutgoingFrame, PagesInMemory
 from pageferry.source_agent.precopy.batches import (
@@ -54,16 +55,9 @@ class Ends:
         self.there = GuestMemory(N_PAGES * PAGE_SIZE)
         self.placer = GuestPlacer(self.there, deltas=cache > 0).channel()
         self.timeline = Timeline("source")
-        self.encoder = CompressingEncoder(
-            self.memory, self.timeline, codec=codec, delta_cache=cache, checked=checked
-        )
-        self._decoder = decoder.FrameDecoder(
-            self.placer,
-            n_pages=N_PAGES,
-            checked=checked,
-            unpacker=Unpacker(codec) if codec else None,
-            deltas_agreed=cache > 0,
-        )
+        stream = StreamFormat(checksum=checked, codec=codec, deltas=cache > 0)
+        self.encoder = CompressingEncoder(self.memory, self.timeline, stream, delta_cache=cache)
+        self._decoder = decoder.FrameDecoder(self.placer, stream=stream, n_pages=N_PAGES)
         self.kinds: list[str] = []
         self.round = 0
 

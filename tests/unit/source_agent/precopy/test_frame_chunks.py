@@ -11,6 +11,7 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder
 from pageferry.common.wire.extents import from_pages
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.frame_chunks import CHUNK_PAGES, FrameChunker
 
 N_PAGES = 1024
@@ -38,7 +39,7 @@ def memory() -> Iterator[GuestMemory]:
 def test_the_whole_frame(memory: GuestMemory, name: str, checked: bool, still: bool) -> None:
     pages = np.array(PAGE_SETS[name], np.int64)
     head = encoder.encode_pages_head(from_pages(pages), checked=checked)
-    chunker = FrameChunker(memory, checked=checked)
+    chunker = FrameChunker(memory, StreamFormat(checksum=checked))
     chunks = chunker.chunks(head, pages, still=still)
     sent = b"".join(bytes(buffer) for chunk in chunks for buffer in chunk)
     body = memory.pages[pages].tobytes()
@@ -49,7 +50,7 @@ def test_a_guest_that_writes_meanwhile_spoils_no_checksum(memory: GuestMemory) -
     pages = np.arange(300)
     head = encoder.encode_pages_head(from_pages(pages), checked=True)
     sent = []
-    for chunk in FrameChunker(memory, checked=True).chunks(head, pages, still=False):
+    for chunk in FrameChunker(memory, StreamFormat(checksum=True)).chunks(head, pages, still=False):
         memory.words[: 300 * 512] += np.uint64(1)  # between the summing and the sending
         sent += [bytes(buffer) for buffer in chunk]
     assert sent[-1] == encoder.trailer(*sent[:-1])
@@ -58,6 +59,6 @@ def test_a_guest_that_writes_meanwhile_spoils_no_checksum(memory: GuestMemory) -
 def test_of_a_still_guest_runs_are_not_copied(memory: GuestMemory) -> None:
     pages = np.arange(300)
     head = encoder.encode_pages_head(from_pages(pages))
-    chunks = list(FrameChunker(memory, checked=False).chunks(head, pages, still=True))
+    chunks = list(FrameChunker(memory, StreamFormat()).chunks(head, pages, still=True))
     memory.view[5] ^= 255
     assert chunks[0][1][5] == memory.view[5]

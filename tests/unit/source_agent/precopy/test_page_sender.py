@@ -13,6 +13,7 @@ from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.pacing import KERNEL_PEAK, Pacer
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import BATCH_PAGES, Batch, RoundPages
 from pageferry.source_agent.precopy.page_sender import PageSender
 
@@ -57,7 +58,9 @@ def ours() -> Iterator[list[socket.socket]]:
 def test_pushes_go_by_one_connection_at_a_time(
     memory: GuestMemory, ours: list[socket.socket]
 ) -> None:
-    page_sender = PageSender(memory, ours, Pacer(RATE, kernel_channels=CHANNELS), checked=True)
+    page_sender = PageSender(
+        memory, ours, Pacer(RATE, kernel_channels=CHANNELS), stream=StreamFormat(checksum=True)
+    )
     for first in range(0, 8 * CHANNELS, 8):
         page_sender.send_batch(np.arange(first, first + 8))
     assert [paced(sock) for sock in ours] == [WHOLE] * CHANNELS
@@ -68,7 +71,7 @@ def test_in_a_round_those_share_it_that_are_in_it(
     memory: GuestMemory, ours: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pacer = Pacer(RATE, kernel_channels=CHANNELS)
-    page_sender = PageSender(memory, ours, pacer, checked=True)
+    page_sender = PageSender(memory, ours, pacer, stream=StreamFormat(checksum=True))
     begun, done = threading.Barrier(CHANNELS), threading.Barrier(CHANNELS)
     take, inside = page_sender._take, threading.local()
     seen: list[int] = []
@@ -119,7 +122,7 @@ def stream_of(memory: GuestMemory, rate: float, *, checked: bool, still: bool) -
 
     reader = threading.Thread(target=read)
     reader.start()
-    page_sender = PageSender(memory, [here], Pacer(rate), checked=checked)
+    page_sender = PageSender(memory, [here], Pacer(rate), stream=StreamFormat(checksum=checked))
     page_sender.guest_is_still(still)
     page_sender.send_round(RoundPages(np.array([*range(0, 30, 3), *range(32, 60)])), 1)
     here.shutdown(socket.SHUT_WR)
@@ -144,7 +147,7 @@ def test_what_a_round_had_sent_is_known_after_it_broke() -> None:
 
     reader = threading.Thread(target=take_half)
     reader.start()
-    page_sender = PageSender(memory, [here], Pacer(RATE), checked=True)
+    page_sender = PageSender(memory, [here], Pacer(RATE), stream=StreamFormat(checksum=True))
     with pytest.raises(ConnectionBroken):
         page_sender.send_round(RoundPages(np.arange(4 * BATCH_PAGES)), 1)
     reader.join()

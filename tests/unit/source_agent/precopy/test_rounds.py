@@ -16,6 +16,7 @@ from pageferry.common.strategy.carrying import MEASURABLE_BYTES, ROUND_S
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import bitmap
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import RoundPages, SentTotals
 from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.precopy.rounds import (
@@ -126,7 +127,9 @@ class Bench:
         self.page_sender = ScriptedPageSender(self.calls, self.guest)
         self.timeline = Timeline("source")
         guest, page_sender = cast(Guest, self.guest), cast(PageSender, self.page_sender)
-        self.rounds = Rounds(guest, page_sender, self.timeline, RATE, RTT_S, by_line=by_line)
+        self.rounds = Rounds(
+            guest, page_sender, self.timeline, RATE, RTT_S, stream=StreamFormat(by_line=by_line)
+        )
         assert self.calls == []
 
     def send(self, kind: RoundKind, *, drain: bool = False, hold: bool = False) -> Round:

@@ -16,6 +16,7 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.strategy.prediction import Measurement
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.extents import Pages
+from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import BATCH_PAGES, SentTotals
 from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.prediction.loopback_probe import probe
@@ -186,7 +187,7 @@ def test_a_probe_sends_pages_that_have_content(
     memory = GuestMemory(4 * 2**20)
     memory.fill(1, zero_share=0.5)
     full = np.flatnonzero(~memory.zero_pages(np.arange(memory.n_pages)))
-    rate = probe(memory, checked=checked, congestion="cubic")
+    rate = probe(memory, StreamFormat(checksum=checked), "cubic")
     assert rate is not None
     assert rate > 0
     assert set(sent) == set(full.tolist())
@@ -208,7 +209,7 @@ def test_a_probe_sends_full_batches(content: list[int], monkeypatch: pytest.Monk
     monkeypatch.setattr(PageSender, "send_batch", send_batch)
     memory = GuestMemory(2 * BATCH_PAGES * PAGE_SIZE)
     memory.pages[content] = 1
-    assert probe(memory, checked=True, congestion="cubic")
+    assert probe(memory, StreamFormat(checksum=True), "cubic")
     memory.close()
     assert set(sent) == {BATCH_PAGES}
     assert seen == set(content)
@@ -216,5 +217,5 @@ def test_a_probe_sends_full_batches(content: list[int], monkeypatch: pytest.Monk
 
 def test_a_probe_of_zero_pages_says_nothing() -> None:
     memory = GuestMemory(4 * 2**20)
-    assert probe(memory, checked=True, congestion="cubic") is None
+    assert probe(memory, StreamFormat(checksum=True), "cubic") is None
     memory.close()
