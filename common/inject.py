@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.errors import UsageError
@@ -116,26 +116,38 @@ def _format_bytes(size: float) -> str:
     return format_size(int(size))
 
 
-@dataclass(frozen=True, slots=True)
-class Injection:
-    """One fault. amount: seconds, bytes or bytes/s, as the action has it; None: none was given."""
+class Injection(str):
+    """One fault: the text that gives it again, and what that means.
+
+    Attributes:
+        agent: at which it happens.
+        amount: seconds, bytes or bytes/s, as the action has it; None: none was given.
+    """
 
     agent: Agent
     point: str
     action: Action
-    amount: float | None = None
+    amount: float | None
 
-    def __str__(self) -> str:
-        shown: dict[Action, Callable[[float], str]] = {
-            Action.STALL: format_time,
-            Action.SLOW: format_rate,
-            Action.CUT: _format_bytes,
-            Action.CORRUPT: _format_bytes,
-        }
-        text = f"{self.agent}/{self.point}:{self.action}"
-        if self.amount is None:
-            return text
-        return f"{text}:{shown[self.action](self.amount)}"
+    def __new__(cls, agent: Agent, point: str, action: Action, amount: float | None = None) -> Self:
+        """Write it out."""
+        self = super().__new__(cls, _written(agent, point, action, amount))
+        self.agent, self.point, self.action, self.amount = agent, point, action, amount
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:  # of copies, and of workers that are sent one
+        return self.agent, self.point, self.action, self.amount
+
+
+def _written(agent: Agent, point: str, action: Action, amount: float | None) -> str:
+    shown: dict[Action, Callable[[float], str]] = {
+        Action.STALL: format_time,
+        Action.SLOW: format_rate,
+        Action.CUT: _format_bytes,
+        Action.CORRUPT: _format_bytes,
+    }
+    text = f"{agent}/{point}:{action}"
+    return text if amount is None else f"{text}:{shown[action](amount)}"
 
 
 def parse_injection(text: str) -> Injection:
@@ -209,17 +221,18 @@ def _parse_amount(action: Action, argument: str, text: str, given: bool) -> floa
         raise ValueError(f"{text!r}: {error}") from None
 
 
-def for_agent(agent: Agent, texts: Iterable[str]) -> tuple[str, ...]:
-    """Those that are this agent's."""
-    return tuple(text for text in texts if parse_injection(text).agent == agent)
+def for_agent(agent: Agent, faults: Iterable[Injection]) -> tuple[Injection, ...]:
+    """Return those that are this agent's."""
+    return tuple(fault for fault in faults if fault.agent == agent)
 
 
-def only_for(agent: Agent, texts: Iterable[str]) -> None:
-    """Raises `UsageError` where one of these is the other agent's."""
-    for text in texts:
-        other = parse_injection(text).agent
-        if other != agent:
-            raise UsageError(f"--inject: {text} is a point of the {other}: give it to that agent")
+def only_for(agent: Agent, faults: Iterable[Injection]) -> None:
+    """Raise `UsageError` where one of these is the other agent's."""
+    for fault in faults:
+        if fault.agent != agent:
+            raise UsageError(
+                f"--inject: {fault} is a point of the {fault.agent}: give it to that agent"
+            )
 
 
 def no_fault(_point: str) -> None:

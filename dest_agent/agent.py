@@ -27,7 +27,7 @@ from pageferry.common.errors import (
     RemoteProtocolError,
 )
 from pageferry.common.guest_location import NOBODY_HERE, TABLE, Who
-from pageferry.common.inject import Plan, parse_injection
+from pageferry.common.inject import Injection, Plan
 from pageferry.common.process.aio import quit_task
 from pageferry.common.process.heap import give_back
 from pageferry.common.process.last_resort import last_resort
@@ -89,7 +89,7 @@ class DestAgent:
         keeper: Keeper | None = None,
         turned_away: Callable[[str], str | None] = lambda _session: None,
         stall_s: float = STALL_S,
-        inject: Sequence[str] = (),
+        inject: Sequence[Injection] = (),
         witness: Path | None = None,
         supervisor: int | None = None,
     ) -> None:
@@ -106,7 +106,7 @@ class DestAgent:
         self._witness = witness
         self._listener = Listener(self._serve, self._complain, secure, stall_s)
         # One for all sessions: a fault is injected once.
-        self._plan = Plan([parse_injection(text) for text in inject]) if inject else None
+        self._plan = Plan(inject) if inject else None
         self._sessions: dict[str, DestSession] = {}
         self._credentials: dict[str, Credentials] = {}  # of those above and of those below
         self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()

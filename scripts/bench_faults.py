@@ -23,6 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.prepage import Prepage
 from pageferry.common.guest.control import new_scratch
 from pageferry.common.guest.machine import Guest, compile_kernels
 from pageferry.common.guest.native import monotonic_ns
@@ -143,7 +144,10 @@ def missing(
         closing.callback(dest.close)
         name: Any = mechanism
         faults = FaultHandler(
-            dest, Mechanism(name, "benchmark"), prepage=0, stream=StreamFormat(checksum=checked)
+            dest,
+            Mechanism(name, "benchmark"),
+            prepage=Prepage("0"),
+            stream=StreamFormat(checksum=checked),
         )
         closing.callback(faults.close)
         server = PageServer(

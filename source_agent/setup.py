@@ -66,7 +66,7 @@ def _postcopy_setup(config: MigrationConfig) -> messages.PostcopySetup | None:
         return None
     return messages.PostcopySetup(
         faults=config.faults,
-        prepage=-1 if config.prepage == "adaptive" else int(config.prepage),
+        prepage=config.prepage.on_wire,
         recover_timeout=config.recover_timeout,
         trace_faults=config.trace_faults,
     )

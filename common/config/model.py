@@ -12,7 +12,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias
 
 from cyclopts import Parameter
 from pydantic import (
@@ -27,9 +27,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from pageferry.common.command_line.options import Options, Unit, Words, complaint
-from pageferry.common.config.postcopy_trigger import parse_trigger
+from pageferry.common.config.postcopy_trigger import Trigger
+from pageferry.common.config.prepage import ADAPTIVE, Prepage
 from pageferry.common.errors import UsageError
-from pageferry.common.inject import parse_injection
+from pageferry.common.inject import Injection, parse_injection
 from pageferry.common.units import (
     LINE_SIZE,
     PAGE_SIZE,
@@ -197,21 +198,6 @@ def _power_of_two(size: int, unit: int) -> bool:
     return not rest and count > 0 and count & (count - 1) == 0
 
 
-def _checked_trigger(text: str) -> str:
-    parse_trigger(text)
-    return text
-
-
-def _checked_prepage(text: str) -> str:
-    if text != "adaptive" and not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise ValueError(f"{text!r} is not a window: expected adaptive, or 0 to 65535 pages")
-    return text
-
-
-def _checked_injections(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(str(parse_injection(text)) for text in texts)
-
-
 def parse_candidates(text: str) -> list[tuple[str, int | None]]:
     """`HOST[:PORT],...` of `--recover-to`; None: no port was written. Raises `UsageError`."""
     return [_candidate(part) for part in text.split(",")] if text else []
@@ -235,10 +221,24 @@ def _checked_candidates(text: str) -> str:
     return text
 
 
+def _parse_injections(texts: tuple[str, ...]) -> tuple[Injection, ...]:
+    return tuple(map(parse_injection, texts))
+
+
+# Parsed once, here: a value is the text that was written, which is what flags and documents have,
+# and knows what it means. For whoever makes flags and columns of fields they are text.
+if TYPE_CHECKING:
+    TriggerOption: TypeAlias = Trigger
+    PrepageOption: TypeAlias = Prepage
+    InjectionsOption: TypeAlias = tuple[Injection, ...]
+else:
+    TriggerOption = Annotated[str, AfterValidator(Trigger)]
+    PrepageOption = Annotated[str, AfterValidator(Prepage)]
+    InjectionsOption = Annotated[tuple[str, ...], AfterValidator(_parse_injections)]
+
 Injections = Annotated[
-    tuple[str, ...],
+    InjectionsOption,
     Parameter(negative_iterable="", show_default=lambda texts: " ".join(texts) or "none"),
-    AfterValidator(_checked_injections),
     Field(description="make it fail: POINT:ACTION, as 'pageferry inject list' has them"),
 ]
 StallTimeout = Annotated[
@@ -279,10 +279,9 @@ class StrategyConfig(Options):
         ),
     ] = 0.3
     postcopy_after: Annotated[
-        str,
-        AfterValidator(_checked_trigger),
+        TriggerOption,
         Field(description="when hybrid switches: rounds=N, time=TIME or stall"),
-    ] = "rounds=2"
+    ] = Trigger("rounds=2")
 
     auto_converge: Annotated[
         bool, Field(description="slow the guest down when its rounds do not shrink")
@@ -391,10 +390,9 @@ class TransferConfig(StrategyConfig):
         Field(description="how post-copy stops a guest at a missing page"),
     ] = "auto"
     prepage: Annotated[
-        str,
-        AfterValidator(_checked_prepage),
+        PrepageOption,
         Field(description="pages sent with a demanded one: N or adaptive"),
-    ] = "adaptive"
+    ] = ADAPTIVE
     trace_faults: Annotated[bool, Field(description="report every fault of post-copy")] = False
     predict: Annotated[
         bool,

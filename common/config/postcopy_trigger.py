@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from pageferry.common.command_line.suggestions import did_you_mean
+from pageferry.common.config.parsed_text import ParsedText
 from pageferry.common.units import UnitError, format_time, parse_time
 
+Kind = Literal["rounds", "time", "stall"]
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """kind: what is counted; amount: rounds or seconds (0 for `stall`)."""
 
-    kind: Literal["rounds", "time", "stall"]
-    amount: float = 0
+class Trigger(ParsedText):
+    """What was written, and what it means.
 
-    def __str__(self) -> str:
+    Raises:
+        ValueError: for what is none of `rounds=2`, `time=3s` and `stall`.
+
+    Attributes:
+        kind: what is counted.
+        amount: rounds or seconds; 0 for `stall`.
+    """
+
+    kind: Kind
+    amount: float
+
+    def __new__(cls, text: str) -> Self:
+        """Parse it."""
+        self = super().__new__(cls, text)
+        self.kind, self.amount = _parse(text)
+        return self
+
+    @property
+    def spelled(self) -> str:
+        """As this project writes it, whatever unit was chosen."""
         if self.kind == "stall":
             return "stall"
         if self.kind == "time":
@@ -24,15 +41,14 @@ class Trigger:
         return f"rounds={self.amount:.0f}"
 
 
-def parse_trigger(text: str) -> Trigger:
-    """`rounds=2`, `time=3s` or `stall`. Raises `ValueError`."""
+def _parse(text: str) -> tuple[Kind, float]:
     kind, _, value = text.partition("=")
     if text == "stall":
-        return Trigger("stall")
+        return "stall", 0
     if kind == "rounds" and value.isascii() and value.isdigit() and int(value) <= 1000:
-        return Trigger("rounds", int(value))
+        return "rounds", int(value)
     if kind == "time" and value:
-        return Trigger("time", _time(text, value))
+        return "time", _time(text, value)
     if kind == "rounds" and value:
         raise ValueError(f"{text!r}: expected rounds=0 to rounds=1000")
     hint = did_you_mean(kind, ("rounds", "time", "stall"))

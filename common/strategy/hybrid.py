@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pageferry.common.config.model import StrategyConfig
-from pageferry.common.config.postcopy_trigger import Trigger, parse_trigger
+from pageferry.common.config.postcopy_trigger import Trigger
 from pageferry.common.strategy.base import (
     Decision,
     NextRound,
@@ -30,7 +30,7 @@ class Hybrid(Strategy):
     def __init__(self, config: StrategyConfig) -> None:
         super().__init__(config)
         self._target = Target(config.downtime_limit)
-        self._trigger: Trigger = parse_trigger(config.postcopy_after)
+        self._trigger: Trigger = config.postcopy_after
         self._dirty_before: int | None = None
 
     def first_decision(self) -> Decision:
@@ -62,7 +62,7 @@ class Hybrid(Strategy):
             return f"{stats.index} round(s) were to come before the switch"
         if trigger.kind == "time" and stats.elapsed_s >= trigger.amount:
             passed = figures(stats.elapsed_s, 3)
-            return f"{passed} s have passed, the switch was due after {trigger}"
+            return f"{passed} s have passed, the switch was due after {trigger.spelled}"
         if stats.index > self.config.max_rounds:
             self._converged = False
             return f"{self.config.max_rounds} further round(s) were the most"

@@ -27,6 +27,7 @@ from typing import Final, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pageferry.common.config.prepage import ADAPTIVE, Prepage
 from pageferry.common.errors import (
     ConnectionBroken,
     CorruptFrame,
@@ -41,7 +42,6 @@ from pageferry.common.urgent import control as words
 from pageferry.common.urgent.compiled_thread import CompiledThread
 from pageferry.common.userfault import Userfault, UserfaultError, open_userfault
 from pageferry.common.wire.extents import Extents
-from pageferry.common.wire.frames import MAX_WINDOW
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.kernel import state as a
 from pageferry.dest_agent.postcopy.kernel.handler import serve
@@ -51,7 +51,6 @@ from pageferry.dest_agent.postcopy.staging import Staging
 
 _START_S: Final = 300.0  # the first start may compile
 _ANSWER_S: Final = 10.0  # the handler blocks nowhere but where we can wake it
-ADAPTIVE: Final = -1
 _PLAINEST: Final = StreamFormat()
 
 
@@ -80,7 +79,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
     """The missing pages of one guest, by either mechanism. One controlling thread at a time.
 
     Args:
-        prepage: neighbours that are asked for with each page, or `ADAPTIVE`.
+        prepage: neighbours that are asked for with each page.
         stream: of the urgent connection.
 
     Raises:
@@ -107,13 +106,11 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         guest: Guest,
         mechanism: Mechanism,
         *,
-        prepage: int = ADAPTIVE,
+        prepage: Prepage = ADAPTIVE,
         stream: StreamFormat = _PLAINEST,
     ) -> None:
         if stream.checksum:
             require_checksum()
-        if not ADAPTIVE <= prepage <= MAX_WINDOW:
-            raise ValueError(f"a window of {prepage} pages, expected at most {MAX_WINDOW}")
         self.mechanism = mechanism
         self._guest = guest
         # What vCPUs publish is read by the handler, from their own control words.
@@ -137,14 +134,14 @@ class FaultHandler(CompiledThread[a.FaultControl]):
             self.close()
             raise
 
-    def _fill_in(self, prepage: int, checked: bool) -> None:
+    def _fill_in(self, prepage: Prepage, checked: bool) -> None:
         """Write the control words that do not change, and those that are not 0 at first."""
         ctl, guest = self._ctl, self._guest
         ctl.wanted_socket = ctl.socket = -1
         ctl.uffd = self._userfault.fd if self._userfault else -1
         ctl.fault_fd = self._userfault.fd if self._userfault else guest.fault_eventfd
         ctl.done_fd, ctl.base = self._done_fd, guest.memory.address
-        ctl.prepage, ctl.checked = prepage, checked
+        ctl.prepage, ctl.checked = prepage.on_wire, checked
 
     def _new_arrays(self, memory: NDArray[np.int64]) -> a.FaultArrays:
         guest, kernel = self._guest, self._userfault is not None

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pageferry.common.config.prepage import Prepage
 from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.guest.machine import Guest
 from pageferry.common.report.latency_histogram import bars_of
@@ -71,7 +72,9 @@ class Postcopy:
         bitmap.load()
         self.setup = setup
         self.mechanism = choose_mechanism(setup.faults)
-        self.faults = FaultHandler(guest, self.mechanism, prepage=setup.prepage, stream=stream)
+        self.faults = FaultHandler(
+            guest, self.mechanism, prepage=Prepage.from_wire(setup.prepage), stream=stream
+        )
         self._n_pages = guest.n_pages
         self._urgent: socket.socket | None = None
         self._latencies = Ranks()

@@ -9,7 +9,7 @@ from pathlib import Path
 from pageferry.common.command_line.invocation import command_line, written
 from pageferry.common.command_line.run import TlsOptions
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.inject import for_agent, parse_injection
+from pageferry.common.inject import Injection
 from pageferry.common.process.notices import notice
 from pageferry.common.process.status import Status
 from pageferry.common.report.limits import given, judge
@@ -90,7 +90,7 @@ def _alone(config: MigrationConfig, net: NetOptions | None, tls: TlsOptions | No
     return words
 
 
-def unreached(faults: Sequence[str], report: Report) -> list[str]:
+def unreached(faults: Sequence[Injection], report: Report) -> list[Injection]:
     """List the faults that did not happen: of a migration that went well, that must not pass for
     survival.
 
@@ -100,8 +100,8 @@ def unreached(faults: Sequence[str], report: Report) -> list[str]:
         getattr(event, "fault", None) for event in report.events if event.event == "injected"
     }
     heard = {event.agent for event in report.events}
-    known = [each for each in faults if not for_agent("dest", [each]) or "dest" in heard]
-    return [fault for fault in known if str(parse_injection(fault)) not in happened]
+    known = [each for each in faults if each.agent != "dest" or "dest" in heard]
+    return [fault for fault in known if fault not in happened]
 
 
 def said_of(fault: str) -> str:

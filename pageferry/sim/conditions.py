@@ -252,7 +252,7 @@ def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = N
         dirty_per_s=limit / PAGE_SIZE,
         run_after_s=config.run_after,
         zero_pages=zero_pages,
-        window=MOST_WINDOW if config.prepage == "adaptive" else int(config.prepage),
+        window=MOST_WINDOW if config.prepage.pages is None else config.prepage.pages,
     )
 
 

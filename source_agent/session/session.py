@@ -35,7 +35,7 @@ from pageferry.common.errors import (
 from pageferry.common.guest.machine import Guest
 from pageferry.common.guest_location import TABLE, When, Who, sentence, when_of
 from pageferry.common.handover import Handover, Role, State
-from pageferry.common.inject import Plan, no_fault, parse_injection
+from pageferry.common.inject import Plan, no_fault
 from pageferry.common.process.aio import see_through
 from pageferry.common.process.status import Status
 from pageferry.common.process.threads import failure_of
@@ -99,7 +99,7 @@ class SourceSession:
         self._ready: Ready | None = None
         self._limit: asyncio.Timeout | None = None
         protocol = SourceProtocol(config.recover_timeout)
-        plan = Plan([parse_injection(text) for text in config.inject])
+        plan = Plan(config.inject)
         injector = Injector(plan, timeline, self._slow_down) if config.inject else None
         links = Links(
             config,

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from pageferry.common.config.prepage import Prepage
 from pageferry.common.errors import ConnectionBroken, LocalProtocolError, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder, header
@@ -57,7 +58,7 @@ class FaultContract:
             assert stats.duplicates <= post.server.stats().crossed
 
     def test_faults_alone_bring_what_is_needed(self) -> None:
-        with self.post(workload=HOT, vcpus=2, prepage=0) as post:
+        with self.post(workload=HOT, vcpus=2, prepage=Prepage("0")) as post:
             post.arm()
             post.serve()
             post.dest.resume()
@@ -397,7 +398,11 @@ class FaultContract:
     def faults_of(self, workload: str, prepage: int, vcpus: int = 1) -> tuple[int, int]:
         """(faults, pages pulled) of a guest that nothing is pushed to."""
         with self.post(
-            workload=workload, prepage=prepage, vcpus=vcpus, memory="32MiB", steps=0
+            workload=workload,
+            prepage=Prepage.from_wire(prepage),
+            vcpus=vcpus,
+            memory="32MiB",
+            steps=0,
         ) as post:
             post.arm()
             post.serve()
@@ -426,7 +431,9 @@ class FaultContract:
         assert pulled < 1.05 * faults
 
     def test_a_fixed_window(self) -> None:
-        with self.post(workload="sequential", prepage=6, memory="64KiB", cache=0, steps=0) as post:
+        with self.post(
+            workload="sequential", prepage=Prepage("6"), memory="64KiB", cache=0, steps=0
+        ) as post:
             post.arm()
             peer = post.peer()
             post.dest.resume()
@@ -436,7 +443,9 @@ class FaultContract:
             assert peer.request().page == request.page + 7
 
     def test_a_window_ends_where_the_vcpus_pages_end(self) -> None:
-        with self.post(workload="sequential", prepage=500, memory="1MiB", vcpus=2) as post:
+        with self.post(
+            workload="sequential", prepage=Prepage("500"), memory="1MiB", vcpus=2
+        ) as post:
             post.arm()
             peer = post.peer()
             post.dest.resume()

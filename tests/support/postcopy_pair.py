@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.prepage import ADAPTIVE, Prepage
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.machine import Guest
 from pageferry.common.units import PAGE_SIZE
@@ -24,7 +25,7 @@ from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, PagesFrame, RequestFrame, ZeroFrame
 from pageferry.common.wire.probes import ProbeFrame
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.dest_agent.postcopy.fault_handler import ADAPTIVE, FaultHandler
+from pageferry.dest_agent.postcopy.fault_handler import FaultHandler
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
 from pageferry.source_agent.postcopy.page_server import PageServer
 
@@ -93,7 +94,7 @@ class Post:
         mechanism: Mechanism,
         steps: int = 5000,
         *,
-        prepage: int = ADAPTIVE,
+        prepage: Prepage = ADAPTIVE,
         rate_Bps: float = float("inf"),
         checked: bool = False,
         **options: Any,

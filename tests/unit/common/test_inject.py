@@ -102,11 +102,12 @@ def test_each_fault_is_due_once_and_only_at_its_point() -> None:
 
 def test_whose_point_it_is() -> None:
     texts = ("paused:cut", "hello:kill", "dest/recovering:cut")
-    assert for_agent("source", texts) == ("paused:cut",)
-    assert for_agent("dest", texts) == ("hello:kill", "dest/recovering:cut")
-    only_for("dest", texts[1:])
+    faults = [parse_injection(text) for text in texts]
+    assert for_agent("source", faults) == ("source/paused:cut",)
+    assert for_agent("dest", faults) == ("dest/hello:kill", "dest/recovering:cut")
+    only_for("dest", faults[1:])
     with pytest.raises(UsageError, match="paused:cut is a point of the source"):
-        only_for("dest", texts)
+        only_for("dest", faults)
 
 
 def test_the_flags_give_every_fault_again() -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from pageferry.common.config.model import StrategyConfig
-from pageferry.common.config.postcopy_trigger import Trigger, parse_trigger
+from pageferry.common.config.postcopy_trigger import Trigger
 from pageferry.common.strategy import NextRound, StopAndCopy, SwitchToPostCopy
 from tests.support.strategy_contract import PAGES, StrategyContract, drive, stats, tell
 
@@ -52,7 +52,7 @@ class TestHybrid(StrategyContract):
 
 @pytest.mark.parametrize("text", ["rounds=2", "time=3s", "time=250ms", "stall"])
 def test_triggers_round_trip(text: str) -> None:
-    assert str(parse_trigger(text)) == text
+    assert Trigger(text).spelled == text
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,13 @@ def test_triggers_round_trip(text: str) -> None:
 )
 def test_bad_triggers(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
-        parse_trigger(text)
+        Trigger(text)
     with pytest.raises(ValidationError):
         StrategyConfig(postcopy_after=text)
 
 
 def test_trigger_amounts() -> None:
-    assert parse_trigger("time=250ms") == Trigger("time", 0.25)
+    trigger = Trigger("time=0.25s")
+    assert (trigger.kind, trigger.amount) == ("time", 0.25)
+    assert trigger == "time=0.25s"
+    assert trigger.spelled == "time=250ms"

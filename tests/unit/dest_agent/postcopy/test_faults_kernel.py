@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from pageferry.common.config.prepage import Prepage
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.userfault import UserfaultUnavailable
 from pageferry.dest_agent.postcopy.mechanism import Mechanism, choose_mechanism, probe
@@ -56,7 +57,7 @@ class TestKernel(FaultContract):
             assert mechanism == Mechanism("kernel", "system call, user mode only")
             self.test_faults_alone_bring_what_is_needed()
 
-        with self.post(workload="idle", prepage=0):
+        with self.post(workload="idle", prepage=Prepage("0")):
             pass
         in_child(nobody)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pageferry.common.inject import parse_injection
 from pageferry.common.report.schema import EventReport
 from pageferry.runs.migration import unreached
 from tests.support.plain_reports import report
 
-FAULTS = ("source/paused:kill", "dest/finished:cut", "dest/ready:stall:1s")
+FAULTS = tuple(
+    map(parse_injection, ("source/paused:kill", "dest/finished:cut", "dest/ready:stall:1s"))
+)
 
 
 def happened(*events: tuple[str, str | None]) -> list[EventReport]:
