@@ -57,7 +57,8 @@ class Windows:
 
     def add(self, n: int, now: float, rate: float) -> None:
         """`n` bytes have left."""
-        index = int(now / WINDOW_S)
+        # A thread that read the clock before another one may come behind it.
+        index = max(int(now / WINDOW_S), self._index)
         if index != self._index:
             empty = index - self._index - 1
             follows = empty <= _LATE * self._last / (rate * WINDOW_S)
