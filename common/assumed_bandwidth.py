@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 
-from pageferry.common.config.model import TransferConfig
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pageferry.common.capacity.agents import check_guest
 from pageferry.common.capacity.memory import touched_bytes
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.guest.machine import is_compiled
 from pageferry.common.units import format_size

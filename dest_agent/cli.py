@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from pageferry.common.capacity.agents import LEAST, dest_needs, start_agent
-from pageferry.common.config.model import Injections, Size, parse_address
+from pageferry.common.config.addresses import parse_address
+from pageferry.common.config.fields import Injections, Size
 from pageferry.common.errors import EXIT_OK, PageferryError
 from pageferry.common.inject import only_for
 from pageferry.common.process import signals

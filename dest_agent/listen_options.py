@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from pageferry.common.command_line.options import Options
-from pageferry.common.config.model import Size, StallTimeout
+from pageferry.common.config.fields import Size, StallTimeout
 from pageferry.common.units import PAGE_SIZE
 
 if TYPE_CHECKING:

@@ -18,12 +18,10 @@ from pydantic.fields import FieldInfo
 
 from pageferry.common.command_line.options import Spec
 from pageferry.common.command_line.run import LimitOptions, TlsOptions
-from pageferry.common.config.model import (
-    GuestConfig,
-    MigrationConfig,
-    StrategyConfig,
-    TransferConfig,
-)
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.config.strategy import StrategyConfig
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.net.options import NetOptions
 from pageferry.runs.axes import AXES, CompareSeries
 from pageferry.runs.prediction import PredictConfig

@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.prepage import Prepage
 from pageferry.common.guest.control import new_scratch
 from pageferry.common.guest.machine import Guest, compile_kernels

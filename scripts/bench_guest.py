@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import uvloop
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest.machine import Guest, compile_kernels
 from pageferry.common.guest.stale import new_masks
 from scripts.bench_rows import Bench, Effort, Row, row

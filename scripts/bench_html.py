@@ -18,7 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pageferry.common.html import render_one
-from pageferry.common.report.schema import EventReport, FaultTrace, Report
+from pageferry.common.report.schema import EventReport, Report
+from pageferry.common.report.sections.postcopy import FaultTrace
 from tests.support import chromium
 from tests.support.every_report import full_report
 

@@ -13,7 +13,8 @@ from pydantic import Field
 from pageferry.common.assumed_bandwidth import check_assumed
 from pageferry.common.capacity.agents import source_needs, start_agent
 from pageferry.common.command_line.run import LimitOptions, OutputOptions, TlsOptions, tell
-from pageferry.common.config.model import MigrationConfig, parse_address
+from pageferry.common.config.addresses import parse_address
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_OK, PageferryError
 from pageferry.common.files.report_files import ReportFiles
 from pageferry.common.inject import only_for

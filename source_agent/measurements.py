@@ -15,7 +15,8 @@ from pageferry.common.clock import ClockMap, Sample, clock_identity, reads_on, s
 from pageferry.common.command_line.invocation import now
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Beats, Guest, Progress
-from pageferry.common.report.schema import Outcome, PredictionReport
+from pageferry.common.report.schema import Outcome
+from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.common.strategy.base import Decision, NextRound, RoundStats, Strategy
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages

@@ -19,7 +19,8 @@ from pageferry.common.capacity.descriptors import (
 )
 from pageferry.common.capacity.memory import MIB, check_memory, own_rooms, rough
 from pageferry.common.capacity.tasks import check_tasks
-from pageferry.common.config.model import GuestConfig, MigrationConfig
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.process.heap import one_arena
 from pageferry.common.units import format_size

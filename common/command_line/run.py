@@ -17,7 +17,8 @@ from pydantic import Field, ValidationError
 from pageferry.common.command_line.invocation import note
 from pageferry.common.command_line.options import Options
 from pageferry.common.command_line.usage import usage
-from pageferry.common.config.model import GuestConfig, explain
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.model import explain
 from pageferry.common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
 from pageferry.common.files.report_files import ReportFile
 from pageferry.common.process.notices import complain

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.capacity.exhausted import ran_out
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.guest.cache import new_entries, stride
 from pageferry.common.guest.control import STATE_WORDS, VcpuArrays, aligned, new_scratch

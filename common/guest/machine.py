@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import LocalProtocolError, PageferryError
 from pageferry.common.guest import control as c
 from pageferry.common.guest import jit, layout, snapshots

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.workload.region import Region
 
 GOLDEN: Final = 0x9E3779B97F4A7C15

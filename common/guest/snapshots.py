@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.guest.control import STATE_WORDS, STEPS
 

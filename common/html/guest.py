@@ -8,7 +8,8 @@ from pageferry.common.html.palette import colour
 from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade, stop
 from pageferry.common.html.series import Point, TimeAxis, thin
 from pageferry.common.html.words import duration
-from pageferry.common.report.schema import Report, TimelineSample
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.guest import TimelineSample
 from pageferry.common.report.summary import is_simulated
 
 _WHERE: Final = {"source": "at the source", "dest": "at the destination"}

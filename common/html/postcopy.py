@@ -9,7 +9,8 @@ from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, 
 from pageferry.common.html.series import Point, TimeAxis, thin
 from pageferry.common.html.words import duration
 from pageferry.common.report.latency_histogram import known_counts
-from pageferry.common.report.schema import FaultCount, FaultLatency, PostcopyReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.postcopy import FaultCount, FaultLatency, PostcopyReport
 
 
 def pictures(report: Report) -> list[Picture]:

@@ -8,7 +8,9 @@ from pageferry.common.html.palette import colour
 from pageferry.common.html.picture import Figure, Picture, axis, layout
 from pageferry.common.html.series import TimeAxis
 from pageferry.common.html.words import duration, size
-from pageferry.common.report.schema import ActivityColumn, PagesReport, Report, RoundReport
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.memory import ActivityColumn, PagesReport
+from pageferry.common.report.sections.rounds import RoundReport
 from pageferry.common.units import PAGE_SIZE
 
 _KINDS: Final = ("full", "dirty", "drain", "final")

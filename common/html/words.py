@@ -9,7 +9,9 @@ from typing import Any
 
 from pageferry.common.config.model import MigrationConfig, shown
 from pageferry.common.report.limits import DOWNTIME, TIMEOUT, ended_by, sentence
-from pageferry.common.report.schema import DecisionReport, EstimateReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.estimates import EstimateReport
+from pageferry.common.report.sections.rounds import DecisionReport
 from pageferry.common.report.slowdown import below_half_ms, slowdown
 from pageferry.common.report.summary import GAP, NOTHING, headline, is_simulated, loss
 from pageferry.common.units import human_bytes

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from pageferry.common.errors import UsageError
 from pageferry.common.files.output_pipe import write_some
 from pageferry.common.guest_location import When
-from pageferry.common.report.schema import PredictionReport
+from pageferry.common.report.sections.prediction import PredictionReport
 
 PATIENCE_S: Final = 2.0  # with a reader who has stopped reading
 REPORT_S: Final = 30.0  # with one who may be stopped, and then want the result

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from pageferry.common.report.schema import BoundReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.limits import BoundReport
 from pageferry.common.units import human_bytes
 
 C = TypeVar("C", bound=BaseModel)

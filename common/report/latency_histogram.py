@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pageferry.common.report.hdr_histogram import HistogramError, read_histogram
 from pageferry.common.report.page_bins import BARS_PER_DECADE
-from pageferry.common.report.schema import FaultCount, PostcopyReport
+from pageferry.common.report.sections.postcopy import FaultCount, PostcopyReport
 
 
 def bars_of(ns: NDArray[np.int64], counts: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -14,7 +14,8 @@ from typing import Final
 from pydantic import BaseModel
 
 from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_OK
-from pageferry.common.report.schema import LimitMissed, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.limits import LimitMissed
 from pageferry.common.report.summary import is_simulated
 from pageferry.common.strategy import REGISTRY
 from pageferry.common.units import figures, format_time

@@ -58,25 +58,25 @@ class ReportMethods:
         Raises:
             UsageError: No such library is installed; the message says how to install one.
         """
-        from pageferry.common.report.schema import RoundReport
+        from pageferry.common.report.sections.rounds import RoundReport
 
         return self._frame(RoundReport, self._report.rounds, library)
 
     def decisions_frame(self, library: Library | None = None) -> Any:
         """Make a frame of what the strategy decided, and why; `library` as in `rounds_frame`."""
-        from pageferry.common.report.schema import DecisionReport
+        from pageferry.common.report.sections.rounds import DecisionReport
 
         return self._frame(DecisionReport, self._report.decisions, library)
 
     def downtime_frame(self, library: Library | None = None) -> Any:
         """Make a frame of the downtime's parts, in order; `library` as in `rounds_frame`."""
-        from pageferry.common.report.schema import DowntimePart
+        from pageferry.common.report.sections.rounds import DowntimePart
 
         return self._frame(DowntimePart, self._report.downtime_parts, library)
 
     def timeline_frame(self, library: Library | None = None) -> Any:
         """Make a frame of the guest's speed, a row a sample; `library` as in `rounds_frame`."""
-        from pageferry.common.report.schema import TimelineSample
+        from pageferry.common.report.sections.guest import TimelineSample
 
         return self._frame(TimelineSample, self._report.guest.timeline, library)
 
@@ -94,7 +94,7 @@ class ReportMethods:
 
         It has no rows without `trace_faults=True`.
         """
-        from pageferry.common.report.schema import FaultTrace
+        from pageferry.common.report.sections.postcopy import FaultTrace
 
         postcopy = self._report.postcopy
         trace = None if postcopy is None else postcopy.trace
@@ -102,21 +102,21 @@ class ReportMethods:
 
     def fault_counts_frame(self, library: Library | None = None) -> Any:
         """Make a frame of how many faults took how long; `library` as in `rounds_frame`."""
-        from pageferry.common.report.schema import FaultCount
+        from pageferry.common.report.sections.postcopy import FaultCount
 
         postcopy = self._report.postcopy
         return self._frame(FaultCount, postcopy.fault_counts if postcopy else [], library)
 
     def missing_frame(self, library: Library | None = None) -> Any:
         """Make a frame of the pages that were missing over time; `library` as in `rounds_frame`."""
-        from pageferry.common.report.schema import MissingSample
+        from pageferry.common.report.sections.postcopy import MissingSample
 
         postcopy = self._report.postcopy
         return self._frame(MissingSample, postcopy.missing if postcopy else [], library)
 
     def estimates_frame(self, library: Library | None = None) -> Any:
         """Make a frame of what other ways would have cost; `library` as in `rounds_frame`."""
-        from pageferry.common.report.schema import EstimateReport
+        from pageferry.common.report.sections.estimates import EstimateReport
 
         return self._frame(EstimateReport, self._report.estimates, library)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from pageferry.common.report.schema import GuestReport, PostcopyReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.guest import GuestReport
+from pageferry.common.report.sections.postcopy import PostcopyReport
 from pageferry.common.report.slowdown import below_half_ms, slowdown
 from pageferry.common.units import format_size
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import ClassVar, Final, NamedTuple, TypeVar, final
 
-from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.errors import LocalProtocolError, UsageError
 from pageferry.common.strategy.converge import AutoConverge, Period
 from pageferry.common.units import PAGE_SIZE

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
 
-from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy.base import (
     Decision,
     NextRound,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pageferry.common.config.model import StrategyConfig
 from pageferry.common.config.postcopy_trigger import Trigger
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy.base import (
     Decision,
     NextRound,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy.base import (
     Decision,
     NextRound,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from pageferry.common.config.model import MigrationConfig, StrategyConfig
+from pageferry.common.config.model import MigrationConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy.base import Strategy, make_strategy
 from pageferry.common.strategy.forecast import Conditions, Cost, Stale, run
 from pageferry.common.strategy.growth import Growth

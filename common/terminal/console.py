@@ -18,7 +18,10 @@ from pageferry.common.process.status import Status
 from pageferry.common.report import summary
 from pageferry.common.report.binding_limit import words as bound_words
 from pageferry.common.report.limits import ended_by, sentence
-from pageferry.common.report.schema import NetReport, PredictionReport, Report, RoundReport
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.network import NetReport
+from pageferry.common.report.sections.prediction import PredictionReport
+from pageferry.common.report.sections.rounds import RoundReport
 from pageferry.common.terminal.prediction import prediction_row, print_prediction
 from pageferry.common.terminal.progress import Lines, Wish
 from pageferry.common.units import figures, human_bytes

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pageferry.common.report.schema import PredictionReport, StrategyPrediction
+from pageferry.common.report.sections.prediction import PredictionReport, StrategyPrediction
 from pageferry.common.units import human_bytes
 
 _FROM: Final = {

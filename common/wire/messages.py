@@ -46,7 +46,8 @@ import msgpack
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from pageferry.common.command_line.options import Words
-from pageferry.common.config.model import Compression, GuestConfig
+from pageferry.common.config.fields import Compression
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError
 from pageferry.common.wire import bounds
 from pageferry.common.wire.bitmap import MOST_SUMMARY

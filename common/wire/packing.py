@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.config.model import Compression
+from pageferry.common.config.fields import Compression
 from pageferry.common.errors import RemoteProtocolError
 
 # The fastest of zstd's usual levels: a link of 100 MB/s is filled by a part of one core.

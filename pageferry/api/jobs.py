@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pageferry.api.keywords import Keywords, checked
 from pageferry.api.running import Job, Show
 from pageferry.common.command_line.run import LimitOptions, TlsOptions
-from pageferry.common.config.model import GuestConfig, MigrationConfig, shown
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.model import MigrationConfig, shown
 from pageferry.common.errors import (
     EXIT_LIMIT_MISSED,
     EXIT_USAGE,

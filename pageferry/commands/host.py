@@ -16,7 +16,9 @@ from pageferry.common.capacity.agents import host_needs, start_agent
 from pageferry.common.command_line.options import Options
 from pageferry.common.command_line.run import JsonOptions, tell
 from pageferry.common.command_line.suggestions import did_you_mean
-from pageferry.common.config.model import Duration, GuestConfig, parse_address
+from pageferry.common.config.addresses import parse_address
+from pageferry.common.config.fields import Duration
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import (
     EXIT_NOT_VERIFIED,
     EXIT_OK,

@@ -22,7 +22,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from pageferry.common.command_line.run import JsonOptions
-from pageferry.common.config.model import Duration
+from pageferry.common.config.fields import Duration
 from pageferry.common.errors import EXIT_OK
 from pageferry.paper import published
 from pageferry.runs.tables import print_notes, wide_console

@@ -12,7 +12,9 @@ from pydantic import Field
 from pageferry.commands.host import Control, Name, asked
 from pageferry.common.command_line.invocation import stamp
 from pageferry.common.command_line.run import LimitOptions, OutputOptions
-from pageferry.common.config.model import Duration, TransferConfig, parse_address
+from pageferry.common.config.addresses import parse_address
+from pageferry.common.config.fields import Duration
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import ConnectionBroken, UsageError
 from pageferry.common.files.report_files import ReportFiles
 from pageferry.common.guest_location import TABLE, When, Who, sentence, told

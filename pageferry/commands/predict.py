@@ -16,7 +16,7 @@ from pageferry.common.errors import EXIT_OK
 from pageferry.common.process import signals
 from pageferry.common.process.notices import take
 from pageferry.common.process.status import Status, StatusPipe, supervised
-from pageferry.common.report.schema import PredictionReport
+from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.common.terminal.progress import ProgressOptions
 from pageferry.runs.prediction import CANCELLED, PredictConfig, document_of
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from pageferry.common.assumed_bandwidth import check_assumed
-from pageferry.common.config.model import GuestConfig, MigrationConfig, parse_address
+from pageferry.common.config.addresses import parse_address
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import (
     InDoubtError,
     PageferryError,

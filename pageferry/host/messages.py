@@ -17,7 +17,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from pageferry.common.config.model import GuestConfig, TransferConfig
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.process.status import Status
 from pageferry.common.report.schema import Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pageferry.common.capacity.agents import check_guest
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest.machine import Guest, compile_kernels, is_compiled
 
 

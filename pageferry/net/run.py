@@ -10,7 +10,8 @@ from typing import Final, Self
 
 from pageferry.common.process.status import Status
 from pageferry.common.report.binding_limit import measured
-from pageferry.common.report.schema import DirectionReport, NetChange, NetReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.network import DirectionReport, NetChange, NetReport
 from pageferry.net import namespaces
 from pageferry.net.enter import prefix
 from pageferry.net.link import Link

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pageferry.common.command_line.options import Options
 from pageferry.common.command_line.suggestions import did_you_mean
-from pageferry.common.config.model import Duration, Percentage, Rate, explain
+from pageferry.common.config.fields import Duration, Percentage, Rate
+from pageferry.common.config.model import explain
 from pageferry.common.errors import UsageError
 from pageferry.common.units import (
     UnitError,

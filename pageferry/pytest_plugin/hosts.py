@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 from pydantic import BaseModel
 
 from pageferry.api.keywords import Keywords
-from pageferry.common.config.model import GuestConfig, shown
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.model import shown
 from pageferry.common.errors import EXIT_USAGE, PageferryError, UsageError
 from pageferry.common.process.python_command import python_command
 from pageferry.common.report.failure import MigrationError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pageferry.common.report.schema import PredictionCheck, PredictionReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.prediction import PredictionCheck, PredictionReport
 from pageferry.runs import tables
 
 

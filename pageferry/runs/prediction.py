@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import BaseModel, Field
 
-from pageferry.common.config.model import Duration, MigrationConfig
+from pageferry.common.config.fields import Duration
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import (
     EXIT_CANCELLED,
     EXIT_USAGE,
@@ -20,7 +21,7 @@ from pageferry.common.errors import (
 from pageferry.common.process import signals
 from pageferry.common.process.notices import notice
 from pageferry.common.process.status import Status
-from pageferry.common.report.schema import PredictionReport
+from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.pair import ENDING_S, AgentProcess
 
 CANCELLED = "cancelled: nothing was predicted, and no guest is left"

@@ -21,7 +21,8 @@ from pydantic import ValidationError
 
 from pageferry.common.config.model import MigrationConfig, explain
 from pageferry.common.errors import UsageError
-from pageferry.common.report.schema import Report, RoundReport
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.rounds import RoundReport
 from pageferry.common.strategy.carrying import MEASURABLE_BYTES
 from pageferry.common.strategy.forecast import Stale
 from pageferry.common.units import PAGE_SIZE, format_time

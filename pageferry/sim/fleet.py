@@ -19,7 +19,8 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field, ValidationError
 
 from pageferry.common.command_line.options import Options
-from pageferry.common.config.model import Duration, MigrationConfig, Size, explain, first_fault
+from pageferry.common.config.fields import Duration, Size
+from pageferry.common.config.model import MigrationConfig, explain, first_fault
 from pageferry.common.errors import UsageError
 from pageferry.common.files.input_files import parse_toml, read_file
 from pageferry.common.units import PAGE_SIZE

@@ -27,7 +27,8 @@ from typing import Annotated, Final
 from pydantic import Field, ValidationError
 
 from pageferry.common.command_line.options import Options, listed
-from pageferry.common.config.model import Duration, Percentage, Rate, Size, explain
+from pageferry.common.config.fields import Duration, Percentage, Rate, Size
+from pageferry.common.config.model import explain
 from pageferry.common.errors import UsageError
 from pageferry.net.shape import QUEUE_S, RTT, halved, hint, parse_pairs
 

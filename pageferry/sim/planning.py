@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.report.binding_limit import bound
-from pageferry.common.report.schema import BoundReport
+from pageferry.common.report.sections.limits import BoundReport
 from pageferry.common.strategy import SwitchToPostCopy
 from pageferry.sim.conditions import Simulated, simulated
 from pageferry.sim.fleet import Kind

@@ -12,19 +12,11 @@ from typing import Any, Final
 from pageferry._version import __version__
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.report.binding_limit import bound
-from pageferry.common.report.schema import (
-    DecisionReport,
-    DowntimePart,
-    EventReport,
-    FaultLatency,
-    GuestReport,
-    MissingSample,
-    OracleReport,
-    PostcopyReport,
-    Report,
-    RoundReport,
-    TimelineSample,
-)
+from pageferry.common.report.schema import EventReport, Report
+from pageferry.common.report.sections.estimates import OracleReport
+from pageferry.common.report.sections.guest import GuestReport, TimelineSample
+from pageferry.common.report.sections.postcopy import FaultLatency, MissingSample, PostcopyReport
+from pageferry.common.report.sections.rounds import DecisionReport, DowntimePart, RoundReport
 from pageferry.common.report.slowdown import witness
 from pageferry.common.strategy import (
     RoundKind,

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest.seeds import regions
 from pageferry.common.units import LINE_SIZE, LINES_PER_PAGE, PAGE_SIZE
 from pageferry.common.workload.mixes import Mix

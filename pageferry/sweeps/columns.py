@@ -21,7 +21,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from pageferry.common.config.model import MigrationConfig, shown
-from pageferry.common.report.schema import DowntimePart, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.rounds import DowntimePart
 from pageferry.common.report.slowdown import slowdown
 from pageferry.common.units import format_rate, format_time
 from pageferry.common.workload.options import Option

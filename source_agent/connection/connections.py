@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, Literal
 
-from pageferry.common.config.model import MigrationConfig, parse_candidates
+from pageferry.common.config.addresses import parse_candidates
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PageferryError, PeerSilent, RemoteProtocolError
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.handover import Handover

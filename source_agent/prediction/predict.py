@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Guest, Progress
-from pageferry.common.report.schema import (
+from pageferry.common.report.sections.prediction import (
     DirtyLook,
     PredictionCheck,
     PredictionReport,

@@ -18,22 +18,22 @@ from pageferry.common.process.machine import processor
 from pageferry.common.process.notices import notice
 from pageferry.common.process.threads import failure_of
 from pageferry.common.report.latency_histogram import fault_counts
-from pageferry.common.report.schema import (
-    BurstinessReport,
+from pageferry.common.report.schema import EventReport, Report
+from pageferry.common.report.sections.estimates import BurstinessReport
+from pageferry.common.report.sections.guest import (
     CacheReport,
     CpuReport,
-    DecisionReport,
-    EventReport,
-    FaultLatency,
-    FaultTrace,
     GuestReport,
-    MissingSample,
-    PostcopyReport,
-    PredictionReport,
-    Report,
-    RoundReport,
     TimelineSample,
 )
+from pageferry.common.report.sections.postcopy import (
+    FaultLatency,
+    FaultTrace,
+    MissingSample,
+    PostcopyReport,
+)
+from pageferry.common.report.sections.prediction import PredictionReport
+from pageferry.common.report.sections.rounds import DecisionReport, RoundReport
 from pageferry.common.report.slowdown import witness
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bitmap import popcount

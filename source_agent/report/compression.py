@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pageferry.common.report.schema import CompressionReport, CpuReport, XbzrleReport
+from pageferry.common.report.sections.compression import CompressionReport, XbzrleReport
+from pageferry.common.report.sections.guest import CpuReport
 from pageferry.common.units import PAGE_SIZE
 from pageferry.source_agent.measurements import Record
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pageferry.common.report.schema import DowntimePart, PartName
+from pageferry.common.report.sections.rounds import DowntimePart, PartName
 from pageferry.source_agent.measurements import Record
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from pageferry.common.report.schema import EstimateReport, OracleReport
+from pageferry.common.report.sections.estimates import EstimateReport, OracleReport
 from pageferry.common.strategy import (
     Decision,
     Hybrid,

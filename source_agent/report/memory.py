@@ -8,7 +8,7 @@ import numpy as np
 
 from pageferry.common.clock import ClockMap
 from pageferry.common.report.page_bins import MOST_COLUMNS
-from pageferry.common.report.schema import ActivityColumn, HotPage, PagesReport
+from pageferry.common.report.sections.memory import ActivityColumn, HotPage, PagesReport
 from pageferry.common.wire.results import WireActivity
 from pageferry.source_agent.measurements import Record
 from pageferry.source_agent.precopy.activity import Activity, Column

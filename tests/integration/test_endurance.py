@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from pageferry.common.config.model import TransferConfig
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.host import messages as m
 from pageferry.host.replay import replay
 from tests.support.hosts import Held, RunningHost, held, running_host

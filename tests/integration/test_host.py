@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from pageferry.common.config.model import TransferConfig
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import EXIT_IN_DOUBT, PageferryError
 from pageferry.host import messages as m
 from pageferry.host.replay import replay

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from pageferry.common.config.model import TransferConfig
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.host import messages as m
 from tests.support.hosts import RunningHost, running_host
 

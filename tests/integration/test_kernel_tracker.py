@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.guest.machine import Guest
 from tests.support.zygote import migrate

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pageferry.common.report.schema import PredictionCheck, PredictionReport
+from pageferry.common.report.sections.prediction import PredictionCheck, PredictionReport
 from pageferry.common.strategy.prediction import STRATEGIES
 from pageferry.runs.prediction import Prediction
 from tests.integration.test_kernel_tracker import REFUSAL

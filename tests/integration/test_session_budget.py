@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import channel, encoder, frames, messages
 from pageferry.common.wire.channel import Connection

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.commands.certs import certs
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest import jit
 from pageferry.common.guest.machine import compile_kernels
 from pageferry.common.report.schema import Report

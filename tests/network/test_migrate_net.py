@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.report.schema import NetReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.network import NetReport
 from tests.support.harness import Agent, agent, children_of
 from tests.support.known import known
 from tests.support.network_needs import assert_gone, networks_of, why_not

@@ -21,7 +21,7 @@ import msgpack
 import numpy as np
 
 from pageferry.common.clock import clock_identity
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import PageferryError
 from pageferry.common.guest.control import STATE_WORDS, STEPS
 from pageferry.common.units import PAGE_SIZE

@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.schema import (
-    CacheReport,
-    GuestReport,
-    PostcopyReport,
-    Report,
-    RoundReport,
-    TimelineSample,
-)
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.guest import CacheReport, GuestReport, TimelineSample
+from pageferry.common.report.sections.postcopy import PostcopyReport
+from pageferry.common.report.sections.rounds import RoundReport
 from pageferry.runs.series import Attempt
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.prepage import ADAPTIVE, Prepage
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.machine import Guest

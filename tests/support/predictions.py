@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pageferry.common.report.schema import PredictionReport
+from pageferry.common.report.sections.prediction import PredictionReport
 
 
 def prediction(**changes: Any) -> PredictionReport:

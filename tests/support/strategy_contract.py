@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.errors import LocalProtocolError
 from pageferry.common.strategy import (
     REGISTRY,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pageferry.cli import make_app
 from pageferry.common.command_line.run import worded
-from pageferry.common.config.model import parse_address
+from pageferry.common.config.addresses import parse_address
 from pageferry.common.errors import UsageError
 from pageferry.common.workload.registry import choose
 from pageferry.net.schedule import parse_schedule

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pageferry.common.assumed_bandwidth import check_assumed, is_loopback
-from pageferry.common.config.model import TransferConfig
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import UsageError
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pageferry.common.capacity import memory
 from pageferry.common.capacity.memory import Room
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.wire import messages
 from pageferry.common.wire.channel import Connection

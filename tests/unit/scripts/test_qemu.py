@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.config.model import GuestConfig, MigrationConfig
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from scripts import bench_qemu
 from scripts.bench_qemu import BENCHES, comparisons, require, rows, small, workload

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from pageferry.common.command_line.options import Options, Spec, listed
-from pageferry.common.config.model import Duration, Percentage, Rate, Share, Size, explain
+from pageferry.common.config.fields import Duration, Percentage, Rate, Share, Size
+from pageferry.common.config.model import explain
 
 
 class Asked(Options):

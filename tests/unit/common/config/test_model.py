@@ -9,13 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pageferry.common.config.model import (
-    GuestConfig,
-    MigrationConfig,
-    StrategyConfig,
-    explain,
-    parse_address,
-)
+from pageferry.common.config.addresses import parse_address
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.model import MigrationConfig, explain
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.units import parse_size
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest.machine import Guest
 
 MakeGuest = Callable[..., Guest]

@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import (
     LocalProtocolError,
     PageferryError,

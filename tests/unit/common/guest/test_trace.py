@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import RemoteProtocolError, UsageError
 from pageferry.common.files.memory_trace import TraceMeta, open_trace, write_trace
 from pageferry.common.guest.machine import Guest, compile_kernels

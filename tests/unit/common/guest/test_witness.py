@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest.control import CONTROL_WORDS, FIRST_NS, LAST_NS, REPLAY
 from pageferry.common.guest.machine import Guest
 from tests.unit.common.guest.conftest import run_for

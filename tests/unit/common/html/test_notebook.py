@@ -8,7 +8,8 @@ import pytest
 
 from pageferry.common.html.notebook import report_fragment, reports_fragment, speed_drawing
 from pageferry.common.html.palette import LIGHT
-from pageferry.common.report.schema import Report, TimelineSample
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.guest import TimelineSample
 from tests.support.every_report import completed
 from tests.support.old_reports import FOLDER, REPORTS
 

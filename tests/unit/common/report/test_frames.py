@@ -11,7 +11,8 @@ import pytest
 from pageferry.common.errors import UsageError
 from pageferry.common.report import frames
 from pageferry.common.report.frames import Library
-from pageferry.common.report.schema import EventReport, Report, RoundReport
+from pageferry.common.report.schema import EventReport, Report
+from pageferry.common.report.sections.rounds import RoundReport
 from tests.support.every_report import completed, full_report
 from tests.support.old_reports import FOLDER
 

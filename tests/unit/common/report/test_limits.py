@@ -7,7 +7,8 @@ import pytest
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_FAILED, EXIT_LIMIT_MISSED, EXIT_OK
 from pageferry.common.report.limits import DOWNTIME, enforced, given, judge, sentence, unlooked
-from pageferry.common.report.schema import DecisionReport, DowntimePart, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.rounds import DecisionReport, DowntimePart
 
 
 def report(strategy: str = "pre-copy", **values: Any) -> Report:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.strategy import REGISTRY, NextRound, RoundKind, make_strategy
 from tests.support.strategy_contract import stats

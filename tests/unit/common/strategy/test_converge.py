@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.errors import LocalProtocolError
 from pageferry.common.strategy import NextRound, Period, make_strategy
 from pageferry.common.strategy.converge import AIM, AutoConverge

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy import make_strategy
 from pageferry.common.strategy.base import NextRound, RoundStats, StopAndCopy, SwitchToPostCopy
 from pageferry.common.strategy.deadline import Deadline

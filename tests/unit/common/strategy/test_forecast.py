@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.config.model import StrategyConfig
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy import PostCopy, PreCopy, StopAndCopyStrategy, ThreePath
 from pageferry.common.strategy.base import NextRound, RoundKind, StopAndCopy
 from pageferry.common.strategy.forecast import AsTaken, Conditions, Curve, Ended, Played, Stale, run

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from pageferry.common.config.model import StrategyConfig
 from pageferry.common.config.postcopy_trigger import Trigger
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy import NextRound, StopAndCopy, SwitchToPostCopy
 from tests.support.strategy_contract import PAGES, StrategyContract, drive, stats, tell
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError
 from pageferry.common.wire import messages
 from pageferry.common.wire.results import (

@@ -11,7 +11,8 @@ import pytest
 from pageferry.cli import make_app
 from pageferry.common.command_line.run import run_app
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.schema import DirectionReport, NetReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.network import DirectionReport, NetReport
 from pageferry.runs.simulate_from import Measured, read_measured, simulated_again
 from pageferry.sim.options import SimulateOptions
 from pageferry.sim.run import simulated_report

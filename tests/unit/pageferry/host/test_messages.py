@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from pageferry.common.config.model import GuestConfig, TransferConfig
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.process.status import Status
 from pageferry.common.report.schema import Report

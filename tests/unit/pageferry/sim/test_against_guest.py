@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest.machine import Guest
 from pageferry.common.strategy.forecast import Stale
 from pageferry.sim.working_set import WorkingSet

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pageferry.common.errors import UsageError
-from pageferry.common.report.schema import DecisionReport, Report
+from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.rounds import DecisionReport
 from pageferry.sweeps.cells import Cell
 from pageferry.sweeps.choice import parse_choice
 from pageferry.sweeps.parquet import read_parquet, to_parquet

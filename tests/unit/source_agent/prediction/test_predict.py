@@ -7,7 +7,7 @@ import math
 import pytest
 
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.schema import PredictionReport
+from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.common.strategy.prediction import STRATEGIES, Look, Measurement
 from pageferry.common.terminal.prediction import notes, prediction_row, prediction_table
 from pageferry.common.wire.pacing import CREDIT_S

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pageferry.common.config.model import GuestConfig
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.machine import Guest, Progress, compile_kernels
 from pageferry.common.guest.memory import GuestMemory
