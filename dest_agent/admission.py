@@ -10,7 +10,7 @@ from pageferry.common.capacity.agents import check_guest
 from pageferry.common.capacity.memory import touched_bytes
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import UsageError
-from pageferry.common.guest.machine import is_compiled
+from pageferry.common.guest.compiling import is_compiled
 from pageferry.common.units import format_size
 from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.messages import Hello

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.prepage import Prepage
+from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.guest.control import new_scratch
-from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.native import monotonic_ns
 from pageferry.common.guest.syscalls import c_recv, c_send
 from pageferry.common.report.schema import Report

@@ -11,7 +11,8 @@ import numpy as np
 import uvloop
 
 from pageferry.common.config.guest import GuestConfig
-from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest.compiling import compile_kernels
+from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.stale import new_masks
 from scripts.bench_rows import Bench, Effort, Row, row
 

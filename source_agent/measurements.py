@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pageferry.common.clock import ClockMap, Sample, clock_identity, reads_on, same_identity
 from pageferry.common.command_line.invocation import now
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.guest.machine import Beats, Guest, Progress
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.progress import Beats, Progress
 from pageferry.common.report.schema import Outcome
 from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.common.strategy.base import Decision, NextRound, RoundStats, Strategy

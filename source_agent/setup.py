@@ -10,7 +10,8 @@ import numpy as np
 from pageferry.common.capacity.agents import check_guest, encoder_bytes
 from pageferry.common.capacity.memory import check_memory
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.guest.machine import Guest, compile_kernels, is_compiled
+from pageferry.common.guest.compiling import compile_kernels, is_compiled
+from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.strategy import make_strategy
 from pageferry.common.strategy.base import Strategy

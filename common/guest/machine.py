@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,48 +13,26 @@ from numpy.typing import NDArray
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import LocalProtocolError, PageferryError
 from pageferry.common.guest import control as c
-from pageferry.common.guest import jit, layout, snapshots
+from pageferry.common.guest import layout, snapshots
 from pageferry.common.guest.cache import collect_dirty, count_dirty, drain_slice
 from pageferry.common.guest.control import new_control, new_scratch, witnessed
 from pageferry.common.guest.dirtylog import DirtyLog
 from pageferry.common.guest.kerneldirty import DirtySource, KernelDirty
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.guest.native import monotonic_ns
+from pageferry.common.guest.progress import Beats, Progress
 from pageferry.common.guest.seeds import fill_seed, regions
 from pageferry.common.guest.stale import new_masks
 from pageferry.common.guest.vcpu import EventFd, Vcpus
 from pageferry.common.guest.workloads.making import make_workload
-from pageferry.common.terminal.progress import COMPILING
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.workload.registry import choose
 
 _DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and within
+
 _STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed
+
 _NEVER_NS: Final = 2**62  # later than any CLOCK_MONOTONIC
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A sample of a guest's counters, all vCPUs together, since this guest was made or restored."""
-
-    t_ns: int
-    steps: int
-    dirtied_pages: int
-
-
-@dataclass(frozen=True)
-class Beats:
-    """A vCPU as its own witness, CLOCK_MONOTONIC ns.
-
-    first: its first heartbeat after the last resume; last: its last one; gap: the longest between
-    two since `Guest.reset_gaps`, with its start and end (0: none yet).
-    """
-
-    first_ns: int
-    last_ns: int
-    gap_ns: int
-    gap_start_ns: int
-    gap_end_ns: int
 
 
 class Guest:
@@ -457,46 +434,3 @@ class Guest:
             if problem is not None:
                 return f"vCPU {region.vcpu}: {problem}"
         return None
-
-
-def is_compiled(workload: str) -> bool:
-    """Whether this kind of workload has been compiled here already. Raises `WorkloadError`."""
-    module, _, _ = choose(workload).spec.made_by.partition(":")
-    return jit.STORE.has_any_of(module)
-
-
-def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = None) -> None:
-    """Compile, or load, everything that a guest of this configuration runs, on a tiny one.
-
-    `notify` is told in one line before something has to be compiled, which takes a while: once for
-    each kind of workload after an installation, where it can be kept.
-    """
-    chosen = choose(config.workload)
-    name, mix = chosen.name, chosen.mix
-    smallest = name if mix is None else f"{name}:lines={mix}"
-    text = smallest if chosen.spec.complete else config.workload
-    tiny = GuestConfig(memory=64 * PAGE_SIZE, workload=text, seed=config.seed, cache=64 * 1024)
-
-    def announce() -> None:
-        if notify is not None:
-            often = "first start only" if jit.STORE.writable else "they can't be kept"
-            notify(f"{COMPILING} for {name} ({often})")
-
-    with jit.before_compiling(announce):
-        _run_all(tiny)
-
-
-def _run_all(tiny: GuestConfig) -> None:
-    guest = Guest(tiny, boot=True)
-    try:
-        guest.memory.zero_pages(np.arange(guest.n_pages))
-        guest.start()
-        guest.run_until([64])
-        guest.drain()
-        guest.cached_dirty()
-        guest.harvest()
-        guest.digest()
-        guest.check()
-        guest.progress()
-    finally:
-        guest.close()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from pageferry.common.errors import PeerSilent, RemoteProtocolError, UsageError
-from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest.compiling import compile_kernels
+from pageferry.common.guest.machine import Guest
 from pageferry.common.process.aio import see_through
 from pageferry.common.recovery import Recovery
 from pageferry.common.units import format_size

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pageferry.common.guest.machine import Guest, Progress
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.progress import Progress
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.results import (
     WireBeats,

@@ -18,7 +18,7 @@ from pageferry.common.errors import (
     InternalError,
     PageferryError,
 )
-from pageferry.common.guest.machine import Progress
+from pageferry.common.guest.progress import Progress
 from pageferry.common.process.aio import quit_task, see_through
 from pageferry.common.wire import messages
 from pageferry.dest_agent.postcopy.fetching import FaultsMoved, Fetching, come_late

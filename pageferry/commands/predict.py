@@ -80,7 +80,8 @@ def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionRepor
     from pageferry.common.capacity.agents import check_guest, source_needs, start_agent
 
     start_agent(f"an agent with {config.vcpus} vCPU(s)", source_needs(config))
-    from pageferry.common.guest.machine import Guest, compile_kernels, is_compiled
+    from pageferry.common.guest.compiling import compile_kernels, is_compiled
+    from pageferry.common.guest.machine import Guest
 
     check_guest(config.guest, compiled=is_compiled(config.workload))
     with signals.leaving(CANCELLED):

@@ -23,7 +23,8 @@ from pageferry.common.process.status import Status
 from pageferry.common.process.threads import failure_of
 from pageferry.host import messages as m
 from pageferry.host.control_client import answers, control_folder, is_ours_alone
-from pageferry.host.host import Host, Move
+from pageferry.host.host import Host
+from pageferry.host.moves import Move
 
 REQUEST_S: Final = 10.0  # from a connection to its request
 MOST_CLIENTS: Final = 32

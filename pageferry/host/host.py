@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from pageferry.common.assumed_bandwidth import check_assumed
 from pageferry.common.config.addresses import parse_address
-from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import (
     InDoubtError,
@@ -24,7 +22,6 @@ from pageferry.common.errors import (
     UsageError,
     VerificationError,
 )
-from pageferry.common.guest.machine import Guest, compile_kernels
 from pageferry.common.guest_location import NOBODY_HERE, TABLE, When, Who
 from pageferry.common.handover import State
 from pageferry.common.process.aio import quit_task, see_through, take_notice
@@ -32,7 +29,6 @@ from pageferry.common.process.heap import give_back
 from pageferry.common.process.last_resort import last_resort
 from pageferry.common.process.logs import AgentLog
 from pageferry.common.process.status import Status
-from pageferry.common.termination import Reply
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.tls import ClientTls, checked_hostname, client_tls
 from pageferry.dest_agent.admission import MemoryBudget
@@ -40,53 +36,20 @@ from pageferry.dest_agent.agent import DestAgent, Limits, worst
 from pageferry.dest_agent.listen_options import ListenOptions
 from pageferry.host import messages as m
 from pageferry.host.guest_table import Doing, Doubt, Entry, Guests
+from pageferry.host.guests_here import booted, digested, go_on, info
+from pageferry.host.moves import Move
 from pageferry.source_agent.agent import follow, outcome
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.resident_guest import Resident
 from pageferry.source_agent.session.session import SourceSession
 
 _THREADS: Final = 4
+
 _LOOK_S: Final = 0.25  # how often trouble is looked for, once it has been asked to end
+
 _PATIENCE_S: Final = 2.0  # of a person who has pressed Ctrl-C and sees nothing
 
 _T = TypeVar("_T")
-
-
-@dataclass(slots=True)
-class Move:
-    """A guest on its way out."""
-
-    name: str
-    peer: str
-    session: SourceSession
-    task: asyncio.Task[None]
-
-    def cancel(self) -> str | None:
-        """The guest is to go on here; what a person must know where it is too late for that.
-
-        A move whose other host does not answer is given up by the second call.
-        """
-        if self.session.can_cancel:
-            self.task.cancel()
-            return None
-        return self._replied(self.session.asked_to_end())
-
-    def still_asked(self) -> str | None:
-        """Likewise, from time to time after that."""
-        news = self.session.still_asked()
-        return None if news is None else self._replied(news)
-
-    def _replied(self, answer: tuple[Reply, str]) -> str:
-        reply, words = answer
-        self.session.notice = words
-        if reply is Reply.END:
-            self.task.cancel(words)
-        return words
-
-    @property
-    def may_be_ended(self) -> bool:
-        """Whether nothing would be lost by that that could be had."""
-        return self.session.can_cancel or not self.session.is_well
 
 
 def farewell(ended: Sequence[str], fates: Sequence[tuple[int, str]] = ()) -> tuple[str, int]:
@@ -247,7 +210,7 @@ class Host:
 
     def list(self) -> m.Listed:
         """Every guest."""
-        guests = [_info(entry) for entry in self.guests.entries]
+        guests = [info(entry) for entry in self.guests.entries]
         host, port = self._bound
         return m.Listed(host=host, port=port, guests=guests, incoming=self._agent.sessions)
 
@@ -256,12 +219,12 @@ class Host:
         self._must_go_on()
         entry = self.guests.reserve(order.name, order.config.workload, Doing.BOOTING)
         await asyncio.shield(self._own(self._boot(entry, order)))
-        return m.Booted(guest=_info(entry))
+        return m.Booted(guest=info(entry))
 
     async def _boot(self, entry: Entry, order: m.Boot) -> None:
         try:
             self._budget.book_guest(entry.name, order.config)
-            guest = await self._blocking(_booted, order, self._log.say)
+            guest = await self._blocking(booted, order, self._log.say)
         except BaseException:
             self.guests.gone(entry)
             raise
@@ -280,10 +243,9 @@ class Host:
 
     async def _digest(self, entry: Entry) -> m.Digested:
         try:
-            digested = await self._blocking(_digested, entry.name, entry.here)
+            return await self._blocking(digested, entry.name, entry.here)
         finally:
             self.guests.runs(entry)
-        return digested
 
     async def shutdown(self, order: m.Shutdown) -> m.Done:
         """The guest ends."""
@@ -434,7 +396,7 @@ class Host:
                 " only if you have seen to it that nothing runs it anywhere else, or there are two"
             )
         if handover.may_run_guest:
-            await self._blocking(_go_on, entry.here)
+            await self._blocking(go_on, entry.here)
             self.guests.runs(entry)
             how = "as you said that it runs nowhere else" if answer is None else answer.answer
             return f"guest {name} goes on here ({how})"
@@ -451,52 +413,3 @@ def _full_pool(threads: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         pool.submit(barrier.wait)
     return pool
-
-
-def _info(entry: Entry) -> m.GuestInfo:
-    guest = entry.guest
-    config: GuestConfig | None = guest.config if guest is not None else None
-    return m.GuestInfo(
-        name=entry.name,
-        state=entry.doing.value,
-        memory=config.memory if config else None,
-        vcpus=config.vcpus if config else None,
-        workload=config.workload if config else None,
-        steps=sum(guest.steps()) if guest is not None else None,
-        here_s=(time.monotonic_ns() - entry.since_ns) / 1e9,
-        note=entry.note,
-    )
-
-
-def _booted(order: m.Boot, say: Callable[[str], None]) -> Guest:
-    compile_kernels(order.config, say)
-    guest = Guest(order.config, boot=True)
-    try:
-        guest.start()
-        guest.resume()
-    except BaseException:
-        guest.close()
-        raise
-    return guest
-
-
-def _digested(name: str, guest: Guest) -> m.Digested:
-    paused_ns = guest.pause()
-    try:
-        guest.drain()
-        steps, digest, check = list(guest.steps()), guest.digest(), guest.check()
-    finally:
-        resumed_ns = guest.resume()
-    return m.Digested(
-        name=name,
-        config=guest.config,
-        steps=steps,
-        digest=digest,
-        check=check,
-        paused_ms=(resumed_ns - paused_ns) / 1e6,
-    )
-
-
-def _go_on(guest: Guest) -> None:
-    guest.hold(False)
-    guest.resume()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from pageferry.common.capacity.agents import check_guest
 from pageferry.common.config.guest import GuestConfig
-from pageferry.common.guest.machine import Guest, compile_kernels, is_compiled
+from pageferry.common.guest.compiling import compile_kernels, is_compiled
+from pageferry.common.guest.machine import Guest
 
 
 def replay(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.guest.machine import Guest, Progress
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.progress import Progress
 from pageferry.common.report.sections.prediction import (
     DirtyLook,
     PredictionCheck,

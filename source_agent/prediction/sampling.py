@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.guest.machine import Guest, Progress
+from pageferry.common.guest.machine import Guest
+from pageferry.common.guest.progress import Progress
 from pageferry.common.guest.stale import CACHE, COUNTS, MEMORY, UNION, count_stale, new_masks
 from pageferry.common.report.page_bins import Binning
 from pageferry.common.strategy.prediction import Look, Measurement

@@ -22,7 +22,7 @@ import pytest
 from pageferry.commands.certs import certs
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest import jit
-from pageferry.common.guest.machine import compile_kernels
+from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.report.schema import Report
 from pageferry.net.enter import prefix
 from pageferry.net.link import Link

@@ -25,8 +25,9 @@ from pageferry.common.errors import (
 )
 from pageferry.common.guest import control as c
 from pageferry.common.guest import jit, machine
+from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.guest.kernelstore import KernelStore
-from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.pace import MAX_LAG_NS
 from pageferry.common.guest.vcpu import vcpus_cpu_s
 from pageferry.common.units import PAGE_SIZE

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import RemoteProtocolError, UsageError
 from pageferry.common.files.memory_trace import TraceMeta, open_trace, write_trace
-from pageferry.common.guest.machine import Guest, compile_kernels
+from pageferry.common.guest.compiling import compile_kernels
+from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.workloads.making import make_workload
 from pageferry.common.workload.registry import choose
 from tests.unit.common.guest.conftest import MakeGuest

@@ -11,8 +11,10 @@ import pytest
 
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import ConnectionBroken
-from pageferry.common.guest.machine import Guest, Progress, compile_kernels
+from pageferry.common.guest.compiling import compile_kernels
+from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.memory import GuestMemory
+from pageferry.common.guest.progress import Progress
 from pageferry.common.strategy.prediction import Measurement
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.extents import Pages

@@ -13,7 +13,7 @@ import pytest
 
 from pageferry.common.clock import Sample
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.guest.machine import Beats, Progress
+from pageferry.common.guest.progress import Beats, Progress
 from pageferry.common.report.schema import Report
 from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats, StopAndCopy
 from pageferry.common.timeline import Timeline

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.guest.machine import Progress
+from pageferry.common.guest.progress import Progress
 from pageferry.common.strategy.forecast import Curve
 from pageferry.source_agent.report.estimates import _counted, between
 

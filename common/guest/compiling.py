@@ -1,0 +1,57 @@
+"""Having a guest's kernels compiled before anything waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pageferry.common.config.guest import GuestConfig
+from pageferry.common.guest import jit
+from pageferry.common.guest.machine import Guest
+from pageferry.common.terminal.progress import COMPILING
+from pageferry.common.units import PAGE_SIZE
+from pageferry.common.workload.registry import choose
+
+
+def is_compiled(workload: str) -> bool:
+    """Whether this kind of workload has been compiled here already. Raises `WorkloadError`."""
+    module, _, _ = choose(workload).spec.made_by.partition(":")
+    return jit.STORE.has_any_of(module)
+
+
+def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = None) -> None:
+    """Compile, or load, everything that a guest of this configuration runs, on a tiny one.
+
+    `notify` is told in one line before something has to be compiled, which takes a while: once for
+    each kind of workload after an installation, where it can be kept.
+    """
+    chosen = choose(config.workload)
+    name, mix = chosen.name, chosen.mix
+    smallest = name if mix is None else f"{name}:lines={mix}"
+    text = smallest if chosen.spec.complete else config.workload
+    tiny = GuestConfig(memory=64 * PAGE_SIZE, workload=text, seed=config.seed, cache=64 * 1024)
+
+    def announce() -> None:
+        if notify is not None:
+            often = "first start only" if jit.STORE.writable else "they can't be kept"
+            notify(f"{COMPILING} for {name} ({often})")
+
+    with jit.before_compiling(announce):
+        _run_all(tiny)
+
+
+def _run_all(tiny: GuestConfig) -> None:
+    guest = Guest(tiny, boot=True)
+    try:
+        guest.memory.zero_pages(np.arange(guest.n_pages))
+        guest.start()
+        guest.run_until([64])
+        guest.drain()
+        guest.cached_dirty()
+        guest.harvest()
+        guest.digest()
+        guest.check()
+        guest.progress()
+    finally:
+        guest.close()
