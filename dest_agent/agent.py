@@ -7,64 +7,37 @@ import contextlib
 import socket
 import ssl
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pageferry._version import __version__
-from pageferry.common.capacity.agents import dest_descriptors, dest_tasks
-from pageferry.common.capacity.descriptors import check_descriptors
-from pageferry.common.capacity.tasks import check_tasks
 from pageferry.common.clock import clock_identity
 from pageferry.common.errors import (
-    EXIT_CANCELLED,
-    EXIT_IN_DOUBT,
-    EXIT_OK,
     PageferryError,
-    PeerRefused,
     RemoteProtocolError,
 )
-from pageferry.common.guest_location import NOBODY_HERE, TABLE, Who
 from pageferry.common.inject import Injection, Plan
 from pageferry.common.process.aio import quit_task
 from pageferry.common.process.heap import give_back
-from pageferry.common.process.last_resort import last_resort
 from pageferry.common.process.machine import processor
 from pageferry.common.process.rate_limited_log import Complaints
-from pageferry.common.process.status import is_orphan
 from pageferry.common.timeline import Event, Timeline
 from pageferry.common.wire import messages
 from pageferry.common.wire.channel import Connection
-from pageferry.common.wire.eviction import first_to_go, fullest
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.listener import Listener
-from pageferry.dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
+from pageferry.dest_agent.admission import MemoryBudget
 from pageferry.dest_agent.guest_keeper import Keeper
 from pageferry.dest_agent.session.session import DestSession, Terms
+from pageferry.dest_agent.session_table import Limits, SessionTable
+from pageferry.dest_agent.stopping import Stopping
 
-MAX_REMEMBERED: Final = 1000
-MAX_WAITING: Final = 64  # sessions that have not said which guest will come
-MOST_WAITING: Final = 2 * MAX_WAITING  # the same, with those that are on their way out
 # How long an agent that was to serve one migration stays for a source that may have to ask what
 # became of it.
 ASK_S: Final = 30.0
-LOOK_S: Final = 0.25  # how often trouble is looked for, once it has been asked to end
 REFUSE_S: Final = 1.0  # to send a few bytes to somebody who may not read them
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a destination takes on. memory: of one guest, exactly; max_memory: of all together,
-
-    bytes, their caches included (None: what the host has free).
-    """
-
-    memory: int | None = None
-    max_memory: int | None = None
-    max_sessions: int = MAX_SESSIONS
 
 
 class DestAgent:
@@ -93,31 +66,24 @@ class DestAgent:
         witness: Path | None = None,
         supervisor: int | None = None,
     ) -> None:
-        self._supervisor = supervisor
         self._say = say
         self._sink = sink
         self._clock = clock_identity()
-        self._limits = limits or Limits()
-        self._budget = budget or MemoryBudget(self._limits.max_memory)
+        limits = limits or Limits()
+        budget = budget or MemoryBudget(limits.max_memory)
+        self._table = SessionTable(limits, budget, tls=secure is not None)
+        self.stopping = Stopping(self._table, say, supervisor)
         self._complain = Complaints(say)
-        self._tls = secure is not None
         self._keeper = keeper
         self._turned_away = turned_away
         self._witness = witness
         self._listener = Listener(self._serve, self._complain, secure, stall_s)
         # One for all sessions: a fault is injected once.
         self._plan = Plan(inject) if inject else None
-        self._sessions: dict[str, DestSession] = {}
-        self._credentials: dict[str, Credentials] = {}  # of those above and of those below
-        self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
-        self._kept: dict[str, messages.Outcome] = {}  # never forgotten: see `_remember`
         self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
-        self.stopping = False
         self._serving: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._tell = say  # what is said of a signal
-        self._fates: list[tuple[int, str]] = []  # of sessions that were under way at the stop
 
     def listen(self, host: str, port: int, *, loopback_only: bool = False) -> list[tuple[str, int]]:
         """Bind to every address of `host`; returns them. Raises `UsageError`."""
@@ -126,13 +92,13 @@ class DestAgent:
     @property
     def sessions(self) -> int:
         """How many have not ended."""
-        return len(self._sessions)
+        return len(self._table)
 
     async def serve_forever(self) -> None:
         """Until cancelled, when sessions that are under way are ended; or until `stop` has seen
         them through: raises `CancelledError`, too."""
         self._serving = asyncio.current_task()
-        self._looking = asyncio.create_task(self._look(), name="insisting")
+        self._looking = asyncio.create_task(self.stopping.look(), name="insisting")
         try:
             await self._listener.run()
         finally:
@@ -146,32 +112,13 @@ class DestAgent:
         one more signal: a guest whose source does not answer is given up by the second. tell: one
         line for people, on each guest that is seen through.
         """
-        again, self.stopping = self.stopping, True
-        for session in list(self._sessions.values()):
-            _say_of(session, session.termination.signal(alone=self._alone), tell)
-        self._tell = tell
-        if again and self.may_be_ended and self._keeper is None:
-            self._last_resort()
+        again = self.stopping.signal(tell)
+        if again and self.stopping.may_be_ended and self._keeper is None:
+            self.stopping.last_resort()
         self._end_if_idle()
 
-    @property
-    def may_be_ended(self) -> bool:
-        """Whether no guest here would be lost by that which could be had."""
-        return all(session.termination.may_be_ended for session in self._sessions.values())
-
-    @property
-    def _alone(self) -> bool:
-        return is_orphan(self._supervisor)
-
-    async def _look(self) -> None:
-        """Trouble that begins after a signal is told, too."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            for session in list(self._sessions.values()):
-                _say_of(session, session.termination.look(alone=self._alone), self._tell)
-
     def _end_if_idle(self) -> None:
-        if not self.stopping or self._sessions:
+        if not self.stopping.begun or len(self._table):
             return
         if self._first_ended is not None and not self._first_ended.done():
             self._first_ended.set_result((None, False))
@@ -183,33 +130,6 @@ class DestAgent:
         """Until an agent that was stopped has no session any more."""
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
-
-    @property
-    def fates(self) -> list[tuple[int, str]]:
-        """Exit code and words of each session that was under way at the stop: if all ends now."""
-        under_way = [each for each in self._sessions.values() if not each.place.kept]
-        return [*self._fates, *map(_fate, under_way)]
-
-    @property
-    def farewell(self) -> str:
-        """What became of the guests that were here or on their way at the stop."""
-        return f"stopped: {'; '.join(words for _, words in self.fates) or NOBODY_HERE}"
-
-    def exit_code(self, failure: PageferryError | None = None) -> int:
-        """Of an agent that was stopped; failure: what its only session had ended with before."""
-        if not self._fates and failure is not None:
-            return failure.exit_code
-        return worst([code for code, _ in self._fates])
-
-    def _note_fate(self, session: DestSession) -> None:
-        """What a session that was under way at the stop has come to; a guest that is kept goes on
-        with whoever keeps it."""
-        if not session.place.kept:
-            self._fates.append(_fate(session))
-
-    def _last_resort(self) -> None:
-        """A further signal: whatever hangs now, the process ends."""
-        last_resort(self.farewell, worst([code for code, _ in self.fates]))
 
     async def serve_once(self) -> None:
         """One migration. Raises what made it fail."""
@@ -229,7 +149,7 @@ class DestAgent:
             raise error
 
     async def _serve(self, connection: Connection, hello: messages.Hello) -> None:
-        credentials = self._credentials.get(hello.session)
+        credentials = self._table.credentials(hello.session)
         if hello.role == "control":
             had_guest = await self._serve_control(connection, hello)
             del connection
@@ -270,9 +190,7 @@ class DestAgent:
             lambda line: self._say(f"session {short}: {line}"),
             self._terms(),
         )
-        self._make_room()
-        self._sessions[name] = session
-        self._credentials[name] = Credentials.of(hello, connection)
+        self._table.add(session, hello, connection)
         error: PageferryError | None = None
         try:
             session.hit("hello")
@@ -284,84 +202,33 @@ class DestAgent:
             say = self._say if session.set_up else self._complain  # not a line for each stranger
             say(f"session {short}: ended: {failure}")
         finally:
-            self._remember(session)
-            if self.stopping:
-                self._note_fate(session)
+            self._table.remember(session)
+            self.stopping.note(session)
             if self._first_ended is not None and not self._first_ended.done():
-                self._first_ended.set_result((error, session.may_be_asked and not self.stopping))
+                self._first_ended.set_result(
+                    (error, session.may_be_asked and not self.stopping.begun)
+                )
             self._end_if_idle()
         return session.set_up
 
     def _terms(self) -> Terms:
         return Terms(
-            self._limits.memory,
-            self._budget,
-            self._enter,
+            self._table.limits.memory,
+            self._table.budget,
+            self._table.enter,
             self._keeper,
             self._plan,
             self._witness,
         )
 
     def _refusal(self, name: str, network: str = "") -> str | None:
-        if self.stopping:
+        if self.stopping.begun:
             return "it is being stopped"
-        if name in self._sessions or name in self._ended or name in self._kept:
+        if self._table.knows(name):
             return "a session of that name exists already"
-        if self._crowded(network):
+        if self._table.crowded(network):
             return "too many have said hello and not yet which guest they bring"
-        return self._turned_away(name) or self._busy()
-
-    def _busy(self) -> str | None:
-        under_way = sum(session.set_up for session in self._sessions.values())
-        full = under_way >= self._limits.max_sessions
-        return f"busy with {under_way} migrations" if full else None
-
-    def _make_room(self) -> None:
-        """Who has said hello and then no more keeps nobody out: it takes a slot when it goes on."""
-        waiting = [each for each in self._sessions.values() if not (each.set_up or each.dropped)]
-        if len(waiting) >= MAX_WAITING:
-            first = first_to_go(waiting, lambda each: each.network, lambda _each: False)
-            assert first is not None  # noqa: S101 - there are some
-            first.drop(f"{MAX_WAITING} others came before it said which guest it brings")
-
-    def _crowded(self, network: str) -> bool:
-        """Whether there is no place for one more from there. Those on their way out are hurried."""
-        waiting = [each for each in self._sessions.values() if not each.set_up]
-        if len(waiting) < MOST_WAITING:
-            return False
-        for each in waiting:
-            if each.dropped:
-                each.cut()
-        most = fullest(each.network for each in waiting)
-        return network == most or len(waiting) >= 2 * MOST_WAITING
-
-    def _enter(self, name: str, setup: messages.Setup) -> None:
-        """A session says which guest will come. Raises `PeerRefused` and `UsageError`."""
-        busy = self._busy()
-        if busy is not None:
-            raise PeerRefused(busy)
-        channels, vcpus = setup.channels, setup.guest.vcpus
-        due = sum(session.descriptors_due for session in self._sessions.values())
-        what = f"a guest with {vcpus} vCPU(s) over {channels} channel(s)"
-        check_descriptors(what, dest_descriptors(channels, vcpus, tls=self._tls), beside=due)
-        check_tasks(what, dest_tasks(channels, vcpus))
-        self._budget.book(name, setup.guest)
-
-    def _remember(self, session: DestSession) -> None:
-        """A guest that was kept may run for ever, here or further on: its source must never hear
-        that nobody knows of it. Only one that has said goodbye will not ask."""
-        del self._sessions[session.session]
-        self._budget.release(session.session)
-        if session.place.kept and not session.said_bye:
-            self._kept[session.session] = session.answer()
-            return
-        if not session.set_up:  # no commit of it can be on its way, nobody will ask
-            self._credentials.pop(session.session, None)
-            return
-        self._ended[session.session] = session.answer()
-        if len(self._ended) > MAX_REMEMBERED:
-            forgotten, _ = self._ended.popitem(last=False)
-            self._credentials.pop(forgotten, None)
+        return self._turned_away(name) or self._table.busy()
 
     async def _welcome(self, connection: Connection) -> None:
         await connection.send(
@@ -375,7 +242,7 @@ class DestAgent:
         )
 
     async def _serve_bulk(self, connection: Connection, hello: messages.Hello) -> None:
-        session = self._sessions.get(hello.session)
+        session = self._table.get(hello.session)
         try:
             if session is None:
                 raise RemoteProtocolError("a bulk channel of no session that is known here")
@@ -390,12 +257,12 @@ class DestAgent:
 
         The newest attempt is the one that counts: an older one is closed unread.
         """
-        session = self._sessions.get(name)
+        session = self._table.get(name)
         if session is None:
             self._complain(
                 f"{connection.peer} is back, and no guest of session {name[:8]} runs here"
             )
-            await self._answer(connection, self._outcome(name))
+            await self._answer(connection, self._table.outcome(name))
             return
         if not session.awaits(connection.attempt):
             connection.close()
@@ -419,21 +286,16 @@ class DestAgent:
 
     async def _serve_query(self, connection: Connection, name: str) -> None:
         """Answer truthfully; a session that is still waiting for its commit is over then."""
-        session = self._sessions.get(name)
+        session = self._table.get(name)
         injector = session.injector if session is not None else self._injector(name)
         if injector is not None:
             connection.tap(injector)
             injector.hit("asked")
-        outcome = self._outcome(name) if session is None else session.answer()
+        outcome = self._table.outcome(name) if session is None else session.answer()
         line = f"session {name[:8]}: the source asks what became of it: {outcome.answer}"
         (self._complain if outcome.answer == "unknown" else self._say)(line)
         await self._answer(connection, outcome)
         self._asked.set()
-
-    def _outcome(self, name: str) -> messages.Outcome:
-        """Of a session that has ended, or of none that is known."""
-        unknown = messages.Outcome(answer="unknown")
-        return self._kept.get(name) or self._ended.get(name, unknown)
 
     async def _answer(self, connection: Connection, outcome: messages.Outcome) -> None:
         try:
@@ -442,26 +304,3 @@ class DestAgent:
             connection.close()
         else:
             await connection.linger()
-
-
-def _say_of(session: DestSession, words: str | None, tell: Callable[[str], None]) -> None:
-    if words is not None:
-        tell(f"session {session.session[:8]}: {words}")
-
-
-def _fate(session: DestSession) -> tuple[int, str]:
-    """The exit code, and what is so, if it has ended or ends now."""
-    code, words = EXIT_OK, "its guest came in whole, and its source has the result"
-    if session.had_its_run and session.handover.finished:
-        words = "its guest came in whole, and had its run"
-    elif not (session.termination.seen_through and session.said_bye):
-        there = TABLE[Who.HERE, session.when]
-        code, words = there.exit_code, f"{there.words}{session.termination.lacks}"
-    return code, f"session {session.session[:8]}: {words}"
-
-
-def worst(codes: Sequence[int]) -> int:
-    """The exit code of an agent that was stopped, of those of its sessions."""
-    if EXIT_IN_DOUBT in codes:
-        return EXIT_IN_DOUBT
-    return EXIT_OK if codes and set(codes) == {EXIT_OK} else EXIT_CANCELLED

@@ -88,7 +88,8 @@ async def _serve(
 ) -> int:
     # After the arguments have been found to be good.
     from pageferry.common.guest.jit import must_compile
-    from pageferry.dest_agent.agent import DestAgent, Limits
+    from pageferry.dest_agent.agent import DestAgent
+    from pageferry.dest_agent.session_table import Limits
 
     must_compile()
 
@@ -128,7 +129,7 @@ async def _serve(
                 complain(str(error))
         except asyncio.CancelledError:
             pass
-    if agent.stopping:
-        complain(agent.farewell)
-        return agent.exit_code(failure)
+    if agent.stopping.begun:
+        complain(agent.stopping.farewell)
+        return agent.stopping.exit_code(failure)
     return EXIT_OK if failure is None else failure.exit_code

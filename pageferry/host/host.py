@@ -32,8 +32,10 @@ from pageferry.common.process.status import Status
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.tls import ClientTls, checked_hostname, client_tls
 from pageferry.dest_agent.admission import MemoryBudget
-from pageferry.dest_agent.agent import DestAgent, Limits, worst
+from pageferry.dest_agent.agent import DestAgent
 from pageferry.dest_agent.listen_options import ListenOptions
+from pageferry.dest_agent.session_table import Limits
+from pageferry.dest_agent.stopping import worst
 from pageferry.host import messages as m
 from pageferry.host.guest_table import Doing, Doubt, Entry, Guests
 from pageferry.host.guests_here import booted, digested, go_on, info
@@ -115,14 +117,16 @@ class Host:
             return  # `_end` begins
         self._agent.stop(self._log.say)
         self._cancel_moves()
-        if self._agent.may_be_ended and all(move.may_be_ended for move in self._moves.values()):
+        if self._agent.stopping.may_be_ended and all(
+            move.may_be_ended for move in self._moves.values()
+        ):
             here = [entry.name for entry in self.guests.entries if entry.guest is not None]
             last_resort(*farewell([*self.ended, *here], self.fates))
 
     @property
     def fates(self) -> list[tuple[int, str]]:
         """Exit code and words of each guest that was between two hosts at the stop."""
-        return [*self._agent.fates, *self._lost]
+        return [*self._agent.stopping.fates, *self._lost]
 
     def _cancel_moves(self) -> None:
         for move in list(self._moves.values()):

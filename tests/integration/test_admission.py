@@ -15,7 +15,7 @@ from pageferry.common.errors import PageferryError, PeerRefused
 from pageferry.common.process.rate_limited_log import MOST_LINES, WINDOW_S
 from pageferry.common.wire import channel, encoder, frames, header, listener, messages
 from pageferry.common.wire.listener import HELLO_BYTES
-from pageferry.dest_agent.agent import MAX_WAITING, MOST_WAITING, Limits
+from pageferry.dest_agent.session_table import MAX_WAITING, MOST_WAITING, Limits
 from tests.support.harness import destination, pageferry
 from tests.support.inprocess import listening, move, session_to
 

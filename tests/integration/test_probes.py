@@ -54,7 +54,7 @@ async def _each(folder: Path | None) -> None:
         assert make_report(session.record).verified is True
         await said.until(": done")
         assert not running._listener._strangers
-        assert not running._sessions
+        assert not running.sessions
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

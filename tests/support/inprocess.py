@@ -12,7 +12,8 @@ from pageferry.common.report.schema import Report
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.tls import ClientTls
-from pageferry.dest_agent.agent import DestAgent, Limits
+from pageferry.dest_agent.agent import DestAgent
+from pageferry.dest_agent.session_table import Limits
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session.session import SourceSession
 

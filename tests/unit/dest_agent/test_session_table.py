@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from pageferry.common.wire import messages
-from pageferry.dest_agent import agent as module
 from pageferry.dest_agent.admission import MemoryBudget
-from pageferry.dest_agent.agent import DestAgent
 from pageferry.dest_agent.guest_keeper import Place
+from pageferry.dest_agent.session_table import MAX_REMEMBERED, Limits, SessionTable
 
 
 class Ended:
@@ -24,18 +23,19 @@ class Ended:
         return messages.Outcome(answer="running", resumed_ns=1)
 
 
-def remember(agent: DestAgent, ended: Ended) -> None:
-    agent._sessions[ended.session] = cast(Any, ended)
-    agent._remember(cast(Any, ended))
+def remember(table: SessionTable, ended: Ended) -> None:
+    table._sessions[ended.session] = cast(Any, ended)
+    table.remember(cast(Any, ended))
 
 
 def test_a_guest_that_was_kept_is_never_forgotten_while_its_source_may_ask() -> None:
-    agent = DestAgent(lambda _line: None, lambda _session, _event: None)
+    table = SessionTable(Limits(), MemoryBudget(None), tls=False)
     doubtful = Ended(1, kept=True, said_bye=False)
-    remember(agent, doubtful)
-    for number in range(2, module.MAX_REMEMBERED + 3):
-        remember(agent, Ended(number, kept=number % 2 == 0, said_bye=True))
-    assert agent.sessions == 0
-    assert len(agent._ended) == module.MAX_REMEMBERED
-    assert agent._kept[doubtful.session].answer == "running"
-    assert agent._refusal(doubtful.session) is not None  # nor is its name taken by another
+    remember(table, doubtful)
+    for number in range(2, MAX_REMEMBERED + 3):
+        remember(table, Ended(number, kept=number % 2 == 0, said_bye=True))
+    assert len(table) == 0
+    known = [number for number in range(2, MAX_REMEMBERED + 3) if table.knows(f"{number:032x}")]
+    assert len(known) == MAX_REMEMBERED
+    assert table.outcome(doubtful.session).answer == "running"
+    assert table.knows(doubtful.session)  # nor is its name taken by another

@@ -1,0 +1,111 @@
+"""A destination agent that is told to end: its sessions are, and what became of each is said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pageferry.common.errors import EXIT_CANCELLED, EXIT_IN_DOUBT, EXIT_OK, PageferryError
+from pageferry.common.guest_location import NOBODY_HERE, TABLE, Who
+from pageferry.common.process.last_resort import last_resort
+from pageferry.common.process.status import is_orphan
+from pageferry.dest_agent.session.session import DestSession
+from pageferry.dest_agent.session_table import SessionTable
+
+LOOK_S: Final = 0.25  # how often it is looked for trouble
+
+
+class Stopping:
+    """Signals that ask an agent to end, and the fates of sessions that were under way then.
+
+    Args:
+        say: One line for people.
+        supervisor: The process that started this one; None: nobody has, or it does not matter.
+    """
+
+    def __init__(
+        self, table: SessionTable, say: Callable[[str], None], supervisor: int | None
+    ) -> None:
+        self.begun = False
+        self._table = table
+        self._tell = say  # what is said of a signal
+        self._supervisor = supervisor
+        self._fates: list[tuple[int, str]] = []
+
+    def signal(self, tell: Callable[[str], None]) -> bool:
+        """Take a signal; return whether it is a further one. tell: one line for people."""
+        again, self.begun = self.begun, True
+        self._tell = tell
+        for session in self._table:
+            self._say_of(session, session.termination.signal(alone=self._alone))
+        return again
+
+    @property
+    def _alone(self) -> bool:
+        return is_orphan(self._supervisor)
+
+    @property
+    def may_be_ended(self) -> bool:
+        """Whether no guest here would be lost by that which could be had."""
+        return all(session.termination.may_be_ended for session in self._table)
+
+    async def look(self) -> None:
+        """Tell trouble that begins after a signal, too; until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for session in self._table:
+                self._say_of(session, session.termination.look(alone=self._alone))
+
+    def _say_of(self, session: DestSession, words: str | None) -> None:
+        if words is not None:
+            self._tell(f"session {session.session[:8]}: {words}")
+
+    # -- what is said at the end ----------------------------------------------------------------
+
+    def note(self, session: DestSession) -> None:
+        """Note what has become of a session that has ended since.
+
+        A guest that is kept goes on with whoever keeps it.
+        """
+        if self.begun and not session.place.kept:
+            self._fates.append(_fate(session))
+
+    @property
+    def fates(self) -> list[tuple[int, str]]:
+        """Exit code and words of each session that was under way: if all ends now."""
+        under_way = [each for each in self._table if not each.place.kept]
+        return [*self._fates, *map(_fate, under_way)]
+
+    @property
+    def farewell(self) -> str:
+        """What became of the guests that were here or on their way."""
+        return f"stopped: {'; '.join(words for _, words in self.fates) or NOBODY_HERE}"
+
+    def exit_code(self, failure: PageferryError | None = None) -> int:
+        """Of the agent. failure: what its only session had ended with before."""
+        if not self._fates and failure is not None:
+            return failure.exit_code
+        return worst([code for code, _ in self._fates])
+
+    def last_resort(self) -> None:
+        """End the process within seconds, whatever hangs."""
+        last_resort(self.farewell, worst([code for code, _ in self.fates]))
+
+
+def _fate(session: DestSession) -> tuple[int, str]:
+    """The exit code, and what is so, if it has ended or ends now."""
+    code, words = EXIT_OK, "its guest came in whole, and its source has the result"
+    if session.had_its_run and session.handover.finished:
+        words = "its guest came in whole, and had its run"
+    elif not (session.termination.seen_through and session.said_bye):
+        there = TABLE[Who.HERE, session.when]
+        code, words = there.exit_code, f"{there.words}{session.termination.lacks}"
+    return code, f"session {session.session[:8]}: {words}"
+
+
+def worst(codes: Sequence[int]) -> int:
+    """Return the exit code of an agent that was stopped, of those of its sessions."""
+    if EXIT_IN_DOUBT in codes:
+        return EXIT_IN_DOUBT
+    return EXIT_OK if codes and set(codes) == {EXIT_OK} else EXIT_CANCELLED
