@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -92,19 +93,9 @@ async def _serve(
     from pageferry.dest_agent.session_table import Limits
 
     must_compile()
-
-    def sink(session: str, event: Event) -> None:
-        log.event(session, event)
-        if pipe is not None and event.event == "resumed":
-            pipe.write("resumed", session)
-        if pipe is not None and (
-            event.event == "all-pages-present" or event.fields.get("missing") == 0
-        ):
-            pipe.write("whole", session)
-
     agent = DestAgent(
         log.say,
-        sink,
+        _sink(log, pipe),
         Limits(options.memory, options.max_memory, options.max_sessions),
         options.server(),
         stall_s=options.stall_timeout,
@@ -133,3 +124,18 @@ async def _serve(
         complain(agent.stopping.farewell)
         return agent.stopping.exit_code(failure)
     return EXIT_OK if failure is None else failure.exit_code
+
+
+def _sink(log: AgentLog, pipe: StatusPipe | None) -> Callable[[str, Event], None]:
+    """Where events go: to the log, and what a supervisor needs of them to the pipe."""
+
+    def sink(session: str, event: Event) -> None:
+        log.event(session, event)
+        if pipe is not None and event.event == "resumed":
+            pipe.write("resumed", session)
+        if pipe is not None and (
+            event.event == "all-pages-present" or event.fields.get("missing") == 0
+        ):
+            pipe.write("whole", session)
+
+    return sink

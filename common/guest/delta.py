@@ -263,9 +263,8 @@ def encode(
     bool[n_pages], see `_admit`; keep: whether deltas will follow later. counters: int64[COUNTERS],
     added to. Returns the bytes of encodings.
 
-    A page of which only some lines are asked for cannot be taken into the cache: of its other
-    lines, it is not known what the destination has. While the guest runs a line may be torn: the
-    page is in the dirty log then, and the cache has it as the destination will.
+    A page of which only some lines are asked for is not taken into the cache: what the destination
+    has of its other lines is not known. While the guest runs a line may be torn: it is dirty then.
     """
     to = word = 0
     for i in range(len(batch.pages)):

@@ -189,6 +189,15 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         ("below half speed", summary.below_half(report)),
         ("longest gap", summary.gap(report)),
     ]
+    rows += _where_measured(report)
+    if not simulated:
+        rows.append(("verified", _verified(report)))
+    return rows
+
+
+def _where_measured(report: Report) -> list[tuple[str, str]]:
+    """Rows of what only some runs have."""
+    rows = []
     if report.postcopy is not None:
         part = report.postcopy
         rows += [
@@ -224,8 +233,6 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         )
     if report.prediction is not None:
         rows.append(("predicted", prediction_row(report.prediction)))
-    if not simulated:
-        rows.append(("verified", _verified(report)))
     return rows
 
 

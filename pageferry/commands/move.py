@@ -28,9 +28,15 @@ from pageferry.common.termination import AGAIN, Insisting, Reply
 if TYPE_CHECKING:
     from pageferry.common.terminal.console import ProgressView
     from pageferry.host.control_client import ControlClient
+    from pageferry.host.messages import Move, Moved
 
 _LOOK_S: Final = 0.25
 _NOW_S: Final = 0.2  # for an answer that is under way
+
+
+TlsHostname = Annotated[
+    str | None, Parameter(help="NAME that the other host's certificate must have, if not HOST")
+]
 
 
 class MoveConfig(TransferConfig):
@@ -100,10 +106,7 @@ def move(
     to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the other host")],
     control: Control = None,
     guest: Name = None,
-    tls_hostname: Annotated[
-        str | None,
-        Parameter(help="NAME that the other host's certificate must have, if not HOST"),
-    ] = None,
+    tls_hostname: TlsHostname = None,
     config: Annotated[MoveConfig | None, Parameter(name="*")] = None,
     limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
@@ -118,11 +121,9 @@ def move(
     to
         HOST:PORT on which the other host listens.
     """
-    from pageferry.common.html import render_one
-    from pageferry.common.report.limits import enforced, given, judge, warn
-    from pageferry.common.terminal.console import ProgressView, print_report
+    from pageferry.common.report.limits import warn
+    from pageferry.common.terminal.console import ProgressView
     from pageferry.host.choice import choose_host
-    from pageferry.host.messages import Move, Moved
 
     address = parse_address(to, "--to")
     config = config or MoveConfig()
@@ -130,14 +131,7 @@ def move(
     if output.log_dir is not None:
         raise UsageError("--log-dir: it is the hosts that log, see 'pageferry host --log-dir'")
     pipe = StatusPipe(status_fd) if status_fd is not None else None
-    order = Move(
-        to=to,
-        guest=guest,
-        transfer=config.transfer,
-        warmup=config.warmup,
-        run_after=config.run_after,
-        tls_hostname=tls_hostname,
-    )
+    order = _order(to, guest, config, tls_hostname)
     only_for("source", config.inject)
     host = choose_host(control, guest, to=address)
     if tls_hostname is not None:
@@ -152,14 +146,42 @@ def move(
                 moved: Moved = asked(host, order, watch.show, watch.ask_to_end)
             except ConnectionBroken as error:
                 raise told(str(error), Who.HOST, watch.when) from None
-        stamp(moved.report)
-        judge(moved.report, given(config))
-        if output.json_file != "-":
-            print_report(moved.report)
-        if moved.error is not None:
-            complain(moved.error)
-        files.write(moved.report.to_json, lambda: render_one(moved.report))
-    code, missed = enforced(moved.report, moved.exit_code, enforce=limits.enforce)
+        _tell(moved, config, files, table=output.json_file != "-")
+    return _exit_code(moved, enforce=limits.enforce)
+
+
+def _order(to: str, guest: str | None, config: MoveConfig, tls_hostname: str | None) -> Move:
+    from pageferry.host.messages import Move
+
+    return Move(
+        to=to,
+        guest=guest,
+        transfer=config.transfer,
+        warmup=config.warmup,
+        run_after=config.run_after,
+        tls_hostname=tls_hostname,
+    )
+
+
+def _tell(moved: Moved, config: MoveConfig, files: ReportFiles, *, table: bool) -> None:
+    """The result, on the terminal and in files."""
+    from pageferry.common.html import render_one
+    from pageferry.common.report.limits import given, judge
+    from pageferry.common.terminal.console import print_report
+
+    stamp(moved.report)
+    judge(moved.report, given(config))
+    if table:
+        print_report(moved.report)
+    if moved.error is not None:
+        complain(moved.error)
+    files.write(moved.report.to_json, lambda: render_one(moved.report))
+
+
+def _exit_code(moved: Moved, *, enforce: bool) -> int:
+    from pageferry.common.report.limits import enforced
+
+    code, missed = enforced(moved.report, moved.exit_code, enforce=enforce)
     if missed is not None:
         complain(missed)
     return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 from pydantic import BaseModel, Field
@@ -15,6 +15,10 @@ from pageferry.common.files.memory_trace import TraceMeta, open_trace
 from pageferry.common.process import signals
 from pageferry.common.terminal.progress import ProgressOptions
 from pageferry.common.units import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from pageferry.trace.importer import Imported
+    from pageferry.trace.lackey import LackeyParser
 
 _HELP = """Memory traces of real programs: record one, import it, replay it in a guest.
 
@@ -127,20 +131,11 @@ def import_(
     Such a text is refused: record with --log-file=trace.%p, and import one.
     """
     from pageferry.trace.importer import Text, TraceFile, import_text
-    from pageferry.trace.lackey import LackeyParser
     from pageferry.trace.view import ImportView, print_import
 
     options = options or ImportOptions()
-    if not file or "," in file:
-        raise UsageError(
-            f"{file!r} can't be said in --workload trace:FILE: expected a name without a comma"
-        )
-    parser = LackeyParser(
-        instructions=options.instructions,
-        limit=options.limit,
-        skip_unknown=options.skip_unknown,
-        mixed=options.mixed,
-    )
+    _check_name(file)
+    parser = _parser(options)
     with options.opened() as report:
         with (
             _interruptible(f"{file} was not written") as check,
@@ -152,23 +147,44 @@ def import_(
             with ImportView(source, options.wish) as view:
                 done = import_text(source, new, parser, options.instructions, view.show)
             new.commit()
-        document = ImportDocument(
-            file=file,
-            trace=done.meta,
-            footprint_bytes=done.meta.pages * PAGE_SIZE,
-            text=TextCounts(
-                lines=done.lines,
-                instruction_fetches=done.fetches,
-                unknown_lines=done.unknown,
-                trailing_lines=done.trailing,
-                processes=done.processes,
-            ),
-        )
         if options.json_file != "-":
             print_import(file, done)
         if report is not None:
-            report.write(document.model_dump_json(indent=2) + "\n")
+            report.write(_document(file, done).model_dump_json(indent=2) + "\n")
     return EXIT_OK
+
+
+def _check_name(file: str) -> None:
+    if not file or "," in file:
+        raise UsageError(
+            f"{file!r} can't be said in --workload trace:FILE: expected a name without a comma"
+        )
+
+
+def _parser(options: ImportOptions) -> LackeyParser:
+    from pageferry.trace.lackey import LackeyParser
+
+    return LackeyParser(
+        instructions=options.instructions,
+        limit=options.limit,
+        skip_unknown=options.skip_unknown,
+        mixed=options.mixed,
+    )
+
+
+def _document(file: str, done: Imported) -> ImportDocument:
+    return ImportDocument(
+        file=file,
+        trace=done.meta,
+        footprint_bytes=done.meta.pages * PAGE_SIZE,
+        text=TextCounts(
+            lines=done.lines,
+            instruction_fetches=done.fetches,
+            unknown_lines=done.unknown,
+            trailing_lines=done.trailing,
+            processes=done.processes,
+        ),
+    )
 
 
 def info(

@@ -82,10 +82,7 @@ def _report(record: Record) -> Report:
     downtime = downtime_ms(record)
     seconds = None if downtime is None else downtime / 1e3
     wire = record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
-    sent = sum(
-        (each.totals for each in rounds),
-        record.rounds.unfinished if record.rounds else SentTotals(),
-    )
+    sent = _sent(record)
     postcopy = _postcopy(record)
     twice = (postcopy.duplicates or 0) if postcopy is not None else 0
     by_line = record.config.travels_by_line
@@ -130,6 +127,13 @@ def _report(record: Record) -> Report:
     )
     witness(report)
     return report
+
+
+def _sent(record: Record) -> SentTotals:
+    """All rounds, and what an unfinished one had sent."""
+    if record.rounds is None:
+        return SentTotals()
+    return sum((each.totals for each in record.rounds.done), record.rounds.unfinished)
 
 
 def _config(record: Record) -> dict[str, Any]:

@@ -37,7 +37,6 @@ class Context:
         worker: The one thread that blocks on the guest.
         exits: What is to be closed with the session, once its connections are.
         notify: The name of the phase that begins, for people.
-        hit: Tell injected faults that a point has been reached.
         resident: The guest that ran here before; None: one is booted, and ends with the session.
         witness: A file in which the guest's heartbeats are kept, for tests.
     """
@@ -50,10 +49,14 @@ class Context:
     timeline: Timeline
     record: Record
     notify: Callable[[str], None]
-    hit: Callable[[str], None]
     injector: Injector | None
     resident: Resident | None
     witness: Path | None
+
+    def hit(self, point: str) -> None:
+        """Tell injected faults that a point has been reached."""
+        if self.injector is not None:
+            self.injector.hit(point)
 
     async def hear(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
         """Wait for the destination's next message, which must be of this kind.

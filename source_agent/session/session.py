@@ -35,7 +35,7 @@ from pageferry.common.errors import (
 from pageferry.common.guest.machine import Guest
 from pageferry.common.guest_location import TABLE, When, Who, sentence, when_of
 from pageferry.common.handover import Handover, Role, State
-from pageferry.common.inject import Plan, no_fault
+from pageferry.common.inject import Plan
 from pageferry.common.process.aio import see_through
 from pageferry.common.process.status import Status
 from pageferry.common.process.threads import failure_of
@@ -99,17 +99,12 @@ class SourceSession:
         self._ready: Ready | None = None
         self._limit: asyncio.Timeout | None = None
         protocol = SourceProtocol(config.recover_timeout)
-        plan = Plan(config.inject)
-        injector = Injector(plan, timeline, self._slow_down) if config.inject else None
-        links = Links(
-            config,
-            address,
-            self.record,
-            protocol.handover,
-            secure=secure,
-            tap=injector,
-            command="pageferry host" if resident else "pageferry dest",
-        )
+        injector = None
+        if config.inject:
+            injector = Injector(Plan(config.inject), timeline, self._slow_down)
+        command = "pageferry host" if resident else "pageferry dest"
+        parts = config, address, self.record, protocol.handover
+        links = Links(*parts, secure=secure, tap=injector, command=command)
         self.record.windows = links.pacer.windows
         self._context = Context(
             config,
@@ -120,7 +115,6 @@ class SourceSession:
             timeline,
             self.record,
             self._notify,
-            injector.hit if injector else no_fault,
             injector,
             resident,
             witness,

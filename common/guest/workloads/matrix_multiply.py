@@ -68,8 +68,7 @@ def quantum(m: VcpuArrays, n: int) -> None:
             page_missing(m, -1 - at)
             break
         if k == 0:  # what was there may be any bits, NaN among them
-            for i in range(at, at + 8):
-                numbers[i] = 0.0
+            numbers[at : at + 8] = 0.0
         numbers[at] += a * b0
         numbers[at + 1] += a * b1
         numbers[at + 2] += a * b2
