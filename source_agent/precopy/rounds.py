@@ -14,34 +14,27 @@ from pageferry.common.errors import PageferryError
 from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.stale import (
     CACHE,
-    COUNTS,
     IN_CACHE,
     MEMORY,
     UNION,
-    count_stale,
-    new_masks,
-    take_missing,
-    take_stale,
 )
 from pageferry.common.inject import no_fault
 from pageferry.common.strategy.base import NextRound, Part, RoundKind, RoundStats
 from pageferry.common.strategy.carrying import Carrying
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire.extents import Pages
-from pageferry.common.wire.frames import MOST_LINES
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.activity import Activity
 from pageferry.source_agent.precopy.batches import RoundPages, SentTotals, uncompressed_bytes
 from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
 from pageferry.source_agent.precopy.cost_estimate import TransferCost
 from pageferry.source_agent.precopy.page_sender import PageSender
+from pageferry.source_agent.precopy.stale_pages import StalePages
 from pageferry.source_agent.precopy.throttling import Throttling, Watcher
 
 # What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
 SWITCHOVER_S: Final = 0.002
 _PLAINEST: Final = StreamFormat()
-_EVERY_LINE: Final = np.uint64(2**64 - 1)
 DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back, until a drain has been measured
 _MEASURABLE_LINES: Final = 4096
 DECIDE_S: Final = 0.001  # from a round's end to the next one's beginning, or the stop's
@@ -88,9 +81,7 @@ class StopResult:
 class Rounds:
     """The guest's stale pages, and the rounds that send them.
 
-    A page is stale when the destination has not its latest content. `_stale` holds the line masks
-    of what the dirty log gave and no round has sent yet. Where `stream` says so, a page that was
-    sent before goes as its changed lines where that is shorter. All methods but the properties
+    A page is stale when the destination has not its latest content. All methods but the properties
     block, and run on one worker thread at a time.
     """
 
@@ -115,23 +106,10 @@ class Rounds:
         self._carrying = Carrying(rate_Bps, rtt_s)
         self._rtt_s = rtt_s
         self._drain_line_s = DRAIN_LINE_S
-        self._stale = new_masks(guest.n_pages)
-        self._cached = new_masks(guest.n_pages)
-        self._most_lines = MOST_LINES if stream.by_line else 0
-        self._whole: Pages = np.arange(guest.n_pages)
-        self._lined: Pages = np.arange(guest.n_pages)
-        self._masks = new_masks(guest.n_pages)
-        self._counts = np.zeros(COUNTS, np.int64)
-        self._ever_sent: NDArray[np.bool_] = np.zeros(guest.n_pages, np.bool_)
-        self.throttling = Throttling(guest, page_sender, timeline, self._stale)
         self.activity = Activity(guest.n_pages)
-        # Loaded now: in the final stop it would be a part of the downtime.
-        self._count()
-        self._take()
-        self._sending = RoundPages(self._whole[:0])
-        self._missing = np.full((guest.n_pages + 7) // 8, 0, np.uint8)
-        take_missing(self._stale, self._ever_sent, self._missing)
-        self._ever_sent.fill(False)
+        self._stale = StalePages(guest, self.activity, by_line=stream.by_line)
+        self.throttling = Throttling(guest, page_sender, timeline, self._stale.masks)
+        self._sending = RoundPages(np.arange(0))
         self.done: list[Round] = []
         self.unfinished = SentTotals()  # of the round that is under way, or failed
         self.pages_resent = 0
@@ -150,7 +128,7 @@ class Rounds:
         guest.hold(order.hold)
         if order.drain:
             this.drained_lines = self._drain()
-        guest.harvest(self._stale)
+        self._stale.harvest()
         look = None if watcher is None else self.throttling.watch(watcher)
         self._send(this, everything=order.kind is RoundKind.FULL, look=look)
         this.throttle = self.throttling.share
@@ -164,13 +142,6 @@ class Rounds:
             self._drain_line_s = min((time.monotonic() - begun) / lines, DRAIN_LINE_S)
         return lines
 
-    def _take(self) -> RoundPages:
-        """The stale pages, which are stale no longer."""
-        n, m = take_stale(
-            self._stale, self._ever_sent, self._most_lines, self._whole, self._lined, self._masks
-        )
-        return RoundPages(self._whole[:n], self._lined[:m], self._masks[:m])
-
     def _send(
         self, this: Round, *, everything: bool, look: Callable[[bool], None] | None = None
     ) -> None:
@@ -181,21 +152,17 @@ class Rounds:
         cpu_s = 0.0
         if self._encoder is not None:
             # Of all pages those are likely to go again that the guest wrote before it was sent.
-            likely = self._stale != 0 if everything else None
+            likely = self._stale.masks != 0 if everything else None
             self._encoder.begin(this.index, likely, last=this.kind is RoundKind.FINAL)
             cpu_s = self._encoder.cpu_s
-        if everything:
-            self._stale.fill(0)
-            pages = RoundPages(np.arange(self._guest.n_pages))
-        else:
-            pages = self._take()
+        pages = self._stale.take_all() if everything else self._stale.take()
         this.sending_ns = time.monotonic_ns()
         self.round_start_bytes = self._page_sender.sent_bytes
         lines = int(np.bitwise_count(pages.masks).sum())
         raw = uncompressed_bytes(len(pages.whole), len(pages.lined), lines)
         started = time.monotonic()
         self.round_expected = self.transfer_cost.wire_bytes(raw)
-        sent = self._ever_sent
+        sent = self._stale.ever_sent
         fresh = pages.whole[~sent[pages.whole]]
         sent[fresh] = True  # for looks meanwhile
         try:
@@ -206,7 +173,7 @@ class Rounds:
         self.unfinished = this.totals
         this.pages_left = len(left.whole) + len(left.lined)
         if this.pages_left:
-            pages = self._without(pages, left)
+            pages = self._stale.put_back(pages, left)
             fresh, unsent = (
                 np.intersect1d(fresh, pages.whole),
                 np.intersect1d(fresh, left.whole),
@@ -219,20 +186,12 @@ class Rounds:
             self.transfer_cost.update(raw, this.totals.bytes, seconds, cpu_s)
             self.throttling.ratio = self.transfer_cost.ratio
 
-    def _without(self, pages: RoundPages, left: RoundPages) -> RoundPages:
-        """What was sent of it where a round was cut short: the rest is stale as it was."""
-        self._stale[left.whole] = _EVERY_LINE
-        self._stale[left.lined] |= left.masks
-        kept = np.isin(pages.lined, left.lined, assume_unique=True, invert=True)
-        whole = np.setdiff1d(pages.whole, left.whole, assume_unique=True)
-        return RoundPages(whole, pages.lined[kept], pages.masks[kept])
-
     def acknowledged(self, this: Round, elapsed_s: float) -> RoundStats:
         """The destination has it all: look at what has become stale meanwhile."""
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
         self.unfinished = SentTotals()
-        counts = self._count_stale()
+        counts = self._stale.count()
         dirty_pages, raw = cost_of(counts, UNION)
         this.dirty_pages_after = dirty_pages
         totals = this.totals
@@ -286,26 +245,6 @@ class Rounds:
         pages, raw = cost_of(counts, part)
         return Part(pages, self.transfer_cost.wire_bytes(raw))
 
-    def _count_stale(self) -> NDArray[np.int64]:
-        """What is stale in memory, in the cache, and in either: words of `common.guest.stale`."""
-        # The cache first: a line that is written back in between is then in the log.
-        self._guest.cached_dirty(self._cached)
-        self._guest.harvest(self._stale)
-        return self._count()
-
-    def _count(self) -> NDArray[np.int64]:
-        activity = self.activity
-        count_stale(
-            self._stale,
-            self._cached,
-            self._ever_sent,
-            self._most_lines,
-            activity.dirtied,
-            activity.binning.per_bin,
-            self._counts,
-        )
-        return self._counts
-
     def switch(self) -> StopResult:
         """Pause and take the snapshot; nothing is sent. The guest stays paused.
 
@@ -318,16 +257,14 @@ class Rounds:
         self._timeline.log("paused", t_ns=paused_ns)
         self._timeline.log("all-paused")
         self._hit("paused")
-        guest.cached_dirty(self._stale)
-        guest.harvest(self._stale)
-        self.pages_resent += take_missing(self._stale, self._ever_sent, self._missing)
-        missing = self._missing.tobytes()
+        missing, resent = self._stale.missing()
+        self.pages_resent += resent
         return StopResult(None, paused_ns, guest.snapshot(drained=False), missing)
 
     def flush(self) -> None:
         """Drain the paused guest's cache, before its memory is read."""
         lines = self._guest.drain()
-        self._guest.harvest(self._stale)  # those pages are missing already
+        self._stale.harvest()  # those pages are missing already
         self._timeline.log("drained", lines=lines)
 
     def stop(self) -> StopResult:
@@ -341,7 +278,7 @@ class Rounds:
         this = Round(len(self.done) + 1, RoundKind.FINAL, requested_ns)
         this.drained_lines = guest.drain()
         self._timeline.log("drained", lines=this.drained_lines)
-        guest.harvest(self._stale)
+        self._stale.harvest()
         self._page_sender.guest_is_still(True)
         self._send(this, everything=not self.done)
         self._timeline.log("last-pages-sent", pages=this.totals.pages, bytes=this.totals.bytes)

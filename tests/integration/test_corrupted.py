@@ -256,7 +256,7 @@ class TestHold:
             guest = rounds._guest
             run_for(guest, 8000 if this.index == 1 else 1000)
             stats = acknowledged(rounds, this, elapsed_s)
-            written[this.index] = int(np.count_nonzero(rounds._stale))
+            written[this.index] = int(np.count_nonzero(rounds._stale.masks))
             spills[this.index] = (guest.cache_stats() or {})["spills"]
             return stats
 
