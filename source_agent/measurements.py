@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,128 +71,33 @@ class GuestSeen:
     slowed_s: float = 0.0
 
 
-class Record:
-    """Filled in by the session; `source_agent.report.build` makes a report of it at any moment."""
+@dataclass(slots=True)
+class ConnectionMeasurements:
+    """Of the connections, and of who is at their other end.
 
-    def __init__(self, config: MigrationConfig, session: str, timeline: Timeline) -> None:
-        self.config = config
-        self.session = session
-        self.timeline = timeline
-        self.outcome: Outcome = "failed"
-        self.error: str | None = None
-        self.strategy: Strategy | None = None
-        self.congestion = config.congestion
-        self.tls = False
-        self.peer_welcome: messages.Welcome | None = None
-        self.date = now()
-        self.session_start_ns = time.monotonic_ns()
-        self.setup_ns = 0
-        self.start_ns = 0
-        self.completed_ns: int | None = None
-        self.resumed_peer_ns: int | None = None
-        self.clock_before: Sample | None = None
-        self.clock_after: Sample | None = None
-        self.boot_progress: Progress | None = None
-        self.boot_cache: dict[str, int] | None = None  # what it had counted before this session
-        self.start_progress: Progress | None = None
-        self.source_samples: list[Progress] = []
-        self.decisions: list[Decided] = []
-        self.rounds: Rounds | None = None
-        self.encoder: CompressingEncoder | None = None
-        self.final: StopResult | None = None
-        self.finished: messages.Finished | None = None
-        self.digest_source: str | None = None
-        self.handshake_bytes = 0
-        self.control_bytes = 0
-        self.bulk_bytes = 0
-        self.urgent_bytes = 0
-        self.ready: messages.Ready | None = None
-        self.windows = Windows()
-        self.pushed = 0
-        self.pushed_bytes: int | None = None  # where pages do not all cost the same
-        self.pulled = 0
-        self.supplied_zeros = 0
-        self.goes_on = False
-        self.prediction: PredictionReport | None = None
-        self.predicting_ns: int | None = None  # when its measuring began
-        self.cpu_s: float | None = None
-        self.seen: GuestSeen | None = None
-        self._cpu_start = 0.0
-        self._counts: NDArray[np.uint64] | None = None
+    Attributes:
+        congestion: TCP congestion control that they use.
+        ready: By which mechanism pages may be missing there.
+        clock_before, clock_after: The destination's clock, before the first page and at the end.
+        handshake_bytes, control_bytes, bulk_bytes: Both directions, of connections that are closed.
+        windows: How evenly bytes left.
+    """
 
-    # -- filling in ---------------------------------------------------------------------------
-
-    def started(
-        self, progress: Progress, vcpu_cpu_s: float, counts: NDArray[np.uint64] | None
-    ) -> None:
-        """The migration begins."""
-        self._counts = counts
-        self.start_ns = self.timeline.log("migration-start")
-        self.start_progress = progress
-        self._cpu_start = time.process_time() - vcpu_cpu_s
-
-    def decided(self, stats: RoundStats | None, decision: Decision) -> None:
-        """The strategy has spoken: what it saw, what it said, and why."""
-        decided = Decided(stats, decision)
-        self.decisions.append(decided)
-        self.timeline.log("decision", **decided.seen(), decision=decided.name, why=decision.reason)
-
-    def completed(self, vcpu_cpu_s: float) -> None:
-        """The destination has all of the guest: the source is no longer needed."""
-        self.completed_ns = time.monotonic_ns()
-        self.cpu_s = time.process_time() - vcpu_cpu_s - self._cpu_start
-
-    def supplied(self, supply: Supply) -> None:
-        """What post-copy sent."""
-        stats = supply.server.stats()
-        self.pushed, self.pulled = supply.pushed, stats.pages - stats.zero_pages
-        self.pushed_bytes = None if self.encoder is None else supply.pushed_bytes
-        self.supplied_zeros = supply.zero_pages + stats.zero_pages
-        self.urgent_bytes = stats.sent_bytes + stats.received_bytes
-
-    def ended(self, outcome: Outcome, error: str | None) -> None:
-        """How it ended; the first word counts."""
-        self.outcome = outcome
-        self.error = error
-
-    def see(self, guest: Guest) -> None:
-        """Take what the guest knows of itself, before it is replayed or goes away; once."""
-        if self.seen is None:
-            counts = None if self._counts is None else guest.write_counts() - self._counts
-            beats, cache = guest.heartbeats(), guest.cache_stats()
-            if cache is not None and self.boot_cache is not None:
-                cache = {name: count - self.boot_cache[name] for name, count in cache.items()}
-            self.seen = GuestSeen(guest.progress(), beats, cache, counts, guest.slowed_s())
-
-    # -- reading off --------------------------------------------------------------------------
+    congestion: str
+    tls: bool = False
+    peer_welcome: messages.Welcome | None = None
+    ready: messages.Ready | None = None
+    clock_before: Sample | None = None
+    clock_after: Sample | None = None
+    handshake_bytes: int = 0
+    control_bytes: int = 0
+    bulk_bytes: int = 0
+    windows: Windows = field(default_factory=Windows)
 
     @property
-    def verified(self) -> bool | None:
-        """None where it was not asked, or did not come to it."""
-        if self.digest_source is None or self.finished is None:
-            return None
-        return self.digest_source == self.finished.digest
-
-    @property
-    def timed_out(self) -> bool:
-        """Whether `--timeout` ended the rounds, or cancelled the migration."""
-        return self.timeline.find("timeout") is not None
-
-    def cut_short(self, index: int) -> bool:
-        """Whether that round, counted from 1, did not send all that it was to."""
-        done = self.rounds.done if self.rounds is not None else []
-        return 0 < index <= len(done) and done[index - 1].pages_left > 0
-
-    def had_session(self, outcome: messages.Outcome, sample: Sample | None) -> bool:
-        """Whether it is the host that had the session which answers, on the same boot.
-
-        By what it says, and by what its clock reads. sample: of that clock, where it told.
-        """
-        known = self.clock_before
-        if known is None or sample is None or not reads_on(known, sample):
-            return False
-        # Where neither end of it could name its boot, its clock alone has to do.
-        return outcome.clock == self.peer_clock
+    def closed_bytes(self) -> int:
+        """Both directions, of all connections that are closed but the urgent one."""
+        return self.handshake_bytes + self.control_bytes + self.bulk_bytes
 
     @property
     def peer_clock(self) -> str | None:
@@ -206,3 +111,178 @@ class Record:
             return None
         after = self.clock_after or self.clock_before
         return ClockMap(self.clock_before, after, same_identity(self.peer_clock, clock_identity()))
+
+    def had_session(self, outcome: messages.Outcome, sample: Sample | None) -> bool:
+        """Whether it is the host that had the session which answers, on the same boot.
+
+        By what it says, and by what its clock reads. sample: of that clock, where it told.
+        """
+        known = self.clock_before
+        if known is None or sample is None or not reads_on(known, sample):
+            return False
+        # Where neither end of it could name its boot, its clock alone has to do.
+        return outcome.clock == self.peer_clock
+
+
+@dataclass(slots=True)
+class GuestMeasurements:
+    """Of the guest at the source.
+
+    Attributes:
+        boot_progress, boot_cache: When the session got it.
+        start_progress: When the migration began.
+        source_samples: From time to time, until it stopped.
+        seen: When it stopped for good.
+        goes_on: Whether it was seen to run here after a migration that failed.
+    """
+
+    boot_progress: Progress | None = None
+    boot_cache: dict[str, int] | None = None
+    start_progress: Progress | None = None
+    source_samples: list[Progress] = field(default_factory=list)
+    seen: GuestSeen | None = None
+    goes_on: bool = False
+    counts: NDArray[np.uint64] | None = None  # of writes, when the migration began
+
+    def see(self, guest: Guest) -> None:
+        """Take what the guest knows of itself, before it is replayed or goes away; once."""
+        if self.seen is None:
+            counts = None if self.counts is None else guest.write_counts() - self.counts
+            beats, cache = guest.heartbeats(), guest.cache_stats()
+            if cache is not None and self.boot_cache is not None:
+                cache = {name: count - self.boot_cache[name] for name, count in cache.items()}
+            self.seen = GuestSeen(guest.progress(), beats, cache, counts, guest.slowed_s())
+
+
+@dataclass(slots=True)
+class PrecopyMeasurements:
+    """Of rounds and decisions. final: of the stop, with the parts of its downtime."""
+
+    strategy: Strategy | None = None
+    decisions: list[Decided] = field(default_factory=list)
+    rounds: Rounds | None = None
+    encoder: CompressingEncoder | None = None
+    final: StopResult | None = None
+
+    def cut_short(self, index: int) -> bool:
+        """Whether that round, counted from 1, did not send all that it was to."""
+        done = self.rounds.done if self.rounds is not None else []
+        return 0 < index <= len(done) and done[index - 1].pages_left > 0
+
+
+@dataclass(slots=True)
+class PostcopyMeasurements:
+    """Of pages that followed the guest.
+
+    Attributes:
+        pushed, pulled: Pages with content.
+        pushed_bytes: On the wire, where pages do not all cost the same.
+        supplied_zeros: Pages without.
+        urgent_bytes: Both directions.
+    """
+
+    pushed: int = 0
+    pushed_bytes: int | None = None
+    pulled: int = 0
+    supplied_zeros: int = 0
+    urgent_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Times:
+    """CLOCK_MONOTONIC ns, but for resumed_peer_ns, which is the destination's; 0, None: not yet."""
+
+    session_start_ns: int
+    setup_ns: int = 0  # how long it took
+    start_ns: int = 0
+    completed_ns: int | None = None
+    resumed_peer_ns: int | None = None
+    cpu_s: float | None = None
+    cpu_start_s: float = 0.0
+
+
+@dataclass(slots=True)
+class PredictionMeasurements:
+    """What was predicted. predicting_ns: when measuring for it began."""
+
+    prediction: PredictionReport | None = None
+    predicting_ns: int | None = None
+
+
+@dataclass(slots=True)
+class ResultMeasurements:
+    """What the destination measured, and the digest of our replay."""
+
+    finished: messages.Finished | None = None
+    digest_source: str | None = None
+
+
+class Measurements:
+    """What was measured of one migration, phase by phase.
+
+    Filled in by the session; `source_agent.report.build` makes a report of it at any moment.
+    """
+
+    def __init__(self, config: MigrationConfig, session: str, timeline: Timeline) -> None:
+        self.config = config
+        self.session = session
+        self.timeline = timeline
+        self.date = now()
+        self.outcome: Outcome = "failed"
+        self.error: str | None = None
+        self.connection = ConnectionMeasurements(config.congestion)
+        self.guest = GuestMeasurements()
+        self.precopy = PrecopyMeasurements()
+        self.postcopy = PostcopyMeasurements()
+        self.times = Times(time.monotonic_ns())
+        self.predicted = PredictionMeasurements()
+        self.result = ResultMeasurements()
+
+    # -- filling in ---------------------------------------------------------------------------
+
+    def started(
+        self, progress: Progress, vcpu_cpu_s: float, counts: NDArray[np.uint64] | None
+    ) -> None:
+        """Note that the migration begins. counts: of the guest's writes so far."""
+        self.guest.counts = counts
+        self.times.start_ns = self.timeline.log("migration-start")
+        self.guest.start_progress = progress
+        self.times.cpu_start_s = time.process_time() - vcpu_cpu_s
+
+    def decided(self, stats: RoundStats | None, decision: Decision) -> None:
+        """Note what the strategy saw, what it said, and why."""
+        decided = Decided(stats, decision)
+        self.precopy.decisions.append(decided)
+        self.timeline.log("decision", **decided.seen(), decision=decided.name, why=decision.reason)
+
+    def completed(self, vcpu_cpu_s: float) -> None:
+        """Note that the destination has all of the guest: the source is no longer needed."""
+        self.times.completed_ns = time.monotonic_ns()
+        self.times.cpu_s = time.process_time() - vcpu_cpu_s - self.times.cpu_start_s
+
+    def supplied(self, supply: Supply) -> None:
+        """Note what post-copy sent."""
+        stats, postcopy = supply.server.stats(), self.postcopy
+        postcopy.pushed, postcopy.pulled = supply.pushed, stats.pages - stats.zero_pages
+        postcopy.pushed_bytes = None if self.precopy.encoder is None else supply.pushed_bytes
+        postcopy.supplied_zeros = supply.zero_pages + stats.zero_pages
+        postcopy.urgent_bytes = stats.sent_bytes + stats.received_bytes
+
+    def ended(self, outcome: Outcome, error: str | None) -> None:
+        """Note how it ended."""
+        self.outcome = outcome
+        self.error = error
+
+    # -- reading off --------------------------------------------------------------------------
+
+    @property
+    def verified(self) -> bool | None:
+        """None where it was not asked, or did not come to it."""
+        if self.result.digest_source is None or self.result.finished is None:
+            return None
+        return self.result.digest_source == self.result.finished.digest
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether `--timeout` ended the rounds, or cancelled the migration."""
+        return self.timeline.find("timeout") is not None

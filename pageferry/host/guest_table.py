@@ -77,7 +77,7 @@ class Doubt:
     @property
     def lacks_pages(self) -> bool:
         """Whether the commit left pages for later, which nobody sends any more."""
-        final = self.session.record.final
+        final = self.session.record.precopy.final
         return final is not None and final.missing is not None
 
 

@@ -26,7 +26,7 @@ from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.common.wire.tls import ClientTls
 from pageferry.source_agent.connection.control import Control
 from pageferry.source_agent.connection.outcome_query import Answer, ask_outcome
-from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.postcopy.supply import Supply
 from pageferry.source_agent.precopy.page_sender import PageSender
 
@@ -47,7 +47,7 @@ class Links:
         self,
         config: MigrationConfig,
         address: tuple[str, int],
-        record: Record,
+        record: Measurements,
         handover: Handover,
         *,
         secure: ClientTls | None,
@@ -172,10 +172,10 @@ class Links:
         self._control = Control(connection, self._on_failure, self._budget)
         # The name may lead elsewhere later: it is this destination that has the session.
         self.address = connection.address
-        self._record.congestion = connection.congestion
-        self._record.tls = self._link.secure is not None
-        self._record.peer_welcome = welcome
-        self._record.setup_ns += time.monotonic_ns() - started
+        self._record.connection.congestion = connection.congestion
+        self._record.connection.tls = self._link.secure is not None
+        self._record.connection.peer_welcome = welcome
+        self._record.times.setup_ns += time.monotonic_ns() - started
 
     async def _welcomed(self, welcome: Awaitable[messages.Welcome]) -> messages.Welcome:
         """Raises `RemoteProtocolError` unless it is of our attempt."""
@@ -239,7 +239,7 @@ class Links:
             self._check_attempt(answer)
             return None
         sample = Answer.to(answer, asked_ns).sample
-        if answer.answer == "running" or self._record.had_session(answer, sample):
+        if answer.answer == "running" or self._record.connection.had_session(answer, sample):
             return answer
         raise RemoteProtocolError(f"{self.where} knows nothing of the session")
 
@@ -261,7 +261,7 @@ class Links:
             stream=self.stream,
             link=self._link,
             attempt=self.attempt,
-            encoder=self._record.encoder,
+            encoder=self._record.precopy.encoder,
             tell=self.tell,
         )
 
@@ -284,7 +284,7 @@ class Links:
         except BaseException:
             connection.close()
             raise
-        self._record.handshake_bytes += connection.sent_bytes + connection.received_bytes
+        self._record.connection.handshake_bytes += connection.sent_bytes + connection.received_bytes
         return connection.detach() if role == "bulk" else connection.detach_urgent(self.tell)
 
     async def ask_outcome(self, timeout_s: float) -> Answer | None:
@@ -297,7 +297,9 @@ class Links:
 
         def is_final(answer: Answer) -> bool:
             known = answer.outcome.answer != "unknown"
-            return alone or known or self._record.had_session(answer.outcome, answer.sample)
+            return (
+                alone or known or self._record.connection.had_session(answer.outcome, answer.sample)
+            )
 
         return await ask_outcome(
             self.next_candidate,
@@ -314,11 +316,11 @@ class Links:
         self.abort()
         await settle()
         if self._page_sender is not None:
-            self._record.bulk_bytes += self._page_sender.sent_bytes
+            self._record.connection.bulk_bytes += self._page_sender.sent_bytes
             self._page_sender.close()
             self._page_sender = None
         if self._control is not None:
-            self._record.control_bytes += self._control.wire_bytes
+            self._record.connection.control_bytes += self._control.wire_bytes
             await self._control.close()
             self._control = None
         if self._supply is not None:

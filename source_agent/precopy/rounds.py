@@ -19,6 +19,7 @@ from pageferry.common.guest.stale import (
     UNION,
 )
 from pageferry.common.inject import no_fault
+from pageferry.common.report.sections.rounds import PartName
 from pageferry.common.strategy.base import NextRound, Part, RoundKind, RoundStats
 from pageferry.common.strategy.carrying import Carrying
 from pageferry.common.timeline import Timeline
@@ -64,6 +65,23 @@ class Round:
     raw_after: int = 0
 
 
+@dataclass(slots=True)
+class Downtime:
+    """The downtime in parts, as they end. Times are CLOCK_MONOTONIC ns of this host.
+
+    Attributes:
+        paused_ns: When the first vCPU stopped.
+        ends: Each part's name and end, in order.
+    """
+
+    paused_ns: int
+    ends: list[tuple[PartName, int]] = field(default_factory=list)
+
+    def ended(self, part: PartName, t_ns: int) -> None:
+        """Note that a part of it is over."""
+        self.ends.append((part, t_ns))
+
+
 @dataclass(frozen=True, slots=True)
 class StopResult:
     """The guest has stopped, and what a commit needs is known.
@@ -73,7 +91,7 @@ class StopResult:
     """
 
     round: Round | None
-    paused_ns: int
+    downtime: Downtime
     snapshot: dict[str, Any]
     missing: bytes | None = None
 
@@ -251,15 +269,11 @@ class Rounds:
         The cache is not drained yet, as no page of it is read before the destination runs: what it
         holds counts as missing, and `flush` follows outside the downtime.
         """
-        guest = self._guest
         self._timeline.log("pause-requested")
-        paused_ns = guest.pause()
-        self._timeline.log("paused", t_ns=paused_ns)
-        self._timeline.log("all-paused")
-        self._hit("paused")
+        downtime = self._pause()
         missing, resent = self._stale.missing()
         self.pages_resent += resent
-        return StopResult(None, paused_ns, guest.snapshot(drained=False), missing)
+        return StopResult(None, downtime, self._guest.snapshot(drained=False), missing)
 
     def flush(self) -> None:
         """Drain the paused guest's cache, before its memory is read."""
@@ -271,22 +285,30 @@ class Rounds:
         """Pause, drain, send the last pages, take the snapshot. The guest stays paused."""
         guest = self._guest
         requested_ns = self._timeline.log("pause-requested")
-        paused_ns = guest.pause()
-        self._timeline.log("paused", t_ns=paused_ns)
-        self._timeline.log("all-paused")
-        self._hit("paused")
+        downtime = self._pause()
         this = Round(len(self.done) + 1, RoundKind.FINAL, requested_ns)
         this.drained_lines = guest.drain()
-        self._timeline.log("drained", lines=this.drained_lines)
+        downtime.ended("drain", self._timeline.log("drained", lines=this.drained_lines))
         self._stale.harvest()
         self._page_sender.guest_is_still(True)
         self._send(this, everything=not self.done)
-        self._timeline.log("last-pages-sent", pages=this.totals.pages, bytes=this.totals.bytes)
+        totals = this.totals
+        sent_ns = self._timeline.log("last-pages-sent", pages=totals.pages, bytes=totals.bytes)
+        downtime.ended("last pages", sent_ns)
         snapshot = guest.snapshot()
         self.activity.stopped(requested_ns, self._sending)
         self.done.append(this)
         self.unfinished = SentTotals()
-        return StopResult(this, paused_ns, snapshot)
+        return StopResult(this, downtime, snapshot)
+
+    def _pause(self) -> Downtime:
+        """Pause the guest: its downtime has begun."""
+        paused_ns = self._guest.pause()
+        self._timeline.log("paused", t_ns=paused_ns)
+        downtime = Downtime(paused_ns)
+        downtime.ended("pause", self._timeline.log("all-paused"))
+        self._hit("paused")
+        return downtime
 
 
 def cost_of(counts: NDArray[np.int64], part: int) -> tuple[int, int]:

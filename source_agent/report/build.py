@@ -39,7 +39,7 @@ from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bitmap import popcount
 from pageferry.common.wire.pacing import WINDOW_S
 from pageferry.common.wire.results import WirePostcopy
-from pageferry.source_agent.measurements import Decided, Record
+from pageferry.source_agent.measurements import Decided, Measurements
 from pageferry.source_agent.precopy.batches import SentTotals
 from pageferry.source_agent.precopy.rounds import Round
 from pageferry.source_agent.prediction.predict import check_of
@@ -49,7 +49,7 @@ from pageferry.source_agent.report.estimates import estimates, moved_bytes, orac
 from pageferry.source_agent.report.memory import pages_report
 
 
-def make_report(record: Record) -> Report:
+def make_report(record: Measurements) -> Report:
     """As much of a report as the record allows; never an exception, since a migration is over.
 
     What its destination measured is left out where nothing can be made of it, and where that is no
@@ -59,7 +59,7 @@ def make_report(record: Record) -> Report:
         return _report(record)
     except Exception as error:  # noqa: BLE001 - how it ended, and where the guest is, come first
         notice(f"the report lacks what was measured at the destination: {failure_of(error)}")
-    record.finished = None
+    record.result.finished = None
     try:
         return _report(record)
     except Exception as error:  # noqa: BLE001 - as above
@@ -77,11 +77,11 @@ def make_report(record: Record) -> Report:
     )
 
 
-def _report(record: Record) -> Report:
-    rounds = record.rounds.done if record.rounds else []
+def _report(record: Measurements) -> Report:
+    rounds = record.precopy.rounds.done if record.precopy.rounds else []
     downtime = downtime_ms(record)
     seconds = None if downtime is None else downtime / 1e3
-    wire = record.handshake_bytes + record.control_bytes + record.bulk_bytes + record.urgent_bytes
+    wire = record.connection.closed_bytes + record.postcopy.urgent_bytes
     sent = _sent(record)
     postcopy = _postcopy(record)
     twice = (postcopy.duplicates or 0) if postcopy is not None else 0
@@ -89,10 +89,10 @@ def _report(record: Record) -> Report:
     report = Report(
         session=record.session,
         strategy=record.config.strategy,
-        path=record.strategy.path if record.strategy else None,
+        path=record.precopy.strategy.path if record.precopy.strategy else None,
         outcome=record.outcome,
         error=record.error,
-        converged=record.strategy.converged if record.strategy else None,
+        converged=record.precopy.strategy.converged if record.precopy.strategy else None,
         date=record.date,
         command=command_line(),
         config=_config(record),
@@ -100,14 +100,14 @@ def _report(record: Record) -> Report:
         downtime_parts=downtime_parts(record, _resumed_ns(record)),
         downtime_error_ms=_downtime_error_ms(record),
         total_time_ms=_total_ms(record),
-        setup_ms=record.setup_ns / 1e6 if record.setup_ns else None,
-        decisions=[_decision(record, decided) for decided in record.decisions],
+        setup_ms=record.times.setup_ns / 1e6 if record.times.setup_ns else None,
+        decisions=[_decision(record, decided) for decided in record.precopy.decisions],
         rounds=[_round(record, each) for each in rounds],
         bytes_on_wire=wire,
-        pages_sent=sent.pages + record.pushed + record.pulled,
-        zero_pages=sent.zero_pages + record.supplied_zeros,
+        pages_sent=sent.pages + record.postcopy.pushed + record.postcopy.pulled,
+        zero_pages=sent.zero_pages + record.postcopy.supplied_zeros,
         postcopy=postcopy,
-        pages_resent=(record.rounds.pages_resent if record.rounds else 0) + twice,
+        pages_resent=(record.precopy.rounds.pages_resent if record.precopy.rounds else 0) + twice,
         pages=pages_report(record),
         estimates=estimates(record, seconds),
         oracle=oracle(record, seconds, wire),
@@ -121,27 +121,30 @@ def _report(record: Record) -> Report:
         cpu_s=_cpu(record),
         burstiness=_burstiness(record),
         verified=record.verified,
-        digest_source=record.digest_source,
-        digest_dest=record.finished.digest if record.finished else None,
+        digest_source=record.result.digest_source,
+        digest_dest=record.result.finished.digest if record.result.finished else None,
         events=_events(record),
     )
     witness(report)
     return report
 
 
-def _sent(record: Record) -> SentTotals:
+def _sent(record: Measurements) -> SentTotals:
     """All rounds, and what an unfinished one had sent."""
-    if record.rounds is None:
+    if record.precopy.rounds is None:
         return SentTotals()
-    return sum((each.totals for each in record.rounds.done), record.rounds.unfinished)
+    return sum(
+        (each.totals for each in record.precopy.rounds.done), record.precopy.rounds.unfinished
+    )
 
 
-def _config(record: Record) -> dict[str, Any]:
+def _config(record: Measurements) -> dict[str, Any]:
     """Every option as used, and what ran it: `cpus` are those that this process may use."""
     cpus = usable_cpus()
     options = record.config.to_json()
-    options["congestion"] = record.congestion  # what the connections use, not what was asked for
-    options["tls"] = record.tls
+    link, peer = record.connection, record.connection.peer_welcome
+    options["congestion"] = link.congestion  # what the connections use, not what was asked for
+    options["tls"] = link.tls
     return options | {
         "cache_used": record.config.cache_used,
         "versions": {
@@ -151,9 +154,9 @@ def _config(record: Record) -> dict[str, Any]:
             "numba": numba.__version__,
         },
         "host": socket.gethostname(),
-        "dest_host": record.peer_welcome.host if record.peer_welcome else None,
+        "dest_host": peer.host if peer else None,
         "processor": processor(),
-        "dest_processor": (record.peer_welcome.processor or None) if record.peer_welcome else None,
+        "dest_processor": (peer.processor or None) if peer else None,
         "kernel": platform.release(),
         "cpus": cpus.count,
         "cpus_from": cpus.source,
@@ -161,8 +164,8 @@ def _config(record: Record) -> dict[str, Any]:
     }
 
 
-def _burstiness(record: Record) -> BurstinessReport | None:
-    windows = record.windows
+def _burstiness(record: Measurements) -> BurstinessReport | None:
+    windows = record.connection.windows
     if not windows.total:
         return None
     p50, p99, most = (windows.share(quantile) for quantile in (0.5, 0.99, 1.0))
@@ -176,36 +179,36 @@ def _burstiness(record: Record) -> BurstinessReport | None:
     )
 
 
-def _resumed_ns(record: Record) -> int | None:
+def _resumed_ns(record: Measurements) -> int | None:
     """When the destination's last vCPU began, on our clock."""
-    if record.resumed_peer_ns is None or record.clock is None:
+    if record.times.resumed_peer_ns is None or record.connection.clock is None:
         return None
-    return record.clock.to_local(record.resumed_peer_ns)
+    return record.connection.clock.to_local(record.times.resumed_peer_ns)
 
 
-def downtime_ms(record: Record) -> float | None:
+def downtime_ms(record: Measurements) -> float | None:
     """First vCPU stopped here to last vCPU running there."""
     resumed_ns = _resumed_ns(record)
-    if resumed_ns is None or record.final is None:
+    if resumed_ns is None or record.precopy.final is None:
         return None
-    return (resumed_ns - record.final.paused_ns) / 1e6
+    return (resumed_ns - record.precopy.final.downtime.paused_ns) / 1e6
 
 
-def _downtime_error_ms(record: Record) -> float | None:
-    if downtime_ms(record) is None or record.clock is None:
+def _downtime_error_ms(record: Measurements) -> float | None:
+    if downtime_ms(record) is None or record.connection.clock is None:
         return None
-    return record.clock.error_ns / 1e6
+    return record.connection.clock.error_ns / 1e6
 
 
-def _total_ms(record: Record) -> float | None:
-    if record.completed_ns is None:
+def _total_ms(record: Measurements) -> float | None:
+    if record.times.completed_ns is None:
         return None
-    return (record.completed_ns - record.start_ns) / 1e6
+    return (record.times.completed_ns - record.times.start_ns) / 1e6
 
 
-def _prediction(record: Record, downtime: float | None) -> PredictionReport | None:
+def _prediction(record: Measurements, downtime: float | None) -> PredictionReport | None:
     """As it was made, and how true it was."""
-    made = record.prediction
+    made = record.predicted.prediction
     if made is None or record.timed_out:  # another migration than the one that was predicted
         return made
     total, moved = _total_ms(record), moved_bytes(record)
@@ -213,20 +216,20 @@ def _prediction(record: Record, downtime: float | None) -> PredictionReport | No
     return made.model_copy(update={"taken": check})
 
 
-def _t_ms(record: Record, t_ns: int) -> float:
+def _t_ms(record: Measurements, t_ns: int) -> float:
     """ms since the migration's start; since the session's where it never started."""
-    return (t_ns - (record.start_ns or record.session_start_ns)) / 1e6
+    return (t_ns - (record.times.start_ns or record.times.session_start_ns)) / 1e6
 
 
-def _decision(record: Record, decided: Decided) -> DecisionReport:
+def _decision(record: Measurements, decided: Decided) -> DecisionReport:
     seen = decided.seen()
-    if decided.stats is not None and record.cut_short(decided.stats.index):
+    if decided.stats is not None and record.precopy.cut_short(decided.stats.index):
         # What was not sent was stale before, so that the guest's writes to it were not seen.
         seen["dirty_rate"] = None
     return DecisionReport(**seen, decision=decided.name, reason=decided.decision.reason)
 
 
-def _round(record: Record, each: Round) -> RoundReport:
+def _round(record: Measurements, each: Round) -> RoundReport:
     end_ns = each.end_ns or each.start_ns
     config = record.config
     by_line = config.travels_by_line
@@ -261,16 +264,18 @@ class _Cumulative(Protocol):
     def dirtied_pages(self) -> int: ...
 
 
-def _timeline(record: Record) -> list[TimelineSample]:
+def _timeline(record: Measurements) -> list[TimelineSample]:
     """Speeds between samples, both hosts on one axis; the stop itself shows as their gap."""
-    out = _speeds(record, record.source_samples, "source", lambda t_ns: t_ns)
-    if record.finished is not None and record.clock is not None:
-        out += _speeds(record, record.finished.samples, "dest", record.clock.to_local)
+    out = _speeds(record, record.guest.source_samples, "source", lambda t_ns: t_ns)
+    if record.result.finished is not None and record.connection.clock is not None:
+        out += _speeds(
+            record, record.result.finished.samples, "dest", record.connection.clock.to_local
+        )
     return out
 
 
 def _speeds(
-    record: Record,
+    record: Measurements,
     samples: Sequence[_Cumulative],
     where: Literal["source", "dest"],
     to_local: Any,
@@ -287,8 +292,8 @@ def _speeds(
     ]
 
 
-def _guest(record: Record) -> GuestReport:
-    boot, start, seen = record.boot_progress, record.start_progress, record.seen
+def _guest(record: Measurements) -> GuestReport:
+    boot, start, seen = record.guest.boot_progress, record.guest.start_progress, record.guest.seen
     report = GuestReport(runs_at=_runs_at(record), timeline=_timeline(record))
     if boot is None or start is None or seen is None:
         return report
@@ -300,16 +305,18 @@ def _guest(record: Record) -> GuestReport:
     report.steps_per_s_during = _rate(report.steps_during, stop.t_ns - start.t_ns)
     if config.auto_converge or config.dirty_limit is not None:
         report.slowed_ms = seen.slowed_s * 1e3
-    if config.auto_converge and record.rounds is not None:
-        report.throttle_peak = record.rounds.throttling.peak
+    if config.auto_converge and record.precopy.rounds is not None:
+        report.throttle_peak = record.precopy.rounds.throttling.peak
     gaps = [_Gap(beats.gap_ns, beats.gap_start_ns) for beats in seen.beats]
-    finished, clock = record.finished, record.clock
-    if finished is not None and record.resumed_peer_ns is not None and clock is not None:
+    finished, clock = record.result.finished, record.connection.clock
+    if finished is not None and record.times.resumed_peer_ns is not None and clock is not None:
         report.check = finished.check
         if config.run_after or finished.postcopy is not None:
             report.steps_after = sum(finished.steps) - stop.steps
             last_ns = max(beats.last_ns for beats in finished.beats)
-            report.steps_per_s_after = _rate(report.steps_after, last_ns - record.resumed_peer_ns)
+            report.steps_per_s_after = _rate(
+                report.steps_after, last_ns - record.times.resumed_peer_ns
+            )
         for here, there in zip(seen.beats, finished.beats, strict=True):
             gaps.append(_Gap(there.gap_ns, clock.to_local(there.gap_start_ns)))
             gaps.append(_Gap(clock.to_local(there.first_ns) - here.last_ns, here.last_ns))
@@ -330,18 +337,18 @@ def _rate(count: int, duration_ns: int) -> float | None:
     return count / (duration_ns / 1e9) if duration_ns > 0 else None
 
 
-def _runs_at(record: Record) -> Literal["source", "dest", "nowhere", "unknown"]:
+def _runs_at(record: Measurements) -> Literal["source", "dest", "nowhere", "unknown"]:
     """Who has the guest when the session ends."""
-    if record.completed_ns is not None:
+    if record.times.completed_ns is not None:
         return "dest"
     if record.outcome in ("in-doubt", "lost"):
         return "unknown"
-    return "source" if record.goes_on else "nowhere"
+    return "source" if record.guest.goes_on else "nowhere"
 
 
-def _cache(record: Record) -> CacheReport | None:
-    parts = [record.seen.cache if record.seen else None]
-    there = record.finished.cache if record.finished else None
+def _cache(record: Measurements) -> CacheReport | None:
+    parts = [record.guest.seen.cache if record.guest.seen else None]
+    there = record.result.finished.cache if record.result.finished else None
     parts.append(None if there is None else there.model_dump())
     known = [part for part in parts if part is not None]
     if not known:
@@ -351,19 +358,22 @@ def _cache(record: Record) -> CacheReport | None:
     )
 
 
-def _cpu(record: Record) -> CpuReport | None:
-    if record.cpu_s is None:
+def _cpu(record: Measurements) -> CpuReport | None:
+    if record.times.cpu_s is None:
         return None
-    return CpuReport(source=record.cpu_s, dest=record.finished.cpu_s if record.finished else None)
+    return CpuReport(
+        source=record.times.cpu_s,
+        dest=record.result.finished.cpu_s if record.result.finished else None,
+    )
 
 
-def _postcopy(record: Record) -> PostcopyReport | None:
+def _postcopy(record: Measurements) -> PostcopyReport | None:
     """None where the guest never ran with pages missing."""
-    part = record.finished.postcopy if record.finished else None
-    resumed_ns, clock = _resumed_ns(record), record.clock
-    if part is None or resumed_ns is None or clock is None or record.completed_ns is None:
+    part = record.result.finished.postcopy if record.result.finished else None
+    resumed_ns, clock = _resumed_ns(record), record.connection.clock
+    if part is None or resumed_ns is None or clock is None or record.times.completed_ns is None:
         return None
-    ready, latency = record.ready, part.latency_us
+    ready, latency = record.connection.ready, part.latency_us
     mechanism = (ready.faults if ready else None) or "unknown"
     return PostcopyReport(
         mechanism=mechanism,
@@ -376,7 +386,7 @@ def _postcopy(record: Record) -> PostcopyReport | None:
         pages_never_moved=popcount(part.missing) if part.missing else 0,
         fault_latency_us=FaultLatency(**latency.model_dump()) if latency else None,
         fault_counts=fault_counts(part.latencies),
-        duration_ms=(record.completed_ns - resumed_ns) / 1e6,
+        duration_ms=(record.times.completed_ns - resumed_ns) / 1e6,
         missing=[
             MissingSample(t_ms=_t_ms(record, clock.to_local(t_ns)), pages=pages)
             for t_ns, pages in part.missing_over_time
@@ -390,7 +400,7 @@ def _postcopy(record: Record) -> PostcopyReport | None:
     )
 
 
-def _duplicates(record: Record, part: WirePostcopy) -> int:
+def _duplicates(record: Measurements, part: WirePostcopy) -> int:
     """Pages that travelled twice.
 
     When every page has moved, that is what was sent beyond them: a copy that was still on its way
@@ -398,21 +408,21 @@ def _duplicates(record: Record, part: WirePostcopy) -> int:
     """
     if part.missing is not None:
         return part.duplicates
-    sent = record.pushed + record.pulled + record.supplied_zeros
+    sent = record.postcopy.pushed + record.postcopy.pulled + record.postcopy.supplied_zeros
     return sent - part.pages_pulled - part.pages_pushed
 
 
-def _events(record: Record) -> list[EventReport]:
+def _events(record: Measurements) -> list[EventReport]:
     out = [
         EventReport(t_ms=_t_ms(record, e.t_ns), agent="source", event=e.event, **e.fields)
         for e in record.timeline.events
     ]
-    clock = record.clock
-    if record.finished is not None and clock is not None:
+    clock = record.connection.clock
+    if record.result.finished is not None and clock is not None:
         out += [
             EventReport(
                 t_ms=_t_ms(record, clock.to_local(e.t_ns)), agent="dest", event=e.event, **e.fields
             )
-            for e in record.finished.events
+            for e in record.result.finished.events
         ]
     return sorted(out, key=lambda event: event.t_ms)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pageferry.common.report.sections.compression import CompressionReport, XbzrleReport
 from pageferry.common.report.sections.guest import CpuReport
 from pageferry.common.units import PAGE_SIZE
-from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.measurements import Measurements
 
 
-def compression_report(record: Record) -> CompressionReport | None:
+def compression_report(record: Measurements) -> CompressionReport | None:
     """None where it was not asked for, or nothing was ready to be sent."""
     codec = record.config.compress
-    if codec == "none" or record.encoder is None:
+    if codec == "none" or record.precopy.encoder is None:
         return None
-    stats = record.encoder.compression
-    finished = record.finished
+    stats = record.precopy.encoder.compression
+    finished = record.result.finished
     return CompressionReport(
         codec=codec,
         raw_bytes=stats.raw_bytes,
@@ -27,13 +27,13 @@ def compression_report(record: Record) -> CompressionReport | None:
     )
 
 
-def xbzrle_report(record: Record) -> XbzrleReport | None:
+def xbzrle_report(record: Measurements) -> XbzrleReport | None:
     """None where it was not asked for, or nothing was ready to be sent."""
-    if record.config.delta == "none" or record.encoder is None:
+    if record.config.delta == "none" or record.precopy.encoder is None:
         return None
-    stats = record.encoder.deltas
+    stats = record.precopy.encoder.deltas
     return XbzrleReport(
-        cache_size=record.encoder.cache_size,
+        cache_size=record.precopy.encoder.cache_size,
         bytes=stats.bytes,
         pages=stats.pages,
         cache_hit=stats.hits,

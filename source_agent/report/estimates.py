@@ -26,7 +26,7 @@ from pageferry.common.strategy.forecast import AsTaken, Conditions, Cost, Curve,
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bitmap import popcount
 from pageferry.common.wire.extents import EXTENT
-from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.precopy.rounds import Round
 
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
@@ -36,7 +36,7 @@ _APART: Final = 1.1  # a curve takes what is nearer for one point
 _Point = tuple[float, float]
 
 
-def estimates(record: Record, downtime_s: float | None) -> list[EstimateReport]:
+def estimates(record: Measurements, downtime_s: float | None) -> list[EstimateReport]:
     """Empty where the run did not come far enough to know its link and its guest.
 
     Where a round was cut short, the way that was taken is none that a strategy takes: it is not
@@ -55,10 +55,10 @@ def estimates(record: Record, downtime_s: float | None) -> list[EstimateReport]:
     ]
 
 
-def _decisions(record: Record) -> list[Decision]:
+def _decisions(record: Measurements) -> list[Decision]:
     """As they were carried out: a guest may have been throttled more within a round."""
     out: list[Decision] = []
-    for order, after in pairwise([*record.decisions, None]):
+    for order, after in pairwise([*record.precopy.decisions, None]):
         made = order.decision if order is not None else None
         if isinstance(made, NextRound) and after is not None and after.stats is not None:
             made = replace(made, throttle=after.stats.throttle)
@@ -67,12 +67,18 @@ def _decisions(record: Record) -> list[Decision]:
     return out
 
 
-def oracle(record: Record, downtime_s: float | None, bytes_on_wire: int) -> OracleReport | None:
+def oracle(
+    record: Measurements, downtime_s: float | None, bytes_on_wire: int
+) -> OracleReport | None:
     """The least that any strategy could have done; None where it isn't known."""
     under = _conditions(record, downtime_s)
     if under is None or downtime_s is None:
         return None
-    total_s = (record.completed_ns - record.start_ns) / 1e9 if record.completed_ns else 0.0
+    total_s = (
+        (record.times.completed_ns - record.times.start_ns) / 1e9
+        if record.times.completed_ns
+        else 0.0
+    )
     least_total_s = under.full_bytes / under.bandwidth_Bps + under.switchover_s
     return OracleReport(
         least_bytes=under.full_bytes,
@@ -84,19 +90,21 @@ def oracle(record: Record, downtime_s: float | None, bytes_on_wire: int) -> Orac
     )
 
 
-def _taken(record: Record) -> str | None:
+def _taken(record: Measurements) -> str | None:
     """The name of the way that was taken; None where no estimate is made of it."""
-    if any(each.pages_left for each in (record.rounds.done if record.rounds else [])):
+    if any(
+        each.pages_left for each in (record.precopy.rounds.done if record.precopy.rounds else [])
+    ):
         return None
     path = _path(record)
     return record.config.strategy if path is None else f"path {path}"
 
 
-def _path(record: Record) -> int | None:
-    return record.strategy.path if record.strategy else None
+def _path(record: Measurements) -> int | None:
+    return record.precopy.strategy.path if record.precopy.strategy else None
 
 
-def _ways(record: Record) -> dict[str, Callable[[], Strategy]]:
+def _ways(record: Measurements) -> dict[str, Callable[[], Strategy]]:
     config = record.config
     ways: dict[str, Callable[[], Strategy]] = {
         f"path {path}": lambda path=path: ThreePath(config, forced=path)  # type: ignore[misc]
@@ -110,7 +118,7 @@ def _ways(record: Record) -> dict[str, Callable[[], Strategy]]:
 
 
 def _estimate(
-    record: Record, name: str, cost: Cost, taken: bool, downtime_s: float
+    record: Measurements, name: str, cost: Cost, taken: bool, downtime_s: float
 ) -> EstimateReport:
     report = EstimateReport(
         name=name,
@@ -120,9 +128,9 @@ def _estimate(
         bytes=cost.bytes,
         rounds=cost.rounds,
     )
-    if taken and record.completed_ns:
-        total_s = (record.completed_ns - record.start_ns) / 1e9
-        if record.final is not None and record.final.round is not None:
+    if taken and record.times.completed_ns:
+        total_s = (record.times.completed_ns - record.times.start_ns) / 1e9
+        if record.precopy.final is not None and record.precopy.final.round is not None:
             # After a switch nothing is sent in the stop: the estimate is what was measured.
             report.error_downtime = cost.downtime_s / downtime_s - 1
         report.error_total_time = cost.total_s / total_s - 1
@@ -130,34 +138,42 @@ def _estimate(
     return report
 
 
-def moved_bytes(record: Record) -> int:
+def moved_bytes(record: Measurements) -> int:
     """What pages cost on the wire, in rounds and after a switch; no handshakes, no control."""
-    rounds = record.rounds.done if record.rounds else []
+    rounds = record.precopy.rounds.done if record.precopy.rounds else []
     bulk = sum(each.totals.bytes for each in rounds)
     return bulk + _moved_after(record)
 
 
-def _moved_after(record: Record) -> int:
+def _moved_after(record: Measurements) -> int:
     """What pages cost after a switch."""
-    pushed = record.pushed * _PAGE_BYTES if record.pushed_bytes is None else record.pushed_bytes
-    return pushed + record.pulled * _PAGE_BYTES
+    pushed = (
+        record.postcopy.pushed * _PAGE_BYTES
+        if record.postcopy.pushed_bytes is None
+        else record.postcopy.pushed_bytes
+    )
+    return pushed + record.postcopy.pulled * _PAGE_BYTES
 
 
 # -- link and guest as this run saw them ----------------------------------------------------------
 
 
-def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
-    if record.rounds is None or record.final is None or not record.completed_ns:
+def _conditions(record: Measurements, downtime_s: float | None) -> Conditions | None:
+    if (
+        record.precopy.rounds is None
+        or record.precopy.final is None
+        or not record.times.completed_ns
+    ):
         return None
     if downtime_s is None or downtime_s <= 0:
         return None
     bandwidth = _bandwidth(record, downtime_s)
     if bandwidth is None:
         return None
-    final = record.final.round
+    final = record.precopy.final.round
     last_s = _last_pages_s(record)
     switchover_s = max(downtime_s - last_s, _LEAST_S)
-    rounds = [each for each in record.rounds.done if each is not final]
+    rounds = [each for each in record.precopy.rounds.done if each is not final]
     full_bytes = _full_bytes(record)
     if full_bytes is None:
         return None
@@ -173,7 +189,7 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
         missing_page_bytes=_PAGE_BYTES * _pushed_ratio(record),
         bandwidth_Bps=bandwidth,
         round_s=median(extra) if extra else 0.0,
-        decide_s=_decide_s(record.rounds.done),
+        decide_s=_decide_s(record.precopy.rounds.done),
         switchover_s=switchover_s,
         last_bytes=final.totals.bytes if final else 0,
         last_s=last_s,
@@ -181,59 +197,64 @@ def _conditions(record: Record, downtime_s: float | None) -> Conditions | None:
     )
 
 
-def _full_bytes(record: Record) -> int | None:
+def _full_bytes(record: Measurements) -> int | None:
     """What sending all of memory once puts on the wire; None where it has not all been sent.
 
     As the first round did, unless it was cut short or there was none: then each page that did not
     travel as a mark counts, once.
     """
-    assert record.rounds is not None  # noqa: S101
-    first = record.rounds.done[0] if record.rounds.done else None
+    assert record.precopy.rounds is not None  # noqa: S101
+    first = record.precopy.rounds.done[0] if record.precopy.rounds.done else None
     if first is not None and not first.pages_left:
         return first.totals.bytes
-    after = record.finished.postcopy if record.finished else None
+    after = record.result.finished.postcopy if record.result.finished else None
     if after is not None and after.missing is not None and popcount(after.missing):
         return None  # lazy copy: most of it has stayed behind
-    zero = sum(each.totals.zero_pages for each in record.rounds.done) + record.supplied_zeros
+    zero = (
+        sum(each.totals.zero_pages for each in record.precopy.rounds.done)
+        + record.postcopy.supplied_zeros
+    )
     content = max(record.config.guest.pages - zero, 0)
     return max(round(content * PAGE_SIZE * _pushed_ratio(record)), 1)
 
 
-def _pushed_ratio(record: Record) -> float:
+def _pushed_ratio(record: Measurements) -> float:
     """What is left of a page's bytes where it is compressed, as all of this run's were."""
-    stats = record.encoder.compression if record.encoder is not None else None
+    stats = record.precopy.encoder.compression if record.precopy.encoder is not None else None
     return stats.bytes / stats.raw_bytes if stats is not None and stats.raw_bytes else 1.0
 
 
-def _last_pages_s(record: Record) -> float:
+def _last_pages_s(record: Measurements) -> float:
     """From the end of the drain until the destination had what was left; 0 after a switch."""
-    if record.final is None or record.final.round is None:
+    if record.precopy.final is None or record.precopy.final.round is None:
         return 0.0
     begun = record.timeline.find("drained")
     sent = record.timeline.find("last-pages-sent")
     return (sent - begun) / 1e9 if begun and sent else 0.0
 
 
-def _bandwidth(record: Record, downtime_s: float) -> float | None:
+def _bandwidth(record: Measurements, downtime_s: float) -> float | None:
     """Of the largest transfer: a round, the final stop, or what followed the switch."""
-    assert record.rounds is not None  # noqa: S101
-    final = record.final.round if record.final else None
+    assert record.precopy.rounds is not None  # noqa: S101
+    final = record.precopy.final.round if record.precopy.final else None
     transfers = [
         (each.totals.bytes, (each.end_ns - each.start_ns) / 1e9)
-        for each in record.rounds.done
+        for each in record.precopy.rounds.done
         if each is not final and each.end_ns
     ]
     if final is not None:
         transfers.append((final.totals.bytes, downtime_s))
-    elif record.final is not None and record.completed_ns is not None:
-        seconds = (record.completed_ns - record.final.paused_ns) / 1e9 - downtime_s
+    elif record.precopy.final is not None and record.times.completed_ns is not None:
+        seconds = (
+            record.times.completed_ns - record.precopy.final.downtime.paused_ns
+        ) / 1e9 - downtime_s
         seconds -= _broken_s(record)
         transfers.append((_moved_after(record), seconds))
     size, seconds = max(transfers, default=(0, 0.0))
     return size / seconds if size >= MEASURABLE_BYTES and seconds > 0 else None
 
 
-def _broken_s(record: Record) -> float:
+def _broken_s(record: Measurements) -> float:
     """For how long post-copy had no connection."""
     seconds, since_ns = 0.0, None
     for event in record.timeline.events:
@@ -250,7 +271,7 @@ def _decide_s(rounds: list[Round]) -> float:
     return max(median(gaps), 0.0) if gaps else 0.0
 
 
-def _staleness(record: Record) -> Callable[[float], Stale]:
+def _staleness(record: Measurements) -> Callable[[float], Stale]:
     """Through what the rounds left stale; between them as the guest's own counter says."""
     rounds = list(_after_drains(record))
     pages: list[_Point] = [(_ran_s(stats), stats.dirty_pages_after) for stats in rounds]
@@ -266,11 +287,13 @@ def _staleness(record: Record) -> Callable[[float], Stale]:
     return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds), in_memory, in_cache)
 
 
-def _bytes_left(record: Record, stats: RoundStats) -> int:
+def _bytes_left(record: Measurements, stats: RoundStats) -> int:
     """What a round's stale pages would have cost; how much shorter they become is known by now."""
-    if record.encoder is None or record.rounds is None:
+    if record.precopy.encoder is None or record.precopy.rounds is None:
         return stats.remaining_bytes
-    return record.rounds.transfer_cost.wire_bytes(record.rounds.done[stats.index - 1].raw_after)
+    return record.precopy.rounds.transfer_cost.wire_bytes(
+        record.precopy.rounds.done[stats.index - 1].raw_after
+    )
 
 
 def _ran_s(stats: RoundStats) -> float:
@@ -307,38 +330,45 @@ def _shares(stats: RoundStats | None) -> tuple[float, float]:
     return stats.in_memory.bytes / whole, stats.in_cache.bytes / whole
 
 
-def _after_drains(record: Record) -> Iterator[RoundStats]:
+def _after_drains(record: Measurements) -> Iterator[RoundStats]:
     """What each round saw at its end, of those that began with a drain.
 
     Not of one that was cut short: it knows only of what it has sent. What one without a drain left
     may be older than it, where the cache had it before; but not where nearly all of it is in
     memory, which was empty of changes when the round began.
     """
-    for order, decided in pairwise(record.decisions):
+    for order, decided in pairwise(record.precopy.decisions):
         made, stats = order.decision, decided.stats
-        if stats is None or not isinstance(made, NextRound) or record.cut_short(stats.index):
+        if (
+            stats is None
+            or not isinstance(made, NextRound)
+            or record.precopy.cut_short(stats.index)
+        ):
             continue
         if made.drain or stats.in_memory.bytes >= _NEARLY_ALL * stats.remaining_bytes:
             yield stats
 
 
-def _counted(record: Record) -> Iterator[_Point]:
+def _counted(record: Measurements) -> Iterator[_Point]:
     """How dirty pages gather while nothing is harvested: in the first round, or in the warm-up."""
-    first = record.rounds.done[:1] if record.rounds else []
-    samples = record.source_samples
+    first = record.precopy.rounds.done[:1] if record.precopy.rounds else []
+    samples = record.guest.source_samples
     whole = bool(first) and not first[0].pages_left
-    if whole and (record.final is None or first[0] is not record.final.round):
-        if record.rounds is not None and record.rounds.throttling.growth:
-            yield from record.rounds.throttling.growth  # looks have emptied the log meanwhile
+    if whole and (record.precopy.final is None or first[0] is not record.precopy.final.round):
+        rounds = record.precopy.rounds
+        if rounds is not None and rounds.throttling.growth:
+            yield from rounds.throttling.growth  # looks have emptied the log meanwhile
             return
         inside = [s for s in samples if first[0].start_ns <= s.t_ns <= first[0].end_ns]
         for sample in inside[1:]:
             amount = sample.dirtied_pages - inside[0].dirtied_pages
             yield (sample.t_ns - first[0].start_ns) / 1e9, amount
         return
-    boot = record.boot_progress
+    boot = record.guest.boot_progress
     if boot is not None:
-        end_ns = record.predicting_ns or record.start_ns  # measuring empties the log meanwhile
+        end_ns = (
+            record.predicted.predicting_ns or record.times.start_ns
+        )  # measuring empties the log meanwhile
         for sample in samples:
             if boot.t_ns < sample.t_ns <= end_ns:
                 yield (sample.t_ns - boot.t_ns) / 1e9, sample.dirtied_pages - boot.dirtied_pages

@@ -10,19 +10,19 @@ from pageferry.common.clock import ClockMap
 from pageferry.common.report.page_bins import MOST_COLUMNS
 from pageferry.common.report.sections.memory import ActivityColumn, HotPage, PagesReport
 from pageferry.common.wire.results import WireActivity
-from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.precopy.activity import Activity, Column
 
 _HOTTEST = 20
 
 
-def pages_report(record: Record) -> PagesReport | None:
+def pages_report(record: Measurements) -> PagesReport | None:
     """None before the first round."""
-    activity = record.rounds.activity if record.rounds else None
-    if activity is None or record.start_ns == 0:
+    activity = record.precopy.rounds.activity if record.precopy.rounds else None
+    if activity is None or record.times.start_ns == 0:
         return None
     binning, sends = activity.binning, activity.sends
-    counts = record.seen.counts if record.seen else None
+    counts = record.guest.seen.counts if record.guest.seen else None
     writes, write_backs = (None, None) if counts is None else (counts[0], counts[1])
     return PagesReport(
         pages_per_bin=binning.per_bin,
@@ -53,20 +53,20 @@ def _hottest(activity: Activity, counts: np.ndarray | None) -> list[HotPage]:
     ]
 
 
-def _columns(record: Record, activity: Activity) -> list[ActivityColumn]:
+def _columns(record: Measurements, activity: Activity) -> list[ActivityColumn]:
     out = [_round(record, column) for column in activity.columns[:MOST_COLUMNS]]
-    finished, clock = record.finished, record.clock
+    finished, clock = record.result.finished, record.connection.clock
     part = finished.postcopy if finished else None
     if part is not None and clock is not None:
         out += _after_the_switch(record, clock, part.activity)
     return out
 
 
-def _ms(record: Record, t_ns: int) -> float:
-    return (t_ns - record.start_ns) / 1e6
+def _ms(record: Measurements, t_ns: int) -> float:
+    return (t_ns - record.times.start_ns) / 1e6
 
 
-def _round(record: Record, column: Column) -> ActivityColumn:
+def _round(record: Measurements, column: Column) -> ActivityColumn:
     return ActivityColumn(
         t_ms=_ms(record, column.start_ns),
         duration_ms=(column.end_ns - column.start_ns) / 1e6,
@@ -78,7 +78,7 @@ def _round(record: Record, column: Column) -> ActivityColumn:
 
 
 def _after_the_switch(
-    record: Record, clock: ClockMap, samples: list[WireActivity]
+    record: Measurements, clock: ClockMap, samples: list[WireActivity]
 ) -> list[ActivityColumn]:
     """Between two looks: what has come, and what was waited for. Nothing is left when all is."""
     return [

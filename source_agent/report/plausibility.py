@@ -14,7 +14,7 @@ from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.report.page_bins import Binning
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.results import WirePostcopy
-from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.measurements import Measurements
 
 # Of times on another host's clock, and of a guest that went on while it was looked at.
 _SLACK_NS: Final = 10_000_000_000
@@ -23,7 +23,7 @@ _STEPS_A_NS: Final = 1
 
 
 def check_finished(
-    record: Record, finished: messages.Finished, steps: Sequence[int]
+    record: Measurements, finished: messages.Finished, steps: Sequence[int]
 ) -> messages.Finished:
     """It, as it may be. steps: of each vCPU when the guest stopped here.
 
@@ -34,14 +34,18 @@ def check_finished(
     return finished
 
 
-def _impossible(record: Record, finished: messages.Finished, steps: Sequence[int]) -> Iterator[str]:
+def _impossible(
+    record: Measurements, finished: messages.Finished, steps: Sequence[int]
+) -> Iterator[str]:
     """Each thing that can't be, worst first."""
-    config, final = record.config, record.final
+    config, final = record.config, record.precopy.final
     if len(finished.steps) != config.vcpus:
         yield f"steps of {len(finished.steps)} vCPUs, expected {config.vcpus}"
         return
     now_ns = time.monotonic_ns()
-    ran_ns = now_ns - (final.paused_ns if final is not None else record.session_start_ns)
+    ran_ns = now_ns - (
+        final.downtime.paused_ns if final is not None else record.times.session_start_ns
+    )
     most = (ran_ns + _SLACK_NS) * _STEPS_A_NS
     for here, there in zip(steps, finished.steps, strict=True):
         if there < here:
@@ -60,13 +64,13 @@ def _impossible(record: Record, finished: messages.Finished, steps: Sequence[int
             yield from _counts(config.guest.pages, config.vcpus, finished.postcopy)
 
 
-def _times(record: Record, finished: messages.Finished, now_ns: int) -> Iterator[str]:
+def _times(record: Measurements, finished: messages.Finished, now_ns: int) -> Iterator[str]:
     """Nothing was before the session or is still to come; a gap is within the guest's run."""
-    clock = record.clock
+    clock = record.connection.clock
     if clock is None:
         return
     slack_ns = _SLACK_NS + clock.error_ns
-    earliest, latest = record.session_start_ns - slack_ns, now_ns + slack_ns
+    earliest, latest = record.times.session_start_ns - slack_ns, now_ns + slack_ns
     for name, t_ns in _moments(finished):
         if not earliest <= clock.to_local(t_ns) <= latest:
             yield f"{name} at another time than that of the migration"

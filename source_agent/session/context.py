@@ -18,7 +18,7 @@ from pageferry.common.wire.messages import Message
 from pageferry.source_agent.connection.connections import Links
 from pageferry.source_agent.connection.control import ANSWER_S
 from pageferry.source_agent.guest_thread import Worker
-from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.postcopy.supply import Supply
 from pageferry.source_agent.precopy.rounds import Rounds
 from pageferry.source_agent.protocol import SourceProtocol
@@ -47,7 +47,7 @@ class Context:
     worker: Worker
     exits: AsyncExitStack
     timeline: Timeline
-    record: Record
+    record: Measurements
     notify: Callable[[str], None]
     injector: Injector | None
     resident: Resident | None
@@ -74,7 +74,7 @@ class Context:
 class Sampler:
     """Notes a guest's progress over time, until it stops."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Measurements) -> None:
         self._record = record
         self._task: asyncio.Task[None] | None = None
 
@@ -84,7 +84,7 @@ class Sampler:
 
     async def _run(self, guest: Guest) -> None:
         while True:
-            self._record.source_samples.append(guest.progress())
+            self._record.guest.source_samples.append(guest.progress())
             await asyncio.sleep(SAMPLE_S)
 
     async def stop(self) -> None:

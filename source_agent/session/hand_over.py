@@ -57,7 +57,7 @@ class HandOver:
         # From before the first byte: whether a broken write reached the peer, nobody knows.
         context.protocol.commit(commit, last_round=final.round is not None)
         context.timeline.log("commit-sent")
-        context.record.final = final
+        context.record.precopy.final = final
         try:
             await context.links.control.send(commit)
             context.hit("commit-sent")
@@ -84,9 +84,9 @@ class HandOver:
 
     def _resumed(self, ready: Ready, final: StopResult, resumed_ns: int | None) -> None:
         context = self._context
-        context.record.resumed_peer_ns = resumed_ns
+        context.record.times.resumed_peer_ns = resumed_ns
         context.timeline.log("resumed-there")
-        context.record.see(ready.guest)
+        context.record.guest.see(ready.guest)
         if final.round is not None:
             final.round.end_ns = time.monotonic_ns()
             ready.rounds.activity.settle(final.round.end_ns)
@@ -115,7 +115,9 @@ class HandOver:
             self.no_answer = f"{links.where} could not be asked"
             return None
         answer, record = answered.outcome, self._context.record
-        if answer.answer == "unknown" and not record.had_session(answer, answered.sample):
+        if answer.answer == "unknown" and not record.connection.had_session(
+            answer, answered.sample
+        ):
             # Who knows nothing of a session and never had it proves nothing.
             self.no_answer = (
                 f"it is another host, or a new boot of it, that answers at {links.where}"
@@ -153,7 +155,7 @@ async def send_the_rest(
     finished = await phase.run(push=push, broken=lost)
     completed(context)
     if finished is not None:
-        context.record.finished = believed(context, ready, finished)
+        context.record.result.finished = believed(context, ready, finished)
 
 
 async def _quit(task: asyncio.Task[None]) -> None:

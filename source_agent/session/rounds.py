@@ -30,7 +30,7 @@ async def send_rounds(context: Context, ready: Ready) -> StopAndCopy | SwitchToP
         PageferryError: Whatever ends the migration early; the guest runs on here.
     """
     await _start(context, ready)
-    strategy = context.record.strategy = strategy_for(context.config)
+    strategy = context.record.precopy.strategy = strategy_for(context.config)
     with _deadline(context):
         decision = await _rounds(context, strategy, ready.rounds)
     context.links.raise_failure()
@@ -131,4 +131,4 @@ def _on_deadline(context: Context, page_sender: PageSender) -> None:
 
 
 def _elapsed_s(context: Context) -> float:
-    return (time.monotonic_ns() - context.record.start_ns) / 1e9
+    return (time.monotonic_ns() - context.record.times.start_ns) / 1e9

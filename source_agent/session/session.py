@@ -48,7 +48,7 @@ from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.tls import ClientTls
 from pageferry.source_agent.connection.connections import Links
 from pageferry.source_agent.guest_thread import Worker
-from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.postcopy.serving import Serving
 from pageferry.source_agent.protocol import SourceProtocol
 from pageferry.source_agent.resident_guest import Resident
@@ -90,7 +90,7 @@ class SourceSession:
             witness: A file in which the guest's heartbeats are kept, for tests.
         """
         self.config = config
-        self.record = Record(config, secrets.token_hex(16), timeline)
+        self.record = Measurements(config, secrets.token_hex(16), timeline)
         self.notice: str | None = None
         self._say = say
         self._phase = "connecting"
@@ -105,7 +105,7 @@ class SourceSession:
         command = "pageferry host" if resident else "pageferry dest"
         parts = config, address, self.record, protocol.handover
         links = Links(*parts, secure=secure, tap=injector, command=command)
-        self.record.windows = links.pacer.windows
+        self.record.connection.windows = links.pacer.windows
         self._context = Context(
             config,
             protocol,
@@ -297,7 +297,7 @@ class SourceSession:
         status = Status(
             phase=self._phase,
             notice=self.notice,
-            prediction=self.record.prediction,
+            prediction=self.record.predicted.prediction,
             when=self._when,
         )
         status.total_bytes = self._context.links.sent_bytes
@@ -308,9 +308,9 @@ class SourceSession:
             status.round_expected = rounds.round_expected
             if rounds.done:
                 status.dirty_ratio = rounds.done[-1].dirty_pages_after / self.config.guest.pages
-        if self.record.start_ns:
-            until_ns = self.record.completed_ns or time.monotonic_ns()
-            status.elapsed_s = (until_ns - self.record.start_ns) / 1e9
+        if self.record.times.start_ns:
+            until_ns = self.record.times.completed_ns or time.monotonic_ns()
+            status.elapsed_s = (until_ns - self.record.times.start_ns) / 1e9
         return status
 
     # -- the ways out -------------------------------------------------------------------------
@@ -352,7 +352,7 @@ class SourceSession:
         self._context.protocol.go_on_here(cancelled=cancelled)
         self._context.timeline.log("cancelled" if cancelled else "failed", reason=reason)
         if self._guest is not None and self.handover.may_run_guest and who is not Who.SOURCE:
-            self.record.goes_on = await go_on(self._guest, self._context.timeline)
+            self.record.guest.goes_on = await go_on(self._guest, self._context.timeline)
 
     async def _say_cancelled(self, reason: str) -> None:
         """Tell a destination that still listens, and has not been sent the commit."""
@@ -370,7 +370,7 @@ class SourceSession:
         await context.links.hang_up(self._settle)
         await context.exits.aclose()
         if self._guest is not None:
-            self.record.see(self._guest)
+            self.record.guest.see(self._guest)
             if context.witness is not None and self.handover.may_run_guest:
                 await context.worker.run(testify, self._guest, context.timeline)
             if context.resident is None or self.handover.state in (State.COMPLETED, State.LOST):

@@ -51,19 +51,19 @@ async def set_up(context: Context, guest: Guest) -> Ready:
     config, links, record, run = context.config, context.links, context.record, context.worker.run
     await links.control.send(await run(setup_message, config, guest, context.resident))
     context.notify("waiting for the destination to be ready")
-    record.ready = await context.hear(messages.Ready, timeout_s=SETUP_S)
-    encoder = record.encoder = await run(
+    record.connection.ready = await context.hear(messages.Ready, timeout_s=SETUP_S)
+    encoder = record.precopy.encoder = await run(
         make_encoder, config, guest.memory, context.timeline, links.stream
     )
     if encoder is not None:
         context.exits.push_async_callback(run, encoder.close)
     supply = await _supply(context, guest) if config.may_switch else None
     await links.open_channels(guest.memory, supply)
-    clock = record.clock_before = await links.control.sample_clock()
+    clock = record.connection.clock_before = await links.control.sample_clock()
     rtt_s = clock.round_trip / 1e9
-    rounds = record.rounds = await run(_rounds, context, guest, rtt_s)
+    rounds = record.precopy.rounds = await run(_rounds, context, guest, rtt_s)
     context.protocol.ready()
-    record.setup_ns += time.monotonic_ns() - started
+    record.times.setup_ns += time.monotonic_ns() - started
     context.timeline.log("set-up")
     context.hit("set-up")
     return Ready(guest, rounds, supply, Sampler(record), rtt_s)
@@ -92,7 +92,7 @@ def _rounds(context: Context, guest: Guest, rtt_s: float) -> Rounds:
         rtt_s,
         stream=context.links.stream,
         hit=context.hit,
-        encoder=context.record.encoder,
+        encoder=context.record.precopy.encoder,
     )
 
 
@@ -102,8 +102,8 @@ async def warm_up(context: Context, ready: Ready) -> None:
     guest.watch(context.links.tell)
     if context.resident is None:
         await context.worker.run(guest.start)
-    record.boot_progress = guest.progress()
-    record.boot_cache = guest.cache_stats()
+    record.guest.boot_progress = guest.progress()
+    record.guest.boot_cache = guest.cache_stats()
     await context.worker.run(guest.resume)
     context.timeline.log("guest-runs", where="source")
     ready.sampler.start(guest)
@@ -117,15 +117,15 @@ async def warm_up(context: Context, ready: Ready) -> None:
 async def _predict(context: Context, ready: Ready) -> None:
     context.notify("measuring the guest")
     record = context.record
-    record.predicting_ns = context.timeline.log("measuring")
+    record.predicted.predicting_ns = context.timeline.log("measuring")
 
     async def pause(seconds: float) -> None:
         await _sleep_unless_broken(context, seconds)
 
-    prediction = record.prediction = await predict(
+    prediction = record.predicted.prediction = await predict(
         context.config,
         ready.guest,
-        booted=record.boot_progress,
+        booted=record.guest.boot_progress,
         rtt_s=ready.rtt_s,
         loopback=is_loopback(context.links.address[0]),
         blocking=context.worker.run,

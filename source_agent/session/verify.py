@@ -24,25 +24,25 @@ async def follow_up(context: Context, ready: Ready) -> None:
     record, control = context.record, context.links.control
     # The result may be here although its sender has gone, as after a pause of this process.
     with contextlib.suppress(PeerError):
-        record.clock_after = await control.sample_clock()
+        record.connection.clock_after = await control.sample_clock()
     context.notify("the guest runs at the destination")
-    finished = record.finished
+    finished = record.result.finished
     if finished is None:
         limit_s = context.config.run_after + FOLLOW_UP_S
         came = await context.hear(messages.Finished, timeout_s=limit_s)
-        finished = record.finished = believed(context, ready, came)
+        finished = record.result.finished = believed(context, ready, came)
     context.hit("before-bye")
     with contextlib.suppress(PeerError):
         await control.send(messages.Bye())
     context.hit("verifying")
     if context.config.verify:
         context.notify("verifying: replaying the guest")
-        record.digest_source = await context.worker.run(replay, ready.guest, finished)
+        record.result.digest_source = await context.worker.run(replay, ready.guest, finished)
     record.ended("completed", None)
     if record.verified is False:
         raise VerificationError(
             "the guest's memory at the destination differs from its replay at the source:"
-            f" {finished.digest} there, {record.digest_source} here"
+            f" {finished.digest} there, {record.result.digest_source} here"
         )
     if finished.check is not None:
         raise VerificationError(f"the guest's own check failed: {finished.check}")

@@ -320,7 +320,7 @@ class TestStop:
         bench.guest.log = {1}
         final = bench.rounds.stop()
         assert bench.calls == ["pause", "drain", "harvest", "send", ("snapshot", True)]
-        assert (final.paused_ns, final.missing) == (PAUSED_NS, None)
+        assert (final.downtime.paused_ns, final.missing) == (PAUSED_NS, None)
         assert final.snapshot == {"of": "the guest"}
         assert bench.page_sender.sent[1:] == [[1, 5]]
         this = final.round
@@ -405,7 +405,7 @@ class TestSwitch:
         final = bench.rounds.switch()
         assert missing_pages(final.missing) == [0, 9, 13, 20]
         assert bench.rounds.pages_resent == 4
-        assert (final.round, final.paused_ns) == (None, PAUSED_NS)
+        assert (final.round, final.downtime.paused_ns) == (None, PAUSED_NS)
 
     def test_never_sent(self, bench: Bench) -> None:
         bench.guest.log = {2, 3}

@@ -6,7 +6,7 @@ are milliseconds since START on our clock, which is what the report counts in.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from pageferry.common.clock import Sample
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.progress import Beats, Progress
 from pageferry.common.report.schema import Report
+from pageferry.common.report.sections.rounds import PartName
 from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats, StopAndCopy
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
@@ -25,10 +26,10 @@ from pageferry.common.wire.results import (
     WirePostcopy,
     WireSample,
 )
-from pageferry.source_agent.measurements import Decided, GuestSeen, Record
+from pageferry.source_agent.measurements import Decided, GuestSeen, Measurements
 from pageferry.source_agent.precopy.activity import Activity
 from pageferry.source_agent.precopy.batches import SentTotals
-from pageferry.source_agent.precopy.rounds import Round, Rounds, StopResult
+from pageferry.source_agent.precopy.rounds import Downtime, Round, Rounds, StopResult
 from pageferry.source_agent.precopy.throttling import Throttling
 from pageferry.source_agent.report.build import make_report
 from tests.support.known import known
@@ -88,6 +89,13 @@ SOURCE_CACHE = {"hits": 1000, "misses": 200, "write_backs": 30, "spills": 4, "dr
 DEST_CACHE = {"hits": 100, "misses": 20, "write_backs": 3, "spills": 0, "drained_lines": 7}
 
 
+DOWNTIME: Final[list[tuple[PartName, float]]] = [
+    ("pause", 65),
+    ("drain", 66.5),
+    ("last pages", 70.5),
+]
+
+
 def finished(**changes: Any) -> messages.Finished:
     values: dict[str, Any] = {
         "steps": [6000, 8000],
@@ -127,42 +135,45 @@ STATS = RoundStats(
 )
 
 
-def record(*, clock: str = "another") -> Record:
+def record(*, clock: str = "another") -> Measurements:
     """A migration of two rounds of 8 MiB, completed and verified."""
     config = MigrationConfig(memory=8 * MIB, vcpus=2, workload="uniform", strategy="pre-copy")
-    out = Record(config, SESSION, Timeline("source"))
-    out.session_start_ns = here(-2000)
-    out.setup_ns = 123_456_000
-    out.start_ns = START
-    out.completed_ns = here(75.25)
-    out.resumed_peer_ns = there(72.5)
-    out.clock_before = sample(-10, 60)
-    out.clock_after = sample(90, 100)
-    out.peer_welcome = messages.Welcome(version="1", host="elsewhere", clock=clock)
-    out.boot_progress = Progress(here(-1000), 100, 10)
-    out.start_progress = Progress(here(0), 2100, 30)
-    out.source_samples = [
+    out = Measurements(config, SESSION, Timeline("source"))
+    out.times.session_start_ns = here(-2000)
+    out.times.setup_ns = 123_456_000
+    out.times.start_ns = START
+    out.times.completed_ns = here(75.25)
+    out.times.resumed_peer_ns = there(72.5)
+    out.connection.clock_before = sample(-10, 60)
+    out.connection.clock_after = sample(90, 100)
+    out.connection.peer_welcome = messages.Welcome(version="1", host="elsewhere", clock=clock)
+    out.guest.boot_progress = Progress(here(-1000), 100, 10)
+    out.guest.start_progress = Progress(here(0), 2100, 30)
+    out.guest.source_samples = [
         Progress(here(-100), 1900, 20),
         Progress(here(0), 2100, 30),
         Progress(here(50), 2200, 130),
     ]
-    out.seen = GuestSeen(
+    out.guest.seen = GuestSeen(
         Progress(here(66), 4080, 99), [beats(-999, 64, 5, 20), beats(-998, 65, 6, 30)], SOURCE_CACHE
     )
-    out.decisions = [
+    out.precopy.decisions = [
         Decided(None, NextRound(RoundKind.FULL, True, False, "to begin with")),
         Decided(STATS, StopAndCopy("it fits")),
     ]
     rounds = MadeUpRounds()
-    out.rounds = cast(Rounds, rounds)
-    out.final = StopResult(rounds.done[-1], here(64.5), {})
-    out.finished = finished()
-    out.digest_source = SAME
-    out.handshake_bytes = 1
-    out.control_bytes = 20
-    out.bulk_bytes = 300
-    out.urgent_bytes = 4000
-    out.cpu_s = 0.25
+    out.precopy.rounds = cast(Rounds, rounds)
+    downtime = Downtime(here(64.5))
+    for part, ms in DOWNTIME:
+        downtime.ended(part, here(ms))
+    out.precopy.final = StopResult(rounds.done[-1], downtime, {})
+    out.result.finished = finished()
+    out.result.digest_source = SAME
+    out.connection.handshake_bytes = 1
+    out.connection.control_bytes = 20
+    out.connection.bulk_bytes = 300
+    out.postcopy.urgent_bytes = 4000
+    out.times.cpu_s = 0.25
     out.outcome = "completed"
     for ms, event in ((-1990, "connect"), (0, "migration-start"), (63, "paused"), (74, "done")):
         out.timeline.log(event, t_ns=here(ms), at=ms)
@@ -170,6 +181,12 @@ def record(*, clock: str = "another") -> Record:
 
 
 class TestTimes:
+    def test_parts_of_the_downtime_follow_one_another(self) -> None:
+        parts = make_report(record()).downtime_parts
+        assert [part.name for part in parts] == [*(name for name, _ms in DOWNTIME), "resume"]
+        assert [part.ms for part in parts] == pytest.approx([0.5, 1.5, 4.0, 2.0])
+        assert [part.start_ms for part in parts] == pytest.approx([0.0, 0.5, 2.0, 6.0])
+
     def test_downtime_with_another_clock(self) -> None:
         report = make_report(record())
         assert report.downtime_ms == pytest.approx(8.0, abs=1e-9)  # 72.5 - 64.5
@@ -178,16 +195,16 @@ class TestTimes:
     def test_downtime_when_the_clock_drifts(self) -> None:
         made = record()
         before, after = sample(-10, 60), sample(90, 60)
-        made.clock_before = before
-        made.clock_after = Sample(after.t0, after.peer + 2_000_000, after.t1)
+        made.connection.clock_before = before
+        made.connection.clock_after = Sample(after.t0, after.peer + 2_000_000, after.t1)
         # The peer's clock gains 2 ms within 102 ms of its own, from -10 on.
-        made.resumed_peer_ns = there(41)
+        made.times.resumed_peer_ns = there(41)
         assert make_report(made).downtime_ms == pytest.approx(41 - 1.0 - 64.5, abs=1e-5)
         assert make_report(made).downtime_error_ms == pytest.approx(0.03)
 
     def test_downtime_with_the_first_sample_alone(self) -> None:
         made = record()
-        made.clock_after = None
+        made.connection.clock_after = None
         report = make_report(made)
         assert report.downtime_ms == pytest.approx(8.0, abs=1e-9)
         assert report.downtime_error_ms == pytest.approx(0.03)
@@ -195,10 +212,10 @@ class TestTimes:
     def test_downtime_on_one_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pageferry.source_agent.measurements.clock_identity", lambda: "one")
         made = record(clock="one")
-        made.clock_before, made.clock_after = (
+        made.connection.clock_before, made.connection.clock_after = (
             Sample(here(ms), here(ms) + 30_000, here(ms) + 60_000) for ms in (-10, 90)
         )
-        made.resumed_peer_ns = here(72.5)
+        made.times.resumed_peer_ns = here(72.5)
         report = make_report(made)
         assert report.downtime_ms == pytest.approx(8.0, abs=1e-9)
         assert report.downtime_error_ms == 0.0
@@ -213,9 +230,14 @@ class TestTimes:
         assert report.downtime_error_ms == pytest.approx(0.05)
 
     def test_no_downtime_without_a_stop_or_a_resume(self) -> None:
-        for name in ("resumed_peer_ns", "final", "clock_before", "peer_welcome"):
+        for group, name in (
+            ("times", "resumed_peer_ns"),
+            ("precopy", "final"),
+            ("connection", "clock_before"),
+            ("connection", "peer_welcome"),
+        ):
             made = record()
-            setattr(made, name, None)
+            setattr(getattr(made, group), name, None)
             report = make_report(made)
             assert report.downtime_ms is None, name
             assert report.downtime_error_ms is None, name
@@ -225,7 +247,7 @@ class TestTimes:
         report = make_report(made)
         assert report.total_time_ms == pytest.approx(75.25, abs=1e-9)
         assert report.setup_ms == pytest.approx(123.456)
-        made.completed_ns, made.setup_ns = None, 0
+        made.times.completed_ns, made.times.setup_ns = None, 0
         report = make_report(made)
         assert report.total_time_ms is None
         assert report.setup_ms is None
@@ -239,12 +261,17 @@ class TestTransfer:
     def test_each_part_alone(self, part: str) -> None:
         made = record()
         for name in ("handshake", "control", "bulk", "urgent"):
-            setattr(made, f"{name}_bytes", 9 if name == part else 0)
+            where = made.postcopy if name == "urgent" else made.connection
+            setattr(where, f"{name}_bytes", 9 if name == part else 0)
         assert make_report(made).bytes_on_wire == 9
 
     def test_pages(self) -> None:
         made = record()
-        made.pushed, made.pulled, made.supplied_zeros = 10_000, 200_000, 3_000_000
+        made.postcopy.pushed, made.postcopy.pulled, made.postcopy.supplied_zeros = (
+            10_000,
+            200_000,
+            3_000_000,
+        )
         report = make_report(made)
         assert report.pages_sent == 1500 + 510 + 10_000 + 200_000
         assert report.zero_pages == 548 + 2 + 3_000_000
@@ -283,9 +310,9 @@ class TestTransfer:
 
     def test_a_round_that_never_ended(self) -> None:
         made = record()
-        assert made.final is not None
-        assert made.final.round is not None
-        made.final.round.end_ns = 0
+        assert made.precopy.final is not None
+        assert made.precopy.final.round is not None
+        made.precopy.final.round.end_ns = 0
         assert make_report(made).rounds[-1].duration_ms == 0.0
 
     def test_decisions(self) -> None:
@@ -318,7 +345,7 @@ class TestGuest:
 
     def test_a_guest_that_did_not_move(self) -> None:
         made = record()
-        made.finished = None
+        made.result.finished = None
         guest = make_report(made).guest
         assert guest.steps_during == 1980
         assert (guest.steps_after, guest.steps_per_s_after) == (None, None)
@@ -328,7 +355,7 @@ class TestGuest:
 
     def test_no_time_gives_no_speed(self) -> None:
         made = record()
-        made.start_progress = made.boot_progress
+        made.guest.start_progress = made.guest.boot_progress
         guest = make_report(made).guest
         assert (guest.steps_before, guest.steps_per_s_before) == (0, None)
 
@@ -343,7 +370,7 @@ class TestGuest:
         made = record()
         firsts = [72.0, 72.0]
         firsts[vcpu] = 76.0
-        made.finished = finished(beats=[wire_beats(first, 570, 2, 300) for first in firsts])
+        made.result.finished = finished(beats=[wire_beats(first, 570, 2, 300) for first in firsts])
         guest = make_report(made).guest
         assert guest.longest_gap_ms == pytest.approx(76 - (64, 65)[vcpu], abs=1e-9)
         assert guest.longest_gap_start_ms == pytest.approx((64, 65)[vcpu], abs=1e-9)
@@ -351,10 +378,10 @@ class TestGuest:
     @pytest.mark.parametrize("vcpu", [0, 1])
     def test_the_longest_gap_at_the_source(self, vcpu: int) -> None:
         made = record()
-        assert made.seen is not None
+        assert made.guest.seen is not None
         gaps = [beats(-999, 64, 5, 20), beats(-998, 65, 6, 30)]
         gaps[vcpu] = beats(-999, 64 + vcpu, 12.5, 40)
-        made.seen = GuestSeen(made.seen.progress, gaps, None)
+        made.guest.seen = GuestSeen(made.guest.seen.progress, gaps, None)
         guest = make_report(made).guest
         assert guest.longest_gap_ms == pytest.approx(12.5)
         assert guest.longest_gap_start_ms == pytest.approx(40)
@@ -364,19 +391,21 @@ class TestGuest:
         made = record()
         gaps = [wire_beats(72, 572, 3, 200), wire_beats(73, 570, 2, 300)]
         gaps[vcpu] = wire_beats(72 + vcpu, 572, 20.25, 400)
-        made.finished = finished(beats=gaps)
+        made.result.finished = finished(beats=gaps)
         guest = make_report(made).guest
         assert guest.longest_gap_ms == pytest.approx(20.25)
         assert guest.longest_gap_start_ms == pytest.approx(400, abs=1e-9)
 
     def test_the_last_heartbeat_of_all_ends_the_time_after(self) -> None:
         made = record()
-        made.finished = finished(beats=[wire_beats(72, 100, 3, 80), wire_beats(73, 1072.5, 2, 300)])
+        made.result.finished = finished(
+            beats=[wire_beats(72, 100, 3, 80), wire_beats(73, 1072.5, 2, 300)]
+        )
         assert make_report(made).guest.steps_per_s_after == pytest.approx(9920.0)
 
     def test_the_guests_own_check(self) -> None:
         made = record()
-        made.finished = finished(check="vCPU 1: a wrong sum")
+        made.result.finished = finished(check="vCPU 1: a wrong sum")
         assert make_report(made).guest.check == "vCPU 1: a wrong sum"
 
     def test_timeline(self) -> None:
@@ -390,17 +419,17 @@ class TestGuest:
 
     def test_two_samples_of_one_moment(self) -> None:
         made = record()
-        made.source_samples = [Progress(here(5), 1, 1), Progress(here(5), 2, 2)]
+        made.guest.source_samples = [Progress(here(5), 1, 1), Progress(here(5), 2, 2)]
         assert all(each.where == "dest" for each in make_report(made).guest.timeline)
 
     def test_where_it_runs(self) -> None:
         made = record()
         assert make_report(made).guest.runs_at == "dest"
-        made.goes_on = True
+        made.guest.goes_on = True
         assert make_report(made).guest.runs_at == "dest"
-        made.completed_ns, made.outcome = None, "failed"
+        made.times.completed_ns, made.outcome = None, "failed"
         assert make_report(made).guest.runs_at == "source"
-        made.goes_on = False
+        made.guest.goes_on = False
         assert make_report(made).guest.runs_at == "nowhere"
         made.outcome = "in-doubt"
         assert make_report(made).guest.runs_at == "unknown"
@@ -422,15 +451,15 @@ class TestVerdict:
         self, at_source: str | None, at_dest: str | None, verdict: bool | None
     ) -> None:
         made = record()
-        made.digest_source = at_source
-        made.finished = finished(digest=at_dest)
+        made.result.digest_source = at_source
+        made.result.finished = finished(digest=at_dest)
         report = make_report(made)
         assert report.verified is verdict
         assert (report.digest_source, report.digest_dest) == (at_source, at_dest)
 
     def test_a_digest_with_nothing_to_compare(self) -> None:
         made = record()
-        made.finished = None
+        made.result.finished = None
         report = make_report(made)
         assert report.verified is None
         assert report.digest_dest is None
@@ -459,15 +488,15 @@ class TestCosts:
 
     def test_one_cache_or_none(self) -> None:
         made = record()
-        made.finished = None
+        made.result.finished = None
         cache = make_report(made).cache
         assert cache is not None
         assert cache.model_dump() == SOURCE_CACHE
-        made.seen, made.finished = None, finished()
+        made.guest.seen, made.result.finished = None, finished()
         cache = make_report(made).cache
         assert cache is not None
         assert cache.model_dump() == DEST_CACHE
-        made.finished = finished(cache=None)
+        made.result.finished = finished(cache=None)
         assert make_report(made).cache is None
 
     def test_cpu(self) -> None:
@@ -475,11 +504,11 @@ class TestCosts:
         cpu = make_report(made).cpu_s
         assert cpu is not None
         assert (cpu.source, cpu.dest) == (0.25, 0.375)
-        made.finished = None
+        made.result.finished = None
         cpu = make_report(made).cpu_s
         assert cpu is not None
         assert (cpu.source, cpu.dest) == (0.25, None)
-        made.cpu_s = None
+        made.times.cpu_s = None
         assert make_report(made).cpu_s is None
 
     def test_the_vcpus_cpu_time_is_not_the_agents(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,18 +543,18 @@ class TestEvents:
 
     def test_before_it_started_the_session_is_the_axis(self) -> None:
         made = record()
-        made.start_ns = 0
-        made.finished = None
+        made.times.start_ns = 0
+        made.result.finished = None
         assert self.seen(make_report(made))[0] == (10.0, "source", "connect")
 
     def test_without_a_clock_there_is_one_agent(self) -> None:
         made = record()
-        made.clock_before = None
+        made.connection.clock_before = None
         assert {each.agent for each in make_report(made).events} == {"source"}
 
 
 def test_a_session_that_never_connected() -> None:
-    bare = Record(MigrationConfig(), SESSION, Timeline("source"))
+    bare = Measurements(MigrationConfig(), SESSION, Timeline("source"))
     report = make_report(bare)
     assert (report.outcome, report.rounds, report.bytes_on_wire) == ("failed", [], 0)
     assert (report.cache, report.cpu_s, report.postcopy, report.verified) == (None,) * 4
@@ -535,7 +564,7 @@ def test_a_session_that_never_connected() -> None:
 def test_what_a_failed_round_had_sent_was_sent() -> None:
     made = record()
     before = make_report(made)
-    cast(MadeUpRounds, made.rounds).unfinished = SentTotals(
+    cast(MadeUpRounds, made.precopy.rounds).unfinished = SentTotals(
         300, 40, 1_200_000, lines=5, bytes_saved=7
     )
     report = make_report(made)
@@ -548,8 +577,8 @@ def test_what_a_failed_round_had_sent_was_sent() -> None:
 def test_post_copy_figures() -> None:
     made = record()
     made.config = made.config.model_copy(update={"trace_faults": True})
-    made.ready = messages.Ready(faults="software", faults_reason="asked for")
-    made.finished = finished(
+    made.connection.ready = messages.Ready(faults="software", faults_reason="asked for")
+    made.result.finished = finished(
         postcopy=WirePostcopy(
             faults=9,
             zero_fills=8,

@@ -9,7 +9,7 @@ import pytest
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.terminal.console import result_rows
-from pageferry.source_agent.measurements import Record
+from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
 from pageferry.source_agent.precopy.delta_encoder import DeltaStats
 from pageferry.source_agent.precopy.payload_compressor import CompressionStats
@@ -20,7 +20,7 @@ from tests.unit.source_agent.report.test_build import finished, record
 MIB = 2**20
 
 
-def squeezed(**options: Any) -> Record:
+def squeezed(**options: Any) -> Measurements:
     out = record()
     out.config = MigrationConfig(memory=8 * MIB, vcpus=2, workload="uniform", **options)
     encoder = SimpleNamespace(
@@ -28,8 +28,8 @@ def squeezed(**options: Any) -> Record:
         deltas=DeltaStats(50, 4096, 60, 40, 10, 0.25),
         cache_size=2 * MIB,
     )
-    out.encoder = cast(CompressingEncoder, encoder)
-    out.finished = finished(unpack_cpu_s=0.125)
+    out.precopy.encoder = cast(CompressingEncoder, encoder)
+    out.result.finished = finished(unpack_cpu_s=0.125)
     return out
 
 
@@ -66,10 +66,10 @@ def test_deltas() -> None:
 
 def test_before_anything_was_sent() -> None:
     made = squeezed(compress="zstd", delta="xbzrle")
-    assert made.encoder is not None
-    cast(SimpleNamespace, made.encoder).compression = CompressionStats()
-    cast(SimpleNamespace, made.encoder).deltas = DeltaStats()
-    made.finished = None
+    assert made.precopy.encoder is not None
+    cast(SimpleNamespace, made.precopy.encoder).compression = CompressionStats()
+    cast(SimpleNamespace, made.precopy.encoder).deltas = DeltaStats()
+    made.result.finished = None
     packed, deltas = compression_report(made), xbzrle_report(made)
     assert packed is not None
     assert deltas is not None
@@ -82,14 +82,14 @@ def test_of_what_was_not_asked_for_nothing(which: dict[str, Any]) -> None:
     made = squeezed(**which)
     assert (compression_report(made) is None) == ("delta" in which)
     assert (xbzrle_report(made) is None) == ("compress" in which)
-    made.encoder = None  # it had not come so far
+    made.precopy.encoder = None  # it had not come so far
     assert compression_report(made) is None
     assert xbzrle_report(made) is None
 
 
 def test_in_the_table() -> None:
     made = squeezed(compress="lz4", delta="xbzrle")
-    cast(Any, made.rounds).transfer_cost = SimpleNamespace(wire_bytes=lambda raw: raw)
+    cast(Any, made.precopy.rounds).transfer_cost = SimpleNamespace(wire_bytes=lambda raw: raw)
     rows = dict(result_rows(make_report(made)))
     assert rows["compression"] == (
         "lz4: 4 kB to 1 kB, 4 times, for 0.50 s and 0.12 s of CPU; 5 of 10 batches as they were"

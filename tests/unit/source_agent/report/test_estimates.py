@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.progress import Progress
 from pageferry.common.strategy.forecast import Curve
+from pageferry.common.timeline import Timeline
+from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.report.estimates import _counted, between
 
 POINTS = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6)), max_size=8)
@@ -47,14 +47,9 @@ def test_between_two_measurements_it_stays_between_them(
 def test_the_warm_up_counts_until_something_else_empties_the_log() -> None:
     """A prediction's looks make pages count again that were counted before."""
     samples = [Progress(second * 10**9, 0, 100 * second) for second in range(1, 5)]
-    record: Any = SimpleNamespace(
-        rounds=None,
-        final=None,
-        boot_progress=samples[0],
-        source_samples=samples,
-        start_ns=4 * 10**9,
-        predicting_ns=None,
-    )
+    record = Measurements(MigrationConfig(), "s", Timeline("source"))
+    record.guest.boot_progress, record.guest.source_samples = samples[0], samples
+    record.times.start_ns = 4 * 10**9
     assert list(_counted(record)) == [(1.0, 100), (2.0, 200), (3.0, 300)]
-    record.predicting_ns = 3 * 10**9
+    record.predicted.predicting_ns = 3 * 10**9
     assert list(_counted(record)) == [(1.0, 100), (2.0, 200)]
