@@ -15,7 +15,6 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
-_PACKAGE: Final = "pageferry"
 # The folder that our package is in. Not `resolve` before: in a checkout, this room is a link.
 ROOT: Final = os.path.realpath(Path(__file__).absolute().parents[3])
 
@@ -29,20 +28,24 @@ _FROM_CHECKOUT: Final = (
 
 def python_command(module: str, *arguments: str) -> list[str]:
     """What starts `module` of ours in a process of its own, by this interpreter."""
-    ours = ["-m", module] if _found_anywhere() else ["-c", _FROM_CHECKOUT, ROOT, module]
+    package = module.partition(".")[0]
+    ours = ["-m", module] if _found_anywhere(package) else ["-c", _FROM_CHECKOUT, ROOT, module]
     return [sys.executable, "-P", *ours, *arguments]
 
 
-def _found_anywhere() -> bool:
-    """Whether our packages are on the path whatever the current folder is."""
+def _found_anywhere(package: str) -> bool:
+    """Whether this package of ours is on the path whatever the current folder is.
+
+    An editable installation offers `pageferry` alone: not what lies beside it in the checkout.
+    """
     path = list(sys.path)
     with contextlib.suppress(FileNotFoundError):  # a folder that has been removed
         if not sys.flags.safe_path and path[0] == os.getcwd():
             del path[0]
-    found = PathFinder.find_spec(_PACKAGE, path)
+    found = PathFinder.find_spec(package, path)
     for finder in sys.meta_path:  # an editable installation has a finder of its own
         if finder is not PathFinder:
-            found = finder.find_spec(_PACKAGE, None) or found
+            found = finder.find_spec(package, None) or found
     return found is not None and os.path.realpath(found.origin or "") == os.path.join(
-        ROOT, _PACKAGE, "__init__.py"
+        ROOT, package, "__init__.py"
     )

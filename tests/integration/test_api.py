@@ -13,6 +13,7 @@ import pytest
 
 import pageferry
 from pageferry import Status
+from tests.support.harness import heard
 from tests.support.left_behind import nothing_left
 from tests.support.small_runs import SLOW, SMALL
 
@@ -21,7 +22,8 @@ from tests.support.small_runs import SLOW, SMALL
 def _nothing_is_left_and_nothing_printed(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     with nothing_left():
         yield
-    assert capfd.readouterr() == ("", "")
+    said = capfd.readouterr()
+    assert (said.out, heard(said.err)) == ("", "")
 
 
 def at(phase: str, act: Callable[[], None]) -> Callable[[Status], None]:

@@ -9,6 +9,7 @@ import pytest
 
 import pageferry
 from pageferry import Status, aio
+from tests.support.harness import heard
 from tests.support.left_behind import nothing_left
 from tests.support.small_runs import SLOW, SMALL
 
@@ -17,7 +18,8 @@ from tests.support.small_runs import SLOW, SMALL
 def _nothing_is_left_and_nothing_printed(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     with nothing_left():
         yield
-    assert capfd.readouterr() == ("", "")
+    said = capfd.readouterr()
+    assert (said.out, heard(said.err)) == ("", "")
 
 
 async def test_the_loop_goes_on_meanwhile() -> None:
