@@ -67,6 +67,8 @@ def _placed(groups: tuple[type, ...]) -> Iterator[tuple[str, int]]:
     for group in groups:
         at = -(-at // _LINE) * _LINE
         for name in group.__annotations__:
+            if hasattr(np.record, name):  # Python would read that, and not the word
+                raise TypeError(f"a control word can't be named {name}")
             yield name, at
             at += 8
 

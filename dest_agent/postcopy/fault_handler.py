@@ -140,24 +140,34 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         ctl.wanted_socket = ctl.socket = -1
         ctl.uffd = self._userfault.fd if self._userfault else -1
         ctl.fault_fd = self._userfault.fd if self._userfault else guest.fault_eventfd
-        ctl.done_fd, ctl.base = self._done_fd, guest.memory.address
+        ctl.done_fd, ctl.memory_at = self._done_fd, guest.memory.address
         ctl.prepage, ctl.checked = prepage.on_wire, checked
 
     def _new_arrays(self, memory: NDArray[np.int64]) -> a.FaultArrays:
         guest, kernel = self._guest, self._userfault is not None
         vcpus = len(self._machines)
         # All of it is touched now: first touches would be a part of the downtime.
-        return a.FaultArrays(
-            ctl=self._ctl,
+        target = a.PlaceTarget(
+            uffd=int(self._ctl.uffd),
+            memory_at=int(self._ctl.memory_at),
+            event_fd=self.event_fd,
             words=memory,
             status=np.full(guest.n_pages, a.PRESENT, np.uint8),
             presence=np.full(0 if kernel else guest.n_pages, 1, np.uint8),
             vcpus=np.array([m.ctl.ctypes.data for m in self._machines], np.int64),
+            pending=np.full(a.PENDING_SLOTS * a.PENDING_WORDS, -1, np.int64),
+        )
+        return a.FaultArrays(
+            ctl=self._ctl,
+            target=target,
+            status=target.status,
+            presence=target.presence,
+            vcpus=target.vcpus,
             regions=np.array([guest.n_pages * i // vcpus for i in range(vcpus + 1)], np.int64),
             seen=np.full(vcpus, -1, np.int64),
             streams=np.full(vcpus * a.STREAMS * a.STREAM_WORDS, -1, np.int64),
             oldest=np.zeros(vcpus, np.int64),
-            pending=np.full(a.PENDING_SLOTS * a.PENDING_WORDS, -1, np.int64),
+            pending=target.pending,
             trace=np.full(a.TRACE_RECORDS * a.TRACE_WORDS, 0, np.int64),
             outbox=np.full(a.OUTBOX_WORDS, 0, np.int64),
             inbox=np.full(a.INBOX_WORDS, 0, np.int64),
@@ -177,7 +187,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         """Compile, and wait until the handler is at work."""
         nothing = np.zeros(0, np.uint8)
         discard(0, nothing, nothing)
-        place(self._arrays, np.zeros(0, np.int64), 0, a.new_scratch())
+        place(self._arrays.target, np.zeros(0, np.int64), 0, a.new_scratch())
         self._use_socket(None, timeout_s=_START_S)
         if self._userfault is None:
             self._guest.set_presence(self._arrays.presence)  # every page is there, so far
@@ -289,7 +299,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         """
         if self._state == "closed":
             raise LocalProtocolError("pages came after the fault handler had ended")
-        number = place(self._arrays, np.array(extents).view(np.int64), source, scratch)
+        number = place(self._arrays.target, np.array(extents).view(np.int64), source, scratch)
         if number:
             raise UserfaultError("placing pages", number)
 

@@ -112,7 +112,7 @@ class PageServer(CompiledThread[s.ServerControl]):
             raise ValueError(f"expected marks as uint8[{memory.n_pages}]")
         self.sent = sent
         super().__init__(cast(s.ServerControl, words.new_control(s.SERVER_CONTROL)[0]), tell)
-        self._ctl.base, self._ctl.focus = memory.address, -1
+        self._ctl.memory_at, self._ctl.focus = memory.address, -1
         self._ctl.checked = stream.checksum
         self.limit(rate_Bps)
         self._arrays = s.ServerArrays(

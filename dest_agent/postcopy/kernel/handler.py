@@ -103,14 +103,14 @@ def handle_page_fault(f: FaultArrays, page: int, now: int) -> None:
         ctl.faults += 1
         track_fault(f, page, now)
         if peek_byte(status, page) == PRESENT:  # placed between the two looks
-            stamp(f, page, monotonic_ns(f.scratch))
+            stamp(f.target, page, monotonic_ns(f.scratch))
     elif ctl.uffd >= 0:
         # Placed since the fault; or never missing, only never written: then it is zero.
-        _, failure = place_once(f, page, 1, 0, f.scratch)
+        _, failure = place_once(f.target, page, 1, 0, f.scratch)
         if failure == 0:
             ctl.zero_fills += 1
             return
-        wake(f, page, f.scratch)
+        wake(f.target, page, f.scratch)
         ctl.faults += 1
         _record(f, page, now, monotonic_ns(f.scratch))
     else:
@@ -127,7 +127,7 @@ def _read_userfaults(f: FaultArrays) -> None:
     now = monotonic_ns(f.scratch)
     for i in range(MESSAGES, MESSAGES + n // 8, 4):
         if f.scratch[i] & 0xFF == PAGEFAULT:
-            handle_page_fault(f, (f.scratch[i + 2] - ctl.base) // PAGE_SIZE, now)
+            handle_page_fault(f, (f.scratch[i + 2] - ctl.memory_at) // PAGE_SIZE, now)
 
 
 @kernel

@@ -38,23 +38,23 @@ from pageferry.dest_agent.postcopy.kernel.state import (
     PRESENT,
     PUSHED,
     REQUESTED,
-    FaultArrays,
+    PlaceTarget,
     kernel,
 )
 
 
 @kernel
-def stamp(f: FaultArrays, page: int, now: int) -> None:
+def stamp(t: PlaceTarget, page: int, now: int) -> None:
     """A page that a fault waits for is there: note when, for the handler to collect."""
     for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
-        if f.pending[at] == page and f.pending[at + 2] == 0:
-            f.pending[at + 2] = now
+        if t.pending[at] == page and t.pending[at + 2] == 0:
+            t.pending[at + 2] = now
 
 
 @kernel
-def _arrived(f: FaultArrays, first: int, end: int, scratch: NDArray[np.int64]) -> int:
+def _arrived(t: PlaceTarget, first: int, end: int, scratch: NDArray[np.int64]) -> int:
     """These pages are in their place. Returns how many were not, as far as the status knew."""
-    status = f.status.ctypes.data
+    status = t.status.ctypes.data
     now = signed(0)
     new = signed(0)
     for page in range(first, end):
@@ -64,50 +64,50 @@ def _arrived(f: FaultArrays, first: int, end: int, scratch: NDArray[np.int64]) -
         if old == REQUESTED:
             if now == 0:
                 now = monotonic_ns(scratch)
-            stamp(f, page, now)
+            stamp(t, page, now)
     return new
 
 
 @kernel
-def _count_down(f: FaultArrays, new: int, scratch: NDArray[np.int64]) -> None:
+def _count_down(t: PlaceTarget, new: int, scratch: NDArray[np.int64]) -> None:
     # SAFETY: a word of the control record, which outlives whoever places pages.
-    if new > 0 and add_word(f.words.ctypes.data + 8 * MISSING_COUNT, -new) == 0:
-        signal(scratch, f.ctl.event_fd)
+    if new > 0 and add_word(t.words.ctypes.data + 8 * MISSING_COUNT, -new) == 0:
+        signal(scratch, t.event_fd)
 
 
 @inlined
-def _count(f: FaultArrays, counter: int, n: int) -> None:
+def _count(t: PlaceTarget, counter: int, n: int) -> None:
     # SAFETY: likewise; `counter` is the number of one of its words.
-    add_word(f.words.ctypes.data + 8 * counter, n)
+    add_word(t.words.ctypes.data + 8 * counter, n)
 
 
 @kernel
-def wake(f: FaultArrays, page: int, scratch: NDArray[np.int64]) -> None:
+def wake(t: PlaceTarget, page: int, scratch: NDArray[np.int64]) -> None:
     """Let threads that wait for this page in the kernel try again."""
-    scratch[ARGUMENT] = f.ctl.base + page * PAGE_SIZE
+    scratch[ARGUMENT] = t.memory_at + page * PAGE_SIZE
     scratch[ARGUMENT + 1] = PAGE_SIZE
-    c_ioctl(f.ctl.uffd, WAKE_REQUEST, scratch.ctypes.data + 8 * ARGUMENT)
+    c_ioctl(t.uffd, WAKE_REQUEST, scratch.ctypes.data + 8 * ARGUMENT)
 
 
 @kernel
 def place_once(
-    f: FaultArrays, first: int, count: int, source: int, scratch: NDArray[np.int64]
+    t: PlaceTarget, first: int, count: int, source: int, scratch: NDArray[np.int64]
 ) -> tuple[int, int]:
     """One UFFDIO_COPY (source 0: UFFDIO_ZEROPAGE). (bytes placed, error's number or 0)."""
     # SAFETY: the pages are registered with `uffd`, so the kernel refuses what is not guest memory;
     # `source` is a buffer of the caller's of `count` pages, and the argument lies in its scratch.
     at = scratch.ctypes.data + 8 * ARGUMENT
-    scratch[ARGUMENT] = f.ctl.base + first * PAGE_SIZE
+    scratch[ARGUMENT] = t.memory_at + first * PAGE_SIZE
     if source == 0:
         scratch[ARGUMENT + 1] = count * PAGE_SIZE
         scratch[ARGUMENT + 2] = scratch[ARGUMENT + 3] = 0
-        failed = c_ioctl(f.ctl.uffd, ZEROPAGE_REQUEST, at) != 0
+        failed = c_ioctl(t.uffd, ZEROPAGE_REQUEST, at) != 0
         done = scratch[ARGUMENT + 3]
     else:
         scratch[ARGUMENT + 1] = source
         scratch[ARGUMENT + 2] = count * PAGE_SIZE
         scratch[ARGUMENT + 3] = scratch[ARGUMENT + 4] = 0
-        failed = c_ioctl(f.ctl.uffd, COPY_REQUEST, at) != 0
+        failed = c_ioctl(t.uffd, COPY_REQUEST, at) != 0
         done = scratch[ARGUMENT + 4]
     if not failed:
         return count * PAGE_SIZE, 0
@@ -116,22 +116,22 @@ def place_once(
 
 @kernel
 def _place_by_kernel(
-    f: FaultArrays, first: int, end: int, source: int, scratch: NDArray[np.int64]
+    t: PlaceTarget, first: int, end: int, source: int, scratch: NDArray[np.int64]
 ) -> tuple[int, int]:
     """Place pages that are missing. (how many were, error's number or 0)."""
     new = signed(0)
     page = first
     while page < end:
         at = source + (page - first) * PAGE_SIZE if source != 0 else 0
-        done, failure = place_once(f, page, end - page, at, scratch)
+        done, failure = place_once(t, page, end - page, at, scratch)
         if failure == 0 or done > 0:
             behind = page + done // PAGE_SIZE
-            new += _arrived(f, page, behind, scratch)
+            new += _arrived(t, page, behind, scratch)
             page = behind
         elif failure == EEXIST:
-            new += _arrived(f, page, page + 1, scratch)
-            _count(f, DUPLICATES, 1)
-            wake(f, page, scratch)
+            new += _arrived(t, page, page + 1, scratch)
+            _count(t, DUPLICATES, 1)
+            wake(t, page, scratch)
             page += 1
         elif failure != EAGAIN:  # that one: the address space was changing, once more
             return new, failure
@@ -140,36 +140,38 @@ def _place_by_kernel(
 
 @kernel
 def _place_by_hand(
-    f: FaultArrays, first: int, end: int, source: int, scratch: NDArray[np.int64]
+    t: PlaceTarget, first: int, end: int, source: int, scratch: NDArray[np.int64]
 ) -> int:
     """The software mechanism's: whoever turns the status byte copies the page."""
-    # SAFETY: [first, end) are pages of the guest, whose memory begins at `base` and outlives the
+    # SAFETY: [first, end) are pages of the guest, whose memory is at `memory_at` and outlives the
     # handler; only who has turned a page's status to PLACING writes it.
-    status = f.status.ctypes.data
+    status = t.status.ctypes.data
     new = signed(0)
     for page in range(first, end):
         if turn_byte(status, page, MISSING, PLACING) == 0:
             if turn_byte(status, page, REQUESTED, PLACING) == 0:
-                _count(f, DUPLICATES, 1)
+                _count(t, DUPLICATES, 1)
                 continue
-            stamp(f, page, monotonic_ns(scratch))
+            stamp(t, page, monotonic_ns(scratch))
         if source != 0:  # a page that is missing has been discarded: it reads as zero
-            c_memmove(f.ctl.base + page * PAGE_SIZE, source + (page - first) * PAGE_SIZE, PAGE_SIZE)
+            c_memmove(
+                t.memory_at + page * PAGE_SIZE, source + (page - first) * PAGE_SIZE, PAGE_SIZE
+            )
         swap_byte(status, page, PRESENT)
-        swap_byte(f.presence.ctypes.data, page, 1)
+        swap_byte(t.presence.ctypes.data, page, 1)
         new += 1
     # A vCPU publishes the page that it wants, and then looks at the map again; this is the other
     # way round: one of the two sees what the other has done.
-    for vcpu in range(len(f.vcpus)):
-        wanted = peek_word(f.vcpus[vcpu] + 8 * VCPU_WANTED)
+    for vcpu in range(len(t.vcpus)):
+        wanted = peek_word(t.vcpus[vcpu] + 8 * VCPU_WANTED)
         if first <= wanted < end:
-            signal(scratch, peek_word(f.vcpus[vcpu] + 8 * VCPU_WAKE_FD))
+            signal(scratch, peek_word(t.vcpus[vcpu] + 8 * VCPU_WAKE_FD))
     return new
 
 
 @kernel
 def place_run(
-    f: FaultArrays, first: int, count: int, source: int, counter: int, scratch: NDArray[np.int64]
+    t: PlaceTarget, first: int, count: int, source: int, counter: int, scratch: NDArray[np.int64]
 ) -> int:
     """Place those of these pages that are missing; returns an error's number or 0.
 
@@ -178,21 +180,21 @@ def place_run(
     end = first + count
     page = first
     while page < end:
-        if peek_byte(f.status.ctypes.data, page) == PRESENT:
-            _count(f, DUPLICATES, 1)
+        if peek_byte(t.status.ctypes.data, page) == PRESENT:
+            _count(t, DUPLICATES, 1)
             page += 1
             continue
         behind = page + 1
-        while behind < end and peek_byte(f.status.ctypes.data, behind) != PRESENT:
+        while behind < end and peek_byte(t.status.ctypes.data, behind) != PRESENT:
             behind += 1
         at = source + (page - first) * PAGE_SIZE if source != 0 else 0
         failure = 0
-        if f.ctl.uffd >= 0:
-            new, failure = _place_by_kernel(f, page, behind, at, scratch)
+        if t.uffd >= 0:
+            new, failure = _place_by_kernel(t, page, behind, at, scratch)
         else:
-            new = _place_by_hand(f, page, behind, at, scratch)
-        _count(f, counter, new)
-        _count_down(f, new, scratch)
+            new = _place_by_hand(t, page, behind, at, scratch)
+        _count(t, counter, new)
+        _count_down(t, new, scratch)
         if failure != 0:
             return failure
         page = behind
@@ -201,7 +203,7 @@ def place_run(
 
 @kernel
 def place(
-    f: FaultArrays, extents: NDArray[np.int64], source: int, scratch: NDArray[np.int64]
+    t: PlaceTarget, extents: NDArray[np.int64], source: int, scratch: NDArray[np.int64]
 ) -> int:
     """For a bulk receiver: place extents (first | count << 32), contents side by side at `source`.
 
@@ -212,7 +214,7 @@ def place(
     at = source
     for i in range(len(extents)):
         first, count = first_of(extents[i]), count_of(extents[i])
-        failure = place_run(f, first, count, at, PUSHED, scratch)
+        failure = place_run(t, first, count, at, PUSHED, scratch)
         if failure != 0:
             return failure
         if source != 0:

@@ -145,7 +145,7 @@ def _take_pages(f: FaultArrays, available: int) -> int:
         _begin_extent(f, ctl.extent + 1)
     if ctl.settled != 0:
         return 0
-    return place_run(f, first, count, source, PULLED, f.scratch)
+    return place_run(f.target, first, count, source, PULLED, f.scratch)
 
 
 @kernel

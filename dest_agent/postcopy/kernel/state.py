@@ -37,7 +37,7 @@ class _Constant:
     wake_fd: int  # Python calls the handler
     done_fd: int  # the handler has done what Python asked
     event_fd: int  # nothing is missing any more, or the connection failed
-    base: int  # address of guest memory
+    memory_at: int  # address of guest memory
     prepage: int  # neighbours asked for with each page; negative: adaptive
     checked: int  # 1: frames have checksums, in both directions
 
@@ -123,14 +123,30 @@ MESSAGES: Final = 32
 SCRATCH_WORDS: Final = MESSAGES + 4 * READ_FAULTS
 
 
+class PlaceTarget(NamedTuple):
+    """What whoever places a page needs; a few plain parts, since bulk receivers pass it each frame.
+
+    The arrays outlive whoever places pages: kernels take their addresses.
+    """
+
+    uffd: int  # -1: the software mechanism
+    memory_at: int  # address of guest memory
+    event_fd: int
+    words: NDArray[np.int64]  # the memory of the handler's control record: counted atomically
+    status: NDArray[np.uint8]  # [n_pages]
+    presence: NDArray[np.uint8]  # [n_pages], the map that vCPUs look at; [0] with userfaultfd
+    vcpus: NDArray[np.int64]  # [vcpus], addresses of their control words
+    pending: NDArray[np.int64]  # [PENDING_SLOTS * PENDING_WORDS], page -1: free
+
+
 class FaultArrays(NamedTuple):
     """Everything that the kernels here work on.
 
-    They outlive the thread, and whoever places pages: kernels take their addresses.
+    They outlive the thread: kernels take their addresses.
     """
 
     ctl: FaultControl
-    words: NDArray[np.int64]  # the memory of `ctl`, for what is counted atomically
+    target: PlaceTarget
     status: NDArray[np.uint8]  # [n_pages]
     presence: NDArray[np.uint8]  # [n_pages], the map that vCPUs look at; [0] with userfaultfd
     vcpus: NDArray[np.int64]  # [vcpus], addresses of their control words

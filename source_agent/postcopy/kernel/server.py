@@ -65,7 +65,7 @@ class _ByPython:
     socket: int
     wake_fd: int
     event_fd: int  # the connection has ended
-    base: int  # address of guest memory
+    memory_at: int  # address of guest memory
     rate_Bps: int  # of neighbours; 0: no limit
     checked: int  # 1: frames have checksums
     attempt: int  # of the connection
@@ -245,9 +245,9 @@ def _build_checked(s: ServerArrays, n: int) -> int:
     for i in range(n):
         if s.chunk[i] >= 0:
             # SAFETY: HEAD_WORDS has room for CHUNK pages behind both heads, and a page of the chunk
-            # is one of the guest, whose memory begins at `base` and outlives the server.
+            # is one of the guest, whose memory begins at `memory_at` and outlives the server.
             at = s.head.ctypes.data + 8 * end
-            c_memmove(at, s.ctl.base + s.chunk[i] * PAGE_SIZE, PAGE_SIZE)
+            c_memmove(at, s.ctl.memory_at + s.chunk[i] * PAGE_SIZE, PAGE_SIZE)
             end += PAGE_SIZE // 8
     return seal(s.head, first, end)
 
@@ -272,7 +272,7 @@ def _send_chunk(s: ServerArrays, n: int) -> None:
     count = signed(1)
     # SAFETY: these are pages of the guest: whatever was asked for has been checked.
     for i in range(zeros + HEADER_WORDS, zeros + fulls):
-        s.iov[2 * count] = s.ctl.base + first_of(s.head[i]) * PAGE_SIZE
+        s.iov[2 * count] = s.ctl.memory_at + first_of(s.head[i]) * PAGE_SIZE
         s.iov[2 * count + 1] = count_of(s.head[i]) * PAGE_SIZE
         count += 1
     _send_all(s, count)

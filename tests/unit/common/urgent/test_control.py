@@ -37,6 +37,14 @@ def test_each_writer_has_cache_lines_of_its_own() -> None:
         _ = control.fourth
 
 
+def test_a_word_is_not_hidden_by_what_every_record_has() -> None:
+    class Group:
+        base: int
+
+    with pytest.raises(TypeError, match="named base"):
+        control_dtype(Group)
+
+
 @pytest.mark.parametrize(
     ("dtype", "seen"), [(FAULT_CONTROL, FaultControl), (SERVER_CONTROL, ServerControl)]
 )
