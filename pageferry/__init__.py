@@ -8,11 +8,11 @@ What `__all__` names is stable; what is below a submodule is not, but for `pagef
 the same functions as coroutines, and `pageferry.pytest_plugin`, which pytest finds by itself.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
-
 from pageferry._version import __version__
+
+# Nothing of the standard library is imported here: `python -m pageferry.cli` runs this before the
+# current folder, where anything may lie, has left `sys.path`. Type checkers take the name for true.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from pageferry import aio as aio
@@ -68,7 +68,7 @@ __all__ = [
 
 # Where each is, imported when it is first asked for: `import pageferry` alone, which every agent's
 # process does, loads neither pydantic nor numpy nor numba.
-_HOMES: Final = {
+_HOMES = {
     **dict.fromkeys(("compare", "migrate", "predict", "simulate", "sweep"), "api.functions"),
     "Interrupted": "api.running",
     **dict.fromkeys(("PageferryError", "UsageError"), "common.errors"),
@@ -91,7 +91,7 @@ _HOMES: Final = {
 
 if not TYPE_CHECKING:  # a checker would take any name for an attribute
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         """Import a public name when it is first asked for (PEP 562)."""
         from importlib import import_module
 

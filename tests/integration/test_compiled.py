@@ -13,11 +13,11 @@ SCRIPT = """
 import json
 import uvloop
 from numba.core import event
-from pageferry.common.config import MigrationConfig
+from pageferry.common.config.model import MigrationConfig
 from pageferry.common.timeline import Timeline
-from pageferry.source_agent.reporting import make_report
-from pageferry.source_agent.session import SourceSession
-from tests.integration.inprocess import listening
+from pageferry.source_agent.report.build import make_report
+from pageferry.source_agent.session.session import SourceSession
+from tests.support.inprocess import listening
 
 timeline = Timeline("source")
 

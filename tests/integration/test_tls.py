@@ -68,7 +68,7 @@ class TestWhole:
     @pytest.mark.parametrize("checksum", [True, False])
     def test_by_strategy(self, keys: Path, strategy: str, checksum: bool) -> None:
         update = {"strategy": strategy, "checksum": checksum, "postcopy_after": "rounds=1"}
-        config = CONFIG.model_copy(update=update)
+        config = MigrationConfig(**(CONFIG.model_dump(exclude_unset=True) | update))
         report, error, _, _ = uvloop.run(moved_through(config, folder=keys / "dest"))
         assert error is None
         assert report.verified is True

@@ -23,8 +23,8 @@ from pageferry.common.errors import (
     RemoteProtocolError,
     UsageError,
 )
+from pageferry.common.guest import compiling, jit
 from pageferry.common.guest import control as c
-from pageferry.common.guest import jit, machine
 from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.guest.kernelstore import KernelStore
 from pageferry.common.guest.machine import Guest
@@ -409,7 +409,7 @@ class TestCompiling:
                 assert cache.load_overload((), target) is None
 
         monkeypatch.setattr(jit, "STORE", KernelStore((), tmp_path if kept else None))
-        monkeypatch.setattr(machine, "_run_all", load)
+        monkeypatch.setattr(compiling, "_run_all", load)
         said: list[str] = []
         for number in (0, 2):
             missed = range(number)
