@@ -52,15 +52,14 @@ async def sent(guest: Guest, shelf: Shelf, **options: Any) -> SourceSession:
     agent = DestAgent(Said(), lambda _session, _event: None, keeper=shelf)
     [(_, port)] = agent.listen("127.0.0.1", 0)
     serving = asyncio.create_task(agent.serve_forever())
-    config = CONFIG.model_copy(update=options)
+    config = MigrationConfig(**(CONFIG.model_dump(exclude_unset=True) | options))
     session = SourceSession(
         config, ("127.0.0.1", port), Timeline("source"), Said(), Resident(guest, "g")
     )
     try:
         await session.run()
     finally:
-        async with asyncio.timeout(20):
-            await asyncio.to_thread(shelf.over.wait)
+        await asyncio.to_thread(shelf.over.wait, 20.0)  # a thread without a limit would hold all up
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
     return session
