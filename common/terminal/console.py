@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from itertools import groupby
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,47 +21,25 @@ from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.network import NetReport
 from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.common.report.sections.rounds import RoundReport
+from pageferry.common.terminal.live import LiveView
 from pageferry.common.terminal.prediction import prediction_row, print_prediction
-from pageferry.common.terminal.progress import Lines, Wish
+from pageferry.common.terminal.progress import Wish
 from pageferry.common.units import figures, human_bytes
 
 
-class ProgressView:
-    """Follows a migration on standard error: a bar on a terminal, lines elsewhere.
-
-    The bar is drawn four times a second at the most: that takes the interpreter lock from the
-    sending thread.
-    """
+class ProgressView(LiveView):
+    """Follows a migration."""
 
     def __init__(self, wish: Wish) -> None:
-        console = Console(stderr=True)
-        self._lines = Lines(wish, terminal=console.is_terminal)
-        self._progress = Progress(
+        super().__init__(
+            wish,
             TextColumn("[bold]{task.description:<34}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[detail]}"),
-            console=console,
-            refresh_per_second=4,
-            transient=True,
-            disable=self._lines.form != "bar",
         )
         self._task: TaskID | None = None
         self._noticed: str | None = None
         self._predicted: PredictionReport | None = None
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        self._lines.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._lines.__exit__(kind, error, tb)
-        self._progress.stop()
 
     def update(self, status: Status) -> None:
         """Show this moment; a notice is shown whether progress is wanted or not."""

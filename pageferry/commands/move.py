@@ -68,9 +68,7 @@ class _Watch:
     def show(self, status: Status) -> None:
         """The host has said so."""
         self.when, self._heard_s = status.when or self.when, time.monotonic()
-        if not self._looking:
-            self._looking = True
-            self._look()
+        self._keep_looking()
         self._view.update(status)
         if self._pipe is not None:
             self._pipe.write("status", status.model_dump())
@@ -79,12 +77,16 @@ class _Watch:
         """A signal: the host judges; where it says nothing, we do."""
         client.cancel()
         self._replied(self._insisting.signal(time.monotonic(), self._trouble_s()))
+        self._keep_looking()
+
+    def _keep_looking(self) -> None:
+        """From the first call on, again and again."""
         if not self._looking:
             self._looking = True
             self._look()
 
     def _look(self) -> None:
-        """Silence that is seen after a signal is told, too; from now on, again and again."""
+        """Silence that is seen after a signal is told, too."""
         reply = self._insisting.look(self._trouble_s())
         if reply is not None:
             self._replied(reply)

@@ -8,16 +8,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import Self
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
 from rich.table import Column
 
 from pageferry.common.process.status import Status, StatusPipe
-from pageferry.common.terminal.progress import COMPILING, Lines, Wish
+from pageferry.common.terminal.live import LiveView
+from pageferry.common.terminal.progress import COMPILING, Wish
 from pageferry.runs.series import Attempt, outcome
 from pageferry.sweeps.cells import Cell
 from pageferry.sweeps.ledger import Record
@@ -73,7 +71,7 @@ def _shortened() -> Column:
     return Column(no_wrap=True, overflow="ellipsis", ratio=1)
 
 
-class SweepView:
+class SweepView(LiveView):
     """Entered while cells are run. pipe: of a supervisor that wants to know the same."""
 
     def __init__(
@@ -85,8 +83,14 @@ class SweepView:
         pipe: StatusPipe | None,
     ) -> None:
         """todo: what is to be run; done: what had finished before."""
-        console = Console(stderr=True)
-        self._lines = Lines(wish, terminal=console.is_terminal)
+        super().__init__(
+            wish,
+            TextColumn("[bold]{task.fields[place]}", table_column=_whole(12)),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[left]}", table_column=_whole(18)),
+            TextColumn("{task.description}", table_column=_shortened()),
+            expand=True,
+        )
         self._on = self._lines.form == "bar"
         self._pipe = pipe
         self._total = len(done) + len(todo)
@@ -95,34 +99,9 @@ class SweepView:
         self._side_by_side = 1
         self._left = TimeLeft.of(todo, done)
         self._drawn = 0.0
-        self._progress = Progress(
-            TextColumn("[bold]{task.fields[place]}", table_column=_whole(12)),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[left]}", table_column=_whole(18)),
-            TextColumn("{task.description}", table_column=_shortened()),
-            console=console,
-            expand=True,
-            refresh_per_second=4,
-            transient=True,
-            disable=not self._on,
-        )
         self._task = self._progress.add_task(
             "", total=self._total, completed=len(done), place="", left=""
         )
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        self._lines.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._lines.__exit__(kind, error, tb)
-        self._progress.stop()
 
     def began(self, cell: Cell, side_by_side: int = 1) -> None:
         """A cell is run."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
 
 from pageferry.common.files.memory_trace import TraceMeta
-from pageferry.common.terminal.progress import Lines, Wish
+from pageferry.common.terminal.live import LiveView
+from pageferry.common.terminal.progress import Wish
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE, human_bytes
 from pageferry.runs import tables
 
@@ -26,38 +26,19 @@ _LEGEND: Final = (
 )
 
 
-class ImportView:
-    """Follows an import on standard error: a bar on a terminal, lines elsewhere."""
+class ImportView(LiveView):
+    """Follows an import."""
 
     def __init__(self, text: Text, wish: Wish) -> None:
-        console = Console(stderr=True)
-        self._lines = Lines(wish, terminal=console.is_terminal)
-        self._text = text
-        self._progress = Progress(
+        super().__init__(
+            wish,
             TextColumn("[bold]{task.description:<16}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[detail]}"),
-            console=console,
-            refresh_per_second=4,
-            transient=True,
-            disable=self._lines.form != "bar",
         )
+        self._text = text
         self._task = self._progress.add_task("reading", total=text.size, detail="")
         self._shown = 0.0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        self._lines.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._lines.__exit__(kind, error, tb)
-        self._progress.stop()
 
     def show(self, accesses: int, total: int | None) -> None:
         """Show this moment. total: of the accesses, None as long as the text is being read."""
