@@ -1,6 +1,6 @@
 """The destination's end of a session, without IO: messages in, what follows out.
 
-    Setup ──> PrepareGuest ── ready ──> barriers, Commit ──> CommitIsWhole ── commit, resumed ──>
+    Setup ──> PrepareGuest ── ready ──> barriers, Commit ──> whole_commit ── commit, resumed ──>
     (post-copy: broke, joined, stands, proved) ── complete ──> finished ── Bye
 
 Before the commit is whole, `give_up` ends the session for good. From `commit` on the guest is run
@@ -34,18 +34,11 @@ class PrepareGuest:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitReceived:
-    """The commit is here; pages of its last round may still be on their way."""
-
-    commit: messages.Commit
-
-
-@dataclass(frozen=True, slots=True)
 class SourceSaidBye:
     """The source has all that it wanted."""
 
 
-Happened = PrepareGuest | CommitReceived | SourceSaidBye
+Happened = PrepareGuest | SourceSaidBye
 
 
 class DestProtocol(SessionProtocol):
@@ -83,8 +76,8 @@ class DestProtocol(SessionProtocol):
                 self._setup = message
                 return PrepareGuest(message)
             case messages.Commit() if self._may_commit(message):
-                self._commit = message
-                return CommitReceived(message)
+                self._commit = message  # see `whole_commit`: pages may still be on their way
+                return None
             case messages.Bye() if self.handover.finished:
                 return SourceSaidBye()
         if self.handover.finished:

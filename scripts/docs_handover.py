@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,12 +38,13 @@ have been shown to work, end to end; its limit (`--recover-timeout`) counts from
 _S = TypeVar("_S", bound=StrEnum)
 
 
-def diagram(table: Mapping[_S, Mapping[Any, _S]], first: _S, runs: Iterable[_S] = ()) -> str:
+def diagram(table: Mapping[_S, Mapping[Any, _S]], first: _S, runs: Collection[_S] = ()) -> str:
     """Return a Mermaid state diagram of what can be reached from `first`."""
     lines = ["```mermaid", "stateDiagram-v2", "    direction TB"]
-    states = [state for state in table if state in _reachable(table, first)]
+    reachable = _reachable(table, first)
+    states = [state for state in table if state in reachable]
     for state in states:
-        words = f"{state} (runs)" if state in set(runs) else str(state)
+        words = f"{state} (runs)" if state in runs else str(state)
         lines.append(f'    state "{words}" as {_name(state)}')
     lines.append(f"    [*] --> {_name(first)}")
     for state in states:

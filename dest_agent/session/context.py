@@ -29,7 +29,6 @@ class Context:
 
     Attributes:
         say: One line for people.
-        hit: Tell injected faults that a point has been reached.
         place: Whom the guest is left to, where it stays.
     """
 
@@ -38,9 +37,13 @@ class Context:
     thread: GuestThread
     timeline: Timeline
     say: Callable[[str], None]
-    hit: Callable[[str], None]
     injector: Injector | None
     place: Place
+
+    def hit(self, point: str) -> None:
+        """Tell injected faults that a point has been reached."""
+        if self.injector is not None:
+            self.injector.hit(point)
 
 
 class CpuTime:

@@ -60,18 +60,17 @@ async def prepare(context: Context, setup: messages.Setup, witness: Path | None)
         placer = GuestPlacer(guest.memory, deltas=setup.delta != "none")
         if setup.expected is not None:
             await run(placer.expect, bitmap.expand(setup.expected, guest.n_pages))
-        postcopy = None
+        postcopy, stream_format = None, StreamFormat.from_setup(setup)
         if setup.postcopy is not None:
             limit_s = setup.postcopy.recover_timeout
-            stream = StreamFormat.from_setup(setup)
             context.protocol.recovery = Recovery(limit_s, context.protocol.attempt)
-            postcopy = await run(Postcopy, guest, setup.postcopy, stream)
-        pages = Stream.of(context, setup, placer.channel, postcopy)
+            postcopy = await run(Postcopy, guest, setup.postcopy, stream_format)
+        stream = Stream.of(context, setup, stream_format, placer.channel, postcopy)
     except BaseException:
         await see_through(run(release, guest))
         raise
     context.timeline.log("ready")
-    return Prepared(setup, guest, placer, pages, postcopy, CpuTime())
+    return Prepared(setup, guest, placer, stream, postcopy, CpuTime())
 
 
 def release(guest: Guest) -> None:

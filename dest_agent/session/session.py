@@ -13,6 +13,7 @@ What may be said and done when is `dest_agent.protocol`'s to know.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from pageferry.common.errors import (
 )
 from pageferry.common.guest_location import When, Who, sentence, told, when_of
 from pageferry.common.handover import Handover, Role
-from pageferry.common.inject import Plan, no_fault
+from pageferry.common.inject import Plan
 from pageferry.common.process.aio import see_through
 from pageferry.common.process.threads import failure_of
 from pageferry.common.recovery import Phase
@@ -113,7 +114,6 @@ class DestSession:
             GuestThread(),
             timeline,
             say,
-            injector.hit if injector else no_fault,
             injector,
             Place(terms.keeper, session, terms.budget),
         )
@@ -181,11 +181,9 @@ class DestSession:
         self.place.dismiss()
         context.timeline.log("failed", reason=str(error))
         if message is not None:
-            try:
+            with contextlib.suppress(PageferryError, TimeoutError):
                 async with asyncio.timeout(LAST_WORD_S):
                     await context.control.send(message)
-            except (PageferryError, TimeoutError):
-                pass
 
     async def _close(self) -> None:
         context = self._context

@@ -37,6 +37,7 @@ class Stream:
 
     context: Context
     setup: messages.Setup
+    stream_format: StreamFormat
     postcopy: Postcopy | None
     receiver: PageReceiver
     _unpack_cpu_s: float = 0.0  # of connections that have gone
@@ -46,11 +47,13 @@ class Stream:
         cls,
         context: Context,
         setup: messages.Setup,
+        stream_format: StreamFormat,
         make_placer: Callable[[], PagePlacer],
         postcopy: Postcopy | None,
     ) -> Stream:
         """Make the first attempt's. make_placer: called once for each bulk connection."""
-        return cls(context, setup, postcopy, _receiver(context, setup, make_placer))
+        receiver = _receiver(context, setup, stream_format, make_placer)
+        return cls(context, setup, stream_format, postcopy, receiver)
 
     @property
     def received_bytes(self) -> int:
@@ -100,7 +103,7 @@ class Stream:
         self._unpack_cpu_s += self.receiver.unpack_cpu_s
         assert self.postcopy is not None  # noqa: S101 - nothing is recovered without
         staging = self.postcopy.faults.staging
-        self.receiver = _receiver(self.context, self.setup, staging)
+        self.receiver = _receiver(self.context, self.setup, self.stream_format, staging)
 
     async def resync(self, missing: NDArray[np.bool_]) -> None:
         """Tell the source what is missing. Raises what breaks the connection."""
@@ -123,7 +126,10 @@ def adopt(context: Context, connection: Connection, n_pages: int) -> None:
 
 
 def _receiver(
-    context: Context, setup: messages.Setup, make_placer: Callable[[], PagePlacer]
+    context: Context,
+    setup: messages.Setup,
+    stream_format: StreamFormat,
+    make_placer: Callable[[], PagePlacer],
 ) -> PageReceiver:
     attempt = context.protocol.attempt
     loop, items = asyncio.get_running_loop(), context.control.items
@@ -141,7 +147,7 @@ def _receiver(
         on_barrier,
         on_failure,
         context.control.held,
-        stream=StreamFormat.from_setup(setup),
+        stream=stream_format,
         link=LinkPolicy(congestion=setup.congestion, tap=context.injector),
         attempt=attempt,
     )

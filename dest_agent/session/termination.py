@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pageferry.common.guest_location import When
 from pageferry.common.termination import AGAIN, GIVEN_UP, Insisting, Reply
 from pageferry.common.units import format_time
+from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.protocol import DestProtocol
 from pageferry.dest_agent.session.context import Prepared
 from pageferry.dest_agent.session.inbox import Control
@@ -90,9 +91,12 @@ class Termination:
             return ""
         return f": {self._missing():,} of {self._prepared.guest.n_pages:,} pages of it are missing"
 
+    @property
+    def _postcopy(self) -> Postcopy | None:
+        return None if self._prepared is None else self._prepared.postcopy
+
     def _missing(self) -> int:
-        postcopy = None if self._prepared is None else self._prepared.postcopy
-        return 0 if postcopy is None else postcopy.faults.missing_count
+        return 0 if self._postcopy is None else self._postcopy.faults.missing_count
 
     def _trouble_s(self) -> float | None:
         if self._running is not None and self._running.said_bye:
@@ -131,6 +135,5 @@ class Termination:
         )
 
     def _takes(self) -> str:
-        postcopy = None if self._prepared is None else self._prepared.postcopy
-        left_s = None if postcopy is None else postcopy.left_s()
+        left_s = None if self._postcopy is None else self._postcopy.left_s()
         return "" if left_s is None else f", which takes about {format_time(round(left_s, 1))}"

@@ -129,10 +129,7 @@ class PostcopyPhase:
     def _weigh(self, over: bool) -> None:
         """Say so where an outage is over."""
         if over:
-            self._recovered()
-
-    def _recovered(self) -> None:
-        self.timeline.log("postcopy-recovered", missing=self.stream.unsent())
+            self.timeline.log("postcopy-recovered", missing=self.stream.unsent())
 
     async def _reconnect(self, error: PageferryError) -> None:
         """Come back, and bring the connections. Raises what `run` does."""

@@ -7,6 +7,7 @@ import time
 
 from pageferry.common.errors import ConnectionBroken, PageferryError
 from pageferry.common.guest.vcpu import vcpus_cpu_s
+from pageferry.common.process.aio import quit_task
 from pageferry.common.wire import bitmap, messages
 from pageferry.source_agent.postcopy.phase import PostcopyPhase
 from pageferry.source_agent.postcopy.serving import Serving
@@ -147,20 +148,13 @@ async def send_the_rest(
     """
     lost = None if answered else ConnectionBroken("the answer to the commit was lost")
     phase = PostcopyPhase(serving, context.protocol, context.timeline, context.notify)
-    watcher = None
     if context.injector is not None:
-        watching = phase.watch_share(context.injector, supply.unsent())
-        watcher = asyncio.create_task(watching)
-        context.exits.push_async_callback(_quit, watcher)
+        watcher = asyncio.create_task(phase.watch_share(context.injector, supply.unsent()))
+        context.exits.push_async_callback(quit_task, watcher)
     finished = await phase.run(push=push, broken=lost)
     completed(context)
     if finished is not None:
         context.record.result.finished = believed(context, ready, finished)
-
-
-async def _quit(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def completed(context: Context) -> None:
@@ -172,9 +166,3 @@ def completed(context: Context) -> None:
 def believed(context: Context, ready: Ready, finished: messages.Finished) -> messages.Finished:
     """Return the result if it can be so. Raises `RemoteProtocolError`."""
     return check_finished(context.record, finished, ready.guest.steps())
-
-
-def check_supply(supply: Supply) -> None:
-    """Raise what the page server has failed with, while nothing is lost by that."""
-    if supply.server.failure is not None:
-        raise supply.server.failure

@@ -54,7 +54,7 @@ from pageferry.source_agent.protocol import SourceProtocol
 from pageferry.source_agent.resident_guest import Resident
 from pageferry.source_agent.rollback import go_on, testify
 from pageferry.source_agent.session.context import Context, Ready
-from pageferry.source_agent.session.hand_over import HandOver, check_supply, send_the_rest
+from pageferry.source_agent.session.hand_over import HandOver, send_the_rest
 from pageferry.source_agent.session.rounds import send_rounds, stop
 from pageferry.source_agent.session.set_up import boot, connect, set_up, warm_up
 from pageferry.source_agent.session.termination import Ending
@@ -195,7 +195,8 @@ class SourceSession:
         assert supply is not None  # noqa: S101 - `may_switch` of this strategy is true
         final = await stop(context, ready, ready.rounds.switch)
         context.hit("before-commit")
-        check_supply(supply)
+        if supply.server.failure is not None:  # until now nothing is lost by that
+            raise supply.server.failure
         await self._too_late_to_cancel()
         answered = await self._hand_over.switch(ready, final, push=decision.push)
         missing = bitmap.unpack(final.missing or b"", self.config.guest.pages)
