@@ -7,6 +7,7 @@ that names the file, the place in it, and what was expected (`UsageError`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -29,6 +30,7 @@ _MOST_PARTS: Final = 1 << 24  # of one JSON text
 # where an allocation of its own fails.
 _PART_BYTES: Final = 300
 _TEXT_BYTES: Final = 4
+_BLOCK: Final = 1 << 25  # asked for at once, where there is so much
 _MOST_NUMBER: Final = 1 << 64  # bytes, milliseconds, whatever is counted
 _LONG_KEY: Final = re.compile(
     rf"""(?:\.[ \t]*+(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){{{_MOST_DEPTH}}}"""
@@ -40,6 +42,29 @@ _KINDS: Final = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+
+
+class _Memory:
+    """Memory that is asked for before it is taken.
+
+    In blocks, as a question takes longer than a small text: a sweep's folder has 100,000 of them.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0  # that has been asked for, and not been taken
+
+    def ask(self, what: str, size: int) -> None:
+        """Raise `UsageError` where so many bytes can't be had."""
+        if size > self._left:
+            self._left = 0
+            check_memory(what, size)
+            with contextlib.suppress(UsageError):
+                check_memory(what, size + _BLOCK)
+                self._left = size + _BLOCK
+        self._left = max(self._left - size, 0)
+
+
+_MEMORY: Final = _Memory()
 
 
 def cut(text: str) -> str:
@@ -120,7 +145,7 @@ def parse_json(data: bytes, name: str) -> Any:
     parts = sum(text.count(each) for each in ",[{")
     if parts > _MOST_PARTS:
         raise UsageError(f"{name} has too many parts: expected at most {_MOST_PARTS:,}")
-    check_memory(f"{name}, once it is read,", _PART_BYTES * parts + _TEXT_BYTES * len(data))
+    _MEMORY.ask(f"{name}, once it is read,", _PART_BYTES * parts + _TEXT_BYTES * len(data))
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:

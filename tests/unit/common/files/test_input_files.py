@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pageferry.common.errors import UsageError
+from pageferry.common.files import input_files
 from pageferry.common.files.input_files import parse_json, parse_toml, read_file, read_whole
 
 
@@ -103,6 +106,44 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="closed: expected a file"):
         read_file("-", 3, stdin=True)
+
+
+class Asked:
+    """A machine with so much memory, and what it has been asked for."""
+
+    def __init__(self, free: int) -> None:
+        self.free, self.sizes = free, list[int]()
+
+    def check(self, _what: str, size: int) -> None:
+        self.sizes.append(size)
+        if size > self.free:
+            raise UsageError("does not fit")
+
+
+def test_small_texts_share_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Asked(1 << 40)
+    monkeypatch.setattr(input_files, "check_memory", machine.check)
+    memory = input_files._Memory()
+    for _ in range(1000):
+        memory.ask("it", 10_000)
+    assert 0 < len(machine.sizes) <= 2
+
+
+@given(st.lists(st.integers(0, 1 << 26)), st.integers(0, 1 << 27))
+def test_no_more_is_taken_than_was_asked_for(sizes: list[int], free: int) -> None:
+    machine, memory, taken = Asked(free), input_files._Memory(), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(input_files, "check_memory", machine.check)
+        for size in sizes:
+            try:
+                memory.ask("it", size)
+            except UsageError:
+                assert size > free
+                return
+            assert size <= free
+            taken += size
+    granted = sum(each for each in machine.sizes if each <= free)
+    assert taken <= granted
 
 
 def test_what_has_nothing_to_read_yet_is_refused() -> None:
