@@ -230,3 +230,12 @@ def _is_there(path: Path) -> bool:
 
 def _why(error: OSError) -> str:
     return error.strerror or os.strerror(error.errno or errno.EIO)
+
+
+def save(path: str | os.PathLike[str], subject: str, text: str) -> None:
+    """Write a file that appears whole or not at all; one that is there is replaced.
+
+    Raises `UsageError` where it can't be written. subject: what it is, for messages.
+    """
+    with ReportFile(os.path.abspath(path), "save", subject, force=True) as file:
+        file.write(text)

@@ -41,10 +41,9 @@ class ReportMethods:
         Raises:
             UsageError: It can't be written.
         """
-        from pageferry.common.files.report_files import ReportFile
+        from pageferry.common.files.report_files import save
 
-        with ReportFile(os.path.abspath(path), "save", "the report", force=True) as file:
-            file.write(self._report.to_json())
+        save(path, "the report", self._report.to_json())
 
     def rounds_frame(self, library: Library | None = None) -> Any:
         """Make a frame of the rounds, a row each: see `RoundReport`.

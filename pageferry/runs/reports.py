@@ -159,10 +159,9 @@ class Reports(Sequence[Report]):
         Raises:
             UsageError: It can't be written.
         """
-        from pageferry.common.files.report_files import ReportFile
+        from pageferry.common.files.report_files import save
 
-        with ReportFile(os.path.abspath(path), "save", "the reports", force=True) as file:
-            file.write(self.to_json())
+        save(path, "the reports", self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -18,7 +18,7 @@ from pageferry.dest_agent.agent import DestAgent
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.resident_guest import Resident
 from pageferry.source_agent.session.session import SourceSession
-from tests.support.inprocess import Said
+from tests.support.inprocess import Said, changed
 from tests.support.known import known
 
 CONFIG = MigrationConfig(
@@ -52,7 +52,7 @@ async def sent(guest: Guest, shelf: Shelf, **options: Any) -> SourceSession:
     agent = DestAgent(Said(), lambda _session, _event: None, keeper=shelf)
     [(_, port)] = agent.listen("127.0.0.1", 0)
     serving = asyncio.create_task(agent.serve_forever())
-    config = MigrationConfig(**(CONFIG.model_dump(exclude_unset=True) | options))
+    config = changed(CONFIG, options)
     session = SourceSession(
         config, ("127.0.0.1", port), Timeline("source"), Said(), Resident(guest, "g")
     )

@@ -24,7 +24,7 @@ from pageferry.source_agent.report.build import make_report
 from tests.integration.test_postcopy_broken import CONFIG as BROKEN
 from tests.integration.test_postcopy_broken import CutOnce
 from tests.support.harness import destination, migrate, pageferry
-from tests.support.inprocess import listening, session_to
+from tests.support.inprocess import changed, listening, session_to
 from tests.support.through_relay import moved_through
 
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
@@ -68,7 +68,7 @@ class TestWhole:
     @pytest.mark.parametrize("checksum", [True, False])
     def test_by_strategy(self, keys: Path, strategy: str, checksum: bool) -> None:
         update = {"strategy": strategy, "checksum": checksum, "postcopy_after": "rounds=1"}
-        config = MigrationConfig(**(CONFIG.model_dump(exclude_unset=True) | update))
+        config = changed(CONFIG, update)
         report, error, _, _ = uvloop.run(moved_through(config, folder=keys / "dest"))
         assert error is None
         assert report.verified is True

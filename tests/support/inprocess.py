@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.report.schema import Report
@@ -16,6 +17,11 @@ from pageferry.dest_agent.agent import DestAgent
 from pageferry.dest_agent.session_table import Limits
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session.session import SourceSession
+
+
+def changed(config: MigrationConfig, options: Mapping[str, Any]) -> MigrationConfig:
+    """With these options, read as the command line reads them: `model_copy` takes any value."""
+    return MigrationConfig(**(config.model_dump(exclude_unset=True) | dict(options)))
 
 
 class Said(list[str]):

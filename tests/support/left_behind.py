@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
+from tests.support.harness import heard
 from tests.support.network_needs import networks_of
 
 _PATIENCE_S: Final = 5.0  # until the kernel has taken what has ended out of /proc
@@ -39,3 +42,12 @@ def nothing_left() -> Iterator[None]:
         assert networks_of(os.getpid()) == []
         assert [each.name for each in threading.enumerate() if each.name == "pageferry"] == []
         assert signal.getsignal(signal.SIGINT) is handler
+
+
+@contextlib.contextmanager
+def nothing_left_or_printed(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Nothing stays behind, and nothing is said but what asyncio's debug mode has to."""
+    with nothing_left():
+        yield
+    said = capfd.readouterr()
+    assert (said.out, heard(said.err)) == ("", "")
