@@ -13,10 +13,7 @@ from typing import Final
 
 from pageferry._version import __version__
 from pageferry.common.clock import clock_identity
-from pageferry.common.errors import (
-    PageferryError,
-    RemoteProtocolError,
-)
+from pageferry.common.errors import PageferryError, RemoteProtocolError
 from pageferry.common.inject import Injection, Plan
 from pageferry.common.process.aio import quit_task
 from pageferry.common.process.heap import give_back

@@ -17,16 +17,7 @@ from functools import partial
 
 from pageferry.common.wire.congestion import DEFAULT_CONGESTION
 from scripts.bench_children import Child, free_port, migrated
-from scripts.bench_rows import (
-    Bar,
-    Bench,
-    Effort,
-    Row,
-    absent,
-    at_most,
-    ratio_at_least,
-    row,
-)
+from scripts.bench_rows import Bar, Bench, Effort, Row, absent, at_most, ratio_at_least, row
 
 GIB = 2**30
 CHANNELS = 4

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Self
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from pageferry.common.command_line.options import Options
 from pageferry.common.config.fields import Size
-from pageferry.common.units import (
-    LINE_SIZE,
-    PAGE_SIZE,
-    format_size,
-)
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE, format_size
 
 _CACHE: Final = 4 * 2**20
 

@@ -11,22 +11,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 from cyclopts import Parameter
-from pydantic import (
-    BaseModel,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from pageferry.common.command_line.options import complaint
 from pageferry.common.config.fields import Duration
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.transfer import TransferConfig
-from pageferry.common.units import (
-    format_size,
-)
+from pageferry.common.units import format_size
 from pageferry.common.workload.options import Extent
 from pageferry.common.workload.registry import WorkloadError, choose
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from pageferry.common.command_line.options import Options
 from pageferry.common.config.fields import Duration, Share, TriggerOption
 from pageferry.common.config.postcopy_trigger import Trigger
-from pageferry.common.units import (
-    format_share,
-)
+from pageferry.common.units import format_share
 
 
 class StrategyConfig(Options):

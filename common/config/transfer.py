@@ -5,11 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
 from pageferry.common.command_line.options import Words
 from pageferry.common.config.addresses import checked_candidates
@@ -28,11 +24,7 @@ from pageferry.common.config.fields import (
 )
 from pageferry.common.config.prepage import ADAPTIVE
 from pageferry.common.config.strategy import StrategyConfig
-from pageferry.common.units import (
-    PAGE_SIZE,
-    format_rate,
-    parse_rate,
-)
+from pageferry.common.units import PAGE_SIZE, format_rate, parse_rate
 
 
 class TransferConfig(StrategyConfig):

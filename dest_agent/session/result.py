@@ -5,13 +5,7 @@ from __future__ import annotations
 from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.progress import Progress
 from pageferry.common.wire import bitmap, messages
-from pageferry.common.wire.results import (
-    WireBeats,
-    WireCache,
-    WireEvent,
-    WirePostcopy,
-    WireSample,
-)
+from pageferry.common.wire.results import WireBeats, WireCache, WireEvent, WirePostcopy, WireSample
 from pageferry.dest_agent.session.context import Context, Prepared
 
 

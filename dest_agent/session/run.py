@@ -13,11 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from pageferry.common.errors import (
-    ConnectionBroken,
-    InternalError,
-    PageferryError,
-)
+from pageferry.common.errors import ConnectionBroken, InternalError, PageferryError
 from pageferry.common.guest.progress import Progress
 from pageferry.common.process.aio import quit_task, see_through
 from pageferry.common.wire import messages

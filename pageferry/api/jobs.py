@@ -15,12 +15,7 @@ from pageferry.api.running import Job, Show
 from pageferry.common.command_line.run import LimitOptions, TlsOptions
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.model import MigrationConfig, shown
-from pageferry.common.errors import (
-    EXIT_LIMIT_MISSED,
-    EXIT_USAGE,
-    PageferryError,
-    UsageError,
-)
+from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_USAGE, PageferryError, UsageError
 from pageferry.common.process.status import Status
 from pageferry.common.report.binding_limit import over
 from pageferry.common.report.failure import MigrationError

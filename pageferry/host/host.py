@@ -16,12 +16,7 @@ from typing import Any, Final, TypeVar
 from pageferry.common.assumed_bandwidth import check_assumed
 from pageferry.common.config.addresses import parse_address
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.errors import (
-    InDoubtError,
-    PageferryError,
-    UsageError,
-    VerificationError,
-)
+from pageferry.common.errors import InDoubtError, PageferryError, UsageError, VerificationError
 from pageferry.common.guest_location import NOBODY_HERE, TABLE, When, Who
 from pageferry.common.handover import State
 from pageferry.common.process.aio import quit_task, see_through, take_notice

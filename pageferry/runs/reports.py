@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, overload
 
-from pageferry.common.errors import (
-    EXIT_CANCELLED,
-    EXIT_FAILED,
-    EXIT_NOT_VERIFIED,
-    EXIT_OK,
-)
+from pageferry.common.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_NOT_VERIFIED, EXIT_OK
 from pageferry.common.report.failure import MigrationError
 from pageferry.common.report.schema import Report
 from pageferry.runs.document import SeriesDocument

@@ -9,11 +9,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from pageferry.common.command_line.run import tell
-from pageferry.common.errors import (
-    EXIT_CANCELLED,
-    EXIT_OK,
-    UsageError,
-)
+from pageferry.common.errors import EXIT_CANCELLED, EXIT_OK, UsageError
 from pageferry.common.files.report_files import need_folder
 from pageferry.common.process.notices import complain
 from pageferry.common.process.status import StatusPipe

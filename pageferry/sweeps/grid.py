@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pageferry.common.errors import (
-    EXIT_FAILED,
-    EXIT_LIMIT_MISSED,
-    EXIT_OK,
-    EXIT_USAGE,
-    UsageError,
-)
+from pageferry.common.errors import EXIT_FAILED, EXIT_LIMIT_MISSED, EXIT_OK, EXIT_USAGE, UsageError
 from pageferry.runs.series import Attempt, Signals, worst_exit_code
 from pageferry.sweeps.cells import Cell, axes_of, expand
 from pageferry.sweeps.choice import parse_choice

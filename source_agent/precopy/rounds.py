@@ -12,12 +12,7 @@ from numpy.typing import NDArray
 
 from pageferry.common.errors import PageferryError
 from pageferry.common.guest.machine import Guest
-from pageferry.common.guest.stale import (
-    CACHE,
-    IN_CACHE,
-    MEMORY,
-    UNION,
-)
+from pageferry.common.guest.stale import CACHE, IN_CACHE, MEMORY, UNION
 from pageferry.common.inject import no_fault
 from pageferry.common.report.sections.rounds import PartName
 from pageferry.common.strategy.base import NextRound, Part, RoundKind, RoundStats

@@ -8,13 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.guest.machine import Guest
-from pageferry.common.guest.stale import (
-    COUNTS,
-    count_stale,
-    new_masks,
-    take_missing,
-    take_stale,
-)
+from pageferry.common.guest.stale import COUNTS, count_stale, new_masks, take_missing, take_stale
 from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.frames import MOST_LINES
 from pageferry.source_agent.precopy.activity import Activity
