@@ -74,6 +74,12 @@ class Route:
 LOOPBACK: Final = Route()
 
 
+def last_line(text: str) -> str | None:
+    """What a command of ours has said last on standard error; None: nothing."""
+    lines = text.strip().splitlines()
+    return lines[-1].removeprefix("pageferry: ") if lines else None
+
+
 class AgentProcess:
     """One agent process, its status pipe and what it wrote to standard error.
 
@@ -122,11 +128,32 @@ class AgentProcess:
             else:
                 yield key, value
 
+    def until_listening(self) -> dict[str, Any] | None:
+        """Wait until it listens; return where (`host`, `port`), None where it has ended before."""
+        for key, value in self.status():
+            if key == "listening":
+                return dict(value)
+        self.process.wait()
+        return None
+
+    def follow(self, show: Callable[[Status], None]) -> tuple[int, Any]:
+        """Show each moment until it has ended.
+
+        Returns:
+            Its exit code, and the report that it gave, as it came; None: none.
+        """
+        report = None
+        for key, value in self.status():
+            if key == "status":
+                show(Status.model_validate(value))
+            elif key == "report":
+                report = value
+        return self.process.wait(), report
+
     def last_words(self) -> str | None:
         """The last line on its standard error."""
         self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("pageferry: ") if lines else None
+        return last_line(self._stderr.read().decode(errors="replace"))
 
     def tell(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""
@@ -222,14 +249,10 @@ class Pair:
         self._source = AgentProcess("pageferry.source_agent", arguments, self._route.source_prefix)
         if self._cancelled:  # the signal came while it was being started
             self._source.tell(signal.SIGINT)
-        report: Report | None = None
-        for key, value in self._source.status():
-            if key == "status":
-                show(Status.model_validate(value))
-            elif key == "report":
-                report = Report.model_validate(value)
-                stamp(report, ("pageferry", "migrate", *config.flags()))
-        exit_code = self._source.process.wait()
+        exit_code, said = self._source.follow(show)
+        report = None if said is None else Report.model_validate(said)
+        if report is not None:
+            stamp(report, ("pageferry", "migrate", *config.flags()))
         error = self._source.last_words() if exit_code else None
         if error is not None and (killed := self._dest.killed_by) is not None:
             error = f"{error}; the destination agent was ended by {killed}"
@@ -252,10 +275,9 @@ class Pair:
         return TABLE[Who.SOURCE, when].exit_code, sentence(what, Who.SOURCE, when)
 
     def _await_port(self, dest: AgentProcess) -> int:
-        for key, value in dest.status():
-            if key == "listening":
-                return int(value["port"])
-        dest.process.wait()
+        bound = dest.until_listening()
+        if bound is not None:
+            return int(bound["port"])
         if self._cancelled:
             raise CancelledByUser(NOT_BEGUN)
         killed_by = dest.killed_by

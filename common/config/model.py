@@ -118,14 +118,12 @@ class MigrationConfig(TransferConfig, GuestConfig):
             value = getattr(self, name)
             if value == field.default:
                 continue
-            flag = "--" + name.replace("_", "-")
-            if isinstance(value, bool):
-                out.append(flag if value else flag.replace("--", "--no-", 1))
-            elif isinstance(value, tuple):
-                out += [word for each in value for word in (flag, each)]
-            else:
-                out += [flag, _format(field.metadata, value)]
+            out += option_words(name, value, type(self))
         return out
+
+    def as_given(self) -> dict[str, Any]:
+        """What was given, by field: a limit that was is another matter than one by default."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 def _format(metadata: list[Any], value: Any) -> str:
@@ -134,6 +132,16 @@ def _format(metadata: list[Any], value: Any) -> str:
         if isinstance(item, Parameter) and callable(item.show_default):
             return str(item.show_default(value))
     return str(value)
+
+
+def option_words(name: str, value: Any, model: type[BaseModel]) -> list[str]:
+    """Return what gives a field of `model` this value on a command line."""
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if isinstance(value, tuple):
+        return [word for each in value for word in (flag, each)]
+    return [flag, shown(name, value, model)]
 
 
 def shown(name: str, value: Any, model: type[BaseModel] = MigrationConfig) -> str:

@@ -154,9 +154,7 @@ def simulation(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
 
 def _set(config: MigrationConfig | None) -> dict[str, Any]:
     """What was given in it: a limit that was is another matter than one that is a default."""
-    if config is None:
-        return {}
-    return {name: getattr(config, name) for name in config.model_fields_set}
+    return {} if config is None else config.as_given()
 
 
 def _axis(name: str, value: Any) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from pageferry.api.keywords import Keywords
 from pageferry.api.running import Show, run
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PageferryError
 from pageferry.common.process import signals
-from pageferry.common.process.status import Status
 from pageferry.common.report.failure import MigrationError
 from pageferry.common.report.limits import given, judge
 from pageferry.common.report.schema import Report
@@ -43,13 +42,12 @@ class Destination:
         options = ["--listen", f"{self.host}:0", "--quiet"]
         self._agent = AgentProcess("pageferry.dest_agent", options, ())
         try:
-            for key, value in self._agent.status():
-                if key == "listening":
-                    self.port = int(value["port"])
-                    return self
-            self._agent.process.wait()
-            words = self._agent.last_words() or "no reason given"
-            raise PageferryError(f"the destination agent did not start: {words}")
+            bound = self._agent.until_listening()
+            if bound is None:
+                words = self._agent.last_words() or "no reason given"
+                raise PageferryError(f"the destination agent did not start: {words}")
+            self.port = int(bound["port"])
+            return self
         except BaseException:
             self.__exit__()
             raise
@@ -93,12 +91,10 @@ class Destination:
     def _migrate(config: MigrationConfig, to: str, show: Show) -> Report:
         arguments = ["--to", to, "--quiet", *config.flags()]
         source = AgentProcess("pageferry.source_agent", arguments, ())
-        report: Report | None = None
         try:
             with signals.received(lambda _number: source.tell(signal.SIGINT)):
-                for key, value in source.status():
-                    report = _heard(key, value, show) or report
-                code = source.process.wait()
+                code, said = source.follow(show)
+            report = None if said is None else Report.model_validate(said)
             words = source.last_words() or "no reason given"
         finally:
             source.tell(signal.SIGINT)
@@ -106,9 +102,3 @@ class Destination:
         if code or report is None:
             raise MigrationError(words, code, report)
         return report
-
-
-def _heard(key: str, value: Any, show: Show) -> Report | None:
-    if key == "status":
-        show(Status.model_validate(value))
-    return Report.model_validate(value) if key == "report" else None

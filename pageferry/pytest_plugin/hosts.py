@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
@@ -14,12 +15,12 @@ from pydantic import BaseModel
 
 from pageferry.api.keywords import Keywords
 from pageferry.common.config.guest import GuestConfig
-from pageferry.common.config.model import shown
+from pageferry.common.config.model import option_words
 from pageferry.common.errors import EXIT_USAGE, PageferryError, UsageError
 from pageferry.common.process.python_command import python_command
 from pageferry.common.report.failure import MigrationError
 from pageferry.common.report.schema import Report
-from pageferry.pair import AgentProcess
+from pageferry.pair import AgentProcess, last_line
 from pageferry.pytest_plugin.limits import Limits
 from pageferry.pytest_plugin.migrating import SMALL
 
@@ -50,13 +51,11 @@ class Host:
             raise
 
     def _await(self) -> None:
-        for key, value in self._agent.status():
-            if key == "listening":
-                self.address = f"{value['host']}:{value['port']}"
-                return
-        self._agent.process.wait()
-        words = self._agent.last_words() or "no reason given"
-        raise PageferryError(f"the host did not start: {words}")
+        bound = self._agent.until_listening()
+        if bound is None:
+            words = self._agent.last_words() or "no reason given"
+            raise PageferryError(f"the host did not start: {words}")
+        self.address = f"{bound['host']}:{bound['port']}"
 
     @property
     def pid(self) -> int:
@@ -175,18 +174,10 @@ class Hosts:
 def _flags(model: type[BaseModel], options: dict[str, Any]) -> list[str]:
     """What was given, as the command line has it. Raises `UsageError`."""
     config = Keywords(options, model.model_fields).take(model)
-    out: list[str] = []
-    for name in options:
-        flag, value = "--" + name.replace("_", "-"), getattr(config, name)
-        if isinstance(value, bool):
-            out.append(flag if value else flag.replace("--", "--no-", 1))
-        elif isinstance(value, tuple):
-            out += [word for each in value for word in (flag, each)]
-        elif value is not None:
-            out += [flag, shown(name, value, model)]
-    return out
+    values = {name: getattr(config, name) for name in options}
+    words = (option_words(name, each, model) for name, each in values.items() if each is not None)
+    return list(chain.from_iterable(words))
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    lines = done.stderr.strip().splitlines()
-    return lines[-1].removeprefix("pageferry: ") if lines else f"exit code {done.returncode}"
+    return last_line(done.stderr) or f"exit code {done.returncode}"

@@ -77,23 +77,17 @@ def predict_apart(
         PageferryError: The process has failed; the error has its exit code and its one line.
     """
     agent = AgentProcess("pageferry.cli", ["predict", "--quiet", *config.flags()], ())
-    document: Prediction | None = None
     try:
         with signals.received(lambda _number: agent.tell(signal.SIGINT)):
-            for key, value in agent.status():
-                if key == "status":
-                    show(Status.model_validate(value))
-                elif key == "report":
-                    document = Prediction.model_validate(value)
-            code = agent.process.wait()
+            code, said = agent.follow(show)
         words = agent.last_words() or agent.killed_by or "no reason given"
     finally:
         agent.tell(signal.SIGINT)
         agent.end(patience_s=ENDING_S)
     for line in agent.notices:
         say(line)
-    if document is not None and not code:
-        return document
+    if said is not None and not code:
+        return Prediction.model_validate(said)
     if code == EXIT_CANCELLED:
         raise CancelledByUser(CANCELLED)
     failure = (UsageError if code == EXIT_USAGE else PageferryError)(words)

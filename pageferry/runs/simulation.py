@@ -24,8 +24,7 @@ def measured_of(config: MigrationConfig, options: SimulateOptions) -> Measured |
         return None
     from pageferry.runs.simulate_from import read_measured
 
-    own = {name: getattr(config, name) for name in config.model_fields_set}
-    return read_measured(options.from_file, own)
+    return read_measured(options.from_file, config.as_given())
 
 
 def run_simulation(
