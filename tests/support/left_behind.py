@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from pageferry.common.command_line import invocation
 from tests.support.harness import heard
 from tests.support.network_needs import networks_of
 
@@ -46,7 +47,11 @@ def nothing_left() -> Iterator[None]:
 
 @contextlib.contextmanager
 def nothing_left_or_printed(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Nothing stays behind, and nothing is said but what asyncio's debug mode has to."""
+    """Nothing stays behind, and nothing is said but what asyncio's debug mode has to.
+
+    The process runs no command of ours, whatever a test of the command line has noted before.
+    """
+    invocation.note(())
     with nothing_left():
         yield
     said = capfd.readouterr()
