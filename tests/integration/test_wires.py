@@ -27,6 +27,8 @@ def ends() -> Iterator[tuple[Wire, socket.socket, socket.socket]]:
         far, _ = server.accept()
         with far:
             far.settimeout(PATIENCE_S)
+            near.sendall(b".")  # the kernel accepts before the relay knows its second end
+            assert far.recv(1) == b"."
             yield wire, near, far
     wires.close()
 
