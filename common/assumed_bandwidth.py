@@ -1,4 +1,4 @@
-"""Which bandwidth a prediction reckons with, before any byte has gone to the destination."""
+"""The bandwidth that a prediction assumes before any byte has gone to the destination."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from pageferry.common.errors import UsageError
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this address, or name, is this machine's own."""
+    """Tell whether an address or host name is this machine's own.
+
+    Args:
+        host: An IP address, with or without a `%zone`, or a name. Names are not resolved: only
+            `localhost` counts.
+
+    Returns:
+        Whether it is a loopback address, or `localhost`.
+    """
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -18,7 +26,15 @@ def is_loopback(host: str) -> bool:
 
 
 def check_assumed(config: TransferConfig, host: str) -> None:
-    """Raise `UsageError` where a prediction would have to guess what the way to `host` carries."""
+    """Refuse a prediction that would have to guess the bandwidth of the way to `host`.
+
+    Args:
+        config: As asked for; only `predict`, `max_bandwidth` and `assume_bandwidth` are looked at.
+        host: The destination, without its port. Loopback is never refused: it is probed.
+
+    Raises:
+        UsageError: A prediction is asked for, and neither a limit nor an assumption is given.
+    """
     if (
         config.predict
         and math.isinf(config.max_bandwidth)

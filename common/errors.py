@@ -6,19 +6,19 @@
     ├── ProtocolError              1
     │   ├── LocalProtocolError        we tried an illegal step (a bug of ours)
     │   └── RemoteProtocolError       the peer sent something illegal
-    │       └── CorruptFrame          or the wire made it so: the checksum is wrong
+    │       └── CorruptFrame          or the wire damaged it: the checksum is wrong
     ├── PeerError                  1
     │   ├── PeerUnreachable           nobody listens, no route, name unknown
     │   ├── PeerRefused               the peer said no, and why
     │   └── ConnectionBroken          the connection ended before it should have
-    │       └── PeerSilent            or nothing came over it for as long as that may be
+    │       └── PeerSilent            or nothing came over it for longer than allowed
     ├── VerificationError          3  the two digests differ
-    ├── GuestLostError             4  pages are missing for ever, or the guest ended
+    ├── GuestLostError             4  pages are missing for good, or the guest ended
     ├── InDoubtError               4  nobody knows whether the destination runs the guest
     ├── CancelledByUser          130  cancelled; the guest goes on at the source
     └── MigrationError             *  of `common.report.failure`: what the API raises
 
-Nothing is raised where all went well but for a limit that was missed: with `--enforce` that is 5.
+Nothing is raised where all went well except that a limit was missed: with `--enforce` that is 5.
 
 A message is one line: what, where, what was expected. It is shown to the user as it is.
 """
@@ -47,7 +47,7 @@ class UsageError(PageferryError):
 
 
 class InternalError(PageferryError):
-    """Something that should never fail has failed, in whichever thread; trying again is no use."""
+    """Failure, in any thread, of something that should never fail; trying again does not help."""
 
 
 class ProtocolError(PageferryError):
@@ -55,51 +55,51 @@ class ProtocolError(PageferryError):
 
 
 class LocalProtocolError(ProtocolError):
-    """We tried an illegal step; the state is unchanged."""
+    """An illegal step that we tried; the state is unchanged."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent something that is illegal here; the session ends."""
+    """Something that the peer sent and that is illegal here; the session ends."""
 
 
 class CorruptFrame(RemoteProtocolError):
-    """A frame is not the one that was sent."""
+    """A frame that is not the one that was sent."""
 
 
 class PeerError(PageferryError):
-    """Something about the other agent or the way to it."""
+    """A problem with the other agent or the way to it."""
 
 
 class PeerUnreachable(PeerError):
-    """No connection could be made."""
+    """A connection that could not be made."""
 
 
 class PeerRefused(PeerError):
-    """The peer answered, and said no."""
+    """A refusal: the peer answered, and said no."""
 
 
 class ConnectionBroken(PeerError):
-    """An established connection ended before it should have."""
+    """An established connection that ended before it should have."""
 
 
 class PeerSilent(ConnectionBroken):
-    """The peer has said nothing for as long as it may: whether it lives, nobody knows."""
+    """A peer that has said nothing for longer than it may: nobody knows whether it is alive."""
 
 
 class VerificationError(PageferryError):
-    """The guest at the destination is not the guest that left the source."""
+    """A guest at the destination that is not the guest that left the source."""
 
     exit_code = EXIT_NOT_VERIFIED
 
 
 class InDoubtError(PageferryError):
-    """The commit was sent and its outcome is unknown."""
+    """A commit that was sent and whose outcome is unknown."""
 
     exit_code = EXIT_IN_DOUBT
 
 
 class GuestLostError(PageferryError):
-    """The guest ended with its process, or post-copy could not be recovered."""
+    """A guest that ended with its process, or whose post-copy could not be recovered."""
 
     exit_code = EXIT_IN_DOUBT
 

@@ -1,8 +1,8 @@
-"""Where the guest is when somebody vanished, or was asked to end: one table for every command.
+"""Where the guest is when somebody vanished or was asked to end: one table for every command.
 
-Each row says what is so, with which outcome and exit code it is told, and in which words; a command
-that fails says what happened, then the row's words. What the tests expect of a failure is a table
-of their own, made from the protocol: see `tests/support/fault_rules.py`.
+Each row says where the guest is, the outcome and exit code that are reported for it, and the words.
+A command that fails says what happened, then the row's words. What the tests expect after a failure
+is a table of their own, derived from the protocol: see `tests/support/fault_rules.py`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from pageferry.common.report.schema import Outcome
 
 
 class Who(StrEnum):
-    """Whose end it was."""
+    """The party that ended or vanished, as seen by whoever reports it."""
 
-    DEST = "destination"  # or the way to it: its source sees no difference
-    SOURCE = "source"  # as the process that started it sees it
-    PEER = "peer"  # the source, or the way to it, as its destination sees it
-    HERE = "here"  # this destination, or this host of guests: it was asked to end
-    HOST = "host"  # the host that was asked to move its guest has died, as who asked sees it
-    SILENT = "silent host"  # or it says nothing, and nobody knows whether it lives
-    USER = "user"  # nobody's: the source was asked to cancel
+    DEST = "destination"  # or the way to it: the source can't tell which
+    SOURCE = "source"  # as seen by the process that started it
+    PEER = "peer"  # the source, or the way to it, as seen by the destination
+    HERE = "here"  # this destination, or this host of guests, which was asked to end
+    HOST = "host"  # the host that was asked to move its guest has died, as seen by who asked
+    SILENT = "silent host"  # or it says nothing, and nobody knows whether it is alive
+    USER = "user"  # nobody vanished: the source was asked to cancel
 
 
 class When(StrEnum):
@@ -51,7 +51,13 @@ class When(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """What is so. words: where the guest is, as the end of a sentence."""
+    """One row of the table.
+
+    Attributes:
+        outcome: As the report has it.
+        exit_code: Of the command that reports it.
+        words: Where the guest is, as the end of a sentence.
+    """
 
     outcome: Outcome
     exit_code: int
@@ -93,7 +99,7 @@ _UNVERIFIED: Final = "the guest has moved to the destination, and could not be v
 
 _LIST: Final = "nobody knows here: 'pageferry host list' there says"
 
-# Of an agent that ends with no session under way, whatever came and went before.
+# For an agent that ends while no session is under way, whatever came and went before.
 NOBODY_HERE: Final = "no guest was here or on its way"
 
 TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
@@ -119,7 +125,7 @@ TABLE: Final[dict[tuple[Who, When], Whereabouts]] = {
     ),
     (Who.PEER, When.COMMITTED): _in_doubt("nobody knows here whether the source has the guest"),
     (Who.PEER, When.PARTLY): _lost("the guest ran here with pages missing, and is lost"),
-    # Who receives the pages knows which are there.
+    # The end that receives the pages knows which ones are there.
     (Who.PEER, When.SENT): _lost("the guest ran here with pages missing, and is lost"),
     (Who.PEER, When.WHOLE): _moved("the guest has moved to this end, in whole"),
     (Who.HERE, When.NOTHING): _cancelled("no guest had come"),
@@ -185,13 +191,22 @@ _POSTCOPY: Final = frozenset(
 
 
 def when_of(role: Role, state: State, *, started: bool = True) -> When:
-    """How far one end of the hand-over has come. started: whether there is a guest that has run."""
+    """Find out how far one end of the hand-over has come.
+
+    Args:
+        role: The end that `state` belongs to.
+        state: That end's state in the hand-over.
+        started: Whether there is a guest that has run.
+
+    Returns:
+        Never `When.SENT`: only the source's stream knows that all pages have been sent.
+    """
     if state is State.COMPLETED:
         return When.WHOLE
     if state in _POSTCOPY:
         return When.PARTLY
     if role is Role.DEST:
-        # From the step on it runs the guest, and what is missing comes after it.
+        # From the step on it runs the guest, and the missing pages come afterwards.
         runs = state in MAY_RUN[role]
         whole = When.PARTLY if state is State.POSTCOPY_DEVICE else When.WHOLE
         return whole if runs else When.BEFORE if started else When.NOTHING
@@ -201,11 +216,29 @@ def when_of(role: Role, state: State, *, started: bool = True) -> When:
 
 
 def told(what: str, who: Who, when: When) -> PageferryError:
-    """What happened, and where the guest is, as an error with the right exit code."""
+    """Make the error that says what happened and where the guest is, with the right exit code.
+
+    Args:
+        what: What happened, as the beginning of a sentence without a full stop.
+        who: Whose end it was.
+        when: How far the hand-over had come.
+
+    Returns:
+        An error to raise, of the class that stands for the row's outcome.
+    """
     there = TABLE[who, when]
     return _ERRORS[there.outcome](sentence(what, who, when))
 
 
 def sentence(what: str, who: Who, when: When) -> str:
-    """What happened, and where the guest is."""
+    """Say what happened and where the guest is.
+
+    Args:
+        what: What happened, as the beginning of a sentence without a full stop.
+        who: Whose end it was.
+        when: How far the hand-over had come.
+
+    Returns:
+        One line: `what`, a colon, and the row's words.
+    """
     return f"{what}: {TABLE[who, when].words}"

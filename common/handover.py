@@ -2,46 +2,47 @@
 
 This file knows nothing of sockets, messages or guests. It is one table, and these are its rules:
 
-1. An agent steps *before* it acts: `commit_sent` before the first byte of the commit is written
-   (whether a broken write reached the peer, nobody knows), `commit` before the guest gets its
-   first instruction at the destination, `failure` or `cancel` before it goes on at the source.
-2. Until the commit is sent the guest is the source's. Whatever fails, and any cancel, ends with
-   the guest going on there. The destination can't run it: it has no whole commit.
-3. Once the commit is sent the source never resumes by itself, and there is no cancel any more. It
+1. An agent steps *before* it acts: `commit_sent` before it writes the first byte of the commit
+   (after a broken write, nobody knows whether it reached the peer), `commit` before the guest gets
+   its first instruction at the destination, `failure` or `cancel` before it goes on at the source.
+2. Until the commit is sent, the guest belongs to the source. Any failure and any cancel ends with
+   the guest going on there. The destination can't run it: it does not have the whole commit.
+3. Once the commit is sent, the source never resumes by itself, and there is no cancel any more. It
    waits, and where the connection is lost it asks, by session id, over a new one.
 4. The destination has the whole commit when the snapshot and every page it needs have arrived and
-   all that can fail has been done. From `commit` on it runs the guest and never takes that back.
-   A question that comes earlier makes it `failed` *before* it answers "never": a commit that is
-   still on its way on the old connection then finds a state in which it is illegal. What it says
-   unasked is held to the same: it reports a failure of its own only where it would answer "never";
-   one that has run the guest and failed since (`lost`) closes the connection and waits to be asked.
+   everything that can fail has been done. From `commit` on it runs the guest and never takes that
+   back. A question that comes earlier makes it `failed` *before* it answers "never": a commit that
+   is still on its way on the old connection then finds a state in which it is illegal. What the
+   destination says unasked obeys the same rule: it reports a failure of its own only where it would
+   answer "never". One that has run the guest and failed since (`lost`) closes the connection and
+   waits to be asked.
 5. The source resumes a guest whose commit was sent on two answers only:
    "never"    the destination does not run it, did not, and will not: `failed`.
    "unknown"  the destination has no such session, as after a restart: `rewound`. It may have run
-              the guest and have forgotten, so this is not "never". But a guest does not outlive
-              its process, and no agent forgets a session whose guest runs. So nobody runs it, and
-              the source's paused copy may go on without there being two. What the guest did at
-              the destination since, if it did anything, is undone, hence a state of its own.
-              This rests on the answer coming from where the commit went, from that process or
+              the guest and forgotten it, so this is not "never". But a guest does not outlive its
+              process, and no agent forgets a session whose guest runs. So nobody runs it, and the
+              source's paused copy may go on without there being two. Whatever the guest did at the
+              destination in the meantime is undone, hence a state of its own.
+              This holds only if the answer comes from where the commit went, from that process or
               its successor; an address that leads to another host proves nothing. And it does not
-              hold of a guest that was to stay there: it may have been moved on before its host
-              forgot. In either case "unknown" is no answer, and whoever asks takes no step.
+              hold for a guest that was to stay there: it may have been moved on before its host
+              forgot it. In either case "unknown" is no answer, and the asker takes no step.
    No answer at all means `in-doubt`: the guest stays paused until a later question is answered, as
-   above, or a person has seen to it that nobody else runs it and says so (`released`). That word is
-   taken for what it is: what the guest did elsewhere is undone, as with "unknown".
-6. In post-copy the destination runs with pages missing. A connection that breaks pauses the
-   migration, not the hand-over: the guest waits on its faults, the source reconnects, learns what
-   is missing and goes on. The source has been told that the guest ran elsewhere, so its copy is
-   history and it never resumes it, not on "unknown" either. Where the two never meet again the
-   guest is `lost`: the destination stops what it has, and the source only knows that nobody told it
-   that everything had arrived.
-7. What is not in the table raises and leaves the state as it was.
+   above, or until a person has made sure that nobody else runs it and says so (`released`). That
+   word is taken as it is: what the guest did elsewhere is undone, as with "unknown".
+6. In post-copy the destination runs with pages missing. A broken connection pauses the migration,
+   not the hand-over: the guest waits on its faults, the source reconnects, learns what is missing
+   and goes on. The source has been told that the guest ran elsewhere, so its own copy is out of
+   date and is never resumed, not even on "unknown". Where the two never meet again the guest is
+   `lost`: the destination stops what it has, and the source only knows that nobody told it that
+   everything had arrived.
+7. A step that is not in the table raises an error and leaves the state as it was.
 
 docs/handover.md draws the table, for either end (`python -m scripts.docs_handover`).
 
-States carry QEMU's names (qapi/migration.json); `in-doubt`, `rewound` and `lost` are ours.
-`postcopy-device` (there since 10.2) lasts until the destination has all but memory; here it can be
-left backwards, as the destination has not said yet that it runs.
+States carry QEMU's names (qapi/migration.json); `in-doubt`, `rewound` and `lost` are ours. QEMU's
+`postcopy-device` (since 10.2) lasts until the destination has everything but memory. Here it can be
+left backwards, as the destination has not yet said that it runs.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from pageferry.common.errors import LocalProtocolError, ProtocolError, RemotePro
 
 
 class Role(StrEnum):
-    """Which end this is."""
+    """The two ends of a migration."""
 
     SOURCE = "source"
     DEST = "dest"
@@ -80,7 +81,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What happens at one end: by its own doing (`step`), or by the peer's (`peer`)."""
+    """What happens at one end: its own doing (`step`), or the peer's (`peer`)."""
 
     START = "start"  # source: about to connect
     SETUP = "setup"  # dest: the source has said which guest will come
@@ -88,8 +89,8 @@ class Event(StrEnum):
     PAUSE = "pause"  # source: about to pause the guest for the last pages
     RESUMED_AGAIN = "resumed_again"  # source: back to rounds, nothing was committed
     COMMIT_SENT = "commit_sent"  # source: about to write the commit
-    POSTCOPY_COMMIT_SENT = "postcopy_commit_sent"  # the same, with pages to follow
-    COMMIT = "commit"  # dest: has it all and is about to run the guest
+    POSTCOPY_COMMIT_SENT = "postcopy_commit_sent"  # the same, with pages still to follow
+    COMMIT = "commit"  # dest: has everything and is about to run the guest
     POSTCOPY_COMMIT = "postcopy_commit"  # the same, with pages missing
     RESUMED = "resumed"  # dest: the guest runs; source: it said so
     RUNNING = "running"  # source: the answer to a question
@@ -110,7 +111,7 @@ _S, _E = State, Event
 _SOURCE, _DEST = Role.SOURCE, Role.DEST
 
 TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
-    # The guest is the source's: every way out but commit_sent leaves it there.
+    # The guest belongs to the source: every way out except commit_sent leaves it there.
     (_SOURCE, _S.NONE): {
         _E.START: _S.SETUP,
         _E.CANCEL: _S.CANCELLED,
@@ -139,7 +140,7 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
         _E.CONNECTION_LOST: _S.FAILED,
         _E.NEVER: _S.FAILED,
     },
-    # The commit is out: only the destination's word moves the source, or nothing does.
+    # The commit is out: only the destination's word moves the source on.
     (_SOURCE, _S.DEVICE): {
         _E.RESUMED: _S.COMPLETED,
         _E.RUNNING: _S.COMPLETED,
@@ -150,7 +151,7 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
     },
     (_SOURCE, _S.POSTCOPY_DEVICE): {
         _E.RESUMED: _S.POSTCOPY_ACTIVE,
-        _E.RUNNING: _S.POSTCOPY_PAUSED,  # it was asked because the connection is gone
+        _E.RUNNING: _S.POSTCOPY_PAUSED,  # we asked because the connection is gone
         _E.NEVER: _S.FAILED,
         _E.UNKNOWN: _S.REWOUND,
         _E.CONNECTION_LOST: _S.POSTCOPY_DEVICE,
@@ -179,7 +180,7 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
         _E.GAVE_UP: _S.LOST,
         _E.FAILURE: _S.LOST,
     },
-    # The destination before the whole commit: every way out is one that never resumes.
+    # The destination without the whole commit: every way out means that it never resumes.
     (_DEST, _S.NONE): {
         _E.SETUP: _S.SETUP,
         _E.CANCEL: _S.CANCELLED,
@@ -202,7 +203,7 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
         _E.CONNECTION_LOST: _S.FAILED,
         _E.QUERY: _S.FAILED,
     },
-    # From here on the destination runs the guest, whatever becomes of the connection.
+    # From here on the destination runs the guest, whatever happens to the connection.
     (_DEST, _S.DEVICE): {
         _E.RESUMED: _S.COMPLETED,
         _E.FAILURE: _S.LOST,
@@ -239,8 +240,8 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
         _E.FAILURE: _S.LOST,
         _E.QUERY: _S.POSTCOPY_RECOVER,
     },
-    # The end. What still comes in while an end is torn down (the connection breaks, the peer's own
-    # failure crosses ours, Ctrl-C comes late) is legal and changes nothing.
+    # The end. What still comes in while an end is torn down (a broken connection, a failure of the
+    # peer's that crosses ours, a late Ctrl-C) is legal and changes nothing.
     (_SOURCE, _S.COMPLETED): {
         _E.CONNECTION_LOST: _S.COMPLETED,
     },
@@ -263,7 +264,7 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
     },
     # Nothing more happens here by itself. An agent that outlives its session may ask again.
     (_SOURCE, _S.IN_DOUBT): {
-        _E.RUNNING: _S.COMPLETED,  # the guest is the destination's, with whatever it has of it
+        _E.RUNNING: _S.COMPLETED,  # the destination has the guest, or as much of it as arrived
         _E.NEVER: _S.FAILED,
         _E.UNKNOWN: _S.REWOUND,
         _E.RELEASED: _S.REWOUND,
@@ -296,7 +297,7 @@ TABLE: Final[dict[tuple[Role, State], dict[Event, State]]] = {
     },
 }
 
-# Where the guest may execute instructions. In post-copy it may, as far as its faults let it.
+# Where the guest may execute instructions. In post-copy it may, as far as its faults allow.
 MAY_RUN: Final[dict[Role, frozenset[State]]] = {
     _SOURCE: frozenset(
         {_S.NONE, _S.SETUP, _S.ACTIVE, _S.FAILED, _S.CANCELLED, _S.REWOUND},
@@ -313,8 +314,8 @@ MAY_RUN: Final[dict[Role, frozenset[State]]] = {
     ),
 }
 
-# What the destination answers. Before the commit there is nothing to answer until the question
-# itself has been stepped, and then it is `failed`. A `lost` guest ran and runs no more.
+# What the destination answers. Before the commit there is no answer until the question itself has
+# been taken as a step, and then the state is `failed`. A `lost` guest ran and no longer does.
 ANSWERS: Final[dict[State, Event]] = {
     _S.DEVICE: _E.RUNNING,
     _S.COMPLETED: _E.RUNNING,
@@ -334,12 +335,27 @@ _THE_END: Final = frozenset(
 
 
 def may_run(role: Role | str, state: State | str) -> bool:
-    """Whether this end may let the guest execute instructions."""
+    """Tell whether an end may let the guest execute instructions.
+
+    Args:
+        role: Which end, also by its value.
+        state: That end's state, also by its value.
+
+    Returns:
+        Whether `state` is in `MAY_RUN`. In post-copy that is so while pages are missing, too.
+
+    Raises:
+        ValueError: There is no such role or state.
+    """
     return State(state) in MAY_RUN[Role(role)]
 
 
 class Handover:
-    """One end's place in the table."""
+    """One end's place in the table.
+
+    Args:
+        role: Which end this is, also by its value. It begins in state `none`.
+    """
 
     def __init__(self, role: Role | str) -> None:
         self.role: Final = Role(role)
@@ -363,30 +379,58 @@ class Handover:
 
     @property
     def finished(self) -> bool:
-        """The guest has moved, and the source is no longer needed: `completed`."""
+        """Whether the guest has moved and the source is no longer needed: `completed`."""
         return self._state is State.COMPLETED
 
     @property
     def ended(self) -> bool:
-        """This end does nothing more by itself; what was `in-doubt` may still be answered."""
+        """Whether this end does nothing more by itself; `in-doubt` may still be answered."""
         return self._state in _THE_END
 
     def step(self, event: Event | str) -> State:
-        """What this end does or has seen. Illegal: `LocalProtocolError`, a bug of ours."""
+        """Take a step for what this end is about to do, or has seen.
+
+        Args:
+            event: Named before it is acted on, see rule 1.
+
+        Returns:
+            The new state.
+
+        Raises:
+            LocalProtocolError: The step is illegal here, a bug of ours; the state is unchanged.
+        """
         return self._go(event, LocalProtocolError)
 
     def peer(self, event: Event | str) -> State:
-        """What the peer said. Illegal: `RemoteProtocolError`, and the session ends."""
+        """Take a step for what the peer said.
+
+        Args:
+            event: What its message means.
+
+        Returns:
+            The new state.
+
+        Raises:
+            RemoteProtocolError: It is illegal here, and the session ends; the state is unchanged.
+            LocalProtocolError: There is no such event.
+        """
         return self._go(event, RemoteProtocolError)
 
     def query(self) -> Event:
-        """The destination is asked: the answer, which from now on is the truth.
+        """Answer, at the destination, the question what became of the commit.
 
-        `running`, `never` or `unknown`. At the source `RemoteProtocolError`.
+        The question itself is a step: from now on the answer is the truth.
+
+        Returns:
+            `Event.RUNNING`, `Event.NEVER` or `Event.UNKNOWN`.
+
+        Raises:
+            RemoteProtocolError: This is the source, which is never asked.
         """
         return ANSWERS[self.peer(Event.QUERY)]
 
     def _go(self, event: Event | str, error: type[ProtocolError]) -> State:
+        """Look the event up in the table; raise `error` where it is illegal."""
         if event not in _EVENTS:
             raise LocalProtocolError(f"there is no hand-over event {event!r}")
         try:

@@ -1,8 +1,8 @@
 """Fault injection: where an agent can be made to fail, how, and the parser of `--inject`.
 
 `[AGENT/]POINT:ACTION[:ARGUMENT]`. Points are steps of the protocol, each at one agent; where both
-have a step of that name, AGENT/ says which. This file is pure: `common.wire.injector` carries out
-what a `Plan` says is due.
+agents have a step of the same name, AGENT/ says which one is meant. This file is pure:
+`common.wire.injector` carries out what a `Plan` says is due.
 """
 
 from __future__ import annotations
@@ -30,19 +30,32 @@ AGENTS: Final[tuple[Agent, ...]] = ("source", "dest")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A step. pattern: its name, where N stands for any number."""
+    """A step of the protocol at which an agent can be made to fail.
+
+    Attributes:
+        agent: The agent that takes the step.
+        pattern: The step's name, where N stands for any number.
+        meaning: What has happened at that moment, for `pageferry inject list`.
+    """
 
     agent: Agent
     pattern: str
     meaning: str
 
     def matches(self, name: str) -> bool:
-        """Whether `name` is this point, with a number for N."""
+        """Tell whether a name is this point, with a number for N.
+
+        Args:
+            name: As written: rounds count from 1 to 9999, percentages from 0 to 100.
+
+        Returns:
+            Whether the whole name fits the pattern.
+        """
         numbers = "[1-9][0-9]{0,3}" if "round" in self.pattern else "(?:[1-9]?[0-9]|100)"
         return re.fullmatch(re.escape(self.pattern).replace("N", numbers), name) is not None
 
 
-# In the order in which a migration comes to them.
+# In the order in which a migration reaches them.
 POINTS: Final = (
     Point("source", "connected", "the destination has welcomed the session"),
     Point("source", "set-up", "connections stand, the guest has not been started"),
@@ -83,7 +96,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionHelp:
-    """usage: as it is written behind a point; only: the one agent that can do it."""
+    """How an action is written, and what it does.
+
+    Attributes:
+        usage: As it is written behind a point; brackets mark an optional argument.
+        meaning: What happens, for `pageferry inject list`.
+        only: The one agent that can do it; None: either.
+    """
 
     usage: str
     meaning: str
@@ -113,15 +132,21 @@ ACTIONS: Final[dict[Action, ActionHelp]] = {
 
 
 def _format_bytes(size: float) -> str:
+    """Format a number of bytes that is held as a float."""
     return format_size(int(size))
 
 
 class Injection(str):
-    """One fault: the text that gives it again, and what that means.
+    """One fault: the text that parses to it again, and what that text means.
+
+    Args:
+        agent: The agent at which it happens.
+        point: The name of the point, with a number for N.
+        action: What is done there.
+        amount: Seconds for a stall, bytes/s for `slow`, bytes for the others; None: none was given.
 
     Attributes:
-        agent: at which it happens.
-        amount: seconds, bytes or bytes/s, as the action has it; None: none was given.
+        agent, point, action, amount: As given.
     """
 
     agent: Agent
@@ -130,16 +155,17 @@ class Injection(str):
     amount: float | None
 
     def __new__(cls, agent: Agent, point: str, action: Action, amount: float | None = None) -> Self:
-        """Write it out."""
+        """Make the text, `AGENT/POINT:ACTION[:ARGUMENT]`, and keep its parts."""
         self = super().__new__(cls, _written(agent, point, action, amount))
         self.agent, self.point, self.action, self.amount = agent, point, action, amount
         return self
 
-    def __getnewargs__(self) -> tuple[Any, ...]:  # of copies, and of workers that are sent one
+    def __getnewargs__(self) -> tuple[Any, ...]:  # for copies, and to send one to a worker
         return self.agent, self.point, self.action, self.amount
 
 
 def _written(agent: Agent, point: str, action: Action, amount: float | None) -> str:
+    """Write a fault as `--inject` takes it."""
     shown: dict[Action, Callable[[float], str]] = {
         Action.STALL: format_time,
         Action.SLOW: format_rate,
@@ -151,7 +177,17 @@ def _written(agent: Agent, point: str, action: Action, amount: float | None) -> 
 
 
 def parse_injection(text: str) -> Injection:
-    """`[AGENT/]POINT:ACTION[:ARGUMENT]`. Raises `ValueError`, which lists what there is."""
+    """Parse `[AGENT/]POINT:ACTION[:ARGUMENT]`.
+
+    Args:
+        text: As a person has written it. AGENT/ may be left out where it makes no difference.
+
+    Returns:
+        The fault, with its agent filled in.
+
+    Raises:
+        ValueError: The text is no fault; the message lists the points, actions or usages there are.
+    """
     where, _, what = text.partition(":")
     agents, point = _parse_point(where, text)
     name, colon, argument = what.partition(":")
@@ -167,10 +203,10 @@ def parse_injection(text: str) -> Injection:
 
 
 def _agent_of(agents: Sequence[Agent], point: str, action: Action, text: str) -> Agent:
-    """Whose fault it is: where both have the point, the source's, if that makes no difference.
+    """Decide whose fault it is: the source's where both have the point and it makes no difference.
 
-    That is so of a cut while pages are pushed, which resets the connections of both, and of what
-    only one of them can do.
+    It makes no difference for a cut while pages are pushed, which resets the connections of both
+    agents, and for an action that only one of them can do.
     """
     only = ACTIONS[action].only
     if only is not None and only not in agents:
@@ -186,7 +222,7 @@ def _agent_of(agents: Sequence[Agent], point: str, action: Action, text: str) ->
 
 
 def _parse_point(where: str, text: str) -> tuple[list[Agent], str]:
-    """The agents that have it, and its name."""
+    """Return the agents that have the point, and its name."""
     prefix, slash, name = where.rpartition("/")
     if slash and prefix not in AGENTS:
         raise ValueError(f"{text!r}: {prefix!r} is not an agent: expected source or dest")
@@ -201,6 +237,7 @@ def _parse_point(where: str, text: str) -> tuple[list[Agent], str]:
 
 
 def _parse_amount(action: Action, argument: str, text: str, given: bool) -> float | None:
+    """Parse an action's argument; return None where it takes none, or none was given."""
     parsers: dict[Action, Callable[[str], float]] = {
         Action.STALL: parse_time,
         Action.SLOW: parse_rate,
@@ -222,12 +259,28 @@ def _parse_amount(action: Action, argument: str, text: str, given: bool) -> floa
 
 
 def for_agent(agent: Agent, faults: Iterable[Injection]) -> tuple[Injection, ...]:
-    """Return those that are this agent's."""
+    """Return the faults that are injected at one agent.
+
+    Args:
+        agent: Which agent.
+        faults: Of both agents, in any order.
+
+    Returns:
+        The agent's own, in the order given.
+    """
     return tuple(fault for fault in faults if fault.agent == agent)
 
 
 def only_for(agent: Agent, faults: Iterable[Injection]) -> None:
-    """Raise `UsageError` where one of these is the other agent's."""
+    """Refuse faults of the other agent.
+
+    Args:
+        agent: The agent that was given the faults.
+        faults: As they were given to it.
+
+    Raises:
+        UsageError: One of them is a point of the other agent.
+    """
     for fault in faults:
         if fault.agent != agent:
             raise UsageError(
@@ -236,22 +289,37 @@ def only_for(agent: Agent, faults: Iterable[Injection]) -> None:
 
 
 def no_fault(_point: str) -> None:
-    """What is done at every point where nothing is injected."""
+    """Do nothing: the hook at every point where nothing is injected."""
 
 
 class Plan:
-    """What is due at an agent's points; each fault once in the life of the agent."""
+    """The faults that are due at an agent's points; each happens once in the life of the agent.
+
+    Args:
+        injections: This agent's faults, in the order in which those of one point happen.
+    """
 
     def __init__(self, injections: Sequence[Injection]) -> None:
         self._left = list(injections)
 
     def due(self, point: str) -> list[Injection]:
-        """The faults of this point, in the order given; they are spent."""
+        """Take the faults of a point; they are spent.
+
+        Args:
+            point: The point that the agent has reached, with a number for N.
+
+        Returns:
+            The faults to carry out, in the order given; usually none.
+        """
         found = [each for each in self._left if each.point == point]
         self._left = [each for each in self._left if each.point != point]
         return found
 
     def shares(self) -> list[int]:
-        """The N of every `postcopy-N%` that is left, ascending."""
+        """List the percentages of post-copy at which a fault is still to happen.
+
+        Returns:
+            The N of every `postcopy-N%` that has not been spent, ascending.
+        """
         names = (each.point for each in self._left)
         return sorted(int(m[1]) for n in names if (m := re.fullmatch(r"postcopy-(\d+)%", n)))

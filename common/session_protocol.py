@@ -3,7 +3,7 @@
 `source_agent.protocol` and `dest_agent.protocol` are the two ends. A driver with sockets, threads
 and clocks hands them every message and every broken connection, tells them what it is about to do
 before it does it, and carries out what they answer. Two of them can therefore talk to each other in
-memory, which is how they are tested. Times are seconds of any one clock of the driver's.
+memory, and that is how they are tested. Times are seconds of any one clock of the driver's.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class SessionProtocol:
 
     Args:
         role: Which end this is.
-        limit_s: Seconds that an outage of post-copy may last.
-        attempt: Which attempt the session's first connections belong to.
+        limit_s: How long an outage of post-copy may last, seconds.
+        attempt: The attempt that the session's first connections belong to.
     """
 
     def __init__(self, role: Role, limit_s: float, attempt: int = 0) -> None:
@@ -33,10 +33,14 @@ class SessionProtocol:
         return self.recovery.attempt
 
     def broke(self, attempt: int, now_s: float) -> bool:
-        """Note in post-copy that a connection of `attempt` is broken.
+        """Note in post-copy that a connection is broken.
+
+        Args:
+            attempt: The attempt that the connection belongs to.
+            now_s: The present time, of the driver's clock.
 
         Returns:
-            Whether that is news. Everything of that attempt is then to be closed.
+            Whether that is news. Every connection of that attempt is then to be closed.
         """
         if not self.recovery.broke(attempt, now_s):
             return False
@@ -44,27 +48,54 @@ class SessionProtocol:
         return True
 
     def joined(self, attempt: int) -> None:
-        """Take the control connection of `attempt` for the present one."""
+        """Make an attempt the present one: its control connection stands.
+
+        Args:
+            attempt: Its number, not below the present one.
+
+        Raises:
+            LocalProtocolError: The attempt is older than the present one, or nothing is broken.
+        """
         self.recovery.joined(attempt)
         self.handover.step(Event.RECOVER)
 
     def stands(self, attempt: int) -> bool:
-        """Note that all connections of `attempt` stand; return whether the outage is over."""
+        """Note that all connections of an attempt stand.
+
+        Args:
+            attempt: Its number.
+
+        Returns:
+            Whether the outage is over and pages flow again.
+        """
         self.recovery.stands(attempt)
         return self._recovered()
 
     def proved(self, attempt: int, proof: Proof) -> bool:
-        """Note that `attempt` has been seen to work; return whether the outage is over."""
+        """Note that something of an attempt has been seen to work.
+
+        Args:
+            attempt: Its number; older ones are ignored.
+            proof: What was seen.
+
+        Returns:
+            Whether the outage is over and pages flow again.
+        """
         self.recovery.proved(attempt, proof)
         return self._recovered()
 
     def _recovered(self) -> bool:
+        """Step the hand-over where the outage is over; return whether it was stepped."""
         if self.recovery.out or self.handover.state is not State.POSTCOPY_RECOVER:
             return False
         self.handover.step(Event.RECOVERED)
         return True
 
     def gave_up(self) -> None:
-        """End an outage that has lasted as long as it may, or that has no sense any more."""
+        """End an outage that has lasted as long as it may, or that there is no point in prolonging.
+
+        Raises:
+            LocalProtocolError: There is nothing to give up in this state.
+        """
         self.recovery.gave_up()
         self.handover.step(Event.GAVE_UP)

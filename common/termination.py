@@ -1,10 +1,11 @@
-"""Asking an agent to end that holds, or has handed over, a guest that is in two places.
+"""How to ask an agent to end that holds, or has handed over, a guest that is in two places.
 
-While pages are on their way and all is well, every signal is seen through: ending would lose a
-guest that is about to be whole. Where it is in trouble (the stream is broken, or the peer has been
-silent for longer than `SILENT_S`) a first signal is told what is at stake and how long it is gone
-on trying; one more INT or TERM ends it. Signals are what `common.process.signals` lets through: any
-number of HUPs is one first signal, and never a second one.
+While pages are on their way and all is well, every signal is put off until the migration is
+through: ending would lose a guest that is about to be whole. Where it is in trouble (the stream is
+broken, or the peer has been silent for longer than `SILENT_S`), a first signal is answered with
+what is at stake and how long the agent goes on trying; one more INT or TERM ends it. Signals are
+those that `common.process.signals` lets through: any number of HUPs is one first signal, and never
+a second one.
 
 This file knows nothing of processes or clocks: times are seconds of any one clock.
 """
@@ -15,24 +16,25 @@ from enum import Enum, auto
 from typing import Final
 
 SILENT_S: Final = 2.0
-AWAY_S: Final = 1.0  # who has not looked for so long stood still itself: looks are much closer
+AWAY_S: Final = 1.0  # who has not looked for so long stood still itself: looks come far more often
 GIVEN_UP: Final = "given up, as it was asked for"
 AGAIN: Final = "one more signal ends it"
-LAST_RESORT_S: Final = 4.0  # an agent that is to end has ended by then, or is ended as it stands
+LAST_RESORT_S: Final = 4.0  # an agent that is to end has ended by then, or is killed as it stands
 
 
 class Reply(Enum):
     """What is done about a signal."""
 
-    SEEN_THROUGH = auto()  # all is well, and it takes so long
-    STAKE = auto()  # it is said what is at stake
+    SEEN_THROUGH = auto()  # all is well: it goes on to the end
+    STAKE = auto()  # say what is at stake, and go on
     END = auto()
 
 
 class Insisting:
-    """The signals that one agent has been sent, and what it has said to them.
+    """The signals that one agent has been sent, and what it has answered.
 
-    alone: nobody is left who could send a second one, as where a supervisor has died.
+    Args:
+        now_s: The present time, when watching begins.
     """
 
     def __init__(self, now_s: float) -> None:
@@ -41,7 +43,17 @@ class Insisting:
         self._looked_s = self._back_s = now_s
 
     def signal(self, now_s: float, trouble_s: float | None, *, alone: bool = False) -> Reply:
-        """One has come. trouble_s: since when there is trouble; None: all is well."""
+        """Take a signal that has come.
+
+        Args:
+            now_s: The present time.
+            trouble_s: Since when there is trouble; None: all is well.
+            alone: Whether nobody is left who could send a second one, as where a supervisor has
+                died.
+
+        Returns:
+            What to do about it.
+        """
         self._times.append(now_s)
         if trouble_s is None:
             return Reply.SEEN_THROUGH
@@ -50,9 +62,16 @@ class Insisting:
         return self._tell(trouble_s)
 
     def look(self, trouble_s: float | None, *, alone: bool = False) -> Reply | None:
-        """From time to time: trouble that began after a signal is told, too. None: no news.
+        """Check, from time to time, for trouble that began after a signal.
 
-        Signals that came after it had begun, and before it was seen, count.
+        Signals that came after the trouble had begun, and before it was seen, count.
+
+        Args:
+            trouble_s: Since when there is trouble; None: all is well.
+            alone: Whether nobody is left who could send a second signal.
+
+        Returns:
+            What to do about signals that have come before; None: no news.
         """
         if trouble_s is None:
             self._told = False
@@ -61,19 +80,28 @@ class Insisting:
         return Reply.END if alone else self._tell(trouble_s)
 
     def attend(self, now_s: float) -> None:
-        """To be called several times a second, from the beginning on.
+        """Show that this process runs; call it several times a second, from the beginning on.
 
-        Nobody is silent while this process itself stands still, as when it has been stopped by a
-        signal, or on a machine that was suspended: silence counts from its continuation.
+        Nobody counts as silent while this process itself stands still, as when it has been stopped
+        by a signal, or on a machine that was suspended: silence counts from its continuation.
+
+        Args:
+            now_s: The present time.
         """
         if now_s - self._looked_s > AWAY_S:
             self._back_s = now_s
         self._looked_s = now_s
 
     def trouble_s(self, broken_s: float | None, heard_s: float, now_s: float) -> float | None:
-        """Since when there is trouble; None: there is none.
+        """Find out since when there is trouble.
 
-        broken_s: since when the stream is broken; heard_s: when the peer said something last.
+        Args:
+            broken_s: Since when the stream is broken; None: it is not.
+            heard_s: When the peer last said something.
+            now_s: The present time.
+
+        Returns:
+            When it began; None: there is none.
         """
         self.attend(now_s)
         if broken_s is not None:
@@ -82,6 +110,7 @@ class Insisting:
         return heard_s if now_s - heard_s > SILENT_S else None
 
     def _tell(self, trouble_s: float) -> Reply:
+        """Decide how to answer trouble that has not been answered yet."""
         self._told = True
         since = sum(time_s >= trouble_s for time_s in self._times)
         return Reply.END if since > 1 else Reply.STAKE

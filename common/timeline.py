@@ -8,12 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-MAX_EVENTS: Final = 20_000  # of one agent; what is over is counted and said
+MAX_EVENTS: Final = 20_000  # of one agent; those beyond are only counted, and reported
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. t_ns: CLOCK_MONOTONIC of the agent's host; fields: JSON-able."""
+    """One event.
+
+    Attributes:
+        t_ns: When it happened, ns of CLOCK_MONOTONIC of the agent's host.
+        event: Its kind, a name with hyphens.
+        fields: What else is known of it; has to be JSON-able.
+    """
 
     t_ns: int
     event: str
@@ -21,7 +27,13 @@ class Event:
 
 
 class Timeline:
-    """An agent's events in order. Any thread may log; `sink` sees each one as it comes."""
+    """An agent's events. Any thread may log.
+
+    Args:
+        agent: Whose events these are, `source` or `dest`.
+        sink: Called with each event as it is logged, on the logging thread, also beyond
+            `MAX_EVENTS`.
+    """
 
     def __init__(self, agent: str, sink: Callable[[Event], None] | None = None) -> None:
         self.agent = agent
@@ -31,7 +43,16 @@ class Timeline:
         self._lock = threading.Lock()
 
     def log(self, event: str, *, t_ns: int | None = None, **fields: Any) -> int:
-        """Record `event`, now or at the given time; returns its time in ns."""
+        """Record an event.
+
+        Args:
+            event: Its kind.
+            t_ns: When it happened, ns of CLOCK_MONOTONIC; None: now.
+            **fields: What else is known of it; has to be JSON-able.
+
+        Returns:
+            The event's time in ns.
+        """
         entry = Event(time.monotonic_ns() if t_ns is None else t_ns, event, fields)
         with self._lock:
             if len(self._events) < MAX_EVENTS - 1:
@@ -44,7 +65,7 @@ class Timeline:
 
     @property
     def events(self) -> list[Event]:
-        """All of them, sorted by time; the last one says how many did not fit."""
+        """All of them, sorted by time; where some did not fit, the last one says how many."""
         with self._lock:
             out = sorted(self._events, key=lambda entry: entry.t_ns)
             if self._dropped and out:
@@ -52,7 +73,14 @@ class Timeline:
         return out
 
     def find(self, event: str) -> int | None:
-        """Time in ns of the last event of that name, or None."""
+        """Find the last event of a kind.
+
+        Args:
+            event: Its kind.
+
+        Returns:
+            The time in ns at which the one that was logged last happened; None: there was none.
+        """
         with self._lock:
             times = [entry.t_ns for entry in self._events if entry.event == event]
         return times[-1] if times else None

@@ -21,7 +21,7 @@ from typing import Final
 from pageferry.common.command_line.suggestions import nearest
 
 PAGE_SIZE: Final = 4096
-LINE_SIZE: Final = 64  # the granularity of the dirty log: one bit of a page's 64-bit mask
+LINE_SIZE: Final = 64  # the granularity of the dirty log: one bit in a page's 64-bit mask
 LINES_PER_PAGE: Final = PAGE_SIZE // LINE_SIZE
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z%/µ]*)\s*")
@@ -83,16 +83,19 @@ _TIMES: Final = {
 }
 _LONGEST: Final = 400  # digits; the longest that a float formats to is 343
 
-# Units of a rate that are read in two ways: `10G`, `10gbps`, `10Gb/s`.
+# Units of a rate that have two readings: `10G`, `10gbps`, `10Gb/s`.
 _BARE: Final = re.compile(r"[kmgt]i?")
 _PER_SECOND: Final = re.compile(r"((?:[kmgt]i?)?)(?:bps|b/s|b/sec|b)")
 
 
 class UnitError(ValueError):
-    """Not what was expected. problem: what is wrong with the text.
+    """A text that is not the size, rate, time or share that was expected.
 
-    settled: whether `expected` is the whole of the advice; where not, an option that has a range
-    says that in its place.
+    Args:
+        problem: What is wrong with the text.
+        expected: What was expected, which ends the message.
+        settled: Whether `expected` is all the advice there is; otherwise, an option that has a
+            range may state that instead.
     """
 
     def __init__(self, problem: str, expected: str, *, settled: bool = False) -> None:
@@ -103,12 +106,15 @@ class UnitError(ValueError):
 
 
 def _short(text: str) -> str:
+    """Quote a text for a complaint, cut off where it is long."""
     return repr(text) if len(text) <= _SHOWN else f"{text[:20]!r}..."
 
 
 def _split(text: str, what: str, example: str) -> tuple[str, Fraction, str]:
-    """The number's text, the number exactly as written (35 ms are 35/1000 s and not 35 * 0.001),
-    and the unit as it was written.
+    """Split a text into number and unit; return the number's text, its value and the unit.
+
+    The value is exactly what was written (35 ms are 35/1000 s and not 35 * 0.001), the unit is as
+    it was written.
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
@@ -119,7 +125,7 @@ def _split(text: str, what: str, example: str) -> tuple[str, Fraction, str]:
 
 
 def _float(number: Fraction, text: str, what: str, example: str) -> float:
-    """The nearest float."""
+    """Return the nearest float; raise `UnitError` where there is none."""
     try:
         return float(number)
     except OverflowError:
@@ -128,7 +134,18 @@ def _float(number: Fraction, text: str, what: str, example: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """`"4MiB"` to 4194304 (bytes). Raises `UnitError`."""
+    """Parse a size: `"4MiB"` to 4194304.
+
+    Args:
+        text: A number and a unit, in either case. No unit means bytes; K, M, G, T are binary, as in
+            QEMU's -m.
+
+    Returns:
+        Bytes, below 2**63.
+
+    Raises:
+        UnitError: It is no size, or not a whole number of bytes.
+    """
     example = "512MiB or 1GiB"
     _, number, unit = _split(text, "size", example)
     if unit.lower() not in _SIZES:
@@ -145,9 +162,17 @@ def parse_size(text: str) -> int:
 
 
 def parse_rate(text: str) -> float:
-    """`"100MB/s"` to 1e8, `"800mbit"` to 1e8, `"unlimited"` to infinity (bytes/s).
+    """Parse a rate: `"100MB/s"` or `"800mbit"` to 1e8, `"unlimited"` to infinity.
 
-    Raises `UnitError`.
+    Args:
+        text: A number and a unit, or `unlimited`, or `max`. Units that tools read in two ways are
+            refused.
+
+    Returns:
+        Bytes per second, above 0; infinity: no limit.
+
+    Raises:
+        UnitError: It is no rate, is zero, or has two readings.
     """
     word = text.strip().lower()
     if word in ("unlimited", "max"):
@@ -169,7 +194,7 @@ def parse_rate(text: str) -> float:
 
 
 def _rate_unit(digits: str, unit: str, text: str) -> str:
-    """As `_RATES` has it. Raises `UnitError` where it has two readings."""
+    """Write the unit as `_RATES` has it; raise `UnitError` where it has two readings."""
     small = unit.lower()
     if _BARE.fullmatch(small):
         bits = f"{digits}{small}bit"
@@ -193,17 +218,28 @@ def _rate_unit(digits: str, unit: str, text: str) -> str:
 
 
 def _prefix(small: str) -> str:
-    """As bytes have it: `kB` and `KiB`, `GB` and `GiB`."""
+    """Write a prefix in the case that bytes have: `kB` and `KiB`, `GB` and `GiB`."""
     return small if small in ("", "k") else small[:1].upper() + small[1:]
 
 
 def _two_readings(text: str, larger: str, smaller: str, size: str, bits: str) -> UnitError:
+    """Make the error that names both readings of a rate."""
     problem = f"{_short(text)} is read in two ways: as bytes by {larger}, as bits by {smaller}"
     return UnitError(problem, f"{size} or {bits}", settled=True)
 
 
 def parse_time(text: str) -> float:
-    """`"300ms"` to 0.3 (seconds). Raises `UnitError`."""
+    """Parse a time: `"300ms"` to 0.3.
+
+    Args:
+        text: A number and a unit: us, ms, s, m or min (minutes), h. Only 0 needs no unit.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        UnitError: It is no time.
+    """
     _, number, unit = _split(text, "time", _TIME_EXAMPLE)
     if unit.lower() not in _TIMES:
         if unit == "" and number == 0:
@@ -213,7 +249,17 @@ def parse_time(text: str) -> float:
 
 
 def parse_share(text: str) -> float:
-    """`"10%"` or `"0.1"` to 0.1; refused outside 0 to 1. Raises `UnitError`."""
+    """Parse a share: `"10%"` or `"0.1"` to 0.1.
+
+    Args:
+        text: A number with or without the percent sign.
+
+    Returns:
+        A fraction from 0 to 1.
+
+    Raises:
+        UnitError: It is no share, or more than 100%.
+    """
     digits, number, unit = _split(text, "share", _SHARE_EXAMPLE)
     if unit not in ("", "%"):
         raise UnitError(f"{_short(text)} is not a share", f"something like {_SHARE_EXAMPLE}")
@@ -225,9 +271,17 @@ def parse_share(text: str) -> float:
 
 
 def parse_percentage(text: str) -> float:
-    """`"0.1%"` to 0.001. A number without the sign is percent for tc: only 0 is taken.
+    """Parse a share that has to be written in percent: `"0.1%"` to 0.001.
 
-    Raises `UnitError`.
+    Args:
+        text: A number with the sign. Without it tc reads percent and others a fraction: only 0 is
+            accepted.
+
+    Returns:
+        A fraction from 0 to 1.
+
+    Raises:
+        UnitError: It is no share, more than 100%, or has two readings.
     """
     digits, number, unit = _split(text, "share", "0.1%")
     if unit == "" and number != 0:
@@ -242,13 +296,20 @@ def parse_percentage(text: str) -> float:
 
 
 def _scaled(number: float, power: int) -> str:
-    """`number * 10**power`, exactly, of the shortest decimal that reads back as `number`."""
+    """Write `number * 10**power` exactly, from the shortest decimal that reads back as `number`."""
     text = f"{Decimal(repr(float(number))).scaleb(power):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def format_size(size: int) -> str:
-    """Exact: `parse_size(format_size(n)) == n`."""
+    """Format a size exactly: `parse_size(format_size(n)) == n`.
+
+    Args:
+        size: Bytes, not negative.
+
+    Returns:
+        In the largest binary unit in which it is a whole number: `64MiB`, `1000B`.
+    """
     for unit, factor in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size >= factor and size % factor == 0:
             return f"{size // factor}{unit}"
@@ -256,7 +317,14 @@ def format_size(size: int) -> str:
 
 
 def format_rate(rate: float) -> str:
-    """Exact: `parse_rate(format_rate(r)) == r`."""
+    """Format a rate exactly: `parse_rate(format_rate(r)) == r`.
+
+    Args:
+        rate: Bytes per second, above 0; infinity: no limit.
+
+    Returns:
+        In the largest decimal unit of which there is at least one: `100MB/s`; or `unlimited`.
+    """
     if math.isinf(rate):
         return "unlimited"
     for unit, power in (("GB/s", 9), ("MB/s", 6), ("kB/s", 3)):
@@ -266,7 +334,14 @@ def format_rate(rate: float) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """Exact: `parse_time(format_time(t)) == t`."""
+    """Format a time exactly: `parse_time(format_time(t)) == t`.
+
+    Args:
+        seconds: Not negative.
+
+    Returns:
+        In s, ms or us: `300ms`.
+    """
     if seconds >= 1 or seconds == 0:
         return _scaled(seconds, 0) + "s"
     if seconds >= 1e-3:
@@ -275,7 +350,14 @@ def format_time(seconds: float) -> str:
 
 
 def spoken_time(seconds: float) -> str:
-    """As `format_time`, but whole minutes and hours as those: `24h`."""
+    """Format a time like `format_time`, but whole minutes and hours as such: `24h`.
+
+    Args:
+        seconds: Not negative.
+
+    Returns:
+        A text that `parse_time` reads back.
+    """
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:g}{unit}" if seconds < 1e9 else format_time(seconds)
@@ -283,22 +365,45 @@ def spoken_time(seconds: float) -> str:
 
 
 def format_share(share: float) -> str:
-    """Exact: `parse_share(format_share(s)) == s`."""
+    """Format a share exactly: `parse_share(format_share(s)) == s`.
+
+    Args:
+        share: A fraction from 0 to 1.
+
+    Returns:
+        In percent: `12.5%`.
+    """
     return _scaled(share, 2) + "%"
 
 
 def figures(number: float, digits: int) -> str:
-    """For people to read, that many digits at least, and never an exponent above 1: `10,990`."""
+    """Format a number for people, without an exponent for large numbers: `10,990`.
+
+    Args:
+        number: Any finite number.
+        digits: How many significant digits to show at least. From 1000 on, all digits before the
+            point are shown.
+
+    Returns:
+        The number, thousands separated by commas.
+    """
     short = f"{number:.{digits}g}"
     return f"{number:,.0f}" if "e+" in short or abs(number) >= 1000 else short
 
 
 def human_bytes(size: float) -> str:
-    """For people to read, decimal, three digits: `537 MB`."""
+    """Format bytes for people, decimal, with three digits: `537 MB`.
+
+    Args:
+        size: Bytes, not negative.
+
+    Returns:
+        In B, kB, MB or GB; from 1000 GB on with more digits.
+    """
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         number = size / factor
-        if number >= 999.5:  # three digits would say 1e+03; only GB come here
+        if number >= 999.5:  # three digits would give 1e+03; only GB get here
             return f"{number:,.0f} {unit}"
-        if number >= 0.9995:  # what rounds to 1 is said in the larger unit
+        if number >= 0.9995:  # what rounds to 1 is given in the larger unit
             return f"{number:.3g} {unit}"
     return f"{size:.0f} B"

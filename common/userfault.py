@@ -1,9 +1,9 @@
-"""userfaultfd(2): the kernel tells of missing pages and takes them from us, or notes writes.
+"""userfaultfd(2): the kernel reports missing pages and takes them from us, or notes writes.
 
 No package binds it, so this file does: numbers and structures are those of <linux/userfaultfd.h>,
 part of the kernel's stable interface. `open_userfault` prefers /dev/userfaultfd (whoever may open
 it may serve faults of the kernel too), then the system call restricted to faults of user code,
-which needs no privilege. What placing pages can run into, and what it means:
+which needs no privilege. The errors that placing pages can run into, and what they mean:
 
     EAGAIN   the address space was changing, or only a part was placed: go on behind that part
     EEXIST   the page is there: somebody else placed it; who waits for it is woken all the same
@@ -32,8 +32,8 @@ _USER_MODE_ONLY: Final = 1
 _API_VERSION: Final = 0xAA
 _MISSING: Final = 1
 _WRITE_PROTECT: Final = 2
-WP_UNPOPULATED: Final = 1 << 13  # features: protect what has never been touched, too;
-WP_ASYNC: Final = 1 << 15  # a write lifts the protection by itself, and nobody is asked
+WP_UNPOPULATED: Final = 1 << 13  # features: protect pages that were never touched, too;
+WP_ASYNC: Final = 1 << 15  # a write lifts the protection by itself, without a fault of ours
 PAGEFAULT: Final = 0x12
 _WRITE: Final = 1
 
@@ -47,7 +47,7 @@ MESSAGE_BYTES: Final = 32
 
 
 def _iowr(number: int, layout: struct.Struct, direction: int = 3) -> int:
-    """_IOWR(0xAA, number, layout), or _IOR with `direction` 2."""
+    """Compute _IOWR(0xAA, number, layout), or _IOR with `direction` 2."""
     return direction << 30 | layout.size << 16 | _API_VERSION << 8 | number
 
 
@@ -69,11 +69,19 @@ _NEEDED: Final = {"wake": 1 << 2, "copy": 1 << 3, "zeropage": 1 << 4}  # of a re
 
 
 class UserfaultUnavailable(UsageError):
-    """This kernel, or what confines this process, gives no userfaultfd. The message says why."""
+    """A kernel or a sandbox that gives this process no userfaultfd; the message says why."""
 
 
 class UserfaultError(PageferryError):
-    """The kernel refused to place, register or wake. errno: its reason."""
+    """A refusal of the kernel to place, register or wake.
+
+    Args:
+        what: What was asked of it, for the message.
+        number: Its reason, an errno.
+
+    Attributes:
+        errno: The kernel's reason.
+    """
 
     def __init__(self, what: str, number: int) -> None:
         meaning = {
@@ -86,7 +94,12 @@ class UserfaultError(PageferryError):
 
 @dataclass(frozen=True, slots=True)
 class PageFault:
-    """A thread waits for the page at `address` (its first byte). write: it wants to write."""
+    """A thread that waits for a page.
+
+    Attributes:
+        address: Of the page's first byte.
+        write: Whether the thread wants to write to it.
+    """
 
     address: int
     write: bool
@@ -94,16 +107,29 @@ class PageFault:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What became of a range. pages: placed by this call; present: those that were there."""
+    """What became of a range of pages.
+
+    Attributes:
+        pages: How many this call placed.
+        present: How many were there already.
+    """
 
     pages: int
     present: int
 
 
 class Userfault:
-    """One userfaultfd, opened without blocking. `how` says by which way it was had.
+    """One userfaultfd, opened without blocking. Every method may raise `UserfaultError`.
 
-    features: bits that this kernel offers. Every method raises `UserfaultError`.
+    Args:
+        fd: The descriptor; `close` closes it. Where the handshake fails, the caller does.
+        how: By which way it was opened, for people.
+        features: Bits that the kernel must offer; they are enabled.
+
+    Attributes:
+        fd: The descriptor; -1 once it is closed.
+        how: By which way it was opened.
+        features: Bits that this kernel offers.
     """
 
     def __init__(self, fd: int, how: str, features: int = 0) -> None:
@@ -112,7 +138,7 @@ class Userfault:
         self.features = self._handshake(features)
 
     def _handshake(self, features: int) -> int:
-        """Raises where the kernel speaks another version or lacks one of `features`."""
+        """Return what the kernel offers; raise where its version or its features do not do."""
         answer = bytearray(_API.pack(_API_VERSION, features, 0))
         self._ioctl(API_REQUEST, answer, "the API handshake")
         api, offered, ioctls = _API.unpack(answer)
@@ -127,14 +153,28 @@ class Userfault:
             raise UserfaultError(what, error.errno or 0) from None
 
     def register(self, address: int, length: int) -> None:
-        """From now on a touch of a page that is not there is a fault of ours. One call a mapping:
+        """Make every touch of a missing page a fault of ours from now on.
 
-        its cost is that of the mapping's own record, whatever its length.
+        Args:
+            address: First byte of the range, a multiple of the page size.
+            length: Bytes, whole pages. One call per mapping: its cost is that of the mapping's own
+                record, whatever the length.
+
+        Raises:
+            UserfaultError: The kernel refuses, or can't place, zero or wake there.
         """
         self._register(address, length, _MISSING, _NEEDED)
 
     def register_writes(self, address: int, length: int) -> None:
-        """From now on pages can be write-protected; with `WP_ASYNC` that is all there is to do."""
+        """Allow pages to be write-protected from now on; with `WP_ASYNC` nothing more is needed.
+
+        Args:
+            address: First byte of the range, a multiple of the page size.
+            length: Bytes, whole pages.
+
+        Raises:
+            UserfaultError: The kernel refuses, or can't write-protect there.
+        """
         self._register(address, length, _WRITE_PROTECT, _NEEDED_TO_PROTECT)
 
     def _register(self, address: int, length: int, mode: int, needed: dict[str, int]) -> None:
@@ -146,17 +186,36 @@ class Userfault:
             raise UserfaultError(f"register grants no {', '.join(lacking)}", errno.EOPNOTSUPP)
 
     def unregister(self, address: int, length: int) -> None:
-        """The kernel serves these pages itself again, as zeros; whoever waits is woken."""
+        """Give a range back: the kernel serves its pages itself, as zeros, and wakes who waits.
+
+        Args:
+            address: First byte of the range, a multiple of the page size.
+            length: Bytes, whole pages.
+        """
         self._ioctl(UNREGISTER_REQUEST, bytearray(_RANGE.pack(address, length)), "unregister")
 
     def wake(self, address: int, length: int) -> None:
-        """Let threads that wait for these pages try again."""
+        """Let threads that wait for these pages try again.
+
+        Args:
+            address: First byte of the range, a multiple of the page size.
+            length: Bytes, whole pages.
+        """
         self._ioctl(WAKE_REQUEST, bytearray(_RANGE.pack(address, length)), "wake")
 
     def copy(self, address: int, source: int, length: int) -> Placed:
-        """Place whole pages from `source` (an address of any alignment) and wake who waits.
+        """Place whole pages and wake who waits for them; pages that are there stay as they are.
 
-        Pages that are there stay as they are.
+        Args:
+            address: Where to, a multiple of the page size, in a registered range.
+            source: Where from: an address of any alignment, readable for `length` bytes.
+            length: Bytes, whole pages.
+
+        Returns:
+            How many were placed, and how many were there already.
+
+        Raises:
+            UserfaultError: The range is no longer registered, or its process is exiting.
         """
 
         def attempt(at: int) -> tuple[int, int]:
@@ -167,7 +226,18 @@ class Userfault:
         return self._place("copy", address, length, attempt)
 
     def zeropage(self, address: int, length: int) -> Placed:
-        """Place zero pages, likewise."""
+        """Place zero pages and wake who waits for them; pages that are there stay as they are.
+
+        Args:
+            address: Where to, a multiple of the page size, in a registered range.
+            length: Bytes, whole pages.
+
+        Returns:
+            How many were placed, and how many were there already.
+
+        Raises:
+            UserfaultError: The range is no longer registered, or its process is exiting.
+        """
 
         def attempt(at: int) -> tuple[int, int]:
             argument = bytearray(_ZEROPAGE.pack(address + at, length - at, 0, 0))
@@ -177,7 +247,7 @@ class Userfault:
         return self._place("zeropage", address, length, attempt)
 
     def _attempt(self, request: int, argument: bytearray) -> int:
-        """The error's number; 0: done."""
+        """Make one call; return the error's number, or 0 where it is done."""
         try:
             fcntl.ioctl(self.fd, request, argument)
         except OSError as error:
@@ -187,6 +257,7 @@ class Userfault:
     def _place(
         self, what: str, address: int, length: int, attempt: Callable[[int], tuple[int, int]]
     ) -> Placed:
+        """Call `attempt` from wherever it has got to, until the whole range is there."""
         at = present = 0
         while at < length:
             done, number = attempt(at)
@@ -203,29 +274,49 @@ class Userfault:
         return Placed(length // PAGE_SIZE - present, present)
 
     def read_faults(self, most: int = 16) -> list[PageFault]:
-        """Faults that nobody has read yet; none: an empty list. Never blocks."""
+        """Read faults that nobody has read yet, without blocking.
+
+        Args:
+            most: How many at most.
+
+        Returns:
+            The faults in the order of the kernel's queue; empty where there are none.
+
+        Raises:
+            UserfaultError: An event came that nobody asked for.
+        """
         try:
             data = os.read(self.fd, most * MESSAGE_BYTES)
         except BlockingIOError:
             return []
         faults = []
         for event, flags, address, _thread in _MESSAGE.iter_unpack(data):
-            if event != PAGEFAULT:  # the others exist only for who asked for them
+            if event != PAGEFAULT:  # the others come only to who has asked for them
                 raise UserfaultError(f"event {event:#x} that nobody asked for", errno.EPROTO)
             faults.append(PageFault(address & -PAGE_SIZE, bool(flags & _WRITE)))
         return faults
 
     def close(self) -> None:
-        """Idempotent. Ranges that are still registered are the kernel's again, waiters woken."""
+        """Close the descriptor; idempotent.
+
+        Ranges that are still registered go back to the kernel, and who waits is woken.
+        """
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
 def open_userfault(features: int = 0) -> Userfault:
-    """By the device, else by the system call. Raises `UserfaultUnavailable`.
+    """Open a userfaultfd: by the device, or else by the system call.
 
-    features: bits that it must offer.
+    Args:
+        features: Bits that it must offer.
+
+    Returns:
+        It has to be closed by the caller.
+
+    Raises:
+        UserfaultUnavailable: Neither way works; the message gives the reason of each.
     """
     reasons = []
     for how, way in _WAYS.items():
@@ -242,6 +333,7 @@ def open_userfault(features: int = 0) -> Userfault:
 
 
 def _by_device() -> int:
+    """Ask /dev/userfaultfd for a descriptor."""
     device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     try:
         return fcntl.ioctl(device, NEW_REQUEST, os.O_CLOEXEC | os.O_NONBLOCK)
@@ -250,6 +342,7 @@ def _by_device() -> int:
 
 
 def _by_system_call() -> int:
+    """Ask the system call for a descriptor of faults in user code."""
     number = _SYSCALL.get(platform.machine())
     if number is None:
         raise OSError(errno.ENOSYS, "unknown machine")

@@ -1,1 +1,1 @@
-"""The destination agent: takes guests in and runs them."""
+"""The destination agent: receives guests and runs them."""

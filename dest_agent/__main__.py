@@ -5,8 +5,8 @@ import sys
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# `python -m` has put the current folder before all that there is to import, our own code too. It is
-# left out again, before anything can come from it, unless it is where this code is.
+# `python -m` has put the current folder at the head of the import path, before our own code too.
+# It is removed before anything can be imported from it, unless this code is what lies there.
 if __name__ == "__main__" and not sys.flags.safe_path:
     if sys.path[0] != os.path.dirname(_PACKAGE):
         del sys.path[0]
@@ -15,7 +15,11 @@ from pageferry.common.process.entry import start
 
 
 def main() -> int:
-    """Run the command line; returns the exit code."""
+    """Run the agent with this process's command line.
+
+    Returns:
+        The exit code.
+    """
     from cyclopts import App
 
     from pageferry.common.command_line.run import run_app

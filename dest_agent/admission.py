@@ -16,15 +16,17 @@ from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.messages import Hello
 
 MAX_SESSIONS: Final = 4
-# Whose memory it is: names come from peers, and must not be taken for a session's.
+# Whose memory it is. Guest names come from peers, and must not pass for session ids.
 _Who = tuple[Literal["session", "guest"], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What binds the connections of a session together; the first one of them brought it.
+    """What ties the connections of a session together, as its first connection showed it.
 
-    certificate: the peer's, as a digest; null without TLS.
+    Attributes:
+        token: The session's secret, from the hello.
+        certificate: Digest of the peer's certificate; None without TLS.
     """
 
     token: str = field(repr=False)
@@ -32,11 +34,29 @@ class Credentials:
 
     @classmethod
     def of(cls, hello: Hello, connection: Connection) -> Credentials:
-        """As a connection shows them."""
+        """Read the credentials that a connection shows.
+
+        Args:
+            hello: The one that came on this connection.
+            connection: Its TLS handshake, if any, is done.
+
+        Returns:
+            The credentials, not compared with any others yet.
+        """
         return cls(hello.token, connection.peer_certificate)
 
     def admit(self, hello: Hello, connection: Connection) -> bool:
-        """Whether this connection is of the same peer. How long it takes says nothing."""
+        """Return whether a connection is of the same peer.
+
+        How long that takes reveals nothing about the token.
+
+        Args:
+            hello: The one that came on this connection.
+            connection: Its TLS handshake, if any, is done.
+
+        Returns:
+            Whether both token and certificate are the same.
+        """
         shown = Credentials.of(hello, connection)
         same_token = hmac.compare_digest(self.token, shown.token)
         return same_token & (self.certificate == shown.certificate)
@@ -45,21 +65,39 @@ class Credentials:
 class MemoryBudget:
     """The memory of all guests of one destination, booked before any of it is taken.
 
-    limit: bytes of all guests together, their caches included; None: what the host has free. Who
-    has booked is a session by its id, or a guest that is here to stay by its name.
+    Memory is booked by a session under its id, or by a guest that stays here under its name.
+
+    Args:
+        limit: Bytes of all guests together, caches included; None is what the host has free.
     """
 
     def __init__(self, limit: int | None = None) -> None:
         self._limit = limit
         self._booked: dict[_Who, int] = {}
-        self._before = 0  # what this process had touched when nobody had booked anything
+        self._before = 0  # bytes that this process had touched before anything was booked
 
     def book(self, session: str, guest: GuestConfig) -> None:
-        """For a guest that comes. Raises `UsageError` where it does not fit beside the others."""
+        """Book memory for a guest that is about to come.
+
+        Args:
+            session: Id of the session that brings it.
+            guest: Its memory and cache are what is booked.
+
+        Raises:
+            UsageError: It does not fit beside the others.
+        """
         self._book(("session", session), guest)
 
     def book_guest(self, name: str, guest: GuestConfig) -> None:
-        """For one that is booted here. Raises `UsageError`."""
+        """Book memory for a guest that is booted here.
+
+        Args:
+            name: The guest's, for `release_guest`.
+            guest: Its memory and cache are what is booked.
+
+        Raises:
+            UsageError: It does not fit beside the others.
+        """
         self._book(("guest", name), guest)
 
     def _book(self, who: _Who, guest: GuestConfig) -> None:
@@ -74,20 +112,33 @@ class MemoryBudget:
             )
         if not self._booked:
             self._before = touched_bytes()
-        # What is booked and has not been touched yet still looks free.
+        # Memory that is booked but not touched yet still looks free.
         untouched = max(booked - max(touched_bytes() - self._before, 0), 0)
         check_guest(guest, beside=untouched, compiled=is_compiled(guest.workload))
         self._booked[who] = size
 
     def keep(self, session: str, name: str) -> None:
-        """A session's guest stays here when the session has ended, under its own name."""
+        """Pass what a session has booked to its guest, which outlives the session.
+
+        Args:
+            session: Its id; nothing happens if it has booked nothing.
+            name: The guest's, for `release_guest`.
+        """
         if ("session", session) in self._booked:
             self._booked["guest", name] = self._booked.pop(("session", session))
 
     def release(self, session: str) -> None:
-        """Its memory has been given back; idempotent."""
+        """Note that a session's memory has been given back; idempotent.
+
+        Args:
+            session: Its id.
+        """
         self._booked.pop(("session", session), None)
 
     def release_guest(self, name: str) -> None:
-        """Likewise."""
+        """Note that the memory of a guest that stayed here has been given back; idempotent.
+
+        Args:
+            name: As it was booked or kept.
+        """
         self._booked.pop(("guest", name), None)

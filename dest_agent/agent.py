@@ -31,8 +31,8 @@ from pageferry.dest_agent.session.session import DestSession, Terms
 from pageferry.dest_agent.session_table import Limits, SessionTable
 from pageferry.dest_agent.stopping import Stopping
 
-# How long an agent that was to serve one migration stays for a source that may have to ask what
-# became of it.
+# How long an agent that serves one migration stays on for a source that may have to ask what became
+# of it.
 ASK_S: Final = 30.0
 REFUSE_S: Final = 1.0  # to send a few bytes to somebody who may not read them
 
@@ -40,12 +40,23 @@ REFUSE_S: Final = 1.0  # to send a few bytes to somebody who may not read them
 class DestAgent:
     """Sessions by their id; those that ended are remembered, for a source that asks later.
 
-    say: one line for people. sink: each event of a session, with the session's id. secure: a
-    context of TLS, or None for plain TCP. budget: who else books memory here; None: nobody.
-    keeper: whom guests are left to that stay, and who gives back to the budget what they had; None:
-    a source that wants that is refused. turned_away: why a session of that id is, or None.
-    supervisor: the process that started this one, if one did: no second signal comes from one that
-    has died.
+    Args:
+        say: Takes one line for people.
+        sink: Takes each event of a session, with the session's id.
+        limits: None is the defaults.
+        secure: TLS context of the server's end; None is plain TCP.
+        budget: Shared with others that book memory here; None makes one of its own.
+        keeper: Takes over guests that stay, and gives back to the budget what they had booked. With
+            None, a source that wants its guest to stay is refused.
+        turned_away: Returns why a session of this id is refused, or None to take it.
+        stall_s: Seconds of silence after which a peer is taken for gone.
+        inject: Faults to inject, each once over all sessions.
+        witness: File that keeps the guest's heartbeats, for tests.
+        supervisor: PID of the process that started this one, None if none did. Once it has died, no
+            second signal can come from it.
+
+    Attributes:
+        stopping: The signals so far, and the fates of sessions.
     """
 
     def __init__(
@@ -75,7 +86,7 @@ class DestAgent:
         self._turned_away = turned_away
         self._witness = witness
         self._listener = Listener(self._serve, self._complain, secure, stall_s)
-        # One for all sessions: a fault is injected once.
+        # One plan for all sessions: each fault is injected once.
         self._plan = Plan(inject) if inject else None
         self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
@@ -83,17 +94,31 @@ class DestAgent:
         self._looking: asyncio.Task[None] | None = None
 
     def listen(self, host: str, port: int, *, loopback_only: bool = False) -> list[tuple[str, int]]:
-        """Bind to every address of `host`; returns them. Raises `UsageError`."""
+        """Bind to every address of a host.
+
+        Args:
+            host: Name or address.
+            port: 0 takes a free one, the same for all addresses.
+            loopback_only: Whether to refuse addresses that other hosts can reach.
+
+        Returns:
+            Host and port of each socket.
+
+        Raises:
+            UsageError: It can't listen there, or may not.
+        """
         return self._listener.listen(host, port, loopback_only=loopback_only)
 
     @property
     def sessions(self) -> int:
-        """How many have not ended."""
+        """How many sessions have not ended."""
         return len(self._table)
 
     async def serve_forever(self) -> None:
-        """Until cancelled, when sessions that are under way are ended; or until `stop` has seen
-        them through: raises `CancelledError`, too."""
+        """Serve until cancelled, or until `stop` has seen every session through.
+
+        Cancelling ends the sessions that are under way. Either way this raises `CancelledError`.
+        """
         self._serving = asyncio.current_task()
         self._looking = asyncio.create_task(self.stopping.look(), name="insisting")
         try:
@@ -103,11 +128,13 @@ class DestAgent:
             self._complain.flush()
 
     def stop(self, tell: Callable[[str], None]) -> None:
-        """Take no more guests, and end when none lacks pages any more.
+        """Take no more guests, and end once none misses pages any more.
 
         A session before its hand-over ends at once, and its source is told. Each further call is
-        one more signal: a guest whose source does not answer is given up by the second. tell: one
-        line for people, on each guest that is seen through.
+        one more signal: the second gives up a guest whose source does not answer.
+
+        Args:
+            tell: Takes one line for people, on each guest that is seen through.
         """
         again = self.stopping.signal(tell)
         if again and self.stopping.may_be_ended and self._keeper is None:
@@ -124,12 +151,18 @@ class DestAgent:
             self._serving.cancel()
 
     async def idle(self) -> None:
-        """Until an agent that was stopped has no session any more."""
+        """Wait until an agent that was stopped has no session any more."""
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
 
     async def serve_once(self) -> None:
-        """One migration. Raises what made it fail."""
+        """Serve one migration.
+
+        If it fails in a way that may make its source come back and ask, that is waited for.
+
+        Raises:
+            PageferryError: What made the migration fail.
+        """
         self._first_ended = asyncio.get_running_loop().create_future()
         serving = asyncio.create_task(self.serve_forever(), name="listener")
         try:
@@ -150,7 +183,7 @@ class DestAgent:
         if hello.role == "control":
             had_guest = await self._serve_control(connection, hello)
             del connection
-            if had_guest:  # it takes long, and who only said hello leaves little
+            if had_guest:  # it takes long, and a mere hello leaves little behind
                 give_back()
         elif credentials is not None and not credentials.admit(hello, connection):
             await self._turn_away(
@@ -171,7 +204,7 @@ class DestAgent:
         await connection.linger()
 
     async def _serve_control(self, connection: Connection, hello: messages.Hello) -> bool:
-        """A whole session; whether there was a guest in it."""
+        """Run a whole session; return whether there was a guest in it."""
         name = hello.session
         refusal = self._refusal(name, connection.network)
         if refusal is not None:
@@ -250,9 +283,9 @@ class DestAgent:
             connection.close()
 
     async def _serve_recover(self, connection: Connection, name: str) -> None:
-        """A source that lost its connections in post-copy is back.
+        """Pass on a source that is back after it lost its connections in post-copy.
 
-        The newest attempt is the one that counts: an older one is closed unread.
+        The newest attempt counts: an older one is closed unread.
         """
         session = self._table.get(name)
         if session is None:
@@ -272,17 +305,17 @@ class DestAgent:
             session.offer(connection)
 
     def _injector(self, name: str) -> Injector | None:
-        """For a question about a session that has none any more."""
+        """Return what injects faults while a session that is gone is asked about."""
         if self._plan is None:
             return None
         return Injector(self._plan, Timeline("dest", lambda event: self._sink(name, event)))
 
     def _reading(self) -> dict[str, object]:
-        """Which host answers, and when."""
+        """Return which host answers, and what its clock reads now."""
         return {"clock": self._clock, "peer_ns": time.monotonic_ns()}
 
     async def _serve_query(self, connection: Connection, name: str) -> None:
-        """Answer truthfully; a session that is still waiting for its commit is over then."""
+        """Answer truthfully; a session that is still waiting for its commit ends by being asked."""
         session = self._table.get(name)
         injector = session.injector if session is not None else self._injector(name)
         if injector is not None:

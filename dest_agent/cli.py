@@ -57,10 +57,16 @@ def dest(
 ) -> int:
     """Wait for guests, receive them, and run them.
 
-    Parameters
-    ----------
-    listen
-        HOST:PORT to listen on; port 0 takes a free one, which is said.
+    Args:
+        listen: HOST:PORT to listen on; port 0 takes a free one, and says which.
+        options: All other options; None is all defaults.
+        status_fd: Descriptor of the pipe on which a supervisor reads our status; None without one.
+        witness: File that keeps the guests' heartbeats, for tests.
+        supervisor: PID of the process whose end ends this one; None is our parent. Only with
+            `status_fd`.
+
+    Returns:
+        The exit code.
     """
     options = options or DestOptions()
     host, port = parse_address(listen, "--listen")
@@ -87,7 +93,7 @@ async def _serve(
     witness: Path | None,
     supervisor: int | None,
 ) -> int:
-    # After the arguments have been found to be good.
+    # These imports take time: they wait until the arguments have been found good.
     from pageferry.common.guest.jit import must_compile
     from pageferry.dest_agent.agent import DestAgent
     from pageferry.dest_agent.session_table import Limits
@@ -116,7 +122,7 @@ async def _serve(
             await serving
         except PageferryError as error:
             failure = error
-            if options.quiet:  # else it has been said
+            if options.quiet:  # otherwise it has been said
                 complain(str(error))
         except asyncio.CancelledError:
             pass
@@ -127,7 +133,7 @@ async def _serve(
 
 
 def _sink(log: AgentLog, pipe: StatusPipe | None) -> Callable[[str, Event], None]:
-    """Where events go: to the log, and what a supervisor needs of them to the pipe."""
+    """Return where events go: to the log, and to the pipe those that a supervisor needs."""
 
     def sink(session: str, event: Event) -> None:
         log.event(session, event)

@@ -1,4 +1,4 @@
-"""Whom an arrived guest is left to, where its source says that it stays."""
+"""Who takes over a guest that has arrived, if its source says that it stays."""
 
 from __future__ import annotations
 
@@ -10,26 +10,49 @@ from pageferry.dest_agent.admission import MemoryBudget
 
 
 class Keeper(Protocol):
-    """Called on the event loop: `admit` first, then one of the other two."""
+    """Owner of guests that stay; called on the event loop, `admit` before one of the others."""
 
     def admit(self, name: str) -> None:
-        """A guest of this name is about to come. Raises `UsageError` where it is not welcome."""
+        """Expect a guest of this name.
+
+        Args:
+            name: As the source asks for it; names come from peers.
+
+        Raises:
+            UsageError: It is not welcome.
+        """
         ...
 
     def keep(self, name: str, guest: Guest) -> None:
-        """It runs, nothing of it is missing, and nobody else touches it from now on."""
+        """Take over a guest that runs and misses no page; nobody else touches it from now on.
+
+        Args:
+            name: As it was admitted.
+            guest: Running; the keeper has to close it.
+        """
         ...
 
     def dismiss(self, name: str) -> None:
-        """It will not come, or came and is lost."""
+        """Stop expecting a guest: it will not come, or it came and is lost.
+
+        Args:
+            name: As it was admitted.
+        """
         ...
 
 
 class Place:
-    """What one session has with the keeper: nothing, a guest that is awaited, or one that is kept.
+    """What one session has with the keeper: nothing, an awaited guest, or one that was kept.
 
-    keeper: None where guests are not kept. What the session has booked of the budget is the guest's
-    when it is kept.
+    What the session has booked of the budget goes over to the guest when it is kept.
+
+    Args:
+        keeper: None if guests are not kept here.
+        session: The session's id, under which its memory is booked.
+        budget: The agent's.
+
+    Attributes:
+        kept: Whether the guest has gone over to the keeper.
     """
 
     def __init__(self, keeper: Keeper | None, session: str, budget: MemoryBudget) -> None:
@@ -41,11 +64,18 @@ class Place:
 
     @property
     def awaited(self) -> bool:
-        """Whether the guest is to stay, and is the session's so far."""
+        """Whether the guest is to stay, and is still the session's."""
         return self._name is not None
 
     def admit(self, name: str) -> None:
-        """Raises `UsageError` where it can't stay."""
+        """Have the keeper expect the session's guest.
+
+        Args:
+            name: Under which it is to stay.
+
+        Raises:
+            UsageError: It can't stay here.
+        """
         if self._keeper is None:
             raise UsageError(
                 "the guest is to stay, and this destination keeps none: expected a 'pageferry host'"
@@ -54,7 +84,11 @@ class Place:
         self._name = name
 
     def keep(self, guest: Guest) -> None:
-        """The guest is the keeper's, whatever becomes of the session. It must be awaited."""
+        """Hand the guest to the keeper, whatever becomes of the session.
+
+        Args:
+            guest: Awaited, running, without missing pages.
+        """
         assert self._keeper is not None  # noqa: S101
         assert self._name is not None  # noqa: S101
         name, self._name, self.kept = self._name, None, True
@@ -62,7 +96,7 @@ class Place:
         self._keeper.keep(name, guest)
 
     def dismiss(self) -> None:
-        """Nobody need wait any longer; idempotent."""
+        """Tell the keeper to wait no longer; idempotent, and nothing once the guest is kept."""
         if self._keeper is not None and self._name is not None:
             self._keeper.dismiss(self._name)
             self._name = None

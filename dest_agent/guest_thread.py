@@ -1,4 +1,4 @@
-"""A session's one thread for whatever blocks on its guest."""
+"""A session's one thread for everything that blocks on its guest."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ class GuestThread:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="session")
 
     async def run(self, function: Callable[..., _T], *args: Any) -> _T:
-        """Call `function` there; return what it returns, raise what it raises."""
+        """Call a function on the thread and wait for it.
+
+        Args:
+            function: May block; whatever it raises is raised here.
+            args: Its arguments.
+
+        Returns:
+            What the function returned.
+        """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *args)
 
     def close(self) -> None:
-        """Wait for what is under way, and end the thread."""
+        """Wait for the job under way, and end the thread."""
         self._threads.shutdown(wait=True)

@@ -44,20 +44,46 @@ class ListenOptions(Options):
     ] = False
 
     def server(self) -> ssl.SSLContext | None:
-        """For those who connect. Raises `UsageError`."""
+        """Load the TLS credentials for connections that come in.
+
+        Returns:
+            None without `--tls`: plain TCP.
+
+        Raises:
+            UsageError: The folder's keys or certificates can't be used.
+        """
         from pageferry.common.wire.tls import server_tls
 
         return server_tls(self.tls) if self.tls is not None else None
 
     def bind(self, agent: DestAgent, address: tuple[str, int]) -> list[tuple[str, int]]:
-        """Listen there, on every address of a name; returns them. Raises `UsageError`."""
+        """Have an agent listen.
+
+        Without `--tls` and `--insecure`, only addresses of the loopback interface are taken.
+
+        Args:
+            agent: It does not listen yet.
+            address: Host and port; port 0 takes a free one.
+
+        Returns:
+            Host and port of each socket: one for every address of a name.
+
+        Raises:
+            UsageError: It can't listen there, or may not.
+        """
         private = self.tls is None and not self.insecure
         return agent.listen(*address, loopback_only=private)
 
     def announce(
         self, bound: list[tuple[str, int]], say: Callable[[str], None], more: str = ""
     ) -> None:
-        """Where it listens, and what that means."""
+        """Say where the agent listens, and what that means.
+
+        Args:
+            bound: As `bind` returned them.
+            say: Takes one line for people.
+            more: Added to the end of the first line.
+        """
         from pageferry.common.wire.addresses import shown
 
         where = " and ".join(shown(*address) for address in bound)

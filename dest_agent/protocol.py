@@ -1,9 +1,9 @@
-"""The destination's end of a session, without IO: messages in, what follows out.
+"""The destination's end of a session, without IO: messages go in, what is to be done comes out.
 
     Setup ──> PrepareGuest ── ready ──> barriers, Commit ──> whole_commit ── commit, resumed ──>
     (post-copy: broke, joined, stands, proved) ── complete ──> finished ── Bye
 
-Before the commit is whole, `give_up` ends the session for good. From `commit` on the guest is run
+Before the commit is whole, `give_up` ends the session for good. From `commit` on the guest runs
 here, whatever becomes of the source.
 """
 
@@ -28,14 +28,18 @@ MOST_REASON = 2000  # characters
 
 @dataclass(frozen=True, slots=True)
 class PrepareGuest:
-    """The source has said which guest will come: memory and kernels are to be made."""
+    """The order to make memory and kernels for the guest that the source has announced.
+
+    Attributes:
+        setup: The source's setup; whether there is room for its guest has not been checked yet.
+    """
 
     setup: messages.Setup
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSaidBye:
-    """The source has all that it wanted."""
+    """The source's goodbye: it has everything that it wanted."""
 
 
 Happened = PrepareGuest | SourceSaidBye
@@ -46,21 +50,31 @@ class DestProtocol(SessionProtocol):
 
     Args:
         limit_s: Seconds that an outage may last, until the setup says how long.
-        attempt: Of the connection on which the source has said hello.
+        attempt: The attempt of the control connection on which the source has said hello.
+
+    Attributes:
+        may_be_asked: Whether the source may not know what became of its commit, and come to ask.
     """
 
     def __init__(self, limit_s: float, attempt: int = 0) -> None:
         super().__init__(Role.DEST, limit_s, attempt)
-        self.may_be_asked = False  # by a source that does not know what became of its commit
+        self.may_be_asked = False
         self._setup: messages.Setup | None = None
         self._commit: messages.Commit | None = None
-        self._rounds = 0  # whose barriers have been reached
+        self._rounds = 0  # the last round whose barrier has been reached
         self._resumed_ns: int | None = None
 
     # -- what the source says -------------------------------------------------------------------
 
     def receive(self, message: Message) -> Happened | None:
-        """Take a message of the present attempt; return what follows, None where nothing does.
+        """Take a message of the present attempt.
+
+        Args:
+            message: As it came on the control connection; barriers go to `barrier` instead.
+
+        Returns:
+            `PrepareGuest` for the setup, `SourceSaidBye` for the goodbye, None for everything else.
+            A commit gives None too: see `whole_commit`.
 
         Raises:
             CancelledByUser: The source has cancelled.
@@ -81,7 +95,7 @@ class DestProtocol(SessionProtocol):
             case messages.Bye() if self.handover.finished:
                 return SourceSaidBye()
         if self.handover.finished:
-            return None  # the guest is here, and nothing that its source says changes that
+            return None  # the guest is here, and nothing its source says changes that
         if self.handover.state is State.NONE:
             raise RemoteProtocolError("something else came before the setup")
         raise RemoteProtocolError(f"{type(message).__name__} out of turn")
@@ -101,8 +115,12 @@ class DestProtocol(SessionProtocol):
     def barrier(self, index: int, t_ns: int) -> messages.RoundDone:
         """Note that every bulk connection has reached the barrier of round `index`.
 
+        Args:
+            index: Counts from 1; the receiver has checked that rounds come in order.
+            t_ns: When the last connection reached it, CLOCK_MONOTONIC ns of this host.
+
         Returns:
-            What the source is to be told. t_ns: when, on this end's clock.
+            What to tell the source.
 
         Raises:
             RemoteProtocolError: The commit that is here names an earlier round.
@@ -114,14 +132,18 @@ class DestProtocol(SessionProtocol):
 
     @property
     def whole_commit(self) -> messages.Commit | None:
-        """The commit, once it and all pages that it needs are here."""
+        """The commit, once it and all pages that it needs are here; None until then."""
         commit = self._commit
         return commit if commit is not None and commit.barrier == self._rounds else None
 
     def query(self) -> messages.Outcome:
         """Answer a source that asks what became of its commit.
 
-        Before the commit is carried out, being asked makes the answer `never`.
+        If the commit has not been carried out yet, being asked makes the answer `never`.
+
+        Returns:
+            `running`, `never`, or `unknown` for a guest that ran here and was lost; and when it
+            began to run here, if it did.
         """
         answer = self.handover.query()
         return messages.Outcome(answer=answer.value, resumed_ns=self._resumed_ns)
@@ -139,9 +161,9 @@ class DestProtocol(SessionProtocol):
         self.handover.step(Event.READY)
 
     def commit(self) -> None:
-        """Carry the whole commit out: from here on the guest runs here, and nowhere else.
+        """Carry out the whole commit: from now on the guest runs here, and nowhere else.
 
-        All that can fail has been done before.
+        Everything that can fail has to be done before.
 
         Raises:
             ConnectionBroken: The source has asked meanwhile, and was answered `never`.
@@ -155,45 +177,65 @@ class DestProtocol(SessionProtocol):
         self.handover.step(Event.POSTCOPY_COMMIT if missing else Event.COMMIT)
 
     def resumed(self, t_ns: int) -> messages.Resumed:
-        """Note that the guest runs, since `t_ns` of this end's clock; say so."""
+        """Note that the guest runs.
+
+        Args:
+            t_ns: When its last vCPU began, CLOCK_MONOTONIC ns of this host.
+
+        Returns:
+            What to tell the source.
+        """
         self._resumed_ns = t_ns
         self.handover.step(Event.RESUMED)
         return messages.Resumed(t_ns=t_ns)
 
     @property
     def resumed_ns(self) -> int | None:
-        """When the guest began to run here; None where it has not."""
+        """When the guest began to run here, CLOCK_MONOTONIC ns; None before that."""
         return self._resumed_ns
 
     def complete(self, t_ns: int) -> messages.Complete:
-        """Note that no page is missing any more; say so."""
+        """Note that no page is missing any more.
+
+        Args:
+            t_ns: Since when, CLOCK_MONOTONIC ns of this host.
+
+        Returns:
+            What to tell the source.
+        """
         self.handover.step(Event.COMPLETE)
         return messages.Complete(t_ns=t_ns)
 
     def guest_ended(self) -> None:
-        """Note that the guest had its run, and needs no more pages."""
+        """Note that the guest has had its run and needs no more pages."""
         if not self.handover.finished:
             self.handover.step(Event.COMPLETE)
 
     def guest_failed(self) -> None:
-        """Note that the guest that was to run here never will, or no more."""
+        """Note that the guest will never run here, or no longer does."""
         if not self.handover.finished:
             self.handover.step(Event.FAILURE)
 
     def came_late(self, attempt: int) -> None:
-        """Take a source back that missed that nothing is missing any more."""
+        """Take back a source that missed that no page is missing any more.
+
+        Args:
+            attempt: Of its new control connection; newer than the present one.
+        """
         self.handover.peer(Event.RECOVER)
         self.recovery.joined(attempt)
 
     def give_up(self, error: PageferryError, *, stopped_here: bool = False) -> Message | None:
-        """End the session where the guest does not run here: from now on it never will.
+        """End a session whose guest does not run here: from now on it never will.
 
         Args:
             error: Why.
-            stopped_here: Whether this agent was told to end, rather than the source's user.
+            stopped_here: Whether this agent was told to end, rather than the source's user
+                cancelled.
 
         Returns:
-            What the source is to be told; None where it knows, or can't be told.
+            What to tell the source; None if it knows already or can't be told, or if the guest runs
+            here, which nothing changes then.
         """
         if self.handover.may_run_guest:
             return None

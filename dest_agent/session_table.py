@@ -1,4 +1,4 @@
-"""The sessions of a destination agent, by their id: who may come in, and what is remembered."""
+"""The sessions of a destination agent by id: which may come in, and what is remembered of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pageferry.dest_agent.session.session import DestSession
 
 MAX_REMEMBERED: Final = 1000
 MAX_WAITING: Final = 64  # sessions that have not said which guest will come
-MOST_WAITING: Final = 2 * MAX_WAITING  # the same, with those that are on their way out
+MOST_WAITING: Final = 2 * MAX_WAITING  # the same, including those on their way out
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Limits:
     """What a destination takes on.
 
     Attributes:
-        memory: Bytes of one guest, exactly; None: any.
-        max_memory: Bytes of all together, their caches included; None: what the host has free.
-        max_sessions: Migrations at once.
+        memory: Exact size in bytes of every guest; None takes any.
+        max_memory: Bytes of all guests together, caches included; None is what the host has free.
+        max_sessions: Migrations at a time.
     """
 
     memory: int | None = None
@@ -41,6 +41,7 @@ class SessionTable:
     """Sessions that are under way, and what became of those that have ended.
 
     Args:
+        limits: Fixed for the agent's life.
         budget: The memory that guests may have together.
         tls: Whether connections are secured, which takes more descriptors.
     """
@@ -50,39 +51,73 @@ class SessionTable:
         self.budget: Final = budget
         self._tls = tls
         self._sessions: dict[str, DestSession] = {}
-        self._credentials: dict[str, Credentials] = {}  # of those above and of those below
+        self._credentials: dict[str, Credentials] = {}  # of sessions above and below
         self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
         self._kept: dict[str, messages.Outcome] = {}  # never forgotten: see `remember`
 
     def __len__(self) -> int:
-        """How many have not ended."""
+        """Return how many sessions have not ended."""
         return len(self._sessions)
 
     def __iter__(self) -> Iterator[DestSession]:
-        """Those that have not ended, at this moment."""
+        """Iterate over a copy of the sessions that have not ended."""
         return iter(list(self._sessions.values()))
 
     def get(self, name: str) -> DestSession | None:
-        """Return one that has not ended."""
+        """Return a session that has not ended.
+
+        Args:
+            name: Its id.
+
+        Returns:
+            None if there is none, or if it has ended.
+        """
         return self._sessions.get(name)
 
     def credentials(self, name: str) -> Credentials | None:
-        """Return what a connection of this session has to show; None: it is not known here."""
+        """Return what a connection of a session has to show.
+
+        Args:
+            name: The session's id, as the hello has it.
+
+        Returns:
+            None if the session is not known here, or nobody can ask about it any more.
+        """
         return self._credentials.get(name)
 
     def knows(self, name: str) -> bool:
-        """Whether there is, or was, a session of that name."""
+        """Return whether there is, or was, a session of that id.
+
+        Args:
+            name: The id, as the hello has it.
+
+        Returns:
+            False also for one that has ended and was forgotten.
+        """
         return name in self._sessions or name in self._ended or name in self._kept
 
     def outcome(self, name: str) -> messages.Outcome:
-        """Return what became of a session that has ended, or of one that is not known."""
+        """Return what became of a session that has ended.
+
+        Args:
+            name: Its id.
+
+        Returns:
+            The answer `unknown` if it was never here, or was forgotten.
+        """
         unknown = messages.Outcome(answer="unknown")
         return self._kept.get(name) or self._ended.get(name, unknown)
 
     # -- coming in ------------------------------------------------------------------------------
 
     def add(self, session: DestSession, hello: messages.Hello, connection: Connection) -> None:
-        """Take a new session in. What has said hello and then no more makes room for it."""
+        """Take in a new session; one that said hello and then nothing more may have to make room.
+
+        Args:
+            session: Its id is not in the table.
+            hello: Whose token all its other connections must show.
+            connection: Its control connection.
+        """
         self._make_room()
         self._sessions[session.session] = session
         self._credentials[session.session] = Credentials.of(hello, connection)
@@ -95,7 +130,17 @@ class SessionTable:
             first.drop(f"{MAX_WAITING} others came before it said which guest it brings")
 
     def crowded(self, network: str) -> bool:
-        """Whether there is no place for one more from there. Those on their way out are hurried."""
+        """Return whether there is no place for one more session; cut off those on their way out.
+
+        Only sessions that have not said which guest they bring count.
+
+        Args:
+            network: Where the new one comes from: see `Connection.network`.
+
+        Returns:
+            True for the network with the most such sessions, and for all once there are far too
+            many.
+        """
         waiting = [each for each in self if not each.set_up]
         if len(waiting) < MOST_WAITING:
             return False
@@ -106,13 +151,21 @@ class SessionTable:
         return network == most or len(waiting) >= 2 * MOST_WAITING
 
     def busy(self) -> str | None:
-        """Why no further guest is taken; None: one is."""
+        """Return why no further guest is taken.
+
+        Returns:
+            None if one is taken.
+        """
         under_way = sum(session.set_up for session in self)
         full = under_way >= self.limits.max_sessions
         return f"busy with {under_way} migrations" if full else None
 
     def enter(self, name: str, setup: messages.Setup) -> None:
-        """Let a session in that has said which guest will come.
+        """Let in a session that has said which guest will come, and book the guest's memory.
+
+        Args:
+            name: The session's id.
+            setup: Says what the guest takes: memory, cache, descriptors and threads.
 
         Raises:
             PeerRefused: Too many others are under way.
@@ -134,7 +187,10 @@ class SessionTable:
         """Keep what became of a session that has ended, for a source that asks later.
 
         A guest that was kept may run for ever, here or further on: its source must never hear that
-        nobody knows of it. Only one that has said goodbye will not ask.
+        nobody knows of it. Only a source that has said goodbye will not ask.
+
+        Args:
+            session: It has ended and is taken out of the table.
         """
         name = session.session
         del self._sessions[name]
@@ -142,7 +198,7 @@ class SessionTable:
         if session.place.kept and not session.said_bye:
             self._kept[name] = session.answer()
             return
-        if not session.set_up:  # no commit of it can be on its way, nobody will ask
+        if not session.set_up:  # no commit can be on its way, so nobody will ask
             self._credentials.pop(name, None)
             return
         self._ended[name] = session.answer()

@@ -1,1 +1,1 @@
-"""The source agent: boots a guest, runs it, and drives its migration."""
+"""The source agent: it boots a guest, runs it, and drives its migration."""

@@ -1,12 +1,12 @@
-"""`python -m pageferry.source_agent`: the source agent alone."""
+"""The source agent alone: `python -m pageferry.source_agent`."""
 
 import os
 import sys
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# `python -m` has put the current folder before all that there is to import, our own code too. It is
-# left out again, before anything can come from it, unless it is where this code is.
+# `python -m` has put the current folder first on the import path, before our own code. Take it out
+# again before anything is imported from there, unless this code is there.
 if __name__ == "__main__" and not sys.flags.safe_path:
     if sys.path[0] != os.path.dirname(_PACKAGE):
         del sys.path[0]
@@ -15,7 +15,11 @@ from pageferry.common.process.entry import start
 
 
 def main() -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line.
+
+    Returns:
+        The exit code of the process.
+    """
     from cyclopts import App
 
     from pageferry.common.command_line.run import run_app

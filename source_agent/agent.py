@@ -1,4 +1,4 @@
-"""The source agent as a process: one session, its signals, and what it tells whom."""
+"""The source agent as a process: one session, its signals, and whom it tells what."""
 
 from __future__ import annotations
 
@@ -28,10 +28,18 @@ TICK_S = 0.1
 
 
 class SourceAgent:
-    """Runs one migration to its end. `show` is given a status several times a second.
+    """Runs one migration to its end.
 
-    secure: over TLS; None: over plain TCP. supervisor: the process that started it, if one did: no
-    second signal comes from one that has died.
+    Args:
+        config: Every option of the migration.
+        address: Host and port of the destination.
+        log: Gets phases for people and all events at the end; the caller closes it.
+        show: Is given a status several times a second, on the thread of `run`; on another one where
+            a phase is announced while the guest is booted.
+        secure: How connections use TLS; None: plain TCP.
+        witness: File in which the guest's heartbeats are kept, for tests; None: no file.
+        supervisor: Process id of the process that started this one, if one did. Once it has died,
+            no second signal can come from it.
     """
 
     def __init__(
@@ -55,9 +63,12 @@ class SourceAgent:
         self._looking: asyncio.Task[None] | None = None  # from the first signal on
 
     def run(self) -> tuple[Report, PageferryError | None]:
-        """The report, and what the migration ended with (None: all is well).
+        """Run the migration, and make its report.
 
-        Signals that come later are not acted on: all is done but to say so.
+        Signals that come afterwards are ignored: all that is left is to report.
+
+        Returns:
+            The report, and what the migration ended with (None: all is well).
         """
         try:
             return uvloop.run(self._run())
@@ -105,7 +116,7 @@ class SourceAgent:
             last_resort(session.told("ended at once"), session.exit_code)
 
     async def _look(self, session: SourceSession, task: asyncio.Task[None]) -> None:
-        """Trouble that begins after a signal is told, too."""
+        """Tell the user, too, of trouble that begins after a signal."""
         while True:
             await asyncio.sleep(TICK_S)
             news = session.still_asked(alone=self._alone)
@@ -125,7 +136,18 @@ class SourceAgent:
 
 
 async def outcome(session: SourceSession, task: asyncio.Task[None]) -> PageferryError | None:
-    """Wait for the session, run by `task`: what it ended with. Cancel `task`, not who waits."""
+    """Wait for a session to end.
+
+    To stop waiting early, cancel `task`, not the caller.
+
+    Args:
+        session: The session that `task` runs.
+        task: Runs `session.run()`.
+
+    Returns:
+        What it ended with; None: all is well. A cancelled task gives `CancelledByUser`, or
+        `VerificationError` where the guest had moved already.
+    """
     try:
         await task
     except PageferryError as failure:
@@ -137,7 +159,12 @@ async def outcome(session: SourceSession, task: asyncio.Task[None]) -> Pageferry
 
 
 async def follow(session: SourceSession, show: Callable[[Status], None]) -> None:
-    """Show what the session is at, several times a second, until cancelled."""
+    """Show the state of a session several times a second, until cancelled.
+
+    Args:
+        session: The session to look at.
+        show: Is given each status, with the rate since the one before; it must not block.
+    """
     last_bytes, last_s = 0, time.monotonic()
     while True:
         session.attend()

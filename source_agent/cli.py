@@ -1,4 +1,4 @@
-"""`pageferry source` and `python -m pageferry.source_agent`."""
+"""The commands `pageferry source` and `python -m pageferry.source_agent`."""
 
 from __future__ import annotations
 
@@ -41,10 +41,18 @@ def source(
 ) -> int:
     """Boot a guest, run it, migrate it to a destination agent, and print the result.
 
-    Parameters
-    ----------
-    to
-        HOST:PORT of the destination agent.
+    Args:
+        to: HOST:PORT of the destination agent.
+        config: Options of the migration; None: all defaults.
+        tls: Options of TLS; None: plain TCP.
+        limits: Whether a missed limit changes the exit code; None: it does not.
+        output: Where report, log and progress go; None: the defaults.
+        status_fd: Descriptor on which a supervisor reads status lines; None: no supervisor.
+        supervisor: Process id of the supervisor; None: the parent.
+        witness: File in which tests see the guest's heartbeats.
+
+    Returns:
+        The exit code.
     """
     from pageferry.common.report.limits import enforced, warn
 
@@ -54,7 +62,7 @@ def source(
     only_for("source", config.inject)
     check_assumed(config, address[0])
     need_congestion(config.congestion)
-    choose(config.workload).pinned()  # a trace that can't be read is answered before we connect
+    choose(config.workload).pinned()  # an unreadable trace is refused before we connect
     secure = (tls or TlsOptions()).load()
     if status_fd is None:
         warn([config.strategy], config)
@@ -85,7 +93,7 @@ def _run(
     channels, vcpus = config.channels, config.vcpus
     what = f"a source with {vcpus} vCPU(s) and {channels} channel(s)"
     start_agent(what, source_needs(config, tls=secure is not None))
-    # numba takes half a second to import: after the arguments have been found to be good.
+    # numba takes half a second to import: only after the arguments have been checked.
     from pageferry.common.guest.jit import must_compile
     from pageferry.common.html import render_one
     from pageferry.common.process.logs import AgentLog
@@ -105,7 +113,7 @@ def _run(
         agent = SourceAgent(config, address, log, show, secure, witness, supervisor)
         report, error = agent.run()
     try:
-        if pipe is None:  # else who started this process knows what the user gave
+        if pipe is None:  # else the supervisor knows what the user gave
             judge(report, given(config))
         if pipe is not None:
             pipe.write("report", report.model_dump(mode="json"))

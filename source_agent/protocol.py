@@ -1,12 +1,12 @@
-"""The source's end of a session, without IO: messages in, what follows out.
+"""The source's end of a session, without I/O: it takes messages and says what follows.
 
     connect ── set_up ──> Ready ── ready ── round_sent ──> RoundDone ... pause ── commit ──>
         (RoundDone) Resumed ──> pre-copy: it has moved
                                 post-copy: lost, dial, joined, stands, proved ──> Complete
     ──> Finished ── Bye
 
-Until `commit` everything that fails ends with the guest going on here. From then on only what the
-destination says moves this end: see the rules in `common.handover`.
+Until `commit`, every failure ends with the guest still running here. From then on, only the
+destination's word moves this end: see the rules in `common.handover`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pageferry.common.wire.messages import Message
 _COMMITTED: Final = (State.DEVICE, State.POSTCOPY_DEVICE)
 _FOLLOWS: Final = (State.POSTCOPY_ACTIVE, State.POSTCOPY_PAUSED, State.POSTCOPY_RECOVER)
 
-# What a destination may say, by where this end stands. What ends a session (`Refuse`, `Failed`) and
-# the answers to pings may come at any time: whoever reads the connection deals with them.
+# What a destination may say in each state of this end. What ends a session (`Refuse`, `Failed`) and
+# answers to pings may come at any time: the reader of the connection deals with them.
 MAY_SAY: Final[dict[State, tuple[type[Message], ...]]] = {
     State.SETUP: (messages.Ready,),
     State.ACTIVE: (messages.RoundDone,),
@@ -39,16 +39,18 @@ MAY_SAY: Final[dict[State, tuple[type[Message], ...]]] = {
 
 
 class Way(Enum):
-    """What follows where the connections are lost, or the destination refuses."""
+    """What follows when the connections are lost or the destination refuses."""
 
     GO_ON_HERE = auto()  # nothing was handed over: the guest runs here
     ASK = auto()  # over new connections: whether the destination runs the guest is not known
     RECONNECT = auto()  # it runs there, and lacks pages
-    NOTHING = auto()  # it has moved: the result alone is missing
+    NOTHING = auto()  # it has moved: only the result is missing
 
 
 class SourceProtocol(SessionProtocol):
     """What a source may hear and say, and when the guest may run here.
+
+    A step of its own that the hand-over does not allow raises `LocalProtocolError`.
 
     Args:
         limit_s: Seconds that an outage may last.
@@ -56,20 +58,24 @@ class SourceProtocol(SessionProtocol):
 
     def __init__(self, limit_s: float) -> None:
         super().__init__(Role.SOURCE, limit_s)
-        self._round: int | None = None  # whose barrier is still to be reached
+        self._round: int | None = None  # the round whose barrier is still awaited
 
     # -- what this end does -----------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Note that the destination is about to be connected to."""
+        """Note that this end is about to connect to the destination."""
         self.handover.step(Event.START)
 
     def ready(self) -> None:
-        """Note that all connections stand, and pages may be sent."""
+        """Note that all connections stand and pages may be sent."""
         self.handover.step(Event.READY)
 
     def round_sent(self, index: int) -> None:
-        """Note that a round has been sent up to its barrier."""
+        """Note that a round has been sent up to its barrier.
+
+        Args:
+            index: Number of the round; the destination's next `RoundDone` has to name it.
+        """
         self._round = index
 
     def pause(self) -> None:
@@ -77,14 +83,18 @@ class SourceProtocol(SessionProtocol):
         self.handover.step(Event.PAUSE)
 
     def commit(self, commit: messages.Commit, *, last_round: bool) -> messages.Commit:
-        """Hand the guest over: the one step that can't be undone.
+        """Hand the guest over: the one step that cannot be undone.
 
-        To be called before the first byte leaves: whether a broken write reached the peer, nobody
-        knows.
+        Call it before the first byte leaves: nobody knows whether a broken write reached the peer.
 
         Args:
-            commit: The message; `missing` is set where pages are to follow.
-            last_round: Whether pages were sent in the stop, whose barrier is still to be reached.
+            commit: The message that is about to be sent; its `missing` is set where pages are to
+                follow.
+            last_round: Whether pages were sent during the stop, so that their barrier is still
+                awaited.
+
+        Returns:
+            `commit` itself.
         """
         follows = commit.missing is not None
         self.handover.step(Event.POSTCOPY_COMMIT_SENT if follows else Event.COMMIT_SENT)
@@ -94,10 +104,17 @@ class SourceProtocol(SessionProtocol):
     # -- what the destination says ----------------------------------------------------------------
 
     def receive(self, message: Message) -> Message:
-        """Take a message of the present attempt; return it where it has its place here.
+        """Take a message of the present attempt, and make the step that it causes.
+
+        Args:
+            message: From the control connection; `Control` has dealt with refusals and pongs.
+
+        Returns:
+            The same message.
 
         Raises:
-            RemoteProtocolError: It has none.
+            RemoteProtocolError: The message has no place here.
+            PeerRefused: The destination ended another round than the one that was sent.
         """
         expected = MAY_SAY.get(self.handover.state, ())
         if isinstance(message, messages.RoundDone):
@@ -131,7 +148,16 @@ class SourceProtocol(SessionProtocol):
     # -- what breaks ------------------------------------------------------------------------------
 
     def lost(self, error: PageferryError, now_s: float) -> Way:
-        """Take what has ended the present connections; return what follows."""
+        """Take what has ended the present connections, and say what follows.
+
+        Args:
+            error: What ended them; `PeerRefused` after a commit means that the destination will
+                never run the guest.
+            now_s: The moment on the driver's clock, from which the limit of an outage counts.
+
+        Returns:
+            What the driver has to do next.
+        """
         state = self.handover.state
         if state in _COMMITTED:
             if isinstance(error, PeerRefused):
@@ -147,7 +173,7 @@ class SourceProtocol(SessionProtocol):
         return Way.NOTHING if self.handover.finished else Way.GO_ON_HERE
 
     def answered(self, outcome: messages.Outcome, error: PageferryError) -> int | None:
-        """Take the answer to what became of the commit.
+        """Take the answer to the question what became of the commit.
 
         Args:
             outcome: What the destination said.
@@ -157,7 +183,7 @@ class SourceProtocol(SessionProtocol):
             When the guest began to run there, ns of the destination's clock; None: it is about to.
 
         Raises:
-            PeerRefused: It does not run there, and goes on here.
+            PeerRefused: The guest does not run there, and goes on here.
         """
         self.handover.peer(outcome.answer)
         self._round = None
@@ -173,6 +199,10 @@ class SourceProtocol(SessionProtocol):
     def unanswered(self, error: PageferryError, why: str) -> NoReturn:
         """End in doubt: nobody could be asked for as long as was allowed.
 
+        Args:
+            error: Why the destination had to be asked.
+            why: For people: why no answer came.
+
         Raises:
             InDoubtError: Always.
         """
@@ -181,14 +211,24 @@ class SourceProtocol(SessionProtocol):
         raise told(what, Who.DEST, When.COMMITTED)
 
     def dial(self) -> int:
-        """Begin the next attempt to reconnect; return its number."""
+        """Begin the next attempt to reconnect.
+
+        Returns:
+            The number of the attempt.
+
+        Raises:
+            LocalProtocolError: The stream is not broken.
+        """
         return self.recovery.dial()
 
     def ended_there(self, outcome: messages.Outcome) -> NoReturn:
         """Take what the destination says of a session that has ended there.
 
+        Args:
+            outcome: Its answer to the attempt to recover; `running`: it lacks no page any more.
+
         Raises:
-            PeerRefused: Always. Where the destination had all of the guest, it has moved.
+            PeerRefused: Always. Where the destination had all of the guest, the guest has moved.
         """
         if outcome.answer != "running":
             raise PeerRefused("the destination has the guest no more")
@@ -199,11 +239,18 @@ class SourceProtocol(SessionProtocol):
     # -- the ways out -----------------------------------------------------------------------------
 
     def end_after_commit(self) -> None:
-        """End without the destination's word where the guest is handed over: lost, or in doubt."""
+        """End a hand-over that is under way without the destination's word: lost, or in doubt.
+
+        Does nothing before the commit, or where the hand-over has ended.
+        """
         if self.handover.commit_sent and not self.handover.ended:
             running_there = self.handover.state is State.POSTCOPY_ACTIVE
             self.handover.step(Event.FAILURE if running_there else Event.GAVE_UP)
 
     def go_on_here(self, *, cancelled: bool) -> None:
-        """End before the hand-over: the guest is this end's."""
+        """End before the hand-over: the guest stays this end's.
+
+        Args:
+            cancelled: Whether a user or a time limit ended it; if not, something failed.
+        """
         self.handover.step(Event.CANCEL if cancelled else Event.FAILURE)

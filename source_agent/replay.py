@@ -1,4 +1,4 @@
-"""The source's paused copy, run on to where the guest has ended at the destination."""
+"""The source's paused copy, run on to the step at which the guest ended at the destination."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from pageferry.common.wire import bitmap, messages
 
 
 def replay(guest: Guest, finished: messages.Finished) -> str:
-    """The digest of this copy after the same steps. Raises `VerificationError`.
+    """Run the paused copy to the destination's step counts, and digest it.
 
-    Where pages never travelled (lazy copy) the destination could digest the others only; those
-    it never had must be as they were, or the guest would have needed them.
+    Where pages never travelled (lazy copy), the destination could digest the others only. The pages
+    that it never had must be unchanged by the replay, or the guest would have needed them.
+
+    Args:
+        guest: The paused copy; it stays paused at the new steps, with its cache drained.
+        finished: The destination's result: steps of each vCPU, and the pages that never came.
+
+    Returns:
+        xxh3_128 of memory and registers in hex; after a lazy copy only of the pages that came.
+
+    Raises:
+        VerificationError: The replay changed pages that the destination never had.
+        PageferryError: The replay was abandoned, or no vCPU made progress.
     """
     guest.track_by_log()
     missing = finished.postcopy.missing if finished.postcopy else None

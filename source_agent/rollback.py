@@ -13,7 +13,17 @@ LOOKS: Final = 200
 
 
 async def go_on(guest: Guest, timeline: Timeline) -> bool:
-    """Let it run as before the migration; whether it was seen to."""
+    """Let the guest run as before the migration.
+
+    Args:
+        guest: Its hold, throttle, dirty limit and tracking by the kernel are ended; it is resumed
+            where it is paused.
+        timeline: Is told when the guest was resumed, and when it was seen to run.
+
+    Returns:
+        Whether it was seen to run within `LOOKS` looks; False for a guest that had not been
+        started.
+    """
     if guest.state == "new":
         return False  # it had not been started
     guest.hold(False)
@@ -33,7 +43,12 @@ async def go_on(guest: Guest, timeline: Timeline) -> bool:
 
 
 def testify(guest: Guest, timeline: Timeline) -> None:
-    """What became of it, for who asked for a witness."""
+    """Log the guest's steps and digest, for tests that asked for a witness. Blocks.
+
+    Args:
+        guest: Is stopped for good, and drained.
+        timeline: Gets the events `guest-stopped` and `digested`.
+    """
     guest.stop()
     guest.drain()
     timeline.log("guest-stopped", steps=list(guest.steps()))

@@ -1,4 +1,4 @@
-"""What a session is made of before its first page: the guest, its setup, its strategy."""
+"""What a session needs before its first page: the guest, its setup message, its strategy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ from pageferry.source_agent.resident_guest import Resident
 def boot_guest(
     config: MigrationConfig, notify: Callable[[str], None], witness: Path | None
 ) -> Guest:
-    """A guest of this session alone, not started yet. Blocks: it compiles, and fills memory."""
+    """Make a guest of this session alone. Blocks: it compiles, and fills memory.
+
+    Args:
+        config: What the guest is like, and what is kept of its writes.
+        notify: Is told in one line before kernels have to be compiled.
+        witness: File in which the guest's heartbeats are kept, for tests; None: no file.
+
+    Returns:
+        A guest that has not been started; the caller closes it.
+
+    Raises:
+        UsageError: There is no memory for it.
+    """
     more, compiled = encoder_bytes(config), is_compiled(config.workload)
     check_guest(config.guest, more=more, compiled=compiled)
     compile_kernels(config.guest, notify)
@@ -45,7 +57,18 @@ def boot_guest(
 def setup_message(
     config: MigrationConfig, guest: Guest, resident: Resident | None
 ) -> messages.Setup:
-    """All that the destination has to know. Blocks: it looks at the whole memory."""
+    """Make the message that tells the destination all it has to know.
+
+    Blocks: it may read all of the guest's memory.
+
+    Args:
+        config: How the guest is to travel.
+        guest: The guest that will come; its zero pages are looked for.
+        resident: Under which name the destination keeps it; None: it is stopped and digested there.
+
+    Returns:
+        The setup message.
+    """
     return messages.Setup(
         guest=guest.config,
         channels=config.channels,
@@ -74,10 +97,10 @@ def _postcopy_setup(config: MigrationConfig) -> messages.PostcopySetup | None:
 
 
 def _expected(config: MigrationConfig, guest: Guest) -> bytes | None:
-    """The pages that the destination had better have in memory before they come.
+    """Summarize the pages that the destination should have in memory before they come.
 
-    Not those that are zero, so that a sparse guest stays sparse. None where the guest is to run
-    there without any: a page that is there does not fault.
+    Zero pages are not among them, so that a sparse guest stays sparse. None where the guest is to
+    run there before any page has come: a page that is there does not fault.
     """
     if not config.begins_with_all:
         return None
@@ -87,9 +110,19 @@ def _expected(config: MigrationConfig, guest: Guest) -> bytes | None:
 def make_encoder(
     config: MigrationConfig, memory: GuestMemory, timeline: Timeline, stream: StreamFormat
 ) -> CompressingEncoder | None:
-    """None where pages travel as they are. Blocks: it maps its cache.
+    """Make what compresses pages or encodes deltas. Blocks: it maps its cache, and compiles.
 
-    Raises `UsageError` where there is no memory for it, beside a guest that runs already.
+    Args:
+        config: Says how much memory the encoder takes.
+        memory: Of the guest; read whenever a batch is encoded.
+        timeline: Is told when compression turns itself off or on.
+        stream: What both ends agreed on.
+
+    Returns:
+        The encoder, which the caller closes; None where pages travel as they are.
+
+    Raises:
+        UsageError: There is no memory for it beside a guest that is here already.
     """
     if stream.codec is None and not stream.deltas:
         return None
@@ -98,7 +131,18 @@ def make_encoder(
 
 
 def strategy_for(config: MigrationConfig) -> Strategy:
-    """What was asked for; with a deadline where one is to end its rounds."""
+    """Make the strategy that was asked for, with a deadline where one is to end its rounds.
+
+    Args:
+        config: Says which strategy, and what `--timeout` does. The session itself cancels at a
+            timeout, so `cancel` needs no deadline here.
+
+    Returns:
+        A strategy that has not begun.
+
+    Raises:
+        UsageError: No strategy has this name.
+    """
     strategy = make_strategy(config)
     if config.timeout is None or config.timeout_action == "cancel":
         return strategy

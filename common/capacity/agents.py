@@ -1,7 +1,7 @@
-"""What an agent takes of its host, and whether that is there before anything is begun.
+"""What an agent takes of its host, and whether that is there before anything starts.
 
-The figures are what was measured at agents with small guests, rounded up: an agent whose kernels
-are loaded touches 80 MiB beside its guest, one that waits 60. Compiling kernels takes 130 more.
+The figures were measured with agents of small guests, and rounded up: an agent whose kernels are
+loaded touches 80 MiB beside its guest, one that waits 60. Compiling kernels takes 130 more.
 """
 
 from __future__ import annotations
@@ -30,27 +30,32 @@ AGENT: Final = 96 * MIB
 SESSION: Final = 40 * MIB  # of that, what an agent has not taken before its first guest
 COMPILING: Final = 128 * MIB
 _SMALL_CACHE: Final = 64 * MIB
-_CACHE: Final = 1.25  # lines, and a word for each
-_BENCH: Final = 4 * MIB  # of pages on their way through a codec, and what it makes of them
+_CACHE: Final = 1.25  # lines, and a word for each line line
+_BENCH: Final = 4 * MIB  # for pages on their way through a codec, and its output
 _CHANNEL: Final = 2 * MIB
-_MAPPED: Final = 420 * MIB  # address space of an agent: its libraries, above all
+_MAPPED: Final = 420 * MIB  # address space of an agent: mostly its libraries
 _MOST_STACK: Final = 8 * MIB
 _WORKERS: Final = 4
 
-# Descriptors of a process that has loaded everything, and those that a session adds.
+# Descriptors of a process that has loaded everything, and those a session adds.
 _OWN: Final = 16
 _SPARE: Final = 8  # files that are open for a moment
 _TLS: Final = 3
-_CONTROL: Final = 4  # of a host: its socket, who asks, and what it waits for
+_CONTROL: Final = 4  # of a host: its socket, its clients, and what it waits for
 _HOST_TASKS: Final = 4
-_SOURCE_CHANNEL: Final = 3  # a socket, and a pipe where pages go from where they lie
+_SOURCE_CHANNEL: Final = 3  # a socket, and a pipe where pages are sent without a copy
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """touched: bytes of memory; mapped: of address space; descriptors and tasks: how many.
+    """What a process takes.
 
-    guest: what they are for, in words; empty: for whatever may come.
+    Attributes:
+        touched: Bytes of memory that it will have touched.
+        mapped: Bytes of address space.
+        descriptors: File descriptors, all that it will have open.
+        tasks: Threads.
+        guest: What they are for, in words; empty: for whatever may come.
     """
 
     touched: int
@@ -61,17 +66,35 @@ class Needs:
 
 
 def encoder_workers() -> int:
-    """Threads that compress: a core compresses more than most links carry."""
+    """Return how many threads compress: a core compresses more than most links carry.
+
+    Returns:
+        At least 1, at most 4.
+    """
     return min(usable_cpus().count, _WORKERS)
 
 
 def guest_bytes(guest: GuestConfig) -> int:
-    """What a guest will have touched, with its cache and all that is kept of its pages."""
+    """Estimate what a guest will have touched, with its cache and the records of its pages.
+
+    Args:
+        guest: `memory` and `cache` are looked at.
+
+    Returns:
+        Bytes.
+    """
     return round(guest.memory * OVERHEAD + guest.cache * _CACHE)
 
 
 def said(guest: GuestConfig) -> str:
-    """The guest, and its cache where that takes a share worth saying."""
+    """Describe the guest for a message, and its cache where that is a share worth mentioning.
+
+    Args:
+        guest: `memory` and `cache` are looked at.
+
+    Returns:
+        A noun phrase: `a guest of ...`.
+    """
     words = f"a guest of {format_size(guest.memory)}"
     if guest.cache > max(guest.memory // 10, _SMALL_CACHE):
         words += f" and a cache of {format_size(guest.cache)} (--cache)"
@@ -79,7 +102,14 @@ def said(guest: GuestConfig) -> str:
 
 
 def encoder_bytes(config: MigrationConfig) -> int:
-    """What compression and deltas take at the source."""
+    """Estimate what compression and deltas take at the source.
+
+    Args:
+        config: `compress`, `delta`, `delta_memory` and `channels` are looked at.
+
+    Returns:
+        Bytes; 0 where neither is used.
+    """
     if config.compress == "none" and config.delta == "none":
         return 0
     benches = config.channels * (encoder_workers() + 1) + 1
@@ -89,10 +119,16 @@ def encoder_bytes(config: MigrationConfig) -> int:
 def check_guest(
     guest: GuestConfig, *, more: int = 0, beside: int = 0, compiled: bool = True
 ) -> None:
-    """Raise `UsageError` where an agent that runs already can't have this guest, too.
+    """Check that an agent that already runs can have this guest, too.
 
-    more: bytes that go with it; beside: bytes that others have booked and not taken yet. compiled:
-    its kernels need not be compiled here first.
+    Args:
+        guest: The guest that is to be made in this process.
+        more: Bytes that go with it.
+        beside: Bytes that others have booked and not touched yet, so that they still look free.
+        compiled: Its kernels need not be compiled here first, which takes memory as well.
+
+    Raises:
+        UsageError: There is not enough memory.
     """
     what = said(guest)
     size = guest_bytes(guest) + SESSION + more
@@ -103,7 +139,15 @@ def check_guest(
 
 
 def source_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
-    """Of a source agent, from its start on."""
+    """Estimate what a source agent takes, from its start on.
+
+    Args:
+        config: The migration.
+        tls: Whether connections are encrypted, which takes further descriptors.
+
+    Returns:
+        Its needs, guest included.
+    """
     guest, squeezed = config.guest, encoder_bytes(config)
     touched = guest_bytes(guest) + squeezed + config.channels * _CHANNEL
     tasks = 8 + config.channels + guest.vcpus + (encoder_workers() if squeezed else 0)
@@ -112,12 +156,28 @@ def source_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
 
 
 def source_descriptors(config: MigrationConfig, *, tls: bool = False) -> int:
-    """Of a session, its guest's included."""
+    """Return how many descriptors a session at the source adds, its guest's included.
+
+    Args:
+        config: `channels` and `vcpus` are looked at.
+        tls: Whether connections are encrypted.
+
+    Returns:
+        Descriptors.
+    """
     return _SOURCE_CHANNEL * config.channels + config.vcpus + 7 + _TLS * tls
 
 
 def dest_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
-    """Of a destination agent that takes this guest."""
+    """Estimate what a destination agent takes that receives this guest.
+
+    Args:
+        config: The migration; `LEAST` where it is not known yet.
+        tls: Whether connections are encrypted, which takes further descriptors.
+
+    Returns:
+        Its needs, guest included.
+    """
     touched = guest_bytes(config.guest) + config.channels * _CHANNEL
     tasks = dest_tasks(config.channels, config.vcpus)
     more = dest_descriptors(config.channels, config.vcpus, tls=tls)
@@ -125,12 +185,29 @@ def dest_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
 
 
 def dest_tasks(channels: int, vcpus: int) -> int:
-    """Threads of a session with what it runs."""
+    """Return how many threads a destination's session has, with those that it runs.
+
+    Args:
+        channels: Data connections.
+        vcpus: vCPUs of its guest.
+
+    Returns:
+        Threads.
+    """
     return 6 + channels + vcpus
 
 
 def dest_descriptors(channels: int, vcpus: int, *, tls: bool = False) -> int:
-    """Of a session, its guest's included."""
+    """Return how many descriptors a session at the destination adds, its guest's included.
+
+    Args:
+        channels: Data connections.
+        vcpus: vCPUs of its guest.
+        tls: Whether connections are encrypted.
+
+    Returns:
+        Descriptors.
+    """
     return channels + vcpus + 9 + _TLS * tls
 
 
@@ -141,16 +218,24 @@ def _needs(config: MigrationConfig, touched: int, tasks: int, descriptors: int) 
 
 
 def _stack() -> int:
-    """Address space of a thread's stack, as glibc maps it."""
+    """Return the address space of a thread's stack, as glibc maps it."""
     soft = resource.getrlimit(resource.RLIMIT_STACK)[0]
     return soft if 0 < soft < 2**40 else _MOST_STACK
 
 
-LEAST: Final = MigrationConfig(memory=MIB, cache=0)  # of anything that an agent is started for
+LEAST: Final = MigrationConfig(memory=MIB, cache=0)  # the least that an agent is started for
 
 
 def check_pair(config: MigrationConfig, *, tls: bool = False) -> None:
-    """Before both agents are started here. Raises `UsageError`."""
+    """Check that both agents of a migration can be started here.
+
+    Args:
+        config: The migration.
+        tls: Whether connections are encrypted.
+
+    Raises:
+        UsageError: This host lacks memory, descriptors, threads or address space.
+    """
     source, dest = source_needs(config, tls=tls), dest_needs(config, tls=tls)
     what = f"an agent with {config.channels} channel(s) and {config.vcpus} vCPU(s)"
     check_children(what, max(source.descriptors, dest.descriptors))
@@ -161,14 +246,28 @@ def check_pair(config: MigrationConfig, *, tls: bool = False) -> None:
 
 
 def pair_bytes(config: MigrationConfig) -> int:
-    """What two agents and their guests will have touched."""
+    """Estimate what two agents and their guests will have touched.
+
+    Args:
+        config: The migration.
+
+    Returns:
+        Bytes of both together.
+    """
     return source_needs(config).touched + dest_needs(config).touched
 
 
 def check_some_pair(configs: Iterable[MigrationConfig], *, tls: bool = False) -> None:
-    """Before a series. Raises `UsageError` where not one of these can be run here.
+    """Check before a series that at least one of its migrations can be run here.
 
-    Where some can, each of the others is told of when its turn comes.
+    If some can, each of the others is refused when its turn comes.
+
+    Args:
+        configs: The migrations; read until one fits.
+        tls: Whether connections are encrypted.
+
+    Raises:
+        UsageError: Not one of them can be run; says why for the first.
     """
     refusal: UsageError | None = None
     for config in configs:
@@ -183,7 +282,7 @@ def check_some_pair(configs: Iterable[MigrationConfig], *, tls: bool = False) ->
 
 
 def _check_mapped(what: str, needs: Needs) -> None:
-    """For a process that is started afresh: against the whole of its limits."""
+    """Check the needs of a process that starts afresh against the whole of its limits."""
     guest = f" for {needs.guest}" if needs.guest else ""
     for room in own_rooms():
         if needs.mapped > room.limit:
@@ -194,7 +293,14 @@ def _check_mapped(what: str, needs: Needs) -> None:
 
 
 def host_needs(*, tls: bool = False) -> Needs:
-    """Of a host that receives one guest, or sends one."""
+    """Estimate what a host takes that receives one guest, or sends one.
+
+    Args:
+        tls: Whether connections are encrypted.
+
+    Returns:
+        Its needs; memory is that of the smallest guest.
+    """
     source, dest = source_needs(LEAST, tls=tls), dest_needs(LEAST, tls=tls)
     mapped, tasks = max(source.mapped, dest.mapped), max(source.tasks, dest.tasks)
     descriptors = max(source.descriptors, dest.descriptors) + _CONTROL
@@ -202,9 +308,17 @@ def host_needs(*, tls: bool = False) -> Needs:
 
 
 def start_agent(what: str, needs: Needs) -> None:
-    """At the start of a process that is to be one. Raises `UsageError` where it can't be.
+    """Check, at the start of a process that is to be an agent, that it can be one.
 
-    Not for memory, which is looked at when it is known how much is free by then.
+    Memory is not checked: that is done once it is known how much is free. Where address space is
+    limited, malloc is confined to one arena from here on.
+
+    Args:
+        what: Who needs it, the subject of a message's sentence.
+        needs: What it will take.
+
+    Raises:
+        UsageError: There are not enough descriptors, threads, or address space.
     """
     check_descriptors(what, needs.descriptors - min(4, descriptor_limit()))
     check_tasks(what, needs.tasks)

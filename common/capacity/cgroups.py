@@ -1,8 +1,8 @@
 """Which control groups this process is in, and where their files are: cgroup v1, v2 and both.
 
-A limit of any group above ours binds us as well, so what is asked for is the whole way up, as far
-as it can be seen: in a container the way often ends at the container's own group. Formats:
-cgroups(7), proc_pid_mountinfo(5).
+A limit of any group above ours binds us as well, so the whole way up is looked for, as far as it is
+visible: in a container it often ends at the container's own group. Formats: cgroups(7),
+proc_pid_mountinfo(5).
 """
 
 from __future__ import annotations
@@ -21,28 +21,60 @@ _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One control group. path: its name, as this process sees it; folder: where its files are."""
+    """One control group.
+
+    Attributes:
+        path: Its name, as this process sees it.
+        folder: Where its files are.
+        version: Of its hierarchy.
+    """
 
     path: str
     folder: Path
     version: Literal[1, 2]
 
     def text(self, name: str) -> str | None:
-        """A file of it; None where there is none, or we may not read it."""
+        """Read a file of the group.
+
+        Args:
+            name: The file's name, as in `memory.max`.
+
+        Returns:
+            Its content; None where there is none, or we may not read it.
+        """
         return read_text(self.folder / name)
 
     def number(self, name: str) -> int | None:
-        """A file that holds a number; None: no such file, or no limit."""
+        """Read a file that holds a number.
+
+        Args:
+            name: The file's name.
+
+        Returns:
+            The number; None: no such file, or no limit.
+        """
         return _number(self.text(name))
 
     def fields(self, name: str) -> dict[str, int]:
-        """A file of `name value` lines."""
+        """Read a file of `name value` lines.
+
+        Args:
+            name: The file's name.
+
+        Returns:
+            See `fields`; empty where there is no such file.
+        """
         return fields(self.text(name) or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A line of /proc/PID/cgroup. controllers: empty for version 2."""
+    """A line of /proc/PID/cgroup.
+
+    Attributes:
+        controllers: Of the hierarchy; empty for version 2.
+        path: The group that the process is in.
+    """
 
     controllers: frozenset[str]
     path: str
@@ -50,7 +82,14 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mounted hierarchy. root: the group that is seen at `point`; controllers: none for v2."""
+    """A mounted hierarchy.
+
+    Attributes:
+        root: The group that is visible at `point`.
+        point: The mount point.
+        controllers: Of the hierarchy, among other mount options; empty for version 2.
+        version: Of the hierarchy.
+    """
 
     root: str
     point: str
@@ -59,7 +98,14 @@ class Mount:
 
 
 def read_text(path: Path) -> str | None:
-    """A small file; None where it can't be had."""
+    """Read a small file.
+
+    Args:
+        path: Of /proc or of a control group.
+
+    Returns:
+        Its content; None where it can't be read.
+    """
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -67,7 +113,14 @@ def read_text(path: Path) -> str | None:
 
 
 def fields(text: str) -> dict[str, int]:
-    """`name value` or `name: value kB` lines; what has no number is left out."""
+    """Parse `name value` or `name: value kB` lines.
+
+    Args:
+        text: The file's content.
+
+    Returns:
+        Values by name, without units; lines without a number are left out.
+    """
     lines = (line.split() for line in text.splitlines())
     return {
         words[0].rstrip(":"): int(words[1])
@@ -77,7 +130,14 @@ def fields(text: str) -> dict[str, int]:
 
 
 def is_number(word: str) -> bool:
-    """Of the kernel's, and none that takes long to read."""
+    """Check that a word is a number as the kernel writes it, and not too long to parse quickly.
+
+    Args:
+        word: A word of a file.
+
+    Returns:
+        Whether it is 1 to 20 decimal digits.
+    """
     return word.isascii() and word.isdigit() and len(word) <= _DIGITS
 
 
@@ -89,7 +149,14 @@ def _number(text: str | None) -> int | None:
 
 
 def parse_memberships(text: str) -> list[Membership]:
-    """/proc/PID/cgroup: `number:controllers:path`, the path to the line's end."""
+    """Parse /proc/PID/cgroup: `number:controllers:path`, the path to the line's end.
+
+    Args:
+        text: The file's content.
+
+    Returns:
+        A membership per line that has this form, in order.
+    """
     found = []
     for line in text.splitlines():
         _, _, rest = line.partition(":")
@@ -100,7 +167,14 @@ def parse_memberships(text: str) -> list[Membership]:
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """The hierarchies among the lines of /proc/PID/mountinfo, in order."""
+    """Find the cgroup hierarchies among the lines of /proc/PID/mountinfo.
+
+    Args:
+        text: The file's content.
+
+    Returns:
+        The mounts, in order; a later one hides an earlier one at the same place.
+    """
     found = []
     for line in text.splitlines():
         before, dash, after = line.partition(" - ")
@@ -121,9 +195,16 @@ def _unescaped(word: str) -> str:
 
 
 def groups(controller: str, root: Path = ROOT) -> list[Group]:
-    """Ours, then the one above it, and so on: all whose limits of this controller bind us.
+    """Find our group, then the one above it, and so on: all whose limits of a controller bind us.
 
-    With version 2 whatever is there is given: a group without the controller has none of its files.
+    With version 2 all groups are given: one without the controller has none of its files.
+
+    Args:
+        controller: As in `memory`, `cpu` or `pids`.
+        root: Where /proc and the mounts are looked for.
+
+    Returns:
+        Ours first; empty where none is visible.
     """
     mounts = parse_mounts(read_text(root / "proc/self/mountinfo") or "")
     found: list[Group] = []
@@ -141,7 +222,7 @@ def groups(controller: str, root: Path = ROOT) -> list[Group]:
 
 
 def _seen(member: Membership, mounts: list[Mount], root: Path) -> list[Group]:
-    """By the mount that shows most of the way up. Of two at one place the later one is seen."""
+    """Choose the mount that shows most of the way up; of two at one place the later one."""
     ways = [list(_way_up(member, mount, root)) for mount in reversed(mounts)]
     return max(ways, key=len, default=[])
 
@@ -153,16 +234,16 @@ def _way_up(member: Membership, mount: Mount, root: Path) -> Iterator[Group]:
     point = root / mount.point.lstrip("/")
     for depth in range(len(names), -1, -1):
         folder = point.joinpath(*names[:depth])
-        if (folder / "cgroup.procs").exists():  # not of a mount that another one hides
+        if (folder / "cgroup.procs").exists():  # not on a mount that another one hides
             path = "/" + "/".join([*_parts(mount.root), *names[:depth]])
             yield Group(path, folder, mount.version)
 
 
 def _below(top: str, path: str) -> list[str] | None:
-    """The names from one group down to another one; None: that one is not below it.
+    """List the names from one group down to another; None: that one is not below it.
 
-    A namespace of control groups writes what is above its own root as `/..`: how those are called
-    can't be known, but that they are above us can.
+    A namespace of control groups writes what is above its own root as `/..`: the names of those
+    can't be known, but it can that they are above us.
     """
     above, below = _parts(top), _parts(path)
     if below[: len(above)] == above and ".." not in below[len(above) :]:

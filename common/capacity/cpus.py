@@ -12,9 +12,12 @@ from pageferry.common.capacity.cgroups import ROOT, Group, groups, is_number
 
 @dataclass(frozen=True, slots=True)
 class Cpus:
-    """count: whole ones that work is worth spreading over, 1 at least; source: whose limit it is.
+    """The processors that work may be spread over.
 
-    quota: processors' time a second, where a control group has a limit of it.
+    Attributes:
+        count: Whole ones that are worth a thread each, at least 1.
+        source: Whose limit that is, in words.
+        quota: Processors' time a second, the least of all groups; None: no group limits it.
     """
 
     count: int
@@ -23,9 +26,15 @@ class Cpus:
 
 
 def usable_cpus(root: Path = ROOT) -> Cpus:
-    """The least of the machine's, those that this process may run on, and the groups' quotas.
+    """Return the least of the machine's processors, our CPU affinity, and the groups' quotas.
 
     A quota of one and a half is worth two threads.
+
+    Args:
+        root: Where files are looked for; processors and affinity are always this machine's.
+
+    Returns:
+        The least, and whose limit it is.
     """
     machine = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0))
@@ -42,7 +51,7 @@ def usable_cpus(root: Path = ROOT) -> Cpus:
 
 
 def _quota(group: Group) -> float | None:
-    """v1: cpu.cfs_quota_us (-1: none) a cpu.cfs_period_us. v2: both in cpu.max."""
+    """Read a quota. v1: cpu.cfs_quota_us (-1: none) by cpu.cfs_period_us. v2: both in cpu.max."""
     if group.version == 1:
         words = [group.text("cpu.cfs_quota_us") or "", group.text("cpu.cfs_period_us") or ""]
     else:

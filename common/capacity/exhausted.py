@@ -1,4 +1,4 @@
-"""An exception that means that something of this host's has run out, in words."""
+"""What an exception means, in words, if some resource of this host has run out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pageferry.common.capacity.descriptors import descriptor_limit
 from pageferry.common.capacity.memory import own_rooms, rooms
 from pageferry.common.capacity.tasks import task_rooms
 
-# What the loader and llvmlite say where a library could not be mapped.
+# What the loader and llvmlite report where a library could not be mapped.
 _NOT_MAPPED: Final = (
     "failed to map segment",
     "cannot allocate memory",
@@ -19,7 +19,14 @@ _NOT_MAPPED: Final = (
 
 
 def ran_out(error: BaseException) -> str | None:
-    """What this process ran out of, and whose limit that is; None: it failed for another reason."""
+    """Say what this process ran out of, and whose limit that is.
+
+    Args:
+        error: What was raised; its causes and contexts are looked at, too.
+
+    Returns:
+        The words; None: it failed for another reason.
+    """
     for each in _with_causes(error):
         words = _words(each)
         if words is not None:
@@ -52,7 +59,11 @@ def _words(error: BaseException) -> str | None:
 
 
 def out_of_memory() -> str:
-    """Under which limit there is the least left."""
+    """Say that memory ran out, and under which limit there is the least left.
+
+    Returns:
+        The words, one line.
+    """
     tightest = min(own_rooms() or rooms(), key=lambda room: room.free, default=None)
     return "out of memory" if tightest is None else f"out of memory: {tightest}"
 

@@ -13,14 +13,18 @@ from pageferry.common.units import PAGE_SIZE, format_size
 
 MIB: Final = 2**20
 _NO_LIMIT: Final = 2**60
-_STRICT: Final = 2  # vm.overcommit_memory: no more is promised than there is
+_STRICT: Final = 2  # vm.overcommit_memory: the kernel promises no more than there is
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What is left of one limit: bytes. source: whose limit it is.
+    """What is left of one limit.
 
-    kind: `touched` memory, or address space that is `mapped`, touched or not.
+    Attributes:
+        free: Bytes left.
+        limit: Bytes in all.
+        source: Whose limit it is, in words.
+        kind: `touched` memory, or address space that is `mapped`, touched or not.
     """
 
     free: int
@@ -34,7 +38,14 @@ class Room:
 
 
 def rough(size: int) -> str:
-    """For people, as an option takes it, rounded down: `1228MiB`."""
+    """Write a size for people, rounded down, as an option takes it: `1228MiB`.
+
+    Args:
+        size: Bytes.
+
+    Returns:
+        Whole MiB, or whole KiB below that, or bytes.
+    """
     for unit in (MIB, 2**10):
         if size >= unit:
             return format_size(size - size % unit) if unit < MIB else f"{size // unit}MiB"
@@ -42,12 +53,19 @@ def rough(size: int) -> str:
 
 
 def rooms(root: Path = ROOT) -> list[Room]:
-    """Every limit that there is; the machine's is always among them where /proc tells it."""
+    """Find out what is left under every limit.
+
+    Args:
+        root: Where files are looked for; rlimits are always this process's.
+
+    Returns:
+        The rooms; the machine's is among them wherever /proc shows it.
+    """
     return [*_machine(root), *_groups(root), *own_rooms(root)]
 
 
 def _machine(root: Path) -> list[Room]:
-    """What the kernel could give without swapping, and what it would promise."""
+    """Read what the kernel could give without swapping, and what it would promise."""
     info = {
         name: kib * 1024 for name, kib in fields(read_text(root / "proc/meminfo") or "").items()
     }
@@ -74,9 +92,10 @@ def _groups(root: Path) -> list[Room]:
 
 
 def _rooms_unseen(group: Group, least: int) -> list[Room]:
-    """Version 1 tells the least limit of all groups above, also of those not seen in a container.
+    """Find the limit above the visible groups, of which version 1 shows the least.
 
-    What is used of it is not told; it is at least what we use. least: of the limits that are seen.
+    It does so even in a container. How much of it is used is not shown; it is at least what we use.
+    least: of the limits that are visible.
     """
     limit = group.fields("memory.stat").get("hierarchical_memory_limit", _NO_LIMIT)
     if limit >= least:
@@ -86,13 +105,13 @@ def _rooms_unseen(group: Group, least: int) -> list[Room]:
 
 
 def _cached(group: Group) -> int:
-    """Of files that were read and are not in use: dropped before anything else is."""
+    """Read how much is inactive file cache, which the kernel drops before anything else."""
     stat = group.fields("memory.stat")
     return stat.get("total_inactive_file", stat.get("inactive_file", 0))
 
 
 def _rooms_v1(group: Group) -> list[Room]:
-    """memory.limit_in_bytes, and memory.memsw.limit_in_bytes: with what was swapped."""
+    """Read memory.limit_in_bytes, and memory.memsw.limit_in_bytes, which includes swap."""
     source = f"memory cgroup {group.path}"
     limits = [
         (group.number(f"{name}.limit_in_bytes"), group.number(f"{name}.usage_in_bytes"), said)
@@ -102,7 +121,7 @@ def _rooms_v1(group: Group) -> list[Room]:
 
 
 def _rooms_v2(group: Group) -> list[Room]:
-    """memory.max, at which the kernel kills, and memory.high, from which on it holds up."""
+    """Read memory.max, at which the kernel kills, and memory.high, above which it throttles."""
     source, used = f"memory cgroup {group.path}", group.number("memory.current")
     limits = [
         (group.number("memory.max"), used, source),
@@ -120,7 +139,14 @@ def _left(limits: list[tuple[int | None, int | None, str]], cached: int) -> list
 
 
 def own_rooms(root: Path = ROOT) -> list[Room]:
-    """What is left of this process's own limits of address space (`ulimit -v`, `ulimit -d`)."""
+    """Find out what is left of this process's limits of address space (`ulimit -v`, `-d`).
+
+    Args:
+        root: Where /proc is looked for; the limits are always this process's.
+
+    Returns:
+        A room per limit that is set, of kind `mapped`.
+    """
     pages = (read_text(root / "proc/self/statm") or "").split()
     mapped = int(pages[0]) * PAGE_SIZE if pages else 0
     data = fields(read_text(root / "proc/self/status") or "").get("VmData", 0) * 1024
@@ -136,22 +162,45 @@ def own_rooms(root: Path = ROOT) -> list[Room]:
 
 
 def touched_bytes(root: Path = ROOT) -> int:
-    """Memory of this process that no file is behind: what it has touched of all that it asked."""
+    """Read how much memory without a file behind it this process has touched, of all it asked for.
+
+    Args:
+        root: Where /proc is looked for.
+
+    Returns:
+        Bytes; 0 where /proc does not show it.
+    """
     return fields(read_text(root / "proc/self/status") or "").get("RssAnon", 0) * 1024
 
 
 def least(kind: Literal["touched", "mapped"] = "touched", root: Path = ROOT) -> Room | None:
-    """The limit of which the least is left; None where nothing tells."""
+    """Find the limit under which the least is left.
+
+    Args:
+        kind: Limits of this kind only.
+        root: Where files are looked for.
+
+    Returns:
+        The room; None where nothing shows a limit.
+    """
     return min((r for r in rooms(root) if r.kind == kind), key=lambda r: r.free, default=None)
 
 
 def check_memory(
     what: str, size: int, *, beside: int = 0, here: bool = True, root: Path = ROOT
 ) -> None:
-    """Raise `UsageError` where so many bytes can't be had without running out.
+    """Check that so much memory can be had without running out.
 
-    beside: bytes that others will take, and that still look free. here: it is this process that
-    will take them, so that its own limits of address space count as well.
+    Args:
+        what: Who needs it, the subject of the message's sentence.
+        size: Bytes that are needed.
+        beside: Bytes that others will take, and that still look free.
+        here: Whether this process will take them, so that its own limits of address space count as
+            well.
+        root: Where files are looked for.
+
+    Raises:
+        UsageError: Some limit leaves less.
     """
     for room in sorted(rooms(root), key=lambda room: room.free):
         if room.kind == "mapped" and not here:

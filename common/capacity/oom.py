@@ -1,4 +1,4 @@
-"""Whether the kernel has killed somebody for want of memory, meanwhile."""
+"""Whether the kernel has killed somebody for lack of memory in the meantime."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from pageferry.common.capacity.memory import rough
 
 
 class OomWatch:
-    """Counts of kills, from its making on.
+    """Counts of kills, since it was made.
 
     A group's count (v1: of that group alone, memory.oom_control; v2: with those below it,
-    memory.events) says more than the machine's (/proc/vmstat), which is of anybody's processes.
+    memory.events) says more than the machine's (/proc/vmstat), which covers anybody's processes.
+
+    Args:
+        root: Where files are looked for.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
@@ -25,7 +28,11 @@ class OomWatch:
         return fields(read_text(self._root / "proc/vmstat") or "").get("oom_kill", 0)
 
     def words(self) -> str | None:
-        """What has happened since, for whoever lost a process to SIGKILL; None: no such thing."""
+        """Say what has happened since, for whoever lost a process to SIGKILL.
+
+        Returns:
+            The words, one line; None: the kernel has killed nobody.
+        """
         for group, before in self._groups:
             if _kills(group) > before:
                 limit = group.number(
@@ -39,9 +46,14 @@ class OomWatch:
 
 
 def how_ended(exit_code: int, watch: OomWatch) -> str | None:
-    """Of a child: `SIGKILL (out of memory: ...)`; None: it ended by itself.
+    """Say how a child was killed: `SIGKILL (out of memory: ...)`.
 
-    exit_code: as `subprocess` has it. watch: made before it was started.
+    Args:
+        exit_code: As `subprocess` reports it: minus the signal's number.
+        watch: Made before the child was started.
+
+    Returns:
+        The words; None: it ended by itself.
     """
     if exit_code >= 0:
         return None

@@ -11,12 +11,18 @@ from typing import Final
 from pageferry.common.capacity.cgroups import ROOT, fields, groups, read_text
 from pageferry.common.errors import UsageError
 
-_MANY: Final = 16384  # a limit beyond that is not worth counting everything that a user runs
+_MANY: Final = 16384  # above this limit, counting all that a user runs is not worth it
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRoom:
-    """How many more there may be under one limit."""
+    """How many more threads and processes there may be under one limit.
+
+    Attributes:
+        free: How many more.
+        limit: How many in all.
+        source: Whose limit it is, in words.
+    """
 
     free: int
     limit: int
@@ -27,7 +33,14 @@ class TaskRoom:
 
 
 def task_rooms(root: Path = ROOT) -> list[TaskRoom]:
-    """Every limit that there is."""
+    """Find out how many more there may be under every limit.
+
+    Args:
+        root: Where files are looked for; user and rlimit are always this process's.
+
+    Returns:
+        A room per limit; empty where nothing limits them.
+    """
     found = []
     for group in groups("pids", root):
         limit, used = group.number("pids.max"), group.number("pids.current")
@@ -41,7 +54,7 @@ def task_rooms(root: Path = ROOT) -> list[TaskRoom]:
 
 
 def _ours(root: Path) -> int:
-    """Threads of all processes of this user."""
+    """Count the threads of all processes of this user."""
     uid, total = os.getuid(), 0
     for folder in (root / "proc").glob("[0-9]*"):
         status = fields(read_text(folder / "status") or "")
@@ -51,7 +64,16 @@ def _ours(root: Path) -> int:
 
 
 def check_tasks(what: str, more: int, root: Path = ROOT) -> None:
-    """Raise `UsageError` where so many threads and processes can't be had."""
+    """Check that so many more threads and processes can be started.
+
+    Args:
+        what: Who needs them, the subject of the message's sentence.
+        more: How many are needed.
+        root: Where files are looked for.
+
+    Raises:
+        UsageError: Some limit leaves fewer.
+    """
     for room in task_rooms(root):
         if more > room.free:
             raise UsageError(f"{what} needs {more} threads and processes, and {room}")

@@ -1,4 +1,4 @@
-"""With which command line a result was made, and when: what its report says of it."""
+"""The command line and the date of a result, for its report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pageferry.common.report.schema import Report
 
 _LONGEST: Final = 4096  # characters
-# No option of ours takes a secret. An address might carry one, and so might an option to come.
+# No option of ours takes a secret. An address might carry one, and so might a future option.
 _IN_ADDRESS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 _IN_OPTION: Final = re.compile(r"(?i)((?:^|[-_,:])(?:password|passphrase|secret|token|key))=.*")
 _NAMED: Final = re.compile(r"(?i)--(?:[a-z]+-)*(?:password|passphrase|secret|token)")
@@ -22,17 +22,32 @@ _words: list[str] = []
 
 
 def note(words: Sequence[str]) -> None:
-    """Remember what this process was started with, the program first."""
+    """Remember what this process was started with.
+
+    Args:
+        words: The command line, the program first; replaces what was noted before.
+    """
     _words[:] = words
 
 
 def command_line() -> str | None:
-    """As a shell reads it, secrets left out; None in a process that runs no command of ours."""
+    """Write this process's command line as a shell reads it, with secrets left out.
+
+    Returns:
+        None in a process that runs no command of ours.
+    """
     return written(_words) if _words else None
 
 
 def written(words: Sequence[str]) -> str:
-    """A command for a report: `pageferry migrate --memory 64MiB`."""
+    """Write a command for a report: `pageferry migrate --memory 64MiB`.
+
+    Args:
+        words: The command line, the program first.
+
+    Returns:
+        As a shell reads it, secrets replaced by `***`; cut off after 4096 characters.
+    """
     shown: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         if _NAMED.fullmatch(before):
@@ -44,11 +59,20 @@ def written(words: Sequence[str]) -> str:
 
 
 def now() -> str:
-    """UTC, ISO 8601 to the second: `2026-11-29T01:20:46Z`."""
+    """Give the present time for a report.
+
+    Returns:
+        UTC, ISO 8601 to the second: `2026-11-29T01:20:46Z`.
+    """
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def stamp(report: Report, instead: Sequence[str] = ()) -> None:
-    """Say when and how it was made. instead: what would make it alone, where nobody typed it."""
+    """Put into a report when and how it was made. A date that is there stays.
+
+    Args:
+        report: Its `date` and `command` are set.
+        instead: The command that would make this one result, for processes where nobody typed one.
+    """
     report.date = report.date or now()
     report.command = command_line() or (written(instead) if instead else None)

@@ -1,8 +1,7 @@
 """What people write, and complaints about it in one form: `WHAT is wrong: expected WHAT`.
 
-`Options` is the base of every model that is filled in by people (flags, a plan, a link's keys).
-pydantic checks the values; what it says of them names bounds without units, and types that nobody
-has chosen, so that each complaint is worded again here, with the field's whole range and unit.
+`Options` is the base of every model that people fill in. pydantic's own messages name bounds
+without units, and types nobody has chosen: each is worded anew, with the field's range and unit.
 """
 
 from __future__ import annotations
@@ -37,9 +36,14 @@ _ABOVE: Final = ("less_than_equal", "less_than")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """How a kind of number is written. noun: `a size`; text: of a value, exactly.
+    """How a kind of number is written.
 
-    below, above: what a value outside its range is.
+    Attributes:
+        noun: What a value is called, with its article: `a size`.
+        parse: From text to the number; raises `UnitError`.
+        text: From the number to text that parses to exactly the same.
+        example: One or two values, joined by ` or `.
+        below, above: What a value below or above its range is called.
     """
 
     noun: str
@@ -52,14 +56,22 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a field expects, where its type does not say it: `a name of letters and digits`."""
+    """What a field expects, where its type does not tell: `a name of letters and digits`."""
 
     expected: str
 
 
 @dataclass(slots=True)
 class Spec:
-    """What is known of a field: its type, its bounds, its unit."""
+    """What is known of a field: its type, its bounds, its unit.
+
+    Attributes:
+        kinds: The types of its union, without `None`.
+        unit: How its number is written; None: it has no unit.
+        words: What it expects, where that was given; takes the place of everything else.
+        least, most, above, below: Its bounds; the first two are allowed themselves.
+        longest: The most characters of a text.
+    """
 
     kinds: list[Any]
     unit: Unit | None = None
@@ -72,12 +84,27 @@ class Spec:
 
     @classmethod
     def of(cls, field: FieldInfo) -> Spec:
-        """Of a model's field, whatever unions and annotations its type is made of."""
+        """Collect what is known of a model's field.
+
+        Args:
+            field: Whatever unions and annotations its type is made of.
+
+        Returns:
+            A new specification.
+        """
         return cls.of_type(field.annotation, field.metadata)
 
     @classmethod
     def of_type(cls, annotation: Any, metadata: Iterable[Any] = ()) -> Spec:
-        """Of a type, with what was said of it beside it."""
+        """Collect what is known of a type.
+
+        Args:
+            annotation: The type, with unions and annotations.
+            metadata: What was annotated beside it; it overrides what the type says.
+
+        Returns:
+            A new specification.
+        """
         spec = cls(list(kinds_of(annotation)))
         for item in (*_metadata(annotation), *metadata):
             spec._take(item)
@@ -101,20 +128,27 @@ class Spec:
 
     @property
     def choices(self) -> list[str]:
-        """The words of a `Literal`."""
+        """The words of a `Literal`; empty where there are none."""
         literals = [kind for kind in self.kinds if typing.get_origin(kind) is Literal]
         found = [each for kind in literals for each in typing.get_args(kind)]
         return [str(each) for each in found if isinstance(each, str)]
 
     def written(self, value: float) -> str:
-        """A bound, as a person would write it."""
+        """Write a bound as a person would.
+
+        Args:
+            value: In the unit's own measure (bytes, seconds, ...).
+
+        Returns:
+            With its unit, if there is one.
+        """
         if self.unit is not None:
             return self.unit.text(value)
         return str(value) if isinstance(value, int) else f"{value:.15g}"
 
     @property
     def range(self) -> str:
-        """`from 4KiB to 16TiB`; empty where there are no bounds."""
+        """The bounds in words, `from 4KiB to 16TiB`; empty where there are none."""
         low = self.least if self.above is None else self.above
         high = self.most if self.below is None else self.below
         if low is None and high is None:
@@ -131,7 +165,7 @@ class Spec:
 
     @property
     def expected(self) -> str:
-        """`a size from 4KiB to 16TiB, as in 512MiB or 1GiB`."""
+        """What is expected, in words: `a size from 4KiB to 16TiB, as in 512MiB or 1GiB`."""
         if self.words is not None:
             return self.words
         if self.choices:
@@ -156,7 +190,7 @@ class Spec:
 
     @property
     def _example(self) -> str:
-        """`, as in 300ms or 2s`; empty where the unit's examples are out of range here."""
+        """Examples that are in range, `, as in 300ms or 2s`; empty where none of the unit's is."""
         assert self.unit is not None  # noqa: S101 - see `expected`
         low = max(bound for bound in (self.least, self.above, -math.inf) if bound is not None)
         high = min(bound for bound in (self.most, self.below, math.inf) if bound is not None)
@@ -176,18 +210,32 @@ class Spec:
 
 
 def listed(words: Sequence[str]) -> str:
-    """`a, b or c`."""
+    """Join words for a sentence: `a, b or c`.
+
+    Args:
+        words: Any number of them; none: empty text.
+
+    Returns:
+        The text.
+    """
     return " or ".join([", ".join(words[:-1]), *words[-1:]]) if len(words) > 1 else "".join(words)
 
 
 def shortened(value: object) -> str:
-    """A value in a complaint: one line, not too long."""
+    """Show a value in a complaint, on one line that is not too long.
+
+    Args:
+        value: As it was given.
+
+    Returns:
+        Its repr, cut off after 80 characters; then its length is added.
+    """
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
 
 
 class Options(BaseModel):
-    """A model that people fill in. What is wrong with it is said in our words."""
+    """A model that people fill in; what is wrong with it is told in our words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
 
@@ -203,10 +251,7 @@ class Options(BaseModel):
 
 
 def _check_digits(cls: type[BaseModel], data: Any) -> None:
-    """Refuse `1_000`, a number to Python and to pydantic, and to nobody else who reads a flag.
-
-    Raises `ValidationError`.
-    """
+    """Refuse `1_000`, a number to Python and pydantic only. Raises `ValidationError`."""
     for name, field in cls.model_fields.items():
         text = data.get(name, data.get(field.alias)) if isinstance(data, dict) else None
         if not isinstance(text, str) or "_" not in text:
@@ -230,7 +275,7 @@ def _worded(cls: type[BaseModel], detail: ErrorDetails) -> InitErrorDetails:
     option = None if name is None or field is None else _option(name, field)
     text = complaint(detail, None if field is None else Spec.of(field), cls.model_fields)
     context = {"text": text, "option": option or "", "was": detail["type"]}
-    if detail["type"] == "our_words":  # of a model within this one
+    if detail["type"] == "our_words":  # from a model within this one
         context = detail["ctx"]
     return InitErrorDetails(
         type=PydanticCustomError("our_words", "{text}", context),
@@ -240,7 +285,6 @@ def _worded(cls: type[BaseModel], detail: ErrorDetails) -> InitErrorDetails:
 
 
 def _field(cls: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str | None, FieldInfo | None]:
-    """The field that an error is about, by its name or alias."""
     head = loc[0] if loc else None
     for name, field in cls.model_fields.items():
         if head in (name, field.alias):
@@ -249,7 +293,7 @@ def _field(cls: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str | None
 
 
 def _option(name: str, field: FieldInfo) -> str:
-    """The flag that gives it."""
+    """Name the flag that sets a field."""
     for item in field.metadata:
         if isinstance(item, Parameter) and item.name:
             return item.name if isinstance(item.name, str) else next(iter(item.name))
@@ -259,7 +303,16 @@ def _option(name: str, field: FieldInfo) -> str:
 def complaint(
     detail: ErrorDetails, spec: Spec | None = None, fields: Mapping[str, FieldInfo] | None = None
 ) -> str:
-    """What pydantic found, in our words; without `spec` as far as the error itself says it."""
+    """Word what pydantic found.
+
+    Args:
+        detail: One of `ValidationError.errors()`.
+        spec: What is known of the field; None: as much as the error itself tells.
+        fields: The model's fields by name, to suggest one for a name that is unknown.
+
+    Returns:
+        One line, `... is wrong: expected ...`, without the option's name.
+    """
     kind, value = detail["type"], detail["input"]
     context = detail.get("ctx", {})
     spec = spec or _bounds_of(kind, context)
@@ -287,7 +340,15 @@ def _no_choice(value: object, context: Mapping[str, Any], spec: Spec) -> str:
 
 
 def complaint_of(error: ValidationError, field: FieldInfo) -> str:
-    """Of one field's value that was checked alone."""
+    """Word what is wrong with one field's value that was checked alone.
+
+    Args:
+        error: Of that value; its first error is taken.
+        field: The field that it was meant for.
+
+    Returns:
+        One line, as `complaint` words it.
+    """
     return complaint(error.errors(include_url=False)[0], Spec.of(field))
 
 
@@ -296,7 +357,7 @@ def _after(hint: str) -> str:
 
 
 def _refused(error: object, message: str, spec: Spec) -> str:
-    """What a parser or a check of ours has said."""
+    """Word what a parser or a check of ours has refused."""
     text = message.removeprefix("Value error, ")
     if isinstance(error, UnitError) and not error.settled and spec.expected:
         return f"{error.problem}: expected {spec.expected}"
@@ -312,7 +373,7 @@ def _unknown(name: str, fields: Mapping[str, FieldInfo]) -> str:
 
 
 def _outside(kind: str, value: object, spec: Spec) -> str:
-    """`'10m' is 600s, too long`."""
+    """Word a value outside its range: `'10m' is 600s, too long`."""
     unit = spec.unit
     low, high = ("too small", "too large") if unit is None else (unit.below, unit.above)
     what = low if kind in _BELOW else high
@@ -345,7 +406,7 @@ def _noun(kind: str, spec: Spec) -> str:
 
 
 def _bounds_of(kind: str, context: Mapping[str, Any]) -> Spec:
-    """As much of a field as an error knows of it."""
+    """Collect as much of a field's specification as an error tells."""
     spec = Spec([])
     if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):
         spec.least, spec.above = context.get("ge"), context.get("gt")
@@ -358,7 +419,7 @@ def _bounds_of(kind: str, context: Mapping[str, Any]) -> Spec:
 
 
 def _metadata(annotation: Any) -> Iterator[Any]:
-    """All that is annotated, inside out."""
+    """Yield everything that is annotated, inside out."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         inner, *items = typing.get_args(annotation)
@@ -371,7 +432,14 @@ def _metadata(annotation: Any) -> Iterator[Any]:
 
 
 def kinds_of(annotation: Any) -> Iterator[Any]:
-    """The types of a union, `None` left out; a `Literal` as it is."""
+    """Yield the types of a union, without `None`; a `Literal` as it is.
+
+    Args:
+        annotation: Any annotation; what is `Annotated` is looked through.
+
+    Yields:
+        Each member of the union; the type itself where it is none.
+    """
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         yield from kinds_of(typing.get_args(annotation)[0])

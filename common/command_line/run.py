@@ -48,7 +48,17 @@ class JsonOptions(Options):
 
     @contextlib.contextmanager
     def opened(self, subject: str = "the result") -> Iterator[ReportFile | None]:
-        """The file, before the work; None where none is asked for. Raises `UsageError`."""
+        """Open the file before the work, and close it afterwards.
+
+        Args:
+            subject: What is written, for messages.
+
+        Yields:
+            The file; None where none is asked for.
+
+        Raises:
+            UsageError: It can't be written, or is there already.
+        """
         if self.json_file is None:
             yield None
             return
@@ -76,7 +86,7 @@ class OutputOptions(ProgressOptions):
 
 
 class LimitOptions(Options):
-    """What becomes of a limit that was missed."""
+    """What happens where a limit was missed."""
 
     enforce: Annotated[
         bool,
@@ -98,7 +108,14 @@ class TlsOptions(Options):
     ] = None
 
     def load(self) -> ClientTls | None:
-        """What a source needs. Raises `UsageError`."""
+        """Read the keys that a source needs.
+
+        Returns:
+            None without `--tls`.
+
+        Raises:
+            UsageError: The keys can't be used, or `--tls-hostname` is given without `--tls`.
+        """
         from pageferry.common.wire.tls import client_tls
 
         if self.tls is not None:
@@ -109,7 +126,12 @@ class TlsOptions(Options):
 
 
 def tell(configs: Iterable[GuestConfig], *, quiet: bool = False) -> None:
-    """What a person should know of these guests before anything is done with them."""
+    """Tell a person what to know of these guests before anything is done with them.
+
+    Args:
+        configs: The guests; a note that several of them have is printed once.
+        quiet: Whether nothing is printed.
+    """
     if not quiet:
         for note in dict.fromkeys(each.cache_note for each in configs):
             if note is not None:
@@ -117,7 +139,18 @@ def tell(configs: Iterable[GuestConfig], *, quiet: bool = False) -> None:
 
 
 def run_app(app: App, arguments: Sequence[str]) -> int:
-    """Run a command; every expected failure is one line and its exit code, never a traceback."""
+    """Run a command; every expected failure is one line and its exit code, never a traceback.
+
+    Standard streams that are closed are opened, and failures to write to standard output are kept
+    until the end: see `_Output`.
+
+    Args:
+        app: The command-line application, `pageferry` or an agent.
+        arguments: The command line without the program.
+
+    Returns:
+        The process's exit code.
+    """
     program = app.name[0]
     note([*((program,) if program == "pageferry" else ("python", "-m", program)), *arguments])
     if not _open_standard_streams():
@@ -134,14 +167,17 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
 
 
 class _Output(io.TextIOWrapper):
-    """A standard stream whose failure is kept for the end: a report has still to be written, and a
-    migration to be seen to, though its terminal is gone.
+    """A standard stream whose failure is kept for the end.
+
+    A report still has to be written, and a migration to be attended to, though its terminal is
+    gone.
     """
 
     error: OSError | None = None
     was_terminal = False
 
     def write(self, text: str, /) -> int:
+        """Write the text; a failure is kept, and all of the text counts as written."""
         try:
             return super().write(text)
         except OSError as error:
@@ -149,13 +185,15 @@ class _Output(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
+        """Flush the stream; a failure is kept."""
         try:
             super().flush()
         except OSError as error:
             self._failed(error)
 
     def _failed(self, error: OSError) -> None:
-        if isinstance(error, BlockingIOError):  # who reads is slow: that is no end
+        """Keep the first failure, and send everything that follows to /dev/null."""
+        if isinstance(error, BlockingIOError):  # the reader is slow, and not gone
             return
         self.error = self.error or error
         null = os.open(os.devnull, os.O_WRONLY)
@@ -164,15 +202,19 @@ class _Output(io.TextIOWrapper):
 
     @property
     def unread(self) -> bool:
-        """Whether it failed because nobody is there any more: a reader has had enough, or a
-        terminal was hung up. That is no failure of the command's.
+        """Whether it failed because nobody reads it any more.
+
+        A reader has had enough, or a terminal was hung up: that is no failure of the command's.
         """
         gone = isinstance(self.error, BrokenPipeError)
         return gone or (self.was_terminal and self.error is not None)
 
 
 def _open_standard_streams() -> bool:
-    """Make 0 to 2 descriptors that no file of ours is given; whether there is a standard output."""
+    """Make sure that descriptors 0 to 2 are open, so that no file of ours gets one of them.
+
+    Returns whether there is a standard output.
+    """
     found = sys.stdout is not None
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -187,7 +229,10 @@ def _open_standard_streams() -> bool:
 
 
 def _kept(stream: io.TextIOWrapper, errors: str) -> _Output:
-    """errors: an ASCII terminal is no reason to fail, what it can't show is shown otherwise."""
+    """Wrap a standard stream so that its failure is kept for the end.
+
+    errors: how to show what the terminal can't; an ASCII terminal is no reason to fail.
+    """
     encoding, lines, terminal = stream.encoding, stream.line_buffering, stream.isatty()
     kept = _Output(stream.detach(), encoding, errors, line_buffering=lines)
     kept.was_terminal = terminal
@@ -195,6 +240,7 @@ def _kept(stream: io.TextIOWrapper, errors: str) -> _Output:
 
 
 def _run(app: App, arguments: Sequence[str]) -> int:
+    """Run the command; print what it fails with, and return the exit code."""
     try:
         result: Any = app(
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
@@ -212,7 +258,14 @@ def _run(app: App, arguments: Sequence[str]) -> int:
 
 
 def worded(error: ValidationError | CycloptsError) -> str:
-    """What is wrong with the options of a command, in our words."""
+    """Say what is wrong with the options of a command, in our words.
+
+    Args:
+        error: As pydantic or cyclopts raised it.
+
+    Returns:
+        One line.
+    """
     cause = error if isinstance(error, ValidationError) else error.__cause__
     if isinstance(cause, ValidationError) and cause.errors(include_url=False)[0]["loc"]:
         return explain(cause)

@@ -10,13 +10,20 @@ _LONGEST: Final = 64  # characters of a word that are compared: difflib's time g
 _NEAR: Final = (
     0.66  # of difflib's ratio: "precpy" is near "pre-copy", "nonsense" not near "io-intensive"
 )
-_PREFIX: Final = 3  # letters that are enough where only one name begins with them
+_PREFIX: Final = 3  # letters that suffice where only one name begins with them
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` comes nearest to; None where none is near.
+    """Find the known name that a word comes nearest to.
 
-    Case, hyphens and underscores count for nothing: `precopy` and `Pre_Copy` are `pre-copy`.
+    Case, hyphens and underscores are ignored: `precopy` and `Pre_Copy` are `pre-copy`.
+
+    Args:
+        word: As a person wrote it, of any length.
+        known: The names that exist.
+
+    Returns:
+        One of `known`; None where none is near.
     """
     plain: dict[str, str] = {}
     for name in known:
@@ -34,10 +41,19 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`"did you mean pre-copy?"` of `"precopy"`; empty text where nothing is near."""
+    """Suggest a name: `"did you mean pre-copy?"` for `"precopy"`.
+
+    Args:
+        word: As a person wrote it.
+        known: The names that exist.
+
+    Returns:
+        Empty text where no name is near.
+    """
     near = nearest(word, known)
     return "" if near is None else f"did you mean {near}?"
 
 
 def _plain(name: str) -> str:
+    """Write a name without what is ignored when names are compared."""
     return name.strip().lower().replace("-", "").replace("_", "")

@@ -1,6 +1,6 @@
 """What is wrong with a command line, in our words: what, where, what was expected.
 
-cyclopts finds it; its own sentences speak of parameters, tokens and coercion.
+cyclopts finds the mistake; its own sentences speak of parameters, tokens and coercion.
 """
 
 from __future__ import annotations
@@ -32,7 +32,14 @@ _WORDS: Final = {bool: "true or false", int: "a whole number", float: "a number"
 
 
 def usage(error: CycloptsError) -> str:
-    """One line."""
+    """Word what cyclopts found wrong with a command line.
+
+    Args:
+        error: As cyclopts raised it.
+
+    Returns:
+        One line, with the command or the option it is about.
+    """
     wordings: dict[type[CycloptsError], Callable[[Any], str]] = {
         UnknownCommandError: _unknown_command,
         UnknownOptionError: _unknown_option,
@@ -49,14 +56,17 @@ def usage(error: CycloptsError) -> str:
 
 
 def _command(error: CycloptsError) -> str:
+    """Write the command that was being parsed, with its parents."""
     return " ".join(error.command_chain or ("pageferry",))
 
 
 def _suggested(hint: str) -> str:
+    """Put a hint behind a sentence, if there is one."""
     return f"; {hint}" if hint else ""
 
 
 def _unknown_command(error: UnknownCommandError) -> str:
+    """Word a command that does not exist, or an option without a command."""
     word = (error.unused_tokens or [""])[0]
     known = [] if error.app is None else _commands(error.app)
     if word.startswith("-"):
@@ -75,10 +85,12 @@ def _unknown_command(error: UnknownCommandError) -> str:
 
 
 def _commands(app: App) -> list[str]:
+    """List the commands that `--help` shows."""
     return [name for name in app if not name.startswith("-") and app[name].show]
 
 
 def _unknown_option(error: UnknownOptionError) -> str:
+    """Word an option that the command does not have."""
     word = error.token.keyword or error.token.value
     names = _names(error.argument_collection)
     hint = did_you_mean(word.partition("=")[0], names)
@@ -86,7 +98,7 @@ def _unknown_option(error: UnknownOptionError) -> str:
 
 
 def _names(arguments: Iterable[Any]) -> list[str]:
-    """The flags that people may give."""
+    """List the flags that people may give."""
     return [
         name
         for each in arguments
@@ -97,7 +109,7 @@ def _names(arguments: Iterable[Any]) -> list[str]:
 
 
 def _unused(error: UnusedCliTokensError) -> str:
-    """A word without an option before it: what could have been meant."""
+    """Word a value without an option before it, with the options it could belong to."""
     word = (error.unused_tokens or [""])[0]
     said = f"{_command(error)}: {shortened(word)} stands alone: expected an option before it"
     options = _options_for(word, error)
@@ -107,7 +119,7 @@ def _unused(error: UnusedCliTokensError) -> str:
 
 
 def _options_for(word: str, error: CycloptsError) -> list[str]:
-    """Of this command, those that would take the word."""
+    """List the options of this command that would take the word."""
     names = [] if error.app is None else _flags_of(error)
     found = []
     for option, reads in _LIKELY.items():
@@ -117,6 +129,7 @@ def _options_for(word: str, error: CycloptsError) -> list[str]:
 
 
 def _flags_of(error: CycloptsError) -> list[str]:
+    """List the flags of the command that was being parsed."""
     assert error.app is not None  # noqa: S101
     app = error.app
     for name in error.command_chain or ():
@@ -147,6 +160,7 @@ def _one_of(field: str) -> Callable[[str], bool]:
 
 
 def _names_workload(word: str) -> bool:
+    """Tell whether a word begins with the name of a workload."""
     from pageferry.common.workload.registry import WORKLOADS
 
     return word.partition(":")[0] in WORKLOADS
@@ -162,6 +176,7 @@ _LIKELY: Final[dict[str, Callable[[str], bool]]] = {
 
 
 def _missing(error: MissingArgumentError) -> str:
+    """Word an option that is missing, or an option without its value."""
     argument = error.argument
     if argument is None:
         return f"{_command(error)}: something is missing ({_MORE})"
@@ -180,7 +195,7 @@ def _missing(error: MissingArgumentError) -> str:
 
 
 def _following(error: MissingArgumentError) -> str | None:
-    """What stands behind the flag and was taken for an option: `-64MiB`."""
+    """Find a word behind the flag that was taken for an option, as in `-64MiB`."""
     words = error.root_input_tokens or []
     for flag, word in pairwise(words):
         if flag == error.keyword and word.startswith("-") and not word.startswith("--"):
@@ -189,7 +204,7 @@ def _following(error: MissingArgumentError) -> str | None:
 
 
 def _metavar(argument: Any) -> str:
-    """What stands behind the flag in `--help`."""
+    """Return what stands behind the flag in `--help`."""
     if argument.parameter.metavar:
         return str(argument.parameter.metavar)
     name = str(argument.name)
@@ -201,22 +216,24 @@ def _metavar(argument: Any) -> str:
 
 
 def _refused(error: ValidationError) -> str:
-    """A value that stands for itself, and is in no model."""
+    """Word a value that belongs to no model and was refused."""
     argument, cause = error.argument, error.__cause__
     if argument is None or not isinstance(cause, pydantic.ValidationError):
         return f"{_command(error)}: {error.exception_message or 'the options are not understood'}"
     spec = Spec.of_type(argument.field_info.annotation)
     said = complaint(cause.errors(include_url=False)[0], spec)
-    if not argument.name.startswith("-"):  # several options together, which the sentence names
+    if not argument.name.startswith("-"):  # several options together; the sentence names them
         return said
     return f"{argument.name}: {said}"
 
 
 def _repeated(error: RepeatArgumentError) -> str:
+    """Word an option that is given twice."""
     return f"{_command(error)}: {error.token.keyword} is given twice: expected it once"
 
 
 def _not_read(error: CoercionError) -> str:
+    """Word a value that could not be converted to its option's type."""
     token, kind = error.token, error.target_type
     word = "" if token is None else token.value
     name = (token.keyword if token is not None else None) or (

@@ -10,11 +10,22 @@ from pageferry.common.errors import UsageError
 
 
 def parse_candidates(text: str) -> list[tuple[str, int | None]]:
-    """`HOST[:PORT],...` of `--recover-to`; None: no port was written. Raises `UsageError`."""
+    """Parse `HOST[:PORT],...`, the value of `--recover-to`.
+
+    Args:
+        text: Addresses with commas between them; empty: none.
+
+    Returns:
+        (host, port) of each, in order, the host without brackets; a port of None: none was written.
+
+    Raises:
+        UsageError: One of them is no address.
+    """
     return [_candidate(part) for part in text.split(",")] if text else []
 
 
 def _candidate(text: str) -> tuple[str, int | None]:
+    """Parse one `HOST[:PORT]`; an IPv6 address without a port needs no brackets."""
     host, colon, _ = text.rpartition(":")
     if not colon or text.endswith("]") or (":" in host and not host.endswith("]")):
         # No port, or an IPv6 address without one, which may stand without brackets here.
@@ -25,7 +36,17 @@ def _candidate(text: str) -> tuple[str, int | None]:
 
 
 def checked_candidates(text: str) -> str:
-    """Return a --recover-to as it was written. Raises `ValueError` where it names no addresses."""
+    """Check a `--recover-to`, and return it as it was written.
+
+    Args:
+        text: As for `parse_candidates`.
+
+    Returns:
+        The same text.
+
+    Raises:
+        ValueError: It names no addresses; the message is without the option's name.
+    """
     try:
         parse_candidates(text)
     except UsageError as error:
@@ -33,9 +54,9 @@ def checked_candidates(text: str) -> str:
     return text
 
 
-_LONGEST_HOST = 253  # of a name in DNS
+_LONGEST_HOST = 253  # characters of a name in DNS
 
-# As QEMU, libvirt and browsers write where to go; what is no IPv6 address (`fd:` could be one).
+# As QEMU, libvirt and browsers write addresses; nothing that may be IPv6 (`fd:` could be).
 _SCHEME: Final = re.compile(
     r"[a-z][a-z0-9+.-]*://"
     r"|(tcp[46]?|udp|tls|ssl|unix|rdma|exec|file|vsock|ssh|https?|socket|pageferry|qemu):(?=.*:|.*/)",
@@ -44,9 +65,18 @@ _SCHEME: Final = re.compile(
 
 
 def parse_address(text: str, option: str) -> tuple[str, int]:
-    """`HOST:PORT` or `[v6]:PORT`. Raises `UsageError`.
+    """Parse `HOST:PORT` or `[v6]:PORT`.
 
-    option: whose value it is; only with `--listen` is port 0 one, which stands for a free one.
+    Args:
+        text: The address.
+        option: Whose value it is, for the message. Only `--listen` takes port 0, which stands for a
+            free port.
+
+    Returns:
+        Host, without brackets, and port. The name is not resolved.
+
+    Raises:
+        UsageError: It is no address.
     """
     shown = f"{option}: {_quoted(text)}"
     if scheme := _SCHEME.match(text):
@@ -76,10 +106,12 @@ def parse_address(text: str, option: str) -> tuple[str, int]:
 
 
 def _quoted(text: str) -> str:
+    """Quote a text for a message, cut off where it is long."""
     return repr(text) if len(text) <= 80 else f"{text[:40]!r}... ({len(text)} characters)"
 
 
 def _check_host(host: str, shown: str, *, bracketed: bool) -> None:
+    """Raise `UsageError` where this can't be a host's name or address."""
     if len(host) > _LONGEST_HOST:
         raise UsageError(
             f"{shown} is not an address: expected a HOST of at most {_LONGEST_HOST} characters"

@@ -27,12 +27,27 @@ from pageferry.common.units import (
 
 
 def reader(parse: Callable[[str], Any]) -> BeforeValidator:
-    """Text goes through the parser; a number is taken as it is."""
+    """Make a validator that parses text and takes a number as it is.
+
+    Args:
+        parse: From text to the value; raises `ValueError`.
+
+    Returns:
+        For the annotation of a field.
+    """
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
 def shown_as(text_of: Callable[[Any], str], metavar: str | None = None) -> Parameter:
-    """How a default is shown in `--help`, and how `flags()` writes a value."""
+    """Set how a default is shown in `--help`, and how `flags()` writes a value.
+
+    Args:
+        text_of: From the value to text that its parser reads back; None is shown as `none`.
+        metavar: What stands behind the flag in `--help`; None: cyclopts chooses.
+
+    Returns:
+        For the annotation of a field.
+    """
     return Parameter(
         show_default=lambda value: "none" if value is None else text_of(value), metavar=metavar
     )
@@ -61,18 +76,19 @@ TimeLimit = Annotated[
 
 Share = Annotated[float, reader(parse_share), shown_as(format_share, "SHARE"), SHARE]
 
-# Of what tc writes in percent: a number without the sign has two readings.
+# For what tc writes in percent: a number without the sign has two readings.
 Percentage = Annotated[float, reader(parse_percentage), shown_as(format_share, "SHARE"), PERCENTAGE]
 
 Compression = Literal["none", "zstd", "lz4"]
 
 
 def _parse_injections(texts: tuple[str, ...]) -> tuple[Injection, ...]:
+    """Parse every value of `--inject`."""
     return tuple(map(parse_injection, texts))
 
 
-# Parsed once, here: a value is the text that was written, which is what flags and documents have,
-# and knows what it means. For whoever makes flags and columns of fields they are text.
+# Parsed once, here: a value is the text that was written, as flags and documents have it, and knows
+# what it means. For code that makes flags and columns of fields, they are text.
 if TYPE_CHECKING:
     TriggerOption: TypeAlias = Trigger
     PrepageOption: TypeAlias = Prepage

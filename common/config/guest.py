@@ -48,6 +48,7 @@ class GuestConfig(Options):
 
     @model_validator(mode="after")
     def _geometry(self) -> Self:
+        """Refuse sizes that no guest can have."""
         if self.memory % PAGE_SIZE:
             raise ValueError(
                 f"--memory {self.memory} is not a whole number of {PAGE_SIZE}-byte pages: expected"
@@ -68,10 +69,11 @@ class GuestConfig(Options):
         return self
 
     def _cache_geometry(self) -> None:
-        """A vCPU's part must be a power of two of sets: a line number is masked to find its set.
+        """Refuse a cache that can't be divided among the vCPUs.
 
-        The default, and a size that one vCPU could have, is divided as far as that goes; of any
-        other, which was chosen for its figure, those are named that divide without a rest.
+        A vCPU's part must be a power of two of sets: a line number is masked to find its set. The
+        default, and a size that one vCPU could have, are divided as far as possible. Any other size
+        was chosen for its figure: for it, sizes are suggested that divide without a remainder.
         """
         way = self.cache_line * self.cache_ways
         exact = _power_of_two(self.cache, way * self.vcpus)
@@ -90,19 +92,19 @@ class GuestConfig(Options):
 
     @property
     def cache_part(self) -> int:
-        """Bytes of a vCPU's cache: as many sets as there is room for, a power of two of them."""
+        """Bytes of one vCPU's cache: the largest power of two of sets that fits its share."""
         way = self.cache_line * self.cache_ways
         sets = self.cache // self.vcpus // way
         return 0 if not sets else way << (sets.bit_length() - 1)
 
     @property
     def cache_used(self) -> int:
-        """Bytes of all vCPUs' caches."""
+        """Bytes of all vCPUs' caches together."""
         return self.cache_part * self.vcpus
 
     @property
     def cache_note(self) -> str | None:
-        """What a person should know of how the cache was divided; None: it all is used."""
+        """What a person should know of how the cache was divided; None: all of it is used."""
         if self.cache_used == self.cache:
             return None
         each = "" if self.vcpus == 1 else f", {format_size(self.cache_part)} for each vCPU"
@@ -113,7 +115,7 @@ class GuestConfig(Options):
 
 
 def _binary(size: int) -> int:
-    """As many KiB, MiB or GiB as there are kB, MB or GB, where that is a whole number of them."""
+    """Return as many MiB or GiB as there are MB or GB, if whole; else round up to whole pages."""
     for decimal, binary in ((10**9, 2**30), (10**6, 2**20)):
         if size % decimal == 0:
             return size // decimal * binary
@@ -121,6 +123,6 @@ def _binary(size: int) -> int:
 
 
 def _power_of_two(size: int, unit: int) -> bool:
-    """Whether it is a power of two of these."""
+    """Tell whether `size` is a power of two of `unit`s."""
     count, rest = divmod(size, unit)
     return not rest and count > 0 and count & (count - 1) == 0

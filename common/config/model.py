@@ -1,9 +1,9 @@
-"""The configuration: one frozen model that becomes the command's flags, what the agents negotiate
-and what the report repeats.
+"""The configuration of a migration: one frozen model for flags, agents and the report.
 
-`GuestConfig` determines every byte of a guest (with a step count), `StrategyConfig` every decision
-about rounds; `MigrationConfig` is both, and how the run goes about it. Sizes are bytes, rates bytes
-per second, times seconds, shares fractions; strings are read as people write them (`common.units`).
+It becomes the command's flags, what the agents negotiate and what the report repeats. `GuestConfig`
+determines every byte of a guest (with a step count), `StrategyConfig` every decision about rounds;
+`MigrationConfig` is both, and how the run goes about it. Sizes are bytes, rates bytes per second,
+times seconds, shares fractions; strings are read as people write them (`common.units`).
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class MigrationConfig(TransferConfig, GuestConfig):
     @field_validator("workload")
     @classmethod
     def _known_workload(cls, text: str) -> str:
-        """What is typed is answered here, before a guest is made: that takes seconds.
+        """Refuse an unknown workload here, before a guest is made: that takes seconds.
 
-        Not for `GuestConfig`: a destination that gets one says itself what it does not know.
+        Not in `GuestConfig`: a destination that gets one reports itself what it does not know.
         """
         try:
             choose(text)
@@ -65,12 +65,14 @@ class MigrationConfig(TransferConfig, GuestConfig):
 
     @model_validator(mode="after")
     def _one_way_to_slow_down(self) -> Self:
+        """Refuse auto-converge together with a dirty limit."""
         if self.auto_converge and self.dirty_limit is not None:
             raise ValueError("--auto-converge and --dirty-limit exclude one another")
         return self
 
     @model_validator(mode="after")
     def _workload_fits(self) -> Self:
+        """Refuse a workload whose working set is larger than the guest's memory."""
         for name, value in choose(self.workload).options.items():
             if isinstance(value, Extent) and (value.size or 0) > self.memory:
                 raise ValueError(
@@ -81,9 +83,10 @@ class MigrationConfig(TransferConfig, GuestConfig):
 
     @property
     def travels_by_line(self) -> bool:
-        """Whether pages may travel as lines: it is the cache that knows which have changed.
+        """Whether pages may travel as lines.
 
-        The kernel knows of pages only.
+        Only the cache knows which lines have changed; the kernel's dirty tracker knows whole pages
+        only.
         """
         return self.granularity == "line" and self.cache > 0 and self.dirty_tracker == "log"
 
@@ -103,7 +106,7 @@ class MigrationConfig(TransferConfig, GuestConfig):
 
     @property
     def begins_with_all(self) -> bool:
-        """Whether the first thing that goes is all of the guest's memory."""
+        """Whether the first round sends all of the guest's memory."""
         return self.strategy not in ("post-copy", "lazy-copy")
 
     @property
@@ -112,7 +115,11 @@ class MigrationConfig(TransferConfig, GuestConfig):
         return GuestConfig(**{name: getattr(self, name) for name in GuestConfig.model_fields})
 
     def flags(self) -> list[str]:
-        """The command-line options that give this configuration again, defaults left out."""
+        """Write the command-line options that give this configuration again.
+
+        Returns:
+            Words of a command line, defaults left out.
+        """
         out: list[str] = []
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
@@ -122,12 +129,17 @@ class MigrationConfig(TransferConfig, GuestConfig):
         return out
 
     def as_given(self) -> dict[str, Any]:
-        """What was given, by field: a limit that was is another matter than one by default."""
+        """Return what was given: a limit that a user set is not the same as one by default.
+
+        Returns:
+            Values by the names of their fields; those of fields left at their defaults are not in
+            it.
+        """
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 def _format(metadata: list[Any], value: Any) -> str:
-    """As the field's own parser reads it."""
+    """Write a value as the field's own parser reads it."""
     for item in metadata:
         if isinstance(item, Parameter) and callable(item.show_default):
             return str(item.show_default(value))
@@ -135,7 +147,16 @@ def _format(metadata: list[Any], value: Any) -> str:
 
 
 def option_words(name: str, value: Any, model: type[BaseModel]) -> list[str]:
-    """Return what gives a field of `model` this value on a command line."""
+    """Write the words that give a field a value on a command line.
+
+    Args:
+        name: The field's name.
+        value: As the model holds it, not None.
+        model: The model that has the field.
+
+    Returns:
+        The flag and its value; `--no-...` for False; the flag once for each member of a tuple.
+    """
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
@@ -145,18 +166,41 @@ def option_words(name: str, value: Any, model: type[BaseModel]) -> list[str]:
 
 
 def shown(name: str, value: Any, model: type[BaseModel] = MigrationConfig) -> str:
-    """The value of an option as a person would write it. Raises what its formatter does."""
+    """Write the value of an option as a person would. What its formatter raises comes through.
+
+    Args:
+        name: The field's name.
+        value: As the model holds it.
+        model: The model that has the field.
+
+    Returns:
+        The text, with its unit.
+    """
     return _format(model.model_fields[name].metadata, value)
 
 
 def first_fault(error: ValidationError) -> tuple[ErrorDetails, str]:
-    """The first thing that is wrong, and what is to be said of it."""
+    """Find the first thing that is wrong, and word it.
+
+    Args:
+        error: Of any model; of ours the words are already in it.
+
+    Returns:
+        pydantic's detail of the first error, and one line about it without the option's name.
+    """
     first = error.errors(include_url=False)[0]
     return first, complaint(first)
 
 
 def explain(error: ValidationError) -> str:
-    """A pydantic error as one line in the user's terms: the option, and what was expected."""
+    """Word a pydantic error as one line in the user's terms: the option, and what was expected.
+
+    Args:
+        error: Of any model; only its first error is told.
+
+    Returns:
+        `--option: ...`, or the words alone where it is about no single option.
+    """
     first, message = first_fault(error)
     option = str(first.get("ctx", {}).get("option", ""))
     if not option:

@@ -12,4 +12,4 @@ class ParsedText(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> CoreSchema:
-        return core_schema.str_schema()  # what it is in a document
+        return core_schema.str_schema()  # in a document it is text

@@ -12,28 +12,31 @@ Kind = Literal["rounds", "time", "stall"]
 
 
 class Trigger(ParsedText):
-    """What was written, and what it means.
+    """A trigger as it was written, and what it means.
 
-    Raises:
-        ValueError: for what is none of `rounds=2`, `time=3s` and `stall`.
+    Args:
+        text: `rounds=2`, `time=3s` or `stall`.
 
     Attributes:
-        kind: what is counted.
-        amount: rounds or seconds; 0 for `stall`.
+        kind: What is counted.
+        amount: Rounds (0 to 1000) or seconds; 0 for `stall`.
+
+    Raises:
+        ValueError: The text is none of these.
     """
 
     kind: Kind
     amount: float
 
     def __new__(cls, text: str) -> Self:
-        """Parse it."""
+        """Parse the text."""
         self = super().__new__(cls, text)
         self.kind, self.amount = _parse(text)
         return self
 
     @property
     def spelled(self) -> str:
-        """As this project writes it, whatever unit was chosen."""
+        """The trigger as this project writes it, whatever unit was chosen."""
         if self.kind == "stall":
             return "stall"
         if self.kind == "time":
@@ -42,6 +45,7 @@ class Trigger(ParsedText):
 
 
 def _parse(text: str) -> tuple[Kind, float]:
+    """Return what is counted, and how much of it."""
     kind, _, value = text.partition("=")
     if text == "stall":
         return "stall", 0
@@ -56,6 +60,7 @@ def _parse(text: str) -> tuple[Kind, float]:
 
 
 def _time(text: str, value: str) -> float:
+    """Parse a time; name the whole text where it is none."""
     try:
         return parse_time(value)
     except UnitError as error:

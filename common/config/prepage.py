@@ -12,19 +12,22 @@ _ADAPTIVE_ON_WIRE: Final = -1
 
 
 class Prepage(ParsedText):
-    """What was written, and what it means.
+    """A window as it was written, and what it means.
 
-    Raises:
-        ValueError: for what is neither `adaptive` nor a number from 0 to 65535.
+    Args:
+        text: `adaptive`, or a number from 0 to 65535.
 
     Attributes:
-        pages: neighbours a page; None: as many as the guest's faults suggest.
+        pages: Neighbours for each page; None: as many as the guest's faults suggest.
+
+    Raises:
+        ValueError: The text is neither.
     """
 
     pages: int | None
 
     def __new__(cls, text: str) -> Self:
-        """Parse it."""
+        """Parse the text."""
         if text != _ADAPTIVE and not (text.isascii() and text.isdigit() and int(text) <= MOST):
             raise ValueError(f"{text!r} is not a window: expected adaptive, or 0 to {MOST} pages")
         self = super().__new__(cls, text)
@@ -33,12 +36,22 @@ class Prepage(ParsedText):
 
     @classmethod
     def from_wire(cls, number: int) -> Self:
-        """Return what `on_wire` was made of."""
+        """Make the window that `on_wire` was made of.
+
+        Args:
+            number: Pages; -1: adaptive.
+
+        Returns:
+            The window.
+
+        Raises:
+            ValueError: The number is out of range.
+        """
         return cls(_ADAPTIVE if number == _ADAPTIVE_ON_WIRE else str(number))
 
     @property
     def on_wire(self) -> int:
-        """The number of pages, -1 for adaptive: in a setup, and in the fault handler's words."""
+        """Number of pages, -1 for adaptive, as a setup message and the fault handler have it."""
         return _ADAPTIVE_ON_WIRE if self.pages is None else self.pages
 
 

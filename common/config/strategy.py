@@ -63,6 +63,7 @@ class StrategyConfig(Options):
 
     @model_validator(mode="after")
     def _thresholds(self) -> Self:
+        """Refuse a lower threshold above its upper one."""
         if self.low > self.high:
             raise ValueError(
                 f"--low {format_share(self.low)} is above --high {format_share(self.high)}"

@@ -127,10 +127,13 @@ class TransferConfig(StrategyConfig):
     ] = None
 
     def to_json(self) -> dict[str, Any]:
-        """Every option as it is used, for a document.
+        """List every option as it is used, for a document.
 
         JSON has no infinity, and a field has one type: a rate without a limit is null, and
         `max_bandwidth_text` says what that means.
+
+        Returns:
+            Values that JSON can hold, by the names of their fields.
         """
         options = self.model_dump(mode="json")
         limit = self.max_bandwidth
@@ -139,6 +142,7 @@ class TransferConfig(StrategyConfig):
 
     @model_validator(mode="after")
     def _predicted(self) -> Self:
+        """Refuse options of a prediction without `--predict`."""
         for name in ("predict_time", "assume_bandwidth"):
             if not self.predict and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"--{name.replace('_', '-')} means nothing without --predict")

@@ -1,8 +1,8 @@
 """Files that a person hands us: read whole, and never waited for, whatever they are.
 
-They may be damaged, or made to harm. So what is read is bounded before it is looked at: the bytes,
-then how deep and how many its parts are, and only then what it says. Whatever is wrong is one line
-that names the file, the place in it, and what was expected (`UsageError`).
+They may be damaged, or made to do harm. So what is read is bounded before it is looked at: first
+the bytes, then how deep and how many its parts are, and only then its content. Whatever is wrong
+becomes one line that names the file, the place in it, and what was expected (`UsageError`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pageferry.common.files.text import decode
 STDIN: Final = "-"
 _MOST_DEPTH: Final = 32  # lists and objects within one another; ours have ten
 _MOST_PARTS: Final = 1 << 24  # of one JSON text
-# Memory that a part takes, and a byte, once it is read and checked against its model (measured: 225
-# to 255 bytes a part). It is asked for before: pydantic-core ends the process, or hangs for ever,
-# where an allocation of its own fails.
+# Memory that a part and a byte take once they are read and checked against a model (measured: 225
+# to 255 bytes a part). It is asked for before: where an allocation of its own fails, pydantic-core
+# ends the process or hangs for ever.
 _PART_BYTES: Final = 300
 _TEXT_BYTES: Final = 4
 _BLOCK: Final = 1 << 25  # asked for at once, where there is so much
@@ -47,11 +47,12 @@ _KINDS: Final = (
 class _Memory:
     """Memory that is asked for before it is taken.
 
-    In blocks, as a question takes longer than a small text: a sweep's folder has 100,000 of them.
+    It is asked for in blocks, as asking takes longer than reading a small text: a sweep's folder
+    has 100,000 of them.
     """
 
     def __init__(self) -> None:
-        self._left = 0  # that has been asked for, and not been taken
+        self._left = 0  # has been asked for, and not been taken
 
     def ask(self, what: str, size: int) -> None:
         """Raise `UsageError` where so many bytes can't be had."""
@@ -68,19 +69,33 @@ _MEMORY: Final = _Memory()
 
 
 def cut(text: str) -> str:
-    """One line, and no longer than a complaint may be."""
+    """Shorten a text for a complaint.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        One line of at most 200 characters, then an ellipsis.
+    """
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 def open_file(file: str | Path) -> int:
-    """A descriptor of a regular file, to read. Raises `OSError`, which says what it is instead.
+    """Open a regular file for reading, without waiting: a pipe without a writer would never open.
 
-    Opened without waiting: a pipe that nobody writes to would never be open.
+    Args:
+        file: Its path.
+
+    Returns:
+        A descriptor, non-blocking, for the caller to close.
+
+    Raises:
+        OSError: It can't be opened, or is no regular file; its `strerror` says what it is instead.
     """
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except ValueError:  # a NUL within
+    except ValueError:  # a NUL in the name
         raise OSError(errno.EINVAL, "no name of a file") from None
     except OSError as error:
         if error.errno == errno.ENXIO:  # only sockets and devices without a driver say so
@@ -97,10 +112,19 @@ def open_file(file: str | Path) -> int:
 
 
 def read_file(file: str | Path, most: int, *, option: str = "", stdin: bool = False) -> bytes:
-    """All of a regular file of at most so many bytes. Raises `UsageError`.
+    """Read a regular file of bounded size.
 
-    option: what names it, for complaints; stdin: whether `-` is standard input, which
-    is waited for.
+    Args:
+        file: Its path.
+        most: Bytes that it may have.
+        option: The option that names it, for complaints; empty: none does.
+        stdin: Whether `-` is standard input, which is waited for.
+
+    Returns:
+        All of its bytes.
+
+    Raises:
+        UsageError: It can't be read, is no file, or is larger.
     """
     before = f"{option}: " if option else ""
     try:
@@ -116,9 +140,17 @@ def read_file(file: str | Path, most: int, *, option: str = "", stdin: bool = Fa
 
 
 def read_whole(fd: int, most: int) -> bytes:
-    """All that a descriptor of `open_file` has, or one byte more than `most`; it is closed.
+    """Read what a descriptor of `open_file` has, up to one byte more than allowed, and close it.
 
-    Raises `OSError`, also where it would have to be waited for: some files of /proc are such.
+    Args:
+        fd: Closed in any case.
+        most: Bytes that it may have.
+
+    Returns:
+        More than `most` bytes (one more) where the file is too large.
+
+    Raises:
+        OSError: It can't be read without waiting, as some files of /proc, or at all.
     """
     with open(fd, "rb") as opened:
         data = opened.read(most + 1)
@@ -128,6 +160,7 @@ def read_whole(fd: int, most: int) -> bytes:
 
 
 def _read_stdin(most: int) -> bytes:
+    """Read standard input, which is not a terminal, to its end."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("standard input is a terminal, or closed: expected a file, or a pipe")
     data = sys.stdin.buffer.read(most + 1)
@@ -137,9 +170,17 @@ def _read_stdin(most: int) -> bytes:
 
 
 def parse_json(data: bytes, name: str) -> Any:
-    """A JSON text of bounded depth, parts and numbers, and without what UTF-8 can't say.
+    """Parse a JSON text of bounded depth, parts and numbers, and without what UTF-8 can't encode.
 
-    name: of the file, for complaints. Raises `UsageError`.
+    Args:
+        data: The file's bytes.
+        name: Of the file, for complaints.
+
+    Returns:
+        What the text stands for.
+
+    Raises:
+        UsageError: It is no JSON, beyond a bound, or there is not enough memory for it.
     """
     text = parse_text(data, name)
     parts = sum(text.count(each) for each in ",[{")
@@ -157,7 +198,18 @@ def parse_json(data: bytes, name: str) -> Any:
 
 
 def parse_toml(data: bytes, name: str) -> dict[str, Any]:
-    """A TOML text, under the same bounds. Raises `UsageError`."""
+    """Parse a TOML text of bounded depth, and without what UTF-8 can't encode.
+
+    Args:
+        data: The file's bytes.
+        name: Of the file, for complaints.
+
+    Returns:
+        The top-level table.
+
+    Raises:
+        UsageError: It is no TOML, or beyond a bound.
+    """
     text = parse_text(data, name)
     if _LONG_KEY.search(text):  # tomllib's time grows with the square of a key's parts
         raise UsageError(f"{name} is not TOML of ours: a key has more than {_MOST_DEPTH} parts")
@@ -172,7 +224,18 @@ def parse_toml(data: bytes, name: str) -> dict[str, Any]:
 
 
 def parse_text(data: bytes, name: str) -> str:
-    """What an editor has written. name: of the file, for complaints. Raises `UsageError`."""
+    """Decode what an editor has written.
+
+    Args:
+        data: The file's bytes, in UTF-8, or with a byte order mark.
+        name: Of the file, for complaints.
+
+    Returns:
+        The text, without the mark.
+
+    Raises:
+        UsageError: It is not in the encoding that its mark says, or UTF-8.
+    """
     try:
         return decode(data)
     except UnicodeDecodeError as error:
@@ -180,11 +243,12 @@ def parse_text(data: bytes, name: str) -> str:
 
 
 def _refuse_constant(word: str) -> Any:
+    """Refuse NaN and infinities, which Python reads and JSON does not have."""
     raise ValueError(f"{word} is no number of JSON")
 
 
 def _check_parts(document: Any, name: str, most: int | None) -> None:
-    """most: what no number reaches."""
+    """Raise `UsageError` for a part that no file of ours has. most: what no number reaches."""
     try:
         _check(document, _MOST_DEPTH, most)
     except _Odd as odd:
@@ -194,7 +258,7 @@ def _check_parts(document: Any, name: str, most: int | None) -> None:
 
 
 class _Odd(Exception):
-    """What no file of ours has. place: where, from the inside out."""
+    """A part that no file of ours has. place: where it is, from the inside out."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -202,6 +266,7 @@ class _Odd(Exception):
 
 
 def _check(value: Any, depth: int, most: int | None) -> None:
+    """Raise `_Odd` for the first part that is too deep, too large or no text."""
     if isinstance(value, str):
         _check_words(value)
     elif isinstance(value, (dict, list)):
@@ -219,6 +284,7 @@ def _check(value: Any, depth: int, most: int | None) -> None:
 
 
 def _check_words(text: str) -> None:
+    """Raise `_Odd` for text that UTF-8 can't encode."""
     if not text.isascii():
         try:
             text.encode()

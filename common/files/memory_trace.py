@@ -1,7 +1,7 @@
 """Memory traces as files: what `pageferry trace import` writes and the workload `trace` replays.
 
-A trace is a NumPy archive, so that `numpy.load(FILE)` opens it anywhere, of two members that are
-stored without compression:
+A trace is a NumPy archive, so that `numpy.load(FILE)` opens it anywhere. It has two members, stored
+without compression:
 
     accesses.npy   uint32[n], little-endian, its data aligned to 64 bytes in the file:
                    bit 31 .. 7: page, bit 6 .. 1: 64-byte line of that page, bit 0: a write
@@ -43,14 +43,26 @@ _META: Final = "meta.json"
 _META_BYTES: Final = 1 << 16
 _ALIGNMENT: Final = 64
 _CHUNK: Final = 1 << 20  # accesses looked at in one go
-# Of a ZIP file's local headers, as APPNOTE.TXT 4.3.7 has them.
+# A ZIP file's local header, see APPNOTE.TXT 4.3.7.
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3L2H")
 _ZIP64_EXTRA: Final = 20  # bytes that zipfile adds for sizes that may not fit in 32 bits
 _PADDING_ID: Final = 0xD935  # an extra field that only aligns what follows, as Android's zipalign
 
 
 class TraceMeta(BaseModel):
-    """What a trace's file says of it. source: the name of the text that it was made of."""
+    """What a trace's file says of it.
+
+    Attributes:
+        format: Always the same, to recognise the file.
+        version: Of the format.
+        accesses: How many there are, reads and writes.
+        reads: How many of them are reads.
+        writes: How many of them are writes.
+        pages: How many different pages are accessed.
+        instructions: Whether instruction fetches are among the reads.
+        source: The name of the text that the trace was made of.
+        digest: XXH3-128 of the accesses' bytes, 32 hexadecimal digits.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,10 +79,16 @@ class TraceMeta(BaseModel):
 
 @dataclass(frozen=True)
 class Trace:
-    """A trace's file, mapped. accesses: uint32[n]; words: the same memory as uint64[(n + 1) // 2].
+    """A trace's file, mapped.
 
-    Neither is to be written to, though numpy would do it (to a private copy): numba compiles
-    another kernel for arrays that say so.
+    Neither array is to be written to, though numpy would do it (to a private copy): they are not
+    marked read-only, as numba compiles another kernel for arrays that are.
+
+    Attributes:
+        name: The file's, as it was given.
+        meta: What the file says of the trace.
+        accesses: uint32[n], as the module describes them.
+        words: The same memory as uint64[(n + 1) // 2].
     """
 
     name: str
@@ -79,7 +97,11 @@ class Trace:
     words: NDArray[np.uint64]
 
     def verify(self) -> None:
-        """Read it once: raises `UsageError` where its content is not what its meta data say."""
+        """Read the whole trace once, and compare it with its meta data.
+
+        Raises:
+            UsageError: Its content is not what its meta data say.
+        """
         hasher = xxhash.xxh3_128()
         highest, writes = 0, 0
         for first in range(0, self.meta.accesses, _CHUNK):
@@ -89,7 +111,7 @@ class Trace:
             writes += int(np.count_nonzero(part & np.uint32(1)))
         if hasher.hexdigest() != self.meta.digest:
             raise _damaged(self.name, "its accesses are not those that were written")
-        # These hold for whatever `write_trace` wrote. A kernel relies on the first.
+        # These hold for everything that `write_trace` wrote. A kernel relies on the first.
         if highest >> PAGE_SHIFT != self.meta.pages - 1:
             raise _damaged(self.name, "its pages are not those that its accesses touch")
         if (writes, self.meta.accesses - writes) != (self.meta.writes, self.meta.reads):
@@ -97,9 +119,19 @@ class Trace:
 
 
 def open_trace(name: str) -> Trace:
-    """Map a trace's file; `Trace.verify` looks at its content. Raises `UsageError`."""
+    """Map a trace's file; `Trace.verify` looks at its content.
+
+    Args:
+        name: Its path, which may have come over the network.
+
+    Returns:
+        The trace; its memory is unmapped with the last array that uses it.
+
+    Raises:
+        UsageError: It can't be read, or is no trace of this version.
+    """
     try:
-        # Not to wait for a pipe's other end: the name may have come over the network.
+        # Don't wait for a pipe's other end: the name may have come over the network.
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no name of a file"
@@ -118,6 +150,7 @@ def open_trace(name: str) -> Trace:
 
 
 def _map(name: str, file: IO[bytes]) -> Trace:
+    """Map the accesses of an open archive."""
     with zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
         if set(members) != {_ACCESSES, _META} or len(archive.infolist()) != len(members):
@@ -133,13 +166,14 @@ def _map(name: str, file: IO[bytes]) -> Trace:
 
 
 def _read_meta(name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> TraceMeta:
+    """Read and check the meta data."""
     if info.file_size > _META_BYTES:
         raise _damaged(name, "its meta data are too long")
     try:
         fields = parse_json(archive.read(info), f"its {_META}")
     except UsageError as error:
         raise _damaged(name, str(error)) from None
-    # RuntimeError: a password that is asked for. EOFError: it is cut off.
+    # RuntimeError: it asks for a password. EOFError: it is cut off.
     except (RuntimeError, EOFError, zipfile.BadZipFile):
         raise _damaged(name, "its meta data can't be read") from None
     version = fields.get("version") if isinstance(fields, dict) else None
@@ -154,7 +188,7 @@ def _read_meta(name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Tr
 
 
 def _find_accesses(name: str, file: IO[bytes], info: zipfile.ZipInfo, meta: TraceMeta) -> int:
-    """Where in the file the array's data begin."""
+    """Find the offset in the file at which the array's data begin."""
     file.seek(info.header_offset)
     header = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     file.seek(sum(header[-2:]), os.SEEK_CUR)
@@ -168,9 +202,10 @@ def _find_accesses(name: str, file: IO[bytes], info: zipfile.ZipInfo, meta: Trac
 
 
 def _array_header(accesses: int) -> bytes:
-    """Of the array's member, 128 bytes: the NPY format, version 1.0.
+    """Make the header of the array's member, 128 bytes: the NPY format, version 1.0.
 
-    Numpy's own pads differently from release to release, and parses more than is to be trusted.
+    Numpy's own header is padded differently from release to release, and its parser accepts more
+    than can be trusted.
     """
     text = f"{{'descr': '<u4', 'fortran_order': False, 'shape': ({accesses},), }}"
     return struct.pack("<8sH118s", b"\x93NUMPY\1\0", 118, text.ljust(117).encode() + b"\n")
@@ -184,10 +219,20 @@ def write_trace(
     instructions: bool,
     source: str,
 ) -> TraceMeta:
-    """Write a trace of `accesses` accesses, which come in chunks of any length, and return its meta
-    data. The same accesses make the same bytes, whenever that is.
+    """Write a trace. The same accesses always make the same bytes.
 
-    Raises `ValueError` for another number of accesses or a page number that does not occur.
+    Args:
+        file: Open for writing, at its beginning; stays open.
+        chunks: uint32[any] each, as the module describes accesses.
+        accesses: How many there are in all chunks together.
+        instructions: Whether instruction fetches are among the reads.
+        source: The name of the text that the trace is made of, at most 255 characters.
+
+    Returns:
+        The meta data that were written.
+
+    Raises:
+        ValueError: There is another number of accesses, or a page number does not occur.
     """
     hasher, pages, writes, left = xxhash.xxh3_128(), np.zeros(0, np.bool_), 0, accesses
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -216,7 +261,7 @@ def write_trace(
 
 
 def _with_pages(seen: NDArray[np.bool_], pages: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """bool[as many as the highest page]: which have occurred."""
+    """Mark the pages that have occurred: bool[highest page + 1]."""
     if not len(pages):
         return seen
     grown = np.zeros(max(len(seen), int(pages.max()) + 1), np.bool_)
@@ -226,7 +271,7 @@ def _with_pages(seen: NDArray[np.bool_], pages: NDArray[np.uint32]) -> NDArray[n
 
 
 def _aligned(name: str) -> zipfile.ZipInfo:
-    """The archive's first member, padded so that its data begin at an aligned offset."""
+    """Describe the archive's first member, padded so that its data begin at an aligned offset."""
     info = zipfile.ZipInfo(name)
     end = _LOCAL_HEADER.size + len(name) + 4 + _ZIP64_EXTRA
     padding = -end % _ALIGNMENT
@@ -235,8 +280,10 @@ def _aligned(name: str) -> zipfile.ZipInfo:
 
 
 def _foreign(name: str) -> UsageError:
+    """Make the error for a file that is no trace."""
     return UsageError(f"{name!r} is no trace: expected a file made by `pageferry trace import`")
 
 
 def _damaged(name: str, what: str) -> UsageError:
+    """Make the error for a trace that can't be used."""
     return UsageError(f"trace {name!r} is damaged: {what}; import it again")

@@ -1,4 +1,4 @@
-"""Pipes and devices that a result is written to: whoever reads them may be late, slow, or gone."""
+"""Pipes and devices that a result is written to: their reader may be late, slow, or gone."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ from typing import Final
 
 from pageferry.common.process import signals
 
-READER_S: Final = 2.0  # that a named pipe's reader may come later than we
+READER_S: Final = 2.0  # how much later than we a named pipe's reader may come
 _LOOK_S: Final = 0.02
-_PATIENCE_S: Final = 0.5  # with a reader who stands still, between two looks for a signal
+_PATIENCE_S: Final = 0.5  # with a reader that stands still, between two checks for a signal
 
 
 def open_stream(name: str) -> int:
-    """A descriptor of what is no regular file, to write to. Raises `OSError`.
+    """Open a file that is not regular, to write to.
 
-    A pipe without a reader can't be open: one is waited for, `READER_S` and no longer.
+    A pipe without a reader can't be opened: a reader is waited for, for `READER_S` and no longer.
+
+    Args:
+        name: Its path.
+
+    Returns:
+        A blocking descriptor, for the caller to close.
+
+    Raises:
+        OSError: It can't be opened, or nobody reads it.
     """
     until = time.monotonic() + READER_S
     while True:
@@ -38,9 +47,20 @@ def open_stream(name: str) -> int:
 
 
 def write_some(fd: int, data: memoryview, wait_s: float) -> int:
-    """How many bytes it took without making us wait: 0 where it takes none for so long.
+    """Write what a pipe takes without making us wait.
 
-    A pipe that is writable takes up to `PIPE_BUF` bytes without waiting. Raises `OSError`.
+    A pipe that is writable takes up to `PIPE_BUF` bytes without waiting.
+
+    Args:
+        fd: The descriptor, blocking or not.
+        data: Bytes to write; at most `PIPE_BUF` of them are.
+        wait_s: How long to wait for it to become writable.
+
+    Returns:
+        How many bytes it took; 0 where it took none in that time.
+
+    Raises:
+        OSError: It can't be written to, as when its reader is gone.
     """
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
@@ -48,9 +68,15 @@ def write_some(fd: int, data: memoryview, wait_s: float) -> int:
 
 
 def write_stream(fd: int, data: bytes) -> None:
-    """All of it, however slow its reader is; once a signal has come, only while he reads on.
+    """Write everything, however slow the reader is; once a signal has come, only while it reads on.
 
-    Raises `OSError`.
+    Args:
+        fd: A descriptor of `open_stream`, or standard output.
+        data: All of it.
+
+    Raises:
+        OSError: It can't be written to. `InterruptedError`: a signal came and the reader stood
+            still.
     """
     asked: list[int] = []
     left = memoryview(data)
@@ -63,7 +89,15 @@ def write_stream(fd: int, data: bytes) -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """As many writes as it takes. Raises `OSError`."""
+    """Write everything, in as many writes as it takes.
+
+    Args:
+        fd: A blocking descriptor.
+        data: All of it.
+
+    Raises:
+        OSError: It can't be written.
+    """
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

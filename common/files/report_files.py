@@ -19,17 +19,26 @@ from pageferry.common.process.notices import complain
 if TYPE_CHECKING:
     from pageferry.common.command_line.run import OutputOptions
 
-# What a report may take: reserved before a migration starts, so that a full disk is known then.
+# What a report may take. It is reserved before a migration starts, so that a full disk shows then.
 REPORT_RESERVE = 1 << 22
 
 
 class ReportFile:
     """A report that appears whole or not at all, see `common.files.atomic_file`.
 
-    Opened before the work starts, so that a folder that can't be written to, a full disk or a file
-    that is there already is known at once. `-` is standard output. What is no regular file (a pipe,
-    a device) is written as it is, see `common.files.output_pipe`. option: what asked for it,
-    subject: what it is, both for messages; force: overwrite. Raises `UsageError`.
+    It is opened before the work starts, so that a folder that can't be written to, a full disk or a
+    file that is there already is known at once. What is no regular file (a pipe, a device) is
+    written as it is, see `common.files.output_pipe`. As a context manager it discards itself at the
+    end.
+
+    Args:
+        name: Where the report is to appear; `-`: standard output.
+        option: The option that asked for it, for messages.
+        subject: What is written, as the beginning of a message.
+        force: Whether to overwrite a file that is there.
+
+    Raises:
+        UsageError: It can't be written, or is there already.
     """
 
     def __init__(
@@ -46,7 +55,7 @@ class ReportFile:
         self._is_stdout = name == "-"
         self._name = "standard output" if self._is_stdout else name
         self._fd = -1
-        self._aside = False  # it has got another name
+        self._aside = False  # whether it has got another name
         self._new: NewFile | None = None
         try:
             if self._is_stdout:
@@ -70,14 +79,25 @@ class ReportFile:
         self.discard()
 
     def write(self, text: str) -> None:
-        """All of it, then the final name."""
+        """Write the whole report, give it its name, and close it.
+
+        Args:
+            text: All of it.
+
+        Raises:
+            UsageError: It can't be written; the message says where it is instead, if anywhere.
+        """
         if (lost := self._write(text.encode(errors="replace"))) is not None:
             raise UsageError(lost)
 
     def keep(self, text: str) -> None:
-        """The same of what can't be made again: what can't be written here is put aside, and said.
+        """Write a report that can't be made again; where that fails here it is put elsewhere.
 
-        It raises nothing: how the command ended is another matter than how its report did.
+        It raises nothing: how the command ended is one thing, how its report did another. What went
+        wrong is printed, with the place where the report is instead.
+
+        Args:
+            text: All of it.
         """
         data = text.encode(errors="replace")
         if (lost := self._write(data)) is not None:
@@ -86,7 +106,7 @@ class ReportFile:
             )
 
     def _write(self, data: bytes) -> str | None:
-        """What has become of it where it could not be written as it was to be."""
+        """Write the report; return what became of it where it could not be written as asked."""
         new = self._new
         try:
             if new is None:
@@ -110,7 +130,7 @@ class ReportFile:
         return None
 
     def discard(self) -> None:
-        """Leave nothing behind; idempotent."""
+        """Leave nothing behind; idempotent. What has been written stays."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -122,7 +142,14 @@ class ReportFile:
 class ReportFiles:
     """The files of `--json` and `--html`, opened before a command's work starts.
 
-    Raises `UsageError`, also where a page is asked for and could not be made.
+    As a context manager it discards them at the end.
+
+    Args:
+        output: What was asked for; `log_dir` is checked, too.
+
+    Raises:
+        UsageError: A file or folder can't be written to, or a page is asked for and could not be
+            made.
     """
 
     def __init__(self, output: OutputOptions) -> None:
@@ -149,7 +176,12 @@ class ReportFiles:
         self.discard()
 
     def write(self, json: Callable[[], str], html: Callable[[], str]) -> None:
-        """Make and write what was asked for: the JSON first, which the page can be made from."""
+        """Make and write what was asked for: the JSON first, from which the page can be made.
+
+        Args:
+            json: Makes the JSON text; called only where it is asked for.
+            html: Makes the page; called only where it is asked for.
+        """
         if self._json is not None:
             self._json.keep(json())
         if self._html is not None:
@@ -163,6 +195,7 @@ class ReportFiles:
 
 
 def _page_file(name: str, *, force: bool) -> ReportFile:
+    """Open the file of a page, if a page can be made here."""
     from pageferry.common.html import check
 
     check()
@@ -170,19 +203,26 @@ def _page_file(name: str, *, force: bool) -> ReportFile:
 
 
 def refuse_stdout(html_file: str) -> None:
-    """A page is for a browser. Raises `UsageError`."""
+    """Refuse to write a page to standard output: it is for a browser.
+
+    Args:
+        html_file: The value of `--html`.
+
+    Raises:
+        UsageError: It is `-`, or empty.
+    """
     if html_file in ("", "-"):
         raise UsageError("--html needs the name of a file")
 
 
 def _refuse_same(json_file: str | None, html_file: str) -> None:
-    """Two reports in one file would be neither."""
+    """Refuse to write both reports to one file, which would then be neither."""
     if json_file is not None and os.path.realpath(json_file) == os.path.realpath(html_file):
         raise UsageError(f"--json and --html both name {html_file}: expected two files")
 
 
 def _put_aside(data: bytes, ending: str) -> str:
-    """Into a file for a while, which only its owner may read; says where, or why there is none."""
+    """Write into a temporary file that only its owner may read; say where, or why there is none."""
     try:
         fd, name = tempfile.mkstemp(prefix="pageferry-", suffix=ending)
     except OSError as error:
@@ -198,9 +238,16 @@ def _put_aside(data: bytes, ending: str) -> str:
 
 
 def need_folder(folder: Path, option: str) -> None:
-    """Raise `UsageError` where files could not be made in that folder, or it not be made.
+    """Refuse a folder in which no files could be made, or that could not be made itself.
 
-    Nothing is made: a command may yet have other reasons not to begin.
+    Nothing is made: the command may still find other reasons not to begin.
+
+    Args:
+        folder: It need not be there, nor its parents.
+        option: The option that names it, for the message.
+
+    Raises:
+        UsageError: It can't be written to.
     """
     path = Path(os.path.abspath(folder))
     longest = 0
@@ -219,6 +266,7 @@ def need_folder(folder: Path, option: str) -> None:
 
 
 def _is_there(path: Path) -> bool:
+    """Tell whether there is something of that name; a broken symbolic link raises."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -229,13 +277,20 @@ def _is_there(path: Path) -> bool:
 
 
 def _why(error: OSError) -> str:
+    """Return the reason of a failure in words."""
     return error.strerror or os.strerror(error.errno or errno.EIO)
 
 
 def save(path: str | os.PathLike[str], subject: str, text: str) -> None:
     """Write a file that appears whole or not at all; one that is there is replaced.
 
-    Raises `UsageError` where it can't be written. subject: what it is, for messages.
+    Args:
+        path: Where it is to appear.
+        subject: What it is, for messages.
+        text: All of it.
+
+    Raises:
+        UsageError: It can't be written.
     """
     with ReportFile(os.path.abspath(path), "save", subject, force=True) as file:
         file.write(text)

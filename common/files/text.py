@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-# UTF-32's begins as UTF-16's does.
+# UTF-32's marks come first: the little-endian one begins like UTF-16's.
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -18,9 +18,13 @@ MARK_BYTES: Final = 4
 
 
 def encoding_of(start: bytes) -> tuple[str, int]:
-    """The encoding that a file's first `MARK_BYTES` bytes tell, and how long the mark is.
+    """Find a file's encoding by its byte order mark.
 
-    Without a mark it is UTF-8.
+    Args:
+        start: Its first `MARK_BYTES` bytes, fewer where the file is shorter.
+
+    Returns:
+        The name of the codec, and the length of the mark; `utf-8` and 0 where there is none.
     """
     for mark, name in _MARKS:
         if start.startswith(mark):
@@ -29,7 +33,17 @@ def encoding_of(start: bytes) -> tuple[str, int]:
 
 
 def as_utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same text in UTF-8, without a mark. Raises `UnicodeDecodeError`."""
+    """Convert a file to UTF-8, without a byte order mark.
+
+    Args:
+        blocks: The file's bytes, in blocks of any length.
+
+    Yields:
+        The same text, in blocks. A file that is UTF-8 is not checked.
+
+    Raises:
+        UnicodeDecodeError: It is not in the encoding that its mark says.
+    """
     parts = iter(blocks)
     start = b""
     for block in parts:
@@ -50,6 +64,16 @@ def as_utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def decode(data: bytes) -> str:
-    """A whole file. Raises `UnicodeDecodeError`; its `encoding` is what the file should be."""
+    """Decode a whole file.
+
+    Args:
+        data: Its bytes.
+
+    Returns:
+        The text, without a byte order mark.
+
+    Raises:
+        UnicodeDecodeError: Its `encoding` is what the file should be.
+    """
     name, skip = encoding_of(data[:MARK_BYTES])
     return data[skip:].decode(name)

@@ -1,6 +1,6 @@
-"""Atomic operations on memory that several compiled threads share, by address.
+"""Atomic operations, by address, on memory that several compiled threads share.
 
-All are sequentially consistent: no load or store of the calling thread moves across one.
+All that write are sequentially consistent: no load or store of the calling thread moves across one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _at(builder: Any, address: Any, index: Any, kind: Any) -> Any:
 
 
 def _peek_word(_context: Any, _address: Any) -> Any:
-    """(address): the int64 there; later loads stay behind it."""
+    """Load the int64 at `address`; later loads stay behind it. In kernels: peek_word(address)."""
 
     def codegen(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], _INT64.as_pointer())
@@ -33,7 +33,7 @@ def _peek_word(_context: Any, _address: Any) -> Any:
 
 
 def _peek_int(_context: Any, _address: Any) -> Any:
-    """(address): the int32 there."""
+    """Load the int32 at `address`. In kernels: peek_int(address)."""
 
     def codegen(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], _INT32.as_pointer())
@@ -43,7 +43,10 @@ def _peek_int(_context: Any, _address: Any) -> Any:
 
 
 def _swap_byte(_context: Any, _address: Any, _index: Any, _value: Any) -> Any:
-    """(address, index, value): put `value` at `address + index`; returns what was there."""
+    """Put `value` at `address + index` and return what was there.
+
+    In kernels: swap_byte(address, index, value).
+    """
 
     def codegen(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
         pointer = _at(builder, args[0], args[1], _BYTE)
@@ -54,7 +57,10 @@ def _swap_byte(_context: Any, _address: Any, _index: Any, _value: Any) -> Any:
 
 
 def _turn_byte(_context: Any, _address: Any, _index: Any, _old: Any, _new: Any) -> Any:
-    """(address, index, old, new): make the byte `new` if it is `old`; whether it was."""
+    """Change the byte at `address + index` to `new` if it is `old`; return whether it was.
+
+    In kernels: turn_byte(address, index, old, new), which returns 1 or 0.
+    """
 
     def codegen(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
         pointer = _at(builder, args[0], args[1], _BYTE)
@@ -66,7 +72,7 @@ def _turn_byte(_context: Any, _address: Any, _index: Any, _old: Any, _new: Any) 
 
 
 def _add_word(_context: Any, _address: Any, _delta: Any) -> Any:
-    """(address, delta): add to the int64 there; returns the sum."""
+    """Add to the int64 at `address` and return the sum. In kernels: add_word(address, delta)."""
 
     def codegen(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], _INT64.as_pointer())

@@ -1,13 +1,13 @@
-"""The write-back cache: set-associative, least recently used goes first, real data copied.
+"""The write-back cache: set-associative, evicts the least recently used line, copies real data.
 
-A set is a row of `ways` entries in order of use, most recent first, and as many slots for data.
-An entry is one word: the line's number, a dirty bit and the slot that holds the line, so that the
-order of use costs no clock and a hit on the most recent line costs one comparison:
+A set is a row of `ways` entries in order of use, most recent first, and as many slots for data. An
+entry is one word: the line's number, a dirty bit and the slot that holds the line, so that the
+order of use needs no clock and a hit on the most recent line costs one comparison:
 
     bit 63 .. 7: line number (all ones: empty)      bit 6: dirty      bit 5 .. 0: slot
 
-A line longer than 64 bytes also has a mask of its dirty 64-byte parts, so that the dirty log
-learns exactly what changed. Every vCPU has its own cache; nobody else changes it.
+A line longer than 64 bytes also has a mask of its dirty 64-byte parts, so that the dirty log learns
+exactly what changed. Every vCPU has its own cache; nobody else changes it.
 """
 
 from __future__ import annotations
@@ -51,12 +51,20 @@ _EMPTY: Final = np.uint64(2**64 - 128)
 _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 
-SETS_A_LOOK: Final = 64  # a drain looks at the clock this often
-_GROUP: Final = 8  # a row is padded to whole groups, which one instruction searches
+SETS_A_LOOK: Final = 64  # a drain looks at the clock after so many sets
+_GROUP: Final = 8  # a row is padded to whole groups, each searched by one instruction
 
 
 def new_entries(sets: int, ways: int) -> NDArray[np.uint64]:
-    """uint64[sets * stride(ways)]: an empty cache."""
+    """Make the entries of an empty cache.
+
+    Args:
+        sets: How many; a power of two, or 0.
+        ways: Lines of a set, at most 64; 0: no cache.
+
+    Returns:
+        uint64[sets * stride(ways)].
+    """
     entries = aligned(sets * stride(ways), np.uint64)
     entries[:] = _EMPTY
     rows = entries.reshape(sets, -1) if ways else entries.reshape(0, 1)
@@ -65,13 +73,20 @@ def new_entries(sets: int, ways: int) -> NDArray[np.uint64]:
 
 
 def stride(ways: int) -> int:
-    """Entries from one row to the next."""
+    """Return how many entries lie between the starts of two rows.
+
+    Args:
+        ways: Lines of a set.
+
+    Returns:
+        At least `ways`: a row is padded to whole groups of eight.
+    """
     return -(-ways // _GROUP) * _GROUP
 
 
 @inlined
 def _part_mask(m: VcpuArrays, entry: np.uint64, slot: int) -> np.uint64:
-    """The dirty 64-byte parts of a dirty line, as bits of its page."""
+    """Return the dirty 64-byte parts of a dirty line, as bits of its page."""
     line = signed(entry >> _LINE_BIT)
     mask = _ONE if m.shift == 0 else m.masks[slot]
     return mask << np.uint64((line << m.shift) & 63)
@@ -92,7 +107,7 @@ def _write_back(m: VcpuArrays, entry: np.uint64, slot: int) -> None:
 
 @inlined
 def _victim(m: VcpuArrays, row: int) -> int:
-    """The position in the row that goes: the last one; while held, the last clean one if any."""
+    """Choose the position in the row to evict: the last; while held, the last clean one, if any."""
     last = m.ways - 1
     if m.ctl[HOLD] == 0 or m.entries[row + last] & _DIRTY == _ZERO:
         return last
@@ -118,7 +133,7 @@ def _push(m: VcpuArrays, row: int, way: int, front: np.uint64) -> None:
 
 @inlined
 def _find(m: VcpuArrays, row: int, key: np.uint64) -> int:
-    """Where in its row a line is, or -1."""
+    """Return where in its row a line is, behind the first group; -1: nowhere."""
     for start in range(_GROUP, m.stride, _GROUP):
         way = find8(m.entries, row + start, key)
         if way < _GROUP:
@@ -128,9 +143,9 @@ def _find(m: VcpuArrays, row: int, key: np.uint64) -> int:
 
 @inlined
 def _fill(m: VcpuArrays, row: int, line: int, dirty: np.uint64) -> np.uint64:
-    """Bring a line from memory to the front of its row; the victim goes back if it is dirty.
+    """Bring a line from memory to the front of its row; the victim is written back if it is dirty.
 
-    Returns the line's entry, which the caller puts in its place.
+    Returns the line's entry, which is in its place.
     """
     way = _victim(m, row)
     entry = m.entries[row + way]
@@ -150,7 +165,7 @@ def _fill(m: VcpuArrays, row: int, line: int, dirty: np.uint64) -> np.uint64:
 
 @inlined
 def _direct(m: VcpuArrays, part: int, write: bool) -> int:
-    """Without a cache: memory itself, every write logged."""
+    """Access memory itself, without a cache; every write is logged."""
     page = part >> 6
     presence = m.ctl[PRESENCE]
     if presence != 0 and peek_byte(presence, page) == 0:
@@ -164,10 +179,16 @@ def _direct(m: VcpuArrays, part: int, write: bool) -> int:
 
 @inlined
 def access(m: VcpuArrays, part: int, write: bool) -> int:
-    """Make the 64 bytes number `part` of guest memory ready to be read, or written.
+    """Make 64 bytes of guest memory ready to be read or written.
 
-    Returns where they are in `m.arena` (a word index, valid until the next access), or -1 - page if
-    their page is missing: then nothing has changed, and the step must be given up as it was.
+    Args:
+        m: What the vCPU works on.
+        part: Which 64 bytes: their address in guest memory divided by 64.
+        write: Whether they will be written; they are marked dirty now.
+
+    Returns:
+        Where they are in `m.arena`: a word index, valid until the next access. Or -1 - page, if
+        their page is missing: then nothing has changed, and the step must be given up as it was.
     """
     if m.ways == 0:
         return _direct(m, part, write)
@@ -203,7 +224,12 @@ def access(m: VcpuArrays, part: int, write: bool) -> int:
 
 @inlined
 def approach(m: VcpuArrays, part: int) -> None:
-    """Bring near what an access to `part`, some steps later, will read if it misses."""
+    """Prefetch what an access some steps later will read if it misses.
+
+    Args:
+        m: What the vCPU works on.
+        part: Which 64 bytes that access is to, as for `access`.
+    """
     prefetch(m.words, part << 3)
     if len(m.counts) != 0:
         prefetch(m.counts, part >> 6)
@@ -216,7 +242,12 @@ def approach(m: VcpuArrays, part: int) -> None:
 
 @inlined
 def approach_victim(m: VcpuArrays, part: int) -> None:
-    """The same of the line that will have to go. Its set should be near already."""
+    """Prefetch what evicting a line for a later access will need. The set should be near already.
+
+    Args:
+        m: What the vCPU works on.
+        part: Which 64 bytes that access is to, as for `access`.
+    """
     if m.ways == 0:
         return
     index = (part >> m.shift) & (m.sets - 1)
@@ -243,10 +274,17 @@ def _drain_set(m: VcpuArrays, index: int) -> None:
 
 @kernel
 def drain_slice(m: VcpuArrays, until_ns: int) -> bool:
-    """Write dirty lines back from the drain's cursor on, and keep them, clean.
+    """Write dirty lines back, from the drain's cursor on, and keep them in the cache, clean.
 
-    Goes on until the clock says `until_ns`; True when the cursor has been through every set. A line
-    dirtied again behind the cursor stays dirty.
+    A line that is dirtied again behind the cursor stays dirty.
+
+    Args:
+        m: What the vCPU works on; `DRAIN_CURSOR` is advanced. On the vCPU's thread, or before it
+            runs.
+        until_ns: Stop when CLOCK_MONOTONIC is past this; checked every `SETS_A_LOOK` sets.
+
+    Returns:
+        Whether the cursor has been through every set.
     """
     while m.ctl[DRAIN_CURSOR] < m.sets:
         first = m.ctl[DRAIN_CURSOR]
@@ -261,9 +299,16 @@ def drain_slice(m: VcpuArrays, until_ns: int) -> bool:
 
 @kernel
 def collect_dirty(m: VcpuArrays, out: NDArray[np.uint64]) -> int:
-    """OR the masks of dirty lines into `out` (uint64[n_pages]); returns how many lines they are.
+    """OR the masks of dirty lines into `out`.
 
     Exact while the vCPU is paused, a guess while it runs.
+
+    Args:
+        m: What the vCPU works on; only read.
+        out: uint64[n_pages], a bit for each 64-byte line; changed.
+
+    Returns:
+        How many cache lines are dirty.
     """
     lines = 0
     for index in range(m.sets):
@@ -278,7 +323,14 @@ def collect_dirty(m: VcpuArrays, out: NDArray[np.uint64]) -> int:
 
 @kernel
 def count_dirty(m: VcpuArrays) -> int:
-    """Dirty lines."""
+    """Count the dirty lines of the cache.
+
+    Args:
+        m: What the vCPU works on; only read.
+
+    Returns:
+        Cache lines, of whatever length.
+    """
     lines = 0
     for at in range(m.sets * m.stride):
         entry = m.entries[at]

@@ -1,8 +1,8 @@
 """The stream's checksum for compiled threads: xxhash's own code, called without the interpreter.
 
-Compiled code finds the function by its name among the symbols of this process, so that kernels
-which call it can be kept on disk. The extension module exports it (all wheels since 3.4 do), or the
-library exports it that the module is linked with.
+Compiled code finds the function by its name among the symbols of this process, so that kernels that
+call it can be kept on disk. It is exported by the extension module (by all wheels since 3.4), or by
+the library that the module is linked with.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME: Final = "XXH3_64bits"
 
 
 def _publish() -> bool:
-    """Make the function known to compiled code. False: this build of xxhash hides it."""
+    """Make the function known to compiled code; return False if this build of xxhash hides it."""
     try:
         function = getattr(ctypes.CDLL(xxhash._xxhash.__file__), _NAME)
         found = True
@@ -35,7 +35,7 @@ def _publish() -> bool:
 
 _AVAILABLE: Final = _publish()
 
-# uint64 (address, bytes): XXH3-64, as `xxhash.xxh3_64_intdigest` has it.
+# uint64 (address, bytes): XXH3-64, as `xxhash.xxh3_64_intdigest` computes it.
 xxh3_64: Final[Any] = ExternalFunction(
     _NAME,
     signature(types.uint64, types.int64, types.int64),  # type: ignore[no-untyped-call]
@@ -43,7 +43,11 @@ xxh3_64: Final[Any] = ExternalFunction(
 
 
 def require_checksum() -> None:
-    """Raise `UsageError` where compiled code can't have checksums."""
+    """Check that compiled code can compute checksums.
+
+    Raises:
+        UsageError: This build of xxhash does not export the function.
+    """
     if not _AVAILABLE:
         raise UsageError(
             f"this build of xxhash ({xxhash.VERSION}) does not export {_NAME}, which post-copy"

@@ -1,4 +1,4 @@
-"""Having a guest's kernels compiled before anything waits for them."""
+"""Compiling a guest's kernels before anything waits for them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,31 @@ from pageferry.common.workload.registry import choose
 
 
 def is_compiled(workload: str) -> bool:
-    """Whether this kind of workload has been compiled here already. Raises `WorkloadError`."""
+    """Check whether this kind of workload has been compiled on this host before.
+
+    Args:
+        workload: A workload's text, `NAME[:key=value,...]`.
+
+    Returns:
+        Whether the store has any kernel of its module.
+
+    Raises:
+        WorkloadError: The text is wrong.
+    """
     module, _, _ = choose(workload).spec.made_by.partition(":")
     return jit.STORE.has_any_of(module)
 
 
 def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = None) -> None:
-    """Compile, or load, everything that a guest of this configuration runs, on a tiny one.
+    """Compile, or load, everything that a guest of this configuration runs, by running a tiny one.
 
-    `notify` is told in one line before something has to be compiled, which takes a while: once for
-    each kind of workload after an installation, where it can be kept.
+    Args:
+        config: Its workload says which kernels; memory, vCPUs and cache do not matter.
+        notify: Told in one line before something has to be compiled, which takes a while: once for
+            each kind of workload after an installation, if the code can be kept.
+
+    Raises:
+        UsageError: The workload is wrong, or the tiny guest gets no memory.
     """
     chosen = choose(config.workload)
     name, mix = chosen.name, chosen.mix

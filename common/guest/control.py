@@ -1,8 +1,8 @@
 """What a vCPU thread and the rest of the world share: arrays, and one array of control words.
 
 Each word has one writer. The controlling thread writes requests, adds one to `SEQUENCE` and signals
-the vCPU's eventfd; the vCPU looks between two quanta, does as asked, copies the sequence number
-to `ACKNOWLEDGED` and signals `DONE_FD`. Aligned 64-bit stores are whole on every machine that numba
+the vCPU's eventfd; the vCPU looks between two quanta, does as asked, copies the sequence number to
+`ACKNOWLEDGED` and signals `DONE_FD`. Aligned 64-bit stores are atomic on every machine that numba
 compiles for; fences and system calls keep them in order.
 """
 
@@ -22,14 +22,14 @@ SEQUENCE: Final = 0
 WANT: Final = 1  # one of the states below
 HOLD: Final = 2
 LOG_EPOCH: Final = 3  # its lowest bit is the dirty log's buffer to write to
-DRAIN: Final = 4  # number of the drain that is wanted
-TARGET: Final = 5  # run to exactly this step and pause there, flat out; -1: no such
+DRAIN: Final = 4  # number of the requested drain
+TARGET: Final = 5  # run to exactly this step, flat out, and pause there; -1: none
 PRESENCE: Final = 6  # address of uint8[n_pages], 0: every page is present
 GAP_RESET: Final = 7
-THROTTLE: Final = 8  # share of time in which not to run, in millionths
+THROTTLE: Final = 8  # share of time not to run, in millionths
 DIRTY_NS: Final = 9  # the least time from one dirtied page to the next; 0: no limit
 # 0, or its last heartbeat of real running (ns; 1: it never ran): from here on it only runs to be
-# compared with another one.
+# compared with another guest.
 REPLAY: Final = 10
 # -- constant -------------------------------------------------------------------------------------
 WAKE_FD: Final = 16
@@ -42,7 +42,7 @@ PERIOD_STEPS: Final = 21
 ACKNOWLEDGED: Final = 32
 STATE: Final = 33
 ACTIVE_LOG: Final = 34  # first word of the dirty log's active buffer
-DRAINED: Final = 35  # number of the last drain that is done
+DRAINED: Final = 35  # number of the last completed drain
 DRAIN_CURSOR: Final = 36  # next cache set to look at
 WANTED: Final = 37  # the page that the vCPU waits for, -1: none
 FIRST_NS: Final = 38
@@ -61,7 +61,7 @@ QUANTUM_DIRTIED: Final = 50  # DIRTIED at its start
 SLOWED_STEPS: Final = 51  # the most steps of a quantum while slowed
 THROTTLED_UNTIL_NS: Final = 52
 LIMITED_UNTIL_NS: Final = 53
-CLOCK_NS: Final = 54  # until when the schedule has been followed
+CLOCK_NS: Final = 54  # up to when the schedule has been followed
 # -- counters of the vCPU -------------------------------------------------------------------------
 DIRTIED: Final = 56  # pages whose mask went from zero to something
 HITS: Final = 57
@@ -70,7 +70,7 @@ WRITE_BACKS: Final = 59
 SPILLS: Final = 60
 DRAINED_LINES: Final = 61
 QUANTA: Final = 62
-SLOWED_NS: Final = 63  # slept because it was throttled, or dirtied too much
+SLOWED_NS: Final = 63  # slept because it was throttled or dirtied too much
 CONTROL_WORDS: Final = 64
 
 NEW: Final = 0
@@ -80,7 +80,7 @@ STOPPED: Final = 3
 
 # -- registers: what travels in a snapshot --------------------------------------------------------
 STEPS: Final = 0
-SUM: Final = 1  # of everything that was read
+SUM: Final = 1  # sum of everything that was read
 STATE_WORDS: Final = 8
 
 PARAM_WORDS: Final = 16
@@ -107,16 +107,31 @@ class VcpuArrays(NamedTuple):
 
 
 def aligned(words: int, dtype: type[np.uint64] | type[np.int64]) -> NDArray[np.uint64]:
-    """Zeroed `words` 8-byte words that share no 128 bytes with anything else."""
+    """Make an array that shares no 128 bytes, so no cache line, with anything else.
+
+    Args:
+        words: How many 8-byte words.
+        dtype: Of the array.
+
+    Returns:
+        Zeroed, and of that type, whatever the annotation says.
+    """
     raw = np.zeros(words * 8 + 256, np.uint8)
     skip = -raw.ctypes.data % 128
     return raw[skip : skip + words * 8].view(dtype)
 
 
 def witnessed(path: Path, vcpus: int) -> NDArray[np.int64]:
-    """Zeroed int64[vcpus, CONTROL_WORDS] in a file that others may look at as vCPUs run.
+    """Make control words in a file that others may watch as vCPUs run.
 
-    A row of it as `out` of `new_control` shows each heartbeat, whatever becomes of this process.
+    A row used as `out` of `new_control` shows each heartbeat, whatever becomes of this process.
+
+    Args:
+        path: The file, which is created or overwritten.
+        vcpus: How many rows.
+
+    Returns:
+        int64[vcpus, CONTROL_WORDS], zero, mapped to the file.
     """
     return np.asarray(np.memmap(path, np.int64, "w+", shape=(vcpus, CONTROL_WORDS)))
 
@@ -124,7 +139,18 @@ def witnessed(path: Path, vcpus: int) -> NDArray[np.int64]:
 def new_control(
     pace: Pace, wake_fd: int, done_fd: int, fault_fd: int, *, out: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Control words of a vCPU that has not started; in `out` where one is given."""
+    """Make the control words of a vCPU that has not started.
+
+    Args:
+        pace: Its schedule.
+        wake_fd: Eventfd that wakes it.
+        done_fd: Eventfd that it signals when it has done as asked; shared by the guest's vCPUs.
+        fault_fd: Eventfd that it signals when it needs a missing page; shared by the guest's vCPUs.
+        out: int64[CONTROL_WORDS], zero, to be used; None: a new array.
+
+    Returns:
+        int64[CONTROL_WORDS]: paused, no target, no page wanted.
+    """
     ctl = aligned(CONTROL_WORDS, np.int64).view(np.int64) if out is None else out
     ctl[WANT] = PAUSED
     ctl[TARGET] = ctl[WANTED] = -1
@@ -136,5 +162,9 @@ def new_control(
 
 
 def new_scratch() -> NDArray[np.int64]:
-    """For `native`."""
+    """Make the scratch array through which a thread's libc calls in `native` exchange data.
+
+    Returns:
+        int64[SCRATCH_WORDS], for one thread only.
+    """
     return aligned(SCRATCH_WORDS, np.int64).view(np.int64)

@@ -1,17 +1,17 @@
 """Deltas of pages against what the destination has, in QEMU's XBZRLE encoding.
 
-An encoding of a page is a row of pairs: how many bytes are as they were, how many are not, each an
-unsigned LEB128 of one or two bytes, and then those that are not, as they are now. What is left
-unchanged at the page's end is not mentioned; only the first count may be zero. So an encoding is
-legal for `xbzrle_decode_buffer` of QEMU (migration/xbzrle.c), and the other way round.
+An encoding of a page is a sequence of pairs: how many bytes are unchanged, how many changed, each
+an unsigned LEB128 of one or two bytes, and then the changed bytes with their new content. Unchanged
+bytes at the page's end are not mentioned; only the first count may be zero. So an encoding is legal
+for `xbzrle_decode_buffer` of QEMU (migration/xbzrle.c), and QEMU's encodings are legal here.
 
 Where to cut is the encoder's choice. This one compares words of eight bytes, and trims each run of
 changed words to the byte at both of its ends: as short as QEMU's where whole words change, at the
 speed of words.
 
-What the destination has is kept in a cache of pages, direct-mapped as QEMU's: a page has one slot.
-Who sits in it stays as long as it was of use in one of the last `LIFETIME` rounds (QEMU counts
-syncs of its bitmap).
+What the destination has is kept in a cache of pages, direct-mapped like QEMU's: a page has one
+slot. A page keeps its slot as long as it was of use in one of the last `LIFETIME` rounds (QEMU
+counts syncs of its bitmap).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 LIFETIME: Final = 2  # rounds; in QEMU CACHED_PAGE_LIFETIME, of syncs
 EVERY_LINE: Final = np.uint64(2**64 - 1)
 
-WHOLE: Final = 0  # what becomes of a page: it goes whole (or as its changed lines)
+WHOLE: Final = 0  # fate of a page: sent whole (or as its changed lines)
 DELTA: Final = 1
 ZERO: Final = 2
 
@@ -46,9 +46,12 @@ _ONE: Final = np.uint64(1)
 
 
 class PageCache(NamedTuple):
-    """Old pages. pages: int64[slots], whose page is there (-1: nobody's); ages: int64[slots], the
+    """Pages as the destination has them, in direct-mapped slots: page modulo slots.
 
-    round in which it was last of use; words: uint64[slots * 512].
+    Attributes:
+        pages: int64[slots], which page is in the slot; -1: none.
+        ages: int64[slots], the round in which it was last of use.
+        words: uint64[slots * 512], the pages' content.
     """
 
     pages: NDArray[np.int64]
@@ -57,21 +60,34 @@ class PageCache(NamedTuple):
 
 
 def new_cache(size: int, n_pages: int) -> PageCache:
-    """Of `size` bytes, at most as many as the guest has pages; in memory already."""
+    """Make an empty cache, in memory already.
+
+    Args:
+        size: Bytes of pages that it may hold; at least one slot is made.
+        n_pages: The guest's pages; no more slots than that are made.
+
+    Returns:
+        The cache.
+    """
     slots = max(1, min(size // PAGE_SIZE, n_pages))
     words = np.empty(slots * PAGE_SIZE // 8, np.uint64)
-    words.fill(0)  # its first touch is no part of a round
+    words.fill(0)  # first touched here, not in a round
     return PageCache(np.full(slots, -1, np.int64), np.full(slots, 0, np.int64), words)
 
 
 class Batch(NamedTuple):
     """Pages that are about to be sent, and what becomes of them.
 
-    pages: int64[n]; masks: uint64[n], the lines of each that may have changed. Overwritten are
-    words: uint64, those lines as they are to arrive, of pages that do not go as a delta, side by
-    side, with room for all (bytes: the same memory as uint8); fates: uint8[n]; lengths: int64[n],
-    of encodings; out: uint8, the encodings side by side, with room for as many bytes as all lines
-    have.
+    Attributes:
+        pages: int64[n], page numbers.
+        masks: uint64[n], the lines of each that may have changed.
+        words: uint64, overwritten: those lines as they are to arrive, of pages whose fate is
+            `WHOLE`, side by side; needs room for the lines of all pages.
+        bytes: The same memory as `words`, as uint8.
+        fates: uint8[n], overwritten: `WHOLE`, `DELTA` or `ZERO`.
+        lengths: int64[n], overwritten: bytes of each page's encoding; 0 for those without one.
+        out: uint8, overwritten: the encodings, side by side; needs room for as many bytes as all
+            lines have.
     """
 
     pages: NDArray[np.int64]
@@ -85,13 +101,13 @@ class Batch(NamedTuple):
 
 @inlined
 def _lowest(mask: np.uint64) -> int:
-    """The number of the lowest bit that is set; the mask is not zero."""
+    """Return the number of the lowest bit that is set; the mask must not be zero."""
     return popcount((mask & (~mask + _ONE)) - _ONE)
 
 
 @inlined
 def _same_bytes_below(x: np.uint64) -> int:
-    """How many of the lowest bytes are zero; not all are."""
+    """Count the lowest bytes that are zero; not all may be."""
     n = 0
     while x & _BYTE == _NOTHING:
         x >>= _EIGHT
@@ -110,7 +126,7 @@ def _same_bytes_above(x: np.uint64) -> int:
 
 @inlined
 def _put_count(out: NDArray[np.uint8], to: int, n: int) -> int:
-    """An unsigned LEB128 of one or two bytes; where the next byte goes."""
+    """Write an unsigned LEB128 of one or two bytes; return where the next byte goes."""
     if n < 0x80:
         out[to] = n
         return to + 1
@@ -129,7 +145,10 @@ def _put_run(
     start: int,
     n: int,
 ) -> int:
-    """`same` unchanged bytes, then these `n` of `data`; -1: it would go beyond `limit`."""
+    """Write `same` unchanged bytes, then these `n` of `data`.
+
+    Returns where the next byte goes; -1: it would go beyond `limit`.
+    """
     if to + 4 + n > limit:
         return -1
     to = _put_count(out, to, same)
@@ -141,7 +160,7 @@ def _put_run(
 
 @kernel
 def _take(memory: NDArray[np.uint64], batch: Batch, i: int, word: int) -> np.uint64:
-    """Copy page `i`'s lines to the words from `word` on. Not zero: some of them are not."""
+    """Copy page `i`'s lines to the words from `word` on; return 0 if they are all zero."""
     seen = _NOTHING
     mask = batch.masks[i]
     first = batch.pages[i] << 9
@@ -156,7 +175,7 @@ def _take(memory: NDArray[np.uint64], batch: Batch, i: int, word: int) -> np.uin
 
 @kernel
 def _changed(cache: PageCache, slot: int, batch: Batch, i: int, word: int) -> np.uint64:
-    """Which of page `i`'s lines, at `word`, are not as they are in the slot."""
+    """Return which of page `i`'s lines, at `word`, differ from the slot."""
     changed = _NOTHING
     mask = batch.masks[i]
     while mask != _NOTHING:
@@ -183,9 +202,9 @@ def _encode(
     to: int,
     limit: int,
 ) -> int:
-    """Page `i`, of whose lines, at `word`, these have changed, against the slot: where it ends.
+    """Encode page `i` against the slot: those of its lines, at `word`, that have changed.
 
-    -1: it would not end before `limit`.
+    Returns where the encoding ends; -1: it would not end before `limit`.
     """
     described = 0  # bytes of the page
     begin = start = end = -1  # of the run that is open: in the page, in `bytes`, its end
@@ -196,7 +215,7 @@ def _encode(
             x = cache.words[(slot << 9) + (line << 3) + k] ^ batch.words[at_line + k]
             if x != _NOTHING:
                 first = (line << 6) + (k << 3) + _same_bytes_below(x)
-                if begin >= 0 and first - end > 2:  # a closer one costs less than two counts
+                if begin >= 0 and first - end > 2:  # a shorter gap costs less than two counts
                     to = _put_run(
                         batch.out, to, limit, begin - described, batch.bytes, start, end - begin
                     )
@@ -218,7 +237,7 @@ def _encode(
 def _store(
     cache: PageCache, slot: int, batch: Batch, i: int, changed: np.uint64, word: int
 ) -> None:
-    """The destination will have page `i`'s lines, at `word`, of which these have changed."""
+    """Record what the destination will have: page `i`'s changed lines; all are at `word`."""
     mask = batch.masks[i]
     while mask != _NOTHING:
         line = _lowest(mask)
@@ -232,10 +251,10 @@ def _store(
 def _admit(
     cache: PageCache, batch: Batch, i: int, word: int, now: int, likely: NDArray[np.bool_]
 ) -> None:
-    """Page `i`, at `word`, which was not there, if its slot is to be had.
+    """Put page `i`, at `word`, into the cache, which does not have it, if its slot is available.
 
-    What is not `likely` to be sent again takes only a slot that is nobody's, and keeps it until
-    somebody comes who is; and not for a zero page.
+    A page that is not `likely` to be sent again takes only an empty slot, and keeps it only until a
+    likely one wants it; a zero page does not even get that.
     """
     page = batch.pages[i]
     slot = page % len(cache.pages)
@@ -256,15 +275,15 @@ def encode(
     keep: bool,
     counters: NDArray[np.int64],
 ) -> int:
-    """Sort a batch of pages (of memory: uint64[512 * n_pages]) by what becomes of them.
+    """Sort a batch of pages by what becomes of them.
 
-    Those that are in the cache go as a delta where that is shorter than their lines; those that are
-    zero, as a mark, if all of their lines are asked for. now: the round's number; likely:
-    bool[n_pages], see `_admit`; keep: whether deltas will follow later. counters: int64[COUNTERS],
-    added to. Returns the bytes of encodings.
+    A cached page goes as a delta if that is shorter than its lines; a zero page as a mark, if all
+    of its lines are asked for. A page only partly asked for is not admitted: what the destination
+    has of the rest is unknown. A line may be torn while the guest runs: it is dirty then.
 
-    A page of which only some lines are asked for is not taken into the cache: what the destination
-    has of its other lines is not known. While the guest runs a line may be torn: it is dirty then.
+    Args: `memory`: uint64[512 * n_pages]; `cache`, `batch`: changed; `now`: the round's number;
+    `likely`: bool[n_pages], see `_admit`; `keep`: whether deltas follow later; `counters`:
+    int64[COUNTERS], added to. Returns: bytes of all encodings.
     """
     to = word = 0
     for i in range(len(batch.pages)):
@@ -301,7 +320,10 @@ def encode(
 
 @inlined
 def _count_at(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """An unsigned LEB128 of one or two bytes, and where it ends; (-1, at) for anything else."""
+    """Read an unsigned LEB128 of one or two bytes.
+
+    Returns it and where it ends; (-1, at) for anything else.
+    """
     if at >= end:
         return -1, at
     low = signed(data[at])
@@ -314,7 +336,7 @@ def _count_at(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
 
 @kernel
 def _is_legal(data: NDArray[np.uint8], at: int, end: int) -> bool:
-    """Whether these bytes are an encoding of changes within one page."""
+    """Check whether these bytes are an encoding of changes within one page."""
     position, first = 0, at
     while at < end:
         same, after = _count_at(data, at, end)
@@ -337,10 +359,16 @@ def apply_deltas(
     lengths: NDArray[np.int64],
     data: NDArray[np.uint8],
 ) -> int:
-    """Change these pages of memory (uint8[4096 * n_pages]) as their encodings say.
+    """Change pages of memory as their encodings say; if one is illegal, nothing is written.
 
-    pages must be the guest's, and `lengths` sum up to `data`. Returns -1, or which of them is not
-    legal: nothing has been written then.
+    Args:
+        memory: uint8[4096 * n_pages], guest memory; changed.
+        pages: int64[n], page numbers; all must be the guest's.
+        lengths: int64[n], bytes of each encoding; they must add up to those of `data`.
+        data: uint8, the encodings, side by side.
+
+    Returns:
+        -1, or the index in `pages` of the first illegal encoding.
     """
     at = 0
     for i in range(len(pages)):

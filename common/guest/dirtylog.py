@@ -11,7 +11,12 @@ from pageferry.common.guest.vcpu import Vcpus
 
 
 class DirtyLog:
-    """log: both buffers, uint64[2 * n_pages]. The source of dirty pages that is always there."""
+    """The dirty log as a source of dirty pages, the one that always exists.
+
+    Args:
+        log: uint64[2 * n_pages], both buffers, which vCPUs write to.
+        vcpus: The guest's vCPUs; asked at each harvest to change to the other buffer.
+    """
 
     def __init__(self, log: NDArray[np.uint64], vcpus: Vcpus) -> None:
         self._log = log
@@ -19,7 +24,14 @@ class DirtyLog:
         self._epoch = 0
 
     def harvest(self, out: NDArray[np.uint64]) -> None:
-        """OR what was written since the last harvest into `out` (uint64[n_pages], a bit a line)."""
+        """OR what was written since the last harvest into `out`; for the controlling thread.
+
+        Args:
+            out: As for `DirtySource.harvest`.
+
+        Raises:
+            PageferryError: A vCPU did not answer.
+        """
         n_pages = len(self._log) // 2
         first = (self._epoch & 1) * n_pages
         self._epoch += 1
@@ -30,5 +42,5 @@ class DirtyLog:
         collect(self._log[first : first + n_pages], out)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Drop the buffers."""
         self._log = np.zeros(0, np.uint64)

@@ -1,8 +1,8 @@
 """How a kernel is compiled: nogil, and kept on disk under a key that cannot go stale.
 
-A kernel is compiled from all that it calls, and for one processor. So the folder's name carries a
-hash of every kernel source, of the versions that compile them, and of the processor; a file's key
-has the function's own source and the signature.
+A kernel is compiled from everything that it calls, and for one processor. So the folder's name
+contains a hash of every kernel source, of the versions that compile them, and of the processor; a
+file's key contains the function's own source and the signature.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from pageferry._version import __version__
 from pageferry.common.errors import UsageError
 from pageferry.common.guest.kernelstore import KernelStore, trusted
 
-UNUSED_S: Final = 30 * 86400.0  # kernels that nobody has loaded for so long are removed
+UNUSED_S: Final = 30 * 86400.0  # kernels that nobody has used for so long are removed
 
-# Variables of numba's that make other code of the same source.
+# Settings of numba that change the code made from the same source.
 _SETTINGS: Final = (
     *("OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT"),
     *("LOOP_VECTORIZE", "SLP_VECTORIZE", "CPU_NAME", "CPU_FEATURES"),
 )
 
-# They have no annotations.
+# numba's functions have no annotations.
 _dumps: Any = serialize.dumps
 _normalized: Any = sigutils.normalize_signature
 _rebuilt: Any = compiler.CompileResult._rebuild
@@ -64,7 +64,7 @@ def _fingerprint() -> str:
 
 
 def _roots() -> Iterator[Path]:
-    """The user's cache, then folders of theirs among temporary files; only absolute ones."""
+    """Yield the user's cache, then folders of theirs for temporary files; some may be relative."""
     home = os.path.join(os.path.expanduser("~"), ".cache")
     base = os.environ.get("XDG_CACHE_HOME", "")
     yield Path(base if os.path.isabs(base) else home) / "pageferry"
@@ -73,7 +73,7 @@ def _roots() -> Iterator[Path]:
 
 
 def _find_store() -> KernelStore:
-    """All folders that may be read, up to the first that may be written to as well."""
+    """Find all folders that may be read, up to the first that may be written to as well."""
     readable: list[Path] = []
     name = f"kernels-{_fingerprint()}"
     for root in _roots():
@@ -92,7 +92,7 @@ def _find_store() -> KernelStore:
 
 
 def _make(root: Path, path: Path) -> bool:
-    """Best effort; whether the folder was not there before."""
+    """Make the folder where possible; return whether it was not there before."""
     fresh = False
     with contextlib.suppress(OSError):
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def _make(root: Path, path: Path) -> bool:
 
 
 def _is_folder(path: Path, *, ours: bool = False) -> bool:
-    """Whether it is one in which nobody but this user and root (ours: nor root) can put code."""
+    """Check that only this user and root (ours: not even root) can put code into this folder."""
     try:
         found = path.lstat()
     except OSError:
@@ -117,7 +117,12 @@ def _writable(folder: Path) -> bool:
 
 
 def forget_old(root: Path, *, unused_s: float = UNUSED_S) -> None:
-    """Remove the kernels of versions that nobody has run for so long; best effort."""
+    """Remove the kernels of versions that nobody has run for a long time, where that is possible.
+
+    Args:
+        root: The folder that holds a folder `kernels-*` for each version.
+        unused_s: Remove those whose folder was last used (its mtime) more than so many seconds ago.
+    """
     for path in root.glob("kernels-*"):
         with contextlib.suppress(OSError):
             if _is_folder(path, ours=True) and time.time() - path.lstat().st_mtime > unused_s:
@@ -134,7 +139,14 @@ _announce: list[Callable[[], None]] = []
 
 @contextlib.contextmanager
 def before_compiling(announce: Callable[[], None]) -> Iterator[None]:
-    """Meanwhile `announce` is called before the first kernel that has to be compiled, if any."""
+    """Call `announce` before the first kernel that has to be compiled in this block, if any.
+
+    Args:
+        announce: Called at most once, on the thread that compiles.
+
+    Yields:
+        Nothing.
+    """
     _announce.append(announce)
     try:
         yield
@@ -151,15 +163,15 @@ def _about_to_compile() -> None:
 
 @functools.cache
 def _source(file: str) -> bytes:
-    """A digest of a kernel's own file, whose constants are compiled into it."""
+    """Compute a digest of a kernel's own file, whose constants are compiled into it."""
     try:
         return hashlib.sha256(Path(file).read_bytes()).digest()
-    except OSError:  # not there: the package's version has to do
+    except OSError:  # no source: the package's version has to do
         return b""
 
 
 def _constants(function: Callable[..., Any]) -> str:
-    """Constants that it takes from other files, which are compiled into it."""
+    """List the constants that it takes from other files, which are compiled into it."""
     known = getattr(function, "__globals__")  # noqa: B009 - callables have none for mypy
     names = getattr(function, "__code__").co_names  # noqa: B009
     plain = (bool, int, float, str, bytes)
@@ -167,7 +179,14 @@ def _constants(function: Callable[..., Any]) -> str:
 
 
 class KernelCache(_Cache):
-    """What numba keeps its compiled code of one function in. scope: of whatever it calls."""
+    """The place where numba keeps the compiled code of one function.
+
+    numba calls the methods.
+
+    Args:
+        function: The kernel's Python function.
+        scope: Identifies the sources of whatever it calls; a part of the key.
+    """
 
     def __init__(self, function: Callable[..., Any], scope: str) -> None:
         code: Any = getattr(function, "__code__")  # noqa: B009
@@ -181,11 +200,21 @@ class KernelCache(_Cache):
 
     @property
     def cache_path(self) -> str:
-        """Its folder."""
+        """The folder, as text."""
         return str(STORE.folder)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What has been compiled for that signature, or None."""
+        """Load what has been compiled for a signature.
+
+        Code that can't be loaded is reported to the user and counts as missing.
+
+        Args:
+            sig: The signature, or the argument types.
+            target_context: numba's context of the processor to compile for.
+
+        Returns:
+            numba's `CompileResult`, or None: it has to be compiled.
+        """
         target_context.refresh()
         data = None
         if self._enabled:
@@ -209,41 +238,55 @@ class KernelCache(_Cache):
         return result
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what has been compiled for that signature."""
+        """Keep what has been compiled for a signature.
+
+        Args:
+            sig: The signature, or the argument types.
+            data: numba's `CompileResult`. One that contains addresses of this process is not kept.
+        """
         if not self._enabled or data.lifted or data.library.has_dynamic_globals:
-            return  # the latter are addresses of this process
+            return  # dynamic globals are addresses in this process
         key = self._key(sig, data.codegen)
         STORE.save(self._name, key, _dumps(data._reduce()))
 
     def _key(self, sig: Any, codegen: Any) -> str:
-        """All that the code depends on, beside what the folder's name has: processor, signature."""
+        """Make the key: all that the code depends on and the folder's name lacks.
+
+        That is the function, the processor and the signature.
+        """
         arguments, _ = _normalized(sig)
         return "\n".join((self._function, repr(codegen.magic_tuple()), repr(arguments)))
 
     def enable(self) -> None:
-        """As it is from the start."""
+        """Load and save again, as at the start."""
         self._enabled = True
 
     def disable(self) -> None:
-        """Neither load nor save."""
+        """Neither load nor save any more."""
         self._enabled = False
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing waits to be written."""
 
 
 # -- kernels ---------------------------------------------------------------------------------------
 
-# No reference counts: a kernel makes no arrays, and its caller holds on to what it passes. With
-# them, every array taken out of `VcpuArrays` in a loop costs two atomic additions, and that makes
+# No reference counts: a kernel makes no arrays, and its caller keeps what it passes alive. With
+# them, every array taken out of `VcpuArrays` in a loop costs two atomic additions, which makes
 # kernels five times slower.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 
 def kernel(function: _F, scope: str = "") -> _F:
-    """Compile `function` on first call, without the interpreter lock, kept on disk.
+    """Compile a function on its first call, to run without the interpreter lock, and keep the code.
 
-    scope: of what it calls and takes constants from, beside this package and its own file.
+    Args:
+        function: What numba can compile. It must not create arrays.
+        scope: Identifies what it calls and takes constants from, beside this package and its own
+            file.
+
+    Returns:
+        The compiled function. Where numba is told not to compile, one that raises `UsageError`.
     """
     if _not_compiling():
         return cast(_F, _uncompiled)
@@ -264,11 +307,22 @@ def _uncompiled(*_: object) -> NoReturn:
 
 
 def must_compile() -> None:
-    """Raise `UsageError` where kernels can't run; as each of them does when it is called."""
+    """Check that kernels can run here.
+
+    Raises:
+        UsageError: numba is told not to compile; every kernel raises it, too, when it is called.
+    """
     if _not_compiling():
         _uncompiled()
 
 
 def inlined(function: _F) -> _F:
-    """A part of kernels: compiled into each caller."""
+    """Make a function a part of kernels: it is compiled into each caller.
+
+    Args:
+        function: What numba can compile. It must not create arrays.
+
+    Returns:
+        The function for kernels to call.
+    """
     return cast(_F, njit(inline="always", **_OPTIONS)(function))

@@ -1,17 +1,17 @@
-"""Which pages were written, from the kernel: as a hypervisor's own process would learn it.
+"""Which pages were written, asked from the kernel: as a hypervisor's own process would learn it.
 
 Guest memory is registered with a userfaultfd in asynchronous write-protect mode. A write to a
 protected page lifts the protection, without a message to anybody; PAGEMAP_SCAN lists the pages that
-are not protected, and protects them again in the same step. No package binds these; numbers and
-structures are those of <linux/fs.h> and Documentation/admin-guide/mm/pagemap.rst.
+are not protected, and protects them again in the same step. No package has bindings for these;
+numbers and structures are those of <linux/fs.h> and Documentation/admin-guide/mm/pagemap.rst.
 
     struct pm_scan_arg   u64 size, flags, start, end, walk_end, vec, vec_len, max_pages,
                              category_inverted, category_mask, category_anyof_mask, return_mask
     struct page_region   u64 start, end, categories
 
-For each page listing and protecting are one step under the page table's lock, and no processor can
-write through an old translation once the call has returned. So a write is either in what is read
-of the page after the scan, or in the next scan; it may be in both.
+For each page, listing and protecting are one step under the page table's lock, and no processor can
+write through an old translation once the call has returned. So a write is either in what is read of
+the page after the scan, or in the next scan; it may be in both.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from pageferry.common.userfault import (
     open_userfault,
 )
 
-NEEDS: Final = "Linux 6.7"  # which brought both
+NEEDS: Final = "Linux 6.7"  # the first with both
 _PAGEMAP: Final = "/proc/self/pagemap"
-_REGIONS: Final = 8192  # of one call; a guest may have more
+_REGIONS: Final = 8192  # in one call; a guest may have more
 _WP_MATCHING: Final = 1
-_CHECK_WPASYNC: Final = 2  # fail where the memory is not registered, and not just find nothing
+_CHECK_WPASYNC: Final = 2  # fail where the memory is not registered, instead of finding nothing
 _PAGE_IS_WRITTEN: Final = 2
 _ALL_LINES: Final = np.uint64(2**64 - 1)
 _PAGE_SHIFT: Final = np.uint64(PAGE_SIZE.bit_length() - 1)
@@ -68,7 +68,7 @@ assert SCAN_REQUEST == 0xC0606610  # noqa: S101
 
 @kernel
 def _mark(regions: NDArray[np.uint64], count: int, base: np.uint64, out: NDArray[np.uint64]) -> int:
-    """All lines of the pages in `regions` (uint64[any, 3]); returns the pages."""
+    """Mark all lines of the pages in `regions` (uint64[any, 3]) in `out`; return how many pages."""
     pages = 0
     for i in range(count):
         first = signed((regions[i, 0] - base) >> _PAGE_SHIFT)
@@ -82,17 +82,29 @@ class DirtySource(Protocol):
     """Where a harvest comes from."""
 
     def harvest(self, out: NDArray[np.uint64]) -> None:
-        """OR what was written since the last harvest into `out` (uint64[n_pages], a bit a line)."""
+        """OR what was written since the last harvest into `out`, and forget it here.
+
+        Args:
+            out: uint64[n_pages], a bit a line; changed.
+        """
 
 
 class KernelDirty:
-    """The kernel's knowledge of writes to `memory`, whoever makes them.
+    """The kernel's knowledge of writes to guest memory, whoever makes them.
 
-    log: is harvested, too. It stays exact, which tests compare with, and counts the pages that the
-    guest dirties; what it gave is in `logged` (uint64[n_pages]), gathered until somebody clears it.
+    The first harvest gives every page, and costs more than any later one.
 
-    The first harvest gives every page, and what it costs is more than that of any later one.
-    Raises `UsageError` where the kernel has no such thing, or what confines this process keeps it.
+    Args:
+        memory: The guest's memory; registered with a userfaultfd until `close`.
+        log: Harvested, too. It stays exact, which tests compare with, and counts the pages that the
+            guest dirties.
+
+    Attributes:
+        log: As given.
+        logged: uint64[n_pages], what `log` gave, gathered until somebody clears it.
+
+    Raises:
+        UsageError: The kernel has no such thing, or what confines this process forbids it.
     """
 
     def __init__(self, memory: GuestMemory, log: DirtySource) -> None:
@@ -108,7 +120,7 @@ class KernelDirty:
         try:
             self._pagemap = os.open(_PAGEMAP, os.O_RDONLY | os.O_CLOEXEC)
             self._fault.register_writes(memory.address, memory.size)
-            self._scan(memory.address, memory.address)  # nothing, but it says whether it can
+            self._scan(memory.address, memory.address)  # nothing, but it shows if it can
         except OSError as error:
             self.close()
             why = os.strerror(error.errno or errno.EIO)
@@ -116,10 +128,10 @@ class KernelDirty:
         except UserfaultError as error:
             self.close()
             raise UsageError(f"--dirty-tracker kernel: {error}; {_needs()}") from None
-        _mark(self._regions, 0, np.uint64(0), self.logged)  # loaded now
+        _mark(self._regions, 0, np.uint64(0), self.logged)  # loads the compiled code now
 
     def _scan(self, start: int, end: int) -> tuple[int, int]:
-        """Regions found, and where the next call should go on."""
+        """Scan these addresses; return the regions found, and where the next call continues."""
         arg = _ScanArg(
             size=ctypes.sizeof(_ScanArg),
             flags=_WP_MATCHING | _CHECK_WPASYNC,
@@ -134,12 +146,26 @@ class KernelDirty:
         return found, arg.walk_end
 
     def harvest(self, out: NDArray[np.uint64]) -> None:
-        """See `DirtySource`: of a page that was written, every line."""
+        """Mark every line of the pages that were written; harvest the log into `logged`.
+
+        Args:
+            out: As for `DirtySource.harvest`.
+
+        Raises:
+            PageferryError: The kernel refused the scan, or a vCPU did not answer.
+        """
         self.log.harvest(self.logged)
         self.scan(out)
 
     def scan(self, out: NDArray[np.uint64]) -> None:
-        """The kernel's part of it."""
+        """Mark every line of the pages that the kernel has seen written; leave the log alone.
+
+        Args:
+            out: As for `DirtySource.harvest`.
+
+        Raises:
+            PageferryError: The kernel refused the scan.
+        """
         base, end = self._memory.address, self._memory.address + self._memory.size
         at = base
         while at < end:
@@ -152,7 +178,7 @@ class KernelDirty:
             _mark(self._regions, found, np.uint64(base), out)
 
     def close(self) -> None:
-        """Pages are no longer protected; idempotent."""
+        """End the protection of pages; idempotent."""
         self._fault.close()
         if self._pagemap >= 0:
             os.close(self._pagemap)

@@ -1,7 +1,7 @@
-"""Kernels that live outside this package: compiled and kept like its own (`jit`).
+"""Kernels outside this package, compiled and kept like its own (`jit`).
 
-What is kept of them carries a hash of every source of their package, because a kernel is compiled
-from all that it calls.
+The key of what is kept contains a hash of every source of their package, because a kernel is
+compiled from everything that it calls.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def kernels_of(package: Path, *others: Path) -> Callable[[_F], _F]:
-    """`jit.kernel` for the files of one directory.
+    """Make the `jit.kernel` decorator for the files of one folder.
 
-    They call no compiled code but their own and that of `common.guest`; `others` are further
-    sources that they take constants from.
+    They may call no compiled code but that of this folder, of `common.guest`, and of `others`.
+
+    Args:
+        package: The folder; every `*.py` directly in it is hashed.
+        *others: Further source files that the kernels take constants or code from.
+
+    Returns:
+        The decorator. An edit of any of these sources has the kernels compiled anew.
     """
     digest = hashlib.sha256()
     for source in (*sorted(package.glob("*.py")), *others):

@@ -1,16 +1,16 @@
-"""Compiled kernels on disk: one file for each function and signature, believed only if it is whole.
+r"""Compiled kernels on disk: one file per function and signature, trusted only if it is intact.
 
 What is read here is code that this process will run. So a file counts only if it belongs to this
-user or to root and nobody else may write it, if all of it is there (a digest says so), and if it is
-what was asked for: the key that it was written for stands in it.
+user or to root and nobody else may write it, if it is complete (a digest proves that), and if it is
+what was asked for: it contains the key that it was written for.
 
 numba's own cache numbers the code of a function's signatures and keeps an index of the numbers.
-Processes that compile at once then write over one another's files, and an index may be left that
-gives one signature the code of another one (seen with numba 0.68.1). Here nothing is shared: the
-name of a file follows from its key, and it is put in place whole. Whoever comes second replaces it
-by the same code.
+Processes that compile at the same time overwrite each other's files, and can leave an index that
+gives one signature the code of another (seen with numba 0.68.1). Here nothing is shared: a file's
+name follows from its key, and the file is put in place as a whole. Whoever comes second replaces it
+with the same code.
 
-    "pageferry kernel 1\\n"   16 bytes: XXH3-128 of what follows
+    "pageferry kernel 1\n"   16 bytes: XXH3-128 of what follows
     length of the key, 8 bytes, little-endian      the key, UTF-8      the code
 """
 
@@ -31,18 +31,23 @@ from pageferry.common.process.notices import notice
 _MAGIC: Final = b"pageferry kernel 1\n"
 _DIGEST: Final = 16
 _LENGTH: Final = 8
-_MOST: Final = 64 << 20  # bytes of a file: kernels have some 100 KB
+_MOST: Final = 64 << 20  # bytes of a file: kernels take some 100 KB
 
 
 class DamagedKernel(Exception):
-    """A file that is there and can't be used; says why."""
+    """A file that exists but can't be used; the message says why."""
 
 
 class KernelStore:
-    """Where compiled kernels are read and kept.
+    """The place where compiled kernels are read from and kept.
 
-    readable: folders, in which order they are looked at. writable: one of them, or None where
-    nothing can be kept.
+    Args:
+        readable: Folders to look in, in this order. They need not all be writable.
+        writable: The one of them that kernels are saved to; None: nothing can be kept.
+
+    Attributes:
+        readable: As given.
+        writable: As given.
     """
 
     def __init__(self, readable: tuple[Path, ...], writable: Path | None) -> None:
@@ -51,11 +56,21 @@ class KernelStore:
 
     @property
     def folder(self) -> Path | None:
-        """The one that is used most; None: there is none."""
+        """The writable folder, else the first readable one; None: there is none."""
         return self.writable or next(iter(self.readable), None)
 
     def load(self, name: str, key: str) -> bytes | None:
-        """The code that was kept for that key, or None; what is damaged is said, once."""
+        """Load the code that was kept for a key.
+
+        A damaged file is reported to the user, once per process, and counts as missing.
+
+        Args:
+            name: The function's module and qualified name; a part of the file's name.
+            key: All that the code depends on; only a file that contains exactly this key is used.
+
+        Returns:
+            The code, or None if no folder has a usable file.
+        """
         for folder in self.readable:
             path = folder / _file_name(name, key)
             try:
@@ -69,7 +84,15 @@ class KernelStore:
         return None
 
     def has_any_of(self, module: str) -> bool:
-        """Whether the code of any function of that module was kept."""
+        """Check whether any function of a module has code in the store.
+
+        Args:
+            module: The module's full name. Only file names are looked at, not whether a file is
+                usable.
+
+        Returns:
+            Whether a file was found.
+        """
         start = f"{module}."
         for folder in self.readable:
             with contextlib.suppress(OSError):
@@ -78,15 +101,30 @@ class KernelStore:
         return False
 
     def damaged(self, name: str, key: str, why: str) -> None:
-        """Say it of what was loaded; it is compiled anew, and what is saved then replaces it."""
+        """Report that a stored kernel can't be used.
+
+        The kernel is compiled anew, and saving that replaces the bad file. Nothing is reported
+        where no folder has such a file.
+
+        Args:
+            name: The function's name, as for `load`.
+            key: The key that was asked for.
+            why: The rest of the sentence "a compiled kernel in FOLDER ...".
+        """
         for folder in self.readable:
-            if os.path.exists(folder / _file_name(name, key)):  # not where it is hidden
+            if os.path.exists(folder / _file_name(name, key)):  # False where it can't be looked at
                 lasts = "" if folder == self.writable else ", at every start: it can't be replaced"
                 notice(f"a compiled kernel in {folder} {why}: it is compiled anew{lasts}")
                 return
 
     def save(self, name: str, key: str, code: bytes) -> None:
-        """Keep it for later processes; where that can't be, it is said, once."""
+        """Keep a kernel for later processes; where that fails, the user is told once.
+
+        Args:
+            name: The function's name, as for `load`.
+            key: All that the code depends on.
+            code: What `load` is to return for this key, of any content.
+        """
         if self.writable is None:
             notice("compiled kernels can't be kept, no folder for them can be written to")
             return
@@ -97,7 +135,15 @@ class KernelStore:
 
 
 def trusted(found: os.stat_result, *, ours: bool = False) -> bool:
-    """Whether nobody but this user and root could have written it. ours: nor root."""
+    """Check that nobody but this user and root could have written a file or put one in a folder.
+
+    Args:
+        found: The `stat` of the file or folder itself, not of a link to it.
+        ours: Accept only this user as the owner, not root.
+
+    Returns:
+        Whether the owner is right and neither group nor others may write.
+    """
     owners = {os.geteuid()} if ours else {os.geteuid(), 0}
     return found.st_uid in owners and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
@@ -107,11 +153,16 @@ def _file_name(name: str, key: str) -> str:
 
 
 def _read(path: Path, key: str) -> bytes:
-    """Raises `OSError` and `DamagedKernel`."""
-    # Not to hang on a pipe that somebody has put there, nor to follow a link.
+    """Read a file and check that it is trusted, complete and of that key.
+
+    Raises:
+        OSError: It can't be opened or read.
+        DamagedKernel: It can't be used.
+    """
+    # Neither hang on a pipe that somebody put there nor follow a link.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(fd, "rb") as file:
-        found = os.fstat(fd)  # of what has been opened, whatever the name means by now
+        found = os.fstat(fd)  # of what was opened, whatever the name refers to by now
         if not stat.S_ISREG(found.st_mode) or not trusted(found):
             raise DamagedKernel("could have been written by others")
         if found.st_size > _MOST:
@@ -130,7 +181,7 @@ def _read(path: Path, key: str) -> bytes:
 
 
 def _write(path: Path, key: str, code: bytes) -> None:
-    """Whole or not at all, also where several processes do. Raises `OSError`."""
+    """Write a file completely or not at all, even if several processes do so. Raises `OSError`."""
     encoded = key.encode()
     body = b"".join((len(encoded).to_bytes(_LENGTH, "little"), encoded, code))
     draft = path.with_name(f".{secrets.token_hex(8)}.new")

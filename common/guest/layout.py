@@ -24,9 +24,18 @@ def arrays(
     counts: NDArray[np.uint64],
     ctl: NDArray[np.int64],
 ) -> VcpuArrays:
-    """What the region's vCPU works on: its own cache and registers, all memory, all of the log.
+    """Put together what a vCPU works on: its own cache and registers, all memory, all of the log.
 
-    Raises `UsageError` where the cache can't be had.
+    Args:
+        config: Only the cache's geometry is looked at.
+        region: The vCPU's part of the guest.
+        plan: The workload's constants and table; its pace must be in `ctl` already.
+        words: uint64[512 * n_pages], all of guest memory, shared by all vCPUs.
+        log: uint64[2 * n_pages], both buffers of the dirty log, shared.
+        counts: uint64[2 * n_pages], lines written and written back, shared; empty: not counted.
+        ctl: The vCPU's control words, from `new_control`.
+
+    Returns: the arrays. Raises `UsageError` if there is no memory for the cache.
     """
     ways = config.cache_ways if config.cache else 0
     sets = region.cache // (config.cache_line * config.cache_ways)

@@ -1,7 +1,7 @@
 """Changed lines of pages, side by side: what travels instead of whole pages.
 
-A page's mask has a bit for each of its 64-byte lines; lines stand in the order of pages, and within
-a page from the lowest bit on.
+A page's mask has a bit for each of its 64-byte lines; lines are in the order of pages, and within a
+page from the lowest bit on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pageferry.common.guest.native import copy_line
 
 @inlined
 def _lowest(mask: np.uint64) -> int:
-    """The number of the lowest bit that is set; the mask is not zero."""
+    """Return the number of the lowest bit that is set; the mask must not be zero."""
     bit = 0
     while mask & np.uint64(0xFF) == np.uint64(0):
         mask >>= np.uint64(8)
@@ -33,10 +33,18 @@ def gather(
     masks: NDArray[np.uint64],
     out: NDArray[np.uint64],
 ) -> int:
-    """Copy these lines of memory (uint64[512 * n_pages]) to `out`; returns the lines.
+    """Copy lines of memory to a buffer, side by side.
 
-    pages, masks: one each; out: 8 words a line. While the guest runs a line may be torn: it is in
-    the dirty log then, and goes again.
+    While the guest runs a line may be torn: it is in the dirty log then, and is sent again.
+
+    Args:
+        words: uint64[512 * n_pages], guest memory.
+        pages: int64[n], page numbers.
+        masks: uint64[n], which lines of each page.
+        out: uint64, overwritten from its start: 8 words a line, with room for all of them.
+
+    Returns:
+        How many lines were copied.
     """
     line = 0
     for i in range(len(pages)):
@@ -55,7 +63,17 @@ def scatter(
     masks: NDArray[np.uint64],
     data: NDArray[np.uint64],
 ) -> int:
-    """The way back: put the lines where they belong. Returns the lines."""
+    """Copy lines from a buffer to their places in memory: the opposite of `gather`.
+
+    Args:
+        words: uint64[512 * n_pages], guest memory; changed.
+        pages: int64[n], page numbers; all must be the guest's.
+        masks: uint64[n], which lines of each page.
+        data: uint64, 8 words a line, as `gather` laid them out.
+
+    Returns:
+        How many lines were copied.
+    """
     line = 0
     for i in range(len(pages)):
         mask = masks[i]

@@ -28,7 +28,7 @@ from pageferry.common.guest.workloads.making import make_workload
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.workload.registry import choose
 
-_DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and within
+_DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and during each
 
 _STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed
 
@@ -36,13 +36,21 @@ _NEVER_NS: Final = 2**62  # later than any CLOCK_MONOTONIC
 
 
 class Guest:
-    """A guest of this configuration, for one controlling thread at a time.
+    """A guest of one configuration, for one controlling thread at a time.
 
-    config: as given, but that its workload says which content of a file it means.
-    `boot`: fill memory and set the workload up, as at the source; otherwise memory is zero and
-    waits for what arrives. count_writes: keep what `write_counts` tells. witness: a file in which
-    others see the vCPUs' control words as they change. Blocking calls release the interpreter lock.
-    Raises `UsageError` for a bad workload, and without memory.
+    Blocking calls release the interpreter lock. Raises `UsageError`: bad workload, or no memory.
+
+    Args:
+        config: As asked for.
+        boot: Set memory and workload up, as at the source; else memory is zero, to be filled.
+        vcpu_nice: Added to the nice value of vCPU threads; 0: nothing.
+        count_writes: Keep the counts that `write_counts` returns.
+        witness: A file in which others see the vCPUs' control words change; None: nobody does.
+
+    Attributes:
+        config: As given, but its workload says which content of a file it means.
+        memory: All of its memory, which lasts until `close`.
+        kernel_dirty: Where harvests come from; None: from the dirty log.
     """
 
     def __init__(
@@ -100,7 +108,7 @@ class Guest:
 
     @property
     def state(self) -> str:
-        """`new`, `paused`, `running` or `stopped`."""
+        """The state: `new`, `paused`, `running` or `stopped`."""
         return self._state
 
     def _must_be(self, what: str, *states: str) -> None:
@@ -115,7 +123,7 @@ class Guest:
         return self._vcpus.failure
 
     def watch(self, tell: Callable[[PageferryError], None] | None) -> None:
-        """Have `tell` called, on whatever thread, when a vCPU fails; None: nobody any more."""
+        """Have `tell` called, on any thread, when a vCPU fails. Args: `tell`: None: nobody is."""
         self._vcpus.watch(tell)
 
     def start(self) -> None:
@@ -125,28 +133,29 @@ class Guest:
         self._state = "paused"
 
     def resume(self) -> int:
-        """Run. Returns when (ns) the last vCPU began its first quantum. Idempotent."""
+        """Run; idempotent. Returns: when (CLOCK_MONOTONIC ns) the last vCPU began to."""
         self._must_be("resume", "paused", "running")
         self._vcpus.request({c.WANT: c.RUNNING}, "resume")
         self._state = "running"
         return max(self._words(c.FIRST_NS))
 
     def pause(self) -> int:
-        """Stop every vCPU between two steps. Returns when (ns) the first stopped. Idempotent."""
+        """Stop every vCPU between two steps; idempotent. Returns: when (ns) the first stopped."""
         self._must_be("pause", "paused", "running")
         self._vcpus.request({c.WANT: c.PAUSED}, "pause")
         self._state = "paused"
         return min(self._words(c.PAUSED_NS))
 
     def abandon_replay(self) -> None:
-        """From any thread: `run_until` raises `PageferryError` soon; then only `close` is left."""
+        """Have `run_until` raise `PageferryError` soon, from any thread; only `close` is left."""
         self._abandoned = True
         self._fds[0].signal()
 
     def run_until(self, steps: Sequence[int]) -> None:
-        """Run a paused guest to exactly these steps of each vCPU, flat out, and pause it there.
+        """Run a paused guest to exactly these steps, flat out, and pause it there.
 
-        Raises `LocalProtocolError` if a vCPU is past its count already.
+        Args: `steps`: of each vCPU. Raises `LocalProtocolError` if one is past its count already,
+        and `PageferryError` if none takes a step for a minute.
         """
         self._must_be("run_until", "paused")
         if len(steps) != self.config.vcpus or any(
@@ -154,7 +163,7 @@ class Guest:
         ):
             raise LocalProtocolError(f"the guest at steps {self.steps()} cannot run to {steps}")
         for m, target in zip(self._vcpus.machines, steps, strict=True):
-            last = m.ctl[c.LAST_NS] if m.ctl[c.QUANTA] else 1  # a reset of the gaps sets it, too
+            last = m.ctl[c.LAST_NS] if m.ctl[c.QUANTA] else 1  # resetting the gaps sets it, too
             m.ctl[c.REPLAY] = m.ctl[c.REPLAY] or last
             m.ctl[c.TARGET] = target
         self._vcpus.request({c.WANT: c.RUNNING}, "replay")
@@ -177,24 +186,24 @@ class Guest:
                     raise
 
     def throttle(self, share: float) -> None:
-        """Keep every vCPU from running for this share of its time (0: no longer; below 1).
+        """Keep every vCPU from running for a share of its time.
 
         It sleeps between quanta, in cycles of some milliseconds, and a schedule goes slower by the
-        same share. A replay is never throttled.
+        same share. A replay is never throttled. Args: `share`: below 1; 0: no longer.
         """
         self._vcpus.request({c.THROTTLE: round(share * 1e6)}, "throttle")
 
     def limit_dirty(self, rate_Bps: float | None) -> None:
-        """Slow each vCPU down so that it dirties memory at no more than this; None: no limit.
+        """Slow each vCPU down so that it dirties memory at no more than a rate.
 
-        A page counts when it is dirtied for the first time since the last harvest. What a drain
-        writes back is not counted: the guest did not ask for it.
+        A page counts when it is first dirtied since the last harvest. What a drain writes back does
+        not: the guest did not ask for it. Args: `rate_Bps`: bytes/s of each vCPU; None: no limit.
         """
         page_ns = max(1, round(PAGE_SIZE / rate_Bps * 1e9)) if rate_Bps else 0
         self._vcpus.request({c.DIRTY_NS: page_ns}, "dirty limit")
 
     def slowed_s(self) -> float:
-        """Seconds for which vCPUs slept because of these two, all together."""
+        """Read how long vCPUs slept because of these two. Returns: seconds, all together."""
         return sum(self._words(c.SLOWED_NS)) / 1e9
 
     def stop(self) -> None:
@@ -219,13 +228,13 @@ class Guest:
     # -- cache and dirty log ------------------------------------------------------------------
 
     def hold(self, on: bool) -> None:
-        """While held, a cache gives up a dirty line only if its set has no clean one."""
+        """Evict dirty lines only from sets without a clean one. Args: `on`: False ends that."""
         self._vcpus.request({c.HOLD: int(on)}, "hold")
 
     def drain(self) -> int:
-        """Write every dirty line back; returns how many. The lines stay in the cache, clean.
+        """Write every dirty line back; they stay in the cache, clean. Returns: how many lines.
 
-        A running guest goes on meanwhile; what it dirties again may stay dirty.
+        A running guest continues meanwhile; what it dirties again may stay dirty.
         """
         before = sum(self._words(c.DRAINED_LINES))
         self._drains += 1
@@ -241,9 +250,9 @@ class Guest:
         return sum(self._words(c.DRAINED_LINES)) - before
 
     def harvest(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
-        """What was written to memory since the last harvest, ORed into `out`.
+        """OR what was written to memory since the last harvest into `out`; the log is empty then.
 
-        uint64[n_pages], bit b: the page's line b. The log is empty afterwards.
+        Args: `out`: uint64[n_pages], bit b: the page's line b; None: a new one. Returns: `out`.
         """
         if out is None:
             out = np.zeros(self.n_pages, np.uint64)
@@ -252,20 +261,20 @@ class Guest:
         return out
 
     def track_by_kernel(self) -> None:
-        """From now on a harvest asks the kernel, which knows pages only; see `KernelDirty`."""
+        """Have harvests ask the kernel, which knows pages only. Raises as `KernelDirty` does."""
         if self.kernel_dirty is None:
             self.kernel_dirty = KernelDirty(self.memory, self._dirty_log)
 
     def track_by_log(self) -> None:
-        """As at first. What was written and not harvested is forgotten; idempotent."""
+        """Have harvests ask the log again; idempotent. What was not harvested is forgotten."""
         if self.kernel_dirty is not None:
             self.kernel_dirty.close()
             self.kernel_dirty = None
 
     def cached_dirty(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
-        """What the caches hold and memory does not: like `harvest`, but nothing is cleared.
+        """OR what the caches hold and memory does not into `out`; nothing is cleared.
 
-        Exact while the guest is paused, a guess while it runs.
+        Args: `out`: as for `harvest`. Returns: `out`; a guess while the guest runs, else exact.
         """
         if out is None:
             out = np.zeros(self.n_pages, np.uint64)
@@ -274,10 +283,10 @@ class Guest:
         return out
 
     def write_counts(self) -> NDArray[np.uint64]:
-        """uint64[2, n_pages], a copy: lines that the guest wrote, and those that reached memory.
+        """Copy the counts of lines that the guest wrote, and of those that reached memory.
 
-        The difference is what its caches absorbed; without a cache there is none. Counted since the
-        guest was made, if it was made to count them.
+        The difference is what its caches absorbed; without a cache there is none. Returns:
+        uint64[2, n_pages], since the guest was made; [2, 0] if it was not made to count.
         """
         return self._counts.reshape(2, -1).copy()
 
@@ -289,10 +298,10 @@ class Guest:
         return self._fds[1].fd
 
     def set_presence(self, present: NDArray[np.uint8] | None) -> None:
-        """uint8[n_pages], non-zero: the page is there. None: every page is.
+        """Have vCPUs read a presence map from now on.
 
-        vCPUs read the map from now on, and the caller writes it: first the page, then its byte.
-        Raises `ValueError` if it is not of this kind.
+        Args: `present`: uint8[n_pages], non-zero: the page is there; None: every page is. The
+        caller writes first the page, then its byte. Raises `ValueError` for any other array.
         """
         if present is not None and (
             present.dtype != np.uint8
@@ -310,9 +319,9 @@ class Guest:
         return self._vcpus.machines
 
     def wanted_pages(self) -> list[tuple[int, int]]:
-        """(vCPU, page) of each vCPU that waits for a page.
+        """Find out who waits for a page. Returns: (vCPU, page) of each vCPU that does.
 
-        It may have arrived meanwhile: look at the presence map before placing it again.
+        The page may have arrived meanwhile: look at the presence map before placing it again.
         """
         return [(i, page) for i, page in enumerate(self._words(c.WANTED)) if page >= 0]
 
@@ -323,9 +332,9 @@ class Guest:
     # -- travelling ---------------------------------------------------------------------------
 
     def snapshot(self, *, drained: bool = True) -> dict[str, Any]:
-        """What a destination needs beside memory. The guest must be paused, and drained.
+        """Make a snapshot: what a destination needs beside memory. The guest must be paused.
 
-        drained=False: the caller drains later, before anybody reads memory.
+        Args: `drained`: check that it is; False: it will be before memory is read. Returns: it.
         """
         self._must_be("snapshot", "paused")
         if drained:
@@ -333,9 +342,9 @@ class Guest:
         return snapshots.take(self.config, [m.state for m in self._vcpus.machines])
 
     def restore(self, snap: dict[str, Any]) -> None:
-        """Take a snapshot, before the guest first runs. Raises `RemoteProtocolError` if it is none.
+        """Load a snapshot before the guest first runs; a resume then only wakes started threads.
 
-        The threads may have been started: what then remains of a resume is to wake them.
+        Args: `snap`: what arrived. Raises `RemoteProtocolError` if it is not of such a guest.
         """
         self._must_be("restore", "new", "paused")
         if any(self.steps()):
@@ -350,22 +359,22 @@ class Guest:
         return [int(m.ctl[word]) for m in self._vcpus.machines]
 
     def steps(self) -> tuple[int, ...]:
-        """Steps done by each vCPU, as of its last quantum's end."""
+        """Read step counts. Returns: steps done by each vCPU, as of its last quantum's end."""
         return tuple(int(m.state[c.STEPS]) for m in self._vcpus.machines)
 
     def progress(self) -> Progress:
-        """A cheap sample, from any thread."""
+        """Sample the counters cheaply, from any thread. Returns: sums over all vCPUs."""
         return Progress(monotonic_ns(new_scratch()), sum(self.steps()), sum(self._words(c.DIRTIED)))
 
     def heartbeats(self) -> tuple[Beats, ...]:
-        """Of each vCPU."""
+        """Read each vCPU's own record of when it ran. Returns: one per vCPU, in order."""
         return tuple(
             Beats(*(int(m.ctl[word]) for word in range(c.FIRST_NS, c.GAP_END_NS + 1)))
             for m in self._vcpus.machines
         )
 
     def quanta(self) -> int:
-        """How many quanta the vCPUs have begun; with `cpu_s`, how long one takes."""
+        """Count quanta. Returns: how many have begun; with `cpu_s`, how long one takes."""
         return sum(self._words(c.QUANTA))
 
     def reset_gaps(self) -> None:
@@ -374,7 +383,7 @@ class Guest:
         self._vcpus.request({c.GAP_RESET: self._resets}, "reset")
 
     def cache_stats(self) -> dict[str, int] | None:
-        """Counts of all vCPUs' caches; None without one."""
+        """Read the caches' counters. Returns: sums over all vCPUs by name; None without a cache."""
         if not self.config.cache:
             return None
         names = {
@@ -387,7 +396,7 @@ class Guest:
         return {name: sum(self._words(word)) for name, word in names.items()}
 
     def cpu_s(self) -> float:
-        """CPU seconds of the vCPU threads."""
+        """Read the CPU time of the vCPU threads. Returns: seconds."""
         return self._vcpus.cpu_ns() / 1e9
 
     # -- verifying ----------------------------------------------------------------------------
@@ -397,9 +406,9 @@ class Guest:
             raise LocalProtocolError(f"{what}: the cache holds dirty lines, drain first")
 
     def digest(self) -> str:
-        """xxh3_128 of memory and registers, hexadecimal.
+        """Compute a digest of memory and registers. The guest must not run, and must be drained.
 
-        The guest must not run, and must be drained.
+        Returns: xxh3_128, hexadecimal. Raises `LocalProtocolError` otherwise.
         """
         self._must_be("digest", "new", "paused", "stopped")
         self._must_be_drained("digest")
@@ -409,7 +418,10 @@ class Guest:
         return self._with_registers(hasher)
 
     def digest_of(self, pages: NDArray[np.bool_], *, registers: bool = True) -> str:
-        """The same of some pages only (bool[n_pages]), in order; the others are not touched."""
+        """Compute the digest of some pages, in order; the others are not touched.
+
+        Args: `pages`: bool[n_pages]; `registers`: include them. Returns: as `digest`.
+        """
         self._must_be("digest", "new", "paused", "stopped")
         self._must_be_drained("digest")
         hasher = xxhash.xxh3_128()
@@ -426,7 +438,7 @@ class Guest:
         return str(hasher.hexdigest())
 
     def check(self) -> str | None:
-        """The workload's own check of memory; None: nothing wrong, or nothing to check."""
+        """Run the workload's own check of memory. Returns: what is wrong; None: nothing found."""
         self._must_be("check", "new", "paused", "stopped")
         self._must_be_drained("check")
         for m, region in zip(self._vcpus.machines, self._regions, strict=True):

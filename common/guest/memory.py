@@ -23,8 +23,8 @@ from pageferry.common.units import PAGE_SIZE, format_size
 WORDS_PER_PAGE: Final = PAGE_SIZE // 8
 _FILL_THREADS: Final = min(2, usable_cpus().count)
 _MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
-_POPULATE_PAGES: Final = 4096  # in a call
-# mmap.madvise holds the interpreter lock for as long as the kernel takes.
+_POPULATE_PAGES: Final = 4096  # in one call
+# mmap.madvise holds the interpreter lock while the kernel works.
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
@@ -38,9 +38,9 @@ def _fill(
     zero_below: np.uint64,
     random_words: int,
 ) -> None:
-    """Pages `first_page` to `end_page` of `words`: a page is left zero where its hash is small.
+    """Fill pages `first_page` to `end_page`: a page is left zero where its hash is small.
 
-    The first `random_words` words of another one are random, all that follow are the same.
+    The first `random_words` words of any other page are random; those that follow are all the same.
     """
     for page in range(first_page, end_page):
         h = mix(seed ^ np.uint64(~page))
@@ -78,10 +78,16 @@ def _put_pages(
 
 
 def near_pages(n: int) -> NDArray[np.uint64]:
-    """uint64[n, 512], page by page beside guest memory, at whole pages, touched.
+    """Make a buffer of whole, page-aligned pages beside guest memory, already touched.
 
-    Where a copy begins decides what it costs: processors that copy strings by microcode take twice
-    as long to a target that is not aligned, as what numpy allocates is not.
+    Alignment matters: processors that copy strings by microcode take twice as long to a target that
+    is not aligned, which what numpy allocates is not.
+
+    Args:
+        n: How many pages.
+
+    Returns:
+        uint64[n, 512], zero; unmapped with its last view.
     """
     mapped = mmap.mmap(-1, n * PAGE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     pages = np.frombuffer(mapped, np.uint64).reshape(n, WORDS_PER_PAGE)
@@ -90,10 +96,21 @@ def near_pages(n: int) -> NDArray[np.uint64]:
 
 
 class GuestMemory:
-    """`size` bytes of zeroed memory, without huge pages (post-copy places single ones).
+    """Zeroed guest memory, without huge pages, since post-copy places single ones.
 
-    words: uint64[n_pages * 512], pages: uint64[n_pages, 512], view: writable bytes; all three are
-    the same memory. address: of its first byte. Raises `UsageError` if it cannot be had.
+    Args:
+        size: Bytes, a multiple of the page size.
+
+    Attributes:
+        size: As given; 0 once closed.
+        n_pages: Pages of that size.
+        words: uint64[n_pages * 512], all of the memory.
+        pages: uint64[n_pages, 512], the same memory.
+        view: Writable bytes, the same memory.
+        address: Address of its first byte.
+
+    Raises:
+        UsageError: So much memory is not to be had.
     """
 
     def __init__(self, size: int) -> None:
@@ -114,13 +131,17 @@ class GuestMemory:
     def _advise(self, advice: int) -> None:
         if _libc.madvise(self.address, self.size, advice) != 0:
             error = ctypes.get_errno()
-            if advice != mmap.MADV_NOHUGEPAGE:  # a kernel without huge pages refuses that one
+            if advice != mmap.MADV_NOHUGEPAGE:  # which a kernel without huge pages refuses
                 raise OSError(error, f"madvise({advice})")
 
     def fill(self, seed: int, zero_share: float = 0.0, entropy: float = 1.0) -> None:
-        """Seeded incompressible data; about `zero_share` of the pages (seeded which) stay zero.
+        """Fill with seeded incompressible data; must come first, while memory is still zero.
 
-        Of each other page the share `entropy` is random, and the rest is one word, over and over.
+        Args:
+            seed: From 0 to 2**64 - 1; determines every byte, and which pages stay zero.
+            zero_share: About this share of the pages stays zero, 0 to 1.
+            entropy: The share of each other page that is random, 0 to 1; its rest is one word
+                repeated.
         """
         random_words = round(entropy * WORDS_PER_PAGE)
         zero_below = np.uint64(min(int(zero_share * 2**64), 2**64 - 1))
@@ -136,22 +157,35 @@ class GuestMemory:
             job.result()
 
     def zero_pages(self, pages: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """bool[len(pages)]: which of these page numbers (int64) hold nothing but zeros.
+        """Find out which pages hold nothing but zeros. They must be present, as they are read.
 
-        Only while every page is present: it reads memory.
+        Args:
+            pages: int64[n], page numbers.
+
+        Returns:
+            bool[n].
         """
         out = np.empty(len(pages), np.bool_)
         _zero_pages(self.words, np.ascontiguousarray(pages, np.int64), out)
         return out
 
     def put_pages(self, pages: NDArray[np.int64], data: NDArray[np.uint64]) -> None:
-        """Overwrite these pages (int64[n]) by `data` (uint64[512 * n] or more)."""
+        """Overwrite pages.
+
+        Args:
+            pages: int64[n], page numbers.
+            data: uint64[512 * n] or longer, their new content in the same order.
+        """
         _put_pages(self.words, pages, data)
 
     def populate(self, pages: NDArray[np.bool_]) -> None:
-        """Have the kernel give these pages (bool[n_pages]) now, as zeros if they are not there.
+        """Have the kernel allocate pages now, zeroed if they are not there; uses several threads.
 
-        Where it can't, it gives them at their first touch, as ever. From several threads.
+        Where the kernel can't (before Linux 5.14, or without memory), it gives them at their first
+        touch, as usual.
+
+        Args:
+            pages: bool[n_pages], which ones.
         """
         edges = np.flatnonzero(np.diff(pages, prepend=False, append=False)).reshape(-1, 2)
         runs = [
@@ -175,7 +209,11 @@ class GuestMemory:
                 return  # a kernel before 5.14, or no memory: whoever touches them finds out
 
     def discard(self, pages: NDArray[np.bool_]) -> None:
-        """Give these pages (bool[n_pages]) back to the kernel: they read as zeros then."""
+        """Give pages back to the kernel; they read as zeros from then on.
+
+        Args:
+            pages: bool[n_pages], which ones.
+        """
         edges = np.flatnonzero(np.diff(pages, prepend=False, append=False)).reshape(-1, 2)
         for first, end in edges.tolist():
             start, size = self.address + first * PAGE_SIZE, (end - first) * PAGE_SIZE

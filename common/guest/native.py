@@ -1,7 +1,7 @@
 """What numba lacks: libc calls without the interpreter lock, fences, prefetches, whole-line copies.
 
-Every call into libc is also a point that the compiler moves no load or store across, which is what
-makes control words that another thread writes visible; `fence` says it to the processor too.
+The compiler moves no load or store across a call into libc, which is what makes control words
+visible that another thread writes; `fence` says it to the processor, too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ppoll: Final = _libc("ppoll", _i32, _i64, _i64, _i64, _i64)
 _read: Final = _libc("read", _i64, _i32, _i64, _i64)
 _write: Final = _libc("write", _i64, _i32, _i64, _i64)
 
-# Words of the scratch array that libc calls exchange data through.
+# Layout of the scratch array through which libc calls exchange data.
 SCRATCH_WORDS: Final = 16
 _TIMESPEC: Final = 0
 _POLLFD: Final = 2
@@ -49,7 +49,14 @@ _VALUE: Final = 3
 
 @inlined
 def signed(x: Any) -> int:
-    """As an int64: signed and unsigned mixed make a float."""
+    """Convert to int64, since numba makes a float of signed and unsigned mixed.
+
+    Args:
+        x: An integer of any numpy type; 2**63 and above wrap.
+
+    Returns:
+        The int64 with the same bits.
+    """
     return np.int64(x)  # type: ignore[return-value]
 
 
@@ -61,19 +68,41 @@ def _clock_ns(scratch: NDArray[np.int64], clock: int) -> int:
 
 @kernel
 def monotonic_ns(scratch: NDArray[np.int64]) -> int:
-    """CLOCK_MONOTONIC, as `time.monotonic_ns` has it."""
+    """Read CLOCK_MONOTONIC, as `time.monotonic_ns` does.
+
+    Args:
+        scratch: int64[SCRATCH_WORDS] of the calling thread alone; overwritten.
+
+    Returns:
+        ns.
+    """
     return _clock_ns(scratch, _CLOCK_MONOTONIC)
 
 
 @kernel
 def thread_cpu_ns(scratch: NDArray[np.int64]) -> int:
-    """CPU time of the calling thread, ns."""
+    """Read the CPU time that the calling thread has used.
+
+    Args:
+        scratch: int64[SCRATCH_WORDS] of the calling thread alone; overwritten.
+
+    Returns:
+        ns.
+    """
     return _clock_ns(scratch, _CLOCK_THREAD_CPUTIME_ID)
 
 
 @kernel
 def wait_for(scratch: NDArray[np.int64], fd: int, timeout_ns: int) -> None:
-    """Sleep until the eventfd `fd` is signalled (and clear it), or for `timeout_ns`."""
+    """Sleep until an eventfd is signalled, and clear it, or until the time is up.
+
+    A signal handler's interruption ends the sleep, too.
+
+    Args:
+        scratch: int64[SCRATCH_WORDS] of the calling thread alone; overwritten.
+        fd: The eventfd.
+        timeout_ns: The longest sleep, not negative.
+    """
     scratch[_TIMESPEC] = timeout_ns // 1_000_000_000
     scratch[_TIMESPEC + 1] = timeout_ns % 1_000_000_000
     scratch[_POLLFD] = fd | (_POLLIN << 32)  # struct pollfd: int fd, short events, short revents
@@ -84,7 +113,12 @@ def wait_for(scratch: NDArray[np.int64], fd: int, timeout_ns: int) -> None:
 
 @kernel
 def signal(scratch: NDArray[np.int64], fd: int) -> None:
-    """Add one to the eventfd `fd`."""
+    """Add one to an eventfd, which wakes whoever polls it.
+
+    Args:
+        scratch: int64[SCRATCH_WORDS] of the calling thread alone; overwritten.
+        fd: The eventfd.
+    """
     scratch[_VALUE] = 1
     _write(fd, scratch.ctypes.data + 8 * _VALUE, 8)
 
@@ -111,7 +145,10 @@ def _splat8(builder: Any, value: Any) -> Any:
 
 
 def _copy_line(_context: Any, dst: Any, _to: Any, src: Any, _at: Any) -> Any:
-    """(dst, to, src, at), uint64: `dst[to : to + 8] = src[at : at + 8]`, as one vector move."""
+    """Copy a line as one vector move: `dst[to : to + 8] = src[at : at + 8]`.
+
+    In kernels: copy_line(dst, to, src, at), both arrays uint64.
+    """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         line = _vector8(context, builder, sig.args[2], args[2], args[3])
@@ -123,9 +160,9 @@ def _copy_line(_context: Any, dst: Any, _to: Any, src: Any, _at: Any) -> Any:
 
 
 def _find8(_context: Any, array: Any, _at: Any, _key: Any) -> Any:
-    """(array, at, key): which of `array[at : at + 8]` is `key` but for seven low bits.
+    """Find which of `array[at : at + 8]` equals `key` except for its seven low bits.
 
-    From 0 to 7; 8: none.
+    In kernels: find8(array, at, key), from 0 to 7; 8: none.
 
     Eight comparisons at once: where in a set a line is cannot be predicted, so a loop over the ways
     costs more in mispredicted branches than in comparisons.
@@ -143,8 +180,9 @@ def _find8(_context: Any, array: Any, _at: Any, _key: Any) -> Any:
 
 
 def _push8(_context: Any, array: Any, _at: Any, _front: Any, _last: Any) -> Any:
-    """(array, at, front, last < 8): without a branch,
-    `array[at : at + last + 1] = [front, *array[at : at + last]]`.
+    """Do `array[at : at + last + 1] = [front, *array[at : at + last]]` without a branch.
+
+    In kernels: push8(array, at, front, last), with last < 8.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -161,7 +199,7 @@ def _push8(_context: Any, array: Any, _at: Any, _front: Any, _last: Any) -> Any:
 
 
 def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
-    """(array, index): bring the cache line of `array[index]` near."""
+    """Bring the cache line of `array[index]` near. In kernels: prefetch(array, index)."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = builder.bitcast(
@@ -180,7 +218,7 @@ def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
 
 
 def _fence(_context: Any) -> Any:
-    """No load or store of this thread moves across, in either direction."""
+    """Keep every load and store of this thread on its side of this point."""
 
     def codegen(context: Any, builder: Any, _sig: Any, _args: Any) -> Any:
         builder.fence("seq_cst")
@@ -190,7 +228,10 @@ def _fence(_context: Any) -> Any:
 
 
 def _peek_byte(_context: Any, _address: Any, _index: Any) -> Any:
-    """(address, index): the byte at `address + index`; later loads stay behind it."""
+    """Load the byte at `address + index`; later loads stay behind it.
+
+    In kernels: peek_byte(address, index).
+    """
 
     def codegen(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
         pointer = builder.inttoptr(builder.add(args[0], args[1]), _BYTE_POINTER)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """A sample of a guest's counters, all vCPUs together, since this guest was made or restored."""
+    """A sample of a guest's counters, all vCPUs together.
+
+    Attributes:
+        t_ns: When it was taken, CLOCK_MONOTONIC.
+        steps: Steps done; a restored guest's count includes those of before.
+        dirtied_pages: Pages that became dirty since this guest object was made; a page counts again
+            after each harvest.
+    """
 
     t_ns: int
     steps: int
@@ -16,10 +23,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Beats:
-    """A vCPU as its own witness, CLOCK_MONOTONIC ns.
+    """A vCPU's own record of when it ran, CLOCK_MONOTONIC ns.
 
-    first: its first heartbeat after the last resume; last: its last one; gap: the longest between
-    two since `Guest.reset_gaps`, with its start and end (0: none yet).
+    Attributes:
+        first_ns: Its first heartbeat after the last resume.
+        last_ns: Its last heartbeat.
+        gap_ns: The longest time between two heartbeats since `Guest.reset_gaps`; 0: none yet.
+        gap_start_ns: When that gap began.
+        gap_end_ns: When that gap ended.
     """
 
     first_ns: int

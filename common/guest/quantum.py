@@ -1,8 +1,8 @@
 """What a vCPU does between two quanta, compiled: Python never runs there.
 
-A workload's kernel is a loop around `begin_quantum`, which says how many steps to run next, and
-comes back when the vCPU should run: it obeys requests, drains the cache in slices, keeps the
-schedule, waits for missing pages, and leaves heartbeats.
+A workload's kernel is a loop around `begin_quantum`, which returns when the vCPU should run, with
+the number of steps to run next: it obeys requests, drains the cache in slices, keeps the schedule,
+waits for missing pages, and records heartbeats.
 """
 
 from __future__ import annotations
@@ -73,21 +73,21 @@ from pageferry.common.guest.native import (
 )
 from pageferry.common.guest.pace import MAX_LAG_NS, due_at, steps_due
 
-_QUANTUM_NS: Final = 500_000  # what a quantum should take: how long a request may have to wait
+_QUANTUM_NS: Final = 500_000  # what a quantum should take: a request may have to wait so long
 _MIN_STEPS: Final = 16
 _MAX_STEPS: Final = 1 << 22
 _DRAIN_NS: Final = 300_000
 _BEAT_NS: Final = 1_000_000  # a paced vCPU leaves a heartbeat at least this often
 _NAP_NS: Final = 250_000  # and sleeps at least this long, or it would wake for single steps
-_CYCLE_NS: Final = 5_000_000  # a slowed vCPU runs and sleeps within this: as long is its gap
-_CREDIT_NS: Final = 2_000_000  # what it slept too long, and may make up for
+_CYCLE_NS: Final = 5_000_000  # a slowed vCPU runs and sleeps within this: its gaps are as long
+_CREDIT_NS: Final = 2_000_000  # of what it slept too long, so much may be made up for
 _MILLION: Final = 1_000_000
 _IDLE_NS: Final = 1_000_000_000  # paused: only a request ends the wait; this is a safety net
 
 
 @kernel
 def _adapt(m: VcpuArrays) -> int:
-    """Size the next quantum by the processor time (ns) that the last one took, and return that."""
+    """Size the next quantum by the processor time (ns) that the last one took; return that time."""
     ctl = m.ctl
     cpu_ns = thread_cpu_ns(m.scratch)
     spent = cpu_ns - ctl[CPU_NS]
@@ -112,7 +112,7 @@ def _acknowledge(m: VcpuArrays, sequence: int) -> None:
 
 @kernel
 def _drain(m: VcpuArrays) -> bool:
-    """A slice of the drain that is wanted, if any; True if there is more to do."""
+    """Do a slice of the requested drain, if any; return whether there is more to do."""
     ctl = m.ctl
     wanted = ctl[DRAIN]
     if ctl[DRAINED] == wanted:
@@ -138,7 +138,7 @@ def _beat(ctl: NDArray[np.int64], now: int) -> None:
 
 @kernel
 def _begin_running(m: VcpuArrays, now: int) -> None:
-    """The schedule starts again here: what was due while the guest was paused is not owed."""
+    """Restart the schedule here: what was due while the guest was paused is not owed."""
     ctl = m.ctl
     ctl[FIRST_NS] = ctl[LAST_NS] = ctl[CLOCK_NS] = now
     if ctl[PERIOD_STEPS] > 0:
@@ -149,7 +149,7 @@ def _begin_running(m: VcpuArrays, now: int) -> None:
 
 @kernel
 def _stop_running(m: VcpuArrays, state: int) -> None:
-    """Paused or stopped from now on."""
+    """Enter the state paused or stopped."""
     ctl = m.ctl
     if ctl[STATE] == RUNNING:
         ctl[PAUSED_NS] = monotonic_ns(m.scratch)
@@ -161,7 +161,7 @@ def _stop_running(m: VcpuArrays, state: int) -> None:
 
 @kernel
 def _page_is_missing(ctl: NDArray[np.int64]) -> bool:
-    """Whether the page that the last step needed is still not there."""
+    """Check whether the page that the last step needed is still missing."""
     presence = ctl[PRESENCE]
     if ctl[WANTED] >= 0 and (presence == 0 or peek_byte(presence, ctl[WANTED]) != 0):
         ctl[WANTED] = -1
@@ -170,7 +170,7 @@ def _page_is_missing(ctl: NDArray[np.int64]) -> bool:
 
 @kernel
 def _steps_allowed(m: VcpuArrays, now: int) -> int:
-    """Steps of the next quantum; zero or less: minus the ns until there is something to do."""
+    """Return the next quantum's steps; zero or less: minus the ns until there are any to do."""
     ctl = m.ctl
     done = signed(m.state[STEPS])
     if ctl[TARGET] >= 0:
@@ -189,15 +189,15 @@ def _steps_allowed(m: VcpuArrays, now: int) -> int:
 
 @kernel
 def _slow_down(m: VcpuArrays, spent: int) -> None:
-    """Say until when the quantum that has just ended keeps a slowed vCPU from running.
+    """Set the time until which the quantum that has just ended keeps a slowed vCPU from running.
 
-    A quantum takes its own time and, with it, what the throttle adds; or its pages' time. What it
-    slept too long before is made up for, so that the shares come out right. The next quantum is to
-    take a cycle with its sleep: how many steps that is, the last one tells.
+    A quantum takes its own time plus what the throttle adds; or the time its pages are allowed. If
+    the vCPU slept too long before, it makes up for that, so that the shares come out right. The
+    next quantum and its sleep should fill one cycle: the last one tells how many steps that is.
 
-    spent: its processor time. On a busy host it takes longer than that, which counts, or the guest
-    would be throttled by less than was asked; up to twice as long, or one that lost its processor
-    for some milliseconds would sleep for a hundred times that.
+    spent: the quantum's processor time. On a busy host it takes longer than that, which counts, or
+    the guest would be throttled by less than asked; but it counts as at most twice as long, or a
+    vCPU that lost its processor for some milliseconds would sleep for a hundred times that.
     """
     ctl = m.ctl
     throttle, page_ns = ctl[THROTTLE], ctl[DIRTY_NS]
@@ -219,10 +219,10 @@ def _slow_down(m: VcpuArrays, spent: int) -> None:
 
 @kernel
 def _slow_clock(ctl: NDArray[np.int64], now: int) -> None:
-    """The schedule of a throttled vCPU stands still for the throttle's share of the time.
+    """Stop the schedule of a throttled vCPU for the throttle's share of the time.
 
-    A rate stands for a guest whose processor is busy with it. One that keeps to it in a hundredth
-    of its time, as ours could, would not notice a throttle by 99 %.
+    A rate stands for a guest whose processor is busy with it. A guest that keeps to its rate in a
+    hundredth of its time, as ours could, would not notice a throttle by 99 %.
     """
     if ctl[THROTTLE] > 0:
         ctl[SCHEDULE_NS] += (now - ctl[CLOCK_NS]) * ctl[THROTTLE] // _MILLION
@@ -231,7 +231,7 @@ def _slow_clock(ctl: NDArray[np.int64], now: int) -> None:
 
 @kernel
 def _slowed_for(ctl: NDArray[np.int64], now: int) -> int:
-    """ns for which the vCPU must not run yet; 0 where it may, or that is not worth a sleep."""
+    """Return for how many ns the vCPU must not run yet; 0: it may, or it is not worth a sleep."""
     if ctl[TARGET] >= 0:
         return 0
     left = 0
@@ -244,7 +244,12 @@ def _slowed_for(ctl: NDArray[np.int64], now: int) -> int:
 
 @kernel
 def page_missing(m: VcpuArrays, page: int) -> None:
-    """The step just given up needs `page`; whoever serves pages is told."""
+    """Record that the step just given up needs a page, and signal whoever serves pages.
+
+    Args:
+        m: What the vCPU works on.
+        page: The missing page's number.
+    """
     ctl = m.ctl
     ctl[WANTED] = page
     fence()
@@ -253,7 +258,7 @@ def page_missing(m: VcpuArrays, page: int) -> None:
 
 @kernel
 def _begin(m: VcpuArrays, now: int, allowed: int) -> int:
-    """A quantum begins; how many steps it may take."""
+    """Begin a quantum; return how many steps it may take."""
     ctl = m.ctl
     ctl[QUANTUM_START] = signed(m.state[STEPS])
     ctl[QUANTUM_NS] = now
@@ -267,18 +272,21 @@ def _begin(m: VcpuArrays, now: int, allowed: int) -> int:
 
 @kernel
 def _use_log(m: VcpuArrays) -> None:
-    """Write to the buffer of the dirty log that is wanted."""
+    """Write to the requested buffer of the dirty log from now on."""
     ctl = m.ctl
     active = (ctl[LOG_EPOCH] & 1) * (len(m.log) // 2)
     if ctl[ACTIVE_LOG] != active:
         ctl[ACTIVE_LOG] = active
-        if ctl[DIRTY_NS] > 0:  # every page is clean again: what a step dirties is not known
+        if ctl[DIRTY_NS] > 0:  # every page is clean again: what a step dirties is unknown
             ctl[SLOWED_STEPS] = 1
 
 
 @kernel
 def begin_quantum(m: VcpuArrays) -> int:
-    """How many steps to run now; 0: the thread should end. Sleeps as long as none should run."""
+    """Obey requests, and sleep while the vCPU should not run. Args: `m`: what it works on.
+
+    Returns: how many steps to run now; 0: the thread should end.
+    """
     ctl = m.ctl
     _slow_down(m, _adapt(m))
     while True:

@@ -1,7 +1,7 @@
-"""Counter-based randomness: a hash of seed and step, so that a step count says what comes next.
+"""Counter-based randomness: a hash of seed and step, so a step's number determines what it does.
 
-A generator without state costs the same as one with, can be asked about later steps (prefetch),
-and leaves nothing to migrate.
+A generator without state costs the same as one with state, can be asked about later steps
+(prefetch), and leaves nothing to migrate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ _S3: Final = np.uint64(31)
 
 @inlined
 def mix(x: np.uint64) -> np.uint64:
-    """splitmix64 (Steele, Lea, Flood 2014): a bijection of 64-bit words."""
+    """Hash with splitmix64 (Steele, Lea, Flood 2014), a bijection of 64-bit words.
+
+    Args:
+        x: Seed plus counter, modulo 2**64.
+
+    Returns:
+        The hash.
+    """
     z = x * GOLDEN + GOLDEN
     z = (z ^ (z >> _S1)) * _M1
     z = (z ^ (z >> _S2)) * _M2

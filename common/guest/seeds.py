@@ -1,4 +1,4 @@
-"""A seed of its own for each purpose, and who owns which pages. Nothing here is compiled."""
+"""A separate seed for each purpose, and which vCPU owns which pages. Nothing here is compiled."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from pageferry.common.workload.region import Region
 GOLDEN: Final = 0x9E3779B97F4A7C15
 MULTIPLIERS: Final = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # of splitmix64, see `rng`
 
-_FILL: Final = 1  # purposes that have a seed of their own
+_FILL: Final = 1  # purposes with a separate seed
 _REGION: Final = 2
 
 
 def derive(seed: int, *parts: int) -> int:
-    """A seed of its own for each purpose, from 0 to 2**64 - 1."""
+    """Derive a separate seed for a purpose.
+
+    Args:
+        seed: The seed to derive it from; cut to 64 bits.
+        *parts: Numbers that name the purpose, in order; each is cut to 64 bits.
+
+    Returns:
+        From 0 to 2**64 - 1; the same on every host.
+    """
     mask = 2**64 - 1
     first, second = MULTIPLIERS
     value = seed & mask
@@ -28,12 +36,27 @@ def derive(seed: int, *parts: int) -> int:
 
 
 def fill_seed(config: GuestConfig) -> int:
-    """Of memory's first content."""
+    """Return the seed of memory's initial content.
+
+    Args:
+        config: Only `seed` is looked at.
+
+    Returns:
+        From 0 to 2**64 - 1.
+    """
     return derive(config.seed, _FILL)
 
 
 def regions(config: GuestConfig) -> list[Region]:
-    """The i-th part of the pages, and of the cache, is the i-th vCPU's."""
+    """Divide a guest among its vCPUs.
+
+    Args:
+        config: As asked for; its pages are divided as evenly as possible.
+
+    Returns:
+        The i-th vCPU's part of the pages, and of the cache, at index i; together all pages, in
+        order.
+    """
     cuts = [config.pages * i // config.vcpus for i in range(config.vcpus + 1)]
     return [
         Region(

@@ -1,4 +1,4 @@
-"""What travels beside memory: each vCPU's registers, as something msgpack packs."""
+"""What travels beside memory: each vCPU's registers, in a form that msgpack can pack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ _MAX_STEPS: Final = 2**62  # nothing that counts in int64 can overflow from ther
 
 
 def take(config: GuestConfig, states: Sequence[NDArray[np.uint64]]) -> dict[str, Any]:
-    """A snapshot of these uint64[STATE_WORDS], little-endian."""
+    """Make a snapshot.
+
+    Args:
+        config: Its workload goes into the snapshot, to be compared.
+        states: uint64[STATE_WORDS] of each vCPU, in order.
+
+    Returns:
+        What `check` takes; registers are little-endian bytes.
+    """
     return {
         "version": VERSION,
         "workload": config.workload,
@@ -26,7 +34,18 @@ def take(config: GuestConfig, states: Sequence[NDArray[np.uint64]]) -> dict[str,
 
 
 def check(config: GuestConfig, snap: object) -> list[NDArray[np.uint64]]:
-    """The states in a snapshot of a guest of this configuration. Raises `RemoteProtocolError`."""
+    """Check a snapshot and take it apart.
+
+    Args:
+        config: The guest that is to take it: workload and vCPUs must be the same.
+        snap: What arrived, of any type.
+
+    Returns:
+        uint64[STATE_WORDS] of each vCPU, in order.
+
+    Raises:
+        RemoteProtocolError: It is not a snapshot of such a guest.
+    """
     if not isinstance(snap, dict) or set(snap) != {"version", "workload", "vcpus"}:
         raise RemoteProtocolError("the snapshot is not one")
     if snap["version"] != VERSION:

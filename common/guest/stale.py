@@ -1,7 +1,7 @@
-"""Line masks of whole guests, looked at without temporaries.
+"""Line masks of whole guests, processed without temporary arrays.
 
-A fresh page of memory costs several microseconds at its first touch, so that a temporary array as
-long as the guest has pages would cost more than the work on it: buffers are made once, touched, and
+A fresh page of memory costs several microseconds at its first touch, so a temporary array with an
+element for each guest page would cost more than the work on it: buffers are made once, touched, and
 used again.
 """
 
@@ -16,15 +16,29 @@ from pageferry.common.guest.jit import inlined, kernel
 
 
 def new_masks(n_pages: int) -> NDArray[np.uint64]:
-    """uint64[n_pages], zero, and already in memory."""
+    """Make line masks that are zero and already in memory.
+
+    Args:
+        n_pages: How many; a bit of each stands for a 64-byte line of a page.
+
+    Returns:
+        uint64[n_pages].
+    """
     masks = np.empty(n_pages, np.uint64)
-    masks.fill(0)  # np.zeros would leave the first touch to whoever writes first
+    masks.fill(0)  # np.zeros would leave the first touch to the first writer
     return masks
 
 
 @kernel
 def popcount(x: np.uint64) -> int:
-    """Bits that are set."""
+    """Count the bits that are set.
+
+    Args:
+        x: A line mask.
+
+    Returns:
+        0 to 64.
+    """
     count = 0
     while x != np.uint64(0):
         x &= x - np.uint64(1)
@@ -34,14 +48,14 @@ def popcount(x: np.uint64) -> int:
 
 @inlined
 def _by_line(mask: np.uint64, sent: bool, most_lines: int) -> int:
-    """How many lines the page travels as; 0: it goes whole."""
+    """Return how many lines the page travels as; 0: it goes whole."""
     if not sent:
         return 0
     lines = popcount(mask)
     return lines if lines <= most_lines else 0
 
 
-UNION: Final = 0  # the first of three words each: pages that go whole, that go by line, their lines
+UNION: Final = 0  # the first of three words each: pages that go whole, pages by line, their lines
 MEMORY: Final = 3
 CACHE: Final = 6
 IN_CACHE: Final = 9  # dirty lines in the cache
@@ -69,10 +83,16 @@ def count_stale(
     per_bin: int,
     counts: NDArray[np.int64],
 ) -> None:
-    """What is stale in memory, in the cache, and in either: overwrites `counts` (int64[COUNTS]).
+    """Count what is stale in memory, in the cache, and in either.
 
-    stale, cached: uint64[n_pages]; `cached` is cleared. sent and most_lines as in `take_stale`.
-    by_bin: the pages of each bin of `per_bin` pages, overwritten.
+    Args:
+        stale: uint64[n_pages], lines of memory that the destination lacks; unchanged.
+        cached: uint64[n_pages], dirty lines of the guest's cache; cleared.
+        sent: As for `take_stale`.
+        most_lines: As for `take_stale`.
+        by_bin: int64 per bin, overwritten: stale pages of each.
+        per_bin: Pages of a bin.
+        counts: int64[COUNTS], overwritten; see `UNION`, `MEMORY`, `CACHE` and `IN_CACHE`.
     """
     by_bin[:] = 0
     counts[:] = 0
@@ -91,9 +111,13 @@ def count_stale(
 def merge(
     dirtied: NDArray[np.uint64], stale: NDArray[np.uint64], counts: NDArray[np.int64], keep: bool
 ) -> None:
-    """OR `dirtied` into `stale` (both uint64[n_pages]) and clear it, unless it is to be kept.
+    """OR `dirtied` into `stale`, and clear it unless it is to be kept.
 
-    counts: int64[2], overwritten: pages that were dirtied, and those of them not stale before.
+    Args:
+        dirtied: uint64[n_pages], lines written.
+        stale: uint64[n_pages], lines that the destination lacks; changed.
+        counts: int64[2], overwritten: pages in `dirtied`, and those of them not stale before.
+        keep: Leave `dirtied` as it is, for a later call that sees more.
     """
     counts[:] = 0
     for page in range(len(dirtied)):
@@ -115,10 +139,21 @@ def take_stale(
     lined: NDArray[np.int64],
     masks: NDArray[np.uint64],
 ) -> tuple[int, int]:
-    """Write the pages that have a mask to `whole`, or to `lined` and its mask to `masks`; clear it.
+    """Take every page with a mask out of `stale`, sorted into whole pages and pages by line.
 
-    A page goes by line if it has been sent before (bool[n_pages]) and at most `most_lines` of its
-    lines have changed. The outputs hold n_pages each; returns how many are used. Both are sorted.
+    A page goes by line if it has been sent before and at most `most_lines` of its lines have
+    changed. Both outputs are in the order of pages, and need room for n_pages each.
+
+    Args:
+        stale: uint64[n_pages], lines that the destination lacks; cleared.
+        sent: bool[n_pages], pages that have been sent before.
+        most_lines: Above so many changed lines a page goes whole; 0: every page does.
+        whole: Numbers of pages that go whole, written here.
+        lined: Numbers of pages that go by line, written here.
+        masks: The mask of each page in `lined`, written here.
+
+    Returns:
+        How many elements of `whole`, and of `lined`, are used.
     """
     n = m = 0
     for page in range(len(stale)):
@@ -137,10 +172,15 @@ def take_stale(
 
 @kernel
 def take_missing(stale: NDArray[np.uint64], sent: NDArray[np.bool_], out: NDArray[np.uint8]) -> int:
-    """Mark in `out` what a destination has not: pages that are stale, or were never sent.
+    """Mark in a bitmap what a destination lacks: pages that are stale, or were never sent.
 
-    stale: uint64[n_pages], cleared; sent: bool[n_pages], becomes true; out: uint8, a bit a page,
-    least significant first, overwritten. Returns how many of the pages had been sent before.
+    Args:
+        stale: uint64[n_pages]; cleared.
+        sent: bool[n_pages], pages that have been sent before; all true afterwards.
+        out: uint8, a bit a page, least significant first; overwritten.
+
+    Returns:
+        How many of the marked pages had been sent before.
     """
     again = 0
     for at in range(len(out)):

@@ -1,8 +1,8 @@
-"""System calls for compiled threads that serve page faults: they never need the interpreter lock.
+"""System calls for compiled threads that serve page faults and never need the interpreter lock.
 
 Addresses and lengths are int64. A call that fails returns -1, and `errno()` in the same thread says
-why. It stands in this package because kernels of both agents are compiled from it: what is in here
-is a part of the fingerprint of the compiled code (`jit`).
+why. This module is in this package because kernels of both agents are compiled from it: its content
+is part of the fingerprint of the compiled code (`jit`).
 """
 
 from __future__ import annotations
@@ -49,11 +49,23 @@ _errno_location: Final = _libc("__errno_location", _i64)
 
 @kernel
 def errno() -> int:
-    """Why the last call of this thread failed."""
+    """Read why the last libc call of this thread failed.
+
+    Returns:
+        The error number; only meaningful right after a call that returned -1.
+    """
     return peek_int(_errno_location())  # type: ignore[no-any-return]
 
 
 @inlined
 def pollfd(fd: int, events: int) -> int:
-    """`struct pollfd` as one word; a negative fd is not looked at. revents are bits 48 to 63."""
+    """Pack a `struct pollfd` into one word, whose bits 48 to 63 ppoll writes revents to.
+
+    Args:
+        fd: The descriptor; a negative one is not looked at.
+        events: `POLLIN`, `POLLOUT` or both.
+
+    Returns:
+        The word, with revents 0.
+    """
     return (fd & 0xFFFFFFFF) | (events << 32)

@@ -1,4 +1,4 @@
-"""vCPU threads, and how the one controlling thread asks something of them."""
+"""vCPU threads, and how the one controlling thread makes requests to them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,33 @@ from pageferry.common.guest import control as c
 from pageferry.common.guest.control import VcpuArrays
 from pageferry.common.process.threads import WatchedThread
 
-# A request is answered within a quantum; that it takes this long means a vCPU that hangs in a page
-# fault which nobody serves, or a host that is all but stopped.
+# A request is answered within a quantum. If it takes this long, a vCPU hangs in a page fault that
+# nobody serves, or the host has all but stopped.
 ANSWER_S: Final = 30.0
 START_S: Final = 300.0  # the first start may compile
 
 
 _started: weakref.WeakSet[Vcpus] = weakref.WeakSet()
-_ended_ns: list[int] = [0]  # CPU time of those that have ended
+_ended_ns: list[int] = [0]  # CPU time of vCPUs that have ended
 _accounts = threading.Lock()
 
 
 def vcpus_cpu_s() -> float:
-    """CPU seconds of all vCPUs that this process has ever had, of whichever guest."""
+    """Return the CPU time of all vCPUs that this process has ever had, of whichever guest.
+
+    Returns:
+        Seconds.
+    """
     with _accounts:
         return (_ended_ns[0] + sum(vcpus.cpu_ns() for vcpus in _started)) / 1e9
 
 
 class EventFd:
-    """A counter that one side adds to and the other polls; closed once."""
+    """A counter that one side adds to and the other polls.
+
+    Attributes:
+        fd: The non-blocking eventfd; -1 once closed.
+    """
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -45,19 +53,32 @@ class EventFd:
         os.eventfd_write(self.fd, 1)
 
     def clear(self) -> None:
-        """Back to zero."""
+        """Reset the counter to zero."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.fd)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the descriptor; idempotent."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
 class Vcpus:
-    """The vCPU threads of a guest. Every method but `start` may be used before the start."""
+    """The vCPU threads of a guest. Every method but `start` may be used before the start.
+
+    Args:
+        machines: What each vCPU works on, in the order of vCPUs.
+        wakes: An eventfd per vCPU that wakes it, of the control word `WAKE_FD`. The guest closes
+            them.
+        done: The eventfd that all of them signal (`DONE_FD`). The guest closes it.
+        kernel: The compiled function that a vCPU's thread runs until it is stopped.
+        nice: Added to a vCPU thread's nice value, up to 19; 0: left alone.
+
+    Attributes:
+        machines: As given; whoever gives memory back empties it.
+        failure: The first failure of a vCPU; None: none has failed.
+    """
 
     def __init__(
         self,
@@ -73,7 +94,7 @@ class Vcpus:
         self._kernel = kernel
         self._nice = nice
         self._threads: list[WatchedThread] = []
-        self.failure: InternalError | None = None  # the first vCPU's that has failed
+        self.failure: InternalError | None = None  # of the first vCPU that failed
         self._tell: Callable[[PageferryError], None] | None = None
         self._stopping = False
         self._poll = select.poll()
@@ -81,11 +102,15 @@ class Vcpus:
 
     @property
     def started(self) -> bool:
-        """Whether there are threads to ask."""
+        """Whether there are threads that answer requests."""
         return bool(self._threads)
 
     def start(self) -> None:
-        """Spawn the threads, paused. Returns when each has reported."""
+        """Spawn the threads, paused, and return when each has reported.
+
+        Raises:
+            PageferryError: A vCPU failed, or did not report in time.
+        """
         with _accounts:
             _started.add(self)
         for index in range(len(self.machines)):
@@ -97,12 +122,12 @@ class Vcpus:
     def _live(self, index: int) -> None:
         if self._nice:
             thread = threading.get_native_id()
-            now = os.getpriority(os.PRIO_PROCESS, thread)  # to go below it needs a privilege
+            now = os.getpriority(os.PRIO_PROCESS, thread)  # going below it needs a privilege
             os.setpriority(os.PRIO_PROCESS, thread, min(now + self._nice, 19))
         self._kernel(self.machines[index])
 
     def _failed(self, error: PageferryError) -> None:
-        """On the vCPU's thread: who waits for it is woken, and raises it."""
+        """Wake whoever waits for the vCPU, to raise its failure. Runs on the vCPU's thread."""
         if self.failure is None:
             self.failure = InternalError(f"a vCPU failed: {error}")
         self._done.signal()
@@ -110,9 +135,11 @@ class Vcpus:
             self._tell(self.failure)
 
     def watch(self, tell: Callable[[PageferryError], None] | None) -> None:
-        """Have `tell` called, on a vCPU's thread, when one fails; None: nobody any more.
+        """Have a function called when a vCPU fails; at once, if one has failed already.
 
-        At once, where one has failed already.
+        Args:
+            tell: Called with the failure, on the failed vCPU's thread or, at once, on the caller's;
+                None: nobody is told any more.
         """
         self._tell = tell
         if tell is not None and self.failure is not None:
@@ -126,7 +153,15 @@ class Vcpus:
     def request(self, words: dict[int, int], what: str, timeout_s: float = ANSWER_S) -> None:
         """Write control words of every vCPU and wait until each has acted on them.
 
-        Without threads they are only written. Raises `PageferryError` if a vCPU does not answer.
+        Before the start, and after `stop`, they are only written.
+
+        Args:
+            words: Control word to value, the same for every vCPU.
+            what: The request's name, for an error message.
+            timeout_s: How long the answers of all of them may take.
+
+        Raises:
+            PageferryError: A vCPU failed or does not answer, or the guest is being stopped.
         """
         for m in self.machines:
             for word, value in words.items():
@@ -142,7 +177,16 @@ class Vcpus:
         )
 
     def wait(self, ready: Callable[[], bool], what: str, timeout_s: float = ANSWER_S) -> None:
-        """Sleep until `ready`; vCPUs signal when they made it so. Raises `PageferryError`."""
+        """Sleep until a condition holds that vCPUs bring about; they signal when they have.
+
+        Args:
+            ready: The condition; checked at first, and after every signal.
+            what: What is waited for, for an error message.
+            timeout_s: How long that may take.
+
+        Raises:
+            PageferryError: A vCPU failed, time ran out, or the guest is being stopped.
+        """
         deadline = time.monotonic() + timeout_s
         while not ready():
             if self.failure is not None:
@@ -156,7 +200,11 @@ class Vcpus:
                 self._done.clear()
 
     def stop(self) -> None:
-        """End the threads; idempotent. Whoever waits for one of them on another thread fails."""
+        """End the threads; idempotent. A wait for them on another thread fails.
+
+        Raises:
+            PageferryError: A thread did not end, as in a page fault that nobody serves.
+        """
         self._stopping = True
         if self._threads:
             self._done.signal()
@@ -173,5 +221,9 @@ class Vcpus:
                 _ended_ns[0] += self.cpu_ns()
 
     def cpu_ns(self) -> int:
-        """CPU time of all vCPU threads, as of their last quantum's end."""
+        """Return the CPU time of all vCPU threads, as of the end of each one's last quantum.
+
+        Returns:
+            ns.
+        """
         return sum(int(m.ctl[c.CPU_NS]) for m in self.machines)

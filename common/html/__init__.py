@@ -1,8 +1,8 @@
 """Reports as one HTML page: pure, reports in, text out.
 
-The page holds all that it needs and asks no network for anything. It lives in `common` because a
-source agent writes one on its own machine. What it is made with (plotly, jinja2) is imported when
-a page is wanted, so that no other command waits for it.
+The page holds everything it needs and asks no network for anything. It lives in `common` because a
+source agent writes one on its own machine. What it is made with (plotly, jinja2) is imported only
+when a page is wanted, so that no other command waits for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ _NEEDED = ("jinja2", "plotly")
 
 
 def check() -> None:
-    """Before the work starts. Raises `UsageError` where a page could not be made."""
+    """Check, before the work starts, that a page can be made.
+
+    Raises:
+        UsageError: A library is missing; the message says how to install it.
+    """
     require("an HTML page", *_NEEDED)
 
 
@@ -35,13 +39,25 @@ def render(
     cases: Sequence[str] | None = None,
     simulation: bool = False,
 ) -> str:
-    """The page of one or several runs.
+    """Make the page of any number of runs.
 
-    labels: one for each report. cases: of what configuration each is a run, where one was run
-    several times: such runs are one bar of the comparison. tables: `title`, `columns` and `rows` of
-    text, and `left`, the number of columns that are words; they come first, `notes` below them.
-    pictures: of all runs together, above everything; there need be no report then. simulation:
-    everything was simulated (reports say it themselves). Raises `UsageError`.
+    Args:
+        reports: Of the runs. There may be none where there are `pictures`.
+        title: Of a page of several runs, or of none; a single run is named after what was run.
+        labels: One for each report.
+        tables: Mappings of `title`, `columns`, `rows` of text, and `left`, the number of columns
+            that are words. They come first.
+        notes: Sentences below the tables.
+        pictures: Of all runs together, above everything else.
+        cases: For each report, the configuration that it is a run of, where one was run several
+            times: such runs are one bar of the comparison. None: the labels.
+        simulation: Whether everything was simulated, where no report can say it.
+
+    Returns:
+        An HTML document.
+
+    Raises:
+        UsageError: A library is missing.
     """
     check()
     from pageferry.common.html.page import Run, make_page
@@ -56,9 +72,18 @@ def render(
 def all_pictures(
     reports: Sequence[Report], labels: Sequence[str], cases: Sequence[str]
 ) -> list[tuple[str, Picture]]:
-    """List what the page of these runs shows, each with the label of the run that it is of.
+    """List what the page of these runs shows.
 
-    Those of all runs together come first, with an empty label. Raises `UsageError`.
+    Args:
+        reports: Of the runs.
+        labels: One for each report.
+        cases: For each report, the configuration that it is a run of.
+
+    Returns:
+        (label of the run, picture). Those of all runs together come first, with an empty label.
+
+    Raises:
+        UsageError: A library is missing.
     """
     check()
     from pageferry.common.html import comparison, page
@@ -72,5 +97,15 @@ def all_pictures(
 
 
 def render_one(report: Report) -> str:
-    """The page of one run. Raises `UsageError`."""
+    """Make the page of one run.
+
+    Args:
+        report: Of the run.
+
+    Returns:
+        An HTML document.
+
+    Raises:
+        UsageError: A library is missing.
+    """
     return render([report], title="pageferry migrate", labels=[report.strategy])

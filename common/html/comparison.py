@@ -1,4 +1,4 @@
-"""Several runs beside one another: a bar a case, with the spread of its runs."""
+"""Several runs beside one another: one bar for each case, with the spread of its runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINE: Final = 22  # characters of a name beside a bar
 _ROW: Final = 36  # pixels
 _NAMED: Final = 6  # cases whose names have room in a picture
 _LOG_FROM: Final = 30.0  # the ratio of greatest to least from which points have a logarithmic axis
-_ROOM: Final = 1.35  # of the longest bar: its figure stands behind it
+_ROOM: Final = 1.35  # times the longest bar: its figure stands behind it
 
 _DOWNTIMES: Final = (
     "Look for the shortest bar, then for the same case in the other picture: its price."
@@ -40,7 +40,13 @@ _WHISKERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Runs of one configuration that moved their guest: one bar, one colour."""
+    """Runs of one configuration that moved their guest: one bar, one colour.
+
+    Attributes:
+        name: Of the configuration.
+        strategy: Of all its runs.
+        reports: Of the runs, at least one; each has a downtime and a total time.
+    """
 
     name: str
     strategy: str
@@ -48,7 +54,15 @@ class Case:
 
 
 def cases_of(names: Sequence[str], reports: Sequence[Report]) -> list[Case]:
-    """Gather the runs that moved their guest by the names of their cases, in order of the first."""
+    """Gather the runs that moved their guest by case and strategy.
+
+    Args:
+        names: For each report, the case that it is a run of.
+        reports: Those without a downtime or a total time are left out.
+
+    Returns:
+        In the order in which each case first occurs.
+    """
     found: dict[tuple[str, str], list[Report]] = {}
     for name, report in zip(names, reports, strict=True):
         if report.downtime_ms is not None and report.total_time_ms is not None:
@@ -57,9 +71,14 @@ def cases_of(names: Sequence[str], reports: Sequence[Report]) -> list[Case]:
 
 
 def pictures(names: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
-    """Draw downtime and total side by side, and downtime against bytes.
+    """Draw downtime and total time side by side, and downtime against bytes.
 
-    names: of the case that each report is a run of; reports of one name are one bar.
+    Args:
+        names: For each report, the case that it is a run of; reports of one name are one bar.
+        reports: Of all runs, also of those that failed.
+
+    Returns:
+        Three pictures; where no run moved its guest, they say so.
     """
     cases = cases_of(names, reports)
     titles = "Downtime", "Total time", "Downtime against bytes"
@@ -93,20 +112,23 @@ def pictures(names: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
 
 
 def _downtime(report: Report) -> float:
+    """Return a report's downtime, ms."""
     return report.downtime_ms or 0.0
 
 
 def _total(report: Report) -> float:
+    """Return a report's total time, ms."""
     return report.total_time_ms or 0.0
 
 
 def _hues(cases: Sequence[Case]) -> list[str]:
+    """Return the colour of each case."""
     ways = strategy_colours([case.strategy for case in cases])
     return [ways[case.strategy] for case in cases]
 
 
 def _bars(cases: Sequence[Case], figure_of: Callable[[Report], float]) -> Figure:
-    """Bars from zero: a bar's length is what the eye compares."""
+    """Draw bars from zero: a bar's length is what the eye compares."""
     runs = [[figure_of(report) for report in case.reports] for case in cases]
     medians = [statistics.median(values) for values in runs]
     longest = max(max(values) for values in runs)
@@ -153,7 +175,7 @@ def _bars(cases: Sequence[Case], figure_of: Callable[[Report], float]) -> Figure
 
 
 def _rings(runs: Sequence[Sequence[float]]) -> Figure:
-    """Each run of a case that has several."""
+    """Draw each run of a case that has several."""
     several = [(place, v) for place, values in enumerate(runs) if len(values) > 1 for v in values]
     return {
         "type": "scatter",
@@ -172,7 +194,7 @@ def _rings(runs: Sequence[Sequence[float]]) -> Figure:
 def _figures(
     places: Sequence[int], runs: Sequence[Sequence[float]], medians: Sequence[float]
 ) -> Figure:
-    """The medians in words, behind all that is drawn of a case."""
+    """Write the medians in words, behind everything that is drawn of a case."""
     return {
         "type": "scatter",
         "mode": "text",
@@ -187,6 +209,7 @@ def _figures(
 
 
 def _spread(values: Sequence[float]) -> str:
+    """Write a case's median and range in words."""
     if len(values) == 1:
         return duration(values[0])
     ends = f"{duration(min(values))} to {duration(max(values))}"
@@ -194,18 +217,22 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _short(label: str) -> str:
+    """Shorten a label for a point."""
     cut = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
     return text(cut)
 
 
 def _wrapped(label: str) -> str:
-    """On two lines: what tells cases apart is often at the end of their names."""
+    """Wrap a name to two lines: what tells cases apart is often at its end."""
     lines = wrap(label, _LINE, max_lines=2, placeholder="…")
     return "<br>".join(text(line) for line in lines)
 
 
 def _scale(values: Sequence[float]) -> Figure:
-    """Points, unlike bars, may stand on a logarithmic axis, where the least would not be seen."""
+    """Choose an axis: points, unlike bars, may stand on a logarithmic one.
+
+    That is chosen where the least would not be seen otherwise.
+    """
     positive = [value for value in values if value > 0]
     if len(positive) < len(values) or max(positive) < _LOG_FROM * min(positive):
         return {"rangemode": "tozero"}
@@ -213,6 +240,7 @@ def _scale(values: Sequence[float]) -> Figure:
 
 
 def _against(cases: Sequence[Case], crowded: bool) -> Figure:
+    """Draw downtime against bytes."""
     everything = [_downtime(report) for case in cases for report in case.reports]
     down_scale = _scale(everything)
     word = ", logarithmic" if "type" in down_scale else ""
@@ -230,7 +258,7 @@ def _against(cases: Sequence[Case], crowded: bool) -> Figure:
 
 
 def _points(case: Case, hue: str, place: int, crowded: bool) -> Figure:
-    """A case's runs; the one whose downtime is the median, or next to it, is named."""
+    """Draw a case's runs; name the one whose downtime is the median, or next to it."""
     name = case.name.partition(" · ")[0] if crowded else case.name
     down = [_downtime(report) for report in case.reports]
     named = sorted(range(len(down)), key=down.__getitem__)[len(down) // 2]
@@ -250,7 +278,15 @@ def _points(case: Case, hue: str, place: int, crowded: bool) -> Figure:
 
 
 def table(labels: Sequence[str], reports: Sequence[Report]) -> dict[str, object]:
-    """A row for each run."""
+    """Make the table of the runs, a row each.
+
+    Args:
+        labels: One for each report.
+        reports: Of the runs.
+
+    Returns:
+        A table as `common.html.render` takes them.
+    """
     return {
         "title": "The runs",
         "left": 2,

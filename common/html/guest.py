@@ -16,11 +16,19 @@ _WHERE: Final = {"source": "at the source", "dest": "at the destination"}
 
 
 def pictures(report: Report) -> list[Picture]:
-    """Two."""
+    """Draw the guest's speed over the whole migration, and close to the stop.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        Two pictures; one that has nothing to show says why.
+    """
     return [_speed(report), _close(report)]
 
 
 def _speed(report: Report) -> Picture:
+    """Draw the guest's speed over the whole migration."""
     look = (
         "Look for how far the line falls while rounds are sent, and how soon after the downtime"
         " (the magenta band) it is back where it was."
@@ -53,11 +61,23 @@ def _speed(report: Report) -> Picture:
 
 
 def _first(notes: list[str]) -> str:
+    """Return the first note that is not empty."""
     return next((note for note in notes if note), "")
 
 
 def from_its_start(report: Report, where: str, points: list[Point]) -> list[Point]:
-    """A sample tells of the time before it: the first one begins with the guest's run there."""
+    """Let the speed at the destination begin with the guest's run there, not at the first sample.
+
+    A sample tells of the time before it.
+
+    Args:
+        report: Of the run.
+        where: `source` or `dest`; only the latter is changed.
+        points: (ms, steps a second) of that host's samples, in order, at least one.
+
+    Returns:
+        The points, with one at the resume in front of them where that is earlier.
+    """
     still = stop(report)
     if where == "dest" and still is not None and points[0][0] > still.end_ms:
         return [(still.end_ms, points[0][1]), *points]
@@ -65,6 +85,7 @@ def from_its_start(report: Report, where: str, points: list[Point]) -> list[Poin
 
 
 def _line(points: list[Point], unit: TimeAxis, where: str, name: str) -> Figure:
+    """Draw a line of the guest's speed at one host."""
     return {
         "type": "scatter",
         "mode": "lines",
@@ -77,6 +98,7 @@ def _line(points: list[Point], unit: TimeAxis, where: str, name: str) -> Figure:
 
 
 def _close(report: Report) -> Picture:
+    """Draw the guest's speed close to the stop."""
     title = "The stop, close up"
     still = stop(report)
     if still is None:
@@ -104,6 +126,7 @@ def _close(report: Report) -> Picture:
 
 
 def _look(gap: Phase | None, near: bool) -> str:
+    """Say what to look for in the picture of the stop."""
     if near:
         return (
             "Look for whether the longest gap that the guest itself saw (the bar) is about as long"
@@ -124,7 +147,7 @@ def _look(gap: Phase | None, near: bool) -> str:
 def _close_figure(
     report: Report, still: Phase, gap: Phase | None, span: tuple[float, float]
 ) -> Figure:
-    """Time counts from the pause: what is close to it is told in ms whatever the run took."""
+    """Draw the stop. Time counts from the pause, in ms, however long the run took."""
 
     def shifted(phase: Phase) -> Phase:
         return Phase(
@@ -172,7 +195,7 @@ def _close_figure(
 def _inside(
     samples: list[TimelineSample], where: str, still: Phase, span: tuple[float, float]
 ) -> list[Point]:
-    """The speed at this host as far as the window shows it: until the pause, or from the resume."""
+    """Return a host's speed as far as the window shows it: until the pause, or from the resume."""
     points = [(s.t_ms - still.start_ms, s.steps_per_s) for s in samples if s.where == where]
     if not points:
         return []
@@ -181,7 +204,7 @@ def _inside(
     if where == "source":
         before = [point for point in points if point[0] <= 0] or points
         known = [point for point in inside if point[0] <= 0]
-        # Of the time between the last sample and the pause it is the last speed that is known.
+        # Between the last sample and the pause, the last speed is all that is known.
         shown = [*known, (0.0, before[-1][1])]
         return [(low, shown[0][1]), *shown]
     down = still.end_ms - still.start_ms

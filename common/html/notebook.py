@@ -1,7 +1,7 @@
 """What a notebook shows of a report: its table, and the guest's speed as a drawing without scripts.
 
 A notebook may be looked at where no script runs and no network is asked (a review, an export), so
-the picture is plain SVG. Text takes the notebook's own colour, be its theme light or dark.
+the picture is plain SVG. Text takes the notebook's own colour, whether its theme is light or dark.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LEFT: Final = 64  # of the plot, in it
 _TOP: Final = 18
 _RIGHT: Final = 708
 _BOTTOM: Final = 164
-_COLUMNS: Final = 300  # of pixels that points are thinned to
+_COLUMNS: Final = 300  # of pixels, to which points are thinned
 _MOST_PICTURES: Final = 12
 _SHADES: Final = {
     "full": ("full", 0.10),
@@ -40,7 +40,14 @@ _LEFT_CELL: Final = ' style="text-align:left"'
 
 
 def report_fragment(report: Report) -> str:
-    """Make the fragment of HTML that shows one report."""
+    """Make the HTML fragment that shows one report.
+
+    Args:
+        report: Of one run, of any outcome.
+
+    Returns:
+        A `div`; every text of the report is escaped.
+    """
     rows = "".join(
         f"<tr><th{_LEFT_CELL}>{escape(name)}</th><td{_LEFT_CELL}>{escape(value)}</td></tr>"
         for name, value in result_rows(report)
@@ -54,13 +61,16 @@ def reports_fragment(
     notes: Sequence[str],
     runs: Sequence[tuple[str, Report]],
 ) -> str:
-    """Make the fragment that shows several reports.
+    """Make the HTML fragment that shows several reports.
 
     Args:
         sheets: Tables: title, headings, rows of text.
-        notes: What is said below them.
-        runs: Each run's label and report. Beyond the first 12, speeds are left out, and that is
-            said.
+        notes: Sentences below them.
+        runs: Each run's label and report. Only the first 12 have their speed drawn, and the
+            fragment says so.
+
+    Returns:
+        A `div`; every text is escaped.
     """
     parts = [_table(*sheet) for sheet in sheets]
     parts += [f"<p>{escape(note)}</p>" for note in notes]
@@ -73,6 +83,7 @@ def reports_fragment(
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Make an HTML table under its title."""
     head = "".join(f"<th>{escape(each)}</th>" for each in headings)
     body = "".join(
         "<tr>" + "".join(f"<td>{_lines(cell)}</td>" for cell in row) + "</tr>" for row in rows
@@ -81,11 +92,19 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 
 def _lines(cell: str) -> str:
+    """Escape a cell's text and keep its line breaks."""
     return "<br>".join(str(escape(line)) for line in cell.split("\n"))
 
 
 def speed_drawing(report: Report) -> str:
-    """Draw the guest's speed over time as SVG; empty where it was not sampled."""
+    """Draw the guest's speed over time as SVG.
+
+    Args:
+        report: Of one run; samples that are no finite numbers are left out.
+
+    Returns:
+        An `svg` element; empty text where there are fewer than two samples.
+    """
     samples = [
         each
         for each in report.guest.timeline
@@ -110,7 +129,7 @@ def speed_drawing(report: Report) -> str:
 
 
 class _Scale:
-    """From milliseconds and steps a second to places in the drawing."""
+    """A conversion of milliseconds and steps a second to places in the drawing."""
 
     def __init__(self, begin_ms: float, span_ms: float, most: float) -> None:
         self._begin_ms, self._span_ms, self._most = begin_ms, span_ms, most
@@ -123,7 +142,7 @@ class _Scale:
         return round(_BOTTOM - steps_per_s / self._most * (_BOTTOM - _TOP), 1)
 
     def band(self, phase: Phase) -> str:
-        """A stretch of the migration; a stop is never narrower than can be seen."""
+        """Draw a stretch of the migration; a stop is never too narrow to be seen."""
         name, opacity = _SHADES.get(phase.kind, ("full", 0.1))
         x = self._x(phase.start_ms)
         width = round(self._x(phase.end_ms) - x, 1)
@@ -135,14 +154,14 @@ class _Scale:
         )
 
     def line(self, points: Sequence[Point], colour: str) -> str:
-        """A sample tells of the time before it: upright first, then on to its end."""
+        """Draw a speed. A sample tells of the time before it: first up or down, then across."""
         first, *rest = points
         path = f"M{self._x(first[0])} {self._y(first[1])}"
         path += "".join(f"V{self._y(y)}H{self._x(x)}" for x, y in rest)
         return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
 
     def axes(self) -> str:
-        """Both, with their ends and what they are of."""
+        """Draw both axes, with their ends and what they show."""
         unit = TimeAxis.of(self._span_ms)
         end_ms = self._begin_ms + self._span_ms
         legend = (
@@ -162,6 +181,7 @@ class _Scale:
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:
+    """Write a text into the drawing."""
     return (
         f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="currentColor">{escape(words)}</text>'
     )

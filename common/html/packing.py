@@ -1,9 +1,9 @@
 """Large things in a page: compressed, as base64, unpacked by the page when they are looked at.
 
-Events go as columns. Those of one kind (same agent, name and fields) are a *shape*; a shape's
-numbers are whole numbers of one width, byte by byte (all lowest bytes first), which is what deflate
-takes well: 10^6 events are about 8 MB. Times are rounded to 1 µs. A fractional field is kept as it
-is where 0.001 is fine enough for all of it, and else to seven digits.
+Events are stored as columns. Those of one kind (same agent, name and fields) are a *shape*. A
+shape's numbers are whole numbers of one width, byte by byte (all lowest bytes first), which deflate
+packs well: 10^6 events are about 8 MB. Times are rounded to 1 µs. A fractional field is stored in
+thousandths where 0.001 is fine enough for all of it, and otherwise with seven digits.
 """
 
 from __future__ import annotations
@@ -21,26 +21,46 @@ from pageferry.common.html.series import finite
 from pageferry.common.report.schema import EventReport
 
 _LEVEL: Final = 6
-_EXACT: Final = 2**53  # what a script's numbers hold
+_EXACT: Final = 2**53  # whole numbers below it are exact in a script
 Column = dict[str, Any]
 
 
 def packed(value: bytes) -> str:
-    """gzip, base64. The same bytes always give the same text."""
+    """Pack bytes as gzip and base64. The same bytes always give the same text.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        ASCII text.
+    """
     return base64.b64encode(gzip.compress(value, _LEVEL, mtime=0)).decode()
 
 
 def packed_json(value: object) -> str:
-    """A JSON text, packed; what is no finite number is null."""
+    """Pack a value as JSON; what is no finite number becomes null.
+
+    Args:
+        value: What JSON can hold.
+
+    Returns:
+        ASCII text, see `packed`.
+    """
     text = json.dumps(finite(value), separators=(",", ":"), allow_nan=False)
     return packed(text.encode())
 
 
 def pack_events(events: Sequence[EventReport]) -> str:
-    """All of them, packed.
+    """Pack both agents' events, as columns.
 
-    A JSON head and its length (4 bytes, little-endian) before it, then the bytes of the columns,
+    A JSON head with its length before it (4 bytes, little-endian), then the bytes of the columns,
     to which the head points.
+
+    Args:
+        events: In the order of the page.
+
+    Returns:
+        ASCII text, see `packed`.
     """
     body = bytearray()
     shapes: dict[tuple[str, ...], int] = {}
@@ -77,7 +97,7 @@ def pack_events(events: Sequence[EventReport]) -> str:
 
 
 def _column(values: list[Any], body: bytearray) -> Column:
-    """Numbers as such; anything else as JSON, each different value once."""
+    """Append a column: numbers as such, anything else as JSON, each different value once."""
     kinds = {type(value) for value in values}
     if kinds == {int} and all(-_EXACT < value < _EXACT for value in values):
         return _whole(np.array(values, np.int64), body)
@@ -90,6 +110,7 @@ def _column(values: list[Any], body: bytearray) -> Column:
 
 
 def _fractions(values: NDArray[np.float64], body: bytearray) -> Column:
+    """Append a column of fractional numbers to the body."""
     thousandths = np.round(values * 1e3)
     if np.abs(thousandths).max() < _EXACT and np.allclose(thousandths / 1e3, values, 1e-6, 0):
         return _whole(thousandths.astype(np.int64), body) | {"scale": 1000}
@@ -101,7 +122,7 @@ def _fractions(values: NDArray[np.float64], body: bytearray) -> Column:
 
 
 def _whole(values: NDArray[np.int64], body: bytearray) -> Column:
-    """Above the least of them, in as few bytes as the greatest needs."""
+    """Append whole numbers, less the least of them, in as few bytes as the greatest needs."""
     if not len(values):
         return {"at": len(body), "width": 0, "least": 0}
     least = int(values.min())

@@ -22,7 +22,7 @@ from pageferry.common.report.schema import Report
 from pageferry.common.report.summary import is_simulated, outcome
 from pageferry.common.terminal.console import result_rows
 
-# A script runs if it is, byte for byte, one of ours: whatever a report says stays text.
+# A script runs only if it is, byte for byte, one of ours: whatever a report says stays text.
 _POLICY: Final = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:;"
     " base-uri 'none'; form-action 'none'"
@@ -33,7 +33,13 @@ _WRAPPER_END: Final = "return Plotly;\n}));"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A report, and what it is called beside others. case: what it is one of several runs of."""
+    """A report, and what it is called beside others.
+
+    Attributes:
+        label: The run's name.
+        report: Of the run.
+        case: The configuration that it is one of several runs of.
+    """
 
     label: str
     report: Report
@@ -41,7 +47,14 @@ class Run:
 
 
 def pictures(report: Report) -> list[Picture]:
-    """All of one run, in the order of the page."""
+    """Draw everything about one run.
+
+    Args:
+        report: Of the run; pictures of a simulation say in their titles what they are.
+
+    Returns:
+        The pictures, in the order of the page.
+    """
     found = _pictures(report)
     return [simulated(each) for each in found] if is_simulated(report) else found
 
@@ -56,7 +69,14 @@ _UNKNOWN: Final = {
 
 
 def simulated(picture: Picture) -> Picture:
-    """The same, which says in its title what it is of."""
+    """Mark a picture as that of a simulation.
+
+    Args:
+        picture: Is not changed.
+
+    Returns:
+        The same, marked in its title; where there is none, with the reason for simulations.
+    """
     missing = picture.missing
     if missing and picture.title != "Post-copy":
         missing = _UNKNOWN.get(picture.key, missing)
@@ -64,6 +84,7 @@ def simulated(picture: Picture) -> Picture:
 
 
 def _pictures(report: Report) -> list[Picture]:
+    """Draw everything about one run, simulated or not."""
     return [
         *guest.pictures(report),
         transfer.waterfall(report),
@@ -83,7 +104,7 @@ def make_page(
     together: Sequence[Picture] = (),
     simulation: bool = False,
 ) -> str:
-    """The text of the page; see `common.html.render`."""
+    """Make the text of the page; see `common.html.render`."""
     labels = [run.label for run in runs]
     reports = [run.report for run in runs]
     played = [is_simulated(report) for report in reports]
@@ -126,19 +147,19 @@ def make_page(
 
 
 def _marked(run: Run) -> Run:
-    """A simulation among measured runs."""
+    """Mark a simulation among measured runs."""
     return replace(run, label=f"{run.label} (simulated)", case=f"{run.case} (simulated)")
 
 
 def _made_by(simulation: bool, *, mixed: bool) -> str:
-    """What the last line begins with."""
+    """Return the beginning of the page's last line."""
     if simulation:
         return "Simulated"
     return "Measured, and simulated where a run says so," if mixed else "Measured"
 
 
 def _run(number: int, run: Run) -> dict[str, Any]:
-    """What the template shows of one run."""
+    """Collect what the template shows of one run."""
     report = run.report
     found = pictures(report)
     pages = report.pages
@@ -172,6 +193,7 @@ def _run(number: int, run: Run) -> dict[str, Any]:
 
 
 def _summary(report: Report) -> str:
+    """Sum a run up in a line."""
     parts: list[str] = [outcome(report)]
     if report.downtime_ms is not None:
         parts.append(f"{words.duration(report.downtime_ms)} down")
@@ -181,22 +203,30 @@ def _summary(report: Report) -> str:
 
 
 def _figures(found: Sequence[Picture]) -> str:
+    """Pack the figures of pictures, by their keys."""
     return packed_json({each.key: each.figure for each in found if each.figure is not None})
 
 
 def _text(name: str) -> str:
+    """Read one of the page's own files."""
     return (files("pageferry.common.html") / "templates" / name).read_text("utf-8")
 
 
 def _hash(script: str) -> str:
-    """As a Content-Security-Policy names a script."""
+    """Name a script as a Content-Security-Policy does."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def unwrapped(code: str) -> str:
-    """Plotly without the function around it that is for other loaders; as it is where that differs.
+    """Strip plotly of the function around it, which is for other loaders.
 
-    A browser reads what is in such a function twice before it runs: a quarter of its start.
+    A browser reads what is in such a function twice before it runs it: a quarter of its start.
+
+    Args:
+        code: Of plotly.js.
+
+    Returns:
+        The same with its licence in front; `code` as it is where it does not look as expected.
     """
     comment, opening, rest = code.partition(_WRAPPER)
     inside, closing, after = rest.rpartition(_WRAPPER_END)
@@ -208,14 +238,14 @@ def unwrapped(code: str) -> str:
 
 @cache
 def _plotly() -> tuple[str, str]:
-    """The library, packed, and its hash."""
+    """Return the library, packed, and its hash."""
     code = unwrapped(get_plotlyjs())
     return packed(code.encode()), _hash(code)
 
 
 @cache
 def _environment() -> Environment:
-    """Everything is escaped; a name that is not there is an error."""
+    """Make the template's environment: all is escaped, and a name that is missing is an error."""
     environment = Environment(
         loader=PackageLoader("pageferry.common.html"),
         autoescape=True,

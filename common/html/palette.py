@@ -56,7 +56,7 @@ DARK: Final = {
     "way-e": "#b9a0f7",
     "way-f": "#d6c44f",
 }
-# Strategies beside one another. Each is named where it is coloured: hue alone never tells.
+# Strategies beside one another. Each is named where it is coloured: hue alone is never enough.
 WAYS: Final = tuple(name for name in LIGHT if name.startswith("way-"))
 _STRATEGIES: Final = dict(
     zip(
@@ -68,14 +68,32 @@ _STRATEGIES: Final = dict(
 
 
 def colour(name: str) -> str:
-    """How a figure names a colour. Raises `KeyError`."""
+    """Write a colour as a figure names it.
+
+    Args:
+        name: One of the keys of `LIGHT`.
+
+    Returns:
+        `var(--NAME)`.
+
+    Raises:
+        KeyError: There is no such colour.
+    """
     if name not in LIGHT:
         raise KeyError(name)
     return f"var(--{name})"
 
 
 def painted(value: Any, colours: Mapping[str, str]) -> Any:
-    """Put colours in the place of their names, as the page's script does when it draws."""
+    """Replace the names of colours by colours, as the page's script does when it draws.
+
+    Args:
+        value: A figure, or any part of one; is not changed.
+        colours: `LIGHT` or `DARK`.
+
+    Returns:
+        A copy; lists and mappings are searched for names to any depth.
+    """
     if isinstance(value, str) and value.startswith("var(--") and value.endswith(")"):
         return colours[value[6:-1]]
     if isinstance(value, Mapping):
@@ -84,9 +102,16 @@ def painted(value: Any, colours: Mapping[str, str]) -> Any:
 
 
 def strategy_colours(names: Iterable[str]) -> dict[str, str]:
-    """Give each strategy its colour: ours have the same in every picture.
+    """Give each strategy its colour: ours have the same one in every picture.
 
-    Others take those that no strategy of `names` has, in the order of their names, again and again.
+    Others take the colours that no strategy of `names` has, in the order of their names, over and
+    over.
+
+    Args:
+        names: All strategies of a picture, in any order; duplicates count once.
+
+    Returns:
+        By strategy, colours as a figure names them.
     """
     wanted = sorted(set(names))
     free = [way for way in WAYS if way not in {_STRATEGIES.get(name) for name in wanted}] or WAYS
@@ -98,7 +123,11 @@ def strategy_colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def css() -> str:
-    """Variables: light, dark where the reader's system is dark, and either on demand."""
+    """Write the CSS variables: light, dark where the reader's system is dark, and either on demand.
+
+    Returns:
+        Rules for `:root`.
+    """
 
     def block(selector: str, scheme: str, colours: dict[str, str]) -> str:
         lines = "".join(f"--{name}:{value};" for name, value in colours.items())

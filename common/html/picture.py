@@ -17,8 +17,15 @@ Figure = dict[str, Any]  # of plotly: `data` and `layout`
 class Picture:
     """A picture, or the sentence that says why there is none.
 
-    look: what to look for. note: what was left out, where something was. wide: it takes the whole
-    width of the page. height: pixels.
+    Attributes:
+        key: Its name in the page, unique in one run.
+        title: Above it.
+        look: What to look for in it.
+        figure: What plotly draws; None: there is nothing to draw.
+        missing: Why there is none.
+        note: What was left out, where something was.
+        wide: Whether it takes the whole width of the page.
+        height: Pixels.
     """
 
     key: str
@@ -32,12 +39,27 @@ class Picture:
 
 
 def text(value: str) -> str:
-    """For plotly, which reads tags (links, too) in what it writes."""
+    """Escape a text for plotly, which reads tags (links, too) in what it writes.
+
+    Args:
+        value: Plain text.
+
+    Returns:
+        The text with `&`, `<` and `>` escaped.
+    """
     return html.escape(value, quote=False)
 
 
 def axis(title: str, **more: Any) -> Figure:
-    """An axis with its unit in the title."""
+    """Describe an axis in the style of all pictures.
+
+    Args:
+        title: What it shows, with its unit.
+        **more: Properties of a plotly axis; they override the style.
+
+    Returns:
+        The `xaxis` or `yaxis` of a layout.
+    """
     return {
         "title": {"text": title, "font": {"size": 12}, "standoff": 8},
         "gridcolor": colour("line"),
@@ -49,7 +71,18 @@ def axis(title: str, **more: Any) -> Figure:
 
 
 def layout(x: Figure, y: Figure, **more: Any) -> Figure:
-    """Calm: no frame, a faint grid, a legend above where there is one."""
+    """Describe a layout in the style of all pictures: no frame, a faint grid.
+
+    A legend, where there is one, stands above.
+
+    Args:
+        x: The axis from left to right.
+        y: The other one.
+        **more: Properties of a plotly layout; they override the style.
+
+    Returns:
+        The `layout` of a figure.
+    """
     return {
         "xaxis": x,
         "yaxis": y,
@@ -72,7 +105,14 @@ def layout(x: Figure, y: Figure, **more: Any) -> Figure:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the migration. kind: of a round, `stop` or `post-copy`."""
+    """A stretch of the migration.
+
+    Attributes:
+        name: For people.
+        kind: The kind of a round, `stop`, `post-copy`, or `gap`.
+        start_ms: When it began, ms since the migration's start.
+        end_ms: When it ended.
+    """
 
     name: str
     kind: str
@@ -81,7 +121,15 @@ class Phase:
 
 
 def stop(report: Report) -> Phase | None:
-    """The downtime; None where there was none."""
+    """Find the downtime in a report.
+
+    Args:
+        report: Of any outcome.
+
+    Returns:
+        From the source's last `paused` event, or else reckoned back from the total time; None:
+        there was none.
+    """
     if report.downtime_ms is None:
         return None
     paused = [e.t_ms for e in report.events if e.event == "paused" and e.agent == "source"]
@@ -96,7 +144,14 @@ def stop(report: Report) -> Phase | None:
 
 
 def phases(report: Report) -> list[Phase]:
-    """Rounds, downtime, post-copy, in order. The final round lies in the downtime."""
+    """List rounds, downtime and post-copy, in order.
+
+    Args:
+        report: Of any outcome.
+
+    Returns:
+        Without the final round, which lies in the downtime.
+    """
     out = [
         Phase(
             f"{each.index} {each.kind}", each.kind, each.start_ms, each.start_ms + each.duration_ms
@@ -124,7 +179,16 @@ _LEAST_LABELLED: Final = 0.09  # of the picture's width
 
 
 def shade(found: list[Phase], unit: TimeAxis, span_ms: tuple[float, float]) -> Figure:
-    """Shapes and annotations for a layout: each phase a band, named where there is room."""
+    """Draw each phase as a band, with its name where there is room.
+
+    Args:
+        found: The phases to draw; a stop is named even where there is little room.
+        unit: Of the figure's time axis.
+        span_ms: Where the axis begins and ends.
+
+    Returns:
+        The `shapes` and `annotations` of a layout.
+    """
     shapes, names = [], []
     width = max(span_ms[1] - span_ms[0], 1e-9)
     for phase in found:
@@ -142,6 +206,7 @@ def shade(found: list[Phase], unit: TimeAxis, span_ms: tuple[float, float]) -> F
 
 
 def _label(name: str, x: float, hue: str) -> Figure:
+    """Write a name above the picture."""
     return {
         "x": x,
         "y": 1,

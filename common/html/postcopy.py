@@ -14,7 +14,14 @@ from pageferry.common.report.sections.postcopy import FaultCount, FaultLatency, 
 
 
 def pictures(report: Report) -> list[Picture]:
-    """Latency and missing pages; where every fault was traced, each of them over time."""
+    """Draw fault latencies and missing pages, and each fault over time where all were traced.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        Two or three pictures; a single one that says so where there was no post-copy.
+    """
     part = report.postcopy
     if part is None:
         missing = "The guest never ran with pages missing: there was no post-copy in this run."
@@ -26,6 +33,7 @@ def pictures(report: Report) -> list[Picture]:
 
 
 def _latency(part: PostcopyReport) -> Picture:
+    """Draw how many faults took how long."""
     title = "How long the guest waited for a page"
     look = (
         "Look for a second hill at the right: faults that had to wait behind other bytes. The"
@@ -42,6 +50,7 @@ def _latency(part: PostcopyReport) -> Picture:
 
 
 def _latency_figure(bars: list[FaultCount], known: FaultLatency | None) -> Figure:
+    """Draw the bars of the latencies, and lines at their percentiles."""
     said = {} if known is None else {"p50": known.p50, "p99": known.p99, "max": known.max}
     marks = [(name, us) for name, us in said.items() if us is not None and us > 0]
     return {
@@ -66,11 +75,13 @@ def _latency_figure(bars: list[FaultCount], known: FaultLatency | None) -> Figur
 
 
 def _upright(us: float) -> Figure:
+    """Draw an upright line."""
     line = {"color": colour("ink"), "width": 1, "dash": "dash"}
     return {"type": "line", "x0": us, "x1": us, "yref": "paper", "y0": 0, "y1": 1, "line": line}
 
 
 def _named(name: str, us: float, place: int) -> Figure:
+    """Name an upright line."""
     return {
         "x": math.log10(us),
         "yref": "paper",
@@ -84,11 +95,13 @@ def _named(name: str, us: float, place: int) -> Figure:
 
 
 def _from_switch(report: Report) -> tuple[list[Phase], float]:
+    """Return the phases from the stop on, and when the last of them ends."""
     found = [phase for phase in phases(report) if phase.kind in ("stop", "post-copy")]
     return found, found[-1].end_ms if found else 0.0
 
 
 def _missing(report: Report, part: PostcopyReport) -> Picture:
+    """Draw how many pages were missing over time."""
     title = "Pages still missing at the destination"
     look = (
         "Look for a straight line down: then the link is full all the time. Where it becomes flat,"
@@ -113,6 +126,7 @@ def _missing(report: Report, part: PostcopyReport) -> Picture:
 
 
 def _line(points: list[Point], unit: TimeAxis) -> Figure:
+    """Draw the line of missing pages."""
     return {
         "type": "scatter",
         "mode": "lines",
@@ -126,6 +140,7 @@ def _line(points: list[Point], unit: TimeAxis) -> Figure:
 
 
 def _trace(part: PostcopyReport) -> Picture:
+    """Draw every fault that was traced."""
     title = "Every fault"
     look = (
         "Look for when the slow faults were: at once after the switch, when everybody asks, or"

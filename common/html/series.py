@@ -1,4 +1,4 @@
-"""Series to what a picture can hold: thinned so that no extreme is lost, and said where it is so.
+"""Series reduced to what a picture can hold: no extreme is lost, and the picture says so.
 
 A picture is about a thousand pixels wide. Of all points in one column of pixels the first, the
 least, the greatest and the last are kept: what is drawn looks the same as with all of them.
@@ -18,14 +18,19 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """Points in order, `of` so many."""
+    """What is left of a series.
+
+    Attributes:
+        points: In order of x.
+        of: How many finite points there were.
+    """
 
     points: list[Point]
     of: int
 
     @property
     def note(self) -> str:
-        """What is said beside the picture; empty where all is drawn."""
+        """What to say beside the picture; empty where everything is drawn."""
         if len(self.points) == self.of:
             return ""
         return (
@@ -35,7 +40,15 @@ class Thinned:
 
 
 def thin(points: Sequence[Point], columns: int = COLUMNS) -> Thinned:
-    """At most four points a column, in order of x; all of them where they are few."""
+    """Reduce a series to at most four points for each column of pixels.
+
+    Args:
+        points: (x, y) in any order; those that are not finite are left out.
+        columns: Columns of pixels.
+
+    Returns:
+        The points in order of x; all of them where they are few.
+    """
     ordered = sorted(
         (point for point in points if math.isfinite(point[0]) and math.isfinite(point[1])),
         key=lambda point: point[0],
@@ -56,6 +69,7 @@ def thin(points: Sequence[Point], columns: int = COLUMNS) -> Thinned:
 
 
 def _extremes(points: Sequence[Point]) -> list[Point]:
+    """Return the first, the least, the greatest and the last point, in order."""
     if not points:
         return []
     places = range(len(points))
@@ -66,25 +80,44 @@ def _extremes(points: Sequence[Point]) -> list[Point]:
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """A unit in which a span is read well. scale: from milliseconds to it."""
+    """A unit in which a span of time is read well.
+
+    Attributes:
+        unit: `ms`, `s` or `min`.
+        scale: What milliseconds are multiplied with.
+    """
 
     unit: str
     scale: float
 
     @staticmethod
     def of(span_ms: float) -> TimeAxis:
-        """ms, s or min."""
+        """Choose a unit for a span.
+
+        Args:
+            span_ms: Its length, ms.
+
+        Returns:
+            Milliseconds below 1.5 s, minutes from 10 min on, seconds in between.
+        """
         if span_ms >= 600_000:
             return TimeAxis("min", 1 / 60_000)
         return TimeAxis("s", 1e-3) if span_ms >= 1_500 else TimeAxis("ms", 1.0)
 
     def __call__(self, t_ms: float) -> float:
-        """Milliseconds in this unit."""
+        """Convert milliseconds to this unit."""
         return t_ms * self.scale
 
 
 def finite(value: Any) -> Any:
-    """The same, what JSON has no number for as null."""
+    """Replace what JSON has no number for by None.
+
+    Args:
+        value: Numbers, texts, and lists, tuples and dicts of them, to any depth; is not changed.
+
+    Returns:
+        A copy, with lists for tuples.
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

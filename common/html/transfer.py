@@ -17,7 +17,14 @@ _KINDS: Final = ("full", "dirty", "drain", "final")
 
 
 def rounds(report: Report) -> Picture:
-    """Bars: as wide as a round was long, as high as it was fast."""
+    """Draw rounds as bars: as wide as a round was long, as high as it was fast.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        The picture; where no round was sent, it says so.
+    """
     look = (
         "Look for rounds that get narrower: the guest dirties less than the link carries. A bar's"
         " area is what the round sent; low bars are rounds too short to fill the link."
@@ -48,6 +55,7 @@ def rounds(report: Report) -> Picture:
 
 
 def _bars(kind: str, found: list[RoundReport], unit: TimeAxis) -> Figure:
+    """Draw the rounds of one kind."""
     return {
         "type": "bar",
         "name": kind,
@@ -61,6 +69,7 @@ def _bars(kind: str, found: list[RoundReport], unit: TimeAxis) -> Figure:
 
 
 def _told(each: RoundReport) -> str:
+    """Write a round's figures for the mouse to show."""
     parts = [f"round {each.index}, {each.kind}: {size(each.bytes)} in {duration(each.duration_ms)}"]
     lines = f", {each.line_pages:,} of them by line" if each.line_pages else ""
     parts.append(f"{each.pages:,} pages{lines}, {each.zero_pages:,} zero pages")
@@ -69,6 +78,7 @@ def _told(each: RoundReport) -> str:
 
 
 def _limit_line(limit: Any) -> Figure:
+    """Draw `--max-bandwidth`, where there was one."""
     if not isinstance(limit, (int, float)) or not 0 < limit < 1e15:
         return {}
     ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": limit / 1e6, "y1": limit / 1e6}
@@ -90,7 +100,14 @@ def _limit_line(limit: Any) -> Figure:
 
 
 def waterfall(report: Report) -> Picture:
-    """A step for each part, from the first vCPU's stop to the last one's start."""
+    """Draw the downtime as steps, from the first vCPU's stop to the last one's start.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        The picture; where there was no downtime, it says so.
+    """
     title = "What the downtime consists of"
     look = (
         "Look for the longest step: “last pages” grows with what was left to send, “snapshot and"
@@ -129,7 +146,7 @@ def waterfall(report: Report) -> Picture:
 
 
 def _room(end: float) -> list[float]:
-    """Text stands right of the last bar."""
+    """Return the range of an axis that leaves room for text right of the last bar."""
     return [0, end * 1.3 or 1]
 
 
@@ -137,7 +154,14 @@ def _room(end: float) -> list[float]:
 
 
 def heat(report: Report) -> Picture:
-    """Pages over time: dirtied, sent, waited for."""
+    """Draw memory over time: pages dirtied, sent, waited for.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        The picture; where no round was finished, it says so.
+    """
     title = "Memory over time"
     look = (
         "Look for the same stripes in “out of date” and in “sent”: those addresses are written and"
@@ -166,6 +190,7 @@ def heat(report: Report) -> Picture:
 
 
 def _heat_figure(pages: PagesReport, names: dict[str, str], unit: TimeAxis) -> Figure:
+    """Draw the heat maps below one another."""
     edges, places = _edges(pages.activity, unit)
     bins = max(len(column.sent) for column in pages.activity)
     rows = [i * pages.pages_per_bin * PAGE_SIZE / 2**20 for i in range(bins + 1)]
@@ -195,11 +220,12 @@ def _heat_figure(pages: PagesReport, names: dict[str, str], unit: TimeAxis) -> F
 
 
 def _nth(number: int) -> str:
+    """Return how plotly numbers axes."""
     return "" if number == 1 else str(number)
 
 
 def _edges(columns: list[ActivityColumn], unit: TimeAxis) -> tuple[list[float], list[int]]:
-    """Where cells begin and end, and the cell of each column: between two columns lies a gap."""
+    """Find where cells begin and end, and each column's cell: between columns lies a gap."""
     edges, places = [columns[0].t_ms], []
     for column in columns:
         begin = max(column.t_ms, edges[-1])
@@ -219,6 +245,7 @@ def _heat(
     number: int,
     unit: TimeAxis,
 ) -> Figure:
+    """Draw one heat map, in percent of each row's pages."""
     cells: list[list[float | None]] = [[None] * (len(edges) - 1) for _ in range(len(rows) - 1)]
     for place, column in zip(places, columns, strict=True):
         for row, count in zip(cells, column, strict=False):
@@ -257,7 +284,14 @@ def _heat(
 
 
 def absorbed(report: Report) -> Picture:
-    """Writes, write-backs and sends by address."""
+    """Draw writes, write-backs and sends by address.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        The picture; where writes were not counted, it says so.
+    """
     title = "Writes that the cache absorbed"
     look = (
         "Look for addresses where the guest writes much and little is written back: there the cache"

@@ -20,7 +20,14 @@ __all__ = ["NOTHING", "headline"]
 
 
 def duration(ms: float | None) -> str:
-    """`0.421 ms`, `2.30 ms`, `348 ms`, `10.8 s`, `3 min 12 s`."""
+    """Write a time: `0.421 ms`, `2.30 ms`, `348 ms`, `10.8 s`, `3 min 12 s`.
+
+    Args:
+        ms: Milliseconds; None: not known.
+
+    Returns:
+        A dash where it is not known or not finite.
+    """
     if ms is None or not math.isfinite(ms):
         return NOTHING
     size = abs(ms)
@@ -37,12 +44,26 @@ def duration(ms: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """`21.6 %`."""
+    """Write a share: `21.6 %`.
+
+    Args:
+        value: A fraction of one; None: not known.
+
+    Returns:
+        A dash where it is not known or not finite.
+    """
     return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
 
 
 def signed(value: float | None) -> str:
-    """`+14 %`, `−0.4 %`."""
+    """Write a deviation: `+14 %`, `−0.4 %`.
+
+    Args:
+        value: A fraction of one; None: not known.
+
+    Returns:
+        A dash where it is not known or not finite.
+    """
     if value is None or not math.isfinite(value):
         return NOTHING
     digits = 1 if abs(value) < 0.0995 else 0
@@ -50,23 +71,44 @@ def signed(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """`537 MB`."""
+    """Write a size: `537 MB`.
+
+    Args:
+        value: Bytes; None: not known.
+
+    Returns:
+        A dash where it is not known or not finite.
+    """
     return NOTHING if value is None or not math.isfinite(value) else human_bytes(value)
 
 
 def rate(value: float | None) -> str:
-    """`99.7 MB/s`."""
+    """Write a rate: `99.7 MB/s`.
+
+    Args:
+        value: Bytes per second; None: not known.
+
+    Returns:
+        A dash where it is not known or not finite.
+    """
     return NOTHING if value is None or not math.isfinite(value) else f"{human_bytes(value)}/s"
 
 
 def count(value: int | None) -> str:
-    """`1,664`."""
+    """Write a count: `1,664`.
+
+    Args:
+        value: A whole number; None: not known.
+
+    Returns:
+        A dash where it is not known.
+    """
     return NOTHING if value is None else f"{value:,}"
 
 
 @dataclass(frozen=True, slots=True)
 class Vital:
-    """One of the figures at the top. mood: `good`, `bad` or nothing."""
+    """One of the figures at the top: name, value and what it is. mood: `good`, `bad` or nothing."""
 
     name: str
     value: str
@@ -75,7 +117,14 @@ class Vital:
 
 
 def made(report: Report) -> str:
-    """When, how and on what: `2026-11-29T01:20:46Z · pageferry migrate · alpha, Xeon`."""
+    """Say when, how and on what: `2026-11-29T01:20:46Z · pageferry migrate · alpha, Xeon`.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        What is known of it; empty where nothing is.
+    """
     hosts = [
         ", ".join(text for text in (name, model) if isinstance(text, str) and text)
         for name, model in (
@@ -88,7 +137,14 @@ def made(report: Report) -> str:
 
 
 def verdict(report: Report) -> str:
-    """How it ended, in a sentence or two."""
+    """Say how the run ended.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A sentence or more.
+    """
     where = {
         "source": "The guest goes on at the source.",
         "dest": "The guest runs at the destination.",
@@ -102,14 +158,14 @@ def verdict(report: Report) -> str:
             "in-doubt": "The hand-over's outcome is unknown",
             "lost": "The guest is lost",
         }[report.outcome]
-        # An error of ours says it; those of older reports may not.
+        # Our errors say it; those in older reports may not.
         where = "" if "guest" in (report.error or "") else f" {where}"
         return f"{how}: {report.error}.{where}" if report.error else f"{how}.{where}"
     return _moved(report) + "".join(_shortcomings(report))
 
 
 def _shortcomings(report: Report) -> Iterator[str]:
-    """What did not go as it was to."""
+    """Yield a sentence for each thing that did not go as planned."""
     if report.converged is False:
         would = "would not" if is_simulated(report) else "did not"
         yield f" Its rounds {would} converge: {ended_by(report)} ended them."
@@ -140,7 +196,14 @@ def _mood(report: Report, limit: str) -> str:
 
 
 def vitals(report: Report) -> list[Vital]:
-    """The figures that are asked for first."""
+    """List the figures that people ask for first.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        In the order of the page.
+    """
     guest, error = report.guest, report.downtime_error_ms or 0.0
     plus_minus = (
         f"± {duration(error)}: two clocks" if error else "first vCPU stopped to last one running"
@@ -182,7 +245,7 @@ def _per_guest(report: Report) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One decision: after what, what was seen, what was decided, why."""
+    """One decision, as text: when, what was seen, what was decided, why."""
 
     when: str
     seen: str
@@ -191,7 +254,14 @@ class Decision:
 
 
 def decisions(report: Report) -> list[Decision]:
-    """All of them, in order."""
+    """List the strategy's decisions as text.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        All of them, in order.
+    """
     return [
         Decision(
             f"after round {each.after_round}" if each.after_round else "before round 1",
@@ -220,7 +290,14 @@ def _seen(decision: DecisionReport) -> str:
 
 
 def rounds(report: Report) -> dict[str, object]:
-    """A table with a row for each round."""
+    """Make a table with a row for each round.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A table as `common.html.render` takes them.
+    """
     return {
         "title": "",
         "left": 2,
@@ -255,7 +332,14 @@ class Way:
 
 
 def ways(report: Report) -> list[Way]:
-    """What was measured, the estimate of the same, and those of the other ways."""
+    """List what was measured, the estimate of the same, and the estimates of other ways.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        In this order; empty where there are no estimates.
+    """
     if not report.estimates:
         return []
     measured = Way(
@@ -285,7 +369,14 @@ def _way(each: EstimateReport) -> Way:
 
 
 def oracle(report: Report) -> str:
-    """How far the run was from the least that was possible."""
+    """Say how far the run was from the least that was possible.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A sentence; empty where that was not calculated.
+    """
     least = report.oracle
     if least is None:
         return ""
@@ -299,7 +390,14 @@ def oracle(report: Report) -> str:
 
 
 def prediction(report: Report) -> str:
-    """What was measured for it, and how true it was of the strategy that was taken."""
+    """Say what was measured for the prediction, and how well it held for the strategy taken.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        Sentences; empty where there was no prediction.
+    """
     made = report.prediction
     if made is None:
         return ""
@@ -319,7 +417,14 @@ def prediction(report: Report) -> str:
 
 
 def predicted(report: Report) -> dict[str, object] | None:
-    """A table with a row for each strategy, as it was predicted before the migration."""
+    """Make a table with a row for each strategy, as predicted before the migration.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A table as `common.html.render` takes them; None where there was no prediction.
+    """
     if report.prediction is None:
         return None
     return {
@@ -341,7 +446,14 @@ def predicted(report: Report) -> dict[str, object] | None:
 
 
 def absorbed(report: Report) -> str:
-    """What the cache kept from memory."""
+    """Say what the cache kept from memory.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A sentence; empty where writes were not counted.
+    """
     pages = report.pages
     if pages is None or not pages.writes_total or pages.write_backs_total is None:
         return ""
@@ -355,11 +467,18 @@ def absorbed(report: Report) -> str:
 
 
 def configuration(report: Report) -> list[tuple[str, str]]:
-    """Every option as used, and what ran it."""
+    """List every option as used, and what ran it.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        (Option or name, value) as text, date and command first.
+    """
     fields = MigrationConfig.model_fields
     out = [("date", report.date or NOTHING), ("command", report.command or NOTHING)]
     for name, value in report.config.items():
-        if name == "max_bandwidth_text":  # said by the option itself
+        if name == "max_bandwidth_text":  # the option itself says it
             continue
         if name == "max_bandwidth" and value is None:
             out.append(("--max-bandwidth", str(report.config.get("max_bandwidth_text", NOTHING))))

@@ -1,4 +1,4 @@
-"""asyncio, where its own parts leave something open."""
+"""Additions to asyncio, where its own parts leave something open."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, An
 
 
 async def see_through(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end although we are cancelled meanwhile; the cancellation is raised then.
+    """Run work to its end although we are cancelled meanwhile; raise the cancellation afterwards.
 
-    For clean-up that must not stay half done. The work has to bound its own time.
+    For clean-up that must not stay half done.
+
+    Args:
+        work: It has to bound its own time. What it raises comes through.
+
+    Raises:
+        asyncio.CancelledError: We were cancelled while the work ran.
     """
     task = asyncio.ensure_future(work)
     cancelled = False
@@ -30,23 +36,37 @@ async def see_through(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def quit_task(task: asyncio.Task[Any] | None) -> None:
-    """Cancel a task that only observes, and wait for its end; what it raised concerns nobody."""
+    """Cancel a task that only observes, and wait for its end; what it raised concerns nobody.
+
+    Args:
+        task: None: there is nothing to cancel.
+    """
     if task is not None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
 def take_notice(future: asyncio.Future[Any]) -> None:
-    """For `add_done_callback`: what it raises is no news to asyncio's log.
+    """Keep asyncio from logging what a future raises; for `add_done_callback`.
 
-    For futures that somebody may stop waiting for, as when he is cancelled: who waits is told.
+    For futures that a waiter may abandon, as when it is cancelled; who does wait is told.
+
+    Args:
+        future: It is done.
     """
     if not future.cancelled():
         future.exception()
 
 
 def to_loop(tell: Callable[[PageferryError], None]) -> Callable[[PageferryError], None]:
-    """`tell` on the running loop, from any thread; nothing where the loop has ended by then."""
+    """Make a function that any thread may call to have `tell` called on the running loop.
+
+    Args:
+        tell: Called on the loop with the failure.
+
+    Returns:
+        It does nothing once the loop has ended.
+    """
     loop = asyncio.get_running_loop()
 
     def hand(failure: PageferryError) -> None:
@@ -58,10 +78,16 @@ def to_loop(tell: Callable[[PageferryError], None]) -> Callable[[PageferryError]
 
 @contextlib.contextmanager
 def closed_is_reset() -> Iterator[None]:
-    """Inside, what uvloop says of a transport that has closed is a broken connection.
+    """Turn what uvloop says of a closed transport into a broken connection.
 
-    It raises a `RuntimeError`, also of one that does not say of itself that it is closing: whoever
-    writes can't know before. Only calls of a transport belong in here.
+    It raises a `RuntimeError`, also of a transport that does not say of itself that it is closing:
+    whoever writes can't know before. Enclose only calls of a transport.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ConnectionResetError: A `RuntimeError` was raised inside.
     """
     try:
         yield
@@ -70,10 +96,16 @@ def closed_is_reset() -> Iterator[None]:
 
 
 class Served:
-    """The tasks of connections that a server has taken, ended with it.
+    """The tasks of connections that a server has accepted, ended with it.
 
-    `asyncio.start_server` makes a task of a coroutine function itself, and prints a traceback of
-    one that is cancelled, which is how we end them. `take` is a plain function, so it makes none.
+    `asyncio.start_server` makes a task of a coroutine function itself, and prints a traceback when
+    one is cancelled, which is how we end them. `take` is a plain function, so it makes none.
+
+    Args:
+        serve: Serves one connection until it ends; the connection is closed afterwards.
+
+    Attributes:
+        tasks: Of the connections that are being served.
     """
 
     def __init__(
@@ -84,7 +116,12 @@ class Served:
         self.tasks: set[asyncio.Task[None]] = set()
 
     def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """For `asyncio.start_server`; the connection is closed when it has been served."""
+        """Serve a connection in a task; for `asyncio.start_server`.
+
+        Args:
+            reader: Of the connection.
+            writer: Its transport is aborted when the connection has been served.
+        """
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self.tasks.add(task)
 
@@ -95,7 +132,7 @@ class Served:
         task.add_done_callback(ended)
 
     async def cancel(self) -> None:
-        """Whatever has not ended; its connections are closed when this returns."""
+        """Cancel all tasks and wait for them; their connections are closed when this returns."""
         tasks = list(self.tasks)
         for task in tasks:
             task.cancel()

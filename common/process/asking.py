@@ -8,18 +8,21 @@ from contextlib import contextmanager
 
 from pageferry.common.process import signals
 
-_NUMBER = int(signals.ASKING[0])  # what is asked passes for: Ctrl-C
+_NUMBER = int(signals.ASKING[0])  # a request is passed on as Ctrl-C
 
 
 class Asker:
-    """Stands for the signals on one thread, while `here` is entered there.
+    """The counterpart of signals on one thread, while `here` is entered there.
 
-    As with signals, the innermost receiver hears of it; what was asked before there was one, or
-    while it was only noted, waits for the next.
+    As with signals, the innermost receiver is told. A request that came before there was one, or
+    while it was only noted, waits for the next receiver.
+
+    Attributes:
+        asked: How many times the work has been asked to end.
     """
 
     def __init__(self) -> None:
-        # A handler of a signal may interrupt `ask`, on the same thread, and ask again.
+        # A signal handler may interrupt `ask`, on the same thread, and ask again.
         self._lock = threading.RLock()
         self._receivers: list[tuple[Callable[[int], None], bool]] = []
         self._waiting = 0
@@ -27,7 +30,11 @@ class Asker:
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        """Inside, the calling thread's work is asked to end by this."""
+        """Have the calling thread's work asked to end through this object.
+
+        Yields:
+            Nothing.
+        """
         ident = threading.get_ident()
         signals.ASKERS[ident] = self
         try:
@@ -44,7 +51,16 @@ class Asker:
 
     @contextmanager
     def received(self, receiver: Callable[[int], None], *, keep: bool) -> Iterator[None]:
-        """Have `receiver` hear of it. keep: leave it for the next receiver instead."""
+        """Have a receiver told of each request.
+
+        Args:
+            receiver: Called with the number of SIGINT, on the thread that asks, or here for
+                requests that waited.
+            keep: Whether requests are left for the next receiver instead.
+
+        Yields:
+            Nothing.
+        """
         with self._lock:
             self._receivers.append((receiver, keep))
             self._deliver()
@@ -55,6 +71,7 @@ class Asker:
                 self._receivers.pop()
 
     def _deliver(self) -> None:
+        """Tell the innermost receiver of the requests that wait."""
         if not self._receivers:
             return
         receiver, keep = self._receivers[-1]

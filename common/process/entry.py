@@ -11,10 +11,17 @@ if TYPE_CHECKING:
 
 
 def start(main: Callable[[], int]) -> int:
-    """Run `main`, which does its own imports: a signal meanwhile is one line and its exit code.
+    """Run a command; a signal while it imports is one line and its exit code.
 
-    So is whatever runs out. On a system that is not Linux nothing of it would work: libraries and
-    system calls are missing.
+    So is any resource that runs out. On a system that is not Linux nothing would work: libraries
+    and system calls are missing.
+
+    Args:
+        main: Does its own imports, and returns the exit code. The process's signal handlers are set
+            up before it, so this is for the main thread.
+
+    Returns:
+        The exit code of the process.
     """
     if sys.platform != "linux":
         print(
@@ -25,8 +32,8 @@ def start(main: Callable[[], int]) -> int:
         return 2  # common.errors.EXIT_USAGE
     from pageferry.common.process import signals  # which has signals that other systems lack
 
-    # numpy's algebra, of which nothing is used here, would start a thread for each processor of the
-    # machine, with a buffer, whatever this process is allowed.
+    # numpy's linear algebra, which is not used here, would start a thread with a buffer for each
+    # processor of the machine, whatever this process is allowed.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signals.begin()
     try:
@@ -42,7 +49,7 @@ def start(main: Callable[[], int]) -> int:
 
 
 def _ran_out(error: Exception) -> str | None:
-    """Where a limit of this process or host is too low for what was asked."""
+    """Say which limit of this process or host is too low for what was asked; None: none is."""
     try:
         from pageferry.common.capacity.exhausted import ran_out
 

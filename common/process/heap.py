@@ -12,11 +12,11 @@ _libc = ctypes.CDLL(None)
 
 
 def settle_down() -> None:
-    """Call it once, when everything is imported and before the work begins.
+    """Prepare a long-lived process; call it once, after all imports and before the work begins.
 
-    glibc gives threads heaps of their own, and those never shrink: a process that starts some
-    threads for each task grows by fragments. One heap does, as big arrays are mapped anyway. And
-    what was imported need not be looked at again by each `give_back`.
+    glibc gives threads heaps of their own, which never shrink: a process that starts some threads
+    for each task grows by fragments. A single heap does shrink, as big arrays are mapped anyway.
+    And `give_back` need not look again and again at what was imported.
     """
     one_arena()
     gc.collect()
@@ -30,10 +30,10 @@ def one_arena() -> None:
 
 
 def give_back() -> None:
-    """A task has ended: what it left in reference cycles, and holes in the heap, are not kept.
+    """Free what a task that has ended left in reference cycles, and holes in the heap.
 
-    A view of guest memory in such a cycle keeps all of it mapped. Takes some milliseconds; nothing
-    is done in a process that has not settled down, where it would take longer and help nobody.
+    A view of guest memory in such a cycle keeps all of it mapped. This takes some milliseconds. In
+    a process that has not settled down nothing is done, as it would take longer and help nobody.
     """
     if not gc.get_freeze_count():
         return

@@ -21,10 +21,17 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class AgentLog:
-    """`say` is for people, `event` for programs.
+    """A log: `say` is for people, `event` for programs.
 
-    log_dir: gets `AGENT.log`, one JSON object a line, appended. quiet: nothing for people. A disk
-    that is full, or becomes so, ends the log with a notice, and nothing else.
+    A disk that is full, or fills up, ends the log with a notice, and nothing else.
+
+    Args:
+        agent: The agent's name, which the file has, too.
+        log_dir: Gets `AGENT.log`, one JSON object a line, appended; None: no file.
+        quiet: Whether nothing is printed for people.
+
+    Raises:
+        UsageError: The file can't be written to.
     """
 
     def __init__(self, agent: str, *, log_dir: Path | None, quiet: bool) -> None:
@@ -35,7 +42,7 @@ class AgentLog:
             path = log_dir / f"{agent}.log"
             try:
                 log_dir.mkdir(parents=True, exist_ok=True)
-                # Appended to, never overwritten; what somebody else has put there as a link is not.
+                # Appended to, never overwritten; a link that is there is not followed.
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._fd = os.open(path, flags, 0o666)
             except OSError as error:
@@ -51,17 +58,27 @@ class AgentLog:
         ).bind()
 
     def say(self, line: str) -> None:
-        """One line for people."""
+        """Log a line for people.
+
+        Args:
+            line: Printed with the time of day, and written to the file.
+        """
         if not self._quiet:
             self._logger.info(line)
         self._write({"wall_s": time.time(), "say": line})
 
     def event(self, session: str, event: Event) -> None:
-        """One event of a timeline."""
+        """Log one event of a timeline, for programs only.
+
+        Args:
+            session: The id of its session.
+            event: Its fields are written beside its time and name.
+        """
         entry = {"t_ns": event.t_ns, "session": session, "event": event.event}
         self._write(entry | event.fields)
 
     def _write(self, entry: dict[str, object]) -> None:
+        """Append one object to the file, if there is one."""
         if self._fd < 0:
             return
         left = memoryview((json.dumps(entry, default=str) + "\n").encode(errors="replace"))
@@ -72,7 +89,7 @@ class AgentLog:
             self._end(error)
 
     def _end(self, error: OSError) -> None:
-        """The same words in every agent that logs there: who sees them sees one line."""
+        """End the log, in the words that all agents have that log there: a person sees one line."""
         self.close()
         notice(
             f"--log-dir: {self._folder} can't be written to any more"
@@ -80,7 +97,7 @@ class AgentLog:
         )
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the file; idempotent."""
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._fd)

@@ -1,4 +1,4 @@
-"""What this host is."""
+"""The kind of machine that this host is."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import platform
 from functools import cache
 from typing import Final
 
-_ENOUGH: Final = 2**16  # characters of its description: the first processors are in it
-_MODEL: Final = ("model name", "model", "cpu model", "hardware")  # one a kind of processor
+_ENOUGH: Final = 2**16  # characters of /proc/cpuinfo: the first processors are in it
+_MODEL: Final = ("model name", "model", "cpu model", "hardware")  # one for each kind of processor
 
 
 @cache
 def processor() -> str | None:
-    """The processor's model as the kernel tells it; None where it does not."""
+    """Read the processor's model.
+
+    Returns:
+        As the kernel names it; None where it does not.
+    """
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             text = file.read(_ENOUGH)
@@ -28,7 +32,7 @@ def processor() -> str | None:
 
 
 def _arm(found: dict[str, str]) -> str | None:
-    """Arm's kernel has numbers for a model: `implementer 0x41, part 0xd0c`."""
+    """Write the numbers that Arm's kernel has for a model: `implementer 0x41, part 0xd0c`."""
     names = ("cpu implementer", "cpu part")
     if any(name not in found for name in names):
         return None

@@ -1,6 +1,6 @@
 """Lines that a person should see, from parts that do not know who looks: each once a process.
 
-They go to standard error, until somebody who has a better way to the user takes them (`take`): a
+They go to standard error until somebody with a better way to the user takes them (`take`): a
 supervised agent, whose standard error nobody sees.
 """
 
@@ -11,12 +11,17 @@ from collections.abc import Callable
 
 
 def _print(line: str) -> None:
+    """Print a notice on standard error, if there is one."""
     if sys.stderr is not None:
         print(f"pageferry: {line}", file=sys.stderr, flush=True)
 
 
 def complain(message: str) -> None:
-    """The one line that says what went wrong."""
+    """Print the one line that says what went wrong.
+
+    Args:
+        message: Its line breaks become spaces; `pageferry: ` is put in front.
+    """
     print(f"pageferry: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
@@ -25,13 +30,21 @@ _tell: Callable[[str], None] = _print
 
 
 def notice(line: str) -> None:
-    """Say it, unless this process has said the same before."""
+    """Tell a person something, unless this process has said the same before.
+
+    Args:
+        line: One line without `pageferry: `.
+    """
     if line not in _said:
         _said.add(line)
         _tell(line)
 
 
 def take(tell: Callable[[str], None]) -> None:
-    """From now on `tell` is given them."""
+    """Have all further notices handed to a function instead of printed.
+
+    Args:
+        tell: Called with each line, on the thread where it comes up.
+    """
     global _tell  # noqa: PLW0603 - a process has one user
     _tell = tell

@@ -1,4 +1,4 @@
-"""What strangers do, said in lines that are few: a flood of them must not become a flood of log."""
+"""A log of what strangers do, in few lines: a flood of them must not become a flood of log."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ WINDOW_S: Final = 5.0
 
 
 class Complaints:
-    """Says the first lines of each window; of the others how many there were, and the last.
+    """A log that prints the first lines of each window, then the number of others and the last.
 
     For one event loop. The window begins with its first line.
+
+    Args:
+        say: Prints a line.
+
+    Attributes:
+        count: Of all lines, printed or not.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -22,10 +28,10 @@ class Complaints:
         self._more = 0
         self._last = ""
         self._timer: asyncio.TimerHandle | None = None
-        self.count = 0  # of all lines, said or not
+        self.count = 0  # of all lines, printed or not
 
     def __call__(self, line: str) -> None:
-        """Say it now, or count it."""
+        """Print the line now, or count it."""
         self.count += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(WINDOW_S, self.flush)
@@ -37,7 +43,7 @@ class Complaints:
             self._last = line
 
     def flush(self) -> None:
-        """End the window: say what has not been said. Idempotent."""
+        """End the window: report the lines that were not printed. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None

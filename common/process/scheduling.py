@@ -1,8 +1,8 @@
 """Threads that do little and should do it at once.
 
-The scheduler gives every thread a slice of some milliseconds; one that asks for a shorter slice may
-interrupt those with longer ones when it wakes (Linux 6.12 and later). That needs no privilege and
-gives no more processor time.
+The scheduler gives every thread a slice of some milliseconds. A thread that asks for a shorter
+slice may interrupt those with longer ones when it wakes (Linux 6.12 and later). That needs no
+privilege and gives no more processor time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
 
 
 def ask_for_short_slices() -> bool:
-    """For the calling thread. False: this kernel has no such thing; nothing is changed then."""
+    """Ask the scheduler to give the calling thread short slices.
+
+    Returns:
+        False: this kernel has no such thing; nothing is changed then.
+    """
     number = _SCHED_SETATTR.get(platform.machine())
     if number is None:
         return False

@@ -3,8 +3,8 @@
 INT and TERM ask; so does HUP (the terminal or the ssh session is gone), but only where nobody has
 asked before: any number of HUPs is one first signal, and never a second one. A HUP that was ignored
 when the process began (`nohup`) stays ignored, also in the processes that it starts. In a process
-of ours every other signal that would end it mutely, and that another process must have sent, is
-taken as a HUP is: whatever ends it but KILL, it says where its guest is.
+of ours, every other signal that would end it silently, and that another process must have sent, is
+taken like a HUP: whatever ends it, except KILL, it says where its guest is.
 
 There is one handler all the time, which gives a signal to the present *receiver*:
 
@@ -12,17 +12,18 @@ There is one handler all the time, which gives a signal to the present *receiver
     `received`        whoever can cancel what is under way
     `noted`           it waits for the next receiver: files are open, nobody listens yet
     `raising`         blocking code that cleans up as `KeyboardInterrupt` unwinds it
-    at last           nothing: all is done but to say so
+    at last           nothing: all that is left is to report the end
 
-An exception is raised in `raising` only: where the interpreter calls a finalizer or a callback of
-a compiler, what a handler raises is printed and forgotten.
+An exception is raised in `raising` only: where the interpreter calls a finalizer or a callback of a
+compiler, what a handler raises is printed and forgotten.
 
-That is the main thread's. Work on another thread is asked to end by whoever started it, through an
-`Asker` (`common.process.asking`), which has the place of the signals there: the same receivers hear
-of it, and nothing is done to the process's own handlers. A thread without one is never asked.
+All this is for the main thread. Work on another thread is asked to end by whoever started it,
+through an `Asker` (`common.process.asking`), which takes the place of signals there: the same
+receivers are told, and the process's own handlers are left alone. A thread without one is never
+asked.
 
 A process of ours begins with these signals blocked (`blocked`), and lets them in with `begin`: none
-of them can kill it mutely before it has anything to say.
+of them can kill it silently before it has anything to say.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import signal
 import sys
 from contextlib import contextmanager, nullcontext, suppress
 
-TYPE_CHECKING = False  # this is imported before all else: typing takes longer than the rest of it
+TYPE_CHECKING = False  # this is imported first: typing takes longer than the rest of it
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ OTHERS: Final = (
 )
 EXIT_CANCELLED: Final = 130  # as common.errors, which this can't wait for
 NOTHING_STARTED: Final = "cancelled: no guest had been started"  # as common.guest_location
-# Named files that must not outlast an end at once: see `common.files.atomic_file`.
+# Named files that must not be left behind by an end at once: see `common.files.atomic_file`.
 LEFTOVERS: Final[set[str]] = set()
 
 # Who may ask the work of a thread to end, by the thread's identity.
@@ -73,7 +74,12 @@ class _Process:
 
 
 def leave(line: str, exit_code: int) -> None:
-    """End at once, with this line: there is nothing to be undone but names of files."""
+    """End the process at once: there is nothing to undo but the names of files.
+
+    Args:
+        line: For a person, printed on standard error.
+        exit_code: Of the process.
+    """
     for path in LEFTOVERS:
         with suppress(OSError):
             os.unlink(path)
@@ -84,17 +90,19 @@ def leave(line: str, exit_code: int) -> None:
 
 
 def _leave(_number: int) -> None:
+    """Leave before anything has been started."""
     leave(NOTHING_STARTED, EXIT_CANCELLED)
 
 
 def _ignore(_number: int) -> None:
-    """All is done but to say so."""
+    """Do nothing: all that is left is to report the end."""
 
 
 _process: Final = _Process()
 
 
 def _handle(number: int, _frame: Any) -> None:
+    """Give a signal to the receiver, unless it is a HUP or the like after a first one."""
     if number not in (signal.SIGINT, signal.SIGTERM) and _process.asked:
         return
     _process.asked = True
@@ -102,7 +110,11 @@ def _handle(number: int, _frame: Any) -> None:
 
 
 def ours() -> list[signal.Signals]:
-    """Those that this process acts on."""
+    """List the signals that this process acts on.
+
+    Returns:
+        Without those that were ignored when it began, except INT and TERM.
+    """
     every = (*ASKING, *OTHERS) if _process.begun else ASKING
     return [
         number
@@ -113,7 +125,10 @@ def ours() -> list[signal.Signals]:
 
 
 def begin() -> None:
-    """The first thing that a process does. Only in its main thread."""
+    """Install the handler and let the signals in: the first thing that a process does.
+
+    Only in its main thread.
+    """
     _process.begun = True
     for number in ours():
         signal.signal(number, _handle)
@@ -121,9 +136,9 @@ def begin() -> None:
 
 
 def finish() -> None:
-    """Nothing is left to be cancelled: a process that has begun ignores them from now on.
+    """Ignore signals from now on, in a process that has begun: nothing is left to be cancelled.
 
-    Not by our handler, which the interpreter's own end takes away.
+    Our handler would not do for that: the interpreter's own end takes it away.
     """
     if _process.begun:
         for number in (*ASKING, *OTHERS):
@@ -131,10 +146,17 @@ def finish() -> None:
 
 
 def received(receiver: Receiver) -> AbstractContextManager[None]:
-    """Inside, they go to `receiver`, in the main thread; one that was noted goes to it at once.
+    """Have signals go to a receiver; one that was noted goes to it at once.
 
     What comes after the outermost of these has ended is ignored, in a process that has begun. On a
-    thread that has an `Asker` what it asks goes to `receiver`, on the thread that asks.
+    thread that has an `Asker`, what it asks goes to the receiver, on the thread that asks. On any
+    other thread but the main one nothing changes.
+
+    Args:
+        receiver: Called with the signal's number, in the signal handler.
+
+    Returns:
+        A context manager, to be entered at once.
     """
     asker = ASKERS.get(_thread.get_ident())
     if asker is not None:
@@ -143,7 +165,7 @@ def received(receiver: Receiver) -> AbstractContextManager[None]:
 
 
 def _is_main() -> bool:
-    """Whether this thread may have handlers of signals."""
+    """Tell whether this thread may have signal handlers."""
     import threading
 
     return threading.current_thread() is threading.main_thread()
@@ -151,6 +173,7 @@ def _is_main() -> bool:
 
 @contextmanager
 def _received(receiver: Receiver) -> Iterator[None]:
+    """Make `receiver` the present one of the main thread."""
     before = [(number, signal.signal(number, _handle)) for number in ours()]
     outer, _process.receiver = _process.receiver, receiver
     _process.depth += 1
@@ -170,21 +193,41 @@ def _received(receiver: Receiver) -> Iterator[None]:
 
 
 def _note(number: int) -> None:
+    """Keep a signal for the next receiver."""
     _process.unheeded.append(number)
 
 
 def noted() -> Any:
-    """Inside, they wait for the next receiver."""
+    """Have signals wait for the next receiver.
+
+    Returns:
+        A context manager, see `received`.
+    """
     return received(_note)
 
 
 def leaving(line: str) -> Any:
-    """Inside, the process ends at once with this line: no child runs, and no guest of others."""
+    """Have a signal end the process at once: no child of it runs, and nobody else's guest.
+
+    Args:
+        line: For a person, printed on standard error.
+
+    Returns:
+        A context manager, see `received`.
+    """
     return received(lambda _number: leave(line, EXIT_CANCELLED))
 
 
 def in_loop(loop: asyncio.AbstractEventLoop, receiver: Receiver) -> Any:
-    """Inside, they go to `receiver` as a callback of this loop, which the main thread runs."""
+    """Have signals go to a receiver as a callback of an event loop.
+
+    Args:
+        loop: The main thread runs it.
+        receiver: Called with the signal's number, on the loop.
+
+    Returns:
+        A context manager, see `received`.
+    """
 
     def pass_on(number: int) -> None:
         loop.call_soon_threadsafe(receiver, number)
@@ -194,11 +237,20 @@ def in_loop(loop: asyncio.AbstractEventLoop, receiver: Receiver) -> Any:
 
 @contextmanager
 def raising(wake: Callable[[], None] | None = None) -> Iterator[Callable[[], None]]:
-    """Inside, they raise `KeyboardInterrupt`, as does leaving it where one was lost on its way.
+    """Have signals raise `KeyboardInterrupt`; leaving raises it where one was lost on its way.
 
-    Gives what raises again if one has come. No other thread can raise in this one: on a thread with
-    an `Asker`, `wake` is called, on the thread that asks. It has what is waited for fail at once,
-    and that is raised as `KeyboardInterrupt` here.
+    No other thread can raise in this one: on a thread with an `Asker`, `wake` is called, on the
+    thread that asks. It makes what is waited for fail at once, and that is raised as
+    `KeyboardInterrupt` here.
+
+    Args:
+        wake: See above; None: nothing is waited for that could be woken.
+
+    Yields:
+        A function that raises `KeyboardInterrupt` again if a signal has come.
+
+    Raises:
+        KeyboardInterrupt: A signal has come.
     """
     seen = False
     asked = _thread.get_ident() in ASKERS
@@ -227,7 +279,13 @@ def raising(wake: Callable[[], None] | None = None) -> Iterator[Callable[[], Non
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """A process of ours that is started inside begins with them blocked, until it calls `begin`."""
+    """Block signals while a process of ours is started, which then begins with them blocked.
+
+    They are let in when it calls `begin`.
+
+    Yields:
+        Nothing.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*ASKING, *OTHERS))
     try:
         yield

@@ -1,7 +1,7 @@
 """Threads of ours: what ends one early is handed to whoever depends on it, whatever it is.
 
 A thread that dies in silence leaves somebody waiting for ever, and `threading` itself only prints a
-traceback. Every thread of pageferry that is not of a pool (where the future has its exception) is
+traceback. Every thread of pageferry that belongs to no pool (where the future has its exception) is
 one of these.
 """
 
@@ -15,7 +15,15 @@ from pageferry.common.errors import InternalError, PageferryError
 
 
 def failure_of(error: BaseException) -> PageferryError:
-    """What a session ends with because of it: ours as it is, anything else in one line."""
+    """Make the failure that a session ends with because of an error.
+
+    Args:
+        error: Whatever was raised.
+
+    Returns:
+        An error of ours as it is; for anything else an `InternalError` of one line, with `error` as
+        its cause.
+    """
     if isinstance(error, PageferryError):
         return error
     first = (str(error).splitlines() or [""])[0]
@@ -26,9 +34,16 @@ def failure_of(error: BaseException) -> PageferryError:
 
 
 class WatchedThread(threading.Thread):
-    """Does `work`; `tell` is called on this thread with what it raised.
+    """A thread that does some work and tells what that raised.
 
-    error: that, as it was raised; None: nothing so far.
+    Args:
+        work: What it does.
+        name: Of the thread.
+        tell: Called on this thread with the failure; None: only `error` keeps it.
+        daemon: Whether the process may end without waiting for it.
+
+    Attributes:
+        error: What the work raised, as it was raised; None: nothing so far.
     """
 
     def __init__(
@@ -45,7 +60,7 @@ class WatchedThread(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """The thread's life."""
+        """Do the work, on the thread itself."""
         try:
             self._work()
         except BaseException as error:  # noqa: BLE001 - who depends on this thread is told
@@ -61,6 +76,10 @@ class WatchedThread(threading.Thread):
         return None if self.error is None else failure_of(self.error)
 
     def raise_failure(self) -> None:
-        """Raises `failure`, if there is one."""
+        """Raise `failure`, if there is one.
+
+        Raises:
+            PageferryError: The work ended early because of it.
+        """
         if self.failure is not None:
             raise self.failure

@@ -1,1 +1,1 @@
-"""The report of a migration: its schema, and what is reckoned from it."""
+"""The report of a migration: its schema, and what is calculated from it."""

@@ -1,4 +1,4 @@
-"""Which of two limits bound a run: the one that the user set, or the link's own; pure."""
+"""Which of two limits held a run back: the one that the user set, or the link's own; pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ C = TypeVar("C", bound=BaseModel)
 
 
 def over(config: C, rate_Bps: float) -> C:
-    """The configuration over a link of that rate, infinite where it has none.
+    """Return the configuration for a run over a link of a given rate.
 
-    Where the link has a rate and the user set no limit, there is none: the link is what was stated,
-    for a prediction as well.
+    Where the link has a rate and the user set no limit, there is none: the link is what was asked
+    for, and a prediction assumes its rate, too.
+
+    Args:
+        config: Is not changed; `max_bandwidth`, `predict` and `assume_bandwidth` are looked at, the
+            latter two if the model has them.
+        rate_Bps: Of the link, bytes/s; infinity: it has none.
+
+    Returns:
+        A copy, or `config` itself where nothing differs.
     """
     if math.isinf(rate_Bps) or "max_bandwidth" in config.model_fields_set:
         return config
@@ -29,7 +37,15 @@ def over(config: C, rate_Bps: float) -> C:
 
 
 def bound(limit_Bps: float, link_Bps: float) -> BoundReport | None:
-    """None where neither is known."""
+    """Find out which of two limits holds a transfer back.
+
+    Args:
+        limit_Bps: `--max-bandwidth`, bytes/s; infinity: there is none.
+        link_Bps: What one connection over the link carries, bytes/s; infinity: not known.
+
+    Returns:
+        The lower of the two; None where there is neither.
+    """
     least = min(limit_Bps, link_Bps)
     if math.isinf(least):
         return None
@@ -41,7 +57,14 @@ def bound(limit_Bps: float, link_Bps: float) -> BoundReport | None:
 
 
 def measured(report: Report) -> BoundReport | None:
-    """Of a run over a shaped link, which was measured before. None: there was none with a rate."""
+    """Find out what held a run back, from the link's measurement before the run.
+
+    Args:
+        report: Of the run.
+
+    Returns:
+        None where the run had no shaped link with a rate.
+    """
     net, limit = report.net, report.config.get("max_bandwidth")
     if net is None or net.forward.rate_Bps is None:
         return None
@@ -50,7 +73,14 @@ def measured(report: Report) -> BoundReport | None:
 
 
 def words(bound_: BoundReport) -> str | None:
-    """A row of the table, where there were two to choose from."""
+    """Write a row of the table of results.
+
+    Args:
+        bound_: What held the run back.
+
+    Returns:
+        None where there were no two limits to choose from.
+    """
     limit_Bps, link_Bps = bound_.limit_Bps, bound_.link_Bps
     if limit_Bps is None or link_Bps is None:
         return None

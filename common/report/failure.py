@@ -1,6 +1,6 @@
 """A failed migration with what was measured of it: what the API raises.
 
-Not in `common.errors`, which parts that may know no report import, too.
+It is not in `common.errors`, which is also imported by parts that must not know reports.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class MigrationError(PageferryError):
-    """A migration did not end as it should have: where the command's exit code is not 0.
+    """A migration that did not end as it should have: the command's exit code is not 0.
+
+    Args:
+        message: One line for the user.
+        exit_code: Of the command.
+        report: What was measured.
 
     Attributes:
         exit_code: Of the command: 1 failed, 3 not verified, 4 in doubt or lost, 5 a limit was

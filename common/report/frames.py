@@ -38,7 +38,7 @@ def frame_of(
         column's type. What is neither number nor text (a list) is its JSON text.
 
     Raises:
-        UsageError: The library is not installed; the message says how it would be.
+        UsageError: The library is not installed; the message says how to install it.
     """
     rows = [part.model_dump() for part in parts]
     kinds = {name: _kind_of(field.annotation) for name, field in model.model_fields.items()}
@@ -47,7 +47,14 @@ def frame_of(
 
 
 def kinds_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Kind]:
-    """Find the columns of rows that no model describes, each with the narrowest kind that fits."""
+    """Find the columns of rows that no model describes, each with the narrowest kind that fits.
+
+    Args:
+        rows: Values by column; a row may lack columns.
+
+    Returns:
+        Kinds by column, in the order in which columns first occur.
+    """
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: _kind_of_values([row.get(name) for row in rows]) for name in names}
 
@@ -55,7 +62,19 @@ def kinds_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Kind]:
 def make_frame(
     kinds: Mapping[str, Kind], rows: Sequence[Mapping[str, Any]], library: Library | None = None
 ) -> Any:
-    """Make a frame of rows, whose columns have these kinds, in this order. See `frame_of`."""
+    """Make a frame of rows.
+
+    Args:
+        kinds: Kinds by column; they and their order are the frame's, other values are left out.
+        rows: Values by column; a value that is missing is null.
+        library: As in `frame_of`.
+
+    Returns:
+        A `DataFrame`, as `frame_of` makes it.
+
+    Raises:
+        UsageError: The library is not installed; the message says how to install it.
+    """
     chosen = _chosen(library)
     columns = {name: [_value(row.get(name), kind) for row in rows] for name, kind in kinds.items()}
     if chosen == "pandas":
@@ -71,6 +90,7 @@ def make_frame(
 
 
 def _chosen(library: Library | None) -> Library:
+    """Choose the library, and make sure that it is installed."""
     if library is not None:
         if library not in _LIBRARIES:
             raise UsageError(f"{library!r} makes no frames: expected pandas or polars")
@@ -86,6 +106,7 @@ def _chosen(library: Library | None) -> Library:
 
 
 def _kind_of(annotation: Any) -> Kind:
+    """Return the kind of column for a field's type."""
     kinds = set(kinds_of(annotation))
     if kinds == {bool}:
         return "bool"
@@ -95,7 +116,7 @@ def _kind_of(annotation: Any) -> Kind:
 
 
 def _kind_of_values(values: Sequence[Any]) -> Kind:
-    """Of what no model knows: the narrowest that all of them have."""
+    """Return the narrowest kind that all values have."""
     types = {type(value) for value in values if value is not None}
     for kind, fit in typing.cast(
         "list[tuple[Kind, set[type]]]",
@@ -107,6 +128,7 @@ def _kind_of_values(values: Sequence[Any]) -> Kind:
 
 
 def _value(value: Any, kind: Kind) -> Any:
+    """Convert a value to its column's kind."""
     if value is None or kind != "text":
         return float(value) if kind == "float" and value is not None else value
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,8 +1,8 @@
-"""The histogram of fault latencies in reports of earlier versions: HDR histogram's text, read.
+"""A reader for fault latencies in reports of earlier versions: the text of an HDR histogram.
 
-Format: V2 of https://github.com/HdrHistogram/HdrHistogram (its `encodeIntoCompressedByteBuffer`
-and `ZigZagLEB128Codec`): base64 of a cookie, a length and a zlib stream; in it a header, then the
-counts of the cells as zigzag LEB128, where a negative one stands for so many empty cells.
+Format: V2 of https://github.com/HdrHistogram/HdrHistogram (its `encodeIntoCompressedByteBuffer` and
+`ZigZagLEB128Codec`): base64 of a cookie, a length and a zlib stream; in it a header, then the
+counts of the cells as zigzag LEB128, where a negative number -n stands for n empty cells.
 """
 
 from __future__ import annotations
@@ -32,10 +32,18 @@ class HistogramError(ValueError):
 
 
 def read_histogram(text: str) -> list[tuple[int, int]]:
-    """(Value, count) of each cell that has any: the greatest value that the cell stands for.
+    """Read the cells of a histogram that have counts.
 
-    Raises `HistogramError` for whatever is not one, however it was damaged or made. What it takes
-    is bounded: a MiB of text, a MiB unpacked; cells without a count take nothing.
+    What it takes is bounded: a MiB of text, a MiB unpacked; cells without a count take nothing.
+
+    Args:
+        text: As a report has it, however it was damaged or made.
+
+    Returns:
+        (Value, count) of each cell, in order; the value is the greatest that the cell stands for.
+
+    Raises:
+        HistogramError: It is no histogram, or beyond a bound.
     """
     body = _unpacked(text)
     if len(body) < _INNER.size:
@@ -53,6 +61,7 @@ def read_histogram(text: str) -> list[tuple[int, int]]:
 
 
 def _unpacked(text: str) -> bytes:
+    """Return the histogram's bytes."""
     if len(text) > _MOST_TEXT:
         raise HistogramError(f"longer than {_MOST_TEXT} characters")
     try:
@@ -75,7 +84,7 @@ def _unpacked(text: str) -> bytes:
 
 
 class _Cells:
-    """Which values a cell stands for: `digits` significant decimal digits, in units of `least`."""
+    """The values that cells stand for: `digits` significant digits, in units of `least`."""
 
     def __init__(self, digits: int, least: int) -> None:
         self._unit: int = least.bit_length() - 1
@@ -84,7 +93,10 @@ class _Cells:
         self._half: int = 1 << self._half_magnitude
 
     def greatest(self, cell: int) -> int:
-        """Cells of the first bucket are a unit wide; from there on the width doubles by halves."""
+        """Return a cell's greatest value.
+
+        Cells of the first bucket are a unit wide; from there on the width doubles by halves.
+        """
         bucket: int = (cell >> self._half_magnitude) - 1
         within = (cell & (self._half - 1)) + self._half
         if bucket < 0:
@@ -96,7 +108,7 @@ class _Cells:
 
 
 def _counted(data: bytes) -> Iterator[tuple[int, int]]:
-    """Cells that have any, with their counts."""
+    """Yield the cells that have counts, with their counts."""
     cell = total = 0
     for number in _numbers(data):
         if number < 0:
@@ -114,7 +126,7 @@ def _counted(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _numbers(data: bytes) -> Iterator[int]:
-    """ZigZag LEB128 as HDR has it: seven bits a byte, the ninth byte has eight."""
+    """Yield the numbers of HDR's ZigZag LEB128: seven bits a byte, the ninth byte has eight."""
     value = shift = length = 0
     for byte in data:
         length += 1

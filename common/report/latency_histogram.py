@@ -13,7 +13,15 @@ from pageferry.common.report.sections.postcopy import FaultCount, PostcopyReport
 
 
 def bars_of(ns: NDArray[np.int64], counts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """(Bar, count), in order: bar n begins at 10 ** (n / 12) ns. ns, counts: int64[n]."""
+    """Count latencies by bars: bar n begins at 10 ** (n / 12) ns.
+
+    Args:
+        ns: int64[n], latencies; what is below 1 counts as 1.
+        counts: int64[n], how often each occurred.
+
+    Returns:
+        (Bar, count) of the bars that have any, in order.
+    """
     places = np.floor(np.log10(np.maximum(ns, 1)) * BARS_PER_DECADE).astype(np.int64)
     bars, which = np.unique(places, return_inverse=True)
     sums = np.zeros(bars.size, np.int64)
@@ -22,7 +30,14 @@ def bars_of(ns: NDArray[np.int64], counts: NDArray[np.int64]) -> list[tuple[int,
 
 
 def fault_counts(bars: Iterable[tuple[int, int]]) -> list[FaultCount]:
-    """As the report has them; empty bars left out."""
+    """Write bars as the report has them.
+
+    Args:
+        bars: (Bar, count) as `bars_of` returns them; empty bars left out.
+
+    Returns:
+        One for each bar, in the same order, with its edges in µs.
+    """
     return [
         FaultCount(from_us=_edge_us(bar), to_us=_edge_us(bar + 1), faults=count)
         for bar, count in bars
@@ -30,11 +45,19 @@ def fault_counts(bars: Iterable[tuple[int, int]]) -> list[FaultCount]:
 
 
 def _edge_us(bar: int) -> float:
+    """Return where a bar begins."""
     return float(10 ** (bar / BARS_PER_DECADE - 3))
 
 
 def known_counts(part: PostcopyReport) -> list[FaultCount]:
-    """Of a report of any version; empty where there is nothing, or nothing that can be read."""
+    """Read the latencies of a report of any version.
+
+    Args:
+        part: The report's post-copy.
+
+    Returns:
+        Empty where there are none, or none that can be read.
+    """
     if part.fault_counts or part.fault_histogram is None:
         return part.fault_counts
     try:
@@ -44,7 +67,14 @@ def known_counts(part: PostcopyReport) -> list[FaultCount]:
 
 
 def damage(part: PostcopyReport) -> str | None:
-    """What is wrong with the latencies of an old report; None where they can be read."""
+    """Find out what is wrong with the latencies of an old report.
+
+    Args:
+        part: The report's post-copy.
+
+    Returns:
+        One line; None where they can be read, or there are none.
+    """
     if part.fault_counts or part.fault_histogram is None:
         return None
     try:
@@ -55,6 +85,6 @@ def damage(part: PostcopyReport) -> str | None:
 
 
 def _read(text: str) -> list[FaultCount]:
-    """Raises `HistogramError`."""
+    """Read an HDR histogram; raise `HistogramError` where it can't be read."""
     found = np.array(read_histogram(text), np.int64).reshape(-1, 2)
     return fault_counts(bars_of(found[:, 0], found[:, 1]))

@@ -1,8 +1,9 @@
-"""Limits of a migration that a user gave, and what is said where one was missed; pure.
+"""Limits of a migration that a user gave, and what to say where one was missed; pure.
 
 `--downtime-limit` counts where the user gave it, and with the strategies that stop by it. Its
-default is no promise of the others, which never look at it. `--timeout` says how long a migration
-may take; what `--timeout-action` does about it is done then, and may take its time as well.
+default promises nothing for the others, which never look at it. `--timeout` says how long a
+migration may take; what `--timeout-action` does about it is done only then, and may take its time
+as well.
 """
 
 from __future__ import annotations
@@ -25,17 +26,39 @@ TIMEOUT: Final = "timeout"
 
 
 def looks_at_it(strategy: str) -> bool:
-    """Whether it stops by `--downtime-limit`."""
+    """Tell whether a strategy stops by `--downtime-limit`.
+
+    Args:
+        strategy: Its registered name.
+
+    Returns:
+        Whether it does.
+    """
     return REGISTRY[strategy].seeks_limit
 
 
 def given(config: BaseModel) -> frozenset[str]:
-    """The limits that the user gave, be it at their defaults."""
+    """List the limits that the user gave, be it at their defaults.
+
+    Args:
+        config: A configuration with `downtime_limit` and `timeout`.
+
+    Returns:
+        Names of fields.
+    """
     return frozenset({DOWNTIME, TIMEOUT} & config.model_fields_set)
 
 
 def unlooked(strategies: Collection[str], limits_s: Collection[float]) -> str | None:
-    """What is said at the start of those strategies that do not look at limits that were given."""
+    """Word a warning about strategies that do not look at a downtime limit that was given.
+
+    Args:
+        strategies: Names, with or without duplicates.
+        limits_s: The limits that were given, seconds.
+
+    Returns:
+        One line; None where every strategy looks at it.
+    """
     blind = [name for name in dict.fromkeys(strategies) if not looks_at_it(name)]
     if not blind:
         return None
@@ -48,26 +71,50 @@ def unlooked(strategies: Collection[str], limits_s: Collection[float]) -> str | 
 
 
 def warn(strategies: Collection[str], config: BaseModel) -> None:
-    """Say that, where it is so, on standard error."""
+    """Warn on standard error that strategies do not look at a downtime limit that was given.
+
+    Args:
+        strategies: Names of the strategies that will run.
+        config: Where the limit was given, or not.
+    """
     if DOWNTIME in given(config):
         say(unlooked(strategies, [getattr(config, DOWNTIME)]))
 
 
 def say(text: str | None) -> None:
-    """On standard error; None: there is nothing to say."""
+    """Print a line on standard error.
+
+    Args:
+        text: None: there is nothing to say.
+    """
     if text is not None:
         print(f"pageferry: {text}", file=sys.stderr, flush=True)
 
 
 def judge(report: Report, given_limits: Collection[str]) -> None:
-    """Fill in what was missed. A migration that has not ended well keeps no limit, nor misses."""
+    """Fill in which limits a report missed.
+
+    A migration that has not ended well neither keeps nor misses a limit.
+
+    Args:
+        report: Its `limits_missed` is set where it completed.
+        given_limits: Names of the limits that the user gave, see `given`.
+    """
     if report.outcome == "completed":
         found = (_downtime(report, given_limits), _timeout(report))
         report.limits_missed = [each for each in found if each is not None]
 
 
 def sentence(missed: LimitMissed, *, simulated: bool = False) -> str:
-    """`--downtime-limit 10ms was missed: 74.1 ms, because ...`; of a simulation, would be."""
+    """Say which limit was missed, by what, and why.
+
+    Args:
+        missed: As the report has it.
+        simulated: Whether nothing was measured: then it `would be missed`.
+
+    Returns:
+        `--downtime-limit 10ms was missed: 74.1 ms, because ...`, without a full stop.
+    """
     verb = "would be" if simulated else "was"
     option = "--" + missed.limit.replace("_", "-")
     limit = format_time(missed.limit_ms / 1e3)
@@ -75,7 +122,16 @@ def sentence(missed: LimitMissed, *, simulated: bool = False) -> str:
 
 
 def enforced(report: Report | None, exit_code: int, *, enforce: bool) -> tuple[int, str | None]:
-    """The exit code with `--enforce`, and what to say of it. What is worse stays as it is."""
+    """Apply `--enforce` to an exit code.
+
+    Args:
+        report: Of the run; None: there is none.
+        exit_code: Without `--enforce`. One that says that something is worse stays as it is.
+        enforce: Whether it was asked for.
+
+    Returns:
+        The exit code, and what to say of missed limits; None: nothing.
+    """
     if not enforce or exit_code != EXIT_OK or report is None or not report.limits_missed:
         return exit_code, None
     simulated = is_simulated(report)
@@ -84,6 +140,7 @@ def enforced(report: Report | None, exit_code: int, *, enforce: bool) -> tuple[i
 
 
 def _downtime(report: Report, given_limits: Collection[str]) -> LimitMissed | None:
+    """Judge the downtime limit; return None where it was kept or does not count."""
     limit_s = report.config.get(DOWNTIME)
     asked = DOWNTIME in given_limits or looks_at_it(report.strategy)
     if not asked or not isinstance(limit_s, (int, float)) or report.downtime_ms is None:
@@ -99,7 +156,7 @@ def _downtime(report: Report, given_limits: Collection[str]) -> LimitMissed | No
 
 
 def _why(report: Report, limit_ms: float) -> str:
-    """A clause; what decided comes before what was expected."""
+    """Say in a clause why it was missed; what decided comes before what was expected."""
     if not looks_at_it(report.strategy):
         return f"{report.strategy} does not look at it"
     last = report.decisions[-1] if report.decisions else None
@@ -117,6 +174,7 @@ def _why(report: Report, limit_ms: float) -> str:
 
 
 def _longest(report: Report) -> str:
+    """Name the longest part of the downtime."""
     part = max(report.downtime_parts, key=lambda each: each.ms, default=None)
     if part is None:
         return ""
@@ -133,13 +191,21 @@ _NAMES: Final = {
 
 
 def ended_by(report: Report) -> str:
-    """Which option ended rounds that had not converged."""
+    """Name the option that ended rounds that had not converged.
+
+    Args:
+        report: Of such a run.
+
+    Returns:
+        `--timeout`, or `--max-rounds` with its value.
+    """
     if report.decisions and report.decisions[-1].reason.startswith("--timeout"):
         return "--timeout"
     return f"--max-rounds {report.config.get('max_rounds', '')}".rstrip()
 
 
 def _timeout(report: Report) -> LimitMissed | None:
+    """Judge the time limit; return None where it was kept or there is none."""
     limit_s = report.config.get(TIMEOUT)
     if not isinstance(limit_s, (int, float)) or report.total_time_ms is None:
         return None

@@ -25,6 +25,9 @@ class ReportMethods:
         Args:
             path: The file. Reports of every version with `schema_version` 1 can be read.
 
+        Returns:
+            The report, checked whole.
+
         Raises:
             UsageError: It can't be read, or is no report; one line with the place in it.
         """
@@ -62,36 +65,66 @@ class ReportMethods:
         return self._frame(RoundReport, self._report.rounds, library)
 
     def decisions_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of what the strategy decided, and why; `library` as in `rounds_frame`."""
+        """Make a frame of what the strategy decided, and why.
+
+        Args:
+            library: As in `rounds_frame`.
+
+        Returns:
+            A `DataFrame` with a row for each decision, in order.
+        """
         from pageferry.common.report.sections.rounds import DecisionReport
 
         return self._frame(DecisionReport, self._report.decisions, library)
 
     def downtime_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of the downtime's parts, in order; `library` as in `rounds_frame`."""
+        """Make a frame of the downtime's parts.
+
+        Args:
+            library: As in `rounds_frame`.
+
+        Returns:
+            A `DataFrame` with a row for each part, in order.
+        """
         from pageferry.common.report.sections.rounds import DowntimePart
 
         return self._frame(DowntimePart, self._report.downtime_parts, library)
 
     def timeline_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of the guest's speed, a row a sample; `library` as in `rounds_frame`."""
+        """Make a frame of the guest's speed.
+
+        Args:
+            library: As in `rounds_frame`.
+
+        Returns:
+            A `DataFrame` with a row for each sample.
+        """
         from pageferry.common.report.sections.guest import TimelineSample
 
         return self._frame(TimelineSample, self._report.guest.timeline, library)
 
     def events_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of both agents' events; `library` as in `rounds_frame`.
+        """Make a frame of both agents' events.
 
-        A field of any kind of event is a column, null in the rows of the others.
+        Args:
+            library: As in `rounds_frame`.
+
+        Returns:
+            A `DataFrame` with a row for each event. A field of any kind of event is a column, null
+            in the rows of the others.
         """
         from pageferry.common.report.schema import EventReport
 
         return self._frame(EventReport, self._report.events, library)
 
     def faults_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of post-copy's faults, a row each; `library` as in `rounds_frame`.
+        """Make a frame of post-copy's faults.
 
-        It has no rows without `trace_faults=True`.
+        Args:
+            library: As in `rounds_frame`.
+
+        Returns:
+            A `DataFrame` with a row for each fault; none without `trace_faults=True`.
         """
         from pageferry.common.report.sections.postcopy import FaultTrace
 
@@ -100,21 +133,42 @@ class ReportMethods:
         return self._frame(FaultTrace, trace or [], library)
 
     def fault_counts_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of how many faults took how long; `library` as in `rounds_frame`."""
+        """Make a frame of how many faults took how long.
+
+        Args:
+            library: As in `rounds_frame`.
+
+        Returns:
+            A `DataFrame` with a row for each range of latencies that has faults.
+        """
         from pageferry.common.report.sections.postcopy import FaultCount
 
         postcopy = self._report.postcopy
         return self._frame(FaultCount, postcopy.fault_counts if postcopy else [], library)
 
     def missing_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of the pages that were missing over time; `library` as in `rounds_frame`."""
+        """Make a frame of the pages that were missing over time.
+
+        Args:
+            library: As in `rounds_frame`.
+
+        Returns:
+            A `DataFrame` with a row for each sample.
+        """
         from pageferry.common.report.sections.postcopy import MissingSample
 
         postcopy = self._report.postcopy
         return self._frame(MissingSample, postcopy.missing if postcopy else [], library)
 
     def estimates_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of what other ways would have cost; `library` as in `rounds_frame`."""
+        """Make a frame of what other ways would have cost.
+
+        Args:
+            library: As in `rounds_frame`.
+
+        Returns:
+            A `DataFrame` with a row for each way.
+        """
         from pageferry.common.report.sections.estimates import EstimateReport
 
         return self._frame(EstimateReport, self._report.estimates, library)
@@ -136,10 +190,12 @@ class ReportMethods:
 
     @property
     def _report(self) -> Report:
+        """The report itself."""
         return cast("Report", self)
 
     @staticmethod
     def _frame(model: type[BaseModel], parts: Sequence[BaseModel], library: Library | None) -> Any:
+        """Make a frame of one part of the report."""
         from pageferry.common.report.frames import frame_of
 
         return frame_of(model, parts, library)

@@ -16,7 +16,16 @@ Bins = NDArray[np.int64]
 
 
 class Binning:
-    """At most `MOST_BINS` bins of `per_bin` pages each, the last one perhaps of fewer."""
+    """At most `MOST_BINS` bins of pages; the last one may have fewer pages than the others.
+
+    Args:
+        n_pages: Of the guest, at least one.
+
+    Attributes:
+        n_pages: Of the guest.
+        per_bin: Pages in each bin.
+        bins: How many bins there are.
+    """
 
     def __init__(self, n_pages: int) -> None:
         self.n_pages = n_pages
@@ -25,13 +34,31 @@ class Binning:
         self._starts = np.arange(0, n_pages, self.per_bin)
 
     def zeros(self) -> Bins:
-        """int64[bins]."""
+        """Make a count of nothing.
+
+        Returns:
+            int64[bins].
+        """
         return np.zeros(self.bins, np.int64)
 
     def count(self, pages: NDArray[np.int64]) -> Bins:
-        """Page numbers, int64[n], to how many of them each bin has."""
+        """Count pages by bin.
+
+        Args:
+            pages: int64[n], page numbers; each occurrence counts.
+
+        Returns:
+            int64[bins].
+        """
         return np.bincount(pages // self.per_bin, minlength=self.bins)
 
     def add_up(self, values: NDArray[np.generic]) -> Bins:
-        """Something of each page, [n_pages], to the sum of each bin."""
+        """Add up a quantity of each page by bin.
+
+        Args:
+            values: [n_pages], of any integer or boolean type.
+
+        Returns:
+            int64[bins].
+        """
         return np.asarray(np.add.reduceat(values, self._starts, dtype=np.int64), np.int64)

@@ -1,7 +1,7 @@
 """Percentiles by the nearest rank, of values that come one after another, in bounded memory.
 
 The nearest rank is numpy's `inverted_cdf`: the least value that a share q of all values does not
-exceed. It is one of the values, so that no percentile lies between two, or above the greatest.
+exceed. It is one of the values, so no percentile lies between two of them, or above the greatest.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_DISTINCT: Final = 2**22  # values that are told apart; what they take is 64 MiB at the most
-_GATHERED: Final = 2**16  # values that wait to be counted, at the least
+MOST_DISTINCT: Final = 2**22  # values that are told apart; they take 64 MiB at most
+_GATHERED: Final = 2**16  # values that wait to be counted, at least
 
 
 class Ranks:
@@ -22,6 +22,12 @@ class Ranks:
     Exact up to `most` different values. From there on neighbours are counted as the greater one of
     them, so that every answer is a value that was seen, and is above the exact one by less than
     `step`. The greatest is always exact.
+
+    Args:
+        most: How many different values are told apart.
+
+    Attributes:
+        step: How close neighbours are that are counted as one; 1: all values are exact.
     """
 
     def __init__(self, most: int = MOST_DISTINCT) -> None:
@@ -34,13 +40,22 @@ class Ranks:
         self.step = 1
 
     def add(self, value: int, times: int = 1) -> None:
-        """One value, so many times."""
+        """Count one value.
+
+        Args:
+            value: From 0 to 2**53.
+            times: How often it was seen.
+        """
         self._single[value] = self._single.get(value, 0) + times
         if len(self._single) >= _GATHERED:
             self._count()
 
     def extend(self, values: NDArray[np.int64]) -> None:
-        """Int64[n], each once."""
+        """Count many values, each once.
+
+        Args:
+            values: int64[n], from 0 to 2**53; copied.
+        """
         self._many.append(values.copy())
         self._waiting += values.size
         if self._waiting >= max(_GATHERED, self._values.size // 4):
@@ -65,12 +80,22 @@ class Ranks:
 
     @property
     def total(self) -> int:
-        """How many values there were."""
+        """How many values were seen."""
         self._count()
         return int(self._counts.sum())
 
     def at(self, shares: Sequence[float]) -> list[int]:
-        """The values at these shares (0 to 1). Raises `ValueError` where there are none."""
+        """Return the values at given shares.
+
+        Args:
+            shares: From 0 to 1, in any order.
+
+        Returns:
+            The percentile for each share.
+
+        Raises:
+            ValueError: No value was seen.
+        """
         self._count()
         if not self._values.size:
             raise ValueError("no values, so that they have no percentiles")
@@ -78,7 +103,11 @@ class Ranks:
         return [int(each) for each in found]
 
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Different values, the least first, and how often each was seen."""
+        """Return the different values and how often each was seen.
+
+        Returns:
+            Values, the least first, and counts, both int64[n]; not to be written to.
+        """
         self._count()
         return self._values, self._counts
 
@@ -86,7 +115,7 @@ class Ranks:
 def _summed(
     values: NDArray[np.int64], counts: NDArray[np.int64], step: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of sorted values: those within one step become the greatest of them."""
+    """Count sorted values that lie within one step as the greatest of them."""
     if not values.size:
         return values, counts
     cells = values // step

@@ -11,8 +11,11 @@ from pageferry.common.report.schema import Report
 def report_schema() -> dict[str, Any]:
     """Make the JSON Schema (draft 2020-12) of a report with `schema_version` 1.
 
-    Every report that any version with this `schema_version` has written is valid. Fields that came
-    later are therefore not required, though this version writes all of them.
+    Every report that any version with this `schema_version` has written is valid. Fields that were
+    added later are therefore not required, though this version writes all of them.
+
+    Returns:
+        A schema, as JSON has it.
     """
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -22,5 +25,9 @@ def report_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """Make the text of docs/report.schema.json."""
+    """Make the text of docs/report.schema.json.
+
+    Returns:
+        Indented JSON, one trailing newline.
+    """
     return json.dumps(report_schema(), indent=2, ensure_ascii=False) + "\n"

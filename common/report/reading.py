@@ -25,6 +25,9 @@ def read_report(file: Path) -> Report:
     Args:
         file: What `--json` or `Report.save` has written.
 
+    Returns:
+        The report, checked whole.
+
     Raises:
         UsageError: One line that names the file, the place in it, and what was expected.
     """
@@ -35,7 +38,18 @@ def read_report(file: Path) -> Report:
 
 
 def parse_document(raw: bytes, file: str) -> dict[str, Any]:
-    """Parse what may be a report, or a series of them. Raises `UsageError`."""
+    """Parse what may be a report, or a series of them.
+
+    Args:
+        raw: The file's bytes.
+        file: Its name, for messages.
+
+    Returns:
+        A JSON object with the right `schema_version`; nothing else in it has been checked.
+
+    Raises:
+        UsageError: It is neither.
+    """
     data = parse_json(raw, file)
     if not isinstance(data, dict):
         raise UsageError(f"{file} is no result of pageferry: expected a JSON object")
@@ -52,19 +66,46 @@ def parse_document(raw: bytes, file: str) -> dict[str, Any]:
 
 
 def is_series(data: dict[str, Any]) -> bool:
-    """Whether this is what `compare` writes."""
+    """Tell whether a document is a series of runs, as `compare` writes it.
+
+    Args:
+        data: From `parse_document`.
+
+    Returns:
+        Whether it has runs, or a table of them.
+    """
     return any(key in data for key in _SERIES)
 
 
 def report_of(data: dict[str, Any], file: str) -> Report:
-    """Check the report of one migration. Raises `UsageError`."""
+    """Check the report of one migration.
+
+    Args:
+        data: From `parse_document`.
+        file: Its name, for messages.
+
+    Returns:
+        The report.
+
+    Raises:
+        UsageError: A field is wrong; the message names it.
+    """
     report = checked(file, Report, data)
     check_config(file, "config", report.config)
     return report
 
 
 def check_config(file: str, where: str, config: dict[str, Any]) -> None:
-    """Raise `UsageError` where an option has what none can have: others are said as they are."""
+    """Refuse options with a kind of value that no option can have; others are shown as they are.
+
+    Args:
+        file: The file's name, for messages.
+        where: The place of `config` in it, for messages.
+        config: Options as a report has them; those that are missing or null are passed over.
+
+    Raises:
+        UsageError: An option has a list where it has one value, or the reverse.
+    """
     for name, option in MigrationConfig.model_fields.items():
         value = config.get(name)
         several = isinstance(option.default, tuple)
@@ -76,7 +117,19 @@ def check_config(file: str, where: str, config: dict[str, Any]) -> None:
 
 
 def checked(file: str, model: type[_Document], data: dict[str, Any]) -> _Document:
-    """Check every field. Raises `UsageError` for the first that is wrong."""
+    """Check every field of a document.
+
+    Args:
+        file: The file's name, for messages.
+        model: What it has to be.
+        data: From `parse_document`.
+
+    Returns:
+        The document as that model.
+
+    Raises:
+        UsageError: About the first field that is wrong.
+    """
     try:
         return model.model_validate(data, strict=True)  # a text of digits is no number
     except ValidationError as error:

@@ -6,9 +6,10 @@ asked for, or not measured, is null: 0 is always a measured nothing. A field has
 
 **Downtime** is the time between the moment when the first vCPU stopped at the source and the moment
 when the last vCPU began at the destination, both stamped by the vCPUs themselves, clock offset
-removed. In it lie: the other vCPUs' last quantum, the drain of the cache, the last pages, the
+removed. It includes the other vCPUs' last quantum, the drain of the cache, the last pages, the
 snapshot, and the resume. **Total time** goes from the migration's start (the guest is running, the
-connection is set up) to the destination's word that it runs the guest; `setup_ms` lies before it.
+connection is set up) to the moment when the source is no longer needed: the destination's word that
+it runs the guest, in post-copy that no page is missing. `setup_ms` lies before it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ Outcome = Literal["completed", "failed", "cancelled", "in-doubt", "lost"]
 
 
 class EventReport(ReportSection):
-    """One event of either agent; its own fields stand beside these three."""
+    """One event of either agent; its own fields stand beside these three.
+
+    Attributes:
+        t_ms: When it happened.
+        agent: Whose event it is.
+        event: Its kind.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -49,12 +56,53 @@ class EventReport(ReportSection):
 class Report(ReportMethods, ReportSection):
     """Everything that is known about one migration.
 
-    date: when the session began, or the simulation was made: UTC, ISO 8601. command: the command
-    line that made it, as a shell reads it; of a cell of a sweep, the one that would make it alone.
-    config: every option as used, beside versions, hosts, kernel, and the processors' models.
-    converged: whether rounds ended because a stop fitted the downtime limit; false where
-    `--max-rounds` or `--timeout` ended them, null of a strategy whose rounds do not go on until
-    then. limits_missed: empty where none was. bound: null where the link has no rate that is known.
+    Attributes:
+        schema_version: Of this schema.
+        session: The id of the session.
+        strategy: The strategy's name.
+        path: 1, 2 or 3 of `three-path`; null where none was taken.
+        outcome: How the migration ended.
+        error: Why it did not end well, in one line.
+        date: When the session began, or the simulation was made: UTC, ISO 8601.
+        command: The command line that made it, as a shell reads it; for a cell of a sweep, the one
+            that would make it alone.
+        converged: Whether rounds ended because a stop fitted the downtime limit; false where
+            `--max-rounds` or `--timeout` ended them, null for a strategy whose rounds do not go on
+            until then.
+        limits_missed: Limits that were not kept; empty where none was missed.
+        config: Every option as used, beside versions, hosts, kernel, and the processors' models.
+        downtime_ms: From the first vCPU's stop at the source to the last one's start at the
+            destination.
+        downtime_error_ms: How wrong it may be, as it is measured by two clocks.
+        downtime_parts: What the downtime consists of, in order.
+        total_time_ms: From the migration's start until the source is no longer needed.
+        setup_ms: How long connecting and preparing took before that.
+        decisions: What the strategy decided, in order.
+        rounds: What was sent while the guest ran, and the last pages.
+        bytes_on_wire: Bytes of all connections in both directions, our headers counted, those of
+            TCP/IP not.
+        pages_sent: Pages that were sent with content, each time that they were.
+        zero_pages: Pages that were sent as a mark.
+        pages_resent: How often a page was sent that had been sent before.
+        lines_sent: 64-byte lines that travelled alone; null where pages can't go by line.
+        bytes_saved: What whole pages would have cost more; null as `lines_sent`.
+        pages: Where in memory it happened.
+        estimates: What other ways would have cost.
+        oracle: The least that any strategy could have done.
+        prediction: What was predicted before the migration.
+        postcopy: The guest with pages missing; null where it never ran so.
+        guest: The guest's speed.
+        cache: The guest's cache.
+        compression: What `--compress` did.
+        xbzrle: What `--delta` did.
+        cpu_s: CPU time of both agents.
+        burstiness: How evenly bytes left the source.
+        net: The shaped link, where there was one.
+        bound: What held the pages up; null where the link has no rate that is known.
+        verified: Whether the digests of both ends are equal; null where that was not checked.
+        digest_source: The digest of the guest that was replayed at the source.
+        digest_dest: The digest of the guest at the destination.
+        events: Of both agents.
     """
 
     schema_version: Literal[1] = 1
@@ -100,5 +148,9 @@ class Report(ReportMethods, ReportSection):
     events: list[EventReport] = Field(default_factory=list)
 
     def to_json(self) -> str:
-        """Indented JSON, one trailing newline."""
+        """Write the report as JSON.
+
+        Returns:
+            Indented JSON, one trailing newline.
+        """
         return self.model_dump_json(indent=2) + "\n"

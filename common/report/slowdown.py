@@ -10,13 +10,18 @@ HALF = 0.5  # of its speed before: below that it creeps
 
 
 def slowdown(report: Report) -> float | None:
-    """The share of its speed that the guest lost between the migration's start and its end.
+    """Compute the share of its speed that the guest lost between the migration's start and its end.
 
-    1 is a guest that stood still all the time; below 0 it was faster than before. Steps at both
-    hosts are counted over the whole of the total time: downtime and, in post-copy, waiting for
-    pages until none is missing (recovered connections, too) are in it. A guest that was stopped
-    before the end, as one of lazy copy is, is looked at until then. None where the guest's speed
-    before is not known (no warm-up), or the guest did not move.
+    Steps at both hosts are counted over the whole total time: downtime and, in post-copy, waiting
+    for pages until none is missing (recovered connections, too) are in it. A guest that was stopped
+    before the end, as with lazy copy, is looked at until then.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        1 is a guest that stood still all the time; below 0 it was faster than before. None where
+        the guest's speed before is not known (no warm-up), or the guest did not move.
     """
     guest, total_ms, before = report.guest, report.total_time_ms, report.guest.steps_per_s_before
     if total_ms is None or total_ms <= 0 or not before or guest.steps_during is None:
@@ -26,7 +31,7 @@ def slowdown(report: Report) -> float | None:
 
 
 def _end_ms(report: Report, total_ms: float) -> float:
-    """Until when the guest is looked at: it may have been stopped before the migration's end."""
+    """Return until when the guest is looked at: it may have been stopped before the end."""
     if report.postcopy is None:
         return total_ms
     there = [sample.t_ms for sample in report.guest.timeline if sample.where == "dest"]
@@ -35,9 +40,15 @@ def _end_ms(report: Report, total_ms: float) -> float:
 
 
 def below_half_ms(report: Report) -> float | None:
-    """For how much of the total time it ran at less than half of its speed before: milliseconds.
+    """Compute for how long the guest ran at less than half of its speed before.
 
-    The downtime is; beside it samples of about 100 ms are all that is known. None as `slowdown`.
+    The downtime counts; beside it, samples of about 100 ms are all that is known.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        Milliseconds of the total time; None as `slowdown`.
     """
     before = report.guest.steps_per_s_before
     if slowdown(report) is None or not before or report.downtime_ms is None:
@@ -47,20 +58,24 @@ def below_half_ms(report: Report) -> float | None:
 
 
 def witness(report: Report) -> None:
-    """Put both into the report."""
+    """Put both figures into a report.
+
+    Args:
+        report: Its `guest.lost` and `guest.below_half_ms` are set.
+    """
     report.guest.lost = slowdown(report)
     report.guest.below_half_ms = below_half_ms(report)
 
 
 def _at_source(report: Report) -> Iterator[tuple[float, float]]:
-    """(Milliseconds, steps a second) of each sample between the start and the stop."""
+    """Yield (milliseconds, steps a second) of each sample between the start and the stop."""
     after_ms = report.postcopy.duration_ms if report.postcopy else 0.0
     stop_ms = (report.total_time_ms or 0.0) - after_ms - (report.downtime_ms or 0.0)
     yield from _stretches(report, "source", 0.0, stop_ms)
 
 
 def _at_destination(report: Report) -> Iterator[tuple[float, float]]:
-    """From the resume until nothing was missing; none where that is the same moment."""
+    """Yield the same from the resume until nothing was missing; none where that is one moment."""
     if report.postcopy is not None and report.total_time_ms is not None:
         end_ms = report.total_time_ms
         yield from _stretches(report, "dest", end_ms - report.postcopy.duration_ms, end_ms)
@@ -69,6 +84,7 @@ def _at_destination(report: Report) -> Iterator[tuple[float, float]]:
 def _stretches(
     report: Report, where: str, begin_ms: float, end_ms: float
 ) -> Iterator[tuple[float, float]]:
+    """Yield the same of the samples at one host, cut to a time."""
     for sample in report.guest.timeline:
         if sample.where == where and sample.t_ms > begin_ms:
             until_ms = min(sample.t_ms, end_ms)

@@ -24,12 +24,26 @@ GAP: Final = "between two beats of a vCPU, one a quantum: faults within it add u
 
 
 def is_simulated(report: Report) -> bool:
-    """Whether it was calculated in virtual time: nothing ran, and nothing was moved."""
+    """Tell whether a report was calculated in virtual time: nothing ran, and nothing was moved.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        Whether its configuration says so.
+    """
     return report.config.get("simulated") is True
 
 
 def headline(report: Report) -> str:
-    """What was run: `three-path · zipf · 1GiB`; of a simulation that word comes first."""
+    """Say what was run: `three-path · zipf · 1GiB`.
+
+    Args:
+        report: Of one run; for a simulation that word comes first.
+
+    Returns:
+        What is known of it.
+    """
     config = report.config
     parts = [SIMULATED] if is_simulated(report) else []
     parts += [report.strategy, str(config.get("workload", ""))]
@@ -40,7 +54,14 @@ def headline(report: Report) -> str:
 
 
 def loss(lost: float | None) -> str:
-    """`21.6 %`, or `3.1 % faster than before`: a gain is no loss of nothing."""
+    """Write a loss of speed: `21.6 %`, or `3.1 % faster than before` where there is none.
+
+    Args:
+        lost: A fraction of the speed, negative: a gain; None: not known.
+
+    Returns:
+        A dash where it is not known or not finite.
+    """
     if lost is None or not math.isfinite(lost):
         return NOTHING
     text = f"{100 * abs(lost):.1f} %"
@@ -48,7 +69,14 @@ def loss(lost: float | None) -> str:
 
 
 def lost(report: Report) -> str:
-    """The guest's loss, and of what it is the share."""
+    """Say how much of its speed the guest lost, and what that counts.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A dash where it is not known.
+    """
     text = loss(slowdown(report))
     if text == NOTHING:
         return text
@@ -56,13 +84,27 @@ def lost(report: Report) -> str:
 
 
 def below_half(report: Report) -> str:
-    """For how long the guest crept."""
+    """Say for how long the guest crept.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A dash where it is not known.
+    """
     ms = below_half_ms(report)
     return NOTHING if ms is None else f"{milliseconds(ms)}, downtime counted"
 
 
 def gap(report: Report) -> str:
-    """The longest one, and what is counted as one."""
+    """Say how long the longest gap was, and what counts as a gap.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A dash where it is not known.
+    """
     ms = report.guest.longest_gap_ms
     if ms is None:
         return NOTHING
@@ -72,7 +114,14 @@ def gap(report: Report) -> str:
 
 
 def speeds(guest: GuestReport) -> str | None:
-    """Before, until the resume, after it: each says when it was. None where none is known."""
+    """List the guest's speeds before, until the resume and after it, with when each was.
+
+    Args:
+        guest: Of a report.
+
+    Returns:
+        None where none is known.
+    """
     known = [
         (guest.steps_per_s_before, "before"),
         (guest.steps_per_s_during, "up to the resume"),
@@ -86,12 +135,26 @@ def speeds(guest: GuestReport) -> str | None:
 
 
 def outcome(report: Report) -> str:
-    """How it ended; of a simulation, that nothing did."""
+    """Say how the run ended; for a simulation, that nothing was moved.
+
+    Args:
+        report: Of one run.
+
+    Returns:
+        A word or two.
+    """
     return f"{SIMULATED}: nothing was moved" if is_simulated(report) else report.outcome
 
 
 def faults(part: PostcopyReport) -> str:
-    """`1,664, p50 0.31 ms, p99 12.4 ms, longest 22.0 ms`."""
+    """Count the faults, with their latencies: `1,664, p50 0.31 ms, p99 12.4 ms, longest 22.0 ms`.
+
+    Args:
+        part: A report's post-copy.
+
+    Returns:
+        The count alone where latencies are not known.
+    """
     known = part.fault_latency_us
     if known is None:
         return f"{part.faults:,}"
@@ -101,13 +164,27 @@ def faults(part: PostcopyReport) -> str:
 
 
 def mechanism(part: PostcopyReport) -> str:
-    """How the guest was stopped at a missing page, and why so."""
+    """Say how the guest was stopped at a missing page, and why in that way.
+
+    Args:
+        part: A report's post-copy.
+
+    Returns:
+        The mechanism, and its reason where there is one.
+    """
     why = f": {part.mechanism_reason}" if part.mechanism_reason else ""
     return f"{part.mechanism}{why}"
 
 
 def milliseconds(ms: float) -> str:
-    """`0.072 ms`, `3.91 ms`, `1,035 ms`."""
+    """Write milliseconds: `0.072 ms`, `3.91 ms`, `1,035 ms`.
+
+    Args:
+        ms: Any finite number.
+
+    Returns:
+        With its unit.
+    """
     if abs(ms) < 1:
         return f"{ms:.3f} ms"
     return f"{ms:,.2f} ms" if abs(ms) < 100 else f"{ms:,.0f} ms"

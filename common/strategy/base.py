@@ -2,7 +2,7 @@
 
 A strategy is a pure object: no clock, no IO. The source agent feeds it measurements, the simulator
 virtual time, tests feed it tables. It is asked once by `begin`, and then by `decide` after every
-round that it ordered, until it answers with something else than `NextRound`.
+round that it ordered, until it answers with something other than `NextRound`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pageferry.common.units import PAGE_SIZE
 
 
 class RoundKind(StrEnum):
-    """What a round sends: everything, what has changed, what the cache gave back, the last rest."""
+    """What a round sends: everything, changed pages, what the cache gave back, the last pages."""
 
     FULL = "full"
     DIRTY = "dirty"
@@ -30,7 +30,12 @@ class RoundKind(StrEnum):
 
 
 class Part(NamedTuple):
-    """Some of the stale pages, and what they would put on the wire."""
+    """Some of the stale pages.
+
+    Attributes:
+        pages: How many there are.
+        bytes: What they would put on the wire.
+    """
 
     pages: int
     bytes: int
@@ -43,28 +48,32 @@ NOTHING: Final = Part(0, 0)
 class RoundStats:
     """One round as it was measured, and what a stop right after it would cost.
 
-    index: the round just finished, counted from 1.
-    kind: what it was ordered to send.
-    pages_total: 4 KiB pages of the guest.
-    pages_sent: pages that the round sent, zero pages counted.
-    bytes_sent: what it put on the wire, headers counted.
-    duration_s: from its order to the destination's word that it is complete.
-    dirty_pages_after: pages of which the destination has not the latest content, in the dirty log
-        or as dirty lines in the cache, each page once.
-    remaining_bytes: what a stop now would put on the wire.
-    dirty_rate_Bps: how fast pages became dirty during the round, as bytes of whole pages.
-    bandwidth_Bps: what the link carries; infinite where it has neither been measured nor limited.
-    switchover_s: the part of the downtime that does not depend on what is left: pause, drain,
-        snapshot, their way to the destination, resume.
-    elapsed_s: from the migration's start to the end of this round.
-    in_memory, in_cache: what is stale in memory, which a round without a drain would send, and what
-        the cache holds, which it would leave; a page may be in both.
-    throttle: the share of the round in which the guest was kept from running.
-    sending_s: what the link is expected to take for `remaining_bytes`; None: as `bandwidth_Bps`
-        says.
-    decide_s: how long the guest goes on until a stop takes hold of it. compression_ratio: what
-    stale pages cost of their size because they travel compressed or as deltas, as
-        measured; `remaining_bytes` and the parts are what is left.
+    Attributes:
+        index: The round just finished, counted from 1.
+        kind: What it was ordered to send.
+        pages_total: 4 KiB pages of the guest.
+        pages_sent: Pages that the round sent, zero pages counted.
+        bytes_sent: What it put on the wire, headers counted.
+        duration_s: From its order to the destination's word that it is complete.
+        dirty_pages_after: Pages of which the destination does not have the latest content, in the
+            dirty log or as dirty lines in the cache, each page once.
+        remaining_bytes: What a stop now would put on the wire.
+        dirty_rate_Bps: How fast pages became dirty during the round, as bytes of whole pages.
+        bandwidth_Bps: What the link carries; infinite where it has neither been measured nor
+            limited.
+        switchover_s: The part of the downtime that does not depend on what is left: pause, drain,
+            snapshot, their way to the destination, resume.
+        elapsed_s: From the migration's start to the end of this round.
+        in_memory: What is stale in memory: a round without a drain would send it.
+        in_cache: What the cache holds dirty: a round without a drain would leave it. A page may be
+            in both.
+        throttle: The share of the round in which the guest was kept from running.
+        compression_ratio: What stale pages cost as a share of their size because they travel
+            compressed or as deltas, as measured; `remaining_bytes` and the parts are what is left
+            of them.
+        decide_s: How long the guest goes on until a stop takes hold of it.
+        sending_s: What the link is expected to take for `remaining_bytes`; None: as `bandwidth_Bps`
+            says.
     """
 
     index: int
@@ -93,9 +102,9 @@ class RoundStats:
 
     @property
     def expected_downtime_s(self) -> float:
-        """What a stop now would cost: what is left on its way, and the switch-over.
+        """What a stop now would cost: sending what is left, and the switch-over.
 
-        Until it takes hold, the rest grows on as it has in the round.
+        Until the stop takes hold, what is left grows on as it has in the round.
         """
         if self.remaining_bytes == 0:
             return self.switchover_s
@@ -107,23 +116,31 @@ class RoundStats:
         return sending_s * grown + self.switchover_s
 
     def is_below(self, share: float) -> bool:
-        """Whether fewer pages than `share` of all are dirty: a share that is met is not below.
+        """Tell whether fewer pages than a share of all are dirty; a share that is met is not below.
 
-        Exact. 0.1 has no exact binary form; what the user wrote is its shortest decimal, so
-        that is what the page count is compared with.
+        The comparison is exact. 0.1 has no exact binary form; what the user wrote is its shortest
+        decimal, so that is what the page count is compared with.
+
+        Args:
+            share: Of the guest's pages, from 0 to 1.
+
+        Returns:
+            Whether it is strictly below.
         """
         return self.dirty_pages_after < Fraction(repr(float(share))) * self.pages_total
 
 
 @dataclass(frozen=True, slots=True)
 class NextRound:
-    """Send another round.
+    """A decision: send another round.
 
-    kind: what to send: every page (full), or the pages that are stale (dirty, drain).
-    drain: write the cache's dirty lines back to memory before the round collects its pages.
-    hold: from the round's start on the cache keeps its write-backs to itself; false ends a hold.
-    reason: one sentence with the figures that led here.
-    throttle: share of its time in which the guest must not run, from the round's start on.
+    Attributes:
+        kind: What to send: every page (full), or the pages that are stale (dirty, drain).
+        drain: Write the cache's dirty lines back to memory before the round collects its pages.
+        hold: From the round's start on the cache keeps its write-backs to itself; false ends a
+            hold.
+        reason: One sentence with the figures that led here.
+        throttle: Share of its time in which the guest must not run, from the round's start on.
     """
 
     kind: RoundKind
@@ -135,9 +152,10 @@ class NextRound:
 
 @dataclass(frozen=True, slots=True)
 class StopAndCopy:
-    """Pause the guest, drain the cache, send what is left, and resume at the destination.
+    """A decision: pause the guest, drain the cache, send what is left, resume at the destination.
 
-    reason: one sentence with the figures that led here.
+    Attributes:
+        reason: One sentence with the figures that led here.
     """
 
     reason: str
@@ -145,10 +163,11 @@ class StopAndCopy:
 
 @dataclass(frozen=True, slots=True)
 class SwitchToPostCopy:
-    """Pause the guest, drain the cache, resume at the destination at once; the rest follows.
+    """A decision: pause, drain the cache, resume at the destination at once; the rest follows.
 
-    reason: one sentence with the figures that led here.
-    push: whether pages are sent that nobody has asked for.
+    Attributes:
+        reason: One sentence with the figures that led here.
+        push: Whether pages are sent that nobody has asked for.
     """
 
     reason: str
@@ -156,7 +175,12 @@ class SwitchToPostCopy:
 
 
 class Throttled(NamedTuple):
-    """From now on the guest must not run for this share of its time, and why."""
+    """A decision within a round: throttle the guest from now on.
+
+    Attributes:
+        share: Of its time in which the guest must not run.
+        reason: Why, with the figures.
+    """
 
     share: float
     reason: str
@@ -166,12 +190,20 @@ Decision = NextRound | StopAndCopy | SwitchToPostCopy
 
 
 class Strategy(ABC):
-    """Decides about rounds. A subclass says what comes first and what comes next.
+    """A strategy decides about rounds; a subclass says what comes first and what comes next.
 
-    The order of calls is kept here: `begin` once, `decide` after each ordered round with a rising
-    index, `on_dirty_sample` any number of times during one, nothing after the end. Anything else
-    raises `LocalProtocolError` and changes nothing. How much the guest is throttled is decided
-    here, too, the same for every strategy that goes in rounds.
+    The order of calls is checked here: `begin` once, `decide` after each ordered round with a
+    rising index, `on_dirty_sample` any number of times during one, nothing after the end. Anything
+    else raises `LocalProtocolError` and changes nothing. How much the guest is throttled is decided
+    here, too, the same for every strategy that sends rounds.
+
+    Args:
+        config: The thresholds.
+
+    Attributes:
+        name: By which it is registered.
+        seeks_limit: Whether it stops when what is left fits the downtime limit.
+        config: As given.
     """
 
     name: ClassVar[str]
@@ -194,13 +226,20 @@ class Strategy(ABC):
     def converged(self) -> bool | None:
         """Whether it stopped because a stop fitted the limit; False where something else ended it.
 
-        None until then, and where a strategy does not go on until it does.
+        None until then, and for a strategy that does not go on until a stop fits.
         """
         return self._converged
 
     @final
     def begin(self) -> Decision:
-        """The first decision, before anything has been measured."""
+        """Decide before anything has been measured.
+
+        Returns:
+            The first round, or one of the two ends.
+
+        Raises:
+            LocalProtocolError: It was called before.
+        """
         if self._begun:
             raise LocalProtocolError(f"{self.name}: begin was called a second time")
         self._begun = True
@@ -208,7 +247,17 @@ class Strategy(ABC):
 
     @final
     def decide(self, stats: RoundStats) -> Decision:
-        """The decision after a round."""
+        """Decide after a round.
+
+        Args:
+            stats: The round as it was measured, with a higher index than the one before.
+
+        Returns:
+            The next round, or one of the two ends.
+
+        Raises:
+            LocalProtocolError: No round was ordered, or its index is not higher.
+        """
         if not self._begun:
             raise LocalProtocolError(f"{self.name}: decide was called before begin")
         if self._ended:
@@ -225,12 +274,22 @@ class Strategy(ABC):
 
     @property
     def wants_dirty_samples(self) -> bool:
-        """Whether `on_dirty_sample` is to be told of the dirty log during a round."""
+        """Whether `on_dirty_sample` is to be given the dirty log during a round."""
         return self._converge is not None
 
     @final
     def on_dirty_sample(self, period: Period) -> Throttled | None:
-        """A look at the dirty log during a round; how much to throttle from now on, if more."""
+        """Take a look at the dirty log during a round.
+
+        Args:
+            period: What happened since the last look, or since the round's start.
+
+        Returns:
+            How much to throttle from now on; None: no more than before.
+
+        Raises:
+            LocalProtocolError: No round is under way.
+        """
         if not self._begun or self._ended:
             raise LocalProtocolError(f"{self.name}: on_dirty_sample was called outside a round")
         if self._converge is None:
@@ -239,16 +298,22 @@ class Strategy(ABC):
         return None if why is None else Throttled(self._converge.throttle, why)
 
     def _note(self, decision: Decision) -> Decision:
+        """Note whether this decision is the last one."""
         self._ended = not isinstance(decision, NextRound)
         return decision
 
     def _converge_now(self, reason: str) -> StopAndCopy:
+        """Stop because a stop fits the limit."""
         self._converged = True
         return StopAndCopy(reason)
 
     @abstractmethod
     def first_decision(self) -> Decision:
-        """Decide before anything has been measured; called once, by `begin`."""
+        """Decide before anything has been measured; called once, by `begin`.
+
+        Returns:
+            The first round, or one of the two ends.
+        """
 
     @abstractmethod
     def next_decision(self, stats: RoundStats) -> Decision:
@@ -263,6 +328,7 @@ class Strategy(ABC):
 
 
 def _throttled(order: NextRound, converge: AutoConverge, stats: RoundStats) -> NextRound:
+    """Order a round with the throttle that the round before it calls for."""
     stale = stats.dirty_pages_after * PAGE_SIZE
     why = converge.at_end(Period(stale, stale, stats.bytes_sent).scaled(stats.compression_ratio))
     reason = order.reason if why is None else f"{order.reason}; {why}"
@@ -270,7 +336,14 @@ def _throttled(order: NextRound, converge: AutoConverge, stats: RoundStats) -> N
 
 
 def describe_change(stats: RoundStats) -> str:
-    """The measured change for a reason: `12.5 % of memory is dirty (16,384 of 131,072 pages)`."""
+    """Write the measured change: `12.5 % of memory is dirty (16,384 of 131,072 pages)`.
+
+    Args:
+        stats: Of the round.
+
+    Returns:
+        A clause for a reason.
+    """
     return (
         f"{100 * stats.dirty_ratio_after:.3g} % of memory is dirty"
         f" ({stats.dirty_pages_after:,} of {stats.pages_total:,} pages)"
@@ -283,13 +356,30 @@ _S = TypeVar("_S", bound=type[Strategy])
 
 
 def register(strategy: _S) -> _S:
-    """Class decorator: the strategy can be asked for by its `name`."""
+    """Register a strategy under its `name`; a class decorator.
+
+    Args:
+        strategy: The class; an earlier one of the same name is replaced.
+
+    Returns:
+        The class itself.
+    """
     REGISTRY[strategy.name] = strategy
     return strategy
 
 
 def make_strategy(config: StrategyConfig) -> Strategy:
-    """A fresh strategy as configured. Raises `UsageError` for a name that nobody registered."""
+    """Make a fresh strategy as configured.
+
+    Args:
+        config: Names the strategy, and has its thresholds.
+
+    Returns:
+        A strategy that has not begun.
+
+    Raises:
+        UsageError: No strategy of that name is registered.
+    """
     if config.strategy not in REGISTRY:
         names = ", ".join(sorted(REGISTRY))
         raise UsageError(f"{config.strategy!r} is not a strategy: expected one of {names}")

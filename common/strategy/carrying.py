@@ -1,13 +1,14 @@
 """What a link carries, as a source learns it from its rounds; pure.
 
 A round takes its bytes' time on the link, a round trip until the destination's word of it has come
-back, and what threads and event loops need to hand over to one another. Only the first of these is
-the link's rate, and a stop has none of the others twice: over a long way a rate that has them in it
-would make a stop look longer than it is.
+back, and the time that threads and event loops need to hand over to one another. Only the first of
+these depends on the link's rate, and a stop has none of the others twice: over a long way, a rate
+that includes them would make a stop look longer than it is.
 
-How long as much as the last round had takes, or less, is known from that round. What is more goes
-at the link's rate, which only a large round tells: it lies between the round's own rate with all of
-this in it and the one without, as near as that allows to what it was taken for before.
+How long as many bytes as the last round had take, or fewer, is known from that round. Bytes beyond
+that go at the link's rate, which only a large round tells: it lies between the round's own rate
+with all of this included and the one without, as near as that allows to the rate that was assumed
+before.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from typing import Final
 MEASURABLE_BYTES: Final = 2 * 2**20
 # Threads and the event loop hand over to one another: a round is ordered, begun, acknowledged.
 ROUND_S: Final = 0.0015
-_LEAST_SHARE: Final = 0.1  # of a round's time is its bytes', whatever the round trip was taken for
+_LEAST_SHARE: Final = 0.1  # of a round's time is its bytes', however long a round trip is assumed
 
 
 @dataclass(slots=True)
 class Carrying:
-    """rate_Bps: what the link carries as far as is known by now, infinite where nothing is.
+    """What is known of a link by now.
 
-    rtt_s: a round trip of one byte. size, sending_s: of the last round.
+    Attributes:
+        rate_Bps: What it carries, bytes/s; infinite where nothing is known.
+        rtt_s: A round trip of one byte.
+        size: Bytes of the last round.
+        sending_s: What those took on the link.
     """
 
     rate_Bps: float
@@ -36,7 +41,12 @@ class Carrying:
     sending_s: float = 0.0
 
     def told(self, size: float, seconds: float) -> None:
-        """A round of so many bytes took so long from its first page until it was acknowledged."""
+        """Learn from a round.
+
+        Args:
+            size: Its bytes on the wire.
+            seconds: From its first page until it was acknowledged.
+        """
         if size <= 0 or seconds <= 0:
             return
         sending_s = max(seconds - self.rtt_s - ROUND_S, _LEAST_SHARE * seconds)
@@ -45,7 +55,14 @@ class Carrying:
             self.rate_Bps = min(max(self.rate_Bps, size / seconds), size / sending_s)
 
     def seconds(self, size: float) -> float:
-        """What so many bytes are expected to take on the link."""
+        """Estimate how long bytes take on the link.
+
+        Args:
+            size: How many; not negative.
+
+        Returns:
+            Seconds, without a round trip.
+        """
         within, beyond = min(size, self.size), max(size - self.size, 0.0)
         within_s = self.sending_s * within / self.size if within else 0.0
         if beyond == 0:
@@ -57,4 +74,9 @@ class Fixed(Carrying):
     """A link whose rate is known, whatever it is told."""
 
     def told(self, size: float, seconds: float) -> None:
-        """See `Carrying`."""
+        """Learn nothing.
+
+        Args:
+            size: Ignored.
+            seconds: Ignored.
+        """

@@ -1,14 +1,14 @@
-"""Auto-converge: a guest that dirties memory faster than the link carries it is slowed down.
+"""Auto-converge: slow down a guest that dirties memory faster than the link carries it.
 
-After QEMU's rule, with its parameters. A period is *high* when more than half as much (`TRIGGER`)
-was dirtied in it as was sent. After two high ones in a row the guest is throttled by the initial
-share, after each further one by an increment more, up to the most.
+It follows QEMU's rule, with its parameters. A period is *high* when more than half as much
+(`TRIGGER`) was dirtied in it as was sent. After two high ones in a row the guest is throttled by
+the initial share, after each further one by an increment more, up to the most.
 
 QEMU's two need not be in a row, and it wants two for each further step, too (migration/ram.c,
-`migration_trigger_throttle`): a period that is not high leaves its count as it is. It counts pages
-only that were not marked before, as `fresh_bytes` here, and looks when it syncs its bitmap, at
-most once a second; since 9.2 a sync comes after 5 s at the latest. What else is ours is when that
-is looked at, and by how much the throttle rises:
+`migration_trigger_throttle`): a period that is not high leaves its count as it is. It counts only
+pages that were not marked before, as `fresh_bytes` here, and looks when it syncs its bitmap, at
+most once a second; since 9.2 a sync comes after 5 s at the latest. What else differs here is when
+the guest is looked at, and by how much the throttle rises:
 
     within a round   The dirty log is looked at twice a second, so that a round of a minute does not
                      pass before anything is known. What the first pass tells counts for the next
@@ -43,9 +43,12 @@ AIM: Final = 0.8 * TRIGGER
 class Period:
     """What happened between two looks at the dirty log, or in a round.
 
-    dirtied_bytes: of the pages that were written to, each once, as whole pages; fresh_bytes: of
-    those among them that were not stale yet; sent_bytes: what went over the wire. early_bytes: what
-    of dirtied_bytes was dirtied in the period's first early_share (0: nobody looked).
+    Attributes:
+        dirtied_bytes: Pages that were written to, each once, as bytes of whole pages.
+        fresh_bytes: Those among them that were not stale yet.
+        sent_bytes: What went over the wire.
+        early_bytes: What of `dirtied_bytes` was dirtied in the period's first `early_share`.
+        early_share: The beginning of the period, from 0 to 1; 0: nobody looked early.
     """
 
     dirtied_bytes: int
@@ -55,10 +58,16 @@ class Period:
     early_share: float = 0.0
 
     def part_for(self, size: float) -> float:
-        """In which part of the period so many bytes were dirtied; more than 1 where fewer were.
+        """Compute in which part of the period so many bytes were dirtied.
 
-        Through what was measured, and straight in between. A working set that is soon dirty as a
-        whole hides how fast that was: its early look tells.
+        It goes through what was measured, and straight in between. A working set that is soon dirty
+        as a whole hides how fast that was: its early look tells.
+
+        Args:
+            size: Bytes of whole pages.
+
+        Returns:
+            A share of the period; more than 1 where fewer bytes were dirtied.
         """
         if 0 < size < self.early_bytes:
             return self.early_share * size / self.early_bytes
@@ -66,7 +75,14 @@ class Period:
         return self.early_share + (1 - self.early_share) * (size - self.early_bytes) / later
 
     def scaled(self, ratio: float) -> Period:
-        """With what was dirtied counted as what it will cost on the wire, so much of its size."""
+        """Count what was dirtied as what it will cost on the wire.
+
+        Args:
+            ratio: The share of its size that it costs, compressed or as deltas.
+
+        Returns:
+            A copy; `sent_bytes` stays.
+        """
         if ratio == 1:
             return self
         sizes = (self.dirtied_bytes, self.fresh_bytes, self.early_bytes)
@@ -86,10 +102,14 @@ class Period:
 
 @dataclass(slots=True)
 class AutoConverge:
-    """How much the guest is to be throttled; `throttle` is the share in which it must not run.
+    """How much the guest is to be throttled.
 
-    high: how many periods in a row were; hurried: the same of this round's and fresh bytes; seen:
-    the last period of this round.
+    Attributes:
+        config: The shares to throttle by.
+        throttle: The share of its time in which the guest must not run.
+        high: How many periods in a row were high.
+        hurried: How many in a row of this round were high in fresh bytes.
+        seen: The last period of this round; None: nobody looked.
     """
 
     config: StrategyConfig
@@ -99,7 +119,15 @@ class AutoConverge:
     seen: Period | None = None
 
     def within(self, period: Period, *, first_pass: bool) -> str | None:
-        """A look within a round. A sentence if the throttle has risen."""
+        """Look at a period within a round, and raise the throttle where it is due.
+
+        Args:
+            period: What happened since the last look.
+            first_pass: Whether this is the round that sends every page.
+
+        Returns:
+            A sentence if the throttle has risen; None: it has not.
+        """
         self._note(period)
         self.hurried = self.hurried + 1 if period.hurries else 0
         if first_pass or self.hurried < IN_A_ROW or not self._is_due:
@@ -108,7 +136,14 @@ class AutoConverge:
         return self._rise(period)
 
     def at_end(self, whole: Period) -> str | None:
-        """A round is over, which was `whole`. A sentence if the next one is throttled more."""
+        """End a round, and raise the throttle for the next one where it is due.
+
+        Args:
+            whole: The whole round; it counts only where nobody looked within it.
+
+        Returns:
+            A sentence if the throttle has risen; None: it has not.
+        """
         seen = self.seen or whole
         if self.seen is None:
             self._note(whole)
@@ -116,16 +151,18 @@ class AutoConverge:
         return self._rise(seen) if self._is_due else None
 
     def _note(self, period: Period) -> None:
+        """Count a period."""
         self.high = self.high + 1 if period.is_high else 0
         self.seen = period
 
     @property
     def _is_due(self) -> bool:
+        """Whether the throttle is to rise."""
         most = self.config.max_cpu_throttle
         return self.high >= (1 if self.throttle else IN_A_ROW) and self.throttle < most
 
     def _rise(self, period: Period) -> str:
-        """By what `period` calls for, which the guest spent with the present throttle."""
+        """Raise the throttle as a period calls for that had the present throttle."""
         config, before = self.config, self.throttle
         wanted = 1 - (1 - before) * period.part_for(AIM * period.sent_bytes)
         rise = max(before + config.cpu_throttle_increment, wanted) if before else 0.0

@@ -15,9 +15,15 @@ from pageferry.common.units import figures, format_time
 
 
 class Deadline(Strategy):
-    """Decides as `inner` does in rounds that end before `timeout_s`, and then hands over.
+    """A strategy that decides as another one does until a timeout, and then hands over.
 
     The round that is under way when the time is over is cut short by whoever carries it out.
+
+    Args:
+        inner: A fresh strategy, which decides after rounds that end before the timeout. Its own
+            throttling is turned off.
+        timeout_s: Seconds from the migration's start.
+        action: How to hand over.
     """
 
     def __init__(
@@ -32,20 +38,31 @@ class Deadline(Strategy):
 
     @property
     def path(self) -> int | None:
-        """That of the strategy within."""
+        """The path of the strategy within."""
         return self._inner.path
 
     @property
     def converged(self) -> bool | None:
-        """That of the strategy within; False where its time was over before it did."""
+        """Whether the strategy within converged; False where its time was over before it did."""
         return False if self._late and self._inner.seeks_limit else self._inner.converged
 
     def first_decision(self) -> Decision:
-        """Implement `Strategy.first_decision`."""
+        """Decide as the strategy within.
+
+        Returns:
+            Its decision.
+        """
         return self._inner.begin()
 
     def next_decision(self, stats: RoundStats) -> Decision:
-        """Implement `Strategy.next_decision`."""
+        """Decide as the strategy within, or hand over where the time is over.
+
+        Args:
+            stats: The round; `elapsed_s` decides.
+
+        Returns:
+            Its decision, or the hand-over.
+        """
         if stats.elapsed_s < self._timeout_s:
             return self._inner.decide(stats)
         self._late = True

@@ -30,15 +30,18 @@ from pageferry.common.units import PAGE_SIZE
 
 _MOST_ROUNDS: Final = 2000  # more than any strategy may order
 _TICK_S: Final = 1e-6
-_MOST_LOOKS: Final = 1000  # in a round: a slow link makes rounds of days
+_MOST_LOOKS: Final = 1000  # in a round: over a slow link rounds take days
 
 
 class Curve:
-    """How much is stale a time after all was sent, through measured points.
+    """How much is stale some time after everything was sent, through measured points.
 
-    points: (seconds, amount), in any order. A point below one that is earlier counts as high as
-    that one: what is stale stays so. Beyond the last point the curve goes on as steeply as its
-    second half is on average, at most to `most`.
+    Beyond the last point the curve goes on as steeply as its second half is on average.
+
+    Args:
+        points: (seconds, amount), in any order. A point below an earlier one counts as high as that
+            one: what is stale stays so.
+        most: The amount is never more.
     """
 
     def __init__(self, points: Iterable[tuple[float, float]], most: float) -> None:
@@ -50,7 +53,7 @@ class Curve:
                 self._y.append(min(max(amount, self._y[-1]), most))
 
     def __call__(self, seconds: float) -> float:
-        """Not always a whole number; 0 where nothing has been measured."""
+        """Return the amount, not always a whole number; 0 where nothing has been measured."""
         x, y = self._x, self._y
         if len(x) == 1 or seconds <= 0:
             return 0.0
@@ -65,7 +68,7 @@ class Curve:
 
 
 def _averaged(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points whose times differ by less than a tenth become one: rounds repeat themselves."""
+    """Merge points whose times differ by less than a tenth: rounds repeat themselves."""
     out: list[tuple[float, float]] = []
     group: list[tuple[float, float]] = []
     for point in sorted(points):
@@ -77,15 +80,21 @@ def _averaged(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]
 
 
 def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return the mean of points."""
     return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
 
 
 class Stale(NamedTuple):
-    """Pages of which the destination has not the latest content, and what a round of them costs.
+    """Pages of which the destination does not have the latest content, and what sending them costs.
 
-    Of both, memory_share is what a round without a drain sends, and cached_share what it leaves to
-    the cache; some pages may be in either, so that the two add up to one or more. cached_lines:
-    what a drain has to write back, where that is known.
+    Some pages may be both in memory and in the cache, so the two shares add up to one or more.
+
+    Attributes:
+        pages: How many there are.
+        bytes: What a round of them puts on the wire.
+        memory_share: The share of both that a round without a drain sends.
+        cached_share: The share of both that it leaves to the cache.
+        cached_lines: What a drain has to write back, where that is known.
     """
 
     pages: float
@@ -95,7 +104,11 @@ class Stale(NamedTuple):
     cached_lines: float = 0.0
 
     def split(self) -> tuple[Stale, Stale]:
-        """What a round without a drain sends, and what it leaves."""
+        """Split into what a round without a drain sends, and what it leaves.
+
+        Returns:
+            (Sent, left).
+        """
         there, here = self.memory_share, self.cached_share
         return (
             Stale(self.pages * there, self.bytes * there),
@@ -103,7 +116,15 @@ class Stale(NamedTuple):
         )
 
     def and_then(self, later: Stale, most: float) -> Stale:
-        """With what became stale later, as if those were other pages; at most so many pages."""
+        """Add what became stale later, as if those were other pages.
+
+        Args:
+            later: What became stale since.
+            most: There are at most so many pages.
+
+        Returns:
+            Both together.
+        """
         pages = self.pages + later.pages
         mine = self.pages / pages if pages else 0.0
         return Stale(
@@ -122,13 +143,18 @@ _NOTHING: Final = Stale(0, 0)
 class Conditions:
     """Link and guest.
 
-    pages_total: of the guest. full_bytes: what sending all of memory puts on the wire.
-    missing_page_bytes: what a page costs that post-copy moves. bandwidth_Bps: of the link or its
-    limit. round_s: what a round takes beyond its bytes; decide_s: how long the guest runs on from
-    a round's end until the next one takes its pages, or stops it. switchover_s: what a stop costs
-    beyond its last pages, of which one was measured: last_bytes in last_s. stale: what becomes
-    stale while the guest runs for so many seconds. discard_page_s: what a page adds to a switch
-    that the destination has an old copy of.
+    Attributes:
+        pages_total: Pages of the guest.
+        full_bytes: What sending all of memory puts on the wire.
+        missing_page_bytes: What a page costs that post-copy moves.
+        bandwidth_Bps: Of the link or its limit.
+        round_s: What a round takes beyond its bytes.
+        decide_s: How long the guest runs on from a round's end until the next one takes its pages,
+            or stops it.
+        switchover_s: What a stop costs beyond its last pages.
+        last_bytes, last_s: The last pages of one stop that was measured, and what they took.
+        stale: What becomes stale while the guest runs for so many seconds.
+        discard_page_s: What a page adds to a switch where the destination has an old copy of it.
     """
 
     pages_total: int
@@ -143,76 +169,156 @@ class Conditions:
     stale: Callable[[float], Stale]
     discard_page_s: float = field(default=0.0, kw_only=True)
 
-    # What follows may be told better by who knows the guest: the simulator overrides it.
+    # The simulator, which knows the guest better, overrides what follows.
 
     def runs(self, begun_s: float, seconds: float) -> float:
-        """How far a guest comes in the time it has; what it does may slow it down."""
+        """Return how far a guest comes in the time it has; what it does may slow it down.
+
+        Args:
+            begun_s: The guest's own time at the start, from the migration's start. Makes no
+                difference here.
+            seconds: The time it has.
+
+        Returns:
+            Seconds of the guest's own time.
+        """
         del begun_s
         return seconds
 
     def stale_between(self, begun_s: float, ran_s: float) -> Stale:
-        """What becomes stale in ran_s, from begun_s on; both of the guest's own time.
+        """Return what becomes stale in a stretch of the guest's own time.
 
-        begun_s counts from the migration's start. Here it makes no difference.
+        Args:
+            begun_s: When it begins, from the migration's start. Makes no difference here.
+            ran_s: How long it is.
+
+        Returns:
+            What is stale after it, if nothing was before.
         """
         del begun_s
         return self.stale(ran_s)
 
     def left(self, kept: Stale, kept_since_s: float, begun_s: float, ran_s: float) -> Stale:
-        """With what a round kept back, which has become stale since kept_since_s."""
+        """Return what is stale after a round, with what the round kept back.
+
+        Args:
+            kept: What it did not send.
+            kept_since_s: Since when that has become stale, the guest's own time. Makes no
+                difference here.
+            begun_s: When the round took its pages, the guest's own time.
+            ran_s: How long the guest has run since.
+
+        Returns:
+            All that is stale.
+        """
         del kept_since_s
         return kept.and_then(self.stale_between(begun_s, ran_s), self.pages_total)
 
     def round_seconds(self, size: float, cached: Stale, sent: float) -> float:
-        """Of a round of so many bytes.
+        """Return how long a round takes.
 
-        cached: what is drained first; sent: bytes that the connections have carried before.
+        Args:
+            size: Its bytes.
+            cached: What is drained first. Makes no difference here.
+            sent: Bytes that the connections have carried before. Makes no difference here.
+
+        Returns:
+            Seconds from its order to its end.
         """
         del cached, sent
         return size / self.bandwidth_Bps + self.round_s
 
     def carrying(self) -> Carrying:
-        """What a source knows of the link at the start; `run` tells it of each round."""
+        """Return what a source knows of the link at the start; `run` tells it of each round.
+
+        Returns:
+            A fresh object.
+        """
         return Fixed(self.bandwidth_Bps, 0.0)
 
     def begins_s(self, cached: Stale) -> float:
-        """What a round takes before its first page, of which a source says nothing of the link."""
+        """Return what a round takes before its first page: it tells a source nothing of the link.
+
+        Args:
+            cached: What is drained first. Makes no difference here.
+
+        Returns:
+            Seconds.
+        """
         del cached
         return 0.0
 
     def believed_s(self, left: Stale) -> float:
-        """What the source takes the switch-over for when it decides."""
+        """Return how long the source believes the switch-over takes when it decides.
+
+        Args:
+            left: What is stale. Makes no difference here.
+
+        Returns:
+            Seconds.
+        """
         del left
         return self.switchover_s
 
     def stop_seconds(self, left: Stale, sent: float) -> float:
-        """The downtime of a stop in which this is left; sent: as in `round_seconds`."""
+        """Return the downtime of a stop.
+
+        Args:
+            left: What is stale.
+            sent: Bytes that the connections have carried before. Makes no difference here.
+
+        Returns:
+            Seconds.
+        """
         del sent
         return self.last_pages_s(left.bytes) + self.switchover_s
 
     @property
     def answer_s(self) -> float:
-        """From the resume after a stop until the source knows of it, and is no longer needed."""
+        """From the resume after a stop until the source hears of it, and is no longer needed."""
         return 0.0
 
     def switch_seconds(self, missing_pages: float) -> float:
-        """The downtime of a switch to post-copy."""
+        """Return the downtime of a switch to post-copy, without what old copies add to it.
+
+        Args:
+            missing_pages: Pages that are missing afterwards. Makes no difference here.
+
+        Returns:
+            Seconds.
+        """
         del missing_pages
         return self.switchover_s
 
     def supply(
         self, missing_pages: float, size: float, sent: float, *, push: bool
     ) -> tuple[float, float]:
-        """Seconds and bytes from a switch until the source knows that nothing is missing."""
+        """Return what it takes from a switch until the source knows that nothing is missing.
+
+        Args:
+            missing_pages: Pages that are missing. Makes no difference here.
+            size: What sending them puts on the wire, as far as is known.
+            sent: Bytes that the connections have carried before. Makes no difference here.
+            push: Whether pages are sent unasked. Makes no difference here.
+
+        Returns:
+            Seconds, and bytes on the wire.
+        """
         del missing_pages, sent, push
         return size / self.bandwidth_Bps, size
 
     def last_pages_s(self, size: float) -> float:
-        """How long the guest stands still for the last pages.
+        """Return how long the guest stands still for the last pages.
 
-        A rate limit lets the first bytes after a rest go at once, so that small stops take less
-        than their share of the rate: up to the one that was measured, they take their share of it,
-        but for what it took beyond its bytes.
+        A rate limit lets the first bytes after a rest go at once, so small stops take less than
+        their share of the rate. Up to the size of the stop that was measured, they take what that
+        took beyond its bytes, and their share of the rest.
+
+        Args:
+            size: Bytes on the wire.
+
+        Returns:
+            Seconds.
         """
         if size < self.last_bytes:
             beyond_s = max(self.last_s - self.last_bytes / self.bandwidth_Bps, 0.0)
@@ -222,9 +328,15 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a migration takes. rounds: the final one counted, where there is one.
+    """What a migration takes.
 
-    switched: whether the guest ran at the destination with pages missing.
+    Attributes:
+        downtime_s: The downtime.
+        total_s: The total time.
+        bytes: On the wire.
+        rounds: How many, the final one counted, where there is one.
+        path: Of `three-path`; None: another strategy, or none was taken.
+        switched: Whether the guest ran at the destination with pages missing.
     """
 
     downtime_s: float
@@ -237,9 +349,14 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A round that was played, for who wants to tell of it.
+    """A round that was played.
 
-    start_s: of the migration's time; sent: what it sent; what it left is in its statistics.
+    Attributes:
+        order: What was ordered.
+        start_s: When it began, of the migration's time.
+        sent: What it sent.
+        drained_lines: Lines that were drained before.
+        stats: Its statistics, with what it left.
     """
 
     order: NextRound
@@ -251,9 +368,14 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How it ended. At end_s of the migration's time the guest, which ran for ran_s, was paused.
+    """How a strategy's rounds ended.
 
-    sent: bytes, until then.
+    Attributes:
+        decision: The last decision.
+        end_s: When the guest was paused, of the migration's time.
+        ran_s: How long it had run, its own time.
+        left: What was stale then.
+        sent: Bytes until then.
     """
 
     decision: Decision
@@ -264,10 +386,15 @@ class Ended:
 
 
 class AsTaken(Strategy):
-    """Decisions that were made, once more, whatever comes of them this time.
+    """Decisions that were made before, replayed whatever comes of them this time.
 
     A strategy that is asked again may decide otherwise where two figures are about equal; that
     would be another way, and not the one that was taken.
+
+    Args:
+        config: Of the run; its throttling is in the decisions.
+        decisions: As they were made, in order.
+        path: As it was taken.
     """
 
     name: ClassVar[str] = "as-taken"
@@ -282,15 +409,26 @@ class AsTaken(Strategy):
 
     @property
     def path(self) -> int | None:
-        """As it was."""
+        """The path that was taken."""
         return self._path
 
     def first_decision(self) -> Decision:
-        """Implement `Strategy.first_decision`."""
+        """Return the first decision that was made.
+
+        Returns:
+            The decision.
+        """
         return self._decisions.popleft()
 
     def next_decision(self, stats: RoundStats) -> Decision:  # noqa: ARG002 - it has been decided
-        """Implement `Strategy.next_decision`."""
+        """Return the next decision that was made.
+
+        Args:
+            stats: Ignored.
+
+        Returns:
+            The decision.
+        """
         return self._decisions.popleft()
 
 
@@ -299,7 +437,7 @@ def run(
 ) -> Cost:
     """Play a fresh strategy to its end. tell: is told of each round, and of the end."""
     elapsed, sent, rounds = 0.0, 0, 0
-    begun = kept_since = clock = 0.0  # of the guest's own time
+    begun = kept_since = clock = 0.0  # the guest's own time
     carrying = under.carrying()
     everything = Stale(under.pages_total, under.full_bytes)
     left = everything
@@ -351,7 +489,7 @@ def _running(
     size: float,
     seconds: float,
 ) -> tuple[float, float]:
-    """How long the guest runs in a round of so many bytes, and how it is throttled at its end."""
+    """Return how long the guest runs in a round of so many bytes, and its throttle at the end."""
     if not strategy.wants_dirty_samples:
         return seconds * (1 - throttle), throttle
     look_s = max(LOOK_S, seconds / _MOST_LOOKS)
@@ -382,6 +520,7 @@ def _stats(
     elapsed: float,
     carrying: Carrying,
 ) -> RoundStats:
+    """Make a round's statistics."""
     seconds, ran = times
     return RoundStats(
         index=index,

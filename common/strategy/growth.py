@@ -2,13 +2,14 @@
 
 A page that is visited at random times becomes stale at its first visit. Of a set of pages that are
 visited equally often, n (1 - exp(-rate t)) are stale after t: fast at first, slower the fewer are
-left. So growth is continued as one such set, beside all that was stale early and stays so. Its rate
-is the one under which the mean moment at which pages became stale is the measured one, which is the
-maximum-likelihood estimate of an exponential distribution that is seen up to a moment only. Pages
-that became stale evenly, as under a sequential writer, have no such rate: growth goes on straight.
+left. So growth is continued as one such set, beside everything that was stale early and stays so.
+Its rate is the one under which the mean moment at which pages became stale is the measured one,
+which is the maximum-likelihood estimate of an exponential distribution that is seen up to a moment
+only. Pages that became stale evenly, as under a sequential writer, have no such rate: growth goes
+on straight.
 
-A straight line through two points would do for the latter only: a working set of 4096 pages, of
-which a second dirties 70 %, is not dirtied to 190 % in 2.7 seconds.
+A straight line through two points would do only for such pages: a working set of 4096 pages, 70 %
+of which are dirtied in a second, is not dirtied to 190 % in 2.7 seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 
 from pageferry.common.strategy.forecast import Curve
 
-# What is stale by then is a set of its own, which is dirty at once and says nothing of the rest.
+# What is stale by then is a set of its own: it is dirty at once and tells nothing about the rest.
 _EARLY_SHARE: Final = 1 / 8
 _STEPS: Final = 60  # of a bisection: more than a float's digits
 _LARGEST: Final = 500.0  # mean visits of a page in the window; the last is then found at its start
@@ -28,9 +29,16 @@ _Point = tuple[float, float]
 
 
 class Growth:
-    """How much is stale a time after all was sent: measured points, then their continuation.
+    """How much is stale some time after everything was sent: measured points, then continued.
 
-    points: (seconds, amount); most: what the amount is never more than. Never falls.
+    It never falls.
+
+    Args:
+        points: (seconds, amount), in any order.
+        most: The amount is never more.
+
+    Attributes:
+        seconds: The last measured time; 0: there is none.
     """
 
     def __init__(self, points: Iterable[_Point], most: float) -> None:
@@ -54,7 +62,7 @@ class Growth:
         return min(self._last + self._later, self._most)
 
     def __call__(self, seconds: float) -> float:
-        """Not always a whole number; 0 where nothing has been measured."""
+        """Return the amount, not always a whole number; 0 where nothing has been measured."""
         if seconds <= self.seconds:
             return self._measured(seconds)
         beyond = seconds - self.seconds
@@ -65,9 +73,9 @@ class Growth:
         return min(self._last + fresh, self._most)
 
     def _continuation(self, measured: Sequence[_Point]) -> tuple[float, float]:
-        """The rate, and what is left to become stale.
+        """Return the rate, and what is left to become stale.
 
-        Without a rate the last of them is what becomes stale in a second.
+        Where there is no rate, the latter is what becomes stale in a second.
         """
         end = self.seconds
         begin = end * _EARLY_SHARE
@@ -86,10 +94,16 @@ class Growth:
 
 
 def visits_of(mean: float) -> float:
-    """Visits a page in a window whose pages were first visited at this mean moment (0 to 1).
+    """Return how often pages are visited in a window, from the mean moment of their first visits.
 
-    0 where that is the window's middle or later: then nothing slows down. The inverse of
-    1/k - 1/(exp(k) - 1), the mean of an exponential distribution cut off at 1.
+    The inverse of 1/k - 1/(exp(k) - 1), the mean of an exponential distribution cut off at 1.
+
+    Args:
+        mean: Of the pages that were visited, as a share of the window from 0 to 1.
+
+    Returns:
+        Visits of a page, at most 500; 0 where `mean` is the window's middle or later: then nothing
+        slows down.
     """
     if mean >= _mean_of(1e-4):
         return 0.0
@@ -104,4 +118,5 @@ def visits_of(mean: float) -> float:
 
 
 def _mean_of(visits: float) -> float:
+    """Return the mean moment of first visits in a window with so many visits of a page."""
     return 1 / visits - 1 / math.expm1(visits)

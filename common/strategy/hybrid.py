@@ -22,7 +22,11 @@ from pageferry.common.units import figures
 
 @register
 class Hybrid(Strategy):
-    """Pre-copy until `postcopy_after`, then the switch; one that converges before is stopped."""
+    """Pre-copy until `postcopy_after`, then the switch; where it converges before, a stop.
+
+    Args:
+        config: The thresholds, and when to switch.
+    """
 
     name: ClassVar[str] = "hybrid"
     seeks_limit: ClassVar[bool] = True
@@ -34,7 +38,11 @@ class Hybrid(Strategy):
         self._dirty_before: int | None = None
 
     def first_decision(self) -> Decision:
-        """Implement `Strategy.first_decision`."""
+        """Send all of memory, unless no round was asked for.
+
+        Returns:
+            A full round, or the switch.
+        """
         if self._trigger.kind == "rounds" and self._trigger.amount == 0:
             return SwitchToPostCopy("no round was asked for before the switch")
         return NextRound(
@@ -42,7 +50,14 @@ class Hybrid(Strategy):
         )
 
     def next_decision(self, stats: RoundStats) -> Decision:
-        """Implement `Strategy.next_decision`."""
+        """Stop where a stop fits, switch where that is due, and send what is dirty otherwise.
+
+        Args:
+            stats: The round as it was measured.
+
+        Returns:
+            A dirty round, a stop, or the switch.
+        """
         verdict = self._target.judge(stats)
         seen = describe_change(stats)
         if verdict.fits:
@@ -56,7 +71,7 @@ class Hybrid(Strategy):
         )
 
     def _due(self, stats: RoundStats) -> str | None:
-        """Why the switch is due now, if it is."""
+        """Say why the switch is due now; None: it is not."""
         trigger = self._trigger
         if trigger.kind == "rounds" and stats.index >= trigger.amount:
             return f"{stats.index} round(s) were to come before the switch"

@@ -21,11 +21,25 @@ class PostCopy(Strategy):
     name: ClassVar[str] = "post-copy"
 
     def first_decision(self) -> Decision:
-        """Implement `Strategy.first_decision`."""
+        """Switch at once.
+
+        Returns:
+            The switch.
+        """
         return SwitchToPostCopy("the guest runs at the destination first, its memory follows")
 
     def next_decision(self, stats: RoundStats) -> Decision:
-        """Implement `Strategy.next_decision`."""
+        """Refuse: no round was ordered.
+
+        Args:
+            stats: Of a round that should not have been.
+
+        Returns:
+            Never.
+
+        Raises:
+            LocalProtocolError: Always.
+        """
         raise LocalProtocolError(f"{self.name} has no rounds, but round {stats.index} came")
 
 
@@ -36,9 +50,23 @@ class LazyCopy(Strategy):
     name: ClassVar[str] = "lazy-copy"
 
     def first_decision(self) -> Decision:
-        """Implement `Strategy.first_decision`."""
+        """Switch at once, without pushing pages.
+
+        Returns:
+            The switch.
+        """
         return SwitchToPostCopy("only what the guest touches is moved, when it does", push=False)
 
     def next_decision(self, stats: RoundStats) -> Decision:
-        """Implement `Strategy.next_decision`."""
+        """Refuse: no round was ordered.
+
+        Args:
+            stats: Of a round that should not have been.
+
+        Returns:
+            Never.
+
+        Raises:
+            LocalProtocolError: Always.
+        """
         raise LocalProtocolError(f"{self.name} has no rounds, but round {stats.index} came")

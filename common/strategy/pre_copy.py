@@ -20,7 +20,11 @@ from pageferry.common.strategy.target import Target
 
 @register
 class PreCopy(Strategy):
-    """Rounds until a stop is taken (`Target`), at most `max_rounds` of them after the full one."""
+    """Rounds until a stop is taken (`Target`), at most `max_rounds` of them after the full one.
+
+    Args:
+        config: The downtime limit, and how many rounds there may be.
+    """
 
     name: ClassVar[str] = "pre-copy"
     seeks_limit: ClassVar[bool] = True
@@ -31,14 +35,25 @@ class PreCopy(Strategy):
         self._dirty_rounds = 0
 
     def first_decision(self) -> Decision:
-        """Implement `Strategy.first_decision`."""
-        # Drained first: a line that is written back before it is sent need not be sent again.
+        """Send all of memory.
+
+        Returns:
+            A full round.
+        """
+        # Drained first: a line that is written back before its page is sent need not be sent again.
         return NextRound(
             RoundKind.FULL, drain=True, hold=False, reason="the first round sends all of memory"
         )
 
     def next_decision(self, stats: RoundStats) -> Decision:
-        """Implement `Strategy.next_decision`."""
+        """Stop where a stop fits or rounds are used up; send what is dirty otherwise.
+
+        Args:
+            stats: The round as it was measured.
+
+        Returns:
+            A dirty round, or a stop.
+        """
         verdict = self._target.judge(stats)
         seen = describe_change(stats)
         said = f"{seen}: {verdict.reason}"

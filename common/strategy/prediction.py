@@ -1,8 +1,8 @@
 """What each strategy would cost a guest that has been looked at for a moment; pure.
 
-`Measurement` is what the looks saw, `Link` what is known or assumed of the way; `conditions` makes
-of both what `common.strategy.forecast` plays strategies against, the same objects that decide about
-real rounds. `choose` says which of them to take.
+`Measurement` is what the looks saw, `Link` what is known or assumed of the way. `conditions` turns
+both into what `common.strategy.forecast` plays strategies against, the same objects that decide
+about real rounds. `choose` says which of them to take.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pageferry.common.units import PAGE_SIZE, figures, format_time
 STRATEGIES: Final = (
     *("stop-and-copy", "pre-copy", "post-copy", "lazy-copy", "hybrid", "three-path"),
 )
-# Of the total time: a strategy that takes so much longer than the fastest is as good.
+# Of the total time: a strategy that takes at most so much longer than the fastest is as good.
 TIE_SHARE: Final = 0.05
 
 
@@ -32,10 +32,14 @@ TIE_SHARE: Final = 0.05
 class Look:
     """What had become stale `seconds` after the cache was drained and the log emptied.
 
-    pages: distinct ones; lines: distinct 64-byte lines, of a page that is tracked whole all of
-    them. bytes: what sending them would put on the wire, all of them having been sent before.
-    memory_bytes, cached_bytes: the same of what is in memory, and of what the cache holds; a page
-    may be in both. look_s: what looking took.
+    Attributes:
+        seconds: When it was looked at.
+        pages: Distinct pages.
+        lines: Distinct 64-byte lines; all lines of a page that is tracked as a whole.
+        bytes: What sending them would put on the wire, if all of them had been sent before.
+        memory_bytes: The same of what is in memory.
+        cached_bytes: The same of what the cache holds; a page may be in both.
+        look_s: What looking took.
     """
 
     seconds: float
@@ -49,10 +53,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A guest, looked at. zero_pages: of pages_total, those that travel as a mark.
+    """A guest that has been looked at.
 
-    drain_s: what draining the cache takes. steps_per_s_before, _while: the
-    guest's speed before anybody looked (None: it had not run), and meanwhile.
+    Attributes:
+        pages_total: Pages of the guest.
+        zero_pages: Those of them that travel as a mark.
+        looks: What was seen, in order of time.
+        drain_s: What draining the cache takes.
+        steps_per_s_before: The guest's speed before anybody looked; None: it had not run.
+        steps_per_s_while: The guest's speed meanwhile.
     """
 
     pages_total: int
@@ -77,9 +86,15 @@ class Measurement:
 class Link:
     """The way to the destination, and what belongs to no page on it.
 
-    page_bytes: of a page by itself. frame_bytes: of a frame beyond its pages, frame_pages: in one.
-    burst_bytes: what a rate limit lets go at once after a rest, burst_s: how long that takes.
-    The others: as in `Conditions`, without what the guest itself adds.
+    Attributes:
+        rate_Bps: What it carries, or its limit.
+        page_bytes: Of a page that travels by itself.
+        frame_bytes: Of a frame beyond its pages.
+        frame_pages: Pages of a frame.
+        burst_bytes: What a rate limit lets go at once after a rest.
+        burst_s: How long that takes.
+        round_s, decide_s, switchover_s, discard_page_s: As in `Conditions`, without what the guest
+            itself adds.
     """
 
     rate_Bps: float
@@ -95,7 +110,15 @@ class Link:
 
 
 def conditions(guest: Measurement, link: Link) -> Conditions:
-    """Link and guest, for `forecast.run`."""
+    """Combine link and guest for `forecast.run`.
+
+    Args:
+        guest: What was seen of it.
+        link: The way to the destination.
+
+    Returns:
+        Conditions; what becomes stale is continued beyond what was measured.
+    """
     whole = guest.pages_total - guest.zero_pages
     frames = -(-guest.pages_total // link.frame_pages)
     return Conditions(
@@ -114,7 +137,15 @@ def conditions(guest: Measurement, link: Link) -> Conditions:
 
 
 class Staleness:
-    """What is stale after so many seconds, measured and continued."""
+    """What is stale after so many seconds, measured and continued.
+
+    Args:
+        guest: What was seen of it.
+        page_bytes: Of a page that travels by itself; no page costs more.
+
+    Attributes:
+        pages: How many pages are stale, by seconds.
+    """
 
     def __init__(self, guest: Measurement, page_bytes: int) -> None:
         looks, most = guest.looks, guest.pages_total
@@ -125,7 +156,7 @@ class Staleness:
         self._cached = Growth([(each.seconds, each.cached_bytes) for each in looks], largest)
 
     def __call__(self, seconds: float) -> Stale:
-        """As `forecast` wants it."""
+        """Return what is stale, as `forecast` takes it."""
         size = self._bytes(seconds)
         if size == 0:
             return Stale(0.0, 0.0)
@@ -135,19 +166,40 @@ class Staleness:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a strategy is expected to cost. ends: whether by itself, and not with the guest."""
+    """What a strategy is expected to cost.
+
+    Attributes:
+        strategy: The strategy's name.
+        cost: What it is expected to cost.
+        ends: Whether the migration ends by itself, and not with the guest.
+    """
 
     strategy: str
     cost: Cost
     ends: bool = True
 
     def converges(self, limit_s: float) -> bool:
-        """Whether its rounds are not given up: only pre-copy goes on until little is left."""
+        """Tell whether its rounds are not given up: only pre-copy goes on until little is left.
+
+        Args:
+            limit_s: `--downtime-limit`.
+
+        Returns:
+            False for pre-copy whose stop would take longer.
+        """
         return self.strategy != PreCopy.name or self.cost.downtime_s <= limit_s
 
 
 def forecasts(config: MigrationConfig, under: Conditions) -> list[Forecast]:
-    """Of every strategy, with this configuration's thresholds."""
+    """Forecast what every strategy would cost.
+
+    Args:
+        config: Its thresholds, and `run_after` for lazy copy.
+        under: Link and guest.
+
+    Returns:
+        One for each of `STRATEGIES`, in that order.
+    """
     out = []
     for name in STRATEGIES:
         strategy = make_strategy(with_strategy(config, name))
@@ -156,16 +208,25 @@ def forecasts(config: MigrationConfig, under: Conditions) -> list[Forecast]:
 
 
 def with_strategy(config: StrategyConfig, name: str) -> StrategyConfig:
-    """The same thresholds."""
+    """Return the same thresholds for another strategy.
+
+    Args:
+        config: Is not changed; options that decide about no rounds are dropped.
+        name: Of the strategy.
+
+    Returns:
+        A new configuration.
+    """
     given = {field: getattr(config, field) for field in StrategyConfig.model_fields}
     return StrategyConfig(**given | {"strategy": name})
 
 
 def _forecast(strategy: Strategy, under: Conditions, run_after: float) -> Forecast:
+    """Forecast one strategy; lazy copy ends with the guest."""
     cost = run(strategy, under)
     if strategy.name != LazyCopy.name:
         return Forecast(strategy.name, cost)
-    # Of what the guest touches only its writes are known: this is the least that is moved.
+    # Only the guest's writes are known, not all that it touches: this is the least that is moved.
     size = min(under.stale(run_after).pages * under.missing_page_bytes, under.full_bytes)
     total_s = under.switchover_s + run_after
     lazy = Cost(cost.downtime_s, total_s, round(size), cost.rounds, cost.path, cost.switched)
@@ -174,18 +235,30 @@ def _forecast(strategy: Strategy, under: Conditions, run_after: float) -> Foreca
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which strategy, and why, in a sentence."""
+    """Which strategy, and why.
+
+    Attributes:
+        strategy: The strategy's name.
+        why: A clause.
+    """
 
     strategy: str
     why: str
 
 
 def choose(expected: Sequence[Forecast], limit_s: float) -> Choice:
-    """The strategy of the least total time among those that hold the downtime limit.
+    """Choose the strategy of the least total time among those that hold the downtime limit.
 
-    Those within `TIE_SHARE` of it count as equal: then one comes first that never has the guest
-    wait for missing pages, and the least downtime after that. One that does not end by itself is no
-    choice. Where none holds the limit, it is the one of the least downtime.
+    Those within `TIE_SHARE` of it count as equal: among them, one that never has the guest wait for
+    missing pages comes first, then the one of the least downtime. A strategy that does not end by
+    itself is never chosen. Where none holds the limit, it is the one of the least downtime.
+
+    Args:
+        expected: Forecasts, at least one of which ends by itself.
+        limit_s: `--downtime-limit`.
+
+    Returns:
+        The strategy, and why.
     """
     able = [each for each in expected if each.ends]
     holding = [each for each in able if each.cost.downtime_s <= limit_s]
@@ -212,4 +285,5 @@ def choose(expected: Sequence[Forecast], limit_s: float) -> Choice:
 
 
 def _ms(seconds: float) -> str:
+    """Write seconds as milliseconds."""
     return f"{figures(seconds * 1e3, 4)} ms"

@@ -18,9 +18,23 @@ class StopAndCopyStrategy(Strategy):
     name: ClassVar[str] = "stop-and-copy"
 
     def first_decision(self) -> Decision:
-        """Implement `Strategy.first_decision`."""
+        """Stop at once.
+
+        Returns:
+            The stop.
+        """
         return StopAndCopy("stop-and-copy pauses the guest at once and sends every page once")
 
     def next_decision(self, stats: RoundStats) -> Decision:
-        """Implement `Strategy.next_decision`."""
+        """Refuse: no round was ordered.
+
+        Args:
+            stats: Of a round that should not have been.
+
+        Returns:
+            Never.
+
+        Raises:
+            LocalProtocolError: Always.
+        """
         raise LocalProtocolError(f"{self.name} ordered no round {stats.index}")

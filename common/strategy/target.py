@@ -2,15 +2,15 @@
 
 The estimate is made while the guest still runs. Until the pause has taken hold it dirties more, and
 a bandwidth that was measured over one round differs from the next round's by some tens of percent
-on a busy host. A limit that is aimed at exactly is overrun about every other time, so as long as
-rounds shrink only a part of it (`TARGET_SHARE`) is planned with.
+on a busy host. A limit that is aimed at exactly is exceeded about every other time, so as long as
+rounds shrink, only a part of it (`TARGET_SHARE`) is planned with.
 
 Rounds shrink until what is fixed in each (the round trip, the hand-over) lets the guest dirty as
-much as was sent. One that comes to rest between that part and the limit would be waited for in
-vain: once in `STALLED` rounds in a row a stop has become no cheaper than `STALL_SHARE` of the
-cheapest before, one that fits the limit itself is taken. One round says little, as a busy host may
-have held it up. What counts as cheaper does not depend on the limit, so that a larger limit never
-means more rounds.
+much as was sent. Waiting for rounds that come to rest between that part and the limit would be in
+vain: once a stop has become no cheaper than `STALL_SHARE` of the cheapest before in `STALLED`
+rounds in a row, one that fits the limit itself is taken. One round says little, as a busy host may
+have held it up. What counts as cheaper does not depend on the limit, so a larger limit never means
+more rounds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ STALLED: Final = 2
 
 
 class Verdict(NamedTuple):
-    """fits: a stop is taken now. within: it is expected to fit the limit. reason: a clause."""
+    """What is to be done after a round.
+
+    Attributes:
+        fits: Whether a stop is taken now.
+        within: Whether a stop is expected to fit the limit itself.
+        reason: A clause, with the figures.
+    """
 
     fits: bool
     within: bool
@@ -38,10 +44,12 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class Target:
-    """limit_s: `--downtime-limit`. `judge` is asked once after each round.
+    """A judge of stops, asked once after each round.
 
-    least_s: the least that a stop was expected to take so far; stalled: rounds in a row since then
-    that have not made it much less.
+    Attributes:
+        limit_s: `--downtime-limit`.
+        least_s: The least that a stop was expected to take so far.
+        stalled: Rounds in a row since then that have not made it much less.
     """
 
     limit_s: float
@@ -49,7 +57,14 @@ class Target:
     stalled: int = 0
 
     def judge(self, stats: RoundStats) -> Verdict:
-        """Of a stop right now."""
+        """Judge a stop right now.
+
+        Args:
+            stats: The round just finished, each round once.
+
+        Returns:
+            Whether to take the stop, and why.
+        """
         expected_s, limit_s = stats.expected_downtime_s, self.limit_s
         target_s = TARGET_SHARE * limit_s
         self.stalled = self.stalled + 1 if expected_s > STALL_SHARE * self.least_s else 0
@@ -70,4 +85,5 @@ class Target:
 
 
 def _ms(seconds: float) -> str:
+    """Write seconds as milliseconds."""
     return f"{figures(seconds * 1e3, 4)} ms"

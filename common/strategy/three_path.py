@@ -36,8 +36,10 @@ from pageferry.common.units import format_share
 class ThreePath(Strategy):
     """The first round measures, its result picks the path, and the path is never left.
 
-    forced: the path that is taken whatever the first round says, for estimates of what it would
-    have cost.
+    Args:
+        config: The thresholds, and how path 3 hands over.
+        forced: The path that is taken whatever the first round says, for estimates of what it would
+            have cost; None: none is forced.
     """
 
     name: ClassVar[str] = "three-path"
@@ -50,11 +52,15 @@ class ThreePath(Strategy):
 
     @property
     def path(self) -> int | None:
-        """1, 2 or 3; None until the first round has been measured."""
+        """The path: 1, 2 or 3; None until the first round has been measured."""
         return self._path
 
     def first_decision(self) -> Decision:
-        """Implement `Strategy.first_decision`."""
+        """Flush the cache and send all of memory.
+
+        Returns:
+            A full round.
+        """
         return NextRound(
             RoundKind.FULL,
             drain=True,
@@ -63,7 +69,14 @@ class ThreePath(Strategy):
         )
 
     def next_decision(self, stats: RoundStats) -> Decision:
-        """Implement `Strategy.next_decision`."""
+        """Pick the path after the first round, and follow it afterwards.
+
+        Args:
+            stats: The round as it was measured.
+
+        Returns:
+            A round of the path, or its end.
+        """
         if self._path is None:
             return self._pick(stats)
         if self._path == 1:
@@ -71,6 +84,7 @@ class ThreePath(Strategy):
         return self._go_round(stats)
 
     def _pick(self, stats: RoundStats) -> Decision:
+        """Pick the path, and take its first step."""
         seen = describe_change(stats)
         low, high = format_share(self.config.low), format_share(self.config.high)
         self._path = self._forced or self._path_of(stats)
@@ -91,12 +105,13 @@ class ThreePath(Strategy):
         )
 
     def _path_of(self, stats: RoundStats) -> int:
+        """Return the path that a round's change calls for."""
         if not stats.is_below(self.config.high):
             return 3
         return 1 if stats.is_below(self.config.low) else 2
 
     def _go_round(self, stats: RoundStats) -> Decision:
-        """Path 2 after its held round, and after each drain round."""
+        """Go on with path 2 after its held round, and after each drain round."""
         seen = describe_change(stats)
         low, most = format_share(self.config.low), self.config.max_rounds
         if self._drains and stats.is_below(self.config.low):
@@ -115,6 +130,7 @@ class ThreePath(Strategy):
         )
 
     def _hand_over(self, why: str) -> Decision:
+        """Hand over as path 3 is configured to."""
         if self.config.path3 == "post-copy":
             return SwitchToPostCopy(f"{why}; hands over by post-copy")
         return StopAndCopy(f"{why}; hands over by stop-and-copy")

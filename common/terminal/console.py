@@ -28,7 +28,11 @@ from pageferry.common.units import figures, human_bytes
 
 
 class ProgressView(LiveView):
-    """Follows a migration."""
+    """A live view of one migration.
+
+    Args:
+        wish: What the user asked for.
+    """
 
     def __init__(self, wish: Wish) -> None:
         super().__init__(
@@ -42,7 +46,12 @@ class ProgressView(LiveView):
         self._predicted: PredictionReport | None = None
 
     def update(self, status: Status) -> None:
-        """Show this moment; a notice is shown whether progress is wanted or not."""
+        """Show this moment of the migration.
+
+        Args:
+            status: As the agent tells it. A notice in it is printed whether progress is wanted or
+                not; a prediction once.
+        """
         if status.notice not in (None, self._noticed):
             self._noticed = status.notice
             print(f"pageferry: {status.notice}", file=sys.stderr, flush=True)
@@ -68,12 +77,17 @@ class ProgressView(LiveView):
         )
 
     def print(self, line: str) -> None:
-        """A line beside the bar; nothing where there is none."""
+        """Print a line beside the bar; nothing where there is no bar.
+
+        Args:
+            line: Plain text; markup in it is not interpreted.
+        """
         if self._lines.form == "bar":
             self._progress.console.print(line, markup=False, highlight=False)
 
 
 def _detail(status: Status) -> str:
+    """Write the figures beside the bar."""
     parts = []
     if status.total_bytes:
         parts = [human_bytes(status.total_bytes), f"{human_bytes(status.rate)}/s"]
@@ -85,7 +99,7 @@ def _detail(status: Status) -> str:
 
 
 def _figures(status: Status) -> dict[str, Any]:
-    """For programs."""
+    """Return the figures for programs."""
     return {
         "round": status.round,
         "round_bytes": status.round_bytes,
@@ -98,11 +112,12 @@ def _figures(status: Status) -> dict[str, Any]:
 
 
 def _kind(each: RoundReport) -> str:
+    """Name a round's kind, and whether it was cut short."""
     return f"{each.kind} cut short" if each.pages_left else each.kind
 
 
 def _rounds(report: Report) -> str:
-    """`12 (full, 10 × dirty, final)`."""
+    """Count the rounds by kind: `12 (full, 10 × dirty, final)`."""
     kinds = []
     for kind, alike in groupby(_kind(each) for each in report.rounds):
         count = len(list(alike))
@@ -111,20 +126,28 @@ def _rounds(report: Report) -> str:
 
 
 def _ms(value: float | None) -> str:
+    """Write milliseconds; a dash for None."""
     if value is None:
         return "–"
     return f"{value:,.2f} ms" if value < 100 else f"{value:,.0f} ms"
 
 
 def _ratio(report: Report) -> str:
-    """The ratio on which a path was chosen: the one after the first round."""
+    """Write the ratio by which a path was chosen: the one after the first round."""
     if not report.rounds or report.rounds[0].kind != "full":
         return "–"
     return f"{report.rounds[0].dirty_ratio_after:.2%} of memory changed in round 1"
 
 
 def result_table(report: Report) -> Table:
-    """What a user wants to know first."""
+    """Make the table of what a user wants to know first.
+
+    Args:
+        report: Of one run, of any outcome.
+
+    Returns:
+        A table for rich to print.
+    """
     table = Table(
         title=Text(summary.headline(report)),
         show_header=False,
@@ -139,11 +162,19 @@ def result_table(report: Report) -> Table:
 
 
 def result_rows(report: Report) -> list[tuple[str, str]]:
-    """The table's rows as plain text."""
+    """List the rows of the result table.
+
+    Args:
+        report: Of one run, of any outcome.
+
+    Returns:
+        (name, value) of each row as plain text.
+    """
     return [(name, Text.from_markup(value).plain) for name, value in _rows(report)]
 
 
 def _rows(report: Report) -> list[tuple[str, str]]:
+    """List the rows of the result table, with rich's markup."""
     error = report.downtime_error_ms or 0.0
     plus_minus = f" ± {error:.2f} ms (two clocks)" if error else ""
     rows: list[tuple[str, str]] = [("outcome", summary.outcome(report))]
@@ -173,7 +204,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
 
 
 def _where_measured(report: Report) -> list[tuple[str, str]]:
-    """Rows of what only some runs have."""
+    """List the rows that only some runs have."""
     rows = []
     if report.postcopy is not None:
         part = report.postcopy
@@ -214,7 +245,7 @@ def _where_measured(report: Report) -> list[tuple[str, str]]:
 
 
 def _shorter(report: Report) -> list[tuple[str, str]]:
-    """What compression and deltas gained, and cost."""
+    """List what compression and deltas gained, and cost."""
     rows = []
     packed, delta = report.compression, report.xbzrle
     if packed is not None:
@@ -244,6 +275,7 @@ def _shorter(report: Report) -> list[tuple[str, str]]:
 
 
 def _network(net: NetReport) -> str:
+    """Write what the link was like."""
     return (
         f"{net.link}, {net.shaper}: {figures(net.rtt_ms, 3)} ms round trip,"
         f" {human_bytes(net.throughput_Bps)}/s there, {human_bytes(net.throughput_back_Bps)}/s back"
@@ -251,6 +283,7 @@ def _network(net: NetReport) -> str:
 
 
 def _sent(report: Report) -> str:
+    """Write how many pages were sent."""
     again = f"{report.pages_sent:,} ({report.pages_resent:,} again"
     by_line = sum(each.line_pages or 0 for each in report.rounds)
     if by_line:
@@ -259,6 +292,7 @@ def _sent(report: Report) -> str:
 
 
 def _speed(report: Report) -> str:
+    """Write the guest's speeds."""
     guest = report.guest
     text = summary.speeds(guest) or "–"
     if guest.throttle_peak:
@@ -267,6 +301,7 @@ def _speed(report: Report) -> str:
 
 
 def _verified(report: Report) -> str:
+    """Write whether the digests are equal."""
     if report.verified is None:
         if report.outcome != "completed":
             return "–"
@@ -278,6 +313,10 @@ def _verified(report: Report) -> str:
 
 
 def print_report(report: Report) -> None:
-    """The table, on standard output; nothing for a migration that never began."""
+    """Print the result table on standard output; nothing for a migration that never began.
+
+    Args:
+        report: Of one run.
+    """
     if any(event.event == "migration-start" for event in report.events):
         Console(file=sys.stdout).print(result_table(report))

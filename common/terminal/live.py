@@ -1,4 +1,4 @@
-"""What every view of something that goes on has in common: a bar on a terminal, lines elsewhere."""
+"""What every live view has in common: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pageferry.common.terminal.progress import Lines, Wish
 
 
 class LiveView:
-    """On standard error, while it is entered.
+    """A view on standard error, shown while it is entered.
 
-    The bar is drawn four times a second at the most: that takes the interpreter lock from whoever
-    works.
+    The bar is drawn at most four times a second: drawing takes the interpreter lock from those that
+    work.
 
     Args:
-        wish: What the user has asked for.
-        columns: Of the bar.
+        wish: What the user asked for.
+        *columns: Of the bar.
         expand: Whether the bar takes the whole width.
     """
 

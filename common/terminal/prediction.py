@@ -20,7 +20,14 @@ _FROM: Final = {
 
 
 def prediction_table(prediction: PredictionReport) -> Table:
-    """A row for each strategy; the one that is spoken for is marked."""
+    """Make a table with a row for each strategy; the chosen one is marked.
+
+    Args:
+        prediction: From before the migration.
+
+    Returns:
+        A table for rich to print.
+    """
     table = Table(
         title=Text(f"predicted: {measured_line(prediction)}"),
         title_justify="left",
@@ -38,6 +45,7 @@ def prediction_table(prediction: PredictionReport) -> Table:
 
 
 def _cells(each: StrategyPrediction) -> tuple[str, ...]:
+    """Write what a strategy is expected to cost."""
     least = "≥ " if each.note else ""
     return (
         f"{each.total_time_ms:,.0f}",
@@ -49,7 +57,14 @@ def _cells(each: StrategyPrediction) -> tuple[str, ...]:
 
 
 def measured_line(prediction: PredictionReport) -> str:
-    """What was measured, in a sentence."""
+    """Say what was measured for a prediction.
+
+    Args:
+        prediction: From before the migration.
+
+    Returns:
+        A clause without a full stop.
+    """
     last = prediction.curve[-1] if prediction.curve else None
     seen = "" if last is None else f" ({last.pages:,} pages, {last.lines:,} lines)"
     return (
@@ -59,7 +74,15 @@ def measured_line(prediction: PredictionReport) -> str:
 
 
 def notes(prediction: PredictionReport) -> list[str]:
-    """What belongs to the table, a sentence each."""
+    """List what belongs below the table.
+
+    Args:
+        prediction: From before the migration.
+
+    Returns:
+        Sentences: the choice, the bandwidth, the guest's speed, then remarks on single strategies
+        and what was not predicted.
+    """
     rate, why = _rate(prediction.bandwidth), _FROM[prediction.bandwidth_from]
     before, meanwhile = prediction.steps_per_s_before, prediction.steps_per_s_while
     speed = f"guest: {meanwhile:,.0f} steps/s while it was measured"
@@ -76,6 +99,7 @@ def notes(prediction: PredictionReport) -> list[str]:
 
 
 def _in_vain(each: StrategyPrediction) -> str:
+    """Say that a strategy is not expected to converge."""
     return (
         f"{each.strategy} does not converge: the guest writes faster than its rounds shrink, and"
         f" after {each.rounds - 1} of them it stops with what is left."
@@ -83,18 +107,31 @@ def _in_vain(each: StrategyPrediction) -> str:
 
 
 def _rate(bandwidth: float | None) -> str:
+    """Write a bandwidth; None is unlimited."""
     return "unlimited" if bandwidth is None else f"{human_bytes(bandwidth)}/s"
 
 
 def print_prediction(prediction: PredictionReport, console: Console) -> None:
-    """The table and its notes."""
+    """Print the table of a prediction, and its notes.
+
+    Args:
+        prediction: From before the migration.
+        console: Where to print it.
+    """
     console.print(prediction_table(prediction))
     for note in notes(prediction):
         console.print(Text(note), width=min(console.width, 100), highlight=False)
 
 
 def prediction_row(prediction: PredictionReport) -> str:
-    """How true it was: `2,703 ms in all (+0.3 %), 2.4 ms down (-0.6 ms, -20 %)`."""
+    """Say how well a prediction held: `2,703 ms in all (+0.3 %), 2.4 ms down (-0.6 ms, -20 %)`.
+
+    Args:
+        prediction: As the report has it, after the migration.
+
+    Returns:
+        One line.
+    """
     taken = prediction.taken
     if taken is None:
         return "the migration did not end as predicted: no figures to compare"

@@ -1,8 +1,8 @@
 """Progress on standard error: a bar on a terminal, lines for files and programs elsewhere.
 
 `plain` is a line every few seconds, `[ 12.0 s] round 2 · 488 MB · 99.7 MB/s`. `json` is an object a
-line for programs: `t_s` since the command began to work, `phase` in words, and figures as the kind
-of work has them (docs/progress.md). Complaints and notices are no progress: they begin with
+line for programs: `t_s` since the command began to work, `phase` in words, and figures that depend
+on the kind of work (docs/progress.md). Complaints and notices are not progress: they begin with
 `pageferry: ` whatever is chosen.
 """
 
@@ -26,7 +26,7 @@ from pageferry.common.process.notices import notice
 from pageferry.common.process.threads import WatchedThread, failure_of
 
 EVERY_S: Final = 3.0
-COMPILING: Final = "compiling kernels"  # how that phase begins: it is announced at once
+COMPILING: Final = "compiling kernels"  # how that phase begins, which is announced at once
 
 Wish = Literal["auto", "plain", "json", "none"]
 Form = Literal["bar", "plain", "json", "none"]
@@ -48,22 +48,39 @@ class ProgressOptions(Options):
 
     @property
     def wish(self) -> Wish:
-        """With `--quiet` taken into account."""
+        """What was asked for, with `--quiet` taken into account."""
         return "none" if self.quiet else self.progress
 
 
 def form_of(wish: Wish, *, terminal: bool) -> Form:
-    """What is shown. terminal: whether standard error is one."""
+    """Choose how progress is shown.
+
+    Args:
+        wish: What the user asked for.
+        terminal: Whether standard error is one.
+
+    Returns:
+        The same as `wish`, with `auto` decided.
+    """
     if wish == "auto":
         return "bar" if terminal else "plain"
     return wish
 
 
 class Lines:
-    """Progress as lines: the latest word every `EVERY_S`, by a thread of its own.
+    """Progress as lines: the latest word every `EVERY_S`, printed by a thread of its own.
 
-    What takes long may say nothing for a while, and then the line says that it goes on. Where lines
-    were asked for, there is one at the beginning and one at the end, too.
+    Slow work may report nothing for a while; the lines then show that it goes on. Where the user
+    asked for lines, there is one at the beginning and one at the end, too. They are printed while
+    this is entered.
+
+    Args:
+        wish: What the user asked for.
+        terminal: Whether standard error is one.
+
+    Attributes:
+        form: How progress is shown.
+        on: Whether lines are printed; False from the first failure on.
     """
 
     def __init__(self, wish: Wish, *, terminal: bool) -> None:
@@ -96,7 +113,13 @@ class Lines:
             self._say_now()
 
     def show(self, words: str, phase: str, figures: Mapping[str, Any]) -> None:
-        """This moment, in words and in figures; kernels that are compiled are announced at once."""
+        """Note this moment; it is printed with the next line.
+
+        Args:
+            words: For people.
+            phase: The same phase in words, for programs. Compiling kernels is announced at once.
+            figures: For programs; JSON-able.
+        """
         if not self.on:
             return
         with self._lock:
@@ -107,7 +130,7 @@ class Lines:
             self._say_now()
 
     def _say_now(self) -> None:
-        """On the thread that works, for which a line is no reason to fail."""
+        """Print a line on the thread that works, which must not fail because of it."""
         if not self.on:
             return
         try:
@@ -116,15 +139,17 @@ class Lines:
             self._failed(failure_of(error))
 
     def _run(self) -> None:
+        """Print a line every `EVERY_S` until it is over."""
         while not self._over.wait(EVERY_S):
             self._say()
 
     def _failed(self, error: PageferryError) -> None:
-        """Without the lines that were to come, what takes long goes on."""
+        """Go on without lines: the work does not depend on them."""
         self.on = False
         notice(f"no more progress is shown: {error}")
 
     def _say(self) -> None:
+        """Print the latest word."""
         with self._lock:
             if self._latest is None:
                 return
@@ -134,6 +159,6 @@ class Lines:
             line = json.dumps({"t_s": round(elapsed_s, 3), **figures})
         else:
             line = f"[{elapsed_s:5.1f} s] {words}"
-        # Without the lock: a reader that has stopped reading holds up this thread, and nobody else.
+        # Without the lock: a reader that has stopped reading holds up this thread only.
         with contextlib.suppress(OSError, ValueError):  # whoever read it has gone away
             print(f"{line}\n", end="", file=sys.stderr, flush=True)

@@ -1,12 +1,13 @@
-"""A thread of compiled code that needs no interpreter lock, and how Python deals with it.
+"""A thread of compiled code that runs without the interpreter lock, and how Python controls it.
 
-    __init__      before the downtime: the subclass takes its memory, and compiles by running once
-    _start        the thread is at work
-    event_fd      becomes readable when the thread has something to tell: `clear_event`, `failure`
-    _end          the thread is gone; it may be started again
-    _close_fds    after that
+    __init__       before the downtime: the subclass allocates its memory, and compiles by running
+                   the code once
+    _start         starts the thread
+    event_fd       becomes readable when the thread has something to tell: `clear_event`, `failure`
+    _ask_to_end    has the thread end; `_join` waits for that; it may be started again
+    _close_fds     after that
 
-It is told by its control words and by one eventfd, and tells by the same means.
+Python talks to it through its control words and one eventfd, and it answers by the same means.
 """
 
 from __future__ import annotations
@@ -26,13 +27,20 @@ _Control = TypeVar("_Control", bound=ThreadControl)
 
 
 class CompiledThread(ABC, Generic[_Control]):
-    """Owns the thread and its eventfds; `ctl` is the subclass's record, which has not run yet.
+    """Owner of the thread and of its eventfds.
 
     Args:
-        tell: hears, on the thread, what has ended it unexpectedly.
+        ctl: The subclass's control record, on which no thread runs yet. It is kept, and both of its
+            descriptors are set here.
+        tell: Called on the thread with what has ended it unexpectedly; None: only `failure` says
+            so.
 
     Attributes:
-        event_fd: see `failure` and the other words when it is readable.
+        event_fd: Non-blocking eventfd. When it is readable, look at `failure` and the other words.
+        thread_name: As the system shows the thread.
+        noun: What messages call the thread.
+        failures: What each code of `ctl.failure` means: makes the error from the system's error
+            number, which may be 0.
     """
 
     thread_name: ClassVar[str]
@@ -50,7 +58,7 @@ class CompiledThread(ABC, Generic[_Control]):
 
     @abstractmethod
     def _serve(self) -> None:
-        """Run the compiled code until `stop`, or until its connection has ended."""
+        """Run the compiled code until `stop` is set, or until its connection has ended."""
 
     def _start(self) -> WatchedThread:
         self._ctl.stop = 0
@@ -63,7 +71,7 @@ class CompiledThread(ABC, Generic[_Control]):
         self._serve()
 
     def _died(self, failure: PageferryError) -> None:
-        """Whoever watches looks at what became of it."""
+        """Wake whoever watches `event_fd`, and pass the failure on to `tell`."""
         os.eventfd_write(self.event_fd, 1)
         if self._tell is not None:
             self._tell(failure)
@@ -77,7 +85,7 @@ class CompiledThread(ABC, Generic[_Control]):
         self._wake()
 
     def _join(self, timeout_s: float) -> None:
-        """Wait for its end. Raises `PageferryError` where it does not come."""
+        """Wait for the thread's end; raise `PageferryError` if it does not come in time."""
         if self._thread is None:
             return
         self._thread.join(timeout_s)
@@ -86,14 +94,14 @@ class CompiledThread(ABC, Generic[_Control]):
 
     @property
     def failure(self) -> PageferryError | None:
-        """Why it dropped its connection, or has died; None: neither."""
+        """What made the thread drop its connection, or killed it; None: neither."""
         if self._thread is not None and self._thread.failure is not None:
             return self._thread.failure
         made = self.failures.get(int(self._ctl.failure))
         return None if made is None else made(int(self._ctl.failure_errno))
 
     def clear_event(self) -> None:
-        """After `event_fd` was readable."""
+        """Reset `event_fd` after it was readable; harmless where it was not."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.event_fd)
 

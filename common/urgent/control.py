@@ -1,8 +1,8 @@
-"""Control words: what a compiled thread and Python tell one another, as one record.
+"""Control words: what a compiled thread and Python tell each other, as one record.
 
 A class names the words, in groups of one writer each (`FaultControl`, `ServerControl`); numba sees
-the record, mypy the class. Each group begins a cache line of its own, so that two writers do not
-take one from one another. A word is an int64 at an aligned address: stores of it are whole, and
+the record, mypy the class. Each group starts a cache line of its own, so that two writers do not
+take a line from each other. A word is an int64 at an aligned address: stores of it are whole, and
 fences and system calls keep them in order.
 """
 
@@ -18,7 +18,7 @@ from pageferry.common.guest.control import aligned
 
 _LINE: Final = 64
 
-# Codes of `failure`, beside those that one end alone has, from `FIRST_OWN` on.
+# Codes of `failure`. Those that only one end has begin at `FIRST_OWN`.
 ENDED: Final = 1  # the peer closed the connection
 BROKEN: Final = 2  # the system says why in `failure_errno`
 ILLEGAL: Final = 3  # the peer sent something that is not legal here
@@ -37,7 +37,7 @@ class ThreadControl(Protocol):
 
 
 class ConnectionControl(ThreadControl, Protocol):
-    """Those of a thread that speaks on a connection."""
+    """The further words of a thread that serves a connection."""
 
     socket: int
     attempt: int  # of the connection, for its probes
@@ -45,15 +45,23 @@ class ConnectionControl(ThreadControl, Protocol):
     filled: int  # bytes in the inbox
     sent_ns: int  # when something was sent last
     asked: int  # probes that were sent on this connection
-    answered: int  # of which so many have been answered
+    answered: int  # how many of those have been answered
     received_bytes: int
     sent_bytes: int
 
 
 def control_dtype(*groups: type) -> np.dtype[np.void]:
-    """Return the record of these groups' words, each an int64, in their order.
+    """Return the record dtype of these groups' words, each an int64, in their order.
 
-    Its size is a multiple of 64 bytes, and so is the offset of each group's first word.
+    Args:
+        groups: Classes whose annotations name the words; each holds the words of one writer.
+
+    Returns:
+        A structured dtype. Its size is a multiple of 64 bytes, and so is the offset of each group's
+        first word.
+
+    Raises:
+        TypeError: If `np.record` has an attribute of a word's name.
     """
     words = list(_placed(groups))
     size = -(-(words[-1][1] + 8) // _LINE) * _LINE
@@ -74,7 +82,15 @@ def _placed(groups: tuple[type, ...]) -> Iterator[tuple[str, int]]:
 
 
 def word_of(dtype: np.dtype[np.void], name: str) -> int:
-    """Return the number of that word: for atomic additions, which go by address."""
+    """Return the index of a word in its record: for atomic additions, which go by address.
+
+    Args:
+        dtype: As `control_dtype` makes it.
+        name: The word, which has to be in there.
+
+    Returns:
+        The index, counted in 8-byte words from the record's start.
+    """
     assert dtype.fields is not None  # noqa: S101 - it is a record
     return int(dtype.fields[name][1]) // 8
 
@@ -82,7 +98,11 @@ def word_of(dtype: np.dtype[np.void], name: str) -> int:
 def new_control(dtype: np.dtype[np.void]) -> tuple[Any, NDArray[np.int64]]:
     """Return a zeroed record that shares no 128 bytes with anything else, and its words.
 
-    Both are the same memory.
+    Args:
+        dtype: As `control_dtype` makes it.
+
+    Returns:
+        The record, whose attributes are the words, and the same memory as int64[itemsize / 8].
     """
     words = aligned(dtype.itemsize // 8, np.int64).view(np.int64)
     return words.view(dtype).view(np.recarray)[0], words

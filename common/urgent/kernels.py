@@ -1,6 +1,6 @@
-"""What both ends of an urgent connection do with frames, compiled.
+"""Compiled code for frames that both ends of an urgent connection share.
 
-The layout of a header is `common.wire.header`'s, whose functions are compiled here for both.
+A header's layout is defined in `common.wire.header`, whose functions are compiled here for both.
 """
 
 from __future__ import annotations
@@ -44,16 +44,31 @@ count_of = inlined(header.count_of)
 
 
 def urgent_kernels(package: Path) -> Callable[[_F], _F]:
-    """Return `jit.kernel` for the files of a folder that call what is in here.
+    """Return a `jit.kernel` for the files of a folder that call the code in here.
 
-    An edit of this folder, or of the frames' layout, has them compiled anew.
+    An edit of this folder, or of the modules with the frames' layout, has them compiled anew.
+
+    Args:
+        package: The caller's folder; an edit of any of its Python files counts, too.
+
+    Returns:
+        The decorator for that folder's kernels.
     """
     return kernels_of(package, *sorted(_HERE.glob("*.py")), *_LAYOUT)
 
 
 @kernel
 def seal(words: NDArray[np.int64], first: int, end: int) -> int:
-    """Put the checksum of these words behind them; return where that ends."""
+    """Append the trailer, the XXH3-64 checksum, to a frame.
+
+    Args:
+        words: int64[n], where the frame is; `words[end]` is overwritten.
+        first: Index of the frame's first word.
+        end: Index behind its last one.
+
+    Returns:
+        Index behind the trailer.
+    """
     # SAFETY: `words` is the caller's array, and [first, end] lies in it.
     words[end] = signed(xxh3_64(words.ctypes.data + 8 * first, 8 * (end - first)))
     return end + TRAILER_WORDS
@@ -61,7 +76,16 @@ def seal(words: NDArray[np.int64], first: int, end: int) -> int:
 
 @kernel
 def is_sealed(words: NDArray[np.int64], first: int, end: int) -> bool:
-    """Return whether the checksum of these words stands behind them."""
+    """Return whether a frame's trailer holds its checksum.
+
+    Args:
+        words: int64[n], where the frame is.
+        first: Index of the frame's first word.
+        end: Index of its trailer, behind the words that it covers.
+
+    Returns:
+        False: the frame was changed on its way.
+    """
     # SAFETY: `words` is the caller's array, and [first, end] lies in it.
     return bool(signed(xxh3_64(words.ctypes.data + 8 * first, 8 * (end - first))) == words[end])
 
@@ -70,7 +94,19 @@ def is_sealed(words: NDArray[np.int64], first: int, end: int) -> bool:
 def put_bodyless(
     words: NDArray[np.int64], at: int, kind: int, checked: int, entries: int, value: int
 ) -> int:
-    """Write a whole frame without a body to the words from `at` on; return where it ends."""
+    """Write a whole frame without a body.
+
+    Args:
+        words: int64[n], into which it is written; has room for header and trailer.
+        at: Index of the frame's first word.
+        kind: A `FrameType`.
+        checked: Not 0: the frame gets a trailer.
+        entries: For the header's field of that name.
+        value: Likewise.
+
+    Returns:
+        Index behind the frame.
+    """
     words[at] = first_word(kind, CHECKED if checked != 0 else 0, entries, value)
     words[at + 1] = 0
     end = at + HEADER_WORDS
@@ -79,7 +115,14 @@ def put_bodyless(
 
 @kernel
 def report_failure(ctl: ThreadControl, scratch: NDArray[np.int64], code: int, number: int) -> None:
-    """Tell Python that the connection is over. number: the system's, or 0."""
+    """Tell Python that the connection is over.
+
+    Args:
+        ctl: Its `failure` and `failure_errno` are set, and its `event_fd` is signalled.
+        scratch: The calling thread's int64 array for system calls.
+        code: What has happened, a code of `failure`.
+        number: The system's error number, or 0.
+    """
     ctl.failure_errno = number
     fence()
     ctl.failure = code
@@ -88,7 +131,16 @@ def report_failure(ctl: ThreadControl, scratch: NDArray[np.int64], code: int, nu
 
 @kernel
 def take_answer(ctl: ConnectionControl, scratch: NDArray[np.int64], number: int) -> bool:
-    """Take in the answer to a probe. False: none was due."""
+    """Count the answer to a probe; the first one of a connection is signalled on `event_fd`.
+
+    Args:
+        ctl: Its `answered` is counted up.
+        scratch: The calling thread's int64 array for system calls.
+        number: The number that the answer repeats.
+
+    Returns:
+        False: no such answer was due, and nothing has changed.
+    """
     if ctl.answered == ctl.asked or number != (ctl.answered + 1) & NUMBER:
         return False
     ctl.answered += 1
@@ -99,7 +151,11 @@ def take_answer(ctl: ConnectionControl, scratch: NDArray[np.int64], number: int)
 
 @kernel
 def receive_once(ctl: ConnectionControl, inbox: NDArray[np.int64]) -> tuple[int, int]:
-    """Take what the socket has, behind what is in the inbox.
+    """Append what the socket has to the inbox, without waiting.
+
+    Args:
+        ctl: Its `filled` and `received_bytes` are counted up.
+        inbox: int64[n], with room behind the first `filled` bytes.
 
     Returns:
         (bytes, 0); (0, 0) if the peer has ended the connection; (-1, errno) if it is broken, and

@@ -1,1 +1,1 @@
-"""The stream between the agents: a sans-IO codec, typed messages, one file that has sockets."""
+"""The stream between the agents: a sans-IO codec, typed messages, and the sockets for them."""

@@ -1,8 +1,8 @@
 """Names and addresses: how they are written, found, listened on, and which of several answers.
 
 A name may have several addresses, and the first of them may be silent. So they are tried as
-browsers do it (RFC 8305): families alternate, the next one is begun `STAGGER_S` after the last or
-when one has failed, and the first connection that stands is taken. One limit bounds all of it.
+browsers do it (RFC 8305): families alternate, the next attempt begins `STAGGER_S` after the last,
+or when one has failed, and the first connection that stands is taken. One limit bounds all of it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,34 @@ from pageferry.common.wire.tls import writable
 
 STAGGER_S: Final = 0.25  # the "Connection Attempt Delay" that RFC 8305 recommends
 _MOST_SHOWN: Final = 4  # addresses in a message
-_PORTS_TRIED: Final = 16  # until a free one is free on every address
+_PORTS_TRIED: Final = 16  # until one is free on every address
 
 Info = tuple[Any, ...]  # as of getaddrinfo
 SocketAddress = tuple[Any, ...]
 
 
 def shown(host: str, port: int) -> str:
-    """HOST:PORT, as it is written: `[::1]:4444`."""
+    """Return HOST:PORT as people write it: `[::1]:4444`.
+
+    Args:
+        host: A name or a numeric address, without brackets.
+        port: TCP port.
+
+    Returns:
+        IPv6 in brackets.
+    """
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def host_of(address: SocketAddress) -> str:
-    """The numeric host of a socket's address, an IPv6 zone with it: `fe80::1%eth0`."""
+    """Return the numeric host of a socket's address, with its IPv6 zone: `fe80::1%eth0`.
+
+    Args:
+        address: As of `getpeername`.
+
+    Returns:
+        The zone as its interface's name, or as a number where the interface has gone.
+    """
     host = str(address[0])
     if len(address) < 4 or not address[3] or "%" in host:
         return host
@@ -45,17 +60,41 @@ def host_of(address: SocketAddress) -> str:
 
 
 def shown_address(address: SocketAddress) -> str:
-    """HOST:PORT of a socket's address; what is no IP address as it is."""
+    """Return HOST:PORT of a socket's address.
+
+    Args:
+        address: As of `getpeername`.
+
+    Returns:
+        What is no IP address, as Python shows it.
+    """
     return shown(host_of(address), int(address[1])) if len(address) > 1 else str(address)
 
 
 def is_loopback(host: str) -> bool:
-    """Of a numeric host."""
+    """Return whether an address leads to this host only.
+
+    Args:
+        host: Numeric, perhaps with a zone.
+
+    Returns:
+        Whether it is a loopback address.
+
+    Raises:
+        ValueError: If it is a name.
+    """
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
 def alternating(infos: Sequence[Info]) -> list[Info]:
-    """Each address once; the family of the first one, another one, and so on (RFC 8305, 4)."""
+    """Return each address once; the family of the first one, another one, and so on (RFC 8305, 4).
+
+    Args:
+        infos: As `getaddrinfo` gives them, the preferred one first.
+
+    Returns:
+        In the order in which to try them.
+    """
     by_family: dict[int, list[Info]] = {}
     for info in dict.fromkeys(infos):
         by_family.setdefault(info[0], []).append(info)
@@ -67,10 +106,19 @@ def alternating(infos: Sequence[Info]) -> list[Info]:
 
 
 async def open_socket(host: str, port: int, limit_s: float, command: str) -> socket.socket:
-    """A connection to the first address of `host` that answers.
+    """Connect to the first address of a host that answers.
 
-    limit_s: for all of it, the name's look-up too. command: what is expected to listen there, for
-    messages. Raises `PeerUnreachable`.
+    Args:
+        host: A name or a numeric address, perhaps with an IPv6 zone.
+        port: TCP port.
+        limit_s: For all of it, the name's look-up too.
+        command: What is expected to listen there, for messages.
+
+    Returns:
+        A connected, non-blocking socket, which the caller closes.
+
+    Raises:
+        PeerUnreachable: If there is no such name, or no address answers in time.
     """
     infos: list[Info] = []
     try:
@@ -93,7 +141,7 @@ async def open_socket(host: str, port: int, limit_s: float, command: str) -> soc
 
 
 async def _look_up(host: str, port: int) -> Sequence[Info]:
-    # A zone is no matter of names, and uvloop's own look-up loses it.
+    # A zone is not resolved with names, and uvloop's own look-up loses it.
     if "%" in host:
         _check_zone(host.partition("%")[2])
         flags = socket.AI_NUMERICHOST
@@ -111,7 +159,7 @@ def _check_zone(zone: str) -> None:
 
 
 def _tried(host: str, port: int, infos: Sequence[Info]) -> str:
-    """HOST:PORT, and which addresses that is where it is a name."""
+    """Return HOST:PORT, and which addresses that is where it is a name."""
     hosts = [host_of(info[4]) for info in infos]
     if not hosts or hosts == [host]:
         return shown(host, port)
@@ -120,7 +168,7 @@ def _tried(host: str, port: int, infos: Sequence[Info]) -> str:
 
 
 async def _first_to_answer(infos: Sequence[Info]) -> socket.socket:
-    """Raises the `OSError` of the attempt that tells most where all have failed."""
+    """Return the first connection; where all fail raise the `OSError` that tells most."""
     going: set[asyncio.Task[socket.socket]] = set()
     failures: list[OSError] = []
     left = list(infos)
@@ -146,7 +194,7 @@ async def _first_to_answer(infos: Sequence[Info]) -> socket.socket:
 
 
 async def _drop(going: Sequence[asyncio.Task[socket.socket]]) -> None:
-    """Attempts that are not wanted any more, also those that have come about meanwhile."""
+    """Drop attempts that are not wanted any more, also those that have succeeded meanwhile."""
     for task in going:
         task.cancel()
     for sock in await asyncio.gather(*going, return_exceptions=True):
@@ -155,7 +203,7 @@ async def _drop(going: Sequence[asyncio.Task[socket.socket]]) -> None:
 
 
 async def _connected(info: Info) -> socket.socket:
-    """Not by the loop's `sock_connect`: uvloop's loses an address's IPv6 zone."""
+    """Connect, but not by the loop's `sock_connect`: uvloop's loses an address's IPv6 zone."""
     family, kind, proto, _name, address = info
     sock = socket.socket(family, kind, proto)
     try:
@@ -178,7 +226,20 @@ async def _connected(info: Info) -> socket.socket:
 def listen_on(
     host: str, port: int, backlog: int, *, loopback_only: bool = False
 ) -> list[socket.socket]:
-    """On every address of `host` that this host has, on one port. Raises `UsageError`."""
+    """Listen on every address that a host name has here, on one port.
+
+    Args:
+        host: A name or a numeric address.
+        port: TCP port; 0: one that is free on all of them.
+        backlog: Connections that the kernel may hold unaccepted, per address.
+        loopback_only: Refuse addresses that other hosts can reach, as there is no TLS.
+
+    Returns:
+        Non-blocking sockets, at least one, which the caller closes.
+
+    Raises:
+        UsageError: If it can't listen there, or must not.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -203,9 +264,9 @@ def listen_on(
 
 
 def _bind_all(infos: Sequence[Info], port: int, backlog: int) -> list[socket.socket]:
-    """Raises `OSError`, its filename the address. Not for addresses that are of no interface here,
+    """Bind to all addresses; raise `OSError`, its filename the address, unless all can be had.
 
-    as long as one is.
+    Addresses that no interface has here do not matter, as long as there is another one.
     """
     sockets: list[socket.socket] = []
     missing: OSError | None = None
@@ -238,7 +299,7 @@ def _bound(
     sock = socket.socket(*kind)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if kind[0] == socket.AF_INET6 and one_of_several:  # else it would take IPv4's port, too
+        if kind[0] == socket.AF_INET6 and one_of_several:  # or it would take IPv4's port, too
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         sock.listen(backlog)

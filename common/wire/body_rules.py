@@ -1,8 +1,8 @@
-"""What each type of frame has behind its header, and what of it is legal: a rule a type.
+"""What each type of frame has behind its header, and what of that is legal: a rule per type.
 
     BODY[type](header, legal, content)   raises unless the header is legal; `table_bytes`
     take_table(body)                     raises unless the table is; where its payload belongs
-    finish()                             the frame, once its checksum has been seen to be right
+    finish()                             the frame, once its checksum was found to be right
 
 A rule is made for one frame and holds what is known of that frame until then.
 """
@@ -49,10 +49,17 @@ from pageferry.common.wire.stream_format import StreamFormat
 
 
 class Placer(Protocol):
-    """Who knows where page bytes belong."""
+    """Knows where page bytes belong."""
 
     def buffers(self, extents: Extents) -> list[memoryview]:
-        """Return writable buffers for these pages, in order, together of exactly their size."""
+        """Return where the content of pages is to be written.
+
+        Args:
+            extents: EXTENT[m], all of them the guest's.
+
+        Returns:
+            Writable buffers, in the pages' order, together of exactly their size.
+        """
         ...
 
 
@@ -61,9 +68,9 @@ class Legal:
     """What may come on a connection; see `FrameDecoder`.
 
     Attributes:
-        pages: frames of pages may.
-        attempt: of probes; None: there are none.
-        most_control: bytes of a control message; 0: there are none.
+        pages: Whether frames of pages may.
+        attempt: Of probes; None: there are none.
+        most_control: Bytes of a control message; 0: there are none.
     """
 
     stream: StreamFormat
@@ -89,7 +96,15 @@ class Content:
     _payload: NDArray[np.uint8] = field(init=False, default_factory=lambda: np.empty(0, np.uint8))
 
     def of_pages(self, extents: Extents, pages: int) -> Payload:
-        """Return the places of pages that come as they are."""
+        """Return the places of pages that come as they are.
+
+        Args:
+            extents: EXTENT[m].
+            pages: Their number.
+
+        Returns:
+            Guest memory itself as spans, or the placer's buffers.
+        """
         table = None if self.places is None else self.places(extents)
         if table is not None:
             return Payload(pages * PAGE_SIZE, [], Spans(table))
@@ -97,19 +112,42 @@ class Content:
         return Payload(pages * PAGE_SIZE, self.placer.buffers(extents))
 
     def line_room(self, n: int) -> NDArray[np.uint8]:
-        """Return uint8[n] for lines."""
+        """Return room for lines, in a buffer that is used again for the next frame.
+
+        Args:
+            n: Bytes.
+
+        Returns:
+            uint8[n].
+        """
         if len(self._lines) < n:
             self._lines = np.empty(max(n, MAX_FRAME_LINES * LINE_SIZE), np.uint8)
         return self._lines[:n]
 
     def payload_room(self, n: int) -> NDArray[np.uint8]:
-        """Return uint8[n] for what is compressed or encoded."""
+        """Return room for a compressed or encoded payload, in a buffer that is used again.
+
+        Args:
+            n: Bytes.
+
+        Returns:
+            uint8[n].
+        """
         if len(self._payload) < n:
             self._payload = np.empty(1 << (n - 1).bit_length(), np.uint8)
         return self._payload[:n]
 
     def unpack_pages(self, data: memoryview, extents: Extents, pages: int) -> None:
-        """Put what is in a compressed payload to its pages, and keep no large buffer."""
+        """Put the content of a compressed payload where its pages belong, and keep no large buffer.
+
+        Args:
+            data: The payload.
+            extents: EXTENT[m] that are in it.
+            pages: Their number.
+
+        Raises:
+            RemoteProtocolError: If it does not become that many pages.
+        """
         assert self.placer is not None  # noqa: S101 - the header was refused otherwise
         assert self.unpacker is not None  # noqa: S101 - likewise
         unpacked = self.unpacker.unpack(data, pages * PAGE_SIZE)
@@ -118,23 +156,44 @@ class Content:
         spread(unpacked, self.placer.buffers(extents))
 
     def unpack_lines(self, data: memoryview, lines: int) -> NDArray[np.uint8]:
-        """Return what is in a compressed payload: uint8[64 * lines]."""
+        """Return the lines in a compressed payload.
+
+        Args:
+            data: The payload.
+            lines: Their number.
+
+        Returns:
+            uint8[64 * lines], in the buffer of `line_room`.
+
+        Raises:
+            RemoteProtocolError: If it does not become that many lines.
+        """
         assert self.unpacker is not None  # noqa: S101 - the header was refused otherwise
-        # Copied: to compiled code read-only memory is of another kind, and the code for that
-        # would be compiled or loaded here, which with few lines left is in the downtime.
+        # Copied: for compiled code read-only memory has another type, and the code for that would
+        # be compiled or loaded here, which with few lines left is in the downtime.
         unpacked = self.unpacker.unpack(data, lines * LINE_SIZE)
         room = self.line_room(len(unpacked))
         room[:] = unpacked
         return room
 
     def draw(self, n: int) -> None:
-        """Wait until so many bytes may be held for the present frame."""
+        """Wait until the present frame may hold that much; at once without a share.
+
+        Args:
+            n: Bytes.
+        """
         if self.share is not None:
             self.share.take(n)
 
 
 class Payload(NamedTuple):
-    """Where what follows a table belongs: `size` bytes in buffers, or in spans."""
+    """Where what follows a table belongs.
+
+    Attributes:
+        size: Its bytes.
+        buffers: Where it belongs, unless there are spans.
+        spans: Likewise; None: in the buffers.
+    """
 
     size: int
     buffers: list[memoryview]
@@ -147,12 +206,17 @@ _NOTHING: Final = Payload(0, [])
 class BodyRule(ABC):
     """One frame that is being read.
 
+    Args:
+        header: The frame's.
+        legal: What may come now.
+        content: Where its payload is to go.
+
     Raises:
-        RemoteProtocolError: when it is made, for a header that is not legal here.
+        RemoteProtocolError: When it is made, for a header that is not legal here.
 
     Attributes:
-        name: of its type, for people.
-        table_bytes: what follows the header before any payload.
+        name: Of its type, for people.
+        table_bytes: What follows the header before any payload.
     """
 
     name: ClassVar[str]
@@ -168,12 +232,26 @@ class BodyRule(ABC):
         """Raise unless the header is legal; return the bytes of the table."""
 
     def take_table(self, body: bytes) -> Payload:
-        """Raise `RemoteProtocolError` unless the table is legal; return where the payload goes."""
-        raise NotImplementedError  # of who has no table nobody asks it
+        """Take the table, or a control message; only where `table_bytes` is not 0.
+
+        Args:
+            body: All bytes of it.
+
+        Returns:
+            Where the payload goes; of size 0 where there is none.
+
+        Raises:
+            RemoteProtocolError: If it is not legal.
+        """
+        raise NotImplementedError  # never called where there is no table
 
     @abstractmethod
     def finish(self) -> Frame:
-        """Return the frame, all of which is there."""
+        """Finish the frame, all of which is there.
+
+        Returns:
+            What is handed out.
+        """
 
 
 class _Control(BodyRule):
@@ -298,7 +376,7 @@ class _Zero(_Pages):
 
 
 def _line_table(body: bytes, n_pages: int) -> LineTable:
-    """A table whose pages are the guest's."""
+    """Return the table of a frame of lines, whose pages have to be the guest's."""
     table: LineTable = np.frombuffer(body, LINES_OF)
     last = int(table["page"].max())
     if last >= n_pages:
@@ -368,7 +446,7 @@ class _Packed(BodyRule):
         return table
 
     def take_table(self, body: bytes) -> Payload:
-        """Take the table: only now it is known how long the payload may be."""
+        """Take the table: only now is it known how long the payload may be."""
         if self._by_line:
             self._table = _line_table(body, self._legal.n_pages)
             self._entries = count_lines(self._table)

@@ -1,8 +1,8 @@
-"""How much a control message may be, by its kind, before any of it is unpacked.
+"""How large a control message may be, by its kind, before any of it is unpacked.
 
-A byte of msgpack may become an object of some 70 bytes (an empty map, an empty list), so that a
-limit on bytes alone is none on memory: how many objects a message has, and how deep they are
-nested, is counted first, without making any of them.
+A byte of msgpack may become an object of some 70 bytes (an empty map, an empty list), so a limit on
+bytes alone does not limit memory: how many objects a message has, and how deep they are nested, is
+counted first, without making any of them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.wire.frames import MAX_CONTROL
 from pageferry.common.wire.results import MOST_TEXT
 
-OBJECT_BYTES: Final = 80  # that one takes in memory at the most, what it refers to not counted
+OBJECT_BYTES: Final = 80  # that one takes in memory at most, what it refers to not counted
 _TEXT: Final = 4 * MOST_TEXT + 256  # bytes, with all that stands around it
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """bytes of the message; objects in it, keys too; how deep they are nested."""
+    """The limits of one kind of message.
+
+    Attributes:
+        size: Bytes of the message.
+        objects: Objects in it, keys too.
+        depth: How deep they are nested.
+    """
 
     size: int
     objects: int
@@ -53,7 +59,17 @@ _LONGEST_KIND: Final = 31  # bytes: a short string of msgpack
 
 
 def kind_of(body: bytes) -> bytes:
-    """Which kind it says it is: the first key, as we write it. Raises `RemoteProtocolError`."""
+    """Return the kind that a message says it is: its first key, as we write it.
+
+    Args:
+        body: Of a control frame, as it came.
+
+    Returns:
+        The kind's name, which may be none of ours.
+
+    Raises:
+        RemoteProtocolError: If the message does not begin with it.
+    """
     start = {0xDE: 3, 0xDF: 5}.get(body[0], 1) if body else 0
     at = start + len(_KIND)
     if body[start:at] != _KIND or len(body) <= at or not 0xA0 < body[at] <= 0xA0 + _LONGEST_KIND:
@@ -62,7 +78,17 @@ def kind_of(body: bytes) -> bytes:
 
 
 def check(body: bytes) -> int:
-    """Bytes that it will take in memory, at the most. Raises `RemoteProtocolError`."""
+    """Check a message against the bounds of its kind.
+
+    Args:
+        body: Of a control frame, as it came.
+
+    Returns:
+        Bytes that it will take in memory at most, with itself.
+
+    Raises:
+        RemoteProtocolError: If it is of no known kind, or beyond its bounds.
+    """
     kind = kind_of(body)
     bound = BOUNDS.get(kind)
     if bound is None:
@@ -76,8 +102,9 @@ def check(body: bytes) -> int:
     return len(body) + objects * OBJECT_BYTES
 
 
-# By a token's first byte: bytes of its head; bytes of content behind it, or objects in it (pairs of
-# a map are two), or in which of the head's bytes that number stands.
+# By a token's first byte: bytes of the whole token (`_FIXED`); bytes of the length behind it
+# (`_SIZED`); bytes of the count behind it, and objects that each counts for (`_LISTS`: a pair of a
+# map is two).
 _FIXED: Final[dict[int, int]] = {
     **dict.fromkeys((*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100)), 1),
     **{0xA0 + n: 1 + n for n in range(32)},
@@ -88,7 +115,20 @@ _LISTS: Final = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
 def count_objects(body: bytes, most: int, most_depth: int, name: str = "") -> int:
-    """The objects of a msgpack value. Raises `RemoteProtocolError` for more, deeper, or none."""
+    """Count the objects of a msgpack value, keys too.
+
+    Args:
+        body: The value, as it came.
+        most: How many it may have.
+        most_depth: How deep they may be nested.
+        name: What error messages call it.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        RemoteProtocolError: If there are more or they are deeper, or if it is not one whole value.
+    """
     at, objects, size = 0, 0, len(body)
     due: list[int] = []  # objects that are still to come, of each list or map that is open
     fixed = _FIXED
@@ -123,7 +163,11 @@ def count_objects(body: bytes, most: int, most_depth: int, name: str = "") -> in
 
 
 def _inside(body: bytes, at: int, head: int) -> tuple[int, int]:
-    """Of a list or a map: bytes of its count, objects in it. Raises `RemoteProtocolError`."""
+    """Return of a list or a map: bytes of its count, objects in it.
+
+    Raises:
+        RemoteProtocolError: If it is neither.
+    """
     if 0x80 <= head < 0x90:
         return 0, 2 * (head & 0x0F)
     if 0x90 <= head < 0xA0:

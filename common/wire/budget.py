@@ -18,8 +18,8 @@ from pageferry.common.errors import ConnectionBroken
 
 SESSION_BYTES: Final = 16 << 20
 KEPT_BYTES: Final = 64 << 20  # buffers of channels, from frame to frame: fresh ones take time
-LARGE_BYTES: Final = 16 << 20  # of one that holds any frame
-SMALL_BYTES: Final = 1 << 20  # of one that every channel may keep, beside the above
+LARGE_BYTES: Final = 16 << 20  # of a buffer that holds any frame
+SMALL_BYTES: Final = 1 << 20  # of a buffer that every channel may keep, besides the above
 
 
 @dataclass(eq=False, slots=True)
@@ -30,10 +30,14 @@ class _Waiter:
 
 
 class Budget:
-    """Bytes of one session, for its threads and its loop. most: bytes; kept: others, of buffers.
+    """Bytes of one session, for its threads and its loop.
 
-    own: what the asker holds already. Whoever holds something goes first, or two would wait for
-    each other, so that one only may ask for more while it holds something: the control connection.
+    Whoever holds something goes first, or two would wait for each other; so only one may ask for
+    more while it holds something: the control connection.
+
+    Args:
+        most: Bytes that may be held at once.
+        kept: Further bytes, of buffers that are kept from frame to frame.
     """
 
     def __init__(self, most: int = SESSION_BYTES, kept: int = KEPT_BYTES) -> None:
@@ -49,19 +53,38 @@ class Budget:
         return self._held
 
     def take_now(self, n: int) -> bool:
-        """Whether there was room, and nobody waits for it."""
+        """Draw bytes if there is room and nobody waits for it.
+
+        Args:
+            n: Bytes.
+
+        Returns:
+            Whether they were drawn.
+        """
         with self._lock:
             return not self._waiting and self._took(n, 0)
 
     def keep(self, n: int) -> bool:
-        """Whether a buffer of so many bytes may be kept; a negative one is given back."""
+        """Draw the bytes of a buffer that is to be kept from frame to frame, if there is room.
+
+        Args:
+            n: Bytes; a negative number gives them back.
+
+        Returns:
+            Whether they were drawn.
+        """
         with self._lock:
             granted = n <= self._to_keep
             self._to_keep -= n * granted
             return granted
 
     async def take(self, n: int, own: int = 0) -> None:
-        """Return when there is room; for the loop."""
+        """Draw bytes; return when there was room; for the loop.
+
+        Args:
+            n: Bytes, besides `own`.
+            own: What the asker holds already.
+        """
         wake, granted = asyncio.get_running_loop().call_soon_threadsafe, asyncio.Event()
         waiter = self._join(n, own, partial(wake, granted.set))
         if waiter is None:
@@ -73,7 +96,11 @@ class Budget:
             raise
 
     def give(self, n: int) -> None:
-        """So many bytes are not held any more; from any thread."""
+        """Give bytes back; from any thread.
+
+        Args:
+            n: Bytes that are not held any more.
+        """
         with self._lock:
             self._held -= n
             self._grant()
@@ -85,7 +112,7 @@ class Budget:
         return fits
 
     def _join(self, n: int, own: int, wake: Callable[[], object]) -> _Waiter | None:
-        """None: it has got it."""
+        """Draw bytes, or wait in line; None: they were drawn."""
         with self._lock:
             if (own or not self._waiting) and self._took(n, own):
                 return None
@@ -94,7 +121,11 @@ class Budget:
             return waiter
 
     def leave(self, waiter: _Waiter) -> None:
-        """It waits no longer; what it has just been given goes back."""
+        """Wait no longer; what has just been granted goes back.
+
+        Args:
+            waiter: As `_join` returned it.
+        """
         with self._lock:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
@@ -111,9 +142,13 @@ class Budget:
 
 
 class Share:
-    """What one receiving thread draws for the frame that it is at.
+    """What one receiving thread draws for the frame that it is reading.
 
-    keeps: bytes of the buffer that it may keep from frame to frame.
+    Args:
+        budget: The session's.
+
+    Attributes:
+        keeps: Bytes of the buffer that it may keep from frame to frame.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -125,11 +160,15 @@ class Share:
         self.keeps = LARGE_BYTES if budget.keep(LARGE_BYTES) else SMALL_BYTES
 
     def take(self, n: int) -> None:
-        """Return when there is room for that.
+        """Draw what a frame needs; return when there was room.
 
-        Who has asked for a frame first has asked for all of it.
+        The first call for a frame has to ask for all of it: further ones draw nothing.
 
-        Raises `ConnectionBroken` when the share is closed.
+        Args:
+            n: Bytes; 0 draws nothing.
+
+        Raises:
+            ConnectionBroken: If the share is closed meanwhile.
         """
         if self._held or not n:
             return
@@ -146,19 +185,19 @@ class Share:
         self._held = n
 
     def give_back(self) -> None:
-        """The frame has been dealt with; for the thread that took it, or after its end."""
+        """Give back what the frame drew; for the thread that took it, or after its end."""
         held, self._held = self._held, 0
         if held:
             self._budget.give(held)
 
     def close(self) -> None:
-        """From any thread: whoever waits is woken."""
+        """Wake whoever waits here, which then fails; from any thread."""
         with self._lock:
             self._closed = True
             self._woken.set()
 
     def end(self) -> None:
-        """After the thread's end: nothing is held or kept."""
+        """Give back everything, held and kept; after the thread's end."""
         self.give_back()
         if self.keeps == LARGE_BYTES:
             self.keeps = 0

@@ -1,9 +1,9 @@
 """Bulk connections: pages from memory to a socket and back into memory, a thread at either end.
 
-A bulk connection begins as a `channel.Connection`, and is detached to its thread afterwards. Where
-the rate is high, pages that may be read late go without being copied (`spans`). Where an end has
-said nothing for a while it sends a probe (`probes`): the sender beside its thread, by `keep_open`,
-the receiver when it has read something.
+A bulk connection begins as a `channel.Connection`, and is then detached to its thread. Where the
+rate is high, pages that may be read late go without being copied (`spans`). An end that has said
+nothing for a while sends a probe (`probes`): the sender beside its thread, by `keep_open`, the
+receiver when it has read something.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _slices(
 ) -> Iterator[tuple[list[bytes | memoryview], int]]:
     """Cut buffers into pieces of about `size` bytes and at most IOV_MAX buffers."""
     total = sum(map(len, buffers))
-    if total <= size and 0 < len(buffers) <= IOV_MAX:  # as every time that nothing is limited
+    if total <= size and 0 < len(buffers) <= IOV_MAX:  # as always without a limit
         yield [buffer for buffer in buffers if len(buffer)], total
         return
     piece: list[bytes | memoryview] = []
@@ -72,19 +72,23 @@ def _slices(
 
 
 def _table(memory: int, pages: Pages) -> SpanTable:
-    """Where these pages (sorted) of the memory at that address lie: one stretch, or one each."""
+    """Return where pages (sorted) of the memory at that address are: one stretch, or one each."""
     together = int(pages[-1]) - int(pages[0]) + 1 == len(pages)
     return span_table(memory, pages[:1], len(pages)) if together else span_table(memory, pages, 1)
 
 
 class BulkSender:
-    """The sending end of a bulk connection; one thread at a time uses it, and who keeps it open.
-
-    `sent_bytes`, and what the rate limit counts, are those of TLS records where there is TLS.
+    """The sending end of a bulk connection; for one thread at a time, and who keeps it open.
 
     Args:
-        stream: of the connection, for its probes.
-        attempt: likewise.
+        sock: Connected and blocking; `close` closes it.
+        pacer: The rate limit of all channels.
+        stream: Of the connection, for its probes.
+        link: Of the session; its stall timeout and tap are used.
+        attempt: Of the connection, for its probes.
+
+    Attributes:
+        sent_bytes: With TLS those of its records; the rate limit counts the same.
     """
 
     def __init__(
@@ -124,9 +128,17 @@ class BulkSender:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Send all of it within the rate limit; returns the bytes. Raises `ConnectionBroken`.
+        """Send a frame within the rate limit.
 
-        What a buffer holds when it is sent is what travels: mark pages clean before.
+        Args:
+            buffers: What they hold when they are sent is what travels: mark pages clean before.
+
+        Returns:
+            Bytes on the wire.
+
+        Raises:
+            ConnectionBroken: If the connection breaks, stalls or is aborted.
+            RemoteProtocolError: If the peer has sent anything but probes.
         """
         with self._frame():
             return self._tapped(buffers)
@@ -138,14 +150,21 @@ class BulkSender:
 
     @contextlib.contextmanager
     def _frame(self) -> Iterator[None]:
-        """Nothing else goes out in between."""
+        """Let nothing else go out in between."""
         with self._one, self._explained():
             if time.monotonic() - self._listened_at > IDLE_S:
                 self._listen()
             yield
 
     def send_parts(self, parts: Iterable[Sequence[bytes | memoryview]]) -> int:
-        """One frame, as `send` would, of which each part is sent before the next one is made."""
+        """Send a frame as `send`, each part of it before the next one is made.
+
+        Args:
+            parts: Each is valid until the next one is asked for.
+
+        Returns:
+            Bytes on the wire; it raises as `send`.
+        """
         with self._frame():
             if self._tap is not None:  # sees whole frames
                 return self._tapped([bytes(buffer) for part in parts for buffer in part])
@@ -164,10 +183,19 @@ class BulkSender:
         return self._pipe is not None
 
     def send_pages(self, head: bytes, memory: int, pages: Pages, end: bytes = b"") -> int:
-        """One frame of pages (sorted, int64[n]) of memory that begins at `memory`, a whole page.
+        """Send a frame of pages without a copy; only where `in_place` says so.
 
-        Only where `in_place` says so. They are not copied, and what travels is what they hold
-        when the peer or the network card reads them, which may be after this has returned.
+        What travels is what the pages hold when the peer or the network card reads them, which may
+        be after this has returned.
+
+        Args:
+            head: Header and table.
+            memory: Address of page 0.
+            pages: int64[n], sorted, at least one.
+            end: The trailer, if there is one.
+
+        Returns:
+            Bytes on the wire; it raises as `send`.
         """
         pipe = self._pipe
         assert pipe is not None  # noqa: S101 - the caller has looked
@@ -212,7 +240,7 @@ class BulkSender:
     def keep_open(self) -> None:
         """Send a probe if nothing has gone for `IDLE_S`; from any thread, several times a second.
 
-        Does not wait, and says nothing of what fails: who sends next finds it out.
+        Does not wait, and reports no failure: who sends next will meet it.
         """
         if time.monotonic() - self._said_at < IDLE_S or not self._one.acquire(blocking=False):
             return
@@ -225,7 +253,7 @@ class BulkSender:
             self._one.release()
 
     def _takes_more(self) -> bool:
-        """Whether the kernel does: else bytes wait in there, and it is not idle."""
+        """Return whether the kernel does: else bytes wait in there, and it is not idle."""
         poll = select.poll()
         poll.register(self._connection.fileno(), select.POLLOUT)
         return bool(poll.poll(0))
@@ -239,7 +267,7 @@ class BulkSender:
         self.sent_bytes += self._wire_size(len(probe))
 
     def _listen(self) -> None:
-        """Take what the peer has said, which can only be probes. Raises `RemoteProtocolError`."""
+        """Take what the peer has said, which can only be probes; raise what is wrong."""
         self._listened_at = time.monotonic()
         data = self._said_there()
         if data == b"":
@@ -253,7 +281,7 @@ class BulkSender:
                 raise RemoteProtocolError("something else than a probe came on a bulk connection")
 
     def _said_there(self) -> bytes | None:
-        """None: nothing."""
+        """Return what the peer has said; None: nothing."""
         sock = self._connection
         try:
             if not isinstance(sock, ssl.SSLSocket):
@@ -294,7 +322,7 @@ class BulkSender:
         self._connection.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, wanted)
 
     def _wait(self, seconds: float) -> None:
-        """Until the rate limit allows it; `abort` ends it."""
+        """Wait until the rate limit allows it; `abort` ends it."""
         while seconds > 0:
             step = min(seconds, 1.0)  # a very low rate asks for longer than a clock can count
             if self._aborted.wait(step):
@@ -317,15 +345,15 @@ class BulkSender:
         return self._connection.sendmsg(piece, (), socket.MSG_MORE)
 
     def abort(self) -> None:
-        """From any thread: whoever is in `send` fails at once."""
+        """Have whoever is in `send` fail at once; from any thread."""
         self._aborted.set()
-        with contextlib.suppress(OSError):  # what is left in it goes, and the end behind it
+        with contextlib.suppress(OSError):  # what is left in there goes out, then the end
             self._pace(None)
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """After `abort`, or at the end."""
+        """Release the socket, after `abort` or at the end."""
         self._sock.close()
         if self._pipe is not None:
             self._pipe.close()
@@ -334,8 +362,19 @@ class BulkSender:
 class BulkReceiver:
     """The receiving end of a bulk connection, for a thread of its own.
 
-    places: where pages of these extents lie, SpanTable, or None where they must be received
-    elsewhere first; asked for frames without a checksum. share: from which large frames draw.
+    Args:
+        sock: Connected and blocking; `close` closes it.
+        placer: Knows where pages belong.
+        n_pages: Pages of the guest.
+        stream: Of the connection.
+        link: Of the session; its tap is used.
+        attempt: Of the connection, for probes.
+        places: Where pages of these extents are, or None where they must be received elsewhere
+            first; asked for frames without a checksum, and not with TLS.
+        share: From which large frames draw; None: there is no bound.
+
+    Attributes:
+        received_bytes: Without what TLS adds.
     """
 
     def __init__(
@@ -372,13 +411,18 @@ class BulkReceiver:
 
     @property
     def unpack_cpu_s(self) -> float:
-        """What decompressing has cost so far."""
+        """CPU seconds that decompressing has cost so far."""
         return self._decoder.unpack_cpu_s
 
     def run(self, deliver: Callable[[frames.Frame], None]) -> None:
-        """Deliver frames until the peer ends the connection between two of them.
+        """Receive until the peer ends the connection between two frames.
 
-        Raises `ConnectionBroken` where it ends elsewhere, `RemoteProtocolError` for the illegal.
+        Args:
+            deliver: Gets each frame but probes; what it raises ends this.
+
+        Raises:
+            ConnectionBroken: If the connection ends elsewhere, breaks or is aborted.
+            RemoteProtocolError: If something illegal comes.
         """
         try:
             while True:
@@ -400,7 +444,7 @@ class BulkReceiver:
             raise ConnectionBroken("a bulk connection ended in the middle of a frame")
 
     def keep_open(self) -> None:
-        """Send a probe if none has gone for a while; does not wait. For the thread that reads."""
+        """Send a probe if none has gone for a while; does not wait. For the reading thread."""
         now = time.monotonic()
         if now - self._said_at < _SAY_S:
             return
@@ -409,8 +453,7 @@ class BulkReceiver:
             number = self._probes & MAX_NUMBER
             self._unsaid = encoder.encode_probe(self._attempt, number, checked=self._checked)
             self._probes += 1
-        # A source that does not take it may well go on sending, and one that is gone is found out
-        # by reading.
+        # A source that does not take it may well go on sending; reading shows whether it is gone.
         with contextlib.suppress(OSError):
             if isinstance(self._connection, ssl.SSLSocket):
                 n = self._connection.send(self._unsaid)
@@ -424,7 +467,7 @@ class BulkReceiver:
         return self._sock.recvmsg_into(self._decoder.buffers()[:IOV_MAX])[0]
 
     def abort(self) -> None:
-        """From any thread: `run` ends at once."""
+        """Have `run` end at once; from any thread."""
         if self._share is not None:
             self._share.close()
         with contextlib.suppress(OSError):

@@ -19,10 +19,17 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def certified(text: str, *, wildcard: bool = False) -> str | Address:
-    """A name in lower case and ASCII, or an address. Raises `ValueError` with what is wrong.
+    """Return the form in which a certificate has a name or an address.
 
-    IPv6 may stand in brackets, as in HOST:PORT. wildcard: `*` may be the first label, where two
-    others follow, since OpenSSL matches no fewer.
+    Args:
+        text: As a person gave it; IPv6 may stand in brackets, as in HOST:PORT.
+        wildcard: `*` may be the first label if two others follow, since OpenSSL matches no fewer.
+
+    Returns:
+        A name in lower case and ASCII, or an address.
+
+    Raises:
+        ValueError: With what is wrong with it, for people.
     """
     if not text:
         raise ValueError("it is empty")
@@ -80,7 +87,14 @@ def _name(text: str, wildcard: bool) -> str:
 
 
 def asked(host: str) -> str:
-    """What a source that connects to `host` looks for in the certificate: never fails."""
+    """Return what a source looks for in the certificate of a host; never fails.
+
+    Args:
+        host: The name or address that it connects to, perhaps with brackets or an IPv6 zone.
+
+    Returns:
+        Without those, and in ASCII where that is possible.
+    """
     plain = host.strip("[]").partition("%")[0]
     with contextlib.suppress(UnicodeError):
         plain = plain.encode("idna").decode("ascii")  # as ssl does, and a dot may be another one
@@ -88,5 +102,12 @@ def asked(host: str) -> str:
 
 
 def shown(text: str) -> str:
-    """For a message, in quotes, bounded."""
+    """Return a text for a message: in quotes, and of bounded length.
+
+    Args:
+        text: Anything that a person gave.
+
+    Returns:
+        All of it, or its first 40 characters and how many there are.
+    """
     return repr(text) if len(text) <= _SHOWN else f"{text[:40]!r}... ({len(text)} characters)"

@@ -1,9 +1,12 @@
-"""Sockets. Nothing but this file, `addresses`, `bulk`, `listener` and `tls` opens or uses one.
+"""Control connections, which is what the other kinds begin as, too.
+
+Of this folder only this file, `addresses`, `bulk`, `congestion`, `injector`, `listener` and `tls`
+open or use sockets.
 
 Two kinds of connection come out of here. A `Connection` lives on the event loop and carries control
 messages. A bulk connection begins as one, and after its handshake is detached to a thread with a
 blocking socket (`bulk`), because that is what moves pages fastest and needs the loop least. Bytes
-of guest memory go from where they lie to the socket and from the socket to where they belong;
+of guest memory go straight from memory to the socket and from the socket to where they belong;
 Python never copies them.
 """
 
@@ -46,7 +49,7 @@ _TCP_DELACK_MAX_US: Final = 46
 _LEAST_TIMER_US: Final = 5_000  # added to the round trip's estimate, which has its own spread
 _WRITE_BYTES: Final = 65536  # of a control message, within the stall timeout
 
-# Of a message that draws nothing: one that keeps a connection alive waits for no frame of pages.
+# Of a message that draws nothing: one that keeps a connection alive must not wait for pages.
 _FREE_BYTES: Final = 64 * 1024
 
 _M = TypeVar("_M", bound=Message)
@@ -56,20 +59,40 @@ def reset(sock: socket.socket) -> None:
     """Break a connection as a network does: both ends find it reset. From any thread.
 
     Whoever waits for the socket is woken, and it stays open: its number is not given to another.
+
+    Args:
+        sock: TCP, open, with or without TLS.
     """
     # Connecting to "no address" is how Linux lets go of a connection without closing the socket.
     ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16)
 
 
 def why(error: OSError) -> str:
-    """The system's words, without the number and the address tuple."""
+    """Return the system's words for an error, without its number and the address tuple.
+
+    Args:
+        error: Also one of TLS, of which it says that it is the peer's.
+
+    Returns:
+        Words for people.
+    """
     if isinstance(error, ssl.SSLError):
         return f"the peer {tls.why(error)}"
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def tune(sock: socket.socket, congestion: str | None, stall_s: float) -> None:
-    """What every connection gets. Raises `UsageError`, and `OSError` where it is broken."""
+    """Set the options that every connection has.
+
+    Args:
+        sock: TCP, connected.
+        congestion: TCP congestion control; None: the system's.
+        stall_s: After so long unacknowledged bytes break the connection.
+
+    Raises:
+        UsageError: If this host does not have that congestion control, or not for this user.
+        OSError: If the connection is broken.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A host that vanishes says nothing: idle connections are probed, unacknowledged bytes expire.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -82,10 +105,13 @@ def tune(sock: socket.socket, congestion: str | None, stall_s: float) -> None:
 
 
 def hurry(sock: socket.socket) -> None:
-    """For a connection on which somebody waits for each answer; as far as this kernel can.
+    """Tune a connection on which somebody waits for each answer, as far as this kernel can.
 
     A lost segment with nothing behind it is sent again when a timer of at least 200 ms has run out,
     and the peer may hold an acknowledgement back for 40 ms, which the timer allows for.
+
+    Args:
+        sock: TCP, connected.
     """
     for option in (_TCP_RTO_MIN_US, _TCP_DELACK_MAX_US):
         with contextlib.suppress(OSError):  # kernels from before 2025 lack them
@@ -95,10 +121,16 @@ def hurry(sock: socket.socket) -> None:
 class Connection:
     """A control connection: typed messages over one socket of the running loop, and probes.
 
-    `sent_bytes` and `received_bytes` count everything on it, prefaces included. stall_s: a
-    peer that takes or says nothing for so long is taken for gone. heard_at: when it last received
-    something (or was made), CLOCK_MONOTONIC seconds. peer_certificate: a digest of the peer's,
-    None without TLS.
+    Args:
+        sock: Connected and non-blocking; closed by `close`, unless it is detached before.
+        peer: HOST:PORT, for messages.
+        stall_s: A peer that takes or says nothing for so long counts as gone.
+
+    Attributes:
+        sent_bytes: Counts everything on the connection, prefaces included.
+        received_bytes: Likewise.
+        heard_at: When it last received something (or was made), CLOCK_MONOTONIC seconds.
+        peer_certificate: A digest of the peer's; None: without TLS.
     """
 
     def __init__(self, sock: socket.socket, peer: str, stall_s: float = STALL_S) -> None:
@@ -120,29 +152,56 @@ class Connection:
         self._write_lock = asyncio.Lock()
 
     def tune(self) -> None:
-        """What every connection gets. Raises `OSError` where it is broken already."""
+        """Set the options that every connection has.
+
+        Raises:
+            OSError: If the connection is broken already.
+        """
         tune(self._sock, None, self._stall_s)
 
     def use_congestion(self, name: str) -> None:
-        """Raises `UsageError` where this kernel has no such congestion control."""
+        """Choose the congestion control.
+
+        Args:
+            name: As Linux calls it.
+
+        Raises:
+            UsageError: If this host does not have it, or not for this user.
+        """
         use_congestion(self._sock, name)
 
     def tap(self, tap: Tap | None) -> None:
-        """Have everything that is sent here seen, and perhaps spoilt."""
+        """Have everything that is sent here from now on seen, and perhaps spoilt.
+
+        Args:
+            tap: None changes nothing.
+        """
         if tap is not None:
             self._tap = tap
             tap.opened(self._sock)
 
     def limit(self, most: int) -> None:
-        """Take no message of more than so many bytes from now on."""
+        """Limit the messages that are taken from now on.
+
+        Args:
+            most: Bytes of one.
+        """
         self._decoder.legal.most_control = most
 
     def charge(self, budget: Budget) -> None:
-        """Draw what messages take from this from now on, before they are read and unpacked."""
+        """Draw what messages take from a budget from now on, before they are read and unpacked.
+
+        Args:
+            budget: The session's.
+        """
         self._budget = budget
 
     def take_over(self) -> int:
-        """Bytes drawn for the message that `receive` gave last; the caller gives them back."""
+        """Take over what was drawn for the message that `receive` returned last.
+
+        Returns:
+            Bytes, which the caller gives back to the budget.
+        """
         drawn, self._drawn = self._drawn, 0
         return drawn
 
@@ -156,18 +215,22 @@ class Connection:
             self._budget.give(self.take_over())
 
     def belong(self, attempt: int) -> None:
-        """The hello has said which attempt this is of: probes of it are legal from now on."""
+        """Make probes legal from now on.
+
+        Args:
+            attempt: The connection's, as its hello says.
+        """
         self._decoder.legal.attempt = attempt
 
     @property
     def attempt(self) -> int:
-        """Which one of the session's attempts this connection is of."""
+        """Which of the session's attempts this connection belongs to; after `belong`."""
         assert self._decoder.legal.attempt is not None  # noqa: S101 - there was a hello
         return self._decoder.legal.attempt
 
     @property
     def address(self) -> tuple[str, int]:
-        """Numeric, of the peer. Raises `ConnectionBroken`."""
+        """Numeric host and port of the peer; raises `ConnectionBroken`."""
         try:
             name = self._sock.getpeername()
         except OSError as error:
@@ -176,7 +239,7 @@ class Connection:
 
     @property
     def patience_s(self) -> float:
-        """How much longer the peer may be silent before it is taken for gone."""
+        """How much longer the peer may be silent before it counts as gone."""
         return max(self.heard_at + self._stall_s - time.monotonic(), 0.0)
 
     @property
@@ -213,7 +276,7 @@ class Connection:
         return n
 
     def _read_late(self, view: memoryview, limit_s: float) -> int:
-        """The time was over, by our clock: perhaps it was we who did not listen."""
+        """Look once more after the time limit: perhaps it was we who did not listen."""
         try:
             n = self._sock.recv_into(view)
         except OSError:
@@ -228,7 +291,7 @@ class Connection:
             await self._put(data)
 
     async def _put(self, data: bytes) -> None:
-        """For who holds the lock."""
+        """Send, for who holds the lock."""
         if self._tap is not None:
             data = b"".join(self._tap.outgoing(self._sock, [data]))
         try:
@@ -249,16 +312,29 @@ class Connection:
             await asyncio.get_running_loop().sock_sendall(self._sock, data)
 
     async def secure(self, context: ssl.SSLContext, hostname: str | None = None) -> None:
-        """Go on in TLS; hostname: whose certificate is expected, None at the server's end.
+        """Go on in TLS.
 
-        Raises `ssl.SSLError` and `OSError`; the socket is closed then.
+        Args:
+            context: Of this end.
+            hostname: Whose certificate is expected; None at the server's end.
+
+        Raises:
+            ssl.SSLError: If the handshake fails; the socket is closed then.
+            OSError: Likewise.
         """
         secure = await tls.handshake(self._sock, context, hostname)
         self._sock = secure
         self.peer_certificate = tls.certificate_of(secure)
 
     async def starts_tls(self) -> bool:
-        """Whether the peer begins with TLS; nothing is taken from the stream."""
+        """Wait for the peer's first bytes, and leave them in the stream.
+
+        Returns:
+            Whether it begins with TLS.
+
+        Raises:
+            ConnectionBroken: If nothing comes any more.
+        """
         await tls.readable(self._sock)
         try:
             first = self._sock.recv(8, socket.MSG_PEEK)
@@ -269,23 +345,40 @@ class Connection:
         return tls.looks_like_tls(first)
 
     async def send_preface(self) -> None:
-        """Open our direction of the stream."""
+        """Open our direction of the stream; fail as `send`."""
         await self._write(encoder.encode_preface())
 
     async def read_preface(self) -> None:
-        """Check the peer's. Raises `RemoteProtocolError` where it is not of our kind."""
+        """Read and check the peer's preface.
+
+        Raises:
+            ConnectionBroken: If it does not come.
+            RemoteProtocolError: If it is not of our kind and version.
+        """
         data = await self._read_exactly(frames.PREFACE.size)
         decoder.check_preface(data)
 
     async def send(self, message: Message) -> None:
-        """Put one message on the wire."""
+        """Send one message; wait until the kernel has taken it.
+
+        Args:
+            message: Of any kind.
+
+        Raises:
+            ConnectionBroken: If the connection broke, or (`PeerSilent`) the peer takes nothing.
+            LocalProtocolError: If the message is too large or can't be packed.
+        """
         await self._write(encoder.encode_control(messages.encode(message)))
 
     async def receive(self) -> Message:
-        """The next message. Raises `ConnectionBroken` or `RemoteProtocolError`.
+        """Wait for the next message; answer probes meanwhile.
 
-        A peer of which nothing comes for the stall timeout is taken for gone. Probes that come
-        meanwhile are answered.
+        Returns:
+            The message; see `take_over` for what was drawn for it.
+
+        Raises:
+            ConnectionBroken: If the connection ended, or (`PeerSilent`) nothing came for `stall_s`.
+            RemoteProtocolError: If something illegal came.
         """
         if not self._inbox:
             self._give_back()  # nobody has taken over what the one before had drawn
@@ -310,9 +403,15 @@ class Connection:
             raise RemoteProtocolError(f"{self.peer} sent a bulk frame on a control channel")
 
     async def probe(self) -> float:
-        """Ask the peer, end to end; the seconds until it has answered.
+        """Ask the peer, end to end.
 
         Somebody has to `receive` meanwhile, and to bound the time: who is cancelled may ask again.
+
+        Returns:
+            Seconds until it has answered.
+
+        Raises:
+            ConnectionBroken: As `send`.
         """
         async with self._write_lock:  # numbered in the order in which they leave
             number = self._asked.next(time.monotonic())
@@ -324,7 +423,19 @@ class Connection:
         return self._asked.round_trip_s
 
     async def expect(self, kind: type[_M]) -> _M:
-        """The next message, which must be of `kind`; a refusal or a failure is raised as one."""
+        """Receive the next message, which must be of one kind.
+
+        Args:
+            kind: Its class.
+
+        Returns:
+            The message.
+
+        Raises:
+            PeerRefused: If it is a refusal or a failure.
+            RemoteProtocolError: If it is of another kind, or illegal.
+            ConnectionBroken: As `receive`.
+        """
         message = await self.receive()
         if isinstance(message, kind):
             return message
@@ -337,14 +448,22 @@ class Connection:
         )
 
     def detach(self) -> socket.socket:
-        """The socket, blocking, for a thread; this object is done with."""
+        """Hand the socket over to a thread; this object is done with.
+
+        Returns:
+            The socket, blocking; the caller closes it.
+        """
         self._sock.setblocking(True)
         return self._sock
 
     def detach_urgent(self, tell: Callable[[PageferryError], None] | None = None) -> socket.socket:
-        """The same for demands and their answers, which compiled code reads and writes by its
+        """Hand the socket over to compiled code, which uses its descriptor for requests and pages.
 
-        descriptor: with TLS it is that of a socket before it. tell: see `tls.plain_end`.
+        Args:
+            tell: See `tls.plain_end`.
+
+        Returns:
+            The socket, or with TLS a local one in front of it; the caller closes it.
         """
         sock = self.detach()
         hurry(sock)
@@ -371,7 +490,7 @@ class Connection:
 
     @property
     def network(self) -> str:
-        """Of the peer: see `crowd.network_of`; empty where it has gone."""
+        """The peer's, see `eviction.network_of`; empty where the peer has gone."""
         if self._network is None:
             try:
                 self._network = network_of(self.address[0])
@@ -380,12 +499,12 @@ class Connection:
         return self._network
 
     def abort(self) -> None:
-        """Have whoever waits for it find it reset; it is closed by who owns it."""
+        """Have whoever waits for it find it reset; whoever owns it closes it."""
         with contextlib.suppress(OSError):
             reset(self._sock)
 
     def close(self) -> None:
-        """At once; idempotent."""
+        """Close at once; idempotent."""
         self._sock.close()
         self._give_back()
 
@@ -398,12 +517,19 @@ async def connect(
     *,
     command: str = "pageferry dest",
 ) -> Connection:
-    """Connect, exchange prefaces, say hello. Raises `PeerUnreachable` and what a handshake may.
+    """Connect to a destination, exchange prefaces, say hello; its answer is not read yet.
 
-    All addresses of `host` are tried, within `HANDSHAKE_S`.
+    Raises `PeerUnreachable`, or as `Connection.read_preface`, `Connection.send` and `tune` do.
 
     Args:
-        command: what is expected to listen there, for messages.
+        host: All addresses of it are tried, within `HANDSHAKE_S`.
+        port: TCP port.
+        hello: Says what the connection is for, and of which attempt it is.
+        link: As all connections of the session; the handshake itself is not tapped.
+        command: What is expected to listen there, for messages.
+
+    Returns:
+        The connection, which the caller closes.
     """
     secure = link.secure
     peer = shown(host, port)

@@ -1,16 +1,16 @@
 """Taking frames apart, without IO: bytes in, frames out.
 
-Every frame goes through the same parts, of which some have none:
+Every frame goes through the same parts, some of which it may not have:
 
     HEADER ──> TABLE ──> PAYLOAD ──> TRAILER ──> handed out
 
 What is particular to a type is its rule (`common.wire.body_rules`, looked up in `BODY`): one object
-a frame, made from its header, which ends with it.
+per frame, made from its header and gone at its end.
 
-The decoder owns no page memory. It asks for the buffers of what a header announces, and hands them
-to whoever reads the socket (`buffers`), so that page bytes go from the socket to their place and
+The decoder owns no page memory. It asks for the buffers that a header announces, and hands them to
+whoever reads the socket (`buffers`), so that page bytes go from the socket to their place and
 nowhere else. All that comes from the wire is checked against the negotiated guest before it is
-used, and no frame is handed out before its checksum has been seen to be right; what is not raises
+used, and no frame is handed out before its checksum was found to be right; anything else raises
 `RemoteProtocolError` and the decoder takes no further bytes.
 """
 
@@ -33,11 +33,18 @@ from pageferry.common.wire.spans import Spans, SpanTable
 from pageferry.common.wire.stream_format import StreamFormat
 
 _PLAINEST: Final = StreamFormat()
-_FIRST_PART: Final = 64 * 1024  # of a table; the next one may be as long as all before it
+_FIRST_PART: Final = 64 * 1024  # of a table; each further one may be as long as all before it
 
 
 def check_preface(data: bytes) -> None:
-    """Raise `RemoteProtocolError` unless these 16 bytes open a stream of our version."""
+    """Check that a stream is of our kind and version.
+
+    Args:
+        data: Its first 16 bytes.
+
+    Raises:
+        RemoteProtocolError: If it is not, with both versions where it is only that.
+    """
     if data[: len(MAGIC)] != MAGIC:
         raise RemoteProtocolError(f"the peer is not a pageferry agent: it began with {data[:16]!r}")
     version = PREFACE.unpack(data)[1]
@@ -49,7 +56,7 @@ def check_preface(data: bytes) -> None:
 
 
 class _Part(Enum):
-    """What the next bytes are of a frame."""
+    """Part of a frame that the next bytes belong to."""
 
     HEADER = auto()
     TABLE = auto()
@@ -58,10 +65,10 @@ class _Part(Enum):
 
 
 class _Table:
-    """A table, or a control message, of which memory is only taken as it comes.
+    """A table, or a control message, for which memory is only taken as it comes.
 
     Attributes:
-        due: bytes of its next part, whose buffer is not there yet; 0: it is.
+        due: Bytes of its next part, which has no buffer yet; 0: it has one.
     """
 
     def __init__(self, length: int) -> None:
@@ -86,7 +93,7 @@ class _Table:
         return self.due
 
     def take_buffer(self) -> memoryview:
-        """Return the memory of the part that is due."""
+        """Return memory for the part that is due."""
         self._parts.append(bytearray(self.due))
         self.due = 0
         return memoryview(self._parts[-1])
@@ -103,19 +110,18 @@ class FrameDecoder:
     there are any; then tell `received(n)` how many bytes came.
 
     Args:
-        placer: knows where pages belong; without one (a control connection) their frames are
-            illegal.
-        stream: what both ends agreed on. Frames that are not of control have checksums; PACKED
-            frames are legal, and arrive as what is in them; so are DELTA frames.
-        n_pages: the guest's size.
-        requests: they are legal: at the source, on the connection that answers them.
-        attempt: the connection's, whose probes are legal; None: there are none.
-        places: where pages of frames without a checksum may go directly, or None for the placer's
+        placer: Knows where pages belong; None (a control connection): their frames are illegal.
+        stream: What both ends agreed on: whether frames other than CONTROL have checksums; whether
+            PACKED frames, which arrive as what is in them, are legal; and DELTA frames.
+        n_pages: Pages of the guest.
+        requests: They are legal: at the source, on the connection that answers them.
+        attempt: The connection's, whose probes are legal; None: there are none.
+        places: Where pages of frames without a checksum may go directly, or None for the placer's
             buffers; whoever reads must look at `spans` then.
-        share: from which the buffers of large frames draw, which may wait.
+        share: From which the buffers of large frames draw, which may wait.
 
     Attributes:
-        legal: what may come; may be changed between two frames.
+        legal: What may come; may be changed between two frames.
     """
 
     def __init__(
@@ -157,7 +163,14 @@ class FrameDecoder:
         return self._part is _Part.HEADER and self._left == HEADER.size
 
     def buffers(self) -> list[memoryview]:
-        """Return where the next bytes belong; never empty."""
+        """Return where the next bytes belong.
+
+        Returns:
+            Writable buffers, in order; never none.
+
+        Raises:
+            RemoteProtocolError: Where `received` has raised it.
+        """
         if self._broken:
             raise self._broken
         if self._table.due:
@@ -171,27 +184,35 @@ class FrameDecoder:
 
     @property
     def held(self) -> int:
-        """Bytes of a table or a message that have been taken."""
+        """Bytes that have been taken for a table or a message."""
         return self._table.held
 
     @property
     def unpack_cpu_s(self) -> float:
-        """What decompressing has cost so far."""
+        """CPU seconds that decompressing has cost so far."""
         unpacker = self._content.unpacker
         return 0.0 if unpacker is None else unpacker.cpu_s
 
     @property
     def spans(self) -> Spans | None:
-        """Where the next bytes belong instead, if `places` has said so."""
+        """Where the next bytes belong instead, if `places` has said so; raises as `buffers`."""
         if self._broken:
             raise self._broken
         return self._spans
 
     def received(self, n: int) -> list[Frame]:
-        """Take in `n` bytes, written to the front of `buffers()` or `spans`; return whole frames.
+        """Take in bytes that were written to the front of `buffers()` or `spans`.
+
+        Args:
+            n: How many, at most what those hold.
+
+        Returns:
+            The frames that are whole now, in order. The data of LINES and DELTA frames is valid
+            until the next call.
 
         Raises:
-            RemoteProtocolError: for what is not legal, now and whenever it is asked again.
+            RemoteProtocolError: For what is not legal, now and whenever it is asked again.
+            ConnectionBroken: If the share was closed while the frame waited for memory.
         """
         out: list[Frame] = []
         try:
@@ -274,7 +295,7 @@ class FrameDecoder:
         return None
 
     def _tail(self) -> list[memoryview]:
-        """What comes behind a payload."""
+        """Return the buffers for what comes behind a payload."""
         header = memoryview(self._header)
         return [header] if self._hasher is None else [memoryview(self._trailer), header]
 

@@ -1,4 +1,4 @@
-"""Who has to go when too many are there: of the network that has the most, the oldest.
+"""Who has to go when too many are there: the oldest one of the network that has the most.
 
 An address that sends many keeps out others of its own, and nobody from elsewhere.
 """
@@ -14,7 +14,16 @@ _T = TypeVar("_T")
 
 
 def network_of(host: str) -> str:
-    """An address as one who may have many has it: of IPv6 the /64, of IPv4 the address itself."""
+    """Return the network of an address: of IPv6 the /64, of IPv4 the address itself.
+
+    Whoever has many addresses is likely to have them in one such network.
+
+    Args:
+        host: Numeric, perhaps with a zone.
+
+    Returns:
+        The network or address; what is no address, as it is.
+    """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -27,16 +36,32 @@ def network_of(host: str) -> str:
 
 
 def fullest(networks: Iterable[str]) -> str:
-    """The one that stands there most often; of several, the first. Raises `IndexError` for none."""
+    """Return the network that occurs most often; of several, the first.
+
+    Args:
+        networks: One for each who is there.
+
+    Returns:
+        One of them.
+
+    Raises:
+        IndexError: If there are none.
+    """
     return Counter(networks).most_common(1)[0][0]
 
 
 def first_to_go(
     everybody: Iterable[_T], network: Callable[[_T], str], known: Callable[[_T], bool]
 ) -> _T | None:
-    """Of those from the network that has the most, the first; one that is `known` as the last.
+    """Return the first one from the network that has the most; who is `known` goes last.
 
-    everybody: in the order in which they came. None: there is nobody.
+    Args:
+        everybody: In the order in which they came.
+        network: Gives somebody's network.
+        known: Says whether somebody has shown who it is.
+
+    Returns:
+        Who has to go; None: there is nobody.
     """
     here = list(everybody)
     if not here:

@@ -1,4 +1,4 @@
-"""Page numbers as extents: runs of pages that lie side by side.
+"""Page numbers as extents: runs of adjacent pages.
 
 An extent array has dtype `EXTENT`: `first` and `count`, little-endian unsigned 32 bits, which is
 how it travels. 32 bits of page number are 16 TiB of guest.
@@ -21,7 +21,14 @@ Pages = NDArray[np.int64]
 
 
 def from_pages(pages: Pages) -> Extents:
-    """Sorted distinct page numbers, int64[n], to extents[m], m <= n."""
+    """Return page numbers as extents.
+
+    Args:
+        pages: int64[n], sorted, distinct.
+
+    Returns:
+        EXTENT[m], m <= n.
+    """
     if len(pages) == 0:
         return np.empty(0, EXTENT)
     breaks = np.flatnonzero(np.diff(pages) != 1) + 1
@@ -34,7 +41,19 @@ def from_pages(pages: Pages) -> Extents:
 
 
 def count_within(extents: Extents, n_pages: int) -> int:
-    """Their pages; raises `RemoteProtocolError` unless all are a guest's of `n_pages` pages."""
+    """Return the number of pages of extents from the wire, which have to be the guest's.
+
+    Args:
+        extents: EXTENT[m], at least one.
+        n_pages: Pages of the guest.
+
+    Returns:
+        The pages of all extents together.
+
+    Raises:
+        RemoteProtocolError: If one is empty or ends beyond the guest, or if together they have more
+            pages than the guest.
+    """
     counts = extents["count"].astype(np.int64)
     ends = extents["first"].astype(np.int64) + counts
     if not counts.all() or int(ends.max()) > n_pages:
@@ -42,13 +61,20 @@ def count_within(extents: Extents, n_pages: int) -> int:
             f"an extent that ends at page {int(ends.max())} of a guest of {n_pages} pages"
         )
     total = int(counts.sum())
-    if total > n_pages:  # each is in there, and together they are written many times over
+    if total > n_pages:  # each is within the guest, but pages would be written many times over
         raise RemoteProtocolError(f"extents of {total} pages of a guest of {n_pages} pages")
     return total
 
 
 def to_pages(extents: Extents) -> Pages:
-    """Extents to their page numbers, int64[n], in the order of the extents."""
+    """Return the page numbers of extents.
+
+    Args:
+        extents: EXTENT[m].
+
+    Returns:
+        int64[n], in the order of the extents.
+    """
     counts = extents["count"].astype(np.int64)
     total = int(counts.sum())
     if total == 0:
@@ -58,9 +84,14 @@ def to_pages(extents: Extents) -> Pages:
 
 
 def cut_pages(pages: Pages, most: int) -> Iterator[tuple[Pages, Extents]]:
-    """Cut sorted page numbers where they are more than `most` extents.
+    """Cut sorted page numbers into pieces of at most `most` extents.
 
-    Yields each piece, int64[n], with its extents, EXTENT[m], m <= most.
+    Args:
+        pages: int64[n], sorted, distinct.
+        most: Extents of a piece, 1 or more.
+
+    Yields:
+        Each piece, int64[k], with its extents, EXTENT[m], m <= most.
     """
     extents = from_pages(pages)
     first = 0

@@ -1,7 +1,7 @@
 """The frames of the stream: which there are, and how large they may be.
 
-A connection opens with a preface of each side, `PREFACE` (16 bytes): magic, version, padding. Then
-frames follow: a header (`common.wire.header`: type, flags, `entries`, `value`, `length` of the
+A connection opens with a preface from each side, `PREFACE` (16 bytes): magic, version, padding.
+Then frames follow: a header (`common.wire.header`: type, flags, `entries`, `value`, `length` of the
 body) and its body.
 
     CONTROL   body: one msgpack map
@@ -22,10 +22,10 @@ body) and its body.
 
 PACKED and DELTA are legal only where both ends agreed on them, DELTA only before the guest resumes.
 The lowest flag says that 8 bytes follow the body: XXH3-64 of header and body, little-endian. A
-control connection's frames always have them, the others if both ends agreed on it; all or none of a
-connection.
+control connection's frames always have them, the others if both ends agreed on it: all frames of a
+connection, or none.
 
-Here are the format's types and bounds; `encoder` makes frames, `decoder` takes them.
+The format's types and bounds are here; `encoder` makes frames, `decoder` takes them apart.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from pageferry.common.wire.extents import EXTENT, Extents
 from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
 
 PROTOCOL_VERSION: Final = 5
-# The newline is mangled by anything that takes the stream for text, as PNG's signature shows it.
+# The newline shows, as in PNG's signature, whether something has taken the stream for text.
 MAGIC: Final = b"pgferry\n"
 PREFACE: Final = struct.Struct("<8sH6x")
 
 # Readers and writers take at most IOV_MAX (1024) buffers a call; head and next header need two.
 MAX_EXTENTS: Final = 1000
 MAX_FRAME_PAGES: Final = 4096  # 16 MiB: what a receiver must be ready to take at once
-MAX_URGENT_PAGES: Final = 32  # of a checked frame on an urgent connection: it waits to be whole
+MAX_URGENT_PAGES: Final = 32  # of a checked urgent frame, which has to wait until it is whole
 MAX_FRAME_LINES: Final = 16384  # 1 MiB of them
 MAX_CONTROL: Final = 8 * 2**20  # the events and the timeline of a long run
 MAX_ROUND: Final = 2**32 - 1
@@ -59,7 +59,7 @@ MAX_WINDOW: Final = 2**16 - 1  # neighbours that a request may ask for
 
 LINES_OF: Final = np.dtype([("page", "<u4"), ("mask", "<u8")])
 LineTable = NDArray[np.void]
-# With more changed lines than this a page is no longer than its record.
+# With more changed lines than this, a whole page is no longer than a record with its lines.
 MOST_LINES: Final = (PAGE_SIZE + EXTENT.itemsize - LINES_OF.itemsize - 1) // LINE_SIZE
 
 
@@ -80,14 +80,23 @@ class FrameType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ControlFrame:
-    """One control message. body: msgpack."""
+    """One control message.
+
+    Attributes:
+        body: msgpack.
+    """
 
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class PagesFrame:
-    """These pages have arrived whole. extents: EXTENT[m]; pages: their number."""
+    """Pages that have arrived whole.
+
+    Attributes:
+        extents: EXTENT[m].
+        pages: Their number.
+    """
 
     extents: Extents
     pages: int
@@ -95,7 +104,12 @@ class PagesFrame:
 
 @dataclass(frozen=True, slots=True)
 class ZeroFrame:
-    """These pages are all zero. extents: EXTENT[m]; pages: their number."""
+    """Pages that are all zero.
+
+    Attributes:
+        extents: EXTENT[m].
+        pages: Their number.
+    """
 
     extents: Extents
     pages: int
@@ -103,9 +117,12 @@ class ZeroFrame:
 
 @dataclass(frozen=True, slots=True)
 class LinesFrame:
-    """These lines of these pages have changed. table: LINES_OF[m]; lines: their number.
+    """Lines of pages that have changed.
 
-    data: uint8[64 * lines], valid until the decoder is told of further bytes.
+    Attributes:
+        table: LINES_OF[m].
+        lines: Their number.
+        data: uint8[64 * lines], valid until the decoder is told of further bytes.
     """
 
     table: LineTable
@@ -115,9 +132,12 @@ class LinesFrame:
 
 @dataclass(frozen=True, slots=True)
 class DeltaFrame:
-    """These pages have changed as encoded. table: DELTA_OF[m]; data: uint8, what they sum up to.
+    """Pages that have changed, as encoded.
 
-    data is valid until the decoder is told of further bytes.
+    Attributes:
+        table: DELTA_OF[m].
+        data: uint8[n], n the sum of the table's lengths; valid until the decoder is told of further
+            bytes.
     """
 
     table: DeltaTable
@@ -126,14 +146,23 @@ class DeltaFrame:
 
 @dataclass(frozen=True, slots=True)
 class BarrierFrame:
-    """Nothing of round `index` follows on this channel."""
+    """The end of a round on this channel.
+
+    Attributes:
+        index: Of the round, of which nothing follows.
+    """
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFrame:
-    """The guest waits for `page`, and may soon want the `window` pages behind it."""
+    """A page fault's request: the guest waits for a page.
+
+    Attributes:
+        page: Its number.
+        window: How many pages behind it the guest may soon want.
+    """
 
     page: int
     window: int
@@ -153,5 +182,12 @@ Frame = (
 
 
 def count_lines(table: LineTable) -> int:
-    """Lines that a table announces."""
+    """Return how many lines a table announces.
+
+    Args:
+        table: LINES_OF[m].
+
+    Returns:
+        The number of bits set in all masks.
+    """
     return int(np.bitwise_count(table["mask"]).sum(dtype=np.int64))

@@ -2,9 +2,9 @@
 
     type:u8  flags:u8  entries:u16  value:u32  length:u64   then `length` bytes of body
 
-It stands here twice and nowhere else: as a `struct`, and as the two words of 64 bits that compiled
-code reads and writes. The functions of the words are plain, since `common.wire` knows nothing of
-compilers; whoever needs them compiled wraps them (`common.urgent.header`).
+It is defined here twice and nowhere else: as a `struct`, and as the two words of 64 bits that
+compiled code reads and writes. The functions of the words are plain, since `common.wire` knows
+nothing of compilers; whoever needs them compiled wraps them (`common.urgent.kernels`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Header(NamedTuple):
     """A header as it came, not checked yet.
 
     Attributes:
-        kind: the type, which may be none of ours.
+        kind: The type, which may be none of ours.
         flags: `CHECKED` or 0.
-        entries: records of the table, or a number.
-        value: what the type says.
-        length: bytes of the body.
+        entries: Records of the table, or a number.
+        value: Depends on the type.
+        length: Bytes of the body.
     """
 
     kind: int
@@ -36,7 +36,14 @@ class Header(NamedTuple):
 
 
 def unpack(data: bytes | bytearray) -> Header:
-    """Return what these 16 bytes say."""
+    """Take a header apart.
+
+    Args:
+        data: Its 16 bytes.
+
+    Returns:
+        What they say.
+    """
     return Header._make(HEADER.unpack(data))
 
 
@@ -44,27 +51,65 @@ def unpack(data: bytes | bytearray) -> Header:
 
 
 def first_word(kind: int, flags: int, entries: int, value: int) -> int:
-    """Return a header's first word."""
+    """Return a header's first word.
+
+    Args:
+        kind: The type, 8 bits.
+        flags: 8 bits.
+        entries: 16 bits.
+        value: 32 bits.
+
+    Returns:
+        64 bits, of which `value` takes the upper half.
+    """
     return kind | (flags << 8) | (entries << 16) | (value << 32)
 
 
 def kind_of(word: int) -> int:
-    """Return the type that a first word names, without its flags."""
+    """Return the type that a header names.
+
+    Args:
+        word: The header's first one.
+
+    Returns:
+        0 to 255, without the flags.
+    """
     return word & 0xFF
 
 
 def flags_of(word: int) -> int:
-    """Return the flags of a first word."""
+    """Return the flags of a header.
+
+    Args:
+        word: The header's first one.
+
+    Returns:
+        0 to 255.
+    """
     return (word >> 8) & 0xFF
 
 
 def entries_of(word: int) -> int:
-    """Return the entries of a first word."""
+    """Return the entries of a header.
+
+    Args:
+        word: The header's first one.
+
+    Returns:
+        0 to 2**16 - 1.
+    """
     return (word >> 16) & 0xFFFF
 
 
 def value_of(word: int) -> int:
-    """Return the value of a first word."""
+    """Return the value of a header.
+
+    Args:
+        word: The header's first one.
+
+    Returns:
+        0 to 2**32 - 1, also where the word is a negative int64.
+    """
     return (word >> 32) & 0xFFFFFFFF
 
 
@@ -72,15 +117,37 @@ def value_of(word: int) -> int:
 
 
 def extent_word(first: int, count: int) -> int:
-    """Return `count` pages from page `first` on, as they stand in a table."""
+    """Return an extent as it is in a table.
+
+    Args:
+        first: Its first page, 32 bits.
+        count: Its number of pages, 32 bits.
+
+    Returns:
+        64 bits, of which `count` takes the upper half.
+    """
     return first | (count << 32)
 
 
 def first_of(extent: int) -> int:
-    """Return an extent's first page."""
+    """Return an extent's first page.
+
+    Args:
+        extent: As a word.
+
+    Returns:
+        0 to 2**32 - 1.
+    """
     return extent & 0xFFFFFFFF
 
 
 def count_of(extent: int) -> int:
-    """Return an extent's number of pages."""
+    """Return an extent's number of pages.
+
+    Args:
+        extent: As a word.
+
+    Returns:
+        0 to 2**32 - 1.
+    """
     return (extent >> 32) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Messages that wait for their turn: few, and of a bounded size, or the reader does not read on."""
+"""Messages that wait for their turn: few and of bounded size, or the reader does not read on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from pageferry.common.wire.budget import Budget
 
 _T = TypeVar("_T")
 
-MOST_MESSAGES: Final = 16  # either end waits for an answer to nearly each
+MOST_MESSAGES: Final = 16  # either end waits for an answer to nearly every one
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """An item with what it holds of the budget. told: it is a peer's message."""
+    """An item with what it holds of the budget.
+
+    Attributes:
+        cost: Bytes.
+        told: It is a peer's message.
+    """
 
     item: Any
     cost: int
@@ -24,9 +29,10 @@ class _Held:
 
 
 class Inbox(asyncio.Queue[_T], Generic[_T]):
-    """A queue in which what a peer sends is bounded, and what we put in ourselves is not.
+    """A queue that bounds what a peer sends, and not what we put in ourselves.
 
-    budget: the session's, to which an item's bytes go back when it is taken out.
+    Args:
+        budget: The session's; an item's bytes go back to it when the item is taken out.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -36,7 +42,12 @@ class Inbox(asyncio.Queue[_T], Generic[_T]):
         self._room = asyncio.Event()
 
     async def take_in(self, item: _T, drawn: int) -> None:
-        """A peer's message, for which so many bytes are drawn; returns when it has a place."""
+        """Put a peer's message in; return when it has a place.
+
+        Args:
+            item: The message. At most `MOST_MESSAGES` of them are in here.
+            drawn: Bytes of the budget already drawn for it; they go back if this is cancelled.
+        """
         try:
             while self._messages >= MOST_MESSAGES:
                 self._room.clear()
@@ -48,14 +59,29 @@ class Inbox(asyncio.Queue[_T], Generic[_T]):
         self.put_nowait(_Held(item, drawn, told=True))  # type: ignore[arg-type]
 
     def put_if_room(self, item: _T, cost: int) -> bool:
-        """One that a peer has brought about, and that is refused where the budget is used up."""
+        """Put in an item that a peer has caused, unless the budget is used up.
+
+        Args:
+            item: No message of a peer: it does not count among those.
+            cost: Bytes to draw for it.
+
+        Returns:
+            False: there was no room, and it was not put in.
+        """
         if not self._budget.take_now(cost):
             return False
         self.put_nowait(_Held(item, cost, told=False))  # type: ignore[arg-type]
         return True
 
     def take_back(self, wanted: Callable[[_T], bool]) -> list[_T]:
-        """What waits and is of that kind, out of its turn; of all but a peer's messages."""
+        """Take items out of their turn; never a peer's messages.
+
+        Args:
+            wanted: Says whether an item is of that kind.
+
+        Returns:
+            The items that were taken out, the oldest first.
+        """
         waiting: Any = self._queue  # type: ignore[attr-defined]
         found = [each for each in waiting if not _is_told(each) and wanted(_inside(each))]
         for each in found:

@@ -1,7 +1,7 @@
-"""Carrying injected faults out: the process, its connections, the bytes on them.
+"""Carrying out injected faults: on the process, its connections, the bytes on them.
 
-One `Injector` a session. The session says where it is (`hit`), its connections say what is about to
-leave and what has come (`link_policy.Tap`).
+One `Injector` per session. The session says where it is (`hit`), its connections say what is about
+to leave and what has come (`link_policy.Tap`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pageferry.common.wire.pacing import Pacer
 _Buffers = Sequence[bytes | memoryview]
 
 
-# In a process of its own, since this one stands still. It looks whether that is still its parent: a
-# process that has been killed is not continued, nor is another one that has got its number.
+# In a process of its own, since this one stands still. It looks whether this one is still its
+# parent: a process that was killed is not continued, nor is another one that got its number.
 _STALL: Final = """
 kill -STOP "$1"
 sleep "$3"
@@ -43,9 +43,13 @@ kill -CONT "$1"
 
 
 class Injector:
-    """Does at each point what `plan` has for it. Any thread may hit a point, or use a connection.
+    """Does what `plan` has for each point. Any thread may hit a point, or use a connection.
 
-    slow_down: how this agent sends at a rate (bytes/s) from now on; None: it reads at it.
+    Args:
+        plan: What is due; each fault of it once.
+        timeline: Gets an event for each fault.
+        slow_down: Makes this agent send at a rate (bytes/s; infinity: no limit) from now on; None:
+            it reads at that rate instead.
     """
 
     def __init__(
@@ -62,7 +66,11 @@ class Injector:
         self._over = threading.Event()
 
     def hit(self, point: str) -> None:
-        """The session has come to this point."""
+        """Carry out what is due at a point that the session has come to.
+
+        Args:
+            point: Its name, with numbers in place of N.
+        """
         with self._lock:
             due = self._plan.due(point)
         for injection in due:
@@ -70,7 +78,14 @@ class Injector:
             self._do(injection)
 
     def hit_share(self, share: float) -> bool:
-        """That share (0 to 1) of the missing pages has moved; whether there are points left."""
+        """Hit the points of post-copy up to a share of the missing pages.
+
+        Args:
+            share: That has moved, 0 to 1.
+
+        Returns:
+            Whether there are such points left.
+        """
         for percent in self._plan.shares():
             if share * 100 >= percent:
                 self.hit(f"postcopy-{percent}%")
@@ -98,17 +113,29 @@ class Injector:
             channel.reset(sock)
 
     def close(self) -> None:
-        """The session is over: nobody waits for a slow reader any more."""
+        """End the session: nobody waits for a slow reader any more."""
         self._over.set()
 
     # -- what connections tell ----------------------------------------------------------------
 
     def opened(self, sock: socket.socket) -> None:
-        """A connection of the session."""
+        """Remember a connection, to cut it when that is due.
+
+        Args:
+            sock: Held by weak reference.
+        """
         self._sockets.add(sock)
 
     def outgoing(self, sock: socket.socket, frame: _Buffers) -> _Buffers:
-        """A whole frame is about to be sent; what is to be sent of it, or instead."""
+        """Corrupt a frame, or cut the connections in its midst, where that is due.
+
+        Args:
+            sock: On which it is sent.
+            frame: Head first; one without a second part is not corrupted.
+
+        Returns:
+            What is left to send.
+        """
         with self._lock:
             if self._corrupt_at is not None and len(frame) > 1:
                 frame = _flip(frame, self._corrupt_at)
@@ -126,14 +153,18 @@ class Injector:
         return rest
 
     def incoming(self, n: int) -> None:
-        """That many bytes of pages were read; returns when the next ones may be."""
+        """Wait as a slow reader would, or until `close`.
+
+        Args:
+            n: Bytes that were read.
+        """
         seconds = self._reading.reserve(n, time.monotonic())
         if seconds > 0:
             self._over.wait(min(seconds, threading.TIMEOUT_MAX))
 
 
 def _flip(frame: _Buffers, offset: int) -> list[bytes | memoryview]:
-    """The frame with one bit changed in what follows its head, `offset` bytes on (it wraps)."""
+    """Flip one bit of what follows a frame's head, `offset` bytes on (it wraps); return a copy."""
     out = list(frame)
     offset %= sum(len(buffer) for buffer in out[1:])
     for index in range(1, len(out)):
@@ -147,7 +178,7 @@ def _flip(frame: _Buffers, offset: int) -> list[bytes | memoryview]:
 
 
 def _split(frame: _Buffers, size: int) -> tuple[list[bytes | memoryview], list[bytes | memoryview]]:
-    """The first `size` bytes, and the rest."""
+    """Return the first `size` bytes, and the rest."""
     first: list[bytes | memoryview] = []
     rest: list[bytes | memoryview] = []
     for buffer in frame:
@@ -160,7 +191,7 @@ def _split(frame: _Buffers, size: int) -> tuple[list[bytes | memoryview], list[b
 
 
 def _stop_for(seconds: float) -> None:
-    """Stop this whole process, compiled threads and guest too, and let it go on after a while."""
+    """Stop this whole process, compiled threads and guest too; it goes on after a while."""
     tenths, rest = divmod(seconds, 0.1)
     subprocess.run(  # noqa: S603 - our own process id and numbers
         ["/bin/sh", "-c", _STALL, "stall", str(os.getpid()), f"{tenths:.0f}", f"{rest:f}"],
@@ -172,7 +203,12 @@ def _stop_for(seconds: float) -> None:
 
 
 def send_now(sock: socket.socket, buffers: Sequence[bytes | memoryview]) -> None:
-    """Send as much of it as the kernel takes at once."""
+    """Send as much as the kernel takes at once; say nothing of what fails.
+
+    Args:
+        sock: May be blocking; it then waits.
+        buffers: In order.
+    """
     with contextlib.suppress(OSError):
         for buffer in buffers:
             sock.send(buffer)

@@ -9,24 +9,40 @@ from typing import Final, Protocol
 
 from pageferry.common.wire.tls import ClientTls
 
-STALL_S: Final = 30.0  # by default a peer that neither reads nor says anything so long is gone
+STALL_S: Final = 30.0  # default: a peer that neither reads nor says anything so long is gone
 
 
 class Tap(Protocol):
-    """Sees a session's connections, and what is sent and read on them: for injected faults."""
+    """Observer of a session's connections and of what goes over them: for injected faults."""
 
     def opened(self, sock: socket.socket) -> None:
-        """A connection."""
+        """Take note of a connection.
+
+        Args:
+            sock: Of a control, bulk or urgent connection; its owner closes it.
+        """
         ...
 
     def outgoing(
         self, sock: socket.socket, frame: Sequence[bytes | memoryview]
     ) -> Sequence[bytes | memoryview]:
-        """What is sent in place of this frame."""
+        """Return what is sent in place of a frame; called on the thread or loop that sends.
+
+        Args:
+            sock: Of the control or bulk connection that it is sent on.
+            frame: A whole frame, in pieces.
+
+        Returns:
+            The pieces to send: the same ones, changed ones, or what is left of them.
+        """
         ...
 
     def incoming(self, n: int) -> None:
-        """So many bytes of bulk frames were read; returns when reading may go on."""
+        """Take note of bytes read on a bulk connection; return when reading may go on.
+
+        Args:
+            n: How many they were.
+        """
         ...
 
 
@@ -35,10 +51,10 @@ class LinkPolicy:
     """What all connections of a session have in common; made once, passed whole.
 
     Attributes:
-        stall_s: a peer that takes or says nothing for so long is taken for gone.
+        stall_s: A peer that takes or says nothing for so long counts as gone.
         congestion: TCP congestion control; None: the system's.
-        secure: over TLS, or nothing is said.
-        tap: sees connections and what goes over them, for injected faults.
+        secure: TLS, with these credentials; None: without TLS.
+        tap: Sees connections and what goes over them, for injected faults.
     """
 
     stall_s: float = STALL_S

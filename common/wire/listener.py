@@ -1,4 +1,4 @@
-"""Who comes in: TLS or not, preface, hello; what is no agent of ours is let go.
+"""Who comes in: TLS or not, preface, hello; whatever is no agent of ours is turned away.
 
 Everything here has limits, because everybody may knock: how many are on their way in, how long that
 may take, how much they may say.
@@ -24,16 +24,20 @@ from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.messages import Hello, Refuse
 
 MAX_HANDSHAKES: Final = 256  # at once; one more, and the oldest of the network with the most goes
-MAX_LEAVING: Final = 64  # that were turned away, and may still read why
+MAX_LEAVING: Final = 64  # turned away, and may still read why
 HELLO_BYTES: Final = 4096  # of any message, from a peer that has not set up a guest
 
 
 class Listener:
     """Accepts connections, and hands each to `serve` once it has said hello.
 
-    `serve` owns the connection from then on. What is not a pageferry agent is reported to
-    `complain` in one line and closed; it never reaches `serve`. At most `MAX_HANDSHAKES` are on
-    their way there, so that those who say nothing keep nobody out. secure: over TLS only.
+    At most `MAX_HANDSHAKES` are on their way there, so that those who say nothing keep nobody out.
+
+    Args:
+        serve: Owns the connection from then on. What is not a pageferry agent never reaches it.
+        complain: Gets one line for people on each connection that is turned away or fails.
+        secure: Over TLS only; None: without TLS only.
+        stall_s: Of the connections, see `Connection`.
     """
 
     def __init__(
@@ -53,13 +57,25 @@ class Listener:
         self._leaving = 0
 
     def listen(self, host: str, port: int, *, loopback_only: bool = False) -> list[tuple[str, int]]:
-        """Bind to every address of `host`; returns them. Raises `UsageError`."""
+        """Bind to every address of a host; before `run`.
+
+        Args:
+            host: A name or a numeric address.
+            port: TCP port; 0: a free one.
+            loopback_only: Refuse addresses that other hosts can reach.
+
+        Returns:
+            Numeric host and port of each.
+
+        Raises:
+            UsageError: If it can't listen there, or must not.
+        """
         self._sockets = listen_on(host, port, MAX_HANDSHAKES, loopback_only=loopback_only)
         bound = [sock.getsockname() for sock in self._sockets]
         return [(host_of(address), int(address[1])) for address in bound]
 
     async def run(self) -> None:
-        """Accept until cancelled."""
+        """Accept until cancelled; then end all that `serve` still does."""
         assert self._sockets, "listen() comes first"  # noqa: S101
         try:
             async with asyncio.TaskGroup() as group:
@@ -78,7 +94,7 @@ class Listener:
             try:
                 sock, address = await loop.sock_accept(listening)
             except OSError as error:
-                # Out of descriptors, or a peer that left while it waited: later ones may do.
+                # Out of descriptors, or a peer that left while it waited: later ones may succeed.
                 words = ran_out(error) or why(error)
                 self._complain(f"a connection could not be accepted: {words}")
                 await asyncio.sleep(0.1)
@@ -123,7 +139,10 @@ class Listener:
             connection.close()
 
     async def _meet(self, connection: Connection) -> Hello | None:
-        """None: it has been turned away. The time limit is for all of it, however it trickles."""
+        """Return the hello; None: the connection was turned away.
+
+        The time limit is for all of it, however slowly it trickles.
+        """
         peer = connection.peer
         try:
             async with asyncio.timeout(HANDSHAKE_S):
@@ -144,7 +163,7 @@ class Listener:
         return None
 
     async def _see_off(self, connection: Connection) -> None:
-        """It may read why it was turned away, unless many do."""
+        """Let it read why it was turned away, unless many do."""
         if self._leaving >= MAX_LEAVING:
             connection.close()
             return
@@ -170,9 +189,10 @@ class Listener:
         return hello
 
     async def _agree_on_tls(self, connection: Connection) -> None:
-        """TLS if it is asked for here, and only then; whoever differs is told, if it is one of us.
+        """Use TLS if it is asked for here, and only then; who differs is told, if it is one of us.
 
-        Raises `RemoteProtocolError`.
+        Raises:
+            RemoteProtocolError: If the peer differs, or TLS with it fails.
         """
         if await connection.starts_tls() != (self._secure is not None):
             if self._secure is None:

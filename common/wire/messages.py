@@ -88,14 +88,16 @@ Attempt = Annotated[int, Field(ge=0, le=MAX_ATTEMPT)]
 
 
 class _Message(Bounded):
-    """Its `kind` says which one it is."""
+    """Base of all messages, each of which has its own `kind`."""
 
 
 class Hello(_Message):
     """First message of every connection: what it is for.
 
-    token: the session's secret. The control connection sets it, all others must bring the same.
-    attempt: which one of the session's this connection belongs to, see `common.wire.probes`.
+    Attributes:
+        token: The session's secret. The control connection sets it, all others must bring the same.
+        attempt: Which of the session's attempts this connection belongs to, see
+            `common.wire.probes`.
     """
 
     kind: Literal["hello"] = "hello"
@@ -107,10 +109,12 @@ class Hello(_Message):
 
 
 class Welcome(_Message):
-    """The connection is accepted. clock: which CLOCK_MONOTONIC the peer reads.
+    """Acceptance of a connection.
 
-    processor: the model of its host's.
-    attempt: the hello's, as it was understood.
+    Attributes:
+        attempt: The hello's, as it was understood.
+        clock: Which CLOCK_MONOTONIC the peer reads.
+        processor: The processor model of the peer's host.
     """
 
     kind: Literal["welcome"] = "welcome"
@@ -122,21 +126,30 @@ class Welcome(_Message):
 
 
 class Refuse(_Message):
-    """No, and why; the connection ends."""
+    """Refusal, and why; the connection ends."""
 
     kind: Literal["refuse"] = "refuse"
     reason: Text
 
 
 class Ping(_Message):
-    """A clock sample's request. t_ns: the sender's clock."""
+    """Request for a clock sample.
+
+    Attributes:
+        t_ns: The sender's clock.
+    """
 
     kind: Literal["ping"] = "ping"
     t_ns: Nanoseconds
 
 
 class Pong(_Message):
-    """Its answer. t_ns: the ping's; peer_ns: the answering clock."""
+    """Answer to a ping.
+
+    Attributes:
+        t_ns: The ping's.
+        peer_ns: The answering clock.
+    """
 
     kind: Literal["pong"] = "pong"
     t_ns: Nanoseconds
@@ -144,9 +157,11 @@ class Pong(_Message):
 
 
 class PostcopySetup(Bounded):
-    """What a switch to post-copy will need. prepage: neighbours a page, -1 for adaptive.
+    """What a switch to post-copy will need.
 
-    recover_timeout: seconds that the guest may wait for a lost source.
+    Attributes:
+        prepage: Neighbours to ask for with each page; -1: adaptive.
+        recover_timeout: Seconds that the guest may wait for a lost source.
     """
 
     faults: Literal["auto", "kernel", "software"]
@@ -156,12 +171,17 @@ class PostcopySetup(Bounded):
 
 
 class Setup(_Message):
-    """The guest that will come and how. run_after: seconds it runs at the destination.
+    """The guest that will come, and how.
 
-    keep: it then stays there under this name and is neither stopped nor digested; null: it is.
-    checksum: whether frames of pages have one, in both directions. compress, delta: how frames of
-    pages may be made shorter on bulk connections. expected: a summary of the pages that will come
-    with content in the first round (`bitmap.summary`); null: nothing is expected.
+    Attributes:
+        run_after: Seconds that it runs at the destination.
+        keep: The guest then stays there under this name and is neither stopped nor digested;
+            null: it is stopped, and digested with `verify`.
+        checksum: Whether frames of pages have one, in both directions.
+        expected: A summary of the pages that will come with content in the first round
+            (`bitmap.summary`); null: nothing is expected.
+        compress: How frames of pages may be compressed on bulk connections.
+        delta: How pages may travel there as what has changed in them.
     """
 
     kind: Literal["setup"] = "setup"
@@ -180,9 +200,11 @@ class Setup(_Message):
 
 
 class Ready(_Message):
-    """Memory is there, kernels are compiled: pages may come.
+    """Word that memory is there and kernels are compiled: pages may come.
 
-    faults: by which mechanism pages may be missing, and why that one; null without post-copy.
+    Attributes:
+        faults: The mechanism by which pages may be missing; null without post-copy.
+        faults_reason: Why that one.
     """
 
     kind: Literal["ready"] = "ready"
@@ -191,7 +213,11 @@ class Ready(_Message):
 
 
 class RoundDone(_Message):
-    """Every channel has reached the round's barrier. t_ns: when, on the destination's clock."""
+    """Word that every channel has reached the round's barrier.
+
+    Attributes:
+        t_ns: When, on the destination's clock.
+    """
 
     kind: Literal["round-done"] = "round-done"
     index: int = Field(ge=0, le=2**32 - 1)
@@ -201,9 +227,10 @@ class RoundDone(_Message):
 class Commit(_Message):
     """The hand-over itself: the destination resumes when it has this and the last barrier.
 
-    missing: in post-copy the pages that will follow, a bit a page, least significant bit first, or
-    shorter (`common.wire.bitmap.shorten`);
-    push: whether those come that nobody asks for.
+    Attributes:
+        missing: In post-copy the pages that will follow, a bit a page, least significant bit first,
+            or shorter (`common.wire.bitmap.shorten`).
+        push: Whether pages that nobody asks for come, too.
     """
 
     kind: Literal["commit"] = "commit"
@@ -214,33 +241,46 @@ class Commit(_Message):
 
 
 class Resumed(_Message):
-    """The destination runs the guest. t_ns: when its last vCPU began, on its clock."""
+    """Word that the destination runs the guest.
+
+    Attributes:
+        t_ns: When its last vCPU began, on the destination's clock.
+    """
 
     kind: Literal["resumed"] = "resumed"
     t_ns: Nanoseconds
 
 
 class Complete(_Message):
-    """Post-copy: no page is missing any more. t_ns: since when, on the destination's clock."""
+    """Word that no page is missing any more, in post-copy.
+
+    Attributes:
+        t_ns: Since when, on the destination's clock.
+    """
 
     kind: Literal["complete"] = "complete"
     t_ns: Nanoseconds
 
 
 class Resync(_Message):
-    """Post-copy, on a new connection: the pages that are still missing, a bit a page."""
+    """What is still missing, in post-copy on a new connection.
+
+    Attributes:
+        missing: A bit a page, least significant bit first.
+    """
 
     kind: Literal["resync"] = "resync"
     missing: bytes = Field(max_length=MAX_CONTROL)
 
 
 class Finished(_Message):
-    """The guest has run and was stopped, or is kept and goes on; what the destination measured.
+    """What the destination measured, once the guest has been stopped, or is kept and goes on.
 
-    steps: of each vCPU when it stopped, or at this moment. digest: of its memory, null where not
-    asked and of a guest that goes on.
-    cpu_s: CPU seconds of the agent from Setup to the resume, vCPUs not counted. unpack_cpu_s: what
-    decompressing cost, in post-copy after the resume, too.
+    Attributes:
+        steps: Of each vCPU when it stopped, or at this moment.
+        digest: Of the guest's memory; null where not asked for, and of a guest that goes on.
+        cpu_s: CPU seconds of the agent from Setup to the resume, vCPUs not counted.
+        unpack_cpu_s: CPU seconds of decompressing, in post-copy after the resume, too.
     """
 
     kind: Literal["finished"] = "finished"
@@ -269,31 +309,33 @@ class Finished(_Message):
 
 
 class Bye(_Message):
-    """The source has all it needs; the destination may forget the session."""
+    """Word that the source has all it needs; the destination may forget the session."""
 
     kind: Literal["bye"] = "bye"
 
 
 class Cancel(_Message):
-    """The source gives up before the commit; the guest goes on there."""
+    """Word that the source gives up before the commit; the guest goes on there."""
 
     kind: Literal["cancel"] = "cancel"
     reason: Text
 
 
 class Failed(_Message):
-    """The destination gives up before it resumed; it never will."""
+    """Word that the destination gives up before it resumed; it never will."""
 
     kind: Literal["failed"] = "failed"
     reason: Text
 
 
 class Outcome(_Message):
-    """The answer to a query: does the destination run this session's guest?
+    """Answer to a query: does the destination run this session's guest?
 
-    `never`: it does not and never will. `unknown`: this destination process has no such session.
-    clock: as in `Welcome`, and peer_ns: what that clock reads now, so that the source knows whether
-    it is the same host that answers.
+    Attributes:
+        answer: `never`: it does not and never will. `unknown`: this destination process has no such
+            session.
+        clock: As in `Welcome`.
+        peer_ns: What that clock reads now, so that the source knows whether the same host answers.
     """
 
     kind: Literal["outcome"] = "outcome"
@@ -327,7 +369,17 @@ _ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discrimina
 
 
 def encode(message: Message) -> bytes:
-    """As a msgpack map. Raises `LocalProtocolError` for what msgpack cannot hold."""
+    """Pack a message.
+
+    Args:
+        message: Of any kind.
+
+    Returns:
+        A msgpack map, the body of a control frame.
+
+    Raises:
+        LocalProtocolError: If msgpack can't hold it.
+    """
     try:
         packed: bytes = msgpack.packb(message.model_dump(), use_bin_type=True)
     except (TypeError, ValueError, OverflowError) as error:
@@ -336,13 +388,33 @@ def encode(message: Message) -> bytes:
 
 
 def decode(body: bytes) -> Message:
-    """The message in a control frame. Raises `RemoteProtocolError` for anything that is not one."""
+    """Unpack a message, after a check of its bounds.
+
+    Args:
+        body: Of a control frame, as it came.
+
+    Returns:
+        The message, whose fields have been checked one by one, and against each other.
+
+    Raises:
+        RemoteProtocolError: If it is not a message of ours.
+    """
     bounds.check(body)
     return unpack(body)
 
 
 def unpack(body: bytes) -> Message:
-    """The same of one that has been found to be within its bounds."""
+    """Unpack a message that is known to be within its bounds (`bounds.check`).
+
+    Args:
+        body: Of a control frame.
+
+    Returns:
+        As `decode`.
+
+    Raises:
+        RemoteProtocolError: Likewise.
+    """
     try:
         # Lengths are bounded by the message's; integer keys and extension types are not ours.
         value = msgpack.unpackb(body, raw=False, strict_map_key=True, max_ext_len=0)

@@ -2,11 +2,11 @@
 
 The limiter keeps the moment at which the wire is free again. What is sent moves that moment on by
 its size over the rate; a sender waits until it has come. A sender that was late, as on a busy
-machine, may catch up by `LATE_S` at the most, so that a limit is an average over any longer
-stretch. It catches up at a peak rate a little above the limit, so that the stream stays even: a
-second schedule like the first, which forgives `CREDIT_S` only, what a timer may be late.
+machine, may catch up by `LATE_S` at most, so that a limit is an average over any longer stretch. It
+catches up at a peak rate a little above the limit, so that the stream stays even: a second schedule
+like the first, which forgives only `CREDIT_S`, by which a timer may be late.
 
-The kernel can space a socket's packets, too (`kernel_channels`). It then is what keeps the peak;
+The kernel can space a socket's packets, too (`kernel_channels`). Then the kernel keeps the peak;
 the schedule stays the limit, as it is the only place where the bytes of all connections come
 together.
 """
@@ -36,17 +36,20 @@ KERNEL_LEAD_S = 0.005
 KERNEL_SLICE_S = 0.0025  # it spaces what is in a slice, too
 WINDOW_S: Final = 0.01
 _MILLION: Final = 1_000_000
-_LATE: Final = 1.5  # times what a slice takes at the rate: the next one is late, it is no pause yet
+_LATE: Final = 1.5  # times what a slice takes at the rate: the next one is late, not a pause yet
 
 
 @dataclass(slots=True)
 class Windows:
     """How evenly bytes left: which share of the rate each window of 10 ms had, in millionths.
 
-    Only those that lie within a stretch of sending: bytes left in the window before and in the one
-    behind. At a low rate a slice has to do for more than a window: those in which none was due are
-    within, too, or the others would seem to be beyond the rate. Costs a comparison and an addition
-    a slice.
+    Only windows within a stretch of sending count: bytes left in the window before and in the one
+    after. At a low rate one slice has to do for more than a window: windows in which none was due
+    count, too, or the others would seem to be beyond the rate. Costs a comparison and an addition a
+    slice.
+
+    Attributes:
+        ranks: The shares that were counted, in millionths of the rate.
     """
 
     ranks: Ranks = field(default_factory=Ranks)
@@ -56,7 +59,13 @@ class Windows:
     _within: bool = False
 
     def add(self, n: int, now: float, rate: float) -> None:
-        """`n` bytes have left."""
+        """Count bytes that have left.
+
+        Args:
+            n: Bytes of one slice.
+            now: Seconds of the clock that all calls use.
+            rate: The limit in force, bytes/s; finite.
+        """
         # A thread that read the clock before another one may come behind it.
         index = max(int(now / WINDOW_S), self._index)
         if index != self._index:
@@ -74,20 +83,37 @@ class Windows:
 
     @property
     def total(self) -> int:
-        """Windows that were counted."""
+        """How many windows were counted."""
         return self.ranks.total
 
     def share(self, quantile: float) -> float:
-        """Of the rate, in that quantile (0 to 1) of the windows; `ValueError` without any."""
+        """Return the share of the rate in that quantile of the windows.
+
+        Args:
+            quantile: 0 to 1.
+
+        Returns:
+            1 is the rate itself.
+
+        Raises:
+            ValueError: If no window was counted.
+        """
         return self.ranks.at([quantile])[0] / _MILLION
 
 
 class Pacer:
-    """Shared by all channels of a session; safe to use from several threads.
+    """The schedule of all channels of a session; safe to use from several threads.
 
-    rate: bytes per second; infinity for no limit; may be changed at any time. Times are seconds of
-    any monotonic clock. kernel_channels: on how many sockets the kernel paces; 0: it does not.
-    Those that are `sending` share the rate: one that sends alone, as pushes do in turn, has it all.
+    Times are seconds of any monotonic clock. Channels that are `sending` share the rate: one that
+    sends alone, as pushes do in turn, has all of it.
+
+    Args:
+        rate: Bytes per second; infinity for no limit.
+        kernel_channels: On how many sockets the kernel paces; 0: it does not.
+
+    Attributes:
+        rate: May be changed at any time.
+        windows: How evenly bytes left, counted only while there is a limit.
     """
 
     def __init__(self, rate: float, *, kernel_channels: int = 0) -> None:
@@ -110,7 +136,7 @@ class Pacer:
 
     @property
     def socket_rate(self) -> int | None:
-        """Bytes a second at which the kernel should pace each socket; None: as fast as it can."""
+        """Bytes a second at which the kernel should pace each socket; None: it should not."""
         if not self._kernel_channels or math.isinf(self.rate):
             return None
         share = min(max(self._sending, 1), self._kernel_channels)
@@ -118,7 +144,11 @@ class Pacer:
 
     @contextlib.contextmanager
     def sending(self) -> Iterator[None]:
-        """One more channel sends, for as long as this lasts."""
+        """Count one more channel that sends, for as long as this lasts.
+
+        Yields:
+            Nothing.
+        """
         with self._lock:
             self._sending += 1
         try:
@@ -128,7 +158,15 @@ class Pacer:
                 self._sending -= 1
 
     def reserve(self, n: int, now: float) -> float:
-        """Book `n` bytes; returns the seconds to wait before they may be sent (0 or more)."""
+        """Book bytes that are about to be sent.
+
+        Args:
+            n: How many.
+            now: The time now, in seconds.
+
+        Returns:
+            Seconds to wait before they may be sent (0 or more).
+        """
         if math.isinf(self.rate):
             return 0.0
         with self._lock:
@@ -143,7 +181,12 @@ class Pacer:
         return max(start - now - self._lead_s, 0.0)
 
     def sent(self, n: int, now: float) -> None:
-        """They have been handed to the kernel, after the wait: for `windows`."""
+        """Count bytes that have been handed to the kernel after the wait: for `windows`.
+
+        Args:
+            n: How many.
+            now: The time now, in seconds.
+        """
         if not math.isinf(self.rate):
             with self._lock:
                 self.windows.add(n, now, self.rate)

@@ -1,8 +1,8 @@
 """Compressed payloads: what travels in place of pages or lines where that is shorter.
 
-A payload is compressed by itself, as one zstd frame that names its size, or as one lz4 block. Who
-takes it knows from the table before it how long it must become, and nothing longer is ever made of
-it: the size is checked before anything is allocated for it.
+A payload is compressed by itself, as one zstd frame that names its size, or as one lz4 block. The
+receiver knows from the table before it how long it must become, and never makes anything longer of
+it: the size is checked before anything is allocated.
 
 The libraries are loaded when a migration asks for one of them.
 """
@@ -26,14 +26,21 @@ MAX_UNPACKED: Final = 16 * 2**20  # bytes: what a receiver must be ready to take
 
 
 class Codec(IntEnum):
-    """How a payload is compressed, as it stands in a frame's header."""
+    """How a payload is compressed, as a frame's header says it."""
 
     ZSTD = 1
     LZ4 = 2
 
 
 def codec_of(name: Compression) -> Codec | None:
-    """None for `none`."""
+    """Return the codec of that name.
+
+    Args:
+        name: As `--compress` has it.
+
+    Returns:
+        None for `none`.
+    """
     return None if name == "none" else Codec[name.upper()]
 
 
@@ -42,7 +49,14 @@ _Unpack = Callable[[memoryview, int], bytes]
 
 
 def packer(codec: Codec) -> Pack:
-    """A function that compresses, for one thread at a time; it lets go of the interpreter lock."""
+    """Return a function that compresses a payload, and releases the interpreter lock meanwhile.
+
+    Args:
+        codec: What is to come out.
+
+    Returns:
+        The function, for one thread at a time.
+    """
     if codec is Codec.ZSTD:
         import zstandard
 
@@ -57,7 +71,14 @@ def packer(codec: Codec) -> Pack:
 
 
 class Unpacker:
-    """The way back, of one connection. cpu_s: what it has cost so far."""
+    """The decompressor of one connection, for one thread at a time.
+
+    Args:
+        codec: The only one that is expected.
+
+    Attributes:
+        cpu_s: CPU seconds that it has cost so far.
+    """
 
     def __init__(self, codec: Codec) -> None:
         self.codec: Final = codec
@@ -65,7 +86,18 @@ class Unpacker:
         self._unpack = _zstd_unpacker() if codec is Codec.ZSTD else _lz4_unpacker()
 
     def unpack(self, data: memoryview, size: int) -> NDArray[np.uint8]:
-        """uint8[size], the only length that is right. Raises `RemoteProtocolError`."""
+        """Decompress a payload.
+
+        Args:
+            data: As it came.
+            size: Bytes that it has to become; at most `MAX_UNPACKED`.
+
+        Returns:
+            uint8[size], read-only.
+
+        Raises:
+            RemoteProtocolError: If it can't be decompressed to that size.
+        """
         started = time.thread_time()
         out = self._unpack(data, size)
         self.cpu_s += time.thread_time() - started
@@ -77,13 +109,26 @@ class Unpacker:
 
 
 def check_size(size: int, unpacked: int) -> None:
-    """Raise `RemoteProtocolError` for a payload that nobody would send: it is not shorter."""
+    """Check that a compressed payload may be that long.
+
+    Args:
+        size: Its bytes as they come.
+        unpacked: Bytes that it has to become.
+
+    Raises:
+        RemoteProtocolError: If it is not shorter, so nobody would send it, or becomes too much.
+    """
     if size >= unpacked or unpacked > MAX_UNPACKED:
         raise RemoteProtocolError(f"a compressed payload of {size} bytes in place of {unpacked}")
 
 
 def spread(data: NDArray[np.uint8], buffers: list[memoryview]) -> None:
-    """Fill the buffers, which are as long as `data` together, in order."""
+    """Fill buffers with data, in order.
+
+    Args:
+        data: uint8[n].
+        buffers: Writable, together n bytes.
+    """
     at = 0
     for buffer in buffers:
         np.frombuffer(buffer, np.uint8)[:] = data[at : at + len(buffer)]

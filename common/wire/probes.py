@@ -1,7 +1,7 @@
-"""Probes: what is asked and answered end to end, and what keeps a connection open that is idle.
+"""Probes: questions that are answered end to end, and that keep idle connections open.
 
 Proxies and NATs forget a connection on which nothing has gone for a while, many of them in each
-direction by itself. So whoever has sent nothing on a connection for `IDLE_S` sends a probe there.
+direction separately. So whoever has sent nothing on a connection for `IDLE_S` sends a probe there.
 On a control or urgent connection it is answered at once, and an answer shows that the way there,
 the peer and the way back work. On a bulk connection, where an answer would have to wait behind
 pages, each end sends its own and answers none. Control connections carry a clock sample every so
@@ -27,7 +27,12 @@ IDLE_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ProbeFrame:
-    """Do you hear me? attempt: the connection's; number: what the answer repeats."""
+    """A probe: can you hear me?
+
+    Attributes:
+        attempt: The connection's.
+        number: What the answer repeats.
+    """
 
     attempt: int
     number: int
@@ -35,34 +40,59 @@ class ProbeFrame:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFrame:
-    """I have heard the probe of this attempt and number."""
+    """The answer to a probe.
+
+    Attributes:
+        attempt: The probe's.
+        number: Likewise.
+    """
 
     attempt: int
     number: int
 
 
 class Asked:
-    """The probes that one end has sent on one connection. They are answered in order."""
+    """The probes that one end has sent on one connection. They are answered in order.
+
+    Attributes:
+        answered: How many have been answered.
+        round_trip_s: Of the last one that was answered; None: none has been.
+    """
 
     def __init__(self) -> None:
         self._sent = 0
         self._waiting: deque[tuple[int, float]] = deque()
         self.answered = 0
-        self.round_trip_s: float | None = None  # of the last one that was answered
+        self.round_trip_s: float | None = None
 
     def __len__(self) -> int:
-        """Those that have no answer yet."""
+        """Return how many have no answer yet."""
         return len(self._waiting)
 
     def next(self, now: float) -> int:
-        """The number of a probe that is sent at `now` (seconds of any clock)."""
+        """Return the number of a probe that is about to be sent.
+
+        Args:
+            now: Seconds of any clock, of which `take` is told, too.
+
+        Returns:
+            0 to `MAX_NUMBER`, then 0 again.
+        """
         number = self._sent & MAX_NUMBER
         self._sent += 1
         self._waiting.append((number, now))
         return number
 
     def take(self, number: int, now: float) -> None:
-        """An answer has come. Raises `RemoteProtocolError` where none was due."""
+        """Take in an answer.
+
+        Args:
+            number: The number that it repeats.
+            now: Seconds of the same clock as in `next`.
+
+        Raises:
+            RemoteProtocolError: If that answer was not due.
+        """
         if not self._waiting or self._waiting[0][0] != number:
             raise RemoteProtocolError(f"an answer to probe {number}, which was not asked")
         self.round_trip_s = now - self._waiting.popleft()[1]

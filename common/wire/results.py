@@ -1,7 +1,7 @@
 """What a destination measured, as it travels: the parts of `Finished`, each field with its bounds.
 
-What goes together within one part is checked here; what has to fit the guest and the migration, by
-the source, who knows both (`source_agent.report.plausibility`).
+Whether the fields of one part agree is checked here; whether they fit the guest and the migration,
+by the source, which knows both (`source_agent.report.plausibility`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ MOST_SECONDS: Final = 1e9
 
 
 def printable(text: str) -> str:
-    """What a terminal may be shown: nothing that moves its cursor, or looks like two lines."""
+    """Replace what a terminal must not be shown: what moves its cursor, or looks like two lines.
+
+    Args:
+        text: A peer's words.
+
+    Returns:
+        As many characters; each that is not printable has become U+FFFD.
+    """
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
@@ -45,12 +52,12 @@ Microseconds = Annotated[float, Field(ge=0, le=1e13)]
 
 
 class Bounded(BaseModel):
-    """Known fields only, and no number that is none."""
+    """Base of models with known fields only, and without NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-# What stands beside an event in a report, where these are its own.
+# Names under which a report says something of its own about an event.
 _RESERVED: Final = frozenset({"t_ms", "agent", "event"})
 _Word = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,63}$")]
 _Value = bool | Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)] | float | Text | None
@@ -77,7 +84,17 @@ class WireEvent(Bounded):
 
     @classmethod
     def of(cls, t_ns: int, event: str, fields: Mapping[str, Any]) -> Self:
-        """Of our own: what is too long of a peer's words that it cites is left out."""
+        """Make one of an event of our own.
+
+        Args:
+            t_ns: The destination's clock.
+            event: What has happened.
+            fields: What goes with it. Strings, which may cite a peer, are cut at `MOST_TEXT`
+                characters.
+
+        Returns:
+            The event, within its bounds.
+        """
         short = {
             name: value[:MOST_TEXT] if isinstance(value, str) else value
             for name, value in fields.items()
@@ -86,7 +103,12 @@ class WireEvent(Bounded):
 
 
 class WireSample(Bounded):
-    """Guest progress since the sample before. steps, dirtied_pages: cumulative counts."""
+    """How far the guest had come at a moment.
+
+    Attributes:
+        steps: Of all vCPUs together, cumulative.
+        dirtied_pages: Cumulative, too.
+    """
 
     t_ns: Nanoseconds
     steps: Annotated[int, Field(ge=0, le=MOST_VCPUS * MOST_STEPS)]
@@ -94,7 +116,12 @@ class WireSample(Bounded):
 
 
 class WireBeats(Bounded):
-    """A vCPU as its own witness, on the destination's clock. gap: its longest, with its start."""
+    """A vCPU as its own witness, on the destination's clock.
+
+    Attributes:
+        gap_ns: The longest time between two heartbeats.
+        gap_start_ns: When that began.
+    """
 
     first_ns: Nanoseconds
     last_ns: Nanoseconds
@@ -109,7 +136,11 @@ class WireBeats(Bounded):
 
 
 class WireCache(Bounded):
-    """What the guest's caches counted there. spills: write-backs forced while held."""
+    """What the guest's caches counted at the destination.
+
+    Attributes:
+        spills: Write-backs that were forced while they were held back.
+    """
 
     hits: Count
     misses: Count
@@ -122,9 +153,12 @@ BinCounts = Annotated[list[Pages], Field(max_length=MOST_BINS)]
 
 
 class WireActivity(Bounded):
-    """At t_ns (its clock) so many pages of each bin were missing.
+    """Missing pages and faults at a moment, by bins of pages.
 
-    faulted: those that were waited for since the one before.
+    Attributes:
+        t_ns: The destination's clock.
+        missing: Pages of each bin that were missing then.
+        faulted: Faults in each bin since the activity before.
     """
 
     t_ns: Nanoseconds
@@ -133,7 +167,11 @@ class WireActivity(Bounded):
 
 
 class WireLatency(Bounded):
-    """Of faults, by the nearest rank. within_us: so little above the exact ones they may be."""
+    """Latencies of faults, by the nearest rank, in microseconds.
+
+    Attributes:
+        within_us: They are above the exact ones by at most this.
+    """
 
     p50: Microseconds
     p90: Microseconds
@@ -156,11 +194,14 @@ _Fault = tuple[Nanoseconds, Microseconds, Pages, Annotated[int, Field(ge=0, lt=M
 
 
 class WirePostcopy(Bounded):
-    """What the destination counted while pages were missing. Latencies are microseconds.
+    """What the destination counted while pages were missing.
 
-    missing: pages that never came (lazy copy), as in `Commit`; null where none are missing.
-    latencies: (bar, faults), as `common.report.latency_histogram` has bars.
-    missing_over_time: (ns of its clock, pages still missing). trace: (ns, us, page, vCPU) a fault.
+    Attributes:
+        missing: Pages that never came (lazy copy), a bit a page (`common.wire.bitmap.pack`); null
+            where none are missing.
+        latencies: (bar, faults), with bars as in `common.report.latency_histogram`.
+        missing_over_time: (ns of the destination's clock, pages still missing).
+        trace: (ns, us, page, vCPU) of each fault.
     """
 
     faults: Count
@@ -187,5 +228,12 @@ class WirePostcopy(Bounded):
 
 
 def in_order(times: Iterable[int]) -> bool:
-    """Whether none is before the one in front of it."""
+    """Return whether no time is before the one in front of it.
+
+    Args:
+        times: In any unit.
+
+    Returns:
+        True for fewer than two, too.
+    """
     return all(later >= earlier for earlier, later in pairwise(times))

@@ -1,11 +1,12 @@
-"""Stretches of memory as the kernel takes them, and two ways of moving them with no copy between.
+"""Stretches of memory as the kernel takes them, and two ways to move them without a copy between.
 
-`Spans.read` fills many small stretches from a socket in one call: scattered pages come to where
-they belong. `PagePipe` sends them: `vmsplice` has the kernel take hold of the pages themselves,
-and `splice` hands them to the socket. Nothing is copied at the sender: the peer's read (on this
-host) or the network card takes the bytes from there. So they are what memory holds *then*, which
-may be later than the call: that is for pages whose later writes are sent again anyway, or that
-nobody writes. The kernel keeps such a page until it has left, even where the process lets it go.
+`Spans.read` fills many small stretches from a socket in one call, so that scattered pages land
+where they belong. `PagePipe` sends them: `vmsplice` has the kernel take hold of the pages
+themselves, and `splice` hands them to the socket. Nothing is copied at the sender: the peer's read
+(on this host) or the network card takes the bytes from there. So what travels is what memory holds
+*then*, which may be later than the call: use it for pages whose later writes are sent again anyway,
+or that nobody writes. The kernel keeps such a page until it has left, even where the process lets
+it go.
 """
 
 from __future__ import annotations
@@ -39,7 +40,16 @@ _libc.readv.restype = _libc.vmsplice.restype = ctypes.c_ssize_t
 
 
 def span_table(memory: int, first: NDArray[np.int64], count: NDArray[np.int64] | int) -> SpanTable:
-    """Stretches of `count` pages from page `first` on, of the memory that begins at `memory`."""
+    """Return the stretches of memory that runs of pages occupy.
+
+    Args:
+        memory: Address of page 0.
+        first: int64[n], each run's first page.
+        count: int64[n], each run's number of pages, or one number for all of them.
+
+    Returns:
+        uint64[n, 2], one `struct iovec` for each run.
+    """
     table = np.empty((len(first), 2), np.uint64)
     table[:, 0] = first * PAGE_SIZE + memory
     table[:, 1] = count * PAGE_SIZE
@@ -47,7 +57,7 @@ def span_table(memory: int, first: NDArray[np.int64], count: NDArray[np.int64] |
 
 
 def _call(function: Callable[..., int], fd: int, table: SpanTable, *rest: int) -> int:
-    """A system call that takes iovecs, without the interpreter lock. Raises `OSError`."""
+    """Make a system call that takes iovecs, without the interpreter lock; raise `OSError`."""
     while True:
         n = function(fd, ctypes.c_void_p(table.ctypes.data), len(table), *rest)
         if n >= 0:
@@ -58,7 +68,11 @@ def _call(function: Callable[..., int], fd: int, table: SpanTable, *rest: int) -
 
 
 class Spans:
-    """Stretches that are still to be filled, in order; the memory must stay while they are."""
+    """Stretches that are still to be filled, in order; the memory must stay while they are.
+
+    Args:
+        table: The stretches; it is copied.
+    """
 
     def __init__(self, table: SpanTable) -> None:
         self._table = table.copy()
@@ -67,11 +81,25 @@ class Spans:
         self._done = 0
 
     def read(self, fd: int) -> int:
-        """Fill from the front with what a blocking socket has; 0: the peer has ended it."""
+        """Fill the front with what a socket has, at most `IOV_MAX` stretches a call; see `advance`.
+
+        Args:
+            fd: The descriptor of a blocking socket.
+
+        Returns:
+            How many bytes came; 0: the peer has ended the connection.
+
+        Raises:
+            OSError: If the connection broke.
+        """
         return _call(_libc.readv, fd, self._table[self._first : self._first + IOV_MAX])
 
     def advance(self, n: int) -> None:
-        """That many bytes have been filled."""
+        """Move on behind the bytes that have been filled.
+
+        Args:
+            n: How many they are, at most what is left.
+        """
         self._done += n
         first = int(np.searchsorted(self._ends, self._done, side="right"))
         if first < len(self._table):
@@ -82,15 +110,23 @@ class Spans:
 
 
 class PagePipe:
-    """Memory to a socket through a pipe; for one thread.
+    """A pipe that takes memory to a socket; for one thread.
 
-    pages: whole ones that fit in at a time. Raises `OSError` where this host does not allow it: the
-    calls, or a pipe of `PIPE_BYTES`. The one that a user over their share of the host's pipes gets
-    holds two pages; with so few at a time both calls cost ten times what the copy does.
+    The pipe of a user over their share of the host's pipes holds only two pages; with so few at a
+    time both calls cost ten times what the copy does.
+
+    Args:
+        page_size: Bytes of a page, which must be the host's.
+
+    Attributes:
+        pages: How many whole pages fit in at a time.
+
+    Raises:
+        OSError: If this host does not allow the calls, or a pipe of `PIPE_BYTES`.
     """
 
     def __init__(self, page_size: int) -> None:
-        if page_size != mmap.PAGESIZE:  # of which a pipe counts pieces, however small they are
+        if page_size != mmap.PAGESIZE:  # a pipe counts pieces of those, however small they are
             raise OSError(errno.ENOTSUP, f"a host with pages of {mmap.PAGESIZE} bytes")
         self._out, self._in = os.pipe()
         try:
@@ -102,7 +138,7 @@ class PagePipe:
             raise
 
     def _try_out(self) -> None:
-        """Both calls once: a container's profile may refuse either."""
+        """Try both calls once: a container's profile may refuse either."""
         byte = np.ones(1, np.uint8)
         _call(_libc.vmsplice, self._in, np.array([[byte.ctypes.data, 1]], np.uint64), 0)
         out, into = os.pipe()
@@ -113,9 +149,15 @@ class PagePipe:
             os.close(into)
 
     def send(self, fd: int, table: SpanTable, *, more: bool) -> None:
-        """All of these stretches (whole pages, at most `pages` together), to a blocking socket.
+        """Send all of these stretches to a socket.
 
-        more: something follows at once. Raises `OSError`; the pipe is then of no more use.
+        Args:
+            fd: The descriptor of a blocking socket.
+            table: Stretches of whole pages, at most `pages` together.
+            more: Something follows at once.
+
+        Raises:
+            OSError: If that failed; the pipe is of no more use then.
         """
         # Never waits for room: who else would empty the pipe?
         left = _call(_libc.vmsplice, self._in, table, _SPLICE_F_NONBLOCK)
@@ -128,7 +170,7 @@ class PagePipe:
             left -= sent
 
     def close(self) -> None:
-        """Idempotent. What is in it is let go."""
+        """Close the pipe and drop what is in it; idempotent."""
         for end in (self._out, self._in):
             with contextlib.suppress(OSError):
                 os.close(end)

@@ -12,13 +12,13 @@ from pageferry.common.wire.packing import Codec, codec_of
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """What frames of pages are like; without anything, the plainest.
+    """What frames of pages are like; by default the plainest.
 
     Attributes:
-        checksum: frames have one, on bulk and urgent connections, in both directions.
-        codec: of compressed frames; None: there are none.
-        deltas: pages may travel as what has changed in them.
-        by_line: so may the lines of a page that were written; the destination takes them anyway.
+        checksum: Frames have one, on bulk and urgent connections, in both directions.
+        codec: Of compressed frames; None: there are none.
+        deltas: Pages may travel as what has changed in them.
+        by_line: The written lines of a page may travel alone; the destination takes them anyway.
     """
 
     checksum: bool = False
@@ -28,11 +28,25 @@ class StreamFormat:
 
     @classmethod
     def from_config(cls, config: MigrationConfig) -> Self:
-        """Return what a source is to send."""
+        """Return what a source is to send.
+
+        Args:
+            config: As asked for at the source.
+
+        Returns:
+            The format, `by_line` as `config.travels_by_line`.
+        """
         codec, deltas = codec_of(config.compress), config.delta != "none"
         return cls(config.checksum, codec, deltas, config.travels_by_line)
 
     @classmethod
     def from_setup(cls, setup: Setup) -> Self:
-        """Return what a source has announced."""
+        """Return what a source has announced.
+
+        Args:
+            setup: As the destination received it.
+
+        Returns:
+            The format; `by_line`, which is not announced, stays False.
+        """
         return cls(setup.checksum, codec_of(setup.compress), setup.delta != "none")

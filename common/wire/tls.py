@@ -1,4 +1,4 @@
-"""Mutual TLS 1.3: both ends show a certificate of one CA, and the source checks whose the other is.
+"""Mutual TLS 1.3: both ends show a certificate of one CA; the source checks the destination's name.
 
 A folder holds what an end needs, under the names that QEMU's tls-creds-x509 has for them:
 
@@ -39,32 +39,58 @@ CLIENT: Final = ("client-cert.pem", "client-key.pem")
 
 RECORD: Final = 16384  # bytes that one record carries at the most
 RECORD_OVERHEAD: Final = 22  # header, type, tag
-_SEND: Final = 4 * RECORD  # in one call: a link that takes it in less than a stall's time is slow
+_SEND: Final = 4 * RECORD  # in one call: even a slow link takes it within the stall timeout
 _MOST_PEM: Final = 1 << 20  # a bundle of every CA that a system trusts has a quarter of it
 _OPEN_FILES: Final = Path("/proc/self/fd")
 _HANDSHAKE_RECORD: Final = 0x16
 _TCP_NOTSENT_LOWAT: Final = 25
 _LAST_WORDS_S: Final = 1.0
-_URGENT_BYTES: Final = 32 * 1024  # that a demanded page may have to wait for in a buffer
+_URGENT_BYTES: Final = 32 * 1024  # in a buffer, for which a demanded page may have to wait
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """A source's end. hostname: whose certificate is expected, if not that of the address."""
+    """A source's end.
+
+    Attributes:
+        context: With its credentials.
+        hostname: Whose certificate is expected; None: that of the address.
+    """
 
     context: ssl.SSLContext
     hostname: str | None = None
 
 
 def client_tls(folder: Path, hostname: str | None = None) -> ClientTls:
-    """From a folder of credentials. Raises `UsageError`."""
+    """Load a source's credentials.
+
+    Args:
+        folder: Has the CA's certificate, and the client's with its key.
+        hostname: Whose certificate is expected; None: that of the address.
+
+    Returns:
+        The source's end.
+
+    Raises:
+        UsageError: If a file or the name is not usable.
+    """
     context = _context(ssl.PROTOCOL_TLS_CLIENT, folder, CLIENT)
     context.check_hostname = True
     return ClientTls(context, None if hostname is None else checked_hostname(hostname))
 
 
 def checked_hostname(text: str) -> str:
-    """The name of a --tls-hostname. Raises `UsageError`."""
+    """Check a --tls-hostname.
+
+    Args:
+        text: As a person gave it.
+
+    Returns:
+        The name or address as certificates have it.
+
+    Raises:
+        UsageError: If no certificate can be for it.
+    """
     try:
         return str(certified(text))
     except ValueError as error:
@@ -72,7 +98,17 @@ def checked_hostname(text: str) -> str:
 
 
 def server_tls(folder: Path) -> ssl.SSLContext:
-    """From a folder of credentials. Raises `UsageError`."""
+    """Load a destination's credentials.
+
+    Args:
+        folder: Has the CA's certificate, and the server's with its key.
+
+    Returns:
+        A context that asks for the source's certificate.
+
+    Raises:
+        UsageError: If a file is not usable.
+    """
     context = _context(ssl.PROTOCOL_TLS_SERVER, folder, SERVER)
     # Never read by our peers, and unread input turns the end of a connection into a reset.
     context.num_tickets = 0
@@ -103,10 +139,10 @@ def _context(protocol: Any, folder: Path, own: tuple[str, str]) -> ssl.SSLContex
 
 @contextlib.contextmanager
 def _copy(path: Path, *, private: bool) -> Iterator[str]:
-    """A file for OpenSSL, which opens by name and waits for whatever it opens.
+    """Give OpenSSL a file, which it opens by name, waiting for whatever that is.
 
-    What was found to be a file, and nobody else's to read where it is a key, is what it gets: a
-    copy in memory.
+    It gets a copy in memory of what was found to be a file and, if it is a key, readable by nobody
+    else.
     """
     try:
         fd = open_file(path)
@@ -135,7 +171,7 @@ def _copy(path: Path, *, private: bool) -> Iterator[str]:
 
 
 def _said(error: OSError) -> str:
-    """OpenSSL has no reason for a file that it can't make anything of."""
+    """Return OpenSSL's reason; it has none for a file that it can't make anything of."""
     if isinstance(error, ssl.SSLError):
         return error.reason or "one of them is damaged, or no PEM file"
     return error.strerror or str(error)
@@ -160,7 +196,14 @@ _REASONS: Final = {
 
 
 def why(error: ssl.SSLError) -> str:
-    """In words that follow the peer's name."""
+    """Say what went wrong in TLS.
+
+    Args:
+        error: As OpenSSL raised it.
+
+    Returns:
+        Words that follow the peer's name.
+    """
     if isinstance(error, ssl.SSLCertVerificationError):
         text = error.verify_message.rstrip(".")
         hint = ""
@@ -177,12 +220,26 @@ def why(error: ssl.SSLError) -> str:
 
 
 def looks_like_tls(data: bytes) -> bool:
-    """Whether a stream that begins so is a client's TLS."""
+    """Return whether a stream begins as a TLS client's.
+
+    Args:
+        data: Its first bytes; one may do.
+
+    Returns:
+        False for a preface of ours.
+    """
     return data[:1] == bytes([_HANDSHAKE_RECORD]) and data[1:2] in (b"", b"\x03")
 
 
 def wire_size(n: int) -> int:
-    """Bytes that `n` bytes, sent at once, are in TLS records; those of handshakes are not known."""
+    """Return the size of bytes, sent at once, as TLS records; handshakes are not known here.
+
+    Args:
+        n: Bytes.
+
+    Returns:
+        Bytes of their records.
+    """
     return n + -(-n // RECORD) * RECORD_OVERHEAD
 
 
@@ -199,13 +256,21 @@ async def _until(fd: int, add: Callable[..., Any], remove: Callable[[int], Any])
 
 
 async def readable(sock: socket.socket) -> None:
-    """Until there is something to read; one waiter a socket."""
+    """Wait until there is something to read.
+
+    Args:
+        sock: Non-blocking; it has no other such waiter.
+    """
     loop = asyncio.get_running_loop()
     await _until(sock.fileno(), loop.add_reader, loop.remove_reader)
 
 
 async def writable(sock: socket.socket) -> None:
-    """Until it takes something, or a connection has been made or not; one waiter a socket."""
+    """Wait until a socket takes something, or its connection has been made or not.
+
+    Args:
+        sock: Non-blocking; it has no other such waiter.
+    """
     loop = asyncio.get_running_loop()
     await _until(sock.fileno(), loop.add_writer, loop.remove_writer)
 
@@ -213,10 +278,19 @@ async def writable(sock: socket.socket) -> None:
 async def handshake(
     sock: socket.socket, context: ssl.SSLContext, hostname: str | None = None
 ) -> ssl.SSLSocket:
-    """Wrap a non-blocking socket, which is not to be used any more. No hostname: the server's end.
+    """Wrap a socket in TLS.
 
-    Raises `ssl.SSLError` and `OSError`; the socket is closed then, but what it was told is on its
-    way.
+    Args:
+        sock: Non-blocking; not to be used any more.
+        context: Of this end.
+        hostname: Whose certificate is expected; None: this is the server's end.
+
+    Returns:
+        The non-blocking socket that takes its place.
+
+    Raises:
+        ssl.SSLError: If it fails; the socket is closed, but what the peer was told is on its way.
+        OSError: Likewise.
     """
     secure = context.wrap_socket(
         sock,
@@ -242,7 +316,12 @@ async def handshake(
 
 
 async def drain(secure: ssl.SSLSocket, most_s: float = 1.0) -> None:
-    """Close so that the peer can still read our last bytes: see `Connection.linger`."""
+    """Close so that the peer can still read our last bytes: see `Connection.linger`.
+
+    Args:
+        secure: Non-blocking.
+        most_s: How long to read on.
+    """
     try:
         shutdown(secure, socket.SHUT_WR)
         async with asyncio.timeout(most_s):
@@ -257,7 +336,15 @@ async def drain(secure: ssl.SSLSocket, most_s: float = 1.0) -> None:
 
 
 async def receive_into(secure: ssl.SSLSocket, view: memoryview) -> int:
-    """As `loop.sock_recv_into`."""
+    """Receive as `loop.sock_recv_into`.
+
+    Args:
+        secure: Non-blocking.
+        view: Filled from the front.
+
+    Returns:
+        Bytes; 0: the peer has ended it.
+    """
     while True:
         try:
             return secure.recv_into(view)
@@ -268,7 +355,12 @@ async def receive_into(secure: ssl.SSLSocket, view: memoryview) -> int:
 
 
 async def send_all(secure: ssl.SSLSocket, data: bytes) -> None:
-    """As `loop.sock_sendall`."""
+    """Send as `loop.sock_sendall`.
+
+    Args:
+        secure: Non-blocking.
+        data: All of it is sent.
+    """
     rest = memoryview(data)
     while rest:
         try:
@@ -280,7 +372,14 @@ async def send_all(secure: ssl.SSLSocket, data: bytes) -> None:
 
 
 def certificate_of(secure: ssl.SSLSocket) -> bytes:
-    """A digest of what the peer has shown."""
+    """Return a digest of the certificate that the peer has shown.
+
+    Args:
+        secure: After its handshake.
+
+    Returns:
+        SHA-256 of its DER form.
+    """
     shown = secure.getpeercert(binary_form=True)
     return hashlib.sha256(shown or b"").digest()
 
@@ -289,22 +388,38 @@ def certificate_of(secure: ssl.SSLSocket) -> bytes:
 
 
 def shutdown(sock: socket.socket, how: int) -> None:
-    """Of the connection below. `SSLSocket.shutdown` would first make it a socket of plain bytes,
+    """Shut down the connection below TLS.
 
-    on which another thread could send the guest's memory.
+    `SSLSocket.shutdown` would first make it a socket of plain bytes, on which another thread could
+    send the guest's memory.
+
+    Args:
+        sock: With TLS.
+        how: As of `socket.shutdown`.
     """
     socket.socket.shutdown(sock, how)
 
 
 class ScatteringTls:
-    """What bulk connections use of a socket, over TLS: for one thread, and `shutdown` for any."""
+    """What bulk connections use of a socket, over TLS: for one thread, and `shutdown` for any.
+
+    Args:
+        secure: Blocking, perhaps with a timeout; `close` closes it.
+    """
 
     def __init__(self, secure: ssl.SSLSocket) -> None:
         self._secure = secure
         self._together = bytearray(_SEND)
 
     def sendmsg(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Send from the front; returns how much of it. Small buffers share records."""
+        """Send from the front; small buffers share records.
+
+        Args:
+            buffers: At least one.
+
+        Returns:
+            How many bytes were sent, perhaps not all.
+        """
         first = buffers[0]
         if len(first) >= RECORD:
             return self._secure.send(first[:_SEND])
@@ -322,7 +437,14 @@ class ScatteringTls:
         return sent
 
     def recvmsg_into(self, buffers: Sequence[memoryview]) -> tuple[int]:
-        """Fill from the front with what there is; 0: the peer has ended it."""
+        """Fill buffers from the front with what there is.
+
+        Args:
+            buffers: At least one.
+
+        Returns:
+            (bytes,); (0,): the peer has ended the connection.
+        """
         total = 0
         for buffer in buffers:
             n = self._secure.recv_into(buffer)
@@ -332,7 +454,11 @@ class ScatteringTls:
         return (total,)
 
     def shutdown(self, how: int) -> None:
-        """See `tls.shutdown`."""
+        """Shut down as `tls.shutdown`.
+
+        Args:
+            how: As of `socket.shutdown`.
+        """
         shutdown(self._secure, how)
 
     def close(self) -> None:
@@ -343,10 +469,16 @@ class ScatteringTls:
 def plain_end(
     secure: ssl.SSLSocket, tell: Callable[[PageferryError], None] | None = None
 ) -> socket.socket:
-    """A socket of plain bytes for compiled code, and a thread that carries them on through TLS.
+    """Make a socket of plain bytes for compiled code; a thread carries them on through TLS.
 
-    It ends, and closes the connection, when either side does. tell: hears, on that thread, what
-    has ended it otherwise.
+    The thread ends, and closes the connection, when either side does.
+
+    Args:
+        secure: The thread's from now on.
+        tell: Called on that thread with what has ended it otherwise.
+
+    Returns:
+        A local, blocking socket; the caller closes it.
     """
     here, there = socket.socketpair()
     for sock in (here, there):
@@ -368,10 +500,10 @@ class _Pump:
         self._out = bytearray(_SEND)
         self._to_local = memoryview(b"")
         self._to_secure = memoryview(b"")
-        self._ended = False  # the TLS side; what has come still goes on
+        self._ended = False  # the TLS side; what has come is still carried on
 
     def run(self, tell: Callable[[PageferryError], None] | None) -> None:
-        """The thread's life."""
+        """Carry bytes until either side ends, then close both: the thread's life."""
         try:
             while not (self._ended and not self._to_local):
                 self._wait()
@@ -401,7 +533,7 @@ class _Pump:
             self._last_words()
 
     def _last_words(self) -> None:
-        """The plain end has been closed: what it had sent may go on for a bounded while."""
+        """Send on for a bounded while what came before the plain end was closed."""
         self._secure.settimeout(_LAST_WORDS_S)
         while True:
             if self._to_secure:

@@ -13,13 +13,20 @@ from typing import Any
 def out_of_time(
     context: ssl.SSLContext, authority: str, certificate: str, name: str
 ) -> Iterator[str]:
-    """What is no longer valid, or not yet, so that no peer whose clock is right will accept it.
+    """Find what is expired or not valid yet, so that no peer whose clock is right will accept it.
 
-    authority: the file of the CAs that the context has. certificate: a path; name: what it is
-    called. It is for peers to refuse: it may be this
-    host's clock that is wrong.
+    It is for peers to refuse: it may be this host's clock that is wrong.
+
+    Args:
+        context: Has the CAs' certificates loaded.
+        authority: What messages call their file.
+        certificate: Path of our own certificate's file.
+        name: What messages call that.
+
+    Yields:
+        One line for people on each.
     """
-    with contextlib.suppress(AttributeError, ssl.SSLError, OSError):  # it is nobody's promise
+    with contextlib.suppress(AttributeError, ssl.SSLError, OSError):  # private API: it may go
         decode: Any = getattr(ssl, "_ssl")._test_decode_cert  # noqa: B009 - private
         if words := _not_now(decode(certificate)):
             renew = "(pageferry certs --renew makes another one)"
@@ -30,7 +37,7 @@ def out_of_time(
 
 
 def _not_now(decoded: Mapping[str, Any]) -> str | None:
-    """In words that follow a certificate's name; None: it is valid by this host's clock."""
+    """Say what is wrong, in words that follow a certificate's name; None: it is valid now."""
     now = time.time()
     begin, end = (ssl.cert_time_to_seconds(decoded[key]) for key in ("notBefore", "notAfter"))
     if end < now:

@@ -1,4 +1,4 @@
-"""The workloads that pageferry brings along, as data: the docs page is made of it."""
+"""The workloads that pageferry brings along, as data: the docs page is generated from it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _rate(default: str) -> Option:
 
 
 def _visits(working_set: str, rate: str, lines: int) -> dict[str, Option]:
-    """Of the workloads that visit one page after another."""
+    """Return the options of the workloads that visit one page after another."""
     return {
         "working-set": _working_set(working_set),
         "rate": _rate(rate),
@@ -63,7 +63,7 @@ def _lines(default: int, meaning: str) -> Option:
 
 
 def _file(text: str) -> str:
-    """The name of a file, which may have to cross the wire."""
+    """Check the name of a file, which may have to cross the wire."""
     if not text:
         raise ValueError("no file is named: expected trace:FILE, as in trace:ls.npz")
     try:
@@ -74,7 +74,7 @@ def _file(text: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """As `pageferry trace info` shows it, or `any`."""
+    """Check a digest as `pageferry trace info` shows it, or `any`."""
     if not re.fullmatch("any|[0-9a-f]{32}", text):
         raise ValueError(f"{text!r} is not a digest: expected 32 hexadecimal digits, or any")
     return text

@@ -1,12 +1,12 @@
-"""How many 64-byte lines of a page a real guest changes: measured, and as counts to visit with.
+"""How many 64-byte lines of a page a real guest changes: as measured, and as counts for visits.
 
-Measured of a real Linux guest: Debian 13 (minbase and systemd), kernel 6.12.117, one vCPU, 512 MiB,
+Measured in a real Linux guest: Debian 13 (minbase and systemd), kernel 6.12.117, one vCPU, 512 MiB,
 transparent huge pages not used, under QEMU 7.2.22 with TCG, that is, emulated. The guest was
-stopped, all of its memory was saved (`pmemsave`), it ran on for 100 ms of its own time, was stopped
-and saved again; counted are the 64-byte lines whose content differs, of each page in which one
-does. What was overwritten with the same value is not seen. Emulation makes a guest slow, so that
-nothing is said here about how many pages a second change; which part of a page does is taken to be
-the same.
+stopped, all of its memory was saved (`pmemsave`), it ran for 100 ms of its own time, was stopped
+and saved again. The counts are of the 64-byte lines whose content differs, for each page with at
+least one such line. What was overwritten with the same value is not seen. Emulation makes a guest
+slow, so nothing is said here about how many pages a second change; which part of a page changes is
+assumed to be the same.
 
 Over longer times more lines of a page change (redis: 9.8 after 100 ms, 15.5 after 300 ms, 20.7
 after 1 s), as they do where the same page is visited again.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-VISITS: Final = 256  # of a cycle: each mixture has its exact mean over so many, a power of two
+VISITS: Final = 256  # of a cycle: over so many each mixture has its mean; a power of two
 BINS: Final = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, 32), (33, 63), (64, 64))
 _HALVINGS: Final = 40
 _STEEPEST: Final = 16.0
@@ -28,8 +28,12 @@ _STEEPEST: Final = 16.0
 class Mix:
     """Lines of a changed page in one guest under one load.
 
-    load: what ran; mean, median: of lines a changed page; pages: so many pages with this many
-    lines, by `BINS`.
+    Attributes:
+        name: What follows `mix:` in a workload's text.
+        load: What ran.
+        mean: Mean lines of a changed page.
+        median: Median lines of a changed page.
+        pages: For each bin of `BINS`, how many pages had so many lines.
     """
 
     name: str
@@ -47,8 +51,8 @@ class Mix:
     def lines(self) -> tuple[int, ...]:
         """Lines of each of `VISITS` visits, ascending: in each bin as often as it was measured.
 
-        Where in a bin its counts lie was not kept. They are spread from one end to the other, all
-        bins alike, so that the mean comes out as measured.
+        Where within a bin the counts lie was not kept. They are spread from one end to the other,
+        all bins alike, so that the mean comes out as measured.
         """
         low, high = 1.0 / _STEEPEST, _STEEPEST
         for _ in range(_HALVINGS):
@@ -69,7 +73,7 @@ class Mix:
         return sum(self._spread(bend)) / VISITS
 
     def _spread(self, bend: float) -> tuple[int, ...]:
-        """bend: above 1 the counts crowd at the lower ends of their bins."""
+        """Spread the counts over their bins. bend: above 1 they crowd at the lower ends."""
         out: list[int] = []
         for (first, last), count in zip(BINS, self._visits, strict=True):
             for at in range(count):
@@ -78,7 +82,7 @@ class Mix:
 
     @cached_property
     def _visits(self) -> list[int]:
-        """Of each bin: the largest remainders are rounded up."""
+        """Visits of each bin: the largest remainders are rounded up."""
         whole = sum(self.pages)
         exact = [count * VISITS / whole for count in self.pages]
         out = [int(each) for each in exact]

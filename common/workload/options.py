@@ -1,4 +1,4 @@
-"""What an option of a workload may be: how it is written, read, and said.
+"""What an option of a workload may be: how it is written, read, and described.
 
 Every reader raises `ValueError` with a message that says what was expected, its range included.
 """
@@ -29,7 +29,12 @@ _MIX: Final = "mix:"
 
 @dataclass(frozen=True)
 class Extent:
-    """A working set as it was written: bytes of the whole guest, or a share."""
+    """A working set as it was written: bytes of the whole guest, or a share.
+
+    Attributes:
+        size: Bytes, of all vCPUs together; None: `share` counts.
+        share: Share of memory, 0 to 1.
+    """
 
     size: int | None = None
     share: float = 1.0
@@ -39,11 +44,21 @@ class Extent:
 
     @property
     def empty(self) -> bool:
-        """Nothing at all."""
+        """Whether it is nothing at all."""
         return self.size == 0 or (self.size is None and self.share == 0)
 
     def pages(self, region: Region) -> int:
-        """Pages of one vCPU's region, at least one. Raises `UsageError` where it has fewer."""
+        """Return how many pages of one vCPU's region it is.
+
+        Args:
+            region: The vCPU's part of the guest.
+
+        Returns:
+            From 1 to `region.pages`, also for an empty extent.
+
+        Raises:
+            UsageError: A size that is more than the guest has.
+        """
         if self.size is None:
             return max(1, round(self.share * region.pages))
         wanted = -(-self.size // (PAGE_SIZE * region.vcpus))
@@ -56,11 +71,16 @@ class Extent:
 
 @dataclass(frozen=True)
 class Reader:
-    """How a value is written and read.
+    """How an option's value is written and read.
 
-    form: as a person writes it; range: what it may be; unit: of a value, in words; suffix: the
-    same as the name of a column ends (`_Bps`, `_s`); as_text: whether values are of several types,
-    so that a column of them holds what was written.
+    Attributes:
+        parse: Text to value; raises `ValueError`.
+        form: How a person writes it, as in `SIZE|SHARE`.
+        range: What it may be, in words.
+        unit: The value's unit, in words.
+        suffix: The same, as the end of a column's name (`_Bps`, `_s`).
+        as_text: Whether values are of several types, so that a column of them holds what was
+            written.
     """
 
     parse: Callable[[str], Any]
@@ -73,7 +93,13 @@ class Reader:
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a workload: its default as a user would write it, its meaning in a phrase."""
+    """An option of a workload.
+
+    Attributes:
+        default: As a user would write it.
+        reader: How its value is written and read.
+        meaning: What it means, in a phrase.
+    """
 
     default: str
     reader: Reader
@@ -81,7 +107,7 @@ class Option:
 
     @property
     def parse(self) -> Callable[[str], Any]:
-        """Text to value. Raises `ValueError`."""
+        """Text to value; raises `ValueError`."""
         return self.reader.parse
 
 
@@ -105,7 +131,16 @@ def _flag(text: str) -> bool:
 
 
 def whole(low: int, high: int, unit: str) -> Reader:
-    """Whole numbers in this range."""
+    """Make a reader of whole numbers.
+
+    Args:
+        low: The least that is allowed, not negative.
+        high: The most that is allowed.
+        unit: Of the number, in words.
+
+    Returns:
+        A reader whose values are int.
+    """
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high):
@@ -116,7 +151,15 @@ def whole(low: int, high: int, unit: str) -> Reader:
 
 
 def number(low: float, high: float) -> Reader:
-    """Decimal numbers in this range."""
+    """Make a reader of decimal numbers.
+
+    Args:
+        low: The least that is allowed.
+        high: The most that is allowed.
+
+    Returns:
+        A reader whose values are float.
+    """
 
     def parse(text: str) -> float:
         try:
@@ -181,10 +224,13 @@ LINES_OR_MIX: Final = Reader(
 
 
 def content() -> Mapping[str, Option]:
-    """What memory holds at the start.
+    """Make the options that say what memory holds at the start.
 
-    Of a page that is not zero, so much is random (which does not compress), and the rest is one
-    word of that page, over and over.
+    Of each page that is not zero a share is random (which does not compress), and the rest is one
+    word of that page, repeated.
+
+    Returns:
+        The options `zero-share` and `entropy`, whose values are from 0 to 1.
     """
     return {
         "zero-share": Option("0%", SHARE, "share of memory that is zero at the start"),

@@ -18,7 +18,15 @@ _SHOWN: Final = 80  # characters of what somebody wrote, in a message
 
 
 class WorkloadError(UsageError):
-    """A workload's text that is wrong. key: the option at fault, where one is."""
+    """A workload's text that is wrong.
+
+    Args:
+        message: One line: what is wrong, and what was expected.
+        key: The option at fault; None: no single one is.
+
+    Attributes:
+        key: As given.
+    """
 
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
@@ -26,7 +34,11 @@ class WorkloadError(UsageError):
 
 
 class Registry(Mapping[str, Spec]):
-    """Workloads by name, in the order in which they are listed."""
+    """Workloads by name, in the order in which they are listed.
+
+    Args:
+        specs: The workloads; `ValueError` if two share a name.
+    """
 
     def __init__(self, specs: Iterable[Spec] = ()) -> None:
         self._specs: dict[str, Spec] = {}
@@ -43,7 +55,14 @@ class Registry(Mapping[str, Spec]):
         return len(self._specs)
 
     def add(self, spec: Spec) -> None:
-        """One more. Raises `ValueError` where its name is taken."""
+        """Add a workload at the end.
+
+        Args:
+            spec: The workload.
+
+        Raises:
+            ValueError: Its name is taken.
+        """
         if spec.name in self._specs:
             raise ValueError(f"there is a workload {spec.name} already")
         self._specs[spec.name] = spec
@@ -59,7 +78,17 @@ class Registry(Mapping[str, Spec]):
         return found
 
     def choose(self, text: str) -> Chosen:
-        """`uniform:rate=40MB/s,lines=4` to a workload. Raises `WorkloadError`, one line."""
+        """Parse a workload's text, such as `uniform:rate=40MB/s,lines=4`.
+
+        Args:
+            text: As a user wrote it, or as another host sent it.
+
+        Returns:
+            The workload with a value for each of its options.
+
+        Raises:
+            WorkloadError: The text is wrong; the message is one line.
+        """
         name, colon, rest = text.partition(":")
         spec = self.find(name)
         values = {key: option.default for key, option in spec.options.items()}
@@ -67,7 +96,17 @@ class Registry(Mapping[str, Spec]):
         return Chosen(spec, {key: _read(spec, key, value) for key, value in values.items()}, text)
 
     def find(self, name: str) -> Spec:
-        """By its name. Raises `WorkloadError`."""
+        """Find a workload by its name.
+
+        Args:
+            name: The name alone, without options.
+
+        Returns:
+            The workload.
+
+        Raises:
+            WorkloadError: There is none; the message suggests others.
+        """
         if name in self:
             return self[name]
         known, hint = ", ".join(self), did_you_mean(name, self)
@@ -76,11 +115,11 @@ class Registry(Mapping[str, Spec]):
 
 
 def _given(spec: Spec, items: list[str]) -> dict[str, str]:
-    """What is written, by key, each once. Raises `WorkloadError`."""
+    """Read what is written, by key, each at most once. Raises `WorkloadError`."""
     given: dict[str, str] = {}
     for index, item in enumerate(items):
         if index == 0 and spec.first_key is not None and not item:
-            continue  # it is missing, which its own check says best
+            continue  # it is missing, which its own check reports best
         key, equals, value = item.partition("=")
         if index == 0 and spec.first_key is not None and key not in spec.options:
             key, equals, value = spec.first_key, "=", item
@@ -115,5 +154,15 @@ WORKLOADS: Final = Registry(BUILTIN)
 
 
 def choose(text: str) -> Chosen:
-    """A workload of those that there are. Raises `WorkloadError`."""
+    """Parse a workload's text, of those that pageferry brings along.
+
+    Args:
+        text: `NAME[:key=value,...]`.
+
+    Returns:
+        The workload with a value for each of its options.
+
+    Raises:
+        WorkloadError: The text is wrong; the message is one line.
+    """
     return WORKLOADS.choose(text)

@@ -1,4 +1,4 @@
-"""What there is to know of a workload without compiling it, and a workload as a user chose it."""
+"""What is known of a workload without compiling it, and a workload as a user chose it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from pageferry.common.workload.options import Option
 
 
 def load(place: str) -> Any:
-    """What `module:name` says is there."""
+    """Import what a place names.
+
+    Args:
+        place: `module:name`.
+
+    Returns:
+        The object of that name in the module.
+    """
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
 
@@ -21,12 +28,18 @@ def load(place: str) -> Any:
 class Spec:
     """A workload by its name.
 
-    models: what it stands for, in a phrase; about: how it goes about it; step: what one step is,
-    the unit in which its speed is told. made_by: `module:Class` of what compiles and runs it,
-    imported when a guest is made. first_key: the option that may be written without its name,
-    first. complete: whether its name alone is enough to make one. pin: `module:function` where
-    something outside the text belongs to the workload (a file): of options and text it makes the
-    text that says which content is meant, and raises `UsageError` where that can't be had.
+    Attributes:
+        name: As a user writes it.
+        models: What it stands for, in a phrase.
+        about: How it works, in sentences.
+        step: What one step is, the unit of its speed.
+        made_by: `module:Class` of what compiles and runs it, imported when a guest is made.
+        options: Its options by key.
+        first_key: The option that may be written without its name, first; None: none may.
+        complete: Whether its name alone is enough to make one.
+        pin: `module:function` where something outside the text belongs to the workload (a file):
+            from options and text it makes the text that says which content is meant, and raises
+            `UsageError` where that can't be had. None: nothing outside the text matters.
     """
 
     name: str
@@ -42,7 +55,13 @@ class Spec:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A workload with its options, as `text` has them. options: each has a value."""
+    """A workload with its options.
+
+    Attributes:
+        spec: The workload.
+        options: The value of every option, parsed; the default where the text gives none.
+        text: As it was written.
+    """
 
     spec: Spec
     options: Mapping[str, Any]
@@ -50,30 +69,33 @@ class Chosen:
 
     @property
     def name(self) -> str:
-        """The workload's."""
+        """The workload's name."""
         return self.spec.name
 
     @property
     def zero_share(self) -> float:
-        """Share of memory that is zero at the start."""
+        """The share of memory that is zero at the start."""
         return float(self.options.get("zero-share", 0.0))
 
     @property
     def entropy(self) -> float:
-        """Share of each other page that is random at the start."""
+        """The share of each other page that is random at the start."""
         return float(self.options.get("entropy", 1.0))
 
     @property
     def mix(self) -> Mix | None:
-        """The measured mixture of lines that its visits follow, where one was asked for."""
+        """The measured mixture of lines that its visits follow; None: none was asked for."""
         lines = self.options.get("lines")
         return lines if isinstance(lines, Mix) else None
 
     def pinned(self) -> str:
-        """The text as another host must be told it.
+        """Make the text for another host: it says which content outside the text is meant.
 
-        It then says which content is meant of what is outside the text. Raises `UsageError` where
-        that can't be had.
+        Returns:
+            The text; unchanged where nothing outside it matters.
+
+        Raises:
+            UsageError: That content can't be had.
         """
         if self.spec.pin is None:
             return self.text

@@ -1,1 +1,1 @@
-"""Post-copy at the destination: the guest runs, and pages are missing."""
+"""Post-copy at the destination: the guest runs while pages are missing."""

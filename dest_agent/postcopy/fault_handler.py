@@ -1,4 +1,4 @@
-"""Missing pages of a guest that runs: faults, requests, answers, and when it is all there.
+"""Missing pages of a running guest: faults, requests, answers, and when everything is there.
 
 Life of a `FaultHandler`, in the order of its methods:
 
@@ -10,8 +10,8 @@ Life of a `FaultHandler`, in the order of its methods:
     disarm()                   the guest at full speed
     close()                    whatever the state
 
-The handler is a compiled thread (`kernel.handler`), which needs no interpreter lock: nothing here
-is on the way of a fault.
+The handler is a compiled thread (`kernel.handler`) that needs no interpreter lock: nothing in this
+file is in the path of a fault.
 """
 
 from __future__ import annotations
@@ -56,12 +56,19 @@ _PLAINEST: Final = StreamFormat()
 
 @dataclass(frozen=True, slots=True)
 class FaultStats:
-    """Counts since `arm`.
+    """Counts since the handler was made; all but the bytes begin at `arm`.
 
-    faults: threads that had to wait for a page of the source's; zero_fills: those that touched a
-    page for the first time that was never missing. pages_pulled, pages_pushed: placed from the
-    urgent connection, and by bulk receivers. duplicates: pages that came and were there already.
-    untraced: faults that `take_faults` does not have, because nobody took them in time.
+    Attributes:
+        faults: Threads that had to wait for a page of the source's.
+        zero_fills: Threads that were the first to touch a page that was never missing.
+        requests: Queued for the source, each for one page and its neighbours.
+        pages_pulled: Placed from the urgent connection.
+        pages_pushed: Placed by bulk receivers.
+        duplicates: Pages that came and were there already.
+        untraced: Faults that `take_faults` lacks: nobody took them in time, or over 128 waited at
+            once.
+        received_bytes: On the urgent connections, probes included.
+        sent_bytes: Likewise.
     """
 
     faults: int
@@ -76,14 +83,17 @@ class FaultStats:
 
 
 class FaultHandler(CompiledThread[a.FaultControl]):
-    """The missing pages of one guest, by either mechanism. One controlling thread at a time.
+    """The missing pages of one guest, by either mechanism; for one controlling thread at a time.
 
     Args:
-        prepage: neighbours that are asked for with each page.
-        stream: of the urgent connection.
+        guest: Its memory and control words are used until `close`.
+        mechanism: As `choose_mechanism` gave it.
+        prepage: Neighbours that are asked for with each page.
+        stream: Of the urgent connection; only whether frames have checksums counts.
 
     Raises:
-        UserfaultUnavailable: where the mechanism is the kernel's and does not work.
+        UserfaultUnavailable: The mechanism is the kernel's and does not work here.
+        UsageError: Compiled code can't make the checksums that the stream has.
     """
 
     thread_name = "faults"
@@ -113,7 +123,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
             require_checksum()
         self.mechanism = mechanism
         self._guest = guest
-        # What vCPUs publish is read by the handler, from their own control words.
+        # The handler reads which pages vCPUs wait for from their own control words.
         self._machines = guest.machines
         self._state: Literal["new", "armed", "disarmed", "closed"] = "new"
         self._socket: socket.socket | None = None
@@ -135,7 +145,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
             raise
 
     def _fill_in(self, prepage: Prepage, checked: bool) -> None:
-        """Write the control words that do not change, and those that are not 0 at first."""
+        """Write the control words that do not change, and those that do not begin at 0."""
         ctl, guest = self._ctl, self._guest
         ctl.wanted_socket = ctl.socket = -1
         ctl.uffd = self._userfault.fd if self._userfault else -1
@@ -146,7 +156,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
     def _new_arrays(self, memory: NDArray[np.int64]) -> a.FaultArrays:
         guest, kernel = self._guest, self._userfault is not None
         vcpus = len(self._machines)
-        # All of it is touched now: first touches would be a part of the downtime.
+        # All of it is touched now: later, first touches would be part of the downtime.
         target = a.PlaceTarget(
             uffd=int(self._ctl.uffd),
             memory_at=int(self._ctl.memory_at),
@@ -179,7 +189,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         serve(self._arrays)
 
     def _died(self, failure: PageferryError) -> None:
-        """Who waits for an answer looks at what became of it, too."""
+        """Wake whoever waits for an answer, too, to see what became of the handler."""
         os.eventfd_write(self._done_fd, 1)
         super()._died(failure)
 
@@ -190,16 +200,24 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         place(self._arrays.target, np.zeros(0, np.int64), 0, a.new_scratch())
         self._use_socket(None, timeout_s=_START_S)
         if self._userfault is None:
-            self._guest.set_presence(self._arrays.presence)  # every page is there, so far
+            self._guest.set_presence(self._arrays.presence)  # so far every page is there
 
     # -- before the guest runs ----------------------------------------------------------------
 
     def arm(self, missing: NDArray[np.bool_], written: NDArray[np.bool_] | None = None) -> None:
-        """These pages (bool[n_pages]) fault from now on; all others hold what they hold.
+        """Make these pages fault from now on; all others hold what they hold.
 
-        The guest must not run. written: bool[n_pages], the pages that may hold something (None: all
-        of them): of the missing ones among them, that is stale and is discarded. Pages that are not
-        missing and were never written read as zero. Raises `UserfaultError` and `ValueError`.
+        Pages that are not missing and were never written read as zero. The guest must not run.
+
+        Args:
+            missing: bool[n_pages].
+            written: bool[n_pages], pages that may hold something; None is all of them. What missing
+                pages among them hold is stale and is discarded.
+
+        Raises:
+            UserfaultError: The kernel would not discard or register pages.
+            ValueError: `missing` is not of this guest.
+            LocalProtocolError: They have been armed before.
         """
         self._must_be("arm", "new")
         if missing.shape != (self._guest.n_pages,) or missing.dtype != np.bool_:
@@ -230,10 +248,18 @@ class FaultHandler(CompiledThread[a.FaultControl]):
     # -- the urgent connection ----------------------------------------------------------------
 
     def connect(self, sock: socket.socket, attempt: int = 0) -> None:
-        """Use this connection, which the caller goes on owning, from the beginning of a frame.
+        """Use this connection from now on, from the beginning of a frame.
 
-        It is probed, and kept open by that; pages that come before `arm` are illegal. Every page
-        that a vCPU waits for is asked for, again if need be. What failed is forgotten.
+        It is probed, which keeps it open. Pages that come before `arm` are illegal. Every page that
+        is waited for is asked for, again if need be. An earlier failure is forgotten.
+
+        Args:
+            sock: Behind the hello; the caller owns it, and closes it only after `disconnect` or
+                `close`.
+            attempt: Of the connection, for its probes.
+
+        Raises:
+            PageferryError: The handler has ended, or does not answer.
         """
         self._use_socket(sock, attempt)
 
@@ -243,15 +269,15 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         return bool(self._ctl.answered)
 
     def disconnect(self) -> None:
-        """The handler lets go of its connection and goes on collecting faults; idempotent.
+        """Have the handler let go of its connection and go on collecting faults; idempotent.
 
-        When it returns, the caller may close the socket. After the handler's end, nothing to do.
+        The caller may close the socket then. Does nothing once the handler has ended.
         """
         if self._handler.is_alive():
             self._use_socket(None)
 
     def settle(self) -> None:
-        """What comes from now on is not placed any more; the connection is kept open."""
+        """Place nothing that comes from now on over the urgent connection, but keep that open."""
         with self._ordering:
             self._ctl.settled = 1
             if self._handler.is_alive():
@@ -268,7 +294,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
             self._ctl.anew = 1
             self._order(timeout_s)
             self._ctl.anew = 0
-            self._socket = sock  # kept from being collected, and its number from being used again
+            self._socket = sock  # keeps it from being collected and its number from being reused
 
     def _order(self, timeout_s: float) -> None:
         """Have the handler look at what Python has written, and wait until it has."""
@@ -288,14 +314,27 @@ class FaultHandler(CompiledThread[a.FaultControl]):
     # -- bulk ---------------------------------------------------------------------------------
 
     def staging(self) -> Staging:
-        """For one bulk receiver: a `Placer` of buffers of its own. They must end before `close`."""
+        """Make a placer for one bulk receiver, with buffers of its own.
+
+        Returns:
+            Its receiver must end before `close`.
+        """
         return Staging(self.place)
 
     def place(self, extents: Extents, source: int, scratch: NDArray[np.int64]) -> None:
-        """Place pages whose contents lie side by side at the address `source` (0: zeros).
+        """Place pages whose contents lie side by side.
 
-        Pages that are there stay as they are and count as duplicates. From any thread, each with a
-        scratch array of its own; without the interpreter lock. Raises `UserfaultError`.
+        Pages that are there stay as they are and count as duplicates. Works without the interpreter
+        lock, on any thread.
+
+        Args:
+            extents: EXTENT[n], checked against the guest.
+            source: Address of the first page's contents; 0 for zeros.
+            scratch: int64[SCRATCH_WORDS] of the calling thread's own.
+
+        Raises:
+            UserfaultError: The kernel would not place a page.
+            LocalProtocolError: The handler was closed.
         """
         if self._state == "closed":
             raise LocalProtocolError("pages came after the fault handler had ended")
@@ -307,15 +346,23 @@ class FaultHandler(CompiledThread[a.FaultControl]):
 
     @property
     def missing_count(self) -> int:
-        """Pages that are still missing; `event_fd` becomes readable when it gets to 0."""
+        """Pages that are still missing; `event_fd` becomes readable when it reaches 0."""
         return int(self._ctl.missing_count)
 
     def missing_pages(self) -> NDArray[np.bool_]:
-        """bool[n_pages], a copy of this moment."""
+        """Copy which pages are missing at this moment.
+
+        Returns:
+            bool[n_pages].
+        """
         return np.not_equal(self._arrays.status, a.PRESENT)
 
     def stats(self) -> FaultStats:
-        """Counts so far."""
+        """Read the counts so far.
+
+        Returns:
+            Words that the handler writes meanwhile may be of slightly different moments.
+        """
         ctl = self._ctl
         return FaultStats(
             faults=int(ctl.faults),
@@ -330,10 +377,13 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         )
 
     def take_faults(self) -> NDArray[np.int64]:
-        """int64[n, 4], the faults whose pages have come since the last call, each once:
+        """Take the faults whose pages have come since the last call, each once.
 
-        when the handler read it (CLOCK_MONOTONIC ns), ns until its page was in its place, page,
-        vCPU. Complete after `disarm` or `close`. Take them every so often: the handler keeps 65536.
+        Complete after `disarm` or `close`. Call it often enough: the handler keeps 65536.
+
+        Returns:
+            int64[n, 4]: when the handler read the fault (CLOCK_MONOTONIC ns), ns until its page was
+            in place, page, vCPU.
         """
         head, tail = int(self._ctl.trace_head), int(self._ctl.trace_tail)
         ring = self._arrays.trace.reshape(a.TRACE_RECORDS, a.TRACE_WORDS)
@@ -344,7 +394,11 @@ class FaultHandler(CompiledThread[a.FaultControl]):
     # -- the end ------------------------------------------------------------------------------
 
     def disarm(self) -> None:
-        """Everything is there: the guest goes on without us. Raises `LocalProtocolError` if not."""
+        """Let the guest run on without us, now that everything is there.
+
+        Raises:
+            LocalProtocolError: Pages are missing, or the guest is not armed.
+        """
         self._must_be("disarm", "armed")
         if self.missing_count:
             raise LocalProtocolError(f"disarm: {self.missing_count} pages are still missing")
@@ -355,7 +409,7 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         self._end_handler()
 
     def _let_go(self) -> None:
-        """Missing pages are the kernel's again; whoever waits for one goes on, with zeros."""
+        """Give missing pages back to the kernel; whoever waits for one goes on, with zeros."""
         if self._registered and self._userfault is not None:
             self._registered = False
             memory = self._guest.memory
@@ -366,10 +420,13 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         self._join(_ANSWER_S)
 
     def close(self) -> int:
-        """Release everything; idempotent and bounded. Returns how many pages are missing for good.
+        """Release everything; idempotent and bounded.
 
-        If there are any, the guest cannot go on: it is stopped first. A vCPU that waits for a page
-        in the kernel then ends its quantum on zeros and never begins another one.
+        If pages are missing, the guest can't go on: it is stopped first. A vCPU that waits for a
+        page in the kernel then ends its quantum on zeros and never begins another one.
+
+        Returns:
+            How many pages are missing for good.
         """
         if self._state == "closed":
             return self.missing_count

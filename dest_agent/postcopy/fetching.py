@@ -1,8 +1,8 @@
 """Post-copy at the destination: the guest runs here until no page is missing, or it is given up.
 
-All that can happen comes through one queue, in one order, and each item says of which attempt it
-is; `common.recovery` says what counts. The stream may break and be joined again any number of
-times, by a source that comes back; an outage lasts `--recover-timeout` at the most.
+Everything that can happen comes through one queue, in one order, and each item says which attempt
+it belongs to; `common.recovery` decides what counts. The stream may break and be joined again any
+number of times, by a source that comes back; an outage lasts `--recover-timeout` at most.
 """
 
 from __future__ import annotations
@@ -28,12 +28,17 @@ from pageferry.common.recovery import Phase, Proof
 from pageferry.common.timeline import Timeline
 from pageferry.dest_agent.protocol import DestProtocol
 
-LOOK_S: Final = 0.1  # how often it is looked whether a page has come, while that is a proof
+LOOK_S: Final = 0.1  # how often to look whether a page has come, while that would be a proof
 
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """A connection of that attempt has ended, or said what it must not."""
+    """A connection has ended, or carried something illegal.
+
+    Attributes:
+        attempt: The connection's.
+        error: What happened.
+    """
 
     attempt: int
     error: PageferryError
@@ -41,7 +46,12 @@ class Broke:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A source is back, on this new control connection, which has been welcomed."""
+    """A source is back on a new control connection, which has been welcomed.
+
+    Attributes:
+        attempt: The connection's.
+        connection: A `Connection`; closed by whoever takes the item and does not use it.
+    """
 
     attempt: int
     connection: Any
@@ -49,14 +59,23 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Stands:
-    """All connections of that attempt do."""
+    """All connections of an attempt have come.
+
+    Attributes:
+        attempt: Theirs.
+    """
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Something of that attempt has been seen to work."""
+    """Something of an attempt has been seen to work.
+
+    Attributes:
+        attempt: Which one.
+        proof: What was seen.
+    """
 
     attempt: int
     proof: Proof
@@ -68,7 +87,7 @@ class FaultsMoved:
 
 
 class Missing(Protocol):
-    """The pages that are missing, and their handler: see `fault_handler.FaultHandler`."""
+    """The missing pages and their handler: see `fault_handler.FaultHandler`."""
 
     @property
     def missing_count(self) -> int:
@@ -77,7 +96,7 @@ class Missing(Protocol):
 
     @property
     def failure(self) -> PageferryError | None:
-        """Why the handler dropped its connection, if it did."""
+        """Why the handler dropped its connection; None if it did not."""
         ...
 
     @property
@@ -86,35 +105,62 @@ class Missing(Protocol):
         ...
 
     def missing_pages(self) -> NDArray[np.bool_]:
-        """bool[n_pages], a copy of this moment."""
+        """Copy which pages are missing at this moment.
+
+        Returns:
+            bool[n_pages].
+        """
         ...
 
 
 class Stream(Protocol):
-    """This end's connections of one attempt after another."""
+    """This end's connections, of one attempt after another."""
 
     async def drop(self) -> None:
-        """All of the present attempt are gone, with their threads; bounded."""
+        """Close all connections of the present attempt and end their threads; bounded."""
         ...
 
     def adopt(self, connection: Any) -> None:
-        """This control connection, and others of its attempt, count from now on."""
+        """Begin an attempt: its control connection, and others that come for it, count from now on.
+
+        Args:
+            connection: A welcomed `Connection`, which the stream owns from now on.
+        """
         ...
 
     async def resync(self, missing: NDArray[np.bool_]) -> None:
-        """Tell the source what is missing. Raises what breaks the connection."""
+        """Tell the source what is missing.
+
+        Args:
+            missing: bool[n_pages].
+
+        Raises:
+            ConnectionBroken: The control connection is broken.
+        """
         ...
 
     async def probe(self) -> None:
-        """Until the source has answered on the control connection. Raises what breaks it."""
+        """Wait until the source has answered a probe on the control connection.
+
+        Raises:
+            ConnectionBroken: The control connection is broken.
+        """
         ...
 
 
 @dataclass(slots=True)
 class Fetching:
-    """Until nothing is missing, or `over` says that enough has come: see `run`.
+    """Fetches until nothing is missing, or `over` says that enough has come: see `run`.
 
-    inbox: all that happens; this is its only reader. over: whether a lazy copy's guest has ended.
+    Attributes:
+        stream: The connections.
+        faults: The missing pages; armed.
+        protocol: Stepped with everything that happens.
+        timeline: Gets `postcopy-paused` and `postcopy-recovered`.
+        inbox: Everything that happens; nobody else reads it meanwhile.
+        n_pages: Of the guest, for people.
+        say: Takes one line for people.
+        over: Returns whether a lazy copy's guest has ended.
     """
 
     stream: Stream
@@ -129,7 +175,12 @@ class Fetching:
     _at_resync: int = field(default=0)  # pages that were missing when the present attempt began
 
     async def run(self) -> None:
-        """Raises `GuestLostError` when an outage has lasted too long, and what no attempt mends."""
+        """Fetch, over however many attempts it takes.
+
+        Raises:
+            GuestLostError: An outage has lasted too long.
+            PageferryError: Something that no further attempt would mend.
+        """
         try:
             while self.faults.missing_count and not self.over():
                 try:
@@ -144,7 +195,14 @@ class Fetching:
         self.protocol.recovery.settled()
 
     async def take(self, item: Any) -> None:
-        """One thing that has happened."""
+        """Handle one thing that has happened.
+
+        Args:
+            item: One of the classes above, a message, or a barrier, which means nothing here.
+
+        Raises:
+            PageferryError: Something that no further attempt would mend.
+        """
         match item:
             case Broke(_, InternalError() as error):  # coming back would not mend it
                 raise error
@@ -172,7 +230,7 @@ class Fetching:
         return asyncio.get_running_loop().time()
 
     def _look_at(self) -> float | None:
-        """When to look at what nobody reports."""
+        """Return when to look at what nobody reports, by the loop's clock; None for never."""
         deadline_s = self.protocol.recovery.deadline_s
         if deadline_s is None:
             return None
@@ -205,7 +263,7 @@ class Fetching:
             self._weigh(self.protocol.proved(self.protocol.attempt, Proof.URGENT))
 
     def _weigh(self, over: bool) -> None:
-        """Say so where an outage is over."""
+        """Say so if an outage is over."""
         if not over:
             return
         self.timeline.log("postcopy-recovered", missing=self.faults.missing_count)
@@ -232,20 +290,29 @@ class Fetching:
         self._joining = asyncio.create_task(self._join(attempt), name="joining")
 
     async def _join(self, attempt: int) -> None:
-        """In a task of its own: a newer attempt, and the end of the outage, do not wait for it."""
+        """Tell the source what is missing and see that the control connection works.
+
+        This is a task of its own: a newer attempt, or the end of the outage, must not wait for it.
+        """
         try:
             await self.stream.resync(self.faults.missing_pages())
             await self.stream.probe()
-        except Exception as error:  # noqa: BLE001 - who waits for it must hear of it
+        except Exception as error:  # noqa: BLE001 - whoever waits for it must hear of it
             self.inbox.put_nowait(Broke(attempt, failure_of(error)))
         else:
             self.inbox.put_nowait(Shown(attempt, Proof.CONTROL))
 
 
 async def come_late(protocol: DestProtocol, offers: asyncio.Queue[Offered]) -> Any | None:
-    """A source that missed that nothing is missing any more, and is back to hear it.
+    """Wait for a source that missed that nothing is missing any more, and is back to hear it.
 
-    Its connection, of the newest attempt; None where none has come for as long as an outage lasts.
+    Args:
+        protocol: Takes the source back.
+        offers: Sources that are back; the connections of older attempts are closed.
+
+    Returns:
+        Its control connection, a `Connection`; None if none has come for as long as an outage may
+        last.
     """
     try:
         async with asyncio.timeout(protocol.recovery.limit_s):

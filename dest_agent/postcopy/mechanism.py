@@ -27,16 +27,29 @@ MechanismName = Literal["kernel", "software"]
 
 @dataclass(frozen=True, slots=True)
 class Mechanism:
-    """A choice, and why it was made, in words for the report."""
+    """A choice, and why it was made.
+
+    Attributes:
+        name: Which mechanism.
+        reason: In words for the report.
+    """
 
     name: MechanismName
     reason: str
 
 
 def choose_mechanism(wanted: Literal["auto", "kernel", "software"]) -> Mechanism:
-    """`auto` takes the kernel's where it works, tried on two pages of our own.
+    """Choose the kernel's mechanism if it works here, tried on two pages of our own.
 
-    Raises `UserfaultUnavailable` if `kernel` was asked for and does not work here.
+    Args:
+        wanted: What `--faults` asks for; `software` is never tried out.
+
+    Returns:
+        For `auto`, `software` with the reason if the kernel's does not work.
+
+    Raises:
+        UserfaultUnavailable: `kernel` was asked for and does not work here.
+        UsageError: The kernel's places pages wrongly.
     """
     if wanted == "software":
         return Mechanism("software", "asked for")
@@ -50,10 +63,17 @@ def choose_mechanism(wanted: Literal["auto", "kernel", "software"]) -> Mechanism
 
 
 def probe() -> str:
-    """Serve two pages to ourselves; returns how userfaultfd was had.
+    """Serve two pages to ourselves by userfaultfd.
 
-    Raises `UserfaultUnavailable`. That the descriptor can be had says little: a confined process
-    may have it and be refused its calls.
+    Being able to open the descriptor proves little: a confined process may have it and be refused
+    its calls.
+
+    Returns:
+        By which way userfaultfd was had, in words.
+
+    Raises:
+        UserfaultUnavailable: It does not work here.
+        UsageError: It places pages wrongly.
     """
     userfault = open_userfault()
     try:

@@ -1,4 +1,4 @@
-"""What the destination keeps of a guest that runs with pages missing."""
+"""What the destination keeps about a guest that runs with pages missing."""
 
 from __future__ import annotations
 
@@ -28,18 +28,25 @@ _MOST_TRACED: Final = 65_536
 
 
 class Columns:
-    """Missing pages by bin over time, and pages that were waited for in between.
+    """Missing pages by bin over time, and the faults in between.
 
-    Bounded: when there are too many, neighbours become one, and so do those that come later.
+    Bounded: when there are too many columns, neighbours are merged, and so are those that come
+    later.
     """
 
     def __init__(self) -> None:
         self._columns: list[tuple[int, Bins, Bins]] = []
         self._stride = 1
-        self._looks = 0  # since the last time that neighbours became one
+        self._looks = 0  # since neighbours were merged last
 
     def add(self, t_ns: int, missing: Bins, faulted: Bins) -> None:
-        """What is missing now, and the faults since the last call; int64[bins] each."""
+        """Add a column.
+
+        Args:
+            t_ns: Now, CLOCK_MONOTONIC.
+            missing: int64[bins], pages that are missing now; kept.
+            faulted: int64[bins], faults since the last call; kept.
+        """
         if self._looks % self._stride:
             _, _, before = self._columns.pop()
             faulted = before + faulted
@@ -52,7 +59,11 @@ class Columns:
         self._columns.append((t_ns, missing, faulted))
 
     def wire(self) -> list[WireActivity]:
-        """As it is told to the source."""
+        """Make what the source is told.
+
+        Returns:
+            One activity a column, oldest first.
+        """
         return [
             WireActivity(t_ns=t_ns, missing=missing.tolist(), faulted=faulted.tolist())
             for t_ns, missing, faulted in self._columns
@@ -64,8 +75,18 @@ class Postcopy:
 
     Made before the downtime, because it compiles and takes memory.
 
+    Args:
+        guest: Its missing pages are served; used until `close`.
+        setup: What the source wants of post-copy.
+        stream: Of the urgent connection.
+
     Raises:
-        UserfaultUnavailable: where the mechanism that was asked for does not work here.
+        UserfaultUnavailable: The mechanism that was asked for does not work here.
+
+    Attributes:
+        setup: As given.
+        mechanism: By which pages are missing.
+        faults: The fault handler.
     """
 
     def __init__(self, guest: Guest, setup: PostcopySetup, stream: StreamFormat) -> None:
@@ -89,9 +110,14 @@ class Postcopy:
         return self._urgent is not None
 
     def attach(self, sock: socket.socket, attempt: int) -> None:
-        """The urgent connection has come; it is kept open from now on.
+        """Take the urgent connection, and keep it open from now on.
 
-        Raises `RemoteProtocolError` for a second one.
+        Args:
+            sock: Closed by `hang_up`.
+            attempt: Of the connection, for its probes.
+
+        Raises:
+            RemoteProtocolError: There is one already.
         """
         if self._urgent is not None:
             raise RemoteProtocolError("there is an urgent connection already")
@@ -99,14 +125,27 @@ class Postcopy:
         self.faults.connect(sock, attempt)
 
     def arm(self, missing: bytes, written: NDArray[np.bool_]) -> None:
-        """The guest is about to run without these pages. Raises `RemoteProtocolError`."""
+        """Prepare for a guest that is about to run without these pages.
+
+        Args:
+            missing: A bit a page, perhaps shortened: see `bitmap.lengthen`.
+            written: bool[n_pages], pages that may be in memory.
+
+        Raises:
+            RemoteProtocolError: There is no urgent connection, or the set is not of this guest.
+            UserfaultError: The kernel would not discard or register pages.
+        """
         if self._urgent is None:
             raise RemoteProtocolError("a switch to post-copy without an urgent connection")
         whole = bitmap.lengthen(missing, self._n_pages)
         self.faults.arm(bitmap.unpack(whole, self._n_pages), written)
 
     def left_s(self) -> float | None:
-        """How long it will take until nothing is missing, by how it has gone; None: not known."""
+        """Estimate how long it takes until nothing is missing, by the average so far.
+
+        Returns:
+            Seconds; None if no sample was taken or no page has come yet.
+        """
         if not self._missing_over_time:
             return None
         since_ns, first = self._missing_over_time[0]
@@ -115,7 +154,7 @@ class Postcopy:
         return took_s * missing / came if came > 0 else None
 
     def disconnect(self) -> None:
-        """Let go of the urgent connection; faults are collected meanwhile."""
+        """Let go of the urgent connection and close it; faults are collected meanwhile."""
         self.faults.disconnect()
         self.hang_up()
 
@@ -126,14 +165,14 @@ class Postcopy:
             self._urgent = None
 
     def settle(self) -> None:
-        """The guest has stopped: from now on nothing arrives, so that counts stay as they are.
+        """Place nothing more, so that the counts stay as they are: the guest has stopped.
 
         The connection stays open, or the source would take it for broken.
         """
         self.faults.settle()
 
     def sample(self) -> None:
-        """Take what the handler has recorded since; several times a second."""
+        """Take what the handler has recorded since the last time; several times a second."""
         now, binning = time.monotonic_ns(), self._binning
         if len(self._missing_over_time) < _MOST_SAMPLES:
             self._missing_over_time.append((now, self.faults.missing_count))
@@ -147,7 +186,11 @@ class Postcopy:
                 self._trace.append((t_ns, latency_ns / 1e3, page, vcpu))
 
     def result(self) -> WirePostcopy:
-        """What was counted."""
+        """Take a last sample, and make what the source is told.
+
+        Returns:
+            All counts since `arm`, and the pages that are still missing.
+        """
         self.sample()
         stats = self.faults.stats()
         values, counts = self._latencies.counts()
@@ -167,7 +210,7 @@ class Postcopy:
         )
 
     def _percentiles(self) -> WireLatency | None:
-        """By the nearest rank; None without a fault."""
+        """Return percentiles by the nearest rank; None without a fault."""
         if not self._latencies.total:
             return None
         found = self._latencies.at(list(_SHARES.values()))
@@ -175,7 +218,11 @@ class Postcopy:
         return WireLatency(**us, within_us=(self._latencies.step - 1) / 1e3)
 
     def close(self) -> int:
-        """Release everything; returns how many pages are missing for good."""
+        """Release everything; idempotent. A guest that lacks pages is stopped.
+
+        Returns:
+            How many pages are missing for good.
+        """
         lost = self.faults.close()
         self.hang_up()
         return lost

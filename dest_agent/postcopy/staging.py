@@ -15,8 +15,8 @@ from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, Zer
 from pageferry.common.wire.spans import SpanTable
 from pageferry.dest_agent.postcopy.kernel.state import new_scratch
 
-# Places pages (extents) whose contents lie side by side at an address (0: zeros); the last one is a
-# scratch array of the calling thread's.
+# Places pages (extents) whose contents lie side by side at an address (0 for zeros); the last
+# argument is a scratch array of the calling thread.
 Place = Callable[[Extents, int, NDArray[np.int64]], None]
 
 _FIRST_BYTES: Final = 1 << 20
@@ -25,10 +25,10 @@ _FIRST_BYTES: Final = 1 << 20
 class Staging:
     """Receives the frames of one bulk connection beside guest memory, and places them.
 
-    It takes the part of `GuestPlacer` while the guest runs.
+    It takes the part of `ChannelPlacer` while the guest runs.
 
     Args:
-        place: puts a frame's pages to their places, whole, each once.
+        place: Puts a frame's pages in their places, whole, each once.
     """
 
     def __init__(self, place: Place) -> None:
@@ -37,39 +37,83 @@ class Staging:
         self._scratch = new_scratch()
 
     def places(self, _extents: Extents) -> SpanTable | None:
-        """Never in guest memory: the kernel, or whoever stops the guest, places a page whole."""
+        """Refuse guest memory: the kernel, or whoever stops the guest, places a page whole.
+
+        Returns:
+            None.
+        """
         return None
 
     def buffers(self, extents: Extents) -> list[memoryview]:
-        """Return one, for all of them side by side."""
+        """Return one buffer for all pages, side by side.
+
+        Args:
+            extents: EXTENT[n].
+
+        Returns:
+            A list of that buffer, of exactly the pages' size; used until `arrived`.
+        """
         size = self.beside(extents)
         if len(self._bytes) < size:
             self._bytes = np.empty(size, np.uint8)
         return [self._bytes.data[:size]]
 
     def beside(self, extents: Extents) -> int:
-        """Return all of their bytes."""
+        """Return the size of all these pages: every one is received beside guest memory.
+
+        Args:
+            extents: EXTENT[n].
+
+        Returns:
+            Bytes.
+        """
         return int(extents["count"].sum(dtype=np.int64)) * PAGE_SIZE
 
     def forget(self, most: int) -> None:
-        """Keep no larger buffer."""
+        """Replace a buffer that is too large to keep by one of 1 MiB.
+
+        Args:
+            most: Bytes that may be kept.
+        """
         if len(self._bytes) > most:
             self._bytes = np.empty(_FIRST_BYTES, np.uint8)
 
     def arrived(self, frame: PagesFrame) -> None:
-        """The frame's bytes are all in our buffers."""
+        """Place the pages that are in our buffer.
+
+        Args:
+            frame: All its bytes are there.
+        """
         self._place(frame.extents, self._bytes.ctypes.data, self._scratch)
 
     def zero(self, frame: ZeroFrame) -> None:
-        """These pages are zero."""
+        """Place zero pages.
+
+        Args:
+            frame: Says which.
+        """
         self._place(frame.extents, 0, self._scratch)
 
     def lines(self, frame: LinesFrame) -> None:
-        """Never: a missing page comes whole."""
+        """Refuse lines: a missing page comes whole.
+
+        Args:
+            frame: For the complaint.
+
+        Raises:
+            RemoteProtocolError: Always.
+        """
         raise RemoteProtocolError(f"{frame.lines} lines of pages came after the guest had resumed")
 
     def delta(self, frame: DeltaFrame) -> None:
-        """Never: what it would be made against has been discarded, or changed by the guest."""
+        """Refuse deltas: the page they refer to has been discarded, or changed by the guest.
+
+        Args:
+            frame: For the complaint.
+
+        Raises:
+            RemoteProtocolError: Always.
+        """
         raise RemoteProtocolError(
             f"deltas of {len(frame.table)} pages came after the guest had resumed"
         )

@@ -1,6 +1,6 @@
 """Where arriving pages go before the guest runs: into its memory.
 
-Scattered ones come from a buffer beside it, unless they have no checksum and may go directly.
+Scattered ones come by way of a buffer beside it, unless they have no checksum and may go directly.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pageferry.common.wire.extents import Extents, to_pages
 from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
 from pageferry.common.wire.spans import SpanTable, span_table
 
-# Pages of an extent, on average, below which one buffer and a copy are cheaper than a buffer an
-# extent: each is listed for every read, and summed by itself.
+# Below so many pages an extent, on average, one buffer and a copy are cheaper than a buffer for
+# each extent: every buffer is listed for every read, and summed by itself.
 _SHORT_RUN: Final = 8
 _NEAR_PAGES: Final = 256  # at first
 
@@ -30,11 +30,16 @@ def _scattered(pages: int, extents: Extents) -> bool:
 
 
 class GuestPlacer:
-    """What is known of memory that no vCPU runs on yet, for the placers of all channels.
+    """What is known about memory that no vCPU runs on yet, for the placers of all channels.
 
-    written: bool[n_pages], pages that may hold something; a zero page that never did is left
-    untouched, so that a sparse guest stays sparse. populated: those among the others that the
-    kernel has given already, because they were expected. deltas: whether any may come.
+    Args:
+        memory: The guest's; owned by the guest.
+        deltas: Whether deltas may come, so that their kernel is loaded now.
+
+    Attributes:
+        memory: As given.
+        written: bool[n_pages], pages that may hold something. A zero page that never did is left
+            untouched, so that a sparse guest stays sparse.
     """
 
     def __init__(self, memory: GuestMemory, *, deltas: bool = False) -> None:
@@ -49,12 +54,16 @@ class GuestPlacer:
             apply_deltas(memory.words.view(np.uint8), numbers, numbers, nothing.view(np.uint8))
 
     def expect(self, pages: NDArray[np.bool_]) -> None:
-        """Have these pages (bool[n_pages]) in memory before they come: they do not fault then."""
+        """Have pages in memory before they come: they do not fault then.
+
+        Args:
+            pages: bool[n_pages]; kept, not copied.
+        """
         self.memory.populate(pages)
         self._populated = pages
 
     def forget_unwritten(self) -> None:
-        """The pages that were expected, and did not come by the end of the first round.
+        """Give back the pages that were expected and did not come by the end of the first round.
 
         Whatever goes missing later is discarded within the downtime: it had better be little.
         """
@@ -68,12 +77,24 @@ class GuestPlacer:
         return self.written if self._populated is None else self.written | self._populated
 
     def channel(self) -> ChannelPlacer:
-        """For one channel."""
+        """Make the placer of one channel.
+
+        Returns:
+            For one receiving thread.
+        """
         return ChannelPlacer(self)
 
 
 class ChannelPlacer:
-    """Places one channel's pages. The rounds' barriers keep two copies of a page apart."""
+    """Places one channel's pages; the rounds' barriers keep two copies of a page apart.
+
+    Args:
+        placer: Shared by all channels.
+
+    Attributes:
+        memory: The guest's.
+        written: The placer's, which this changes.
+    """
 
     def __init__(self, placer: GuestPlacer) -> None:
         memory = self.memory = placer.memory
@@ -81,10 +102,17 @@ class ChannelPlacer:
         self._view = memory.view
         self._pages: NDArray[np.uint64] = memory.pages
         self._near: NDArray[np.uint64] | None = None  # most channels never need it
-        self._beside = False  # the frame under way is received into it
+        self._beside = False  # whether the frame under way is received into that
 
     def places(self, extents: Extents) -> SpanTable | None:
-        """Guest memory itself, of pages that lie scattered; others are a few buffers at most."""
+        """Return the places of scattered pages in guest memory; others are a few buffers at most.
+
+        Args:
+            extents: EXTENT[n], checked against the guest.
+
+        Returns:
+            None for pages that do not lie scattered: see `buffers`.
+        """
         self._beside = False
         if int(extents["count"].sum(dtype=np.int64)) >= _SHORT_RUN * len(extents):
             return None
@@ -92,7 +120,14 @@ class ChannelPlacer:
         return span_table(self.memory.address, first, count)
 
     def buffers(self, extents: Extents) -> list[memoryview]:
-        """Guest memory itself, a view an extent; or one buffer beside it, for scattered pages."""
+        """Return views of guest memory, one an extent; for scattered pages one buffer beside it.
+
+        Args:
+            extents: EXTENT[n], checked against the guest.
+
+        Returns:
+            Writable, in order, together of exactly the pages' size; used until `arrived`.
+        """
         pages = int(extents["count"].sum(dtype=np.int64))
         self._beside = _scattered(pages, extents)
         if self._beside:
@@ -106,17 +141,32 @@ class ChannelPlacer:
         ]
 
     def beside(self, extents: Extents) -> int:
-        """Bytes of the buffer for scattered pages; 0 for others."""
+        """Return the size of the buffer for these pages, if they are scattered.
+
+        Args:
+            extents: EXTENT[n], checked against the guest.
+
+        Returns:
+            Bytes; 0 for pages that are received in guest memory.
+        """
         pages = int(extents["count"].sum(dtype=np.int64))
         return pages * PAGE_SIZE if _scattered(pages, extents) else 0
 
     def forget(self, most: int) -> None:
-        """Keep no larger buffer."""
+        """Drop a buffer that is too large to keep.
+
+        Args:
+            most: Bytes that may be kept.
+        """
         if self._near is not None and self._near.nbytes > most:
             self._near = None
 
     def arrived(self, frame: PagesFrame) -> None:
-        """The frame's bytes are all there."""
+        """Place a frame of pages if they are not in guest memory yet, and mark them as written.
+
+        Args:
+            frame: All its bytes are in `buffers`, or at `places`.
+        """
         if self._beside and self._near is not None:
             pages = to_pages(frame.extents)
             self.memory.put_pages(pages, self._near.reshape(-1))
@@ -129,7 +179,11 @@ class ChannelPlacer:
             self.written[first : first + count] = True
 
     def zero(self, frame: ZeroFrame) -> None:
-        """Make these pages zero."""
+        """Make pages zero, where they may hold something.
+
+        Args:
+            frame: Says which.
+        """
         pages = to_pages(frame.extents)
         held = pages[self.written[pages]]
         if len(held):
@@ -137,13 +191,24 @@ class ChannelPlacer:
             self.written[held] = False
 
     def lines(self, frame: LinesFrame) -> None:
-        """Change these lines of pages that have come before."""
+        """Change lines of pages that have come before.
+
+        Args:
+            frame: Its table and the lines' contents; both are copied from.
+        """
         pages, masks = frame.table["page"].astype(np.int64), frame.table["mask"].astype(np.uint64)
         scatter(self.memory.words, pages, masks, frame.data.view(np.uint64))
         self.written[pages] = True
 
     def delta(self, frame: DeltaFrame) -> None:
-        """Change pages as encoded. Raises `RemoteProtocolError`, and has written nothing then."""
+        """Change pages as encoded.
+
+        Args:
+            frame: Its table and the encodings.
+
+        Raises:
+            RemoteProtocolError: An encoding is not legal; nothing of the frame has been written.
+        """
         pages, lengths = (frame.table[name].astype(np.int64) for name in ("page", "length"))
         bad = apply_deltas(self.memory.words.view(np.uint8), pages, lengths, frame.data)
         if bad >= 0:

@@ -1,4 +1,4 @@
-"""The bulk connections of one session: a receiving thread each, and the rounds' barriers."""
+"""The bulk connections of one session: a receiving thread for each, and the rounds' barriers."""
 
 from __future__ import annotations
 
@@ -28,43 +28,83 @@ from pageferry.common.wire.probes import IDLE_S
 from pageferry.common.wire.spans import SpanTable
 from pageferry.common.wire.stream_format import StreamFormat
 
-MAX_ROUNDS: Final = 10_000  # each is an event; no strategy has more than a tenth of them
+MAX_ROUNDS: Final = 10_000  # each is an event; no strategy makes more than a tenth of that
 
 
 class PagePlacer(Placer, Protocol):
-    """Where pages go, and what is done once they are there."""
+    """Where pages go, and what is done once they are there; one for each channel, on its thread."""
 
     def places(self, extents: Extents) -> SpanTable | None:
-        """Where these pages lie, to be received there; None: in `buffers`. Never if checked."""
+        """Return where these pages lie, to be received there; not asked for frames with a checksum.
+
+        Args:
+            extents: EXTENT[n], checked against the guest.
+
+        Returns:
+            None to receive them in `buffers`.
+        """
         ...
 
     def beside(self, extents: Extents) -> int:
-        """Bytes that these pages take beside guest memory."""
+        """Return how many bytes these pages take beside guest memory.
+
+        Args:
+            extents: EXTENT[n], checked against the guest.
+
+        Returns:
+            Bytes; 0 if they are received in guest memory.
+        """
         ...
 
     def forget(self, most: int) -> None:
-        """Keep no buffer of more than so many bytes; between two frames."""
+        """Drop a buffer that is too large to keep; called between two frames.
+
+        Args:
+            most: Bytes that may be kept.
+        """
         ...
 
     def arrived(self, frame: PagesFrame) -> None:
-        """The frame's bytes are all in its buffers."""
+        """Take a frame of pages.
+
+        Args:
+            frame: All its bytes are in its buffers, or at its places.
+        """
         ...
 
     def zero(self, frame: ZeroFrame) -> None:
-        """These pages are zero."""
+        """Make pages zero.
+
+        Args:
+            frame: Says which.
+        """
         ...
 
     def lines(self, frame: LinesFrame) -> None:
-        """These lines have changed."""
+        """Change lines of pages.
+
+        Args:
+            frame: Its arrays hold until this returns.
+
+        Raises:
+            RemoteProtocolError: None may come now.
+        """
         ...
 
     def delta(self, frame: DeltaFrame) -> None:
-        """These pages have changed as encoded. Raises `RemoteProtocolError`."""
+        """Change pages as encoded.
+
+        Args:
+            frame: Its arrays hold until this returns.
+
+        Raises:
+            RemoteProtocolError: An encoding is not legal, or none may come now.
+        """
         ...
 
 
 class _Slot:
-    """What one channel places with; another one may be put in between two frames."""
+    """What one channel places with; another placer may be put in between two frames."""
 
     def __init__(self, placer: PagePlacer, share: Share) -> None:
         self._placer = placer
@@ -75,7 +115,7 @@ class _Slot:
     def buffers(self, extents: Extents) -> list[memoryview]:
         with self._lock:
             self._busy = True
-            placer = self._placer  # which is not changed while it is busy
+            placer = self._placer  # not changed while busy
         size = placer.beside(extents)
         if size > self._share.keeps:
             self._share.take(size)
@@ -100,7 +140,7 @@ class _Slot:
                 self._placer.delta(frame)
 
     def put(self, placer: PagePlacer) -> None:
-        """Raises `RemoteProtocolError` where pages are under way."""
+        """Put another placer in; raise `RemoteProtocolError` if pages are under way."""
         with self._lock:
             if self._busy:
                 raise RemoteProtocolError("the guest was handed over in the middle of a frame")
@@ -108,12 +148,25 @@ class _Slot:
 
 
 class PageReceiver:
-    """Receives page frames on `channels` connections, each with a placer that `make_placer` gives.
+    """Receives page frames on all bulk connections of one attempt.
 
-    A barrier holds a channel back until every channel has reached it: a newer copy of a page can
-    then never be overtaken by an older one on another connection. budget: the session's, from which
-    large frames draw. `on_barrier(index, t_ns)` and
-    `on_failure(error)` are called on receiving threads.
+    A barrier holds a channel back until every channel has reached it, so that a newer copy of a
+    page can never be overtaken by an older one on another connection.
+
+    Args:
+        make_placer: Called once for each channel, when its connection comes.
+        n_pages: Pages of the guest.
+        channels: How many connections come.
+        on_barrier: Takes a round and when its last channel ended it (CLOCK_MONOTONIC ns), on a
+            receiving thread.
+        on_failure: Takes what ended a channel, on its thread; not after `complete` or `close`.
+        budget: The session's, from which large frames draw.
+        stream: Format of the frames.
+        link: Of all connections of the session; see `BulkReceiver`.
+        attempt: Whose connections these are, for their probes.
+
+    Attributes:
+        complete: To be set once everything is here: connections may end from then on.
     """
 
     def __init__(
@@ -145,16 +198,16 @@ class PageReceiver:
         self._at_barrier: dict[int, int] = {}  # channel -> the round whose end it has reached
         self._passed = 0
         self._closed = False
-        self.complete = False  # set when all is there: connections may end now
+        self.complete = False
 
     @property
     def received_bytes(self) -> int:
-        """Of all channels so far."""
+        """Bytes received over all channels so far."""
         return sum(receiver.received_bytes for receiver in self._receivers.values())
 
     @property
     def unpack_cpu_s(self) -> float:
-        """What decompressing has cost so far."""
+        """CPU seconds that decompressing has cost so far."""
         return sum(receiver.unpack_cpu_s for receiver in self._receivers.values())
 
     @property
@@ -164,11 +217,19 @@ class PageReceiver:
 
     @property
     def passed(self) -> int:
-        """The last round that has ended on all channels."""
+        """The last round that has ended on all channels; 0 before the first."""
         return self._passed
 
     def attach(self, channel: int, sock: socket.socket) -> None:
-        """A bulk connection has come. Raises `RemoteProtocolError` for one too many."""
+        """Take a bulk connection, and start its thread.
+
+        Args:
+            channel: From 0; each comes once.
+            sock: Blocking, behind the hello; closed by `close`.
+
+        Raises:
+            RemoteProtocolError: It is one too many.
+        """
         if self._closed or channel >= self._channels or channel in self._receivers:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
         share = Share(self._budget)
@@ -220,15 +281,22 @@ class PageReceiver:
         self._on_barrier(index, time.monotonic_ns())
 
     def _wait_for_the_others(self, index: int, idle: BulkReceiver) -> None:
-        """Until all channels have ended this round; our connection is kept open meanwhile."""
+        """Wait until all channels have ended this round; keep our connection open meanwhile."""
         while not self._gate.wait_for(lambda: self._passed >= index or self._closed, IDLE_S / 2):
             idle.keep_open()
 
     def place_with(self, make_placer: Callable[[], PagePlacer]) -> None:
-        """From now on. Raises `RemoteProtocolError` where pages are under way on any channel.
+        """Place with other placers from now on.
 
-        Whoever reads into guest memory when its pages begin to fault waits in the kernel for a page
-        that nobody may ever send, and with the socket locked: not even `close` would end it.
+        A thread that reads into guest memory when its pages begin to fault waits in the kernel for
+        a page that nobody may ever send, and holds the socket's lock: not even `close` would end
+        that.
+
+        Args:
+            make_placer: Called for each channel that has come, and for those that will.
+
+        Raises:
+            RemoteProtocolError: Pages are under way on some channel.
         """
         self._make_placer = make_placer
         for slot in self._slots.values():

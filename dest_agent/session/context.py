@@ -1,4 +1,4 @@
-"""What every phase of one session uses, and what a guest that is prepared consists of."""
+"""What every phase of a session uses, and what a prepared guest consists of."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is there for as long as the session.
+    """What lasts as long as the session.
 
     Attributes:
-        say: One line for people.
-        place: Whom the guest is left to, where it stays.
+        protocol: What may be said and done next.
+        control: The control connection of the present attempt, and the queue of all that happens.
+        thread: Where everything that blocks on the guest runs.
+        timeline: The destination's events.
+        say: Takes one line for people.
+        injector: None without injected faults.
+        place: Who takes over the guest, if it stays.
     """
 
     protocol: DestProtocol
@@ -41,13 +46,21 @@ class Context:
     place: Place
 
     def hit(self, point: str) -> None:
-        """Tell injected faults that a point has been reached."""
+        """Tell injected faults that a point has been reached.
+
+        Args:
+            point: One of `common.inject.POINTS` of the destination, with a number for N.
+        """
         if self.injector is not None:
             self.injector.hit(point)
 
 
 class CpuTime:
-    """CPU seconds of this process, vCPUs not counted, from its making to `mark`."""
+    """CPU seconds of this process without its vCPUs, from construction to `mark`.
+
+    Attributes:
+        used_s: As of the last `mark`; 0 before.
+    """
 
     def __init__(self) -> None:
         self._start_s = time.process_time() - vcpus_cpu_s()
@@ -60,12 +73,15 @@ class CpuTime:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The guest's memory is there, its vCPUs wait, and pages may come.
+    """A guest whose memory is there, whose vCPUs wait, and whose pages may come.
 
     Attributes:
-        placer: What is known of its memory.
+        setup: As the source sent it.
+        guest: Paused until the commit is carried out; closed by the session unless it is kept.
+        placer: What is known about its memory.
         stream: The connections over which pages come.
-        postcopy: None where a switch was not set up.
+        postcopy: None if no switch to post-copy was set up.
+        cpu: CPU time from here to the resume, in post-copy until no page is missing.
     """
 
     setup: messages.Setup

@@ -1,7 +1,7 @@
-"""The control connection of the present attempt, and the one queue of all that happens.
+"""The control connection of the present attempt, and the one queue of everything that happens.
 
 Messages, barriers, broken connections, sources that come back: whatever happens, on whatever
-thread, comes through here, so that it happens in one order.
+thread, goes through here, so that it happens in one order.
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ from pageferry.dest_agent.postcopy.fetching import Broke, FaultsMoved, Offered, 
 from pageferry.dest_agent.protocol import DestProtocol
 
 LAST_WORDS_S: Final = 0.1
-OFFER_BYTES: Final = 128 * 1024  # of a connection that waits, the kernel's buffers left out
+OFFER_BYTES: Final = 128 * 1024  # of a connection that waits, without the kernel's buffers
 
 
 @dataclass(frozen=True, slots=True)
 class BarrierReached:
-    """Every bulk channel has ended this round."""
+    """Every bulk channel has ended this round.
+
+    Attributes:
+        index: The round's number, from 1.
+        t_ns: When the last channel ended it, CLOCK_MONOTONIC ns.
+    """
 
     index: int
     t_ns: int
@@ -42,12 +47,20 @@ Item = Message | BarrierReached | FaultsMoved | Broke | Offered | Stands | Shown
 class Control:
     """Reads and writes the control connection; `items` holds what has not had its turn.
 
+    Args:
+        connection: On which the source has said hello. Closed by the session, as are those that
+            follow it.
+        protocol: Says which attempt is the present one; not changed here.
+        injector: Taps every connection; None without injected faults.
+
     Attributes:
-        connection: Of the present attempt.
-        held: The budget on which all draws that the source sends and nobody has dealt with.
-        offers: Sources that come back when nothing is missing any more.
+        connection: The present attempt's.
+        held: The budget that everything draws from that the source sends and nobody has handled.
+        items: What has happened, in order.
+        offers: Sources that come back after nothing is missing any more.
         came_back: Set when there is something in `offers`, or a thread of ours has failed.
-        failure: Of a thread of ours, whatever the session is at.
+        failure: What ended a thread of ours, in whichever phase the session is.
+        tell: Takes such a failure, from any thread.
     """
 
     def __init__(
@@ -68,13 +81,13 @@ class Control:
     # -- the connection -------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Read the present attempt's connection from now on."""
+        """Start to read the present attempt's connection."""
         self.connection.charge(self.held)
         reading = self._read(self.connection, self._protocol.attempt)
         self._reader = asyncio.create_task(reading, name="control-reader")
 
     async def _read(self, connection: Connection, attempt: int) -> None:
-        """Clock samples are answered at once; everything else waits its turn."""
+        """Answer clock samples at once, and queue everything else."""
         try:
             while True:
                 message = await connection.receive()
@@ -83,11 +96,18 @@ class Control:
                     await connection.send(answer)
                 else:
                     await self.items.take_in(message, connection.take_over())
-        except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
+        except Exception as error:  # noqa: BLE001 - whoever waits for a message must hear of it
             self.items.put_nowait(Broke(attempt, failure_of(error)))
 
     async def send(self, message: Message) -> None:
-        """Say something on the present connection. Raises what breaks it."""
+        """Send a message on the present connection.
+
+        Args:
+            message: Anything that a destination may say now; that is not checked here.
+
+        Raises:
+            ConnectionBroken: The connection is broken, or the source has read nothing for too long.
+        """
         await self.connection.send(message)
 
     async def mute(self) -> None:
@@ -100,7 +120,12 @@ class Control:
         self.connection.close()
 
     def adopt(self, connection: Connection, most_bytes: int) -> None:
-        """Take this connection, whose attempt the protocol knows, for the present one."""
+        """Make this connection the present one; `listen` begins to read it.
+
+        Args:
+            connection: Of the attempt that the protocol takes for the present one.
+            most_bytes: The longest message to take from it.
+        """
         self.connection = connection
         connection.limit(most_bytes)
         connection.tap(self._injector)
@@ -108,27 +133,39 @@ class Control:
     # -- what happens ---------------------------------------------------------------------------
 
     def fail(self, error: PageferryError) -> None:
-        """End the session, or begin to recover, by that."""
+        """Queue an error that ends the session, or begins a recovery.
+
+        Args:
+            error: What broke the present attempt.
+        """
         self.items.put_nowait(Broke(self._protocol.attempt, error))
 
     def _thread_failed(self, error: PageferryError) -> None:
         self.failure = error
         self.fail(error)
-        self.came_back.set()  # who waits for nothing else looks
+        self.came_back.set()  # wakes whoever waits for nothing else
 
     async def next(self) -> Message | BarrierReached:
-        """Return the next message or barrier; raise what broke the present connections."""
+        """Return the next message or barrier; drop what is left from when pages were missing.
+
+        Returns:
+            A cancel that comes within `LAST_WORDS_S` of the connection's end counts before that
+            end.
+
+        Raises:
+            PageferryError: What broke the present connections.
+        """
         item = await self.items.get()
         while isinstance(item, FaultsMoved | Offered | Stands | Shown) or (
             isinstance(item, Broke) and item.attempt != self._protocol.attempt
         ):
-            item = await self.items.get()  # left over from when pages were missing
+            item = await self.items.get()  # the last one was left from when pages were missing
         return await self._last_words(item.error) if isinstance(item, Broke) else item
 
     async def _last_words(self, error: PageferryError) -> messages.Cancel:
-        """What a source says whose connection has broken; raises `error` where it says nothing.
+        """Return the cancel of a source whose connection broke; raise `error` if none comes.
 
-        One that cancels says so on one connection and closes the others: which of it comes here
+        A source that cancels says so on one connection and closes the others: which of it arrives
         first is chance.
         """
         if isinstance(error, ConnectionBroken):
@@ -145,7 +182,7 @@ class Control:
         """Take a source that is back on a new connection.
 
         Args:
-            connection: It may have seen the break before this end did.
+            connection: Welcomed. The source may have seen the break before this end did.
             late: Whether nothing is missing any more.
         """
         offered = Offered(connection.attempt, connection)
@@ -154,7 +191,7 @@ class Control:
             self.came_back.set()
 
     def keep_offers(self) -> None:
-        """Once nothing is missing: a source that came back meanwhile has its turn later."""
+        """Save sources that came back for later, now that nothing is missing."""
         items = [self.items.get_nowait() for _ in range(self.items.qsize())]
         for item in items:
             if isinstance(item, Offered):
@@ -164,7 +201,12 @@ class Control:
 
 
 def put_newest(queue: Inbox[Any], offered: Offered) -> None:
-    """Of several sources that wait, keep the newest attempt, which is the one that counts."""
+    """Queue a source that is back; of several, only the newest attempt counts and is kept.
+
+    Args:
+        queue: Older offers are taken out of it and their connections closed.
+        offered: Its connection is closed if the session's budget has no room for it.
+    """
     for older in queue.take_back(lambda item: isinstance(item, Offered)):
         older.connection.close()
     if not queue.put_if_room(offered, OFFER_BYTES):  # its source tries again

@@ -26,7 +26,19 @@ SETUP_S: Final = 600.0  # from Hello to Setup: the source boots its guest in bet
 
 
 async def await_setup(context: Context) -> messages.Setup:
-    """Wait for the setup. Raises `PeerSilent`, and what breaks the connection."""
+    """Wait for the source's setup.
+
+    Args:
+        context: Its control connection is being read; nothing but the hello has come.
+
+    Returns:
+        The setup; nothing in it has been admitted yet.
+
+    Raises:
+        PeerSilent: None came within `SETUP_S`.
+        RemoteProtocolError: Something else came first.
+        PageferryError: What broke the connection.
+    """
     try:
         async with asyncio.timeout(SETUP_S):
             item = await context.control.next()
@@ -41,10 +53,15 @@ async def await_setup(context: Context) -> messages.Setup:
 
 
 async def prepare(context: Context, setup: messages.Setup, witness: Path | None) -> Prepared:
-    """Make the guest of a setup that has been admitted, and all that receives its pages.
+    """Make the guest of an admitted setup, and everything that receives its pages.
 
     Args:
-        witness: A file in which the guest's heartbeats are kept, for tests.
+        context: The session's; its protocol gets the recovery limit of a setup with post-copy.
+        setup: Its guest's memory is booked.
+        witness: File that keeps the guest's heartbeats, for tests.
+
+    Returns:
+        The guest, started and paused, and its connections, none of which has come yet.
 
     Raises:
         UsageError: The guest can't be had here.
@@ -56,7 +73,7 @@ async def prepare(context: Context, setup: messages.Setup, witness: Path | None)
     guest = await run(_make_guest, setup, context.say, witness)
     try:
         guest.watch(context.control.tell)
-        await run(guest.start)  # paused: what is left for later is to wake the threads
+        await run(guest.start)  # paused: all that is left for later is to wake the threads
         placer = GuestPlacer(guest.memory, deltas=setup.delta != "none")
         if setup.expected is not None:
             await run(placer.expect, bitmap.expand(setup.expected, guest.n_pages))
@@ -74,13 +91,24 @@ async def prepare(context: Context, setup: messages.Setup, witness: Path | None)
 
 
 def release(guest: Guest) -> None:
-    """Stop the guest and free its memory."""
+    """Stop a guest and free its memory; blocks.
+
+    Args:
+        guest: In any state, but no handler may serve its page faults any more.
+    """
     guest.stop()
     guest.close()
 
 
 def ready(prepared: Prepared) -> messages.Ready:
-    """Say that pages may come, and by which mechanism some may be missing."""
+    """Say that pages may come, and by which mechanism some may be missing.
+
+    Args:
+        prepared: Only its post-copy part is looked at.
+
+    Returns:
+        What to tell the source.
+    """
     if prepared.postcopy is None:
         return messages.Ready()
     mechanism = prepared.postcopy.mechanism
@@ -94,7 +122,8 @@ def _make_guest(setup: messages.Setup, say: Callable[[str], None], witness: Path
     except UsageError as error:
         if not setup.guest.workload.startswith("trace:"):
             raise
-        # A peer names a file of ours: what is there, or why not, is not for it to know.
+        # The peer names a file of ours: what is in it, or why it can't be read, is none of its
+        # business.
         say(str(error))
         raise UsageError(
             "the trace that this guest replays can't be had at the destination, whose log says why"

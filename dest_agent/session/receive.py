@@ -1,4 +1,4 @@
-"""From `Ready` to a whole commit: rounds of pages come in, and the guest runs at the source."""
+"""From `Ready` to a whole commit: rounds of pages come in while the guest runs at the source."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from pageferry.dest_agent.session.inbox import BarrierReached
 async def receive_commit(context: Context, prepared: Prepared) -> messages.Commit:
     """Receive rounds until the commit and all pages that it needs are here.
 
+    Args:
+        context: The source has been told that pages may come.
+        prepared: Pages that were expected and did not come are given back after round 1.
+
+    Returns:
+        The commit; nothing of it has been carried out.
+
     Raises:
         CancelledByUser: The source has cancelled.
-        PageferryError: Whatever ends the session before the commit is whole.
+        PageferryError: Anything else that ends the session before the commit is whole.
     """
     protocol = context.protocol
     while (commit := protocol.whole_commit) is None:
@@ -37,12 +44,18 @@ async def _round_received(context: Context, prepared: Prepared, barrier: Barrier
 
 
 async def resume(context: Context, prepared: Prepared, commit: messages.Commit) -> None:
-    """Carry the whole commit out: the guest runs here when this returns.
+    """Carry out the whole commit: the guest runs here when this returns.
 
-    What may fail comes before the step after which there is no way back.
+    Everything that may fail comes before the step after which there is no way back.
+
+    Args:
+        context: Its protocol takes that step.
+        prepared: Its guest is paused, and is stopped if it can't be resumed.
+        commit: Whole, as `receive_commit` returned it.
 
     Raises:
         ConnectionBroken: The source has asked meanwhile, and was answered `never`.
+        PageferryError: The commit does not fit the guest, or the guest can't be resumed.
     """
     guest, protocol, run = prepared.guest, context.protocol, context.thread.run
     await run(guest.restore, commit.snapshot)

@@ -12,11 +12,16 @@ from pageferry.dest_agent.session.context import Context, Prepared
 def finish(
     context: Context, prepared: Prepared, samples: list[Progress], fetched: bool
 ) -> messages.Finished:
-    """Stop and digest the guest, unless it is kept; return the result. Blocks.
+    """Stop and digest the guest unless it is kept; blocks.
 
     Args:
-        samples: Of the guest's progress, since it runs here.
+        context: Its timeline goes into the result.
+        prepared: Its guest runs, or is paused if a lazy copy has ended.
+        samples: The guest's progress since it runs here, oldest first.
         fetched: Whether pages were missing when it began to run.
+
+    Returns:
+        What the source is to be sent.
     """
     setup, guest, timeline = prepared.setup, prepared.guest, context.timeline
     kept, verify = setup.keep is not None, setup.verify and setup.keep is None
@@ -72,5 +77,13 @@ def _digest(guest: Guest, postcopy: WirePostcopy | None) -> str:
 
 
 def thin(samples: list[Progress], most: int = 10_000) -> list[Progress]:
-    """Return at most that many, evenly: a long run is shown coarser, not cut off."""
+    """Thin out samples evenly: a long run is shown coarser, not cut off.
+
+    Args:
+        samples: In order; not changed.
+        most: How many may be left.
+
+    Returns:
+        The first, and then one in so many.
+    """
     return samples[:: max(1, -(-len(samples) // most))]

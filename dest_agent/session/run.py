@@ -1,7 +1,7 @@
 """The guest runs here: until no page is missing, until it has had its run, until the result is out.
 
-A source that is gone changes nothing about the guest. One that comes back is heard: while pages are
-missing it brings them (`dest_agent.postcopy.fetching`), later it is told that it missed something.
+A source that is gone changes nothing for the guest. One that comes back is heard: while pages are
+missing it brings them (`dest_agent.postcopy.fetching`), later it is told what it missed.
 """
 
 from __future__ import annotations
@@ -27,20 +27,23 @@ from pageferry.dest_agent.session.stream import adopt
 
 BYE_S: Final = 600.0  # the source replays the guest before it says goodbye
 SAMPLE_S: Final = 0.1
-SHARE_S: Final = 0.002  # how often injected faults look at what post-copy has brought
+SHARE_S: Final = 0.002  # how often injected faults look at how much has come in post-copy
 
 
 class Running:
     """One guest's run here, from its first instruction to the source's goodbye.
 
-    Attributes:
-        fetched: Whether pages were missing when it began to run.
-        had_its_run: Whether nobody has cut it short.
-        said_bye: Whether the source has the result.
-        closing: Set where no pause of the guest may begin any more.
-
     Args:
+        context: The session's.
+        prepared: The guest; it does not run yet when this is made.
+        commit: Says which pages are missing, and whether they are pushed.
         stopping: Set when the agent is to end.
+
+    Attributes:
+        closing: Set by the session once no pause of the guest may begin any more.
+        fetched: Whether pages were missing when it began to run.
+        had_its_run: Whether its run was not cut short.
+        said_bye: Whether the source has the result.
     """
 
     def __init__(
@@ -63,7 +66,14 @@ class Running:
         self.said_bye = False
 
     async def run(self) -> None:
-        """Follow the guest. Raises what ends the session before the source has the result."""
+        """Follow the guest that has just been resumed, to its source's goodbye.
+
+        Raises:
+            ConnectionBroken: The source went away before it had the result, and the guest is not
+                kept.
+            GuestLostError: Pages are missing for good.
+            PageferryError: Something of our own failed, such as a vCPU.
+        """
         context, setup, commit = self._context, self._prepared.setup, self._commit
         sampler = asyncio.create_task(self._sample(), name="sampler")
         try:
@@ -101,7 +111,7 @@ class Running:
     # -- pages that are missing -----------------------------------------------------------------
 
     async def _fetch(self, limit_s: float | None) -> None:
-        """Until no page is missing; where nothing is pushed, until it has run for `limit_s`."""
+        """Fetch until no page is missing or, if nothing is pushed, the guest has run `limit_s`."""
         context, postcopy = self._context, self._live_postcopy()
         faults, loop = postcopy.faults, asyncio.get_running_loop()
         self.fetched = True
@@ -114,7 +124,7 @@ class Running:
             await self._fetching().run()
             if over is not None and not over.done():
                 over.cancel()
-                await asyncio.wait({over})  # two must not ask something of the guest at once
+                await asyncio.wait({over})  # a guest has one controlling thread at a time
         finally:
             loop.remove_reader(faults.event_fd)
             await quit_task(watcher)
@@ -145,7 +155,7 @@ class Running:
         )
 
     async def _pause_after(self, seconds: float) -> None:
-        """Stop a lazy copy's guest, which may have to wait for a page, and that for a recovery."""
+        """Pause a lazy copy's guest, which may have to wait for a page, and so for a recovery."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -156,7 +166,7 @@ class Running:
                 await see_through(self._pause_aside())
                 paused = True
             except InternalError:
-                return  # that vCPU never will: the session has been told
+                return  # that vCPU never will pause: the session has been told
             except PageferryError:  # no answer yet
                 continue
         self._context.control.items.put_nowait(FaultsMoved())  # whoever watches looks again
@@ -165,7 +175,7 @@ class Running:
         await asyncio.to_thread(self._guest.pause)
 
     async def _watch_share(self) -> None:
-        """Tell injected faults when so much of the missing pages is in place."""
+        """Tell injected faults how much of the missing pages is in place."""
         faults, injector = self._live_postcopy().faults, self._context.injector
         total = max(faults.missing_count, 1)
         while injector is not None:
@@ -184,7 +194,7 @@ class Running:
     # -- the guest is whole ---------------------------------------------------------------------
 
     async def _run_on(self, seconds: float) -> None:
-        """Let it run for so long; no longer where the agent is to end.
+        """Let the guest run for so long, or until the agent is to end.
 
         A source that missed that everything has arrived is told when it comes back.
         """
@@ -206,7 +216,7 @@ class Running:
             await quit_task(stopping)
 
     async def _adopt_late(self) -> bool:
-        """A source that missed that everything had arrived."""
+        """Take back a source that missed that everything has arrived; return whether one came."""
         context = self._context
         await context.control.drop()
         context.control.came_back.clear()
@@ -221,16 +231,16 @@ class Running:
         return True
 
     async def _leave(self) -> None:
-        """The guest stays, and from now on this session has nothing to do with it."""
+        """Leave the guest to its keeper: from now on this session has nothing to do with it."""
         if self._prepared.postcopy is not None:
             await self._context.thread.run(self._prepared.postcopy.faults.close)
-        if not self.fetched:  # else pages that come twice are still on their way: to nowhere
+        if not self.fetched:  # otherwise duplicates may still be on their way, to be dropped
             await self._prepared.stream.close()
         self._guest.watch(None)
         self._context.place.keep(self._guest)
 
     async def _deliver(self, finished: messages.Finished) -> None:
-        """The result to the source, which in post-copy may have lost us and come back."""
+        """Send the result to the source, which in post-copy may have lost us and come back."""
         control = self._context.control
         while not self.said_bye:
             try:
@@ -255,6 +265,6 @@ class Running:
                 return
 
     async def settle(self) -> None:
-        """Wait for what still asks something of the guest; `closing` has been set."""
-        if self._over is not None:  # one that had begun ends now, and must, before the guest does
+        """Wait for whatever still wants something of the guest; `closing` has been set."""
+        if self._over is not None:  # a pause that has begun must end before the guest does
             await asyncio.gather(self._over, return_exceptions=True)

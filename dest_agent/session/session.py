@@ -1,13 +1,13 @@
-"""One migration, destination end: from Setup to the digest of a guest that ran here.
+"""One migration at the destination: from the setup to the digest of a guest that ran here.
 
-Each phase is a room of its own, and hands what it has made to the next one:
+Each phase is a module of its own, and hands what it has made to the next one:
 
     prepare    Setup -> `Prepared`: memory, kernels, bulk connections; a refusal ends the session
-    receive    rounds come in; only a whole commit ends it well, all else means "never"
+    receive    rounds come in; only a whole commit ends it well, everything else means "never"
     resume     the whole commit is here: from now on this side runs the guest
     run        the guest runs for as long as the source asked, is stopped, its digest sent
 
-What may be said and done when is `dest_agent.protocol`'s to know.
+What may be said and done when is up to `dest_agent.protocol`.
 """
 
 from __future__ import annotations
@@ -57,15 +57,16 @@ LAST_WORD_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On which terms an agent takes guests in.
+    """The terms on which an agent takes guests.
 
     Attributes:
-        memory: Bytes of the only size that is taken; None: any.
-        enter: Asked, with the session's id, when it is known which guest will come; raises
-            `PageferryError` where there is no room.
-        keeper: To whom a guest is left that stays; None: nobody.
-        plan: Faults to be injected.
-        witness: A file in which the guest's heartbeats are kept, for tests.
+        memory: Bytes of the only size that is taken; None takes any.
+        budget: Where the guest's memory is booked.
+        enter: Called with the session's id and the setup once it is known which guest will come;
+            raises `PageferryError` if there is no room.
+        keeper: Takes over a guest that stays; None if guests are not kept.
+        plan: Faults to inject, shared by all sessions; None without any.
+        witness: File that keeps the guest's heartbeats, for tests.
     """
 
     memory: int | None
@@ -79,11 +80,19 @@ class Terms:
 class DestSession:
     """Receives one guest and runs it.
 
+    Args:
+        session: Its id, as the hello has it.
+        connection: The control connection, not yet welcomed; the session closes it.
+        timeline: Gets the destination's events.
+        say: Takes one line for people.
+        terms: The agent's.
+
     Attributes:
         session: Its id.
-        set_up: Whether it has been said which guest will come, and there is room for it.
-        descriptors_due: That it will open, while its connections do not stand.
+        set_up: Whether the source has said which guest will come, and there is room for it.
+        descriptors_due: How many it will still open; 0 once all its connections stand.
         dropped: Whether it had to make room for another one.
+        termination: What signals to the agent do to it.
     """
 
     def __init__(
@@ -122,7 +131,12 @@ class DestSession:
     # -- life cycle ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """From Welcome to Bye. Raises what ended the session early, after telling the source."""
+        """Run the session from the welcome to the goodbye; once.
+
+        Raises:
+            PageferryError: What ended it early; the source has been told, as far as it can be.
+            CancelledError: The task was cancelled, which ends the session.
+        """
         self._context.control.listen()
         self._task = asyncio.current_task()
         try:
@@ -148,7 +162,7 @@ class DestSession:
         context = self._context
         setup = await await_setup(context)
         self._admit(setup)
-        # From the moment on at which the source may open connections for its pages.
+        # From here on the source may open connections for its pages.
         prepared = self._prepared = await prepare(context, setup, self._terms.witness)
         context.hit("ready")
         await context.control.send(ready(prepared))
@@ -173,7 +187,7 @@ class DestSession:
         self.set_up = True
 
     async def _give_up(self, error: PageferryError) -> None:
-        """Tell the source; before the whole commit is here, never resume from now on."""
+        """Tell the source; if the whole commit is not here yet, never resume from now on."""
         context = self._context
         if context.protocol.handover.may_run_guest:
             return
@@ -213,26 +227,30 @@ class DestSession:
 
     @property
     def handover(self) -> Handover:
-        """Where this end stands."""
+        """Where this end of the hand-over stands."""
         return self._context.protocol.handover
 
     @property
     def place(self) -> Place:
-        """Whom the guest is left to, where it stays."""
+        """Who takes over the guest, if it stays."""
         return self._context.place
 
     @property
     def injector(self) -> Injector | None:
-        """Of injected faults, where there are any."""
+        """What injects faults; None without any."""
         return self._context.injector
 
     def hit(self, point: str) -> None:
-        """Tell injected faults that a point has been reached."""
+        """Tell injected faults that a point has been reached.
+
+        Args:
+            point: As in `Context.hit`.
+        """
         self._context.hit(point)
 
     @property
     def may_be_asked(self) -> bool:
-        """Whether its source may not know what became of its commit, and comes to ask."""
+        """Whether its source may not know what became of its commit, and come to ask."""
         return self._context.protocol.may_be_asked
 
     @property
@@ -242,7 +260,7 @@ class DestSession:
 
     @property
     def had_its_run(self) -> bool:
-        """Whether the guest was here, and nobody has cut its run short."""
+        """Whether the guest was here and its run was not cut short."""
         return self._running is not None and self._running.had_its_run
 
     @property
@@ -256,16 +274,27 @@ class DestSession:
         return when_of(Role.DEST, self.handover.state, started=self.set_up)
 
     def told(self, error: PageferryError) -> PageferryError:
-        """What ended the session, and where the guest is then."""
+        """Put into an error where the guest is, now that the session has ended.
+
+        Args:
+            error: What ended the session; its words may be changed.
+
+        Returns:
+            The same error, or one of another kind if the guest is here in part or whole.
+        """
         if isinstance(error, UsageError | GuestLostError):
-            return error  # bad usage of others, or it says so
+            return error  # somebody else's bad usage, or it says already where the guest is
         if self.when in (When.PARTLY, When.WHOLE):
             return told(str(error), Who.PEER, self.when)
         error.args = (sentence(str(error), Who.PEER, self.when),)
         return error
 
     def answer(self) -> messages.Outcome:
-        """What became of the commit. Before it is carried out here, asking makes it "never"."""
+        """Answer what became of the commit; if it has not been carried out yet, that is "never".
+
+        Returns:
+            What to tell the source; the session ends if the answer was still open.
+        """
         was_open = not (self.handover.ended or self.handover.may_run_guest)
         outcome = self._context.protocol.query()
         if was_open:
@@ -280,16 +309,28 @@ class DestSession:
             self._task.cancel()
 
     def drop(self, reason: str) -> None:
-        """End it, which has nothing yet."""
+        """End a session that has not said yet which guest it brings.
+
+        Args:
+            reason: What its source is told.
+        """
         self.dropped = True
         self._context.control.fail(PeerRefused(reason))
 
     def cut(self) -> None:
-        """It is on its way out, and is not to wait for its peer."""
+        """Reset a session's connection: on its way out, it is not to wait for its peer."""
         self._context.control.connection.abort()
 
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
-        """Take a bulk or urgent connection. Raises `RemoteProtocolError` where none is due."""
+        """Take a bulk or urgent connection.
+
+        Args:
+            hello: Says which channel it is, and of which attempt.
+            connection: Welcomed. If it is not taken, the caller closes it.
+
+        Raises:
+            RemoteProtocolError: None is due.
+        """
         recovery = self._context.protocol.recovery
         if not recovery.admits(hello.attempt):
             raise RemoteProtocolError(
@@ -303,11 +344,22 @@ class DestSession:
             self.descriptors_due = 0
 
     def awaits(self, attempt: int) -> bool:
-        """Whether a source that comes back with this attempt is listened to."""
+        """Return whether to listen to a source that comes back.
+
+        Args:
+            attempt: Of its new control connection.
+
+        Returns:
+            False without post-copy, and for an attempt that is not newer than the present one.
+        """
         postcopy = self._prepared is not None and self._prepared.postcopy is not None
         return postcopy and self._context.protocol.recovery.is_newer(attempt)
 
     def offer(self, connection: Connection) -> None:
-        """The source is back on a new connection; it may have seen the break before we did."""
+        """Pass on a source that is back; it may have seen the break before we did.
+
+        Args:
+            connection: Its new control connection, welcomed.
+        """
         settled = self._context.protocol.recovery.phase is Phase.SETTLED
         self._context.control.offer(connection, late=settled or self.handover.finished)

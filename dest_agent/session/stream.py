@@ -22,7 +22,14 @@ from pageferry.dest_agent.session.inbox import BarrierReached
 
 
 def most_control(n_pages: int) -> int:
-    """Return the bytes of the longest message of a source: a commit, with its missing pages."""
+    """Return how long a message from a source may be: the longest is a commit with missing pages.
+
+    Args:
+        n_pages: Pages of the guest.
+
+    Returns:
+        Bytes.
+    """
     return n_pages // 8 + 256 * 1024
 
 
@@ -31,8 +38,11 @@ class Stream:
     """Bulk connections with their receiver, and in post-copy the urgent one.
 
     Attributes:
-        postcopy: None where a switch was not set up.
-        receiver: Of the present attempt.
+        context: The session's.
+        setup: How many channels come, and how.
+        stream_format: Of frames of pages.
+        postcopy: None if no switch was set up.
+        receiver: The present attempt's.
     """
 
     context: Context
@@ -40,7 +50,7 @@ class Stream:
     stream_format: StreamFormat
     postcopy: Postcopy | None
     receiver: PageReceiver
-    _unpack_cpu_s: float = 0.0  # of connections that have gone
+    _unpack_cpu_s: float = 0.0  # of connections that are gone
 
     @classmethod
     def of(
@@ -51,13 +61,24 @@ class Stream:
         make_placer: Callable[[], PagePlacer],
         postcopy: Postcopy | None,
     ) -> Stream:
-        """Make the first attempt's. make_placer: called once for each bulk connection."""
+        """Make the stream of the first attempt.
+
+        Args:
+            context: The session's; the running loop is the one that its items are read on.
+            setup: How many channels come, and how.
+            stream_format: Of frames of pages, made from the setup.
+            make_placer: Called once for each bulk connection.
+            postcopy: None if no switch was set up.
+
+        Returns:
+            The stream; none of its connections has come.
+        """
         receiver = _receiver(context, setup, stream_format, make_placer)
         return cls(context, setup, stream_format, postcopy, receiver)
 
     @property
     def received_bytes(self) -> int:
-        """Over the bulk connections of the present attempt."""
+        """Bytes received over the bulk connections of the present attempt."""
         return self.receiver.received_bytes
 
     @property
@@ -73,8 +94,13 @@ class Stream:
     def attach(self, hello: messages.Hello, connection: Connection) -> None:
         """Take a bulk or urgent connection of the present attempt.
 
+        Args:
+            hello: Says which it is.
+            connection: Its socket goes over to a receiving thread or to the fault handler.
+
         Raises:
             RemoteProtocolError: None is due.
+            UsageError: This kernel lacks the congestion control that the setup names.
         """
         control = self.context.control
         connection.use_congestion(self.setup.congestion)
@@ -88,7 +114,7 @@ class Stream:
         if self.postcopy is not None and self.stands:
             control.items.put_nowait(Stands(self.context.protocol.attempt))
 
-    # -- as who recovers it sees it: `fetching.Stream` --------------------------------------------
+    # -- what recovery uses: `fetching.Stream` ----------------------------------------------------
 
     async def drop(self) -> None:
         """Close every connection of the present attempt, and end its threads."""
@@ -98,7 +124,11 @@ class Stream:
             await self.context.thread.run(self.postcopy.disconnect)
 
     def adopt(self, connection: Connection) -> None:
-        """Begin the next attempt, whose control connection this is."""
+        """Begin the next attempt; its bulk connections place pages while the guest runs.
+
+        Args:
+            connection: Its control connection.
+        """
         adopt(self.context, connection, self.setup.guest.pages)
         self._unpack_cpu_s += self.receiver.unpack_cpu_s
         assert self.postcopy is not None  # noqa: S101 - nothing is recovered without
@@ -106,11 +136,18 @@ class Stream:
         self.receiver = _receiver(self.context, self.setup, self.stream_format, staging)
 
     async def resync(self, missing: NDArray[np.bool_]) -> None:
-        """Tell the source what is missing. Raises what breaks the connection."""
+        """Tell the source what is missing.
+
+        Args:
+            missing: bool[n_pages].
+
+        Raises:
+            ConnectionBroken: The control connection is broken.
+        """
         await self.context.control.send(messages.Resync(missing=bitmap.pack(missing)))
 
     async def probe(self) -> None:
-        """Wait until the source has answered on the control connection."""
+        """Wait until the source has answered a probe on the control connection."""
         await self.context.control.connection.probe()
 
     async def close(self) -> None:
@@ -119,7 +156,13 @@ class Stream:
 
 
 def adopt(context: Context, connection: Connection, n_pages: int) -> None:
-    """Take a source's new control connection for the present one, and listen to it."""
+    """Make a source's new control connection the present one, and listen to it.
+
+    Args:
+        context: The session's.
+        connection: Of the attempt that the protocol takes for the present one.
+        n_pages: Pages of the guest, for the length of messages.
+    """
     context.control.adopt(connection, most_control(n_pages))
     context.hit("recovering")
     context.control.listen()

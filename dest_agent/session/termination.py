@@ -1,4 +1,4 @@
-"""A destination session whose agent is told to end: what a signal does, and what is said of it.
+"""Ending a destination session: what a signal to its agent does, and what is said about it.
 
 Before the whole commit is here the session ends, and its source is told. A guest that runs here
 gets the pages that it lacks; one that is whole runs no further, and its source gets the result.
@@ -23,12 +23,15 @@ from pageferry.dest_agent.session.run import Running
 class Termination:
     """The signals of one session, and the answers to them.
 
+    Args:
+        protocol: Only looked at.
+        control: Only looked at: when the source was last heard.
+        when: Returns how far the hand-over has come.
+        end: Ends the session where it stands.
+
     Attributes:
         stopping: Set once the agent is to end.
-        seen_through: Whether that was when pages of the guest were missing.
-
-    Args:
-        end: Ends the session where it stands.
+        seen_through: Whether pages of the guest were missing at the first signal.
     """
 
     def __init__(
@@ -49,14 +52,22 @@ class Termination:
         self._running: Running | None = None
 
     def runs(self, prepared: Prepared, running: Running) -> None:
-        """Note that the guest runs here, or is about to."""
+        """Note that the guest runs here, or is about to.
+
+        Args:
+            prepared: The guest.
+            running: Its run.
+        """
         self._prepared, self._running = prepared, running
 
     def signal(self, *, alone: bool) -> str | None:
-        """Take a signal. alone: nobody is left who could send another one.
+        """Take a signal.
+
+        Args:
+            alone: Whether nobody is left who could send another one.
 
         Returns:
-            What a person must know of it; None: nothing.
+            What a person must know; None for nothing.
         """
         if not self._protocol.handover.may_run_guest:
             self._end()
@@ -70,7 +81,14 @@ class Termination:
         return self._of_missing(reply)
 
     def look(self, *, alone: bool) -> str | None:
-        """Do the same, from time to time after that."""
+        """Look for trouble that began after a signal, and treat it as `signal` would.
+
+        Args:
+            alone: Whether nobody is left who could send another signal.
+
+        Returns:
+            What a person must know; None for nothing.
+        """
         self._insisting.attend(time.monotonic())
         if not self._protocol.handover.may_run_guest:
             return None
@@ -81,12 +99,12 @@ class Termination:
 
     @property
     def may_be_ended(self) -> bool:
-        """Whether nothing would be lost by that that could be had."""
+        """Whether ending now loses nothing that could still be had."""
         return self._when() is not When.PARTLY or self._trouble_s() is not None
 
     @property
     def lacks(self) -> str:
-        """What a guest lacks that has ended here or ends now; empty where nothing."""
+        """What a guest lacks that has ended here or ends now, in words; empty for nothing."""
         if self._when() is not When.PARTLY or self._prepared is None:
             return ""
         return f": {self._missing():,} of {self._prepared.guest.n_pages:,} pages of it are missing"
@@ -105,7 +123,7 @@ class Termination:
         return self._insisting.trouble_s(self._protocol.recovery.began_s, heard_s, now_s)
 
     def _of_whole(self, reply: Reply) -> str | None:
-        """Where nothing is missing: the source alone is waited for, with the result."""
+        """Answer for a guest that is whole: only the source is waited for, to take the result."""
         if reply is Reply.END:
             self._end()
         if reply is not Reply.STAKE:

@@ -22,21 +22,40 @@ _BACK: Final = datetime.timedelta(hours=1)  # a host's clock may be slow
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A CA. key: of any kind that `cryptography` can sign a certificate with."""
+    """A CA.
+
+    Attributes:
+        key: Of any kind that `cryptography` can sign a certificate with.
+        certificate: The CA's own.
+    """
 
     key: Any
     certificate: x509.Certificate
 
 
 def pem(certificate: x509.Certificate) -> bytes:
-    """As it stands in a file."""
+    """Encode a certificate as it stands in a file.
+
+    Args:
+        certificate: A host's or a CA's.
+
+    Returns:
+        PEM.
+    """
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return certificate.public_bytes(Encoding.PEM)
 
 
 def key_pem(key: Any) -> bytes:
-    """As it stands in a file, which nobody else may read: it is not encrypted."""
+    """Encode a private key as it stands in a file, which nobody else may read.
+
+    Args:
+        key: A private key of any kind that `cryptography` has.
+
+    Returns:
+        PEM of PKCS #8, not encrypted.
+    """
     from cryptography.hazmat.primitives import serialization as s
 
     data: bytes = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
@@ -44,7 +63,11 @@ def key_pem(key: Any) -> bytes:
 
 
 def make_signer() -> Signer:
-    """A new CA, which signs for hosts only."""
+    """Make a new CA, which signs for hosts only.
+
+    Returns:
+        A P-256 key and its certificate, valid for `CA_DAYS`.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -57,7 +80,19 @@ def make_signer() -> Signer:
 
 
 def read_signer(key: Path, certificate: Path) -> Signer:
-    """A CA from its files. Raises `ValueError` that says why it can't sign, and `OSError`."""
+    """Read a CA from its files.
+
+    Args:
+        key: PEM, not encrypted.
+        certificate: PEM; it must be of this key.
+
+    Returns:
+        The CA.
+
+    Raises:
+        ValueError: It can't sign; the message says why.
+        OSError: A file can't be read.
+    """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -84,15 +119,23 @@ def read_signer(key: Path, certificate: Path) -> Signer:
 
 
 def _read(file: Path) -> bytes:
-    """Raises `OSError`, also where it would have to be waited for."""
+    """Read a file. Raises `OSError`, even for one that would have to be waited for."""
     with open(open_file(file), "rb") as opened:
         return opened.read(_MOST_BYTES)
 
 
 def make_host(names: Sequence[str], signer: Signer) -> tuple[bytes, bytes]:
-    """Certificate and key, for either end of a connection; PEM.
+    """Make a certificate and a key for either end of a connection.
 
-    names: as `common.wire.certificate_names` has them. Valid for no longer than the CA itself.
+    The certificate is valid for `HOST_DAYS`, and no longer than the CA itself.
+
+    Args:
+        names: The host's DNS names and IP addresses, as `common.wire.certificate_names` has them.
+            The first one is also the subject.
+        signer: The CA.
+
+    Returns:
+        Certificate and key, both PEM.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -179,14 +222,17 @@ def _builder(
 def _signed(
     builder: x509.CertificateBuilder, key: Any, issuer: x509.Certificate | Any
 ) -> x509.Certificate:
-    """issuer: the CA's certificate, or its public key where it is the one that is signed."""
+    """Sign a certificate.
+
+    `issuer` is the CA's certificate, or its public key where that is what is signed.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
 
     identifier = x509.AuthorityKeyIdentifier
     if isinstance(issuer, x509.Certificate):
-        try:  # not every CA makes its identifier as we do
+        try:  # not every CA derives its identifier as we do
             own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
             issuer_id = identifier.from_issuer_subject_key_identifier(own)
         except x509.ExtensionNotFound:

@@ -1,8 +1,8 @@
-"""Which of this user's hosts a command is for, where it does not say.
+"""Which of this user's hosts a command is for, if it does not say.
 
-Several hosts on one machine each have a control socket. The one that is meant is the one with the
-guest: there may be only one that has any, or one that has the guest of that name. A host that
-listens at the address a guest is to be sent to is not meant: nobody moves a guest to where it is.
+Several hosts on one machine have a control socket each. The host that is meant is the one with the
+guest: the only one that has any, or the one that has the guest of that name. A host that listens at
+the address where a guest is to be sent is not meant: nobody moves a guest to where it is.
 """
 
 from __future__ import annotations
@@ -24,17 +24,36 @@ ASKING_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A host, and what it says of itself."""
+    """A host, and what it says about itself.
+
+    Attributes:
+        control: Its control socket.
+        listed: Its guests and where it listens, when it was asked.
+    """
 
     control: Path
     listed: m.Listed
 
     def has(self, guest: str | None) -> bool:
-        """Whether it has that guest; None: any."""
+        """Return whether the host has a guest.
+
+        Args:
+            guest: Its name; None for any guest.
+
+        Returns:
+            As of when the host was asked.
+        """
         return any(guest in (None, each.name) for each in self.listed.guests)
 
     def listens_at(self, address: tuple[str, int]) -> bool:
-        """Whether who connects there comes to this host."""
+        """Return whether whoever connects to an address gets to this host.
+
+        Args:
+            address: Host and port; names are looked up.
+
+        Returns:
+            True also for an address of this machine if the host listens on all of them.
+        """
         host, port = address
         return port == self.listed.port and bool(
             _addresses(host) & (_addresses(self.listed.host) | {self.listed.host})
@@ -43,7 +62,14 @@ class Running:
 
 
 async def running_hosts(controls: Sequence[Path]) -> list[Running]:
-    """Those of them that answer; one that ends meanwhile is left out."""
+    """Ask hosts what they have; one that ends meanwhile, or does not answer, is left out.
+
+    Args:
+        controls: Their control sockets.
+
+    Returns:
+        Those that answered, in the same order.
+    """
     found = []
     for control in controls:
         with contextlib.suppress(PageferryError, TimeoutError):
@@ -55,9 +81,18 @@ async def running_hosts(controls: Sequence[Path]) -> list[Running]:
 def choose_host(
     control: Path | None, guest: str | None = None, *, to: tuple[str, int] | None = None
 ) -> Path:
-    """The control socket of the host that is meant. to: where its guest is to be sent.
+    """Find the host that a command is for.
 
-    Raises `UsageError` that lists the hosts where it can't be told.
+    Args:
+        control: What the user gave, which is taken as it is; None to look for it.
+        guest: Name of the guest that it must have; None for any guest.
+        to: Where its guest is to be sent, host and port; None for other commands.
+
+    Returns:
+        The host's control socket.
+
+    Raises:
+        UsageError: No host runs, none has the guest, or several do; those are listed.
     """
     if control is not None:
         return control
@@ -72,7 +107,7 @@ def choose_host(
     if len(elsewhere) == 1:
         return elsewhere[0].control
     if not elsewhere and len(able) == 1:
-        return able[0].control  # it says itself that the guest is there already
+        return able[0].control  # it will say itself that the guest is there already
     what = "a guest" if guest is None else f"a guest {guest}"
     if not able:
         raise UsageError(f"none of {len(running)} hosts here has {what}: see 'pageferry host list'")
@@ -83,7 +118,7 @@ def choose_host(
 
 
 def _addresses(host: str) -> set[str]:
-    """As a connection would try them."""
+    """Return a host's addresses, as a connection would try them."""
     try:
         found = socket.getaddrinfo(host.partition("%")[0], None, type=socket.SOCK_STREAM)
     except OSError:
@@ -98,7 +133,7 @@ def _is_everything(host: str) -> bool:
 
 
 def _is_here(host: str) -> bool:
-    """Whether it is an address of this machine: one that can be bound."""
+    """Return whether it is an address of this machine: one that can be bound."""
     for address in _addresses(host):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -22,7 +22,14 @@ from pageferry.host import messages as m
 
 
 def control_folder() -> Path:
-    """Where control sockets are by default. Raises `UsageError`."""
+    """Return where control sockets are by default.
+
+    Returns:
+        A folder of this user's, which may not exist.
+
+    Raises:
+        UsageError: There is no folder for temporary files.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "pageferry"
@@ -36,14 +43,31 @@ def control_folder() -> Path:
 
 
 def is_ours_alone(folder: Path) -> bool:
-    """Whether nobody else could have put a socket there. Raises `OSError`."""
+    """Return whether nobody else could have put a socket into a folder.
+
+    Args:
+        folder: Not followed if it is a link.
+
+    Returns:
+        Whether it is a folder of this user's that nobody else can write to.
+
+    Raises:
+        OSError: It does not exist, or can't be looked at.
+    """
     found = folder.lstat()
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
     return ours and not found.st_mode & 0o022
 
 
 def find_controls() -> list[Path]:
-    """The control sockets of this user's hosts, at least one. Raises `UsageError`."""
+    """Find the control sockets of this user's hosts in the default folder.
+
+    Returns:
+        Those that somebody listens on, sorted; at least one.
+
+    Raises:
+        UsageError: There is none.
+    """
     found: list[Path] = []
     with contextlib.suppress(OSError):
         if is_ours_alone(control_folder()):
@@ -55,7 +79,17 @@ def find_controls() -> list[Path]:
 
 
 def find_control(path: Path | None) -> Path:
-    """Where the host is: as given, or the only one there is. Raises `UsageError`."""
+    """Return the control socket that is meant.
+
+    Args:
+        path: What the user gave, which is taken as it is; None for the only host that runs.
+
+    Returns:
+        The socket's path.
+
+    Raises:
+        UsageError: No host runs, or several do.
+    """
     found = [path] if path is not None else find_controls()
     if len(found) == 1:
         return found[0]
@@ -63,7 +97,11 @@ def find_control(path: Path | None) -> Path:
 
 
 def no_host() -> UsageError:
-    """What is said where none runs."""
+    """Make the error for when no host runs.
+
+    Returns:
+        Says where was looked; to be raised by the caller.
+    """
     return UsageError(
         f"no host runs here: expected 'pageferry host' to run, or --host with the path of its"
         f" control socket (looked in {control_folder()})"
@@ -71,7 +109,14 @@ def no_host() -> UsageError:
 
 
 def answers(path: Path) -> bool:
-    """Whether somebody listens there."""
+    """Return whether somebody listens on a Unix socket.
+
+    Args:
+        path: It need not exist.
+
+    Returns:
+        False also if this user may not connect.
+    """
     with socket.socket(socket.AF_UNIX) as sock:
         try:
             sock.connect(str(path))
@@ -81,7 +126,11 @@ def answers(path: Path) -> bool:
 
 
 class ControlClient:
-    """The other end, for one command. Raises `PeerUnreachable` where no host listens."""
+    """The asking end of a control socket, for one command.
+
+    Args:
+        path: The control socket.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -89,9 +138,20 @@ class ControlClient:
         self._given_up = False
 
     async def ask(self, request: BaseModel, show: Callable[[Status], None] | None = None) -> Any:
-        """The host's answer. Raises a `PageferryError` with the exit code of what failed.
+        """Send a request and wait for the host's answer.
 
-        `ConnectionBroken`: the host has taken the request, and is gone.
+        Args:
+            request: One of `messages.Request`, but no `Cancel`.
+            show: Takes each moment of a move while it lasts; None for nobody.
+
+        Returns:
+            The message of `messages.Reply` that answers this request.
+
+        Raises:
+            PeerUnreachable: No host listens.
+            CancelledByUser: `cancel` was called before the host was asked.
+            ConnectionBroken: The host has taken the request and is gone.
+            PageferryError: What failed at the host, with its exit code.
         """
         try:
             reader, writer = await asyncio.open_unix_connection(str(self._path), limit=m.MAX_REPLY)
@@ -104,7 +164,7 @@ class ControlClient:
         try:
             if self._given_up:
                 raise told("cancelled before the host was asked", Who.USER, When.BEFORE)
-            with contextlib.suppress(OSError), closed_is_reset():  # reading says it
+            with contextlib.suppress(OSError), closed_is_reset():  # reading finds it out
                 writer.write(m.encode(request))
             while True:
                 reply = m.decode(await self._line(reader), m.REPLIES)
@@ -130,11 +190,11 @@ class ControlClient:
         return line
 
     def cancel(self) -> None:
-        """Have the move given up that is being waited for; its answer still comes.
+        """Ask to give up the move that is being waited for; its answer still comes.
 
-        One that has not been asked for yet never is.
+        A move that the host has not been asked for yet is never asked for.
         """
         self._given_up = True
         if self._writer is not None:
-            with contextlib.suppress(OSError), closed_is_reset():  # who waits hears of it
+            with contextlib.suppress(OSError), closed_is_reset():  # whoever waits hears of it
                 self._writer.write(m.encode(m.Cancel()))

@@ -1,7 +1,7 @@
 """The control socket of a host, the end that answers.
 
-Who may connect to it may do with the host's guests as he likes. So it is a Unix socket that only
-its owner can open, in a folder that only the owner can write to.
+Whoever may connect to it may do with the host's guests as they like. So it is a Unix socket that
+only its owner can open, in a folder that only the owner can write to.
 """
 
 from __future__ import annotations
@@ -32,7 +32,20 @@ _LONGEST_PATH: Final = 107  # of sockaddr_un, without its end
 
 
 def bind_control(path: Path | None, port: int) -> tuple[socket.socket, Path]:
-    """A listening socket that only we can open. port: names the default. Raises `UsageError`."""
+    """Make a listening socket that only we can open.
+
+    A socket that a killed host has left at this path is removed first.
+
+    Args:
+        path: What the user gave; None for the default, whose folder is made.
+        port: On which the host listens for guests; names the default.
+
+    Returns:
+        The socket, not blocking, and its path.
+
+    Raises:
+        UsageError: The path is too long or in use, or its folder is not ours alone.
+    """
     if path is None:
         path = control_folder() / f"host-{port}.sock"
         _make_folder(path.parent)
@@ -40,7 +53,7 @@ def bind_control(path: Path | None, port: int) -> tuple[socket.socket, Path]:
         raise UsageError(f"--control {path}: longer than the {_LONGEST_PATH} bytes of a socket's")
     try:
         if stat.S_ISSOCK(path.lstat().st_mode) and not answers(path):
-            path.unlink()  # of a host that was killed
+            path.unlink()  # left by a host that was killed
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -70,7 +83,15 @@ def _make_folder(folder: Path) -> None:
 
 
 class ControlServer:
-    """Carries out commands that come over the control socket, one a connection."""
+    """Carries out commands that come over the control socket, one for each connection.
+
+    Args:
+        host: Carries them out, on the running loop.
+        say: Takes one line for people.
+
+    Attributes:
+        path: The socket's; None while it does not listen.
+    """
 
     def __init__(self, host: Host, say: Callable[[str], None]) -> None:
         self._host = host
@@ -80,7 +101,12 @@ class ControlServer:
         self.path: Path | None = None
 
     async def start(self, sock: socket.socket, path: Path) -> None:
-        """Listen on what `bind_control` gave."""
+        """Listen for commands.
+
+        Args:
+            sock: As `bind_control` made it; closed by `close`.
+            path: Its path, which `close` removes.
+        """
         self.path = path
         self._server = await asyncio.start_unix_server(
             self._served.take, sock=sock, limit=m.MAX_REQUEST
@@ -158,7 +184,7 @@ class ControlServer:
             await quit_task(orders)
 
     async def _take_orders(self, reader: asyncio.StreamReader, move: Move) -> None:
-        """Whoever asked may want it given up, as often as there are signals; or goes away."""
+        """Cancel a move each time that whoever asked for it says so, and if they go away."""
         with contextlib.suppress(PageferryError, OSError):
             while True:
                 await _read(reader)

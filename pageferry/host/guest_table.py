@@ -1,7 +1,7 @@
 """The guests of a host: their names, and what is being done with each.
 
-A guest that something is being done with is nobody else's meanwhile: a guest has one controlling
-thread at a time, and at most one session.
+While something is being done with a guest, nobody else may use it: a guest has one controlling
+thread at a time, and one session at most.
 
     booting ──┐                    ┌── moving ──> gone, or in-doubt
               ├──> running <───────┤
@@ -54,7 +54,7 @@ _NEXT: Final[dict[Doing, frozenset[Doing]]] = {
     _D.ASKING: frozenset({_D.RUNNING, _D.IN_DOUBT}),
     _D.ENDING: frozenset(),
 }
-# Why nothing else can be done with it now, as "guest NAME ...".
+# Why nothing else can be done with the guest now, to follow "guest NAME".
 _BUSY: Final[dict[Doing, str]] = {
     _D.BOOTING: "is still booting",
     _D.ARRIVING: "is still arriving, pages of it are missing: try again when it runs here",
@@ -69,7 +69,12 @@ _BUSY: Final[dict[Doing, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A move whose outcome is unknown, and whom to ask about it. peer: HOST:PORT, for people."""
+    """A move whose outcome is unknown, and whom to ask about it.
+
+    Attributes:
+        session: The move's, which has ended but can still ask.
+        peer: HOST:PORT of the other host, for people.
+    """
 
     session: SourceSession
     peer: str
@@ -83,7 +88,16 @@ class Doubt:
 
 @dataclass(slots=True)
 class Entry:
-    """One guest. guest: None until it is here. note: what a person should know of it."""
+    """One guest of the table.
+
+    Attributes:
+        name: Unique at this host.
+        doing: Changed by `Guests` only.
+        guest: None until it is here.
+        note: What a person should know about it; empty for nothing.
+        doubt: While the outcome of its move is in doubt.
+        since_ns: Since when it is here, CLOCK_MONOTONIC ns; until it is, since it was reserved.
+    """
 
     name: str
     doing: Doing
@@ -94,14 +108,18 @@ class Entry:
 
     @property
     def here(self) -> Guest:
-        """The guest, of which the state says that it is here."""
+        """The guest, in a state which says that it is here."""
         assert self.guest is not None  # noqa: S101
         return self.guest
 
 
 class Guests:
-    """The table; also the `Keeper` of the guests that arrive. say: one line for people; on_gone:
-    told the name of each guest that is no longer here."""
+    """The table, which is also the `Keeper` of guests that arrive.
+
+    Args:
+        say: Takes one line for people.
+        on_gone: Takes the name of each guest that is no longer here, or never came.
+    """
 
     def __init__(
         self, say: Callable[[str], None], on_gone: Callable[[str], None] = lambda _name: None
@@ -112,13 +130,25 @@ class Guests:
 
     @property
     def entries(self) -> list[Entry]:
-        """All of them, oldest first."""
+        """All entries, oldest first; the list is a copy."""
         return list(self._entries.values())
 
     # -- coming and going ---------------------------------------------------------------------
 
     def reserve(self, name: str | None, workload: str, doing: Doing) -> Entry:
-        """A new entry; without a name it gets one. Raises `UsageError` where it can't be had."""
+        """Make a new entry.
+
+        Args:
+            name: None makes one of the workload's kind.
+            workload: Of the guest; only used to make a name.
+            doing: BOOTING or ARRIVING.
+
+        Returns:
+            An entry without a guest.
+
+        Raises:
+            UsageError: The name is taken, or the host has as many guests as it takes.
+        """
         if name is None:
             kind = workload.partition(":")[0]
             name = f"{kind}-{secrets.token_hex(2)}"
@@ -133,7 +163,15 @@ class Guests:
         return entry
 
     def runs(self, entry: Entry, guest: Guest | None = None) -> None:
-        """It runs here; `guest` where it has just come."""
+        """Note that a guest runs here.
+
+        Args:
+            entry: Whatever was being done with it is over.
+            guest: The guest, if it has just come; None if it was here already.
+
+        Raises:
+            LocalProtocolError: It can't run after what it did.
+        """
         if guest is not None:
             entry.guest = guest
             entry.since_ns = time.monotonic_ns()
@@ -142,12 +180,16 @@ class Guests:
         entry.here.watch(to_loop(partial(self._failed, entry)))
 
     def _failed(self, entry: Entry, error: PageferryError) -> None:
-        """A vCPU of it is no more: it is here, and does not run."""
+        """Note that a vCPU has failed: the guest is here and does not run."""
         entry.note = str(error)
         self._say(f"guest {entry.name}: {error}")
 
     def gone(self, entry: Entry) -> None:
-        """It is no longer here; who says so has released it."""
+        """Remove a guest that is no longer here.
+
+        Args:
+            entry: Its guest has been closed, or taken over by somebody else.
+        """
         entry.guest = None
         self._entries.pop(entry.name, None)
         self._on_gone(entry.name)
@@ -155,22 +197,48 @@ class Guests:
     # -- a keeper for the destination agent ---------------------------------------------------
 
     def admit(self, name: str) -> None:
-        """A guest is about to come. Raises `UsageError`."""
+        """Expect a guest that arrives.
+
+        Args:
+            name: As its source asks for it.
+
+        Raises:
+            UsageError: The name is taken, or the host has as many guests as it takes.
+        """
         self.reserve(name, "", Doing.ARRIVING)
 
     def keep(self, name: str, guest: Guest) -> None:
-        """It has come."""
+        """Take over a guest that has arrived.
+
+        Args:
+            name: As it was admitted.
+            guest: Running.
+        """
         self.runs(self._entries[name], guest)
         self._say(f"guest {name} has arrived and runs here")
 
     def dismiss(self, name: str) -> None:
-        """It will not come."""
+        """Forget a guest that will not come.
+
+        Args:
+            name: As it was admitted.
+        """
         self.gone(self._entries[name])
 
     # -- doing something with one -------------------------------------------------------------
 
     def find(self, name: str | None) -> Entry:
-        """The guest of that name, or the only one. Raises `UsageError`."""
+        """Find a guest.
+
+        Args:
+            name: None for the only one.
+
+        Returns:
+            Its entry, whatever is being done with it.
+
+        Raises:
+            UsageError: There is none of that name, or there is not exactly one.
+        """
         if name is not None:
             if name not in self._entries:
                 raise UsageError(f"there is no guest {name} here: expected {self._names()}")
@@ -183,7 +251,18 @@ class Guests:
         return " or ".join(self._entries) or "one to be booted or to arrive first"
 
     def claim(self, name: str | None, doing: Doing) -> Entry:
-        """Begin to do this with it. Raises `UsageError` where something else is being done."""
+        """Begin to do something with a guest.
+
+        Args:
+            name: None for the only one.
+            doing: What is done with it from now on.
+
+        Returns:
+            Its entry, which is the caller's until it turns to RUNNING or IN_DOUBT, or is gone.
+
+        Raises:
+            UsageError: There is no such guest, or something else is being done with it.
+        """
         entry = self.find(name)
         if doing not in _NEXT[entry.doing]:
             raise UsageError(f"guest {entry.name} {_BUSY[entry.doing]}")
@@ -191,7 +270,15 @@ class Guests:
         return entry
 
     def turn(self, entry: Entry, doing: Doing) -> None:
-        """It has come to this. Raises `LocalProtocolError` for what can't follow."""
+        """Move an entry on to its next state.
+
+        Args:
+            entry: The caller's.
+            doing: Must be able to follow what was done.
+
+        Raises:
+            LocalProtocolError: It can't.
+        """
         if doing not in _NEXT[entry.doing]:
             raise LocalProtocolError(f"guest {entry.name} can't be {doing} after {entry.doing}")
         entry.doing = doing

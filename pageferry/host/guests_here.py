@@ -1,4 +1,4 @@
-"""What a host does with one of its guests. All of it blocks, but `info`."""
+"""What a host does with one of its guests; all of it blocks, except `info`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from pageferry.host.guest_table import Entry
 
 
 def info(entry: Entry) -> m.GuestInfo:
-    """Describe a guest, for `list`; cheap."""
+    """Describe a guest for `list`; cheap.
+
+    Args:
+        entry: In any state; its guest may not be here yet.
+
+    Returns:
+        What is known; None for the rest.
+    """
     guest = entry.guest
     config: GuestConfig | None = guest.config if guest is not None else None
     return m.GuestInfo(
@@ -29,7 +36,18 @@ def info(entry: Entry) -> m.GuestInfo:
 
 
 def booted(order: m.Boot, say: Callable[[str], None]) -> Guest:
-    """Return a new guest that runs. say: one line for people, where it takes long."""
+    """Boot a guest and run it.
+
+    Args:
+        order: Its `config` is what is booted.
+        say: Takes one line for people if kernels have to be compiled.
+
+    Returns:
+        The running guest; the caller closes it.
+
+    Raises:
+        UsageError: The workload is wrong, or memory can't be had.
+    """
     compile_kernels(order.config, say)
     guest = Guest(order.config, boot=True)
     try:
@@ -42,7 +60,15 @@ def booted(order: m.Boot, say: Callable[[str], None]) -> Guest:
 
 
 def digested(name: str, guest: Guest) -> m.Digested:
-    """Pause a guest, digest its memory, and let it run again."""
+    """Pause a guest, digest its memory, and let it run again.
+
+    Args:
+        name: For the answer.
+        guest: Running; the caller's alone meanwhile.
+
+    Returns:
+        The digest, and the step of each vCPU that it belongs to.
+    """
     paused_ns = guest.pause()
     try:
         guest.drain()
@@ -60,6 +86,10 @@ def digested(name: str, guest: Guest) -> m.Digested:
 
 
 def go_on(guest: Guest) -> None:
-    """Let a guest run again that was paused for its hand-over."""
+    """Let a guest run again that was paused for its hand-over.
+
+    Args:
+        guest: Its cache is no longer held.
+    """
     guest.hold(False)
     guest.resume()

@@ -1,7 +1,7 @@
 """A host: runs guests, receives them and sends them on; the two agents around a table of guests.
 
-Everything happens on one event loop; what blocks on a guest does so in a thread, and the table says
-whose a guest is meanwhile. Moves are tasks of the host's own, not of who asked for them.
+Everything happens on one event loop. What blocks on a guest does so in a thread, and the table says
+whose a guest is meanwhile. Moves are tasks of the host itself, not of whoever asked for them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pageferry.source_agent.session.session import SourceSession
 
 _THREADS: Final = 4
 
-_LOOK_S: Final = 0.25  # how often trouble is looked for, once it has been asked to end
+_LOOK_S: Final = 0.25  # how often to look for trouble, once the host has been asked to end
 
 _PATIENCE_S: Final = 2.0  # of a person who has pressed Ctrl-C and sees nothing
 
@@ -50,9 +50,14 @@ _T = TypeVar("_T")
 
 
 def farewell(ended: Sequence[str], fates: Sequence[tuple[int, str]] = ()) -> tuple[str, int]:
-    """The last line of a host that was stopped, and its exit code.
+    """Make the last line of a host that was stopped, and its exit code.
 
-    ended: guests, with it. fates: exit code and words of each guest that was between two hosts.
+    Args:
+        ended: Names of guests that ended with it.
+        fates: Exit code and words for each guest that was between two hosts.
+
+    Returns:
+        The line, and the worst of the codes.
     """
     codes, words = [code for code, _ in fates], [words for _, words in fates]
     if ended:
@@ -62,7 +67,21 @@ def farewell(ended: Sequence[str], fates: Sequence[tuple[int, str]] = ()) -> tup
 
 
 class Host:
-    """One process of guests. `serve` until it is cancelled or told to `stop`."""
+    """One process of guests; `serve` until it is cancelled or told to `stop`.
+
+    Must be made on the running loop, whose default threads it replaces.
+
+    Args:
+        log: Gets all lines and events; the caller closes it.
+        options: None is the defaults.
+
+    Raises:
+        UsageError: The TLS credentials can't be used.
+
+    Attributes:
+        guests: The table.
+        ended: Names of guests that ended with this process.
+    """
 
     def __init__(self, log: AgentLog, options: ListenOptions | None = None) -> None:
         self._log = log
@@ -89,12 +108,22 @@ class Host:
         self._stops = 0
         self._stop = asyncio.Event()
         self.ended: list[str] = []  # guests that ended with this process
-        self._lost: list[tuple[int, str]] = []  # on their way from here, once it was to end
+        self._lost: list[tuple[int, str]] = []  # left for another host after the stop
 
     # -- life cycle ---------------------------------------------------------------------------
 
     def listen(self, address: tuple[str, int]) -> list[tuple[str, int]]:
-        """Bind for guests that come; returns the addresses. Raises `UsageError`."""
+        """Bind for guests that come.
+
+        Args:
+            address: Host and port; port 0 takes a free one.
+
+        Returns:
+            Host and port of each socket.
+
+        Raises:
+            UsageError: It can't listen there, or may not.
+        """
         bound = self._options.bind(self._agent, address)
         self._bound = bound[0]
         return bound
@@ -102,9 +131,9 @@ class Host:
     def stop(self) -> None:
         """End everything: moves that can still be cancelled, then guests.
 
-        Each further call is one more signal: what is seen through is, as long as it goes well; a
-        guest whose other host does not answer is given up. Where nothing of that kind is left, the
-        process ends within seconds, whatever it waits for.
+        Each further call is one more signal. A move that is past cancelling is seen through as long
+        as it goes well; a guest whose other host does not answer is given up. If nothing of that
+        kind is left, the process ends within seconds, whatever it waits for.
         """
         self._stops += 1
         self._stop.set()
@@ -120,7 +149,7 @@ class Host:
 
     @property
     def fates(self) -> list[tuple[int, str]]:
-        """Exit code and words of each guest that was between two hosts at the stop."""
+        """Exit code and words for each guest that was between two hosts at the stop."""
         return [*self._agent.stopping.fates, *self._lost]
 
     def _cancel_moves(self) -> None:
@@ -130,7 +159,7 @@ class Host:
                 self._log.say(f"guest {move.name}: {words}")
 
     async def _look(self) -> None:
-        """Trouble that begins after a signal is told, too."""
+        """Report trouble of moves that begins after a signal; runs until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_S)
             for move in list(self._moves.values()):
@@ -139,10 +168,10 @@ class Host:
                     self._log.say(f"guest {move.name}: {words}")
 
     async def serve(self) -> None:
-        """Until `stop`; guests that are here then are ended, and that is said.
+        """Serve until `stop`, then end the guests that are here, and say so.
 
-        Those that have come in part come in whole first, or the end of this process would be the
-        loss of pages that nobody else has.
+        Those that have come in part come in whole first: ending them would lose pages that nobody
+        else has.
         """
         agent = asyncio.create_task(self._agent.serve_forever(), name="agent")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
@@ -189,7 +218,7 @@ class Host:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
 
     def _own(self, work: Any) -> asyncio.Task[Any]:
-        """A task that goes on although who asked for it goes away."""
+        """Make a task that goes on even if whoever asked for it goes away."""
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(take_notice)
@@ -198,7 +227,7 @@ class Host:
 
     @property
     def stopping(self) -> bool:
-        """Whether it has been told to."""
+        """Whether the host has been told to stop."""
         return self._stops > 0
 
     def _must_go_on(self) -> None:
@@ -208,13 +237,28 @@ class Host:
     # -- commands -----------------------------------------------------------------------------
 
     def list(self) -> m.Listed:
-        """Every guest."""
+        """List every guest.
+
+        Returns:
+            The guests, oldest first, and where this host listens.
+        """
         guests = [info(entry) for entry in self.guests.entries]
         host, port = self._bound
         return m.Listed(host=host, port=port, guests=guests, incoming=self._agent.sessions)
 
     async def boot(self, order: m.Boot) -> m.Booted:
-        """A new guest that runs. Raises `UsageError` where it can't be had."""
+        """Boot a guest and run it; goes on if the caller is cancelled.
+
+        Args:
+            order: The guest's configuration, and a name if it is to have a certain one.
+
+        Returns:
+            The running guest.
+
+        Raises:
+            UsageError: The guest can't be had here, or its name is taken.
+            PageferryError: The host is being stopped.
+        """
         self._must_go_on()
         entry = self.guests.reserve(order.name, order.config.workload, Doing.BOOTING)
         await asyncio.shield(self._own(self._boot(entry, order)))
@@ -227,7 +271,7 @@ class Host:
         except BaseException:
             self.guests.gone(entry)
             raise
-        if self._stops:  # meanwhile: it has not come to anything
+        if self._stops:  # the host was stopped meanwhile: nothing has come of it
             await self._blocking(guest.close)
             self.guests.gone(entry)
             self._must_go_on()
@@ -235,7 +279,18 @@ class Host:
         self._log.say(f"guest {entry.name} runs here")
 
     async def digest(self, order: m.Digest) -> m.Digested:
-        """The guest stands still for as long as that takes."""
+        """Digest a guest, which stands still for as long as that takes.
+
+        Args:
+            order: Says which guest.
+
+        Returns:
+            The digest and the steps that it belongs to.
+
+        Raises:
+            UsageError: There is no such guest, or something else is being done with it.
+            PageferryError: The host is being stopped.
+        """
         self._must_go_on()
         entry = self.guests.claim(order.guest, Doing.CHECKING)
         return await asyncio.shield(self._own(self._digest(entry)))
@@ -247,7 +302,18 @@ class Host:
             self.guests.runs(entry)
 
     async def shutdown(self, order: m.Shutdown) -> m.Done:
-        """The guest ends."""
+        """End a guest for good.
+
+        Args:
+            order: Says which guest.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            UsageError: There is no such guest, or something else is being done with it.
+            PageferryError: The host is being stopped.
+        """
         self._must_go_on()
         entry = self.guests.claim(order.guest, Doing.ENDING)
         return await asyncio.shield(self._own(self._shutdown(entry)))
@@ -266,7 +332,19 @@ class Host:
     def move(
         self, order: m.Move, show: Callable[[Status], None]
     ) -> tuple[Move, asyncio.Task[m.Moved]]:
-        """Begin to send a guest. Raises `UsageError` where that can't be begun."""
+        """Begin to send a guest.
+
+        Args:
+            order: Which guest, where to, and how.
+            show: Takes each moment of the move.
+
+        Returns:
+            The move, to cancel it, and the host's task that gives how it ended.
+
+        Raises:
+            UsageError: It can't be begun.
+            PageferryError: The host is being stopped.
+        """
         self._must_go_on()
         address = parse_address(order.to, "--to")
         check_assumed(order.transfer, address[0])
@@ -282,7 +360,7 @@ class Host:
             **order.transfer.model_dump(),
             warmup=order.warmup,
             run_after=order.run_after,
-            verify=False,  # a guest that goes on can't be: see `digest`
+            verify=False,  # a guest that goes on can't be verified: see `digest`
         )
 
         def say(phase: str) -> None:
@@ -307,7 +385,7 @@ class Host:
         return replace(self._secure, hostname=checked_hostname(order.tls_hostname))
 
     def _meets_itself(self, session: str) -> str | None:
-        """Whether one that comes in is on its way out here, by whatever name or forwarded port."""
+        """Return why to refuse a session: this very host sends it, by whatever name or port."""
         if all(move.session.record.session != session for move in self._moves.values()):
             return None
         self._met_itself.add(session)
@@ -326,7 +404,7 @@ class Host:
             self._met_itself.discard(session.record.session)
             error = UsageError(f"--to {move.peer} is this very host: guest {move.name} stays here")
         if isinstance(error, VerificationError):
-            error = None  # it has moved; what was interrupted is the report on it
+            error = None  # it has moved; only the report on it was interrupted
         moved = m.Moved(
             report=await self._blocking(make_report, session.record),
             error=session.record.error if error is None else str(error),
@@ -337,7 +415,7 @@ class Host:
         return moved
 
     def _settle(self, entry: Entry, move: Move) -> None:
-        """What has become of the guest here."""
+        """Enter into the table what became of a guest whose move has ended."""
         handover, why = move.session.handover, move.session.record.error
         if handover.may_run_guest:
             self.guests.runs(entry)
@@ -366,7 +444,20 @@ class Host:
     # -- a guest in doubt ---------------------------------------------------------------------
 
     async def resume(self, order: m.Resume) -> m.Done:
-        """Ask again what became of it. Raises `InDoubtError` where nobody answers."""
+        """Ask again what became of a guest in doubt, and let it go on here if that is right.
+
+        Args:
+            order: Which guest, how long to ask, and whether the user knows that nobody else runs
+                it.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            InDoubtError: Nobody answers, and the user has not forced it.
+            UsageError: There is no such guest, or it is not in doubt.
+            PageferryError: The host is being stopped.
+        """
         self._must_go_on()
         entry = self.guests.claim(order.guest, Doing.ASKING)
         return await asyncio.shield(self._own(self._resume(entry, order)))
@@ -406,7 +497,7 @@ class Host:
 
 
 def _full_pool(threads: int) -> ThreadPoolExecutor:
-    """All of them at once: a host that has more threads than at its start has lost some."""
+    """Make a pool with all its threads at once: more threads than at the start then mean a leak."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="host")
     barrier = threading.Barrier(threads)
     for _ in range(threads):

@@ -4,10 +4,10 @@
                                  <────────────────────── its answer ──    or failed(reason)
     a move                       ── move ─────────────────────────────>
                                  <──────────────── status, status … ──
-    it is to be given up         ── cancel ───────────────────────────>    as hanging up does
+    to give it up                ── cancel ───────────────────────────>    as hanging up does
                                  <─────────────────── moved(report) ──    with what it ended with
 
-Lines are bounded, a field that is not known is refused.
+Lines are bounded; an unknown field is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ class List(_Message):
 
 
 class Boot(_Message):
-    """Boot a guest and run it. name: None: the host finds one."""
+    """Boot a guest and run it.
+
+    Attributes:
+        config: The guest's.
+        name: None lets the host find one.
+    """
 
     kind: Literal["boot"] = "boot"
     config: GuestConfig
@@ -49,7 +54,16 @@ class Boot(_Message):
 
 
 class Move(_Message):
-    """Send a guest to another host. warmup, run_after: how long it is watched before and after."""
+    """Send a guest to another host.
+
+    Attributes:
+        to: HOST:PORT of the other host.
+        guest: Its name; None for the only one.
+        transfer: How it travels.
+        warmup: Seconds for which the guest is watched before.
+        run_after: Seconds for which it is watched afterwards.
+        tls_hostname: Name that the other host's certificate must have; None for the HOST of `to`.
+    """
 
     kind: Literal["move"] = "move"
     to: str = Field(max_length=300)
@@ -67,16 +81,23 @@ class Cancel(_Message):
 
 
 class Digest(_Message):
-    """Pause a guest for as long as it takes to digest it."""
+    """Pause a guest for as long as it takes to digest it.
+
+    Attributes:
+        guest: Its name; None for the only one.
+    """
 
     kind: Literal["digest"] = "digest"
     guest: GuestName | None = None
 
 
 class Resume(_Message):
-    """Find out about a guest in doubt, and let it go on where that is right.
+    """Find out about a guest in doubt, and let it go on if that is right.
 
-    force: the user has seen that nobody else runs it. timeout: how long the other host is asked.
+    Attributes:
+        guest: Its name; None for the only one.
+        force: Whether the user has seen that nobody else runs it.
+        timeout: Seconds for which the other host is asked.
     """
 
     kind: Literal["resume"] = "resume"
@@ -86,14 +107,29 @@ class Resume(_Message):
 
 
 class Shutdown(_Message):
-    """End a guest for good."""
+    """End a guest for good.
+
+    Attributes:
+        guest: Its name; None for the only one.
+    """
 
     kind: Literal["shutdown"] = "shutdown"
     guest: GuestName | None = None
 
 
 class GuestInfo(BaseModel):
-    """One guest of a host. here_s: for how long it has been here."""
+    """One guest of a host.
+
+    Attributes:
+        name: Unique at its host.
+        state: A value of `guest_table.Doing`.
+        memory: Bytes; this and the next three are None until the guest is here.
+        vcpus: How many.
+        workload: As text.
+        steps: Of all vCPUs together.
+        here_s: Seconds for which it has been here.
+        note: What a person should know; empty for nothing.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,9 +144,13 @@ class GuestInfo(BaseModel):
 
 
 class Listed(_Message):
-    """The guests that are here. incoming: sessions of sources that have not ended yet.
+    """The guests that are here.
 
-    host, port: where this host listens for guests.
+    Attributes:
+        host: Where this host listens for guests.
+        port: Likewise.
+        guests: Oldest first.
+        incoming: Sessions of sources that have not ended yet.
     """
 
     kind: Literal["listed"] = "listed"
@@ -121,21 +161,35 @@ class Listed(_Message):
 
 
 class Booted(_Message):
-    """The guest that runs now."""
+    """The guest that runs now.
+
+    Attributes:
+        guest: As it was found just after its boot.
+    """
 
     kind: Literal["booted"] = "booted"
     guest: GuestInfo
 
 
 class Progress(_Message):
-    """A moment of a move."""
+    """A moment of a move.
+
+    Attributes:
+        status: The source session's.
+    """
 
     kind: Literal["status"] = "status"
     status: Status
 
 
 class Moved(_Message):
-    """How a move ended. error: in one line; the guest is where `report.guest.runs_at` says."""
+    """How a move ended.
+
+    Attributes:
+        report: The guest is where its `guest.runs_at` says.
+        error: In one line; None if all is well.
+        exit_code: Of the command that asked.
+    """
 
     kind: Literal["moved"] = "moved"
     report: Report
@@ -144,9 +198,15 @@ class Moved(_Message):
 
 
 class Digested(_Message):
-    """A guest at this moment: what a fresh one of `config`, run to `steps`, must be, too.
+    """A guest at this moment; a fresh one of `config`, run to `steps`, must be the same.
 
-    check: what the workload's own check of memory found, null for nothing.
+    Attributes:
+        name: The guest's.
+        config: As it was booted, here or elsewhere.
+        steps: Of each vCPU.
+        digest: Of memory and registers, hexadecimal.
+        check: What the workload's own check of memory found; null for nothing.
+        paused_ms: How long the guest stood still for this.
     """
 
     kind: Literal["digested"] = "digested"
@@ -159,14 +219,23 @@ class Digested(_Message):
 
 
 class Done(_Message):
-    """It was done; in one line, what that was."""
+    """It was done.
+
+    Attributes:
+        said: What that was, in one line.
+    """
 
     kind: Literal["done"] = "done"
     said: str
 
 
 class Failed(_Message):
-    """It was not done, and why, in one line."""
+    """It was not done.
+
+    Attributes:
+        reason: Why, in one line.
+        exit_code: Of the command that asked.
+    """
 
     kind: Literal["failed"] = "failed"
     reason: str
@@ -186,12 +255,32 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 def encode(message: BaseModel) -> bytes:
-    """One line. A rate without a limit is `Infinity`, which JSON proper does not know."""
+    """Make a message's line.
+
+    A rate without a limit is `Infinity`, which JSON proper does not know.
+
+    Args:
+        message: A request or a reply.
+
+    Returns:
+        ASCII with a line end.
+    """
     return json.dumps(message.model_dump(), separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes, kinds: TypeAdapter[Any]) -> Any:
-    """A message of these kinds. Raises `RemoteProtocolError` for anything else."""
+    """Read a message.
+
+    Args:
+        line: As it came, with or without its line end.
+        kinds: `REQUESTS` or `REPLIES`: what may come.
+
+    Returns:
+        One of these messages.
+
+    Raises:
+        RemoteProtocolError: It is none of them.
+    """
     try:
         return kinds.validate_python(json.loads(line))
     except ValidationError as error:

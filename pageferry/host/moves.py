@@ -11,7 +11,14 @@ from pageferry.source_agent.session.session import SourceSession
 
 @dataclass(slots=True)
 class Move:
-    """A guest on its way out."""
+    """A guest on its way out.
+
+    Attributes:
+        name: The guest's.
+        peer: HOST:PORT of the other host, as the user gave it.
+        session: The source session.
+        task: Runs the session; to be cancelled only as `cancel` does it.
+    """
 
     name: str
     peer: str
@@ -19,9 +26,12 @@ class Move:
     task: asyncio.Task[None]
 
     def cancel(self) -> str | None:
-        """The guest is to go on here; what a person must know where it is too late for that.
+        """Have the guest go on here, if it is not too late for that.
 
-        A move whose other host does not answer is given up by the second call.
+        The second call gives up a move whose other host does not answer.
+
+        Returns:
+            What a person must know if it is too late; None if the move is being cancelled.
         """
         if self.session.can_cancel:
             self.task.cancel()
@@ -29,7 +39,11 @@ class Move:
         return self._replied(self.session.asked_to_end())
 
     def still_asked(self) -> str | None:
-        """Likewise, from time to time after that."""
+        """Look for trouble that began after `cancel`; to be called from time to time.
+
+        Returns:
+            What a person must know; None for no news.
+        """
         news = self.session.still_asked()
         return None if news is None else self._replied(news)
 
@@ -42,5 +56,5 @@ class Move:
 
     @property
     def may_be_ended(self) -> bool:
-        """Whether nothing would be lost by that that could be had."""
+        """Whether ending now loses nothing that could still be had."""
         return self.session.can_cancel or not self.session.is_well

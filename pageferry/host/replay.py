@@ -13,9 +13,18 @@ from pageferry.common.guest.machine import Guest
 def replay(
     config: GuestConfig, steps: Sequence[int], notify: Callable[[str], None] | None = None
 ) -> str:
-    """The digest at these steps of each vCPU; `notify`: see `compile_kernels`.
+    """Run a fresh guest to these steps and digest it; blocks.
 
-    Raises `UsageError` where it does not fit here.
+    Args:
+        config: Of the guest to compare with.
+        steps: Of each vCPU.
+        notify: Told in one line before kernels are compiled, which takes a while; None for nobody.
+
+    Returns:
+        The digest of memory and registers, hexadecimal.
+
+    Raises:
+        UsageError: The guest does not fit here.
     """
     check_guest(config, compiled=is_compiled(config.workload))
     compile_kernels(config, notify)

@@ -1,1 +1,1 @@
-"""The paper's experiment: what was published, and what is measured beside it."""
+"""The paper's experiment: what was published, and what is measured to compare."""

@@ -3,8 +3,8 @@
 Every load moves twice over every link: with the cache by `three-path`, and without one by
 `pre-copy`. Both have the same fixed number of rounds, so pre-copy must not stop early: its downtime
 limit is set to what no stop can meet, and it does all of its rounds whatever it sees. The I/O load
-moves a third time, by `three-path` without a cache, since otherwise a different hand-over would
-pass for the cache's doing.
+moves a third time, by `three-path` without a cache; otherwise a different hand-over would pass for
+the cache's doing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pageferry.common.units import format_rate, format_size
 from pageferry.paper import published
 from pageferry.runs.series import Case
 
-QUICK_SCALE: Final = 16  # memory and cache of `--quick` are so much smaller
-UNMET_LIMIT_S: Final = 1e-6  # a downtime that no stop fits in
+QUICK_SCALE: Final = 16  # `--quick` divides memory and cache by this
+UNMET_LIMIT_S: Final = 1e-6  # a downtime that no stop can meet
 
-# What a run costs beside its transfer, as measured on two cores: mostly starting Python.
+# What a run costs besides its transfer, measured on two cores: mostly starting Python.
 _START_S: Final = 3.0
 _PER_BYTE_S: Final = 3.0 / 2**30  # filling memory, and comparing digests
 
@@ -39,7 +39,15 @@ _CHANGES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is asked for. scale: memory and cache are this much smaller than the paper's."""
+    """What is asked for.
+
+    Attributes:
+        rates: Of the link, bytes/s; the examples run at the first.
+        scale: Memory and cache are this much smaller than the paper's.
+        seed: Of the guest's memory and workload.
+        path3: How path 3, and a path 2 out of rounds, hands over.
+        verify: Whether the guest is replayed and digests are compared.
+    """
 
     rates: tuple[float, ...]
     scale: int = 1
@@ -65,7 +73,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One case of the experiment: a load or an example, how it moves, and what the paper says."""
+    """One case of the experiment: a load or an example, how it moves, and what the paper says.
+
+    Attributes:
+        case: What is run.
+        rate: Of the link, bytes/s.
+        load: None of an example.
+        example: None of a load.
+        printed: The paper's row; None where it has none.
+    """
 
     case: Case
     rate: float
@@ -80,12 +96,19 @@ class Cell:
 
     @property
     def strategy(self) -> str:
-        """By which it moves."""
+        """The strategy by which it moves."""
         return self.case.config.strategy
 
 
 def plan(setting: Setting) -> list[Cell]:
-    """Every load at every rate, then the examples at the first rate."""
+    """List every load at every rate, then the examples at the first rate.
+
+    Args:
+        setting: What is asked for.
+
+    Returns:
+        The cells, in the order in which they are run.
+    """
     cells = [cell for rate in setting.rates for cell in _loads(setting, rate)]
     for example in published.EXAMPLES:
         rate = setting.rates[0]
@@ -134,7 +157,15 @@ def _config(
 
 
 def estimate_s(cells: Sequence[Cell], runs: int) -> float:
-    """How long it will take: an estimate for the user, no measurement."""
+    """Estimate for the user how long it will take; nothing is measured.
+
+    Args:
+        cells: What is run.
+        runs: How often each cell is run.
+
+    Returns:
+        Seconds.
+    """
     return runs * sum(_estimate_s(cell.case.config) for cell in cells)
 
 

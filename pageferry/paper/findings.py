@@ -1,4 +1,4 @@
-"""What the reproduction found: rows beside the paper's, and the cache's effect.
+"""What the reproduction found: rows next to the paper's, and the cache's effect.
 
 Pure: a finished (or interrupted) series and its plan in, tables and figures out.
 """
@@ -19,7 +19,16 @@ from pageferry.runs.series import Series
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A cell of the experiment and what its runs came to."""
+    """A cell of the experiment and what its runs came to.
+
+    Attributes:
+        cell: What was run.
+        row: Medians and spread of its runs.
+        hits: Of the cache at both hosts, in all completed runs together.
+        misses: As `hits`.
+        changed: The share of pages that were dirty after the first round, in the first run that has
+            one; None where no run has.
+    """
 
     cell: Cell
     row: Row
@@ -30,7 +39,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Ratios of medians, with the cache / without it, for the I/O load at one rate."""
+    """The cache's effect on the I/O load at one rate: ratios of medians, with it / without it.
+
+    Attributes:
+        rate: Of the link, bytes/s.
+        compared: What with what.
+        downtime: None where there is nothing to compare.
+        total: As `downtime`, of the total time.
+        bytes: As `downtime`, of the bytes on the wire.
+        claimed: The paper's ratio of downtimes; None where it claims none.
+    """
 
     rate: float
     compared: str
@@ -40,12 +58,24 @@ class Effect:
     claimed: float | None
 
     def to_json(self) -> dict[str, object]:
-        """For programs."""
+        """Convert to what the document has.
+
+        Returns:
+            Values by the names of fields.
+        """
         return asdict(self)
 
 
 def collect(done: Series, cells: Sequence[Cell]) -> list[Result]:
-    """A result for each cell of which at least one run has ended."""
+    """Make a result for each cell of which at least one run has ended.
+
+    Args:
+        done: The series; its cases are those of the cells.
+        cells: In the series' order.
+
+    Returns:
+        The results, in the same order.
+    """
     results = []
     for index, cell in enumerate(cells):
         attempts = done.of_case(index)
@@ -68,7 +98,7 @@ def collect(done: Series, cells: Sequence[Cell]) -> list[Result]:
 
 
 def _find(results: Sequence[Result], like: Cell, *, strategy: str, cached: bool) -> Row | None:
-    """The row of the same load at the same rate that moved in this way."""
+    """Find the row of the same load at the same rate that moved in this way."""
     for result in results:
         cell = result.cell
         same = cell.load is like.load and cell.rate == like.rate and cell.example is None
@@ -78,7 +108,14 @@ def _find(results: Sequence[Result], like: Cell, *, strategy: str, cached: bool)
 
 
 def effects(results: Sequence[Result]) -> list[Effect]:
-    """What the cache did to the I/O load: as the paper compares, and by itself."""
+    """Compute what the cache did to the I/O load: as the paper compares, and by itself.
+
+    Args:
+        results: Of all cells.
+
+    Returns:
+        Two for each rate, as far as what they compare has been run.
+    """
     out = []
     for result in results:
         cell, row = result.cell, result.row
@@ -103,7 +140,16 @@ def effects(results: Sequence[Result]) -> list[Effect]:
 
 
 def to_json(result: Result, results: Sequence[Result], setting: Setting) -> dict[str, Any]:
-    """A row of the document's table; ratios are to the same load's row without the cache."""
+    """Convert a result to a row of the document's table.
+
+    Args:
+        result: What is converted.
+        results: All of them: ratios are to the same load's row without the cache.
+        setting: Its scale divides the paper's times.
+
+    Returns:
+        What JSON can say, by name.
+    """
     cell, printed = result.cell, result.cell.printed
     baseline = None
     if cell.example is None:
@@ -139,7 +185,15 @@ def _to_paper(result: Result, figure: str, setting: Setting) -> float | None:
 
 
 def sheets(results: Sequence[Result], setting: Setting) -> list[tables.Sheet]:
-    """A table for each rate, the cache's effect, and the worked examples; empty ones left out."""
+    """Make a table for each rate, for the cache's effect, and for the worked examples.
+
+    Args:
+        results: Of all cells.
+        setting: What was asked for.
+
+    Returns:
+        The tables that have rows.
+    """
     out = [_measured(results, rate, setting) for rate in setting.rates]
     out += [_effect_sheet(effects(results)), _examples(results, setting)]
     return [sheet for sheet in out if sheet.rows]

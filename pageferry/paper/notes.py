@@ -1,5 +1,7 @@
-"""What has to be said beside the reproduction's figures: how to read them, the load's locality, and
-what is odd about the paper."""
+"""Notes on the reproduction's figures.
+
+How to read them, the load's locality, and what is odd about the paper.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ from pageferry.paper.findings import Result
 class Locality:
     """How far the I/O load's accesses hit the cache, and why.
 
-    hit_share: of all accesses in the runs with the cache, at both hosts.
+    Attributes:
+        hit_share: Of all accesses in the runs with the cache, at both hosts.
+        working_set: Bytes.
+        cache: Bytes.
+        lines_per_visit: 64-byte lines that are written of a page before the next one.
     """
 
     hit_share: float
@@ -26,12 +32,24 @@ class Locality:
     lines_per_visit: int
 
     def to_json(self) -> dict[str, object]:
-        """For programs."""
+        """Convert to what the document has.
+
+        Returns:
+            Values by the names of fields.
+        """
         return asdict(self)
 
 
 def locality(results: Sequence[Result], setting: Setting) -> Locality | None:
-    """Of the I/O load; None until a run with the cache has completed."""
+    """Compute the locality of the I/O load.
+
+    Args:
+        results: Of all cells so far.
+        setting: What was asked for.
+
+    Returns:
+        The locality; None until a run with the cache has completed.
+    """
     cached = [each for each in results if each.cell.load is published.IO and each.cell.cached]
     accesses = sum(each.hits + each.misses for each in cached)
     if not accesses:
@@ -47,7 +65,15 @@ def locality(results: Sequence[Result], setting: Setting) -> Locality | None:
 
 
 def remarks(setting: Setting, found: Locality | None) -> list[str]:
-    """What must be known to read the tables, and what is odd about the paper."""
+    """List what must be known to read the tables, and what is odd about the paper.
+
+    Args:
+        setting: What was asked for.
+        found: The I/O load's locality; None where it is not known.
+
+    Returns:
+        A paragraph each.
+    """
     out = []
     if setting.scale != 1:
         out.append(

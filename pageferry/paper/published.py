@@ -16,7 +16,7 @@ from typing import Final
 MEMORY: Final = 512 * 2**20  # of the guest
 CACHE: Final = 4 * 2**20
 PRINTED_RATE_Bps: Final = 1e8  # "100 MB/s"
-LIKELY_RATE_Bps: Final = 1.25e7  # 100 Mbit/s: what the paper's own times come nearer to
+LIKELY_RATE_Bps: Final = 1.25e7  # 100 Mbit/s: the paper's own times are nearer to it
 FIXED_ROUNDS: Final = 9  # of path 2
 MEMORY_COST: Final = 5.0  # units for sending memory once
 CACHE_COST: Final = 1.0  # units for sending cache contents: five times as fast, by assumption
@@ -24,7 +24,15 @@ CACHE_COST: Final = 1.0  # units for sending cache contents: five times as fast,
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """One row of the paper. rounds and path are None where it gives none."""
+    """One row of the paper.
+
+    Attributes:
+        source: Where the paper has it.
+        path: 1 to 3; None where it gives none.
+        rounds: None where it gives none.
+        downtime_ms: At full scale.
+        total_ms: At full scale.
+    """
 
     source: str
     path: int | None
@@ -35,7 +43,14 @@ class Printed:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One load of section 5. printed: with the cache; uncached: without it, where it is given."""
+    """One load of section 5.
+
+    Attributes:
+        name: As tables have it.
+        workload: What runs in its place.
+        printed: With the cache.
+        uncached: Without it; None where it is not given.
+    """
 
     name: str
     workload: str
@@ -71,7 +86,7 @@ EXAMPLES: Final = (
     Example("4.3", "game-server", 3),
 )
 
-# With the cache, by the cost model: 24 units for 60.
+# With the cache, by the cost model: 24 units instead of 60.
 CLAIMED_RATIO: Final = 24 / 60
 
 _IMPLIED_MB_PER_S: Final = MEMORY / (LOADS[0].printed.total_ms / 1e3) / 1e6

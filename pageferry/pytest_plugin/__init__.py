@@ -4,8 +4,8 @@
     def test_downtime(pageferry_migrate):
         pageferry_migrate(workload="zipf:rate=40MB/s", strategy="pre-copy")
 
-pytest loads this in every session of an environment that has pageferry, so that nothing is imported
-here that takes time: a fixture imports what it needs when a test asks for it.
+pytest loads this in every session of an environment that has pageferry, so nothing is imported here
+that takes time: a fixture imports what it needs when a test asks for it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,20 @@ _LIMITS: pytest.StashKey[Limits] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker.
+
+    Args:
+        config: The session's, to which the marker's line is added.
+    """
     config.addinivalue_line("markers", _MARKER_LINE)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Read the marker's limits: what is wrong with them is said before the test runs."""
+    """Read the marker's limits, so that what is wrong with them is said before the test runs.
+
+    Args:
+        item: The test; its limits are kept in its stash.
+    """
     markers = list(item.iter_markers(MARKER))
     if markers:
         from pageferry.pytest_plugin.limits import read_limits
@@ -47,14 +55,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)  # after the test itself, where that has raised nothing
 def pytest_runtest_call(item: pytest.Item) -> None:
-    """Fail a test whose limits were never looked at: it would pass for nothing."""
+    """Fail a test whose limits were never looked at: it would pass for nothing.
+
+    Args:
+        item: The test, which has just run.
+    """
     limits = item.stash.get(_LIMITS, None)
     if limits is not None:
         limits.need_looks()
 
 
 def _limits(request: pytest.FixtureRequest) -> Limits:
-    """Those of the test that asks; none for a fixture of a wider scope."""
+    """Return the limits of the test that asks; none for a fixture of a wider scope."""
     from pageferry.pytest_plugin.limits import Limits
 
     stash = getattr(request.node, "stash", None)
@@ -64,10 +76,17 @@ def _limits(request: pytest.FixtureRequest) -> Limits:
 
 @pytest.fixture
 def pageferry_migrate(request: pytest.FixtureRequest, tmp_path: Path) -> Migrate:
-    """`pageferry.migrate` with a small guest, held to the test's limits.
+    """Give a `pageferry.migrate` for small guests, held to the limits of the test's marker.
 
-    Without other options the guest has 16 MiB and runs for 100 ms before and after. Each
+    Unless the test says otherwise, the guest has 16 MiB and runs for 100 ms before and after. Each
     migration's logs are in a folder of the test's `tmp_path`.
+
+    Args:
+        request: The test that asks, whose limits count.
+        tmp_path: Where the folders of logs are made.
+
+    Returns:
+        To be called as `pageferry.migrate`; its `reports` are those of this test.
     """
     from pageferry.pytest_plugin.migrating import Migrate
 
@@ -76,7 +95,14 @@ def pageferry_migrate(request: pytest.FixtureRequest, tmp_path: Path) -> Migrate
 
 @pytest.fixture
 def pageferry_dest(request: pytest.FixtureRequest) -> Iterator[Destination]:
-    """A destination agent that listens on loopback, in a process of its own."""
+    """Run a destination agent on loopback in its own process; `.migrate(...)` sends it a guest.
+
+    Args:
+        request: The test that asks, whose limits count.
+
+    Yields:
+        The agent, which listens, and ends with the test.
+    """
     from pageferry.pytest_plugin.destination import Destination
 
     with Destination(_limits(request)) as destination:
@@ -85,7 +111,14 @@ def pageferry_dest(request: pytest.FixtureRequest) -> Iterator[Destination]:
 
 @pytest.fixture
 def pageferry_hosts(request: pytest.FixtureRequest) -> Iterator[Hosts]:
-    """Hosts that keep guests and send them to one another, started as they are asked for."""
+    """Start hosts, as they are asked for, that keep guests and send them to one another.
+
+    Args:
+        request: The test that asks, whose limits count.
+
+    Yields:
+        `.here`, `.there` or `["any name"]`; all of them end with the test.
+    """
     from pageferry.pytest_plugin.hosts import Hosts
 
     with Hosts(_limits(request)) as hosts:
@@ -94,7 +127,11 @@ def pageferry_hosts(request: pytest.FixtureRequest) -> Iterator[Hosts]:
 
 @pytest.fixture
 def pageferry_link() -> Link:
-    """Makes a shaped link's options for `pageferry_migrate`: namespaces as root, else a relay."""
+    """Make a shaped link's options for `pageferry_migrate`: namespaces as root, else a relay.
+
+    Returns:
+        To be called with the shape: `pageferry_link("rate=100mbit,delay=5ms")`.
+    """
     from pageferry.pytest_plugin.links import Link
 
     return Link()

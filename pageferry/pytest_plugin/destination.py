@@ -20,15 +20,18 @@ from pageferry.pytest_plugin.migrating import small
 if TYPE_CHECKING:
     from pageferry.api.options import GuestAndTransfer
 
-_PATIENCE_S: Final = 2.0  # of who waits for an agent that nobody needs any more
+_PATIENCE_S: Final = 2.0  # with an agent that nobody needs any more
 
 
 class Destination:
-    """A destination agent that listens; it takes one guest after another.
+    """A destination agent that listens and takes one guest after another; a context manager.
+
+    Args:
+        limits: The test's, to which every report is held.
 
     Attributes:
         host: Where it listens, 127.0.0.1.
-        port: Where it listens, a free port that the system has chosen.
+        port: Where it listens, a free port that the system has chosen; 0 before it does.
         pid: Its process.
     """
 
@@ -56,7 +59,7 @@ class Destination:
         agent, self._agent = self._agent, None
         if agent is not None:
             agent.tell(signal.SIGTERM)
-            agent.tell(signal.SIGINT)  # what it has is no longer wanted
+            agent.tell(signal.SIGINT)  # nobody wants what it still has
             agent.end(patience_s=_PATIENCE_S)
 
     @property
@@ -66,20 +69,24 @@ class Destination:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The agent's process; raises `ValueError` once it has ended."""
         if self._agent is None:
             raise ValueError("the destination agent has ended")
         return self._agent.process.pid
 
     def migrate(self, *, to: str | None = None, **options: Unpack[GuestAndTransfer]) -> Report:
-        """Migrate a guest to it, from a source agent that is started for it.
+        """Migrate a guest to it, from a source agent that is started for that.
 
         Args:
             to: HOST:PORT by which the source reaches it, such as a proxy's; None is its own.
-            options: As those of `pageferry_migrate`, without a network or TLS.
+            options: Those of `pageferry_migrate`, without a network or TLS.
+
+        Returns:
+            The source agent's report. The test fails if it misses a limit of the test's marker.
 
         Raises:
             MigrationError: The exit code of the source agent is not 0.
+            UsageError: An option is wrong.
         """
         chosen = small(None, dict(options))
         config = Keywords(chosen, MigrationConfig.model_fields).take(MigrationConfig)

@@ -27,11 +27,18 @@ from pageferry.pytest_plugin.migrating import SMALL
 if TYPE_CHECKING:
     from pageferry.api.options import GuestOptions, TransferOptions
 
-_PATIENCE_S: Final = 3.0  # of who waits for a host that nobody needs any more
+_PATIENCE_S: Final = 3.0  # with a host that nobody needs any more
 
 
 class Host:
     """A host in a process of its own.
+
+    Args:
+        control: Where its control socket is made; short enough for a socket's name.
+        limits: The test's, to which every report is held.
+
+    Raises:
+        PageferryError: The host did not start.
 
     Attributes:
         address: HOST:PORT on which it listens for guests.
@@ -59,37 +66,57 @@ class Host:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The host's process."""
         return self._agent.process.pid
 
     def end(self) -> None:
-        """End it, and its guests with it."""
+        """End the host, and its guests with it."""
         self._agent.tell(signal.SIGTERM)
         self._agent.end(patience_s=_PATIENCE_S)
 
     def boot(self, name: str | None = None, **options: Unpack[GuestOptions]) -> str:
-        """Boot a guest, of 16 MiB where nothing else is said; returns its name."""
+        """Boot a guest, of 16 MiB unless the options say otherwise.
+
+        Args:
+            name: None lets the host find one.
+            options: Those of a guest, with `_` for `-`.
+
+        Returns:
+            The guest's name.
+
+        Raises:
+            UsageError: An option is wrong.
+            PageferryError: The host could not boot it; with the command's exit code.
+        """
         chosen = {"memory": SMALL["memory"], **options}
         named = ["--guest", name] if name is not None else []
         return self._asked("host", "boot", *named, *_flags(GuestConfig, chosen)).strip()
 
     def guests(self) -> dict[str, str]:
-        """Return what each guest is doing, by its name: `running`, and so on."""
+        """Ask what each guest is doing.
+
+        Returns:
+            States, such as `running`, by guest name.
+        """
         listed = json.loads(self._asked("host", "list", "--json", "-"))
         return {each["name"]: each["state"] for each in listed["guests"]}
 
     def move(
         self, to: Host, guest: str | None = None, **options: Unpack[TransferOptions]
     ) -> Report:
-        """Have it send a guest to another host.
+        """Have the host send a guest to another host.
 
         Args:
             to: The other host.
-            guest: Its name; not needed where there is one.
+            guest: Its name; not needed if there is only one.
             options: Those of `pageferry move`, with `_` for `-`.
 
+        Returns:
+            The report. The test fails if it misses a limit of the test's marker.
+
         Raises:
-            MigrationError: The exit code of the command is not 0.
+            MigrationError: The exit code of the command is neither 0 nor that of bad usage.
+            UsageError: An option or the guest's name is wrong.
         """
         from pageferry.commands.move import MoveConfig
 
@@ -104,7 +131,14 @@ class Host:
         return self._limits.check(report)
 
     def verify(self, guest: str | None = None) -> None:
-        """Prove that a guest lost nothing, however often it was moved. Raises `PageferryError`."""
+        """Prove that a guest lost nothing, however often it was moved.
+
+        Args:
+            guest: Its name; not needed if there is only one.
+
+        Raises:
+            PageferryError: It is not what it must be, or could not be digested.
+        """
         named = ["--guest", guest] if guest is not None else []
         self._asked("host", "verify", *named)
 
@@ -117,7 +151,7 @@ class Host:
         return done.stdout
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command that is given to it. Killed where the test is interrupted."""
+        """Run a command that is given to the host; it is killed if the test is interrupted."""
         arguments = [*words, "--host", str(self.control)]
         return subprocess.run(  # noqa: S603 - our own interpreter and module
             python_command("pageferry.cli", *arguments),
@@ -129,7 +163,10 @@ class Host:
 
 
 class Hosts:
-    """Starts hosts when they are asked for, and ends them after the test.
+    """Starts hosts as they are asked for, and ends them after the test; a context manager.
+
+    Args:
+        limits: The test's, to which every report is held.
 
     Attributes:
         here: A host.
@@ -153,7 +190,7 @@ class Hosts:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def __getitem__(self, name: str) -> Host:
-        """Return the host of that name, which is started where there is none yet."""
+        """Return the host of that name; it is started if there is none yet."""
         if self._folder is None:  # not in `tmp_path`, which may be too long for a socket's name
             self._folder = Path(tempfile.mkdtemp(prefix="pageferry-"))
         if name not in self._hosts:
@@ -167,12 +204,12 @@ class Hosts:
 
     @property
     def there(self) -> Host:
-        """Another one."""
+        """Another host."""
         return self["there"]
 
 
 def _flags(model: type[BaseModel], options: dict[str, Any]) -> list[str]:
-    """What was given, as the command line has it. Raises `UsageError`."""
+    """Return what was given as command-line options; raise `UsageError` for what is wrong."""
     config = Keywords(options, model.model_fields).take(model)
     values = {name: getattr(config, name) for name in options}
     words = (option_words(name, each, model) for name, each in values.items() if each is not None)

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from pageferry.common.report.schema import Report
 
-# What can be limited, and where a report has it. None: it was not measured.
+# What can be limited, and where a report has it; None if it was not measured.
 FIGURES: Final[dict[str, Callable[[Report], float | None]]] = {
     "downtime_ms": lambda report: report.downtime_ms,
     "total_time_ms": lambda report: report.total_time_ms,
@@ -28,14 +28,28 @@ FIGURES: Final[dict[str, Callable[[Report], float | None]]] = {
 
 
 class Limits:
-    """The most that each figure of a migration may be, by its name in `FIGURES`."""
+    """The most that each figure of a migration may be.
+
+    Args:
+        most: By the figure's name in `FIGURES`; empty for no limits.
+
+    Attributes:
+        most: A copy of that.
+    """
 
     def __init__(self, most: Mapping[str, float]) -> None:
         self.most = dict(most)
         self._looks = 0
 
     def check(self, report: Report) -> Report:
-        """Fail the test where the report has missed one; returns the report."""
+        """Fail the test if a report misses a limit.
+
+        Args:
+            report: Of one migration; one with figures that were not measured misses their limits.
+
+        Returns:
+            The report, if it misses none.
+        """
         self._looks += 1
         missed = [said for each in self.most.items() if (said := _missed(report, *each))]
         if missed:
@@ -45,7 +59,7 @@ class Limits:
         return report
 
     def need_looks(self) -> None:
-        """Fail a test in which nothing was measured."""
+        """Fail a test that has limits and in which nothing was measured."""
         if self.most and not self._looks:
             _fail(
                 "the test has limits, and has made no migration by pageferry_migrate,"
@@ -61,9 +75,13 @@ def _missed(report: Report, name: str, most: float) -> str | None:
 
 
 def read_limits(markers: Sequence[pytest.Mark]) -> Limits:
-    """Read the limits of a test. markers: the closest one first, which counts.
+    """Read the limits of a test, or fail it if one can't be understood.
 
-    Fails the test where one can't be understood.
+    Args:
+        markers: The test's, the closest one first, which counts.
+
+    Returns:
+        The limits, with nothing measured yet.
     """
     most: dict[str, float] = {}
     for marker in markers:

@@ -17,7 +17,11 @@ Kind = Literal["namespaces", "relay"]
 
 @cache
 def why_no_namespaces() -> str | None:
-    """Say why this process can make no network namespaces with a link; None: it can."""
+    """Say why this process can't make network namespaces with a link; tried once.
+
+    Returns:
+        None if it can.
+    """
     from pageferry.net import namespaces
 
     if not os.path.exists("/dev/net/tun"):
@@ -36,7 +40,7 @@ class Link:
     """Makes the options of a shaped link, for `pageferry_migrate(**pageferry_link(...))`.
 
     Attributes:
-        kind: What a link is made of here: `namespaces` where that can be, which takes root; else
+        kind: What a link is made of here: `namespaces` if that is possible, which takes root; else
             `relay`, of connections, which loses no packets.
     """
 
@@ -49,15 +53,15 @@ class Link:
         """Make the options; the link itself is made for each migration, and removed after it.
 
         Args:
-            net: As `--net` has it: `"rate=100mbit,delay=5ms"`.
-            schedule: As `--schedule` has it: `"at 3s rate=10mbit"`.
+            net: As `--net` takes it: `"rate=100mbit,delay=5ms"`.
+            schedule: As `--schedule` takes it: `"at 3s rate=10mbit"`; several as a sequence.
 
         Returns:
-            `net`, `link` and, where there is one, `schedule`. The test is skipped, with the reason,
-            where the link loses or reorders packets and only a relay can be made.
+            `net`, `link` and, if there is one, `schedule`. The test is skipped, with the reason, if
+            the link loses or reorders packets and only a relay can be made.
 
         Raises:
-            UsageError: It is no link.
+            UsageError: It is not a link.
         """
         from pageferry.net.options import NetOptions
 

@@ -14,12 +14,20 @@ if TYPE_CHECKING:
     from pageferry.api.options import MigrateOptions
     from pageferry.api.running import OnStatus
 
-# A test should take a second. What it does not say is so, and no default of the command's.
+# A test should take a second: what it does not set is taken from here, not from the command.
 SMALL: Final[dict[str, Any]] = {"memory": 16 * 2**20, "warmup": 0.1, "run_after": 0.1}
 
 
 def small(config: MigrationConfig | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Add what makes a migration quick to options that do not say otherwise."""
+    """Add what makes a migration quick to options that do not say otherwise.
+
+    Args:
+        config: What it sets itself is left as it is; None for no configuration.
+        options: Keywords of `pageferry.migrate`; not changed.
+
+    Returns:
+        The options, completed from `SMALL`.
+    """
     given = set(options) | (set() if config is None else config.model_fields_set)
     return {name: value for name, value in SMALL.items() if name not in given} | options
 
@@ -27,12 +35,15 @@ def small(config: MigrationConfig | None, options: dict[str, Any]) -> dict[str, 
 class Migrate:
     """Migrates when it is called, as `pageferry.migrate` does.
 
+    Args:
+        folder: Where each migration's logs go, in a folder of its own.
+        limits: The test's, to which every report is held.
+
     Attributes:
         reports: Of the migrations that it has made in this test, in order.
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        """folder: where each migration's logs go, in a folder of its own."""
         self.reports: list[Report] = []
         self._folder = folder
         self._limits = limits
@@ -45,7 +56,20 @@ class Migrate:
         on_status: OnStatus | None = None,
         **options: Unpack[MigrateOptions],
     ) -> Report:
-        """Migrate a guest; see `pageferry.migrate`. Fails the test where a limit is missed."""
+        """Migrate a guest; see `pageferry.migrate`. The test fails if a limit is missed.
+
+        Args:
+            config: What neither this nor `options` sets is taken from `SMALL`; None sets nothing.
+            on_status: Takes each status of the migration; None for nobody.
+            options: As in `pageferry.migrate`; without `log_dir`, logs go to the test's folder.
+
+        Returns:
+            The report.
+
+        Raises:
+            MigrationError: The migration failed.
+            UsageError: An option is wrong.
+        """
         chosen = small(config, dict(options))
         if "log_dir" not in chosen:
             self._count += 1

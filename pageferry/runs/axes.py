@@ -1,7 +1,7 @@
 """Options that take several values in `pageferry compare`, and the cases that they span.
 
 The command's options are those of `MigrationConfig`, but a field that is an axis takes a comma
-list. Which fields are axes stands in `AXES`, and nowhere else.
+list. Which fields are axes is defined in `AXES`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -68,7 +68,18 @@ class CompareSeries(Options):
 
 
 def values_of(name: str, text: str) -> list[str]:
-    """`a, b` to its parts. Raises `UsageError`."""
+    """Split what an axis was given: `a, b` has two values.
+
+    Args:
+        name: The field; one of `AXES`.
+        text: What the user wrote.
+
+    Returns:
+        The values: all different, otherwise unchecked.
+
+    Raises:
+        UsageError: A value is empty, or is given twice.
+    """
     values = [part.strip() for part in text.split(",")]
     option = AXES[name][0]
     if not all(values):
@@ -80,10 +91,17 @@ def values_of(name: str, text: str) -> list[str]:
 
 
 def span(options: BaseModel) -> tuple[list[Case], list[dict[str, str]]]:
-    """Every combination, and what each says on every axis, as the user wrote it.
+    """Make every combination of the axes, before anything is run.
 
-    Raises `ValidationError` or `UsageError` where one of them is not a configuration: before
-    anything has run.
+    Args:
+        options: `CompareOptions`.
+
+    Returns:
+        The cases, and the value of each on every axis, as the user wrote it.
+
+    Raises:
+        ValidationError: One of them is not a configuration.
+        UsageError: A list of values is wrong, or two cases are the same.
     """
     given = options.model_dump()
     axes = {name: values_of(name, given[name]) for name in AXES}
@@ -106,7 +124,14 @@ def span(options: BaseModel) -> tuple[list[Case], list[dict[str, str]]]:
 
 
 def varied(cells: list[dict[str, str]]) -> list[str]:
-    """The axes worth a column: strategy, and those on which rows differ."""
+    """List the axes worth a column: strategy, and those on which rows differ.
+
+    Args:
+        cells: The value of each row on every axis.
+
+    Returns:
+        Some of `AXES`, in their order.
+    """
     return [name for name in AXES if name == "strategy" or len({cell[name] for cell in cells}) > 1]
 
 

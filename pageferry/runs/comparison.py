@@ -36,17 +36,18 @@ _LEGEND: Final = (
 def checked_cases(
     options: BaseModel, net: NetOptions | None
 ) -> tuple[list[Case], list[dict[str, str]]]:
-    """List what is to be run, and check what would be wrong in all runs alike: it fails now.
+    """List what is to be run, and check now what would be wrong in all runs alike.
 
     Args:
         options: `CompareOptions`.
-        net: The network that each run is to have.
+        net: The network that each run is to have; None is loopback as it is.
 
     Returns:
-        The cases, and what each says on every axis.
+        The cases, and the value of each on every axis.
 
     Raises:
-        UsageError: Something is wrong with all of them.
+        ValidationError: One of them is not a configuration.
+        UsageError: Something is wrong with all of them, or with a list of values.
     """
     from pageferry.common.capacity.agents import check_some_pair
     from pageferry.common.wire.congestion import need_congestion
@@ -64,7 +65,15 @@ def checked_cases(
 class Comparison:
     """A series that has ended, as its table and its document show it.
 
-    cells: what each case says on every axis. sheets: tables; notes: what is said below them.
+    Args:
+        done: The series, perhaps interrupted.
+        cells: The value of each case on every axis.
+
+    Attributes:
+        title: Of the table.
+        rows: Of the cases that were run.
+        sheets: The tables.
+        notes: What is said below them.
     """
 
     def __init__(self, done: Series, cells: list[dict[str, str]]) -> None:
@@ -77,7 +86,11 @@ class Comparison:
         self.notes = [_LEGEND, *tables.complaints(self.rows), *shortcomings(done)]
 
     def document(self) -> SeriesDocument:
-        """Make what `--json` writes."""
+        """Make what `--json` writes.
+
+        Returns:
+            The series' reports, its table, and what was printed of it.
+        """
         return SeriesDocument(
             runs=self.done.reports,
             table=[row.to_json(self.rows[0]) for row in self.rows],
@@ -88,7 +101,14 @@ class Comparison:
 
 
 def shortcomings(done: Series) -> list[str]:
-    """A line for each case whose rounds did not converge, or that missed a limit."""
+    """List the cases whose rounds did not converge, or that missed a limit.
+
+    Args:
+        done: The series.
+
+    Returns:
+        A line for each shortcoming of a case; the first run that has it gives the words.
+    """
     out = []
     for index, case in enumerate(done.cases):
         reports = [a.report for a in done.of_case(index) if a.report is not None]
@@ -108,7 +128,15 @@ def _share(some: list[Report], of: list[Report]) -> str:
 
 
 def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
-    """A row for each case of which at least one run has ended."""
+    """Make a row for each case of which at least one run has ended.
+
+    Args:
+        done: The series.
+        cells: The value of each case on every axis.
+
+    Returns:
+        The rows, in the order of the cases.
+    """
     return [
         summarise(case.label, cells[index], done.of_case(index), done.report_places(index))
         for index, case in enumerate(done.cases)
@@ -117,7 +145,16 @@ def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
 
 
 def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
-    """The one table; the first row is what the others are compared with."""
+    """Make the table of a comparison.
+
+    Args:
+        rows: The first is what the others are compared with.
+        axes: The columns of words; each row has them in its cells.
+        title: What stands above it.
+
+    Returns:
+        The table.
+    """
     headings = [text for name in FIGURES for text in (_HEADINGS[name], "ratio")]
     return tables.Sheet(
         title=title,
@@ -141,7 +178,15 @@ def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
 
 
 def comparison(labels: Sequence[str], reports: Sequence[Report]) -> tuple[tables.Sheet, list[str]]:
-    """Of runs that were made apart: a row for each, and what has to be said of them."""
+    """Compare runs that were made apart.
+
+    Args:
+        labels: One for each report.
+        reports: Of the runs; the first is what the others are compared with.
+
+    Returns:
+        A table with a row for each run, and what has to be said of them.
+    """
     rows = []
     for place, (label, report) in enumerate(zip(labels, reports, strict=True)):
         workload, memory = str(report.config.get("workload", "")), report.config.get("memory")

@@ -11,7 +11,14 @@ from pageferry.common.report.schema import Report
 
 
 class SheetDocument(BaseModel):
-    """A table as it was printed. left: how many of its columns are words, the rest are figures."""
+    """A table as it was printed.
+
+    Attributes:
+        title: What stands above it.
+        columns: The headings.
+        rows: Texts, one for each column.
+        left: How many of its columns are words; the rest are figures.
+    """
 
     title: str
     columns: list[str]
@@ -20,10 +27,15 @@ class SheetDocument(BaseModel):
 
 
 class SeriesDocument(BaseModel):
-    """runs: every report, failed ones too; a row of `table` points at its runs by index.
+    """Several migrations: their reports and their table.
 
-    interrupted: whether some runs are missing because the user ended the series. sheets, notes:
-    what the command printed for people, which an HTML page of the document shows again.
+    Attributes:
+        schema_version: Of this document.
+        runs: Every report, failed ones too.
+        table: A row for each case; its `runs` are places in the list of reports.
+        interrupted: Whether some runs are missing because the user ended the series.
+        sheets: What the command printed for people, which an HTML page of the document shows again.
+        notes: What it printed below, a sentence or more each.
     """
 
     schema_version: Literal[1] = 1
@@ -34,16 +46,30 @@ class SeriesDocument(BaseModel):
     notes: list[str] = Field(default_factory=list)
 
     def to_json(self) -> str:
-        """Indented JSON, one trailing newline."""
+        """Write the document as JSON.
+
+        Returns:
+            Indented text with one trailing newline.
+        """
         return self.model_dump_json(indent=2) + "\n"
 
 
 def render_series(
     document: SeriesDocument, title: str, labels: Sequence[str], cases: Sequence[str]
 ) -> str:
-    """Make the HTML page of a series. labels, cases: one for each of its runs.
+    """Make the HTML page of a series.
 
-    Runs of one case are one bar of its pictures. Raises `UsageError`.
+    Args:
+        document: The series.
+        title: Of the page.
+        labels: One for each run.
+        cases: For each run, the label of its case: runs of one case are one bar of the pictures.
+
+    Returns:
+        The page, which needs no network.
+
+    Raises:
+        UsageError: A library that makes pages is missing.
     """
     from pageferry.common.html import render
 

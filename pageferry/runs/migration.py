@@ -23,8 +23,11 @@ from pageferry.pair import Pair, PairResult
 class Migrated:
     """How a migration ended.
 
-    exit_code: of the command, a limit that was missed left aside. error: what went wrong, in one
-    line, or None. unreached: injected faults that did not happen, though the migration went well.
+    Attributes:
+        report: None where it failed without one.
+        exit_code: Of the command, a limit that was missed left aside.
+        error: What went wrong, in one line; None where nothing did.
+        unreached: Injected faults that did not happen, though the migration went well.
     """
 
     report: Report | None
@@ -42,18 +45,18 @@ def run_migration(
     log_dir: Path | None = None,
     say: Callable[[str], None] = notice,
 ) -> Migrated:
-    """Run it between two agents on this machine, over a network of its own where `net` asks for it.
+    """Run one migration between two agents here, over a network of its own where one is asked for.
 
     Args:
         config: The guest, the strategy, and how the guest travels.
-        show: Called with each moment of it.
+        show: Called with each status.
         net: The network; None is loopback as it is.
-        tls: Keys of both agents' connections.
-        log_dir: Where a log of every event is kept.
-        say: Called with what a person should see of what the agents said.
+        tls: Keys of both agents' connections; None for no TLS.
+        log_dir: Where a log of every event is kept; None keeps none.
+        say: Called with each line of the agents that a person should see.
 
     Returns:
-        How it ended, also where it failed after it had begun.
+        How it ended, even if it failed after it had begun.
 
     Raises:
         UsageError: An option is wrong, or what it needs is missing.
@@ -79,7 +82,7 @@ def _ended(config: MigrationConfig, result: PairResult) -> Migrated:
 
 
 def _alone(config: MigrationConfig, net: NetOptions | None, tls: TlsOptions | None) -> list[str]:
-    """The command that would make it, where nobody typed one."""
+    """Make the command that would run it, where nobody typed one."""
     words = ["pageferry", "migrate", *config.flags()]
     for options in (net, tls):
         given_ones = {} if options is None else options.model_dump(exclude_defaults=True)
@@ -91,10 +94,17 @@ def _alone(config: MigrationConfig, net: NetOptions | None, tls: TlsOptions | No
 
 
 def unreached(faults: Sequence[Injection], report: Report) -> list[Injection]:
-    """List the faults that did not happen: of a migration that went well, that must not pass for
-    survival.
+    """List the injected faults that did not happen.
 
-    Of a destination's nothing is known where its result, which has its events, never came.
+    In a migration that went well, a fault that did not happen must not pass for one survived. Of a
+    destination's faults nothing is known where its result, which has its events, never came.
+
+    Args:
+        faults: What was to be injected.
+        report: Its events tell what happened.
+
+    Returns:
+        Those that are known not to have happened.
     """
     happened = {
         getattr(event, "fault", None) for event in report.events if event.event == "injected"
@@ -105,5 +115,12 @@ def unreached(faults: Sequence[Injection], report: Report) -> list[Injection]:
 
 
 def said_of(fault: str) -> str:
-    """Say that an injected fault did not happen."""
+    """Say that an injected fault did not happen.
+
+    Args:
+        fault: As `--inject` takes it.
+
+    Returns:
+        One line.
+    """
     return f"--inject {fault}: this migration never came to it"

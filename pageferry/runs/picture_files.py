@@ -1,7 +1,7 @@
 """Pictures of reports as files, SVG and PNG, for a paper or a talk: `report --pictures DIR`.
 
-They are those of the page. kaleido draws them, in a Chrome or Chromium without a window that must
-be there, and with plotly's own script: nothing is asked of a network.
+They are those of the page. kaleido draws them in a headless Chrome or Chromium, which must be
+installed, with plotly's own script: nothing is asked of a network.
 """
 
 from __future__ import annotations
@@ -29,12 +29,23 @@ _LONGEST_NAME: Final = 80
 
 
 def check() -> None:
-    """Refuse before any work where pictures could not be made. Raises `UsageError`."""
+    """Refuse before any work where pictures could not be made.
+
+    Raises:
+        UsageError: kaleido is missing.
+    """
     require("--pictures", "kaleido")
 
 
 def file_names(named: Sequence[tuple[str, Picture]]) -> list[str]:
-    """Name each picture's files, without their ending: what it is of, and its key; no two alike."""
+    """Name each picture's files after what it is of and its key.
+
+    Args:
+        named: What each is of, such as a run's label (it may be empty), and the picture.
+
+    Returns:
+        A unique name for each, without its ending.
+    """
     names: list[str] = []
     for of, picture in named:
         base = "-".join(part for part in (_plain(of), picture.key) if part)
@@ -46,18 +57,28 @@ def file_names(named: Sequence[tuple[str, Picture]]) -> list[str]:
 
 
 def _plain(words: str) -> str:
-    """Letters, digits and dashes: fit for any file system, and for TeX."""
+    """Keep letters, digits, dots and dashes only: fit for any file system, and for TeX."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", words)[:_LONGEST_NAME].strip("-.")
 
 
 def write_pictures(
     folder: Path, named: Sequence[tuple[str, Picture]], *, force: bool = False
 ) -> list[Path]:
-    """Write each picture that has a figure, as SVG and as PNG; returns the files.
+    """Write each picture that has a figure, as SVG and as PNG.
 
-    named: what each is of, such as a run's label, and the picture. force: overwrite. A file
-    appears whole or not at all. Raises `UsageError` where one is there already or can't be
-    written, or where there is no browser; `PageferryError` where it could not draw.
+    A file appears whole or not at all.
+
+    Args:
+        folder: Is made where it is missing.
+        named: What each is of, such as a run's label, and the picture.
+        force: Overwrite files that are there.
+
+    Returns:
+        The files, an SVG and a PNG for each picture that has a figure.
+
+    Raises:
+        UsageError: A file is there already or can't be written, or there is no browser.
+        PageferryError: The browser could not draw.
     """
     drawn = [(of, picture) for of, picture in named if picture.figure is not None]
     names = file_names(drawn)
@@ -112,7 +133,7 @@ def _draw(orders: list[dict[str, Any]]) -> None:
     import kaleido
     from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
 
-    # By default it would load MathJax from a network for every page; none of ours has formulas.
+    # By default it would load MathJax from a network for every page; ours have no formulas.
     options = {"n": 1, "timeout": _DRAW_S, "mathjax": False}
     try:
         failures = kaleido.write_fig_from_object_sync(orders, kopts=options)

@@ -1,4 +1,4 @@
-"""Predictions of several runs beside what was measured: a table for people."""
+"""Predictions of several runs next to what was measured: a table for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from pageferry.runs import tables
 
 
 def predicted_sheet(reports: Sequence[Report], labels: Sequence[str]) -> tables.Sheet | None:
-    """A row for each run that was predicted and ended; None where there is none."""
+    """Make a table with a row for each run that was predicted and has ended.
+
+    Args:
+        reports: Of the runs.
+        labels: One for each report.
+
+    Returns:
+        The table; None where no run has both.
+    """
     rows = tuple(
         _row(label, report, report.prediction, report.prediction.taken)
         for label, report in zip(labels, reports, strict=True)

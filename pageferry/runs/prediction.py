@@ -28,7 +28,7 @@ CANCELLED = "cancelled: nothing was predicted, and no guest is left"
 
 
 class PredictConfig(MigrationConfig):
-    """A migration that is not made."""
+    """A migration that is predicted and not run."""
 
     predict: Annotated[bool, Parameter(parse=False)] = True
     predict_time: Annotated[
@@ -41,7 +41,10 @@ class PredictConfig(MigrationConfig):
 class Prediction(BaseModel):
     """What a migration would cost, without one: what `predict --json` writes.
 
-    config: every option as used.
+    Attributes:
+        schema_version: Of this document.
+        config: Every option as used.
+        prediction: What each strategy is expected to cost.
     """
 
     schema_version: Literal[1] = 1
@@ -49,12 +52,24 @@ class Prediction(BaseModel):
     prediction: PredictionReport
 
     def to_json(self) -> str:
-        """Indented JSON, one trailing newline."""
+        """Write the document as JSON.
+
+        Returns:
+            Indented text with one trailing newline.
+        """
         return self.model_dump_json(indent=2) + "\n"
 
 
 def document_of(config: PredictConfig, made: PredictionReport) -> Prediction:
-    """Put a prediction beside the options that it was made for."""
+    """Put a prediction beside the options that it was made for.
+
+    Args:
+        config: The options.
+        made: The prediction.
+
+    Returns:
+        The document.
+    """
     options = config.to_json()
     del options["predict"]
     return Prediction(config=options, prediction=made)
@@ -69,8 +84,11 @@ def predict_apart(
 
     Args:
         config: The guest, and what is assumed of the link.
-        show: Called with each moment of it.
-        say: Called with what a person should see.
+        show: Called with each status.
+        say: Called with each line that a person should see.
+
+    Returns:
+        The document that the process has made.
 
     Raises:
         CancelledByUser: It was asked to end.

@@ -16,7 +16,7 @@ from pageferry.runs.results import labels_of, plain_sheets, read_result
 if TYPE_CHECKING:
     from pageferry.common.report.frames import Kind, Library
 
-# Of a report, a row of `Reports.frame`.
+# The fields of a report that a row of `Reports.frame` has.
 _COLUMNS: Final[dict[str, Kind]] = {
     "strategy": "text",
     "path": "int",
@@ -42,6 +42,10 @@ class Reports(Sequence[Report]):
 
     A run that failed before it had a report is in the table, and has no report.
 
+    Args:
+        document: What `--json` writes.
+        exit_code: Of the command; None takes what the document says.
+
     Attributes:
         labels: One for each report.
         cases: For each report, the configuration that it is a run of.
@@ -49,7 +53,6 @@ class Reports(Sequence[Report]):
     """
 
     def __init__(self, document: SeriesDocument, exit_code: int | None = None) -> None:
-        """Make it of what `--json` writes. exit_code: None takes what the document says."""
         self._document = document
         self.labels, self.cases = labels_of(document)
         self.exit_code = _exit_code(document) if exit_code is None else exit_code
@@ -97,7 +100,14 @@ class Reports(Sequence[Report]):
         ]
 
     def of(self, case: str) -> list[Report]:
-        """List the reports of one case, by its label."""
+        """List the reports of one case.
+
+        Args:
+            case: The label of the case.
+
+        Returns:
+            Its reports; none where no case has that label.
+        """
         return [run for run, name in zip(self, self.cases, strict=True) if name == case]
 
     def check(self) -> Self:
@@ -136,17 +146,31 @@ class Reports(Sequence[Report]):
         return make_frame({"label": "text", "case": "text", **_COLUMNS}, rows, library)
 
     def table_frame(self, library: Library | None = None) -> Any:
-        """Make a frame of the table, a row for each case or cell; `library` as in `frame`."""
+        """Make a frame of the table, a row for each case or cell.
+
+        Args:
+            library: As in `frame`.
+
+        Returns:
+            A `DataFrame` of that library.
+
+        Raises:
+            UsageError: As in `frame`.
+        """
         from pageferry.common.report.frames import kinds_of_rows, make_frame
 
         return make_frame(kinds_of_rows(self.table), self.table, library)
 
     def to_json(self) -> str:
-        """Return what `compare --json` writes of them."""
+        """Return what `compare --json` writes of them.
+
+        Returns:
+            Indented JSON with one trailing newline.
+        """
         return self._document.to_json()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write them as JSON, which `pageferry report` reads, too.
+        """Write them as JSON, which `pageferry report` can read.
 
         Args:
             path: The file. It appears whole or not at all; one that is there is replaced.
@@ -165,8 +189,11 @@ class Reports(Sequence[Report]):
         Args:
             path: The file. The report of one migration is read as a series of one.
 
+        Returns:
+            The reports; their exit code is what the file tells.
+
         Raises:
-            UsageError: It can't be read, or is no result; one line with the place in it.
+            UsageError: It can't be read, or is not a result; one line with the place in it.
         """
         found = read_result(Path(os.path.abspath(path)))
         if isinstance(found, Report):
@@ -185,7 +212,7 @@ class Reports(Sequence[Report]):
 
 
 def _exit_code(document: SeriesDocument) -> int:
-    """As far as a document says it."""
+    """Compute the exit code, as far as a document tells it."""
     if document.interrupted:
         return EXIT_CANCELLED
     if any(run.verified is False for run in document.runs):

@@ -19,6 +19,12 @@ _MOST_BYTES: Final = reading.MOST_BYTES
 def read_result(file: Path) -> Report | SeriesDocument:
     """Read a report, or a series of them.
 
+    Args:
+        file: What `--json` has written; `-` is standard input.
+
+    Returns:
+        The report of one migration, or the document of several.
+
     Raises:
         UsageError: One line that names the file, the place in it, and what was expected.
     """
@@ -26,16 +32,34 @@ def read_result(file: Path) -> Report | SeriesDocument:
 
 
 def said(file: Path) -> str:
-    """What a file is called in what is said of it."""
+    """Name a file for messages.
+
+    Args:
+        file: `-` is standard input.
+
+    Returns:
+        The name.
+    """
     return "standard input" if str(file) == STDIN else str(file)
 
 
 def parse_result(raw: bytes, file: str) -> Report | SeriesDocument:
-    """Do the same with what is in a file; file: what it is called."""
+    """Parse a report, or a series of them.
+
+    Args:
+        raw: JSON.
+        file: Its name, for complaints.
+
+    Returns:
+        The report of one migration, or the document of several.
+
+    Raises:
+        UsageError: As in `read_result`.
+    """
     data = reading.parse_document(raw, file)
     if not reading.is_series(data):
         return reading.report_of(data, file)
-    fields = SeriesDocument.model_fields  # `reproduce` says more than this
+    fields = SeriesDocument.model_fields  # `reproduce` writes more fields than these
     document = reading.checked(file, SeriesDocument, {k: v for k, v in data.items() if k in fields})
     if not document.runs and not document.table:
         raise UsageError(f"{file} has no runs: expected at least one")
@@ -47,7 +71,13 @@ def parse_result(raw: bytes, file: str) -> Report | SeriesDocument:
 def labels_of(document: SeriesDocument) -> tuple[list[str], list[str]]:
     """Name each run, and the case that it is a run of, as its row of the table does.
 
-    One without a row is called by its strategy and its place, and is a case of its own.
+    A run without a row is called by its strategy and its place, and is a case of its own.
+
+    Args:
+        document: Places in its table that are out of range are passed over.
+
+    Returns:
+        Labels and cases, one of each for every run.
     """
     labels = [f"{run.strategy}, run {place}" for place, run in enumerate(document.runs, 1)]
     cases = list(labels)
@@ -64,7 +94,15 @@ def labels_of(document: SeriesDocument) -> tuple[list[str], list[str]]:
 
 
 def plain_sheets(name: str, table: list[dict[str, Any]]) -> list[SheetDocument]:
-    """The table of a document that does not say how it was printed: what is short in its rows."""
+    """Make the tables of a document that does not say how it was printed.
+
+    Args:
+        name: The title.
+        table: The document's rows. Only columns without lists and objects are shown.
+
+    Returns:
+        One table, or none where no column is left.
+    """
     columns = [
         key
         for key in dict.fromkeys(key for row in table for key in row)

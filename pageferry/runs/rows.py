@@ -28,7 +28,14 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float]) -> Spread | None:
-        """None without values."""
+        """Summarise values.
+
+        Args:
+            values: One for each run.
+
+        Returns:
+            Median, least and greatest; None without values.
+        """
         if not values:
             return None
         return Spread(statistics.median(values), min(values), max(values))
@@ -36,11 +43,20 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case. cells: what tells it from other rows, by column name.
+    """One case.
 
-    runs: how many there were; completed: how many of them moved the guest, only these give
-    figures. indices: their places in the output's `runs`. paths, rounds: of each completed run.
-    verified: false if any run was not, null where none was asked.
+    Attributes:
+        label: For people.
+        cells: What tells it from other rows, by column.
+        runs: How many there were.
+        completed: How many of them moved the guest: only these give figures.
+        indices: The places of their reports in the output's `runs`.
+        paths: Of each completed run; None for a strategy without paths.
+        rounds: How many, of each completed run.
+        drains: How many of these drained the cache.
+        figures: By the names of `FIGURES`; None where no run has the figure.
+        verified: False if any run was not, None where none was asked to be.
+        errors: One line each, without duplicates.
     """
 
     label: str
@@ -56,7 +72,14 @@ class Row:
     errors: tuple[str, ...]
 
     def median(self, figure: str) -> float | None:
-        """None where no run completed."""
+        """Return the median of a figure.
+
+        Args:
+            figure: One of `FIGURES`.
+
+        Returns:
+            The median; None where no completed run has the figure.
+        """
         spread = self.figures[figure]
         return None if spread is None else spread.median
 
@@ -67,11 +90,18 @@ class Row:
 
     @property
     def round_count(self) -> float | None:
-        """Median number of rounds."""
+        """The median number of rounds."""
         return float(statistics.median(self.rounds)) if self.rounds else None
 
     def to_json(self, baseline: Row | None) -> dict[str, Any]:
-        """Flat, for programs: medians under a figure's own name, spreads and ratios beside them."""
+        """Convert the row for programs: flat, with spreads and ratios beside each figure's median.
+
+        Args:
+            baseline: The row that ratios are to; None gives none.
+
+        Returns:
+            What JSON can say, by name.
+        """
         out: dict[str, Any] = {
             "label": self.label,
             **self.cells,
@@ -97,7 +127,17 @@ class Row:
 def summarise(
     label: str, cells: Mapping[str, str], attempts: Sequence[Attempt], indices: Sequence[int]
 ) -> Row:
-    """The row of a case whose attempts these are; `indices` are those of their reports."""
+    """Make the row of a case.
+
+    Args:
+        label: The case's.
+        cells: What tells it from other rows, by column.
+        attempts: All of its runs.
+        indices: The places of their reports in the output.
+
+    Returns:
+        The row.
+    """
     reports = [attempt.report for attempt in attempts if attempt.completed]
     done = [report for report in reports if report is not None]
     values: dict[str, list[float | None]] = {
@@ -134,8 +174,18 @@ def _verified(reports: Sequence[Report]) -> bool | None:
 
 
 def ratio(row: Row, baseline: Row, figure: str) -> float | None:
-    """row / baseline, of medians; None where there is nothing to divide, or by."""
+    """Divide a figure of a row by the baseline's.
+
+    Args:
+        row: The row.
+        baseline: What it is compared with.
+        figure: One of `FIGURES`.
+
+    Returns:
+        A ratio of medians; None without a median, or if either is a gain (below 0, which is not
+        part of a loss) or the baseline's is 0.
+    """
     ours, theirs = row.median(figure), baseline.median(figure)
-    if ours is None or theirs is None or ours < 0 or theirs <= 0:  # a gain is no part of a loss
+    if ours is None or theirs is None or ours < 0 or theirs <= 0:  # a gain is not part of a loss
         return None
     return ours / theirs

@@ -1,6 +1,6 @@
 """Several migrations one after another: progress, interruption, and what became of each.
 
-A run that fails is an `Attempt` like any other and the series goes on. Ctrl-C (or SIGTERM, or
+A run that fails is an `Attempt` like any other, and the series continues. Ctrl-C (or SIGTERM, or
 SIGHUP) ends it: during a run the signal goes to that run's agents, as in `pageferry migrate`;
 between runs it is noted. What has finished by then stays in `attempts`.
 """
@@ -37,7 +37,12 @@ from pageferry.pair import NOT_BEGUN, Pair, PairResult
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row: a label for people, and the configuration that is run, once or several times."""
+    """A configuration that is run, once or several times: a row of the table.
+
+    Attributes:
+        label: For people.
+        config: What is run.
+    """
 
     label: str
     config: MigrationConfig
@@ -45,7 +50,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of a case. case: its index. error: one line, where there was one."""
+    """One run of a case.
+
+    Attributes:
+        case: The case's index.
+        report: None where it failed without one.
+        exit_code: 0, or how it failed.
+        error: What went wrong, in one line; None where nothing did.
+    """
 
     case: int
     report: Report | None
@@ -59,7 +71,15 @@ class Attempt:
 
 
 def worst_exit_code(attempts: Sequence[Attempt]) -> int:
-    """0 if all is well, else the worst: not verified, in doubt, failed, bad input everywhere."""
+    """Compute the exit code of several runs.
+
+    Args:
+        attempts: The runs.
+
+    Returns:
+        0 if all is well, else the worst: not verified, in doubt, failed; bad input only where no
+        run failed in another way.
+    """
     codes = {attempt.exit_code for attempt in attempts} - {EXIT_OK}
     for code in (EXIT_NOT_VERIFIED, EXIT_IN_DOUBT):
         if code in codes:
@@ -70,7 +90,11 @@ def worst_exit_code(attempts: Sequence[Attempt]) -> int:
 
 
 class Signals:
-    """While this is entered, a signal is noted in `seen`, unless a run takes it for its agents."""
+    """A flag that a signal sets while this is entered, unless a run takes it for its agents.
+
+    Attributes:
+        seen: True from the first such signal on.
+    """
 
     def __init__(self) -> None:
         self.seen = False
@@ -109,10 +133,21 @@ def run_once(
     signals: Signals | None = None,
     say: Callable[[str], None] = notice,
 ) -> tuple[PairResult | None, bool]:
-    """One migration, and whether a signal came meanwhile; None if that has cancelled it.
+    """Run one migration, and tell whether a signal came meanwhile.
 
-    net: a network of its own for it; signals: whoever noted one before its agents could; say: is
-    told what a person should see.
+    Args:
+        config: What is run.
+        log_dir: Where its agents' logs go; None keeps none.
+        show: Called with each status.
+        net: A network of its own for it; None is loopback as it is.
+        signals: Has noted a signal that came before its agents could; None: nobody has.
+        say: Called with each line that a person should see.
+
+    Returns:
+        How it ended, None if a signal cancelled it; and whether a signal came.
+
+    Raises:
+        UsageError: The network can't be had. What goes wrong later is a result.
     """
     network = Network(net, show)
     interrupted = False
@@ -137,9 +172,23 @@ def run_once(
 
 
 class Series:
-    """Runs every case `runs` times, the cases in turn.
+    """All cases, each run several times, in turn.
 
     In turn, because a busy host changes with time: what disturbs one case should disturb them all.
+
+    Args:
+        cases: What is run.
+        runs: How often each of them is run.
+        log_dir: Each run logs to a folder `run-NN` there; None keeps no logs.
+        show: Called with each status of the present run.
+        finished: Called with a line about each run that is over.
+        pipe: Of a supervisor that wants to know the same; None without one.
+        net: A network of its own for each run; None is loopback as it is.
+        say: Called with each line of the agents that a person should see.
+
+    Attributes:
+        attempts: The runs that have ended and were not cancelled, in order.
+        interrupted: Whether a signal came.
     """
 
     def __init__(
@@ -154,10 +203,6 @@ class Series:
         net: NetOptions | None = None,
         say: Callable[[str], None] = notice,
     ) -> None:
-        """`show` is told of the present moment, `finished` a line about each run that is over.
-
-        say: is told what a person should see of what the agents said.
-        """
         self.cases = list(cases)
         self.runs = runs
         self.attempts: list[Attempt] = []
@@ -172,7 +217,11 @@ class Series:
         self._signals: Signals | None = None
 
     def run(self, signals: Signals) -> None:
-        """All of it, or until interrupted."""
+        """Run all of it, or until interrupted.
+
+        Args:
+            signals: Entered by the caller.
+        """
         self._signals = signals
         for number, index in enumerate(self._order, 1):
             self.interrupted = self.interrupted or signals.seen
@@ -185,19 +234,26 @@ class Series:
 
     @property
     def exit_code(self) -> int:
-        """Of the command."""
+        """The command's exit code."""
         return EXIT_CANCELLED if self.interrupted else worst_exit_code(self.attempts)
 
     @property
     def interruption(self) -> str:
-        """What is said of it."""
+        """What to say of an interruption."""
         return (
             f"cancelled: {len(self.attempts)} of {len(self._order)} runs had finished,"
             " they are reported"
         )
 
     def of_case(self, index: int) -> list[Attempt]:
-        """What became of one case."""
+        """List what became of one case.
+
+        Args:
+            index: Of the case.
+
+        Returns:
+            Its attempts, in order.
+        """
         return [attempt for attempt in self.attempts if attempt.case == index]
 
     @property
@@ -206,7 +262,14 @@ class Series:
         return [attempt.report for attempt in self.attempts if attempt.report is not None]
 
     def report_places(self, index: int) -> list[int]:
-        """Where a case's reports are in `reports`."""
+        """Find the reports of one case.
+
+        Args:
+            index: Of the case.
+
+        Returns:
+            Their places in `reports`.
+        """
         told = [attempt.case for attempt in self.attempts if attempt.report is not None]
         return [place for place, case in enumerate(told) if case == index]
 
@@ -230,7 +293,7 @@ class Series:
         return f"run {number} of {len(self._order)}"
 
     def _attempt(self, number: int, index: int) -> Attempt | None:
-        """One run; None if it was cancelled by the user."""
+        """Run a case once; return None if the user cancelled it."""
         case = self.cases[index]
         if self._pipe is not None:
             self._pipe.write("run", {"run": number, "of": len(self._order), "label": case.label})
@@ -254,7 +317,14 @@ class Series:
 
 
 def outcome(attempt: Attempt) -> str:
-    """One run in a few words."""
+    """Say in a few words how a run ended.
+
+    Args:
+        attempt: The run.
+
+    Returns:
+        Downtime and total time, and what went wrong; or only that, where there are no figures.
+    """
     report = attempt.report
     if report is None or report.downtime_ms is None or report.total_time_ms is None:
         return f"failed: {attempt.error or 'no reason given'}"
@@ -270,7 +340,19 @@ def follow(
     pipe: StatusPipe | None,
     net: NetOptions | None = None,
 ) -> Series:
-    """Run them all under a progress line; on a terminal, say of each run how it ended."""
+    """Run all cases under a progress line; on a terminal, say of each run how it ended.
+
+    Args:
+        cases: What is run.
+        runs: How often each of them is run.
+        output: Where logs go, and what progress is shown.
+        signals: Entered by the caller.
+        pipe: Of a supervisor that wants to know the same; None without one.
+        net: A network of its own for each run; None is loopback as it is.
+
+    Returns:
+        The series, ended or interrupted.
+    """
     from pageferry.common.terminal.console import ProgressView
 
     def finished(line: str) -> None:

@@ -2,8 +2,8 @@
 
 Taken from the report are the configuration, what the link carried, the round trip where a network
 was measured or two clocks were compared, what a round and the hand-over took beyond their bytes,
-and the speed of a guest that ran flat out. The working set is the workload's, as for any
-simulation; where the rounds have seen how much was stale, it is stretched to go through that.
+and the speed of a guest that ran flat out. The working set is the workload's, as in any simulation;
+where the rounds have seen how much was stale, it is stretched to go through that.
 """
 
 from __future__ import annotations
@@ -34,26 +34,39 @@ from pageferry.sim.options import SimulateOptions, about_of
 from pageferry.sim.reporting import make_report, play
 from pageferry.sim.working_set import PAGE_BYTES
 
-_AT_LIMIT: Final = 0.97  # a transfer that reaches so much of its limit was held up by nothing else
-_KEEPS_UP: Final = 0.95  # a guest with less than so much of the steps that it should make does not
+_AT_LIMIT: Final = 0.97  # of its limit: a transfer that reaches it was held up by nothing else
+_KEEPS_UP: Final = 0.95  # of its rate: a guest that makes fewer steps does not keep up
 _LEAST_S: Final = 1e-4
 _IN_STOP: Final = ("final", "pushed")
-_MOST_TIMES: Final = 100.0  # a rate of what was reached: beyond that it says nothing
+_MOST_TIMES: Final = 100.0  # the rate that was reached; beyond that it tells nothing
 _HALVINGS: Final = 40
 _OWN_KEYS: Final = frozenset(MigrationConfig.model_fields)
-_NEEDED: Final = ("strategy", "memory", "workload")  # what it was of; a new option has its default
+_NEEDED: Final = ("strategy", "memory", "workload")  # a newer option has its default
 
 
 @dataclass(frozen=True, slots=True)
 class Stretched(Simulated):
-    """at_s, by: what becomes stale in so many seconds is so many times what the model says."""
+    """Conditions under which more or fewer pages become stale than the workload's model says.
+
+    Attributes:
+        at_s: For how many seconds the guest ran, ascending; empty: nothing is stretched.
+        by: For each of these times, the factor to what the model says; straight lines join them.
+    """
 
     at_s: tuple[float, ...]
     by: tuple[float, ...]
 
     def stale_between(self, begun_s: float, ran_s: float) -> Stale:
-        """See `Conditions`."""
-        # Zero-argument super does not know a class that slots have made anew.
+        """Compute what becomes stale, stretched; no more than all pages.
+
+        Args:
+            begun_s: Seconds that the guest had run in the migration when the interval begins.
+            ran_s: Seconds that it runs in the interval.
+
+        Returns:
+            The model's pages and bytes, times the factor of `ran_s`.
+        """
+        # Zero-argument super() fails: slots=True has made the class anew.
         stale = Simulated.stale_between(self, begun_s, ran_s)
         if not self.at_s:
             return stale
@@ -64,14 +77,31 @@ class Stretched(Simulated):
 
 @dataclass(frozen=True)
 class Measured:
-    """report: as it was measured; config: of the simulation; changed: options that differ."""
+    """A measured migration that is to be simulated.
+
+    Attributes:
+        report: As it was measured.
+        config: Of the simulation.
+        changed: Options that differ between the two.
+    """
 
     report: Report
     config: MigrationConfig
     changed: tuple[str, ...]
 
     def conditions(self, link: Link | None, steps_per_s: float | None) -> Simulated:
-        """Link and guest as that run saw them, or as they are given. Raises `UsageError`."""
+        """Make the link and the guest as that run saw them, or as they are given.
+
+        Args:
+            link: The link; None takes the measured one.
+            steps_per_s: Of a vCPU that runs flat out; None takes what was measured.
+
+        Returns:
+            Conditions for `play`.
+
+        Raises:
+            UsageError: Nothing limits the link.
+        """
         report, config = self.report, self.config
         speed = steps_per_s or self._speed()
         link_ = link or self._link()
@@ -92,9 +122,9 @@ class Measured:
         return Stretched(**values, at_s=at_s, by=by)
 
     def _link(self) -> Link:
-        """Its rate where nothing else held the pages up; the round trip where it was measured."""
+        """Estimate the link: its rate if nothing else held pages up, its delay where measured."""
         net = self.report.net
-        if net is not None:  # before it was used, with nothing in its queues
+        if net is not None:  # measured before the migration, with empty queues
             delay = net.rtt_ms / 2e3
         else:
             delay = (
@@ -107,7 +137,7 @@ class Measured:
         return link.model_copy(update={"rate": rate})
 
     def _speed(self) -> float | None:
-        """Of a vCPU that ran flat out, or could not keep up; None: it kept to its rate."""
+        """Return the measured speed of a vCPU that, by the model, ran flat out; else None."""
         before = self.report.guest.steps_per_s_before
         guest = simulated(self.config, Link(rate=1e9)).guest
         if not before or (guest.busy < 1 and before >= _KEEPS_UP * guest.steps_per_s):
@@ -115,7 +145,7 @@ class Measured:
         return before / self.config.vcpus if guest.busy >= 1 else None
 
     def _stretch(self, under: Simulated) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """What rounds saw, by what the model says; in order of time, one factor a time."""
+        """Divide what rounds saw by what the model says: times in order, and a factor for each."""
         if {"workload", "memory", "cache", "vcpus", "seed"} & set(self.changed):
             return (), ()
         found: dict[float, float] = {}
@@ -127,7 +157,15 @@ class Measured:
         return tuple(at), tuple(found[each] for each in at)
 
     def compare(self, simulated_: Report) -> Sheet:
-        """How far the simulation is from the measurement."""
+        """Compare the simulation with the measurement.
+
+        Args:
+            simulated_: The report of the simulation.
+
+        Returns:
+            A table of both and their differences. Where `--timeout` ended the measured one, it has
+            no differences: the two are not of the same thing.
+        """
         was, now = self.report, simulated_
         row = _beside if _timed_out(was) else _row
         rows = [
@@ -155,7 +193,7 @@ def _timed_out(report: Report) -> bool:
 
 
 def _cut(report: Report, each: RoundReport) -> bool:
-    """Whether `--timeout` cut it short; older reports do not say of which round that was so."""
+    """Tell whether `--timeout` cut a round short; older reports do not say which one."""
     if each.pages_left:
         return True
     before = [one.index for one in report.rounds if one.kind != "final"]
@@ -163,7 +201,7 @@ def _cut(report: Report, each: RoundReport) -> bool:
 
 
 def _beside(name: str, was: float | None, now: float | None) -> tuple[str, ...]:
-    """Two figures that are not of the same thing: no difference between them says anything."""
+    """Write two figures that are not of the same thing: their difference would say nothing."""
     return (*_row(name, was, now)[:3], NOTHING, NOTHING)
 
 
@@ -179,7 +217,18 @@ def _figure(value: float) -> str:
 
 
 def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
-    """given: options that are to be others than they were. Raises `UsageError`."""
+    """Read the report of a measured migration, and configure its simulation.
+
+    Args:
+        file: The report.
+        given: Options that are to differ from the measured ones, by field.
+
+    Returns:
+        The migration; its timeout and its injected faults are left out of the simulation.
+
+    Raises:
+        UsageError: It can't be read, is not a completed, measured migration, or an option is wrong.
+    """
     document = read_result(file)
     if not isinstance(document, Report):
         raise UsageError(f"--from: {file} has several runs: expected the report of one migration")
@@ -188,7 +237,7 @@ def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
     if document.config.get("simulated"):
         raise UsageError(f"--from: {file} was simulated itself: expected a measured migration")
     was = {name: value for name, value in document.config.items() if name in _OWN_KEYS}
-    if was.get("max_bandwidth", 0) is None:  # no limit; earlier versions wrote the word
+    if was.get("max_bandwidth", 0) is None:  # no limit; earlier versions wrote a word
         was["max_bandwidth"] = math.inf
     if missing := [name for name in _NEEDED if name not in was]:
         raise UsageError(f"--from: {file}: its config has no {missing[0]}: what was it of?")
@@ -198,7 +247,7 @@ def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
     except ValidationError as error:
         raise UsageError(f"--from: {file}: {explain(error)}") from None
     changed = [name for name in given if getattr(before, name) != getattr(config, name)]
-    # A cut-off is a matter of that run, and faults are not played again.
+    # A timeout belonged to that run, and faults are not simulated.
     config = config.model_copy(update={"timeout": None, "inject": ()})
     return Measured(document, config, tuple(changed))
 
@@ -215,7 +264,15 @@ def _part_s(report: Report, name: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Transfer:
-    """Something that moved pages. sent: bytes before it; trips: round trips that are within."""
+    """Something that moved pages.
+
+    Attributes:
+        kind: Of the round, or `pushed`.
+        bytes: What it moved.
+        seconds: How long it took.
+        sent: Bytes that were sent before it.
+        trips: Round trips that are within.
+    """
 
     kind: str
     bytes: int
@@ -224,11 +281,11 @@ class _Transfer:
     trips: float
 
     def beyond_s(self, link: Link, rate_Bps: float) -> float:
-        """What it took beside its bytes; round trips counted."""
+        """Compute the seconds that it took beyond its bytes; round trips count."""
         return self.seconds - link.carried_s(self.bytes, self.sent, rate_Bps)
 
     def rate(self, link: Link) -> float:
-        """At which it would have taken just so long: bytes a second."""
+        """Find the rate at which it would have taken just so long: bytes a second."""
         low = self.bytes / self.seconds
         if link.rtt_s == 0:
             return low
@@ -241,10 +298,10 @@ class _Transfer:
 
 
 def _transfers(report: Report) -> Iterator[_Transfer]:
-    """Whatever moved pages, in order."""
+    """Yield whatever moved pages, in order."""
     sent = 0
     for each in report.rounds:
-        seconds, trips = each.duration_ms / 1e3, 1.0  # the destination's word of it comes back
+        seconds, trips = each.duration_ms / 1e3, 1.0  # until the destination has confirmed it
         if each.kind == "final":
             seconds, trips = _part_s(report, "last pages") or seconds, 0.0
         yield _Transfer(each.kind, each.bytes, seconds, sent, trips)
@@ -256,7 +313,7 @@ def _transfers(report: Report) -> Iterator[_Transfer]:
 
 
 def _bandwidth(report: Report, link: Link) -> float | None:
-    """Of the largest transfer. link: how long its round trips are."""
+    """Compute the rate of the largest transfer, given the link's round trips."""
     largest = max(_transfers(report), key=lambda each: each.bytes, default=None)
     if largest is None or largest.bytes < MEASURABLE_BYTES or largest.seconds <= 0:
         return None
@@ -264,10 +321,10 @@ def _bandwidth(report: Report, link: Link) -> float | None:
 
 
 def _switchover_s(report: Report, link: Link, rate_Bps: float) -> float | None:
-    """What the hand-over took by itself.
+    """Compute what the hand-over took by itself.
 
-    Beside it are the drain, the last pages, their way, and the discard of stale ones. What the
-    source took for the last pages ends when the kernel has them; the link may take longer.
+    The rest of the downtime is the drain, the last pages, their way, and the discard of stale ones.
+    What the source took for the last pages ends when the kernel has them; the link may take longer.
     """
     if report.downtime_ms is None or not report.downtime_parts:
         return None
@@ -283,9 +340,9 @@ def _switchover_s(report: Report, link: Link, rate_Bps: float) -> float | None:
 
 
 def _seen(report: Report) -> Iterator[tuple[float, float, int]]:
-    """When a round began, how long the guest ran in it, and how many pages were stale at its end.
+    """Yield when a round began, how long the guest ran in it, and how many pages it left stale.
 
-    Of rounds that began with a drain: what another one left may be older than it.
+    Only of rounds that began with a drain: what another one left may be older than it.
     """
     begun_s = 0.0
     for each in report.rounds:
@@ -300,7 +357,18 @@ def _holds(report: Report, each: RoundReport) -> bool:
 
 
 def simulated_again(measured: Measured, options: SimulateOptions) -> Report:
-    """The measured migration in virtual time; its link and speed where options have none."""
+    """Simulate a measured migration in virtual time.
+
+    Args:
+        measured: The migration.
+        options: Its link and guest speed, where given, replace the measured ones.
+
+    Returns:
+        The simulation's report.
+
+    Raises:
+        UsageError: An option is wrong, or nothing limits the link.
+    """
     link = parse_link(options.link) if options.link else None
     under = measured.conditions(link, options.guest_speed)
     about = {**about_of(options), "simulated_from": str(options.from_file)}

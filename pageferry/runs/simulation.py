@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def measured_of(config: MigrationConfig, options: SimulateOptions) -> Measured | None:
-    """Read the measured migration that is to be simulated; None where there is none.
+    """Read the measured migration that is to be simulated.
+
+    Args:
+        config: Only options that were given, defaults aside, replace the measured ones.
+        options: Only `from_file` is looked at.
+
+    Returns:
+        The migration; None where none is named.
 
     Raises:
         UsageError: It can't be read, or can't be simulated.
@@ -33,9 +40,12 @@ def run_simulation(
     """Simulate one migration in virtual time.
 
     Args:
-        config: The guest, the strategy, and how the guest travels.
+        config: The guest, the strategy, and how the guest travels. Of these `measured` has its own.
         options: The link and the guest's speed.
-        measured: What `measured_of` has read.
+        measured: What `measured_of` has read; None simulates `config`.
+
+    Returns:
+        The report, with the limits that were missed and the command that made it.
 
     Raises:
         UsageError: An option is wrong.
@@ -54,7 +64,15 @@ def run_simulation(
 
 
 def alone(config: MigrationConfig, about: dict[str, Any]) -> list[str]:
-    """Make the command that would simulate this alone."""
+    """Make the command that would simulate this alone.
+
+    Args:
+        config: Options that have their defaults are left out.
+        about: `link` and `guest_speed`, as `about_of` makes them; None for a default.
+
+    Returns:
+        The words of the command, the program first.
+    """
     link = ["--link", str(about["link"])] if about["link"] else []
     speed = about["guest_speed"]
     more = [] if speed is None else ["--guest-speed", f"{speed:g}"]

@@ -22,7 +22,14 @@ _TEXT: Final = 100  # columns of a paragraph
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table as plain text. left: how many of its columns are words, the rest are figures."""
+    """A table as plain text.
+
+    Attributes:
+        title: What stands above it.
+        columns: The headings.
+        rows: Texts, one for each column.
+        left: How many of its columns are words; the rest are figures.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -30,13 +37,21 @@ class Sheet:
     left: int = 1
 
     def to_html(self) -> dict[str, Any]:
-        """As the HTML report takes it."""
+        """Convert the table to what the HTML report takes.
+
+        Returns:
+            `title`, `columns`, `rows` and `left`.
+        """
         rows = [list(row) for row in self.rows]
         columns = list(self.columns)
         return {"title": self.title, "columns": columns, "rows": rows, "left": self.left}
 
     def print(self, console: Console) -> None:
-        """Upright, or on its side where that is too wide for the terminal."""
+        """Print the table, on its side where it is too wide for the terminal.
+
+        Args:
+            console: The terminal, file or pipe.
+        """
         from rich.measure import Measurement
 
         table = self.to_rich()
@@ -46,12 +61,20 @@ class Sheet:
         console.print(table)
 
     def turned(self) -> Sheet:
-        """Columns as rows."""
+        """Turn columns into rows.
+
+        Returns:
+            A table whose headings are the first column of this one.
+        """
         first, *rest = zip(self.columns, *self.rows, strict=True)
         return Sheet(self.title, first, tuple(rest))
 
     def to_rich(self) -> Table:
-        """As a terminal shows it."""
+        """Convert the table to what a terminal shows.
+
+        Returns:
+            A table of rich; markup in the texts has no meaning.
+        """
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -68,7 +91,11 @@ class Sheet:
 
 
 def wide_console() -> Console:
-    """Standard output; a file or a pipe is given room for a wide table."""
+    """Make a console of standard output; a file or a pipe gets room for a wide table.
+
+    Returns:
+        As wide as the terminal, or 240 columns.
+    """
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _WIDE
@@ -76,35 +103,75 @@ def wide_console() -> Console:
 
 
 def print_text(console: Console, text: str) -> None:
-    """A paragraph."""
+    """Print a paragraph, at most 100 columns wide.
+
+    Args:
+        console: The terminal, file or pipe.
+        text: Markup in it has no meaning.
+    """
     console.print(text, markup=False, width=min(console.width, _TEXT))
 
 
 def print_notes(console: Console, notes: Sequence[str]) -> None:
-    """Numbered remarks."""
+    """Print numbered remarks.
+
+    Args:
+        console: The terminal, file or pipe.
+        notes: A paragraph each.
+    """
     for number, note in enumerate(notes, 1):
         print_text(console, f"Note {number}. {note}")
 
 
 def milliseconds(value: float) -> str:
-    """Three digits and more: `3.79`, `41.2`, `1,026`."""
+    """Write a number with three digits or more: `3.79`, `41.2`, `1,026`.
+
+    Args:
+        value: Milliseconds, which the text does not say.
+
+    Returns:
+        The number.
+    """
     return f"{value:,.0f}" if value >= 99.5 else f"{value:.3g}"
 
 
 def percent(value: float) -> str:
-    """`7.3 %`."""
+    """Write a share: `7.3 %`.
+
+    Args:
+        value: 1 is all.
+
+    Returns:
+        One decimal place, and the sign.
+    """
     return f"{100 * value:.1f} %"
 
 
 def factor(value: float | None) -> str:
-    """A ratio: `0.400`, `12.3`, `1,234`."""
+    """Write a ratio: `0.400`, `12.3`, `1,234`.
+
+    Args:
+        value: None if there is no ratio.
+
+    Returns:
+        Three digits or more; `–` for None.
+    """
     if value is None:
         return NOTHING
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def spread(figures: Spread | None, text_of: Callable[[float], str], *, several: bool) -> str:
-    """The median, and below it `least–greatest` where there were several runs."""
+    """Write the median, and below it `least–greatest` where there were several runs.
+
+    Args:
+        figures: None where no run has the figure.
+        text_of: Writes one number.
+        several: Whether there were several runs.
+
+    Returns:
+        One line or two; `–` for None.
+    """
     if figures is None:
         return NOTHING
     text = text_of(figures.median)
@@ -118,24 +185,55 @@ def spread(figures: Spread | None, text_of: Callable[[float], str], *, several: 
 
 
 def figure(row: Row, name: str) -> str:
-    """One of `rows.FIGURES`."""
+    """Write one of `rows.FIGURES` with its spread.
+
+    Args:
+        row: Of the case.
+        name: Of the figure.
+
+    Returns:
+        One line or two.
+    """
     text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}.get(name, milliseconds)
     return spread(row.figures[name], text_of, several=row.completed > 1)
 
 
 def figure_ratio(row: Row, baseline: Row | None, name: str) -> str:
-    """To the baseline's."""
+    """Write the ratio of a figure to the baseline's.
+
+    Args:
+        row: Of the case.
+        baseline: What it is compared with; None: nothing.
+        name: Of the figure.
+
+    Returns:
+        A ratio of medians, or `–`.
+    """
     return NOTHING if baseline is None else factor(ratio(row, baseline, name))
 
 
 def path(row: Row) -> str:
-    """`2`, or `1, 2` where runs differ."""
+    """Write the path that was taken: `2`, or `1, 2` where runs differ.
+
+    Args:
+        row: Of the case.
+
+    Returns:
+        The paths in order; `–` where the strategy has none.
+    """
     taken = sorted({number for number in row.paths if number is not None})
     return ", ".join(str(number) for number in taken) or NOTHING
 
 
 def rounds(row: Row) -> str:
-    """`11`, or `11 (9)` with the drain rounds among them in brackets."""
+    """Write how many rounds there were: `11`, or `11 (9)` where 9 of them drained the cache.
+
+    Args:
+        row: Of the case.
+
+    Returns:
+        A number, or a range where runs differ; `–` where none completed.
+    """
     if not row.rounds:
         return NOTHING
     text = _range(row.rounds)
@@ -148,7 +246,14 @@ def _range(numbers: Sequence[int]) -> str:
 
 
 def verified(row: Row) -> str:
-    """Whether every guest arrived as it had left; what went wrong, where something did."""
+    """Write whether every guest arrived as it had left, or how many runs failed.
+
+    Args:
+        row: Of the case.
+
+    Returns:
+        `yes`, `NO`, `–` where nothing was verified; `FAILED` where a run did not complete.
+    """
     if row.completed < row.runs:
         failed = row.runs - row.completed
         return "FAILED" if row.runs == 1 else f"{failed} of {row.runs} FAILED"
@@ -156,5 +261,12 @@ def verified(row: Row) -> str:
 
 
 def complaints(rows: Sequence[Row]) -> list[str]:
-    """One line for each thing that went wrong."""
+    """List what went wrong.
+
+    Args:
+        rows: Of all cases.
+
+    Returns:
+        One line for each error, with its case's label.
+    """
     return [f"{row.label}: {error}" for row in rows for error in row.errors]

@@ -1,6 +1,6 @@
 """`python -m pageferry.sweeps.cell`: one cell in a process of its own, for a worker of a cluster.
 
-A worker runs tasks in threads, and a migration wants the main thread, which gets the signals. What
+A worker runs tasks in threads, and a migration needs the main thread, which gets the signals. What
 is to be run comes as JSON on standard input (`Order`), what became of it goes to standard output
 (`Outcome`). SIGINT cancels; the death of the worker does, too.
 """
@@ -25,7 +25,13 @@ class _Message(BaseModel):
 
 
 class Order(_Message):
-    """A cell. token: of this order, by which it can be cancelled. options: as in a record."""
+    """A cell that is to be run.
+
+    Attributes:
+        token: Names this order, so that it can be cancelled.
+        runner: The runner's name.
+        options: Texts by option name with dashes, as in a record.
+    """
 
     token: str
     runner: str
@@ -33,7 +39,15 @@ class Order(_Message):
 
 
 class Outcome(_Message):
-    """What became of it; nothing at all if it was cancelled. versions: what it was run with."""
+    """What became of a cell.
+
+    Attributes:
+        cancelled: Whether it was; then there is nothing else.
+        exit_code: 0, or how it failed.
+        error: What went wrong, in one line; None where nothing did.
+        report: None where it failed without one.
+        versions: What it was run with.
+    """
 
     cancelled: bool = False
     exit_code: int = EXIT_OK
@@ -43,16 +57,23 @@ class Outcome(_Message):
 
     @property
     def result(self) -> PairResult | None:
-        """None if it was cancelled."""
+        """How the migration ended; None if it was cancelled."""
         return None if self.cancelled else PairResult(self.report, self.exit_code, self.error)
 
 
 def obey(order: Order) -> Outcome:
-    """Run it here, in the main thread."""
+    """Run a cell in this process. Must be called in the main thread.
+
+    Args:
+        order: The cell. SIGINT and its like cancel it.
+
+    Returns:
+        How it ended, whatever went wrong with it.
+    """
     from pageferry.sweeps.runners import runner_named
 
     def ignore(_status: Status) -> None:
-        """Nobody looks."""
+        """Ignore a status: nobody looks."""
 
     versions = dict(environment())
     with Signals() as signals:

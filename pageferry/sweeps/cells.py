@@ -38,9 +38,16 @@ _REPORT_SCHEMA: Final = Report.model_fields["schema_version"].default
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run. index: its place in the plan. point: what it has on each axis, as it was written.
+    """One run of a plan.
 
-    repeat: from 0. row: its options' columns.
+    Attributes:
+        index: Its place in the plan, from 0.
+        key: Its identity.
+        label: What tells it from the plan's other cells, for people.
+        repeat: From 0; each repeat has another seed.
+        point: What it has on each axis, as it was written.
+        config: Its options.
+        row: Its options as columns of results.
     """
 
     index: int
@@ -53,13 +60,18 @@ class Cell:
 
     @property
     def least_s(self) -> float:
-        """What it takes at the least, by calculation."""
+        """Calculated lower bound of its duration, in seconds."""
         return self.config.least_s
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Options that change together. where: their place in the plan, for complaints."""
+    """Options that change together.
+
+    Attributes:
+        where: Their place in the plan, for complaints.
+        points: The values of all of them, for each step along the axis.
+    """
 
     where: str
     options: tuple[str, ...]
@@ -67,7 +79,14 @@ class _Axis:
 
 
 def axes_of(plan: Plan) -> list[str]:
-    """The options that change, in the plan's order; the first changes slowest."""
+    """List the options that vary.
+
+    Args:
+        plan: Its options need not have been checked.
+
+    Returns:
+        Their names in the plan's order: the first changes slowest.
+    """
     return [option for axis in _axes(plan) for option in axis.options]
 
 
@@ -83,10 +102,21 @@ def _axes(plan: Plan) -> list[_Axis]:
 
 
 def expand(plan: Plan, runner: Runner, name: str) -> list[Cell]:
-    """All cells in the order in which they are run.
+    """Make all cells, in the order in which they are run.
 
-    Repeats are slowest: what disturbs a host for a while should disturb every combination.
-    name: of the plan's file, for complaints. Raises `UsageError`.
+    Repeats change slowest: what disturbs a host for a while should disturb every combination.
+
+    Args:
+        plan: What to expand.
+        runner: Decides which options there are.
+        name: Of the plan's file, for complaints.
+
+    Returns:
+        The cells, no two of which are the same.
+
+    Raises:
+        UsageError: An option or a value is wrong, there are more cells than `max-cells`, two cells
+            are the same, or the seed is an axis though there are repeats.
     """
     axes = _axes(plan)
     places = _places(plan, axes, runner, name)
@@ -116,7 +146,7 @@ def expand(plan: Plan, runner: Runner, name: str) -> list[Cell]:
 
 
 def _places(plan: Plan, axes: Sequence[_Axis], runner: Runner, name: str) -> Mapping[str, str]:
-    """Where each option is given; each once, and known. Raises `UsageError`."""
+    """Find where each option is given: once only, and known. Raises `UsageError`."""
     places: dict[str, str] = {}
     given = [("options", option) for option in plan.options]
     given += [(axis.where, option) for axis in axes for option in axis.options]
@@ -129,7 +159,16 @@ def _places(plan: Plan, axes: Sequence[_Axis], runner: Runner, name: str) -> Map
 
 
 def check_known(option: str, runner: Runner, where: str) -> None:
-    """Raises `UsageError` that begins with `where`."""
+    """Refuse an unknown option.
+
+    Args:
+        option: As a plan names it, a part such as `workload.rate` included.
+        runner: Decides which options there are.
+        where: What the complaint begins with.
+
+    Raises:
+        UsageError: There is no such option; the complaint suggests a similar one.
+    """
     try:
         column_of(option, runner.options)
     except KeyError:
@@ -147,7 +186,7 @@ def check_known(option: str, runner: Runner, where: str) -> None:
 def _configure(
     values: Mapping[str, Value], runner: Runner, places: Mapping[str, str], name: str
 ) -> CellOptions:
-    """Raises `UsageError` that says where the value is that is wrong."""
+    """Make a configuration of values. Raises `UsageError` that says where the wrong one is."""
     fields: dict[str, Any] = {}
     parts: dict[str, dict[str, str]] = {head: {} for head in PARTED}
     for option, value in values.items():
@@ -175,7 +214,7 @@ def _configure(
 
 
 def _check_workload(text: str, places: Mapping[str, str], name: str) -> None:
-    """Raises `UsageError` that says where the part is that is wrong."""
+    """Check a workload. Raises `UsageError` that says where the wrong part is."""
     try:
         _workload(text)
     except WorkloadError as error:
@@ -186,7 +225,15 @@ def _check_workload(text: str, places: Mapping[str, str], name: str) -> None:
 
 
 def is_several(model: type[CellOptions], option: str) -> bool:
-    """Whether an option (no workload's parameter) may be given several times."""
+    """Tell whether an option may be given several times.
+
+    Args:
+        model: The options of a runner's cells.
+        option: One of its options, and no part of one such as `workload.rate`.
+
+    Returns:
+        True if its value is a list.
+    """
     annotation = model.model_fields[option.replace("-", "_")].annotation
     return typing.get_origin(annotation) is tuple
 
@@ -204,13 +251,29 @@ def _part(option: str, value: str, where: str) -> str:
 
 
 def with_parameters(workload: str, parameters: Mapping[str, str]) -> str:
-    """`uniform:rate=1MB/s`, with `rate` in the place of the one that it has, or added."""
+    """Set parameters of a workload: `rate` of `uniform:rate=1MB/s` is replaced, or else added.
+
+    Args:
+        workload: As `--workload` takes it.
+        parameters: Texts by parameter.
+
+    Returns:
+        The changed text, unchecked.
+    """
     name, _, rest = workload.partition(":")
     return f"{name}:{with_parts(rest, parameters)}"
 
 
 def with_parts(text: str, parts: Mapping[str, str]) -> str:
-    """`rate=1MB/s,delay=1ms`, with these in the place of those that it has, or added."""
+    """Set parts of `rate=1MB/s,delay=1ms`: each is replaced, or else added.
+
+    Args:
+        text: KEY=VALUE between commas; it may be empty.
+        parts: Texts by key.
+
+    Returns:
+        The changed text, unchecked.
+    """
     items = [item for item in text.split(",") if item]
     kept = [item for item in items if item.partition("=")[0].strip() not in parts]
     return ",".join([*kept, *(f"{key}={value}" for key, value in parts.items())])
@@ -233,7 +296,7 @@ def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
 
 
 def _placed(message: str, places: Mapping[str, str]) -> str:
-    """Of something that is wrong with several options: where the one is that it begins with."""
+    """Say where the option is that a complaint about several options begins with."""
     head, _, rest = message.partition(" ")
     head = head.removeprefix("--").removesuffix(":")
     option = head if head in places else head.partition(".")[0]
@@ -272,7 +335,18 @@ def _cell(
 
 
 def identity(config: CellOptions, runner: str) -> str:
-    """20 hexadecimal digits. Raises `UsageError` where what the workload replays can't be read."""
+    """Compute the identity of a cell.
+
+    Args:
+        config: The cell's options.
+        runner: The runner's name.
+
+    Returns:
+        20 hexadecimal digits of a SHA-256.
+
+    Raises:
+        UsageError: What the workload replays can't be read.
+    """
     options = config.known_by()
     pinned = _workload(_workload(config.workload).pinned())
     options["workload"] = [pinned.name, {key: repr(v) for key, v in pinned.options.items()}]

@@ -1,4 +1,4 @@
-"""`--filter`: a choice among cells or among rows of results, `strategy=pre-copy|hybrid,cache=0`."""
+"""`--filter`: a choice of cells or of rows of results, as in `strategy=pre-copy|hybrid,cache=0`."""
 
 from __future__ import annotations
 
@@ -24,20 +24,41 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The values that each of some columns may have."""
+    """The values that some columns may have.
+
+    Attributes:
+        accepted: Accepted values by column name. Columns that are not named may have any value.
+    """
 
     accepted: Mapping[str, frozenset[Any]]
 
     def __call__(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of options is meant."""
+        """Tell whether every named column of a row has an accepted value.
+
+        Args:
+            row: Values by column name. A column that it lacks counts as None.
+
+        Returns:
+            True if the row is chosen.
+        """
         return all(row.get(column) in values for column, values in self.accepted.items())
 
 
 def parse_choice(text: str, runner: Runner) -> Choice:
-    """OPTION=VALUE[|VALUE...][,OPTION=...], values as the option's flag takes them.
+    """Parse OPTION=VALUE[|VALUE...][,OPTION=...], with values as the option's flag takes them.
 
-    A workload may have commas, and so may a link: what follows one belongs to it, if it is no
-    option. Raises `UsageError`.
+    A workload may contain commas, and so may a link: what follows a comma belongs to it unless it
+    names an option.
+
+    Args:
+        text: What the user gave to `--filter`.
+        runner: Decides which options exist, and how their values are read.
+
+    Returns:
+        The choice, by columns of results.
+
+    Raises:
+        UsageError: An option is unknown or given twice, or a value can't be read.
     """
     accepted: dict[str, frozenset[Any]] = {}
     for part in _parts(text, runner):
@@ -68,7 +89,7 @@ def _parts(text: str, runner: Runner) -> list[str]:
 
 
 def _value(option: str, text: str, runner: Runner) -> Any:
-    """As the option's column has it. Raises `UsageError`."""
+    """Parse a value into what the option's column holds. Raises `UsageError`."""
     head, dot, key = option.partition(".")
     try:
         if head == "net" and dot:
@@ -86,7 +107,7 @@ def _value(option: str, text: str, runner: Runner) -> Any:
 
 
 def _parameter(key: str, text: str) -> Any:
-    """Raises `ValueError`."""
+    """Parse the value of a workload's parameter. Raises `ValueError`."""
     if key == "name":
         return text
     option = WORKLOADS.options[key]

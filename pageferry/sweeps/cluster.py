@@ -1,9 +1,9 @@
 """Cells on a Dask cluster that exists already: one at a time on each worker.
 
-Each idle worker is given one cell; what comes back is stored here, so that the folder is on this
-machine only. A worker that is lost gives its cell back, which another one is given; a worker that
-can't run cells is not asked again. The cluster's own rules apply: whoever may talk to its scheduler
-may run code on its workers.
+Each idle worker gets one cell; what comes back is stored here, so that the folder is on this
+machine only. If a worker is lost, its cell goes to another one; a worker that can't run cells gets
+no more of them. The cluster's own rules apply: whoever may talk to its scheduler may run code on
+its workers.
 """
 
 from __future__ import annotations
@@ -36,14 +36,20 @@ from pageferry.sweeps.sharing import Sharing, WorkerRoom
 
 _ANSWER_S: Final = 10.0  # a scheduler that is there answers well before
 _LOOK_S: Final = 0.5  # how often workers are counted, and a signal is looked for
-_ALONE_S: Final = 300.0  # so long a cluster may be without a worker that can be used
-_ENDING_S: Final = 20.0  # cells that are cancelled need this at the most
+_ALONE_S: Final = 300.0  # how long a cluster may have no usable worker
+_ENDING_S: Final = 20.0  # cancelled cells end within this
 _MOST_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A cell on its way. token: of its order."""
+    """A cell on its way.
+
+    Attributes:
+        worker: The worker's address.
+        token: Of its order.
+        tries: How many workers have been given it, this one included.
+    """
 
     cell: Cell
     worker: str
@@ -54,7 +60,19 @@ class _Task:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Any]:
-    """A client of the scheduler there. Raises `UsageError`."""
+    """Hold a connection to a scheduler.
+
+    Silences the loggers of `distributed` for the rest of the process.
+
+    Args:
+        address: As in `--scheduler`: `tcp://HOST:8786`.
+
+    Yields:
+        A `distributed.Client`, which is closed at the end.
+
+    Raises:
+        UsageError: The address is malformed, or no scheduler answers there within 10 s.
+    """
     parts = urlsplit(address)
     if not (parts.scheme and parts.netloc):
         raise UsageError(f"--scheduler: {address!r}: expected an address as tcp://HOST:8786")
@@ -63,7 +81,7 @@ def connected(address: str) -> Iterator[Any]:
 
     client_of: Any = distributed.Client
 
-    # Its own messages would stand between ours; what matters of them comes as an exception.
+    # Its own messages would mix with ours; what matters of them comes as an exception.
     for name in logging.root.manager.loggerDict:
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -72,7 +90,7 @@ def connected(address: str) -> Iterator[Any]:
             warnings.catch_warnings(),
             dask.config.set({"distributed.comm.timeouts.connect": f"{_ANSWER_S}s"}),
         ):
-            # What differs between workers is said in our words: `_compare`.
+            # Differences between workers are told in our own words: `_compare`.
             mismatch = distributed.versions.VersionMismatchWarning
             warnings.simplefilter("ignore", mismatch)
             client = client_of(address, timeout=_ANSWER_S)
@@ -92,7 +110,15 @@ def _wait() -> Any:
 
 
 class Cluster:
-    """Runs cells on the workers of a scheduler. client: of `distributed`."""
+    """A sweep on the workers of a scheduler.
+
+    Args:
+        client: A connected `distributed.Client`; the caller closes it.
+        runner: Runs cells; the workers find it by its name.
+        store: Takes each cell that has finished.
+        watcher: Gets all progress.
+        signals: Entered by the caller.
+    """
 
     def __init__(
         self, client: Any, *, runner: Runner, store: Store, watcher: Watcher, signals: Signals
@@ -109,14 +135,24 @@ class Cluster:
         self._useless: dict[str, str] = {}  # a worker, and why it can't run cells
 
     def run(self, cells: Sequence[Cell]) -> bool:
-        """All of them, or until a signal comes, which cancels those that run: whether one came.
+        """Run cells until all are done or a signal comes, which cancels those that run.
 
-        Raises `PageferryError` where there is no worker that can be used, or no scheduler any more.
+        Args:
+            cells: In the order in which they are handed out.
+
+        Returns:
+            Whether a signal came.
+
+        Raises:
+            UsageError: A worker has another version, there are no workers, or the store can't be
+                written.
+            PageferryError: No worker can run cells, none has been there for 300 s, or the scheduler
+                is lost.
         """
         try:
             return self._run(cells)
         except (OSError, concurrent.futures.CancelledError) as error:
-            # Of ours, only the disk's are `OSError`, and they have become `UsageError`.
+            # Our own `OSError` are the disk's only, and those have become `UsageError`.
             why = cut(str(error)) or type(error).__name__
             raise PageferryError(
                 f"the scheduler is lost, what has finished is kept: {why}"
@@ -143,7 +179,7 @@ class Cluster:
         return sorted(self._client.nthreads())
 
     def _present(self) -> list[str]:
-        """Workers that can be used. Raises `PageferryError` where all are known to be useless."""
+        """List the workers that can be used. Raises `PageferryError` if all are known useless."""
         workers = self._workers()
         present = [each for each in workers if each not in self._useless]
         if workers and not present and not self._running:
@@ -151,7 +187,7 @@ class Cluster:
         return present
 
     def _check_workers(self) -> None:
-        """Raises `UsageError` where one has another version, or none."""
+        """Refuse workers of another version, or none at all. Raises `UsageError`."""
         found = self._client.run(worker.version, on_error="return")
         if not found:
             raise UsageError("--scheduler: the cluster has no workers: start one on each machine")
@@ -171,7 +207,7 @@ class Cluster:
                 )
 
     def _compare(self, found: dict[str, Any]) -> None:
-        """Say what differs between workers, and from here: Dask's own warning is not shown."""
+        """Say how workers differ, also from here: Dask's own warning is not shown."""
         workers = {w: each for w, each in sorted(found.items()) if isinstance(each, dict)}
         self._versions = {
             address: {name: each[name] for name in environment() if name in each}
@@ -185,7 +221,7 @@ class Cluster:
             self._watcher.say(f"the workers differ from this machine: {said}")
 
     def _give(self, present: Sequence[str]) -> None:
-        """A cell to each worker that has none."""
+        """Give a cell to each worker that has none."""
         busy = {task.worker for task in self._running.values()}
         for address in present:
             if address in busy or not self._waiting:
@@ -208,7 +244,7 @@ class Cluster:
             self._watcher.began(cell, len(self._running))
 
     def _has_room(self, address: str, cell: Cell) -> bool:
-        """Whether a cell may begin there. A worker is asked before it has run any."""
+        """Tell whether a cell may begin on a worker, which is asked before it has run any."""
         if not self._sharing.knows(address):
             said = self._client.run(worker.room, workers=[address], on_error="ignore")
             if address in said:
@@ -218,7 +254,7 @@ class Cluster:
         return self._sharing.fits(address, touches(cell.config), running)
 
     def _collect(self) -> None:
-        """What has finished, after a while at the most."""
+        """Take what has finished; return after a short wait at the latest."""
         wait = _wait()
         if not self._running:
             time.sleep(_LOOK_S)
@@ -245,7 +281,7 @@ class Cluster:
     def _store_result(
         self, task: _Task, result: PairResult, versions: dict[str, str] | None = None
     ) -> None:
-        """versions: where the cell's process has said them; else its worker's."""
+        """Store how a cell ended, with the versions its process has told, or else its worker's."""
         keep(
             task.cell,
             result,
@@ -259,7 +295,10 @@ class Cluster:
         )
 
     def _went_wrong(self, task: _Task, error: BaseException | None) -> None:
-        """A cell that fails is a result; this is a worker that could not even try."""
+        """Give the cell to another worker: this one could not even try.
+
+        A cell that fails is a result, and does not come here.
+        """
         why = cut(f"{task.worker}: {type(error).__name__}: {error}")
         when = When.BEFORE
         if isinstance(error, ImportError):
@@ -269,7 +308,7 @@ class Cluster:
         self._again(task, why, when)
 
     def _take_back(self, present: Sequence[str]) -> None:
-        """Cells of workers that have gone."""
+        """Take back the cells of workers that have gone."""
         for future in [f for f, task in self._running.items() if task.worker not in present]:
             if future.done():
                 continue  # it was in time
@@ -278,9 +317,9 @@ class Cluster:
             self._again(task, f"{task.worker} was lost")
 
     def _again(self, task: _Task, why: str, when: When = When.BEFORE) -> None:
-        """To another worker; what went wrong several times has failed.
+        """Give a cell to another worker; after several it has failed.
 
-        when: how far it may have come where it went wrong, with a guest of its own.
+        `when` is how far the migration may have come there, with a guest of its own.
         """
         if task.tries < _MOST_TRIES:
             self._waiting.appendleft((task.cell, task.tries + 1))
@@ -290,7 +329,7 @@ class Cluster:
             self._store_result(task, PairResult(None, code, error))
 
     def _cancel(self) -> None:
-        """Those that run; what finished all the same is kept."""
+        """Cancel the running cells; what finishes all the same is kept."""
         wait = _wait()
         tokens = [task.token for task in self._running.values()]
         busy = sorted({task.worker for task in self._running.values()})

@@ -2,10 +2,10 @@
 
 Options come first: their own names with underscores, and the unit that they are written in
 (`memory_bytes`, `max_bandwidth_Bps`, `warmup_s`; shares and counts have none), then the workload's
-parameters (`workload_rate_Bps`) and what the link was asked to be (`net_delay_s`). Then the
-report's scalars, those of its parts with the part's name before them (`postcopy_faults`,
-`net_rtt_ms`). What a cell has not (a strategy without rounds, a workload without a rate) is null.
-Pure: nothing of pyarrow here.
+parameters (`workload_rate_Bps`) and what the link was asked to be (`net_delay_s`). Then come the
+report's scalars; those of its parts have the part's name before them (`postcopy_faults`,
+`net_rtt_ms`). What a cell does not have (a strategy without rounds, a workload without a rate) is
+null. Pure: no pyarrow here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Scalar = int | float | bool | str | None
 Row = dict[str, Scalar]
 
 _KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int64", float: "float64", str: "string"}
-# What an option's formatter makes of one of its units: the unit's place in a column's name.
+# How an option's formatter writes 1, and the ending of a column's name with that unit.
 _UNITS: Final = {"1B": "_bytes", "1B/s": "_Bps", "1s": "_s"}
 _NET_UNITS: Final = {"rate": "_Bps", "delay": "_s", "jitter": "_s", "queue": "_s"}
 _DERIVED: Final[dict[str, Kind]] = {
@@ -53,18 +53,30 @@ _PARTS: Final = {
     for name in typing.get_args(DowntimePart.model_fields["name"].annotation)
 }
 _MOST_EXACT: Final = 2**53  # up to which a float is any whole number
-_NOT_FLAT: Final = {"schema_version", "config"}  # said elsewhere: by the options' columns
+_NOT_FLAT: Final = {"schema_version", "config"}  # the options' columns have it
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Its name, and its type as pyarrow calls it."""
+    """A column of results.
+
+    Attributes:
+        name: With the unit at its end, where it has one.
+        kind: Its type, as pyarrow calls it.
+    """
 
     name: str
     kind: Kind
 
     def takes(self, value: object) -> bool:
-        """Whether it has room for that: null is in any."""
+        """Tell whether the column has room for a value.
+
+        Args:
+            value: Anything; None has room in any column.
+
+        Returns:
+            True if no information is lost: a float column takes whole numbers up to 2**53.
+        """
         if value is None or self.kind == "string":
             return value is None or isinstance(value, str)
         if self.kind == "bool" or isinstance(value, bool):
@@ -76,7 +88,7 @@ class Column:
 
 
 def _members(annotation: Any) -> Iterator[Any]:
-    """The types of a union, None left out; of an annotation, what it annotates."""
+    """Yield the types of a union without None; of an annotation, what it annotates."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         yield from _members(typing.get_args(annotation)[0])
@@ -90,7 +102,7 @@ def _members(annotation: Any) -> Iterator[Any]:
 
 
 def _kind(annotation: Any) -> Kind | None:
-    """None where it is no scalar."""
+    """Return the column type for an annotation; None where it is not a scalar."""
     found = {_KINDS.get(each) for each in _members(annotation)}
     return found.pop() if len(found) == 1 else None
 
@@ -100,7 +112,15 @@ def _kind(annotation: Any) -> Kind | None:
 
 @cache
 def option_column(name: str, model: type[MigrationConfig] = MigrateCell) -> Column:
-    """Of a field of the configuration. An option that may be given several times is a string."""
+    """Return the column of an option.
+
+    Args:
+        name: The field's name in the model, with underscores.
+        model: The configuration that has the field.
+
+    Returns:
+        Its column: a string where the option may be given several times.
+    """
     kind = _kind(model.model_fields[name].annotation)
     if kind not in ("int64", "float64"):
         return Column(name, kind or "string")
@@ -109,16 +129,25 @@ def option_column(name: str, model: type[MigrationConfig] = MigrateCell) -> Colu
 
 @cache
 def _parameters() -> dict[str, Option]:
-    """Every parameter that any workload has."""
+    """Return every parameter that any workload has, by name."""
     return WORKLOADS.options
 
 
 @cache
 def parameter_columns(key: str) -> tuple[Column, ...]:
-    """Of a workload's parameter, the one first that tells all its values apart.
+    """Return the columns of a workload's parameter; the first tells all its values apart.
 
-    A working set, which is a size or a share, is what was written. Lines, which are a number or a
-    mixture, have both: what was written, and the number where it is one.
+    A working set, which is a size or a share, is kept as it was written. Lines, which are a number
+    or a mixture, have both: what was written, and the number where it is one.
+
+    Args:
+        key: The parameter's name, as in `workload.KEY`.
+
+    Returns:
+        One column or two.
+
+    Raises:
+        KeyError: No workload has it.
     """
     option = _parameters()[key]
     name = f"workload_{key.replace('-', '_')}"
@@ -134,7 +163,17 @@ def parameter_columns(key: str) -> tuple[Column, ...]:
 
 @cache
 def net_column(key: str) -> Column:
-    """Of a part of `net`. Raises `KeyError`."""
+    """Return the column of a part of `net`.
+
+    Args:
+        key: The part's name, as in `net.KEY`.
+
+    Returns:
+        A column of numbers.
+
+    Raises:
+        KeyError: It is not in `shape.KEYS`.
+    """
     if key not in shape.KEYS:
         raise KeyError(key)
     unit = _NET_UNITS.get(key.removesuffix("-back"), "")
@@ -142,7 +181,18 @@ def net_column(key: str) -> Column:
 
 
 def column_of(option: str, model: type[MigrationConfig] = MigrateCell) -> Column:
-    """Of an option as a plan names it, `workload.rate` included. Raises `KeyError`."""
+    """Return the column of an option as a plan names it, `workload.rate` included.
+
+    Args:
+        option: With dashes.
+        model: The configuration that has the option.
+
+    Returns:
+        The column that tells all its values apart.
+
+    Raises:
+        KeyError: There is no such option.
+    """
     head, dot, key = option.partition(".")
     if dot:
         if head == "net" and "net" in model.model_fields:
@@ -158,7 +208,14 @@ def column_of(option: str, model: type[MigrationConfig] = MigrateCell) -> Column
 
 @cache
 def option_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, ...]:
-    """Of all options and all parameters."""
+    """Return the columns of all options and of all workloads' parameters.
+
+    Args:
+        model: The configuration; the parts of `net` have columns only where it is one of a cell.
+
+    Returns:
+        The columns, in the order of a row.
+    """
     return (
         *(option_column(name, model) for name in model.model_fields),
         Column("workload_name", "string"),
@@ -168,7 +225,17 @@ def option_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, 
 
 
 def option_row(config: MigrationConfig) -> Row:
-    """The options of one cell. Raises `UsageError` where its workload is none."""
+    """Make the row of a cell's options.
+
+    Args:
+        config: The cell's configuration.
+
+    Returns:
+        Values by column; None for a parameter that its workload does not have.
+
+    Raises:
+        UsageError: Its workload is unknown, or has a wrong option.
+    """
     row: Row = {}
     for name in type(config).model_fields:
         value = getattr(config, name)
@@ -209,7 +276,15 @@ def _said_part(option: str, value: float) -> str:
 
 
 def said(option: str, value: Scalar) -> str:
-    """A value of an option's column, as a person would write it."""
+    """Write a value of an option's column as a person would.
+
+    Args:
+        option: As a plan names it.
+        value: In the unit of the column.
+
+    Returns:
+        A text with its unit, such as `40MB/s`; `none` for None and for an empty text.
+    """
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -226,7 +301,7 @@ def said(option: str, value: Scalar) -> str:
 
 
 def _scalars(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[tuple[str, ...], Column]]:
-    """The way to each scalar of a model and of its parts, and the column it is in."""
+    """Yield the path to each scalar of a model and of its parts, and its column."""
     for name, field in model.model_fields.items():
         if not prefix and name in _NOT_FLAT:
             continue
@@ -248,7 +323,16 @@ _SCALARS: Final = tuple(_scalars(Report))
 
 @cache
 def result_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, ...]:
-    """Of the report. A scalar whose name is an option's, too (`strategy`), is in that one only."""
+    """Return the columns of the report.
+
+    A scalar with the name of an option (`strategy`) is in the option's column only.
+
+    Args:
+        model: The configuration that has the options.
+
+    Returns:
+        The columns, in the order of a row.
+    """
     taken = {column.name for column in option_columns(model)}
     found = [column for _, column in _SCALARS]
     found += [Column(name, kind) for name, kind in _DERIVED.items()]
@@ -257,7 +341,14 @@ def result_columns(model: type[MigrationConfig] = MigrateCell) -> tuple[Column, 
 
 
 def result_row(report: Report) -> Row:
-    """The report's scalars, and what is counted or calculated from its lists."""
+    """Make the row of a report: its scalars, and what is counted or calculated from its lists.
+
+    Args:
+        report: Of one migration.
+
+    Returns:
+        Values by column; None for what is not known, or is not finite.
+    """
     row: Row = {}
     for way, column in _SCALARS:
         value: Any = report
@@ -287,5 +378,5 @@ def _word(config: Mapping[str, Any], name: str) -> str | None:
 
 
 def _finite(value: Scalar) -> Scalar:
-    """What JSON has no number for is null, as in the report."""
+    """Replace what JSON has no number for by None, as in the report."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -75,8 +75,16 @@ def sweep(
 
     A plan has fixed options, axes, and a number of repeats. Each combination is a cell: a real
     migration, with a shaped network of its own where the plan has net, or with --runner simulate
-    one in virtual time. A cell that fails is a result. Whatever ends the sweep, the same command
-    goes on where it was. Then look at it: pageferry sweep show FOLDER.
+    one in virtual time. A cell that fails is a result. However the sweep ends, the same command
+    continues where it stopped. Then look at the results: pageferry sweep show FOLDER.
+
+    Args:
+        plan: The plan.
+        options: How it is run; None is all defaults.
+        status_fd: Where a supervisor reads the progress; None without one.
+
+    Returns:
+        The exit code.
     """
     from pageferry.common.command_line.libraries import require
     from pageferry.sweeps.grid import exit_code, make_grid, run_grid
@@ -110,7 +118,7 @@ def sweep(
 
 
 def _say_some() -> Callable[[str], None]:
-    """Complain, but not more often than anybody reads."""
+    """Make a function that complains, but no more often than anybody reads."""
     said = 0
 
     def say(line: str) -> None:
@@ -123,7 +131,7 @@ def _say_some() -> Callable[[str], None]:
 
 
 def _warn(cells: Sequence[Cell]) -> None:
-    """Of cells that have a limit which their strategies do not look at."""
+    """Warn of cells that have a limit which their strategies do not look at."""
     from pageferry.common.report.limits import DOWNTIME, given, looks_at_it, say, unlooked
 
     limited = [each.config for each in cells if DOWNTIME in given(each.config)]
@@ -152,7 +160,7 @@ def _say(grid: Grid, records: Mapping[str, Record], *, interrupted: bool) -> Non
 
 
 def _list(grid: Grid, *, retry_failed: bool) -> int:
-    """`--dry-run`: what would be run, and how long that would take."""
+    """List what would be run, and how long that would take (`--dry-run`)."""
     from pageferry.runs.tables import Sheet, print_text, wide_console
     from pageferry.sweeps.ledger import pending, read_records
     from pageferry.sweeps.progress import TimeLeft, rough

@@ -1,4 +1,4 @@
-"""Cells one after another in this process: parallel ones would spoil each other's numbers."""
+"""Cells one after another in this process: parallel ones would distort each other's figures."""
 
 from __future__ import annotations
 
@@ -24,43 +24,85 @@ from pageferry.sweeps.runners import Ran, Runner
 
 
 class Store(Protocol):
-    """Where finished cells go; `ledger.Folder` is one."""
+    """Where finished cells are kept, such as `ledger.Folder`."""
 
     def save(self, record: Record, report: str | None) -> None:
-        """For good, when this returns."""
+        """Store a finished cell. It is durable when this returns.
+
+        Args:
+            record: What became of the cell.
+            report: The JSON of its report; None where it has none.
+        """
 
 
 class Watcher(Protocol):
-    """Who is told; `progress.SweepView` is one."""
+    """A follower of a sweep's progress, such as `progress.SweepView`."""
 
     def began(self, cell: Cell, side_by_side: int = 1) -> None:
-        """A cell is run."""
+        """Note that a cell begins.
+
+        Args:
+            cell: The one that begins.
+            side_by_side: How many cells run now, this one included.
+        """
 
     def show(self, cell: Cell, status: Status) -> None:
-        """A moment of it."""
+        """Show the present moment of a running cell.
+
+        Args:
+            cell: The one that runs.
+            status: As its agents, or the simulation, report it.
+        """
 
     def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
-        """It has finished, and is stored."""
+        """Note that a cell has finished and is stored.
+
+        Args:
+            cell: The one that has finished.
+            record: As it was stored.
+            attempt: The same outcome with the whole report; its `case` is the cell's index.
+        """
 
     def say(self, line: str) -> None:
-        """Something that the user should know."""
+        """Tell the user something, whatever progress is shown.
+
+        Args:
+            line: One line, without `pageferry: ` before it.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """When a cell was begun: for people, and to measure how long it took."""
+    """When a cell was begun, for people and to measure how long it took.
+
+    Attributes:
+        started: UTC.
+        monotonic_s: Of `time.monotonic()`.
+    """
 
     started: datetime
     monotonic_s: float
 
     @staticmethod
     def now() -> Clock:
-        """This moment."""
+        """Read both clocks.
+
+        Returns:
+            This moment.
+        """
         return Clock(datetime.now(UTC), time.monotonic())
 
 
 def option_texts(cell: Cell) -> dict[str, str | list[str]]:
-    """Every option that has a value, as a flag takes it, for records and workers."""
+    """Write each option that has a value as its flag takes it, for records and workers.
+
+    Args:
+        cell: Only its configuration is looked at.
+
+    Returns:
+        Texts by option name, with dashes; a list of them where an option may be given several
+        times. Options that are None are left out.
+    """
     model = type(cell.config)
     out: dict[str, str | list[str]] = {}
     for name in model.model_fields:
@@ -84,7 +126,22 @@ def keep(
     attempts: int = 1,
     versions: Mapping[str, str] | None = None,
 ) -> Record:
-    """Store what became of a cell, and tell. versions: what it was run with; None: as here."""
+    """Store what became of a cell, and tell the watcher.
+
+    Args:
+        cell: The one that has ended.
+        result: How it ended. The limits that it missed are put into its report.
+        clock: When it was begun; `seconds` of the record count from there.
+        runner: What ran it.
+        store: Takes the record and the report. Its errors (`UsageError`) pass through.
+        watcher: Called once both are stored.
+        worker: The address of the worker that ran it; None is this host.
+        attempts: How often it was begun.
+        versions: What it was run with; None takes those of this process.
+
+    Returns:
+        The record as it was stored.
+    """
     report = result.report
     if report is not None:
         judge(report, given(cell.config))
@@ -119,7 +176,22 @@ def run_here(
     signals: Signals,
     log_dir: Path | None,
 ) -> bool:
-    """All of them, or until a signal comes, which cancels the running one: whether one came."""
+    """Run cells one after another until a signal comes, which cancels the running one.
+
+    Args:
+        cells: In the order in which they are run.
+        runner: Runs each of them. A cell that it can't begin is stored as failed.
+        store: Takes each cell that has finished.
+        watcher: Gets all progress.
+        signals: Entered by the caller.
+        log_dir: Each cell logs to a folder there that has its key as name; None keeps no logs.
+
+    Returns:
+        Whether a signal came.
+
+    Raises:
+        UsageError: The store can't be written.
+    """
     for cell in cells:
         if signals.seen:
             return True
@@ -135,7 +207,7 @@ def run_here(
 
 
 def _run(runner: Runner, cell: Cell, logs: Path | None, watcher: Watcher, signals: Signals) -> Ran:
-    """A cell that can't be begun has failed, like any other that fails."""
+    """Run one cell; one that can't be begun has failed, like any other that fails."""
 
     def show(status: Status) -> None:
         watcher.show(cell, status)

@@ -1,4 +1,4 @@
-"""What a cell is run with beside this package: figures may differ where that differs."""
+"""Software that a cell runs with besides this package: figures may differ where it differs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ _MOST_NAMED: Final = 3  # workers with the same version
 
 @cache
 def environment() -> Mapping[str, str]:
-    """Versions of this process's Python and of the libraries that compile and run a guest."""
+    """Return the versions of Python and of the libraries that compile and run a guest.
+
+    Returns:
+        Versions by name. They are cached, and must not be changed.
+    """
     return {"python": platform.python_version()} | {name: _of(name) for name in LIBRARIES}
 
 
 @cache
 def cluster_environment() -> Mapping[str, str]:
-    """The same, and what carries cells to workers."""
+    """Return the same, and the version of what carries cells to workers.
+
+    Returns:
+        Versions by name. They are cached, and must not be changed.
+    """
     return {**environment(), **{name: _of(name) for name in _OF_THE_CLUSTER}}
 
 
 def _of(library: str) -> str:
-    """Without importing it, which takes seconds."""
+    """Read the version of a library without importing it, which takes seconds."""
     try:
         return version(library)
     except PackageNotFoundError:
@@ -34,7 +42,14 @@ def _of(library: str) -> str:
 
 
 def unlike(found: Mapping[str, Mapping[str, str]]) -> str | None:
-    """How these differ, by what has them (a worker's address, or `here`); None: they do not."""
+    """Describe how versions differ.
+
+    Args:
+        found: Versions by name, for each that has them (a worker's address, or `here`).
+
+    Returns:
+        One line; None where they do not differ.
+    """
     differences = []
     for name in dict.fromkeys(name for each in found.values() for name in each):
         having: dict[str, list[str]] = {}

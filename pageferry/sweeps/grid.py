@@ -1,4 +1,4 @@
-"""A plan's cells run into a folder: what the command and the API share."""
+"""A plan's cells, run into a folder: what the command and the API share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ from pageferry.sweeps.runners import Runner, runner_named
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A plan with its cells. chosen: those that are to be run. folder: where results go."""
+    """A plan with its cells.
+
+    Attributes:
+        name: The name of the plan's file, without the ending.
+        axes: The options that vary; the first changes slowest.
+        cells: All of the plan, in its order.
+        chosen: Those that are to be run.
+        runner: What runs them.
+        folder: Where results go. It need not exist.
+    """
 
     name: str
     axes: tuple[str, ...]
@@ -30,14 +39,21 @@ class Grid:
     folder: Path
 
     def check_logs(self, log_dir: Path | None) -> None:
-        """Raise `UsageError` where logs are asked for and there will be none."""
+        """Refuse a folder for logs where there will be none.
+
+        Args:
+            log_dir: As `--log-dir` has it; None asks for no logs.
+
+        Raises:
+            UsageError: The runner writes no logs.
+        """
         if log_dir is not None and not self.runner.has_logs:
             name = self.runner.name
             raise UsageError(f"--log-dir: runner {name} writes no logs, its events are reported")
 
 
 class View(Watcher, AbstractContextManager["View"], Protocol):
-    """Who is told, entered while cells are run."""
+    """A watcher that is entered while cells are run."""
 
 
 def make_grid(
@@ -47,12 +63,16 @@ def make_grid(
 
     Args:
         plan: The TOML file.
-        folder: Where results go; None is the folder that the plan names, or the plan's name.
-        runner: `migrate` or `simulate`, in the place of the plan's own.
+        folder: Where results go. None takes the folder beside the plan that the plan names, or one
+            with the plan's name; a runner other than the plan's adds `-RUNNER`.
+        runner: `migrate` or `simulate`; None is the plan's own.
         choice: Which cells are to be run, as in `strategy=hybrid`; None is all.
 
+    Returns:
+        The cells. Nothing has been run or written.
+
     Raises:
-        UsageError: Something in it is wrong; one line with the place.
+        UsageError: Something in the plan is wrong; one line with the place.
     """
     found = read_plan(plan)
     by = _runner(found.runner, runner, plan)
@@ -99,17 +119,18 @@ def run_grid(
 
     Args:
         grid: The cells, and where their results go.
-        viewed: Makes who is told, of what is to be run and what had finished before.
+        viewed: Makes the view, of what is to be run and what had finished before.
         retry_failed: Whether cells that have failed are run again.
         scheduler: The address of a Dask cluster; None runs the cells here.
-        log_dir: Where each cell's log is kept.
+        log_dir: Where each cell's log is kept; only for cells that are run here.
         say: Called with a line about each record that was damaged; its cell is run again.
 
     Returns:
         The records of all cells that have finished, by key, and whether the sweep was interrupted.
 
     Raises:
-        UsageError: The folder can't be used, or no cell can be run here.
+        UsageError: The folder or the cluster can't be used, or no cell can be run here.
+        PageferryError: The cluster was lost on the way. What has finished is stored.
     """
     keys = [cell.key for cell in grid.cells]
     with Signals() as signals, Folder(grid.folder) as folder:
@@ -143,7 +164,7 @@ def _run(
     scheduler: str | None,
     log_dir: Path | None,
 ) -> bool:
-    """Whether it was interrupted."""
+    """Run cells here or on a cluster; return whether a signal came."""
     by = grid.runner
     if scheduler is None:
         from pageferry.sweeps.driver import run_here
@@ -160,14 +181,23 @@ def _run(
 
 
 def _write(grid: Grid, manifest: Manifest, folder: Folder, records: Mapping[str, Record]) -> None:
-    """The Parquet file of all that has finished, by this sweep or an earlier one."""
+    """Write the Parquet file of all that has finished, by this sweep or an earlier one."""
     from pageferry.sweeps.parquet import make_results, to_parquet
 
     folder.write(RESULTS, to_parquet(make_results(manifest, records, grid.runner)))
 
 
 def exit_code(records: Mapping[str, Record], *, enforce: bool = False) -> int:
-    """As of any series: 0 if all is well, else the worst. 2 only where no cell could be run."""
+    """Compute the exit code of a sweep, as of any series.
+
+    Args:
+        records: Of all cells that have finished, by key.
+        enforce: Whether a missed limit is a failure.
+
+    Returns:
+        0 if all is well, 5 if only limits were missed and `enforce` asks, else the worst of the
+        cells'; 2 only where no cell could be run.
+    """
     attempts = [Attempt(0, None, each.exit_code, each.error) for each in records.values()]
     code = worst_exit_code(attempts)
     some = any(attempt.exit_code != EXIT_USAGE for attempt in attempts)
@@ -177,5 +207,12 @@ def exit_code(records: Mapping[str, Record], *, enforce: bool = False) -> int:
 
 
 def missed_limit(record: Record) -> bool:
-    """Whether a cell missed a limit that it had."""
+    """Tell whether a cell missed a limit that it had.
+
+    Args:
+        record: Of the cell.
+
+    Returns:
+        True if its results name a missed limit.
+    """
     return bool(record.results.get("limits_missed"))

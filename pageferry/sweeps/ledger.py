@@ -1,4 +1,4 @@
-"""The folder of a sweep: what has finished, for good, whenever the process is killed.
+"""The folder of a sweep: what has finished is kept, whenever the process is killed.
 
     lock             held (flock) by the one sweep that works here; the kernel frees it at the end
     sweep.json       the cells of the present plan, in order (`Manifest`)
@@ -6,9 +6,10 @@
     reports/KEY.json its whole report, as `--json` writes it, where there is one
     results.parquet  all of it, one row a cell, made from `cells/`
 
-A file is written without its name, then synced, then given the name: it is there whole or not at
-all. A report comes before its record, so that a record never lacks one. KEY is the identity of the
-cell's configuration: a cell can't be there twice, and one that an edited plan still has is kept.
+A file is written without a name, synced, and only then given its name: it is there whole or not at
+all. A report is written before its record, so that no record lacks its report. KEY is the identity
+of the cell's configuration: no cell can be there twice, and one that is still in an edited plan is
+kept.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ RESULTS: Final = "results.parquet"
 _LOCK: Final = "lock"
 _CELLS: Final = "cells"
 _REPORTS: Final = "reports"
-_MOST_RECORD: Final = 1 << 24  # bytes; one has some 4 KiB
-_MOST_MANIFEST: Final = 1 << 28  # of 100,000 cells
+_MOST_RECORD: Final = 1 << 24  # bytes; a record has about 4 KiB
+_MOST_MANIFEST: Final = 1 << 28  # bytes; enough for 100,000 cells
 _Document = TypeVar("_Document", bound=BaseModel)
 
 
@@ -51,7 +52,14 @@ Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]  # a part of files' names
 
 
 class PlannedCell(BaseModel):
-    """A cell of the plan, whether it has been run or not."""
+    """A cell of the plan, whether it has run or not.
+
+    Attributes:
+        key: Its identity.
+        label: For people.
+        repeat: From 0.
+        point: What it has on each axis, as it was written.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +70,14 @@ class PlannedCell(BaseModel):
 
 
 class Manifest(_Stored):
-    """The plan as it was last run. axes: the options that change, the first slowest."""
+    """The plan as it was last run.
+
+    Attributes:
+        name: Of the plan: its file's name without the ending.
+        runner: The runner's name.
+        axes: The options that vary; the first changes slowest.
+        cells: In the plan's order.
+    """
 
     name: str
     runner: str
@@ -71,12 +86,23 @@ class Manifest(_Stored):
 
 
 class Record(_Stored):
-    """A finished cell. outcome: the report's; without one, `failed`, or `lost` with its process.
+    """A finished cell.
 
-    options: texts, as flags take them; results: the report's columns. started: UTC, ISO 8601;
-    seconds: of the whole cell, start-up counted. worker: where it was run. attempts: how often it
-    was begun on a cluster, where a worker can be lost. versions: of Python and libraries there;
-    empty in records of earlier versions.
+    Attributes:
+        key: Its identity.
+        label: For people.
+        runner: The runner's name.
+        options: Texts by option name with dashes, as flags take them.
+        outcome: The report's; without a report `failed`, or `lost` with its process.
+        exit_code: 0, or how it failed. A limit that was missed does not count.
+        error: What went wrong, in one line; None where nothing did.
+        started: When it was begun: UTC, ISO 8601.
+        seconds: How long the whole cell took, start-up included.
+        worker: Where it ran: a host's name, or the address of a cluster's worker.
+        attempts: How often it was begun: on a cluster a worker can be lost.
+        versions: Of Python and libraries there; empty in records of earlier versions.
+        results: The report's columns; empty without a report.
+        has_report: Whether its report is in the folder.
     """
 
     key: Key
@@ -101,14 +127,23 @@ class Record(_Stored):
 
     @property
     def failed(self) -> bool:
-        """Whether `--retry-failed` means it."""
+        """Whether `--retry-failed` runs it again."""
         return self.exit_code != EXIT_OK
 
 
 def pending(
     cells: Iterable[Cell], records: Mapping[str, Record], *, retry_failed: bool
 ) -> list[Cell]:
-    """Those that are to be run, in the plan's order."""
+    """List the cells that are to be run.
+
+    Args:
+        cells: In the plan's order.
+        records: What has finished, by key.
+        retry_failed: Whether cells that have failed are run again.
+
+    Returns:
+        Some of the cells, in the same order.
+    """
     return [
         cell
         for cell in cells
@@ -117,7 +152,15 @@ def pending(
 
 
 class Folder:
-    """A sweep's folder while it is worked in. Raises `UsageError`."""
+    """A sweep's folder while a sweep works in it.
+
+    Entering makes the folder if it is missing, locks it, and removes what a killed process has left
+    half-written. That raises `UsageError` where the folder is in use, is not a sweep's, or can't be
+    written.
+
+    Args:
+        path: The folder.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -161,14 +204,22 @@ class Folder:
         self._lock = fd
 
     def _clean(self) -> None:
-        """What a process that was killed had not yet given its name."""
+        """Remove the files that a killed process had not yet given their names."""
         for folder in (self.path, self.path / _CELLS, self.path / _REPORTS):
             folder.mkdir(exist_ok=True)
             for left in folder.glob(".*.????????"):
                 left.unlink()
 
     def write(self, name: str, data: bytes) -> None:
-        """A file, whole or not at all."""
+        """Write a file, whole or not at all; one of that name is replaced.
+
+        Args:
+            name: Its path from the sweep's folder.
+            data: Its content.
+
+        Raises:
+            UsageError: It can't be written.
+        """
         with self._complaining():
             new = NewFile(str(self.path / name), force=True)
             try:
@@ -181,17 +232,40 @@ class Folder:
                 new.discard()
 
     def describe(self, manifest: Manifest) -> None:
-        """Say what the plan has."""
+        """Write the manifest.
+
+        Args:
+            manifest: Of the present plan.
+
+        Raises:
+            UsageError: It can't be written.
+        """
         self.write(MANIFEST, _json(manifest))
 
     def save(self, record: Record, report: str | None) -> None:
-        """This cell has finished. report: the JSON of its report."""
+        """Store a cell that has finished.
+
+        Args:
+            record: What became of it.
+            report: The JSON of its report; None where it has none.
+
+        Raises:
+            UsageError: They can't be written.
+        """
         if report is not None:
             self.write(f"{_REPORTS}/{record.key}.json", report.encode())
         self.write(f"{_CELLS}/{record.key}.json", _json(record))
 
     def records(self, keys: Iterable[str], runner: Runner) -> tuple[dict[str, Record], list[str]]:
-        """What has finished of these, and a line about each file that is no record."""
+        """Read what has finished of some cells; see `read_records`.
+
+        Args:
+            keys: The cells' identities.
+            runner: Has the options and results that a record may have.
+
+        Returns:
+            Records by key, and a line about each file that is not a record.
+        """
         return read_records(self.path, keys, runner)
 
 
@@ -210,9 +284,17 @@ def _sync(folder: Path) -> None:
 def read_records(
     path: Path, keys: Iterable[str], runner: Runner
 ) -> tuple[dict[str, Record], list[str]]:
-    """What has finished of these, and a line about each file that is no record. No lock is needed.
+    """Read what has finished of some cells. No lock is needed.
 
-    A file that is no record was damaged by somebody else: its cell counts as one to be run.
+    A file that is not a record was damaged by somebody else: its cell counts as not run.
+
+    Args:
+        path: The sweep's folder.
+        keys: The cells' identities.
+        runner: Has the options and results that a record may have.
+
+    Returns:
+        Records by key, and a line about each file that is not a record.
     """
     records: dict[str, Record] = {}
     complaints: list[str] = []
@@ -233,9 +315,18 @@ def read_records(
 
 
 def parse_record(data: bytes, name: str, runner: Runner) -> Record:
-    """A record whose options a cell can have, and whose results have their columns' types.
+    """Parse a record, and check its options as a cell's and its results against their columns.
 
-    name: of the file, for complaints. Raises `UsageError`.
+    Args:
+        data: JSON.
+        name: Of the file, for complaints.
+        runner: Has the options and results that it may have.
+
+    Returns:
+        The checked record.
+
+    Raises:
+        UsageError: It is not such a record; one line says what is wrong.
     """
     record = _parsed(Record, data, name, "is no record of a cell")
     try:
@@ -252,7 +343,17 @@ def parse_record(data: bytes, name: str, runner: Runner) -> Record:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Raises `UsageError`."""
+    """Read the manifest of a sweep's folder.
+
+    Args:
+        path: The sweep's folder.
+
+    Returns:
+        The plan as it was last run there.
+
+    Raises:
+        UsageError: It is not a sweep's folder, or its manifest can't be read.
+    """
     file = path / MANIFEST
     if not file.exists():
         why = os.strerror(errno.ENOENT)
@@ -261,7 +362,18 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def parse_manifest(data: bytes, name: str) -> Manifest:
-    """A plan as it was run, whose runner and axes there are. Raises `UsageError`."""
+    """Parse a manifest whose runner and axes exist.
+
+    Args:
+        data: JSON.
+        name: Of the file, for complaints.
+
+    Returns:
+        The checked manifest.
+
+    Raises:
+        UsageError: It is not such a manifest.
+    """
     manifest = _parsed(Manifest, data, name, "is not of this version")
     try:
         runner = runner_named(manifest.runner)
@@ -272,7 +384,16 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
 
 
 def check_axes(axes: Sequence[str], runner: Runner, name: str) -> None:
-    """Raises `UsageError` where one is no option of the runner's cells, or is there twice."""
+    """Refuse an axis that is not an option of the runner's cells, or occurs twice.
+
+    Args:
+        axes: Option names as a plan has them.
+        runner: Has the options.
+        name: Of the file that has the axes, for complaints.
+
+    Raises:
+        UsageError: One of them is wrong.
+    """
     for place, axis in enumerate(axes):
         check_known(axis, runner, f"{name}: axes.{place}: {cut(repr(axis))}")
     if len(set(axes)) < len(axes):
@@ -287,7 +408,14 @@ def _parsed(model: type[_Document], data: bytes, name: str, otherwise: str) -> _
 
 
 def report_file(key: str) -> str:
-    """Its name, from the sweep's folder."""
+    """Name the file of a cell's report.
+
+    Args:
+        key: The cell's identity.
+
+    Returns:
+        Its path from the sweep's folder.
+    """
     return f"{_REPORTS}/{key}.json"
 
 
@@ -297,7 +425,14 @@ def _first(error: ValidationError) -> str:
 
 
 def planned(cells: Sequence[Cell]) -> tuple[PlannedCell, ...]:
-    """As the manifest has them."""
+    """Describe cells for the manifest.
+
+    Args:
+        cells: In the plan's order.
+
+    Returns:
+        One entry for each, in the same order.
+    """
     return tuple(
         PlannedCell(key=cell.key, label=cell.label, repeat=cell.repeat, point=dict(cell.point))
         for cell in cells

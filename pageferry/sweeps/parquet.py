@@ -1,4 +1,4 @@
-"""Results as one Parquet file: one row a cell, the columns of `columns`, the plan's axes beside."""
+"""Results as one Parquet file: a row per cell, the columns of `columns`, and the plan's axes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CELL_COLUMNS: Final = (
     Column("numpy", "string"),
     Column("report", "string"),
 )
-VERSIONS: Final = ("python", "numba", "numpy")  # an earlier version's results have none
+VERSIONS: Final = ("python", "numba", "numpy")  # missing in results of earlier versions
 _META: Final = b"pageferry"
 _MOST_BYTES: Final = 1 << 28
 _MOST_ROWS: Final = 1_000_000
@@ -42,7 +42,15 @@ _MOST_ROWS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Rows of finished cells. table: of pyarrow; axes: options that change; of: cells planned."""
+    """The rows of finished cells.
+
+    Attributes:
+        table: A `pyarrow.Table`.
+        name: Of the plan: its file's name without the ending.
+        runner: The runner's name.
+        axes: The options that vary.
+        of: How many cells the plan has.
+    """
 
     table: Any
     name: str
@@ -54,7 +62,16 @@ class Results:
 def make_rows(
     manifest: Manifest, records: Mapping[str, Record], runner: Runner
 ) -> list[dict[str, Any]]:
-    """A row for each cell that has finished, in the plan's order."""
+    """Make a row for each cell that has finished.
+
+    Args:
+        manifest: The plan as it was run.
+        records: What has finished, by key.
+        runner: Reads the records' options.
+
+    Returns:
+        Values by column, in the plan's order of cells.
+    """
     rows = []
     for index, cell in enumerate(manifest.cells):
         record = records.get(cell.key)
@@ -82,7 +99,16 @@ def make_rows(
 
 
 def make_results(manifest: Manifest, records: Mapping[str, Record], runner: Runner) -> Results:
-    """The table of what has finished."""
+    """Make the table of what has finished.
+
+    Args:
+        manifest: The plan as it was run.
+        records: What has finished, by key.
+        runner: Has the options, and so decides which columns there are.
+
+    Returns:
+        The results; everything but the rows is in the table's metadata, too.
+    """
     import pyarrow as pa
 
     columns = [*CELL_COLUMNS, *option_columns(runner.options), *result_columns(runner.options)]
@@ -102,7 +128,14 @@ def make_results(manifest: Manifest, records: Mapping[str, Record], runner: Runn
 
 
 def to_parquet(results: Results) -> bytes:
-    """The file."""
+    """Write results as a Parquet file.
+
+    Args:
+        results: What `make_results` has made.
+
+    Returns:
+        The content of the file.
+    """
     import pyarrow.parquet as pq
 
     out = io.BytesIO()
@@ -111,7 +144,17 @@ def to_parquet(results: Results) -> bytes:
 
 
 def read_parquet(file: Path) -> Results:
-    """Raises `UsageError`."""
+    """Read a Parquet file of results.
+
+    Args:
+        file: Written by `sweep`, perhaps by an earlier version; at most 256 MiB.
+
+    Returns:
+        The results.
+
+    Raises:
+        UsageError: It can't be read, is not ours, or has too many rows or a wrong column.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -152,7 +195,7 @@ def _runner(name: str, file: str) -> Runner:
 
 
 def _check_kinds(schema: Any, runner: Runner, file: str) -> None:
-    """Raises `UsageError` where a column of ours has another type."""
+    """Refuse a column of ours that has another type. Raises `UsageError`."""
     import pyarrow as pa
 
     ours = [*CELL_COLUMNS, *option_columns(runner.options), *result_columns(runner.options)]

@@ -1,4 +1,4 @@
-"""The pictures of a sweep, as the HTML report has them: maps of the best strategy, and curves."""
+"""The pictures of a sweep in the HTML report: maps of the best strategy, and curves."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from pageferry.runs.tables import NOTHING, milliseconds
 from pageferry.sweeps.columns import Scalar, said
 from pageferry.sweeps.query import Curve, Curves, Map, Place
 
-MOST_PICTURES: Final = 12  # of either kind: more are not looked at
-_LOG_FROM: Final = 30.0  # the ratio of greatest to least from which an axis is logarithmic
+MOST_PICTURES: Final = 12  # of each kind: nobody looks at more
+_LOG_FROM: Final = 30.0  # an axis is logarithmic from this ratio of greatest to least
 _ROW: Final = 56  # pixels
 _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _DASHES: Final = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def figure_text(name: str, value: float) -> str:
-    """A figure with its unit, as its name tells it: `12.3 ms`, `537 MB`, `7.3 %`."""
+    """Write a figure with the unit that its name implies: `12.3 ms`, `537 MB`, `7.3 %`.
+
+    Args:
+        name: The column, such as `downtime_ms` or `guest_slowdown`.
+        value: In the column's unit; of a slowdown, the share.
+
+    Returns:
+        A rounded number, with its unit where the name has one.
+    """
     if name.endswith("_ms"):
         return f"{milliseconds(value)} ms"
     if name.startswith("bytes") or name.endswith("_bytes"):
@@ -31,7 +39,17 @@ def figure_text(name: str, value: float) -> str:
 
 
 def words_of(place: Place | None, figure: str, line: str = " ") -> str:
-    """What stands at a place of a map: the best, and its median. ≈: another one overlaps it."""
+    """Write what stands at a place of a map: the best strategy, and its median.
+
+    Args:
+        place: None where no cell is.
+        figure: The column that is compared.
+        line: What separates the name from the figure.
+
+    Returns:
+        The words, with `≈` before them if another strategy overlaps the best; `–` if none got
+        there.
+    """
     if place is None or not place.ranks:
         return NOTHING
     best = place.ranks[0]
@@ -40,7 +58,15 @@ def words_of(place: Place | None, figure: str, line: str = " ") -> str:
 
 
 def best_meaning(figure: str, *, simulated: bool = False) -> str:
-    """What a map says, in words."""
+    """Explain in words what a map shows.
+
+    Args:
+        figure: The column that is compared.
+        simulated: Whether no guest ran: there are no repeats to explain then.
+
+    Returns:
+        A sentence or two.
+    """
     if simulated:
         return f"At each place: the strategy with the least {figure}, simulated."
     return (
@@ -53,7 +79,7 @@ _BORDER: Final = " Look for the border where the colour changes: there the choic
 
 
 def _strategies(found: Sequence[Map | Curves]) -> list[str]:
-    """All that there are, in one order, so that a colour means the same in every picture."""
+    """List all strategies in one order, so that a colour means the same in every picture."""
     names: dict[str, None] = {}
     for each in found:
         if isinstance(each, Map):
@@ -70,7 +96,17 @@ def _hue(names: Sequence[str], name: str) -> str:
 def pictures(
     found: Sequence[Map], drawn: Sequence[Curves], figure: str, *, simulated: bool = False
 ) -> list[Picture]:
-    """All of them, or the sentences that say why there are none."""
+    """Draw all maps and curves, up to `MOST_PICTURES` of either.
+
+    Args:
+        found: The maps.
+        drawn: The curves.
+        figure: The column by which the maps were made.
+        simulated: Whether no guest ran.
+
+    Returns:
+        Maps, then curves; a kind without any has a sentence instead that says why.
+    """
     names = _strategies([*found, *drawn])
     meaning = best_meaning(figure, simulated=simulated) + _BORDER
     out = [
@@ -118,7 +154,15 @@ _LEFT_OUT: Final = (
 
 
 def left_out(found: Sequence[Map | Curves], what: str) -> list[str]:
-    """A sentence where there are more than are drawn."""
+    """Say how many pictures there are where not all are drawn.
+
+    Args:
+        found: All of one kind.
+        what: Their name, in the plural.
+
+    Returns:
+        One sentence, or none.
+    """
     if len(found) <= MOST_PICTURES:
         return []
     return [f"{MOST_PICTURES} of {len(found)} {what} are shown: --filter chooses others."]
@@ -221,7 +265,7 @@ def _curves(found: Curves, names: Sequence[str]) -> Figure:
 
 
 def _curve(curve: Curve, names: Sequence[str], *, named: bool) -> Figure:
-    """named: in the legend, which has each strategy once."""
+    """Draw a curve; `named` puts it into the legend, which has each strategy once."""
     place = names.index(curve.name)
     hue = _hue(names, curve.name)
     spreads = [spread for _, spread in curve.points]

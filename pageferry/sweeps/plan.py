@@ -10,7 +10,7 @@
     [[list]]                      one axis of several options whose lists go side by side
 
 Every value becomes the text that the flag would be given, so that one syntax is right for both.
-Raises `UsageError` only: one line that names the file, the key and what was expected.
+Whatever is wrong raises `UsageError`: one line with the file, the key and what was expected.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from pageferry.common.files.input_files import parse_toml, read_file
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_CELLS: Final = 100_000
-PARTED: Final = ("workload", "net")  # options of which a part has a name of its own
-_LONGEST: Final = 300  # characters of a complaint: what was expected stands at its end
+PARTED: Final = ("workload", "net")  # options whose parts have names of their own
+_LONGEST: Final = 300  # characters of a complaint, whose end tells what was expected
 
-Value = str | tuple[str, ...]  # a tuple: of an option that may be given several times
+Value = str | tuple[str, ...]  # a tuple for an option that may be given several times
 
 
 def _text(value: Any) -> str:
-    """As the flag would be given it. Raises `ValueError`."""
+    """Write a value as the flag would be given it. Raises `ValueError`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
@@ -64,7 +64,7 @@ def _different(values: tuple[Value, ...]) -> tuple[Value, ...]:
 
 
 def _flat(table: Any) -> Any:
-    """`workload.rate = …` makes a table of TOML; its keys are options like any other."""
+    """Flatten tables: `workload.rate = …` makes one in TOML, its keys are options as any other."""
     if not isinstance(table, dict):
         raise ValueError(f"{cut(repr(table))}: expected a table of options")
     out: dict[str, Any] = {}
@@ -96,7 +96,17 @@ Axes = Annotated[dict[str, Annotated[Several, AfterValidator(_different)]], Befo
 
 
 class Plan(Options):
-    """A sweep as its file says it. `columns`: the tables of `[[list]]`."""
+    """A sweep as its file describes it.
+
+    Attributes:
+        runner: The name of what runs a cell.
+        output: The folder of the results, beside the plan; None: named like the plan's file.
+        repeats: Runs of each combination.
+        max_cells: A plan with more cells is refused.
+        options: What all cells have: a text, or several, by option.
+        grid: An axis for each option, with its values.
+        columns: The tables of `[[list]]`: each is one axis of options whose lists have one length.
+    """
 
     model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
 
@@ -114,12 +124,33 @@ class Plan(Options):
 
 
 def read_plan(file: Path) -> Plan:
-    """Raises `UsageError`."""
+    """Read a plan.
+
+    Args:
+        file: The TOML file, of at most 1 MiB.
+
+    Returns:
+        The plan; whether its options exist is not checked yet.
+
+    Raises:
+        UsageError: It can't be read, or is not a plan.
+    """
     return parse_plan(read_file(file, _MOST_BYTES), str(file))
 
 
 def parse_plan(data: bytes, name: str) -> Plan:
-    """name: of the file, for complaints. Raises `UsageError`."""
+    """Parse a plan.
+
+    Args:
+        data: TOML.
+        name: Of the file, for complaints.
+
+    Returns:
+        The plan; whether its options exist is not checked yet.
+
+    Raises:
+        UsageError: It is not a plan.
+    """
     document = parse_toml(data, name)
     try:
         return Plan.model_validate(document)
@@ -134,6 +165,13 @@ def _explain(error: ValidationError) -> str:
 
 
 def cut(text: str) -> str:
-    """One line, and no longer than a complaint may be."""
+    """Shorten a text to one line, no longer than a complaint may be.
+
+    Args:
+        text: It may have several lines.
+
+    Returns:
+        At most 300 characters, and an ellipsis where more were there.
+    """
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -1,6 +1,6 @@
-"""What is seen of a sweep while it runs: a line that follows it, and one for each cell at its end.
+"""What a running sweep shows: its progress, and on a terminal a line for each cell that has ended.
 
-Only on a terminal; a sweep in the background says what went wrong, and no more.
+Without a bar (see `common.terminal.progress`), finished cells get no lines of their own.
 """
 
 from __future__ import annotations
@@ -24,19 +24,29 @@ from pageferry.sweeps.ledger import Record
 class TimeLeft:
     """How long the rest takes, if what has finished is any guide.
 
-    Cells differ: what is asked of one (its warm-up, its bytes at its bandwidth) is calculated, and
-    how much longer the finished ones took than that is taken to be true of the others.
+    Cells differ: what is asked of each (its warm-up, its bytes at its bandwidth) is calculated, and
+    the factor by which the finished ones took longer is assumed for the others.
+
+    Args:
+        least_s: The calculated seconds of all cells, finished ones included.
     """
 
     def __init__(self, least_s: float) -> None:
-        """least_s: of all that is to be run."""
         self._left_s = least_s
         self._done_s = 0.0
         self._took_s = 0.0
 
     @staticmethod
     def of(todo: Iterable[Cell], done: Iterable[tuple[Cell, Record]]) -> TimeLeft:
-        """As far as is known before the first of `todo`."""
+        """Make the estimate that is known before the first cell is run.
+
+        Args:
+            todo: Cells that are to be run.
+            done: Cells that have finished before, with their records.
+
+        Returns:
+            An estimate that `finished` keeps up to date.
+        """
         before = [(cell.least_s, record.seconds) for cell, record in done]
         least_s = sum(cell.least_s for cell in todo) + sum(least for least, _ in before)
         left = TimeLeft(least_s)
@@ -45,19 +55,38 @@ class TimeLeft:
         return left
 
     def finished(self, least_s: float, took_s: float) -> None:
-        """One more."""
+        """Count one more finished cell.
+
+        Args:
+            least_s: Its calculated seconds.
+            took_s: The seconds that it took.
+        """
         self._left_s -= least_s
         self._done_s += least_s
         self._took_s += took_s
 
     def seconds(self, side_by_side: int = 1) -> float:
-        """side_by_side: how many are run at the same time."""
+        """Estimate how long the rest takes.
+
+        Args:
+            side_by_side: How many cells are run at the same time.
+
+        Returns:
+            Seconds; just the calculated ones until something has finished.
+        """
         factor = self._took_s / self._done_s if self._done_s else 1.0
         return max(self._left_s, 0.0) * factor / max(side_by_side, 1)
 
 
 def rough(seconds: float) -> str:
-    """For people: `40 s`, `12 min`, `3.5 h`."""
+    """Write a duration for people: `40 s`, `12 min`, `3.5 h`.
+
+    Args:
+        seconds: The duration.
+
+    Returns:
+        A rounded number and its unit.
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -72,7 +101,14 @@ def _shortened() -> Column:
 
 
 class SweepView(LiveView):
-    """Entered while cells are run. pipe: of a supervisor that wants to know the same."""
+    """The progress of a sweep on standard error, entered while cells are run.
+
+    Args:
+        todo: What is to be run.
+        done: What had finished before.
+        wish: What the user has asked for.
+        pipe: Of a supervisor that wants to know the same; None without one.
+    """
 
     def __init__(
         self,
@@ -82,7 +118,6 @@ class SweepView(LiveView):
         wish: Wish,
         pipe: StatusPipe | None,
     ) -> None:
-        """todo: what is to be run; done: what had finished before."""
         super().__init__(
             wish,
             TextColumn("[bold]{task.fields[place]}", table_column=_whole(12)),
@@ -104,20 +139,36 @@ class SweepView(LiveView):
         )
 
     def began(self, cell: Cell, side_by_side: int = 1) -> None:
-        """A cell is run."""
+        """Show that a cell begins.
+
+        Args:
+            cell: The one that begins.
+            side_by_side: How many cells run now; the estimate of the time left uses it.
+        """
         self._side_by_side = side_by_side
         self._tell("cell", {"label": cell.label, "key": cell.key, "of": self._total})
         self._draw(cell.label)
 
     def show(self, cell: Cell, status: Status) -> None:
-        """A moment of it."""
+        """Show a moment of a cell, at most four times a second; that kernels are compiled, always.
+
+        Args:
+            cell: The one that runs.
+            status: Its latest. The pipe gets every one.
+        """
         self._tell("status", status.model_dump())
-        # Drawing takes the interpreter lock from nobody here, but it costs a core that agents need.
+        # Nobody here needs the interpreter lock, but drawing costs a core that the agents need.
         if time.monotonic() - self._drawn > 0.25 or COMPILING in status.phase:
             self._draw(f"{cell.label} · {status.phase}")
 
     def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
-        """A cell has finished, well or not."""
+        """Count a finished cell, and under a bar print a line about it.
+
+        Args:
+            cell: The one that has finished.
+            record: As it was stored.
+            attempt: How it ended, for the line.
+        """
         self._done += 1
         self._failed += record.failed
         self._left.finished(cell.least_s, record.seconds)
@@ -130,7 +181,11 @@ class SweepView(LiveView):
             )
 
     def say(self, line: str) -> None:
-        """Something that the user should know, progress or not."""
+        """Print a line on standard error, whatever progress is shown.
+
+        Args:
+            line: Without `pageferry: ` before it.
+        """
         print(f"pageferry: {line}", file=sys.stderr, flush=True)
 
     def _draw(self, words: str) -> None:

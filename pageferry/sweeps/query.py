@@ -1,7 +1,7 @@
-"""What `sweep show` knows of results: DuckDB asked with SQL, and the answers put side by side.
+"""What `sweep show` computes from results: SQL for DuckDB, and its answers side by side.
 
-Figures are of cells that have moved their guest whole: completed, and not found different at the
-destination. Repeats of one combination are a group: its median, least and greatest.
+Figures are of cells that moved their guest whole: completed, and not found different at the
+destination. Repeats of one combination are a group with a median, a least and a greatest value.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A table as DuckDB gives it."""
+    """A table as DuckDB returns it."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -39,8 +39,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The cells of one combination. values: on each axis; cells: how many; good: of those that
-    have figures.
+    """The cells of one combination.
+
+    Attributes:
+        values: One for each axis.
+        cells: How many there are.
+        good: How many of them have figures.
+        figures: By column name; None where no good cell has a value.
     """
 
     values: tuple[Scalar, ...]
@@ -51,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """A competitor at one place of a map."""
+    """A competitor at one place of a map, with the figure of its good cells there."""
 
     name: str
     figure: Spread
@@ -59,13 +64,13 @@ class Rank:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place of a map: the competitors that got there, best (least) first."""
+    """One place of a map: the competitors that got there, best (least median) first."""
 
     ranks: tuple[Rank, ...]
 
     @property
     def open(self) -> bool:
-        """Whether the second's runs overlap the best's: which is better is not known."""
+        """Whether runs of the second overlap those of the best: which is better is unknown then."""
         if len(self.ranks) < 2:
             return False
         return self.ranks[1].figure.least <= self.ranks[0].figure.greatest
@@ -73,7 +78,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """The best at each place. title: what is the same for all; x, y: options, None for no axis."""
+    """The best competitor at each place.
+
+    Attributes:
+        title: The options that are the same everywhere on this map, though they vary in the sweep.
+        x, y: The options of columns and rows; None for no axis.
+        columns, rows: The values of `x` and of `y`; one None where there is no axis.
+        places: By the values of `x` and `y`. Combinations that no cell has are missing.
+    """
 
     title: str
     x: str | None
@@ -84,12 +96,19 @@ class Map:
 
 
 def quoted(name: str) -> str:
-    """A column's name in SQL."""
+    """Quote a column's name for SQL.
+
+    Args:
+        name: Any text; quotes in it are doubled.
+
+    Returns:
+        A delimited identifier.
+    """
     return '"' + name.replace('"', '""') + '"'
 
 
 def _within_limits() -> dict[str, Any]:
-    """DuckDB would take all processors and 80 % of the memory of the machine."""
+    """Configure DuckDB, which would take all processors and 80 % of the machine's memory."""
     found: dict[str, Any] = {"threads": usable_cpus().count}
     room = least()
     if room is not None:
@@ -98,7 +117,13 @@ def _within_limits() -> dict[str, Any]:
 
 
 class Query:
-    """Results in DuckDB, as the table `results`. Raises `UsageError`."""
+    """Results in DuckDB, as the table `results`.
+
+    Args:
+        results: Of one sweep.
+        runner: Its options are the possible axes.
+        choice: Keeps the rows that it accepts; None keeps all.
+    """
 
     def __init__(self, results: Results, runner: Runner, choice: Choice | None = None) -> None:
         import duckdb
@@ -112,12 +137,12 @@ class Query:
         self._columns = {axis: self._named(axis, runner) for axis in self.axes}
         self.count = table.num_rows
         self._database = duckdb.connect(":memory:", config=_within_limits())
-        # Nothing is asked of a network.
+        # Missing extensions are not fetched from the network.
         self._database.execute("SET autoinstall_known_extensions = false")
         self._database.register("results", table)
 
     def _named(self, axis: str, runner: Runner) -> str:
-        """The column of an axis; results of an earlier version may have another one."""
+        """Find the column of an axis; results of an earlier version may have another one."""
         head, dot, key = axis.partition(".")
         names = [column_of(axis, runner.options).name]
         if dot and head == "workload" and key != "name":
@@ -125,11 +150,31 @@ class Query:
         return next((name for name in names if name in self._kinds), names[0])
 
     def column(self, axis: str) -> str:
-        """Of an axis. Raises `KeyError`."""
+        """Return the column of an axis.
+
+        Args:
+            axis: One of `axes`.
+
+        Returns:
+            The column's name, not quoted.
+
+        Raises:
+            KeyError: It is not in `axes`.
+        """
         return self._columns[axis]
 
     def ask(self, sql: str) -> Answer:
-        """Any SELECT, one of them. Raises `UsageError`."""
+        """Run one query.
+
+        Args:
+            sql: One SELECT of the table `results`, or EXPLAIN, PIVOT, CALL or PRAGMA.
+
+        Returns:
+            All of its rows.
+
+        Raises:
+            UsageError: It is not a single query, or DuckDB can't run it.
+        """
         import duckdb
 
         try:
@@ -146,11 +191,29 @@ class Query:
             raise UsageError(f"--sql: {cut(str(error))}") from None
 
     def has(self, column: str) -> bool:
-        """Whether the results have that column; those of an earlier version may have fewer."""
+        """Tell whether there is a column: results of an earlier version may have fewer.
+
+        Args:
+            column: Its name, not quoted.
+
+        Returns:
+            True if the results have it.
+        """
         return column in self._kinds
 
     def check_figure(self, name: str, option: str) -> str:
-        """A column of numbers. Raises `UsageError`."""
+        """Refuse a column that has no numbers.
+
+        Args:
+            name: The column that the user has chosen.
+            option: The flag that names it, for the complaint.
+
+        Returns:
+            The same name.
+
+        Raises:
+            UsageError: There is no such column, or it has no numbers.
+        """
         if self._kinds.get(name) not in ("int64", "double", "float"):
             numbers = ("total_time_ms", "downtime_ms", "bytes_on_wire", "guest_slowdown")
             raise UsageError(
@@ -160,7 +223,16 @@ class Query:
         return name
 
     def groups(self, figures: Sequence[str], axes: Sequence[str] | None = None) -> list[Group]:
-        """One for each combination that there is, in the plan's order."""
+        """Group the rows by combination.
+
+        Args:
+            figures: Columns of numbers, each summarised over the good cells of a group.
+            axes: The axes that tell groups apart; None takes all, an empty sequence makes one
+                group.
+
+        Returns:
+            One group for each combination that occurs, in the plan's order.
+        """
         axes = self.axes if axes is None else axes
         names = [quoted(self.column(axis)) for axis in axes]
         parts = [*names, "count(*)", f"count(*) FILTER ({_GOOD})"]
@@ -187,7 +259,14 @@ class Query:
         ]
 
     def values(self, axis: str) -> list[Scalar]:
-        """What an axis has: numbers in their order, words as the plan has them."""
+        """List the values that an axis has in these rows.
+
+        Args:
+            axis: One of `axes`.
+
+        Returns:
+            Numbers in ascending order, also if they are texts of digits; words in the plan's order.
+        """
         column = quoted(self.column(axis))
         rows = self.ask(f"SELECT {column} FROM results GROUP BY 1 ORDER BY min(cell_index)").rows  # noqa: S608
         found = [row[0] for row in rows]
@@ -198,7 +277,11 @@ class Query:
         return found
 
     def varied(self) -> list[str]:
-        """The axes on which these rows differ."""
+        """List the axes on which these rows differ.
+
+        Returns:
+            Some of `axes`, in their order.
+        """
         return [axis for axis in self.axes if len(self.values(axis)) > 1]
 
 
@@ -207,12 +290,32 @@ def _spread(values: Sequence[Any]) -> Spread | None:
 
 
 def label(axes: Sequence[str], values: Sequence[Scalar]) -> str:
-    """`cache = 4MiB, workload.rate = 40MB/s`."""
+    """Write values beside their options: `cache = 4MiB, workload.rate = 40MB/s`.
+
+    Args:
+        axes: The options, as a plan names them.
+        values: One for each of them, in the unit of its column.
+
+    Returns:
+        One line; empty without axes.
+    """
     return ", ".join(f"{a} = {said(a, v)}" for a, v in zip(axes, values, strict=True))
 
 
 def choose_axes(query: Query, x: str | None, y: str | None) -> tuple[str | None, str | None]:
-    """Those of the map: as wished, or the first ones that vary. Raises `UsageError`."""
+    """Choose the axes of the maps: those requested, or else the first ones that vary.
+
+    Args:
+        query: The results.
+        x: What `--x` says; None chooses.
+        y: What `--y` says; None chooses.
+
+    Returns:
+        The axes x and y; None where no axis is left.
+
+    Raises:
+        UsageError: Not an axis, the competitors' axis, or the same axis twice.
+    """
     for option, wish in (("--x", x), ("--y", y)):
         if wish is not None and (wish not in query.axes or wish == COMPETITORS):
             known = ", ".join(a for a in query.axes if a != COMPETITORS) or "none, it has no others"
@@ -226,7 +329,17 @@ def choose_axes(query: Query, x: str | None, y: str | None) -> tuple[str | None,
 
 
 def maps(query: Query, figure: str, x: str | None, y: str | None) -> list[Map]:
-    """A map for each combination of the axes that are neither x, y nor the competitors."""
+    """Make a map for each combination of the axes that are neither x, y nor the competitors.
+
+    Args:
+        query: The results.
+        figure: The column of numbers by which the least median is the best.
+        x: The axis of the columns; None for one column.
+        y: The axis of the rows; None for one row.
+
+    Returns:
+        The maps, in the order of their values; none where only one competitor was run.
+    """
     if COMPETITORS not in query.varied():
         return []
     rest = [a for a in query.varied() if a not in (COMPETITORS, x, y)]
@@ -262,7 +375,12 @@ def maps(query: Query, figure: str, x: str | None, y: str | None) -> list[Map]:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Downtime of one competitor at one bandwidth: (dirty rate / bandwidth, ms), by the former."""
+    """The downtime of one competitor at one bandwidth.
+
+    Attributes:
+        bandwidth_Bps: What the link carries: the lower one of the limit and the link's rate.
+        points: Dirty rate / bandwidth, and downtime in ms; in ascending order of the former.
+    """
 
     name: str
     bandwidth_Bps: float
@@ -271,28 +389,33 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Those that share the rest of their options, which is the title."""
+    """Curves that share the rest of the options that vary, which is the title."""
 
     title: str
     curves: tuple[Curve, ...]
 
 
 def _along(varied: Sequence[str]) -> list[str]:
-    """The axes along which curves go, or of which each value is a curve.
+    """List the axes along which curves run, or whose values have a curve each.
 
-    Where both the limit and the link's rate change, there is a picture for each limit: in one of
-    them the link is then what makes the curves.
+    Where both the limit and the link's rate vary, each limit has a picture, with a curve per link.
     """
     link = ["net.rate"] if "net.rate" in varied else ["max-bandwidth"]
     return [axis for axis in varied if axis in ("workload.rate", *link)]
 
 
 def curves(query: Query) -> list[Curves]:
-    """Downtime against dirty rate over bandwidth; none where one of them is not known.
+    """Compute downtime against dirty rate over bandwidth.
 
-    The dirty rate is the one that the workload was asked for, or, where it takes none, what the
-    first round has measured. The bandwidth is the limit, or the rate of a shaped link where that
-    is lower; without either a cell has no place here.
+    The dirty rate is the one that the workload was asked for or, where it takes none, what the
+    first round has measured. The bandwidth is the limit, or the rate of a shaped link where that is
+    lower.
+
+    Args:
+        query: The results. Rows without a dirty rate, or without a limited bandwidth, are left out.
+
+    Returns:
+        One picture for each combination of the axes that are not in it.
     """
     inner = _along(query.varied())
     rest = [a for a in query.varied() if a not in (COMPETITORS, *inner)]

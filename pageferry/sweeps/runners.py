@@ -1,6 +1,6 @@
 """What runs a cell: `migrate`, a real migration by two agents, or `simulate`, one in virtual time.
 
-A runner says which options its cells may have (a model that knows all those of a migration), and
+A runner defines which options its cells may have (a model that knows all those of a migration), and
 how one is run. Its function may be called in any process that has the package installed.
 """
 
@@ -24,9 +24,11 @@ from pageferry.sweeps.settings import CellOptions, MigrateCell, SimulateCell
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a cell ended. result: None if the user cancelled it, so that it counts as never begun.
+    """How a cell ended.
 
-    interrupted: a signal came while it ran, perhaps too late to stop it.
+    Attributes:
+        result: None if the user cancelled it, so that it counts as never begun.
+        interrupted: Whether a signal came while it ran, perhaps too late to stop it.
     """
 
     result: PairResult | None
@@ -38,11 +40,18 @@ RunCell = Callable[[Any, Path | None, Callable[[Status], None], Signals], Ran]
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """options: of its cells. run: one cell; takes its options, a folder for logs, who is told of
-    the present moment, and who has noted a signal. A cell that can't be begun raises
-    `PageferryError`, any other failure is a result. has_logs: whether it can write any. check: of
-    cells that are to be run here; raises `UsageError` where there is no room for any. touches:
-    bytes of memory that one takes.
+    """A way to run cells.
+
+    Attributes:
+        name: As a plan and `--runner` name it.
+        options: The model of its cells' options.
+        run: Runs one cell. Takes the cell's options, a folder for logs (None: no logs), a callback
+            for statuses, and the entered `Signals`. A cell that can't be begun raises
+            `PageferryError`, any other failure is a result.
+        has_logs: Whether it can write logs.
+        check: Called with the options of cells that are to be run here; raises `UsageError` where
+            there is no room for any of them.
+        touches: Computes the bytes of memory that a cell takes.
     """
 
     name: str
@@ -73,7 +82,7 @@ def _room_for_agents(cells: Sequence[MigrateCell]) -> None:
 def _simulate(
     cell: SimulateCell, _log_dir: Path | None, show: Callable[[Status], None], _signals: Signals
 ) -> Ran:
-    """A signal is noted, and the sweep ends after this cell: it is soon over."""
+    """Simulate a migration. A signal ends the sweep after it: it is soon over."""
     from pageferry.sim.conditions import simulated
     from pageferry.sim.reporting import make_report, play
 
@@ -96,7 +105,17 @@ RUNNERS: Final = {
 
 
 def runner_named(name: str) -> Runner:
-    """Raises `UsageError`."""
+    """Find a runner.
+
+    Args:
+        name: As a plan or the user wrote it.
+
+    Returns:
+        The runner of that name.
+
+    Raises:
+        UsageError: There is no such runner.
+    """
     if name not in RUNNERS:
         raise UsageError(f"runner: unknown {cut(repr(name))}, expected one of {', '.join(RUNNERS)}")
     return RUNNERS[name]

@@ -1,10 +1,10 @@
 """What a cell may be given: a migration's options, and those of the link that it has to itself.
 
-A plan says them as the flags do: `net`, `link`, `schedule`, `shaper`, `offloads`. A part of `net`
-has a name of its own, too (`net.delay`), so that it can be an axis. `MigrateCell` is for a real
-network, `SimulateCell` for one that is figures; both have these fields, so that one plan can be run
-by either. What they refuse is refused before anything has run. Texts are kept in one form, however
-they were written, so that a cell's identity does not depend on that.
+A plan writes them as the flags do: `net`, `link`, `schedule`, `shaper`, `offloads`. A part of `net`
+also has a name of its own (`net.delay`), so that it can be an axis. `MigrateCell` is for a real
+network, `SimulateCell` for a calculated one; both have these fields, so that either can run the
+same plan. What they refuse is refused before anything has run. Texts are kept in one normal form,
+so that a cell's identity does not depend on how they were written.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ _TEXTS: Final = TEXTS | {"mss": format_size, "window": format_size}
 
 
 def _complain(error: UsageError) -> ValueError:
-    """As the plan has its names: without a flag's dashes."""
+    """Write a complaint with the plan's names, without a flag's dashes."""
     return ValueError(str(error).replace("--", ""))
 
 
 @lru_cache(maxsize=1024)
 def _shape(text: str) -> Shape:
-    """Raises `UsageError`."""
+    """Parse `--net`. Raises `UsageError`."""
     return parse_shape(text)
 
 
 def _net_text(text: str | None) -> str | None:
-    """`--net` in one form: defaults are left out, and the way back where it is alike."""
+    """Normalise `--net`: leave out defaults, and the way back where it is alike."""
     if text is None:
         return None
     try:
@@ -94,13 +94,24 @@ def _link_text(text: str | None) -> str | None:
 
 
 def _written(link: Link | Direction) -> str:
-    """As options would say it: what has its default is left out."""
+    """Write a link as options would, leaving out what has its default."""
     values = link.model_dump(exclude_defaults=True)
     return ",".join(f"{name}={_TEXTS[name](value)}" for name, value in values.items())
 
 
 def net_value(key: str, text: str) -> Any:
-    """A part of `net` alone. Raises `ValueError`."""
+    """Parse a part of `net` alone.
+
+    Args:
+        key: One of `shape.KEYS`.
+        text: Its value, as `--net` takes it.
+
+    Returns:
+        Bytes/s, seconds, or a share.
+
+    Raises:
+        ValueError: It can't be read, or is out of range.
+    """
     field = Direction.model_fields[key.removesuffix("-back")]
     try:
         return TypeAdapter(field.rebuild_annotation()).validate_python(text)
@@ -109,7 +120,15 @@ def net_value(key: str, text: str) -> Any:
 
 
 class CellOptions(MigrationConfig):
-    """Of any cell. schedule: one text, its parts between semicolons."""
+    """The options of any cell.
+
+    Attributes:
+        net: As in `--net`, in normal form; None: no link is shaped.
+        link: The kind of the link, or what a simulated one is like; None is the default.
+        shaper: As in `--shaper`.
+        offloads: As in `--offloads`.
+        schedule: One text, its parts between semicolons; empty: nothing changes.
+    """
 
     net: Annotated[str | None, AfterValidator(_net_text)] = None
     link: str | None = None
@@ -119,13 +138,17 @@ class CellOptions(MigrationConfig):
 
     @property
     def migration(self) -> MigrationConfig:
-        """The part that agents, or a simulation, know of."""
+        """The options that agents, or a simulation, know of."""
         return MigrationConfig(
             **{name: getattr(self, name) for name in MigrationConfig.model_fields}
         )
 
     def net_values(self) -> dict[str, float | None]:
-        """What the link was asked to be, by `shape.KEYS`; empty: it has none of its own."""
+        """Return what the link was asked to be.
+
+        Returns:
+            Bytes/s, seconds and shares by `shape.KEYS`; empty where it has no link of its own.
+        """
         if self.net is None:
             return {}
         shape = _shape(self.net)
@@ -134,11 +157,18 @@ class CellOptions(MigrationConfig):
 
     @property
     def least_s(self) -> float:
-        """What the cell takes at the least, by calculation."""
+        """Calculated lower bound of the cell's duration, in seconds."""
         raise NotImplementedError
 
     def known_by(self) -> dict[str, Any]:
-        """What determines the cell. One without a link of its own is the same as ever."""
+        """Return what determines the cell.
+
+        Options of the link that have their defaults are left out: a cell without a link of its own
+        keeps the identity that it had before there were such options.
+
+        Returns:
+            Values by the names of fields.
+        """
         options = self.model_dump()
         for name, field in type(self).model_fields.items():
             if name not in MigrationConfig.model_fields and options[name] == field.default:
@@ -149,7 +179,11 @@ class CellOptions(MigrationConfig):
 
 
 class MigrateCell(CellOptions):
-    """Of a real migration, as `pageferry migrate` has them."""
+    """The options of a real migration, as `pageferry migrate` has them.
+
+    Attributes:
+        link: `namespaces` or `relay`; None is `namespaces` where there is a `net`.
+    """
 
     link: Annotated[str | None, AfterValidator(_kind)] = None
 
@@ -163,14 +197,14 @@ class MigrateCell(CellOptions):
 
     @property
     def network(self) -> NetOptions:
-        """As the flags would say it."""
+        """The network, as the flags would ask for it."""
         given = {name: getattr(self, name) for name in ("net", "link", "shaper", "offloads")}
         schedule = (self.schedule,) if self.schedule else ()
         return NetOptions.model_validate(given | {"schedule": schedule})
 
     @property
     def least_s(self) -> float:
-        """Each page once, and what it was asked for."""
+        """Seconds for start-up, its waits, and each page once at the rate (up to `timeout`)."""
         rate = self.net_values().get("rate") or math.inf
         sending_s = self.memory / min(self.max_bandwidth, rate, _LIKELY_BPS)
         if self.timeout is not None:
@@ -180,9 +214,14 @@ class MigrateCell(CellOptions):
 
 
 class SimulateCell(CellOptions):
-    """Of a simulated one, as `pageferry simulate` has them; `net` is taken for its link, too.
+    """The options of a simulated migration, as `pageferry simulate` has them.
 
-    link: as `--link` of `simulate`, or the kind of a real one, which is nothing to a simulation.
+    `net` may describe its link, too.
+
+    Attributes:
+        link: As `--link` of `simulate`, or the kind of a real link, which a simulation ignores,
+            except that a relay's rate does not count headers.
+        guest_speed: Steps a second of a vCPU that runs flat out; None: as its workload has it.
     """
 
     link: Annotated[str | None, AfterValidator(_link_text)] = None
@@ -219,7 +258,11 @@ class SimulateCell(CellOptions):
 
     @property
     def simulated_link(self) -> Link:
-        """What `net` asks for. The rate of packets counts headers, which a simulation has not."""
+        """The link that `net` or `link` asks for.
+
+        The rate of packets counts headers, which a simulation does not have; that of a relay does
+        not.
+        """
         if self.net is None:
             return Link() if self.link in (None, *KINDS) else parse_link(str(self.link))
         values = {name: self.net_values()[name] for name in _SIMULATED}
@@ -230,11 +273,15 @@ class SimulateCell(CellOptions):
 
     @property
     def about_link(self) -> str | None:
-        """For the report."""
+        """The link as text, for the report; None where all has its default."""
         return _written(self.simulated_link) or None
 
     def net_values(self) -> dict[str, float | None]:
-        """See `CellOptions`: whichever option has said it."""
+        """Return what the link was asked to be, whichever option has said it.
+
+        Returns:
+            As in `CellOptions`; the same both ways.
+        """
         if self.net is not None or self.link in (None, *KINDS):
             return super().net_values()
         link = parse_link(str(self.link))
@@ -243,5 +290,5 @@ class SimulateCell(CellOptions):
 
     @property
     def least_s(self) -> float:
-        """However large the guest is."""
+        """Seconds of a simulation, however large the guest is."""
         return _SIMULATING_S

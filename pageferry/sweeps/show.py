@@ -53,7 +53,7 @@ class ShowOptions(Options):
 
     sql: Annotated[
         str | None,
-        Parameter(allow_leading_hyphen=True),  # a comment begins so
+        Parameter(allow_leading_hyphen=True),  # an SQL comment begins with one
         Field(description="ask this instead, of the table results: a row for each cell"),
     ] = None
     filter: Annotated[
@@ -85,8 +85,18 @@ def show(
 ) -> int:
     """Show what a sweep has measured, also while it runs.
 
-    A table of every combination, medians and spread over its repeats, and for every place on two
-    of the axes the strategy that was best. With --sql, the answer to a question of your own.
+    A table of every combination, medians and spread over its repeats, and for every place on two of
+    the axes the strategy that was best. With --sql, the answer to a question of your own.
+
+    Args:
+        results: A sweep's folder, or its Parquet file.
+        options: What is shown; None is all defaults.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: There are no such results, or an option is wrong.
     """
     from pageferry.common.command_line.libraries import require
     from pageferry.sweeps.query import Query
@@ -108,7 +118,17 @@ def show(
 
 
 def load(path: Path) -> tuple[Results, Runner]:
-    """Of a folder, what has finished by now; of a file, what is in it. Raises `UsageError`."""
+    """Load results: of a folder what has finished by now, of a file what is in it.
+
+    Args:
+        path: A sweep's folder, or a Parquet file that `sweep` has written.
+
+    Returns:
+        The results, and the runner of their cells. Damaged records are left out, with a complaint.
+
+    Raises:
+        UsageError: They can't be read.
+    """
     from pageferry.sweeps.ledger import read_manifest, read_records
     from pageferry.sweeps.parquet import make_results, read_parquet
     from pageferry.sweeps.runners import runner_named
@@ -143,7 +163,10 @@ class _Show:
         self._x, self._y = choose_axes(query, options.x, options.y)
 
     def run(self) -> int:
-        """Files are opened before the work, tables are printed last."""
+        """Show all that was asked for; return the exit code.
+
+        Files are opened before the work, tables are printed last.
+        """
         options = self._options
         answer = None if options.sql is None else self._query.ask(options.sql)
         if options.csv_file is not None:
@@ -167,7 +190,7 @@ class _Show:
                 print_text(console, note)
 
     def _summary(self) -> Answer:
-        """The table of all combinations, in numbers."""
+        """Make the table of all combinations, in numbers."""
         from pageferry.sweeps.columns import said
         from pageferry.sweeps.query import Answer
 
@@ -231,7 +254,7 @@ class _Show:
         return lines + self._doubts()
 
     def _doubts(self) -> list[str]:
-        """What the number of runs leaves open."""
+        """Say what the number of runs leaves open."""
         groups = self._query.groups(())
         if not any(group.good for group in groups):
             return [_NO_RUN]
@@ -263,7 +286,15 @@ class _Show:
 
 
 def map_sheet(found: Map, figure: str) -> Sheet:
-    """A map for the terminal: columns are x, rows are y."""
+    """Make a map's table for the terminal: columns are x, rows are y.
+
+    Args:
+        found: The map.
+        figure: The column of results that is compared.
+
+    Returns:
+        A table with the best strategy at each place, and its median.
+    """
     from pageferry.runs.tables import Sheet
     from pageferry.sweeps.columns import said
     from pageferry.sweeps.pictures import words_of
@@ -291,7 +322,14 @@ def map_sheet(found: Map, figure: str) -> Sheet:
 
 
 def to_sheet(answer: Answer) -> Sheet:
-    """Any answer as a table: columns of words to the left."""
+    """Make the table of any answer.
+
+    Args:
+        answer: What DuckDB returned.
+
+    Returns:
+        A table without a title; the leading columns that are all words are left-aligned.
+    """
     from pageferry.runs.tables import NOTHING, Sheet
 
     def cell(value: Any) -> str:
@@ -309,7 +347,14 @@ def to_sheet(answer: Answer) -> Sheet:
 
 
 def to_csv(answer: Answer) -> str:
-    """RFC 4180, with a heading; what is not known is empty."""
+    """Write an answer as CSV (RFC 4180), with a heading.
+
+    Args:
+        answer: What DuckDB returned, or the summary.
+
+    Returns:
+        The file's text; what is not known is empty.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(answer.columns)

@@ -1,4 +1,4 @@
-"""What a worker of the cluster is asked to do. Called by name there: the package is installed.
+"""What a worker of the cluster runs. It is called by name there: the package is installed.
 
 A worker never runs two cells at once, whoever asks: a second one waits for the first.
 """
@@ -30,21 +30,33 @@ _stopped: set[str] = set()
 
 
 class CellProcessDied(Exception):
-    """The process that ran a cell is gone and has said nothing."""
+    """A cell's process that ended without writing an outcome."""
 
 
 def version() -> str:
-    """Of the package that this worker has."""
+    """Return the version of pageferry that this worker has.
+
+    Returns:
+        The package's version, which must be that of the machine that hands out cells.
+    """
     return __version__
 
 
 def about() -> dict[str, str]:
-    """What this worker runs cells with."""
+    """Return the versions that this worker runs cells with.
+
+    Returns:
+        Versions by name, as `cluster_environment` has them.
+    """
     return dict(cluster_environment())
 
 
 def room() -> str:
-    """A `WorkerRoom` as JSON: what is free here, and of what."""
+    """Tell how much memory is free here, and under whose limit.
+
+    Returns:
+        A `WorkerRoom` as JSON, of the tightest limit that binds this process.
+    """
     tightest = least()
     place = "" if tightest is None else tightest.source
     free = None if tightest is None else tightest.free
@@ -52,7 +64,19 @@ def room() -> str:
 
 
 def run_order(order: str) -> str:
-    """An `Order` to an `Outcome`, both JSON. Raises `CellProcessDied`."""
+    """Run one cell in a process of its own, and wait for it.
+
+    Blocks while this worker runs another cell.
+
+    Args:
+        order: An `Order` as JSON.
+
+    Returns:
+        An `Outcome` as JSON. A cell that was stopped, or whose process got SIGINT, is cancelled.
+
+    Raises:
+        CellProcessDied: The process was killed, or failed without an outcome.
+    """
     token = Order.model_validate_json(order).token
     with _BUSY:
         command = python_command("pageferry.sweeps.cell", str(os.getpid()))
@@ -88,7 +112,12 @@ def run_order(order: str) -> str:
 
 
 def stop(tokens: list[str]) -> None:
-    """Cancel these, whether they have begun or not."""
+    """Cancel orders, whether they have begun or not.
+
+    Args:
+        tokens: The orders' tokens. A running one's process gets SIGINT; one that has not begun is
+            answered as cancelled when its turn comes.
+    """
     with _guard:
         for token in tokens:
             process = _running.get(token)

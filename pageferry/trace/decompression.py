@@ -1,6 +1,6 @@
-"""A text that may be compressed, as a stream: what it is, its first bytes say, never its name.
+"""A text that may be compressed, as a stream: its first bytes tell how, its name never does.
 
-Memory stays bounded whatever the file says of itself: no more is unpacked at once than a block, and
+Memory stays bounded whatever the file says of itself: no more than a block is unpacked at once, and
 a file that asks for a larger window than `MOST_WINDOW` is refused. Whatever is wrong with a file
 raises `PackedError`, one line without the file's name.
 """
@@ -23,17 +23,17 @@ from lz4 import frame as lz4_frame
 BLOCK: Final = 1 << 20  # bytes that are handed out at once
 MOST_WINDOW: Final = 1 << 28  # bytes: `xz -9` needs 65 MiB, `zstd --ultra -22` 128 MiB
 
-_MAGIC_BYTES: Final = 6  # that tell all kinds apart
+_MAGIC_BYTES: Final = 6  # enough to tell all kinds apart
 
-# A zstd frame makes 128 KiB of four bytes, and its library hands out all that it is given: so few
-# bytes at once become 16 MiB at the most.
+# A zstd frame can turn four bytes into 128 KiB, and its library unpacks all that it is given: so
+# few bytes at once become 16 MiB at the most.
 _ZSTD_BITE: Final = 1 << 9
 _SKIPPABLE: Final = range(0x50, 0x60)  # zstd's and lz4's frames without content: 5? 2a 4d 18
-_TOO_MUCH: Final = ("memory", "window")  # what libraries say of a window that is too large
+_TOO_MUCH: Final = ("memory", "window")  # words of libraries about a window that is too large
 
 
 class PackedError(Exception):
-    """What is wrong with a compressed file."""
+    """A compressed file that can't be unpacked, and why."""
 
 
 class _Unpacker(Protocol):
@@ -55,7 +55,7 @@ class _Unpacker(Protocol):
         ...
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """More of it."""
+        """Unpack more of it."""
         ...
 
 
@@ -77,32 +77,43 @@ class _Zstd:
         return bytes(self._frame.unused_data)
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """See `_Unpacker`; max_length is kept to by what it is given."""
+        """Unpack all of `data`: small pieces of it are what bounds the output, not `max_length`."""
         del max_length
         return bytes(self._frame.decompress(data))
 
 
 class _Again:
-    """A pipe from its beginning: what was read of it comes once more."""
+    """A pipe from its beginning: what was read already comes once more."""
 
     def __init__(self, start: bytes, file: IO[bytes]) -> None:
         self._start = start
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        """As of any file."""
+        """Read as from any file."""
         if self._start:
             start, self._start = self._start[:size], self._start[size:]
             return start
         return self._file.read(size)
 
     def seekable(self) -> bool:
-        """No."""
+        """Return False."""
         return False
 
 
 def unpacked(opened: IO[bytes]) -> Iterator[bytes]:
-    """All of a file in blocks. Raises `PackedError`, and `OSError` of the file itself."""
+    """Read all of a file, unpacked where it is compressed.
+
+    Args:
+        opened: At its beginning. It stays open.
+
+    Yields:
+        Blocks of at most `BLOCK` bytes; of zstd, up to 16 times that.
+
+    Raises:
+        PackedError: It is damaged, encrypted, cut off, or wants too much memory.
+        OSError: Of the file itself.
+    """
     start = opened.read(_MAGIC_BYTES)
     kind = _kind(start)
     file: Any = opened
@@ -131,7 +142,7 @@ _DAMAGED: Final = (
     lzma.LZMAError,
     zstandard.ZstdError,
     zipfile.BadZipFile,
-    RuntimeError,  # lz4's; zipfile's, of a password
+    RuntimeError,  # lz4's; zipfile's, for a password
     NotImplementedError,
 )
 
@@ -159,7 +170,7 @@ def _gzip(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _frames(make: Callable[[], _Unpacker], bite: int) -> Callable[[IO[bytes]], Iterator[bytes]]:
-    """A reader of one frame after another. bite: so many bytes are given to it at once.
+    """Make a reader of one frame after another, which is given `bite` bytes at once.
 
     Zeros between frames only pad: xz and tape drives fill up with them.
     """
@@ -184,7 +195,7 @@ def _frames(make: Callable[[], _Unpacker], bite: int) -> Callable[[IO[bytes]], I
 
 
 def _zip(file: IO[bytes]) -> Iterator[bytes]:
-    """The one file of an archive. Its directory is at its end: a pipe will not do."""
+    """Read the one file of an archive. Its directory is at its end: a pipe will not do."""
     if not file.seekable():
         raise PackedError("a zip file can't be read from a pipe: expected a file, or 'unzip -p'")
     with contextlib.closing(zipfile.ZipFile(file)) as archive:
@@ -197,7 +208,7 @@ def _zip(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _is_beside(member: zipfile.ZipInfo) -> bool:
-    """A folder, or what macOS puts beside each file: its attributes."""
+    """Tell whether it is a folder, or the attributes that macOS puts beside each file."""
     return member.is_dir() or member.filename.startswith("__MACOSX/")
 
 

@@ -1,8 +1,8 @@
-"""From a memory trace's text to a trace's file: a stream, twice over the disk and never in memory.
+"""From a memory trace's text to a trace's file: a stream, twice over the disk, never in memory.
 
 The text becomes accesses with pages numbered as they occur, which wait in an unnamed file beside
-the one that is made; when all pages are known they are renumbered in order of addresses, as the
-format wants them. While that lasts, 8 bytes of disk are taken for each access; 4 of them stay.
+the new one; once all pages are known, they are renumbered in order of addresses, as the format
+wants them. Meanwhile each access takes 8 bytes of disk; 4 of them stay.
 """
 
 from __future__ import annotations
@@ -33,20 +33,26 @@ STDIN: Final = "-"
 
 _CHUNK: Final = 1 << 18  # accesses that are renumbered in one go
 _IN_PAGE: Final = np.uint32((1 << PAGE_SHIFT) - 1)
-_NOTICE_S: Final = 0.25  # until a signal is noticed at the latest
+_NOTICE_S: Final = 0.25  # a signal is noticed within this
 _SOURCE: Final = 255  # characters of a text's name that are kept
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
 
-Show = Callable[[int, int | None], None]  # accesses so far, of how many if that is known
+Show = Callable[[int, int | None], None]  # accesses so far, and in all if that is known
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What has become of a text. fetches: instruction fetches in it, whether kept or not;
+    """What has become of a text.
 
-    trailing: accesses with words behind them; processes: whose they are, as far as valgrind says.
+    Attributes:
+        meta: The metadata of the trace that was made.
+        lines: Lines of text that were read.
+        fetches: Instruction fetches in it, whether kept or not.
+        unknown: Lines that are neither accesses nor valgrind's own, which were passed over.
+        trailing: Accesses with words behind them.
+        processes: How many made these accesses, as far as valgrind says; 0 where it does not.
     """
 
     meta: TraceMeta
@@ -58,8 +64,9 @@ class Imported:
 
 
 class _Raw(io.FileIO):
-    """A file whose reads end with a signal, also with one that came just before the read began:
-    the kernel interrupts only what already waits.
+    """A file whose reads end with a signal, also with one that came just before the read began.
+
+    The kernel interrupts only what already waits.
     """
 
     def readinto(self, buffer: Buffer, /) -> int | None:
@@ -69,14 +76,23 @@ class _Raw(io.FileIO):
         return super().readinto(buffer)
 
     def check(self) -> None:
-        """Raises what ends the reading."""
+        """Raise what ends the reading."""
 
 
 class Text:
-    """A text to read, plain or compressed, with a name for messages. `-` is standard input.
+    """A text to read, plain or compressed, with a name for messages.
 
-    size: bytes of the file, None where that is unknown; taken: how many of them have been read.
-    check: called before each read and while one waits; may raise. Raises `UsageError`.
+    Args:
+        name: Of the file; `-` is standard input. It is opened at once.
+        check: Called before each read and while one waits; what it raises ends the reading.
+
+    Attributes:
+        name: As messages have it.
+        status: Of the open file.
+        size: Bytes of the file, compressed as they are; None where that is unknown.
+
+    Raises:
+        UsageError: It can't be opened, or is a terminal.
     """
 
     def __init__(self, name: str, check: Callable[[], None] = lambda: None) -> None:
@@ -101,11 +117,18 @@ class Text:
 
     @property
     def taken(self) -> int:
-        """Bytes so far, compressed as they are."""
+        """Bytes that have been read, compressed as they are; 0 where the size is unknown."""
         return self._file.tell() if self.size is not None else 0
 
     def blocks(self) -> Iterator[bytes]:
-        """All of it, unpacked, in UTF-8 and without a mark. Raises `UsageError`."""
+        """Read all of it, unpacked, in UTF-8 and without a byte order mark.
+
+        Yields:
+            Blocks of any length, which may end within a line.
+
+        Raises:
+            UsageError: It can't be read, or is damaged.
+        """
         try:
             yield from as_utf8(unpacked(self._file))
         except PackedError as error:
@@ -119,7 +142,18 @@ class Text:
 
 
 class TraceFile:
-    """The trace, while it is made: see `common.files.atomic_file`. Raises `UsageError`."""
+    """The trace's file while it is made: see `common.files.atomic_file`.
+
+    Args:
+        name: Of the file, which has no name before `commit`.
+        force: Whether a file of that name is replaced.
+
+    Attributes:
+        file: Open for writing and reading.
+
+    Raises:
+        UsageError: There is such a file already, or it can't be made.
+    """
 
     def __init__(self, name: str, *, force: bool) -> None:
         self.name = name
@@ -134,22 +168,36 @@ class TraceFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # what could not be written is not wanted
+        with contextlib.suppress(OSError):  # nobody wants what could not be written
             self.file.close()
         self._new.discard()
 
     @property
     def folder(self) -> Path:
-        """Where it will be."""
+        """Where the file will be."""
         return self._path.parent
 
     def replaces(self, text: Text) -> bool:
-        """Whether it would take the place of what it is made of."""
+        """Tell whether the trace would take the place of the text that it is made of.
+
+        Args:
+            text: What it is made of.
+
+        Returns:
+            True if both are the same file.
+        """
         return self._path.exists() and os.path.samestat(self._path.stat(), text.status)
 
     @contextlib.contextmanager
     def failures(self) -> Iterator[None]:
-        """Inside, an `OSError` is one of writing this file: becomes a `UsageError`."""
+        """Turn an `OSError` of writing this file into a `UsageError`.
+
+        Yields:
+            Nothing; what is inside writes the file.
+
+        Raises:
+            UsageError: In the place of any `OSError` inside.
+        """
         try:
             yield
         except FileExistsError:
@@ -159,7 +207,11 @@ class TraceFile:
             raise UsageError(f"can't write {self.name}: {why}") from None
 
     def commit(self) -> None:
-        """Give it its name."""
+        """Give the file its name.
+
+        Raises:
+            UsageError: There is a file of that name by now, or it can't be written.
+        """
         with self.failures():
             self.file.close()
             self._new.commit()
@@ -168,9 +220,20 @@ class TraceFile:
 def import_text(
     text: Text, new: TraceFile, parser: LackeyParser, keep: bool, show: Show
 ) -> Imported:
-    """Make a trace's file of a text. keep: whether instruction fetches are among its accesses.
+    """Make a trace's file of a text.
 
-    Raises `UsageError`, then `new` must not be committed.
+    Args:
+        text: What valgrind wrote.
+        new: The file; the caller commits it, which must not be done where this raises.
+        parser: A new one.
+        keep: Whether instruction fetches are among its accesses.
+        show: Called with the number of accesses so far, and with their total once it is known.
+
+    Returns:
+        What has become of the text.
+
+    Raises:
+        UsageError: The text is not a trace, has no accesses, or the file can't be written.
     """
     with new.failures(), tempfile.TemporaryFile(dir=new.folder) as spool:
         for part in _accesses(text, parser):
@@ -225,5 +288,5 @@ def _nothing(parser: LackeyParser) -> str:
 
 
 def _said(name: str) -> str:
-    """The last part of a name, as text that any reader can show."""
+    """Shorten a name to its last part, as text that any reader can show."""
     return os.path.basename(name).encode("utf-8", "replace").decode()[-_SOURCE:]

@@ -1,4 +1,4 @@
-"""The text that valgrind's `--tool=lackey --trace-mem=yes` writes, to accesses: a stream in blocks.
+"""From the text of valgrind's `--tool=lackey --trace-mem=yes` to accesses: a stream in blocks.
 
     I  0401ab70,3        an instruction of 3 bytes is fetched
      L 1fff000778,8      8 bytes are read
@@ -7,20 +7,16 @@
     SB 0401ab70          a block of instructions is entered (`--trace-superblocks=yes`)
     ==6427== Command: ls what valgrind itself says, also between `--` or `**`, also with a time
 
-Addresses are hexadecimal, sizes decimal. An access is one to one 64-byte line, so that a line of
-text makes as many accesses as it touches lines of memory. What editors and shells do to such a text
-is forgiven: blanks at the start that are lost or more, tabs for blanks, `0x` before an address, and
-words behind a whole access, which are counted. Everything that is not of this form is malformed,
-and named by its number: a program's own output among it is nothing that can be told from a damaged
-trace.
+Addresses are hexadecimal, sizes decimal. An access is to one 64-byte line: a line of text makes as
+many accesses as it touches lines of memory. What editors and shells do to such a text is forgiven:
+leading blanks lost or added, tabs for blanks, `0x` before an address, and words behind a whole
+access, which are counted. Anything else is malformed, and named by its line number: a program's own
+output can't be told from a damaged trace. Addresses of two processes mean two memories, and no
+access tells whose it is: only valgrind's own lines have the process's id, at its start and end. So
+a second id is refused, or a second command of one id (it has called exec).
 
-Addresses of two processes mean two memories. Nothing in an access says whose it is; only what
-valgrind itself says has the process's id, at its start and its end. A second id, or a second
-command of one id (it has called exec), is therefore refused.
-
-This file does no IO. Accesses come out as `common.files.memory_trace` has them, with one
-difference: pages are numbered as they first occur, because an address that is yet to come may be
-lower than all. `LackeyParser.numbering` says at the end what each of these numbers has to become.
+No IO here. Accesses are as in `common.files.memory_trace`, but pages are numbered as they first
+occur: a later address may be lower. `LackeyParser.numbering` tells at the end how to renumber them.
 """
 
 from __future__ import annotations
@@ -40,13 +36,12 @@ LONGEST: Final = 1 << 20  # bytes of a line: valgrind repeats the command that i
 LARGEST: Final = 1 << 16  # bytes of an access: the largest instruction saves a few KiB
 
 _OUT: Final = 1 << 18  # accesses handed out in one go
-_PER_LINE: Final = 2 * (LARGEST // 64 + 1)  # accesses that a line of text makes at the most
+_PER_LINE: Final = 2 * (LARGEST // 64 + 1)  # the most accesses that a line of text makes
 _NEW_PAGES: Final = LARGEST // 4096 + 1
 _FIRST_SLOTS: Final = 1 << 12
 _SHOWN: Final = 40  # characters of a malformed line in a message
 
-# Words of the kernel's state, which outlives its calls. _PAGE, _NUMBER: of the last access;
-# _TRAILING: accesses with something behind them.
+# Words of the kernel's state, which outlives its calls. _PAGE, _NUMBER: of the last access.
 _AT, _LINE, _FETCHES, _MADE, _PAGES, _PAGE, _NUMBER, _TRAILING = range(8)
 
 # Why the kernel has returned.
@@ -62,7 +57,7 @@ _DIGITS: Final = np.full(256, _NO_DIGIT, np.uint8)
 for _each in "0123456789abcdefABCDEF":
     _DIGITS[ord(_each)] = int(_each, 16)
 
-# Blank, or said by valgrind: a process id between two marks, before it the time if asked for.
+# Blank, or valgrind's own: a process id between two marks, after the time if there is one.
 _REMARK: Final = re.compile(
     rb"\s*|\s*([=*-])\1(?:[0-9:. ]*[:. ])?(?P<id>[0-9]{1,10})\1\1(?P<says>.*)", re.DOTALL
 )
@@ -70,20 +65,23 @@ _COMMAND: Final = b" Command: "
 
 
 class LackeyError(ValueError):
-    """A text that is no trace, or none that fits. line: counted from 1; unknown: whether it is a
-    line that `skip_unknown` passes over; mixed: whether it is of another process, as `mixed` takes.
+    """A text that is not a trace, or does not fit.
+
+    Args:
+        unknown: Whether it is a line that `skip_unknown` passes over.
+        mixed: Whether it is of another process, which `mixed` accepts.
     """
 
     def __init__(self, line: int, why: str, *, unknown: bool = False, mixed: bool = False) -> None:
         super().__init__(f"line {line}: {why}")
-        self.line = line
+        self.line = line  # counted from 1
         self.unknown = unknown
         self.mixed = mixed
 
 
 @kernel
 def _find(keys: NDArray[np.uint64], page: int) -> int:
-    """The slot of a page, or the free one where it belongs. keys: page + 1, 0 is free."""
+    """Find the slot of a page, or the free one where it belongs. keys: page + 1; 0 is free."""
     mask = len(keys) - 1
     key = np.uint64(page + 1)
     slot = signed((key * _GOLDEN) >> np.uint64(32)) & mask
@@ -99,7 +97,7 @@ def _move(
     to_keys: NDArray[np.uint64],
     to_numbers: NDArray[np.uint32],
 ) -> None:
-    """All pages, into a larger table."""
+    """Move all pages into a larger table."""
     for slot in range(len(keys)):
         if keys[slot] != 0:
             there = _find(to_keys, signed(keys[slot]) - 1)
@@ -109,7 +107,7 @@ def _move(
 
 @kernel
 def _address(text: NDArray[np.uint8], at: int) -> tuple[int, np.uint64]:
-    """The hexadecimal number at `at`: where it ends (`at` if it is none of 64 bits), its value."""
+    """Read the hexadecimal number at `at`: its end (`at` if it is none of 64 bits), its value."""
     where, address = at, np.uint64(0)
     digit = _DIGITS[text[where]]
     while digit != _NO_DIGIT:
@@ -121,7 +119,7 @@ def _address(text: NDArray[np.uint8], at: int) -> tuple[int, np.uint64]:
 
 @kernel
 def _past_blanks(text: NDArray[np.uint8], at: int) -> int:
-    """The first place from `at` on that is neither a blank nor a tab."""
+    """Find the first place from `at` on that is neither a blank nor a tab."""
     while text[at] == _SPACE or text[at] == _TAB:
         at += 1
     return at
@@ -129,9 +127,7 @@ def _past_blanks(text: NDArray[np.uint8], at: int) -> int:
 
 @kernel
 def _line_end(text: NDArray[np.uint8], at: int) -> tuple[int, bool]:
-    """Where the next line begins if the last field of this one ends at `at`, else -1; and whether
-    there are words behind it.
-    """
+    """Find the next line (-1: no field ends at `at`), and whether words come before it."""
     where = _past_blanks(text, at)
     if text[where] == _LF:
         return where + 1, False
@@ -146,7 +142,7 @@ def _line_end(text: NDArray[np.uint8], at: int) -> tuple[int, bool]:
 
 @kernel
 def _begins(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
-    """The kind of the line at `at`, 0 for none, and where its address begins."""
+    """Find the kind of the line at `at`, 0 for none, and where its address begins."""
     where = _past_blanks(text, at)
     kind = signed(text[where])
     if kind == _S and text[where + 1] == _B:
@@ -163,10 +159,10 @@ def _begins(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
 
 @kernel
 def _scan(text: NDArray[np.uint8], at: int) -> tuple[int, int, int, int, int, bool]:
-    """The access in the line at `at`: where the next line begins, its kind (_B: none), the first
-    and the last line of memory that it touches; why it is none, or _END; and whether words follow.
+    """Read the line at `at`: (after, kind, low, high, reason, more); a line without access is _B.
 
-    No line is shorter than its LF: what is looked at one by one never passes the text's end.
+    low, high: lines of memory; reason: why it is malformed, or _END; more: whether words follow. No
+    line is shorter than its LF: looking at one byte after another never passes the text's end.
     """
     kind, start = _begins(text, at)
     where, address = _address(text, start)
@@ -202,7 +198,7 @@ def _touch(
     high: int,
     write: int,
 ) -> int:
-    """One access to each line from `low` to `high`. Returns _END, _LIMIT or _TOO_MANY."""
+    """Make one access to each line from `low` to `high`. Returns _END, _LIMIT or _TOO_MANY."""
     for line in range(low, high + 1):
         if state[_MADE] == limit:
             return _LIMIT
@@ -232,9 +228,9 @@ def _parse(
     state: NDArray[np.int64],
     instructions: bool,
 ) -> int:
-    """Lines of `text`, which ends with one, from state[_AT] to its end or until there is a reason
-    to stop; the line that is the reason has not been taken then. Fills `out` from state[_MADE] up
-    to `limit` accesses.
+    """Read whole lines of `text` from state[_AT] to its end, or until there is a reason to stop.
+
+    The line that is the reason is not taken. Fills `out` from state[_MADE] up to `limit` accesses.
     """
     while state[_AT] < len(text):
         if state[_MADE] == limit:
@@ -262,9 +258,12 @@ def _parse(
 class LackeyParser:
     """Blocks of text in, accesses out; memory is bounded by the pages that the program touches.
 
-    instructions: whether fetches are accesses, too. limit: accesses to take at the most.
-    skip_unknown: pass over lines that are no accesses, and count them. mixed: take several
-    processes for one. most_pages: a text that touches more is refused.
+    Args:
+        instructions: Whether fetches count as accesses (reads).
+        limit: Accesses to take at the most; None takes all.
+        skip_unknown: Pass over lines that are not accesses, and count them.
+        mixed: Take several processes for one.
+        most_pages: A text that touches more is refused.
     """
 
     def __init__(
@@ -324,8 +323,16 @@ class LackeyParser:
         return int(self._state[_PAGES])
 
     def feed(self, block: bytes) -> Iterator[NDArray[np.uint32]]:
-        """The accesses of the lines that end in this block; each array holds until the next one is
-        asked for. Raises `LackeyError`.
+        """Parse the lines that end in a block.
+
+        Args:
+            block: The next part of the text. Its last line waits if it has no end.
+
+        Yields:
+            uint32[n]: accesses; each array holds until the next one is asked for.
+
+        Raises:
+            LackeyError: A line is wrong, or is of one page or one process too many.
         """
         text = self._rest + block
         end = text.rfind(b"\n") + 1
@@ -336,13 +343,21 @@ class LackeyParser:
             raise self._error(_TOO_LONG, self._rest)
 
     def finish(self) -> Iterator[NDArray[np.uint32]]:
-        """The accesses of a last line that has no end. Raises `LackeyError`."""
+        """Parse a last line that has no end.
+
+        Yields:
+            As `feed`, and it raises the same.
+        """
         if self._rest:
             text, self._rest, self._cut = self._rest + b"\n", b"", True
             yield from self._lines(text)
 
     def numbering(self) -> NDArray[np.uint32]:
-        """uint32[pages]: each page number given out, to the page's place in order of addresses."""
+        """Compute how pages are renumbered in order of their addresses.
+
+        Returns:
+            uint32[pages]: by the number that a page was given, its place.
+        """
         used = np.flatnonzero(self._keys)
         by_address = self._numbers[used[np.argsort(self._keys[used])]]
         numbering = np.empty(len(used), np.uint32)
@@ -379,7 +394,7 @@ class LackeyParser:
                 raise self._error(reason, text)
 
     def _pass_over(self, text: bytes) -> None:
-        """A line that is no access. Raises `LackeyError` where it should be one."""
+        """Pass over a line that is not an access. Raises `LackeyError` where it should be one."""
         at = int(self._state[_AT])
         end = text.index(b"\n", at)
         if end - at > LONGEST:
@@ -395,7 +410,7 @@ class LackeyParser:
         self._state[_LINE] += 1
 
     def _note_process(self, number: bytes, says: bytes) -> None:
-        """Valgrind speaks of this process. Raises `LackeyError` where it is another one."""
+        """Take note of a process that valgrind names. Raises `LackeyError` if it is another one."""
         before = self.processes
         self._processes.add(number)
         self._commands += says.startswith(_COMMAND)

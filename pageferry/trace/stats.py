@@ -19,7 +19,15 @@ _TOUCHED, _WRITTEN, _FIRST, _WRITES = range(4)
 
 
 class Part(BaseModel):
-    """A stretch of a trace. new_pages: those that no earlier stretch has touched."""
+    """A stretch of a trace.
+
+    Attributes:
+        accesses: How many it has.
+        writes: How many of them write.
+        pages: That it touches.
+        pages_written: That it writes to.
+        new_pages: That no earlier stretch has touched.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +50,14 @@ class HotPage(BaseModel):
 
 
 class TraceStats(BaseModel):
-    """What is not in a trace's meta data. lines: 64-byte lines that are touched, of all pages."""
+    """What is not in a trace's metadata.
+
+    Attributes:
+        lines: 64-byte lines that are touched, of all pages.
+        pages_written: That are written to at all.
+        parts: Up to `PARTS` stretches of equal length, in order.
+        hottest: Up to `HOTTEST` pages, the most accessed first.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,7 +78,7 @@ def _count(
     last_written: NDArray[np.int8],
     seen: NDArray[np.int64],
 ) -> bool:
-    """Add a part's accesses to what is known of each page. False: a page is beyond them."""
+    """Add a part's accesses to what is known of each page; False: a page is beyond them."""
     for access in accesses:
         page, write = signed(access >> PAGE_SHIFT), signed(access & 1)
         if page >= len(counts):
@@ -82,7 +97,14 @@ def _count(
 
 
 def measure(trace: Trace) -> TraceStats | None:
-    """Read a trace once. None: it has a page that its meta data do not have."""
+    """Read a trace once, and count.
+
+    Args:
+        trace: Need not have been verified.
+
+    Returns:
+        The counts; None if it has a page that its metadata do not have.
+    """
     total, pages = trace.meta.accesses, trace.meta.pages
     counts, writes = np.zeros(pages, np.int64), np.zeros(pages, np.int64)
     lines = np.zeros(pages, np.uint64)

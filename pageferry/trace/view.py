@@ -1,4 +1,4 @@
-"""What `pageferry trace` shows: progress while a text is imported, and what a trace consists of."""
+"""What `pageferry trace` shows: progress of an import, and what a trace consists of."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ _LEGEND: Final = (
 
 
 class ImportView(LiveView):
-    """Follows an import."""
+    """The progress of an import.
+
+    Args:
+        text: What is imported.
+        wish: What the user has asked for.
+    """
 
     def __init__(self, text: Text, wish: Wish) -> None:
         super().__init__(
@@ -41,7 +46,12 @@ class ImportView(LiveView):
         self._shown = 0.0
 
     def show(self, accesses: int, total: int | None) -> None:
-        """Show this moment. total: of the accesses, None as long as the text is being read."""
+        """Show this moment, at most four times a second.
+
+        Args:
+            accesses: How many have been taken so far, or been renumbered.
+            total: Of the accesses; None as long as the text is being read.
+        """
         now = time.monotonic()
         if now - self._shown < _EVERY_S:
             return
@@ -65,7 +75,12 @@ class ImportView(LiveView):
 
 
 def print_import(file: str, done: Imported) -> None:
-    """What was made of the text, and how it is used."""
+    """Print what was made of a text, and how to use it.
+
+    Args:
+        file: The trace's name.
+        done: What has become of the text.
+    """
     meta = done.meta
     left = "" if meta.instructions else " left out"
     text = f"{done.lines:,} lines, {done.fetches:,} instruction fetches{left}"
@@ -83,7 +98,14 @@ def print_import(file: str, done: Imported) -> None:
 
 
 def print_info(file: str, meta: TraceMeta, stats: TraceStats, *, verified: bool) -> None:
-    """A trace, its working set over time, its hottest pages."""
+    """Print a trace, its working set over time, and its hottest pages.
+
+    Args:
+        file: The trace's name.
+        meta: What its file says.
+        stats: What was counted.
+        verified: Whether the digest was checked.
+    """
     console = tables.wide_console()
     rows = _meta_rows(meta)
     rows[-1] = ("digest", f"{meta.digest} ({'verified' if verified else 'not verified'})")

@@ -1,4 +1,4 @@
-"""The connections of one session: control, pages, and what a fault demands."""
+"""The connections of one session: control, pages, and the pages that faults demand."""
 
 from __future__ import annotations
 
@@ -36,11 +36,29 @@ Role = Literal["control", "bulk", "urgent", "query", "recover"]
 
 
 class Links:
-    """Opens them, knows when one broke, and counts their bytes into the record.
+    """Opens the connections, knows when one broke, and counts their bytes into the record.
 
-    failure: why there is no use in sending on, as soon as it is known. urgent: open only where
-    pages may be missing at the destination. attempt: which one of the session's the connections are
-    of, 0 for the first; both ends refuse what is of another one.
+    Make it on the event loop.
+
+    Args:
+        config: Says how many channels there are, how they are paced, and where to look for a
+            destination that was lost.
+        address: Host and port of the destination, as they were given.
+        record: Gets the bytes, and what the handshakes told.
+        handover: Whether the commit has been sent: a failure after that does not abort senders.
+        secure: How connections use TLS; None: plain TCP.
+        tap: Sees connections and what goes over them, for injected faults; None: nobody does.
+        command: What is expected to listen at the destination, for messages.
+
+    Attributes:
+        stream: How pages travel, as both ends agreed on it.
+        address: Host and port of the destination; numeric once connected.
+        pacer: The rate limit of all connections.
+        urgent: The urgent connection; open only where pages may be missing at the destination.
+        failure: Why it is useless to send on, as soon as that is known; None: no failure is known.
+        attempt: Which of the session's attempts the connections belong to, 0 for the first; both
+            ends refuse what belongs to another one.
+        tell: Takes the failure of a thread of ours, from any thread.
     """
 
     def __init__(
@@ -58,14 +76,14 @@ class Links:
         self._config = config
         self._record = record
         self._handover = handover
-        # Whose certificate is expected is what was asked for, whatever address that has led to.
+        # The certificate has to be that of the name that was given, whatever address it led to.
         if secure is not None:
             secure = replace(secure, hostname=secure.hostname or address[0].partition("%")[0])
         self.stream = StreamFormat.from_config(config)
         self._link = LinkPolicy(config.stall_timeout, config.congestion, secure, tap)
         self._token = secrets.token_hex(messages.TOKEN_LENGTH // 2)
         self.address = address
-        # As it was asked for: a name may lead elsewhere after a while.
+        # As they were given: a name may lead elsewhere after a while.
         more = parse_candidates(config.recover_to)
         self._asked_for = [address, *((host, port or address[1]) for host, port in more)]
         self._turn = 0
@@ -77,21 +95,21 @@ class Links:
         self.failure: PageferryError | None = None
         self.attempt = 0
         self._supply: Supply | None = None
-        self._budget = Budget()  # for what the destination says, over all attempts
-        # A thread of ours has failed, and says so.
+        self._budget = Budget()  # for the destination's messages, over all attempts
+        # For a thread of ours to say that it has failed.
         self.tell = to_loop(self._on_thread)
 
     # -- what there is ------------------------------------------------------------------------
 
     @property
     def control(self) -> Control:
-        """From `connect` on."""
+        """The control connection, from `connect` on."""
         assert self._control is not None  # noqa: S101
         return self._control
 
     @property
     def page_sender(self) -> PageSender:
-        """From `open_channels` on."""
+        """What sends on the bulk connections, from `open_channels` on."""
         assert self._page_sender is not None  # noqa: S101
         return self._page_sender
 
@@ -102,51 +120,63 @@ class Links:
 
     @property
     def sent_bytes(self) -> int:
-        """Over the channels that are open."""
+        """Bytes that were sent on the bulk connections that are open."""
         return 0 if self._page_sender is None else self._page_sender.sent_bytes
 
     @property
     def stall_s(self) -> float:
-        """How long a destination that lives may say nothing."""
+        """How many seconds a destination that lives may say nothing."""
         return self._link.stall_s
 
     @property
     def where(self) -> str:
-        """HOST:PORT, for people."""
+        """The destination as HOST:PORT, for people."""
         return shown(*self.address)
 
     def raise_failure(self) -> None:
-        """What is known to have ended the session's connections, if anything has."""
+        """Raise what is known to have ended the session's connections, if anything has.
+
+        Raises:
+            PageferryError: The destination gave up, a connection broke, or a thread of ours failed.
+        """
         if self.failure is not None:
             raise self.failure
 
     def abort(self) -> None:
-        """Whoever sends pages now fails."""
+        """Make whoever sends pages fail at once."""
         if self._page_sender is not None:
             self._page_sender.abort()
 
     def _on_failure(self, error: PageferryError) -> None:
-        """The destination gave up, or the connection broke: no use in sending on."""
+        """Note that the destination gave up, or the connection broke: it is useless to send on."""
         self.failure = error
         if not self._handover.commit_sent:
             self.abort()
 
     def _on_thread(self, error: PageferryError) -> None:
-        """Whoever waits for the destination is told, too."""
+        """Tell whoever waits for the destination, too."""
         if self._control is not None:
             self._control.fail(error)
 
     # -- opening ------------------------------------------------------------------------------
 
     def hello(self, role: Role, index: int = 0) -> messages.Hello:
-        """The first message of a connection: which session it belongs to, and the proof."""
+        """Make the first message of a connection: its session, and the proof that it belongs to it.
+
+        Args:
+            role: What the connection is for.
+            index: Which channel it is; 0 for other roles than `bulk`.
+
+        Returns:
+            The hello, of the present attempt.
+        """
         session = self._record.session
         return messages.Hello(
             role=role, session=session, token=self._token, channel=index, attempt=self.attempt
         )
 
     async def _dial(self, role: Role, index: int = 0) -> channel.Connection:
-        """A new connection of this session."""
+        """Open a new connection of this session."""
         return await channel.connect(
             *self.address,
             self.hello(role, index),
@@ -155,7 +185,14 @@ class Links:
         )
 
     async def connect(self) -> None:
-        """The control connection, and the destination's welcome."""
+        """Open the control connection, and wait for the destination's welcome.
+
+        Raises:
+            PeerUnreachable: No connection could be made.
+            PeerRefused: The destination does not take the session.
+            PeerSilent: It did not welcome the session in time.
+            RemoteProtocolError: It sent something else.
+        """
         started = time.monotonic_ns()
         connection = await self._dial("control")
         try:
@@ -170,7 +207,7 @@ class Links:
             connection.close()
             raise
         self._control = Control(connection, self._on_failure, self._budget)
-        # The name may lead elsewhere later: it is this destination that has the session.
+        # The name may lead elsewhere later, but this destination has the session.
         self.address = connection.address
         self._record.connection.congestion = connection.congestion
         self._record.connection.tls = self._link.secure is not None
@@ -178,7 +215,7 @@ class Links:
         self._record.times.setup_ns += time.monotonic_ns() - started
 
     async def _welcomed(self, welcome: Awaitable[messages.Welcome]) -> messages.Welcome:
-        """Raises `RemoteProtocolError` unless it is of our attempt."""
+        """Return the welcome. Raises `RemoteProtocolError` unless it is of our attempt."""
         answer = await welcome
         self._check_attempt(answer)
         return answer
@@ -190,24 +227,40 @@ class Links:
             )
 
     def candidates(self) -> list[tuple[str, int]]:
-        """Where the destination may be found again, in the order in which they are tried.
+        """List where the destination may be found again, in the order in which that is tried.
 
-        The address that it had, what was asked for at the beginning, and `--recover-to`: names are
-        resolved anew each time.
+        These are the address that it had, the one that was given at the beginning, and those of
+        `--recover-to`. Names are resolved anew each time.
+
+        Returns:
+            Hosts and ports, each once.
         """
         return list(dict.fromkeys([self.address, *self._asked_for]))
 
     def next_candidate(self) -> tuple[str, int]:
-        """One after the other, and again from the first."""
+        """Take the next candidate; after the last one, the first.
+
+        Returns:
+            Its host and port.
+        """
         candidates = self.candidates()
         self._turn += 1
         return candidates[(self._turn - 1) % len(candidates)]
 
     async def rejoin(self, attempt: int) -> messages.Outcome | None:
-        """A new control connection for the session that broke, instead of the old one.
+        """Open a new control connection for the session that broke, in place of the old one.
 
-        Its outcome, where the session has ended there and that has been said by the destination
-        that had it. Raises what a handshake may; whoever does not know the session is not it.
+        Args:
+            attempt: Number of the attempt.
+
+        Returns:
+            None where the session goes on. Its outcome where it has ended there, and the
+            destination that had it says so.
+
+        Raises:
+            PageferryError: Whatever a handshake may raise.
+            RemoteProtocolError: Whoever answers does not know the session, or answers another
+                attempt.
         """
         self.attempt = attempt
         before, self.address = self.address, self.next_candidate()
@@ -244,9 +297,16 @@ class Links:
         raise RemoteProtocolError(f"{self.where} knows nothing of the session")
 
     async def open_channels(self, memory: GuestMemory, supply: Supply | None) -> None:
-        """Bulk connections, and with a supply the urgent one, which it serves from now on.
+        """Open the bulk connections, and with a supply the urgent one, which it then serves.
 
-        All at once, since each takes some round trips.
+        They are all opened at once, since each takes some round trips.
+
+        Args:
+            memory: Of the guest; pages are sent from it.
+            supply: Serves pages on the urgent connection; None: nothing may be missing there.
+
+        Raises:
+            PageferryError: Whatever a handshake may raise; none of the connections stays open.
         """
         config, urgent = self._config, [("urgent", 0)] if supply is not None else []
         wanted = [*(("bulk", index) for index in range(config.channels)), *urgent]
@@ -288,10 +348,16 @@ class Links:
         return connection.detach() if role == "bulk" else connection.detach_urgent(self.tell)
 
     async def ask_outcome(self, timeout_s: float) -> Answer | None:
-        """What became of the commit, over connections of its own; None after `timeout_s`.
+        """Ask what became of the commit, over new connections.
 
-        Where the destination is looked for in several places, one that knows nothing of the session
-        and never had it is no end of it.
+        Where the destination is looked for in several places, an answer does not end the search if
+        it comes from somebody who knows nothing of the session and never had it.
+
+        Args:
+            timeout_s: How many seconds to ask.
+
+        Returns:
+            The answer; None: there was none in time.
         """
         alone = len(self.candidates()) == 1
 
@@ -312,7 +378,11 @@ class Links:
     # -- closing ------------------------------------------------------------------------------
 
     async def hang_up(self, settle: Callable[[], Awaitable[None]]) -> None:
-        """Every connection is gone, and counted. settle: waits until nobody sends any more."""
+        """Close every connection, and count its bytes.
+
+        Args:
+            settle: Waits until nobody sends any more.
+        """
         self.abort()
         await settle()
         if self._page_sender is not None:

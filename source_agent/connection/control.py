@@ -18,8 +18,8 @@ from pageferry.common.wire.inbox import Inbox
 from pageferry.common.wire.messages import Message
 
 CLOCK_SAMPLES: Final = 16
-ANSWER_S: Final = 30.0  # longer than any single step of a destination that lives
-# Both ends take silence for death. The source speaks this often, and is answered at once.
+ANSWER_S: Final = 30.0  # longer than any single step of a live destination
+# Both ends take silence for death. The source speaks this often and is answered at once.
 BEAT_S: Final = 0.25
 
 _M = TypeVar("_M", bound=Message)
@@ -29,9 +29,14 @@ _T = TypeVar("_T")
 class Control:
     """Messages in order, and failures as soon as they are known.
 
-    While the session is busy sending pages nobody waits for a message; the reader does, and tells
-    `on_failure` (on the loop) when the destination gives up or the connection breaks. budget: the
-    session's, from which messages draw.
+    While the session is busy sending pages, nobody waits for a message. The reader does. Make it on
+    the event loop.
+
+    Args:
+        connection: Welcomed, or at least opened; `close` closes it.
+        on_failure: Is told, on the loop, when the destination gives up or the connection breaks;
+            once.
+        budget: The session's, from which messages draw.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class Control:
         self._on_failure = on_failure
         self._inbox: Inbox[Message] = Inbox(budget)
         self._pongs: asyncio.Queue[Message] = asyncio.Queue()  # may come between any two others
-        self._awaited_ns = -1  # the clock sample whose answer is waited for
+        self._awaited_ns = -1  # the clock sample whose answer is awaited
         self._failure: PageferryError | None = None
         self._failed = asyncio.Event()
         self._reader = asyncio.create_task(self._read(), name="control-reader")
@@ -53,17 +58,17 @@ class Control:
 
     @property
     def peer(self) -> str:
-        """HOST:PORT."""
+        """The destination as HOST:PORT."""
         return self._connection.peer
 
     @property
     def heard_s(self) -> float:
-        """When something came last, CLOCK_MONOTONIC."""
+        """When something came last, CLOCK_MONOTONIC seconds."""
         return self._connection.heard_at
 
     @property
     def wire_bytes(self) -> int:
-        """Both directions."""
+        """Bytes of both directions."""
         return self._connection.sent_bytes + self._connection.received_bytes
 
     async def _read(self) -> None:
@@ -77,13 +82,17 @@ class Control:
                 if not isinstance(message, messages.Pong):
                     await self._inbox.take_in(message, self._connection.take_over())
                 elif message.t_ns == self._awaited_ns:
-                    self._awaited_ns = -1  # it is answered once
+                    self._awaited_ns = -1  # each is answered once
                     self._pongs.put_nowait(message)
         except Exception as error:  # noqa: BLE001 - who waits for a message must hear of it
             self.fail(failure_of(error))
 
     def fail(self, error: PageferryError) -> None:
-        """Whoever waits for a message, now or later, has that raised; the first word counts."""
+        """Raise this error at whoever waits for a message, now or later.
+
+        Args:
+            error: Only the first one counts, wherever it comes from.
+        """
         if self._failure is not None:
             return
         self._failure = error
@@ -91,7 +100,7 @@ class Control:
         self._on_failure(error)
 
     async def _beat(self) -> None:
-        """Say that we live, and have the destination say so."""
+        """Say that we live, and make the destination say so, too."""
         try:
             while True:
                 await asyncio.sleep(BEAT_S)
@@ -102,7 +111,15 @@ class Control:
             self.fail(failure_of(error))
 
     async def send(self, message: Message) -> None:
-        """Raises the reader's failure where there is one: it says more than a broken pipe."""
+        """Send a message.
+
+        Args:
+            message: Whether the protocol allows it now is not checked here.
+
+        Raises:
+            PageferryError: The reader's failure where there is one, as it says more than a broken
+                pipe.
+        """
         try:
             await self._connection.send(message)
         except PageferryError:
@@ -111,13 +128,30 @@ class Control:
             raise
 
     async def wait(self) -> Message:
-        """The next message, whatever and whenever it is. Raises the reader's failure."""
+        """Wait for the next message, whatever it is and whenever it comes.
+
+        Returns:
+            The message; never a pong, a refusal or a failure.
+
+        Raises:
+            PageferryError: Whatever has ended the connection.
+        """
         return await self._next(self._inbox)
 
     async def expect(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
-        """The next message, which must be of `kind`.
+        """Wait for the next message, which must be of this kind.
 
-        Raises the reader's failure, or `PeerSilent` when nothing has come in `timeout_s`.
+        Args:
+            kind: Class of the message; `Pong` has a queue of its own.
+            timeout_s: How many seconds it may take.
+
+        Returns:
+            The message.
+
+        Raises:
+            PeerSilent: Nothing came in that time.
+            RemoteProtocolError: Another message came.
+            PageferryError: Whatever has ended the connection.
         """
         name = str(kind.model_fields["kind"].default)
         message = await self._within(timeout_s, name, pong=kind is messages.Pong)
@@ -126,7 +160,19 @@ class Control:
         return message
 
     async def welcome(self, timeout_s: float) -> messages.Welcome | messages.Outcome:
-        """The answer to a source that comes back; the latter where the session has ended."""
+        """Wait for the answer to a source that comes back.
+
+        Args:
+            timeout_s: How many seconds it may take.
+
+        Returns:
+            The welcome; the outcome where the session has ended there.
+
+        Raises:
+            PeerSilent: Nothing came in that time.
+            RemoteProtocolError: Another message came.
+            PageferryError: Whatever has ended the connection.
+        """
         message = await self._within(timeout_s, "welcome")
         if not isinstance(message, messages.Welcome | messages.Outcome):
             raise RemoteProtocolError(f"{self.peer} sent {message.kind}, expected welcome")
@@ -140,14 +186,21 @@ class Control:
             raise PeerSilent(f"{self.peer} sent no {name} within {timeout_s:g} s") from None
 
     async def probe(self) -> float:
-        """Ask the destination, end to end; seconds until it has answered. Raises what broke."""
+        """Ask the destination for an answer, end to end; takes as long as it takes.
+
+        Returns:
+            Seconds until it answered.
+
+        Raises:
+            PageferryError: Whatever has ended the connection.
+        """
         return await self._unless_failed(self._connection.probe())
 
     async def _next(self, queue: asyncio.Queue[Message]) -> Message:
         return await self._unless_failed(queue.get())
 
     async def _unless_failed(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """What `work` gives; raises the reader's failure where that comes first."""
+        """Return what `work` gives; raises the reader's failure where that comes first."""
         task = asyncio.create_task(work)
         failed = asyncio.create_task(self._failed.wait())
         try:
@@ -162,7 +215,15 @@ class Control:
             failed.cancel()
 
     async def sample_clock(self) -> Sample:
-        """The best of some request/response pairs."""
+        """Sample the destination's clock by `CLOCK_SAMPLES` pairs of request and answer.
+
+        Returns:
+            The sample with the shortest round trip.
+
+        Raises:
+            PeerSilent: An answer did not come.
+            PageferryError: Whatever has ended the connection.
+        """
         samples = []
         for _ in range(CLOCK_SAMPLES):
             t0 = self._awaited_ns = time.monotonic_ns()

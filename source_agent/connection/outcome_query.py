@@ -23,14 +23,27 @@ LONGEST_PAUSE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered. sample: of the clock of who answered, where it told what that reads."""
+    """What was answered.
+
+    Attributes:
+        outcome: The answer.
+        sample: Of the clock of whoever answered; None where it did not tell what that reads.
+    """
 
     outcome: messages.Outcome
     sample: Sample | None
 
     @classmethod
     def to(cls, outcome: messages.Outcome, asked_ns: int) -> Answer:
-        """That has just come. asked_ns: CLOCK_MONOTONIC, before the question left."""
+        """Make an answer of an outcome that has just come.
+
+        Args:
+            outcome: What came.
+            asked_ns: CLOCK_MONOTONIC ns, before the question left.
+
+        Returns:
+            The outcome with a sample of its clock.
+        """
         peer_ns, now_ns = outcome.peer_ns, time.monotonic_ns()
         return cls(outcome, None if peer_ns is None else Sample(asked_ns, peer_ns, now_ns))
 
@@ -43,13 +56,18 @@ async def ask_outcome(
     *,
     is_final: Callable[[Answer], bool] = lambda _answer: True,
 ) -> Answer | None:
-    """Ask with this hello over new connections until there is an answer; None after `timeout_s`.
+    """Ask over new connections until there is an answer.
 
     Args:
-        next_address: where, each time anew.
-        link: its `stall_s` is how long one connection may be silent before another one is tried.
-        is_final: whether nobody else need be asked; an answer that was not is given after
-            `timeout_s` if it was the last thing that came.
+        next_address: Says where to ask, each time anew.
+        hello: The question: a hello of role `query`.
+        timeout_s: How many seconds to ask.
+        link: Its `stall_s` says how long one connection may be silent before another one is tried.
+        is_final: Whether nobody else need be asked. An answer that is not final is returned after
+            `timeout_s`, if it was the last thing that came.
+
+    Returns:
+        The answer; None: there was none in time.
     """
     deadline = time.monotonic() + timeout_s
     pause = FIRST_PAUSE_S

@@ -3,7 +3,7 @@
     PageServer(memory, sent)   before the downtime: compiles
     serve(socket, attempt)     the urgent connection, as soon as there is one: it is kept open
     open()                     once the guest has been handed over: requests are answered
-    take_unsent(out)           by who pushes, on another thread: what to send next
+    take_unsent(out)           by the pusher, on another thread: what to send next
     stop()                     the connection is over; `resync` and `serve` may follow
 
 `sent` is shared: uint8[n_pages], `UNSENT`, `PUSHED` or `PULLED`.
@@ -44,22 +44,27 @@ PULLED: Final = s.PULLED
 
 _PLAINEST: Final = StreamFormat()
 _START_S: Final = 30.0
-# How far beyond the last demanded page pushing goes on. A guest that goes through memory demands
-# the very next pages at once: pushed too, they would cross on the way and travel twice. Further on
-# the push has time to arrive before the guest does.
+# How far beyond the last demanded page pushing continues. A guest that walks through memory demands
+# the very next pages at once: if those were pushed, push and demand would cross on the way and the
+# pages would travel twice. Further on, the push has time to arrive before the guest does.
 PUSH_LEAD: Final = 1024
 
 _STOP_S: Final = 10.0
 _TCP_NOTSENT_LOWAT: Final = 25
-_NOTSENT_LOWAT: Final = 32 * 1024  # what a demanded page may have to wait for in the kernel
+_NOTSENT_LOWAT: Final = 32 * 1024  # bytes that a demanded page may have to wait for in the kernel
 
 
 @dataclass(frozen=True, slots=True)
 class ServerStats:
     """Counts of all connections so far.
 
-    demands: requests; crossed: those of pages that had been pushed already. pages: sent from here,
-    neighbours included, zero_pages of them as a mark.
+    Attributes:
+        demands: Requests.
+        crossed: Requests for pages that had been pushed already.
+        pages: Pages sent from here, neighbours included.
+        zero_pages: Of those, pages that went as a mark.
+        sent_bytes: Bytes sent, frames and probes.
+        received_bytes: Bytes received.
     """
 
     demands: int
@@ -78,14 +83,19 @@ def _broken(number: int) -> ConnectionBroken:
 class PageServer(CompiledThread[s.ServerControl]):
     """Serves one guest's pages, one connection at a time. From `open` on the guest must not run.
 
-    `event_fd` becomes readable when the connection has ended: see `failure`, and when the first
-    probe on it has been answered: see `answered`.
+    `event_fd` becomes readable when the connection has ended (see `failure`), and when the first
+    probe on it has been answered (see `answered`).
 
     Args:
-        sent: see the module.
-        rate_Bps: limit for neighbours (infinity: none); a demanded page never waits, and counts.
-        stream: of the urgent connection.
-        tell: hears, on the thread that answers, what has ended it unexpectedly.
+        memory: Of the guest.
+        sent: See the module; the caller may write it before `open`, while nobody pushes.
+        rate_Bps: Limit for neighbours in bytes/s; infinity: none. Demanded pages count against it,
+            but wait only where what was sent is more than `MOST_DEBT_NS` ahead of it.
+        stream: Of the urgent connection.
+        tell: Is told on the server's thread what has ended that unexpectedly.
+
+    Attributes:
+        sent: See the module.
     """
 
     thread_name = "page-server"
@@ -127,7 +137,7 @@ class PageServer(CompiledThread[s.ServerControl]):
             scratch=np.zeros(s.SCRATCH_WORDS, np.int64),
         )
         self._socket: socket.socket | None = None
-        self._cursor = 0  # where pushing goes on
+        self._cursor = 0  # where pushing continues
         self._seen_demands = 0
         self._closed = False
         self._warm_up()
@@ -138,18 +148,30 @@ class PageServer(CompiledThread[s.ServerControl]):
         s.next_unsent(np.ones(1, np.uint8), 0, 1, np.zeros(1, np.int64))
 
     def limit(self, rate_Bps: float) -> None:
-        """Neighbours go at this rate at the most (infinity: no limit) from now on."""
+        """Limit the rate of neighbours from now on.
+
+        Args:
+            rate_Bps: In bytes/s; infinity: no limit.
+        """
         self._ctl.rate_Bps = 0 if math.isinf(rate_Bps) else max(int(rate_Bps), 1)
 
     def open(self) -> None:
-        """Requests are answered from now on, those first that have come already."""
+        """Answer requests from now on, first those that have come already."""
         self._ctl.open = 1
         self._wake()
 
     def serve(self, sock: socket.socket, attempt: int = 0) -> None:
-        """Answer on this connection, which the caller goes on owning, in a thread.
+        """Answer on this connection, in a thread.
 
-        When it returns, the thread is at work and needs the interpreter lock no more.
+        When this returns, the thread is at work and no longer needs the interpreter lock.
+
+        Args:
+            sock: Made blocking. The caller still owns it, and closes it after `stop`.
+            attempt: Which of the session's attempts the connection belongs to.
+
+        Raises:
+            LocalProtocolError: There is a connection already, or the server has been closed.
+            PageferryError: The thread did not start.
         """
         if self._thread is not None or self._closed:
             raise LocalProtocolError("the page server has a connection, or has ended")
@@ -167,7 +189,7 @@ class PageServer(CompiledThread[s.ServerControl]):
             time.sleep(0.0001)
 
     def _begin_anew(self, fd: int, attempt: int) -> None:
-        """What was left of the connection before is forgotten."""
+        """Forget what was left of the connection before."""
         ctl = self._ctl
         ctl.serving = ctl.failure = ctl.failure_errno = ctl.filled = ctl.held = 0
         ctl.first_window = ctl.last_window = ctl.sent_ns = ctl.asked = ctl.answered = 0
@@ -177,7 +199,11 @@ class PageServer(CompiledThread[s.ServerControl]):
         s.serve(self._arrays)
 
     def stop(self) -> None:
-        """End the connection (it is shut down) and the thread; idempotent, bounded."""
+        """End the connection (it is shut down) and the thread; idempotent, in bounded time.
+
+        Raises:
+            PageferryError: The thread did not end.
+        """
         if self._thread is None or self._socket is None:
             return
         self._ask_to_end()
@@ -202,20 +228,25 @@ class PageServer(CompiledThread[s.ServerControl]):
 
     @property
     def sent_bytes(self) -> int:
-        """On all connections; grows meanwhile. For charging them to the rate limit."""
+        """Bytes on all connections; grows meanwhile. For charging them to the rate limit."""
         return int(self._ctl.sent_bytes)
 
     @property
     def focus(self) -> int:
-        """The page that was demanded last, -1: none yet."""
+        """The page that was demanded last; -1: none yet."""
         return int(self._ctl.focus)
 
     def take_unsent(self, out: Pages) -> Pages:
-        """The next pages to push: up to len(out), sorted, marked as pushed, a view of `out`.
+        """Take the next pages to push, and mark them as pushed; for one thread.
 
-        From `PUSH_LEAD` behind the last demanded page if there was a new one, else on from the
-        last call; after the end of memory comes its beginning. Empty: all have been sent. For one
-        thread.
+        They begin `PUSH_LEAD` pages after the last demanded one if there was a new demand, else
+        where the last call ended. After the end of memory comes its beginning.
+
+        Args:
+            out: int64[n], overwritten: n is the most that is taken.
+
+        Returns:
+            The pages, sorted, a view of `out`. Empty: all have been sent.
         """
         demands = int(self._ctl.demands)
         if demands != self._seen_demands:
@@ -227,9 +258,16 @@ class PageServer(CompiledThread[s.ServerControl]):
         return out[:n]
 
     def resync(self, missing: NDArray[np.bool_]) -> None:
-        """After a lost connection: exactly these pages (bool[n_pages]) are unsent.
+        """Set which pages are unsent, after a lost connection.
 
         Not while a connection is served, nor while somebody pushes.
+
+        Args:
+            missing: bool[n_pages], exactly the pages that the destination lacks.
+
+        Raises:
+            LocalProtocolError: A connection is served.
+            RemoteProtocolError: The map is not of this guest.
         """
         if self._thread is not None:
             raise LocalProtocolError("resync: the page server has a connection")
@@ -238,7 +276,11 @@ class PageServer(CompiledThread[s.ServerControl]):
         self.sent[:] = np.where(missing, UNSENT, PUSHED)
 
     def stats(self) -> ServerStats:
-        """Counts so far."""
+        """Read the counts.
+
+        Returns:
+            Counts of all connections so far.
+        """
         ctl = self._ctl
         return ServerStats(
             demands=int(ctl.demands),

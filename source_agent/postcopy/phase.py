@@ -1,7 +1,7 @@
 """Post-copy after the switch: the guest runs there, and pages are missing.
 
-The stream may break and be joined again any number of times; an outage lasts `--recover-timeout` at
-the most, counted from its beginning, whatever happens within it (`common.recovery`). Only a
+The stream may break and be joined again any number of times. An outage may last `--recover-timeout`
+at most, counted from its beginning, whatever happens during it (`common.recovery`). Only a
 destination that says that it no longer has the guest ends it earlier.
 """
 
@@ -37,23 +37,41 @@ class Stream(Protocol):
     """The connections of one attempt after another, and what goes over them: see `Serving`."""
 
     def unsent(self) -> int:
-        """How many pages have been neither pushed nor pulled."""
+        """Count the pages that have been neither pushed nor pulled.
+
+        Returns:
+            How many there are.
+        """
         ...
 
     async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
-        """A new control connection; what is missing there, or what became of the guest."""
+        """Open a new control connection.
+
+        Args:
+            attempt: Number of the attempt.
+
+        Returns:
+            bool[n_pages], what is missing there; or what became of the guest.
+        """
         ...
 
     async def open(self) -> None:
-        """The attempt's other connections."""
+        """Open the attempt's other connections."""
         ...
 
     async def prove(self) -> None:
-        """Until the control connection and the urgent one have been shown to work."""
+        """Wait until the control connection and the urgent one have been shown to work."""
         ...
 
     async def serve(self, *, push: bool) -> messages.Message:
-        """Until the destination says something."""
+        """Serve until the destination says something.
+
+        Args:
+            push: Whether to send pages that nobody has asked for.
+
+        Returns:
+            What the destination said.
+        """
         ...
 
     async def hang_up(self) -> None:
@@ -63,7 +81,14 @@ class Stream(Protocol):
 
 @dataclass(slots=True)
 class PostcopyPhase:
-    """Serves and pushes until the destination has all it needs; `run` says how that ended."""
+    """Serves and pushes until the destination has all it needs.
+
+    Attributes:
+        stream: The connections.
+        protocol: The source's end of the session, stepped from here.
+        timeline: Is told when an outage begins and ends.
+        notify: Is told the phase, for people.
+    """
 
     stream: Stream
     protocol: SourceProtocol
@@ -73,11 +98,19 @@ class PostcopyPhase:
     async def run(
         self, *, push: bool, broken: PageferryError | None = None
     ) -> messages.Finished | None:
-        """Until nothing is missing, or (lazy copy) the guest has ended: its result.
+        """Serve and push until nothing is missing, or (lazy copy) the guest has ended.
 
-        broken: why the stream is broken from the start, as `recovery` knows. Raises
-        `GuestLostError` and `InDoubtError`, and `PeerRefused` where the destination has all of it,
-        and the result is not to be had.
+        Args:
+            push: Whether to send pages that nobody has asked for.
+            broken: Why the stream is broken from the start, as `protocol` knows; None: it is whole.
+
+        Returns:
+            The guest's result where it has ended already; None: it is still to come.
+
+        Raises:
+            GuestLostError: The outage lasted too long, or the destination has the guest no more.
+            InDoubtError: The outage lasted too long, and all pages had been sent.
+            PeerRefused: The destination has all of the guest, and its result cannot be had.
         """
         if broken is not None:
             await self._reconnect(broken)
@@ -91,18 +124,23 @@ class PostcopyPhase:
                 await self._reconnect(error)
 
     async def watch_share(self, injector: Injector, total: int) -> None:
-        """Tell injected faults when so much of the missing pages (`total`) has been sent."""
+        """Tell injected faults when a share of the missing pages has been sent.
+
+        Args:
+            injector: Knows the shares; this returns when none of them is left.
+            total: How many pages were missing at the beginning.
+        """
         while True:
             if not injector.hit_share(1 - self.stream.unsent() / max(total, 1)):
                 return
             await asyncio.sleep(SHARE_S)
 
     def _broke(self, error: PageferryError) -> None:
-        """The present attempt's connections are of no use any more."""
+        """Note that the present attempt's connections are of no use any more."""
         self.protocol.lost(error, asyncio.get_running_loop().time())
 
     async def _serve_missing(self, push: bool) -> messages.Finished | None:
-        """Until the destination says that it has all it needs."""
+        """Serve until the destination says that it has all it needs."""
         proving: asyncio.Task[None] | None = None
         recovery = self.protocol.recovery
         try:
@@ -118,7 +156,7 @@ class PostcopyPhase:
         return message if isinstance(message, messages.Finished) else None
 
     async def _prove(self, limit: asyncio.Timeout) -> None:
-        """And then the outage is over: what serves the guest now may take as long as it takes."""
+        """Prove the connections, and end the outage: serving may now take as long as it takes."""
         attempt = self.protocol.attempt
         await self.stream.prove()
         self._weigh(self.protocol.proved(attempt, Proof.CONTROL))
@@ -127,12 +165,12 @@ class PostcopyPhase:
             limit.reschedule(None)
 
     def _weigh(self, over: bool) -> None:
-        """Say so where an outage is over."""
+        """Log it where an outage is over."""
         if over:
             self.timeline.log("postcopy-recovered", missing=self.stream.unsent())
 
     async def _reconnect(self, error: PageferryError) -> None:
-        """Come back, and bring the connections. Raises what `run` does."""
+        """Come back, and restore the connections. Raises what `run` does."""
         self.timeline.log("postcopy-paused", reason=str(error))
         self.notify("the connection broke: reconnecting")
         try:
@@ -164,7 +202,7 @@ class PostcopyPhase:
         if missing.any():
             await self.stream.open()
         self._weigh(self.protocol.stands(attempt))
-        if not missing.any():  # it has only to say once more that it has all of them
+        if not missing.any():  # it only has to say once more that it has all of them
             self._weigh(self.protocol.proved(attempt, Proof.NOTHING))
 
     def _give_up(self, error: PageferryError) -> NoReturn:

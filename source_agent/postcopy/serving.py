@@ -27,7 +27,14 @@ from pageferry.source_agent.protocol import SourceProtocol
 class Serving:
     """Answers demands and pushes over the connections of the present attempt.
 
-    hit: tells a point of the protocol to injected faults. settle: waits until nobody sends.
+    Attributes:
+        links: The session's connections.
+        protocol: The source's end of the session.
+        supply: What is still missing there.
+        memory: Of the paused guest.
+        worker: The thread that pushes.
+        hit: Tells injected faults that a point has been reached.
+        settle: Waits until nobody sends.
     """
 
     links: Links
@@ -40,13 +47,25 @@ class Serving:
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     def unsent(self) -> int:
-        """How many pages have been neither pushed nor pulled."""
+        """Count the pages that have been neither pushed nor pulled.
+
+        Returns:
+            How many there are.
+        """
         return self.supply.unsent()
 
     async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
-        """A new control connection; bool[n_pages], what is missing there.
+        """Open a new control connection, and learn what is missing there.
 
-        What became of the session where it has ended. Raises what a handshake may.
+        Args:
+            attempt: Number of the attempt.
+
+        Returns:
+            bool[n_pages], the missing pages, which are then unsent here; or what became of the
+            session where it has ended.
+
+        Raises:
+            PageferryError: Whatever a handshake may raise.
         """
         outcome = await self.links.rejoin(attempt)
         if outcome is not None:
@@ -59,20 +78,33 @@ class Serving:
         return missing
 
     async def open(self) -> None:
-        """The other connections of the attempt."""
+        """Open the other connections of the attempt."""
         self._answered.clear()
         await self.links.open_channels(self.memory, self.supply)
 
     async def prove(self) -> None:
-        """Until a probe has been answered on the control connection, and one on the urgent one.
+        """Wait for the answer to a probe on the control connection, and on the urgent one.
 
-        Raises what breaks the control connection; somebody has to `serve` meanwhile.
+        Somebody has to `serve` meanwhile.
+
+        Raises:
+            PageferryError: Whatever breaks the control connection.
         """
         await self.links.control.probe()
         await self._answered.wait()
 
     async def serve(self, *, push: bool) -> messages.Message:
-        """Serve and push until the destination says something. What breaks is raised."""
+        """Serve and push until the destination says something.
+
+        Args:
+            push: Whether to send pages that nobody has asked for.
+
+        Returns:
+            What the destination said.
+
+        Raises:
+            PageferryError: What broke a connection, or failed in a thread of ours.
+        """
         if self.links.urgent is None:  # nothing is missing
             return await self.links.control.wait()
         loop, server = asyncio.get_running_loop(), self.supply.server
@@ -87,17 +119,17 @@ class Serving:
 
         loop.add_reader(server.event_fd, on_server)
         server.open()
-        on_server()  # what broke before nobody has been told
+        on_server()  # nobody has been told what broke before
         waits: set[asyncio.Future[Any]] = {broken}
         answer = loop.create_task(self.links.control.wait())
         waits.add(answer)
         if push:
             waits.add(loop.create_task(self.worker.run(self.supply.push, self.links.page_sender)))
-        everything = [*waits]  # several may fail at once: each of them is asked why
+        everything = [*waits]  # several may fail at once: the result of each is retrieved
         try:
             while not answer.done():
                 done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if broken in done and answer not in done:  # what it said last counts
+                if broken in done and answer not in done:  # its last word counts
                     self._raise_own()
                     raise broken.result()
                 for each in done - {broken}:
@@ -108,7 +140,7 @@ class Serving:
             await see_through(self._stop_serving(everything))
 
     def _raise_own(self) -> None:
-        """A thread of ours that has failed takes its connection with it, and is the reason."""
+        """Raise the failure of a thread of ours: it breaks its connection, and is the reason."""
         if isinstance(self.links.failure, InternalError):
             raise self.links.failure
 
@@ -120,5 +152,5 @@ class Serving:
         await asyncio.gather(*waits, return_exceptions=True)
 
     async def hang_up(self) -> None:
-        """Every connection of the attempt is closed; bounded."""
+        """Close every connection of the attempt, in bounded time."""
         await self.links.hang_up(self.settle)

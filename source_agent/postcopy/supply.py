@@ -1,8 +1,8 @@
 """The source's part while the guest runs at the destination with pages missing.
 
-The paused guest's memory is read by two: the page server answers demands on the urgent connection,
-a pusher sends the rest on the bulk connections, from the last demanded page on. Which page has been
-sent is one map that both write.
+Two read the paused guest's memory: the page server answers demands on the urgent connection, and a
+pusher sends the rest on the bulk connections, from the last demanded page on. One map, which both
+write, says which pages have been sent.
 """
 
 from __future__ import annotations
@@ -23,18 +23,26 @@ from pageferry.source_agent.postcopy.page_server import PUSHED, UNSENT, PageServ
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.page_sender import PageSender
 
-# Small batches: after each one the pusher looks where the guest faults now.
+# Small batches: after each one the pusher checks where the guest faults now.
 PUSH_PAGES: Final = BATCH_PAGES // 4
 
 
 class Supply:
     """Everything that the destination is still missing, by demand and by push.
 
-    Made before the downtime: it compiles.
+    Make it before the downtime: it compiles.
 
     Args:
-        rate_Bps: the limit that both keep together.
-        tell: see `PageServer`.
+        memory: Of the guest.
+        rate_Bps: The limit in bytes/s that both keep together; infinity: none.
+        stream: How pages travel, as both ends agreed on it.
+        tell: Is told what has ended the page server unexpectedly, on its thread.
+
+    Attributes:
+        server: The page server.
+        pushed: Pages with content that were pushed.
+        pushed_bytes: What pushed pages took on the wire.
+        zero_pages: Pages without content that were pushed.
     """
 
     def __init__(
@@ -54,15 +62,30 @@ class Supply:
         self.zero_pages = 0
 
     def set_missing(self, missing: NDArray[np.bool_]) -> None:
-        """bool[n_pages]; before anything is served or pushed."""
+        """Set which pages are missing, before anything is served or pushed.
+
+        Args:
+            missing: bool[n_pages].
+        """
         self._sent[:] = np.where(missing, UNSENT, PUSHED)
 
     def unsent(self) -> int:
-        """How many pages have been neither pushed nor pulled."""
+        """Count the pages that have been neither pushed nor pulled.
+
+        Returns:
+            How many there are.
+        """
         return int(np.count_nonzero(self._sent == UNSENT))
 
     def push(self, page_sender: PageSender) -> None:
-        """Send all that is unsent, one batch after another. Blocks; raises `ConnectionBroken`."""
+        """Send all that is unsent, one batch after another. Blocks.
+
+        Args:
+            page_sender: Of the present attempt.
+
+        Raises:
+            ConnectionBroken: A bulk connection broke.
+        """
         self._stop.clear()
         page_sender.guest_is_still(True)
         while not self._stop.is_set():
@@ -78,9 +101,9 @@ class Supply:
             self.zero_pages += totals.zero_pages
 
     def stop_pushing(self) -> None:
-        """From any thread: `push` returns after its batch."""
+        """Make `push` return after its batch; from any thread."""
         self._stop.set()
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the page server; idempotent."""
         self.server.close()

@@ -13,7 +13,15 @@ from pageferry.source_agent.precopy.batches import RoundPages
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One round. Times are CLOCK_MONOTONIC ns; dirtied: stale at its end; both int64[bins]."""
+    """One round.
+
+    Attributes:
+        start_ns: When it began, CLOCK_MONOTONIC ns.
+        end_ns: When it ended, CLOCK_MONOTONIC ns.
+        phase: The round's kind: full, dirty, drain or final.
+        dirtied: int64[bins], pages that were stale at its end.
+        sent: int64[bins], pages that it sent.
+    """
 
     start_ns: int
     end_ns: int
@@ -24,7 +32,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class WriteCounts:
-    """Lines that the guest wrote, and those that reached memory; uint64[n_pages] each."""
+    """Lines that the guest wrote, and those that reached memory.
+
+    Attributes:
+        writes: uint64[n_pages], lines that the guest wrote.
+        write_backs: uint64[n_pages], lines that reached memory.
+    """
 
     writes: NDArray[np.uint64]
     write_backs: NDArray[np.uint64]
@@ -33,7 +46,14 @@ class WriteCounts:
 class Activity:
     """What the rounds of one migration did to which pages.
 
-    sends: uint32[n_pages], times that a page went; columns: a round each, then the switch.
+    Args:
+        n_pages: Pages of the guest.
+
+    Attributes:
+        binning: How pages are put into bins.
+        sends: uint32[n_pages], how often each page was sent.
+        columns: One for each round, in order; that of the stop comes with `settle`.
+        dirtied: int64[bins], written by the kernel that counts stale pages.
     """
 
     def __init__(self, n_pages: int) -> None:
@@ -44,7 +64,14 @@ class Activity:
         self._left: tuple[int, str, RoundPages] | None = None
 
     def round_done(self, start_ns: int, end_ns: int, phase: str, round_pages: RoundPages) -> None:
-        """A round has been acknowledged, and `dirtied` says what is stale now."""
+        """Add the column of a round that was acknowledged; `dirtied` says what is stale now.
+
+        Args:
+            start_ns: When the round began, CLOCK_MONOTONIC ns.
+            end_ns: When it was acknowledged, CLOCK_MONOTONIC ns.
+            phase: The round's kind.
+            round_pages: What it has sent.
+        """
         sent = self._count(round_pages)
         self.columns.append(Column(start_ns, end_ns, phase, self.dirtied.copy(), sent))
 
@@ -54,11 +81,20 @@ class Activity:
         return self.binning.count(round_pages.whole) + self.binning.count(round_pages.lined)
 
     def stopped(self, start_ns: int, round_pages: RoundPages) -> None:
-        """Note the last round, whose pages stay as they are; `settle` counts it."""
+        """Note the last round, which `settle` counts outside the downtime.
+
+        Args:
+            start_ns: When the stop began, CLOCK_MONOTONIC ns.
+            round_pages: What was sent in the stop; must stay as it is until `settle`.
+        """
         self._left = start_ns, "final", round_pages
 
     def settle(self, end_ns: int) -> None:
-        """The downtime is over."""
+        """Count the last round, if there was one, now that the downtime is over.
+
+        Args:
+            end_ns: When its end became known here, CLOCK_MONOTONIC ns.
+        """
         if self._left is not None:
             start_ns, phase, round_pages = self._left
             self._left = None
@@ -66,5 +102,9 @@ class Activity:
             self.round_done(start_ns, end_ns, phase, round_pages)
 
     def switched(self, missing: NDArray[np.bool_]) -> None:
-        """Pages (bool[n_pages]) that travel after the guest has resumed there."""
+        """Count the pages that travel after the guest has resumed at the destination.
+
+        Args:
+            missing: bool[n_pages], the pages that are missing there.
+        """
         self.sends[missing] += 1

@@ -1,7 +1,7 @@
-"""From a batch to its frames: what a `PageSender` asks, and the encoder that changes nothing.
+"""From a batch to its frames: what a `PageSender` needs, and the encoder that changes nothing.
 
-An encoder reads guest memory and knows the frames' formats; it knows no socket and no rate. What it
-returns is sent in the order in which it stands there.
+An encoder reads guest memory and knows the formats of frames; it knows no socket and no rate. What
+it returns is sent in the order in which it stands there.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Buffers = Sequence[bytes | memoryview]
 
 @dataclass(frozen=True, slots=True)
 class PagesInMemory:
-    """A PAGES frame whose pages are still where they belong: whoever sends it reads them.
+    """A PAGES frame whose pages are still in guest memory: the sender reads them there.
 
     Attributes:
-        head: header and table.
-        numbers: the pages, int64[n], sorted.
-        extents: the same, EXTENT[m].
+        head: Header and table.
+        numbers: The pages, int64[n], sorted.
+        extents: The same pages, EXTENT[m].
     """
 
     head: bytes
@@ -50,18 +50,33 @@ OutgoingFrame = Buffers | PagesInMemory
 
 @dataclass(slots=True)
 class EncodedBatch:
-    """What is to be sent of one batch. totals: all but `bytes`, which is known when it is sent."""
+    """What is to be sent of one batch.
+
+    Attributes:
+        frames: In the order in which they are sent.
+        totals: Everything but `bytes`, which is known only when it has been sent.
+    """
 
     frames: list[OutgoingFrame] = field(default_factory=list)
     totals: SentTotals = field(default_factory=SentTotals)
 
     def add(self, frame: OutgoingFrame, totals: SentTotals) -> None:
-        """Append a frame, and what it counts for."""
+        """Append a frame, and what it counts for.
+
+        Args:
+            frame: A whole frame.
+            totals: Its pages and lines; `bytes` is 0.
+        """
         self.frames.append(frame)
         self.totals += totals
 
     def add_zeros(self, pages: Pages, *, checked: bool) -> None:
-        """Append the marks of pages (int64[n], sorted) that are all zero."""
+        """Append the marks of pages that are all zero.
+
+        Args:
+            pages: int64[n], sorted; may be empty.
+            checked: Whether frames end with a checksum.
+        """
         for zeros, extents in cut_pages(pages, frames.MAX_EXTENTS):
             frame = encoder.encode_zero(extents, checked=checked)
             self.add([frame], SentTotals(zero_pages=len(zeros)))
@@ -71,16 +86,23 @@ class BatchEncoder(Protocol):
     """Makes frames of batches.
 
     Attributes:
-        most_pages: that a batch may have, where nothing else limits it.
+        most_pages: Whole pages that a batch may have where nothing else limits it.
     """
 
     @property
     def most_pages(self) -> int:
-        """See the class."""
+        """Whole pages that a batch may have where nothing else limits it."""
         ...
 
     def encode(self, batch: Batch) -> EncodedBatch:
-        """Encode one batch outside any round; for one thread, valid until the next call."""
+        """Encode one batch outside any round, for one thread.
+
+        Args:
+            batch: At most `most_pages` whole pages.
+
+        Returns:
+            Its frames, valid until the next call.
+        """
         ...
 
     def encode_all(
@@ -88,23 +110,38 @@ class BatchEncoder(Protocol):
     ) -> Generator[EncodedBatch, None, None]:
         """Encode what a channel takes in one round, in order.
 
-        Each one is valid until the next one is asked for. Close the generator where it is left
-        early: nobody reads guest memory for it afterwards.
+        If you leave the generator early, close it: afterwards nobody reads guest memory for it.
 
         Args:
-            channel: which of them asks; one thread a channel.
-            batches: is asked for more as there is room for them, ahead of what is sent.
+            channel: Which channel asks; each has one thread.
+            batches: Is asked for more as there is room for them, ahead of what is sent.
+
+        Yields:
+            Each batch's frames, valid until the next ones are asked for.
         """
         ...
 
 
 def sealed(*parts: bytes | memoryview, checked: bool) -> Buffers:
-    """Return a frame of these parts as buffers, with its trailer where frames are checked."""
+    """Put the parts of a frame together, with a trailer where frames are checked.
+
+    Args:
+        *parts: Header, table and payload; they are not copied.
+        checked: Whether frames end with a checksum.
+
+    Returns:
+        The frame as buffers.
+    """
     return [*parts, encoder.trailer(*parts)] if checked else parts
 
 
 class PlainEncoder:
-    """Pages and lines as they are."""
+    """Encodes pages and lines as they are.
+
+    Args:
+        memory: Of the guest; read while batches are encoded and sent.
+        stream: Only `checksum` is looked at.
+    """
 
     most_pages = UNLIMITED_PAGES
 
@@ -112,10 +149,17 @@ class PlainEncoder:
         self._memory = memory
         self._checked = stream.checksum
         nothing = np.empty(0, np.uint64)
-        gather(memory.words, nothing.view(np.int64), nothing, nothing)  # loaded now
+        gather(memory.words, nothing.view(np.int64), nothing, nothing)  # load the kernel now
 
     def encode(self, batch: Batch) -> EncodedBatch:
-        """Encode one batch."""
+        """Encode one batch.
+
+        Args:
+            batch: Of any size that `cut_into_batches` makes.
+
+        Returns:
+            Its frames; whole pages are still in guest memory.
+        """
         if isinstance(batch, WholePages):
             return self._pages(batch.numbers)
         return self._lines(batch, _line_buffer())
@@ -123,8 +167,16 @@ class PlainEncoder:
     def encode_all(
         self, channel: int, batches: Iterator[Batch]
     ) -> Generator[EncodedBatch, None, None]:
-        """Encode batch by batch, as each is asked for."""
-        del channel  # what is under way is one batch of one thread
+        """Encode batch by batch, as each is asked for.
+
+        Args:
+            channel: Not used: there is never more than one batch under way.
+            batches: Is asked for the next one when the one before has been sent.
+
+        Yields:
+            Each batch's frames; whole pages are still in guest memory.
+        """
+        del channel  # only one batch of one thread is under way
         buffer: NDArray[np.uint64] | None = None
         for batch in batches:
             if isinstance(batch, WholePages):
@@ -139,14 +191,14 @@ class PlainEncoder:
         if zero.any():
             out.add_zeros(numbers[zero], checked=self._checked)
             numbers = numbers[~zero]
-        # Zero pages in between cut runs in two, so that there may be more than in the batch.
+        # Zero pages in between cut runs in two, so there may be more runs than in the batch.
         for full, extents in cut_pages(numbers, frames.MAX_EXTENTS):
             head = encoder.encode_pages_head(extents, checked=self._checked)
             out.add(PagesInMemory(head, full, extents), SentTotals(len(full)))
         return out
 
     def _lines(self, batch: ChangedLines, buffer: NDArray[np.uint64]) -> EncodedBatch:
-        """Gathered first: a buffer a line would be thousands of them a frame."""
+        """Gather the lines first: a buffer per line would mean thousands of them per frame."""
         out = EncodedBatch()
         lines = gather(self._memory.words, batch.numbers, batch.masks, buffer)
         data = buffer.view(np.uint8)[: lines * LINE_SIZE].data

@@ -4,7 +4,7 @@
     Batch         a part of it that one channel takes: WholePages or ChangedLines
     SentTotals    what became of it on the wire
 
-A channel takes the next batch when it is through with one, so a batch is also the unit in which the
+A channel takes the next batch when it has finished one. So a batch is also the unit in which the
 work is shared out, and in which a round that is cut short ends.
 """
 
@@ -22,11 +22,11 @@ from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire import frames
 from pageferry.common.wire.extents import EXTENT, Pages, cut_pages
 
-# Pages a frame. 1 MiB is large enough for its header not to count, and small enough to share out
-# evenly; where nothing limits the rate, what Python does for a frame counts, too.
+# Pages per frame. 1 MiB is large enough for its header not to count, and small enough to share out
+# evenly. Where nothing limits the rate, what Python does for a frame counts, too.
 BATCH_PAGES: Final = 256
 UNLIMITED_PAGES: Final = frames.MAX_FRAME_PAGES
-_LINE_PAGES: Final = 4096  # a frame; its header could say 65535
+_LINE_PAGES: Final = 4096  # per frame; its header could say 65535
 
 LineMasks = NDArray[np.uint64]
 
@@ -39,9 +39,9 @@ class RoundPages:
     """What a round sends; no page is in both parts.
 
     Attributes:
-        whole: pages that travel whole, int64[n], sorted.
-        lined: pages of which only some lines travel, int64[m], sorted.
-        masks: those lines, uint64[m], the lowest bit a page's first 64 bytes.
+        whole: Pages that travel whole, int64[n], sorted.
+        lined: Pages of which only some lines travel, int64[m], sorted.
+        masks: Those lines, uint64[m]; the lowest bit is a page's first 64 bytes.
     """
 
     whole: Pages
@@ -51,25 +51,33 @@ class RoundPages:
 
 @dataclass(frozen=True, slots=True)
 class WholePages:
-    """Pages that travel whole. numbers: int64[n], sorted, in at most `MAX_EXTENTS` runs."""
+    """Pages that travel whole.
+
+    Attributes:
+        numbers: int64[n], sorted, in at most `MAX_EXTENTS` runs.
+    """
 
     numbers: Pages
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedLines:
-    """Pages of which some lines travel. table: LINES_OF[n], as it stands in the frame."""
+    """Pages of which some lines travel.
+
+    Attributes:
+        table: LINES_OF[n], as it stands in the frame.
+    """
 
     table: frames.LineTable
 
     @property
     def numbers(self) -> Pages:
-        """int64[n], sorted."""
+        """The pages, int64[n], sorted."""
         return self.table["page"].astype(np.int64)
 
     @property
     def masks(self) -> LineMasks:
-        """uint64[n], one a page."""
+        """Each page's lines, uint64[n]."""
         return self.table["mask"].astype(np.uint64)
 
 
@@ -81,13 +89,13 @@ class SentTotals:
     """What one round put on the bulk channels.
 
     Attributes:
-        pages: with content, whole, by line or as a delta.
-        zero_pages: that went as a mark.
-        bytes: headers included.
-        line_pages: of `pages`, those that went by line.
-        lines: 64-byte lines of theirs.
-        bytes_saved: what those pages would have cost more as whole ones.
-        delta_pages: of `pages`, those that went as a delta.
+        pages: Pages with content, sent whole, by line or as a delta.
+        zero_pages: Pages that went as a mark.
+        bytes: On the wire, headers included.
+        line_pages: Of `pages`, those that went by line.
+        lines: The 64-byte lines that those sent.
+        bytes_saved: What those would have cost more as whole pages.
+        delta_pages: Of `pages`, those that went as a delta.
     """
 
     pages: int = 0
@@ -111,29 +119,45 @@ class SentTotals:
 
     @classmethod
     def by_line(cls, pages: int, lines: int) -> SentTotals:
-        """Count pages that went as so many of their lines; `bytes` is for who sends them."""
+        """Count pages that went by line; the sender adds `bytes`.
+
+        Args:
+            pages: How many went by line.
+            lines: How many 64-byte lines they sent, all together.
+
+        Returns:
+            Their totals, without `bytes`.
+        """
         saved = uncompressed_bytes(pages) - uncompressed_bytes(0, pages, lines)
         return cls(pages, line_pages=pages, lines=lines, bytes_saved=saved)
 
 
 def uncompressed_bytes(whole: int, lined: int = 0, lines: int = 0) -> int:
-    """Return what stale pages cost on the wire, frames' headers left out.
+    """Compute what stale pages cost on the wire, without the headers of frames.
 
-    An extent a page, as if none had a neighbour.
+    Each page counts with an extent of its own, as if none had a neighbour.
 
     Args:
-        whole: pages that travel whole.
-        lined: pages of which only `lines` 64-byte lines travel, all together.
+        whole: Pages that travel whole.
+        lined: Pages of which only some lines travel.
+        lines: How many 64-byte lines those are, all together.
+
+    Returns:
+        Bytes, without compression and deltas.
     """
     by_line = lined * frames.LINES_OF.itemsize + lines * LINE_SIZE
     return whole * (PAGE_SIZE + EXTENT.itemsize) + by_line
 
 
 def cut_into_batches(round_pages: RoundPages, *, most: int) -> Iterator[Batch]:
-    """Yield a round's batches, whole pages first.
+    """Cut a round into batches, whole pages first.
 
     Args:
-        most: whole pages of a batch.
+        round_pages: What the round is to send.
+        most: Whole pages that a batch may have.
+
+    Returns:
+        An iterator for one thread at a time: it may be a running generator.
     """
     return chain(_whole_batches(round_pages.whole, most), line_batches(round_pages))
 
@@ -145,7 +169,14 @@ def _whole_batches(pages: Pages, most: int) -> Iterator[WholePages]:
 
 
 def line_batches(round_pages: RoundPages) -> Iterator[ChangedLines]:
-    """Yield the batches of a round's pages that travel by line."""
+    """Cut a round's pages that travel by line into batches.
+
+    Args:
+        round_pages: What the round is to send; its whole pages are ignored.
+
+    Yields:
+        Batches of at most `MAX_FRAME_LINES` lines.
+    """
     ends = np.cumsum(np.bitwise_count(round_pages.masks), dtype=np.int64)
     first = 0
     while first < len(ends):
@@ -160,7 +191,14 @@ def line_batches(round_pages: RoundPages) -> Iterator[ChangedLines]:
 
 
 def joined(batches: Iterator[Batch]) -> RoundPages:
-    """Put batches together again: what they would have sent."""
+    """Put batches together again.
+
+    Args:
+        batches: Is read to its end.
+
+    Returns:
+        What they would have sent.
+    """
     whole, lined, masks = [_NO_PAGES], [_NO_PAGES], [_NO_MASKS]
     for batch in batches:
         if isinstance(batch, WholePages):

@@ -1,8 +1,8 @@
 """Batches of pages made shorter before they are sent: by delta, by compression, or by both.
 
-A batch is copied first, so that what is encoded is one state of its pages; its dirty marks were
-taken before that, as always. It is made on a pool of threads, whose work (copying, encoding,
-compressing, summing) holds no interpreter lock; each channel sends its batches in the order in
+A batch is copied first, so that one state of its pages is encoded; its dirty marks were taken
+before that, as always. The work is done on a pool of threads, and none of it (copying, encoding,
+compressing, summing) holds the interpreter lock. Each channel sends its batches in the order in
 which it took them, and its barrier after the last.
 """
 
@@ -42,13 +42,19 @@ from pageferry.source_agent.precopy.payload_compressor import CompressionStats, 
 
 
 class CompressingEncoder:
-    """Makes batches shorter; one for a session, whatever becomes of its connections.
+    """Makes batches shorter; there is one for a session, whatever becomes of its connections.
 
-    Made before the first round: it takes memory and compiles.
+    Make it before the first round: it takes memory and compiles.
 
     Args:
-        stream: whether it compresses, and makes deltas.
-        delta_cache: bytes of old pages to keep for those.
+        memory: Of the guest; read whenever a batch is encoded.
+        timeline: Is told when compression turns itself off or on.
+        stream: Says whether it compresses, makes deltas, and adds checksums.
+        delta_cache: Bytes of old pages to keep for deltas.
+
+    Attributes:
+        workers: Threads of the pool.
+        cpu_s: CPU seconds that all batches of rounds have taken on the pool.
     """
 
     most_pages = BATCH_PAGES
@@ -75,7 +81,7 @@ class CompressingEncoder:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Compile: not within a round."""
+        """Compile now, not within a round."""
         nothing = np.empty(0, np.int64), np.empty(0, np.uint64)
         gather(self._memory.words, *nothing, self._own_buffers.words)
         if self._delta_encoder is not None:
@@ -83,12 +89,12 @@ class CompressingEncoder:
 
     @property
     def compression(self) -> CompressionStats:
-        """What compression did so far."""
+        """What compression has done so far."""
         return CompressionStats() if self._compressor is None else self._compressor.stats
 
     @property
     def deltas(self) -> DeltaStats:
-        """What deltas did so far."""
+        """What deltas have done so far."""
         return DeltaStats() if self._delta_encoder is None else self._delta_encoder.stats
 
     @property
@@ -100,10 +106,10 @@ class CompressingEncoder:
         """Begin a round.
 
         Args:
-            index: its number, from 1 on.
-            likely: bool[n_pages], pages that may have to be sent again; None: all of those that
+            index: Its number, counted from 1.
+            likely: bool[n_pages], pages that may have to be sent again; None: any of those that
                 this round sends.
-            last: nothing is sent again after it.
+            last: Whether nothing is sent again after it.
         """
         if self._delta_encoder is not None:
             self._delta_encoder.begin(index, likely, last=last)
@@ -111,7 +117,15 @@ class CompressingEncoder:
     def encode_all(
         self, channel: int, batches: Iterator[Batch]
     ) -> Generator[EncodedBatch, None, None]:
-        """Encode what a channel takes in one round, in order; several while one is sent."""
+        """Encode what a channel takes in one round, in order; several batches while one is sent.
+
+        Args:
+            channel: Which channel asks; it has buffers of its own.
+            batches: At most `BATCH_PAGES` whole pages each; is read ahead of what is sent.
+
+        Yields:
+            Each batch's frames, valid until the next ones are asked for.
+        """
         pool = self._buffers.setdefault(
             channel, [self._new_buffers() for _ in range(self.workers + 1)]
         )
@@ -120,7 +134,7 @@ class CompressingEncoder:
         try:
             while True:
                 while len(going) < len(pool) and (batch := next(batches, None)) is not None:
-                    buffers = pool[turn % len(pool)]  # whose batch was sent the longest ago
+                    buffers = pool[turn % len(pool)]  # the one whose batch was sent longest ago
                     going.append(self._threads.submit(self._encode_on_pool, batch, buffers))
                     turn += 1
                 if not going:
@@ -130,11 +144,21 @@ class CompressingEncoder:
             wait(going)
 
     def encode(self, batch: Batch) -> EncodedBatch:
-        """Encode one batch (at most `BATCH_PAGES`) outside any round: never by delta."""
+        """Encode one batch outside any round, never by delta.
+
+        Args:
+            batch: At most `BATCH_PAGES` whole pages.
+
+        Returns:
+            Its frames, valid until the next call.
+        """
         return self._encode(batch, self._own_buffers, None)
 
     def close(self) -> None:
-        """When no channel is at work any more; idempotent. What was counted stays."""
+        """End the pool and release memory, when no channel is at work any more; idempotent.
+
+        What was counted stays.
+        """
         self._threads.shutdown(wait=True)
         self._buffers.clear()
         if self._delta_encoder is not None:
@@ -186,7 +210,7 @@ class CompressingEncoder:
         buffers: BatchBuffers,
         deltas: DeltaEncoder | None,
     ) -> None:
-        """Changed lines, by delta where that is shorter."""
+        """Append changed lines, by delta where that is shorter."""
         table = batch.table
         if deltas is None:
             gather(self._memory.words, batch.numbers, batch.masks, buffers.words)
@@ -206,7 +230,7 @@ class CompressingEncoder:
         pages: Pages,
         masks: LineMasks,
     ) -> NDArray[np.uint8]:
-        """Append those that go as a delta; return what becomes of each."""
+        """Append those pages that go as a delta; return what becomes of each."""
         made = deltas.encode(buffers, pages, masks)
         n = len(made.table)
         if n:

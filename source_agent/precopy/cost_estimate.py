@@ -1,23 +1,23 @@
 """What stale pages will cost on the wire, where they travel compressed or as deltas.
 
-How much shorter they become is known only when they have been sent: so the last round of changed
-pages says it for those that changed since. What the first round did says nothing of them, as those
-pages were sent for the first time and many of them never change; until a round of changed pages has
+How much shorter pages become is known only when they have been sent. So the last round of changed
+pages stands for those that have changed since. The first round says nothing about them, as it sent
+those pages for the first time and many of them never change. Until a round of changed pages has
 been measured they count in full, so that a limit on the downtime is not overrun on a guess. A small
 round is a poor sample and changes nothing.
 
-What is short on the wire may be long in the making: a delta of a page takes a look at all of it. So
-the last round says, too, how long its pages took, and where that is longer than the link takes for
-their bytes, it is what counts. In the stop they take less than in a round, in which the guest runs
-and takes processors for itself, and more than the processor time alone, as others may run, too:
-half way between the two is what is planned with.
+What is short on the wire may take long to make: a delta of a page looks at all of it. So the last
+round also says how long its pages took, and where that is longer than the link takes for their
+bytes, it is what counts. In the stop they take less time than in a round, in which the guest runs
+and uses processors itself, and more than the CPU time alone, as others may run, too: the plan is
+half way between the two.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-SAMPLE_BYTES: Final = 2**18  # of whole pages: less says more about single pages than about a guest
+SAMPLE_BYTES: Final = 2**18  # of whole pages: fewer say more about single pages than about a guest
 
 
 class TransferCost:
@@ -26,31 +26,46 @@ class TransferCost:
     `raw` bytes are what pages cost without compression and deltas.
 
     Attributes:
-        ratio: what is left of them on the wire.
+        ratio: Bytes on the wire by raw bytes; 1 until a round has been measured.
     """
 
     def __init__(self) -> None:
         self.ratio = 1.0
-        self._raw_s = 0.0  # a raw byte
+        self._raw_s = 0.0  # per raw byte
 
     def update(self, raw: int, sent: int, seconds: float, cpu_s: float) -> None:
-        """Take in a round of changed pages.
+        """Take in a round of changed pages; one of less than `SAMPLE_BYTES` is ignored.
 
         Args:
-            raw: what they cost without compression and deltas.
-            sent: bytes that they put on the wire.
-            seconds: that the round took in all.
-            cpu_s: seconds of processors that it took to make them shorter.
+            raw: Bytes that its pages cost without compression and deltas.
+            sent: Bytes that it put on the wire.
+            seconds: How long the round took to send.
+            cpu_s: CPU seconds that it took to make its pages shorter.
         """
         if raw >= SAMPLE_BYTES:
             self.ratio = sent / raw
             self._raw_s = (seconds + min(cpu_s, seconds)) / 2 / raw
 
     def wire_bytes(self, raw: int) -> int:
-        """Return what is expected on the wire."""
+        """Return how many bytes are expected on the wire.
+
+        Args:
+            raw: What the pages cost without compression and deltas.
+
+        Returns:
+            The raw bytes, scaled by `ratio`.
+        """
         return round(raw * self.ratio)
 
     def extra_encode_s(self, raw: int, bandwidth_Bps: float) -> float:
-        """Return how much longer they take to make than the link takes for their bytes."""
+        """Return how much longer pages take to make than the link takes for their bytes.
+
+        Args:
+            raw: What the pages cost without compression and deltas.
+            bandwidth_Bps: What the link carries, bytes/s; 0: its time does not count.
+
+        Returns:
+            Seconds, 0 where the link is the slower of the two.
+        """
         link_s = self.wire_bytes(raw) / bandwidth_Bps if bandwidth_Bps > 0 else 0.0
         return max(raw * self._raw_s - link_s, 0.0)

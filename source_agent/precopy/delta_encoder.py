@@ -1,7 +1,7 @@
 """Pages as deltas against what the destination has of them, and what that has cost.
 
-What it has is what a round before this one sent: in one round a page travels once, and the rounds'
-barriers keep rounds apart on all channels.
+What the destination has is what an earlier round sent: in one round a page travels once, and the
+rounds' barriers keep rounds apart on all channels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.packing import Pack
 from pageferry.source_agent.precopy.batches import LineMasks
 
-_WORDS: Final = frames.MAX_FRAME_LINES * LINE_SIZE // 8  # of a batch: 1 MiB, by page or by line
+_WORDS: Final = frames.MAX_FRAME_LINES * LINE_SIZE // 8  # per batch: 1 MiB, by page or by line
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,12 @@ class DeltaStats:
     """What became of pages that were looked up in the cache.
 
     Attributes:
-        pages: that went as a delta.
-        bytes: what those took.
-        hits, misses: of the cache.
-        overflows: deltas that were longer than what they stand for.
-        cpu_s: what looking and encoding cost.
+        pages: Pages that went as a delta.
+        bytes: What those took, with their entries in the table.
+        hits: Pages with content that were in the cache.
+        misses: Pages with content that were not.
+        overflows: Deltas that were longer than what they stand for.
+        cpu_s: CPU seconds that looking and encoding cost.
     """
 
     pages: int = 0
@@ -49,7 +50,17 @@ class DeltaStats:
     def plus(
         self, table: DeltaTable, size: int, counters: NDArray[np.int64], cpu_s: float
     ) -> DeltaStats:
-        """Add a frame of deltas, and what `delta.encode` counted."""
+        """Return these counts with a batch added.
+
+        Args:
+            table: DELTA_OF[m], the pages that go as a delta.
+            size: Bytes of their encodings.
+            counters: int64[COUNTERS], as `delta.encode` counted.
+            cpu_s: CPU seconds that the batch took.
+
+        Returns:
+            The new counts.
+        """
         hits, misses, overflows = counters.tolist()
         return DeltaStats(
             self.pages + len(table),
@@ -64,10 +75,15 @@ class DeltaStats:
 class BatchBuffers:
     """Memory for one batch at a time, until it has been sent.
 
+    Args:
+        deltas: Whether pages may go as a delta.
+        pack: What compresses them; None: nothing does.
+
     Attributes:
-        words, bytes: the same memory, uint64 and uint8: pages or lines side by side.
+        words: uint64, pages or lines side by side.
+        bytes: The same memory as uint8.
         out: uint8, encodings of deltas side by side; empty without deltas.
-        pack: what compresses them; None: nothing does.
+        pack: What compresses them; None: nothing does.
     """
 
     def __init__(self, *, deltas: bool, pack: Pack | None) -> None:
@@ -82,10 +98,10 @@ class Deltas:
     """What became of the pages of a batch.
 
     Attributes:
-        fates: uint8[n], `delta.WHOLE`, `DELTA` or `ZERO` for each; the content of those that are
-            whole is side by side in the batch's buffers.
+        fates: uint8[n], `delta.WHOLE`, `DELTA` or `ZERO` for each; the content of the whole ones is
+            side by side in the batch's buffers.
         table: DELTA_OF[m], of those that go as a delta.
-        data: their encodings, in the buffers.
+        data: Their encodings, in the buffers.
     """
 
     fates: NDArray[np.uint8]
@@ -96,11 +112,15 @@ class Deltas:
 class DeltaEncoder:
     """Remembers what the destination has, and encodes what has changed; for several threads.
 
-    Takes its memory and compiles when it is made.
+    It takes its memory when it is made.
+
+    Args:
+        memory: Of the guest; read by `encode`.
+        cache_size: Bytes of old pages to keep, at most as many as the guest has.
 
     Attributes:
-        stats: so far.
-        cache_size: bytes of pages that it remembers.
+        stats: What deltas have done so far.
+        cache_size: Bytes of old pages that it can keep.
     """
 
     def __init__(self, memory: GuestMemory, cache_size: int) -> None:
@@ -116,12 +136,28 @@ class DeltaEncoder:
         self.stats = DeltaStats()
 
     def begin(self, index: int, likely: NDArray[np.bool_] | None, *, last: bool) -> None:
-        """Begin a round: see `CompressingEncoder.begin`."""
+        """Begin a round, while nobody encodes; see `CompressingEncoder.begin`.
+
+        Args:
+            index: The round's number, counted from 1.
+            likely: bool[n_pages], pages that the cache prefers, as they may have to be sent again;
+                None: all. It is copied.
+            last: Whether nothing need be kept.
+        """
         self._round, self._last = index, last
         self._likely[:] = True if likely is None else likely
 
     def encode(self, buffers: BatchBuffers, pages: Pages, masks: LineMasks) -> Deltas:
-        """Sort a batch by what becomes of its pages. masks: uint64[n], lines that may differ."""
+        """Sort the pages of a batch by what becomes of them, and encode those that go as a delta.
+
+        Args:
+            buffers: Overwritten; the result refers to them.
+            pages: int64[n], sorted.
+            masks: uint64[n], the lines of each page that may differ.
+
+        Returns:
+            What becomes of each page, valid until the buffers are used again.
+        """
         assert self._cache is not None  # noqa: S101 - nobody encodes after `close`
         n = len(pages)
         fates, lengths = np.zeros(n, np.uint8), np.zeros(n, np.int64)

@@ -45,11 +45,11 @@ from pageferry.source_agent.precopy.batches import (
 from pageferry.source_agent.precopy.frame_chunks import FrameChunker
 
 _PLAINEST: Final = StreamFormat()
-_SHORT_RUN: Final = 8  # pages of an extent, on average, below which one copied buffer costs less
+_SHORT_RUN: Final = 8  # average pages per extent below which one copied buffer costs less
 
 
 def _look_on(jobs: list[Future[SentTotals]], look: Callable[[bool], None]) -> None:
-    """Until every channel is through, or one has failed."""
+    """Call `look` from time to time until every channel has finished, or one has failed."""
     for early in cycle((True, False)):
         done, going = wait(jobs, EARLY_S if early else LOOK_S - EARLY_S, FIRST_EXCEPTION)
         if not going or any(job.exception() for job in done):
@@ -70,15 +70,21 @@ class _Channel:
 class PageSender:
     """The bulk channels of a session, source end.
 
-    One round at a time. Each channel's thread takes the next batch when it is through with one, so
-    that a slow connection does not hold the others up. Pages that are all zero travel as a mark.
-    What is sent is what memory holds at that moment, or later where pages go in place: a page that
-    the guest writes meanwhile is in the dirty log, and goes again. With checksums that
-    moment is before it is sent: see `source_agent.precopy.frame_chunks`.
+    It sends one round at a time. Each channel's thread takes the next batch when it has finished
+    one, so that a slow connection does not hold the others up. Pages that are all zero travel as a
+    mark. What is sent is what memory holds at that moment, or later where pages are sent in place:
+    a page that the guest writes meanwhile is in the dirty log, and is sent again. With checksums
+    that moment is before it is sent: see `source_agent.precopy.frame_chunks`.
 
     Args:
-        encoder: makes frames of batches; None: they go as they are.
-        tell: hears, on the thread that keeps idle connections open, what has ended it.
+        memory: Of the guest.
+        sockets: Bulk connections, one for each channel; `close` closes them.
+        pacer: The rate limit that they share.
+        stream: How pages travel, as both ends agreed on it.
+        link: How the session treats its connections.
+        attempt: Which of the session's attempts the connections belong to.
+        encoder: Makes frames of batches and is closed by its owner; None: pages go as they are.
+        tell: Is told what ends the thread that keeps idle connections open, on that thread.
     """
 
     def __init__(
@@ -116,27 +122,35 @@ class PageSender:
         self._keeper.start()
 
     def _keep_open(self) -> None:
-        """Idle connections stay open: between rounds, while the guest warms up, in a lazy copy."""
+        """Keep idle connections open: between rounds, while the guest warms up, in a lazy copy."""
         while not self._closed.wait(IDLE_S / 2):
             for channel in self._channels:
                 channel.sender.keep_open()
 
     def guest_is_still(self, still: bool) -> None:
-        """Nobody writes guest memory from now on, or somebody may again; between two rounds."""
+        """Say whether anybody may write guest memory from now on; only between two rounds.
+
+        Args:
+            still: True: nobody writes it.
+        """
         self._still = still
 
     @property
     def sent_bytes(self) -> int:
-        """On all channels so far; grows while a round is under way."""
+        """Bytes on all channels so far; grows while a round is under way."""
         return sum(channel.sender.sent_bytes for channel in self._channels)
 
     @property
     def moved(self) -> SentTotals:
-        """What a round that has failed had sent until then, in whole batches."""
+        """What a round that failed had sent by then, in whole batches."""
         return sum((channel.totals for channel in self._channels), SentTotals())
 
     def cut_short(self, on: bool) -> None:
-        """From any thread. on: a round ends after the batches that are under way; off: no more."""
+        """Cut rounds short from now on, or no longer; from any thread.
+
+        Args:
+            on: True: a round ends after the batches that are under way. False: it sends all.
+        """
         if on:
             self._short.set()
         else:
@@ -145,16 +159,20 @@ class PageSender:
     def send_round(
         self, round_pages: RoundPages, index: int, look: Callable[[bool], None] | None = None
     ) -> tuple[SentTotals, RoundPages]:
-        """Send it all, and the round's barrier on every channel; blocks.
+        """Send all of a round, and its barrier on every channel; blocks.
 
         Args:
-            look: called every `LOOK_S` meanwhile, and each time (with true) `EARLY_S` later.
+            round_pages: What to send; its arrays must stay as they are until this returns.
+            index: The barrier's number.
+            look: Is called on this thread with True `EARLY_S` after the beginning of each `LOOK_S`
+                of the round, and with False at the end of it; None: nobody looks.
 
         Returns:
             What was sent, and what was left unsent because the round was cut short.
 
         Raises:
-            ConnectionBroken: or what `look` does; the other channels are then aborted too.
+            ConnectionBroken: A channel broke. This error, like any that `look` raises, aborts the
+                other channels, too.
         """
         most = self._encoder.most_pages if math.isinf(self._pacer.rate) else BATCH_PAGES
         work = cut_into_batches(round_pages, most=most)
@@ -191,9 +209,16 @@ class PageSender:
                 channel.totals += self._send(channel, batch)
 
     def send_batch(self, pages: Pages) -> SentTotals:
-        """Push some pages (sorted, int64[n], n at most `BATCH_PAGES`) outside any round.
+        """Send some pages outside any round, on the channels in turn. Blocks.
 
-        On the channels in turn. Blocks; raises `ConnectionBroken`.
+        Args:
+            pages: int64[n], sorted, at most `BATCH_PAGES`.
+
+        Returns:
+            What was sent.
+
+        Raises:
+            ConnectionBroken: The channel broke.
         """
         channel = self._channels[self._turn]
         self._turn = (self._turn + 1) % len(self._channels)
@@ -205,7 +230,7 @@ class PageSender:
         return batch.totals + SentTotals(bytes=sent)
 
     def _send_frame(self, channel: _Channel, frame: OutgoingFrame) -> int:
-        """Return its bytes. Pages that are still in memory go by the cheapest way that is right."""
+        """Send a frame and return its bytes; pages in memory go the cheapest way that is right."""
         sender, chunker = channel.sender, channel.chunker
         if not isinstance(frame, PagesInMemory):
             return sender.send(frame)
@@ -218,7 +243,11 @@ class PageSender:
         return sender.send([head, *self._views(frame.extents)])
 
     def charge(self, n: int) -> None:
-        """Bytes that went over another connection count against the rate limit here."""
+        """Count what went over another connection against the rate limit here.
+
+        Args:
+            n: Bytes; nothing is counted for 0 or less.
+        """
         if n > 0:
             now = time.monotonic()
             self._pacer.reserve(n, now)
@@ -232,12 +261,15 @@ class PageSender:
         ]
 
     def abort(self) -> None:
-        """From any thread: a round that is under way fails at once; idempotent."""
+        """Make a round that is under way fail at once; idempotent, from any thread."""
         for channel in self._channels:
             channel.sender.abort()
 
     def close(self) -> None:
-        """After the last round, or after `abort`. Blocks until no thread is in guest memory."""
+        """Close the connections, after the last round or after `abort`.
+
+        Blocks until no thread is in guest memory.
+        """
         self.abort()
         self._closed.set()
         self._keeper.join()

@@ -17,15 +17,15 @@ from pageferry.source_agent.precopy.compression_backoff import (
 
 @dataclass(frozen=True, slots=True)
 class CompressionStats:
-    """Payloads of pages and lines.
+    """What became of payloads of pages and lines.
 
     Attributes:
-        raw_bytes: before, those that did not shrink included.
-        bytes: after.
-        batches: how many payloads.
-        in_vain: those that were tried and did not become shorter.
-        skipped: those that were not tried, because it had turned itself off.
-        cpu_s: what compressing cost.
+        raw_bytes: Before compression, including payloads that did not shrink.
+        bytes: After it, likewise.
+        batches: How many payloads there were.
+        in_vain: Payloads that were tried and did not become shorter by enough.
+        skipped: Payloads that were not tried, because compression had turned itself off.
+        cpu_s: CPU seconds that compressing cost.
     """
 
     raw_bytes: int = 0
@@ -39,9 +39,13 @@ class CompressionStats:
 class PayloadCompressor:
     """Compresses for any number of threads, each with a `Pack` of its own.
 
+    Args:
+        codec: How payloads are compressed.
+        timeline: Is told when compression turns itself off or on.
+
     Attributes:
-        codec: how.
-        stats: so far.
+        codec: How payloads are compressed.
+        stats: What became of payloads so far.
     """
 
     def __init__(self, codec: Codec, timeline: Timeline) -> None:
@@ -52,11 +56,23 @@ class PayloadCompressor:
         self._lock = threading.Lock()
 
     def new_pack(self) -> Pack:
-        """Return what one thread compresses with."""
+        """Make what one thread compresses with.
+
+        Returns:
+            For one thread at a time.
+        """
         return packer(self.codec)
 
     def compress(self, pack: Pack, data: memoryview) -> bytes | None:
-        """Compress `data`; return None if it should be sent uncompressed."""
+        """Compress a payload, unless that does not pay at the moment.
+
+        Args:
+            pack: From `new_pack`, used by this thread only.
+            data: The payload; must not change meanwhile.
+
+        Returns:
+            The compressed payload; None: it should be sent as it is.
+        """
         judged = len(data) >= SAMPLE_BYTES
         if not (self._backoff.should_try() if judged else self._backoff.on):
             self._count(len(data), len(data), skipped=1)

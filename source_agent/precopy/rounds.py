@@ -28,23 +28,32 @@ from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.precopy.stale_pages import StalePages
 from pageferry.source_agent.precopy.throttling import Throttling, Watcher
 
-# What a stop costs whatever is left: pausing within a quantum, the snapshot, the resume.
+# What a stop costs, whatever is left: pausing within a quantum, the snapshot, the resume.
 SWITCHOVER_S: Final = 0.002
 _PLAINEST: Final = StreamFormat()
 DRAIN_LINE_S: Final = 100e-9  # a scattered 64-byte write-back, until a drain has been measured
 _MEASURABLE_LINES: Final = 4096
-DECIDE_S: Final = 0.001  # from a round's end to the next one's beginning, or the stop's
-# The masks of all pages are looked through once when a round ends, and once when one begins.
+DECIDE_S: Final = 0.001  # from a round's end to the beginning of the next one, or of the stop
+# The masks of all pages are scanned once when a round ends, and once when one begins.
 SCAN_PAGE_S: Final = 1.3e-9
 
 
 @dataclass(slots=True)
 class Round:
-    """One round as it was. Times are CLOCK_MONOTONIC ns; end_ns: the destination's word of it.
+    """One round as it was. Times are CLOCK_MONOTONIC ns of this host; 0: not yet.
 
-    sending_ns: when its pages had been collected.
-    throttle: the most that the guest was throttled in it. raw_after: what the pages that are stale
-    at its end cost without compression and deltas.
+    Attributes:
+        index: Its number, counted from 1.
+        kind: What it was to send.
+        start_ns: When it was ordered; of the last one, when the pause was requested.
+        drained_lines: Lines that its drain wrote back.
+        totals: What it put on the wire.
+        sending_ns: When its pages had been collected.
+        end_ns: When the destination's word of it had come.
+        dirty_pages_after: Pages that were stale at its end.
+        pages_left: Pages that were not sent because it was cut short.
+        throttle: The most that the guest was throttled in it, a share of time.
+        raw_after: Bytes that pages stale at its end cost without compression and deltas.
     """
 
     index: int
@@ -73,16 +82,25 @@ class Downtime:
     ends: list[tuple[PartName, int]] = field(default_factory=list)
 
     def ended(self, part: PartName, t_ns: int) -> None:
-        """Note that a part of it is over."""
+        """Note that a part of the downtime is over.
+
+        Args:
+            part: Its name.
+            t_ns: When it ended.
+        """
         self.ends.append((part, t_ns))
 
 
 @dataclass(frozen=True, slots=True)
 class StopResult:
-    """The guest has stopped, and what a commit needs is known.
+    """A guest that has stopped, with all that a commit needs.
 
-    round: the last one, with all that was left; None in post-copy, where `missing` (a bit a page)
-    is what the destination has not, or not as it is now.
+    Attributes:
+        round: The last round, with all that was left; None in post-copy.
+        downtime: The parts of the downtime that are over.
+        snapshot: What the destination needs beside memory.
+        missing: In post-copy, the pages of which the destination has not the latest content, a bit
+            a page, least significant first; None: all have been sent.
     """
 
     round: Round | None
@@ -94,8 +112,28 @@ class StopResult:
 class Rounds:
     """The guest's stale pages, and the rounds that send them.
 
-    A page is stale when the destination has not its latest content. All methods but the properties
-    block, and run on one worker thread at a time.
+    A page is stale when the destination has not its latest content. All methods block, and run on
+    one worker thread at a time.
+
+    Args:
+        guest: The guest, which runs until `stop` or `switch` pauses it.
+        page_sender: Sends the rounds.
+        timeline: Gets the beginning and end of each round, and the steps of the stop.
+        rate_Bps: The rate limit in bytes/s; infinity: none.
+        rtt_s: Round trip of the control connection.
+        stream: Only `by_line` is looked at.
+        hit: Tells injected faults that a point has been reached.
+        encoder: What compresses pages or makes deltas; None: nothing does.
+
+    Attributes:
+        transfer_cost: What stale pages are expected to cost.
+        activity: Where in memory rounds were at work.
+        throttling: How the guest is throttled.
+        done: Rounds that were acknowledged, and then that of the stop.
+        unfinished: What a round that is under way, or that failed, has sent.
+        pages_resent: Pages that were sent although they had been sent before.
+        round_start_bytes: Bytes that had been sent when the present round began to send.
+        round_expected: Bytes that the present round is expected to put on the wire.
     """
 
     def __init__(
@@ -130,9 +168,18 @@ class Rounds:
         self.round_expected = 0
 
     def send(self, order: NextRound, watcher: Watcher | None = None) -> Round:
-        """Hold, drain, collect and send as the strategy ordered; not yet acknowledged.
+        """Hold, drain, collect and send as the strategy ordered.
 
-        watcher: is told what the guest dirties meanwhile, and may throttle it.
+        Args:
+            order: What the strategy decided.
+            watcher: Is told what the guest dirties meanwhile, and may throttle it; None: nobody
+                looks.
+
+        Returns:
+            The round, which is still to be acknowledged.
+
+        Raises:
+            PageferryError: A channel broke; `unfinished` says what had been sent.
         """
         guest = self._guest
         this = Round(len(self.done) + 1, order.kind, time.monotonic_ns())
@@ -148,23 +195,24 @@ class Rounds:
         return this
 
     def _drain(self) -> int:
-        """How many lines; what a stop's drain will take is known by it."""
+        """Drain the cache and return its lines; learn how long a stop's drain will take."""
         begun = time.monotonic()
         lines = self._guest.drain()
-        if lines >= _MEASURABLE_LINES:  # what waits for vCPUs to come by is no part of a stop's
+        if lines >= _MEASURABLE_LINES:  # a stop's drain does not wait for vCPUs to come by
             self._drain_line_s = min((time.monotonic() - begun) / lines, DRAIN_LINE_S)
         return lines
 
     def _send(
         self, this: Round, *, everything: bool, look: Callable[[bool], None] | None = None
     ) -> None:
-        """The stale pages, or all.
+        """Send the stale pages, or all.
 
-        Clean before they are sent: what is written from here on is in the log, and goes again.
+        They count as clean before they are sent: what is written from here on is in the log, and
+        goes again.
         """
         cpu_s = 0.0
         if self._encoder is not None:
-            # Of all pages those are likely to go again that the guest wrote before it was sent.
+            # In a full round, the pages that the guest wrote before are likely to be sent again.
             likely = self._stale.masks != 0 if everything else None
             self._encoder.begin(this.index, likely, last=this.kind is RoundKind.FINAL)
             cpu_s = self._encoder.cpu_s
@@ -177,7 +225,7 @@ class Rounds:
         self.round_expected = self.transfer_cost.wire_bytes(raw)
         sent = self._stale.ever_sent
         fresh = pages.whole[~sent[pages.whole]]
-        sent[fresh] = True  # for looks meanwhile
+        sent[fresh] = True  # for looks at the dirty log meanwhile
         try:
             this.totals, left = self._page_sender.send_round(pages, this.index, look)
         except PageferryError:
@@ -200,7 +248,15 @@ class Rounds:
             self.throttling.ratio = self.transfer_cost.ratio
 
     def acknowledged(self, this: Round, elapsed_s: float) -> RoundStats:
-        """The destination has it all: look at what has become stale meanwhile."""
+        """Note that the destination has all of a round, and look at what is stale now.
+
+        Args:
+            this: What `send` returned; completed here.
+            elapsed_s: Seconds from the migration's start until the round was acknowledged.
+
+        Returns:
+            What the strategy decides from.
+        """
         this.end_ns = time.monotonic_ns()
         self.done.append(this)
         self.unfinished = SentTotals()
@@ -251,7 +307,7 @@ class Rounds:
         return self._guest.n_pages * SCAN_PAGE_S
 
     def _switchover_s(self, cached_lines: int) -> float:
-        """Of a stop, beyond its pages: what comes last travels one way."""
+        """Return what a stop takes beyond its pages; what comes last travels one way."""
         return SWITCHOVER_S + self._scan_s + self._rtt_s / 2 + cached_lines * self._drain_line_s
 
     def _part(self, counts: NDArray[np.int64], part: int) -> Part:
@@ -259,10 +315,13 @@ class Rounds:
         return Part(pages, self.transfer_cost.wire_bytes(raw))
 
     def switch(self) -> StopResult:
-        """Pause and take the snapshot; nothing is sent. The guest stays paused.
+        """Pause the guest and take its snapshot without sending anything; it stays paused.
 
-        The cache is not drained yet, as no page of it is read before the destination runs: what it
-        holds counts as missing, and `flush` follows outside the downtime.
+        The cache is not drained yet, as no page is read from memory before the destination runs:
+        what the cache holds counts as missing. `flush` has to follow, outside the downtime.
+
+        Returns:
+            The stop, with the pages that are missing at the destination.
         """
         self._timeline.log("pause-requested")
         downtime = self._pause()
@@ -277,7 +336,14 @@ class Rounds:
         self._timeline.log("drained", lines=lines)
 
     def stop(self) -> StopResult:
-        """Pause, drain, send the last pages, take the snapshot. The guest stays paused."""
+        """Pause the guest, drain, send the last pages and take the snapshot; it stays paused.
+
+        Returns:
+            The stop, with the last round, whose barrier is still to be acknowledged.
+
+        Raises:
+            PageferryError: A channel broke; `unfinished` says what had been sent.
+        """
         guest = self._guest
         requested_ns = self._timeline.log("pause-requested")
         downtime = self._pause()
@@ -297,7 +363,7 @@ class Rounds:
         return StopResult(this, downtime, snapshot)
 
     def _pause(self) -> Downtime:
-        """Pause the guest: its downtime has begun."""
+        """Pause the guest, which begins its downtime."""
         paused_ns = self._guest.pause()
         self._timeline.log("paused", t_ns=paused_ns)
         downtime = Downtime(paused_ns)
@@ -307,6 +373,14 @@ class Rounds:
 
 
 def cost_of(counts: NDArray[np.int64], part: int) -> tuple[int, int]:
-    """Pages, and what they cost on the wire."""
+    """Count pages, and compute what they cost on the wire.
+
+    Args:
+        counts: int64[COUNTS] of `common.guest.stale`.
+        part: Which of them: `UNION`, `MEMORY` or `CACHE`.
+
+    Returns:
+        Pages, and their bytes without compression and deltas.
+    """
     whole, lined, lines = counts[part : part + 3].tolist()
     return whole + lined, uncompressed_bytes(whole, lined, lines)

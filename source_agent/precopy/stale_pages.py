@@ -20,11 +20,15 @@ _EVERY_LINE: Final = np.uint64(2**64 - 1)
 class StalePages:
     """What the dirty log gave, and no round has sent yet.
 
-    A page that was sent before goes as its changed lines where that is shorter, if `by_line`.
+    Args:
+        guest: Its log is harvested; it may run.
+        activity: Its `dirtied` is overwritten by each count.
+        by_line: Whether a page that was sent before goes as its changed lines where that is
+            shorter.
 
     Attributes:
         masks: uint64[n_pages]; a bit for each line that is stale in memory.
-        ever_sent: bool[n_pages].
+        ever_sent: bool[n_pages], pages that were sent at least once; written by whoever sends.
     """
 
     def __init__(self, guest: Guest, activity: Activity, *, by_line: bool) -> None:
@@ -39,7 +43,7 @@ class StalePages:
         self._lines = new_masks(guest.n_pages)
         self._counts = np.zeros(COUNTS, np.int64)
         self._missing = np.full((guest.n_pages + 7) // 8, 0, np.uint8)
-        # Loaded now: in the final stop it would be a part of the downtime.
+        # Load the kernels now: in the final stop that would add to the downtime.
         self._count()
         self.take()
         take_missing(self.masks, self.ever_sent, self._missing)
@@ -50,19 +54,35 @@ class StalePages:
         self._guest.harvest(self.masks)
 
     def take(self) -> RoundPages:
-        """Return the stale pages, which are stale no longer; valid until the next call."""
+        """Take the stale pages, which are then stale no longer.
+
+        Returns:
+            The pages, valid until the next call.
+        """
         n, m = take_stale(
             self.masks, self.ever_sent, self._most_lines, self._whole, self._lined, self._lines
         )
         return RoundPages(self._whole[:n], self._lined[:m], self._lines[:m])
 
     def take_all(self) -> RoundPages:
-        """Return every page of the guest; none is stale any longer."""
+        """Take every page of the guest; none is stale any longer.
+
+        Returns:
+            All pages, whole.
+        """
         self.masks.fill(0)
         return RoundPages(np.arange(self._guest.n_pages))
 
     def put_back(self, pages: RoundPages, left: RoundPages) -> RoundPages:
-        """Take back what a round left that was cut short; return what it sent."""
+        """Make stale again what was left by a round that was cut short.
+
+        Args:
+            pages: What the round was to send.
+            left: What of it was not sent.
+
+        Returns:
+            What the round did send.
+        """
         self.masks[left.whole] = _EVERY_LINE
         self.masks[left.lined] |= left.masks
         kept = np.isin(pages.lined, left.lined, assume_unique=True, invert=True)
@@ -75,7 +95,7 @@ class StalePages:
         Returns:
             int64[COUNTS], words of `common.guest.stale`; valid until the next call.
         """
-        # The cache first: a line that is written back in between is then in the log.
+        # The cache first: a line written back in between is then in the log.
         self._guest.cached_dirty(self._cached)
         self.harvest()
         return self._count()
@@ -93,9 +113,13 @@ class StalePages:
         return self._counts
 
     def missing(self) -> tuple[bytes, int]:
-        """Return a bit a page of what the paused guest's destination lacks, and how many it had.
+        """Take the pages that the paused guest's destination lacks; none is stale any longer.
 
         The cache need not have been drained: what it holds counts.
+
+        Returns:
+            The pages, a bit a page, least significant first, and how many of them had been sent
+            before.
         """
         self._guest.cached_dirty(self.masks)
         self.harvest()

@@ -1,4 +1,4 @@
-"""Slowing the guest down as the strategy says, and what it is told of the guest during a round."""
+"""Slowing the guest down as the strategy says, and what the strategy is told during a round."""
 
 from __future__ import annotations
 
@@ -24,11 +24,17 @@ _FRESH: Final = 1
 
 
 class Throttling:
-    """What the guest is throttled by, now and before; only ever asked on the session's worker.
+    """How the guest is throttled, now and before; used only on the session's worker.
 
-    stale: the masks that the rounds collect in. share: at present; growth: (seconds, pages that
-    were stale) as seen by looks in the first round. ratio: what dirtied pages cost of their size,
-    where they travel compressed or as deltas.
+    Args:
+        guest: The guest to throttle.
+        page_sender: Says how much has been sent.
+        timeline: Is told of each change.
+        stale: uint64[n_pages], the masks in which the rounds collect; looks add to them.
+
+    Attributes:
+        growth: (seconds, stale pages) as seen by looks in the first round that is watched.
+        ratio: What dirtied pages cost of their size, where they travel compressed or as deltas.
     """
 
     def __init__(
@@ -47,23 +53,36 @@ class Throttling:
 
     @property
     def share(self) -> float:
-        """Of its time in which the guest must not run; now."""
+        """The share of its time in which the guest must not run, now."""
         return self._changes[-1][1]
 
     @property
     def peak(self) -> float:
-        """The most so far."""
+        """The largest share so far."""
         return max(share for _, share in self._changes)
 
     def average(self, start_ns: int, end_ns: int) -> float:
-        """Over this time."""
+        """Return the average share over a stretch of time.
+
+        Args:
+            start_ns: Its beginning, CLOCK_MONOTONIC ns.
+            end_ns: Its end, CLOCK_MONOTONIC ns.
+
+        Returns:
+            The share, weighted by time.
+        """
         total = 0.0
         for (begun, share), (ended, _) in pairwise([*self._changes, (end_ns, 0.0)]):
             total += max(0, min(ended, end_ns) - max(begun, start_ns)) * share
         return total / max(end_ns - start_ns, 1)
 
     def begin(self, share: float, why: str | None = None) -> None:
-        """From now on. What stays as it is costs nothing."""
+        """Throttle the guest by this share from now on; costs nothing where that changes nothing.
+
+        Args:
+            share: Of its time, 0 (no longer) to below 1.
+            why: For the timeline; None: it was ordered with the round.
+        """
         if share == self.share:
             return
         self._guest.throttle(share)
@@ -71,13 +90,17 @@ class Throttling:
         self._timeline.log("throttle", share=share, why=why or "ordered with the round")
 
     def watch(self, watcher: Watcher) -> Callable[[bool], None]:
-        """A round has taken its pages: what to call now and then while it sends them.
+        """Begin to watch a round that has taken its pages.
 
-        See `Looking`. What it tells the watcher may throttle the guest.
+        Args:
+            watcher: Is told of each period; what it answers throttles the guest.
+
+        Returns:
+            What to call now and then while the round sends; see `Looking.look` for its argument.
         """
         if self._dirtied is None:
             self._dirtied = new_masks(self._guest.n_pages)
-            merge(self._dirtied[:0], self._dirtied[:0], self._counts, False)  # loaded now
+            merge(self._dirtied[:0], self._dirtied[:0], self._counts, False)  # load the kernel now
         self._dirtied.fill(0)  # pages that this round sends, or that are in `stale`
         growth = [] if self._watched else self.growth
         self._watched = True
@@ -98,9 +121,16 @@ class Throttling:
 class Looking:
     """Looks at the dirty log during one round.
 
-    Each takes what was written since the last one out of the log, where the next round would have
-    taken it from, and puts it to `stale` at once. dirtied: what this period has seen so far, clear.
-    growth: is told (seconds, stale pages) of each.
+    Each look takes what was written since the last one out of the log, where the next round would
+    have taken it from, and adds it to `stale` at once.
+
+    Args:
+        guest: Its log is harvested.
+        page_sender: Says how much has been sent.
+        dirtied: uint64[n_pages], zero; collects what the present period has seen.
+        stale: uint64[n_pages], the masks in which the rounds collect.
+        counts: int64[2], overwritten by each look.
+        growth: Gets (seconds since the round took its pages, stale pages) of each look.
     """
 
     def __init__(
@@ -125,10 +155,18 @@ class Looking:
         self._stale_pages = 0  # of this round
 
     def look(self, *, early: bool) -> Period | None:
-        """The period that ends here, if one does: not with an early look."""
+        """Look at the dirty log, and end the period unless the look is an early one.
+
+        Args:
+            early: Whether this is the look soon after the period's beginning.
+
+        Returns:
+            The period that ends here; None after an early look, or where nothing was sent since the
+            period began.
+        """
         sent = self._page_sender.sent_bytes - self._sent
         if not early and sent == 0:
-            return None  # a link that stands still says nothing about the guest
+            return None  # a stalled link says nothing about the guest
         self._guest.harvest(self._dirtied)
         now_ns = time.monotonic_ns()
         merge(self._dirtied, self._stale, self._counts, early)

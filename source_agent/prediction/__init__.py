@@ -1,1 +1,1 @@
-"""What a migration will cost, measured and reckoned before it."""
+"""What a migration will cost, measured and predicted before it."""

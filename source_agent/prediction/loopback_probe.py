@@ -1,8 +1,8 @@
 """What this host carries over loopback while the guest runs, by the code of a migration.
 
-A moment's worth of guest memory goes through checksums, frames and TCP as fast as it can, to a
-receiver in this process that throws it away. Not under a rate limit: on a busy host what a short
-probe misses of a limit says nothing about the average of a migration.
+For a moment, guest memory goes through checksums, frames and TCP as fast as it can, to a receiver
+in this process that throws it away. No rate limit applies: on a busy host, by how much a short
+probe falls short of a limit says nothing about the average of a migration.
 """
 
 from __future__ import annotations
@@ -38,16 +38,25 @@ class _Bin:
         self._buffer = memoryview(bytearray(BATCH_PAGES * PAGE_SIZE))
 
     def buffers(self, extents: Extents) -> list[memoryview]:
-        """Side by side, in a place that the next frame overwrites."""
+        """Return buffers side by side, in a place that the next frame overwrites."""
         ends = np.cumsum(extents["count"], dtype=np.int64) * PAGE_SIZE
         starts = ends - extents["count"].astype(np.int64) * PAGE_SIZE
         return [self._buffer[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def probe(memory: GuestMemory, stream: StreamFormat, congestion: str) -> float | None:
-    """Bytes a second; None where every page is zero, and none would travel.
+    """Measure what loopback carries. Blocks for about `PROBE_S`.
 
-    Blocks for about `PROBE_S`. Raises `PageferryError` where loopback fails.
+    Args:
+        memory: Of the guest, which may run; read, not changed.
+        stream: How pages would travel; they are sent without compression and deltas.
+        congestion: TCP congestion control to use.
+
+    Returns:
+        Bytes/s; None where every page is zero, and none would travel.
+
+    Raises:
+        PageferryError: Loopback failed.
     """
     pages = np.flatnonzero(~memory.zero_pages(np.arange(memory.n_pages)))
     if len(pages) == 0:
@@ -63,7 +72,7 @@ def probe(memory: GuestMemory, stream: StreamFormat, congestion: str) -> float |
         raise PageferryError(f"loopback could not be measured: {error}") from None
     receiver = BulkReceiver(theirs, _Bin(), memory.n_pages, stream=stream)
     page_sender = PageSender(memory, [ours], Pacer(math.inf), stream=stream)
-    # What it raises ends the sending, too.
+    # An error in the receiver ends the sending, too.
     work = partial(_receive, receiver)
     thread = WatchedThread(work, "probe", lambda _error: page_sender.abort())
     thread.start()
@@ -82,13 +91,14 @@ def _receive(receiver: BulkReceiver) -> None:
     try:
         receiver.run(lambda _frame: None)
     except ConnectionBroken:
-        return  # it is we who hang up, in the middle of anything
+        return  # we hang up ourselves, at any moment
 
 
 def _send(page_sender: PageSender, pages: Pages) -> float:
-    """Batches of these, over and over; full ones, as small frames say nothing about a link.
+    """Send batches of these pages over and over; return bytes/s.
 
-    A guest with little content may have written more by the time when it is moved.
+    Only full batches, as small frames say nothing about a link. A guest with little content may
+    have written more by the time it is moved.
     """
     pages = np.resize(pages, -(-len(pages) // BATCH_PAGES) * BATCH_PAGES)
     at, sent = 0, 0

@@ -35,14 +35,14 @@ from pageferry.source_agent.prediction.loopback_probe import probe
 from pageferry.source_agent.prediction.sampling import measure
 
 # From what whole migrations on loopback took beyond their bytes: a round's barrier and its answer,
-# and the event loop's way from a round's end to the next one's start, or to the stop.
+# and what the event loop needs from a round's end to the start of the next one, or of the stop.
 _ROUND_S: Final = 0.001
 _DECIDE_S: Final = 0.0005
-# How fast what a rate limit lets go at once leaves: pages are gathered and summed, then sent.
+# How fast a burst leaves that a rate limit lets through: pages are gathered and summed, then sent.
 _BURST_BPS: Final = 2e8
-# MADV_DONTNEED of pages that have content, in the downtime of a switch after rounds: 38 ms a GB.
+# MADV_DONTNEED of pages with content, in the downtime of a switch after rounds: 38 ms per GB.
 _DISCARD_PAGE_S: Final = 150e-9
-# Loopback carries less only where others take the processors, and for how long nobody can say.
+# Loopback carries less only where others take the processors, nobody can say for how long.
 PROBED_ABOVE_BPS: Final = 2.5e8
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
 _FRAME_BYTES: Final = header.HEADER.size + EXTENT.itemsize
@@ -54,7 +54,13 @@ _Source = Literal["limit", "assumed", "loopback"]
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """What is reckoned with. probed: what loopback carried while the guest ran."""
+    """The bandwidth that a prediction is made with.
+
+    Attributes:
+        rate_Bps: In bytes/s; infinity: no limit is known.
+        source: Where it comes from.
+        probed: What loopback carried while the guest ran, bytes/s; None: not measured.
+    """
 
     rate_Bps: float
     source: _Source
@@ -62,7 +68,15 @@ class Bandwidth:
 
 
 def bandwidth(config: MigrationConfig, probed: float | None) -> Bandwidth:
-    """The least of the limit, what the user assumes, and what loopback was seen to carry."""
+    """Choose the least of the limit, what the user assumes, and what loopback carried.
+
+    Args:
+        config: Its `max_bandwidth` and `assume_bandwidth` are looked at.
+        probed: What loopback carried, bytes/s; None: not measured.
+
+    Returns:
+        The least, and where it comes from.
+    """
     rate = config.max_bandwidth
     source: _Source = "limit"
     if config.assume_bandwidth is not None and config.assume_bandwidth < rate:
@@ -82,15 +96,27 @@ async def predict(
     blocking: Callable[..., Awaitable[Any]],
     pause: Callable[[float], Awaitable[None]],
 ) -> PredictionReport:
-    """Look at a running guest, and what follows from that.
+    """Look at a running guest, and predict from that what each strategy will cost.
 
-    rtt_s: of the way to the destination. loopback: the destination is this machine, or nobody has
-    said which: what loopback carries is measured, too, where that may be less than the limit. See
-    `measure` for the others.
+    Args:
+        config: Every option of the migration.
+        guest: Runs; its dirty log is emptied.
+        booted: What it had done when it began to run; None: it had not run.
+        rtt_s: Round trip on the way to the destination.
+        loopback: The destination is this machine, or nobody has said which: what loopback carries
+            is measured, too, where that may be less than the limit.
+        blocking: Runs a function, with its arguments, that blocks on the guest.
+        pause: Waits so many seconds; raises what ends the measurement early.
+
+    Returns:
+        The prediction.
+
+    Raises:
+        PageferryError: Loopback failed, or whatever `pause` raises.
     """
     if config.dirty_tracker == "kernel":
-        await blocking(guest.track_by_kernel)  # one that ran here before is not tracked
-        await blocking(guest.harvest)  # the first one lists every page
+        await blocking(guest.track_by_kernel)  # a guest that ran here before is not tracked yet
+        await blocking(guest.harvest)  # the first harvest lists every page
     measured = await measure(
         guest,
         config.predict_time,
@@ -108,7 +134,16 @@ async def predict(
 
 
 def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> Link:
-    """How this project's frames and rounds go over a link of that rate and round trip."""
+    """Describe how this project's frames and rounds go over a link.
+
+    Args:
+        config: Its rate limit and checksums are looked at.
+        rate_Bps: What the link carries, bytes/s.
+        rtt_s: Its round trip.
+
+    Returns:
+        The link, as predictions want it.
+    """
     burst = CREDIT_S * config.max_bandwidth if config.max_bandwidth < _BURST_BPS else 0.0
     trailer = header.TRAILER.size if config.checksum else 0
     return Link(
@@ -128,7 +163,17 @@ def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> Link:
 def report_of(
     config: MigrationConfig, measured: Measurement, link: Bandwidth, rtt_s: float
 ) -> PredictionReport:
-    """Pure: what was measured, and what is expected of it."""
+    """Compute what is expected from what was measured; pure.
+
+    Args:
+        config: Every option of the migration.
+        measured: What the guest dirtied while it was looked at.
+        link: The bandwidth to predict with.
+        rtt_s: Round trip on the way to the destination.
+
+    Returns:
+        The prediction.
+    """
     under = conditions(measured, link_of(config, link.rate_Bps, rtt_s))
     expected = forecasts(config, under)
     choice = choose(expected, config.downtime_limit)
@@ -168,7 +213,7 @@ def _strategy(each: Forecast, limit_s: float) -> StrategyPrediction:
 
 
 def _not_predicted(config: MigrationConfig) -> list[str]:
-    """What the figures leave out, an option each."""
+    """List what the figures leave out, one option each."""
     out = []
     if config.dirty_limit is not None:
         out.append("--dirty-limit: the guest is reckoned with as fast as it was measured")
@@ -190,7 +235,18 @@ def check_of(
     downtime_ms: float | None,
     moved_bytes: int,
 ) -> PredictionCheck | None:
-    """How true it was of the strategy that was taken; None where the guest did not move."""
+    """Compare a prediction with what the chosen strategy cost in the end.
+
+    Args:
+        prediction: As it was made before the migration.
+        strategy: The strategy that was used; must be among those of the prediction.
+        total_ms: What the migration took; None: it did not come to its end.
+        downtime_ms: Its downtime; None: the guest did not move.
+        moved_bytes: What its pages put on the wire.
+
+    Returns:
+        Errors as predicted / measured - 1, and in ms; None where the guest did not move.
+    """
     if not total_ms or not downtime_ms or total_ms <= 0 or downtime_ms <= 0:
         return None
     said = next(each for each in prediction.strategies if each.strategy == strategy)

@@ -3,7 +3,7 @@
 The cache is drained and the dirty log emptied, as a round does at its start. From there on the log
 is looked at again and again, and what it gives is gathered: each look sees what would have become
 stale in a round of that length. What a harvest takes is lost to the migration's own log, which is
-right: nothing has been sent yet, and whatever the strategy, every page is.
+right: nothing has been sent yet, and every page will be, whatever the strategy.
 """
 
 from __future__ import annotations
@@ -25,17 +25,24 @@ from pageferry.common.wire.frames import MOST_LINES
 from pageferry.source_agent.precopy.rounds import cost_of
 
 FIRST_LOOK_S: Final = (
-    0.004  # a few quanta: what is sooner says more about them than about the guest
+    0.004  # a few quanta: an earlier look says more about them than about the guest
 )
-# A fine mesh where growth slows down, which is what is continued; a coarse one for short rounds.
+# A fine mesh where growth slows down, as that part is extrapolated; a coarse one for short rounds.
 _FINE: Final = 2**0.25
 _COARSE: Final = 2**0.5
 _FINE_SHARE: Final = 1 / 4
-_ZERO_PAGES: Final = 1 << 15  # looked at in one go
+_ZERO_PAGES: Final = 1 << 15  # checked in one go
 
 
 def look_times(seconds: float) -> list[float]:
-    """When to look, rising; the last one is `seconds`."""
+    """Compute when to look.
+
+    Args:
+        seconds: For how long to measure.
+
+    Returns:
+        Seconds after the beginning, rising; the last one is `seconds`.
+    """
     out, at = [], seconds
     while at >= FIRST_LOOK_S:
         out.append(at)
@@ -46,7 +53,9 @@ def look_times(seconds: float) -> list[float]:
 class Looking:
     """One measurement. All methods block.
 
-    by_line: whether pages that were sent before may travel as their changed lines.
+    Args:
+        guest: Runs; its dirty log is emptied.
+        by_line: Whether pages that were sent before may travel as their changed lines.
     """
 
     def __init__(self, guest: Guest, *, by_line: bool) -> None:
@@ -62,10 +71,14 @@ class Looking:
         self._start_ns = 0
         self._drain_s = math.inf
         self._zero_pages = 0
-        self._count()  # loaded now
+        self._count()  # load the kernel now
 
     def begin(self) -> Progress:
-        """As a round does. Returns what the guest had done by then."""
+        """Drain the cache and empty the log, as a round does.
+
+        Returns:
+            What the guest had done by then.
+        """
         guest = self._guest
         self._zero_pages = self._count_zero()
         self._drain()
@@ -75,7 +88,7 @@ class Looking:
         return guest.progress()
 
     def _drain(self) -> None:
-        """Timed; the best of several, since whoever else wants the processors makes it longer."""
+        """Time a drain; keep the best of several, as other users of the CPUs only add to it."""
         begun = time.monotonic_ns()
         self._guest.drain()
         self._drain_s = min(self._drain_s, (time.monotonic_ns() - begun) / 1e9)
@@ -88,13 +101,20 @@ class Looking:
         )
 
     def left_s(self, seconds: float) -> float:
-        """Until a look is due that is to see so many seconds."""
+        """Return how long it is until a look is due.
+
+        Args:
+            seconds: What the look is to see, counted from `begin`.
+
+        Returns:
+            Seconds; negative where it is late.
+        """
         return seconds - (time.monotonic_ns() - self._start_ns) / 1e9
 
     def look(self) -> None:
-        """At this moment."""
+        """Look at what has become stale by now."""
         begun = time.monotonic_ns()
-        # The cache first, as when a round ends: a line that is written back in between counts once.
+        # The cache first, as when a round ends: a line written back in between counts once.
         self._guest.cached_dirty(self._cached)
         self._guest.harvest(self._gathered)
         seen_ns = time.monotonic_ns()
@@ -119,7 +139,15 @@ class Looking:
         )
 
     def end(self, booted: Progress | None, begun: Progress) -> Measurement:
-        """What was seen. booted: what the guest had done when it began to run; begun: `begin`."""
+        """End the measurement, with one more drain.
+
+        Args:
+            booted: What the guest had done when it began to run; None: it had not run.
+            begun: What `begin` returned.
+
+        Returns:
+            What was seen.
+        """
         now = self._guest.progress()
         self._drain()
         return Measurement(
@@ -146,10 +174,18 @@ async def measure(
     blocking: Callable[..., Awaitable[Any]],
     pause: Callable[[float], Awaitable[None]],
 ) -> Measurement:
-    """Look at a running guest for so long.
+    """Look at a running guest for some time.
 
-    booted: what it had done when it began to run. blocking: runs what blocks on the guest. pause:
-    waits, and raises what ends it early.
+    Args:
+        guest: Runs; its dirty log is emptied.
+        seconds: How long to look.
+        by_line: Whether pages that were sent before may travel as their changed lines.
+        booted: What the guest had done when it began to run; None: it had not run.
+        blocking: Runs a function, with its arguments, that blocks on the guest.
+        pause: Waits so many seconds; raises what ends the measurement early.
+
+    Returns:
+        What was seen.
     """
     looking = await blocking(lambda: Looking(guest, by_line=by_line))
     begun = await blocking(looking.begin)

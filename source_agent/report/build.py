@@ -50,10 +50,16 @@ from pageferry.source_agent.report.memory import pages_report
 
 
 def make_report(record: Measurements) -> Report:
-    """As much of a report as the record allows; never an exception, since a migration is over.
+    """Make as much of a report as the record allows; never raises, since a migration is over.
 
-    What its destination measured is left out where nothing can be made of it, and where that is no
-    help either, all that was measured: it is said in a line of its own.
+    What its destination measured is left out where nothing can be made of it; if that is not
+    enough, everything that was measured. A notice says so.
+
+    Args:
+        record: Loses the destination's result where nothing can be made of that.
+
+    Returns:
+        The report; at the least how the migration ended, and where the guest runs.
     """
     try:
         return _report(record)
@@ -130,7 +136,7 @@ def _report(record: Measurements) -> Report:
 
 
 def _sent(record: Measurements) -> SentTotals:
-    """All rounds, and what an unfinished one had sent."""
+    """Add up all rounds, and what an unfinished one had sent."""
     if record.precopy.rounds is None:
         return SentTotals()
     return sum(
@@ -139,7 +145,7 @@ def _sent(record: Measurements) -> SentTotals:
 
 
 def _config(record: Measurements) -> dict[str, Any]:
-    """Every option as used, and what ran it: `cpus` are those that this process may use."""
+    """Return every option as used, and what ran it: `cpus` are those this process may use."""
     cpus = usable_cpus()
     options = record.config.to_json()
     link, peer = record.connection, record.connection.peer_welcome
@@ -180,14 +186,21 @@ def _burstiness(record: Measurements) -> BurstinessReport | None:
 
 
 def _resumed_ns(record: Measurements) -> int | None:
-    """When the destination's last vCPU began, on our clock."""
+    """Return when the destination's last vCPU began, on our clock."""
     if record.times.resumed_peer_ns is None or record.connection.clock is None:
         return None
     return record.connection.clock.to_local(record.times.resumed_peer_ns)
 
 
 def downtime_ms(record: Measurements) -> float | None:
-    """First vCPU stopped here to last vCPU running there."""
+    """Compute the time from the first vCPU's stop here to the last vCPU's start there.
+
+    Args:
+        record: Needs the stop, the resume and samples of the destination's clock.
+
+    Returns:
+        The downtime in ms; None where it is not known.
+    """
     resumed_ns = _resumed_ns(record)
     if resumed_ns is None or record.precopy.final is None:
         return None
@@ -207,9 +220,9 @@ def _total_ms(record: Measurements) -> float | None:
 
 
 def _prediction(record: Measurements, downtime: float | None) -> PredictionReport | None:
-    """As it was made, and how true it was."""
+    """Return the prediction as it was made, and how true it was."""
     made = record.predicted.prediction
-    if made is None or record.timed_out:  # another migration than the one that was predicted
+    if made is None or record.timed_out:  # not the migration that was predicted
         return made
     total, moved = _total_ms(record), moved_bytes(record)
     check = check_of(made, record.config.strategy, total, downtime, moved)
@@ -217,14 +230,14 @@ def _prediction(record: Measurements, downtime: float | None) -> PredictionRepor
 
 
 def _t_ms(record: Measurements, t_ns: int) -> float:
-    """ms since the migration's start; since the session's where it never started."""
+    """Return ms since the migration's start, or since the session's where it never started."""
     return (t_ns - (record.times.start_ns or record.times.session_start_ns)) / 1e6
 
 
 def _decision(record: Measurements, decided: Decided) -> DecisionReport:
     seen = decided.seen()
     if decided.stats is not None and record.precopy.cut_short(decided.stats.index):
-        # What was not sent was stale before, so that the guest's writes to it were not seen.
+        # What was not sent was stale before, so the guest's writes to it went unseen.
         seen["dirty_rate"] = None
     return DecisionReport(**seen, decision=decided.name, reason=decided.decision.reason)
 
@@ -254,7 +267,7 @@ def _round(record: Measurements, each: Round) -> RoundReport:
 
 
 class _Cumulative(Protocol):
-    """A sample of the guest's progress: counts since its agent has it."""
+    """A sample of the guest's progress: counts since its agent got it."""
 
     @property
     def t_ns(self) -> int: ...
@@ -265,7 +278,7 @@ class _Cumulative(Protocol):
 
 
 def _timeline(record: Measurements) -> list[TimelineSample]:
-    """Speeds between samples, both hosts on one axis; the stop itself shows as their gap."""
+    """Compute speeds between samples, both hosts on one axis; the stop shows as their gap."""
     out = _speeds(record, record.guest.source_samples, "source", lambda t_ns: t_ns)
     if record.result.finished is not None and record.connection.clock is not None:
         out += _speeds(
@@ -338,7 +351,7 @@ def _rate(count: int, duration_ns: int) -> float | None:
 
 
 def _runs_at(record: Measurements) -> Literal["source", "dest", "nowhere", "unknown"]:
-    """Who has the guest when the session ends."""
+    """Say who has the guest when the session ends."""
     if record.times.completed_ns is not None:
         return "dest"
     if record.outcome in ("in-doubt", "lost"):
@@ -368,7 +381,7 @@ def _cpu(record: Measurements) -> CpuReport | None:
 
 
 def _postcopy(record: Measurements) -> PostcopyReport | None:
-    """None where the guest never ran with pages missing."""
+    """Return None where the guest never ran with pages missing."""
     part = record.result.finished.postcopy if record.result.finished else None
     resumed_ns, clock = _resumed_ns(record), record.connection.clock
     if part is None or resumed_ns is None or clock is None or record.times.completed_ns is None:
@@ -401,10 +414,10 @@ def _postcopy(record: Measurements) -> PostcopyReport | None:
 
 
 def _duplicates(record: Measurements, part: WirePostcopy) -> int:
-    """Pages that travelled twice.
+    """Count pages that travelled twice.
 
-    When every page has moved, that is what was sent beyond them: a copy that was still on its way
-    when the last page arrived is not in the destination's count.
+    When every page has moved, these are the pages sent beyond them: a copy that was still on its
+    way when the last page arrived is not in the destination's count.
     """
     if part.missing is not None:
         return part.duplicates

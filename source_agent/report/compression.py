@@ -9,7 +9,14 @@ from pageferry.source_agent.measurements import Measurements
 
 
 def compression_report(record: Measurements) -> CompressionReport | None:
-    """None where it was not asked for, or nothing was ready to be sent."""
+    """Report what compression cost and gained.
+
+    Args:
+        record: With the destination's result its CPU seconds are known, too.
+
+    Returns:
+        None where it was not asked for, or nothing was ready to be sent.
+    """
     codec = record.config.compress
     if codec == "none" or record.precopy.encoder is None:
         return None
@@ -28,7 +35,14 @@ def compression_report(record: Measurements) -> CompressionReport | None:
 
 
 def xbzrle_report(record: Measurements) -> XbzrleReport | None:
-    """None where it was not asked for, or nothing was ready to be sent."""
+    """Report what deltas cost and gained.
+
+    Args:
+        record: Its encoder has counted.
+
+    Returns:
+        None where they were not asked for, or nothing was ready to be sent.
+    """
     if record.config.delta == "none" or record.precopy.encoder is None:
         return None
     stats = record.precopy.encoder.deltas

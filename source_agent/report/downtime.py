@@ -1,4 +1,4 @@
-"""The downtime in parts: what the time went to while no vCPU ran anywhere."""
+"""The downtime in parts: where the time went while no vCPU ran anywhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pageferry.source_agent.measurements import Measurements
 
 
 def downtime_parts(record: Measurements, resumed_ns: int | None) -> list[DowntimePart]:
-    """Return the parts, each of which begins where the one before ended; none without a resume.
+    """Split the downtime into parts, each of which begins where the one before ended.
 
     Args:
-        record: Whose stop noted them as they ended.
-        resumed_ns: When the last vCPU ran at the destination, on our clock.
+        record: Its stop noted the parts as they ended.
+        resumed_ns: When the last vCPU ran at the destination, ns of our clock; None: not known.
+
+    Returns:
+        The parts in order; none without a resume.
     """
     final = record.precopy.final
     if resumed_ns is None or final is None:
@@ -24,7 +27,7 @@ def downtime_parts(record: Measurements, resumed_ns: int | None) -> list[Downtim
     paused_ns = start_ns = final.downtime.paused_ns
     out = []
     for name, at_ns in ends:
-        # Two clocks may differ by more than a part is long.
+        # Two clocks may differ by more than the length of a part.
         end_ns = min(max(at_ns, start_ns), resumed_ns)
         since_ms, ms = (start_ns - paused_ns) / 1e6, (end_ns - start_ns) / 1e6
         out.append(DowntimePart(name=name, start_ms=since_ms, ms=ms))

@@ -30,17 +30,24 @@ from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.precopy.rounds import Round
 
 _PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize
-_LEAST_S: Final = 1e-4  # a switch-over is never nothing, whatever two clocks may say
+_LEAST_S: Final = 1e-4  # a switchover always takes some time, whatever two clocks may say
 _NEARLY_ALL: Final = 0.8
-_APART: Final = 1.1  # a curve takes what is nearer for one point
+_APART: Final = 1.1  # a curve takes points that are closer than that for one
 _Point = tuple[float, float]
 
 
 def estimates(record: Measurements, downtime_s: float | None) -> list[EstimateReport]:
-    """Empty where the run did not come far enough to know its link and its guest.
+    """Estimate what each way would have cost.
 
-    Where a round was cut short, the way that was taken is none that a strategy takes: it is not
-    among them, and what its strategy would have cost without that is.
+    Where a round was cut short, the way that was taken is not one that a strategy takes: it is left
+    out, and its strategy is estimated as it would have been without that.
+
+    Args:
+        record: Of a migration that may have ended in any way.
+        downtime_s: Its measured downtime; None: not known.
+
+    Returns:
+        Empty where the run did not come far enough to know its link and its guest.
     """
     under = _conditions(record, downtime_s)
     if under is None or downtime_s is None:
@@ -56,7 +63,7 @@ def estimates(record: Measurements, downtime_s: float | None) -> list[EstimateRe
 
 
 def _decisions(record: Measurements) -> list[Decision]:
-    """As they were carried out: a guest may have been throttled more within a round."""
+    """Return the decisions as carried out: a guest may have been throttled more in a round."""
     out: list[Decision] = []
     for order, after in pairwise([*record.precopy.decisions, None]):
         made = order.decision if order is not None else None
@@ -70,7 +77,16 @@ def _decisions(record: Measurements) -> list[Decision]:
 def oracle(
     record: Measurements, downtime_s: float | None, bytes_on_wire: int
 ) -> OracleReport | None:
-    """The least that any strategy could have done; None where it isn't known."""
+    """Compute the least that any strategy could have done.
+
+    Args:
+        record: Of a migration that may have ended in any way.
+        downtime_s: Its measured downtime; None: not known.
+        bytes_on_wire: What all of its connections carried.
+
+    Returns:
+        The least, and how far the run was from it; None where it is not known.
+    """
     under = _conditions(record, downtime_s)
     if under is None or downtime_s is None:
         return None
@@ -91,7 +107,7 @@ def oracle(
 
 
 def _taken(record: Measurements) -> str | None:
-    """The name of the way that was taken; None where no estimate is made of it."""
+    """Name the way that was taken; None where no estimate is made of it."""
     if any(
         each.pages_left for each in (record.precopy.rounds.done if record.precopy.rounds else [])
     ):
@@ -139,14 +155,21 @@ def _estimate(
 
 
 def moved_bytes(record: Measurements) -> int:
-    """What pages cost on the wire, in rounds and after a switch; no handshakes, no control."""
+    """Compute what pages cost on the wire, in rounds and after a switch.
+
+    Args:
+        record: Of a migration that may have ended in any way.
+
+    Returns:
+        Bytes, without handshakes and control messages.
+    """
     rounds = record.precopy.rounds.done if record.precopy.rounds else []
     bulk = sum(each.totals.bytes for each in rounds)
     return bulk + _moved_after(record)
 
 
 def _moved_after(record: Measurements) -> int:
-    """What pages cost after a switch."""
+    """Compute what pages cost after a switch."""
     pushed = (
         record.postcopy.pushed * _PAGE_BYTES
         if record.postcopy.pushed_bytes is None
@@ -198,10 +221,10 @@ def _conditions(record: Measurements, downtime_s: float | None) -> Conditions | 
 
 
 def _full_bytes(record: Measurements) -> int | None:
-    """What sending all of memory once puts on the wire; None where it has not all been sent.
+    """Compute what sending all of memory once takes; None where it has not all been sent.
 
-    As the first round did, unless it was cut short or there was none: then each page that did not
-    travel as a mark counts, once.
+    It is what the first round sent, unless that was cut short or there was none: then each page
+    that did not travel as a mark counts, once.
     """
     assert record.precopy.rounds is not None  # noqa: S101
     first = record.precopy.rounds.done[0] if record.precopy.rounds.done else None
@@ -209,7 +232,7 @@ def _full_bytes(record: Measurements) -> int | None:
         return first.totals.bytes
     after = record.result.finished.postcopy if record.result.finished else None
     if after is not None and after.missing is not None and popcount(after.missing):
-        return None  # lazy copy: most of it has stayed behind
+        return None  # lazy copy: most of it stayed behind
     zero = (
         sum(each.totals.zero_pages for each in record.precopy.rounds.done)
         + record.postcopy.supplied_zeros
@@ -219,13 +242,13 @@ def _full_bytes(record: Measurements) -> int | None:
 
 
 def _pushed_ratio(record: Measurements) -> float:
-    """What is left of a page's bytes where it is compressed, as all of this run's were."""
+    """Compute the share of a page's bytes that compression left, over all of this run."""
     stats = record.precopy.encoder.compression if record.precopy.encoder is not None else None
     return stats.bytes / stats.raw_bytes if stats is not None and stats.raw_bytes else 1.0
 
 
 def _last_pages_s(record: Measurements) -> float:
-    """From the end of the drain until the destination had what was left; 0 after a switch."""
+    """Return the seconds from the drain's end until the last pages were sent; 0 after a switch."""
     if record.precopy.final is None or record.precopy.final.round is None:
         return 0.0
     begun = record.timeline.find("drained")
@@ -234,7 +257,7 @@ def _last_pages_s(record: Measurements) -> float:
 
 
 def _bandwidth(record: Measurements, downtime_s: float) -> float | None:
-    """Of the largest transfer: a round, the final stop, or what followed the switch."""
+    """Take the rate of the largest transfer: a round, the stop, or what followed the switch."""
     assert record.precopy.rounds is not None  # noqa: S101
     final = record.precopy.final.round if record.precopy.final else None
     transfers = [
@@ -255,7 +278,7 @@ def _bandwidth(record: Measurements, downtime_s: float) -> float | None:
 
 
 def _broken_s(record: Measurements) -> float:
-    """For how long post-copy had no connection."""
+    """Add up for how long post-copy had no connection."""
     seconds, since_ns = 0.0, None
     for event in record.timeline.events:
         if event.event == "postcopy-paused" and since_ns is None:
@@ -266,13 +289,13 @@ def _broken_s(record: Measurements) -> float:
 
 
 def _decide_s(rounds: list[Round]) -> float:
-    """From a round's end until the next one begins, or the stop."""
+    """Return the median time from a round's end to the start of the next one, or of the stop."""
     gaps = [(after.start_ns - before.end_ns) / 1e9 for before, after in pairwise(rounds)]
     return max(median(gaps), 0.0) if gaps else 0.0
 
 
 def _staleness(record: Measurements) -> Callable[[float], Stale]:
-    """Through what the rounds left stale; between them as the guest's own counter says."""
+    """Draw curves through what the rounds left stale, shaped in between by the guest's counter."""
     rounds = list(_after_drains(record))
     pages: list[_Point] = [(_ran_s(stats), stats.dirty_pages_after) for stats in rounds]
     sizes: list[_Point] = [(_ran_s(stats), _bytes_left(record, stats)) for stats in rounds]
@@ -288,7 +311,7 @@ def _staleness(record: Measurements) -> Callable[[float], Stale]:
 
 
 def _bytes_left(record: Measurements, stats: RoundStats) -> int:
-    """What a round's stale pages would have cost; how much shorter they become is known by now."""
+    """Compute what a round's stale pages would have cost, with the ratio that is known by now."""
     if record.precopy.encoder is None or record.precopy.rounds is None:
         return stats.remaining_bytes
     return record.precopy.rounds.transfer_cost.wire_bytes(
@@ -297,15 +320,22 @@ def _bytes_left(record: Measurements, stats: RoundStats) -> int:
 
 
 def _ran_s(stats: RoundStats) -> float:
-    """For how long the guest was allowed to run in a round."""
+    """Return for how long the guest was allowed to run in a round."""
     return stats.duration_s * (1 - stats.throttle)
 
 
 def between(measured: list[_Point], counted: list[_Point]) -> list[_Point]:
-    """The measured points, and what was counted in between, bent so that it goes through them.
+    """Add points in between to those measured, in the shape of what was counted.
 
-    Counted is what was written to memory, whoever has it by now, and not what is stale: only how it
-    is spread over time is taken from it.
+    What is counted is what was written to memory, whoever has it by now, not what is stale: only
+    how it is spread over time is taken from it. The result goes through the measured points.
+
+    Args:
+        measured: (seconds, amount), in any order.
+        counted: (seconds, amount), in any order.
+
+    Returns:
+        The measured points, and those in between; empty where nothing was measured.
     """
     if not measured:
         return []
@@ -323,7 +353,7 @@ def between(measured: list[_Point], counted: list[_Point]) -> list[_Point]:
 
 
 def _shares(stats: RoundStats | None) -> tuple[float, float]:
-    """Of what the longest round left: what a round without a drain would send, and leave."""
+    """Split what the longest round left: what a round without a drain would send, and leave."""
     if stats is None or stats.remaining_bytes == 0:
         return 1.0, 0.0
     whole = stats.remaining_bytes
@@ -331,11 +361,11 @@ def _shares(stats: RoundStats | None) -> tuple[float, float]:
 
 
 def _after_drains(record: Measurements) -> Iterator[RoundStats]:
-    """What each round saw at its end, of those that began with a drain.
+    """Yield what each round saw at its end, of those that began with a drain.
 
-    Not of one that was cut short: it knows only of what it has sent. What one without a drain left
-    may be older than it, where the cache had it before; but not where nearly all of it is in
-    memory, which was empty of changes when the round began.
+    A round that was cut short knows only of what it has sent, and is left out. What a round without
+    a drain left may be older than the round, where the cache had it before; but not where nearly
+    all of it is in memory, which held no changes when the round began.
     """
     for order, decided in pairwise(record.precopy.decisions):
         made, stats = order.decision, decided.stats
@@ -350,7 +380,7 @@ def _after_drains(record: Measurements) -> Iterator[RoundStats]:
 
 
 def _counted(record: Measurements) -> Iterator[_Point]:
-    """How dirty pages gather while nothing is harvested: in the first round, or in the warm-up."""
+    """Yield how dirty pages gather while nothing is harvested: in the first round, or warm-up."""
     first = record.precopy.rounds.done[:1] if record.precopy.rounds else []
     samples = record.guest.source_samples
     whole = bool(first) and not first[0].pages_left

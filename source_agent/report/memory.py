@@ -17,7 +17,14 @@ _HOTTEST = 20
 
 
 def pages_report(record: Measurements) -> PagesReport | None:
-    """None before the first round."""
+    """Report where in memory the migration was at work.
+
+    Args:
+        record: Of a migration that may have ended in any way.
+
+    Returns:
+        None before the first round.
+    """
     activity = record.precopy.rounds.activity if record.precopy.rounds else None
     if activity is None or record.times.start_ns == 0:
         return None
@@ -37,7 +44,7 @@ def pages_report(record: Measurements) -> PagesReport | None:
 
 
 def _hottest(activity: Activity, counts: np.ndarray | None) -> list[HotPage]:
-    """Most sends first, most writes first among equals; pages that went once are not hot."""
+    """List pages that went more than once: most sends first, most writes first among equals."""
     sends = activity.sends
     again = np.flatnonzero(sends > 1)
     writes, backs = (np.zeros_like(sends, np.uint64),) * 2 if counts is None else counts
@@ -80,7 +87,10 @@ def _round(record: Measurements, column: Column) -> ActivityColumn:
 def _after_the_switch(
     record: Measurements, clock: ClockMap, samples: list[WireActivity]
 ) -> list[ActivityColumn]:
-    """Between two looks: what has come, and what was waited for. Nothing is left when all is."""
+    """Make a column of each time between two looks: what came, and what was waited for.
+
+    There is none after everything has come.
+    """
     return [
         ActivityColumn(
             t_ms=_ms(record, clock.to_local(before.t_ns)),

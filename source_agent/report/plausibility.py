@@ -1,7 +1,7 @@
 """What a destination says of a guest that it ran, held against what the source knows.
 
-Each field has its bounds where it is unpacked (`common.wire.results`); here is what they have to do
-with the guest, with one another, and with the time that has passed.
+Each field has its bounds where it is unpacked (`common.wire.results`). This file checks fields
+against the guest, against one another, and against the time that has passed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,27 @@ from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.results import WirePostcopy
 from pageferry.source_agent.measurements import Measurements
 
-# Of times on another host's clock, and of a guest that went on while it was looked at.
+# For times on another host's clock, and for a guest that went on while it was looked at.
 _SLACK_NS: Final = 10_000_000_000
-# A step touches memory, at least; a replay of many more would not end in anybody's time.
+# A step at least touches memory; a replay of many more would never end.
 _STEPS_A_NS: Final = 1
 
 
 def check_finished(
     record: Measurements, finished: messages.Finished, steps: Sequence[int]
 ) -> messages.Finished:
-    """It, as it may be. steps: of each vCPU when the guest stopped here.
+    """Check that a destination's result is possible.
 
-    Raises `RemoteProtocolError`, which says what is impossible.
+    Args:
+        record: What the source knows of the migration.
+        finished: The result.
+        steps: Of each vCPU when the guest stopped here.
+
+    Returns:
+        The result, unchanged.
+
+    Raises:
+        RemoteProtocolError: Something in it is impossible; the message says what.
     """
     for wrong in _impossible(record, finished, steps):
         raise RemoteProtocolError(f"the destination's result is impossible: {wrong}")
@@ -37,7 +46,7 @@ def check_finished(
 def _impossible(
     record: Measurements, finished: messages.Finished, steps: Sequence[int]
 ) -> Iterator[str]:
-    """Each thing that can't be, worst first."""
+    """Yield each thing that cannot be, worst first."""
     config, final = record.config, record.precopy.final
     if len(finished.steps) != config.vcpus:
         yield f"steps of {len(finished.steps)} vCPUs, expected {config.vcpus}"
@@ -65,7 +74,7 @@ def _impossible(
 
 
 def _times(record: Measurements, finished: messages.Finished, now_ns: int) -> Iterator[str]:
-    """Nothing was before the session or is still to come; a gap is within the guest's run."""
+    """Yield times before the session or still to come, and gaps beyond the guest's run."""
     clock = record.connection.clock
     if clock is None:
         return
@@ -84,7 +93,7 @@ def _times(record: Measurements, finished: messages.Finished, now_ns: int) -> It
 
 
 def _moments(finished: messages.Finished) -> Iterator[tuple[str, int]]:
-    """Every time in it, with what was then."""
+    """Yield every time in it, with what happened then."""
     for beats in finished.beats:
         yield "a heartbeat", beats.first_ns
         yield "a heartbeat", beats.last_ns
@@ -103,7 +112,7 @@ def _moments(finished: messages.Finished) -> Iterator[tuple[str, int]]:
 
 
 def _counts(n_pages: int, vcpus: int, part: WirePostcopy) -> Iterator[str]:
-    """Pages are the guest's, each missing at the most once."""
+    """Yield what does not fit a guest with these pages, each missing once at most."""
     if part.pages_pulled + part.pages_pushed > n_pages:
         yield f"{part.pages_pulled + part.pages_pushed} pages that came, of {n_pages}"
     if any(pages > n_pages for _, pages in part.missing_over_time):

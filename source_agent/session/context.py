@@ -34,11 +34,18 @@ class Context:
     """What is there for as long as the session.
 
     Attributes:
+        config: Every option of the migration.
+        protocol: The source's end of the session.
+        links: Its connections.
         worker: The one thread that blocks on the guest.
-        exits: What is to be closed with the session, once its connections are.
-        notify: The name of the phase that begins, for people.
+        exits: What is closed with the session, once its connections are.
+        timeline: Gets the session's events.
+        record: Gets what is measured.
+        notify: Is told the name of each phase that begins, for people; from the event loop, or from
+            the worker while the guest is booted.
+        injector: Carries injected faults out; None: there are none.
         resident: The guest that ran here before; None: one is booted, and ends with the session.
-        witness: A file in which the guest's heartbeats are kept, for tests.
+        witness: File in which the guest's heartbeats are kept, for tests; None: no file.
     """
 
     config: MigrationConfig
@@ -54,15 +61,26 @@ class Context:
     witness: Path | None
 
     def hit(self, point: str) -> None:
-        """Tell injected faults that a point has been reached."""
+        """Tell injected faults that a point has been reached.
+
+        Args:
+            point: Its name, as in `common.inject.POINTS`, with numbers for N.
+        """
         if self.injector is not None:
             self.injector.hit(point)
 
     async def hear(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
         """Wait for the destination's next message, which must be of this kind.
 
+        Args:
+            kind: Class of the message.
+            timeout_s: How many seconds it may take.
+
+        Returns:
+            The message, which `protocol` has taken.
+
         Raises:
-            PeerSilent: Nothing has come for so long.
+            PeerSilent: Nothing came in that time.
             RemoteProtocolError: Something else came, or it has no place here.
             PageferryError: Whatever has ended the connection.
         """
@@ -72,14 +90,22 @@ class Context:
 
 
 class Sampler:
-    """Notes a guest's progress over time, until it stops."""
+    """Notes a guest's progress over time, until it stops.
+
+    Args:
+        record: Gets the samples.
+    """
 
     def __init__(self, record: Measurements) -> None:
         self._record = record
         self._task: asyncio.Task[None] | None = None
 
     def start(self, guest: Guest) -> None:
-        """Begin."""
+        """Begin to sample every `SAMPLE_S`; on the event loop.
+
+        Args:
+            guest: Has to live until `stop`.
+        """
         self._task = asyncio.create_task(self._run(guest), name="sampler")
 
     async def _run(self, guest: Guest) -> None:
@@ -88,7 +114,7 @@ class Sampler:
             await asyncio.sleep(SAMPLE_S)
 
     async def stop(self) -> None:
-        """End; idempotent."""
+        """End sampling; idempotent."""
         await quit_task(self._task)
         self._task = None
 
@@ -98,8 +124,11 @@ class Ready:
     """The destination is ready, all connections stand, and pages may be sent.
 
     Attributes:
+        guest: The guest to move.
+        rounds: Sends its pages while it runs.
         supply: What post-copy would send from; None where no strategy may switch.
-        rtt_s: Of the control connection, before anything else went over it.
+        sampler: Samples the guest's progress, from the warm-up on.
+        rtt_s: Round trip of the control connection, before anything else went over it.
     """
 
     guest: Guest

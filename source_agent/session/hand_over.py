@@ -1,4 +1,4 @@
-"""The commit, the one step that can't be undone, and what became of it."""
+"""The commit, the one step that cannot be undone, and what became of it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ from pageferry.source_agent.session.context import Context, Ready
 class HandOver:
     """Hands a paused guest over, with all of its pages or with pages to follow.
 
+    Args:
+        context: Of the session.
+
     Attributes:
-        no_answer: For people: why what became of the commit is not known.
+        no_answer: For people: why it is not known what became of the commit; empty: nobody asked in
+            vain.
     """
 
     def __init__(self, context: Context) -> None:
@@ -32,30 +36,42 @@ class HandOver:
     async def commit(self, ready: Ready, final: StopResult) -> None:
         """Hand over a guest of which nothing is missing.
 
+        Args:
+            ready: The session after its setup.
+            final: The stop, with its last round.
+
         Raises:
-            PeerRefused: It goes on here.
-            InDoubtError: Nobody knows.
-            ConnectionBroken: It has moved, and the result is not to be had.
+            PeerRefused: The guest goes on here.
+            InDoubtError: Nobody knows whether the destination runs the guest.
+            ConnectionBroken: The guest has moved, and the result cannot be had.
         """
         if await self._send(ready, final, push=True) is None:
             raise ConnectionBroken("the connection was lost with the answer to the commit")
 
     async def switch(self, ready: Ready, final: StopResult, *, push: bool) -> bool:
-        """Hand over a guest whose pages are to follow; return whether it was answered.
+        """Hand over a guest whose pages are to follow, and drain its cache here afterwards.
+
+        Args:
+            ready: The session after its setup.
+            final: The stop, with the missing pages.
+            push: Whether pages will come that nobody asks for.
+
+        Returns:
+            Whether the commit was answered on its own connection; if not, an outage has begun.
 
         Raises:
-            PeerRefused: It goes on here.
-            InDoubtError: Nobody knows.
+            PeerRefused: The guest goes on here.
+            InDoubtError: Nobody knows whether the destination runs the guest.
         """
         answered = await self._send(ready, final, push=push) is not None
         await self._context.worker.run(ready.rounds.flush)
         return answered
 
     async def _send(self, ready: Ready, final: StopResult, *, push: bool) -> int | None:
-        """When the destination resumed, on its clock; None where it was asked over a new one."""
+        """Return when the guest resumed, ns of the peer's clock; None: a new connection told it."""
         context = self._context
         commit = await self._message(ready, final, push=push)
-        # From before the first byte: whether a broken write reached the peer, nobody knows.
+        # Before the first byte: nobody knows whether a broken write reached the peer.
         context.protocol.commit(commit, last_round=final.round is not None)
         context.timeline.log("commit-sent")
         context.record.precopy.final = final
@@ -95,7 +111,7 @@ class HandOver:
             completed(context)
 
     async def _inquire(self, error: PageferryError) -> int | None:
-        """The answer to the commit was lost: ask what became of it; when the guest resumed.
+        """Ask what became of a commit whose answer was lost; return when the guest resumed.
 
         None: it is about to. Raises where the destination does not run it. Where pages are to
         follow, the outage has begun, and this is a part of it.
@@ -109,7 +125,14 @@ class HandOver:
         return context.protocol.answered(answer, error)
 
     async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
-        """Ask what became of the commit; None where that is not known. Also after the session."""
+        """Ask what became of the commit; also after the session.
+
+        Args:
+            timeout_s: How many seconds to ask.
+
+        Returns:
+            The answer; None where nobody answered, or the answer proves nothing: see `no_answer`.
+        """
         links = self._context.links
         answered = await links.ask_outcome(timeout_s)
         if answered is None:
@@ -119,13 +142,13 @@ class HandOver:
         if answer.answer == "unknown" and not record.connection.had_session(
             answer, answered.sample
         ):
-            # Who knows nothing of a session and never had it proves nothing.
+            # Somebody who never had the session proves nothing by not knowing it.
             self.no_answer = (
                 f"it is another host, or a new boot of it, that answers at {links.where}"
             )
             return None
         if answer.answer == "unknown" and self._context.resident is not None:
-            # A guest that stays there may have been moved on before its host was started again.
+            # A guest that stays there may have been moved on before its host was restarted.
             self.no_answer = f"{links.where} was started again and has forgotten"
             return None
         return answer
@@ -142,9 +165,18 @@ async def send_the_rest(
 ) -> None:
     """Send what is missing there, until nothing is, or (lazy copy) the guest has ended.
 
+    Args:
+        context: Of the session; gets the guest's result if that comes early.
+        ready: The session after its setup.
+        supply: What is missing there.
+        serving: Does it over the session's connections.
+        push: Whether to send pages that nobody has asked for.
+        answered: Whether the commit was answered; if not, this begins with an outage.
+
     Raises:
-        GuestLostError: The destination was not reached again for as long as is allowed.
-        PeerRefused: It has the guest, and its result is not to be had.
+        GuestLostError: The destination was not reached again in time, or has the guest no more.
+        InDoubtError: It was not reached again in time, and all pages had been sent.
+        PeerRefused: It has all of the guest, and its result cannot be had.
     """
     lost = None if answered else ConnectionBroken("the answer to the commit was lost")
     phase = PostcopyPhase(serving, context.protocol, context.timeline, context.notify)
@@ -158,11 +190,27 @@ async def send_the_rest(
 
 
 def completed(context: Context) -> None:
-    """Note that the destination has all of the guest: this end is no longer needed."""
+    """Note that the destination has all of the guest: this end is no longer needed.
+
+    Args:
+        context: Of the session.
+    """
     context.record.completed(vcpus_cpu_s())
     context.timeline.log("completed")
 
 
 def believed(context: Context, ready: Ready, finished: messages.Finished) -> messages.Finished:
-    """Return the result if it can be so. Raises `RemoteProtocolError`."""
+    """Check a result against what is known here.
+
+    Args:
+        context: Of the session.
+        ready: Its guest is the paused copy.
+        finished: The destination's result.
+
+    Returns:
+        The result, unchanged.
+
+    Raises:
+        RemoteProtocolError: It is impossible.
+    """
     return check_finished(context.record, finished, ready.guest.steps())

@@ -1,4 +1,4 @@
-"""Rounds of pages until the strategy says stop, and the stop itself: the guest is paused then."""
+"""Rounds of pages until the strategy says stop, and the stop itself, which pauses the guest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ DEADLINE_SLACK_S: Final = 0.002
 
 
 async def send_rounds(context: Context, ready: Ready) -> StopAndCopy | SwitchToPostCopy:
-    """Send rounds while the guest runs; return the strategy's decision to end them.
+    """Send rounds while the guest runs, until the strategy ends them.
+
+    Args:
+        context: Of the session.
+        ready: The session after its warm-up.
+
+    Returns:
+        How the strategy ends the rounds.
 
     Raises:
         PageferryError: Whatever ends the migration early; the guest runs on here.
@@ -38,18 +45,18 @@ async def send_rounds(context: Context, ready: Ready) -> StopAndCopy | SwitchToP
 
 
 async def _start(context: Context, ready: Ready) -> None:
-    """The migration begins: what the guest writes from here on counts."""
+    """Begin the migration: what the guest writes from here on counts."""
     guest, config, run = ready.guest, context.config, context.worker.run
     await run(guest.reset_gaps)
     counts = guest.write_counts() if config.count_writes else None
-    if counts is not None:  # what the cache holds by now was written, and has yet to go back
+    if counts is not None:  # dirty lines in the cache have been written, but not written back
         counts[0] -= np.bitwise_count(guest.cached_dirty())
     context.record.started(guest.progress(), vcpus_cpu_s(), counts)
     if config.dirty_limit is not None:
         await run(guest.limit_dirty, config.dirty_limit)
     if config.dirty_tracker == "kernel":
-        await run(guest.track_by_kernel)  # one that ran here before is not tracked
-        await run(guest.harvest)  # it is from here on that writes are caught
+        await run(guest.track_by_kernel)  # a guest that ran here before is not tracked yet
+        await run(guest.harvest)  # writes are caught from here on
 
 
 async def _rounds(
@@ -82,7 +89,7 @@ async def _send_round(
 
 
 async def _raise_what_is_known(context: Context) -> None:
-    await asyncio.sleep(0)  # let the reader say why, where it knows more
+    await asyncio.sleep(0)  # let the reader say why, if it knows more
     context.links.raise_failure()
 
 
@@ -90,7 +97,15 @@ async def stop(context: Context, ready: Ready, stopping: Callable[[], StopResult
     """Pause the guest, and send what goes in the stop.
 
     Args:
-        stopping: `Rounds.stop` or `Rounds.switch`. It blocks.
+        context: Of the session.
+        ready: Its sampler is stopped.
+        stopping: `Rounds.stop` or `Rounds.switch`; it blocks, and is called on the worker.
+
+    Returns:
+        The stop; the guest stays paused.
+
+    Raises:
+        PageferryError: Whatever has ended the connections; the guest may still be paused.
     """
     context.notify("handing over")
     await ready.sampler.stop()
@@ -110,12 +125,12 @@ async def stop(context: Context, ready: Ready, stopping: Callable[[], StopResult
 
 @contextlib.contextmanager
 def _deadline(context: Context) -> Iterator[None]:
-    """At `--timeout` the round that is under way is cut short, where it is to be the last."""
+    """Cut the round that is under way at `--timeout` short, where that is to be the last one."""
     config, page_sender = context.config, context.links.page_sender
     if config.timeout is None or config.timeout_action == "cancel":
         yield
         return
-    # Not before the strategy would see it: the loop's clock is coarser than ours.
+    # Not before the strategy would see it, too: the loop's clock is coarser than ours.
     delay_s = config.timeout - _elapsed_s(context) + DEADLINE_SLACK_S
     timer = asyncio.get_running_loop().call_later(delay_s, _on_deadline, context, page_sender)
     try:

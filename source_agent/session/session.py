@@ -1,6 +1,6 @@
 """One migration, source end: from the connection to the verified digest.
 
-The order of things, and who undoes what when one of them fails; each is a room of its own:
+The order of things, and who undoes what when one of them fails; each has a module of its own:
 
     connect, boot, set up  `set_up`     nothing runs yet; a destination forgets a session that ends
     warm up, rounds        `rounds`     the guest runs here, and goes on after a failure or a cancel
@@ -8,7 +8,7 @@ The order of things, and who undoes what when one of them fails; each is a room 
     commit sent            `hand_over`  it stays paused here until the destination has answered
     follow-up              `verify`     the guest runs there; verification uses the paused copy
 
-What may be said and done when is `source_agent.protocol`'s to know.
+What may be said and done when is for `source_agent.protocol` to know.
 """
 
 from __future__ import annotations
@@ -66,9 +66,22 @@ LAST_WORD_S: Final = 1.0
 class SourceSession:
     """Runs one migration of one guest; `run` returns when there is nothing left to wait for.
 
+    Make it on the event loop; it does not begin before `run`.
+
+    Args:
+        config: Every option of the migration.
+        address: Host and port of the destination.
+        timeline: Gets the session's events.
+        say: Is told the name of each phase, for people; on the event loop, or on the worker while
+            the guest is booted.
+        resident: A guest that runs already; None: one is booted, and ends with the session.
+        secure: How connections use TLS; None: plain TCP.
+        witness: File in which the guest's heartbeats are kept, for tests; None: no file.
+
     Attributes:
+        config: Every option of the migration.
         record: What was measured so far, at any moment and also after a failure.
-        notice: For people: what was answered to a signal.
+        notice: For people: the answer to a signal, set by whoever took it; None: there was none.
     """
 
     def __init__(
@@ -82,13 +95,6 @@ class SourceSession:
         secure: ClientTls | None = None,
         witness: Path | None = None,
     ) -> None:
-        """Prepare a session that has not begun.
-
-        Args:
-            say: The name of each phase, for people.
-            resident: A guest that runs already; None: one is booted, and ends with the session.
-            witness: A file in which the guest's heartbeats are kept, for tests.
-        """
         self.config = config
         self.record = Measurements(config, secrets.token_hex(16), timeline)
         self.notice: str | None = None
@@ -125,9 +131,19 @@ class SourceSession:
     # -- life cycle ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """The whole of it. Raises what ended it early, when the guest has been seen to.
+        """Migrate the guest; raise what ended that early, when the guest has been seen to.
 
-        Cancelling the task cancels the migration as long as the commit has not been sent.
+        Cancelling the task cancels the migration as long as the commit has not been sent. A
+        resident guest that has moved is a success, whatever became of the rest.
+
+        Raises:
+            PageferryError: What ended the migration early; the message says where the guest is.
+            InDoubtError: Nobody knows whether the destination runs the guest, which stays paused
+                here.
+            GuestLostError: The guest ran there, and pages of it are missing.
+            VerificationError: The guest has moved, and could not be verified.
+            asyncio.CancelledError: The task was cancelled in time; `record` says where the guest
+                is.
         """
         try:
             await self._phases()
@@ -141,11 +157,11 @@ class SourceSession:
         except (PageferryError, asyncio.CancelledError) as error:
             await see_through(self._undo(error))
             if not isinstance(error, PageferryError):
-                if self.record.outcome in ("lost", "in-doubt"):  # given up, when it was too late
+                if self.record.outcome in ("lost", "in-doubt"):  # given up, too late to cancel
                     raise self._told(PageferryError()) from None
                 raise
             if self.handover.finished and self._context.resident is not None:
-                return  # it has moved, and what it did there is the other host's to say
+                return  # it has moved; what it did there is for the other host to say
             raise self._told(error) from error.__cause__
         except Exception as error:
             failure = failure_of(error)
@@ -164,7 +180,10 @@ class SourceSession:
         await follow_up(context, ready)
 
     async def _migrate_in_time(self, ready: Ready) -> None:
-        """With `--timeout-action cancel`, until the commit is sent. Raises `CancelledByUser`."""
+        """Migrate until the hand-over, within `--timeout` where its action is to cancel.
+
+        Raises `CancelledByUser` when that time is over before the commit is sent.
+        """
         config = self.config
         try:
             async with asyncio.timeout(None) as limit:
@@ -195,7 +214,7 @@ class SourceSession:
         assert supply is not None  # noqa: S101 - `may_switch` of this strategy is true
         final = await stop(context, ready, ready.rounds.switch)
         context.hit("before-commit")
-        if supply.server.failure is not None:  # until now nothing is lost by that
+        if supply.server.failure is not None:  # nothing is lost by that so far
             raise supply.server.failure
         await self._too_late_to_cancel()
         answered = await self._hand_over.switch(ready, final, push=decision.push)
@@ -219,7 +238,7 @@ class SourceSession:
         if self._limit is None:
             return
         if self._limit.expired():
-            await asyncio.sleep(0)  # it has just passed: this is where the cancellation comes
+            await asyncio.sleep(0)  # it has just passed: the cancellation comes here
         self._limit.reschedule(None)
 
     async def _settle(self) -> None:
@@ -230,7 +249,7 @@ class SourceSession:
         await self._context.worker.idle()
 
     def _slow_down(self, rate_Bps: float) -> None:
-        """An injected fault: from now on pages leave at this rate at the most."""
+        """Send pages at no more than this rate from now on: an injected fault."""
         pacer = self._context.links.pacer
         pacer.rate = min(pacer.rate, rate_Bps)
         if self._ready is not None and self._ready.supply is not None:
@@ -245,25 +264,37 @@ class SourceSession:
 
     @property
     def can_cancel(self) -> bool:
-        """Until the commit is on the wire, and again when only the verification is left."""
+        """True until the commit is on the wire, and again when only the verification is left."""
         return not self.handover.commit_sent or self.handover.finished
 
     def asked_to_end(self, *, alone: bool = False) -> tuple[Reply, str]:
-        """A signal has come when it is too late to cancel: what is to be done, and said.
+        """Take a signal that has come when it is too late to cancel.
 
-        Where it is to end, cancel the task of `run` with these words. alone: nobody is left who
-        could ask again.
+        Where the reply is to end, the caller cancels the task of `run` with these words.
+
+        Args:
+            alone: Whether nobody is left who could ask again.
+
+        Returns:
+            What is to be done, and what to tell the user.
         """
         return self._ending.signal(self.handover.state, alone=alone)
 
     def still_asked(self, *, alone: bool = False) -> tuple[Reply, str] | None:
-        """Likewise, from time to time after that; None: no news."""
+        """Look, from time to time after a signal, whether there is something new to tell.
+
+        Args:
+            alone: Whether nobody is left who could ask again.
+
+        Returns:
+            As `asked_to_end`; None: no news.
+        """
         if self.can_cancel:
             return None
         return self._ending.look(self.handover.state, alone=alone)
 
     def attend(self) -> None:
-        """To be called several times a second: see `common.termination`."""
+        """Notice that this process runs, several times a second: see `common.termination`."""
         self._ending.attend()
 
     @property
@@ -272,21 +303,35 @@ class SourceSession:
         return self._ending.is_well
 
     def told(self, what: str) -> str:
-        """What happened, and where the guest is if all ends now."""
+        """Say what happened, and where the guest is if everything ends now.
+
+        Args:
+            what: What happened, in a few words.
+
+        Returns:
+            A sentence for the user.
+        """
         return sentence(what, Who.USER, self._when)
 
     @property
     def exit_code(self) -> int:
-        """If all ends now, as a person has asked for."""
+        """The exit code if everything ends now because the user asked for it."""
         return TABLE[Who.USER, self._when].exit_code
 
     async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
-        """What became of the commit; None where that is not known. Also after the session's end."""
+        """Ask what became of the commit; also after the session's end.
+
+        Args:
+            timeout_s: How many seconds to ask.
+
+        Returns:
+            The answer; None where it is not known: see `no_answer`.
+        """
         return await self._hand_over.ask_again(timeout_s)
 
     @property
     def no_answer(self) -> str:
-        """For people: why what became of the commit is not known."""
+        """For people: why it is not known what became of the commit."""
         return self._hand_over.no_answer
 
     def _notify(self, phase: str) -> None:
@@ -294,7 +339,11 @@ class SourceSession:
         self._say(phase)
 
     def status(self) -> Status:
-        """This moment, for people; cheap."""
+        """Return the state of this moment, for people; cheap.
+
+        Returns:
+            Everything but the rate.
+        """
         status = Status(
             phase=self._phase,
             notice=self.notice,
@@ -317,7 +366,7 @@ class SourceSession:
     # -- the ways out -------------------------------------------------------------------------
 
     def _told(self, error: PageferryError) -> PageferryError:
-        """What ended the session, once the guest has been seen to: it says where that is."""
+        """Return what ended the session, once the guest has been seen to: it says where that is."""
         words = self.record.error or str(error)
         if self.handover.finished:
             return VerificationError(words)
@@ -335,9 +384,9 @@ class SourceSession:
         return When.SENT if when is When.PARTLY and self._ending.unsent == 0 else when
 
     async def _undo(self, error: BaseException) -> None:
-        """The migration ended before the hand-over: the guest goes on here."""
+        """End the migration early; before the hand-over the guest goes on here."""
         cancelled = isinstance(error, asyncio.CancelledError | CancelledByUser)
-        # A cancellation loses its words where it crosses work that is seen through.
+        # A cancellation loses its message where it crosses work that is seen through.
         reason = str(error) or self._ending.given_up or "cancelled by the user"
         who = Who.USER if cancelled else Who.DEST
         if self._guest is not None and self._guest.failure is not None:

@@ -21,7 +21,16 @@ SETUP_S: Final = 600.0  # the destination may have to compile kernels and to map
 
 
 async def connect(context: Context, *, secured: bool) -> None:
-    """Open the control connection, and be welcomed."""
+    """Open the control connection, and wait for the welcome.
+
+    Args:
+        context: Of the session.
+        secured: Whether connections use TLS, which takes more descriptors.
+
+    Raises:
+        UsageError: There are too few file descriptors.
+        PageferryError: Whatever a handshake may raise.
+    """
     host, port = context.links.address
     context.timeline.log("connect", host=host, port=port)
     context.protocol.connect()
@@ -32,7 +41,17 @@ async def connect(context: Context, *, secured: bool) -> None:
 
 
 async def boot(context: Context) -> Guest:
-    """Return the guest: the resident one, or a new one that does not run yet."""
+    """Provide the guest: the resident one, or a new one that does not run yet.
+
+    Args:
+        context: Of the session.
+
+    Returns:
+        The guest.
+
+    Raises:
+        UsageError: There is no memory for it.
+    """
     if context.resident is not None:
         return context.resident.guest
     context.notify("booting the guest")
@@ -43,6 +62,13 @@ async def boot(context: Context) -> Guest:
 
 async def set_up(context: Context, guest: Guest) -> Ready:
     """Have the destination prepare for the guest, and open the connections of its pages.
+
+    Args:
+        context: Of the session, which is connected.
+        guest: The guest that will travel.
+
+    Returns:
+        What the phases after this one work with.
 
     Raises:
         PageferryError: Whatever the destination refuses, and what breaks a connection.
@@ -97,7 +123,15 @@ def _rounds(context: Context, guest: Guest, rtt_s: float) -> Rounds:
 
 
 async def warm_up(context: Context, ready: Ready) -> None:
-    """Let the guest run here for as long as was asked for; measure it where that was."""
+    """Let the guest run here for as long as was asked for, and predict where that was.
+
+    Args:
+        context: Of the session.
+        ready: The session after its setup; its sampler is started.
+
+    Raises:
+        PageferryError: Whatever has ended the connections meanwhile.
+    """
     guest, record, config = ready.guest, context.record, context.config
     guest.watch(context.links.tell)
     if context.resident is None:
@@ -132,7 +166,7 @@ async def _predict(context: Context, ready: Ready) -> None:
         pause=pause,
     )
     context.timeline.log("predicted", choice=prediction.choice)
-    context.notify("predicted")  # what is said carries it
+    context.notify("predicted")  # the status that is shown carries it
 
 
 async def _sleep_unless_broken(context: Context, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A source that is asked to end: what a signal does, and what is said to whoever sent it."""
+"""A source that is asked to end: what a signal does, and what whoever sent it is told."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ _FOLLOWS: Final = (State.POSTCOPY_ACTIVE, State.POSTCOPY_PAUSED, State.POSTCOPY_
 
 
 class Ending:
-    """From the moment on at which it is too late to cancel."""
+    """What becomes of signals from the moment on at which it is too late to cancel.
+
+    Args:
+        links: Say when the destination was heard last.
+        recovery: Says since when the stream is broken.
+        recover_s: Seconds that an outage may last.
+
+    Attributes:
+        given_up: Why, once a person has insisted; empty before.
+    """
 
     def __init__(self, links: Links, recovery: Recovery, recover_s: float) -> None:
         self._links, self._recovery, self._recover_s = links, recovery, recover_s
@@ -28,7 +37,12 @@ class Ending:
         self.given_up = ""  # why, once a person has insisted
 
     def switched(self, supply: Supply, missing: int) -> None:
-        """So many pages have begun to follow the guest."""
+        """Note that pages have begun to follow the guest.
+
+        Args:
+            supply: Knows how many of them are left.
+            missing: How many there were at the beginning.
+        """
         self._supply, self._missing = supply, missing
         self._switched_s = time.monotonic()
 
@@ -44,21 +58,37 @@ class Ending:
 
     @property
     def lacks(self) -> str:
-        """What a guest lacks that ends now; empty where that is not known."""
+        """What the guest lacks if it ends now, as the end of a sentence; empty: not known."""
         unsent = self.unsent
         return "" if not unsent else f": at least {unsent:,} of {self._missing:,} pages are missing"
 
     def attend(self) -> None:
-        """See `Insisting.attend`."""
+        """Notice that this process runs: see `Insisting.attend`."""
         self._insisting.attend(time.monotonic())
 
     def signal(self, state: State, *, alone: bool) -> tuple[Reply, str]:
-        """One has come: what is to be done, and said."""
+        """Take a signal that has come.
+
+        Args:
+            state: Where the hand-over stands.
+            alone: Whether nobody is left who could send another one.
+
+        Returns:
+            What is to be done, and what to tell the user.
+        """
         reply = self._insisting.signal(time.monotonic(), self._trouble_s(), alone=alone)
         return reply, self._words(reply, state)
 
     def look(self, state: State, *, alone: bool) -> tuple[Reply, str] | None:
-        """From time to time; None: no news."""
+        """Look, from time to time after a signal, whether there is something new to tell.
+
+        Args:
+            state: Where the hand-over stands.
+            alone: Whether nobody is left who could send another signal.
+
+        Returns:
+            What is to be done, and what to tell the user; None: no news.
+        """
         reply = self._insisting.look(self._trouble_s(), alone=alone)
         return None if reply is None else (reply, self._words(reply, state))
 
@@ -92,7 +122,7 @@ class Ending:
         return max(self._links.stall_s - silent_s, 0.0) + self._recover_s
 
     def _takes(self) -> str:
-        """How long it will take, by what it has taken so far."""
+        """Say how long it will take, by what it has taken so far."""
         unsent = self.unsent
         if not unsent:
             return ""

@@ -17,12 +17,16 @@ FOLLOW_UP_S: Final = 600.0  # beyond run_after: the digest of a large guest on a
 async def follow_up(context: Context, ready: Ready) -> None:
     """Wait for the guest's run at the destination, and verify it.
 
+    Args:
+        context: Of the session; its record gets the result and the digest.
+        ready: Its guest is the paused copy, which is replayed where that was asked for.
+
     Raises:
         VerificationError: It is not the guest that left, or its own check failed.
-        PageferryError: The result is not to be had, or can't be so.
+        PageferryError: The result cannot be had, or is impossible.
     """
     record, control = context.record, context.links.control
-    # The result may be here although its sender has gone, as after a pause of this process.
+    # The result may be here although its sender is gone, as after a pause of this process.
     with contextlib.suppress(PeerError):
         record.connection.clock_after = await control.sample_clock()
     context.notify("the guest runs at the destination")

@@ -1,1 +1,1 @@
-"""Workloads: what a guest does. One file each; `registry` lists them."""
+"""Workloads: what a guest does. One file each; `common.workload.registry` lists them."""

@@ -21,14 +21,19 @@ _ONE: Final = np.uint64(1)
 
 @inlined
 def _part_of(entity: int, lines: int) -> int:
-    """Which 64 bytes of the world an entity's state is: `lines` entities live in each page."""
+    """Return which 64 bytes of the world hold an entity's state, with `lines` entities a page."""
     page = entity // lines
     return (page << 6) + ((page * 7 + entity % lines) & 63)
 
 
 @kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """`n` steps, or fewer if a page is missing."""
+    """Run `n` steps, or fewer if a page is missing.
+
+    Args:
+        m: What the vCPU works on; its `state` counts the steps done.
+        n: Steps to run, as `begin_quantum` returned it.
+    """
     p = m.params
     base = p[FIRST_PAGE] << 6
     lines = p[_LINES]
@@ -54,7 +59,11 @@ def quantum(m: VcpuArrays, n: int) -> None:
 
 @kernel
 def run(m: VcpuArrays) -> None:
-    """The life of a vCPU."""
+    """Run quanta until the vCPU is told to stop.
+
+    Args:
+        m: What the vCPU works on.
+    """
     while True:
         n = begin_quantum(m)
         if n == 0:
@@ -67,14 +76,21 @@ class GameServer(Workload):
 
     `lines` entities of one line each live in every page of the world (`working-set`), spread as an
     allocator spreads objects. A tick goes through all of them: each reads the state of its
-    neighbour and changes its own. A host that cannot keep up with `ticks` a second ticks as fast
-    as it can.
+    neighbour and changes its own. A host that cannot keep up with `ticks` a second ticks as fast as
+    it can.
     """
 
     kernel = run
 
     def plan(self, region: Region) -> Plan:
-        """See `Workload.plan`."""
+        """Plan a world in which all entities are due at once, at the start of every tick.
+
+        Args:
+            region: The vCPU's part of the guest.
+
+        Returns:
+            One step per entity and tick.
+        """
         pages = self.options["working-set"].pages(region)
         lines = int(self.options["lines"])
         steps = pages * lines

@@ -20,7 +20,11 @@ _ONE: Final = np.uint64(1)
 
 @kernel
 def run(m: VcpuArrays) -> None:
-    """The life of a vCPU."""
+    """Run ticks until the vCPU is told to stop.
+
+    Args:
+        m: What the vCPU works on.
+    """
     part = m.params[FIRST_PAGE] << 6
     while True:
         n = begin_quantum(m)
@@ -36,11 +40,18 @@ def run(m: VcpuArrays) -> None:
 
 
 class Idle(Workload):
-    """No load: a timer tick at 1000 Hz counts one word up (jiffies), on one page of each vCPU."""
+    """No load: a timer tick at 1000 Hz increments one word (jiffies), on one page of each vCPU."""
 
     kernel = run
 
     def plan(self, region: Region) -> Plan:
-        """See `Workload.plan`."""
+        """Plan a step every `TICK_NS`, on the region's first page.
+
+        Args:
+            region: Not looked at.
+
+        Returns:
+            The same plan for every vCPU.
+        """
         del region
         return Plan(pages=1, pace=Pace(period_ns=TICK_NS, steps=1))

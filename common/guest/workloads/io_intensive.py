@@ -25,13 +25,13 @@ _HALF: Final = np.uint64(32)
 
 @inlined
 def _below(h: np.uint64, n: int) -> int:
-    """0 to n - 1, as the hash's upper half says."""
+    """Return a number from 0 to n - 1, as the hash's upper half says."""
     return signed(((h >> _HALF) * np.uint64(n)) >> _HALF)
 
 
 @inlined
 def _target(m: VcpuArrays, step: int) -> int:
-    """Which 64 bytes of the working set a step writes."""
+    """Return which 64 bytes of the working set a step writes."""
     p = m.params
     lines, metadata = p[_LINES], p[_METADATA]
     data = p[PAGES] - metadata
@@ -46,7 +46,12 @@ def _target(m: VcpuArrays, step: int) -> int:
 
 @kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """`n` steps, or fewer if a page is missing."""
+    """Run `n` steps, or fewer if a page is missing.
+
+    Args:
+        m: What the vCPU works on; its `state` counts the steps done.
+        n: Steps to run, as `begin_quantum` returned it.
+    """
     base = m.params[FIRST_PAGE] << 6
     for _ in range(n):
         step = signed(m.state[STEPS])
@@ -61,7 +66,11 @@ def quantum(m: VcpuArrays, n: int) -> None:
 
 @kernel
 def run(m: VcpuArrays) -> None:
-    """The life of a vCPU."""
+    """Run quanta until the vCPU is told to stop.
+
+    Args:
+        m: What the vCPU works on.
+    """
     while True:
         n = begin_quantum(m)
         if n == 0:
@@ -73,13 +82,20 @@ class IoIntensive(Workload):
     """Writes files through the page cache, which is its working set.
 
     An extent of 32 pages at a random place is written page by page, `lines` lines of each, and then
-    one line of metadata (inode, journal), which live in the first 1/64 of the working set.
+    one line of metadata (inode, journal). Metadata live in the first 1/64 of the working set.
     """
 
     kernel = run
 
     def plan(self, region: Region) -> Plan:
-        """See `Workload.plan`."""
+        """Plan extents at the rate asked for, a line of metadata after each.
+
+        Args:
+            region: The vCPU's part of the guest.
+
+        Returns:
+            At least two pages: one of metadata, one of data.
+        """
         pages = max(2, self.options["working-set"].pages(region))
         lines = int(self.options["lines"])
         steps = EXTENT_PAGES * lines + 1

@@ -1,4 +1,4 @@
-"""From a workload as it was chosen to what compiles and runs it."""
+"""From a workload as the user chose it to what compiles and runs it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from pageferry.common.workload.spec import Chosen, load
 
 
 def make_workload(chosen: Chosen) -> Workload:
-    """What runs it. Raises `UsageError` where something that it needs can't be had."""
+    """Make what runs a workload; this imports its kernels.
+
+    Args:
+        chosen: The workload with its options.
+
+    Returns:
+        A workload with these options.
+
+    Raises:
+        UsageError: Something that it needs, such as a trace's file, can't be had.
+    """
     cls: Any = load(chosen.spec.made_by)
     workload: Workload = cls(chosen.options)
     return workload

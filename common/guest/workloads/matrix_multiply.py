@@ -1,4 +1,4 @@
-"""The paper's second example: C = A x B, all of guest memory."""
+"""The paper's second example: C = A x B, in all of guest memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pageferry.common.workload.shapes import MATRICES, square, third
 
 _N: Final = OWN  # rows and columns of each matrix, a multiple of 8
 _THIRD: Final = OWN + 1  # pages from one matrix to the next
-_BLOCK_ROWS: Final = 256  # `check` works on so many rows at a time
-_EXACT_BITS: Final = 52  # a float64 holds sums up to here exactly
+_BLOCK_ROWS: Final = 256  # `check` processes so many rows at a time
+_EXACT_BITS: Final = 52  # a float64 holds whole numbers of so many bits exactly
 
 
 @kernel
 def _fill(words: NDArray[np.float64], seed: np.uint64, bits: int) -> None:
-    """Whole numbers up to 2**bits, either sign, never zero."""
+    """Fill with whole numbers up to 2**bits, of either sign, never zero."""
     mask = np.uint64((1 << bits) - 1)
     for i in range(len(words)):
         h = mix(seed + np.uint64(i))
@@ -37,7 +37,7 @@ def _fill(words: NDArray[np.float64], seed: np.uint64, bits: int) -> None:
 
 @kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """`n` steps, or fewer if a page is missing."""
+    """Run `n` steps, or fewer if a page is missing. Args: `m`: the vCPU; `n`: at least 1."""
     size = m.params[_N]
     a_word = m.params[FIRST_PAGE] << 9
     b_part = (m.params[FIRST_PAGE] + m.params[_THIRD]) << 6
@@ -60,14 +60,14 @@ def quantum(m: VcpuArrays, n: int) -> None:
         if at < 0:
             page_missing(m, -1 - at)
             break
-        # C's line may take the place of B's in the cache: what is needed of it comes along.
+        # C's line may take the place of B's in the cache: B's is read first.
         b0, b1, b2, b3 = numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]
         b4, b5, b6, b7 = numbers[at + 4], numbers[at + 5], numbers[at + 6], numbers[at + 7]
         at = access(m, c_part + row * row_parts + column, True)
         if at < 0:
             page_missing(m, -1 - at)
             break
-        if k == 0:  # what was there may be any bits, NaN among them
+        if k == 0:  # what was there may be any bits, even NaN
             numbers[at : at + 8] = 0.0
         numbers[at] += a * b0
         numbers[at + 1] += a * b1
@@ -90,7 +90,11 @@ def quantum(m: VcpuArrays, n: int) -> None:
 
 @kernel
 def run(m: VcpuArrays) -> None:
-    """The life of a vCPU."""
+    """Run quanta until the vCPU is told to stop.
+
+    Args:
+        m: What the vCPU works on.
+    """
     while True:
         n = begin_quantum(m)
         if n == 0:
@@ -99,22 +103,34 @@ def run(m: VcpuArrays) -> None:
 
 
 class MatrixMultiply(Workload):
-    """Multiplies two matrices that fill two thirds of memory, the product being the last third.
+    """Multiplies two matrices that fill two thirds of memory; the last third is the product.
 
-    float64, row by row, as a sequence of rank-1 updates: C += (column k of A) x (row k of B), for
-    k = 0, 1, ..., the first of which overwrites C, and then again from the start. All of C changes
+    float64, row by row, as a sequence of rank-1 updates: C += (column k of A) x (row k of B), for k
+    = 0, 1, ..., the first of which overwrites C, and then again from the start. All of C changes
     with every update. The elements are whole numbers small enough for every sum to be exact.
     """
 
     kernel = run
 
     def plan(self, region: Region) -> Plan:
-        """See `Workload.plan`."""
+        """Plan updates of matrices of `square` rows and columns, `third` pages apart, flat out.
+
+        Args:
+            region: The vCPU's part of the guest.
+
+        Returns:
+            Three thirds of the region.
+        """
         apart = third(region)
         return Plan(pages=apart * MATRICES, own=(square(region), apart))
 
     def boot(self, memory: GuestMemory, region: Region) -> None:
-        """Random A and B; C keeps what memory was filled with."""
+        """Fill A and B with random numbers; C keeps what memory was filled with.
+
+        Args:
+            memory: All of the guest's memory; A and B are written.
+            region: The vCPU's part of the guest; its seed determines the numbers.
+        """
         size = square(region)
         bits = min(19, (_EXACT_BITS - size.bit_length()) // 2)
         for which in (0, 1):
@@ -122,7 +138,13 @@ class MatrixMultiply(Workload):
             _fill(matrix.reshape(-1), np.uint64(derive(region.seed, which)), bits)
 
     def check(self, memory: GuestMemory, region: Region, state: NDArray[np.uint64]) -> str | None:
-        """Whether C is what the updates so far make of A and B; else where it is not."""
+        """Compare C with what the updates so far make of A and B.
+
+        Args: see `Workload.check`; `state` says how many steps are in C.
+
+        Returns: the first element of C that is wrong, what it is and should be; None: there is
+        none.
+        """
         size = square(region)
         row_parts = size // 8
         updates, within = divmod(int(state[STEPS]), row_parts * size)
@@ -155,7 +177,10 @@ class MatrixMultiply(Workload):
 
 
 def _forget_untouched(wrong: NDArray[np.bool_], first: int, rows: int, columns: int) -> None:
-    """Before the first update is complete, the rest of C is still what memory was filled with."""
+    """Forget what differs beyond the steps done: C is as memory was filled there.
+
+    That is so until the first update is complete.
+    """
     partial = rows - first
     if partial < len(wrong):
         wrong[max(partial + 1, 0) :] = False
@@ -164,7 +189,7 @@ def _forget_untouched(wrong: NDArray[np.bool_], first: int, rows: int, columns: 
 
 
 def _matrix(memory: GuestMemory, region: Region, which: int) -> NDArray[np.float64]:
-    """float64[n, n]: A, B or C in guest memory."""
+    """Return float64[n, n]: A, B or C, a view of guest memory."""
     size = square(region)
     first = (region.first_page + which * third(region)) * WORDS_PER_PAGE
     return memory.words[first : first + size * size].view(np.float64).reshape(size, size)

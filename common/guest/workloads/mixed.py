@@ -1,9 +1,9 @@
-"""The same visits where each writes another number of lines: as many as real guests change.
+"""The same visits where each writes a different number of lines: as many as real guests change.
 
-A cycle of 256 visits has each count of the mixture as often as it was measured, in an order that
-the cycle's number and the seed determine, so that every cycle is equally many steps and a step's
-number says which visit it belongs to. Which page is visited is independent of that. A kernel of its
-own: where all visits are alike nothing of this is paid for.
+A cycle of 256 visits contains each count of the mixture as often as it was measured, in an order
+that the cycle's number and the seed determine. So every cycle has the same number of steps, and a
+step's number says which visit it belongs to. Which page is visited does not depend on the count. It
+is a separate kernel so that visits that are all alike pay nothing for this.
 """
 
 from __future__ import annotations
@@ -44,14 +44,21 @@ _SHUFFLE: Final = 7  # any seed: neighbours of the table are not of a kind
 
 
 def counts_of(mixture: Mix) -> NDArray[np.uint64]:
-    """uint64[VISITS]: the lines of each visit of a cycle, shuffled, the same ones everywhere."""
+    """Lay out the line counts of a cycle's visits, shuffled, in the same order everywhere.
+
+    Args:
+        mixture: How many lines real guests change.
+
+    Returns:
+        uint64[VISITS]: lines of each visit.
+    """
     order = sorted(range(VISITS), key=lambda at: derive(_SHUFFLE, at))
     return np.array([mixture.lines[at] for at in order], np.uint64)
 
 
 @inlined
 def _lines_of(m: VcpuArrays, seed: np.uint64, visit: int) -> int:
-    """How many lines a visit writes: its cycle takes the table in strides of an odd number."""
+    """Return how many lines a visit writes: its cycle walks the table in odd strides."""
     h = mix((seed ^ _APART) + np.uint64(visit >> _CYCLE_BITS))
     within = (np.uint64(visit) * (h | _ONE) + (h >> _OFFSET)) & _WITHIN
     return signed(m.table[np.uint64(m.params[MIXED]) + within])
@@ -59,7 +66,7 @@ def _lines_of(m: VcpuArrays, seed: np.uint64, visit: int) -> int:
 
 @kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """`n` steps, or fewer if a page is missing."""
+    """Run `n` steps, or fewer if a page is missing. Args: `m`: the vCPU; `n`: at least 1."""
     p = m.params
     seed, pages, order, scatter = np.uint64(p[SEED]), p[PAGES], p[ORDER], p[SCATTER]
     write_below, base = np.uint64(p[WRITE_BELOW]), p[FIRST_PAGE] << 6
@@ -110,7 +117,11 @@ def quantum(m: VcpuArrays, n: int) -> None:
 
 @kernel
 def run(m: VcpuArrays) -> None:
-    """The life of a vCPU."""
+    """Run quanta until the vCPU is told to stop.
+
+    Args:
+        m: What the vCPU works on.
+    """
     while True:
         n = begin_quantum(m)
         if n == 0:

@@ -30,7 +30,12 @@ _LOW32: Final = np.uint64(2**32 - 1)
 
 @kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """`n` steps, or fewer if a page is missing."""
+    """Run `n` steps, or fewer if a page is missing.
+
+    Args:
+        m: What the vCPU works on; its `state` counts the steps done.
+        n: Steps to run, as `begin_quantum` returned it.
+    """
     p = m.params
     accesses, traced, pages = p[_ACCESSES], p[_TRACED], p[PAGES]
     base = p[FIRST_PAGE] << 6
@@ -66,7 +71,11 @@ def quantum(m: VcpuArrays, n: int) -> None:
 
 @kernel
 def run(m: VcpuArrays) -> None:
-    """The life of a vCPU."""
+    """Run quanta until the vCPU is told to stop.
+
+    Args:
+        m: What the vCPU works on.
+    """
     while True:
         n = begin_quantum(m)
         if n == 0:
@@ -80,8 +89,11 @@ class Trace(Workload):
     FILE is what `pageferry trace import` has written. The first pages of each vCPU's part of memory
     are the trace's pages, one for one; if the part is smaller than the trace, page i of P becomes
     page floor(i * part / P) of it, so that neighbours share pages. vCPU i of n begins i/n of the
-    way into the trace. digest is that of the trace's content: a file with another is refused, at
-    the destination too, which reads a file of the same name.
+    way into the trace. `digest` is that of the trace's content: a file with another one is refused,
+    at the destination too, which reads a file of the same name.
+
+    Args:
+        options: As for every workload. The file is opened here; `UsageError` if that fails.
     """
 
     kernel = run
@@ -92,12 +104,22 @@ class Trace(Workload):
 
     @functools.cached_property
     def _verified(self) -> TraceFile:
-        """The trace, which has been read once: a kernel trusts it."""
+        """The trace, its content read and checked once, since the kernel trusts it."""
         self._trace.verify()
         return self._trace
 
     def plan(self, region: Region) -> Plan:
-        """See `Workload.plan`."""
+        """Plan the replay from the vCPU's own place in the trace.
+
+        Args:
+            region: The vCPU's part of the guest.
+
+        Returns:
+            A table that is the mapped file itself; one access counts as one page visit.
+
+        Raises:
+            UsageError: The file's content is not what its metadata say.
+        """
         trace = self._verified
         accesses, traced = trace.meta.accesses, trace.meta.pages
         return Plan(

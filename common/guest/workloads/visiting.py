@@ -1,4 +1,4 @@
-"""Workloads that visit one page after another: what they share but for the compiled kernels."""
+"""Workloads that visit one page after another: all that they share except the compiled kernels."""
 
 from __future__ import annotations
 
@@ -17,23 +17,42 @@ from pageferry.common.workload.region import Region, visits_per_s
 
 
 class VisitWorkload(Workload):
-    """A workload of this kind, but for its order of pages."""
+    """A workload that visits pages; a subclass adds the order.
+
+    Attributes:
+        order: `SEQUENTIAL`, `UNIFORM` or `TABLE` of `visits`.
+    """
 
     order: ClassVar[int]
     kernel = visits.run
 
     @property
     def life(self) -> Kernel:
-        """See `Workload.life`."""
+        """The kernel of `mixed` where a mixture of lines was asked for, else that of `visits`."""
         return mixed.run if isinstance(self.options["lines"], Mix) else visits.run
 
     def table(self, region: Region, pages: int) -> NDArray[np.uint64]:
-        """For the order `TABLE`."""
+        """Make the alias table for the order `TABLE`; other orders need none.
+
+        Args:
+            region: The vCPU's part of the guest.
+            pages: Pages of its working set.
+
+        Returns:
+            uint64[2 * pages] for `TABLE`, see `visits`; here, for the other orders, a single 0.
+        """
         del region, pages
         return np.zeros(1, np.uint64)
 
     def plan(self, region: Region) -> Plan:
-        """See `Workload.plan`."""
+        """Plan visits at the rate asked for; a mixture's line counts follow the table.
+
+        Args:
+            region: The vCPU's part of the guest.
+
+        Returns:
+            A step per line that is accessed. Visits are prefetched where most of them would miss.
+        """
         lines: int | Mix = self.options["lines"]
         pages = cast(int, self.options["working-set"].pages(region))
         table = self.table(region, pages)
@@ -56,5 +75,6 @@ class VisitWorkload(Workload):
         )
 
     def _own(self, lines: int, ahead: int, mixed_at: int) -> tuple[int, ...]:
+        """Lay out the words from `visits.ORDER` to `visits.MIXED`."""
         scatter, writes = self.options["scatter"], self.options["write-share"]
         return self.order, lines, int(scatter), round(writes * 2**WRITE_BITS), ahead, mixed_at

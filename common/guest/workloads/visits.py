@@ -1,7 +1,7 @@
 """Visiting one page after another, to write or read `lines` lines of it: the compiled kernel.
 
 A step is one line; a line write adds an odd number to one of its words, so that content always
-changes and a lost write is never mended by a later one.
+changes and a later write never hides that one was lost.
 """
 
 from __future__ import annotations
@@ -43,7 +43,19 @@ AHEAD_VISITS: Final = 4
 
 @inlined
 def page_of(table: NDArray[np.uint64], order: int, h: np.uint64, visit: int, pages: int) -> int:
-    """The page (within the working set) of a visit whose first step has the hash `h`."""
+    """Choose the page of a visit.
+
+    Args:
+        table: The alias table of order `TABLE`, of at least 2 * pages words; not read for the
+            others.
+        order: `SEQUENTIAL`, `UNIFORM` or `TABLE`.
+        h: Hash of the visit's first step.
+        visit: The visit's number, which order `SEQUENTIAL` follows.
+        pages: Pages of the working set.
+
+    Returns:
+        The page's number within the working set.
+    """
     if order == SEQUENTIAL:
         return signed(visit % pages)
     page = signed(((h >> _HALF) * np.uint64(pages)) >> _HALF)
@@ -57,7 +69,16 @@ def page_of(table: NDArray[np.uint64], order: int, h: np.uint64, visit: int, pag
 
 @inlined
 def start_of(scatter: int, h: np.uint64, page: int) -> int:
-    """The first line of a visit: the page's own, or another one each time."""
+    """Choose the first line of a visit: always the same one of a page, or another one each time.
+
+    Args:
+        scatter: 0: the page determines the line; else the hash does.
+        h: Hash of the visit's first step.
+        page: The page's number within the working set.
+
+    Returns:
+        The line's number within the page, 0 to 63.
+    """
     if scatter != 0:
         return signed((h >> _LINE_SHIFT) & np.uint64(63))
     return signed(mix(np.uint64(page)) & np.uint64(63))
@@ -65,7 +86,7 @@ def start_of(scatter: int, h: np.uint64, page: int) -> int:
 
 @inlined
 def _part_of(m: VcpuArrays, order: int, scatter: int, seed: np.uint64, visit: int) -> int:
-    """Which 64 bytes of memory a visit starts with."""
+    """Return which 64 bytes of memory a visit starts with."""
     h = mix(seed + np.uint64(visit * m.params[LINES]))
     page = page_of(m.table, order, h, visit, m.params[PAGES])
     return (signed(m.params[FIRST_PAGE] + page) << 6) + start_of(scatter, h, page)
@@ -73,7 +94,10 @@ def _part_of(m: VcpuArrays, order: int, scatter: int, seed: np.uint64, visit: in
 
 @kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """`n` steps, or fewer if a page is missing."""
+    """Run `n` steps, or fewer if a page is missing.
+
+    Args: `m`, the vCPU, whose `state` counts the steps done; `n`, as `begin_quantum` returned it.
+    """
     p = m.params
     seed, lines, pages, order = np.uint64(p[SEED]), p[LINES], p[PAGES], p[ORDER]
     scatter, write_below, ahead = p[SCATTER], np.uint64(p[WRITE_BELOW]), p[AHEAD]
@@ -121,7 +145,11 @@ def quantum(m: VcpuArrays, n: int) -> None:
 
 @kernel
 def run(m: VcpuArrays) -> None:
-    """The life of a vCPU."""
+    """Run quanta until the vCPU is told to stop.
+
+    Args:
+        m: What the vCPU works on.
+    """
     while True:
         n = begin_quantum(m)
         if n == 0:

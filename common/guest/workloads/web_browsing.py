@@ -28,7 +28,7 @@ _HALF: Final = np.uint64(32)
 
 @inlined
 def _target(m: VcpuArrays, step: int) -> int:
-    """Which 64 bytes of the region a step writes."""
+    """Return which 64 bytes of the region a step writes."""
     p = m.params
     click = step // p[_CYCLE]
     within = step - click * p[_CYCLE]
@@ -43,7 +43,12 @@ def _target(m: VcpuArrays, step: int) -> int:
 
 @kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """`n` steps, or fewer if a page is missing."""
+    """Run `n` steps, or fewer if a page is missing.
+
+    Args:
+        m: What the vCPU works on; its `state` counts the steps done.
+        n: Steps to run, as `begin_quantum` returned it.
+    """
     base = m.params[FIRST_PAGE] << 6
     for _ in range(n):
         step = signed(m.state[STEPS])
@@ -58,7 +63,11 @@ def quantum(m: VcpuArrays, n: int) -> None:
 
 @kernel
 def run(m: VcpuArrays) -> None:
-    """The life of a vCPU."""
+    """Run quanta until the vCPU is told to stop.
+
+    Args:
+        m: What the vCPU works on.
+    """
     while True:
         n = begin_quantum(m)
         if n == 0:
@@ -67,7 +76,7 @@ def run(m: VcpuArrays) -> None:
 
 
 class WebBrowsing(Workload):
-    """A click redraws the whole window, then somebody reads; only an animation goes on.
+    """A click redraws the whole window, then somebody reads while only an animation runs.
 
     A click rewrites the window (`working-set`) at once and leaves a cookie, one line somewhere
     else. Until the next click, `think` later, the animated part of the window (`animation`) is
@@ -77,7 +86,14 @@ class WebBrowsing(Workload):
     kernel = run
 
     def plan(self, region: Region) -> Plan:
-        """See `Workload.plan`."""
+        """Plan a period of `think`: redraw and cookie as a burst, then the animation's frames.
+
+        Args:
+            region: The vCPU's part of the guest.
+
+        Returns:
+            A window that leaves at least one page of the region for cookies.
+        """
         window = min(self.options["working-set"].pages(region), region.pages - 1)
         animation = self.options["animation"]
         animated = 0 if animation.empty else min(animation.pages(region), window)

@@ -22,7 +22,7 @@ _ONE: Final = 2.0**32  # thresholds are 32-bit fractions
 
 @kernel
 def _logarithm(x: float) -> float:
-    """ln x for x >= 1 from IEEE basic operations alone, so that every host gets the same bits.
+    """Compute ln x for x >= 1 with IEEE basic operations alone: the same bits on every host.
 
     A maths library may round differently on another machine, and then the guest at the destination
     would visit other pages than its replay at the source. ln m = 2 artanh((m - 1) / (m + 1)).
@@ -41,7 +41,7 @@ def _logarithm(x: float) -> float:
 
 @kernel
 def _exponential(x: float) -> float:
-    """e^x for x <= 0, likewise."""
+    """Compute e^x for x <= 0 in the same way."""
     halvings = signed(-x / _LN2)
     rest = x + halvings * _LN2
     term, total = 1.0, 1.0
@@ -55,7 +55,7 @@ def _exponential(x: float) -> float:
 
 @kernel
 def _permute(pages: NDArray[np.int64], seed: np.uint64) -> None:
-    """Fisher-Yates."""
+    """Shuffle by Fisher-Yates."""
     for i in range(len(pages) - 1, 0, -1):
         j = signed(mix(seed + np.uint64(i)) % np.uint64(i + 1))
         pages[i], pages[j] = pages[j], pages[i]
@@ -68,10 +68,10 @@ def _alias(
     queue: NDArray[np.int64],
     table: NDArray[np.uint64],
 ) -> None:
-    """Walker's alias method, as Vose (1991) builds it. `queue`: scratch of the same length.
+    """Build the table of Walker's alias method as Vose (1991) does.
 
     Ranks below the mean wait at the queue's front, those above at its back; every small one is
-    topped up by a large one.
+    topped up by a large one. `queue` is scratch of the same length as `weights`.
     """
     n = len(weights)
     small, large = 0, n
@@ -100,7 +100,7 @@ def _alias(
 
 @kernel
 def _weigh(weights: NDArray[np.float64], skew: float) -> None:
-    """Rank k (from 1) gets k^-skew, scaled so that the mean is one."""
+    """Give rank k (from 1) the weight k^-skew, scaled so that the mean is one."""
     total = 0.0
     for i in range(len(weights)):
         weights[i] = _exponential(-skew * _logarithm(i + 1.0))
@@ -112,7 +112,17 @@ def _weigh(weights: NDArray[np.float64], skew: float) -> None:
 
 @functools.lru_cache(maxsize=2)
 def zipf_table(pages: int, skew: float, seed: int) -> NDArray[np.uint64]:
-    """uint64[2 * pages]: for each rank a threshold of 2**32 and (its page << 32 | its alias)."""
+    """Make the alias table that pages are drawn from; the last two tables are kept.
+
+    Args:
+        pages: Pages of the working set.
+        skew: Zipf exponent; 0 is uniform.
+        seed: Seed of the permutation that scatters ranks over pages, from 0 to 2**64 - 1.
+
+    Returns:
+        uint64[2 * pages], shared, not to be changed: for each rank a threshold of 2**32 and (its
+        page << 32 | its alias).
+    """
     weights = np.empty(pages, np.float64)
     _weigh(weights, skew)
     order = np.arange(pages, dtype=np.int64)
@@ -131,5 +141,13 @@ class Zipf(VisitWorkload):
     order = TABLE
 
     def table(self, region: Region, pages: int) -> NDArray[np.uint64]:
-        """See `zipf_table`."""
+        """Make the table for the working set; see `zipf_table`.
+
+        Args:
+            region: Its seed determines the permutation.
+            pages: Pages of the working set.
+
+        Returns:
+            uint64[2 * pages].
+        """
         return zipf_table(pages, float(self.options["skew"]), derive(region.seed, pages))

@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ReportSection(BaseModel):
-    """A part of a report; what it does not name is refused."""
+    """A part of a report; fields that it does not name are refused."""
 
     model_config = ConfigDict(extra="forbid")

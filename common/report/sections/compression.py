@@ -1,4 +1,4 @@
-"""Of a report: compression and deltas."""
+"""Sections of a report about compression and deltas."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from pageferry.common.report.sections.guest import CpuReport
 class CompressionReport(ReportSection):
     """What `--compress` cost and gained.
 
-    raw_bytes: contents of pages and lines that it was to make shorter, bytes: what they took on the
-    wire, headers not counted; ratio: the one by the other, null where nothing was sent. batches: of
-    them; batches_in_vain: tried, and sent as they were because they did not become shorter by an
-    eighth; batches_skipped: not tried, because compression had turned itself off (events
-    `compression-off`, `compression-on`). cpu_s: compressing, and decompressing.
+    Attributes:
+        codec: How pages were compressed.
+        raw_bytes: Contents of pages and lines that it was to make shorter.
+        bytes: What they took on the wire, headers not counted.
+        ratio: `raw_bytes` / `bytes`; null where nothing was sent.
+        batches: Batches of them.
+        batches_in_vain: Tried, and sent as they were because they did not become shorter by an
+            eighth.
+        batches_skipped: Not tried, because compression had turned itself off (events
+            `compression-off`, `compression-on`).
+        cpu_s: CPU seconds for compressing, and for decompressing.
     """
 
     codec: Literal["zstd", "lz4"]
@@ -31,12 +37,19 @@ class CompressionReport(ReportSection):
 class XbzrleReport(ReportSection):
     """What `--delta xbzrle` did, by QEMU's names (`query-migrate`, `xbzrle-cache`).
 
-    But for cache_hit, which QEMU does not tell.
-    cache_size: bytes of old pages that the source kept; pages: that went as a delta, and bytes:
-    what those took, with their table; cache_hit, cache_miss: pages that were looked up and were
-    there, or not, zero pages not counted; cache_miss_rate: of all that were looked up;
-    encoding_rate: bytes of those pages for a byte of their deltas; overflow: a delta was no shorter
-    than what it stood for. Rates are null where nothing was counted. cpu_s: at the source.
+    Only `cache_hit` is not QEMU's, which does not report it.
+
+    Attributes:
+        cache_size: Bytes of old pages that the source kept.
+        bytes: What pages that went as a delta took, with their table.
+        pages: Pages that went as a delta.
+        cache_hit: Pages that were looked up and were there, zero pages not counted.
+        cache_miss: Pages that were looked up and were not there, zero pages not counted.
+        cache_miss_rate: Misses of all that were looked up; null where nothing was.
+        encoding_rate: Bytes of those pages for a byte of their deltas; null where nothing was
+            counted.
+        overflow: Deltas that were no shorter than what they stood for.
+        cpu_s: CPU seconds at the source.
     """
 
     cache_size: int

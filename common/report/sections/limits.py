@@ -1,4 +1,4 @@
-"""Of a report: what bound it, and which limits it missed."""
+"""Sections of a report about what held it back, and which limits it missed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pageferry.common.report.sections.base import ReportSection
 
 
 class BoundReport(ReportSection):
-    """What held the pages up. link_Bps: what one connection over the link carries, null where no
+    """What held the pages up.
 
-    rate of it is known; limit_Bps: `--max-bandwidth`, null where there was none.
+    Attributes:
+        by: The lower of the two limits.
+        limit_Bps: `--max-bandwidth`; null where there was none.
+        link_Bps: What one connection over the link carries; null where no rate of it is known.
     """
 
     by: Literal["link", "max-bandwidth"]
@@ -19,10 +22,13 @@ class BoundReport(ReportSection):
 
 
 class LimitMissed(ReportSection):
-    """A limit that was not kept: of the user, or by which the strategy stops.
+    """A limit that was not kept: one of the user's, or one by which the strategy stops.
 
-    limit: the option's name in `config`; limit_ms: what it says, measured_ms: what it was. why: a
-    clause.
+    Attributes:
+        limit: The option's name in `config`.
+        limit_ms: What it says.
+        measured_ms: What it was.
+        why: A clause.
     """
 
     limit: Literal["downtime_limit", "timeout"]

@@ -1,4 +1,4 @@
-"""Of a report: post-copy."""
+"""Sections of a report about post-copy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ class FaultLatency(ReportSection):
     """Microseconds from a fault until its page was in place: percentiles by the nearest rank.
 
     Each is a latency that a fault had: the least that so large a share of them did not exceed
-    (numpy's `inverted_cdf`); max: the greatest. within_us: by how much the percentiles may be above
-    the exact ones (0 up to 4,194,304 different latencies); null in reports of earlier versions,
-    which rounded to 3 digits and their ranks to the nearest. A simulation knows the mean only: it
-    is its `p50`, and the others are null.
+    (numpy's `inverted_cdf`). A simulation knows the mean only: it is its `p50`, and the others are
+    null.
+
+    Attributes:
+        p50, p90, p99, p999: Percentiles.
+        max: The greatest.
+        within_us: By how much the percentiles may be above the exact ones (0 up to 4,194,304
+            different latencies); null in reports of earlier versions, which rounded to 3 digits and
+            their ranks to the nearest.
     """
 
     p50: float
@@ -26,7 +31,13 @@ class FaultLatency(ReportSection):
 
 
 class FaultCount(ReportSection):
-    """How many faults took from `from_us` to below `to_us` microseconds."""
+    """How many faults took from `from_us` to below `to_us` microseconds.
+
+    Attributes:
+        from_us: The least latency.
+        to_us: The first latency that is too long.
+        faults: How many there were.
+    """
 
     from_us: float = Field(gt=0)
     to_us: float = Field(gt=0)
@@ -34,14 +45,26 @@ class FaultCount(ReportSection):
 
 
 class MissingSample(ReportSection):
-    """Pages that were still missing at `t_ms`."""
+    """Pages that were still missing at `t_ms`.
+
+    Attributes:
+        t_ms: When it was looked at.
+        pages: How many were missing.
+    """
 
     t_ms: float
     pages: int
 
 
 class FaultTrace(ReportSection):
-    """One fault: when, how long, which page, which vCPU (-1: unknown)."""
+    """One fault.
+
+    Attributes:
+        t_ms: When it was.
+        us: How long the vCPU waited.
+        page: Which page it waited for.
+        vcpu: Which vCPU it was; -1: unknown.
+    """
 
     t_ms: float
     us: float
@@ -50,15 +73,25 @@ class FaultTrace(ReportSection):
 
 
 class PostcopyReport(ReportSection):
-    """The guest with pages missing. duration_ms: from the resume until nothing was missing.
+    """The guest with pages missing.
 
-    mechanism: `kernel` or `software`, with why it was taken. duplicates: pages that came twice
-    because a push and a pull crossed. zero_fills: first touches of pages that were never missing,
-    which the kernel's mechanism sees and the software's does not (null). trace: every fault, up to
-    65,536; null without `--trace-faults`.
-    pages_never_moved: lazy copy: what the guest never touched. fault_counts: the latencies by size.
-    fault_histogram: of earlier versions: the same as an HDR histogram in its compressed base64
-    form.
+    Attributes:
+        mechanism: `kernel` or `software`.
+        mechanism_reason: Why it was taken.
+        faults: How often a vCPU had to wait for a page.
+        zero_fills: First touches of pages that were never missing, which the kernel's mechanism
+            sees and the software's does not (null).
+        pages_pulled: Pages that came because they, or a neighbour, were asked for.
+        pages_pushed: Pages that came unasked.
+        duplicates: Pages that came twice because a push and a pull crossed.
+        pages_never_moved: Lazy copy: pages that the guest never touched.
+        fault_latency_us: How long faults took; null where there was none.
+        fault_counts: The latencies by size.
+        fault_histogram: Of earlier versions: the same as an HDR histogram in its compressed base64
+            form.
+        duration_ms: From the resume until nothing was missing.
+        missing: How many pages were missing over time.
+        trace: Every fault, up to 65,536; null without `--trace-faults`.
     """
 
     mechanism: str

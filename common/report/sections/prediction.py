@@ -1,4 +1,4 @@
-"""Of a report: what was predicted, and how true it was."""
+"""Sections of a report about what was predicted, and how well that held."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from pageferry.common.report.sections.base import ReportSection
 
 
 class DirtyLook(ReportSection):
-    """What had become dirty `t_ms` after the measuring began: distinct pages and 64-byte lines.
+    """What had become dirty `t_ms` after the measuring began.
 
-    bytes: what sending it would put on the wire.
+    Attributes:
+        t_ms: When it was looked at, since the measuring began.
+        pages: Distinct pages.
+        lines: Distinct 64-byte lines.
+        bytes: What sending it would put on the wire.
     """
 
     t_ms: float
@@ -22,10 +26,21 @@ class DirtyLook(ReportSection):
 
 
 class StrategyPrediction(ReportSection):
-    """What a strategy was expected to cost. total_time_ms, bytes: of lazy copy, which ends with the
+    """What a strategy was expected to cost.
 
-    guest, `--run-after` and the least that must be moved (`note` says so). converges: false of
-    pre-copy whose rounds end before what is left fits in the downtime limit.
+    Lazy copy ends with the guest: its `total_time_ms` is that of `--run-after`, its `bytes` are the
+    least that must be moved (`note` says so).
+
+    Attributes:
+        strategy: The strategy's name.
+        total_time_ms: Expected total time.
+        downtime_ms: Expected downtime.
+        bytes: Expected bytes on the wire.
+        rounds: Expected rounds.
+        path: The path of `three-path`; null for others.
+        note: How the figures are to be read.
+        converges: False for pre-copy whose rounds end before what is left fits in the downtime
+            limit.
     """
 
     strategy: str
@@ -41,7 +56,10 @@ class StrategyPrediction(ReportSection):
 class PredictionCheck(ReportSection):
     """How far the prediction of the strategy that was taken is from what was measured.
 
-    *_error: predicted / measured - 1; *_error_ms: predicted - measured.
+    Attributes:
+        strategy: The strategy that was taken.
+        total_time_error, downtime_error, bytes_error: Predicted / measured - 1.
+        total_time_error_ms, downtime_error_ms: Predicted - measured.
     """
 
     strategy: str
@@ -55,13 +73,22 @@ class PredictionCheck(ReportSection):
 class PredictionReport(ReportSection):
     """What each strategy was expected to cost before the migration began, and from what.
 
-    measured_ms: for how long the guest was looked at; dirty_rate: distinct pages that it dirtied in
-    that time, bytes per second; curve: how they gathered. bandwidth: what was reckoned with (null:
-    no limit, and no page to probe with), and bandwidth_from why: the limit, `--assume-bandwidth`,
-    or what a probe over loopback reached (`probed`, null where there was none). steps_per_s_*: the
-    guest's speed before the measuring (null: it had not run) and meanwhile. not_predicted: options
-    that the figures leave out. choice: the strategy that `--downtime-limit` speaks for. taken: null
-    where the migration did not end, or where there was none.
+    Attributes:
+        measured_ms: For how long the guest was looked at.
+        dirty_rate: Distinct pages that it dirtied in that time, bytes per second.
+        curve: How they gathered.
+        zero_pages: Pages that would travel as a mark.
+        bandwidth: What it was calculated with; null: no limit, and no page to probe with.
+        bandwidth_from: Why: the limit, `--assume-bandwidth`, or what a probe over loopback reached.
+        probed: What the probe reached; null where there was none.
+        steps_per_s_before: The guest's speed before the measuring; null: it had not run.
+        steps_per_s_while: The guest's speed during the measuring.
+        strategies: What each strategy was expected to cost.
+        downtime_limit_ms: `--downtime-limit`.
+        choice: The strategy that `--downtime-limit` speaks for.
+        why: Why that one.
+        not_predicted: Options that the figures leave out.
+        taken: How well it held; null where the migration did not end, or where there was none.
     """
 
     measured_ms: float
@@ -81,5 +108,9 @@ class PredictionReport(ReportSection):
     taken: PredictionCheck | None = None
 
     def to_json(self) -> str:
-        """Indented JSON, one trailing newline."""
+        """Write the prediction as JSON.
+
+        Returns:
+            Indented JSON, one trailing newline.
+        """
         return self.model_dump_json(indent=2) + "\n"

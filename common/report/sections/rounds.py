@@ -1,4 +1,4 @@
-"""Of a report: decisions, rounds, and the downtime in parts."""
+"""Sections of a report about decisions, rounds, and the downtime in parts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from pageferry.common.report.sections.base import ReportSection
 class DecisionReport(ReportSection):
     """What the strategy saw after a round, what it decided, and why.
 
-    dirty_ratio: pages of which the destination has not the latest content, of all pages; null
-    before the first round. expected_*: what a stop at this moment was expected to leave and cost.
+    Attributes:
+        after_round: The round; 0 before the first.
+        dirty_pages: Pages of which the destination does not have the latest content.
+        dirty_ratio: The same as a share of all pages; null before the first round.
+        dirty_rate: How fast pages became dirty in the round, bytes per second.
+        bandwidth: What the link was taken to carry, bytes per second; null where that was not
+            known.
+        expected_remainder_bytes: What a stop at this moment was expected to leave.
+        expected_downtime_ms: What a stop at this moment was expected to cost.
+        decision: What was decided.
+        reason: Why, in a sentence.
     """
 
     after_round: int
@@ -26,14 +35,27 @@ class DecisionReport(ReportSection):
 
 
 class RoundReport(ReportSection):
-    """One round. pages: sent with content; zero_pages: sent as a mark.
+    """One round.
 
-    line_pages: of `pages`, those that travelled as changed 64-byte lines only; lines: how many
-    lines that were; bytes_saved: what whole pages would have cost more; null where pages can't go
-    by line. delta_pages: null without `--delta`. drained_lines: written back from the cache at the
-    round's start; null without a cache. throttle: the most in this round of the share of its time
-    in which `--auto-converge` kept the guest from running; null without it. pages_left: that were
-    to be sent and were not, as `--timeout` cut the round short.
+    Attributes:
+        index: Its number, from 1.
+        kind: What it sent.
+        pages: Pages sent with content.
+        zero_pages: Pages sent as a mark.
+        line_pages: Of `pages`, those that travelled as changed 64-byte lines only; null where pages
+            can't go by line.
+        lines: How many lines that were; null as `line_pages`.
+        bytes_saved: What whole pages would have cost more; null as `line_pages`.
+        delta_pages: Pages that travelled as a delta; null without `--delta`.
+        drained_lines: Lines written back from the cache at the round's start; null without a cache.
+        bytes: What the round put on the wire.
+        start_ms: When it began.
+        duration_ms: How long it took.
+        dirty_pages_after: Pages of which the destination does not have the latest content after it.
+        dirty_ratio_after: The same as a share of all pages.
+        throttle: The most in this round of the share of its time in which `--auto-converge` kept
+            the guest from running; null without it.
+        pages_left: Pages that were to be sent and were not, as `--timeout` cut the round short.
     """
 
     index: int
@@ -58,7 +80,13 @@ PartName = Literal["pause", "drain", "last pages", "snapshot and commit", "resum
 
 
 class DowntimePart(ReportSection):
-    """A part of the downtime: `start_ms` after the first vCPU stopped, `ms` long. In order."""
+    """A part of the downtime; parts come in order.
+
+    Attributes:
+        name: What was done in it.
+        start_ms: When it began, after the first vCPU stopped.
+        ms: How long it took.
+    """
 
     name: PartName
     start_ms: float

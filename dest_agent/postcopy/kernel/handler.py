@@ -58,7 +58,11 @@ def _record(f: FaultArrays, page: int, read_ns: int, placed_ns: int) -> None:
 
 @kernel
 def finish_faults(f: FaultArrays) -> None:
-    """Record the faults whose pages have been placed, by whomever."""
+    """Record the faults whose pages have been placed, no matter by whom.
+
+    Args:
+        f: Its `pending` slots are freed, and its `trace` is added to.
+    """
     for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
         if f.pending[at] >= 0 and f.pending[at + 2] != 0:
             _record(f, f.pending[at], f.pending[at + 1], f.pending[at + 2])
@@ -67,7 +71,13 @@ def finish_faults(f: FaultArrays) -> None:
 
 @kernel
 def track_fault(f: FaultArrays, page: int, now: int) -> None:
-    """A fault waits for `page`: its record is made when the page has come."""
+    """Note that a fault waits for a page; its record is made when the page has come.
+
+    Args:
+        f: Gets a pending slot, or counts the fault as untraced if there is none left.
+        page: Its number; it was missing when the fault was read.
+        now: When the fault was read, CLOCK_MONOTONIC ns.
+    """
     for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
         if f.pending[at] < 0:
             f.pending[at + 1] = now
@@ -80,7 +90,13 @@ def track_fault(f: FaultArrays, page: int, now: int) -> None:
 
 @kernel
 def queue_request(f: FaultArrays, page: int, neighbours: int) -> None:
-    """Queue a request; without a connection it is made when there is one again."""
+    """Queue a request; without a connection it is made when there is one again.
+
+    Args:
+        f: Loses its connection if there is no room: the peer does not read.
+        page: Its number; its status is REQUESTED.
+        neighbours: Pages behind it that the source may send, too.
+    """
     ctl = f.ctl
     if ctl.socket < 0:
         return
@@ -92,7 +108,13 @@ def queue_request(f: FaultArrays, page: int, neighbours: int) -> None:
 
 @kernel
 def handle_page_fault(f: FaultArrays, page: int, now: int) -> None:
-    """A thread waits for `page`."""
+    """Handle the fault of a thread that waits for a page.
+
+    Args:
+        f: The handler's.
+        page: Its number, within the guest.
+        now: When the fault was read, CLOCK_MONOTONIC ns.
+    """
     ctl = f.ctl
     status = f.status.ctypes.data
     if turn_byte(status, page, MISSING, REQUESTED) != 0:
@@ -105,7 +127,7 @@ def handle_page_fault(f: FaultArrays, page: int, now: int) -> None:
         if peek_byte(status, page) == PRESENT:  # placed between the two looks
             stamp(f.target, page, monotonic_ns(f.scratch))
     elif ctl.uffd >= 0:
-        # Placed since the fault; or never missing, only never written: then it is zero.
+        # Either placed since the fault, or never missing and never written: then it is zero.
         _, failure = place_once(f.target, page, 1, 0, f.scratch)
         if failure == 0:
             ctl.zero_fills += 1
@@ -132,7 +154,7 @@ def _read_userfaults(f: FaultArrays) -> None:
 
 @kernel
 def _read_wanted(f: FaultArrays) -> None:
-    """The pages that vCPUs wait for, of those that have not been seen yet."""
+    """Handle the pages that vCPUs wait for and that have not been seen yet."""
     # SAFETY: `vcpus` are addresses of control words that the handler's owner keeps alive.
     c_read(f.ctl.fault_fd, f.scratch.ctypes.data + 8 * VALUE, 8)
     fence()
@@ -163,7 +185,11 @@ def _begin_anew(f: FaultArrays) -> None:
 
 @kernel
 def apply_command(f: FaultArrays) -> None:
-    """Do as Python has commanded; its words are read once more from now on."""
+    """Do what Python has commanded, and say that it is done.
+
+    Args:
+        f: Its control words are read anew from here on.
+    """
     ctl = f.ctl
     command = ctl.command
     fence()
@@ -192,7 +218,11 @@ def _wait(f: FaultArrays, most_ns: int) -> None:
 
 @kernel
 def serve(f: FaultArrays) -> None:
-    """The handler's life, until STOP."""
+    """Serve faults until Python sets `stop`.
+
+    Args:
+        f: Owned by the caller, and used by no other handler.
+    """
     ctl, scratch = f.ctl, f.scratch
     while True:
         fence()

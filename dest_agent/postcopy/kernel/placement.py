@@ -45,7 +45,13 @@ from pageferry.dest_agent.postcopy.kernel.state import (
 
 @kernel
 def stamp(t: PlaceTarget, page: int, now: int) -> None:
-    """A page that a fault waits for is there: note when, for the handler to collect."""
+    """Note when a page came that faults wait for; the handler collects that.
+
+    Args:
+        t: Its `pending` slots of this page are stamped.
+        page: Its number.
+        now: When it was placed, CLOCK_MONOTONIC ns.
+    """
     for at in range(0, PENDING_SLOTS * PENDING_WORDS, PENDING_WORDS):
         if t.pending[at] == page and t.pending[at + 2] == 0:
             t.pending[at + 2] = now
@@ -53,7 +59,7 @@ def stamp(t: PlaceTarget, page: int, now: int) -> None:
 
 @kernel
 def _arrived(t: PlaceTarget, first: int, end: int, scratch: NDArray[np.int64]) -> int:
-    """These pages are in their place. Returns how many were not, as far as the status knew."""
+    """Mark pages as present; return how many were not, as far as the status knew."""
     status = t.status.ctypes.data
     now = signed(0)
     new = signed(0)
@@ -83,7 +89,13 @@ def _count(t: PlaceTarget, counter: int, n: int) -> None:
 
 @kernel
 def wake(t: PlaceTarget, page: int, scratch: NDArray[np.int64]) -> None:
-    """Let threads that wait for this page in the kernel try again."""
+    """Let threads that wait for a page in the kernel try again.
+
+    Args:
+        t: With userfaultfd.
+        page: Its number.
+        scratch: int64[SCRATCH_WORDS] of the calling thread.
+    """
     scratch[ARGUMENT] = t.memory_at + page * PAGE_SIZE
     scratch[ARGUMENT + 1] = PAGE_SIZE
     c_ioctl(t.uffd, WAKE_REQUEST, scratch.ctypes.data + 8 * ARGUMENT)
@@ -93,7 +105,18 @@ def wake(t: PlaceTarget, page: int, scratch: NDArray[np.int64]) -> None:
 def place_once(
     t: PlaceTarget, first: int, count: int, source: int, scratch: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """One UFFDIO_COPY (source 0: UFFDIO_ZEROPAGE). (bytes placed, error's number or 0)."""
+    """Do one UFFDIO_COPY, or UFFDIO_ZEROPAGE for zeros.
+
+    Args:
+        t: With userfaultfd.
+        first: The first page's number.
+        count: Pages.
+        source: Address of their contents; 0 for zeros.
+        scratch: int64[SCRATCH_WORDS] of the calling thread.
+
+    Returns:
+        (bytes placed, an error's number or 0).
+    """
     # SAFETY: the pages are registered with `uffd`, so the kernel refuses what is not guest memory;
     # `source` is a buffer of the caller's of `count` pages, and the argument lies in its scratch.
     at = scratch.ctypes.data + 8 * ARGUMENT
@@ -118,7 +141,7 @@ def place_once(
 def _place_by_kernel(
     t: PlaceTarget, first: int, end: int, source: int, scratch: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Place pages that are missing. (how many were, error's number or 0)."""
+    """Place missing pages by userfaultfd; return (how many were missing, an error or 0)."""
     new = signed(0)
     page = first
     while page < end:
@@ -133,7 +156,7 @@ def _place_by_kernel(
             _count(t, DUPLICATES, 1)
             wake(t, page, scratch)
             page += 1
-        elif failure != EAGAIN:  # that one: the address space was changing, once more
+        elif failure != EAGAIN:  # on EAGAIN the address space was changing: try again
             return new, failure
     return new, 0
 
@@ -142,7 +165,7 @@ def _place_by_kernel(
 def _place_by_hand(
     t: PlaceTarget, first: int, end: int, source: int, scratch: NDArray[np.int64]
 ) -> int:
-    """The software mechanism's: whoever turns the status byte copies the page."""
+    """Place pages by the software mechanism: whoever turns the status byte copies the page."""
     # SAFETY: [first, end) are pages of the guest, whose memory is at `memory_at` and outlives the
     # handler; only who has turned a page's status to PLACING writes it.
     status = t.status.ctypes.data
@@ -153,15 +176,15 @@ def _place_by_hand(
                 _count(t, DUPLICATES, 1)
                 continue
             stamp(t, page, monotonic_ns(scratch))
-        if source != 0:  # a page that is missing has been discarded: it reads as zero
+        if source != 0:  # a missing page has been discarded and reads as zero
             c_memmove(
                 t.memory_at + page * PAGE_SIZE, source + (page - first) * PAGE_SIZE, PAGE_SIZE
             )
         swap_byte(status, page, PRESENT)
         swap_byte(t.presence.ctypes.data, page, 1)
         new += 1
-    # A vCPU publishes the page that it wants, and then looks at the map again; this is the other
-    # way round: one of the two sees what the other has done.
+    # A vCPU publishes the page that it wants and then looks at the map again. Here the map is
+    # written first: so at least one of the two sees what the other has done.
     for vcpu in range(len(t.vcpus)):
         wanted = peek_word(t.vcpus[vcpu] + 8 * VCPU_WANTED)
         if first <= wanted < end:
@@ -173,9 +196,18 @@ def _place_by_hand(
 def place_run(
     t: PlaceTarget, first: int, count: int, source: int, counter: int, scratch: NDArray[np.int64]
 ) -> int:
-    """Place those of these pages that are missing; returns an error's number or 0.
+    """Place those of these pages that are missing.
 
-    source: address of the first one's content, 0: zeros.
+    Args:
+        t: Where to.
+        first: The first page's number.
+        count: Pages.
+        source: Address of the first one's contents; 0 for zeros.
+        counter: Number of the control word that counts pages placed: PULLED or PUSHED.
+        scratch: int64[SCRATCH_WORDS] of the calling thread.
+
+    Returns:
+        An error's number or 0.
     """
     end = first + count
     page = first
@@ -205,9 +237,16 @@ def place_run(
 def place(
     t: PlaceTarget, extents: NDArray[np.int64], source: int, scratch: NDArray[np.int64]
 ) -> int:
-    """For a bulk receiver: place extents (first | count << 32), contents side by side at `source`.
+    """Place extents for a bulk receiver, with contents that lie side by side.
 
-    source 0: they are all zero. Returns an error's number or 0.
+    Args:
+        t: Where to.
+        extents: int64[n], each first | count << 32, checked against the guest.
+        source: Address of the first page's contents; 0 if all are zero.
+        scratch: int64[SCRATCH_WORDS] of the calling thread.
+
+    Returns:
+        An error's number or 0.
     """
     # SAFETY: the caller has checked the extents against the guest, and holds as many pages at
     # `source` as they have.
@@ -224,9 +263,15 @@ def place(
 
 @kernel
 def discard(base: int, missing: NDArray[np.uint8], written: NDArray[np.uint8]) -> int:
-    """Give back every run of missing pages that has a written one; both are uint8[n_pages], 0 or 1.
+    """Give every run of missing pages that has a written one back to the system.
 
-    Returns an error's number or 0.
+    Args:
+        base: Address of guest memory.
+        missing: uint8[n_pages], 0 or 1.
+        written: uint8[n_pages], 0 or 1.
+
+    Returns:
+        An error's number or 0.
     """
     # SAFETY: both arrays have a byte a page of the memory that begins at `base`; words are read
     # only where eight bytes are left.
@@ -234,7 +279,7 @@ def discard(base: int, missing: NDArray[np.uint8], written: NDArray[np.uint8]) -
     marks, holds = missing.ctypes.data, written.ctypes.data
     page = signed(0)
     while page < n:
-        # Eight pages at a look, where a word is aligned: most of memory is usually not concerned.
+        # Eight pages at once where a word is aligned: most of memory usually needs nothing.
         if (
             ((marks + page) | (holds + page)) & 7 == 0
             and page + 8 <= n

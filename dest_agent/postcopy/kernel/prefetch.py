@@ -1,4 +1,4 @@
-"""Pre-paging: how many neighbours to ask for with a page that somebody waits for."""
+"""Prefetch: how many neighbours to ask for with a page that somebody waits for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ _NEAR: Final = 256  # pages looked through for one that is still missing
 
 @kernel
 def region_of(f: FaultArrays, page: int) -> int:
-    """The vCPU whose page it is."""
+    """Return the vCPU whose page it is.
+
+    Args:
+        f: Only `regions` is read.
+        page: Its number, within the guest.
+
+    Returns:
+        The vCPU's number.
+    """
     vcpu = signed(0)
     while page >= f.regions[vcpu + 1]:
         vcpu += 1
@@ -29,7 +37,7 @@ def region_of(f: FaultArrays, page: int) -> int:
 
 @kernel
 def _follows(f: FaultArrays, at: int, page: int) -> bool:
-    """Whether a stream's next fault would be at `page`: nothing between is still missing."""
+    """Return whether a stream would fault next at `page`: nothing in between is missing."""
     last, end = f.streams[at], f.streams[at + 1]
     if last < 0 or page <= last or page >= end + _NEAR:
         return False
@@ -41,10 +49,17 @@ def _follows(f: FaultArrays, at: int, page: int) -> bool:
 
 @kernel
 def window(f: FaultArrays, page: int) -> int:
-    """How many pages behind `page` to ask for.
+    """Compute how many pages behind `page` to ask for.
 
-    Adaptive: a fault that carries a stream on doubles its window, and asks that far ahead of what
-    has been asked for; any other one begins a stream, without a window.
+    Adaptive: a fault that continues a stream doubles its window, and asks that far ahead of what
+    has been asked for; any other fault begins a stream, without a window.
+
+    Args:
+        f: The streams of the page's vCPU are updated.
+        page: Its number; a thread waits for it.
+
+    Returns:
+        Pages, which do not reach beyond the vCPU's region.
     """
     vcpu = region_of(f, page)
     room = f.regions[vcpu + 1] - page - 1

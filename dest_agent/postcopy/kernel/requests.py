@@ -1,4 +1,4 @@
-"""What the handler says to the source on the urgent socket: requests, probes, answers to probes."""
+"""What the handler sends on the urgent socket: requests, probes, answers to probes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,30 @@ _SAFETY_NET_NS: Final = 1_000_000_000
 
 @kernel
 def fail(f: FaultArrays, code: int, number: int) -> None:
-    """Drop the connection and tell Python. code: see `state`; number: the system's, or 0."""
+    """Drop the connection and tell Python.
+
+    Args:
+        f: Without a connection from here on.
+        code: Of `common.urgent.control` or `state`.
+        number: The system's error number, or 0.
+    """
     f.ctl.socket = -1
     report_failure(f.ctl, f.scratch, code, number)
 
 
 @kernel
 def queue(f: FaultArrays, kind: int, entries: int, value: int) -> bool:
-    """Have a frame without a body go out at the next `flush`. False: there is no room."""
+    """Queue a frame without a body, to be sent by the next `flush`.
+
+    Args:
+        f: Its outbox is appended to.
+        kind: A `FrameType`.
+        entries: 16 bits: neighbours of a request, or a probe's number.
+        value: 32 bits: the page of a request, or a probe's attempt.
+
+    Returns:
+        False if there is no room.
+    """
     at = f.ctl.out_filled >> 3
     if at + HEADER_WORDS + TRAILER_WORDS > OUTBOX_WORDS:
         return False
@@ -41,14 +57,21 @@ def queue(f: FaultArrays, kind: int, entries: int, value: int) -> bool:
 
 @kernel
 def keep_open(f: FaultArrays) -> int:
-    """Queue a probe if nothing has gone for a while; how long that takes from now on, ns."""
+    """Queue a probe if nothing has been sent for a while.
+
+    Args:
+        f: With or without a connection.
+
+    Returns:
+        In how many ns to call this again, at the latest.
+    """
     ctl = f.ctl
     if ctl.socket < 0:
         return signed(_SAFETY_NET_NS)
     left = ctl.sent_ns + IDLE_NS - monotonic_ns(f.scratch)
     if left > 0:
         return signed(left)
-    # Where the last ones could not be sent it would not say more.
+    # While earlier frames can't be sent, a probe would say nothing more.
     if ctl.out_filled == ctl.out_sent:
         ctl.asked += 1
         queue(f, _PROBE, ctl.asked & NUMBER, ctl.attempt)
@@ -57,7 +80,11 @@ def keep_open(f: FaultArrays) -> int:
 
 @kernel
 def flush(f: FaultArrays) -> None:
-    """Send what is queued, as much as the socket takes."""
+    """Send what is queued, as much as the socket takes.
+
+    Args:
+        f: Loses its connection if that is broken.
+    """
     ctl = f.ctl
     if ctl.socket < 0 or ctl.out_sent == ctl.out_filled:
         return

@@ -1,8 +1,8 @@
-"""What comes on the urgent socket: frames of pages, taken apart as they come, and probes.
+"""What comes on the urgent socket: probes, and frames of pages, taken apart as they come.
 
-The legal is what `common.wire.decoder.FrameDecoder` takes on a connection of pages; here a page is
-placed as soon as it is whole, however much of its frame is still on the way. With checksums it has
-to wait for its frame's, so that frames are short then.
+What `common.wire.decoder.FrameDecoder` takes on a connection of pages is legal here, too; but a
+page is placed as soon as it is whole, however much of its frame is still on the way. With checksums
+it has to wait for the whole frame, so frames are short then.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ _PAGES_PART: Final = 2
 _WAIT: Final = -1
 _HEADER: Final = 8 * HEADER_WORDS
 _TRAILER: Final = 8 * TRAILER_WORDS
-# Bytes parsed after which the rest is moved to the front: behind fewer of them there is always room
-# for a checked frame.
+# After so many parsed bytes the rest is moved to the front: behind fewer there is always room for a
+# checked frame.
 _COMPACT: Final = 64 * 1024
 
 
 @kernel
 def _take_header(f: FaultArrays) -> bool:
-    """False: it is not legal."""
+    """Take a frame's header; return False if it is not legal."""
     ctl = f.ctl
     head = f.inbox[ctl.parsed >> 3]
     length = f.inbox[(ctl.parsed >> 3) + 1]
@@ -81,7 +81,7 @@ def _take_header(f: FaultArrays) -> bool:
 
 @kernel
 def _accept(f: FaultArrays, available: int) -> int:
-    """Go on behind a legal header, of a checked frame when all of it is there. 0, or why not."""
+    """Go on behind a legal header, with checksums once the frame is whole; return 0 or why not."""
     ctl = f.ctl
     if ctl.checked != 0:
         size = _HEADER + 8 * ctl.entries + PAGE_SIZE * ctl.frame_pages
@@ -110,7 +110,7 @@ def _begin_extent(f: FaultArrays, index: int) -> None:
 
 @kernel
 def _take_table(f: FaultArrays) -> bool:
-    """Check the whole table before any of it is used. False: it is not legal."""
+    """Check the whole table before any of it is used; return False if it is not legal."""
     ctl = f.ctl
     total = signed(0)
     for i in range(ctl.entries):
@@ -129,7 +129,7 @@ def _take_table(f: FaultArrays) -> bool:
 
 @kernel
 def _take_pages(f: FaultArrays, available: int) -> int:
-    """Place the pages that are there, as many as are side by side. An error's number or 0."""
+    """Place the pages that are there and lie side by side; return an error's number or 0."""
     ctl = f.ctl
     count = ctl.extent_left
     source = signed(0)
@@ -150,7 +150,7 @@ def _take_pages(f: FaultArrays, available: int) -> int:
 
 @kernel
 def _take_probe(f: FaultArrays, available: int) -> int:
-    """Answer a probe, or take the answer to ours. 0, or why not."""
+    """Answer a probe, or take the answer to ours; return 0 or why not."""
     ctl = f.ctl
     checked = ctl.checked != 0
     size = _HEADER + _TRAILER if checked else _HEADER
@@ -173,7 +173,7 @@ def _take_probe(f: FaultArrays, available: int) -> int:
 
 @kernel
 def _take_head(f: FaultArrays, available: int) -> int:
-    """What the next frame is, and a whole one if it has no body. 0, or why not."""
+    """Take the head of the next frame, or all of one without a body; return 0 or why not."""
     if kind_of(f.inbox[f.ctl.parsed >> 3]) in (_PROBE, _ANSWER):
         return _take_probe(f, available)
     return _accept(f, available) if _take_header(f) else ILLEGAL
@@ -181,9 +181,9 @@ def _take_head(f: FaultArrays, available: int) -> int:
 
 @kernel
 def _parse_part(f: FaultArrays, available: int) -> tuple[int, int]:
-    """The next part of a frame, if that much is there: (a code of FAILURE, its number).
+    """Take the next part of a frame, if that much is there; return (code of FAILURE, its number).
 
-    (0, 0): it is done with; (_WAIT, 0): not all of it is there.
+    (0, 0) says that it is done, (_WAIT, 0) that not all of it is there.
     """
     ctl = f.ctl
     if ctl.part == _HEAD_PART:
@@ -202,7 +202,7 @@ def _parse_part(f: FaultArrays, available: int) -> tuple[int, int]:
 
 @kernel
 def _parse(f: FaultArrays) -> None:
-    """Whatever has come as far as it has: a page is placed when it is whole, not its frame."""
+    """Parse as far as bytes have come: a page is placed when it is whole, not when its frame is."""
     code, number = 0, 0
     while code == 0:
         code, number = _parse_part(f, f.ctl.filled - f.ctl.parsed)
@@ -212,7 +212,11 @@ def _parse(f: FaultArrays) -> None:
 
 @kernel
 def receive(f: FaultArrays) -> None:
-    """Take what the socket has, once: faults come before more of it."""
+    """Take what the socket has, once: faults come before more of it.
+
+    Args:
+        f: Has a connection, and loses it if that ends or carries something illegal.
+    """
     ctl = f.ctl
     n, number = receive_once(ctl, f.inbox)
     if n <= 0:

@@ -17,15 +17,15 @@ MAX_EXTENTS: Final = frames.MAX_EXTENTS
 kernel = urgent_kernels(Path(__file__).parent)
 
 
-# -- control words: a class a writer ---------------------------------------------------------------
+# -- control words: a class for each writer --------------------------------------------------------
 
 
 class _ByPython:
     stop: int
-    command: int  # one more each time that the other words are to be looked at
+    command: int  # counts up each time that the other words are to be looked at
     wanted_socket: int  # -1: none
     trace_tail: int  # records that Python has taken
-    anew: int  # 1: the command is about the socket, which begins anew; 0: about the other words
+    anew: int  # 1: the command is about the socket, from a new start; 0: about the other words
     attempt: int  # of `wanted_socket`
     armed: int  # 1: pages may come
     settled: int  # 1: pages that come are placed no more
@@ -48,8 +48,8 @@ class _ByHandler:
     failure: int  # why it dropped the connection, a code
     failure_errno: int
     filled: int  # bytes in the inbox
-    parsed: int  # of which so many are done with
-    part: int  # of a frame, that comes next
+    parsed: int  # so many of them are done with
+    part: int  # of a frame: which one comes next
     entries: int
     is_zero: int
     frame_pages: int
@@ -61,7 +61,7 @@ class _ByHandler:
     trace_head: int
     sent_ns: int  # when something was sent last
     asked: int  # probes that were sent on this connection
-    answered: int  # of which so many have been answered
+    answered: int  # so many of them have been answered
 
 
 class _Counters:
@@ -75,10 +75,10 @@ class _Counters:
 
 
 class _ByThreads:
-    """Written by several threads, atomically."""
+    """Words that several threads write, atomically."""
 
     pushed: int  # pages placed by bulk receivers
-    duplicates: int  # pages that came and were there
+    duplicates: int  # pages that came and were there already
     missing_count: int
 
 
@@ -105,7 +105,7 @@ REQUESTED: Final = 2
 PLACING: Final = 3  # software only: somebody is copying it
 
 INBOX_WORDS: Final = 32 * 1024  # 256 KiB
-OUTBOX_WORDS: Final = 8 * 1024  # 4096 requests; no more than one a blocked thread is outstanding
+OUTBOX_WORDS: Final = 8 * 1024  # 4096 requests; a blocked thread has one outstanding at most
 PENDING_SLOTS: Final = 128
 PENDING_WORDS: Final = 3  # page, when its fault was read, when it was placed (0: not yet)
 TRACE_RECORDS: Final = 1 << 16
@@ -124,9 +124,9 @@ SCRATCH_WORDS: Final = MESSAGES + 4 * READ_FAULTS
 
 
 class PlaceTarget(NamedTuple):
-    """What whoever places a page needs; a few plain parts, since bulk receivers pass it each frame.
+    """What placing a page takes; few plain parts, as bulk receivers pass it with each frame.
 
-    The arrays outlive whoever places pages: kernels take their addresses.
+    The arrays outlive everyone who places pages: kernels take their addresses.
     """
 
     uffd: int  # -1: the software mechanism
@@ -142,7 +142,7 @@ class PlaceTarget(NamedTuple):
 class FaultArrays(NamedTuple):
     """Everything that the kernels here work on.
 
-    They outlive the thread: kernels take their addresses.
+    The arrays outlive the thread: kernels take their addresses.
     """
 
     ctl: FaultControl
@@ -163,5 +163,9 @@ class FaultArrays(NamedTuple):
 
 
 def new_scratch() -> NDArray[np.int64]:
-    """Return int64[SCRATCH_WORDS], for one thread."""
+    """Return a scratch array for one thread.
+
+    Returns:
+        int64[SCRATCH_WORDS], zeros.
+    """
     return np.zeros(SCRATCH_WORDS, np.int64)

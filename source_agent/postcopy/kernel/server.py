@@ -1,8 +1,8 @@
 """The page server's thread, compiled: requests in, pages of the paused guest out.
 
 A demanded page is sent at once, alone. Its neighbours follow in small frames, and between two of
-those the server looks for new requests: a demanded page waits for at most one of them. Each page
-travels once: whoever turns its `sent` byte sends it. Only a demanded page that was pushed goes
+those the server looks for new requests: a demanded page waits for one of them at most. Each page
+travels once: whoever turns its `sent` byte sends it. Only a demanded page that was pushed is sent
 again, because its copy may stand in a long queue.
 """
 
@@ -64,16 +64,16 @@ class _ByPython:
     stop: int
     socket: int
     wake_fd: int
-    event_fd: int  # the connection has ended
+    event_fd: int  # the connection has ended, or its first probe was answered
     memory_at: int  # address of guest memory
     rate_Bps: int  # of neighbours; 0: no limit
     checked: int  # 1: frames have checksums
     attempt: int  # of the connection
-    open: int  # 1: requests are answered; 0: the first one waits, and what comes behind it
+    open: int  # 1: requests are answered; 0: the first one waits, and all behind it
 
 
 class _ByServer:
-    """Begin at 0 with each connection, but for `due_ns`."""
+    """Begin at 0 with each connection, except for `due_ns`."""
 
     failure: int  # why it dropped the connection, a code
     failure_errno: int
@@ -83,13 +83,13 @@ class _ByServer:
     held: int  # 1: a request waits in the inbox
     sent_ns: int  # when something was sent last
     asked: int  # probes that were sent on this connection
-    answered: int  # of which so many have been answered
-    serving: int  # 1: the thread is in here, and needs no interpreter lock any more
+    answered: int  # how many of those have been answered
+    serving: int  # 1: the thread is in here, and no longer needs the interpreter lock
     due_ns: int  # when neighbours may be sent again
 
 
 class _Counters:
-    """Of all connections."""
+    """Counts of all connections."""
 
     focus: int  # the last demanded page, -1: none yet
     demands: int
@@ -111,19 +111,19 @@ UNSENT: Final = 0
 PUSHED: Final = 1
 PULLED: Final = 2
 
-# Neighbours in a frame: what a demanded page may have to wait for.
+# Neighbours in a frame: a demanded page may have to wait for that many.
 CHUNK: Final = frames.MAX_URGENT_PAGES
-# Neighbours that go right behind a demanded page: a reader that goes on touches the next page
-# before a paced frame could come, and that demand would hold the frame up again. Only as long as we
-# are no more than this ahead of the rate: many readers together would go beyond it.
+# Neighbours sent right behind a demanded page: a sequential reader touches the next page before a
+# paced frame could come, and that demand would hold the frame up again. Only while we are no more
+# than this ahead of the rate: many readers together would exceed it.
 AT_ONCE: Final = 8
 DEBT_NS: Final = 1_000_000
-# As far ahead of the rate as demanded pages may get. A guest that asks for more than the rate
-# waits, as it would on a link of that rate.
+# How far ahead of the rate demanded pages may get. A guest that asks for more waits, as it would on
+# a link of that rate.
 MOST_DEBT_NS: Final = 5_000_000
 WINDOWS: Final = 256  # a ring: when it is full the oldest wish is forgotten
 INBOX_WORDS: Final = 512
-_FRAME_WORDS: Final = HEADER_WORDS + CHUNK + TRAILER_WORDS  # at the most, without pages
+_FRAME_WORDS: Final = HEADER_WORDS + CHUNK + TRAILER_WORDS  # at most, without pages
 HEAD_WORDS: Final = 2 * _FRAME_WORDS + CHUNK * PAGE_SIZE // 8  # with checksums pages are copied
 IOV_WORDS: Final = 2 * (2 + CHUNK)
 _REQUEST: Final = int(frames.FrameType.REQUEST)
@@ -143,7 +143,7 @@ class ServerArrays(NamedTuple):
     """Everything that the server works on; it outlives the thread: kernels take its addresses."""
 
     ctl: ServerControl
-    sent: NDArray[np.uint8]  # [n_pages], shared with who pushes
+    sent: NDArray[np.uint8]  # [n_pages], shared with the pusher
     words: NDArray[np.uint64]  # guest memory
     windows: NDArray[np.int64]  # [2 * WINDOWS], first page and end
     chunk: NDArray[np.int64]  # [CHUNK], pages of the next frames
@@ -155,10 +155,18 @@ class ServerArrays(NamedTuple):
 
 @kernel
 def next_unsent(sent: NDArray[np.uint8], start: int, max_pages: int, out: NDArray[np.int64]) -> int:
-    """The next unsent pages from `start` on, marked as pushed, into `out`; how many.
+    """Take the next unsent pages from `start` on, and mark them as pushed.
 
-    They are sorted: where memory ends the search begins again at 0 only if there was none. 0: all
-    pages have been sent.
+    They are sorted: the search begins again at 0 only if there was none up to the end of memory.
+
+    Args:
+        sent: uint8[n_pages], shared with the server.
+        start: The first page to look at.
+        max_pages: The most that are taken.
+        out: int64[max_pages] or more, overwritten by the pages.
+
+    Returns:
+        How many there are; 0: all pages have been sent.
     """
     # SAFETY: `sent` has a byte a page; words are read only where eight bytes are left.
     n = signed(0)
@@ -185,7 +193,7 @@ def next_unsent(sent: NDArray[np.uint8], start: int, max_pages: int, out: NDArra
 
 @kernel
 def _none_unsent(eight: int) -> bool:
-    """Whether none of eight bytes, each 0, 1 or 2, is 0."""
+    """Return whether none of eight bytes, each 0, 1 or 2, is 0."""
     x = np.uint64(eight)
     return bool(
         (x | (x >> np.uint64(1))) & np.uint64(0x0101010101010101) == np.uint64(0x0101010101010101)
@@ -205,7 +213,7 @@ def _is_zero(words: NDArray[np.uint64], page: int) -> bool:
 
 @kernel
 def _build_frame(s: ServerArrays, n: int, kind: int, at: int) -> int:
-    """A frame's head in `s.head[at:]`, of those pages of the chunk that are (not) zero.
+    """Write a frame's head to `s.head[at:]`, of those pages of the chunk that are (not) zero.
 
     Zero pages are marked in the chunk as -1 - page. Returns the words of the head, 0: no such page.
     """
@@ -234,7 +242,7 @@ def _build_frame(s: ServerArrays, n: int, kind: int, at: int) -> int:
 
 @kernel
 def _build_checked(s: ServerArrays, n: int) -> int:
-    """Both frames of the chunk's pages in `s.head`, whole, side by side; returns the words."""
+    """Write both frames of the chunk's pages to `s.head`, side by side; return the words."""
     end = _build_frame(s, n, _ZERO, 0)
     if end > 0:
         end = seal(s.head, 0, end)
@@ -312,7 +320,7 @@ def _send_all(s: ServerArrays, count: int) -> None:
 
 @kernel
 def _send_probe(s: ServerArrays, kind: int, number: int) -> None:
-    """A probe, or the answer to one."""
+    """Send a probe, or the answer to one."""
     s.iov[0] = s.head.ctypes.data
     s.iov[1] = 8 * put_bodyless(s.head, 0, kind, s.ctl.checked, number, s.ctl.attempt)
     _send_all(s, 1)
@@ -320,7 +328,7 @@ def _send_probe(s: ServerArrays, kind: int, number: int) -> None:
 
 @kernel
 def _keep_open(s: ServerArrays) -> int:
-    """Send a probe if nothing has gone for a while; how long that takes from now on, ns."""
+    """Send a probe if nothing was sent for a while; return the ns until one may be due again."""
     left = s.ctl.sent_ns + IDLE_NS - monotonic_ns(s.scratch)
     if left > 0:
         return signed(left)
@@ -341,7 +349,7 @@ def _pay(s: ServerArrays) -> None:
 @kernel
 def _demand(s: ServerArrays, page: int, window: int) -> None:
     ctl = s.ctl
-    ctl.focus = page  # before the count: who pushes looks at it when there is a new demand
+    ctl.focus = page  # before the count: the pusher reads it when there is a new demand
     ctl.demands += 1
     old = swap_byte(s.sent.ctypes.data, page, PULLED)
     if old != PULLED:  # else it is on its way on this very connection
@@ -359,7 +367,7 @@ def _demand(s: ServerArrays, page: int, window: int) -> None:
 
 @kernel
 def _put_window(s: ServerArrays, first: int, end: int) -> None:
-    """These pages are wished for, if any; where there is no room, the oldest wish goes."""
+    """Note a wish for these pages, if any; where there is no room, the oldest wish goes."""
     if first >= end:
         return
     if s.ctl.last_window - s.ctl.first_window == WINDOWS:
@@ -372,7 +380,7 @@ def _put_window(s: ServerArrays, first: int, end: int) -> None:
 
 @kernel
 def _send_neighbours(s: ServerArrays, page: int, end: int, most: int) -> int:
-    """A frame of at most so many unsent pages of [page, end); returns where it ends."""
+    """Send a frame of at most `most` unsent pages of [page, end); return where it ends."""
     n = signed(0)
     while page < end and n < most:
         if turn_byte(s.sent.ctypes.data, page, UNSENT, PULLED) != 0:
@@ -386,7 +394,7 @@ def _send_neighbours(s: ServerArrays, page: int, end: int, most: int) -> int:
 
 @kernel
 def _go_on(s: ServerArrays) -> None:
-    """A frame of the oldest window's pages; what is left of it goes behind the others."""
+    """Send a frame of the oldest window's pages; the rest of the window goes behind the others."""
     at = 2 * (s.ctl.first_window % WINDOWS)
     page, end = s.windows[at], s.windows[at + 1]
     s.ctl.first_window += 1
@@ -434,7 +442,7 @@ def _answer(s: ServerArrays) -> None:
 
 @kernel
 def _answer_one(s: ServerArrays, head: int, length: int) -> bool:
-    """A frame of this header. False: it is not legal."""
+    """Answer a frame with this header. False: it is not legal."""
     kind, entries, value = kind_of(head), entries_of(head), value_of(head)
     if length != 0 or flags_of(head) != (CHECKED if s.ctl.checked != 0 else 0):
         return False
@@ -456,7 +464,7 @@ def _answer_one(s: ServerArrays, head: int, length: int) -> bool:
 
 @kernel
 def _wait(s: ServerArrays, most_ns: int) -> bool:
-    """Sleep until there is something to do; True: neighbours may be sent now."""
+    """Sleep until there is something to do; return whether neighbours may be sent now."""
     ctl, scratch = s.ctl, s.scratch
     wanted = POLLIN
     timeout = signed(most_ns)
@@ -466,7 +474,7 @@ def _wait(s: ServerArrays, most_ns: int) -> bool:
             wanted = POLLIN | POLLOUT
         else:
             timeout = min(timeout, left)
-    # Behind a request that waits nothing is read: the inbox is no queue.
+    # Nothing is read behind a request that waits: the inbox is no queue.
     scratch[_POLLFDS] = pollfd(ctl.socket if ctl.held == 0 else -1, wanted)
     scratch[_POLLFDS + 1] = pollfd(ctl.wake_fd, POLLIN)
     scratch[_TIMEOUT], scratch[_TIMEOUT + 1] = timeout // 1_000_000_000, timeout % 1_000_000_000
@@ -479,7 +487,12 @@ def _wait(s: ServerArrays, most_ns: int) -> bool:
 
 @kernel
 def serve(s: ServerArrays) -> None:
-    """The server's life: until STOP, or until the connection ends."""
+    """Serve one connection until it ends, or until `stop` is set.
+
+    Args:
+        s: Its control words name the socket; all of it is the server's meanwhile, except what
+            Python writes.
+    """
     ctl, scratch = s.ctl, s.scratch
     ctl.serving = 1
     while True:
