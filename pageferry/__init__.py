@@ -4,14 +4,24 @@
     >>> report = pageferry.migrate(memory="64MiB", workload="zipf:rate=40MB/s", strategy="pre-copy")
     >>> report.downtime_ms, report.rounds[-1].bytes
 
-What `__all__` names is stable; what is below a submodule is not, but for `pageferry.aio`, which has
-the same functions as coroutines, and `pageferry.pytest_plugin`, which pytest finds by itself.
+Five functions do what the commands of the same names do, and return what those print:
+
+    migrate     move one live guest between two agents on this machine
+    compare     move the same guest under several strategies
+    predict     measure a guest, and estimate what each strategy would cost
+    simulate    move one guest in virtual time
+    sweep       run a grid of migrations from a plan
+
+The names in `__all__` are stable. Names below a submodule are not, with two exceptions:
+`pageferry.aio`, which has the same functions as coroutines, and `pageferry.pytest_plugin`, which
+pytest finds by itself.
 """
 
 from pageferry._version import __version__
 
-# Nothing of the standard library is imported here: `python -m pageferry.cli` runs this before the
-# current folder, where anything may lie, has left `sys.path`. Type checkers take the name for true.
+# Import nothing from the standard library here: `python -m pageferry.cli` runs this module before
+# the current folder, which may hold anything, is off `sys.path`. Type checkers take TYPE_CHECKING
+# to be true, whatever is assigned.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
@@ -66,7 +76,7 @@ __all__ = [
     "sweep",
 ]
 
-# Where each is, imported when it is first asked for: `import pageferry` alone, which every agent's
+# Where each name lives; it is imported on first use. `import pageferry` alone, which every agent's
 # process does, loads neither pydantic nor numpy nor numba.
 _HOMES = {
     **dict.fromkeys(("compare", "migrate", "predict", "simulate", "sweep"), "api.functions"),
@@ -89,7 +99,7 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # a checker would take any name for an attribute
+if not TYPE_CHECKING:  # with it, a type checker would accept any attribute
 
     def __getattr__(name: str) -> object:
         """Import a public name when it is first asked for (PEP 562)."""

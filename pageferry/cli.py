@@ -3,8 +3,8 @@
 import os
 import sys
 
-# `python -m` has put the current folder before all that there is to import, our own code too. It is
-# left out again, before anything can come from it, unless it is where this code is.
+# `python -m` has put the current folder first on `sys.path`, before our own code. It is taken off
+# again before anything can be imported from it, unless it is the folder that this code is in.
 if __name__ == "__main__" and not sys.flags.safe_path:
     if sys.path[0] != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
         del sys.path[0]
@@ -13,7 +13,7 @@ from importlib import import_module
 
 from pageferry.common.process.entry import start
 
-TYPE_CHECKING = False  # nothing that takes long comes before `start`
+TYPE_CHECKING = False  # nothing that takes long to import comes before `start`
 if TYPE_CHECKING:
     from cyclopts import App
 
@@ -49,7 +49,17 @@ COMMANDS = {
 
 
 def make_app(command: str | None = None) -> "App":
-    """All commands, or the one of that name, which then waits for no other one's libraries."""
+    """Build the command-line app, with all commands or with one alone.
+
+    With one alone, no other command's libraries are imported.
+
+    Args:
+        command: Name of the only command to add, as the user typed it; None, or a word that is no
+            command, adds them all.
+
+    Returns:
+        The app; nothing has been parsed.
+    """
     from cyclopts import App
 
     from pageferry._version import __version__
@@ -69,7 +79,11 @@ def _run() -> int:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command that `sys.argv` names, and exit with its exit code.
+
+    Raises:
+        SystemExit: Always; with 0 where all is well.
+    """
     sys.exit(start(_run))
 
 

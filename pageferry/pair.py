@@ -34,15 +34,21 @@ from pageferry.common.process.status import Status, read_status
 from pageferry.common.report.schema import Outcome, Report
 from pageferry.common.units import format_time
 
-ENDING_S = 10.0  # a destination is given this long after its source has ended, then SIGKILL
-ORPHANED_S = 2.0  # the same, where nobody is left who could send what a guest may lack
+ENDING_S = 10.0  # how long an agent may take to end by itself, and again after SIGTERM
+ORPHANED_S = 2.0  # the same where nobody is left to send the pages that a guest may lack
 NOT_BEGUN: Final = sentence("cancelled before the migration began", Who.USER, When.NOTHING)
 _OUTCOMES: Final[dict[int, Outcome]] = {EXIT_IN_DOUBT: "lost", EXIT_CANCELLED: "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
 class PairResult:
-    """How a migration ended. error: what its source said, in one line, or None."""
+    """How a migration ended.
+
+    Attributes:
+        report: As the source gave it, also for a migration that failed; None if there is none.
+        exit_code: What the command is to exit with, missed limits aside.
+        error: What went wrong, in one line; mostly what the source said last. None if nothing did.
+    """
 
     report: Report | None
     exit_code: int
@@ -50,7 +56,7 @@ class PairResult:
 
     @property
     def outcome(self) -> Outcome:
-        """As the report says; where there is none, as the exit code does."""
+        """Outcome as the report says it, or as the exit code implies where there is no report."""
         return self.report.outcome if self.report else _OUTCOMES.get(self.exit_code, "failed")
 
 
@@ -58,9 +64,16 @@ class PairResult:
 class Route:
     """Where the two agents run, and how the source reaches the destination.
 
-    *_prefix: what stands before an agent's command. private: others cannot reach the address, so
-    that it may be listened on without TLS. hostname: whose certificate is meant, where the user
-    does not say. reach: the port on which the destination listens, to the source's HOST:PORT.
+    Attributes:
+        dest_prefix: Words that go before the destination agent's command, such as those that enter
+            a network namespace.
+        source_prefix: The same for the source agent.
+        listen: HOST:PORT for the destination to listen on; port 0 takes a free one.
+        private: Whether nobody else can reach that address, so that the destination may listen on
+            it without TLS.
+        hostname: Name in the certificate that the source expects if the user gives none; only used
+            with TLS. None is the host that it connects to.
+        reach: Turns the port on which the destination listens into the source's HOST:PORT.
     """
 
     dest_prefix: tuple[str, ...] = ()
@@ -75,7 +88,14 @@ LOOPBACK: Final = Route()
 
 
 def last_line(text: str) -> str | None:
-    """What a command of ours has said last on standard error; None: nothing."""
+    """Find the last line that a command of ours wrote to standard error.
+
+    Args:
+        text: All that it wrote.
+
+    Returns:
+        That line without `pageferry: ` in front; None if it wrote nothing.
+    """
     lines = text.strip().splitlines()
     return lines[-1].removeprefix("pageferry: ") if lines else None
 
@@ -83,14 +103,24 @@ def last_line(text: str) -> str | None:
 class AgentProcess:
     """One agent process, its status pipe and what it wrote to standard error.
 
-    In a process group of its own: Ctrl-C reaches this process, which decides who is told.
+    It has a process group of its own: Ctrl-C reaches only this process, which decides whom to tell.
+
+    Args:
+        module: The module of ours that it runs, such as `pageferry.dest_agent`.
+        arguments: Its command line; `--status-fd` and `--supervisor` are added.
+        prefix: Words that go before the interpreter, such as those that enter a network namespace;
+            empty for none.
+
+    Attributes:
+        process: The process itself, in a process group of its own.
+        notices: Lines for a person that it has sent so far; filled as its status is read.
     """
 
     def __init__(self, module: str, arguments: Sequence[str], prefix: Sequence[str]) -> None:
         self._oom = OomWatch()
         read_fd, write_fd = os.pipe()
-        self.notices: list[str] = []  # what a person should see of what it said
-        # Not a file, for which there may be no place. Closed by end().
+        self.notices: list[str] = []  # lines that it has for a person
+        # In memory: there may be no room for a file. Closed by end().
         self._stderr: IO[bytes] = os.fdopen(os.memfd_create("stderr"), "w+b")
         try:
             with signals.blocked():
@@ -116,12 +146,16 @@ class AgentProcess:
 
     @property
     def killed_by(self) -> str | None:
-        """The signal that has ended it, and why where that is known; None: none has."""
+        """Signal that killed the process, with the reason if it is known; None if none has."""
         code = self.process.poll()
         return None if code is None else how_ended(code, self._oom)
 
     def status(self) -> Iterator[tuple[str, Any]]:
-        """What it says, until it ends."""
+        """Read the agent's status lines until it ends; notices are kept in `notices` instead.
+
+        Yields:
+            Key and value of each line, as `common.process.status` describes them.
+        """
         for key, value in read_status(self._status):
             if key == "notice":
                 self.notices.append(str(value))
@@ -129,7 +163,12 @@ class AgentProcess:
                 yield key, value
 
     def until_listening(self) -> dict[str, Any] | None:
-        """Wait until it listens; return where (`host`, `port`), None where it has ended before."""
+        """Wait until the agent listens.
+
+        Returns:
+            Where it listens (`host`, `port`, for a host of guests also `control`); None if it ended
+            before.
+        """
         for key, value in self.status():
             if key == "listening":
                 return dict(value)
@@ -137,10 +176,14 @@ class AgentProcess:
         return None
 
     def follow(self, show: Callable[[Status], None]) -> tuple[int, Any]:
-        """Show each moment until it has ended.
+        """Read the agent's status until it ends.
+
+        Args:
+            show: Called on this thread with each moment of the migration.
 
         Returns:
-            Its exit code, and the report that it gave, as it came; None: none.
+            Its exit code (negative: the signal that killed it), and the report as it came, not
+            validated; None if it gave none.
         """
         report = None
         for key, value in self.status():
@@ -151,17 +194,29 @@ class AgentProcess:
         return self.process.wait(), report
 
     def last_words(self) -> str | None:
-        """The last line on its standard error."""
+        """Read the last line on the agent's standard error; only before `end`, which closes it.
+
+        Returns:
+            That line, without `pageferry: ` in front; None if it has said nothing.
+        """
         self._stderr.seek(0)
         return last_line(self._stderr.read().decode(errors="replace"))
 
     def tell(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal to the process, if it still runs.
+
+        Args:
+            number: The signal.
+        """
         if self.process.poll() is None:
             self.process.send_signal(number)
 
     def finish(self, *, patience_s: float) -> None:
-        """SIGTERM, then SIGKILL: it has ended, and what it has said can be read to its end."""
+        """Stop the process with SIGTERM, then SIGKILL; its output can still be read to the end.
+
+        Args:
+            patience_s: Seconds to wait after each of the two signals.
+        """
         for number in (signal.SIGTERM, signal.SIGKILL):
             self.tell(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -169,7 +224,15 @@ class AgentProcess:
                 return
 
     def end(self, *, patience_s: float, told: bool = False) -> int:
-        """Wait, then SIGTERM, then SIGKILL; returns its exit code. told: SIGTERM has been sent."""
+        """Wait for the process to end, then send SIGTERM, then SIGKILL, and close its pipes.
+
+        Args:
+            patience_s: Seconds to wait before the first signal, and after each.
+            told: Whether SIGTERM has been sent already; SIGKILL then comes first.
+
+        Returns:
+            Its exit code; negative is the signal that killed it.
+        """
         for number in (None, signal.SIGKILL) if told else (None, signal.SIGTERM, signal.SIGKILL):
             if number is not None:
                 self.tell(number)
@@ -177,7 +240,7 @@ class AgentProcess:
                 self.process.wait(patience_s)
                 break
         if self.process.returncode is not None:
-            for _ in self.status():  # what nobody has read yet
+            for _ in self.status():  # read what nobody has read yet
                 pass
         self._status.close()
         self._stderr.close()
@@ -185,7 +248,17 @@ class AgentProcess:
 
 
 class Pair:
-    """Runs one migration. Signals that come meanwhile cancel it, as the source agent does."""
+    """One migration between two agents, each in a process of its own.
+
+    Signals that come while it runs cancel it, as they do in the source agent.
+
+    Args:
+        config: The migration; each agent is given its own faults of `inject`.
+        log_dir: Folder in which both agents keep logs of their events; None keeps none.
+        tls: Keys for the connections between the agents; None, or one without a folder, is no TLS.
+        route: Where the agents run, and how they reach each other.
+        say: Called at the end with each distinct line that an agent has for a person.
+    """
 
     def __init__(
         self,
@@ -195,7 +268,6 @@ class Pair:
         route: Route = LOOPBACK,
         say: Callable[[str], None] = notice,
     ) -> None:
-        """say: is told what a person should see of what the agents said."""
         self._config = config
         self._say = say
         self._route = route
@@ -211,7 +283,20 @@ class Pair:
         self._cancelled = False
 
     def run(self, show: Callable[[Status], None]) -> PairResult:
-        """Start both, follow the source, end both."""
+        """Start both agents, follow the source, and end both; it can be done once.
+
+        Args:
+            show: Called on this thread with each moment of the migration.
+
+        Returns:
+            How it ended, also where it failed after both agents had been started.
+
+        Raises:
+            CancelledByUser: A signal came before the source agent was started.
+            UsageError: This machine has no room for both agents, or the destination refused its
+                options.
+            PageferryError: The destination agent did not start.
+        """
         with signals.received(self._forward):
             try:
                 return self._run(show)
@@ -221,17 +306,17 @@ class Pair:
                 if self._dest is not None:
                     self._dest.tell(signal.SIGTERM)
                     well = self._source is not None and self._source.process.returncode == 0
-                    if not well:  # nobody comes back to it any more: there is no use in waiting
+                    if not well:  # its source will not come back: waiting is no use
                         self._dest.tell(signal.SIGINT)
                     self._dest.end(patience_s=ENDING_S if well else ORPHANED_S, told=not well)
                 agents = (self._dest, self._source)
                 lines = [line for agent in agents if agent for line in agent.notices]
-                for line in dict.fromkeys(lines):  # both load the same kernels
+                for line in dict.fromkeys(lines):  # both load the same kernels, and say the same
                     self._say(line)
 
     def _run(self, show: Callable[[Status], None]) -> PairResult:
         show(Status(phase="starting the agents"))
-        if self._cancelled:  # by a signal that was noted before
+        if self._cancelled:  # by a signal that came earlier and was noted
             raise CancelledByUser(NOT_BEGUN)
         config = self._config
         check_pair(config, tls=self._secured)
@@ -259,13 +344,13 @@ class Pair:
         if exit_code < 0:
             exit_code, error = self._source_was_killed(signal.Signals(-exit_code).name)
             if report is not None and report.outcome == "completed":
-                # It had said all that it had to say.
+                # It was killed after all was done and reported.
                 exit_code = EXIT_NOT_VERIFIED if report.error else EXIT_OK
                 error = report.error
         return PairResult(report, exit_code, error)
 
     def _source_was_killed(self, name: str) -> tuple[int, str]:
-        """The exit code, and what to say of it: the destination knows where the guest was."""
+        """Give exit code and message of a killed source: the destination knows how far it got."""
         assert self._dest is not None  # noqa: S101
         killed_by = self._source.killed_by if self._source is not None else None
         self._dest.finish(patience_s=ORPHANED_S)
@@ -288,7 +373,7 @@ class Pair:
         raise told(f"the destination agent did not start: {words}", Who.DEST, When.NOTHING)
 
     def _forward(self, _number: int) -> None:
-        """To the source, which knows whether it is too late."""
+        """Pass a signal on: to the source, which knows whether it is too late, if there is one."""
         self._cancelled = True
         agent = self._source or self._dest
         if agent is not None:

@@ -30,23 +30,35 @@ def migrate(
 ) -> Report:
     """Migrate a live guest between two agents on this machine, as `pageferry migrate` does.
 
-    It may be called on any thread, and while an event loop runs on it (as in a notebook).
+    A source agent boots a guest, lets it run for `warmup`, and moves it while it runs to a
+    destination agent, where it runs for `run_after`. Then it is verified: a replay of the guest has
+    to end with the same memory.
+
+        >>> report = pageferry.migrate(workload="zipf:rate=40MB/s", strategy="hybrid")
+        >>> report.downtime_ms, report.total_time_ms, report.verified
+
+    It may be called on any thread, also where an event loop is running (as in a notebook); the
+    calling thread waits.
 
     Args:
-        config: Options that were made before; those that are given here come over them.
-        on_status: Called on this thread with each moment, several a second. What it raises cancels
-            the migration, and is raised when nothing of it is left.
-        options: The command's, with `_` for `-`. Sizes are bytes or text (`"512MiB"`), rates bytes
-            a second or text (`"100MB/s"`), times seconds or text (`"300ms"`), shares fractions or
-            text (`"10%"`).
+        config: Options made beforehand; those given as keywords override them.
+        on_status: Called on the calling thread with each `Status`, several a second. What it raises
+            cancels the migration, and is raised here once nothing of the migration is left.
+        options: The command's options, with `_` for `-` and the same defaults: `memory`, `vcpus`,
+            `workload`, `cache`, `strategy`, `downtime_limit`, `max_bandwidth`, `net`, `tls`,
+            `log_dir`, `enforce` and the others of `pageferry migrate --help`, except those about
+            the terminal and files of results (`--quiet`, `--json`, `--html`). Sizes are bytes or
+            text (`"512MiB"`), rates bytes per second or text (`"100MB/s"`), times seconds or text
+            (`"300ms"`), shares fractions or text (`"10%"`).
 
     Returns:
         What was measured. The guest was verified, unless `verify=False`.
 
     Raises:
-        UsageError: An option is wrong, or what it needs is missing; nothing was started.
-        MigrationError: The command's exit code would not be 0; it has the code and the report.
-        Interrupted: Ctrl-C, in the main thread: a `KeyboardInterrupt` with the report.
+        UsageError: An option is wrong, or something that it needs is missing; nothing was moved.
+        MigrationError: The command's exit code would not be 0; the error has it as `exit_code`, and
+            as `report` what was measured.
+        Interrupted: Ctrl-C in the main thread: a `KeyboardInterrupt` with the report.
     """
     return run(jobs.migration(config, options), on_status)
 
@@ -59,20 +71,24 @@ def compare(
 ) -> Reports:
     """Migrate the same guest under several strategies, as `pageferry compare` does.
 
+        >>> reports = pageferry.compare(strategies=["pre-copy", "post-copy"], runs=3)
+        >>> reports.check().table_frame()
+
     Args:
-        config: Options that were made before; those that are given here come over them.
-        on_status: As in `migrate`.
-        options: The command's, with `_` for `-`. `strategies`, `cache` and `granularity` take
-            several values, as a list or separated by commas; each combination is a case. `runs` is
-            how often each is run, in turn.
+        config: Options made beforehand; those given as keywords override them.
+        on_status: As for `migrate`.
+        options: The command's options, with `_` for `-`. `strategies`, `cache` and `granularity`
+            take several values, as a list or as text with commas; each combination of them is a
+            case. `runs` is how often each case is run; the cases take turns.
 
     Returns:
-        The reports and their table. A run that fails is a row of it, and nothing is raised:
-        `Reports.check` raises what `migrate` would.
+        The reports of all runs, and a table with a row for each case. A run that fails raises
+        nothing here: `Reports.check` raises what `migrate` would.
 
     Raises:
         UsageError: An option is wrong, for one case or for all.
-        Interrupted: Ctrl-C, in the main thread: a `KeyboardInterrupt` with the finished runs.
+        Interrupted: Ctrl-C in the main thread: a `KeyboardInterrupt` with the finished runs as
+            `reports`.
     """
     return run(jobs.comparison(config, options), on_status)
 
@@ -83,19 +99,27 @@ def predict(
     on_status: OnStatus | None = None,
     **options: Unpack[PredictOptions],
 ) -> Prediction:
-    """Boot and measure a guest, and say what each strategy would cost, as `pageferry predict` does.
+    """Measure a guest and estimate what each strategy would cost, as `pageferry predict` does.
 
-    The guest runs in a process of its own. Nothing is moved.
+    The guest is booted in a process of its own, and ends with it. Nothing is moved.
+
+        >>> found = pageferry.predict(workload="zipf:rate=40MB/s", downtime_limit="50ms").prediction
+        >>> found.choice, [(each.strategy, each.downtime_ms) for each in found.strategies]
 
     Args:
-        config: Options that were made before; those that are given here come over them.
-        on_status: As in `migrate`.
-        options: The command's, with `_` for `-`; `measure` is how long the guest is measured.
+        config: Options made beforehand; those given as keywords override them.
+        on_status: As for `migrate`.
+        options: The command's options, with `_` for `-`; `measure` is for how long the guest is
+            measured.
+
+    Returns:
+        The estimates for each strategy and what they were made from (`prediction`), and the options
+        (`config`).
 
     Raises:
         UsageError: An option is wrong.
-        MigrationError: The guest could not be measured.
-        Interrupted: Ctrl-C, in the main thread.
+        MigrationError: The guest could not be booted or measured.
+        Interrupted: Ctrl-C in the main thread.
     """
     return run(jobs.prediction(config, options), on_status)
 
@@ -108,18 +132,26 @@ def simulate(
 ) -> Report:
     """Simulate one migration in virtual time, as `pageferry simulate` does.
 
+    No guest is booted and no network used: any size and any rate will do.
+
+        >>> report = pageferry.simulate(
+        ...     memory="64GiB", workload="zipf:rate=1GB/s", link="rate=25gbit,delay=1ms"
+        ... )
+
     Args:
-        config: Options that were made before; those that are given here come over them.
-        on_status: As in `migrate`.
-        options: The command's, with `_` for `-`; `from_file` is `--from`.
+        config: Options made beforehand; those given as keywords override them.
+        on_status: As for `migrate`.
+        options: The command's options, with `_` for `-`; `from_file` is `--from`. Where
+            `link` has no rate, `max_bandwidth` (100MB/s by default) is the limit.
 
     Returns:
-        A report with null where a simulation knows nothing; `config["simulated"]` is true.
+        A report as of a real migration, with None where a simulation knows nothing;
+        `config["simulated"]` is true.
 
     Raises:
         UsageError: An option is wrong.
         MigrationError: A limit would be missed, and `enforce` was given.
-        Interrupted: Ctrl-C, in the main thread.
+        Interrupted: Ctrl-C in the main thread.
     """
     return run(jobs.simulation(config, options), on_status)
 
@@ -131,22 +163,24 @@ def sweep(
     on_status: OnStatus | None = None,
     **options: Unpack[SweepOptions],
 ) -> Reports:
-    """Run what has not been run yet of a plan's cells into a folder, as `pageferry sweep` does.
+    """Run the cells of a plan that have not been run yet, as `pageferry sweep` does.
 
-    Whatever ends it, the same call goes on where it was.
+    Whatever ends it, the same call continues where it was.
 
     Args:
-        plan: The TOML file.
-        folder: Where results go; None is the one that the plan names, beside it.
-        on_status: As in `migrate`.
-        options: The command's, with `_` for `-`.
+        plan: The plan, a TOML file.
+        folder: Where the results go; None is the folder that the plan names, beside the plan.
+        on_status: As for `migrate`.
+        options: The command's options, with `_` for `-`: `runner`, `filter`, `retry_failed`,
+            `scheduler`, `log_dir` and `enforce`.
 
     Returns:
         The reports of all cells that have finished, by this call or an earlier one, and a table
-        with a row for each. `Reports.check` raises where one has failed.
+        with a row for each of these cells. `Reports.check` raises where one has failed.
 
     Raises:
-        UsageError: The plan or an option is wrong, or the folder can't be used.
-        Interrupted: Ctrl-C, in the main thread: a `KeyboardInterrupt` with the finished cells.
+        UsageError: The plan or an option is wrong, or the folder cannot be used.
+        Interrupted: Ctrl-C in the main thread: a `KeyboardInterrupt` with the finished cells as
+            `reports`.
     """
     return run(sweeping.sweeping(plan, folder, options), on_status)

@@ -43,7 +43,18 @@ Path_ = str | os.PathLike[str]
 
 
 def migration(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Report]:
-    """Make the job of `migrate`. Raises `UsageError`."""
+    """Check the keywords of `migrate`, and make its job.
+
+    Args:
+        config: Options made beforehand; only those that were set explicitly count. None has none.
+        options: The caller's keywords, which override them; left unchanged.
+
+    Returns:
+        The job. It runs the migration and returns its report, or raises `MigrationError`.
+
+    Raises:
+        UsageError: A keyword or its value is wrong, or the TLS folder or `log_dir` cannot be used.
+    """
     words = Keywords(options, MIGRATE)
     found = words.take(MigrationConfig, _set(config))
     net, tls = words.take(NetOptions), words.take(TlsOptions)
@@ -68,7 +79,20 @@ def migration(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job
 
 
 def comparison(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Reports]:
-    """Make the job of `compare`. Raises `UsageError`."""
+    """Check the keywords of `compare`, and make its job.
+
+    Args:
+        config: As in `migration`; its value for an axis is that axis's only value.
+        options: The caller's keywords, which override it. An axis is a list, one value, or text
+            with commas.
+
+    Returns:
+        The job. It runs every case and returns all reports; a run that fails is one of them.
+
+    Raises:
+        UsageError: A keyword or its value is wrong, a combination is no configuration, two are the
+            same, or this machine has room for none.
+    """
     words = Keywords(options, COMPARE)
     words.rename("strategies", "strategy")
     base = {name: _axis(name, value) for name, value in _set(config).items()}
@@ -106,7 +130,18 @@ def comparison(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
 
 
 def prediction(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Prediction]:
-    """Make the job of `predict`. Raises `UsageError`."""
+    """Check the keywords of `predict`, and make its job.
+
+    Args:
+        config: As in `migration`; its `predict` is ignored.
+        options: The caller's keywords, which override it; `measure` stands for `predict_time`.
+
+    Returns:
+        The job. It boots and measures the guest in a process of its own.
+
+    Raises:
+        UsageError: A keyword or its value is wrong.
+    """
     words = Keywords(options, PREDICT)
     words.rename("measure", "predict_time")
     base = {name: value for name, value in _set(config).items() if name != "predict"}
@@ -124,7 +159,19 @@ def prediction(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
 
 
 def simulation(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Report]:
-    """Make the job of `simulate`. Raises `UsageError`."""
+    """Check the keywords of `simulate`, and make its job.
+
+    Args:
+        config: As in `migration`.
+        options: The caller's keywords, which override it.
+
+    Returns:
+        The job. It simulates one migration; it raises `UsageError` where the file of `from_file`
+        cannot be used or nothing limits the link.
+
+    Raises:
+        UsageError: A keyword or its value is wrong, or is one that a simulation cannot have.
+    """
     from pageferry.sim.link import not_modelled, parse_link
 
     words = Keywords(options, SIMULATE)
@@ -153,12 +200,12 @@ def simulation(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
 
 
 def _set(config: MigrationConfig | None) -> dict[str, Any]:
-    """What was given in it: a limit that was is another matter than one that is a default."""
+    """List what was given in it explicitly: a limit that was given differs from a default."""
     return {} if config is None else config.as_given()
 
 
 def _axis(name: str, value: Any) -> Any:
-    """A comma list, as the option of an axis takes it."""
+    """Turn the values of an axis into the comma list that its option takes."""
     if name not in AXES or isinstance(value, str):
         return value
     values = value if isinstance(value, Iterable) else [value]
@@ -172,7 +219,7 @@ def _runs(value: Any) -> int:
 
 
 def _validated(make: Callable[[], Any]) -> Any:
-    """What a combination is refused for is said as what an option is."""
+    """Run `make`, and turn what pydantic says of a combination into a `UsageError`."""
     from pydantic import ValidationError
 
     from pageferry.common.config.model import explain
@@ -195,7 +242,7 @@ def _folder(path: Path_ | None) -> Path | None:
 def _notes(
     configs: Sequence[GuestConfig], strategies: Collection[str], limited: BaseModel
 ) -> list[str]:
-    """What a command would say before it begins."""
+    """List what a command would say before it begins."""
     lines = [each.cache_note for each in configs]
     if DOWNTIME in given(limited):
         lines.append(unlooked(strategies, [getattr(limited, DOWNTIME)]))
@@ -203,16 +250,16 @@ def _notes(
 
 
 def _sayer(show: Show) -> Callable[[str], None]:
-    """A line for a person, as a status: nothing of ours is printed."""
+    """Make a function that passes a line for a person on as a status: we print nothing."""
     return lambda line: show(Status(phase="notice", notice=line))
 
 
 def _unheard(_line: str) -> None:
-    """What a command says of each run that is over is in the table."""
+    """Ignore what a command says of each finished run: the table has it."""
 
 
 class _failing:  # noqa: N801 - it reads as the context manager that it is
-    """Inside, what fails is a `MigrationError`, but for bad usage."""
+    """Context in which a failure becomes a `MigrationError`, unless it is bad usage."""
 
     def __enter__(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Keywords of the API to the models of the command line, whose complaints are the same."""
+"""From the API's keywords to the models of the command line, with the same error messages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Keywords:
-    """What a caller gave, until each model has taken its own."""
+    """Keywords that a caller gave, until each model has taken its own.
+
+    Args:
+        given: The keywords; left unchanged.
+        known: All names that the function takes.
+
+    Raises:
+        UsageError: One of them is not known.
+    """
 
     def __init__(self, given: Mapping[str, Any], known: Collection[str]) -> None:
-        """known: the names that there are. Raises `UsageError` for any other."""
         for name in given:
             if name not in known:
                 hint = did_you_mean(name, sorted(known))
@@ -26,7 +33,15 @@ class Keywords:
         self._left = dict(given)
 
     def take(self, model: type[M], base: Mapping[str, Any] | None = None) -> M:
-        """Make a model of its own names; what `base` has is taken where none was given.
+        """Take out the fields of a model, and make it.
+
+        Args:
+            model: The model; each field takes the keyword of its name.
+            base: Values for fields that were not given; None has none. Fields in neither have their
+                defaults.
+
+        Returns:
+            The model, validated.
 
         Raises:
             UsageError: A value is wrong; one line with the option, what it is, and what it may be.
@@ -35,11 +50,27 @@ class Keywords:
         return checked(model, {**(base or {}), **own})
 
     def pop(self, name: str, default: Any = None) -> Any:
-        """Take one that belongs to no model."""
+        """Take out a keyword that belongs to no model.
+
+        Args:
+            name: The keyword.
+            default: What to return if it was not given.
+
+        Returns:
+            Its value as the caller gave it, not validated.
+        """
         return self._left.pop(name, default)
 
     def rename(self, name: str, to: str) -> None:
-        """Have one stand for another. Raises `UsageError` where both were given."""
+        """Let one keyword stand for another; nothing is done if it was not given.
+
+        Args:
+            name: The keyword that callers use.
+            to: The name that the model has for it.
+
+        Raises:
+            UsageError: Both were given.
+        """
         if name in self._left:
             if to in self._left:
                 raise UsageError(f"{name} and {to} are the same option: expected one of them")
@@ -47,7 +78,18 @@ class Keywords:
 
 
 def checked(model: type[M], values: Mapping[str, Any]) -> M:
-    """Make a model. Raises `UsageError` with one line."""
+    """Validate values against a model.
+
+    Args:
+        model: The model to make.
+        values: By field; what is missing has its default.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: A value is wrong; one line, the first mistake.
+    """
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:

@@ -1,9 +1,9 @@
-"""Work on a thread of its own: who called for it waits, is told how far it is, and can end it.
+"""Work on a thread of its own: its caller waits, is told how far it is, and can end it.
 
-The caller's thread does nothing but wait. So whatever reaches it there is dealt with in one place:
-Ctrl-C, an exception of its callback, one that a handler of another signal raises, the cancellation
-of a task. Each asks the work to end as Ctrl-C asks a command, which says what becomes of the guest,
-and is raised when no process, port or network of the work is left.
+The caller's thread does nothing but wait. So everything that can reach it is handled in one place:
+Ctrl-C, an exception from its callback, one raised by another signal's handler, the cancellation of
+a task. Each of them asks the work to end, as Ctrl-C asks a command, which decides what becomes of
+the guest; it is raised only once no process, port or network of the work is left.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ _TOO_LATE: Final = "interrupted: what had been begun has ended"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C has ended it, and all that belonged to it is gone.
+    """Ctrl-C has ended the work, and nothing of it is left.
 
     Attributes:
-        report: Of the migration; it may have completed, where Ctrl-C came too late.
-        reports: Of the runs that had finished, where there were several.
+        report: The migration's report, if there is one. It may have completed, where Ctrl-C came
+            too late.
+        reports: Those of the finished runs, where there were several; else None.
     """
 
     report: Report | None = None
@@ -46,7 +47,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Worker(Generic[T]):
-    """A job on its thread. tell: is given each status, then None at the end, on that thread."""
+    """A job on its thread. tell: called there with each status, and with None at the end."""
 
     def __init__(self, job: Job[T], tell: Callable[[Status | None], None]) -> None:
         self._job = job
@@ -57,27 +58,27 @@ class _Worker(Generic[T]):
         self.error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin. Raises `UsageError` where there is no thread left for it."""
+        """Start the thread. Raises `UsageError` where no more threads can be had."""
         try:
             self._thread.start()
         except RuntimeError as error:
             raise UsageError(f"no thread can be started: {error}") from None
 
     def ask(self) -> None:
-        """Ask it to end; a second time it no longer waits for a peer that does not answer."""
+        """Ask the job to end; asked twice, it no longer waits for a peer that does not answer."""
         self._asker.ask()
 
     def join(self) -> None:
-        """Wait for the thread, which has told its end."""
+        """Wait for the thread, which has announced its end."""
         self._thread.join()
 
     @property
     def outcome(self) -> T | BaseException | None:
-        """What it returned or raised."""
+        """What the job returned or raised."""
         return self.value if self.error is None else self.error
 
     def result(self) -> T:
-        """What it returned. Raises what it raised."""
+        """Return what the job returned, or raise what it raised."""
         if self.error is not None:
             raise self.error
         return cast(T, self.value)
@@ -93,7 +94,7 @@ class _Worker(Generic[T]):
 
 
 def _explained(error: BaseException) -> BaseException:
-    """What ran out is said as the commands say it; all else is left as it is."""
+    """Word an exhausted resource as the commands do; leave any other error as it is."""
     if isinstance(error, (ImportError, MemoryError, OSError, RuntimeError)):
         from pageferry.common.capacity.exhausted import ran_out
 
@@ -106,15 +107,21 @@ def _explained(error: BaseException) -> BaseException:
 
 
 def run(job: Job[T], on_status: OnStatus | None) -> T:
-    """Do it, and wait.
+    """Run a job on a thread of its own, and wait for it.
 
     Args:
-        job: The work.
-        on_status: Called on this thread with each moment of it; what it raises ends the work.
+        job: The work; it is called once, with a function that takes each `Status`.
+        on_status: Called on this thread with each of them; what it raises ends the work. None
+            ignores them.
+
+    Returns:
+        What the job returned.
 
     Raises:
-        Interrupted: Ctrl-C came, and this is the main thread.
-        BaseException: What the work or `on_status` has raised.
+        Interrupted: Ctrl-C came, and this is the main thread; or `on_status` raised
+            `KeyboardInterrupt`.
+        UsageError: No thread can be started, or the work ran out of something.
+        BaseException: Whatever the work or `on_status` has raised.
     """
     told: queue.SimpleQueue[Status | None] = queue.SimpleQueue()
     worker = _Worker(job, told.put)
@@ -142,15 +149,20 @@ def run(job: Job[T], on_status: OnStatus | None) -> T:
 
 
 async def run_async(job: Job[T], on_status: OnStatus | None) -> T:
-    """Do it, and await its end.
+    """Run a job on a thread of its own, and await its end.
 
     Args:
-        job: The work.
-        on_status: Called in the running loop with each moment of it; what it raises ends the work.
+        job: The work; it is called once, with a function that takes each `Status`.
+        on_status: Called in the running loop with each of them; what it raises ends the work. None
+            ignores them.
+
+    Returns:
+        What the job returned.
 
     Raises:
         CancelledError: The task was cancelled; it has the attributes of `Interrupted`.
-        BaseException: What the work or `on_status` has raised.
+        UsageError: No thread can be started, or the work ran out of something.
+        BaseException: Whatever the work or `on_status` has raised.
     """
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[Status | None] = asyncio.Queue()
@@ -158,7 +170,7 @@ async def run_async(job: Job[T], on_status: OnStatus | None) -> T:
     def tell(status: Status | None) -> None:
         try:
             loop.call_soon_threadsafe(told.put_nowait, status)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed: nobody is waiting
             worker.ask()
 
     worker = _Worker(job, tell)
@@ -171,7 +183,7 @@ async def run_async(job: Job[T], on_status: OnStatus | None) -> T:
                 break
             if on_status is not None and failure is None:
                 on_status(status)
-        except GeneratorExit:  # the loop has given the task up: nothing can be awaited any more
+        except GeneratorExit:  # the loop has dropped the task: nothing can be awaited
             worker.ask()
             raise
         except BaseException as error:  # noqa: BLE001 - raised again, when the work has ended
@@ -179,7 +191,7 @@ async def run_async(job: Job[T], on_status: OnStatus | None) -> T:
             worker.ask()
     worker.join()
     if isinstance(failure, asyncio.CancelledError):
-        # The very one: `asyncio.timeout` takes no subclass of it for its own.
+        # The same object: `asyncio.timeout` does not recognise a subclass as its own.
         raise _noting(failure, worker.outcome)
     if failure is not None:
         raise failure
@@ -187,7 +199,7 @@ async def run_async(job: Job[T], on_status: OnStatus | None) -> T:
 
 
 def _noting(error: E, outcome: Any) -> E:
-    """The error with what was measured by then, as `report` and `reports`."""
+    """Attach what had been measured to the error, as `report` and `reports`."""
     from pageferry.common.report.schema import Report
     from pageferry.runs.reports import Reports
 
@@ -199,10 +211,10 @@ def _noting(error: E, outcome: Any) -> E:
 
 
 class _Interrupts:
-    """Ctrl-C while it is entered: in the main thread it asks the work to end, and is noted.
+    """Ctrl-C while this is entered: in the main thread it asks the work to end, and is noted.
 
-    Elsewhere nothing is done: Python gives signals to the main thread. Nor where Ctrl-C is ignored,
-    or handled by other than Python code.
+    On other threads nothing is done: Python gives signals to the main thread. The same where Ctrl-C
+    is ignored, has its default action, or is handled by something other than Python code.
     """
 
     def __init__(self, ask: Callable[[], None]) -> None:
@@ -232,7 +244,7 @@ class _Interrupts:
 
     @contextmanager
     def raised(self) -> Iterator[None]:
-        """Inside, in the caller's own code, Ctrl-C interrupts that, too."""
+        """Have Ctrl-C interrupt the code inside, too: it is the caller's own."""
         self._raising = True
         try:
             yield

@@ -1,4 +1,4 @@
-"""The job of `sweep`: a plan's cells into a folder, and what is in the folder then."""
+"""The job of `sweep`: a plan's cells run into a folder, and what the folder then holds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SWEEP: Final = frozenset({"runner", "filter", "retry_failed", "scheduler", "log_
 
 
 class _View:
-    """Tells of the sweep's moments as statuses."""
+    """Turns the moments of a sweep into statuses."""
 
     def __init__(self, show: Show, todo: int, done: int) -> None:
         self._show = show
@@ -40,23 +40,23 @@ class _View:
     def __exit__(self, *_: object) -> None: ...
 
     def began(self, cell: Cell, side_by_side: int = 1) -> None:
-        """A cell is run."""
+        """Tell that a cell has begun."""
         del side_by_side
         self.show(cell, Status(phase="begins"))
 
     def show(self, cell: Cell, status: Status) -> None:
-        """A moment of it."""
+        """Tell of a moment of a cell."""
         place = f"{self._done} of {self._of} cells · {cell.label} · {status.phase}"
         self._show(status.model_copy(update={"phase": place}))
 
     def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
-        """It has finished, and is stored."""
+        """Tell that a cell has finished and is stored."""
         del record, attempt
         self._done += 1
         self.show(cell, Status(phase="has finished"))
 
     def say(self, line: str) -> None:
-        """Something that the user should know."""
+        """Pass on a line that the user should know."""
         self._show(Status(phase="notice", notice=line))
 
 
@@ -65,7 +65,19 @@ def sweeping(
     folder: str | os.PathLike[str] | None,
     options: Mapping[str, Any],
 ) -> Job[Reports]:
-    """Make the job of `sweep`. Raises `UsageError`."""
+    """Check the arguments of `sweep`, and make its job.
+
+    Args:
+        plan: The plan, a TOML file; read at once.
+        folder: Where the results go; None is the folder that the plan names.
+        options: The caller's keywords, names of `SWEEP`.
+
+    Returns:
+        The job. It runs what is pending, and returns the reports of all cells that have finished.
+
+    Raises:
+        UsageError: Something in them is wrong, a library is missing, or `log_dir` can't be used.
+    """
     from pageferry.common.files.report_files import need_folder
     from pageferry.sweeps.grid import make_grid
 
@@ -101,7 +113,7 @@ def sweeping(
 
 
 def _document(grid: Grid, records: Mapping[str, Record], *, interrupted: bool) -> SeriesDocument:
-    """Of all cells that have finished, in the plan's order, by this sweep or an earlier one."""
+    """Collect all finished cells, of this sweep or an earlier one, in the plan's order."""
     from pageferry.sweeps.ledger import report_file
 
     runs: list[Report] = []
@@ -119,7 +131,7 @@ def _document(grid: Grid, records: Mapping[str, Record], *, interrupted: bool) -
 
 
 def _row(cell: Cell, record: Record, grid: Grid, places: list[int]) -> dict[str, Any]:
-    """What the cell is of all axes, what became of it, and its figures."""
+    """Make a cell's row: its place on all axes, what became of it, and its figures."""
     return {
         "label": record.label,
         "runs": places,

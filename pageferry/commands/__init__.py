@@ -1,1 +1,1 @@
-"""The commands of `pageferry`, one a file: options in, one call, what is printed."""
+"""The commands of `pageferry`, one per file: take the options, make one call, print the result."""

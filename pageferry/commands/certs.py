@@ -1,4 +1,4 @@
-"""`pageferry certs`: a CA, and a folder of credentials a host, for mutual TLS."""
+"""`pageferry certs`: a CA, and a folder of credentials for each host, for mutual TLS."""
 
 from __future__ import annotations
 
@@ -41,17 +41,19 @@ def certs(
     Without --host the folders are `source` and `dest`, and good for this machine (localhost). Each
     holds certificates for either end under the names that QEMU uses, and can be given as --tls DIR.
 
-    Parameters
-    ----------
-    folder
-        Where the folders are made; the CA's own key stays here. Where there is one already, it
-        signs for the hosts that are named, and what is there of others stays as it is.
-    host
-        NAME[,NAME|IP...]: a host, as others call it. A folder each, with the first of its names.
-    renew
-        A new key and certificate, of the same CA, for hosts that are there already.
-    force
-        Replace what is there, the CA too: every host needs its folder anew.
+    Args:
+        folder: Where the folders are made; the CA's own key stays here. If there is a CA already,
+            it signs for the named hosts, and other hosts' folders stay as they are.
+        host: NAME[,NAME|IP...]: a host, as others call it. Each gets a folder, named after the
+            first of its names.
+        renew: Make a new key and certificate, from the same CA, for hosts that are there already.
+        force: Replace what is there, the CA too: every host then needs its new folder.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: A name is wrong, something is there already, or DIR cannot be used.
     """
     require("pageferry certs", "cryptography")
     if renew and (force or not host):
@@ -76,7 +78,7 @@ def certs(
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """As they are written into the certificate; a folder is called like the first."""
+    """Split and check the names of a host; its folder is called like the first."""
     names: dict[str, None] = {}
     for number, each in enumerate(text.split(",")):
         try:
@@ -94,7 +96,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _found(folder: Path, *, renew: bool) -> Signer | None:
-    """The CA that is there, if any. Raises `UsageError` where it can't be used, and `OSError`."""
+    """Read the CA that is there, if any. Raises `OSError`, and `UsageError` if it is unusable."""
     key, certificate = folder / _CA_KEY, folder / CA
     there = [path for path in (key, certificate) if path.exists() or path.is_symlink()]
     if not there:
@@ -141,7 +143,7 @@ def _make(
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(path, data, mode, written)
     except OSError:
-        for path in written:  # half of a set is of no use, and in the way of the next one
+        for path in written:  # half a set is no use, and would be in the way of the next
             path.unlink()
         raise
 
@@ -149,7 +151,7 @@ def _make(
 def _contents(
     folder: Path, hosts: dict[str, tuple[str, ...]], found: Signer | None
 ) -> dict[Path, tuple[bytes, int]]:
-    """What is to be in which files, and who may read them: all before any of them is made."""
+    """Make the content and the mode of every file, before any of them is written."""
     signer = found or make_signer()
     own = pem(signer.certificate)
     made: dict[Path, tuple[bytes, int]] = {}
@@ -166,7 +168,7 @@ def _contents(
 
 
 def _write(path: Path, data: bytes, mode: int, written: list[Path]) -> None:
-    """A new file, noted in `written`: one that somebody else has put there is not written to."""
+    """Write a new file, noted in `written`; fail on one that somebody else made meanwhile."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         written.append(path)

@@ -33,6 +33,21 @@ def compare(
     Every combination of --strategies, --cache and the other options that take several values is
     a row; all rows have the same guest, seed and load, and with --net every run has a network of
     its own. A run that fails is a row, too. Ctrl-C ends the series and prints what has finished.
+
+    Args:
+        options: Guest, strategies and transfer; None is all defaults.
+        series: How often each row is run; None is once.
+        net: The network that is made for each run; None is loopback.
+        limits: What a missed limit does to the exit code.
+        output: Where results and progress go; None is the terminal only.
+        status_fd: Descriptor on which progress is written as JSON lines; None is none.
+
+    Returns:
+        The exit code: 130 after Ctrl-C, else that of the worst run, else 5 with --enforce where a
+        limit was missed.
+
+    Raises:
+        UsageError: An option is wrong, for one row or for all, or a file cannot be written.
     """
     from pageferry.common.report.binding_limit import over
     from pageferry.common.report.limits import given, judge, warn
@@ -56,7 +71,7 @@ def compare(
 
 
 def _enforced(done: Series, limits: LimitOptions) -> int:
-    """The exit code of a series in which nothing else went wrong."""
+    """Compute the exit code of a series in which nothing else went wrong."""
     missed = sum(bool(report.limits_missed) for report in done.reports)
     if not (limits.enforce and missed):
         return EXIT_OK

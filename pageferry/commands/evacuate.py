@@ -33,9 +33,17 @@ _MOST_KINDS: Final = 30  # rows of a table for people
 def evacuate(
     config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
 ) -> int:
-    """Plan it, print it, write it; enforce: guests over their limit are an exit code of their own.
+    """Plan the evacuation of a host, print the plan, and write it to files.
 
-    Raises `UsageError`.
+    Args:
+        config: Options of all migrations. `memory` and `workload` must not be given (`UsageError`);
+            `max_bandwidth` and `strategy` count only if they are.
+        options: Guests, guests' speed, and the uplink, of `DEFAULT_UPLINK` where it has no rate.
+        output: Where results and progress go.
+        enforce: Whether guests over their downtime limit make an exit code of their own.
+
+    Returns:
+        The exit code: 5 with `enforce` where a guest is over its limit, else 0.
     """
     from pageferry.common.html import render
     from pageferry.common.terminal.console import ProgressView
@@ -86,7 +94,7 @@ def _evacuation(config: MigrationConfig, options: SimulateOptions) -> Evacuation
         guests = draw(options.evacuate, config.seed, kinds)
     else:
         guests = everyone(kinds or [])
-    if kinds is None:  # those of a fleet were checked when they were read
+    if kinds is None:  # those of a file were checked when it was read
         for kind in set(guests):
             kind.config(config)
     return Evacuation(
@@ -135,7 +143,7 @@ def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet
 
 
 def _kinds(evacuation: Evacuation, plan: Plan) -> Sheet:
-    """The kinds of guests that cost most, and how they go."""
+    """Make the table of the kinds of guests that send most, and how they are moved."""
     counts = Counter(evacuation.guests)
     choices = dict(zip(evacuation.guests, plan.choices, strict=True))
     kinds = sorted(counts, key=lambda kind: -counts[kind] * choices[kind].bytes)
@@ -161,7 +169,7 @@ def _kinds(evacuation: Evacuation, plan: Plan) -> Sheet:
 
 
 def _picture(evacuation: Evacuation, plan: Plan) -> Sheet:
-    """When guests are on their way: of many, some from each part of the plan."""
+    """Draw when guests are on their way; of many guests, some from every part of the plan."""
     numbers = sorted(range(len(plan.spans)), key=lambda n: plan.spans[n].start_s)
     if len(numbers) > _BARS:
         numbers = [numbers[i * (len(numbers) - 1) // (_BARS - 1)] for i in range(_BARS)]
@@ -198,7 +206,7 @@ def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
 
 
 def _document(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> dict[str, Any]:
-    """Times in milliseconds, as everywhere."""
+    """Make what `--json` writes; times are milliseconds, as everywhere."""
     return {
         "schema_version": 1,
         "simulated": True,
@@ -229,7 +237,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
 
 
 def _strategies(plan: Plan) -> dict[str, int]:
-    """How many guests go by each strategy."""
+    """Count the guests that go by each strategy."""
     out: defaultdict[str, int] = defaultdict(int)
     for choice in plan.choices:
         out[choice.strategy] += 1

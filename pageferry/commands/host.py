@@ -88,10 +88,16 @@ def host(
 
     Ctrl-C ends the host and its guests; a move that can still be cancelled is.
 
-    Parameters
-    ----------
-    listen
-        HOST:PORT to listen on for guests that come; port 0 takes a free one, which is said.
+    Args:
+        unknown: Words that are no subcommand: any is refused.
+        listen: HOST:PORT to listen on for guests that come; port 0 takes a free one, which is said.
+        options: How it listens, what it logs, and whether it boots a guest; None is all defaults.
+        config: The guest of --boot; only allowed with it.
+        status_fd: Descriptor on which status is written as JSON lines; None is none.
+        supervisor: With `status_fd`: PID whose death ends this process; None is the parent.
+
+    Returns:
+        The exit code, of the worst that happened to a guest here; 0 if nothing did.
     """
     if unknown:
         commands = [name for name in host_app if not name.startswith("-")]
@@ -106,7 +112,7 @@ def host(
     if not options.boot and (config is not None or options.guest is not None):
         raise UsageError("options of a guest mean nothing without --boot")
     config = config or GuestConfig()
-    choose(config.workload)  # a misspelt one is answered before anything is compiled
+    choose(config.workload)  # a misspelt name is refused before anything is compiled
     address = parse_address(listen, "--listen")
     tell([config] if config is not None else [], quiet=options.quiet)
     pipe = None
@@ -128,7 +134,7 @@ async def _run(
     log: AgentLog,
     pipe: StatusPipe | None,
 ) -> int:
-    # After the arguments have been found to be good.
+    # Imported once the arguments are known to be good.
     from pageferry.common.guest.jit import must_compile
     from pageferry.host.host import Host, farewell
 
@@ -153,7 +159,7 @@ async def _serve(
     log: AgentLog,
     pipe: StatusPipe | None,
 ) -> PageferryError | None:
-    """Until it is told to stop; what was wrong with the guest that it was to boot."""
+    """Serve until told to stop; return what was wrong with the guest that was to be booted."""
     from pageferry.host.control_server import ControlServer, bind_control
     from pageferry.host.messages import Boot
 
@@ -187,7 +193,22 @@ def asked(
     show: Callable[[Status], None] | None = None,
     on_signal: Callable[[ControlClient], None] | None = None,
 ) -> Any:
-    """The host's answer to one request. on_signal: what Ctrl-C does, which ends nothing then."""
+    """Send one request to a host, and wait for its answer.
+
+    Args:
+        control: Path of the host's control socket.
+        request: A request of `host.messages`.
+        show: Called with each status that comes before the answer (of a move); None is nobody.
+        on_signal: Called on Ctrl-C, with the client; the waiting then goes on. None stops waiting.
+
+    Returns:
+        The answer, a message of `host.messages`.
+
+    Raises:
+        CancelledByUser: Ctrl-C came, without `on_signal`; the host goes on with the request.
+        ConnectionBroken: The host took the request, and is gone.
+        PageferryError: No host listens there, or it refused or failed, with its exit code.
+    """
     from pageferry.host.control_client import ControlClient
 
     client = ControlClient(control)
@@ -218,7 +239,18 @@ def list_guests(
     control: Control = None,
     options: Annotated[JsonOptions | None, Parameter(name="*")] = None,
 ) -> int:
-    """Say which guests a host has, and what each is doing; of several hosts, those of all."""
+    """List the guests of a host, and what each is doing; of several hosts, those of all.
+
+    Args:
+        control: Path of the host's control socket; None is all hosts of this user.
+        options: Where the result goes; None is the terminal only.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        PageferryError: No host runs here or answers, or the file cannot be written.
+    """
     from pageferry.host.choice import Running, running_hosts
     from pageferry.host.control_client import find_controls
     from pageferry.host.messages import List
@@ -285,7 +317,19 @@ def boot(
     ] = None,
     config: Annotated[GuestConfig | None, Parameter(name="*")] = None,
 ) -> int:
-    """Boot a guest at a host, and print its name."""
+    """Boot a guest at a host, and print its name.
+
+    Args:
+        control: Path of the host's control socket; None is the only host here.
+        guest: Name of the new guest; None lets the host find one.
+        config: The guest; None is all defaults.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        PageferryError: Which host is meant cannot be told, or it could not boot the guest.
+    """
     from pageferry.host.control_client import find_control
     from pageferry.host.messages import Boot
 
@@ -303,6 +347,16 @@ def verify(*, control: Control = None, guest: Name = None) -> int:
 
     The host pauses the guest and digests it. A fresh guest of the same configuration is then run
     here to the same step, and its digest must be equal: exit code 0, or 3.
+
+    Args:
+        control: Path of the host's control socket; None finds the host that has the guest.
+        guest: Name of the guest; None is the only one.
+
+    Returns:
+        The exit code: 0, or 3 where the digests differ or the workload's own check failed.
+
+    Raises:
+        PageferryError: Which guest is meant cannot be told, or its host could not digest it.
     """
     from pageferry.host.choice import choose_host
     from pageferry.host.messages import Digest
@@ -353,6 +407,17 @@ def resume(
 
     The other host is asked again. If it never had the whole guest, or has forgotten it, the guest
     goes on here; if it runs it, the copy here is dropped.
+
+    Args:
+        control: Path of the host's control socket; None finds the host that has the guest.
+        guest: Name of the guest; None is the only one.
+        options: How long to ask, and what to do without an answer; None is all defaults.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        PageferryError: Which guest is meant cannot be told, or its host could not find out.
     """
     from pageferry.host.choice import choose_host
     from pageferry.host.messages import Resume
@@ -365,7 +430,18 @@ def resume(
 
 @host_app.command
 def shutdown(*, control: Control = None, guest: Name = None) -> int:
-    """End a guest for good."""
+    """End a guest for good.
+
+    Args:
+        control: Path of the host's control socket; None finds the host that has the guest.
+        guest: Name of the guest; None is the only one.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        PageferryError: Which guest is meant cannot be told, or its host could not end it.
+    """
     from pageferry.host.choice import choose_host
     from pageferry.host.messages import Shutdown
 

@@ -23,7 +23,12 @@ _NOTES = [
 
 
 def listing() -> dict[str, Any]:
-    """What there is, as `--json` writes it."""
+    """Make what `--json` writes: all points and actions.
+
+    Returns:
+        A JSON object; `points` in the order of a migration, `actions` with the agent that alone has
+        them as `only` (None: both have them).
+    """
     return {
         "schema_version": 1,
         "points": [
@@ -38,7 +43,17 @@ def listing() -> dict[str, Any]:
 
 
 def list_points(*, options: Annotated[JsonOptions | None, Parameter(name="*")] = None) -> int:
-    """List the points at which --inject can make an agent fail, and what it can do there."""
+    """List the points at which --inject can make an agent fail, and what it can do there.
+
+    Args:
+        options: Where the result goes; None is the terminal only.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
     options = options or JsonOptions()
     with options.opened() as file:
         if options.json_file != "-":

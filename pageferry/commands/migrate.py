@@ -1,4 +1,4 @@
-"""`pageferry migrate`: the main job."""
+"""`pageferry migrate`: the main command."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def migrate(
     Starts a destination and a source agent as two processes on loopback (or, with --net, at the
     two ends of a network made for them), runs one migration, and prints a result table. Progress
     goes to standard error.
+
+    Args:
+        config: Guest, strategy and transfer; None is all defaults.
+        tls: Keys for the connections between the agents; None is no TLS.
+        net: The network between the agents; None is loopback.
+        limits: What a missed limit does to the exit code.
+        output: Where results and progress go; None is the terminal only.
+        status_fd: Descriptor on which progress is written as JSON lines; None is none.
+
+    Returns:
+        The exit code: the source's, or 5 with --enforce where a limit was missed.
     """
     from pageferry.common.html import render_one
     from pageferry.common.report.binding_limit import over
@@ -44,7 +55,7 @@ def migrate(
         config = over(config, net.rate)
     output, limits = output or OutputOptions(), limits or LimitOptions()
     tls = tls or TlsOptions()
-    tls.load()  # here, so that what is wrong with it is bad usage of this command
+    tls.load()  # here, so that a mistake in it is bad usage of this command
     warn([config.strategy], config)
     tell([config], quiet=output.quiet)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
@@ -68,7 +79,7 @@ def migrate(
 
 
 def _tell(ended: Migrated, *, table: bool) -> None:
-    """The result, and what a person should know of it."""
+    """Print the result, and what a person should know about it."""
     from pageferry.common.terminal.console import print_report
     from pageferry.runs.migration import said_of
 

@@ -1,14 +1,15 @@
 """`pageferry model`: the paper's cost model, and times converted from a baseline.
 
-A path 2 migration is four terms: the first pre-copy, the changed pages that are sent while the
-cache holds its write-backs, the rounds, and what goes in the stop. Sending memory costs 5 units,
-sending what the cache gave back costs 1, as the cache is taken to be five times as fast:
+A path 2 migration is the sum of four terms: the first pre-copy, the changed pages that are sent
+while the cache holds its write-backs, the rounds, and what is sent during the stop. Sending memory
+costs 5 units, sending what the cache gave back costs 1, as the cache is taken to be five times as
+fast:
 
     without the cache   5 + 5 + 5*9 + 5 = 60
     with the cache      5 + 5 + 1*9 + 5 = 24
 
-Times are taken to be proportional to units, so a time that was measured without the cache becomes
-24/60 of it. All arithmetic is exact; a result is rounded to whole milliseconds, as in the paper.
+Times are taken to be proportional to units, so a time measured without the cache becomes 24/60 of
+it. All arithmetic is exact; a result is rounded to whole milliseconds, as in the paper.
 """
 
 from __future__ import annotations
@@ -52,29 +53,54 @@ class ModelOptions(JsonOptions):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One migration in units. sum: the terms as the paper writes them, `5 + 5 + 5*9 + 5`."""
+    """The cost of one migration.
+
+    Attributes:
+        units: The cost in units.
+        sum: The terms as the paper writes them, `5 + 5 + 5*9 + 5`.
+    """
 
     units: Fraction
     sum: str
 
 
 def cost(round_cost: float, *, rounds: int, memory_cost: float) -> Cost:
-    """A migration whose rounds cost `round_cost` each, everything else `memory_cost`."""
+    """Compute what one migration costs.
+
+    Args:
+        round_cost: Units of each round.
+        rounds: How many rounds there are.
+        memory_cost: Units of each of the three other terms.
+
+    Returns:
+        The cost, exact.
+    """
     memory, each = _exact(memory_cost), _exact(round_cost)
     text = f"{_short(memory)} + {_short(memory)} + {_short(each)}*{rounds} + {_short(memory)}"
     return Cost(3 * memory + each * rounds, text)
 
 
 def whole_ms(time_ms: Fraction) -> int:
-    """Rounded to the nearest millisecond, halves up."""
+    """Round to whole milliseconds, halves up.
+
+    Args:
+        time_ms: The time in milliseconds.
+
+    Returns:
+        The nearest whole number of milliseconds.
+    """
     return (time_ms + _HALF).__floor__()
 
 
 def convert(options: ModelOptions) -> dict[str, Any]:
-    """The model's result, as `--json` writes it.
+    """Compute the model's result, as `--json` writes it.
 
-    `downtime_ms` and `total_ms` are whole milliseconds as in the paper, `*_exact_ms` are not
-    rounded; `ratio` is with / without the cache.
+    Args:
+        options: The parameters, and the times without the cache.
+
+    Returns:
+        A JSON object. `downtime_ms` and `total_ms` are whole milliseconds as in the paper,
+        `*_exact_ms` are not rounded; `ratio` is with / without the cache.
     """
     without = cost(options.memory_cost, rounds=options.rounds, memory_cost=options.memory_cost)
     cached = cost(options.cache_cost, rounds=options.rounds, memory_cost=options.memory_cost)
@@ -105,7 +131,7 @@ def _side(one: Cost, options: ModelOptions, ratio: Fraction) -> dict[str, Any]:
 
 
 def _exact(number: float) -> Fraction:
-    """What the user wrote: the shortest decimal that reads back as this float."""
+    """Return what the user wrote: the shortest decimal that reads back as this float."""
     return Fraction(repr(float(number)))
 
 
@@ -114,10 +140,19 @@ def _short(number: Fraction) -> str:
 
 
 def model(*, options: Annotated[ModelOptions | None, Parameter(name="*")] = None) -> int:
-    """The paper's cost model: units, and times converted from a baseline without the cache.
+    """Compute the paper's cost model: units, and times converted from a baseline without the cache.
 
     The defaults are the paper's own figures: 1,384 ms of downtime become 554 ms, 49,973 ms in
     all become 19,989 ms. `pageferry reproduce` measures what this only computes.
+
+    Args:
+        options: The model's parameters, and where the result goes; None is all defaults.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: The file cannot be written.
     """
     options = options or ModelOptions()
     with options.opened() as file:

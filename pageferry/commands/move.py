@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pageferry.host.messages import Move, Moved
 
 _LOOK_S: Final = 0.25
-_NOW_S: Final = 0.2  # for an answer that is under way
+_NOW_S: Final = 0.2  # for an answer that is on its way
 
 
 TlsHostname = Annotated[
@@ -51,12 +51,12 @@ class MoveConfig(TransferConfig):
 
     @property
     def transfer(self) -> TransferConfig:
-        """Without the watching."""
+        """The same without the watching."""
         return TransferConfig(**{name: getattr(self, name) for name in TransferConfig.model_fields})
 
 
 class _Watch:
-    """What the host says while the guest moves, and what signals do to it."""
+    """What the host reports while the guest moves, and what signals do about it."""
 
     def __init__(self, view: ProgressView, pipe: StatusPipe | None) -> None:
         self.when = When.BEFORE
@@ -66,7 +66,7 @@ class _Watch:
         self._looking = False
 
     def show(self, status: Status) -> None:
-        """The host has said so."""
+        """Take a status from the host: note how far it is, and show it."""
         self.when, self._heard_s = status.when or self.when, time.monotonic()
         self._keep_looking()
         self._view.update(status)
@@ -74,19 +74,19 @@ class _Watch:
             self._pipe.write("status", status.model_dump())
 
     def ask_to_end(self, client: ControlClient) -> None:
-        """A signal: the host judges; where it says nothing, we do."""
+        """Handle a signal: the host decides what it does; where the host is silent, we do."""
         client.cancel()
         self._replied(self._insisting.signal(time.monotonic(), self._trouble_s()))
         self._keep_looking()
 
     def _keep_looking(self) -> None:
-        """From the first call on, again and again."""
+        """Begin to look for trouble, again and again; only the first call counts."""
         if not self._looking:
             self._looking = True
             self._look()
 
     def _look(self) -> None:
-        """Silence that is seen after a signal is told, too."""
+        """Look for silence: the user is told of it even where it began after a signal."""
         reply = self._insisting.look(self._trouble_s())
         if reply is not None:
             self._replied(reply)
@@ -118,10 +118,18 @@ def move(
 
     Ctrl-C cancels the move, and the guest goes on where it is.
 
-    Parameters
-    ----------
-    to
-        HOST:PORT on which the other host listens.
+    Args:
+        to: HOST:PORT on which the other host listens.
+        control: Path of the control socket of the host that has the guest; None finds it.
+        guest: Name of the guest; None is the only one.
+        tls_hostname: Name that the other host's certificate must have; None is HOST.
+        config: Strategy and transfer, and how long the guest is watched; None is all defaults.
+        limits: What a missed limit does to the exit code.
+        output: Where results and progress go; `log_dir` is refused, as the hosts do the logging.
+        status_fd: Descriptor on which progress is written as JSON lines; None is none.
+
+    Returns:
+        The exit code: the one of the move, or 5 with --enforce where a limit was missed.
     """
     from pageferry.common.report.limits import warn
     from pageferry.common.terminal.console import ProgressView
@@ -166,7 +174,7 @@ def _order(to: str, guest: str | None, config: MoveConfig, tls_hostname: str | N
 
 
 def _tell(moved: Moved, config: MoveConfig, files: ReportFiles, *, table: bool) -> None:
-    """The result, on the terminal and in files."""
+    """Show the result, on the terminal and in files."""
     from pageferry.common.html import render_one
     from pageferry.common.report.limits import given, judge
     from pageferry.common.terminal.console import print_report

@@ -37,6 +37,19 @@ def up(
 
     10.77.0.1 is the source's address, 10.77.0.2 the destination's. The options are for both
     directions; those with -back for the way from the destination to the source, where it differs.
+
+    Args:
+        shape: Rate, delay and so on of either direction; None is an unshaped link.
+        options: How the link is made, and its schedule; None is all defaults.
+        name: Name of the network.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: An option is wrong, the network is there already, or root or a library is
+            missing.
+        PageferryError: The link could not be made or measured; nothing of it is left.
     """
     from pageferry.net.link import Link
     from pageferry.net.namespaces import checked_name, require
@@ -71,10 +84,15 @@ def down(
 ) -> int:
     """Remove a network, what runs in it, and what a run that was killed has left of one.
 
-    Parameters
-    ----------
-    every
-        All networks of pageferry on this machine, also those of migrations that are running.
+    Args:
+        name: Name of the network; unused with `every`.
+        every: All networks of pageferry on this machine, also those of migrations that are running.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: There is no such network, its name is wrong, or root or a library is missing.
     """
     from pageferry.net import namespaces, spec
     from pageferry.net.link import end_keeper
@@ -104,12 +122,16 @@ def execute(
 ) -> int:
     """Run a command in one of the two namespaces; its exit code is ours.
 
-    Parameters
-    ----------
-    end
-        src or dst.
-    command
-        What to run, behind `--`.
+    Args:
+        end: src or dst.
+        command: What to run, behind `--`.
+        name: Name of the network.
+
+    Returns:
+        Never: the process becomes the command.
+
+    Raises:
+        UsageError: There is no command or no such network, or the command cannot be run.
     """
     from pageferry.net.enter import replace_with
     from pageferry.net.namespaces import checked_name, namespace, require
@@ -124,7 +146,11 @@ def execute(
 
 
 def show() -> int:
-    """What networks there are, what they were asked to be, and what was measured."""
+    """List the networks there are, what each was asked to be, and what was measured.
+
+    Returns:
+        The exit code, 0.
+    """
     from pageferry.net import namespaces, spec
 
     names = sorted({*namespaces.found(), *spec.remembered()})
@@ -143,7 +169,17 @@ def show() -> int:
 
 
 def told(name: str, shape: Shape, shaper: str, measured: object) -> list[str]:
-    """A network in a few lines."""
+    """Describe a network in a few lines.
+
+    Args:
+        name: Name of the network.
+        shape: What it was asked to be.
+        shaper: What shapes it, `tc` or `tun`.
+        measured: A `Measured`; anything else (None) leaves its line out.
+
+    Returns:
+        The lines.
+    """
     from pageferry.net.measure import Measured
 
     lines = [f"{name}: src 10.77.0.1, dst 10.77.0.2, shaped by {shaper}"]

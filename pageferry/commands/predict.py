@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PredictOutput(ProgressOptions, JsonOptions):
-    """Where the prediction goes, and progress."""
+    """Where the prediction and its progress go."""
 
 
 def predict(
@@ -37,10 +37,19 @@ def predict(
 ) -> int:
     """Boot a guest, measure it for a moment, and say what each strategy would cost to move it.
 
-    No destination is needed, and nothing is moved. The bandwidth that is reckoned with is
-    --max-bandwidth, or --assume-bandwidth where that is less, and never more than this machine
-    was seen to send over loopback while the guest ran. A destination that is far away adds its
-    round trip to each round and to the downtime.
+    No destination is needed, and nothing is moved. The bandwidth is taken to be --max-bandwidth, or
+    --assume-bandwidth where that is less, and never more than this machine was seen to send over
+    loopback while the guest ran. A distant destination adds its round trip to each round and to the
+    downtime.
+
+    Args:
+        config: The guest, and what is assumed of the link; None is all defaults.
+        output: Where the result and progress go; None is the terminal only.
+        status_fd: Descriptor on which progress and result are written as JSON lines; None is none.
+        supervisor: With `status_fd`: PID whose death ends this process; None is the parent.
+
+    Returns:
+        The exit code, 0.
     """
     from pageferry.common.report.binding_limit import over
     from pageferry.common.terminal.console import ProgressView
@@ -102,11 +111,11 @@ def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionRepor
 async def _measured(
     config: MigrationConfig, guest: Guest, say: Callable[[str], None]
 ) -> PredictionReport:
-    """As a source agent does after its guest's warm-up."""
+    """Measure the guest as a source agent does after the warm-up."""
     from pageferry.source_agent.prediction import predict as predicting
 
     if config.dirty_tracker == "kernel":
-        guest.track_by_kernel()  # as in a migration, the guest warms up so
+        guest.track_by_kernel()  # before the warm-up, as in a migration
     guest.start()
     booted = guest.progress()
     guest.resume()

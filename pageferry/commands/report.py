@@ -22,7 +22,16 @@ from pageferry.runs.results import labels_of, plain_sheets, read_result, said
 
 @dataclass
 class Gathered:
-    """What is shown, in the order of the files. beside: they are not all of one series."""
+    """What is shown, in the order of the files.
+
+    Attributes:
+        reports: Every run's report.
+        labels: One for each report.
+        cases: For each report, the case that it is a run of.
+        sheets: Tables as the commands printed them, or plain ones where a file does not say how.
+        notes: Remarks below them, each once.
+        beside: Whether there were several files, so that their runs are compared.
+    """
 
     reports: list[Report] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
@@ -52,6 +61,16 @@ def report(
     RESULT.json is a report of migrate, source, move or simulate, or what compare or reproduce have
     written. With --html it is one self-contained page with pictures, which opens without a network;
     with --pictures each picture is a file, for a paper or a talk: that needs a Chrome or Chromium.
+
+    Args:
+        results: The files; `-` is standard input.
+        html: File for the page; None prints tables instead, unless there are `pictures`.
+        pictures: Folder for the pictures; None makes none.
+        force: Whether files that exist are overwritten.
+        schema: Print the JSON Schema of a report; nothing else may be given.
+
+    Returns:
+        The exit code, 0.
     """
     if schema:
         return _print_schema(alone=not (results or html or pictures or force))
@@ -91,9 +110,12 @@ def _print_schema(*, alone: bool) -> int:
 
 
 def print_results(found: Gathered) -> None:
-    """The result's table, or what its series printed; of several results, their comparison.
+    """Print the table of one result, or what its series printed; of several, their comparison.
 
-    And what is damaged in them, though they can be read.
+    Where a report's fault latencies are damaged, that is said, too.
+
+    Args:
+        found: What `gather` has read.
     """
     from pageferry.runs.tables import print_text, wide_console
 
@@ -171,7 +193,17 @@ def _too_large(results: Sequence[Path]) -> str:
 
 
 def gather(results: list[Path]) -> Gathered:
-    """Read them all. Raises `UsageError`."""
+    """Read all results.
+
+    Args:
+        results: The files; `-` is standard input.
+
+    Returns:
+        What they hold, in the same order.
+
+    Raises:
+        UsageError: One cannot be read, or is no result.
+    """
     out = Gathered(beside=len(results) > 1)
     stems = [Path(said(result)).stem for result in results]
     names = Counter(stems)

@@ -54,8 +54,13 @@ class ReproduceOptions(Options):
 
 
 class ReproduceDocument(SeriesDocument):
-    """`scale`: memory and cache are 1/scale of the paper's, and so are the paper's times in
-    `table`. cache_effect: ratios of the I/O load, with the cache / without."""
+    """What `reproduce --json` writes.
+
+    Attributes:
+        scale: Memory and cache are 1/scale of the paper's, and so are the paper's times in `table`.
+        cache_effect: Ratios of the I/O load, with the cache / without.
+        locality: The remark on locality with its figures; null where there is none.
+    """
 
     scale: int
     cache_effect: list[dict[str, object]]
@@ -73,6 +78,18 @@ def reproduce(
     A 512 MiB guest with a 4 MiB cache under three loads, at 100 MB/s and at 100 Mbit/s, each with
     the cache and without; and the paper's three worked examples. It takes a while: the estimate
     comes first. Ctrl-C ends it and prints what has finished.
+
+    Args:
+        options: What is run, and how often; None is all of it, once.
+        output: Where results and progress go; None is the terminal only.
+        status_fd: Descriptor on which progress is written as JSON lines; None is none.
+
+    Returns:
+        The exit code: 130 after Ctrl-C, else that of the worst run.
+
+    Raises:
+        UsageError: An option is wrong, this machine has room for none of the runs, or a file cannot
+            be written.
     """
     options, output = options or ReproduceOptions(), output or OutputOptions()
     setting = _setting(options)
@@ -109,7 +126,7 @@ def _setting(options: ReproduceOptions) -> Setting:
 
 
 def _announce(runs: int, seconds: float) -> None:
-    """How long it will take, on standard error."""
+    """Say on standard error how long it will take."""
     text = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
     print(f"{runs} runs, about {text}", file=sys.stderr, flush=True)
 

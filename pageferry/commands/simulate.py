@@ -27,13 +27,25 @@ def simulate(
     The strategies are those that migrate a real guest; guest and link are figures, so that a guest
     may have any size and a link any rate. The report is a measured one's, with null where a
     simulation knows nothing.
+
+    Args:
+        config: Guest, strategy and transfer; None is all defaults.
+        options: The link, the guest's speed, and what is simulated; None is all defaults.
+        limits: What a missed limit does to the exit code.
+        output: Where results and progress go; `log_dir` is refused.
+
+    Returns:
+        The exit code: 5 with --enforce where a limit would be missed, else 0.
+
+    Raises:
+        UsageError: An option is wrong, or is one that a simulation cannot have.
     """
     config, options = config or MigrationConfig(), options or SimulateOptions()
     output, limits = output or OutputOptions(), limits or LimitOptions()
     _refuse(config, options, output)
     from pageferry.sim.link import not_modelled, parse_link
 
-    parse_link(options.link)  # here, before anything is imported that takes its time
+    parse_link(options.link)  # here, before anything is imported that takes long
     tell([config], quiet=output.quiet)
     if (left_out := not_modelled(config.congestion)) is not None:
         complain(left_out)

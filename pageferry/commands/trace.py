@@ -30,7 +30,7 @@ _HELP = """Memory traces of real programs: record one, import it, replay it in a
 
 
 class ImportOptions(ProgressOptions, JsonOptions):
-    """What is taken of a text."""
+    """What is taken from a text."""
 
     instructions: Annotated[
         bool, Parameter(negative=""), Field(description="instruction fetches, too, as reads")
@@ -62,9 +62,14 @@ class InfoOptions(JsonOptions):
 
 
 class TextCounts(BaseModel):
-    """Lines of an imported text, and of them instruction fetches, unknown lines, and accesses with
+    """What was in an imported text.
 
-    something behind them. processes: whose accesses they are; 0 where valgrind does not say it.
+    Attributes:
+        lines: Lines of the text.
+        instruction_fetches: Of these, instruction fetches, whether kept or not.
+        unknown_lines: Of these, lines that are neither accesses nor valgrind's own.
+        trailing_lines: Of these, accesses with something behind them.
+        processes: Processes whose accesses they are; 0 where valgrind does not say.
     """
 
     lines: int
@@ -85,8 +90,17 @@ class ImportDocument(BaseModel):
 
 
 class InfoDocument(BaseModel):
-    """What `trace info --json` writes. verified: null where it was not asked; `lines`: 64-byte
-    lines that the trace touches; `parts`: tenths of the trace, in order.
+    """What `trace info --json` writes.
+
+    Attributes:
+        file: The trace, as it was given.
+        trace: What its file says of it.
+        footprint_bytes: Size of all pages that it touches.
+        verified: True where the digest was checked; null where that was not asked for.
+        lines: 64-byte lines that the trace touches.
+        pages_written: Pages that it writes to.
+        parts: Tenths of the trace, in order.
+        hottest: The pages with the most accesses.
     """
 
     schema_version: Literal[1] = 1
@@ -114,12 +128,12 @@ def import_(
     *,
     options: Annotated[ImportOptions | None, Parameter(name="*")] = None,
 ) -> int:
-    """Turn what valgrind's lackey wrote into a trace that a guest can replay.
+    r"""Turn what valgrind's lackey wrote into a trace that a guest can replay.
 
     TEXT is recorded by, or comes out of a pipe from:
 
         valgrind --tool=lackey --trace-mem=yes --log-file=TEXT PROGRAM
-        valgrind --tool=lackey --trace-mem=yes --log-fd=9 PROGRAM \\
+        valgrind --tool=lackey --trace-mem=yes --log-fd=9 PROGRAM \
             9>&1 >/dev/null | pageferry trace import - FILE
 
     An access that crosses 64-byte lines or pages touches each of them; a
@@ -129,6 +143,14 @@ def import_(
 
     valgrind also traces children that a program forks, into the same log.
     Such a text is refused: record with --log-file=trace.%p, and import one.
+
+    Args:
+        text: File that valgrind wrote, plain or compressed; `-` is standard input.
+        file: The trace to make; its name may have no comma.
+        options: What is taken from the text, and where the result goes; None is all defaults.
+
+    Returns:
+        The exit code, 0.
     """
     from pageferry.trace.importer import Text, TraceFile, import_text
     from pageferry.trace.view import ImportView, print_import
@@ -197,6 +219,17 @@ def info(
 
     Pages are numbered from 0 in order of their addresses in the program. With
     --workload trace:FILE,digest=DIGEST a guest takes no other content.
+
+    Args:
+        file: The trace.
+        options: Whether its digest is checked, and where the result goes; None is all defaults.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: The file is no trace, is damaged, or its digest is wrong.
+        CancelledByUser: A signal came.
     """
     from pageferry.trace.stats import measure
     from pageferry.trace.view import print_info
@@ -231,9 +264,9 @@ trace_app.command(info)
 
 @contextlib.contextmanager
 def _interruptible(outcome: str) -> Iterator[Callable[[], None]]:
-    """Inside, a signal ends the command with one line that tells the outcome.
+    """Have a signal end the command inside, with one line that tells the outcome.
 
-    Gives what raises again if one has come: see `signals.raising`.
+    Yields what raises again if a signal has come: see `signals.raising`.
     """
     try:
         with signals.raising() as check:

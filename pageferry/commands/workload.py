@@ -25,7 +25,11 @@ _REAL: Final = f"{_CONTENT} is about what the memory of a small real guest looks
 
 
 def listing() -> dict[str, Any]:
-    """All of them, as `--json` writes it."""
+    """Make what `--json` writes of all workloads.
+
+    Returns:
+        A JSON object: name, purpose, and options with their defaults of each workload.
+    """
     return {
         "schema_version": 1,
         "workloads": [
@@ -40,7 +44,14 @@ def listing() -> dict[str, Any]:
 
 
 def details(spec: Spec) -> dict[str, Any]:
-    """One of them, as `--json` writes it."""
+    """Make what `--json` writes of one workload.
+
+    Args:
+        spec: The workload.
+
+    Returns:
+        A JSON object; `mixtures` is empty for a workload that takes none.
+    """
     return {
         "schema_version": 1,
         "name": spec.name,
@@ -63,7 +74,14 @@ def details(spec: Spec) -> dict[str, Any]:
 
 
 def takes_mixes(spec: Spec) -> bool:
-    """Whether its visits can write as many lines as real guests change."""
+    """Tell whether a workload can write as many lines a visit as real guests change.
+
+    Args:
+        spec: The workload.
+
+    Returns:
+        Whether its `lines` takes a mixture.
+    """
     return "lines" in spec.options and spec.options["lines"].reader.as_text
 
 
@@ -81,7 +99,17 @@ def _mixture(mix: Mix) -> dict[str, Any]:
 
 
 def list_(*, options: Annotated[JsonOptions | None, Parameter(name="*")] = None) -> int:
-    """List the workloads that --workload can name, and their options with defaults."""
+    """List the workloads that --workload can name, and their options with defaults.
+
+    Args:
+        options: Where the result goes; None is the terminal only.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
     options = options or JsonOptions()
     with options.opened() as file:
         if options.json_file != "-":
@@ -97,7 +125,18 @@ def show(
     *,
     options: Annotated[JsonOptions | None, Parameter(name="*")] = None,
 ) -> int:
-    """Show what a workload does, and what its options are: default, range and meaning."""
+    """Show what a workload does, and what its options are: default, range and meaning.
+
+    Args:
+        name: The workload; what follows a colon is ignored.
+        options: Where the result goes; None is the terminal only.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UsageError: There is no such workload, or the file cannot be written.
+    """
     spec = WORKLOADS.find(name.partition(":")[0])
     options = options or JsonOptions()
     with options.opened() as file:

@@ -1,6 +1,6 @@
-"""Going into a network namespace: a thread of ours, or a command (`python -m pageferry.net.enter`).
+"""Enter a network namespace, with a thread of ours or a command (`python -m pageferry.net.enter`).
 
-Needs nothing but the standard library, since every agent of a run starts through it.
+It needs nothing but the standard library, since every agent of a run starts through it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Final, TypeVar
 from pageferry.common.errors import EXIT_USAGE, PageferryError, UsageError
 from pageferry.common.process.python_command import python_command
 
-FOLDER: Final = "/run/netns"  # where iproute2 has them, too
+FOLDER: Final = "/run/netns"  # where iproute2 keeps them, too
 _CLONE_NEWNET: Final = 0x40000000
 _T = TypeVar("_T")
 
 
 def _enter(namespace: str) -> None:
-    """The calling thread, from now on. Raises `OSError`."""
+    """Move the calling thread into a namespace, for good. Raises `OSError`."""
     fd = os.open(f"{FOLDER}/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -34,9 +34,20 @@ def _enter(namespace: str) -> None:
 
 
 def inside(namespace: str, work: Callable[[], _T]) -> _T:
-    """`work()` in that namespace; sockets and devices that it opens stay in there.
+    """Run a function in a network namespace; sockets and devices that it opens stay in there.
 
-    On a thread of its own, which ends with it. Raises what `work` raises, and `OSError`.
+    It runs on a thread of its own, which this call waits for; the calling thread does not move.
+
+    Args:
+        namespace: Name of the namespace, as `ip netns` lists it.
+        work: The function.
+
+    Returns:
+        What `work` returned.
+
+    Raises:
+        OSError: The namespace is not there, or may not be entered.
+        BaseException: Whatever `work` has raised.
     """
     results: list[_T] = []
     errors: list[BaseException] = []
@@ -57,7 +68,15 @@ def inside(namespace: str, work: Callable[[], _T]) -> _T:
 
 
 def replace_with(namespace: str, command: Sequence[str]) -> None:
-    """Become that command in that namespace; returns never. Raises `UsageError`."""
+    """Become a command in a network namespace; this never returns.
+
+    Args:
+        namespace: Name of the namespace, as `ip netns` lists it.
+        command: The program, looked for on PATH, and its arguments.
+
+    Raises:
+        UsageError: The namespace is not there or can't be entered, or the command can't be run.
+    """
     try:
         _enter(namespace)
     except FileNotFoundError:
@@ -65,7 +84,7 @@ def replace_with(namespace: str, command: Sequence[str]) -> None:
     except OSError as error:
         raise UsageError(f"can't enter the namespace {namespace}: {error.strerror}") from None
     try:
-        # Python ignores it, and what is ignored is inherited.
+        # Python ignores SIGPIPE, and the command would inherit that.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execvp(command[0], list(command))  # noqa: S606 - this is what it is for
     except OSError as error:
@@ -73,7 +92,14 @@ def replace_with(namespace: str, command: Sequence[str]) -> None:
 
 
 def prefix(namespace: str) -> list[str]:
-    """What to put before a command that is to run in that namespace."""
+    """Build the words that go before a command so that it runs in a network namespace.
+
+    Args:
+        namespace: Name of the namespace, as `ip netns` lists it.
+
+    Returns:
+        The words: this interpreter and this module with its argument.
+    """
     return python_command("pageferry.net.enter", namespace)
 
 

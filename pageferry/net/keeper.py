@@ -5,10 +5,11 @@ standard output what it did:
 
     {"point_at": PORT}           where a relay leads                        -> {"pointed_at": PORT}
     {"start": NS}                the schedule began at that monotonic time  -> {"applied": [I, NS]}
-    {"stay": MEASURED or null}   go on when nobody is there any more        -> {"staying": PID}
+    {"stay": MEASURED or null}   keep it up when nobody is there any more   -> {"staying": PID}
 
-Its input's end is its own end, unless it has been told to stay, so that a network goes with whoever
-wanted it, however that one dies. A signal that asks to end ends it always. Its end is the link's.
+Unless it has been told to stay, it ends when its input does, so that a network goes with whoever
+wanted it, however that process dies. A signal that asks it to end always ends it. The link ends
+with it.
 """
 
 from __future__ import annotations
@@ -34,23 +35,48 @@ _STDIN, _STDOUT, _STDERR = range(3)
 
 
 class Link(Protocol):
-    """What can be kept."""
+    """A link that can be kept."""
 
-    def apply(self, shape: Shape, *, outage: bool) -> None: ...  # noqa: D102 - as its classes say
+    def apply(self, shape: Shape, *, outage: bool) -> None:
+        """Make the link this from now on.
 
-    def counters(self) -> dict[str, dict[str, int]]: ...  # noqa: D102
+        Args:
+            shape: What both directions are.
+            outage: Whether nothing gets through.
+        """
+        ...
 
-    def close(self) -> None: ...  # noqa: D102
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Count packets so far.
+
+        Returns:
+            Counts by direction, and by what became of the packets; empty where nobody counts.
+        """
+        ...
+
+    def close(self) -> None:
+        """Take the link down."""
+        ...
 
 
 def say(key: str, value: Any) -> None:
-    """One line to whoever still listens."""
+    """Write one line to standard output, if somebody still listens.
+
+    Args:
+        key: What the line is about.
+        value: Anything that JSON can express.
+    """
     with contextlib.suppress(BrokenPipeError):
         os.write(_STDOUT, (json.dumps({key: value}) + "\n").encode())
 
 
 class Keeper:
-    """Keeps one link."""
+    """Keeps one link, from its making to its removal.
+
+    Args:
+        wanted: The link.
+        wake_fd: Becomes readable when a signal asks this process to end.
+    """
 
     def __init__(self, wanted: spec.LinkSpec, wake_fd: int) -> None:
         self._wanted = wanted
@@ -66,12 +92,17 @@ class Keeper:
         self._failed_fd = os.eventfd(0, os.EFD_CLOEXEC)
 
     def _failed(self, error: PageferryError) -> None:
-        """On a thread of the link, which is no more."""
+        """Note what has ended the link; called on the link's own thread."""
         self._failure = error
         os.eventfd_write(self._failed_fd, 1)
 
     def run(self) -> None:
-        """All of it. Raises `PageferryError`."""
+        """Make the link, keep it until it is to end, and remove it.
+
+        Raises:
+            UsageError: A network of that name is there already, or this kernel can't shape it so.
+            PageferryError: The link could not be made, or has failed; nothing of it is left.
+        """
         wanted = self._wanted
         if wanted.kind == "relay":
             relay = RelayLink(wanted.shape, self._failed)
@@ -110,7 +141,7 @@ class Keeper:
         say("ready", {"shaper": shaper, "notice": notice})
 
     def _keep(self) -> None:
-        """Obey commands, and carry the schedule out, until it is over.
+        """Obey commands and carry out the schedule until the link is to end.
 
         Raises what has ended a thread of the link.
         """
@@ -132,7 +163,7 @@ class Keeper:
             say("counters", self._link.counters())
 
     def _until_next(self) -> float | None:
-        """Seconds until the schedule's next moment; None: there is none."""
+        """Return the seconds until the schedule's next moment; None if there is none."""
         if self._start_ns is None or self._next == len(self._wanted.moments):
             return None
         due_ns = self._start_ns + self._wanted.moments[self._next].at_s * 1e9
@@ -147,7 +178,7 @@ class Keeper:
             self._next += 1
 
     def _read(self) -> bool:
-        """Obey what has come; False: nobody is there any more."""
+        """Obey the commands that have come; return False where nobody is there any more."""
         data = os.read(_STDIN, 65536)
         *lines, self._pending = (self._pending + data).split(b"\n")
         for line in lines:
@@ -171,7 +202,7 @@ class Keeper:
 
     @staticmethod
     def _let_go() -> None:
-        """Whoever waits for the end of what we were given to write to must not wait for us."""
+        """Close standard output and error: nobody shall wait for their end as long as we run."""
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (_STDOUT, _STDERR):
             os.dup2(null, fd)
@@ -179,17 +210,21 @@ class Keeper:
 
 
 def _await_signals() -> int:
-    """From now on a signal is a byte that can be read: nothing is interrupted half-way."""
+    """Turn signals into bytes that can be read, so that nothing is interrupted half-way."""
     read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-    signals.begin()  # who has started us has blocked them until now
+    signals.begin()  # whoever started us blocked them until now
     for number in signals.ours():
         signal.signal(number, lambda _number, _frame: None)
     return read_fd
 
 
 def main() -> int:
-    """The process. An error is said as `{"error": [EXIT CODE, MESSAGE]}`."""
+    """Run the process; an error is said as `{"error": [EXIT CODE, MESSAGE]}`.
+
+    Returns:
+        The exit code; 0 also where standard input ended before a `LinkSpec` came.
+    """
     wake_fd = _await_signals()
     line = b""
     while not line.endswith(b"\n"):

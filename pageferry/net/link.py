@@ -1,4 +1,4 @@
-"""A network for as long as it is wanted: its keeper's process, seen from who started it."""
+"""A network for as long as it is wanted: its keeper's process, as seen by whoever started it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,25 @@ _LOOPBACK: Final = "127.0.0.1"
 
 
 class Link:
-    """Makes a network when entered, and removes it at the end, whatever happens.
+    """A network that is made when this is entered, and removed at the end, whatever happens.
 
-    Raises `UsageError`, `CancelledByUser` and `PageferryError` on entering.
+    Entering raises `UsageError`, `CancelledByUser` (a signal came meanwhile) and `PageferryError`;
+    then nothing is left of it.
+
+    Args:
+        wanted: The link.
+
+    Attributes:
+        spec: The link as it was asked for.
+        shaper: What shapes it: `tc`, `tun` or `relay`; empty until it is up.
+        notice: What the user must know about the choice of the shaper, or None.
+        measured: What it was measured to carry before it was used; None until then.
+        applied_ns: When a moment of the schedule came true (CLOCK_MONOTONIC), by its index. All are
+            known after `close`.
+        failure: What ended the keeper before its time; None if nothing did.
+        counters: Packets by direction and by what became of them; known after `close`, empty
+            without a userspace link.
+        start_ns: When the schedule began (CLOCK_MONOTONIC); None before.
     """
 
     def __init__(self, wanted: spec.LinkSpec) -> None:
@@ -60,7 +76,7 @@ class Link:
         return self
 
     def _wake(self) -> None:
-        """Have a keeper that is waited for fail; while the link is measured that is soon over."""
+        """Make the wait for the keeper fail; a measurement is left alone, as it is soon over."""
         if not self._measuring and self._process is not None:
             self._process.terminate()
 
@@ -71,7 +87,7 @@ class Link:
                 python_command("pageferry.net.keeper"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for us, who know what must end first
+                start_new_session=True,  # Ctrl-C is for us: we know what must end first
             )
         self._tell(self.spec.model_dump_json())
         ready = self._wait_for("ready")
@@ -85,14 +101,28 @@ class Link:
         self.close()
 
     def start(self, start_ns: int) -> None:
-        """The schedule began at that time (CLOCK_MONOTONIC); only the first call counts."""
+        """Start the schedule; only the first call counts.
+
+        Args:
+            start_ns: When it began, CLOCK_MONOTONIC.
+        """
         if self.start_ns is None:
             self.start_ns = start_ns
-            with contextlib.suppress(PageferryError):  # its death is noticed by what it carried
+            with contextlib.suppress(PageferryError):  # the migration over it will notice
                 self._tell(json.dumps({"start": start_ns}))
 
     def point_at(self, port: int) -> str:
-        """HOST:PORT at which a source reaches the destination that listens on `port`."""
+        """Give the address at which the source reaches the destination; a relay is pointed at it.
+
+        Args:
+            port: The port on which the destination listens.
+
+        Returns:
+            HOST:PORT for the source.
+
+        Raises:
+            PageferryError: The keeper has ended.
+        """
         if self.spec.kind == "namespaces":
             return f"{namespaces.ADDRESS['dst']}:{port}"
         self._tell(json.dumps({"point_at": port}))
@@ -100,7 +130,11 @@ class Link:
         return f"{_LOOPBACK}:{self._port}"
 
     def stay(self) -> None:
-        """Leave it up after the end of this process, with its schedule started."""
+        """Start the schedule, and leave the network up after the end of this process.
+
+        Raises:
+            PageferryError: The keeper has ended.
+        """
         self._tell(json.dumps({"start": time.monotonic_ns()}))
         measured = self.measured.model_dump() if self.measured else None
         self._tell(json.dumps({"stay": measured}))
@@ -110,10 +144,10 @@ class Link:
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 stream.close()
-        process.returncode = 0  # it goes on: nobody waits for it
+        process.returncode = 0  # it keeps running: nobody waits for it
 
     def close(self) -> None:
-        """Remove the network; what its keeper said to its end is known then. Idempotent."""
+        """Remove the network, and collect what its keeper said to the end; can be called again."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -168,7 +202,7 @@ class Link:
         )
 
     def _end(self) -> str:
-        """What is known of the keeper's."""
+        """Say what is known of the keeper's end."""
         assert self._process is not None  # noqa: S101
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)  # its pipes are closed already
@@ -194,7 +228,14 @@ class Link:
 
 
 def end_keeper(name: str) -> bool:
-    """End the process that keeps the network `name`, if there is one, and wait for its end."""
+    """End the process that keeps a network, and wait for its end: SIGTERM, then SIGKILL.
+
+    Args:
+        name: Name of the network.
+
+    Returns:
+        Whether there was such a process.
+    """
     state = spec.load_state(name)
     if state is None or not state.alive:
         return False

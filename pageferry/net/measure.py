@@ -34,9 +34,14 @@ Dial = Callable[[tuple[str, int]], socket.socket]
 
 
 class Measured(BaseModel):
-    """rtt_ms: the median of some round trips of a byte. throughput_*: of payload, one connection.
+    """What a link was measured to do.
 
-    wire_*: the same with the headers of its segments, which is what a shaper counts.
+    Attributes:
+        rtt_ms: Median of some round trips of one byte, in milliseconds.
+        throughput_Bps: Payload of one connection from source to destination, bytes/s.
+        throughput_back_Bps: The same from destination to source.
+        wire_Bps: Throughput with the headers of its segments, which is what a shaper counts.
+        wire_back_Bps: The same from destination to source.
     """
 
     rtt_ms: float
@@ -51,10 +56,19 @@ def measure(
     dial: Callable[[], socket.socket],
     check: Callable[[], None] = lambda: None,
 ) -> Measured:
-    """Over the link between `listener` (the destination's end) and `dial` (the source's).
+    """Measure a link, with three TCP connections one after another.
 
-    check: called now and then; what it raises ends the measuring. Raises `PageferryError` where the
-    link carries nothing.
+    Args:
+        listener: Listening socket at the destination's end; its timeout is changed, and it is not
+            closed.
+        dial: Connects to it from the source's end; called for each connection.
+        check: Called now and then; what it raises ends the measuring.
+
+    Returns:
+        Round trip, and throughput in both directions.
+
+    Raises:
+        PageferryError: The link carries nothing, or broke.
     """
     try:
         with _connected(listener, dial) as (near, far):
@@ -80,7 +94,7 @@ def measure(
 def _connected(
     listener: socket.socket, dial: Callable[[], socket.socket]
 ) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both ends of a connection. What is under way at its end is forgotten, not waited for."""
+    """Yield both ends of a connection; what is under way at its end is dropped, not waited for."""
     listener.settimeout(_PATIENCE_S)
     with dial() as near:
         far, _ = listener.accept()
@@ -95,7 +109,7 @@ def _connected(
 
 
 def _round_trip(near: socket.socket, far: socket.socket) -> float:
-    """Seconds: the median of a few, a byte there and back."""
+    """Measure the round trip of a byte, in seconds: the median of a few."""
 
     def echo() -> None:
         with contextlib.suppress(OSError):
@@ -123,7 +137,7 @@ def _round_trip(near: socket.socket, far: socket.socket) -> float:
 def _throughput(
     sender: socket.socket, receiver: socket.socket, rtt_s: float
 ) -> tuple[float, float]:
-    """Bytes/s of payload, and with headers, once the stream has found its speed."""
+    """Measure bytes/s of payload, and with headers, once the stream has found its speed."""
     stop = threading.Event()
 
     def send() -> None:
@@ -134,7 +148,8 @@ def _throughput(
     thread = WatchedThread(send, "stream", lambda _error: _hang_up(sender), daemon=False)
     thread.start()
     try:
-        # A slow start that has overshot is mended by then: what lay behind the hole would count.
+        # By then a slow start that overshot has recovered: what was stuck behind the hole would
+        # otherwise count.
         warm_s = min(_LEAST_S / 2 + 20 * rtt_s, _MOST_S)
         span_s = min(_LEAST_S + 10 * rtt_s, _MOST_S)
         buffer = bytearray(1 << 20)
@@ -159,7 +174,7 @@ def _hang_up(*ends: socket.socket) -> None:
 
 
 def _receive_for(receiver: socket.socket, buffer: bytearray, span_s: float) -> tuple[int, float]:
-    """(bytes, seconds) until the first piece that ends the span, which is counted."""
+    """Receive for a while; return bytes and seconds, with the piece that ends the span counted."""
     started = last = time.monotonic()
     received = 0
     while last - started < span_s:

@@ -1,7 +1,8 @@
-"""Two network namespaces, and what must never be left of them.
+"""Two network namespaces, which must never be left behind.
 
-`pageferry-NAME-src` and `pageferry-NAME-dst`, where `ip netns` sees them. The name is the claim:
-who makes the first of the two has the network of that name, and nobody else can make it.
+They are `pageferry-NAME-src` and `pageferry-NAME-dst`, where `ip netns` sees them. The name is the
+claim: whoever makes the first of the two owns the network of that name, and nobody else can make
+it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,17 @@ _PATIENCE_S: Final = 3.0  # what still runs in a namespace is given this long to
 
 
 def checked_name(name: str) -> str:
-    """A network's name. Raises `UsageError`."""
+    """Check the name of a network.
+
+    Args:
+        name: What the user wrote.
+
+    Returns:
+        The same name.
+
+    Raises:
+        UsageError: It is no name: 1 to 32 of a-z, 0-9 and -, not beginning with -.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"--name: {name!r} is not a name: expected up to 32 of a-z, 0-9 and -, as in lab-1"
@@ -38,12 +49,27 @@ def checked_name(name: str) -> str:
 
 
 def namespace(name: str, end: End) -> str:
-    """What that end of the network `name` is called."""
+    """Build the name of a network's namespace.
+
+    Args:
+        name: Name of the network.
+        end: Which of the two: `src` or `dst`.
+
+    Returns:
+        Its name, as `ip netns` lists it.
+    """
     return f"{_PREFIX}{name}-{end}"
 
 
 def require(what: str) -> None:
-    """Whether namespaces can be made at all. Raises `UsageError`."""
+    """Check that namespaces can be made at all.
+
+    Args:
+        what: What needs them, for the message.
+
+    Raises:
+        UsageError: We are not root, or pyroute2 is not installed.
+    """
     if os.geteuid() != 0:
         raise UsageError(
             f"{what} needs root, for network namespaces: migrate --link relay shapes without"
@@ -52,7 +78,11 @@ def require(what: str) -> None:
 
 
 def found() -> list[str]:
-    """Names of all networks of which a namespace is there."""
+    """List all networks that have a namespace.
+
+    Returns:
+        Their names, sorted.
+    """
     names = set()
     with contextlib.suppress(OSError):
         for entry in os.listdir(FOLDER):
@@ -63,7 +93,15 @@ def found() -> list[str]:
 
 
 def make(name: str) -> None:
-    """Both namespaces. Raises `UsageError`, `PageferryError`; then nothing is left of them."""
+    """Make both namespaces of a network.
+
+    Args:
+        name: Name of the network, which claims it.
+
+    Raises:
+        UsageError: A network of that name is there already.
+        PageferryError: They can't be made; nothing is left of them.
+    """
     from pyroute2 import netns
 
     made: list[str] = []
@@ -86,7 +124,7 @@ def make(name: str) -> None:
 
 
 def _forget_nothing() -> None:
-    """One connection's experience (a slow start's end) must not be the next one's beginning."""
+    """Keep what one connection learned (where its slow start ended) away from the next one."""
     with contextlib.suppress(OSError):  # read-only in some containers
         Path("/proc/sys/net/ipv4/tcp_no_metrics_save").write_text("1")
 
@@ -100,7 +138,14 @@ def _remove_files(namespaces: list[str]) -> None:
 
 
 def pids_in(name: str) -> list[int]:
-    """Processes of which the first thread is in one of the network's namespaces."""
+    """List the processes whose first thread is in one of a network's namespaces.
+
+    Args:
+        name: Name of the network.
+
+    Returns:
+        Their PIDs; empty where the network is not there.
+    """
     wanted = set()
     for end in ENDS:
         with contextlib.suppress(OSError):
@@ -116,7 +161,14 @@ def pids_in(name: str) -> list[int]:
 
 
 def remove(name: str) -> bool:
-    """End what runs in them, then remove both, with all devices in them; whether there were any."""
+    """End what runs in a network's namespaces, then remove both, with all devices in them.
+
+    Args:
+        name: Name of the network.
+
+    Returns:
+        Whether there were any.
+    """
     there = [each for end in ENDS if os.path.exists(f"{FOLDER}/{(each := namespace(name, end))}")]
     for number in (signal.SIGTERM, signal.SIGKILL):
         pids = pids_in(name)

@@ -25,7 +25,7 @@ Kind = Literal["namespaces", "relay"]
 
 
 def _no_rate(value: Any) -> Any:
-    """What a link of `simulate` is said by is another option here. Raises `ValueError`."""
+    """Refuse (`ValueError`) what describes a link of `simulate`: that is another option here."""
     if isinstance(value, str) and ("=" in value or value[:1].isdigit()):
         net = value if "=" in value else f"rate={value}"
         raise ValueError(
@@ -60,7 +60,13 @@ class LinkOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A network, as options make it: what it is from its beginning, and from each moment on."""
+    """A network as the options describe it.
+
+    Attributes:
+        kind: Two namespaces, or a relay.
+        shape: What the link is at first.
+        moments: What it becomes, and when.
+    """
 
     kind: Kind
     shape: Shape
@@ -89,7 +95,14 @@ class NetOptions(LinkOptions):
     ] = None
 
     def asked(self) -> Asked | None:
-        """What is asked for, wherever it is to be made; None: nothing. Raises `UsageError`."""
+        """Work out which network is asked for, wherever it is to be made.
+
+        Returns:
+            The network; None where none is asked for.
+
+        Raises:
+            UsageError: The options contradict one another, or one has a wrong value.
+        """
         if self.net is None and self.link is None:
             for name, field in LinkOptions.model_fields.items():
                 if getattr(self, name) != field.default:
@@ -110,12 +123,19 @@ class NetOptions(LinkOptions):
 
     @property
     def rate(self) -> float:
-        """Of the way there, bytes a second; infinite where it has none. Raises `UsageError`."""
+        """Rate from source to destination, bytes/s; infinite without one. Raises `UsageError`."""
         asked = self.asked()
         return math.inf if asked is None else asked.shape.forward.rate
 
     def spec(self) -> LinkSpec | None:
-        """The network that is asked for, under a name of its own. Raises `UsageError`."""
+        """Specify the network that is asked for, under a name of its own, to be made here.
+
+        Returns:
+            What its keeper is to make; None where no network is asked for.
+
+        Raises:
+            UsageError: The options are wrong, or root or a library is missing.
+        """
         asked = self.asked()
         if asked is None:
             return None

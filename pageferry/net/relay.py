@@ -1,7 +1,7 @@
-"""A relay of TCP connections with a rate, a delay and outages: a link for those without root.
+"""A relay of TCP connections with a rate, a delay and outages: a link that does not need root.
 
-A port on loopback; who connects to it is connected to the target. What the two say to one another
-goes through a `Flow` in each direction.
+It listens on a port on loopback, and connects whoever comes there to the target. What the two say
+to each other goes through a `Flow` in each direction.
 """
 
 from __future__ import annotations
@@ -27,10 +27,16 @@ _SOCKET_BUFFER: Final = 256 * 1024  # what waits for the rate waits at the sende
 
 
 class RelayLink:
-    """The relay, on a thread of its own."""
+    """The relay, on a thread of its own; it listens once this is made.
+
+    Making it raises `PageferryError`.
+
+    Args:
+        shape: What it is at first.
+        tell: Called on that thread with what has ended it unexpectedly; None is nobody.
+    """
 
     def __init__(self, shape: Shape, tell: Callable[[PageferryError], None] | None = None) -> None:
-        """Raises `PageferryError`. tell: hears, on that thread, what has ended it unexpectedly."""
         self._there, self._back = Flow(1), Flow(2)
         self._target: tuple[str, int] | None = None
         self._served = Served(self._relay)
@@ -53,15 +59,26 @@ class RelayLink:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port on loopback on which it listens."""
         return int(self._listener.getsockname()[1])
 
     def point_at(self, port: int) -> None:
-        """Who connects from now on is connected to that port on loopback."""
+        """Choose the port on loopback that whoever comes from now on is connected to.
+
+        Until the first call, connections are closed at once.
+
+        Args:
+            port: The port on which the destination listens.
+        """
         self._target = (_HOST, port)
 
     def apply(self, shape: Shape, *, outage: bool) -> None:
-        """From now on the link is this. An outage holds up what is under way, too."""
+        """Make the link this from now on. An outage holds up what is under way, too.
+
+        Args:
+            shape: Rate, delay and jitter of both directions.
+            outage: Whether nothing gets through.
+        """
 
         def change() -> None:
             self._there.change(shape.forward, shape)
@@ -74,7 +91,11 @@ class RelayLink:
         self._loop.call_soon_threadsafe(change)
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """Nothing: no bytes are ever dropped."""
+        """Count nothing: no bytes are ever dropped.
+
+        Returns:
+            Nothing, an empty dict.
+        """
         return {}
 
     def close(self) -> None:
@@ -89,7 +110,7 @@ class RelayLink:
             self._loop.run_until_complete(self._serve())
         finally:
             self._loop.close()
-            self._started.set()  # who waits for it looks at what became of it
+            self._started.set()  # whoever waits for it then looks at what became of it
 
     async def _serve(self) -> None:
         self._passable, self._ended = asyncio.Event(), asyncio.Event()
@@ -98,9 +119,9 @@ class RelayLink:
         self._started.set()
         await self._ended.wait()
         server.close()
-        await _some_turns()  # connections that were just taken are among those that are served
+        await _some_turns()  # connections just accepted are then among those that are served
         await self._served.cancel()
-        await _some_turns()  # what they aborted is closed
+        await _some_turns()  # what they aborted is closed then
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._target is None:
@@ -108,7 +129,7 @@ class RelayLink:
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
         except OSError:
-            return  # nobody listens there: the connection ends, which is as much as can be said
+            return  # nobody listens there: all that we can do is end the connection
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_Way(self._there, self._passable).carry(reader, far_writer))
@@ -130,7 +151,7 @@ class _Way:
         self._changed = asyncio.Event()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Until the reader's end; then the writer's end follows, when it is due."""
+        """Carry until the reader's end; the writer's end follows when it is due."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_in(reader))
             group.create_task(self._give_out(writer))
@@ -151,7 +172,7 @@ class _Way:
     async def _give_out(self, writer: asyncio.StreamWriter) -> None:
         clock = asyncio.get_running_loop().time
         with closed_is_reset():
-            writer.transport.set_write_buffer_limits(high=0)  # drained is sent, not less than some
+            writer.transport.set_write_buffer_limits(high=0)  # so that drained means sent
         while True:
             while not self._under_way:
                 self._changed.clear()

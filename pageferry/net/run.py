@@ -1,4 +1,4 @@
-"""The network of one run: made before its agents, removed after them, told in its report."""
+"""The network of one run: made before its agents, removed after them, described in its report."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ _CERTIFIED: Final = "localhost"  # what `pageferry certs` certifies where nobody
 
 
 class Network:
-    """What `options` ask for, while it is entered; loopback where they ask for nothing."""
+    """The network of a run while this is entered; loopback where the options ask for none.
+
+    Making it raises `UsageError`; entering it, what entering a `Link` raises.
+
+    Args:
+        options: What is asked for; None is loopback.
+        show: Called with each moment of the run, also while the network is made.
+    """
 
     def __init__(self, options: NetOptions | None, show: Callable[[Status], None]) -> None:
-        """Raises `UsageError`."""
         wanted = options.spec() if options is not None else None
         self._link = Link(wanted) if wanted is not None else None
         self._show = show
@@ -43,7 +49,7 @@ class Network:
 
     @property
     def route(self) -> Route:
-        """For the pair of agents."""
+        """Where the pair of agents runs; only while this is entered."""
         if self._link is None:
             return LOOPBACK
         if self._link.spec.kind == "relay":
@@ -59,18 +65,30 @@ class Network:
         )
 
     def show(self, status: Status) -> None:
-        """Show a moment of the migration; its beginning is the schedule's, too."""
+        """Pass on a moment of the migration; once that has begun, so has the link's schedule.
+
+        Args:
+            status: The moment; `elapsed_s` above 0 says that the migration has begun, and when.
+        """
         if self._link is not None and status.elapsed_s > 0:
             self._link.start(time.monotonic_ns() - int(status.elapsed_s * 1e9))
         self._show(status)
 
     def tell(self, report: Report) -> None:
-        """Put into a report what is known of the network, and whether it was the bottleneck."""
+        """Put into a report what is known of the network, and whether it was the bottleneck.
+
+        Args:
+            report: The report; its `net` and `bound` are set.
+        """
         report.net = self.report()
         report.bound = measured(report)
 
     def report(self) -> NetReport | None:
-        """What is known of it; the whole of it once it has been left."""
+        """Describe the network for a report; some of it is known only after this has been left.
+
+        Returns:
+            The report's section; None on loopback, or where the link was never measured.
+        """
         link = self._link
         if link is None or link.measured is None:
             return None

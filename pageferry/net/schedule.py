@@ -1,7 +1,7 @@
 """What happens to a link, and when: `at 3s rate=10mbit; at 5s outage=2s`.
 
-A schedule is folded into moments beforehand: each says what the link is from there on, as a whole,
-so that who carries it out needs no memory. Pure; times are seconds from the schedule's start.
+A schedule is folded into moments beforehand: each says what the whole link is from there on, so
+that whoever carries it out needs no memory. Pure; times are seconds from the schedule's start.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ from pageferry.common.errors import UsageError
 from pageferry.common.units import format_time, parse_time
 from pageferry.net.shape import MODEL, Shape, parse_pairs
 
-_MOST_STEPS: Final = 400  # what is said of them fits into a pipe that is read at the end
+_MOST_STEPS: Final = 400  # the keeper's lines about them fit in a pipe that is read at the end
 _EXAMPLE: Final = "at 3s rate=10mbit; at 5s outage=2s"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One part of a schedule. outage_s: for how long nothing gets through; 0: not at all."""
+    """One part of a schedule.
+
+    Attributes:
+        at_s: When, in seconds from the schedule's start.
+        changes: The values that change, as texts by option.
+        outage_s: For how long nothing gets through; 0 is not at all.
+        words: What the user wrote, without the time.
+    """
 
     at_s: float
     changes: dict[str, str]
@@ -31,7 +38,14 @@ class Step:
 
 
 class Moment(BaseModel):
-    """From `at_s` on the link is this. words: what made it so, as the user wrote it."""
+    """What the link is from a moment on.
+
+    Attributes:
+        at_s: When, in seconds from the schedule's start.
+        shape: The whole link.
+        outage: Whether nothing gets through.
+        words: What made it so, as the user wrote it.
+    """
 
     model_config = MODEL
 
@@ -42,7 +56,17 @@ class Moment(BaseModel):
 
 
 def parse_schedule(texts: Iterable[str]) -> list[Step]:
-    """Parts between semicolons, in order of time. Raises `UsageError`."""
+    """Read a schedule.
+
+    Args:
+        texts: What the user wrote: each one part, or several with semicolons between them.
+
+    Returns:
+        Its parts, in order of time.
+
+    Raises:
+        UsageError: A part can't be read, or there are more than 400.
+    """
     parts = [part.strip() for text in texts for part in text.split(";")]
     if len(parts) > _MOST_STEPS:
         raise UsageError(f"--schedule: {len(parts)} parts: expected {_MOST_STEPS} at the most")
@@ -67,7 +91,18 @@ def _step(text: str) -> Step:
 
 
 def plan(shape: Shape, steps: Iterable[Step]) -> list[Moment]:
-    """The moments at which the link becomes another one. Raises `UsageError`."""
+    """Fold a schedule into the moments at which the link becomes another one.
+
+    Args:
+        shape: What the link is at first.
+        steps: The schedule, in order of time.
+
+    Returns:
+        The moments, in order of time; the ends of outages are among them.
+
+    Raises:
+        UsageError: A change makes no sense for the link as it is then.
+    """
     steps = list(steps)
     ends = [(step.at_s, step.at_s + step.outage_s) for step in steps if step.outage_s]
     shapes: list[tuple[float, Shape]] = []

@@ -1,7 +1,7 @@
 """What a link is asked to be: rate, delay, jitter, loss and reorder of either direction.
 
-*Forward* is from the source to the destination. `--rate 800mbit` is both directions, and
-`--rate-back` the other one where it differs; a `delay` is one way, so that a round trip has two.
+*Forward* is from the source to the destination. `--rate 800mbit` is for both directions, and
+`--rate-back` for the way back where it differs; a `delay` is one way, so that a round trip has two.
 """
 
 from __future__ import annotations
@@ -41,10 +41,16 @@ MODEL: Final = ConfigDict(
 
 
 class Direction(Options):
-    """One direction. Rates are bytes/s, frames' headers counted; times are seconds, one way.
+    """One direction of a link.
 
-    queue: how long what waits for the rate may wait at the most, what comes on top is dropped;
-    None: 50 ms, or a round trip where that is longer. outage: nothing gets through.
+    Attributes:
+        rate: Bytes/s, with the frames' headers counted; infinite is unlimited.
+        delay: How long a packet takes, in seconds, one way.
+        jitter: By how many seconds the delay varies either way, evenly; at most `delay`.
+        loss: Share of the packets that are lost.
+        reorder: Share of the packets that overtake by having no delay; needs a delay.
+        queue: For how many seconds packets may wait for the rate; those beyond that are dropped.
+            None is 50 ms, or a round trip where that is longer.
     """
 
     model_config = MODEL
@@ -84,11 +90,15 @@ class Direction(Options):
 
     @property
     def only_rate(self) -> bool:
-        """Whether a token bucket is all that it takes."""
+        """Whether a token bucket is enough to shape it."""
         return not (self.delay or self.loss or self.reorder)
 
     def words(self) -> str:
-        """As options would say it: `rate 12.5MB/s, delay 10ms`."""
+        """Describe it as options would: `rate 12.5MB/s, delay 10ms`.
+
+        Returns:
+            What differs from the defaults; `unshaped` where nothing does.
+        """
         parts = [
             f"{name} {TEXTS[name](value)}"
             for name, value in self.model_dump(exclude_defaults=True).items()
@@ -96,7 +106,7 @@ class Direction(Options):
         return ", ".join(parts) or "unshaped"
 
 
-TEXTS: Final[dict[str, Any]] = {  # of a value, by its option's name
+TEXTS: Final[dict[str, Any]] = {  # what writes a value, by its option's name
     "rate": format_rate,
     "delay": format_time,
     "jitter": format_time,
@@ -117,7 +127,7 @@ class _RoundTrip(Options):
 
 
 def _options() -> type[BaseModel]:
-    """An option for each field of `Direction`, and one for the way back."""
+    """Make a model with an option for each field of `Direction`, and one for the way back."""
     fields: dict[str, Any] = {}
     for name, field in Direction.model_fields.items():
         fields[name] = (field.rebuild_annotation(), field)
@@ -146,7 +156,12 @@ else:
 
 
 class Shape(BaseModel):
-    """A link's two directions."""
+    """The two directions of a link.
+
+    Attributes:
+        forward: From the source to the destination.
+        back: From the destination to the source.
+    """
 
     model_config = MODEL
 
@@ -155,20 +170,35 @@ class Shape(BaseModel):
 
     @property
     def round_trip_s(self) -> float:
-        """What the delays make."""
+        """What the delays of both directions add up to, in seconds."""
         return self.forward.delay + self.back.delay
 
     def queue_bytes(self, direction: Direction) -> int:
-        """The most that may wait for the rate of `direction`; 0: it has no rate, nothing waits."""
+        """Compute how many bytes may wait for the rate of a direction.
+
+        Args:
+            direction: One of this shape's two.
+
+        Returns:
+            The most bytes; 0 where it has no rate, so that nothing waits.
+        """
         if math.isinf(direction.rate):
             return 0
         queue_s = direction.queue or max(QUEUE_S, self.round_trip_s)
         return max(int(direction.rate * queue_s), LEAST_QUEUE)
 
     def changed(self, values: dict[str, str]) -> Shape:
-        """This one with some options different, `rate` for both directions and `rate-back` for one.
+        """Make the same shape with some values different.
 
-        Raises `UsageError`.
+        Args:
+            values: Texts by option: `rate` is for both directions, `rate-back` for the way back;
+                `rtt` is a delay of half of it each way.
+
+        Returns:
+            The new shape.
+
+        Raises:
+            UsageError: An option is unknown, or its value wrong.
         """
         values = halved(values)
         there = {name: value for name, value in values.items() if name in NAMES}
@@ -190,7 +220,10 @@ class Shape(BaseModel):
 
 
 def _direction(values: Mapping[str, Any], among: Mapping[str, str] | None = None) -> Direction:
-    """Raises `UsageError`. among: what was written, where a name's form with `-back` went first."""
+    """Validate a direction. Raises `UsageError`.
+
+    among: what was written, where a name's form with `-back` takes precedence.
+    """
     try:
         return Direction.model_validate(values)
     except ValidationError as error:
@@ -202,7 +235,17 @@ def _direction(values: Mapping[str, Any], among: Mapping[str, str] | None = None
 
 
 def shape_of(options: BaseModel) -> Shape:
-    """What the options of a command say. Raises `UsageError`."""
+    """Make the shape that the options of a command describe.
+
+    Args:
+        options: A `ShapeOptions`.
+
+    Returns:
+        The shape.
+
+    Raises:
+        UsageError: The options contradict one another.
+    """
     given = options.model_dump()
     if given.pop(RTT) is not None:
         if options.model_fields_set & {"delay", "delay_back"}:
@@ -214,13 +257,31 @@ def shape_of(options: BaseModel) -> Shape:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """`; did you mean delay?`, or nothing."""
+    """Suggest a similar word for the end of a message.
+
+    Args:
+        word: The unknown word.
+        known: The words that there are.
+
+    Returns:
+        `; did you mean delay?`, or nothing, where none is similar.
+    """
     said = did_you_mean(word, known)
     return f"; {said}" if said else ""
 
 
 def halved(values: Mapping[str, str]) -> dict[str, str]:
-    """Without `rtt`: a round trip is a delay of half of it each way. Raises `UsageError`."""
+    """Replace `rtt` by a delay of half of it each way.
+
+    Args:
+        values: Texts by option; left unchanged.
+
+    Returns:
+        The same without `rtt`.
+
+    Raises:
+        UsageError: `rtt` can't be read, or a delay is there, too.
+    """
     rest = dict(values)
     text = rest.pop(RTT, None)
     if text is None:
@@ -235,9 +296,18 @@ def halved(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse_pairs(text: str, what: str, bare: str = "rate") -> dict[str, str]:
-    """`"rate=800mbit, delay=5ms"` to its parts. A rate alone is the one of key `bare`.
+    """Split `"rate=800mbit, delay=5ms"` into its parts.
 
-    Raises `UsageError`.
+    Args:
+        text: What the user wrote.
+        what: The option, for messages.
+        bare: The key that a rate has which stands there alone.
+
+    Returns:
+        The values as texts, by key; neither is checked.
+
+    Raises:
+        UsageError: A part is no pair, or a key is there twice.
     """
     values: dict[str, str] = {}
     for part in text.split(","):
@@ -258,7 +328,15 @@ def parse_pairs(text: str, what: str, bare: str = "rate") -> dict[str, str]:
 
 
 def reads_as(parse: Callable[[str], float], text: str) -> bool:
-    """Whether it is written so; what has two readings is, as far as the parser can tell."""
+    """Tell whether a text is written as a parser wants it.
+
+    Args:
+        parse: Raises `UnitError` for what it can't read.
+        text: The text.
+
+    Returns:
+        Whether it is; a text with two readings is, if the parser says so (`UnitError.settled`).
+    """
     try:
         parse(text)
     except UnitError as error:
@@ -272,7 +350,17 @@ def _no_pair(part: str) -> str:
 
 
 def parse_shape(text: str) -> Shape:
-    """`--net rate=800mbit,delay=5ms,loss-back=1%`. Raises `UsageError`."""
+    """Read `--net`: `rate=800mbit,delay=5ms,loss-back=1%`.
+
+    Args:
+        text: What the user wrote.
+
+    Returns:
+        The shape.
+
+    Raises:
+        UsageError: An option is unknown, or its value wrong.
+    """
     values = parse_pairs(text, "--net")
     try:
         return Shape().changed(values)

@@ -1,6 +1,6 @@
 """What a network's keeper is told to make, and what is remembered of a network that is up.
 
-JSON both: the first goes through a pipe, the other lies in a file for `show` and `down`.
+Both are JSON: the first goes through a pipe, the other is in a file for `show` and `down`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pageferry.net.schedule import Moment
 from pageferry.net.shape import MODEL, Shape
 
 STATES: Final = Path("/run/pageferry")
-_START_TIME: Final = 19  # of the fields of /proc/PID/stat behind the name: when it began
+_START_TIME: Final = 19  # of the fields after the name in /proc/PID/stat: when it began
 
 
 class LinkSpec(BaseModel):
@@ -36,7 +36,16 @@ class LinkSpec(BaseModel):
 
 
 class State(BaseModel):
-    """A network that is up. pid, began: the process that keeps it, which no other can pass for."""
+    """A network that is up.
+
+    Attributes:
+        spec: What it was asked to be.
+        shaper: What shapes it: `tc` or `tun`.
+        notice: What the user must know about the choice of the shaper, or None.
+        pid: The process that keeps it.
+        began: When that process began, so that no other process with its PID can pass for it.
+        measured: What it was measured to carry; None where it was not.
+    """
 
     model_config = MODEL
 
@@ -53,7 +62,11 @@ class State(BaseModel):
         return began(self.pid) == self.began
 
     def save(self) -> None:
-        """Whole or not at all. Raises `PageferryError`."""
+        """Write the state's file, whole or not at all.
+
+        Raises:
+            PageferryError: It can't be written.
+        """
         path = state_path(self.spec.name)
         beside = path.with_suffix(".new")
         try:
@@ -65,25 +78,47 @@ class State(BaseModel):
 
 
 def state_path(name: str) -> Path:
-    """Where the state of that network lies."""
+    """Build the path of a network's state.
+
+    Args:
+        name: Name of the network.
+
+    Returns:
+        The path; there need not be a file.
+    """
     return STATES / f"net-{name}.json"
 
 
 def load_state(name: str) -> State | None:
-    """What is remembered of it; None: nothing, or nothing that could be read."""
+    """Read what is remembered of a network.
+
+    Args:
+        name: Name of the network.
+
+    Returns:
+        Its state; None where there is none, or none that can be read.
+    """
     with contextlib.suppress(OSError, ValidationError):
         return State.model_validate_json(state_path(name).read_text())
     return None
 
 
 def forget(name: str) -> None:
-    """Remove its state."""
+    """Remove the state of a network, if it has one.
+
+    Args:
+        name: Name of the network.
+    """
     with contextlib.suppress(OSError):
         state_path(name).unlink()
 
 
 def remembered() -> list[str]:
-    """Names of all networks with a state."""
+    """List all networks that have a state.
+
+    Returns:
+        Their names, sorted.
+    """
     with contextlib.suppress(OSError):
         files = [path.stem for path in STATES.iterdir() if path.suffix == ".json"]
         return sorted(stem[4:] for stem in files if stem.startswith("net-"))
@@ -91,7 +126,14 @@ def remembered() -> list[str]:
 
 
 def began(pid: int) -> int | None:
-    """When that process began, in clock ticks since the boot; None: there is none."""
+    """Read when a process began.
+
+    Args:
+        pid: The process.
+
+    Returns:
+        Clock ticks since the boot; None where there is no such process, or only a zombie.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -101,6 +143,10 @@ def began(pid: int) -> int | None:
 
 
 def own_beginning() -> tuple[int, int]:
-    """(pid, when it began) of this process."""
+    """Tell this process from any other.
+
+    Returns:
+        Its PID, and when it began, in clock ticks since the boot.
+    """
     pid = os.getpid()
     return pid, began(pid) or 0

@@ -25,7 +25,17 @@ _NETEM_PACKETS: Final = 100_000
 
 
 def bucket(direction: Direction, shape: Shape) -> dict[str, Any]:
-    """tbf's arguments. The burst is two milliseconds' worth: timers are late by less."""
+    """Make the arguments of tbf, which keeps a rate.
+
+    The burst is two milliseconds' worth: timers are late by less.
+
+    Args:
+        direction: The direction; it must have a rate.
+        shape: The link that it is a direction of; sizes the queue.
+
+    Returns:
+        Arguments for `IPRoute.tc`; rate in bytes/s, burst and limit in bytes.
+    """
     burst = max(int(direction.rate * _BURST_S), 2 * (MTU + 14))
     return {
         "kind": "tbf",
@@ -36,7 +46,16 @@ def bucket(direction: Direction, shape: Shape) -> dict[str, Any]:
 
 
 def netem(direction: Direction) -> dict[str, Any]:
-    """netem's arguments: microseconds, per cent. Its limit holds what is under way."""
+    """Make the arguments of netem, which delays, loses and reorders.
+
+    Its limit holds what is under way.
+
+    Args:
+        direction: The direction; its rate is left to `bucket`.
+
+    Returns:
+        Arguments for `IPRoute.tc`; times in microseconds, shares in per cent.
+    """
     arguments: dict[str, Any] = {
         "kind": "netem",
         "delay": round(direction.delay * 1e6),
@@ -50,7 +69,16 @@ def netem(direction: Direction) -> dict[str, Any]:
 
 
 def qdiscs(direction: Direction, shape: Shape, *, outage: bool) -> list[dict[str, Any]]:
-    """What stands at the sender's device, root first; a blackhole during an outage."""
+    """List the queueing disciplines of the sender's device; during an outage it is a blackhole.
+
+    Args:
+        direction: The direction that it sends in.
+        shape: The link that it is a direction of.
+        outage: Whether nothing gets through.
+
+    Returns:
+        Arguments for `IPRoute.tc`, the root first; empty where nothing is shaped.
+    """
     if outage:
         return [{"kind": "blackhole", "handle": _BLACKHOLE}]
     out: list[dict[str, Any]] = []
@@ -65,7 +93,20 @@ def qdiscs(direction: Direction, shape: Shape, *, outage: bool) -> list[dict[str
 def choose(
     asked: Shaper, shape: Shape, moments: list[Moment], *, has_netem: bool
 ) -> tuple[Literal["tc", "tun"], str | None]:
-    """Which of the two shapes this link, and what the user must know. Raises `UsageError`."""
+    """Choose which of the two shapes a link.
+
+    Args:
+        asked: What the user asked for.
+        shape: What the link is at first.
+        moments: What it becomes later.
+        has_netem: Whether this kernel has netem.
+
+    Returns:
+        The shaper, and what the user must know about the choice, or None.
+
+    Raises:
+        UsageError: `tc` is asked for, and this kernel can't do it.
+    """
     shapes = [shape, *(moment.shape for moment in moments)]
     simple = all(each.forward.only_rate and each.back.only_rate for each in shapes)
     if asked == "tun":
@@ -78,7 +119,17 @@ def choose(
 
 
 def kernel_has_netem(name: str) -> bool:
-    """Tried out at the loopback device of a namespace of the network `name`, and removed again."""
+    """Try netem at the loopback device of a namespace, and remove it again.
+
+    Args:
+        name: Name of the network whose source namespace is used.
+
+    Returns:
+        Whether the kernel has it.
+
+    Raises:
+        OSError: The namespace can't be entered.
+    """
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
@@ -96,7 +147,15 @@ def kernel_has_netem(name: str) -> bool:
 
 
 def bring_up(device: str, end: End) -> None:
-    """In the present namespace: address and state of `device` and of loopback."""
+    """Set a device's address and bring it up, and loopback too, in the present namespace.
+
+    Args:
+        device: Name of the device.
+        end: Which end of the network it is; chooses the address.
+
+    Raises:
+        NetlinkError: The kernel refuses it (of pyroute2, and no `OSError`).
+    """
     from pyroute2 import IPRoute
 
     with IPRoute() as ip:
@@ -107,13 +166,17 @@ def bring_up(device: str, end: End) -> None:
 
 
 class TcLink:
-    """A veth pair between the two namespaces of `name`, with a queueing discipline at either end.
+    """A veth pair between two namespaces, with queueing disciplines at both ends.
 
-    It needs nobody to run it, and goes with its namespaces.
+    It needs nobody to run it, and goes with its namespaces. Making it raises `PageferryError` where
+    a namespace can't be entered, and pyroute2's `NetlinkError` where the kernel refuses something.
+
+    Args:
+        name: Name of the network, whose namespaces must be there.
+        shape: What the link is at first.
     """
 
     def __init__(self, name: str, shape: Shape) -> None:
-        """Raises `PageferryError`."""
         self._name = name
         try:
             self._make_pair()
@@ -134,17 +197,30 @@ class TcLink:
             inside(namespace(self._name, end), partial(bring_up, DEVICE, end))
 
     def apply(self, shape: Shape, *, outage: bool) -> None:
-        """From now on the link is this. What waits in a queue that is replaced is lost."""
+        """Make the link this from now on. What waits in a queue that is replaced is lost.
+
+        Args:
+            shape: What both directions are.
+            outage: Whether nothing gets through.
+
+        Raises:
+            OSError: A namespace can't be entered.
+            NetlinkError: The kernel refuses it.
+        """
         for end, direction in zip(ENDS, (shape.forward, shape.back), strict=True):
             wanted = qdiscs(direction, shape, outage=outage)
             inside(namespace(self._name, end), partial(_put, wanted))
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """Nothing: the kernel's counters go with its queues."""
+        """Count nothing: the kernel's counters go with its queues.
+
+        Returns:
+            Nothing, an empty dict.
+        """
         return {}
 
     def close(self) -> None:
-        """Nothing: it goes with its namespaces."""
+        """Do nothing: the link goes with its namespaces."""
 
 
 def _put(wanted: list[dict[str, Any]]) -> None:
@@ -157,7 +233,7 @@ def _put(wanted: list[dict[str, Any]]) -> None:
         if kinds == [each["kind"] for each in wanted]:
             if kinds == ["blackhole"]:
                 return
-            commands = ["change"] * len(wanted)  # keeps what waits in the queue
+            commands = ["change"] * len(wanted)  # which keeps what waits in the queue
         else:
             commands = ["replace"] * len(wanted)
         if present and not wanted:

@@ -1,6 +1,6 @@
 """The userspace link: a TUN device in either namespace, and a wire between them in each direction.
 
-For kernels without netem. The wires are compiled threads of the process that makes the link.
+It is for kernels without netem. The wires are compiled threads of the process that makes the link.
 """
 
 from __future__ import annotations
@@ -35,15 +35,22 @@ _PR_SET_TIMERSLACK, _NICENESS = 29, -15
 _NODE: Final = "/dev/net/tun"
 
 ENTRIES: Final = 1 << 17
-ROOM: Final = 128 << 20  # bytes under way, a direction: 20 ms at 6 GB/s
-OFFLOAD_RATE: Final = 62.5e6  # bytes/s: 64 KiB in one piece take a millisecond
+ROOM: Final = 128 << 20  # bytes under way in each direction: 20 ms at 6 GB/s
+OFFLOAD_RATE: Final = 62.5e6  # bytes/s: a piece of 64 KiB takes a millisecond
 
 
 def offloaded(asked: Offloads, shapes: list[Shape]) -> bool:
-    """Whether packets may come in pieces of up to 64 KiB.
+    """Decide whether packets may come in pieces of up to 64 KiB.
 
-    Not where single packets count: a loss would take forty at a time, and at a low rate a piece
+    Not where single packets count: one loss would take forty of them, and at a low rate a piece
     would hold up the others for as long as it takes.
+
+    Args:
+        asked: What the user asked for; `on` and `off` are obeyed.
+        shapes: All that the link ever is.
+
+    Returns:
+        Whether the devices are to offer offloads.
     """
     if asked != "auto":
         return asked == "on"
@@ -52,7 +59,7 @@ def offloaded(asked: Offloads, shapes: list[Shape]) -> bool:
 
 
 def _open_device(*, offloads: bool) -> int:
-    """A TUN device of the present namespace, which is gone when its descriptor is closed."""
+    """Make a TUN device in the present namespace; it is gone when its descriptor is closed."""
     fd = os.open(_NODE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
@@ -65,7 +72,16 @@ def _open_device(*, offloads: bool) -> int:
 
 
 def settings_of(direction: Direction, shape: Shape, *, outage: bool) -> list[int]:
-    """In the order of the words of `wire`, without the last, STOP."""
+    """Compute the settings of a wire, in the order of the words of `wire`.
+
+    Args:
+        direction: What the wire's direction is.
+        shape: The link that it is a direction of; sizes the queue.
+        outage: Whether nothing gets through.
+
+    Returns:
+        All words but the last, STOP.
+    """
     return [
         0 if math.isinf(direction.rate) else int(direction.rate),
         round(direction.delay * 1e9),
@@ -78,7 +94,18 @@ def settings_of(direction: Direction, shape: Shape, *, outage: bool) -> list[int
 
 
 class TunLink:
-    """The link between the two namespaces of `name`, for as long as this process has it open."""
+    """The userspace link between two namespaces, for as long as this process keeps it open.
+
+    Making it raises `PageferryError` where a device can't be made, and pyroute2's `NetlinkError`
+    where it can't be brought up.
+
+    Args:
+        name: Name of the network, whose namespaces must be there.
+        shape: What the link is at first.
+        tell: Called with what has ended a wire, on that wire's thread; None is nobody.
+        offloads: Whether packets come in pieces of up to 64 KiB.
+        seed: Seed of loss, reordering and jitter.
+    """
 
     def __init__(
         self,
@@ -89,7 +116,6 @@ class TunLink:
         offloads: bool,
         seed: int = 1,
     ) -> None:
-        """Raises `PageferryError`. tell: hears, on its thread, what has ended a wire."""
         self._fds: list[int] = []
         self._tell = tell
         self._threads: list[WatchedThread] = []
@@ -123,7 +149,7 @@ class TunLink:
         return fd
 
     def _compile(self) -> None:
-        """Now, and not when the first packet waits: a wire that has stopped already."""
+        """Compile the wire now, and not when the first packet waits: run one that has stopped."""
         idle = wire.make_wire(2, 2 * wire.MOST, 1)
         idle.settings[wire.STOP] = 1
         wire.forward(idle, -1, -1, -1)
@@ -137,20 +163,29 @@ class TunLink:
             self._threads.append(thread)
 
     def apply(self, shape: Shape, *, outage: bool) -> None:
-        """From now on the link is this; what is under way keeps the time that it was given."""
+        """Make the link this from now on; what is under way keeps the time that it was given.
+
+        Args:
+            shape: What both directions are.
+            outage: Whether nothing gets through.
+        """
         for each, direction in zip(self._wires, (shape.forward, shape.back), strict=True):
             words = settings_of(direction, shape, outage=outage)
             each.settings[: wire.STOP] = np.array(words, np.int64)
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """Packets (or pieces) of either direction so far, by what became of them."""
+        """Count the packets (or pieces) of either direction so far, by what became of them.
+
+        Returns:
+            Counts by the words of `wire.COUNTERS`, for `forward` and `back`.
+        """
         return {
             name: {word: int(each.state[at]) for word, at in wire.COUNTERS.items()}
             for name, each in zip(("forward", "back"), self._wires, strict=True)
         }
 
     def close(self) -> None:
-        """Stop the wires; the devices go with their descriptors. Idempotent."""
+        """Stop the wires and close the devices, which are then gone; can be called again."""
         for each in self._wires:
             each.settings[wire.STOP] = 1
         for fd in self._wake if self._threads else ():
@@ -165,7 +200,7 @@ class TunLink:
 
 
 def _run(one: wire.Wire, in_fd: int, out_fd: int, wake_fd: int) -> None:
-    """A wire is never late because something else is busy, as far as that can be had."""
+    """Run a wire, with as little delay from the scheduler as can be had."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
     ask_for_short_slices()
     with contextlib.suppress(OSError):

@@ -1,13 +1,13 @@
 """One direction of the userspace link: a queue before a rate, then a delay line. Compiled.
 
-What the kernel's netem does, as a function of virtual time: a packet that comes at `now` is lost
-or not, starts when those before it have left, takes its size over the rate to leave, and is due a
-delay later. So a packet's fate is known when it comes, and what waits is two queues in order of
-time: one for packets with a delay, one for those that overtake by having none.
+It does what the kernel's netem does, as a function of virtual time: a packet that comes at `now` is
+lost or not, starts when those before it have left, takes its size over the rate to leave, and is
+due a delay later. So a packet's fate is known when it comes, and what waits is two queues in order
+of time: one for packets with a delay, one for those that overtake by having none.
 
-Packets come from a TUN device and go into another one, each behind the kernel's virtio_net_hdr, so
-that a device with offloads hands over up to 64 KiB in one piece. What such a piece would be on a
-wire, headers of all its segments counted, is what the rate is charged with.
+Packets come from a TUN device and go into another one, each after the kernel's virtio_net_hdr, so
+that a device with offloads hands over up to 64 KiB in one piece. The rate is charged with what such
+a piece would be on a wire, the headers of all its segments counted.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ COUNTERS: Final = {
 
 NONE, DELAYED, OVERTAKING = -1, 0, 1
 
-# Words of a lane's own state: entries are numbered, and bytes counted, from its beginning on.
+# Words of a lane's own state; entries and bytes are counted from its beginning on.
 FIRST, NEXT, HEAD = range(3)
 ENTRY_WORDS: Final = 3  # due, place, length
 
 CHANCES: Final = 2**32
 HEADER: Final = 10  # struct virtio_net_hdr
 FRAME_HEADER: Final = 14  # of Ethernet, as the kernel's shapers count it
-MOST: Final = 65536 + 256  # of a packet and its header
+MOST: Final = 65536 + 256  # bytes of a packet with its header
 _BATCH: Final = 64
 _SECOND: Final = 1_000_000_000
 _TIMESPEC: Final = 2  # words of the scratch array; the clock uses the first two
@@ -56,7 +56,13 @@ _IDLE_NS: Final = _SECOND
 
 
 class Lane(NamedTuple):
-    """A queue of packets in order of time. Its arrays hold `entries` and `room` bytes."""
+    """A queue of packets in order of time.
+
+    Attributes:
+        words: int64[4]: FIRST, NEXT and HEAD.
+        entries: int64[entries * ENTRY_WORDS]: due time, place and length of each packet, a ring.
+        room: uint8[room]: the packets, each with its virtio_net_hdr, a ring.
+    """
 
     words: NDArray[np.int64]
     entries: NDArray[np.int64]
@@ -64,7 +70,16 @@ class Lane(NamedTuple):
 
 
 class Wire(NamedTuple):
-    """Everything that belongs to one direction."""
+    """Everything that belongs to one direction.
+
+    Attributes:
+        settings: int64[SETTINGS], which Python writes.
+        state: int64[STATE], which the wire's thread writes.
+        delayed: Packets with a delay.
+        overtaking: Packets without one.
+        spill: uint8[MOST], for packets that there is no place for.
+        scratch: int64[16], for system calls.
+    """
 
     settings: NDArray[np.int64]
     state: NDArray[np.int64]
@@ -75,14 +90,31 @@ class Wire(NamedTuple):
 
 
 def make_lane(entries: int, room: int) -> Lane:
-    """An empty one. Memory that is never used is never touched."""
+    """Make an empty lane. Memory that is never used is never touched.
+
+    Args:
+        entries: How many packets it holds.
+        room: How many bytes it holds; at least MOST.
+
+    Returns:
+        The lane.
+    """
     return Lane(
         np.zeros(4, np.int64), np.zeros(entries * ENTRY_WORDS, np.int64), np.zeros(room, np.uint8)
     )
 
 
 def make_wire(entries: int, room: int, seed: int) -> Wire:
-    """A wire without a shape. entries: packets under way at the most; room: their bytes."""
+    """Make a wire without a shape.
+
+    Args:
+        entries: Most packets that are under way with a delay.
+        room: Most bytes of those packets.
+        seed: Seed of its random numbers.
+
+    Returns:
+        The wire; its lane for packets that overtake has a sixteenth of this, at least 4 packets.
+    """
     state = np.zeros(STATE, np.int64)
     state[RNG] = (seed * 2 + 1) & (2**62 - 1)
     settings = np.zeros(SETTINGS, np.int64)
@@ -93,7 +125,14 @@ def make_wire(entries: int, room: int, seed: int) -> Wire:
 
 @kernel
 def chance(state: NDArray[np.int64]) -> int:
-    """Evenly from 0 to 2**32 - 1: xorshift64 of Marsaglia (2003), its upper half."""
+    """Draw a number evenly: the upper half of xorshift64 of Marsaglia (2003).
+
+    Args:
+        state: int64[STATE]; its word RNG is changed.
+
+    Returns:
+        From 0 to 2**32 - 1.
+    """
     x = np.uint64(state[RNG])
     x ^= x << np.uint64(13)
     x ^= x >> np.uint64(7)
@@ -106,9 +145,17 @@ def chance(state: NDArray[np.int64]) -> int:
 def fate(
     settings: NDArray[np.int64], state: NDArray[np.int64], now: int, size: int
 ) -> tuple[int, int]:
-    """What becomes of a packet of `size` bytes that comes at `now`: when it is due, and its lane.
+    """Decide what becomes of a packet, and book its time on the link.
 
-    The lane is DELAYED, OVERTAKING, or NONE for a packet that is lost.
+    Args:
+        settings: int64[SETTINGS] of the wire.
+        state: int64[STATE] of the wire; changed.
+        now: When the packet comes, CLOCK_MONOTONIC ns.
+        size: Its bytes on the wire.
+
+    Returns:
+        When it is due (ns of the same clock), and its lane: DELAYED, OVERTAKING, or NONE for a
+        packet that is lost.
     """
     if settings[OUTAGE] != 0:
         state[OUTAGE_DROPS] += 1
@@ -133,7 +180,7 @@ def fate(
 
 @kernel
 def _in_order(settings: NDArray[np.int64], state: NDArray[np.int64], leaves: int) -> int:
-    """A later packet stays a later one: neither jitter nor a delay that shrank reorders."""
+    """Compute when a packet is due: after earlier ones, whatever jitter or a shorter delay say."""
     due = leaves + settings[DELAY_NS]
     if settings[JITTER_NS] != 0:
         due += (2 * settings[JITTER_NS] * (chance(state) >> 16) >> 16) - settings[JITTER_NS]
@@ -143,7 +190,15 @@ def _in_order(settings: NDArray[np.int64], state: NDArray[np.int64], leaves: int
 
 @kernel
 def place(lane: Lane) -> int:
-    """Where in the lane's room the next packet goes, whatever its size; -1: it is full."""
+    """Find the place for the next packet, whatever its size.
+
+    Args:
+        lane: The lane; its HEAD may skip the rest of the ring.
+
+    Returns:
+        Where the packet goes in the lane's room, with MOST bytes free from there on; -1 where the
+        lane is full.
+    """
     first, following, head = lane.words[FIRST], lane.words[NEXT], lane.words[HEAD]
     if (following - first) * ENTRY_WORDS >= len(lane.entries):
         return -1
@@ -160,7 +215,13 @@ def place(lane: Lane) -> int:
 
 @kernel
 def push(lane: Lane, due: int, length: int) -> None:
-    """Take in the packet that lies at `place()`."""
+    """Take in the packet that was put where `place` said.
+
+    Args:
+        lane: The lane; changed.
+        due: When the packet is due, CLOCK_MONOTONIC ns; not before the last one.
+        length: Its bytes, virtio_net_hdr included.
+    """
     at = (lane.words[NEXT] * ENTRY_WORDS) % len(lane.entries)
     lane.entries[at] = due
     lane.entries[at + 1] = lane.words[HEAD]
@@ -171,7 +232,15 @@ def push(lane: Lane, due: int, length: int) -> None:
 
 @kernel
 def next_due(lane: Lane, never: int) -> int:
-    """When its first packet is due; `never` where it has none."""
+    """Look up when the first packet of a lane is due.
+
+    Args:
+        lane: The lane.
+        never: What to return where it is empty.
+
+    Returns:
+        CLOCK_MONOTONIC ns, or `never`.
+    """
     if lane.words[FIRST] == lane.words[NEXT]:
         return never
     return lane.entries[(lane.words[FIRST] * ENTRY_WORDS) % len(lane.entries)]  # type: ignore[no-any-return]
@@ -179,7 +248,16 @@ def next_due(lane: Lane, never: int) -> int:
 
 @kernel
 def wire_size(packet: NDArray[np.uint8], at: int, length: int) -> int:
-    """Bytes on a wire of the packet at `at` (its virtio_net_hdr first): segments and headers."""
+    """Compute the bytes of a packet on a wire, with the headers of all its segments.
+
+    Args:
+        packet: uint8[n], the memory that the packet is in.
+        at: Where it begins, with its virtio_net_hdr.
+        length: Its bytes, virtio_net_hdr included.
+
+    Returns:
+        Bytes with Ethernet headers, which shapers count.
+    """
     body = length - HEADER
     segment = signed(packet[at + 4]) | signed(packet[at + 5]) << 8
     if packet[at + 1] == 0 or segment == 0:
@@ -192,10 +270,10 @@ def wire_size(packet: NDArray[np.uint8], at: int, length: int) -> int:
 
 @kernel
 def _take_in(w: Wire, in_fd: int) -> int:
-    """Read what has come, a batch at the most; returns how many packets."""
+    """Read what has come, at most a batch; return how many packets that was."""
     for taken in range(_BATCH):
         at = place(w.delayed)
-        if at < 0:  # what can't be kept is read and forgotten
+        if at < 0:  # what can't be kept is read and dropped
             if c_read(in_fd, w.spill.ctypes.data, MOST) <= HEADER:
                 return taken
             w.state[OVERFLOWS] += 1
@@ -214,7 +292,7 @@ def _take_in(w: Wire, in_fd: int) -> int:
 
 @kernel
 def _overtake(w: Wire, due: int, at: int, length: int) -> None:
-    """Move the packet over to the other lane; where that is full, it keeps its place."""
+    """Move a packet over to the other lane; where that is full, it keeps its place."""
     there = place(w.overtaking)
     if there < 0:
         push(w.delayed, _in_order(w.settings, w.state, due), length)
@@ -240,13 +318,20 @@ def _deliver(w: Wire, lane: Lane, out_fd: int) -> None:
         if c_write(out_fd, data, length) == length:
             w.state[FORWARDED] += 1
         else:
-            w.state[REFUSED] += 1  # the other device is down: a packet into the void
+            w.state[REFUSED] += 1  # the other device is down: the packet is gone
         lane.words[FIRST] += 1
 
 
 @kernel
 def forward(w: Wire, in_fd: int, out_fd: int, wake_fd: int) -> None:
-    """The wire's life, until STOP. Both devices do not block; `wake_fd` is an eventfd."""
+    """Run the wire until STOP.
+
+    Args:
+        w: The wire.
+        in_fd: TUN device to read from; must not block.
+        out_fd: TUN device to write to; must not block.
+        wake_fd: eventfd that ends a wait, so that STOP is seen.
+    """
     scratch = w.scratch
     base = scratch.ctypes.data
     while True:

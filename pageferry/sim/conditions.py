@@ -1,6 +1,6 @@
 """Link and guest for `common.strategy.forecast`, made of figures instead of measured ones.
 
-What does not depend on guest or link are the constants below: what our own agents need for a
+What depends on neither guest nor link are the constants below: what our own agents need for a
 thing, whatever the host. They are rounded, and meant to be the same on any machine of these years.
 """
 
@@ -26,7 +26,7 @@ from pageferry.sim.workloads import working_set
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.rounds import DECIDE_S, SCAN_PAGE_S, SWITCHOVER_S
 
-QUANTUM_S: Final = 0.0005  # of a vCPU: a pause comes in the middle of one, on average
+QUANTUM_S: Final = 0.0005  # of a vCPU; on average a pause comes in the middle of one
 WRITE_BACK_S: Final = 30e-9  # of a line, in a drain: 2 GB/s of lines that lie in order
 DISCARD_BYTE_S: Final = 100e-12  # of stale pages at the destination: 0.4 us each (MADV_DONTNEED)
 MOST_WINDOW: Final = 256  # of adaptive pre-paging: a stream of faults has it after a few
@@ -35,13 +35,19 @@ _HALVINGS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Simulated(Conditions):
-    """guest: its working set; since_s: how long it has run when the migration begins.
+    """Link and guest of a simulated migration.
 
-    link: the way between the two. link_Bps: what it carries without a limit; limit_Bps:
-    `--max-bandwidth`. queue_s: how long what is demanded waits behind what is pushed. dirty_per_s:
-    pages a second to which all vCPUs together are slowed, infinite: none. run_after_s: how long a
-    guest that is copied lazily runs at the destination; window: how many pages come with a demanded
-    one where the guest wants them in order. zero_pages: that are zero when the migration begins.
+    Attributes:
+        guest: The guest's working set.
+        since_s: How long the guest has run when the migration begins.
+        link: The way between the two.
+        link_Bps: What one connection carries without a limit; infinite where nothing holds it up.
+        limit_Bps: `--max-bandwidth`; infinite is none.
+        queue_s: How long a demanded page waits behind those that are pushed.
+        dirty_per_s: Dirtied pages a second to which all vCPUs together are slowed; infinite is not.
+        run_after_s: How long a guest that is copied lazily runs at the destination.
+        window: Pages that come with a demanded one, where the guest wants them in order.
+        zero_pages: Pages that are zero when the migration begins.
     """
 
     guest: WorkingSet
@@ -57,11 +63,19 @@ class Simulated(Conditions):
 
     @property
     def rtt_s(self) -> float:
-        """There and back."""
+        """Round trip of the link."""
         return self.link.rtt_s
 
     def runs(self, begun_s: float, seconds: float) -> float:
-        """See `Conditions`: where its dirtying is limited, each page costs the guest its time."""
+        """Compute how far the guest comes: with a dirty limit, each dirtied page costs it time.
+
+        Args:
+            begun_s: When it begins, in the guest's own time since the migration's start.
+            seconds: How much time it has.
+
+        Returns:
+            For how long it runs, in its own time; `seconds` without a limit.
+        """
         if math.isinf(self.dirty_per_s):
             return seconds
         begin = self.since_s + begun_s
@@ -79,12 +93,30 @@ class Simulated(Conditions):
         return low
 
     def stale_between(self, begun_s: float, ran_s: float) -> Stale:
-        """See `Conditions`: the guest's schedule says where it is then."""
+        """Compute what becomes stale; the guest's schedule says where it is by then.
+
+        Args:
+            begun_s: When it begins, in the guest's own time since the migration's start.
+            ran_s: For how long the guest runs.
+
+        Returns:
+            What it writes meanwhile.
+        """
         begin = self.since_s + begun_s
         return self.guest.stale(begin, begin + ran_s)
 
     def left(self, kept: Stale, kept_since_s: float, begun_s: float, ran_s: float) -> Stale:
-        """See `Conditions`: no more than was written since what is kept has been."""
+        """Add what a round kept back; no more than was written since that became stale.
+
+        Args:
+            kept: What the round left in the cache.
+            kept_since_s: Since when that has become stale, in the guest's own time.
+            begun_s: When the round began, likewise.
+            ran_s: For how long the guest has run since.
+
+        Returns:
+            What is stale now.
+        """
         later = self.stale_between(begun_s, ran_s)
         if kept.pages == 0:
             return later
@@ -98,23 +130,45 @@ class Simulated(Conditions):
         )
 
     def round_seconds(self, size: float, cached: Stale, sent: float) -> float:
-        """See `Conditions`: a rate limit lets what was not sent while it rested follow at once."""
+        """Compute how long a round takes.
+
+        A rate limit lets what was not sent while it rested follow at once.
+
+        Args:
+            size: Bytes of the round.
+            cached: What is drained first.
+            sent: Bytes that the connections have carried before.
+
+        Returns:
+            Seconds, until the destination's word of it has come.
+        """
         begins = self.drain_s(cached) + self.round_s
         return begins + self._sending_s(size, sent, begins + self.decide_s)
 
     def carrying(self) -> Carrying:
-        """See `Conditions`: as `source_agent.precopy.rounds` does."""
+        """Make what the source knows of the link, as `source_agent.precopy.rounds` does.
+
+        Returns:
+            What it knows at the start: its own limit and the round trip.
+        """
         return Carrying(self.limit_Bps, self.rtt_s)
 
     def begins_s(self, cached: Stale) -> float:
-        """See `Conditions`: a drain, and a look for pages that are stale."""
+        """Compute what a round takes before its first page: a drain, and a look for stale pages.
+
+        Args:
+            cached: What is drained.
+
+        Returns:
+            Seconds.
+        """
         return self.drain_s(cached) + self._scan_s
 
     def _sending_s(self, size: float, sent: float, rested_s: float) -> float:
-        """Of so many bytes after a rest, on a connection that has carried so many before.
+        """Compute how long bytes take after a rest, on a connection that has carried others before.
 
-        What a slow start holds up of a limited rate waits in the socket as far as it has room, and
-        the limit forgives a sender that is late: so much is caught up.
+        What a slow start holds up of a limited rate waits in the socket as far as that has room,
+        and the limit forgives a sender that is late: so much is caught up.
         """
         limited = size / self.limit_Bps - min(rested_s, CREDIT_S)
         if not math.isinf(self.limit_Bps):
@@ -124,28 +178,58 @@ class Simulated(Conditions):
         return max(limited, self._carried_s(size, sent))
 
     def _carried_s(self, size: float, sent: float) -> float:
-        """Of so many bytes without a limit."""
+        """Compute how long bytes take without a limit."""
         return self.link.carried_s(size, sent, self.link_Bps)
 
     def drain_s(self, left: Stale) -> float:
-        """Each vCPU writes its own part of the cache back."""
+        """Compute how long a drain takes: each vCPU writes back its own part of the cache.
+
+        Args:
+            left: What is drained.
+
+        Returns:
+            Seconds.
+        """
         return left.cached_lines / self.guest.vcpus * WRITE_BACK_S
 
     def believed_s(self, left: Stale) -> float:
-        """See `Conditions`: what `source_agent.precopy.rounds` expects where a drain is known."""
+        """Compute what `source_agent.precopy.rounds` expects of a switch-over, with a drain known.
+
+        Args:
+            left: What is left to send.
+
+        Returns:
+            Seconds beyond the last pages' sending.
+        """
         return SWITCHOVER_S + self._scan_s + self.rtt_s / 2 + self.drain_s(left)
 
     def stop_seconds(self, left: Stale, sent: float) -> float:
-        """See `Conditions`."""
+        """Compute the downtime of a stop.
+
+        Args:
+            left: What is left to send.
+            sent: Bytes that the connections have carried before.
+
+        Returns:
+            Seconds.
+        """
         return sum(self.stop_parts(left, sent).values())
 
     @property
     def answer_s(self) -> float:
-        """See `Conditions`: it comes one way."""
+        """How long the word of the resume takes to the source: it comes one way."""
         return self.rtt_s / 2
 
     def stop_parts(self, left: Stale, sent: float) -> dict[str, float]:
-        """The downtime of a stop, by the names of the report's parts."""
+        """Split the downtime of a stop by the names of the report's parts.
+
+        Args:
+            left: What is left to send.
+            sent: Bytes that the connections have carried before.
+
+        Returns:
+            Seconds by name, in order.
+        """
         drain_s = self.drain_s(left)
         pause_s = QUANTUM_S / 2
         rested_s = self.decide_s + pause_s + drain_s
@@ -157,15 +241,31 @@ class Simulated(Conditions):
         }
 
     def switch_seconds(self, missing_pages: float) -> float:
-        """See `Conditions`."""
+        """Compute the downtime of a switch to post-copy.
+
+        Args:
+            missing_pages: Pages that the destination lacks then.
+
+        Returns:
+            Seconds.
+        """
         return sum(self.switch_parts(missing_pages).values())
 
     def switch_parts(self, missing_pages: float) -> dict[str, float]:
-        """The downtime of a switch; pages that never came are not there to be discarded."""
+        """Split the downtime of a switch to post-copy by the names of the report's parts.
+
+        Pages that never came are not there to be discarded.
+
+        Args:
+            missing_pages: Pages that the destination lacks then.
+
+        Returns:
+            Seconds by name, in order.
+        """
         pause_s = QUANTUM_S / 2
         parts = self._hand_over_parts(pause_s)
         stale = 0.0 if missing_pages >= self.pages_total else missing_pages * PAGE_SIZE
-        # Which pages are missing comes on a connection that has carried little before.
+        # The map of missing pages goes over a connection that has carried little before.
         told = _map_bytes(missing_pages / self.pages_total) * self.pages_total
         parts["snapshot and commit"] += self._scan_s + self._carried_s(told, 0.0)
         parts["resume"] += stale * DISCARD_BYTE_S
@@ -174,10 +274,20 @@ class Simulated(Conditions):
     def supply(
         self, missing_pages: float, size: float, sent: float, *, push: bool
     ) -> tuple[float, float]:
-        """See `Conditions`. A lazy copy ends with the guest, run_after_s after the resume.
+        """Compute how the missing pages come.
 
-        Pushing begins when the source hears of the resume, half a round trip after it; what comes
-        last takes another half, and that all has come a third.
+        A lazy copy ends with the guest, run_after_s after the resume. Pushing begins when the
+        source hears of the resume, half a round trip after it; the last page takes another half,
+        and the word that all have come a third.
+
+        Args:
+            missing_pages: Pages that the destination lacks.
+            size: Bytes of all of them.
+            sent: Bytes that the connections have carried before.
+            push: Whether pages are sent that nobody has asked for.
+
+        Returns:
+            Seconds from the resume until the source knows of the end, and the bytes sent by then.
         """
         if push:
             return 1.5 * self.rtt_s + self._sending_s(size, sent, 0.0), size
@@ -185,7 +295,15 @@ class Simulated(Conditions):
         return self.run_after_s, demanded.pulled * self.missing_page_bytes
 
     def missing(self, pages: float, ran_s: float) -> Supply:
-        """The guest after a switch, which came when it had run for ran_s of the migration."""
+        """Make the guest as it is after a switch.
+
+        Args:
+            pages: Pages that the destination lacks.
+            ran_s: For how long the guest had run during the migration.
+
+        Returns:
+            The guest with its missing pages, not yet played.
+        """
         begin, working = self.since_s + ran_s, max(self.guest.pages, 1.0)
         among = min(pages / working, 1.0)  # of what it touches
         return Supply(
@@ -202,7 +320,7 @@ class Simulated(Conditions):
         )
 
     def _hand_over_parts(self, pause_s: float) -> dict[str, float]:
-        """What is left of the fixed part of a switch-over; the commit travels one way."""
+        """Split what is left of the fixed part of a switch-over; the commit travels one way."""
         half = (self.switchover_s - pause_s) / 2
         return {"snapshot and commit": half + self.rtt_s / 2, "resume": half}
 
@@ -212,14 +330,26 @@ class Simulated(Conditions):
 
 
 def _map_bytes(share: float) -> float:
-    """A page's in a compressed map of a share that lies at random: its entropy, of 1/8 at most."""
+    """Compute a page's bytes in a compressed map of a random share: its entropy, 1/8 at most."""
     if not 0.0 < share < 1.0:
         return 0.0
     return -(share * math.log2(share) + (1 - share) * math.log2(1 - share)) / 8
 
 
 def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = None) -> Simulated:
-    """Everything from options alone. Raises `UsageError`."""
+    """Make link and guest from options alone.
+
+    Args:
+        config: The guest and the transfer.
+        link: The link.
+        steps_per_s: Speed of a vCPU that runs flat out; None is `Speed`'s.
+
+    Returns:
+        What a strategy can be played against.
+
+    Raises:
+        UsageError: Nothing limits the rate, or the workload can't be modelled.
+    """
     link_Bps = link.carries(config.congestion)
     if math.isinf(min(config.max_bandwidth, link_Bps)):
         raise UsageError(
@@ -257,10 +387,10 @@ def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = N
 
 
 def _full_bytes(config: MigrationConfig, zero_pages: float) -> int:
-    """Of all memory: a page that is zero goes as a mark.
+    """Compute the bytes that all memory takes; a page that is zero goes as a mark.
 
-    Batches of pages are a frame of those with content, and one of the zeros where there are any;
-    runs of either are extents.
+    A batch of pages is one frame with those that have content, and one with the zeros if there are
+    any; runs of either are extents.
     """
     share = zero_pages / config.pages
     runs = 1 + (BATCH_PAGES - 1) * share * (1.0 - share)

@@ -1,8 +1,8 @@
 """A trace's working set: how many pages and lines any stretch of it touches, on average.
 
 A trace is replayed in a circle. A page is in a stretch of n accesses unless the stretch fits into
-one of the gaps between the page's accesses, so that on average over all stretches a page is missed
-in max(gap - n, 0) of them, summed over its gaps, and the distinct pages of a stretch are
+one of the gaps between the page's accesses. So, over all stretches, a page is missed in
+max(gap - n, 0) of them, summed over its gaps, and the distinct pages of a stretch are on average
 sum(min(gap, n)) / accesses (Denning and Schwartz, 1972). One pass over the trace gives the gaps.
 """
 
@@ -22,7 +22,18 @@ _POINTS_PER_OCTAVE: Final = 8
 
 @functools.lru_cache(maxsize=8)
 def count_trace(file: str, pages: int) -> Counted:
-    """Of a region of so many pages. Raises `UsageError` where the file is not what it should be."""
+    """Count what a trace touches, for a region of so many pages; the last results are kept.
+
+    Args:
+        file: The trace.
+        pages: Pages of the region; a trace with more is squeezed into it.
+
+    Returns:
+        Distinct pages and lines, written and touched, after so many accesses.
+
+    Raises:
+        UsageError: The file can't be read, is no trace, or is damaged.
+    """
     trace = open_trace(file)
     trace.verify()
     accesses, traced = trace.accesses, trace.meta.pages
@@ -50,7 +61,7 @@ def count_trace(file: str, pages: int) -> Counted:
 def _distinct(
     what: NDArray[np.int64], where: NDArray[np.int64], total: int, stretches: Figures
 ) -> Figures:
-    """Distinct ones in a stretch of each length. what happens at where, of `total` places."""
+    """Count the distinct ones in stretches of each length. `what` is at `where`, of `total`."""
     if len(what) == 0:
         return np.zeros(len(stretches))
     order = np.argsort(what, kind="stable")

@@ -35,7 +35,16 @@ def _hyphens(name: str) -> str:
 
 
 class Kind(Options):
-    """Guests that are all alike."""
+    """Guests that are all alike.
+
+    Attributes:
+        memory: Bytes of each.
+        workload: What each does.
+        count: How many there are; the weight of this kind where guests are drawn.
+        downtime_limit: Seconds; None is what `--downtime-limit` says.
+        vcpus: Of each; None is what `--vcpus` says.
+        name: What tables call them; None is the workload.
+    """
 
     model_config = ConfigDict(alias_generator=_hyphens, populate_by_name=True)
 
@@ -48,11 +57,21 @@ class Kind(Options):
 
     @property
     def label(self) -> str:
-        """For tables."""
+        """What tables call them."""
         return self.name or self.workload
 
     def config(self, base: MigrationConfig) -> MigrationConfig:
-        """Of one such guest's migration. Raises `UsageError`."""
+        """Make the configuration of one such guest's migration.
+
+        Args:
+            base: Options of all migrations; those that the kind has replace them.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            UsageError: It is none, as where the memory is too small for the vCPUs.
+        """
         own = {"memory": self.memory, "workload": self.workload}
         for name in ("downtime_limit", "vcpus"):
             if (value := getattr(self, name)) is not None:
@@ -64,7 +83,7 @@ class Kind(Options):
             raise UsageError(f"guest {self.label!r}: {said}") from None
 
 
-# Of the mix that is drawn from without a file: memory, workload and downtime limit of a guest are
+# The mix that is drawn from without a file: memory, workload and downtime limit of a guest are
 # drawn independently of one another, with these weights.
 MIX_MEMORY: Final = (("2GiB", 30), ("4GiB", 25), ("8GiB", 20), ("16GiB", 15), ("32GiB", 10))
 MIX_WORKLOAD: Final = (
@@ -78,7 +97,16 @@ MIX_DOWNTIME: Final = ((0.3, 80), (0.05, 20))
 
 
 def draw(count: int, seed: int, kinds: Sequence[Kind] | None = None) -> list[Kind]:
-    """So many guests, drawn from the kinds by their counts, or from the mix."""
+    """Draw guests at random.
+
+    Args:
+        count: How many.
+        seed: The same seed draws the same guests.
+        kinds: What is drawn from, weighted by their counts; None is the built-in mix.
+
+    Returns:
+        Each guest's kind; guests of one kind share the object.
+    """
     rng = random.Random(seed)  # noqa: S311 - which guests there are is no secret
     if kinds is not None:
         return rng.choices(kinds, [kind.count for kind in kinds], k=count)
@@ -99,21 +127,48 @@ def draw(count: int, seed: int, kinds: Sequence[Kind] | None = None) -> list[Kin
 
 
 def everyone(kinds: Sequence[Kind]) -> list[Kind]:
-    """Each guest of a file."""
+    """List each guest of a file.
+
+    Args:
+        kinds: The file's kinds.
+
+    Returns:
+        Each kind as often as its count says, in the file's order.
+    """
     return [kind for kind in kinds for _ in range(kind.count)]
 
 
 def read_fleet(file: Path, base: MigrationConfig | None = None) -> list[Kind]:
-    """base: the options of all their migrations.
+    """Read the guests of a host from a file.
 
-    Raises `UsageError` with a line that says which guest is wrong, and how.
+    Args:
+        file: The TOML file.
+        base: Options of all their migrations; None is all defaults.
+
+    Returns:
+        The kinds, in the file's order.
+
+    Raises:
+        UsageError: It can't be read, or a guest is wrong; one line that says which, and how.
     """
     raw = read_file(file, _MOST_FILE, option="--fleet")
     return parse_fleet(raw, f"--fleet: {file}", base or MigrationConfig())
 
 
 def parse_fleet(raw: bytes, file: str, base: MigrationConfig) -> list[Kind]:
-    """The same, of what is in a file; file: what it is called."""
+    """Read the guests of a host from the content of a file.
+
+    Args:
+        raw: The content.
+        file: What the file is called, for messages.
+        base: Options of all their migrations.
+
+    Returns:
+        The kinds, in the file's order.
+
+    Raises:
+        UsageError: It is no such file, or a guest is wrong; one line that says which, and how.
+    """
     data = parse_toml(raw, file)
     guests = data.get("guest")
     if set(data) != {"guest"} or not isinstance(guests, list) or not guests:
@@ -133,7 +188,7 @@ def _kind(file: str, number: int, table: object, base: MigrationConfig) -> Kind:
         raise UsageError(f"{file}, guest {number}: {where}: {message}") from None
     try:
         config = kind.config(base)
-        working_set(config.guest, by_line=config.travels_by_line)  # knows what a workload may say
+        working_set(config.guest, by_line=config.travels_by_line)  # checks the workload's options
     except UsageError as error:
         raise UsageError(f"{file}, guest {number}: {error}") from None
     return kind

@@ -1,6 +1,7 @@
 """How many visits a guest has made by a given time: schedules without a clock.
 
-A *visit* is one go at a page. Times are seconds since the guest began to run; one vCPU's.
+A *visit* is one go at a page. Times are seconds since the guest began to run; visits are of one
+vCPU.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Protocol
 
 
 class Flow(Protocol):
-    """Cumulative visits."""
+    """Visits over time."""
 
     @property
     def mean(self) -> float:
@@ -24,13 +25,25 @@ class Flow(Protocol):
         ...
 
     def visits(self, seconds: float) -> float:
-        """By then; 0 before the start. Not always a whole number."""
+        """Count the visits made by a given time.
+
+        Args:
+            seconds: Since the guest began to run; may be negative.
+
+        Returns:
+            How many, not always a whole number; 0 before the start.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """per_s visits a second, spread evenly; as fast as `most_per_s` allows."""
+    """Visits that are spread evenly.
+
+    Attributes:
+        per_s: Visits a second; infinite is as fast as can be.
+        most_per_s: Visits a second that the vCPU can make; infinite if they take no time.
+    """
 
     per_s: float
     most_per_s: float
@@ -46,13 +59,26 @@ class Steady:
         return self.mean / self.most_per_s
 
     def visits(self, seconds: float) -> float:
-        """See `Flow`."""
+        """Count visits, as `Flow` says.
+
+        Args:
+            seconds: Since the guest began to run.
+
+        Returns:
+            How many.
+        """
         return self.mean * max(seconds, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Bursts:
-    """`burst` visits from the start of each period on, as fast as they can be made."""
+    """Visits that come in bursts, each from the start of a period on, as fast as they can be made.
+
+    Attributes:
+        period_s: Length of a period.
+        burst: Visits of each period.
+        most_per_s: Visits a second that the vCPU is able to make.
+    """
 
     period_s: float
     burst: float
@@ -69,7 +95,14 @@ class Bursts:
         return self.mean / self.most_per_s
 
     def visits(self, seconds: float) -> float:
-        """See `Flow`."""
+        """Count visits, as `Flow` says.
+
+        Args:
+            seconds: Since the guest began to run.
+
+        Returns:
+            How many.
+        """
         if seconds <= 0:
             return 0.0
         if self.burst >= self.most_per_s * self.period_s:

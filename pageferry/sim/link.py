@@ -11,11 +11,12 @@ rate, one window a round trip, and what its congestion control makes of the loss
 A connection begins slowly (RFC 5681, 3.1): with ten segments in flight (RFC 6928), and one more for
 each that is acknowledged, until what is in flight fills a round trip at the rate. HyStart, which
 ends this in Linux, does so at one to one and a half times as much, so that the pipe is full from
-then on. Each window before keeps the link busy for a part of its round trip only; the rest is lost:
+then on. Each window before that keeps the link busy for a part of its round trip only; the rest is
+lost:
 
     sum of (RTT + mss / rate - w / rate) over windows w, while it is positive and w not the last
 
-A sender that nothing paces below the link's rate then fills the queue before it, and who comes
+A sender that nothing paces below the link's rate then fills the queue before it, and whatever comes
 later waits behind that.
 """
 
@@ -36,18 +37,26 @@ _BETA: Final = 0.7  # cubic's multiplicative decrease
 _C: Final = 0.4  # its scaling constant, segments/s^3
 _MATHIS: Final = 1.22  # sqrt(3/2)
 _FIRST: Final = 10  # segments: RFC 6928, and Linux
-# A socket of Linux keeps 4 MiB at the most (tcp_wmem) until they are acknowledged, and wakes a
-# sender that waits when two thirds of it are left. What is added then is little where bytes that
-# have not left are kept few, as ours are (TCP_NOTSENT_LOWAT).
+# A Linux socket keeps 4 MiB at most (tcp_wmem) until they are acknowledged, and wakes a waiting
+# sender when two thirds of that are left. Little is added then where unsent bytes are kept few, as
+# ours are (TCP_NOTSENT_LOWAT).
 _WINDOW: Final = 4 * 2**20 * 2 // 3
-# Of what fits into pipe and queue, on average: from a loss on cubic comes back to it along a cubic
-# curve (RFC 9438, 4.2), reno along a straight line from a half.
+# The average share of what fits into pipe and queue: after a loss cubic comes back to it along a
+# cubic curve (RFC 9438, 4.2), reno along a straight line from a half.
 _FILLED: Final = {"cubic": 1 - (1 - _BETA) / 4, "reno": 0.75}
-MODELLED: Final = (*_FILLED, "bbr")  # of bbr the link's loss takes nothing
+MODELLED: Final = (*_FILLED, "bbr")  # the link's loss takes nothing from bbr
 
 
 class Link(Options):
-    """delay: one way; loss: of segments; window: the most that a connection may have in flight."""
+    """A simulated link.
+
+    Attributes:
+        rate: Bytes/s; infinite is unlimited.
+        delay: Seconds, one way.
+        loss: Share of the segments that are lost.
+        mss: Bytes of a segment's payload.
+        window: Most bytes that a connection may have in flight.
+    """
 
     rate: Annotated[Rate, Field(ge=1000)] = math.inf
     delay: Annotated[Duration, Field(ge=0, le=60)] = 0.0
@@ -57,22 +66,37 @@ class Link(Options):
 
     @property
     def rtt_s(self) -> float:
-        """There and back."""
+        """Round trip, in seconds."""
         return 2 * self.delay
 
     @property
     def queue_s(self) -> float:
-        """How long packets may wait for the rate at the most: what a shaped link has by default."""
+        """How long packets may wait for the rate at most: the default of a shaped link."""
         return max(QUEUE_S, self.rtt_s)
 
     def carried_s(self, size: float, sent: float, rate_Bps: float) -> float:
-        """What so many bytes take at the rate; sent: as in `slow_start_s`, which is within."""
+        """Compute how long bytes take, a slow start included.
+
+        Args:
+            size: How many bytes.
+            sent: Bytes that the connection has carried before, in its life.
+            rate_Bps: The rate at which it carries them otherwise.
+
+        Returns:
+            Seconds.
+        """
         return size / rate_Bps + self.slow_start_s(size, sent, rate_Bps)
 
     def slow_start_s(self, size: float, sent: float, rate_Bps: float) -> float:
-        """How much longer so many bytes take than they would at the rate.
+        """Compute how much longer bytes take than they would at the full rate.
 
-        sent: what the connection has carried before, in its life.
+        Args:
+            size: How many bytes.
+            sent: Bytes that the connection has carried before, in its life.
+            rate_Bps: The full rate.
+
+        Returns:
+            Seconds.
         """
         cycle_s = self.rtt_s + self.mss / rate_Bps
         flying, left, lost_s = _FIRST * self.mss + sent, size, 0.0
@@ -83,7 +107,14 @@ class Link(Options):
         return lost_s if self.rtt_s > 0 else 0.0
 
     def standing_s(self, congestion: str) -> float:
-        """How long a byte waits behind those of a connection that sends all that the link takes."""
+        """Compute how long a byte waits behind a connection that sends all that the link takes.
+
+        Args:
+            congestion: Congestion control of that connection.
+
+        Returns:
+            Seconds; 0 where it fills no queue, or its queue is not modelled.
+        """
         if congestion not in _FILLED or self.carries(congestion) < self.rate:
             return 0.0
         most_s = self.rtt_s + self.queue_s
@@ -91,7 +122,14 @@ class Link(Options):
         return max(flying_s - self.rtt_s, 0.0)
 
     def carries(self, congestion: str) -> float:
-        """Bytes a second of one connection; infinite where nothing holds it up."""
+        """Compute what one connection carries.
+
+        Args:
+            congestion: Its congestion control.
+
+        Returns:
+            Bytes/s; infinite where nothing holds it up.
+        """
         rtt = self.rtt_s
         if rtt == 0:
             return self.rate
@@ -106,7 +144,17 @@ class Link(Options):
 
 
 def parse_link(text: str) -> Link:
-    """`rate=1gbit,delay=5ms,loss=0.1%`; empty: nothing but a wire. Raises `UsageError`."""
+    """Read `--link`: `rate=1gbit,delay=5ms,loss=0.1%`.
+
+    Args:
+        text: What the user wrote; empty is nothing but a wire.
+
+    Returns:
+        The link.
+
+    Raises:
+        UsageError: A key is unknown, or its value wrong.
+    """
     values = parse_pairs(text, "--link") if text.strip() else {}
     try:
         values = halved(values)
@@ -132,7 +180,14 @@ def parse_link(text: str) -> Link:
 
 
 def not_modelled(congestion: str) -> str | None:
-    """Say what a simulation leaves out with this congestion control; None: nothing."""
+    """Say what a simulation leaves out with a congestion control.
+
+    Args:
+        congestion: Its name.
+
+    Returns:
+        A line for the user; None where nothing is left out.
+    """
     if congestion in MODELLED:
         return None
     return (

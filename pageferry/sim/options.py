@@ -58,14 +58,29 @@ class SimulateOptions(Options):
 
 
 def why_refused(name: str, value: Any) -> str | None:
-    """Why an option of `REFUSED` can't have this value; None: it can."""
+    """Say why a simulation can't have a value of an option.
+
+    Args:
+        name: One of `REFUSED`.
+        value: Its value.
+
+    Returns:
+        The reason, as the end of a message; None where it can.
+    """
     if name in _NEVER:
         return _NEVER[name] if value else None
     return None if value == _NOT_MODELLED[name] else "how pages shrink is measured, not modelled"
 
 
 def refuse(config: MigrationConfig) -> None:
-    """Raise `UsageError` where an option has a value that a simulation can't have."""
+    """Refuse options of a migration that a simulation can't have.
+
+    Args:
+        config: The options.
+
+    Raises:
+        UsageError: One of `REFUSED` has a value that is not possible here.
+    """
     for name in REFUSED:
         why = why_refused(name, getattr(config, name))
         if why is not None:
@@ -73,5 +88,12 @@ def refuse(config: MigrationConfig) -> None:
 
 
 def about_of(options: SimulateOptions) -> dict[str, Any]:
-    """For the report's `config`."""
+    """Describe link and guest for the report's `config`.
+
+    Args:
+        options: What the simulation was made of; only `link` and `guest_speed` are looked at.
+
+    Returns:
+        `link` as it was written, None for none; `guest_speed` in steps/s, None for the default.
+    """
     return {"link": options.link or None, "guest_speed": options.guest_speed}

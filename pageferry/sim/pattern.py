@@ -1,9 +1,9 @@
-"""Which pages and lines so many visits write: expected distinct ones, without a loop over pages.
+"""Which pages and lines a number of visits writes: expected distinct ones, with no loop over pages.
 
     Sweep    one page after the other, and round again: min(visits, pages)
     Scatter  pages at random, in classes of equal likelihood: n (1 - exp(-visits share)) each, as
              many independent visits are a Poisson process
-    Curve    what was counted, of a trace
+    Counted  what was counted in a trace
 
 Which lines of a page a visit touches is a `Visit`: the same ones each time, or others, or as many
 as a mixture says.
@@ -25,32 +25,58 @@ Figures = NDArray[np.float64]
 
 
 class Written(NamedTuple):
-    """Distinct pages, and distinct lines of them; a figure for each class of pages."""
+    """Distinct pages, and distinct lines of them; one figure for each class of pages.
+
+    Attributes:
+        pages: float64[classes].
+        lines: float64[classes], 64-byte lines of those pages.
+    """
 
     pages: Figures
     lines: Figures
 
 
 class Pattern(Protocol):
-    """Of one vCPU's region."""
+    """What visits write in one vCPU's region."""
 
     @property
     def size(self) -> float:
-        """Pages that it ever visits."""
+        """Pages that are ever visited."""
         ...
 
     def written(self, visits: float) -> Written:
-        """By so many visits."""
+        """Compute what is written by so many visits.
+
+        Args:
+            visits: How many; nothing is written by a negative number.
+
+        Returns:
+            Distinct pages and lines.
+        """
         ...
 
     def touched(self, visits: float) -> Written:
-        """The same with the reads."""
+        """Compute what is written or read by so many visits.
+
+        Args:
+            visits: How many.
+
+        Returns:
+            Distinct pages and lines.
+        """
         ...
 
     def written_back(self, visits: float, kept: float) -> Written:
-        """Of what so many visits have written, what a cache has given back.
+        """Compute how much of what was written a cache has given back.
 
-        The cache holds what the last `kept` visits have touched (infinite: all of it).
+        The cache holds what the last `kept` visits have touched.
+
+        Args:
+            visits: Visits that have written.
+            kept: Visits that the cache reaches back; infinite is all.
+
+        Returns:
+            Distinct pages and lines.
         """
         ...
 
@@ -61,11 +87,14 @@ def _figures(pages: float, lines: float) -> Written:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Which lines of a page one visit touches: classes of the page's lines.
+    """Which lines of a page one visit touches, in classes of the page's lines.
 
-    count: lines of each class; share: the likelihood that a visit touches one of them. writes: that
-    a line which is touched is written; hit: that a visit writes at least one line; scattered:
-    whether no line of the page is likelier than another.
+    Attributes:
+        count: float64[classes], lines of each class.
+        share: float64[classes], the likelihood that a visit touches a given line of the class.
+        writes: The likelihood that a line which is touched is written.
+        hit: The likelihood that a visit writes at least one line.
+        scattered: Whether no line of the page is likelier than another.
     """
 
     count: Figures
@@ -76,16 +105,31 @@ class Visit:
 
     @classmethod
     def of(cls, lines: float, writes: float = 1.0, *, scattered: bool = False) -> Visit:
-        """So many lines, the same ones each time or others."""
+        """Make a visit that touches a fixed number of lines.
+
+        Args:
+            lines: How many lines.
+            writes: Likelihood that a touched line is written.
+            scattered: Whether they are other lines each time; else they are the same ones.
+
+        Returns:
+            The visit.
+        """
         total = float(LINES_PER_PAGE) if scattered else lines
         hit = 1.0 - (1.0 - writes) ** lines
         return cls(np.array([total]), np.array([lines / total]), writes, hit, scattered)
 
     @classmethod
     def mixed(cls, counts: Sequence[int], writes: float = 1.0, *, scattered: bool = False) -> Visit:
-        """As many lines as one of the counts says, each equally likely, from the page's first on.
+        """Make a visit that touches as many lines as one of the counts says, each equally likely.
 
-        scattered: from any line on.
+        Args:
+            counts: Numbers of lines.
+            writes: Likelihood that a touched line is written.
+            scattered: Whether they begin at any line; else at the page's first.
+
+        Returns:
+            The visit.
         """
         each = np.array(counts, np.float64)
         hit = float(1.0 - ((1.0 - writes) ** each).mean())
@@ -99,18 +143,23 @@ class Visit:
 
     @property
     def reading_too(self) -> Visit:
-        """The same where what is read counts as well."""
+        """The same visit where what is read counts as written."""
         return replace(self, writes=1.0, hit=1.0)
 
     @property
     def reached(self) -> Figures:
-        """The likelihood that a visit touches a page because of a class's lines."""
+        """Likelihood that a visit touches a page because of a class's lines, float64[classes]."""
         return np.ones(1) if self.scattered else self.share
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """See above."""
+    """One page after the other, and round again.
+
+    Attributes:
+        pages: Pages of a whole round.
+        visit: What each visit touches.
+    """
 
     pages: float
     visit: Visit
@@ -121,11 +170,25 @@ class Sweep:
         return self.pages
 
     def written(self, visits: float) -> Written:
-        """See `Pattern`."""
+        """Compute what is written, as `Pattern` says.
+
+        Args:
+            visits: How many.
+
+        Returns:
+            One class.
+        """
         return self._distinct(visits, self.visit)
 
     def touched(self, visits: float) -> Written:
-        """See `Pattern`."""
+        """Compute what is written or read, as `Pattern` says.
+
+        Args:
+            visits: How many.
+
+        Returns:
+            One class.
+        """
         return self._distinct(visits, self.visit.reading_too)
 
     def _distinct(self, visits: float, visit: Visit) -> Written:
@@ -137,15 +200,29 @@ class Sweep:
         return _figures(pages, reached * float((visit.count * each).sum()))
 
     def written_back(self, visits: float, kept: float) -> Written:
-        """See `Pattern`."""
-        if kept >= self.pages:  # it comes round before it would have to go
+        """Compute what a cache has given back: nothing that it holds for a whole round.
+
+        Args:
+            visits: Visits that have written.
+            kept: Visits that the cache reaches back.
+
+        Returns:
+            One class.
+        """
+        if kept >= self.pages:  # a line is touched again before it would have to go
             return _figures(0.0, 0.0)
         return self.written(visits - kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Classes of pages. count: pages of each; share: of one such page, of all visits."""
+    """Pages at random, in classes of equal likelihood.
+
+    Attributes:
+        count: float64[classes], pages of each class.
+        share: float64[classes], the share of all visits that one page of the class has.
+        visit: What each visit touches.
+    """
 
     count: Figures
     share: Figures
@@ -157,11 +234,25 @@ class Scatter:
         return float(self.count.sum())
 
     def written(self, visits: float) -> Written:
-        """See `Pattern`."""
+        """Compute what is written, as `Pattern` says.
+
+        Args:
+            visits: How many.
+
+        Returns:
+            A figure for each class.
+        """
         return self._distinct(visits, self.visit)
 
     def touched(self, visits: float) -> Written:
-        """See `Pattern`."""
+        """Compute what is written or read, as `Pattern` says.
+
+        Args:
+            visits: How many.
+
+        Returns:
+            A figure for each class.
+        """
         return self._distinct(visits, self.visit.reading_too)
 
     def _distinct(self, visits: float, visit: Visit) -> Written:
@@ -171,10 +262,17 @@ class Scatter:
         return Written(self.count * pages, self.count * lines)
 
     def written_back(self, visits: float, kept: float) -> Written:
-        """A line goes when nobody has touched it for as long as the cache keeps one.
+        """Compute what a cache has given back: lines untouched for as long as it keeps one.
 
         Che, Tung, Wang (2002): that time is about the same for all lines of a large LRU cache. A
-        page counts where the likeliest of its lines to have gone has: those of a visit go together.
+        page counts as gone when the likeliest of its lines is: those of a visit go together.
+
+        Args:
+            visits: Visits that have written.
+            kept: Visits that the cache reaches back.
+
+        Returns:
+            A figure for each class.
         """
         if math.isinf(kept):
             return self.written(0.0)
@@ -188,9 +286,14 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Through counted points, each list rising from 0: after `visits` so many were written, touched
+    """A curve through counted points: each list rises from 0.
 
-    (pages, lines).
+    Attributes:
+        visits: float64[points]; the others hold what there is after so many visits.
+        pages: Distinct pages written.
+        lines: Distinct lines written.
+        touched_pages: Distinct pages written or read.
+        touched_lines: Distinct lines written or read.
     """
 
     visits: Figures
@@ -205,11 +308,25 @@ class Counted:
         return float(self.touched_pages[-1])
 
     def written(self, visits: float) -> Written:
-        """See `Pattern`."""
+        """Look up what is written, as `Pattern` says.
+
+        Args:
+            visits: How many; beyond the last point nothing is added.
+
+        Returns:
+            One class.
+        """
         return self._at(visits, self.pages, self.lines)
 
     def touched(self, visits: float) -> Written:
-        """See `Pattern`."""
+        """Look up what is written or read, as `Pattern` says.
+
+        Args:
+            visits: How many; beyond the last point nothing is added.
+
+        Returns:
+            One class.
+        """
         return self._at(visits, self.touched_pages, self.touched_lines)
 
     def _at(self, visits: float, pages: Figures, lines: Figures) -> Written:
@@ -219,5 +336,13 @@ class Counted:
         )
 
     def written_back(self, visits: float, kept: float) -> Written:
-        """See `Pattern`."""
+        """Look up what a cache has given back, as `Pattern` says.
+
+        Args:
+            visits: Visits that have written.
+            kept: Visits that the cache reaches back.
+
+        Returns:
+            One class.
+        """
         return self.written(0.0 if math.isinf(kept) else visits - kept)

@@ -2,9 +2,10 @@
 
 With `slots` guests on their way at a time, each is promised an even share of the uplink, and its
 migration is simulated at that: what it sends, how long it stands still. Strategies that leave the
-guest where it is until it is whole elsewhere come first (`STAY`); where none of them keeps the
-downtime limit, one that hands over by post-copy is taken, and then whichever stands still least.
-Of what is left the fastest is taken. A guest costs nothing beyond its kind: there may be many.
+guest where it is until it is whole elsewhere come first (`STAY`). If none of them keeps the
+downtime limit, one that hands over by post-copy is taken; failing that, whichever stands still
+least. Among those that keep the limit, the fastest is taken. The work depends on the kinds of
+guests, not on their number: there may be many.
 """
 
 from __future__ import annotations
@@ -28,13 +29,21 @@ from pageferry.sim.sharing import Job, Span, share
 STAY: Final = ("pre-copy", "three-path")
 SWITCH: Final = ("hybrid", "post-copy")
 SLOTS: Final = (1, 2, 4, 8, 16, 32)
-ABOUT: Final = 0.1  # so much of the total time it is worth to keep guests whole on one host
-# Connections, negotiation, a destination that makes its memory ready: nothing is on the link.
+ABOUT: Final = 0.1  # share of the total time that keeping guests whole on one host is worth
+# Connections, negotiation, a destination that prepares its memory: nothing is on the link.
 SETUP_S: Final = 0.2
 
 
 class Choice(NamedTuple):
-    """How guests of a kind are moved. switches: whether by post-copy in the end."""
+    """How guests of a kind are moved, and what one of them costs.
+
+    Attributes:
+        strategy: The strategy.
+        total_s: How long its migration takes at the promised rate.
+        downtime_s: How long it stands still.
+        bytes: What it sends.
+        switches: Whether it goes by post-copy in the end.
+    """
 
     strategy: str
     total_s: float
@@ -45,7 +54,15 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """spans and choices: by the guest's number. over: guests beyond their downtime limit."""
+    """One plan of an evacuation.
+
+    Attributes:
+        order: In which order guests go, a key of `ORDERS`.
+        slots: How many are on their way at a time.
+        spans: When each is on its way, by the guest's number.
+        choices: How each goes, by the guest's number.
+        over: Guests that stand still beyond their downtime limit.
+    """
 
     order: str
     slots: int
@@ -55,17 +72,17 @@ class Plan:
 
     @property
     def total_s(self) -> float:
-        """Until the last guest has left."""
+        """Seconds until the last guest has left."""
         return max(span.end_s for span in self.spans)
 
     @property
     def mean_s(self) -> float:
-        """Until a guest has left, on average."""
+        """Seconds until a guest has left, on average."""
         return sum(span.end_s for span in self.spans) / len(self.spans)
 
     @property
     def worst_downtime_s(self) -> float:
-        """Of all guests."""
+        """Longest downtime of all guests, in seconds."""
         return max(choice.downtime_s for choice in self.choices)
 
     @property
@@ -75,13 +92,22 @@ class Plan:
 
     @property
     def bytes(self) -> float:
-        """Of all guests."""
+        """Bytes that all guests send."""
         return sum(choice.bytes for choice in self.choices)
 
 
 @dataclass
 class Evacuation:
-    """base: the options that all migrations share; strategy: for all guests, None: chosen."""
+    """An evacuation that is to be planned.
+
+    Attributes:
+        guests: Each guest's kind.
+        base: The options that all migrations share.
+        link: The uplink.
+        most_Bps: The user's limit of each migration; infinite is none.
+        strategy: For all guests; None chooses one for each kind.
+        steps_per_s: Speed of a vCPU that runs flat out; None is the default.
+    """
 
     guests: Sequence[Kind]
     base: MigrationConfig
@@ -94,41 +120,57 @@ class Evacuation:
 
     @property
     def uplink_rate(self) -> float:
-        """What all share."""
+        """What all migrations share, bytes/s."""
         return self.link.rate
 
     def least_bytes(self) -> float:
-        """Every guest's memory has to travel once."""
+        """Add up what has to travel at least: every guest's memory, once.
+
+        Returns:
+            Bytes.
+        """
         full = [self._under(kind).full_bytes for kind in self._kinds]
         return sum(full[which] for which in self._which)
 
     def least_s(self) -> float:
-        """No plan is faster: neither the uplink nor any one migration goes beyond its rate."""
+        """Compute a time that no plan beats: neither the uplink nor any migration exceeds its rate.
+
+        Returns:
+            Seconds.
+        """
         alone = self.promised_rate(1)
         together = min(self.uplink_rate, min(SLOTS[-1], len(self.guests)) * alone)
         largest = max(self._under(kind).full_bytes for kind in self._kinds)
         return max(self.least_bytes() / together, largest / alone)
 
     def bound(self, plan: Plan) -> BoundReport | None:
-        """Which limit a migration of the plan meets first: the user's, or its share of the uplink.
+        """Find the limit that a migration meets first: the user's, or its share of the uplink.
 
-        None: the user set none.
+        Args:
+            plan: The plan that it is of; only `slots` is looked at.
+
+        Returns:
+            What binds it; None where the user set no limit.
         """
         return None if math.isinf(self.most_Bps) else bound(self.most_Bps, self._even(plan.slots))
 
     @cached_property
     def _kinds(self) -> list[Kind]:
-        """Each once."""
+        """Each kind of guest, once."""
         return list(dict.fromkeys(self.guests))
 
     @cached_property
     def _which(self) -> list[int]:
-        """Each guest's kind, by its place there."""
+        """Each guest's kind, by its place in `_kinds`."""
         places = {kind: place for place, kind in enumerate(self._kinds)}
         return [places[kind] for kind in self.guests]
 
     def plans(self) -> Iterator[Plan]:
-        """Each order with each number of slots."""
+        """Plan each order with each number of slots.
+
+        Yields:
+            The plans, by rising number of slots; no more slots than there are guests.
+        """
         dirty = [self._dirty(kind) for kind in self._kinds]
         most = self.promised_rate(1)
         for slots in SLOTS:
@@ -149,7 +191,14 @@ class Evacuation:
                 yield Plan(name, slots, spans, choices, sum(beyond[w] for w in self._which))
 
     def promised_rate(self, slots: int) -> float:
-        """The share of the uplink that nobody gets less than."""
+        """Compute the share of the uplink that no migration gets less than.
+
+        Args:
+            slots: How many are on their way at a time.
+
+        Returns:
+            Bytes/s.
+        """
         return min(self._even(slots), self.most_Bps)
 
     def _even(self, slots: int) -> float:
@@ -164,18 +213,26 @@ class Evacuation:
         return self.base.downtime_limit if limit is None else limit
 
     def _dirty(self, kind: Kind) -> float:
-        """Of its memory, what a guest dirties in a second."""
+        """Compute the share of its memory that a guest dirties in a second."""
         under = self._under(kind)
         return under.stale(1.0).pages / under.pages_total
 
     def _under(self, kind: Kind) -> Simulated:
-        """The guest with the uplink to itself."""
+        """Make the guest with the uplink to itself; kept by kind."""
         if kind not in self._made:
             self._made[kind] = simulated(kind.config(self.base), self.link, self.steps_per_s)
         return self._made[kind]
 
     def choose(self, kind: Kind, rate_Bps: float) -> Choice:
-        """How guests of this kind go at that rate."""
+        """Choose how guests of a kind go.
+
+        Args:
+            kind: The kind.
+            rate_Bps: The rate that each of them is promised.
+
+        Returns:
+            The strategy, and what it costs.
+        """
         if self.strategy is not None:
             return self._cost(kind, self.strategy, rate_Bps)
         limit_s, seen = self._limit_s(kind), []
@@ -203,7 +260,7 @@ class Evacuation:
         return self._known[key]
 
 
-# What guests are sorted by: the job, and what the guest dirties of its memory in a second.
+# What guests are sorted by: the job, and the share of its memory that the guest dirties a second.
 ORDERS: Final[dict[str, Callable[[Job, float], float]]] = {
     "as listed": lambda job, dirty: 0.0,  # noqa: ARG005
     "shortest first": lambda job, dirty: job.bytes,  # noqa: ARG005
@@ -214,9 +271,16 @@ ORDERS: Final[dict[str, Callable[[Job, float], float]]] = {
 
 
 def best(plans: Sequence[Plan]) -> Plan:
-    """Fewest guests beyond their limit; of these, among the fast ones, fewest by post-copy.
+    """Choose the best plan.
 
-    Of plans that are equal in this, the one that has moved a guest soonest, on average.
+    It has the fewest guests beyond their limit; of such plans, among the fast ones, it moves the
+    fewest guests by post-copy; of those, it has moved a guest soonest, on average.
+
+    Args:
+        plans: At least one.
+
+    Returns:
+        One of them.
     """
     over = min(plan.over for plan in plans)
     good = [plan for plan in plans if plan.over == over]

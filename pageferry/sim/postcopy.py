@@ -1,19 +1,19 @@
 """The guest at the destination with pages missing: faults, pushes, and how slow it is meanwhile.
 
-Missing are W pages that the guest will touch, some day, and others that it will not. T(x) of the
-W has a guest that has run for x touched, each once, had they all been there; m is the share of the
-untouched ones of the W that are missing. A touch is a fault with likelihood m, and m falls by the
-part p of the push that comes to those pages:
+Of the missing pages the guest will touch W some day, and the others never. T(x) is how many of the
+W a guest that has run for x would have touched, each counted once, had they all been there; m is
+the missing share of those of the W that are untouched. A touch is a fault with likelihood m, and m
+falls with the part p of the push that goes to those pages:
 
     faults: m T'(x) dx/dt       dm/dt = -p / (W - T(x))
 
 The push follows the last fault: with a fault before each of its batches it is where the guest is,
 without any it takes all that is missing in turn. A fault takes a round trip, a page's time on the
-link, and what stands in the link's queue of a push. While a vCPU waits for it, it does not run; one
-that keeps to a rate makes up for it as long as it has time to spare. Demanded pages and pushed ones
-share the rate, and demands go first. A guest that goes through memory in order gets `window` more
-pages with each fault, as long as the rate has room for what it wants; beyond that it is faster than
-they are, and demands each.
+link, and what the push has standing in the link's queue. While a vCPU waits for it, it does not
+run; one that keeps to a rate makes up for it as long as it has time to spare. Demanded pages and
+pushed ones share the rate, and demands go first. A guest that goes through memory in order gets
+`window` more pages with each fault, as long as the rate has room for what it wants; beyond that it
+is faster than they are, and demands each page.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ _SLOW: Final = 0.9  # of its speed: below it the guest counts as degraded
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """At `t_s` after the resume: pages still missing, and the guest's speed since the last one."""
+    """A moment after the resume.
+
+    Attributes:
+        t_s: Seconds after the resume.
+        missing: Pages that are still missing.
+        speed: The guest's speed since the last sample; 1 is the speed with no page missing.
+    """
 
     t_s: float
     missing: float
@@ -42,9 +48,17 @@ class Sample:
 
 @dataclass(slots=True)
 class Supplied:
-    """How it went. latency_s: of a fault; degraded_s: with less than 0.9 of the guest's speed;
+    """How the missing pages came.
 
-    ran_s: of its own time, until `seconds` after the resume.
+    Attributes:
+        latency_s: What a fault takes.
+        seconds: From the resume to the end of the simulation.
+        faults: How many there were.
+        pulled: Pages that were demanded, or came with one that was.
+        pushed: Pages that came unasked.
+        ran_s: The guest's own time, until `seconds` after the resume.
+        degraded_s: For how long the guest had less than 0.9 of its speed.
+        samples: In order of time.
     """
 
     latency_s: float
@@ -59,12 +73,19 @@ class Supplied:
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """missing: pages at the resume, `working` of them of the guest's working set.
+    """A guest with pages missing, at its resume.
 
-    touched: of those, by a guest that has run for so long. busy: share of its time that a vCPU
-    needs when no page is missing. rate_Bps: of all that is sent, link_Bps: of a single page.
-    queue_s: how long a page that is demanded waits behind pushed ones on the link. window: pages
-    that come with a demanded one.
+    Attributes:
+        missing: Pages that are missing.
+        working: Of these, those of the guest's working set.
+        touched: How many of these a guest has touched that has run for so many seconds.
+        vcpus: How many vCPUs it has.
+        busy: Share of its time that a vCPU needs when no page is missing.
+        rate_Bps: Rate of everything that is sent.
+        link_Bps: Rate at which a single page goes.
+        rtt_s: Round trip.
+        queue_s: How long a demanded page waits behind pushed ones on the link.
+        window: Pages that come with a demanded one.
     """
 
     missing: float
@@ -79,12 +100,27 @@ class Supply:
     window: int
 
     def latency_s(self, *, push: bool) -> float:
-        """Of a fault."""
+        """Compute what a fault takes.
+
+        Args:
+            push: Whether pages are pushed, which a demanded one waits behind.
+
+        Returns:
+            Seconds.
+        """
         queue_s = self.queue_s if push else 0.0
         return self.rtt_s + queue_s + PAGE_BYTES / self.link_Bps + FAULT_S
 
     def play(self, *, push: bool, until_s: float) -> Supplied:
-        """Until nothing is missing, or without a push for so long."""
+        """Simulate until nothing is missing, or without a push for a given time.
+
+        Args:
+            push: Whether pages are pushed.
+            until_s: Seconds to simulate without a push; unused with one.
+
+        Returns:
+            How it went.
+        """
         latency_s = self.latency_s(push=push)
         out = Supplied(latency_s)
         pages_per_s = self.rate_Bps / PAGE_BYTES
@@ -114,7 +150,7 @@ class Supply:
     def _run(
         self, x: float, seen: float, share: float, step_s: float, per_s: float, latency_s: float
     ) -> _Moved:
-        """How far the guest comes in a step; per_s: the pages that the rate has room for."""
+        """Compute how far the guest comes in a step; per_s: pages that the rate has room for."""
 
         def after(ran: float) -> tuple[bool, _Moved]:
             by_then = min(max(self.touched(x + ran), seen), self.working)
@@ -144,7 +180,7 @@ class _Moved(NamedTuple):
 
 
 def _near(faults: float, pushed: float, working: float, others: float) -> float:
-    """How much of a push comes to pages that the guest will touch."""
+    """Compute how much of a push goes to pages that the guest will touch."""
     if pushed <= 0 or working + others <= 0:
         return 0.0
     follows = min(faults * PUSH_PAGES / pushed, 1.0)

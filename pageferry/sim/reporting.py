@@ -38,7 +38,18 @@ _MOST_SAMPLES: Final = 100
 
 @dataclass
 class Run:
-    """A migration as it was played. supplied: what followed a switch, None after a stop."""
+    """A migration as it was played.
+
+    Attributes:
+        config: What was simulated.
+        under: Link and guest.
+        strategy: The strategy, after its last decision.
+        rounds: The rounds, in order.
+        ended: How it ended; None before the end.
+        supplied: What followed a switch to post-copy; None after a stop, or where it was not asked
+            for.
+        cost: What it took.
+    """
 
     config: MigrationConfig
     under: Simulated
@@ -49,7 +60,11 @@ class Run:
     cost: Cost = field(default_factory=lambda: Cost(0.0, 0.0, 0, 0, None))
 
     def note(self, what: Played | Ended) -> None:
-        """As the forecast tells of it."""
+        """Note a round or the end; for the forecast to call.
+
+        Args:
+            what: The round that was played, or the end.
+        """
         if isinstance(what, Played):
             self.rounds.append(what)
         else:
@@ -57,7 +72,16 @@ class Run:
 
 
 def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> Run:
-    """Simulate one migration. faults: what the guest's are after a switch, too."""
+    """Simulate one migration.
+
+    Args:
+        config: What is simulated.
+        under: Link and guest, made from it.
+        faults: Whether what follows a switch to post-copy is simulated, too.
+
+    Returns:
+        The migration as it was played.
+    """
     run_ = Run(config, under, make_strategy(config))
     run_.cost = run(run_.strategy, under, run_.note)
     ended = run_.ended
@@ -68,7 +92,15 @@ def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> R
 
 
 def make_report(run_: Run, about: dict[str, Any]) -> Report:
-    """about: link and guest, for `config`."""
+    """Make the report of a simulated migration.
+
+    Args:
+        run_: The migration, played to its end.
+        about: Link and guest, which are added to the report's `config`.
+
+    Returns:
+        The report.
+    """
     cost, ended = run_.cost, run_.ended
     assert ended is not None  # noqa: S101 - it has been played
     rounds = [_round(run_, played) for played in run_.rounds]
@@ -114,7 +146,7 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
 
 
 def _all_pages(rounds: list[RoundReport]) -> int:
-    """That were sent, whether as content or as a mark; each is new once."""
+    """Count the pages that were sent, as content or as a mark; each of them is new only once."""
     return sum(each.pages + each.zero_pages for each in rounds)
 
 
@@ -126,7 +158,7 @@ def _config(config: MigrationConfig) -> dict[str, Any]:
 
 
 def _decisions(run_: Run, ended: Ended) -> list[DecisionReport]:
-    """What was seen, and what was decided then."""
+    """Pair what was seen with what was then decided."""
     orders = [*(played.order for played in run_.rounds), ended.decision]
     seen = [None, *(played.stats for played in run_.rounds)]
     decided = [Decided(stats, order) for stats, order in zip(seen, orders, strict=True)]
@@ -169,12 +201,12 @@ def _final(run_: Run, ended: Ended) -> RoundReport:
 
 
 def _cached(run_: Run, lines: float) -> int | None:
-    """Lines of the cache; None without one."""
+    """Round a number of cache lines; None without a cache."""
     return round(lines) if run_.config.cache else None
 
 
 def _sent(run_: Run, what: Stale, *, full: bool) -> dict[str, int | None]:
-    """Pages, and how they travelled: of a round in which some went by line, all did on average."""
+    """Tally pages, and how they travelled: of a round with some by line, all did on average."""
     pages, size = round(what.pages), round(what.bytes)
     if not run_.config.travels_by_line:
         zero = min(round(run_.under.zero_pages), pages) if full else 0
@@ -288,7 +320,7 @@ def _guest(run_: Run, ended: Ended) -> GuestReport:
 
 
 def _speed_after(run_: Run) -> float:
-    """Steps a second from the resume on, waiting for pages counted."""
+    """Compute steps a second from the resume on, the time of waiting for pages counted."""
     speed, supplied = run_.under.guest.steps_per_s, run_.supplied
     if supplied is None or supplied.seconds <= 0:
         return speed
@@ -296,7 +328,7 @@ def _speed_after(run_: Run) -> float:
 
 
 def _timeline(run_: Run, ended: Ended) -> list[TimelineSample]:
-    """A sample a round at the source; at the destination as the pages come in."""
+    """Sample the guest's speed: once a round at the source, at the destination as pages come in."""
     speed = run_.under.guest.steps_per_s
     out: list[TimelineSample] = []
     for played in run_.rounds:

@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
 
 def simulated_report(config: MigrationConfig, options: SimulateOptions) -> Report:
-    """One migration, simulated. Raises `UsageError`."""
+    """Simulate one migration.
+
+    Args:
+        config: The guest, the strategy and the transfer.
+        options: The link, and the guest's speed.
+
+    Returns:
+        The report; its limits have not been judged.
+
+    Raises:
+        UsageError: The link or the workload is wrong, or nothing limits the rate.
+    """
     from pageferry.common.report.binding_limit import over
     from pageferry.sim.conditions import simulated
     from pageferry.sim.link import parse_link

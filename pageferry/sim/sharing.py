@@ -1,10 +1,10 @@
 """Transfers that share one uplink evenly, event by event.
 
 At most `slots` guests are on their way at a time. Each first takes some time in which it puts
-nothing on the link (connections, hand-over), then has so many bytes to send. Whoever sends gets an
-even share of the uplink, but no more than `most_Bps`. Under even shares everybody's bytes grow at
-one rate, so that one figure, the bytes that a transfer which had been there all the time would have
-had, tells when each is through: events are exact, and cost the logarithm of those under way.
+nothing on the link (connections, hand-over), then has a number of bytes to send. Whoever sends gets
+an even share of the uplink, but no more than `most_Bps`. Under even shares everybody's bytes grow
+at one rate. So one figure tells when each is through: the bytes that a transfer would have had that
+had been there all the time. Events are exact, and cost the logarithm of the number under way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from typing import NamedTuple
 
 
 class Job(NamedTuple):
-    """idle_s: without a byte on the link; then so many bytes."""
+    """A transfer that is to be made.
+
+    Attributes:
+        idle_s: Seconds that it takes without a byte on the link, before it sends.
+        bytes: What it sends then.
+    """
 
     idle_s: float
     bytes: float
@@ -31,7 +36,18 @@ class Span(NamedTuple):
 def share(
     jobs: Sequence[Job], order: Iterable[int], *, slots: int, rate_Bps: float, most_Bps: float
 ) -> list[Span]:
-    """When each job is under way, by its number, if they begin in this order."""
+    """Compute when each transfer is under way.
+
+    Args:
+        jobs: The transfers.
+        order: Numbers of all jobs, in the order in which they begin.
+        slots: How many are on their way at a time.
+        rate_Bps: Rate of the uplink, bytes/s.
+        most_Bps: Most that one of them gets, bytes/s.
+
+    Returns:
+        A span for each job, by its number.
+    """
     waiting = iter(order)
     spans: list[Span] = [Span(0.0, 0.0)] * len(jobs)
     started = [0.0] * len(jobs)
@@ -60,6 +76,6 @@ def share(
             now = through_s
             spans[number] = Span(started[number], now)
             if not sending:
-                given = 0.0  # a large sum would forget what is small
+                given = 0.0  # beside a large sum, what is small would get lost
             begin()
     return spans

@@ -18,7 +18,7 @@ from pageferry.sim.flow import Flow, Steady
 from pageferry.sim.pattern import Figures, Pattern, Sweep, Written
 
 PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize  # of a page on the wire
-_HALVINGS: Final = 56  # of 10^9 seconds; half as many of what a guest has run for
+_HALVINGS: Final = 56  # of 10^9 seconds; half as many of the time that a guest has run for
 _LONGEST_S: Final = 1e9  # a line that is kept for so long is kept
 
 
@@ -26,8 +26,11 @@ _LONGEST_S: Final = 1e9  # a line that is kept for so long is kept
 class Part:
     """Some pages of a vCPU's region, when they are visited, and how.
 
-    steps: of the workload in one visit, a line each. within: its pages are some of those of the
-    part before.
+    Attributes:
+        flow: When.
+        pattern: Which pages and lines.
+        steps: Steps of the workload in one visit, a line each.
+        within: Whether its pages are some of those of the part before.
     """
 
     flow: Flow
@@ -38,9 +41,13 @@ class Part:
 
 @dataclass(frozen=True)
 class WorkingSet:
-    """parts: of one vCPU; vcpus: so many have the same. cache: lines of one vCPU's, 0: none.
+    """What a guest writes, over time. Times are seconds since it began to run.
 
-    by_line: whether pages travel as their changed lines where that is shorter.
+    Attributes:
+        parts: Those of one vCPU.
+        vcpus: How many vCPUs have the same.
+        cache: Lines of one vCPU's cache; 0 is none.
+        by_line: Whether pages travel as their changed lines where that is shorter.
     """
 
     parts: Sequence[Part]
@@ -50,17 +57,17 @@ class WorkingSet:
 
     @property
     def steps_per_s(self) -> float:
-        """Of all vCPUs, in the long run."""
+        """Steps a second of all vCPUs, in the long run."""
         return self.vcpus * sum(part.flow.mean * part.steps for part in self.parts)
 
     @property
     def busy(self) -> float:
-        """Share of its time that a vCPU needs; 1: it runs flat out."""
+        """Share of its time that a vCPU needs; 1 is flat out."""
         return min(sum(part.flow.busy for part in self.parts), 1.0)
 
     @property
     def pages(self) -> float:
-        """That are ever touched."""
+        """Pages that are ever touched, of all vCPUs."""
         own = [part for part in self.parts if not part.within]
         return self.vcpus * sum(part.pattern.size for part in own)
 
@@ -70,12 +77,28 @@ class WorkingSet:
         return isinstance(self.parts[0].pattern, Sweep)
 
     def steps(self, begin_s: float, end_s: float) -> float:
-        """Of all vCPUs."""
+        """Count the steps of all vCPUs.
+
+        Args:
+            begin_s: From when.
+            end_s: Until when.
+
+        Returns:
+            How many, not always a whole number.
+        """
         done = [part.steps * _visits(part, begin_s, end_s) for part in self.parts]
         return self.vcpus * sum(done)
 
     def stale(self, begin_s: float, end_s: float) -> Stale:
-        """What is written in between; at the beginning the cache was drained."""
+        """Compute what is written in between, and where it is at the end.
+
+        Args:
+            begin_s: From when; the cache was drained then.
+            end_s: Until when.
+
+        Returns:
+            Pages of all vCPUs, their cost on the wire, and how much of it memory and cache hold.
+        """
         union = self._sum(
             [part.pattern.written(_visits(part, begin_s, end_s)) for part in self.parts]
         )
@@ -102,12 +125,27 @@ class WorkingSet:
         )
 
     def touched(self, begin_s: float, end_s: float) -> float:
-        """Pages that are visited in between, each once."""
+        """Count the pages that are visited in between, each once.
+
+        Args:
+            begin_s: From when.
+            end_s: Until when.
+
+        Returns:
+            How many, of all vCPUs.
+        """
         parts = [part.pattern.touched(_visits(part, begin_s, end_s)) for part in self.parts]
         return self.vcpus * sum(float(part.pages.sum()) for part in self._sum(parts))
 
     def kept_s(self, now_s: float) -> float:
-        """Since when the cache has kept what nobody touched: until as many others had come."""
+        """Compute how long the cache keeps a line that nobody touches, until enough others came.
+
+        Args:
+            now_s: Up to when; it depends on what was touched before.
+
+        Returns:
+            Seconds; 0 without a cache, infinite where all lines fit.
+        """
         if not self.cache:
             return 0.0
         if all(isinstance(part.flow, Steady) for part in self.parts):
@@ -119,7 +157,7 @@ class WorkingSet:
         return self._until_full(_LONGEST_S, _LONGEST_S, _HALVINGS)
 
     def _until_full(self, now_s: float, most_s: float, halvings: int) -> float:
-        """How far back from `now_s` as many lines were touched as the cache holds."""
+        """Search how far back from `now_s` as many lines were touched as the cache holds."""
         if self._lines_touched(now_s - most_s, now_s) <= self.cache:
             return math.inf
         low, high = 0.0, most_s
@@ -136,7 +174,7 @@ class WorkingSet:
         return _total(self._sum(parts))
 
     def _sum(self, parts: Sequence[Written]) -> list[Written]:
-        """Side by side; what lies within another part counts where that one has not been."""
+        """Put the parts side by side; one within another counts where that one has not been."""
         out: list[Written] = []
         for part, written in zip(self.parts, parts, strict=True):
             share = 1.0
@@ -147,7 +185,7 @@ class WorkingSet:
         return out
 
     def _cost(self, parts: Sequence[Written]) -> tuple[float, float]:
-        """Pages, and what they cost on the wire, of all vCPUs."""
+        """Add up pages, and what they cost on the wire, of all vCPUs."""
         pages = sum(float(part.pages.sum()) for part in parts)
         size = sum(float(_bytes(part, self.by_line).sum()) for part in parts)
         return self.vcpus * pages, self.vcpus * size
@@ -167,7 +205,7 @@ def _total(parts: Sequence[Written]) -> float:
 
 
 def _bytes(written: Written, by_line: bool) -> Figures:
-    """On the wire, of pages that have been sent before."""
+    """Compute the bytes on the wire of pages that have been sent before."""
     whole = written.pages * PAGE_BYTES
     if not by_line:
         return whole

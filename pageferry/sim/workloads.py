@@ -1,7 +1,7 @@
-"""What each workload writes, as a working set: a function a workload, from its own parameters.
+"""What each workload writes, as a working set: one function for each, from its own parameters.
 
 They say in figures what the compiled kernels of `common.guest.workloads` do step by step. A kernel
-that runs flat out is as fast as its host, which nothing here can know: `Speed`.
+that runs flat out is as fast as its host, which nothing here can know: see `Speed`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ _CLASSES_PER_OCTAVE: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Steps a second of a vCPU that runs flat out: where its host's caches know the next line, and
+    """Steps a second of a vCPU that runs flat out.
 
-    where they don't. 6.4 GB/s of lines one after another, and one line each 100 ns, a DRAM access.
+    Attributes:
+        in_order: Where its host's caches know the next line: 6.4 GB/s of lines one after another.
+        at_random: Where they don't: one line each 100 ns, a DRAM access.
     """
 
     in_order: float = 100e6
@@ -51,7 +53,14 @@ class Speed:
 
     @classmethod
     def of(cls, steps_per_s: float | None) -> Speed:
-        """What was asked for, or measured."""
+        """Make the speed that was asked for, or measured.
+
+        Args:
+            steps_per_s: For both figures; None is the defaults.
+
+        Returns:
+            The speed.
+        """
         return cls() if steps_per_s is None else cls(steps_per_s, steps_per_s)
 
 
@@ -66,28 +75,28 @@ class _Made:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The workload's."""
+        """The workload's options."""
         return self.workload.options
 
     @property
     def pages(self) -> int:
-        """Of its working set, in this region."""
+        """Pages of its working set, in this region."""
         return int(self.options["working-set"].pages(self.region))
 
     def paced(self, steps: float, lines: float, *, in_order: bool) -> Flow:
-        """Visits of so many steps at the workload's `rate`."""
+        """Schedule visits of so many steps at the workload's `rate`."""
         fast = in_order and lines > _FEW_LINES
         most = (self.speed.in_order if fast else self.speed.at_random) / steps
         return Steady(visits_per_s(self.options["rate"], self.region), most)
 
 
 def _idle(made: _Made) -> list[Part]:
-    """One line of one page, a thousand times a second."""
+    """Write one line of one page, a thousand times a second."""
     return [Part(Steady(1e9 / TICK_NS, made.speed.at_random), Sweep(1, Visit.of(1)), 1)]
 
 
 def _visits(made: _Made, pattern: Callable[[Visit], Pattern], order: bool) -> Part:
-    """lines of a page at a visit: the same ones each time, or others, or a mixture."""
+    """Visit `lines` of a page: the same ones each time, or others, or a mixture."""
     options = made.options
     lines: int | Mix = options["lines"]
     writes, scattered = float(options["write-share"]), bool(options["scatter"])
@@ -101,26 +110,33 @@ def _visits(made: _Made, pattern: Callable[[Visit], Pattern], order: bool) -> Pa
 
 
 def _sweep(made: _Made) -> list[Part]:
-    """Page by page, and round again."""
+    """Go page by page, and round again."""
     return [_visits(made, lambda visit: Sweep(made.pages, visit), True)]
 
 
 def _uniform(made: _Made) -> list[Part]:
-    """One class of pages."""
+    """Visit all pages alike: they are one class."""
     return [_visits(made, lambda visit: Scatter(*_evenly(made.pages), visit), False)]
 
 
 def _zipf(made: _Made) -> list[Part]:
-    """The page of rank k in proportion to k^-skew: hot ranks one by one, the rest in groups."""
+    """Visit rank k in proportion to k^-skew: hot ranks one by one, the rest in groups."""
     classes = zipf_classes(made.pages, float(made.options["skew"]))
     return [_visits(made, lambda visit: Scatter(*classes, visit), False)]
 
 
 def zipf_classes(pages: int, skew: float) -> tuple[Figures, Figures]:
-    """Pages of each class, and the share of all visits of one page of it.
+    """Split pages by rank in Zipf's law: the first 256 one by one, the rest in groups.
 
     A group of ranks has the mean of its ranks' weights, the sum taken for an integral (midpoint
     rule: exact to a part in 10^5 from rank 256 on).
+
+    Args:
+        pages: How many pages there are; at least 1.
+        skew: Exponent of the law; 0 is even.
+
+    Returns:
+        Pages of each class, and the share of all visits that one page of it has; float64[classes].
     """
     exact = min(pages, _EXACT_RANKS)
     edges = [float(rank) for rank in range(exact + 1)]
@@ -142,7 +158,7 @@ def _evenly(pages: int) -> tuple[Figures, Figures]:
 
 
 def _io(made: _Made) -> list[Part]:
-    """Extents at random places, page by page, and a line of metadata after each."""
+    """Write extents at random places, page by page, and a line of metadata after each."""
     pages = max(2, made.pages)
     lines = float(made.options["lines"])
     metadata = max(1, pages // METADATA_SHARE)
@@ -155,7 +171,7 @@ def _io(made: _Made) -> list[Part]:
 
 
 def _web(made: _Made) -> list[Part]:
-    """A click redraws the window and leaves a cookie; in between a part of it is animated."""
+    """Redraw the window at a click and leave a cookie; animate a part of the window in between."""
     region, options = made.region, made.options
     window = min(made.pages, region.pages - 1)
     animation, think = options["animation"], float(options["think"])
@@ -177,7 +193,7 @@ def _web(made: _Made) -> list[Part]:
 
 
 def _game(made: _Made) -> list[Part]:
-    """All entities, one a line, at the start of every tick; neighbours are read on the way."""
+    """Write all entities, one a line, at the start of every tick; read neighbours on the way."""
     lines = float(made.options["lines"])
     fast = lines > _FEW_LINES
     most = (made.speed.in_order if fast else made.speed.at_random) / lines
@@ -186,7 +202,7 @@ def _game(made: _Made) -> list[Part]:
 
 
 def _matrix(made: _Made) -> list[Part]:
-    """C is swept, line by line; of A a line a row is read meanwhile, of B one row."""
+    """Sweep C line by line; meanwhile read a line a row of A, and one row of B."""
     size = square(made.region)
     matrix = size * size * 8 / PAGE_SIZE
     row = size * 8 / LINE_SIZE  # lines
@@ -210,7 +226,7 @@ def _matrix(made: _Made) -> list[Part]:
 
 
 def _trace(made: _Made) -> list[Part]:
-    """As counted: a visit is an access."""
+    """Take what was counted: a visit is an access."""
     pattern = count_trace(str(made.options["file"]), made.region.pages)
     flow = made.paced(1, LINES_PER_PAGE, in_order=True)
     return [Part(flow, pattern, 1)]
@@ -230,14 +246,23 @@ _MODELS: Final[dict[str, Callable[[_Made], list[Part]]]] = {
 }
 
 
-# Kept: a plan asks for the same guest at each rate, and its cache takes a search.
+# Cached: a plan asks for the same guest at each rate, and its `kept_s` takes a search.
 @lru_cache(maxsize=1024)
 def working_set(
     config: GuestConfig, *, by_line: bool, steps_per_s: float | None = None
 ) -> tuple[WorkingSet, float]:
-    """What the guest writes, and the share of its memory that is zero at the start.
+    """Model what a guest writes; the last results are kept.
 
-    steps_per_s: of a vCPU that runs flat out; None: `Speed`'s own. Raises `UsageError`.
+    Args:
+        config: The guest.
+        by_line: Whether pages travel as their changed lines where that is shorter.
+        steps_per_s: Speed of a vCPU that runs flat out; None is `Speed`'s own.
+
+    Returns:
+        The working set, and the share of the guest's memory that is zero at the start.
+
+    Raises:
+        UsageError: The workload's text is wrong, or its trace can't be read.
     """
     workload = choose(config.workload)
     made = _Made(workload, regions(config)[0], Speed.of(steps_per_s), steps_per_s is not None)
@@ -249,16 +274,16 @@ def working_set(
 
 
 def _cache_lines(config: GuestConfig, lines: float) -> float:
-    """64-byte lines of a vCPU's cache. Of a longer line it holds what a visit wants of it."""
+    """Count the 64-byte lines of a vCPU's cache; a longer line holds what a visit wants of it."""
     useful = min(max(lines, 1.0), config.cache_line / LINE_SIZE)
     return config.cache_part / config.cache_line * useful
 
 
 def _in_conflict(config: GuestConfig, lines: float) -> float:
-    """What the cache holds of a world whose entities are where their page's number says.
+    """Count the cache lines for a world whose entities lie where their page's number says.
 
-    Those of each 64th page are at the same place of it. Where sets are numbered as lines are, they
-    fall in the same sets.
+    The entities of each 64th page are at the same place in it. Where sets are numbered as lines
+    are, they fall in the same sets.
     """
     every = config.cache_line / LINE_SIZE
     sets = config.cache_part / (config.cache_line * config.cache_ways)
