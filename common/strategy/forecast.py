@@ -1,18 +1,16 @@
 """What a strategy would cost, in virtual time: the same objects that decide about real rounds.
 
-`Conditions` says what link and guest are like, `run` plays a strategy against them. What becomes
-stale is a function of how long the guest has run since its pages were last taken (`Curve`):
-measured points, joined by straight lines. A throttled guest runs for a part of the time only.
+`conditions.Conditions` says what link and guest are like, `run` plays a strategy against them. A
+throttled guest runs for a part of the time only.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy.base import (
@@ -24,306 +22,15 @@ from pageferry.common.strategy.base import (
     Strategy,
     SwitchToPostCopy,
 )
-from pageferry.common.strategy.carrying import Carrying, Fixed
+from pageferry.common.strategy.carrying import Carrying
+from pageferry.common.strategy.conditions import Conditions, Stale
 from pageferry.common.strategy.converge import EARLY_S, LOOK_S, Period
 from pageferry.common.units import PAGE_SIZE
 
 _MOST_ROUNDS: Final = 2000  # more than any strategy may order
 _TICK_S: Final = 1e-6
 _MOST_LOOKS: Final = 1000  # in a round: over a slow link rounds take days
-
-
-class Curve:
-    """How much is stale some time after everything was sent, through measured points.
-
-    Beyond the last point the curve goes on as steeply as its second half is on average.
-
-    Args:
-        points: (seconds, amount), in any order. A point below an earlier one counts as high as that
-            one: what is stale stays so.
-        most: The amount is never more.
-    """
-
-    def __init__(self, points: Iterable[tuple[float, float]], most: float) -> None:
-        self._most = most
-        self._x, self._y = [0.0], [0.0]
-        for seconds, amount in sorted(_averaged(points)):
-            if seconds > 0:
-                self._x.append(seconds)
-                self._y.append(min(max(amount, self._y[-1]), most))
-
-    def __call__(self, seconds: float) -> float:
-        """Return the amount, not always a whole number; 0 where nothing has been measured."""
-        x, y = self._x, self._y
-        if len(x) == 1 or seconds <= 0:
-            return 0.0
-        if seconds >= x[-1]:
-            # The slope of the second half, which forgets how fast the first pages were dirtied.
-            half = bisect_right(x, x[-1] / 2) - 1
-            slope = (y[-1] - y[half]) / (x[-1] - x[half]) if x[-1] > x[half] else 0.0
-            return min(y[-1] + slope * (seconds - x[-1]), self._most)
-        at = bisect_right(x, seconds)
-        share = (seconds - x[at - 1]) / (x[at] - x[at - 1])
-        return y[at - 1] + share * (y[at] - y[at - 1])
-
-
-def _averaged(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Merge points whose times differ by less than a tenth: rounds repeat themselves."""
-    out: list[tuple[float, float]] = []
-    group: list[tuple[float, float]] = []
-    for point in sorted(points):
-        if group and point[0] > 1.1 * group[0][0]:
-            out.append(_mean(group))
-            group = []
-        group.append(point)
-    return [*out, _mean(group)] if group else out
-
-
-def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
-    """Return the mean of points."""
-    return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
-
-
-class Stale(NamedTuple):
-    """Pages of which the destination does not have the latest content, and what sending them costs.
-
-    Some pages may be both in memory and in the cache, so the two shares add up to one or more.
-
-    Attributes:
-        pages: How many there are.
-        bytes: What a round of them puts on the wire.
-        memory_share: The share of both that a round without a drain sends.
-        cached_share: The share of both that it leaves to the cache.
-        cached_lines: What a drain has to write back, where that is known.
-    """
-
-    pages: float
-    bytes: float
-    memory_share: float = 1.0
-    cached_share: float = 0.0
-    cached_lines: float = 0.0
-
-    def split(self) -> tuple[Stale, Stale]:
-        """Split into what a round without a drain sends, and what it leaves.
-
-        Returns:
-            (Sent, left).
-        """
-        there, here = self.memory_share, self.cached_share
-        return (
-            Stale(self.pages * there, self.bytes * there),
-            Stale(self.pages * here, self.bytes * here, 0.0, 1.0, self.cached_lines),
-        )
-
-    def and_then(self, later: Stale, most: float) -> Stale:
-        """Add what became stale later, as if those were other pages.
-
-        Args:
-            later: What became stale since.
-            most: There are at most so many pages.
-
-        Returns:
-            Both together.
-        """
-        pages = self.pages + later.pages
-        mine = self.pages / pages if pages else 0.0
-        return Stale(
-            min(pages, most),
-            self.bytes + later.bytes,
-            self.memory_share * mine + later.memory_share * (1 - mine),
-            self.cached_share * mine + later.cached_share * (1 - mine),
-            self.cached_lines + later.cached_lines,
-        )
-
-
 _NOTHING: Final = Stale(0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """Link and guest.
-
-    Attributes:
-        pages_total: Pages of the guest.
-        full_bytes: What sending all of memory puts on the wire.
-        missing_page_bytes: What a page costs that post-copy moves.
-        bandwidth_Bps: Of the link or its limit.
-        round_s: What a round takes beyond its bytes.
-        decide_s: How long the guest runs on from a round's end until the next one takes its pages,
-            or stops it.
-        switchover_s: What a stop costs beyond its last pages.
-        last_bytes, last_s: The last pages of one stop that was measured, and what they took.
-        stale: What becomes stale while the guest runs for so many seconds.
-        discard_page_s: What a page adds to a switch where the destination has an old copy of it.
-    """
-
-    pages_total: int
-    full_bytes: int
-    missing_page_bytes: float
-    bandwidth_Bps: float
-    round_s: float
-    decide_s: float
-    switchover_s: float
-    last_bytes: float
-    last_s: float
-    stale: Callable[[float], Stale]
-    discard_page_s: float = field(default=0.0, kw_only=True)
-
-    # The simulator, which knows the guest better, overrides what follows.
-
-    def runs(self, begun_s: float, seconds: float) -> float:
-        """Return how far a guest comes in the time it has; what it does may slow it down.
-
-        Args:
-            begun_s: The guest's own time at the start, from the migration's start. Makes no
-                difference here.
-            seconds: The time it has.
-
-        Returns:
-            Seconds of the guest's own time.
-        """
-        del begun_s
-        return seconds
-
-    def stale_between(self, begun_s: float, ran_s: float) -> Stale:
-        """Return what becomes stale in a stretch of the guest's own time.
-
-        Args:
-            begun_s: When it begins, from the migration's start. Makes no difference here.
-            ran_s: How long it is.
-
-        Returns:
-            What is stale after it, if nothing was before.
-        """
-        del begun_s
-        return self.stale(ran_s)
-
-    def left(self, kept: Stale, kept_since_s: float, begun_s: float, ran_s: float) -> Stale:
-        """Return what is stale after a round, with what the round kept back.
-
-        Args:
-            kept: What it did not send.
-            kept_since_s: Since when that has become stale, the guest's own time. Makes no
-                difference here.
-            begun_s: When the round took its pages, the guest's own time.
-            ran_s: How long the guest has run since.
-
-        Returns:
-            All that is stale.
-        """
-        del kept_since_s
-        return kept.and_then(self.stale_between(begun_s, ran_s), self.pages_total)
-
-    def round_seconds(self, size: float, cached: Stale, sent: float) -> float:
-        """Return how long a round takes.
-
-        Args:
-            size: Its bytes.
-            cached: What is drained first. Makes no difference here.
-            sent: Bytes that the connections have carried before. Makes no difference here.
-
-        Returns:
-            Seconds from its order to its end.
-        """
-        del cached, sent
-        return size / self.bandwidth_Bps + self.round_s
-
-    def carrying(self) -> Carrying:
-        """Return what a source knows of the link at the start; `run` tells it of each round.
-
-        Returns:
-            A fresh object.
-        """
-        return Fixed(self.bandwidth_Bps, 0.0)
-
-    def begins_s(self, cached: Stale) -> float:
-        """Return what a round takes before its first page: it tells a source nothing of the link.
-
-        Args:
-            cached: What is drained first. Makes no difference here.
-
-        Returns:
-            Seconds.
-        """
-        del cached
-        return 0.0
-
-    def believed_s(self, left: Stale) -> float:
-        """Return how long the source believes the switch-over takes when it decides.
-
-        Args:
-            left: What is stale. Makes no difference here.
-
-        Returns:
-            Seconds.
-        """
-        del left
-        return self.switchover_s
-
-    def stop_seconds(self, left: Stale, sent: float) -> float:
-        """Return the downtime of a stop.
-
-        Args:
-            left: What is stale.
-            sent: Bytes that the connections have carried before. Makes no difference here.
-
-        Returns:
-            Seconds.
-        """
-        del sent
-        return self.last_pages_s(left.bytes) + self.switchover_s
-
-    @property
-    def answer_s(self) -> float:
-        """From the resume after a stop until the source hears of it, and is no longer needed."""
-        return 0.0
-
-    def switch_seconds(self, missing_pages: float) -> float:
-        """Return the downtime of a switch to post-copy, without what old copies add to it.
-
-        Args:
-            missing_pages: Pages that are missing afterwards. Makes no difference here.
-
-        Returns:
-            Seconds.
-        """
-        del missing_pages
-        return self.switchover_s
-
-    def supply(
-        self, missing_pages: float, size: float, sent: float, *, push: bool
-    ) -> tuple[float, float]:
-        """Return what it takes from a switch until the source knows that nothing is missing.
-
-        Args:
-            missing_pages: Pages that are missing. Makes no difference here.
-            size: What sending them puts on the wire, as far as is known.
-            sent: Bytes that the connections have carried before. Makes no difference here.
-            push: Whether pages are sent unasked. Makes no difference here.
-
-        Returns:
-            Seconds, and bytes on the wire.
-        """
-        del missing_pages, sent, push
-        return size / self.bandwidth_Bps, size
-
-    def last_pages_s(self, size: float) -> float:
-        """Return how long the guest stands still for the last pages.
-
-        A rate limit lets the first bytes after a rest go at once, so small stops take less than
-        their share of the rate. Up to the size of the stop that was measured, they take what that
-        took beyond its bytes, and their share of the rest.
-
-        Args:
-            size: Bytes on the wire.
-
-        Returns:
-            Seconds.
-        """
-        if size < self.last_bytes:
-            beyond_s = max(self.last_s - self.last_bytes / self.bandwidth_Bps, 0.0)
-            return beyond_s + (self.last_s - beyond_s) * size / self.last_bytes
-        return self.last_s + (size - self.last_bytes) / self.bandwidth_Bps
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,7 +142,16 @@ class AsTaken(Strategy):
 def run(
     strategy: Strategy, under: Conditions, tell: Callable[[Played | Ended], None] | None = None
 ) -> Cost:
-    """Play a fresh strategy to its end. tell: is told of each round, and of the end."""
+    """Play a fresh strategy to its end.
+
+    Args:
+        strategy: Has not been asked yet.
+        under: What the link carries, and what becomes stale when.
+        tell: Called with each round, and with the end; None: nobody is told.
+
+    Returns:
+        What the migration takes, from its start until the source is no longer needed.
+    """
     elapsed, sent, rounds = 0.0, 0, 0
     begun = kept_since = clock = 0.0  # the guest's own time
     carrying = under.carrying()
@@ -444,9 +160,7 @@ def run(
     decision = strategy.begin()
     while isinstance(decision, NextRound) and rounds < _MOST_ROUNDS:
         rounds += 1
-        going, kept = (
-            (everything, _NOTHING) if decision.kind is RoundKind.FULL else (left, _NOTHING)
-        )
+        going, kept = everything if decision.kind is RoundKind.FULL else left, _NOTHING
         if not decision.drain:
             going, kept = going.split()
         kept_since, begun = begun, clock
@@ -465,19 +179,25 @@ def run(
         ran += under.decide_s * (1 - throttle)
         left = under.left(kept, kept_since, begun, ran)
         clock = begun + ran
+    end = Ended(decision, elapsed, clock, left, sent)
     if tell is not None:
-        tell(Ended(decision, elapsed, clock, left, sent))
-    if isinstance(decision, StopAndCopy):
+        tell(end)
+    return _cost(strategy, under, end, rounds, fresh=left is everything)
+
+
+def _cost(strategy: Strategy, under: Conditions, end: Ended, rounds: int, *, fresh: bool) -> Cost:
+    """Return what a migration takes with its stop or switch; fresh: nothing was sent before it."""
+    left, sent = end.left, end.sent
+    if isinstance(end.decision, StopAndCopy):
         downtime = under.stop_seconds(left, sent)
-        total, sent = elapsed + downtime + under.answer_s, sent + round(left.bytes)
+        total, sent = end.end_s + downtime + under.answer_s, sent + round(left.bytes)
         return Cost(downtime, total, sent, rounds + 1, strategy.path)
-    fresh = left is everything  # nothing was sent before the switch
     size = left.bytes if fresh else left.pages * under.missing_page_bytes
     downtime = under.switch_seconds(left.pages)
     downtime += 0.0 if fresh else left.pages * under.discard_page_s
-    push = not isinstance(decision, SwitchToPostCopy) or decision.push
+    push = not isinstance(end.decision, SwitchToPostCopy) or end.decision.push
     seconds, size = under.supply(left.pages, size, sent, push=push)
-    total, sent = elapsed + downtime + seconds, sent + round(size)
+    total, sent = end.end_s + downtime + seconds, sent + round(size)
     return Cost(downtime, total, sent, rounds, strategy.path, switched=True)
 
 

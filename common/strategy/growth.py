@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from pageferry.common.strategy.forecast import Curve
+from pageferry.common.strategy.conditions import Curve
 
 # What is stale by then is a set of its own: it is dirty at once and tells nothing about the rest.
 _EARLY_SHARE: Final = 1 / 8

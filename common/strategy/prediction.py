@@ -15,7 +15,8 @@ from typing import Final
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy.base import Strategy, make_strategy
-from pageferry.common.strategy.forecast import Conditions, Cost, Stale, run
+from pageferry.common.strategy.conditions import Conditions, Stale
+from pageferry.common.strategy.forecast import Cost, run
 from pageferry.common.strategy.growth import Growth
 from pageferry.common.strategy.post_copy import LazyCopy
 from pageferry.common.strategy.pre_copy import PreCopy

@@ -24,7 +24,7 @@ from pageferry.common.errors import UsageError
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.rounds import RoundReport
 from pageferry.common.strategy.carrying import MEASURABLE_BYTES
-from pageferry.common.strategy.forecast import Stale
+from pageferry.common.strategy.conditions import Stale
 from pageferry.common.units import PAGE_SIZE, format_time
 from pageferry.runs.results import read_result
 from pageferry.runs.tables import NOTHING, Sheet, milliseconds, percent

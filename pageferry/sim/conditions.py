@@ -13,7 +13,7 @@ from typing import Final
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.strategy.carrying import ROUND_S, Carrying
-from pageferry.common.strategy.forecast import Conditions, Stale
+from pageferry.common.strategy.conditions import Conditions, Stale
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bulk import NOTSENT_LOWAT
 from pageferry.common.wire.extents import EXTENT

@@ -25,7 +25,8 @@ from pageferry.common.strategy import (
     SwitchToPostCopy,
     make_strategy,
 )
-from pageferry.common.strategy.forecast import Cost, Ended, Played, Stale, run
+from pageferry.common.strategy.conditions import Stale
+from pageferry.common.strategy.forecast import Cost, Ended, Played, run
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire.frames import LINES_OF
 from pageferry.sim.conditions import Simulated

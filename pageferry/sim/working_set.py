@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from pageferry.common.strategy.forecast import Stale
+from pageferry.common.strategy.conditions import Stale
 from pageferry.common.units import LINE_SIZE, LINES_PER_PAGE, PAGE_SIZE
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.wire.frames import LINES_OF, MOST_LINES

@@ -22,7 +22,8 @@ from pageferry.common.strategy import (
     ThreePath,
 )
 from pageferry.common.strategy.carrying import MEASURABLE_BYTES
-from pageferry.common.strategy.forecast import AsTaken, Conditions, Cost, Curve, Stale, run
+from pageferry.common.strategy.conditions import Conditions, Curve, Stale
+from pageferry.common.strategy.forecast import AsTaken, Cost, run
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bitmap import popcount
 from pageferry.common.wire.extents import EXTENT

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy import PostCopy, PreCopy, StopAndCopyStrategy, ThreePath
 from pageferry.common.strategy.base import NextRound, RoundKind, StopAndCopy
-from pageferry.common.strategy.forecast import AsTaken, Conditions, Curve, Ended, Played, Stale, run
+from pageferry.common.strategy.conditions import Conditions, Stale
+from pageferry.common.strategy.forecast import AsTaken, Ended, Played, run
 
 PAGES = 1000
 FULL = 4_104_000
@@ -89,20 +87,6 @@ def test_a_round_without_a_drain_leaves_what_the_cache_holds() -> None:
     assert cost.bytes == pytest.approx(FULL + (50 + 160 + 32) * 4104, abs=4)
 
 
-def test_a_small_stop_takes_its_share_of_the_measured_one() -> None:
-    conditions = dataclasses.replace(under(0), bandwidth_Bps=100.0, last_bytes=1000, last_s=2.0)
-    assert conditions.last_pages_s(0) == 0
-    assert conditions.last_pages_s(500) == pytest.approx(1.0)
-    assert conditions.last_pages_s(1000) == pytest.approx(2.0)
-    assert conditions.last_pages_s(1200) == pytest.approx(4.0)
-
-
-def test_what_a_stop_takes_beyond_its_bytes_does_not_shrink() -> None:
-    conditions = dataclasses.replace(under(0), bandwidth_Bps=1000.0, last_bytes=1000, last_s=3.0)
-    assert conditions.last_pages_s(0) == pytest.approx(2.0)
-    assert conditions.last_pages_s(500) == pytest.approx(2.5)
-
-
 def test_the_guest_runs_on_while_it_is_decided() -> None:
     conditions = dataclasses.replace(under(100), decide_s=0.5)
     config = StrategyConfig(max_rounds=0, downtime_limit=0.001)
@@ -134,36 +118,6 @@ def test_the_way_that_was_taken_is_not_decided_again() -> None:
     assert (cost.rounds, cost.path) == (3, 2)
     assert cost.bytes == pytest.approx(FULL * 1.625, abs=4)
     assert cost.downtime_s == pytest.approx(0.125 + 0.25)
-
-
-class TestCurve:
-    def test_through_its_points_and_straight_between(self) -> None:
-        curve = Curve([(2.0, 20), (1.0, 10), (4.0, 30)], 1000)
-        assert [curve(x) for x in (0, 0.5, 1, 1.5, 3)] == pytest.approx([0, 5, 10, 15, 25])
-
-    def test_goes_on_as_its_second_half(self) -> None:
-        curve = Curve([(1.0, 50), (2.0, 60), (4.0, 80)], 1000)
-        assert curve(6) == pytest.approx(100)
-        assert curve(10_000) == 1000
-
-    def test_repeated_rounds_are_one_point(self) -> None:
-        curve = Curve([(1.0, 10), (1.05, 30)], 1000)
-        assert curve(1.025) == pytest.approx(20)
-
-    def test_nothing_was_measured(self) -> None:
-        assert Curve([], 1000)(5.0) == 0
-
-    @given(
-        st.lists(st.tuples(st.floats(0.001, 100), st.floats(0, 2000)), max_size=12),
-        st.lists(st.floats(0, 1000), min_size=2, max_size=10),
-    )
-    def test_never_falls_and_never_exceeds(
-        self, points: list[tuple[float, float]], at: list[float]
-    ) -> None:
-        curve = Curve(points, 1000)
-        values = [curve(x) for x in sorted(at)]
-        assert all(a <= b + 1e-6 for a, b in pairwise(values))
-        assert all(0 <= value <= 1000 + 1e-6 for value in values)
 
 
 def test_who_listens_is_told_of_every_round_and_of_the_end() -> None:

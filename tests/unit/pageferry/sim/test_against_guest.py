@@ -9,7 +9,7 @@ import pytest
 
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.guest.machine import Guest
-from pageferry.common.strategy.forecast import Stale
+from pageferry.common.strategy.conditions import Stale
 from pageferry.sim.working_set import WorkingSet
 from pageferry.sim.workloads import working_set
 

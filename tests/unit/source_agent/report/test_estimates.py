@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.progress import Progress
-from pageferry.common.strategy.forecast import Curve
+from pageferry.common.strategy.conditions import Curve
 from pageferry.common.timeline import Timeline
 from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.report.estimates import _counted, between
