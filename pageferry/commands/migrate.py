@@ -47,8 +47,6 @@ def migrate(
     from pageferry.common.html import render_one
     from pageferry.common.report.binding_limit import over
     from pageferry.common.report.limits import enforced, warn
-    from pageferry.common.terminal.console import ProgressView
-    from pageferry.runs.migration import run_migration
 
     config = config or MigrationConfig()
     if net is not None:
@@ -60,14 +58,7 @@ def migrate(
     tell([config], quiet=output.quiet)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with signals.noted(), ReportFiles(output) as files:
-        with ProgressView(output.wish) as view:
-
-            def show(status: Status) -> None:
-                view.update(status)
-                if pipe is not None:
-                    pipe.write("status", status.model_dump())
-
-            ended = run_migration(config, show, net=net, tls=tls, log_dir=output.log_dir)
+        ended = _follow(config, net, tls, output, pipe)
         report = ended.report
         _tell(ended, table=output.json_file != "-")
         if report is not None:
@@ -76,6 +67,27 @@ def migrate(
         if missed is not None:
             complain(missed)
     return code
+
+
+def _follow(
+    config: MigrationConfig,
+    net: NetOptions | None,
+    tls: TlsOptions,
+    output: OutputOptions,
+    pipe: StatusPipe | None,
+) -> Migrated:
+    """Run the migration and show each moment."""
+    from pageferry.common.terminal.console import ProgressView
+    from pageferry.runs.migration import run_migration
+
+    with ProgressView(output.wish) as view:
+
+        def show(status: Status) -> None:
+            view.update(status)
+            if pipe is not None:
+                pipe.write("status", status.model_dump())
+
+        return run_migration(config, show, net=net, tls=tls, log_dir=output.log_dir)
 
 
 def _tell(ended: Migrated, *, table: bool) -> None:

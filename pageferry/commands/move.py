@@ -132,7 +132,6 @@ def move(
         The exit code: the one of the move, or 5 with --enforce where a limit was missed.
     """
     from pageferry.common.report.limits import warn
-    from pageferry.common.terminal.console import ProgressView
     from pageferry.host.choice import choose_host
 
     address = parse_address(to, "--to")
@@ -144,20 +143,35 @@ def move(
     order = _order(to, guest, config, tls_hostname)
     only_for("source", config.inject)
     host = choose_host(control, guest, to=address)
-    if tls_hostname is not None:
-        from pageferry.common.wire.tls import checked_hostname
-
-        checked_hostname(tls_hostname)
+    _check_hostname(tls_hostname)
     warn([config.strategy], config)
     with signals.noted(), ReportFiles(output) as files:
-        with ProgressView(output.wish) as view:
-            watch = _Watch(view, pipe)
-            try:
-                moved: Moved = asked(host, order, watch.show, watch.ask_to_end)
-            except ConnectionBroken as error:
-                raise told(str(error), Who.HOST, watch.when) from None
+        moved = _follow(host, order, output, pipe)
         _tell(moved, config, files, table=output.json_file != "-")
     return _exit_code(moved, enforce=limits.enforce)
+
+
+def _check_hostname(hostname: str | None) -> None:
+    """Raise `UsageError` unless a certificate can have that name."""
+    if hostname is not None:
+        from pageferry.common.wire.tls import checked_hostname
+
+        checked_hostname(hostname)
+
+
+def _follow(
+    host: ControlClient, order: Move, output: OutputOptions, pipe: StatusPipe | None
+) -> Moved:
+    """Have the host move the guest and show each moment."""
+    from pageferry.common.terminal.console import ProgressView
+
+    with ProgressView(output.wish) as view:
+        watch = _Watch(view, pipe)
+        try:
+            moved: Moved = asked(host, order, watch.show, watch.ask_to_end)
+        except ConnectionBroken as error:
+            raise told(str(error), Who.HOST, watch.when) from None
+    return moved
 
 
 def _order(to: str, guest: str | None, config: MoveConfig, tls_hostname: str | None) -> Move:

@@ -52,27 +52,15 @@ def predict(
         The exit code, 0.
     """
     from pageferry.common.report.binding_limit import over
-    from pageferry.common.terminal.console import ProgressView
     from pageferry.common.terminal.prediction import print_prediction
     from pageferry.runs.tables import wide_console
 
     config, output = config or PredictConfig(), output or PredictOutput()
     config = over(config, config.assume_bandwidth or math.inf)
     tell([config], quiet=output.quiet)
-    pipe = None
-    if status_fd is not None:
-        supervised(status_fd, supervisor)
-        pipe = StatusPipe(status_fd)
-        take(partial(pipe.write, "notice"))
+    pipe = _pipe(status_fd, supervisor)
     with output.opened("the prediction") as file:
-        with ProgressView(output.wish) as view:
-
-            def say(phase: str) -> None:
-                view.update(Status(phase=phase))
-                if pipe is not None:
-                    pipe.write("status", Status(phase=phase).model_dump())
-
-            made = _run(config, say)
+        made = _follow(config, output, pipe)
         document = document_of(config, made)
         if pipe is not None:
             pipe.write("report", document.model_dump())
@@ -81,6 +69,32 @@ def predict(
         if file is not None:
             file.write(document.to_json())
     return EXIT_OK
+
+
+def _pipe(status_fd: int | None, supervisor: int | None) -> StatusPipe | None:
+    """Make the pipe for a supervisor, whose end ends this process, and which hears notices too."""
+    if status_fd is None:
+        return None
+    supervised(status_fd, supervisor)
+    pipe = StatusPipe(status_fd)
+    take(partial(pipe.write, "notice"))
+    return pipe
+
+
+def _follow(
+    config: PredictConfig, output: PredictOutput, pipe: StatusPipe | None
+) -> PredictionReport:
+    """Make the prediction and show each moment."""
+    from pageferry.common.terminal.console import ProgressView
+
+    with ProgressView(output.wish) as view:
+
+        def say(phase: str) -> None:
+            view.update(Status(phase=phase))
+            if pipe is not None:
+                pipe.write("status", Status(phase=phase).model_dump())
+
+        return _run(config, say)
 
 
 def _run(config: MigrationConfig, say: Callable[[str], None]) -> PredictionReport:

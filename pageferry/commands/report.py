@@ -74,12 +74,7 @@ def report(
     """
     if schema:
         return _print_schema(alone=not (results or html or pictures or force))
-    if not results:
-        raise UsageError("report needs at least one RESULT.json, as --json has written it")
-    if unknown := [
-        str(each) for each in results if str(each).startswith("-") and len(each.name) > 1
-    ]:
-        raise UsageError(f"report has no option {unknown[0]} (--help lists what there is)")
+    _check_names(results)
     if html is None and pictures is None:
         if force:
             raise UsageError(
@@ -98,6 +93,15 @@ def report(
     if pictures is not None:
         _write_pictures(list(results), pictures, force=force)
     return EXIT_OK
+
+
+def _check_names(results: tuple[Path, ...]) -> None:
+    """Raise `UsageError` where there is none, or one that was meant as an option."""
+    if not results:
+        raise UsageError("report needs at least one RESULT.json, as --json has written it")
+    words = [str(each) for each in results if str(each).startswith("-") and len(each.name) > 1]
+    if words:
+        raise UsageError(f"report has no option {words[0]} (--help lists what there is)")
 
 
 def _print_schema(*, alone: bool) -> int:
@@ -126,7 +130,7 @@ def print_results(found: Gathered) -> None:
 
 
 def _print_tables(found: Gathered) -> None:
-    from pageferry.common.html.words import made as made_line
+    from pageferry.common.html.sentences import made as made_line
     from pageferry.common.terminal.console import result_table
     from pageferry.runs.comparison import comparison
     from pageferry.runs.tables import Sheet, print_text, wide_console

@@ -152,28 +152,36 @@ def import_(
     Returns:
         The exit code, 0.
     """
-    from pageferry.trace.importer import Text, TraceFile, import_text
-    from pageferry.trace.view import ImportView, print_import
+    from pageferry.trace.view import print_import
 
     options = options or ImportOptions()
     _check_name(file)
     parser = _parser(options)
     with options.opened() as report:
-        with (
-            _interruptible(f"{file} was not written") as check,
-            Text(text, check) as source,
-            TraceFile(file, force=options.force) as new,
-        ):
-            if new.replaces(source):
-                raise UsageError(f"{file} is the text itself: expected another name for the trace")
-            with ImportView(source, options.wish) as view:
-                done = import_text(source, new, parser, options.instructions, view.show)
-            new.commit()
+        done = _import(text, file, parser, options)
         if options.json_file != "-":
             print_import(file, done)
         if report is not None:
             report.write(_document(file, done).model_dump_json(indent=2) + "\n")
     return EXIT_OK
+
+
+def _import(text: str, file: str, parser: LackeyParser, options: ImportOptions) -> Imported:
+    """Write the trace, whole or not at all."""
+    from pageferry.trace.importer import Text, TraceFile, import_text
+    from pageferry.trace.view import ImportView
+
+    with (
+        _interruptible(f"{file} was not written") as check,
+        Text(text, check) as source,
+        TraceFile(file, force=options.force) as new,
+    ):
+        if new.replaces(source):
+            raise UsageError(f"{file} is the text itself: expected another name for the trace")
+        with ImportView(source, options.wish) as view:
+            done = import_text(source, new, parser, options.instructions, view.show)
+        new.commit()
+    return done
 
 
 def _check_name(file: str) -> None:
