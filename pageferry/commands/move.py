@@ -26,6 +26,8 @@ from pageferry.common.process.status import Status, StatusPipe
 from pageferry.common.termination import AGAIN, Insisting, Reply
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pageferry.common.terminal.console import ProgressView
     from pageferry.host.control_client import ControlClient
     from pageferry.host.messages import Move, Moved
@@ -159,9 +161,7 @@ def _check_hostname(hostname: str | None) -> None:
         checked_hostname(hostname)
 
 
-def _follow(
-    host: ControlClient, order: Move, output: OutputOptions, pipe: StatusPipe | None
-) -> Moved:
+def _follow(host: Path, order: Move, output: OutputOptions, pipe: StatusPipe | None) -> Moved:
     """Have the host move the guest and show each moment."""
     from pageferry.common.terminal.console import ProgressView
 

@@ -76,15 +76,7 @@ def report(
         return _print_schema(alone=not (results or html or pictures or force))
     _check_names(results)
     if html is None and pictures is None:
-        if force:
-            raise UsageError(
-                "--force overwrites files: it means nothing without --html or --pictures"
-            )
-        try:
-            print_results(gather(list(results)))
-        except OverflowError:
-            raise UsageError(_too_large(results)) from None
-        return EXIT_OK
+        return _print(results, force=force)
     if pictures is not None:
         need_folder(pictures, "--pictures")
         picture_files.check()
@@ -92,6 +84,17 @@ def report(
         _write_page(list(results), html, force=force)
     if pictures is not None:
         _write_pictures(list(results), pictures, force=force)
+    return EXIT_OK
+
+
+def _print(results: tuple[Path, ...], *, force: bool) -> int:
+    """Print the tables."""
+    if force:
+        raise UsageError("--force overwrites files: it means nothing without --html or --pictures")
+    try:
+        print_results(gather(list(results)))
+    except OverflowError:
+        raise UsageError(_too_large(results)) from None
     return EXIT_OK
 
 
