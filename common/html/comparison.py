@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Final
 
+from pageferry.common.html.formatting import duration, size
 from pageferry.common.html.palette import colour, strategy_colours
 from pageferry.common.html.picture import Figure, Picture, axis, layout, text
-from pageferry.common.html.words import NOTHING, duration, size
 from pageferry.common.report.schema import Report
 from pageferry.common.report.slowdown import slowdown
-from pageferry.common.report.summary import loss, outcome
+from pageferry.common.report.summary import NOTHING, loss, outcome
 
 _LONGEST_LABEL: Final = 34
 _LINE: Final = 22  # characters of a name beside a bar

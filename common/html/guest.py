@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from pageferry.common.html.formatting import duration
 from pageferry.common.html.palette import colour
 from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade, stop
 from pageferry.common.html.series import Point, TimeAxis, thin
-from pageferry.common.html.words import duration
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.guest import TimelineSample
 from pageferry.common.report.summary import is_simulated

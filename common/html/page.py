@@ -15,11 +15,20 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from pageferry._version import __version__
-from pageferry.common.html import comparison, guest, palette, postcopy, transfer, words
+from pageferry.common.html import (
+    comparison,
+    formatting,
+    guest,
+    palette,
+    postcopy,
+    run_tables,
+    sentences,
+    transfer,
+)
 from pageferry.common.html.packing import pack_events, packed, packed_json
 from pageferry.common.html.picture import Picture
 from pageferry.common.report.schema import Report
-from pageferry.common.report.summary import is_simulated, outcome
+from pageferry.common.report.summary import headline, is_simulated, outcome
 from pageferry.common.terminal.console import result_rows
 
 # A script runs only if it is, byte for byte, one of ours: whatever a report says stays text.
@@ -104,13 +113,23 @@ def make_page(
     together: Sequence[Picture] = (),
     simulation: bool = False,
 ) -> str:
-    """Make the text of the page; see `common.html.render`."""
-    labels = [run.label for run in runs]
+    """Make the text of the page.
+
+    Args:
+        runs: In the order of the page; there may be none.
+        title: Of a page of several runs, or of none.
+        tables: As `common.html.render` takes them; so are the notes.
+        notes: Sentences below the tables.
+        together: Pictures of all runs together.
+        simulation: Whether everything was simulated, where no report can say it.
+
+    Returns:
+        An HTML document.
+    """
     reports = [run.report for run in runs]
     played = [is_simulated(report) for report in reports]
     if any(played) and not all(played):
         runs = [_marked(run) if each else run for run, each in zip(runs, played, strict=True)]
-        labels = [run.label for run in runs]
     simulation = simulation or (bool(played) and all(played))
     several = len(runs) > 1
     compared = comparison.pictures([run.case for run in runs], reports) if several else []
@@ -119,31 +138,35 @@ def make_page(
         together = [simulated(each) for each in together]
     elif any(played):
         compared = [replace(each, title=f"{each.title} (some simulated)") for each in compared]
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        **_constant(),
+        title=title if several or not runs else headline(reports[0]),
+        simulation=simulation,
+        made_by=_made_by(simulation, mixed=any(played)),
+        tables=tables,
+        beside=comparison.table([run.label for run in runs], reports),
+        notes=notes,
+        pictures=compared,
+        compared=_figures(compared) if compared else "",
+        together=together,
+        together_figures=_figures(together) if together else "",
+        runs=[_run(number, run) for number, run in enumerate(runs)],
+        several=several,
+    )
+
+
+def _constant() -> dict[str, object]:
+    """Collect what every page has: styles, scripts, and the policy that lets just these run."""
     script = _text("page.js")
     plotly, code = _plotly()
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            title=title if several or not runs else words.headline(reports[0]),
-            simulation=simulation,
-            made_by=_made_by(simulation, mixed=any(played)),
-            version=__version__,
-            policy=_POLICY.format(scripts=f"'{code}' '{_hash(script)}'"),
-            css=Markup(palette.css() + _text("page.css")),  # noqa: S704 - our own
-            script=Markup(script),  # noqa: S704 - our own
-            plotly=plotly,
-            tables=tables,
-            beside=comparison.table(labels, reports),
-            notes=notes,
-            pictures=compared,
-            compared=_figures(compared) if compared else "",
-            together=together,
-            together_figures=_figures(together) if together else "",
-            runs=[_run(number, run) for number, run in enumerate(runs)],
-            several=several,
-        )
-    )
+    return {
+        "version": __version__,
+        "policy": _POLICY.format(scripts=f"'{code}' '{_hash(script)}'"),
+        "css": Markup(palette.css() + _text("page.css")),  # noqa: S704 - our own
+        "script": Markup(script),  # noqa: S704 - our own
+        "plotly": plotly,
+    }
 
 
 def _marked(run: Run) -> Run:
@@ -166,28 +189,28 @@ def _run(number: int, run: Run) -> dict[str, Any]:
     return {
         "id": f"run{number}",
         "label": run.label,
-        "headline": words.headline(report),
+        "headline": headline(report),
         "report": report,
         "good": report.outcome == "completed" and report.verified is not False,
         "summary": _summary(report),
         "simulated": is_simulated(report),
-        "made": words.made(report),
-        "verdict": words.verdict(report),
-        "vitals": words.vitals(report),
+        "made": sentences.made(report),
+        "verdict": sentences.verdict(report),
+        "vitals": run_tables.vitals(report),
         "pictures": found,
         "figures": _figures(found),
         "result": result_rows(report),
-        "decisions": words.decisions(report),
-        "rounds": words.rounds(report),
-        "ways": words.ways(report),
+        "decisions": run_tables.decisions(report),
+        "rounds": run_tables.rounds(report),
+        "ways": run_tables.ways(report),
         "checked": any(each.taken for each in report.estimates),
-        "oracle": words.oracle(report),
-        "predicted": words.predicted(report),
-        "prediction": words.prediction(report),
-        "absorbed": words.absorbed(report),
+        "oracle": sentences.oracle(report),
+        "predicted": run_tables.predicted(report),
+        "prediction": sentences.prediction(report),
+        "absorbed": sentences.absorbed(report),
         "hottest": pages.hottest if pages else [],
         "counted": bool(pages and pages.writes is not None),
-        "configuration": words.configuration(report),
+        "configuration": run_tables.configuration(report),
         "events": pack_events(report.events),
     }
 
@@ -196,10 +219,10 @@ def _summary(report: Report) -> str:
     """Sum a run up in a line."""
     parts: list[str] = [outcome(report)]
     if report.downtime_ms is not None:
-        parts.append(f"{words.duration(report.downtime_ms)} down")
+        parts.append(f"{formatting.duration(report.downtime_ms)} down")
     if report.total_time_ms is not None:
-        parts.append(f"{words.duration(report.total_time_ms)} in all")
-    return " · ".join([*parts, words.size(report.bytes_on_wire)])
+        parts.append(f"{formatting.duration(report.total_time_ms)} in all")
+    return " · ".join([*parts, formatting.size(report.bytes_on_wire)])
 
 
 def _figures(found: Sequence[Picture]) -> str:

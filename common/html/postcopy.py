@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from pageferry.common.html.formatting import duration
 from pageferry.common.html.palette import colour
 from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade
 from pageferry.common.html.series import Point, TimeAxis, thin
-from pageferry.common.html.words import duration
 from pageferry.common.report.latency_histogram import known_counts
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.postcopy import FaultCount, FaultLatency, PostcopyReport

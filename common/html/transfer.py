@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pageferry.common.html.formatting import duration, size
 from pageferry.common.html.palette import colour
 from pageferry.common.html.picture import Figure, Picture, axis, layout
 from pageferry.common.html.series import TimeAxis
-from pageferry.common.html.words import duration, size
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.memory import ActivityColumn, PagesReport
 from pageferry.common.report.sections.rounds import RoundReport

@@ -21,7 +21,8 @@ from pageferry.common.errors import LocalProtocolError, RemoteProtocolError, Usa
 from pageferry.common.files.memory_trace import PAGE_SHIFT, Trace, open_trace
 from pageferry.common.guest.delta import apply_deltas
 from pageferry.common.html import all_pictures
-from pageferry.common.html.words import configuration, verdict
+from pageferry.common.html.run_tables import configuration
+from pageferry.common.html.sentences import verdict
 from pageferry.common.report.schema import Report
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import messages

@@ -14,7 +14,7 @@ from pageferry.common import html as package
 from pageferry.common.errors import UsageError
 from pageferry.common.html import render, render_one
 from pageferry.common.html.page import unwrapped
-from pageferry.common.html.words import duration, signed, verdict
+from pageferry.common.html.sentences import verdict
 from pageferry.common.report.schema import Report
 from tests.support.every_report import completed, failed, full_report, kinds
 from tests.support.html_arrays import events_of, figures_of, packed_in
@@ -160,25 +160,3 @@ def test_what_is_missing_is_said_before_the_work(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(package, "_NEEDED", ("jinja2", "not_there"))
     with pytest.raises(UsageError, match=r"needs not_there: .*pip install not_there"):
         package.check()
-
-
-@pytest.mark.parametrize(
-    ("ms", "text"),
-    [
-        (0.4211, "0.421 ms"),
-        (2.3, "2.30 ms"),
-        (99.99, "99.99 ms"),
-        (99.999, "100 ms"),
-        (348.2, "348 ms"),
-        (999.6, "1.00 s"),
-        (10_814, "10.8 s"),
-        (192_000, "3 min 12 s"),
-        (None, "–"),
-    ],
-)
-def test_durations(ms: float | None, text: str) -> None:
-    assert duration(ms) == text
-
-
-def test_signed() -> None:
-    assert [signed(x) for x in (0.14, -0.004, None)] == ["+14 %", "−0.4 %", "–"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pageferry.common.html import render_one
-from pageferry.common.html.words import predicted, prediction
+from pageferry.common.html.run_tables import predicted
+from pageferry.common.html.sentences import prediction
 from tests.support.every_report import completed
 from tests.support.predictions import prediction as made
 

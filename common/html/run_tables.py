@@ -1,194 +1,36 @@
-"""Figures as people read them, and what happened in a sentence."""
+"""What happened in a run, row by row: vital figures, decisions, rounds, estimates, options."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pageferry.common.config.model import MigrationConfig, shown
-from pageferry.common.report.limits import DOWNTIME, TIMEOUT, ended_by, sentence
+from pageferry.common.html.formatting import count, duration, rate, share, signed, size
+from pageferry.common.report.limits import DOWNTIME, TIMEOUT
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.estimates import EstimateReport
 from pageferry.common.report.sections.rounds import DecisionReport
 from pageferry.common.report.slowdown import below_half_ms, slowdown
-from pageferry.common.report.summary import GAP, NOTHING, headline, is_simulated, loss
-from pageferry.common.units import human_bytes
-
-__all__ = ["NOTHING", "headline"]
-
-
-def duration(ms: float | None) -> str:
-    """Write a time: `0.421 ms`, `2.30 ms`, `348 ms`, `10.8 s`, `3 min 12 s`.
-
-    Args:
-        ms: Milliseconds; None: not known.
-
-    Returns:
-        A dash where it is not known or not finite.
-    """
-    if ms is None or not math.isfinite(ms):
-        return NOTHING
-    size = abs(ms)
-    if size < 0.9995:
-        return f"{ms:.3f} ms"
-    if size < 99.995:
-        return f"{ms:.2f} ms"
-    if size < 999.5:
-        return f"{ms:.0f} ms"
-    if size < 119_950:
-        return f"{ms / 1e3:.1f} s" if size >= 9_950 else f"{ms / 1e3:.2f} s"
-    minutes, seconds = divmod(round(ms / 1e3), 60)
-    return f"{minutes:,} min {seconds} s"
-
-
-def share(value: float | None) -> str:
-    """Write a share: `21.6 %`.
-
-    Args:
-        value: A fraction of one; None: not known.
-
-    Returns:
-        A dash where it is not known or not finite.
-    """
-    return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
-
-
-def signed(value: float | None) -> str:
-    """Write a deviation: `+14 %`, `−0.4 %`.
-
-    Args:
-        value: A fraction of one; None: not known.
-
-    Returns:
-        A dash where it is not known or not finite.
-    """
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    digits = 1 if abs(value) < 0.0995 else 0
-    return f"{100 * value:+,.{digits}f} %".replace("-", "\N{MINUS SIGN}")
-
-
-def size(value: float | None) -> str:
-    """Write a size: `537 MB`.
-
-    Args:
-        value: Bytes; None: not known.
-
-    Returns:
-        A dash where it is not known or not finite.
-    """
-    return NOTHING if value is None or not math.isfinite(value) else human_bytes(value)
-
-
-def rate(value: float | None) -> str:
-    """Write a rate: `99.7 MB/s`.
-
-    Args:
-        value: Bytes per second; None: not known.
-
-    Returns:
-        A dash where it is not known or not finite.
-    """
-    return NOTHING if value is None or not math.isfinite(value) else f"{human_bytes(value)}/s"
-
-
-def count(value: int | None) -> str:
-    """Write a count: `1,664`.
-
-    Args:
-        value: A whole number; None: not known.
-
-    Returns:
-        A dash where it is not known.
-    """
-    return NOTHING if value is None else f"{value:,}"
+from pageferry.common.report.summary import GAP, NOTHING, is_simulated, loss
 
 
 @dataclass(frozen=True, slots=True)
 class Vital:
-    """One of the figures at the top: name, value and what it is. mood: `good`, `bad` or nothing."""
+    """One of the figures at the top.
+
+    Attributes:
+        name: What it is called.
+        value: The figure as text.
+        about: What it is, and of what.
+        mood: `good`, `bad` or nothing.
+    """
 
     name: str
     value: str
     about: str
     mood: str = ""
-
-
-def made(report: Report) -> str:
-    """Say when, how and on what: `2026-11-29T01:20:46Z · pageferry migrate · alpha, Xeon`.
-
-    Args:
-        report: Of one run.
-
-    Returns:
-        What is known of it; empty where nothing is.
-    """
-    hosts = [
-        ", ".join(text for text in (name, model) if isinstance(text, str) and text)
-        for name, model in (
-            (report.config.get("host"), report.config.get("processor")),
-            (report.config.get("dest_host"), report.config.get("dest_processor")),
-        )
-    ]
-    where = " to ".join(dict.fromkeys(host for host in hosts if host))
-    return " · ".join(text for text in (report.date, report.command, where) if text)
-
-
-def verdict(report: Report) -> str:
-    """Say how the run ended.
-
-    Args:
-        report: Of one run.
-
-    Returns:
-        A sentence or more.
-    """
-    where = {
-        "source": "The guest goes on at the source.",
-        "dest": "The guest runs at the destination.",
-        "nowhere": "The guest runs nowhere.",
-        "unknown": "It is not known at which host the guest runs.",
-    }[report.guest.runs_at]
-    if report.outcome != "completed":
-        how = {
-            "failed": "The migration failed",
-            "cancelled": "The migration was cancelled",
-            "in-doubt": "The hand-over's outcome is unknown",
-            "lost": "The guest is lost",
-        }[report.outcome]
-        # Our errors say it; those in older reports may not.
-        where = "" if "guest" in (report.error or "") else f" {where}"
-        return f"{how}: {report.error}.{where}" if report.error else f"{how}.{where}"
-    return _moved(report) + "".join(_shortcomings(report))
-
-
-def _shortcomings(report: Report) -> Iterator[str]:
-    """Yield a sentence for each thing that did not go as planned."""
-    if report.converged is False:
-        would = "would not" if is_simulated(report) else "did not"
-        yield f" Its rounds {would} converge: {ended_by(report)} ended them."
-    for missed in report.limits_missed:
-        yield f" {sentence(missed, simulated=is_simulated(report))}."
-
-
-def _moved(report: Report) -> str:
-    if is_simulated(report):
-        return (
-            f"Simulated: the guest would move in {duration(report.total_time_ms)} and stand still"
-            f" for {duration(report.downtime_ms)} of it. No guest ran, and nothing was moved."
-        )
-    text = (
-        f"The guest moved in {duration(report.total_time_ms)} and stood still for"
-        f" {duration(report.downtime_ms)} of it"
-    )
-    if report.verified is None:
-        return f"{text}. Its memory was not verified."
-    if report.verified:
-        return f"{text}. At the destination it is, byte for byte, the guest that left."
-    why = report.error or "the digests differ"
-    return f"{text}. At the destination it is NOT the guest that left: {why}."
 
 
 def _mood(report: Report, limit: str) -> str:
@@ -245,7 +87,14 @@ def _per_guest(report: Report) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One decision, as text: when, what was seen, what was decided, why."""
+    """One decision, as text.
+
+    Attributes:
+        when: After which round.
+        seen: What was measured until then.
+        decided: The decision's name.
+        why: The strategy's reason.
+    """
 
     when: str
     seen: str
@@ -321,7 +170,16 @@ def rounds(report: Report) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A row of the estimates, as text. kind: `measured`, `taken`, or nothing."""
+    """A row of the estimates, as text.
+
+    Attributes:
+        name: The strategy or path; `measured`.
+        downtime: With the estimate's error, where that is known; so are the next two.
+        total: The total time.
+        bytes: On the wire.
+        rounds: How many.
+        kind: `measured`, `taken`, or nothing.
+    """
 
     name: str
     downtime: str
@@ -368,54 +226,6 @@ def _way(each: EstimateReport) -> Way:
     )
 
 
-def oracle(report: Report) -> str:
-    """Say how far the run was from the least that was possible.
-
-    Args:
-        report: Of one run.
-
-    Returns:
-        A sentence; empty where that was not calculated.
-    """
-    least = report.oracle
-    if least is None:
-        return ""
-    return (
-        f"The least that any strategy could have done with this guest on this link:"
-        f" {duration(least.least_downtime_ms)} of downtime (this run {least.downtime_ratio:,.2f} ×"
-        f" that), {duration(least.least_total_time_ms)} in all ({least.total_time_ratio:,.2f} ×),"
-        f" {size(least.least_bytes)} on the wire ({least.bytes_ratio:,.2f} ×): every page once,"
-        " and a switch-over with nothing left to send."
-    )
-
-
-def prediction(report: Report) -> str:
-    """Say what was measured for the prediction, and how well it held for the strategy taken.
-
-    Args:
-        report: Of one run.
-
-    Returns:
-        Sentences; empty where there was no prediction.
-    """
-    made = report.prediction
-    if made is None:
-        return ""
-    text = (
-        f"Before it began, the guest was looked at for {duration(made.measured_ms)}: it dirtied"
-        f" {rate(made.dirty_rate)}, each page counted once. With {rate(made.bandwidth)}"
-        f" {made.choice} was spoken for: {made.why}."
-    )
-    taken = made.taken
-    if taken is None:
-        return text
-    return (
-        f"{text} What was predicted of {taken.strategy} is off by {signed(taken.total_time_error)}"
-        f" in the total time, {signed(taken.downtime_error)} in the downtime"
-        f" ({duration(abs(taken.downtime_error_ms))}) and {signed(taken.bytes_error)} in its bytes."
-    )
-
-
 def predicted(report: Report) -> dict[str, object] | None:
     """Make a table with a row for each strategy, as predicted before the migration.
 
@@ -443,27 +253,6 @@ def predicted(report: Report) -> dict[str, object] | None:
             for each in report.prediction.strategies
         ],
     }
-
-
-def absorbed(report: Report) -> str:
-    """Say what the cache kept from memory.
-
-    Args:
-        report: Of one run.
-
-    Returns:
-        A sentence; empty where writes were not counted.
-    """
-    pages = report.pages
-    if pages is None or not pages.writes_total or pages.write_backs_total is None:
-        return ""
-    kept = max(pages.writes_total - pages.write_backs_total, 0)
-    ratio = kept / pages.writes_total
-    return (
-        f"At the source the guest wrote {pages.writes_total:,} lines of 64 bytes while it was being"
-        f" moved, what the cache held at the beginning counted; {pages.write_backs_total:,} reached"
-        f" memory: the cache absorbed {share(ratio)}."
-    )
 
 
 def configuration(report: Report) -> list[tuple[str, str]]:

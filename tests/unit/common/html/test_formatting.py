@@ -1,0 +1,29 @@
+"""Figures as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from pageferry.common.html.formatting import duration, signed
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0.4211, "0.421 ms"),
+        (2.3, "2.30 ms"),
+        (99.99, "99.99 ms"),
+        (99.999, "100 ms"),
+        (348.2, "348 ms"),
+        (999.6, "1.00 s"),
+        (10_814, "10.8 s"),
+        (192_000, "3 min 12 s"),
+        (None, "–"),
+    ],
+)
+def test_durations(ms: float | None, text: str) -> None:
+    assert duration(ms) == text
+
+
+def test_signed() -> None:
+    assert [signed(x) for x in (0.14, -0.004, None)] == ["+14 %", "−0.4 %", "–"]
