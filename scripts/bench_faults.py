@@ -32,7 +32,8 @@ from pageferry.common.guest.syscalls import c_recv, c_send
 from pageferry.common.report.schema import Report
 from pageferry.common.units import PAGE_SIZE, format_size, format_time
 from pageferry.common.wire import encoder
-from pageferry.common.wire.bulk import BulkReceiver, BulkSender
+from pageferry.common.wire.bulk_receiver import BulkReceiver
+from pageferry.common.wire.bulk_sender import BulkSender
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, PagesFrame
 from pageferry.common.wire.pacing import Pacer

@@ -10,9 +10,8 @@ A rule is made for one frame and holds what is known of that frame until then.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import ClassVar, Final, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire import deltas
-from pageferry.common.wire.budget import SMALL_BYTES, Share
+from pageferry.common.wire.budget import SMALL_BYTES
 from pageferry.common.wire.deltas import DELTA_OF, DeltaTable
 from pageferry.common.wire.extents import EXTENT, Extents, count_within
 from pageferry.common.wire.frames import (
@@ -42,25 +41,10 @@ from pageferry.common.wire.frames import (
     count_lines,
 )
 from pageferry.common.wire.header import Header
-from pageferry.common.wire.packing import MAX_UNPACKED, Unpacker, check_size, spread
+from pageferry.common.wire.packing import MAX_UNPACKED, check_size
+from pageferry.common.wire.payload import Content, Payload
 from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
-from pageferry.common.wire.spans import Spans, SpanTable
 from pageferry.common.wire.stream_format import StreamFormat
-
-
-class Placer(Protocol):
-    """Knows where page bytes belong."""
-
-    def buffers(self, extents: Extents) -> list[memoryview]:
-        """Return where the content of pages is to be written.
-
-        Args:
-            extents: EXTENT[m], all of them the guest's.
-
-        Returns:
-            Writable buffers, in the pages' order, together of exactly their size.
-        """
-        ...
 
 
 @dataclass(slots=True)
@@ -68,7 +52,10 @@ class Legal:
     """What may come on a connection; see `FrameDecoder`.
 
     Attributes:
+        stream: As agreed: checksums, codec, deltas.
+        n_pages: Pages of the guest; extents and requests end below.
         pages: Whether frames of pages may.
+        requests: Whether requests for pages may.
         attempt: Of probes; None: there are none.
         most_control: Bytes of a control message; 0: there are none.
     """
@@ -79,125 +66,6 @@ class Legal:
     requests: bool
     attempt: int | None
     most_control: int = MAX_CONTROL
-
-
-@dataclass(slots=True)
-class Content:
-    """Where payloads go: to their pages, or to buffers that are kept from frame to frame.
-
-    Fresh memory costs more than its use. Most connections never need those buffers.
-    """
-
-    placer: Placer | None
-    places: Callable[[Extents], SpanTable | None] | None
-    unpacker: Unpacker | None
-    share: Share | None
-    _lines: NDArray[np.uint8] = field(init=False, default_factory=lambda: np.empty(0, np.uint8))
-    _payload: NDArray[np.uint8] = field(init=False, default_factory=lambda: np.empty(0, np.uint8))
-
-    def of_pages(self, extents: Extents, pages: int) -> Payload:
-        """Return the places of pages that come as they are.
-
-        Args:
-            extents: EXTENT[m].
-            pages: Their number.
-
-        Returns:
-            Guest memory itself as spans, or the placer's buffers.
-        """
-        table = None if self.places is None else self.places(extents)
-        if table is not None:
-            return Payload(pages * PAGE_SIZE, [], Spans(table))
-        assert self.placer is not None  # noqa: S101 - the header was refused otherwise
-        return Payload(pages * PAGE_SIZE, self.placer.buffers(extents))
-
-    def line_room(self, n: int) -> NDArray[np.uint8]:
-        """Return room for lines, in a buffer that is used again for the next frame.
-
-        Args:
-            n: Bytes.
-
-        Returns:
-            uint8[n].
-        """
-        if len(self._lines) < n:
-            self._lines = np.empty(max(n, MAX_FRAME_LINES * LINE_SIZE), np.uint8)
-        return self._lines[:n]
-
-    def payload_room(self, n: int) -> NDArray[np.uint8]:
-        """Return room for a compressed or encoded payload, in a buffer that is used again.
-
-        Args:
-            n: Bytes.
-
-        Returns:
-            uint8[n].
-        """
-        if len(self._payload) < n:
-            self._payload = np.empty(1 << (n - 1).bit_length(), np.uint8)
-        return self._payload[:n]
-
-    def unpack_pages(self, data: memoryview, extents: Extents, pages: int) -> None:
-        """Put the content of a compressed payload where its pages belong, and keep no large buffer.
-
-        Args:
-            data: The payload.
-            extents: EXTENT[m] that are in it.
-            pages: Their number.
-
-        Raises:
-            RemoteProtocolError: If it does not become that many pages.
-        """
-        assert self.placer is not None  # noqa: S101 - the header was refused otherwise
-        assert self.unpacker is not None  # noqa: S101 - likewise
-        unpacked = self.unpacker.unpack(data, pages * PAGE_SIZE)
-        if len(self._payload) > SMALL_BYTES:
-            self._payload = np.empty(0, np.uint8)
-        spread(unpacked, self.placer.buffers(extents))
-
-    def unpack_lines(self, data: memoryview, lines: int) -> NDArray[np.uint8]:
-        """Return the lines in a compressed payload.
-
-        Args:
-            data: The payload.
-            lines: Their number.
-
-        Returns:
-            uint8[64 * lines], in the buffer of `line_room`.
-
-        Raises:
-            RemoteProtocolError: If it does not become that many lines.
-        """
-        assert self.unpacker is not None  # noqa: S101 - the header was refused otherwise
-        # Copied: for compiled code read-only memory has another type, and the code for that would
-        # be compiled or loaded here, which with few lines left is in the downtime.
-        unpacked = self.unpacker.unpack(data, lines * LINE_SIZE)
-        room = self.line_room(len(unpacked))
-        room[:] = unpacked
-        return room
-
-    def draw(self, n: int) -> None:
-        """Wait until the present frame may hold that much; at once without a share.
-
-        Args:
-            n: Bytes.
-        """
-        if self.share is not None:
-            self.share.take(n)
-
-
-class Payload(NamedTuple):
-    """Where what follows a table belongs.
-
-    Attributes:
-        size: Its bytes.
-        buffers: Where it belongs, unless there are spans.
-        spans: Likewise; None: in the buffers.
-    """
-
-    size: int
-    buffers: list[memoryview]
-    spans: Spans | None = None
 
 
 _NOTHING: Final = Payload(0, [])

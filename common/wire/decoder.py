@@ -23,12 +23,13 @@ from typing import Final
 import xxhash
 
 from pageferry.common.errors import CorruptFrame, RemoteProtocolError
-from pageferry.common.wire.body_rules import BODY, BodyRule, Content, Legal, Placer
+from pageferry.common.wire.body_rules import BODY, BodyRule, Legal
 from pageferry.common.wire.budget import Share
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import MAGIC, PREFACE, PROTOCOL_VERSION, Frame, FrameType
 from pageferry.common.wire.header import CHECKED, HEADER, TRAILER, unpack
 from pageferry.common.wire.packing import Unpacker
+from pageferry.common.wire.payload import Content, Placer
 from pageferry.common.wire.spans import Spans, SpanTable
 from pageferry.common.wire.stream_format import StreamFormat
 

@@ -11,9 +11,8 @@ from typing import Final, Protocol
 
 from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from pageferry.common.process.threads import WatchedThread
-from pageferry.common.wire.body_rules import Placer
 from pageferry.common.wire.budget import Budget, Share
-from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import (
     BarrierFrame,
@@ -24,6 +23,7 @@ from pageferry.common.wire.frames import (
     ZeroFrame,
 )
 from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
+from pageferry.common.wire.payload import Placer
 from pageferry.common.wire.probes import IDLE_S
 from pageferry.common.wire.spans import SpanTable
 from pageferry.common.wire.stream_format import StreamFormat

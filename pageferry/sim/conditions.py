@@ -15,7 +15,7 @@ from pageferry.common.errors import UsageError
 from pageferry.common.strategy.carrying import ROUND_S, Carrying
 from pageferry.common.strategy.conditions import Conditions, Stale
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire.bulk import NOTSENT_LOWAT
+from pageferry.common.wire.bulk_sender import NOTSENT_LOWAT
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.wire.header import HEADER, TRAILER
 from pageferry.common.wire.pacing import CREDIT_S, LATE_S

@@ -19,7 +19,7 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.process.threads import WatchedThread
 from pageferry.common.strategy.converge import EARLY_S, LOOK_S
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire.bulk import BulkSender
+from pageferry.common.wire.bulk_sender import BulkSender
 from pageferry.common.wire.encoder import encode_barrier
 from pageferry.common.wire.extents import Extents, Pages
 from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy

@@ -19,7 +19,7 @@ from pageferry.common.errors import ConnectionBroken, PageferryError
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.process.threads import WatchedThread
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.channel import tune
 from pageferry.common.wire.extents import Extents, Pages
 from pageferry.common.wire.link_policy import STALL_S

@@ -100,7 +100,7 @@ KINDS: Final[dict[str, Callable[[], None]]] = {
         "pageferry.dest_agent.postcopy.fault_handler:FaultHandler", "_live"
     ),
     "progress": _method("pageferry.common.terminal.progress:Lines", "_say", 1),
-    "bulk-receiver": _method("pageferry.common.wire.bulk:BulkReceiver", "run"),
+    "bulk-receiver": _method("pageferry.common.wire.bulk_receiver:BulkReceiver", "run"),
     "bulk-receiver-later": _method(
         "pageferry.dest_agent.precopy.page_receiver:PageReceiver", "_deliver", 1
     ),
@@ -108,8 +108,8 @@ KINDS: Final[dict[str, Callable[[], None]]] = {
     "destination-worker": _method("pageferry.common.guest.machine:Guest", "restore"),
     "tls-urgent": _method("pageferry.common.wire.tls:_Pump", "_wait"),
     "tls-urgent-later": _method("pageferry.common.wire.tls:_Pump", "_inward", 4),
-    "bulk-sender": _method("pageferry.common.wire.bulk:BulkSender", "send_parts"),
-    "bulk-keeper": _method("pageferry.common.wire.bulk:BulkSender", "keep_open"),
+    "bulk-sender": _method("pageferry.common.wire.bulk_sender:BulkSender", "send_parts"),
+    "bulk-keeper": _method("pageferry.common.wire.bulk_sender:BulkSender", "keep_open"),
     "page-server": _method("pageferry.source_agent.postcopy.page_server:PageServer", "_live"),
     "pusher": _method("pageferry.source_agent.postcopy.supply:Supply", "push"),
     "squeeze": _method(

@@ -19,7 +19,7 @@ from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.machine import Guest
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder
-from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.frames import Frame, PagesFrame, RequestFrame, ZeroFrame

@@ -15,7 +15,7 @@ from pageferry.common.errors import ConnectionBroken, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import bounds, encoder, frames, header, messages
 from pageferry.common.wire.budget import LARGE_BYTES, SMALL_BYTES, Budget, Share
-from pageferry.common.wire.bulk import BulkReceiver
+from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.inbox import Inbox

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.memory import near_pages
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import bulk, encoder, frames
-from pageferry.common.wire.bulk import BulkReceiver, BulkSender
+from pageferry.common.wire import bulk_sender, encoder, frames
+from pageferry.common.wire.bulk_receiver import BulkReceiver
+from pageferry.common.wire.bulk_sender import BulkSender
 from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
 from pageferry.common.wire.link_policy import LinkPolicy
@@ -253,7 +254,7 @@ def test_a_host_that_refuses(
     def refused(*_arguments: Any) -> PagePipe:
         raise PermissionError
 
-    monkeypatch.setattr(bulk, "PagePipe", refused)
+    monkeypatch.setattr(bulk_sender, "PagePipe", refused)
     sender = BulkSender(pair[0], Pacer(UNLIMITED))
     assert not sender.in_place
     sender.close()

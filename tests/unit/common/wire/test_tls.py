@@ -19,7 +19,8 @@ import trustme
 from pageferry.common.errors import ConnectionBroken, UsageError
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder, tls
-from pageferry.common.wire.bulk import BulkReceiver, BulkSender
+from pageferry.common.wire.bulk_receiver import BulkReceiver
+from pageferry.common.wire.bulk_sender import BulkSender
 from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
 from pageferry.common.wire.link_policy import LinkPolicy
