@@ -52,7 +52,7 @@ class ListenOptions(Options):
         Raises:
             UsageError: The folder's keys or certificates can't be used.
         """
-        from pageferry.common.wire.tls import server_tls
+        from pageferry.common.wire.tls_credentials import server_tls
 
         return server_tls(self.tls) if self.tls is not None else None
 

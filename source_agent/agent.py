@@ -20,7 +20,7 @@ from pageferry.common.process.status import Status, is_orphan
 from pageferry.common.report.schema import Report
 from pageferry.common.termination import Reply
 from pageferry.common.timeline import Timeline
-from pageferry.common.wire.tls import ClientTls
+from pageferry.common.wire.tls_credentials import ClientTls
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session.session import SourceSession
 

@@ -24,7 +24,7 @@ from pageferry.common.process.status import Status, StatusPipe, supervised
 from pageferry.common.process.threads import failure_of
 from pageferry.common.report.schema import Report
 from pageferry.common.wire.congestion import need_congestion
-from pageferry.common.wire.tls import ClientTls
+from pageferry.common.wire.tls_credentials import ClientTls
 from pageferry.common.workload.registry import choose
 
 

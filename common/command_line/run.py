@@ -26,7 +26,7 @@ from pageferry.common.terminal.progress import ProgressOptions
 from pageferry.common.terminal.width import settle_terminal
 
 if TYPE_CHECKING:
-    from pageferry.common.wire.tls import ClientTls
+    from pageferry.common.wire.tls_credentials import ClientTls
 
 
 Force = Annotated[
@@ -116,7 +116,7 @@ class TlsOptions(Options):
         Raises:
             UsageError: The keys can't be used, or `--tls-hostname` is given without `--tls`.
         """
-        from pageferry.common.wire.tls import client_tls
+        from pageferry.common.wire.tls_credentials import client_tls
 
         if self.tls is not None:
             return client_tls(self.tls, self.tls_hostname)

@@ -22,7 +22,7 @@ from pageferry.common.wire.payload import Placer
 from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
 from pageferry.common.wire.spans import IOV_MAX, Spans, SpanTable
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.common.wire.tls import ScatteringTls
+from pageferry.common.wire.tls_threads import ScatteringTls
 
 # A receiver looks when a probe has come, which may be a little early by its own clock.
 _SAY_S: Final = 0.8 * IDLE_S

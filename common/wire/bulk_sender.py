@@ -27,7 +27,7 @@ from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
 from pageferry.common.wire.spans import IOV_MAX, PagePipe, SpanTable, span_table
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.common.wire.tls import ScatteringTls
+from pageferry.common.wire.tls_threads import ScatteringTls
 
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
 # enough for what follows not to wait behind them.

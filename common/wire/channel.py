@@ -40,7 +40,8 @@ from pageferry.common.wire.link_policy import DEFAULT, STALL_S, LinkPolicy, Tap
 from pageferry.common.wire.messages import Hello, Message
 from pageferry.common.wire.probes import AnswerFrame, Asked, ProbeFrame
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.common.wire.tls import ClientTls
+from pageferry.common.wire.tls_credentials import ClientTls
+from pageferry.common.wire.tls_threads import plain_end
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
 LINGER_S: Final = 1.0
@@ -460,14 +461,14 @@ class Connection:
         """Hand the socket over to compiled code, which uses its descriptor for requests and pages.
 
         Args:
-            tell: See `tls.plain_end`.
+            tell: See `tls_threads.plain_end`.
 
         Returns:
             The socket, or with TLS a local one in front of it; the caller closes it.
         """
         sock = self.detach()
         hurry(sock)
-        return tls.plain_end(sock, tell) if isinstance(sock, ssl.SSLSocket) else sock
+        return plain_end(sock, tell) if isinstance(sock, ssl.SSLSocket) else sock
 
     async def linger(self) -> None:
         """Close so that the peer can still read our last bytes.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pageferry.common.wire.tls import ClientTls
+from pageferry.common.wire.tls_credentials import ClientTls
 
 STALL_S: Final = 30.0  # default: a peer that neither reads nor says anything so long is gone
 

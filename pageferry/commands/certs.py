@@ -22,7 +22,7 @@ from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.files.output_pipe import write_all
 from pageferry.common.files.report_files import need_folder
 from pageferry.common.wire.certificate_names import certified, shown
-from pageferry.common.wire.tls import CA, CLIENT, SERVER
+from pageferry.common.wire.tls_credentials import CA, CLIENT, SERVER
 
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 _CA_KEY: Final = "ca-key.pem"

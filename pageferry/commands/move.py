@@ -156,7 +156,7 @@ def move(
 def _check_hostname(hostname: str | None) -> None:
     """Raise `UsageError` unless a certificate can have that name."""
     if hostname is not None:
-        from pageferry.common.wire.tls import checked_hostname
+        from pageferry.common.wire.tls_credentials import checked_hostname
 
         checked_hostname(hostname)
 

@@ -25,7 +25,7 @@ from pageferry.common.process.last_resort import last_resort
 from pageferry.common.process.logs import AgentLog
 from pageferry.common.process.status import Status
 from pageferry.common.timeline import Timeline
-from pageferry.common.wire.tls import ClientTls, checked_hostname, client_tls
+from pageferry.common.wire.tls_credentials import ClientTls, checked_hostname, client_tls
 from pageferry.dest_agent.admission import MemoryBudget
 from pageferry.dest_agent.agent import DestAgent
 from pageferry.dest_agent.listen_options import ListenOptions

@@ -23,7 +23,7 @@ from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.common.wire.tls import ClientTls
+from pageferry.common.wire.tls_credentials import ClientTls
 from pageferry.source_agent.connection.control import Control
 from pageferry.source_agent.connection.outcome_query import Answer, ask_outcome
 from pageferry.source_agent.measurements import Measurements

@@ -45,7 +45,7 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_time
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.injector import Injector
-from pageferry.common.wire.tls import ClientTls
+from pageferry.common.wire.tls_credentials import ClientTls
 from pageferry.source_agent.connection.connections import Links
 from pageferry.source_agent.guest_thread import Worker
 from pageferry.source_agent.measurements import Measurements

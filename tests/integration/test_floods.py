@@ -21,7 +21,7 @@ from pageferry.common.errors import PageferryError
 from pageferry.common.wire import channel, encoder, messages
 from pageferry.common.wire.channel import Connection
 from pageferry.common.wire.eviction import first_to_go, network_of
-from pageferry.common.wire.tls import client_tls
+from pageferry.common.wire.tls_credentials import client_tls
 from tests.support.running import Running, destination
 
 FLOOD_A_S: Final = 200

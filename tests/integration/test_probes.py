@@ -16,7 +16,7 @@ import uvloop
 from pageferry.commands.certs import certs
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.wire import listener
-from pageferry.common.wire.tls import client_tls, server_tls
+from pageferry.common.wire.tls_credentials import client_tls, server_tls
 from pageferry.source_agent.report.build import make_report
 from tests.support.harness import Agent, agent, destination, migrate
 from tests.support.inprocess import listening, session_to

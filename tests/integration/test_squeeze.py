@@ -19,7 +19,7 @@ from pageferry.common.errors import PageferryError, VerificationError
 from pageferry.common.guest import delta
 from pageferry.common.report.schema import Report
 from pageferry.common.wire import packing
-from pageferry.common.wire.tls import client_tls, server_tls
+from pageferry.common.wire.tls_credentials import client_tls, server_tls
 from pageferry.source_agent.precopy import payload_compressor
 from pageferry.source_agent.report.build import make_report
 from tests.integration.test_kernel_tracker import REFUSAL

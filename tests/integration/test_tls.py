@@ -19,7 +19,7 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PeerRefused, UsageError
 from pageferry.common.wire import channel, messages
 from pageferry.common.wire.link_policy import LinkPolicy
-from pageferry.common.wire.tls import client_tls, server_tls
+from pageferry.common.wire.tls_credentials import client_tls, server_tls
 from pageferry.source_agent.report.build import make_report
 from tests.integration.test_postcopy_broken import CONFIG as BROKEN
 from tests.integration.test_postcopy_broken import CutOnce

@@ -12,7 +12,7 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.report.schema import Report
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.link_policy import STALL_S
-from pageferry.common.wire.tls import ClientTls
+from pageferry.common.wire.tls_credentials import ClientTls
 from pageferry.dest_agent.agent import DestAgent
 from pageferry.dest_agent.session_table import Limits
 from pageferry.source_agent.report.build import make_report

@@ -7,7 +7,7 @@ from pathlib import Path
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PageferryError
 from pageferry.common.report.schema import Report
-from pageferry.common.wire.tls import client_tls, server_tls
+from pageferry.common.wire.tls_credentials import client_tls, server_tls
 from pageferry.source_agent.report.build import make_report
 from tests.support.inprocess import Said, listening, session_to
 from tests.support.relay import Cut, Relay, relay

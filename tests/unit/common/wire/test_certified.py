@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pageferry.certificates.authority import Signer, key_pem, make_host, make_signer, pem
 from pageferry.common.wire.certificate_names import asked, certified
-from pageferry.common.wire.tls import client_tls, server_tls
+from pageferry.common.wire.tls_credentials import client_tls, server_tls
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pageferry.commands.certs import certs
 from pageferry.common.errors import UsageError
-from pageferry.common.wire.tls import client_tls, server_tls
+from pageferry.common.wire.tls_credentials import client_tls, server_tls
 
 
 def certificate(path: Path) -> x509.Certificate:

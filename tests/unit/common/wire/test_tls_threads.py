@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import shutil
 import socket
 import ssl
 import threading
@@ -14,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trustme
 
-from pageferry.common.errors import ConnectionBroken, UsageError
+from pageferry.common.errors import ConnectionBroken
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder, tls
 from pageferry.common.wire.bulk_receiver import BulkReceiver
@@ -25,22 +22,11 @@ from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
 from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
-from pageferry.common.wire.tls import client_tls, plain_end, server_tls, wire_size
+from pageferry.common.wire.tls import wire_size
+from pageferry.common.wire.tls_credentials import client_tls, server_tls
+from pageferry.common.wire.tls_threads import plain_end
 
 N_PAGES = 1024
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys")
-    authority = trustme.CA()
-    one = authority.issue_cert("localhost")
-    authority.cert_pem.write_to_path(folder / tls.CA)
-    for certificate, key in (tls.SERVER, tls.CLIENT):
-        one.cert_chain_pems[0].write_to_path(folder / certificate)
-        one.private_key_pem.write_to_path(folder / key)
-        (folder / key).chmod(0o600)
-    return folder
 
 
 Pair = tuple[ssl.SSLSocket, ssl.SSLSocket]
@@ -262,28 +248,3 @@ class TestPlainEnd:
         assert len(failures) == 1
         one.close()
         assert gone(pumps())  # though its peer still reads nothing
-
-
-DAMAGED = {"empty": b"", "half": None, "text": b"hello\n", "zeros": bytes(100)}
-
-
-@pytest.mark.parametrize("file", ["ca-cert.pem", "client-cert.pem", "client-key.pem"])
-@pytest.mark.parametrize("how", DAMAGED)
-def test_credentials_that_are_damaged(file: str, how: str, folder: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(folder, tmp_path / "keys")
-    data = (folder / file).read_bytes()
-    content = DAMAGED[how]
-    (folder / file).write_bytes(data[: len(data) // 2] if content is None else content)
-    with pytest.raises(UsageError, match="do not make credentials: ") as caught:
-        client_tls(folder)
-    assert not str(caught.value).endswith("None")
-    assert "_ssl.c" not in str(caught.value)
-
-
-@pytest.mark.parametrize("file", ["ca-cert.pem", "client-cert.pem", "client-key.pem"])
-def test_a_pipe_is_not_waited_for(file: str, folder: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(folder, tmp_path / "keys")
-    (folder / file).unlink()
-    os.mkfifo(folder / file, 0o600)
-    with pytest.raises(UsageError, match=f"can't read {file}: a pipe: expected a file"):
-        client_tls(folder)
