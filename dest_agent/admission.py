@@ -12,7 +12,7 @@ from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.guest.compiling import is_compiled
 from pageferry.common.units import format_size
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.messages import Hello
 
 MAX_SESSIONS: Final = 4

@@ -21,7 +21,7 @@ from pageferry.common.process.machine import processor
 from pageferry.common.process.rate_limited_log import Complaints
 from pageferry.common.timeline import Event, Timeline
 from pageferry.common.wire import messages
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.listener import Listener

@@ -12,7 +12,7 @@ from pageferry.common.capacity.descriptors import check_descriptors
 from pageferry.common.capacity.tasks import check_tasks
 from pageferry.common.errors import PeerRefused
 from pageferry.common.wire import messages
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.eviction import first_to_go, fullest
 from pageferry.dest_agent.admission import MAX_SESSIONS, Credentials, MemoryBudget
 from pageferry.dest_agent.session.session import DestSession

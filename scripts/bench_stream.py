@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import channel
+from pageferry.common.wire import tcp
 from pageferry.common.wire.congestion import DEFAULT_CONGESTION
 
 EVERY = 3
@@ -40,7 +40,7 @@ def say(**fields: float) -> None:
 
 
 def tune(sock: socket.socket) -> None:
-    channel.tune(sock, DEFAULT_CONGESTION, STALL_S)
+    tcp.tune(sock, DEFAULT_CONGESTION, STALL_S)
 
 
 def listening(streams: int) -> list[socket.socket]:

@@ -15,13 +15,13 @@ from typing import Final
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.wire import decoder, encoder, frames
 from pageferry.common.wire.budget import Share
-from pageferry.common.wire.channel import why
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 from pageferry.common.wire.payload import Placer
 from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
 from pageferry.common.wire.spans import IOV_MAX, Spans, SpanTable
 from pageferry.common.wire.stream_format import StreamFormat
+from pageferry.common.wire.tcp import why
 from pageferry.common.wire.tls_threads import ScatteringTls
 
 # A receiver looks when a probe has come, which may be a little early by its own clock.

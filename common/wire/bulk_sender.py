@@ -20,13 +20,13 @@ from typing import Final
 from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import decoder, encoder, tls
-from pageferry.common.wire.channel import why
 from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
 from pageferry.common.wire.spans import IOV_MAX, PagePipe, SpanTable, span_table
 from pageferry.common.wire.stream_format import StreamFormat
+from pageferry.common.wire.tcp import why
 from pageferry.common.wire.tls_threads import ScatteringTls
 
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little

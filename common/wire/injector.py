@@ -20,7 +20,7 @@ from typing import Final
 
 from pageferry.common.inject import Action, Injection, Plan
 from pageferry.common.timeline import Timeline
-from pageferry.common.wire import channel
+from pageferry.common.wire import tcp
 from pageferry.common.wire.pacing import Pacer
 
 _Buffers = Sequence[bytes | memoryview]
@@ -110,7 +110,7 @@ class Injector:
 
     def _cut(self) -> None:
         for sock in list(self._sockets):
-            channel.reset(sock)
+            tcp.reset(sock)
 
     def close(self) -> None:
         """End the session: nobody waits for a slow reader any more."""

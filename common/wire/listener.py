@@ -18,10 +18,13 @@ from pageferry.common.capacity.exhausted import ran_out
 from pageferry.common.errors import PageferryError, RemoteProtocolError
 from pageferry.common.wire import tls
 from pageferry.common.wire.addresses import host_of, listen_on, shown_address
-from pageferry.common.wire.channel import HANDSHAKE_S, LINGER_S, Connection, why
+from pageferry.common.wire.connecting import HANDSHAKE_S
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.eviction import first_to_go
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.messages import Hello, Refuse
+from pageferry.common.wire.socket_stream import LINGER_S
+from pageferry.common.wire.tcp import why
 
 MAX_HANDSHAKES: Final = 256  # at once; one more, and the oldest of the network with the most goes
 MAX_LEAVING: Final = 64  # turned away, and may still read why

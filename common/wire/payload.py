@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire.budget import SMALL_BYTES, Share
 from pageferry.common.wire.extents import Extents
-from pageferry.common.wire.frames import (
-    MAX_FRAME_LINES,
-)
+from pageferry.common.wire.frames import MAX_FRAME_LINES
 from pageferry.common.wire.packing import Unpacker, spread
 from pageferry.common.wire.spans import Spans, SpanTable
 

@@ -38,7 +38,7 @@ from pageferry.common.recovery import Phase
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_size
 from pageferry.common.wire import messages
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.dest_agent.admission import MemoryBudget

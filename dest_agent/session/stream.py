@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pageferry.common.errors import PageferryError, RemoteProtocolError
 from pageferry.common.wire import bitmap, messages
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.fetching import Broke, Stands

@@ -16,9 +16,11 @@ from pageferry.common.errors import PageferryError, PeerSilent, RemoteProtocolEr
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.handover import Handover
 from pageferry.common.process.aio import to_loop
-from pageferry.common.wire import channel, messages
+from pageferry.common.wire import messages
 from pageferry.common.wire.addresses import shown
 from pageferry.common.wire.budget import Budget
+from pageferry.common.wire.connecting import HANDSHAKE_S, connect
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
@@ -175,9 +177,9 @@ class Links:
             role=role, session=session, token=self._token, channel=index, attempt=self.attempt
         )
 
-    async def _dial(self, role: Role, index: int = 0) -> channel.Connection:
+    async def _dial(self, role: Role, index: int = 0) -> Connection:
         """Open a new connection of this session."""
-        return await channel.connect(
+        return await connect(
             *self.address,
             self.hello(role, index),
             self._link,
@@ -196,12 +198,12 @@ class Links:
         started = time.monotonic_ns()
         connection = await self._dial("control")
         try:
-            async with asyncio.timeout(channel.HANDSHAKE_S):
+            async with asyncio.timeout(HANDSHAKE_S):
                 welcome = await self._welcomed(connection.expect(messages.Welcome))
         except TimeoutError:
             connection.close()
             raise PeerSilent(
-                f"{connection.peer} did not welcome the session within {channel.HANDSHAKE_S:.0f} s"
+                f"{connection.peer} did not welcome the session within {HANDSHAKE_S:.0f} s"
             ) from None
         except BaseException:
             connection.close()
@@ -274,7 +276,7 @@ class Links:
 
     async def _come_back(self) -> messages.Outcome | None:
         asked_ns = time.monotonic_ns()
-        limit_s = max(channel.HANDSHAKE_S / len(self.candidates()), _LEAST_DIAL_S)
+        limit_s = max(HANDSHAKE_S / len(self.candidates()), _LEAST_DIAL_S)
         try:
             async with asyncio.timeout(limit_s):
                 connection = await self._dial("recover")

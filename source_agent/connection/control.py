@@ -13,7 +13,7 @@ from pageferry.common.process.aio import quit_task
 from pageferry.common.process.threads import failure_of
 from pageferry.common.wire import messages
 from pageferry.common.wire.budget import Budget
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.inbox import Inbox
 from pageferry.common.wire.messages import Message
 

@@ -14,7 +14,8 @@ from pageferry.common.errors import (
     PeerUnreachable,
     RemoteProtocolError,
 )
-from pageferry.common.wire import channel, messages
+from pageferry.common.wire import messages
+from pageferry.common.wire.connecting import connect
 from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 
 FIRST_PAUSE_S = 0.05
@@ -76,7 +77,7 @@ async def ask_outcome(
         try:
             t0 = time.monotonic_ns()
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
-                connection = await channel.connect(*next_address(), hello, link)
+                connection = await connect(*next_address(), hello, link)
                 try:
                     answer = Answer.to(await connection.expect(messages.Outcome), t0)
                 finally:

@@ -20,11 +20,11 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.process.threads import WatchedThread
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bulk_receiver import BulkReceiver
-from pageferry.common.wire.channel import tune
 from pageferry.common.wire.extents import Extents, Pages
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.stream_format import StreamFormat
+from pageferry.common.wire.tcp import tune
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.page_sender import PageSender
 

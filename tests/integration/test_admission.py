@@ -13,7 +13,8 @@ import uvloop
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PageferryError, PeerRefused
 from pageferry.common.process.rate_limited_log import MOST_LINES, WINDOW_S
-from pageferry.common.wire import channel, encoder, frames, header, listener, messages
+from pageferry.common.wire import encoder, frames, header, listener, messages
+from pageferry.common.wire.connecting import connect
 from pageferry.common.wire.listener import HELLO_BYTES
 from pageferry.dest_agent.session_table import MAX_WAITING, MOST_WAITING, Limits
 from tests.support.harness import destination, pageferry
@@ -65,7 +66,7 @@ def test_who_says_hello_and_no_more_keeps_nobody_out() -> None:
         async with listening(Limits(max_sessions=1)) as (_agent, port, said):
             waiting = []
             for number in range(MAX_WAITING + 1):
-                stranger = await channel.connect("127.0.0.1", port, hello(f"{number:032x}"))
+                stranger = await connect("127.0.0.1", port, hello(f"{number:032x}"))
                 await stranger.expect(messages.Welcome)
                 waiting.append(stranger)
             await said.until("others came before it said which guest it brings")
@@ -85,7 +86,7 @@ def test_a_flood_of_hellos_is_bounded() -> None:
             refusals: list[str] = []
             with contextlib.ExitStack() as strangers:
                 for number in range(3 * MAX_WAITING):
-                    stranger = await channel.connect("127.0.0.1", port, hello(f"{number:032x}"))
+                    stranger = await connect("127.0.0.1", port, hello(f"{number:032x}"))
                     strangers.callback(stranger.close)
                     # Those before it have to go; while too many are going, it is told so.
                     try:
@@ -127,7 +128,7 @@ def test_a_long_hello_is_not_read() -> None:
 def test_a_long_message_before_the_setup() -> None:
     async def scenario() -> None:
         async with listening() as (_agent, port, said):
-            connection = await channel.connect("127.0.0.1", port, hello("b" * 32))
+            connection = await connect("127.0.0.1", port, hello("b" * 32))
             await connection.expect(messages.Welcome)
             with contextlib.suppress(PageferryError):
                 await connection.send(messages.Commit(barrier=1, snapshot={}, missing=bytes(5000)))
@@ -143,7 +144,7 @@ def test_messages_that_nobody_waits_for() -> None:
 
     async def scenario() -> None:
         async with listening() as (_agent, port, said):
-            connection = await channel.connect("127.0.0.1", port, hello("c" * 32))
+            connection = await connect("127.0.0.1", port, hello("c" * 32))
             await connection.expect(messages.Welcome)
             with contextlib.suppress(PageferryError):
                 for _ in range(100):
@@ -204,7 +205,7 @@ def test_a_file_of_the_destination_is_nobody_elses_business() -> None:
         reasons = set()
         async with listening() as (_agent, port, said):
             for index, name in enumerate(("/etc/passwd", "/nonexistent", "/dev/zero")):
-                connection = await channel.connect("127.0.0.1", port, hello(f"{index:032x}"))
+                connection = await connect("127.0.0.1", port, hello(f"{index:032x}"))
                 await connection.expect(messages.Welcome)
                 guest = CONFIG.guest.model_copy(update={"workload": f"trace:file={name}"})
                 await connection.send(

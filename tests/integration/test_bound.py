@@ -14,7 +14,8 @@ import uvloop
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PeerRefused
-from pageferry.common.wire import channel, messages
+from pageferry.common.wire import messages
+from pageferry.common.wire.connecting import connect
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session.session import SourceSession
 from tests.support.harness import pageferry
@@ -60,7 +61,7 @@ async def _intrude(moment: str) -> None:
             hello: Any = messages.Hello.model_validate(
                 {"role": role, "session": session.record.session, "token": "00" * 32}
             )
-            connection = await channel.connect("127.0.0.1", port, hello)
+            connection = await connect("127.0.0.1", port, hello)
             with pytest.raises(PeerRefused, match=f"a {role} connection that is not of session"):
                 await connection.expect(wanted)
             connection.close()
@@ -86,7 +87,7 @@ async def _ask_later() -> None:
             (session._context.links.hello("query").token, "running"),
         ):
             hello = messages.Hello(role="query", session=session.record.session, token=token)
-            connection = await channel.connect("127.0.0.1", port, hello)
+            connection = await connect("127.0.0.1", port, hello)
             if answer is None:
                 with pytest.raises(PeerRefused):
                     await connection.expect(messages.Outcome)

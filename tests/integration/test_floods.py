@@ -18,8 +18,9 @@ import pytest
 
 from pageferry.commands.certs import certs
 from pageferry.common.errors import PageferryError
-from pageferry.common.wire import channel, encoder, messages
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire import encoder, messages
+from pageferry.common.wire.connecting import connect
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.eviction import first_to_go, network_of
 from pageferry.common.wire.tls_credentials import client_tls
 from tests.support.running import Running, destination
@@ -206,7 +207,7 @@ def test_a_message_of_very_many_objects_costs_its_bytes() -> None:
         async def scenario() -> None:
             bomb = b"\x82\xa4kind\xa6commit\xa8snapshot\xdd\x00\x00\x0e\x00" + b"\x80" * 3584
             for number in range(64):
-                connection = await channel.connect("127.0.0.1", port, _hello(number))
+                connection = await connect("127.0.0.1", port, _hello(number))
                 await connection.expect(messages.Welcome)
                 with contextlib.suppress(PageferryError):
                     await connection._write(encoder.encode_control(bomb))

@@ -15,8 +15,9 @@ import pytest
 
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire import channel, encoder, frames, messages
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire import encoder, frames, messages
+from pageferry.common.wire.connecting import connect
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.extents import EXTENT, Extents
 from tests.support import liar
 from tests.support.liar import Lie, LyingDestination, plain
@@ -50,7 +51,7 @@ async def _open(port: int, role: str, index: int = 0) -> Connection:
     hello = messages.Hello.model_validate(
         {"role": role, "session": "5" * 32, "token": "0" * 64, "channel": index}
     )
-    connection = await channel.connect("127.0.0.1", port, hello)
+    connection = await connect("127.0.0.1", port, hello)
     await connection.expect(messages.Welcome)
     return connection
 

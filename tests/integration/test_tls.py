@@ -17,7 +17,8 @@ import uvloop
 from pageferry.commands.certs import certs
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PeerRefused, UsageError
-from pageferry.common.wire import channel, messages
+from pageferry.common.wire import messages
+from pageferry.common.wire.connecting import connect
 from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.tls_credentials import client_tls, server_tls
 from pageferry.source_agent.report.build import make_report
@@ -215,9 +216,7 @@ class TestWhoComesIn:
                 await said.until("preparing")
                 other = client_tls(keys / "dest")
                 hello = session._context.links.hello("query")
-                connection = await channel.connect(
-                    "127.0.0.1", port, hello, LinkPolicy(secure=other)
-                )
+                connection = await connect("127.0.0.1", port, hello, LinkPolicy(secure=other))
                 with pytest.raises(PeerRefused, match="not of session"):
                     await connection.expect(messages.Outcome)
                 connection.close()

@@ -27,7 +27,7 @@ from pageferry.common.guest.control import STATE_WORDS, STEPS
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder, frames, messages
 from pageferry.common.wire.bulk_receiver import BulkReceiver
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.messages import Hello
 from pageferry.common.wire.results import WireBeats, WireCache

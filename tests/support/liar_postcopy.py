@@ -17,7 +17,8 @@ from pageferry.common.clock import clock_identity
 from pageferry.common.errors import PageferryError
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import bitmap, encoder, messages
-from pageferry.common.wire.channel import Connection, connect
+from pageferry.common.wire.connecting import connect
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.extents import from_pages
 from tests.support import liar
 from tests.support.liar import GUEST, Lie, LyingDestination

@@ -11,7 +11,7 @@ from pageferry.common.capacity.memory import Room
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.wire import messages
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.dest_agent import admission
 from pageferry.dest_agent.admission import Credentials, MemoryBudget
 

@@ -16,7 +16,7 @@ from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import bounds, encoder, frames, header, messages
 from pageferry.common.wire.budget import LARGE_BYTES, SMALL_BYTES, Budget, Share
 from pageferry.common.wire.bulk_receiver import BulkReceiver
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.extents import from_pages
 from pageferry.common.wire.inbox import Inbox
 from pageferry.common.wire.messages import Message

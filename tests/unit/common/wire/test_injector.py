@@ -15,7 +15,7 @@ import pytest
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.inject import Plan, parse_injection
 from pageferry.common.timeline import Timeline
-from pageferry.common.wire import channel
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
 
 
@@ -162,7 +162,7 @@ async def test_a_peer_that_says_nothing_is_taken_for_gone(
 ) -> None:
     here, _there = pair
     here.setblocking(False)
-    connection = channel.Connection(here, "the peer", stall_s=0.2)
+    connection = Connection(here, "the peer", stall_s=0.2)
     with pytest.raises(ConnectionBroken, match=r"the peer said nothing for 0\.2 s"):
         await connection.receive()
 
@@ -172,7 +172,7 @@ async def test_a_peer_that_reads_nothing_is_taken_for_gone(
 ) -> None:
     here, _there = pair
     here.setblocking(False)
-    connection = channel.Connection(here, "the peer", stall_s=0.2)
+    connection = Connection(here, "the peer", stall_s=0.2)
     started = time.monotonic()
     with pytest.raises(ConnectionBroken, match=r"the peer took nothing for 0\.2 s"):
         await connection._write(bytes(2**26))

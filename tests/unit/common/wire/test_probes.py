@@ -16,7 +16,7 @@ from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.wire import encoder, frames, header, messages
 from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.bulk_sender import BulkSender
-from pageferry.common.wire.channel import Connection
+from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.decoder import FrameDecoder
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.probes import (
