@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from pydantic.fields import FieldInfo
 
-from pageferry.common.command_line.options import Spec
+from pageferry.common.command_line.field_spec import Spec
 from pageferry.common.command_line.run import LimitOptions, TlsOptions
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.model import MigrationConfig

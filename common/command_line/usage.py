@@ -22,7 +22,8 @@ from cyclopts.exceptions import (
     ValidationError,
 )
 
-from pageferry.common.command_line.options import Spec, complaint, listed, shortened
+from pageferry.common.command_line.complaints import complaint, shortened
+from pageferry.common.command_line.field_spec import Spec, listed
 from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.units import parse_rate, parse_size
 

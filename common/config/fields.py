@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 from cyclopts import Parameter
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from pageferry.common.command_line.options import Unit
+from pageferry.common.command_line.field_spec import Unit
 from pageferry.common.config.postcopy_trigger import Trigger
 from pageferry.common.config.prepage import Prepage
 from pageferry.common.inject import Injection, parse_injection

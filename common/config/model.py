@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from pageferry.common.command_line.options import complaint
+from pageferry.common.command_line.complaints import complaint
 from pageferry.common.config.fields import Duration
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.transfer import TransferConfig

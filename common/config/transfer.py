@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pageferry.common.command_line.options import Words
+from pageferry.common.command_line.field_spec import Words
 from pageferry.common.config.addresses import checked_candidates
 from pageferry.common.config.fields import (
     RATE,

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
+from pageferry.common.command_line.field_spec import kinds_of
 from pageferry.common.command_line.libraries import how_to_install, require
-from pageferry.common.command_line.options import kinds_of
 from pageferry.common.errors import UsageError
 
 Library = Literal["pandas", "polars"]

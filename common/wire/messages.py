@@ -45,7 +45,7 @@ from typing import Annotated, Any, Literal, Self
 import msgpack
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from pageferry.common.command_line.options import Words
+from pageferry.common.command_line.field_spec import Words
 from pageferry.common.config.fields import Compression
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError

@@ -27,7 +27,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from pageferry.common.command_line.options import Options, listed
+from pageferry.common.command_line.field_spec import listed
+from pageferry.common.command_line.options import Options
 from pageferry.common.config.fields import Duration, Percentage, Rate, Size
 from pageferry.common.config.model import explain
 from pageferry.common.errors import UsageError

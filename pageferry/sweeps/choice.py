@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from pageferry.common.command_line.options import complaint_of
+from pageferry.common.command_line.complaints import complaint_of
 from pageferry.common.errors import UsageError
 from pageferry.common.workload.registry import WORKLOADS
 from pageferry.sweeps.cells import check_known, is_several

@@ -20,7 +20,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pageferry.common.command_line.options import Options, Words
+from pageferry.common.command_line.field_spec import Words
+from pageferry.common.command_line.options import Options
 from pageferry.common.config.model import first_fault
 from pageferry.common.errors import UsageError
 from pageferry.common.files.input_files import parse_toml, read_file

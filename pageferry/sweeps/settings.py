@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from pageferry.common.command_line.options import complaint_of
+from pageferry.common.command_line.complaints import complaint_of
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.units import format_size, format_time

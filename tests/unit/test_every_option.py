@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError
 from pydantic import BaseModel, ValidationError
 
 from pageferry.cli import make_app
-from pageferry.common.command_line.options import Spec, kinds_of
+from pageferry.common.command_line.field_spec import Spec, kinds_of
 from pageferry.common.command_line.run import run_app, worded
 from pageferry.common.workload.registry import WORKLOADS
 from pageferry.net.shape import KEYS

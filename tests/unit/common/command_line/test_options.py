@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from pageferry.common.command_line.options import Options, Spec, listed
+from pageferry.common.command_line.options import Options
 from pageferry.common.config.fields import Duration, Percentage, Rate, Share, Size
 from pageferry.common.config.model import explain
 
@@ -92,11 +92,3 @@ def test_a_model_within_another_one_keeps_its_words() -> None:
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate({"inner": {"count": 0}})
     assert "0 is too small: expected a whole number from 1 to 64" in explain(caught.value)
-
-
-def test_the_range_of_an_optional_value_is_that_of_the_value() -> None:
-    assert Spec.of(Asked.model_fields["limit"]).range == "above 0s and at most 1h"
-
-
-def test_a_list_for_people() -> None:
-    assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["", "a", "a, b or c"]
