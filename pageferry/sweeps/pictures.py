@@ -12,7 +12,8 @@ from pageferry.common.units import figures, human_bytes
 from pageferry.runs.rows import Spread
 from pageferry.runs.tables import NOTHING, milliseconds
 from pageferry.sweeps.columns import Scalar, said
-from pageferry.sweeps.query import Curve, Curves, Map, Place
+from pageferry.sweeps.curves import Curve, Curves
+from pageferry.sweeps.maps import Map, Place
 
 MOST_PICTURES: Final = 12  # of each kind: nobody looks at more
 _LOG_FROM: Final = 30.0  # an axis is logarithmic from this ratio of greatest to least

@@ -6,8 +6,6 @@ destination. Repeats of one combination are a group with a median, a least and a
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +15,7 @@ from pageferry.common.capacity.memory import least
 from pageferry.common.errors import UsageError
 from pageferry.runs.rows import Spread
 from pageferry.sweeps.choice import Choice
-from pageferry.sweeps.columns import Scalar, column_of, net_column, parameter_columns, said
+from pageferry.sweeps.columns import Scalar, column_of, parameter_columns, said
 from pageferry.sweeps.parquet import Results
 from pageferry.sweeps.plan import cut
 from pageferry.sweeps.runners import Runner
@@ -26,12 +24,18 @@ _A_QUERY: Final = "one SELECT, as in SELECT * FROM results"
 _QUERIES: Final = ("SELECT", "EXPLAIN", "MULTI", "CALL", "PRAGMA")  # MULTI: PIVOT, in two steps
 _LEAST_MEMORY: Final = 64 * 2**20
 COMPETITORS: Final = "strategy"
-_GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
+# Cells that have figures.
+GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A table as DuckDB returns it."""
+    """A table as DuckDB returns it.
+
+    Attributes:
+        columns: Their names.
+        rows: Each with a value for each column.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -52,47 +56,6 @@ class Group:
     cells: int
     good: int
     figures: dict[str, Spread | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """A competitor at one place of a map, with the figure of its good cells there."""
-
-    name: str
-    figure: Spread
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One place of a map: the competitors that got there, best (least median) first."""
-
-    ranks: tuple[Rank, ...]
-
-    @property
-    def open(self) -> bool:
-        """Whether runs of the second overlap those of the best: which is better is unknown then."""
-        if len(self.ranks) < 2:
-            return False
-        return self.ranks[1].figure.least <= self.ranks[0].figure.greatest
-
-
-@dataclass(frozen=True, slots=True)
-class Map:
-    """The best competitor at each place.
-
-    Attributes:
-        title: The options that are the same everywhere on this map, though they vary in the sweep.
-        x, y: The options of columns and rows; None for no axis.
-        columns, rows: The values of `x` and of `y`; one None where there is no axis.
-        places: By the values of `x` and `y`. Combinations that no cell has are missing.
-    """
-
-    title: str
-    x: str | None
-    y: str | None
-    columns: tuple[Scalar, ...]
-    rows: tuple[Scalar, ...]
-    places: dict[tuple[Scalar, Scalar], Place]
 
 
 def quoted(name: str) -> str:
@@ -235,10 +198,10 @@ class Query:
         """
         axes = self.axes if axes is None else axes
         names = [quoted(self.column(axis)) for axis in axes]
-        parts = [*names, "count(*)", f"count(*) FILTER ({_GOOD})"]
+        parts = [*names, "count(*)", f"count(*) FILTER ({GOOD})"]
         for figure in figures:
             column = quoted(figure)
-            parts += [f"{of}({column}) FILTER ({_GOOD})" for of in ("median", "min", "max")]
+            parts += [f"{of}({column}) FILTER ({GOOD})" for of in ("median", "min", "max")]
         by = f"GROUP BY {', '.join(names)}" if names else ""
         rows = self.ask(
             f"SELECT {', '.join(parts)} FROM results {by} ORDER BY min(cell_index)"  # noqa: S608
@@ -250,7 +213,7 @@ class Query:
                 cells=row[width],
                 good=row[width + 1],
                 figures={
-                    figure: _spread(row[width + 2 + 3 * at : width + 5 + 3 * at])
+                    figure: spread_of(row[width + 2 + 3 * at : width + 5 + 3 * at])
                     for at, figure in enumerate(figures)
                 },
             )
@@ -285,7 +248,15 @@ class Query:
         return [axis for axis in self.axes if len(self.values(axis)) > 1]
 
 
-def _spread(values: Sequence[Any]) -> Spread | None:
+def spread_of(values: Sequence[Any]) -> Spread | None:
+    """Read a median, a least and a greatest value from a row.
+
+    Args:
+        values: These three; DuckDB has all or none of them.
+
+    Returns:
+        The spread; None where there is none.
+    """
     return None if values[0] is None else Spread(*(float(value) for value in values))
 
 
@@ -300,151 +271,3 @@ def label(axes: Sequence[str], values: Sequence[Scalar]) -> str:
         One line; empty without axes.
     """
     return ", ".join(f"{a} = {said(a, v)}" for a, v in zip(axes, values, strict=True))
-
-
-def choose_axes(query: Query, x: str | None, y: str | None) -> tuple[str | None, str | None]:
-    """Choose the axes of the maps: those requested, or else the first ones that vary.
-
-    Args:
-        query: The results.
-        x: What `--x` says; None chooses.
-        y: What `--y` says; None chooses.
-
-    Returns:
-        The axes x and y; None where no axis is left.
-
-    Raises:
-        UsageError: Not an axis, the competitors' axis, or the same axis twice.
-    """
-    for option, wish in (("--x", x), ("--y", y)):
-        if wish is not None and (wish not in query.axes or wish == COMPETITORS):
-            known = ", ".join(a for a in query.axes if a != COMPETITORS) or "none, it has no others"
-            raise UsageError(f"{option}: {cut(wish)!r} is no axis of the sweep: expected {known}")
-    if x is not None and x == y:
-        raise UsageError(f"--x and --y are both {x}: expected two axes")
-    free = [a for a in query.varied() if a not in (COMPETITORS, x, y)]
-    x = x or (free.pop(0) if free else None)
-    y = y or (free.pop(0) if free else None)
-    return x, y
-
-
-def maps(query: Query, figure: str, x: str | None, y: str | None) -> list[Map]:
-    """Make a map for each combination of the axes that are neither x, y nor the competitors.
-
-    Args:
-        query: The results.
-        figure: The column of numbers by which the least median is the best.
-        x: The axis of the columns; None for one column.
-        y: The axis of the rows; None for one row.
-
-    Returns:
-        The maps, in the order of their values; none where only one competitor was run.
-    """
-    if COMPETITORS not in query.varied():
-        return []
-    rest = [a for a in query.varied() if a not in (COMPETITORS, x, y)]
-    flat = [axis for axis in (x, y) if axis is not None]
-    found: dict[tuple[Scalar, ...], dict[tuple[Scalar, Scalar], list[Rank]]] = {}
-    for group in query.groups([figure], [*rest, *flat, COMPETITORS]):
-        at = len(rest)
-        where = dict(zip(flat, group.values[at:-1], strict=True))
-        place = (where.get(x) if x else None, where.get(y) if y else None)
-        ranks = found.setdefault(group.values[:at], {}).setdefault(place, [])
-        spread = group.figures[figure]
-        if spread is not None and not math.isnan(spread.median):
-            ranks.append(Rank(str(group.values[-1]), spread))
-    columns = tuple(query.values(x)) if x else (None,)
-    rows = tuple(query.values(y)) if y else (None,)
-    ordered = itertools.product(*(query.values(axis) for axis in rest))
-    return [
-        Map(
-            title=label(rest, values),
-            x=x,
-            y=y,
-            columns=columns,
-            rows=rows,
-            places={
-                place: Place(tuple(sorted(ranks, key=lambda rank: rank.figure.median)))
-                for place, ranks in found[values].items()
-            },
-        )
-        for values in ordered
-        if values in found
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """The downtime of one competitor at one bandwidth.
-
-    Attributes:
-        bandwidth_Bps: What the link carries: the lower one of the limit and the link's rate.
-        points: Dirty rate / bandwidth, and downtime in ms; in ascending order of the former.
-    """
-
-    name: str
-    bandwidth_Bps: float
-    points: tuple[tuple[float, Spread], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Curves:
-    """Curves that share the rest of the options that vary, which is the title."""
-
-    title: str
-    curves: tuple[Curve, ...]
-
-
-def _along(varied: Sequence[str]) -> list[str]:
-    """List the axes along which curves run, or whose values have a curve each.
-
-    Where both the limit and the link's rate vary, each limit has a picture, with a curve per link.
-    """
-    link = ["net.rate"] if "net.rate" in varied else ["max-bandwidth"]
-    return [axis for axis in varied if axis in ("workload.rate", *link)]
-
-
-def curves(query: Query) -> list[Curves]:
-    """Compute downtime against dirty rate over bandwidth.
-
-    The dirty rate is the one that the workload was asked for or, where it takes none, what the
-    first round has measured. The bandwidth is the limit, or the rate of a shaped link where that is
-    lower.
-
-    Args:
-        query: The results. Rows without a dirty rate, or without a limited bandwidth, are left out.
-
-    Returns:
-        One picture for each combination of the axes that are not in it.
-    """
-    inner = _along(query.varied())
-    rest = [a for a in query.varied() if a not in (COMPETITORS, *inner)]
-    names = [quoted(query.column(axis)) for axis in rest]
-    rate = "CASE WHEN isinf(workload_rate_Bps) THEN NULL ELSE workload_rate_Bps END"
-    link = quoted(net_column("rate").name) if query.has(net_column("rate").name) else "NULL"
-    bandwidth = f"least(max_bandwidth_Bps, coalesce({link}, max_bandwidth_Bps))"
-    ratio = f"coalesce({rate}, dirty_rate_Bps) / {bandwidth}"
-    figure = ", ".join(f"{of}(downtime_ms)" for of in ("median", "min", "max"))
-    line = ["strategy", "max_bandwidth_Bps", link]
-    by = ", ".join([*names, "strategy", "workload_rate_Bps", "max_bandwidth_Bps", link])
-    wanted = ", ".join([*names, *line, f"any_value({bandwidth})", f"median({ratio})", figure])
-    where = f"{_GOOD} AND NOT isinf({bandwidth}) AND {ratio} > 0"
-    sql = f"SELECT {wanted} FROM results WHERE {where} GROUP BY {by} ORDER BY min(cell_index)"  # noqa: S608
-    rows = query.ask(sql).rows
-    found: dict[tuple[Scalar, ...], dict[tuple[Any, ...], list[tuple[float, Spread]]]] = {}
-    for row in rows:
-        at = len(rest)
-        spread = _spread(row[at + 5 :])
-        if spread is not None:
-            of = found.setdefault(row[:at], {}).setdefault(row[at : at + 4], [])
-            of.append((float(row[at + 4]), spread))
-    return [
-        Curves(
-            label(rest, values),
-            tuple(
-                Curve(name, bandwidth, tuple(sorted(points, key=lambda point: point[0])))
-                for (name, _, _, bandwidth), points in by_line.items()
-            ),
-        )
-        for values, by_line in found.items()
-    ]

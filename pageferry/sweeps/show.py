@@ -20,8 +20,9 @@ from pageferry.common.report.summary import LOST_SHARE, loss
 
 if TYPE_CHECKING:
     from pageferry.runs.tables import Sheet
+    from pageferry.sweeps.maps import Map
     from pageferry.sweeps.parquet import Results
-    from pageferry.sweeps.query import Answer, Map, Query
+    from pageferry.sweeps.query import Answer, Query
     from pageferry.sweeps.runners import Runner
 
 _MOST_LISTED: Final = 10  # records that are damaged
@@ -154,7 +155,7 @@ class _Show:
     """Results, and what was asked of them."""
 
     def __init__(self, results: Results, query: Query, options: ShowOptions) -> None:
-        from pageferry.sweeps.query import choose_axes
+        from pageferry.sweeps.maps import choose_axes
 
         self._results = results
         self._query = query
@@ -213,7 +214,7 @@ class _Show:
         return self._results.runner == "simulate"
 
     def _sheets(self) -> list[Sheet]:
-        from pageferry.sweeps.query import maps
+        from pageferry.sweeps.maps import maps
 
         found = maps(self._query, self._figure, self._x, self._y)
         maps_of = [map_sheet(each, self._figure) for each in found]
@@ -264,8 +265,9 @@ class _Show:
 
     def _page(self, name: str, sheets: list[Sheet]) -> None:
         from pageferry.common.html import check, render
+        from pageferry.sweeps.curves import curves
+        from pageferry.sweeps.maps import maps
         from pageferry.sweeps.pictures import left_out, pictures
-        from pageferry.sweeps.query import curves, maps
 
         check()
         found = maps(self._query, self._figure, self._x, self._y)

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pageferry.common.report.schema import Report
 from pageferry.pair import PairResult
 from pageferry.sweeps.cells import Cell, axes_of, expand
+from pageferry.sweeps.choice import parse_choice
 from pageferry.sweeps.driver import Clock, keep
 from pageferry.sweeps.ledger import Manifest, Record, planned
 from pageferry.sweeps.parquet import Results, make_results
 from pageferry.sweeps.plan import Plan, parse_plan
+from pageferry.sweeps.query import Query
 from pageferry.sweeps.runners import RUNNERS
 from tests.support.plain_reports import report
 
@@ -80,3 +82,13 @@ def run(text: str, become: Callable[[Cell], Report | None] = moved) -> tuple[Res
         name="made", runner="migrate", axes=tuple(axes_of(plan(text))), cells=planned(found)
     )
     return make_results(manifest, kept.records, MIGRATE), kept
+
+
+def query(
+    text: str = PLAN,
+    become: Callable[[Cell], Report | None] = moved,
+    choice: str | None = None,
+) -> Query:
+    """The results of a plan in DuckDB, or those of them that `choice` accepts."""
+    wanted = None if choice is None else parse_choice(choice, MIGRATE)
+    return Query(run(text, become)[0], MIGRATE, wanted)

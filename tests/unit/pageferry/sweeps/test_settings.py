@@ -21,9 +21,11 @@ from pageferry.sweeps.cell import Order, obey
 from pageferry.sweeps.cells import Cell, expand
 from pageferry.sweeps.choice import parse_choice
 from pageferry.sweeps.columns import option_columns, result_columns, said
+from pageferry.sweeps.curves import curves
 from pageferry.sweeps.driver import option_texts, run_here
+from pageferry.sweeps.maps import choose_axes, maps
 from pageferry.sweeps.parquet import read_parquet
-from pageferry.sweeps.query import Query, choose_axes, curves, maps
+from pageferry.sweeps.query import Query
 from pageferry.sweeps.runners import RUNNERS
 from pageferry.sweeps.settings import MigrateCell, SimulateCell
 from tests.support.sweep_tables import Kept, moved, plan, run
