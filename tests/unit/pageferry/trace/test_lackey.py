@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pageferry.trace import lackey
-from pageferry.trace.lackey import LARGEST, LONGEST, LackeyError, LackeyParser
+from pageferry.trace.lackey import LONGEST, LackeyError, LackeyParser
+from pageferry.trace.lackey_kernel import LARGEST
 
 BEHIND = rb"(?P<more>[ \t].*|\r)?"
 ADDRESS = rb"[ \t]+(?:0[xX])?([0-9a-fA-F]{1,16})"
