@@ -163,7 +163,10 @@ class StopAndCopy:
 
 @dataclass(frozen=True, slots=True)
 class SwitchToPostCopy:
-    """A decision: pause, drain the cache, resume at the destination at once; the rest follows.
+    """A decision: pause, resume at the destination at once; the rest follows.
+
+    What the cache holds counts as missing; it is drained once the destination has answered the
+    commit.
 
     Attributes:
         reason: One sentence with the figures that led here.
