@@ -30,19 +30,6 @@ class Column:
     sent: Bins
 
 
-@dataclass(frozen=True, slots=True)
-class WriteCounts:
-    """Lines that the guest wrote, and those that reached memory.
-
-    Attributes:
-        writes: uint64[n_pages], lines that the guest wrote.
-        write_backs: uint64[n_pages], lines that reached memory.
-    """
-
-    writes: NDArray[np.uint64]
-    write_backs: NDArray[np.uint64]
-
-
 class Activity:
     """What the rounds of one migration did to which pages.
 
