@@ -145,7 +145,25 @@ def keep(
     report = result.report
     if report is not None:
         judge(report, given(cell.config))
-    record = Record(
+    record = _record(cell, result, clock, runner, worker, attempts, versions)
+    store.save(record, None if report is None else report.to_json())
+    attempt = Attempt(cell.index, report, result.exit_code, result.error)
+    watcher.finished(cell, record, attempt)
+    return record
+
+
+def _record(
+    cell: Cell,
+    result: PairResult,
+    clock: Clock,
+    runner: Runner,
+    worker: str | None,
+    attempts: int,
+    versions: Mapping[str, str] | None,
+) -> Record:
+    """Make the record of a cell that has ended; see `keep`."""
+    report = result.report
+    return Record(
         key=cell.key,
         label=cell.label,
         runner=runner.name,
@@ -161,10 +179,6 @@ def keep(
         results={} if report is None else result_row(report),
         has_report=report is not None,
     )
-    store.save(record, None if report is None else report.to_json())
-    attempt = Attempt(cell.index, report, result.exit_code, result.error)
-    watcher.finished(cell, record, attempt)
-    return record
 
 
 def run_here(

@@ -261,31 +261,33 @@ class Rounds:
         self.done.append(this)
         self.unfinished = SentTotals()
         counts = self._stale.count()
-        dirty_pages, raw = cost_of(counts, UNION)
-        this.dirty_pages_after = dirty_pages
-        totals = this.totals
+        this.dirty_pages_after, this.raw_after = cost_of(counts, UNION)
         self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._sending)
-        duration_s = (this.end_ns - this.start_ns) / 1e9
-        self._carrying.told(totals.bytes, (this.end_ns - this.sending_ns) / 1e9)
+        self._carrying.told(this.totals.bytes, (this.end_ns - this.sending_ns) / 1e9)
         self._timeline.log(
             "round-end",
             t_ns=this.end_ns,
             round=this.index,
-            pages=totals.pages,
-            zero_pages=totals.zero_pages,
-            lines=totals.lines,
-            bytes=totals.bytes,
-            dirty_pages_after=dirty_pages,
+            pages=this.totals.pages,
+            zero_pages=this.totals.zero_pages,
+            lines=this.totals.lines,
+            bytes=this.totals.bytes,
+            dirty_pages_after=this.dirty_pages_after,
         )
-        this.raw_after = raw
+        return self._stats(this, counts, elapsed_s)
+
+    def _stats(self, this: Round, counts: NDArray[np.int64], elapsed_s: float) -> RoundStats:
+        """Make the statistics of a round that has just ended; counts: of what is stale now."""
+        duration_s = (this.end_ns - this.start_ns) / 1e9
+        dirty_pages, raw = this.dirty_pages_after, this.raw_after
         remaining = self.transfer_cost.wire_bytes(raw)
         rate_Bps = self._carrying.rate_Bps
         return RoundStats(
             index=this.index,
             kind=this.kind,
             pages_total=self._guest.n_pages,
-            pages_sent=totals.pages + totals.zero_pages,
-            bytes_sent=totals.bytes,
+            pages_sent=this.totals.pages + this.totals.zero_pages,
+            bytes_sent=this.totals.bytes,
             duration_s=duration_s,
             dirty_pages_after=dirty_pages,
             remaining_bytes=remaining,
