@@ -36,7 +36,9 @@ from pageferry.common.urgent import control as words
 from pageferry.common.urgent.compiled_thread import CompiledThread
 from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.source_agent.postcopy.kernel import server as s
+from pageferry.source_agent.postcopy.kernel import state as s
+from pageferry.source_agent.postcopy.kernel.push import next_unsent
+from pageferry.source_agent.postcopy.kernel.server import serve
 
 UNSENT: Final = s.UNSENT
 PUSHED: Final = s.PUSHED
@@ -144,8 +146,8 @@ class PageServer(CompiledThread[s.ServerControl]):
 
     def _warm_up(self) -> None:
         self._ctl.stop = 1
-        s.serve(self._arrays)
-        s.next_unsent(np.ones(1, np.uint8), 0, 1, np.zeros(1, np.int64))
+        serve(self._arrays)
+        next_unsent(np.ones(1, np.uint8), 0, 1, np.zeros(1, np.int64))
 
     def limit(self, rate_Bps: float) -> None:
         """Limit the rate of neighbours from now on.
@@ -196,7 +198,7 @@ class PageServer(CompiledThread[s.ServerControl]):
         ctl.socket, ctl.attempt = fd, attempt
 
     def _serve(self) -> None:
-        s.serve(self._arrays)
+        serve(self._arrays)
 
     def stop(self) -> None:
         """End the connection (it is shut down) and the thread; idempotent, in bounded time.
@@ -252,7 +254,7 @@ class PageServer(CompiledThread[s.ServerControl]):
         if demands != self._seen_demands:
             self._seen_demands = demands
             self._cursor = (max(self.focus, 0) + PUSH_LEAD) % len(self.sent)
-        n = s.next_unsent(self.sent, self._cursor, len(out), out)
+        n = next_unsent(self.sent, self._cursor, len(out), out)
         if n:
             self._cursor = (int(out[n - 1]) + 1) % len(self.sent)
         return out[:n]

@@ -6,7 +6,7 @@ import pytest
 
 from pageferry.common.urgent.control import control_dtype, new_control, word_of
 from pageferry.dest_agent.postcopy.kernel.state import FAULT_CONTROL, FaultControl
-from pageferry.source_agent.postcopy.kernel.server import SERVER_CONTROL, ServerControl
+from pageferry.source_agent.postcopy.kernel.state import SERVER_CONTROL, ServerControl
 
 
 class _One:

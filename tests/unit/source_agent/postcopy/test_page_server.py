@@ -32,7 +32,8 @@ from pageferry.common.wire.extents import Extents, to_pages
 from pageferry.common.wire.frames import Frame, PagesFrame, RequestFrame, ZeroFrame
 from pageferry.common.wire.probes import AnswerFrame, ProbeFrame
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.source_agent.postcopy.kernel.server import CHUNK, next_unsent
+from pageferry.source_agent.postcopy.kernel.push import next_unsent
+from pageferry.source_agent.postcopy.kernel.state import CHUNK
 from pageferry.source_agent.postcopy.page_server import (
     PULLED,
     PUSH_LEAD,
