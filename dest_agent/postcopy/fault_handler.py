@@ -10,17 +10,13 @@ Life of a `FaultHandler`, in the order of its methods:
     disarm()                   the guest at full speed
     close()                    whatever the state
 
-The handler is a compiled thread (`kernel.handler`) that needs no interpreter lock: nothing in this
-file is in the path of a fault.
+The handler is a compiled thread (`handler_thread` around `kernel.handler`) that needs no
+interpreter lock: nothing in this file is in the path of a fault.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import socket
-import threading
-import time
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
@@ -28,29 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.config.prepage import ADAPTIVE, Prepage
-from pageferry.common.errors import (
-    ConnectionBroken,
-    CorruptFrame,
-    LocalProtocolError,
-    PageferryError,
-    RemoteProtocolError,
-)
+from pageferry.common.errors import LocalProtocolError
 from pageferry.common.guest import control
 from pageferry.common.guest.checksum import require_checksum
 from pageferry.common.guest.machine import Guest
 from pageferry.common.urgent import control as words
-from pageferry.common.urgent.compiled_thread import CompiledThread
 from pageferry.common.userfault import Userfault, UserfaultError, open_userfault
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.stream_format import StreamFormat
+from pageferry.dest_agent.postcopy.handler_thread import HandlerThread
 from pageferry.dest_agent.postcopy.kernel import state as a
-from pageferry.dest_agent.postcopy.kernel.handler import serve
 from pageferry.dest_agent.postcopy.kernel.placement import discard, place
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
 from pageferry.dest_agent.postcopy.staging import Staging
 
 _START_S: Final = 300.0  # the first start may compile
-_ANSWER_S: Final = 10.0  # the handler blocks nowhere but where we can wake it
 _PLAINEST: Final = StreamFormat()
 
 
@@ -82,7 +70,7 @@ class FaultStats:
     sent_bytes: int
 
 
-class FaultHandler(CompiledThread[a.FaultControl]):
+class FaultHandler(HandlerThread):
     """The missing pages of one guest, by either mechanism; for one controlling thread at a time.
 
     Args:
@@ -95,21 +83,6 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         UserfaultUnavailable: The mechanism is the kernel's and does not work here.
         UsageError: Compiled code can't make the checksums that the stream has.
     """
-
-    thread_name = "faults"
-    noun = "the fault handler"
-    failures = {  # noqa: RUF012 - nobody writes it
-        words.ENDED: lambda _: ConnectionBroken("the source closed the urgent connection"),
-        words.BROKEN: lambda number: ConnectionBroken(
-            f"the urgent connection broke: {os.strerror(number)}"
-        ),
-        words.ILLEGAL: lambda _: RemoteProtocolError("an illegal frame on the urgent connection"),
-        words.CORRUPT: lambda _: CorruptFrame(
-            "a demanded page was changed on its way: wrong checksum"
-        ),
-        a.UNPLACEABLE: lambda number: UserfaultError("placing a page", number),
-        a.UNREAD: lambda _: ConnectionBroken("the source does not read requests for pages"),
-    }
 
     def __init__(
         self,
@@ -126,18 +99,14 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         # The handler reads which pages vCPUs wait for from their own control words.
         self._machines = guest.machines
         self._state: Literal["new", "armed", "disarmed", "closed"] = "new"
-        self._socket: socket.socket | None = None
         self._userfault: Userfault | None = None
         self._registered = False
         if mechanism.name == "kernel":
             self._userfault = open_userfault()
         record, memory = words.new_control(a.FAULT_CONTROL)
         super().__init__(cast(a.FaultControl, record))
-        self._done_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._fill_in(prepage, stream.checksum)
-        self._arrays = self._new_arrays(memory)
-        self._ordering = threading.Lock()
-        self._handler = self._start()
+        self._begin(self._new_arrays(memory))
         try:
             self._warm_up()
         except BaseException:
@@ -147,11 +116,14 @@ class FaultHandler(CompiledThread[a.FaultControl]):
     def _fill_in(self, prepage: Prepage, checked: bool) -> None:
         """Write the control words that do not change, and those that do not begin at 0."""
         ctl, guest = self._ctl, self._guest
-        ctl.wanted_socket = ctl.socket = -1
         ctl.uffd = self._userfault.fd if self._userfault else -1
         ctl.fault_fd = self._userfault.fd if self._userfault else guest.fault_eventfd
-        ctl.done_fd, ctl.memory_at = self._done_fd, guest.memory.address
+        ctl.memory_at = guest.memory.address
         ctl.prepage, ctl.checked = prepage.on_wire, checked
+
+    @property
+    def _is_over(self) -> bool:
+        return self._state in ("disarmed", "closed")
 
     def _new_arrays(self, memory: NDArray[np.int64]) -> a.FaultArrays:
         guest, kernel = self._guest, self._userfault is not None
@@ -184,14 +156,6 @@ class FaultHandler(CompiledThread[a.FaultControl]):
             table=np.zeros(a.MAX_EXTENTS, np.int64),
             scratch=a.new_scratch(),
         )
-
-    def _serve(self) -> None:
-        serve(self._arrays)
-
-    def _died(self, failure: PageferryError) -> None:
-        """Wake whoever waits for an answer, too, to see what became of the handler."""
-        os.eventfd_write(self._done_fd, 1)
-        super()._died(failure)
 
     def _warm_up(self) -> None:
         """Compile, and wait until the handler is at work."""
@@ -244,72 +208,6 @@ class FaultHandler(CompiledThread[a.FaultControl]):
     def _must_be(self, what: str, state: str) -> None:
         if self._state != state:
             raise LocalProtocolError(f"{what}: missing pages are {self._state}, expected {state}")
-
-    # -- the urgent connection ----------------------------------------------------------------
-
-    def connect(self, sock: socket.socket, attempt: int = 0) -> None:
-        """Use this connection from now on, from the beginning of a frame.
-
-        It is probed, which keeps it open. Pages that come before `arm` are illegal. Every page that
-        is waited for is asked for, again if need be. An earlier failure is forgotten.
-
-        Args:
-            sock: Behind the hello; the caller owns it, and closes it only after `disconnect` or
-                `close`.
-            attempt: Of the connection, for its probes.
-
-        Raises:
-            PageferryError: The handler has ended, or does not answer.
-        """
-        self._use_socket(sock, attempt)
-
-    @property
-    def answered(self) -> bool:
-        """Whether the source has answered a probe on this connection; `event_fd` tells of it."""
-        return bool(self._ctl.answered)
-
-    def disconnect(self) -> None:
-        """Have the handler let go of its connection and go on collecting faults; idempotent.
-
-        The caller may close the socket then. Does nothing once the handler has ended.
-        """
-        if self._handler.is_alive():
-            self._use_socket(None)
-
-    def settle(self) -> None:
-        """Place nothing that comes from now on over the urgent connection, but keep that open."""
-        with self._ordering:
-            self._ctl.settled = 1
-            if self._handler.is_alive():
-                self._order(_ANSWER_S)
-
-    def _use_socket(
-        self, sock: socket.socket | None, attempt: int = 0, timeout_s: float = _ANSWER_S
-    ) -> None:
-        if self._state in ("disarmed", "closed"):
-            raise LocalProtocolError("the fault handler has ended")
-        with self._ordering:
-            self._ctl.wanted_socket = -1 if sock is None else sock.fileno()
-            self._ctl.attempt = attempt
-            self._ctl.anew = 1
-            self._order(timeout_s)
-            self._ctl.anew = 0
-            self._socket = sock  # keeps it from being collected and its number from being reused
-
-    def _order(self, timeout_s: float) -> None:
-        """Have the handler look at what Python has written, and wait until it has."""
-        self._ctl.command += 1
-        self._wake()
-        poll = select.poll()
-        poll.register(self._done_fd, select.POLLIN)
-        deadline = time.monotonic() + timeout_s
-        while self._ctl.applied != self._ctl.command:
-            left = deadline - time.monotonic()
-            self._handler.raise_failure()
-            if left <= 0 or not self._handler.is_alive():
-                raise PageferryError("the fault handler does not answer")
-            if poll.poll(min(left, 1.0) * 1000):
-                os.eventfd_read(self._done_fd)
 
     # -- bulk ---------------------------------------------------------------------------------
 
@@ -415,10 +313,6 @@ class FaultHandler(CompiledThread[a.FaultControl]):
             memory = self._guest.memory
             self._userfault.unregister(memory.address, memory.size)
 
-    def _end_handler(self) -> None:
-        self._ask_to_end()
-        self._join(_ANSWER_S)
-
     def close(self) -> int:
         """Release everything; idempotent and bounded.
 
@@ -445,6 +339,5 @@ class FaultHandler(CompiledThread[a.FaultControl]):
         if self._userfault is not None:
             self._userfault.close()
         self._close_fds()
-        os.close(self._done_fd)
         self._machines, self._socket = (), None
         return lost
