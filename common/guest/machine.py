@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from pageferry.common.config.guest import GuestConfig
-from pageferry.common.errors import LocalProtocolError, PageferryError
+from pageferry.common.errors import LocalProtocolError
 from pageferry.common.guest import control as c
 from pageferry.common.guest import layout, snapshots
 from pageferry.common.guest.cache import collect_dirty, count_dirty, drain_slice
-from pageferry.common.guest.control import new_control, new_scratch, witnessed
+from pageferry.common.guest.control import new_control, witnessed
+from pageferry.common.guest.digest import digest
 from pageferry.common.guest.dirtylog import DirtyLog
 from pageferry.common.guest.kerneldirty import DirtySource, KernelDirty
 from pageferry.common.guest.memory import GuestMemory
-from pageferry.common.guest.native import monotonic_ns
-from pageferry.common.guest.progress import Beats, Progress
+from pageferry.common.guest.runstate import Runnable
 from pageferry.common.guest.seeds import fill_seed, regions
 from pageferry.common.guest.stale import new_masks
 from pageferry.common.guest.vcpu import EventFd, Vcpus
 from pageferry.common.guest.workloads.making import make_workload
-from pageferry.common.units import PAGE_SIZE
 from pageferry.common.workload.registry import choose
-
-_DIGEST_BYTES: Final = 4 << 20  # the interpreter lock is free between two of them, and during each
-
-_STALL_S: Final = 60.0  # a replay in which no vCPU takes a step for this long has failed
 
 _NEVER_NS: Final = 2**62  # later than any CLOCK_MONOTONIC
 
 
-class Guest:
+class Guest(Runnable):
     """A guest of one configuration, for one controlling thread at a time.
 
-    Blocking calls release the interpreter lock. Raises `UsageError`: bad workload, or no memory.
+    Blocking calls release the interpreter lock.
 
     Args:
         config: As asked for.
@@ -48,9 +42,13 @@ class Guest:
         witness: A file in which others see the vCPUs' control words change; None: nobody does.
 
     Attributes:
+        n_pages: How many it has.
         config: As given, but its workload says which content of a file it means.
         memory: All of its memory, which lasts until `close`.
         kernel_dirty: Where harvests come from; None: from the dirty log.
+
+    Raises:
+        UsageError: The workload is wrong, or memory can't be had.
     """
 
     def __init__(
@@ -72,12 +70,8 @@ class Guest:
         log = new_masks(2 * self.n_pages)
         self._counts = new_masks(2 * self.n_pages if count_writes else 0)
         self._fds = [EventFd() for _ in range(config.vcpus + 2)]
-        self._scratch = new_scratch()
         self._presence: NDArray[np.uint8] | None = None
         self._drains = 0
-        self._resets = 0
-        self._state = "new"
-        self._abandoned = False
         rows = None if witness is None else witnessed(witness, config.vcpus)
         machines = [
             layout.arrays(
@@ -96,7 +90,9 @@ class Guest:
             for region, plan in zip(self._regions, plans, strict=True)
         ]
         life = self._workload.life
-        self._vcpus = Vcpus(machines, self._fds[2:], self._fds[0], life, vcpu_nice)
+        super().__init__(
+            Vcpus(machines, self._fds[2:], self._fds[0], life, vcpu_nice), self._fds[0]
+        )
         self._dirty_log = DirtyLog(log, self._vcpus)
         self.kernel_dirty: KernelDirty | None = None
         if boot:
@@ -104,118 +100,13 @@ class Guest:
             for region in self._regions:
                 self._workload.boot(self.memory, region)
 
-    # -- running ------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> str:
-        """The state: `new`, `paused`, `running` or `stopped`."""
-        return self._state
-
-    def _must_be(self, what: str, *states: str) -> None:
-        if self._state not in states:
-            raise LocalProtocolError(
-                f"{what}: the guest is {self._state}, expected {' or '.join(states)}"
-            )
-
-    @property
-    def failure(self) -> PageferryError | None:
-        """Why it will never run again: a vCPU has failed; None: none has."""
-        return self._vcpus.failure
-
-    def watch(self, tell: Callable[[PageferryError], None] | None) -> None:
-        """Have `tell` called, on any thread, when a vCPU fails. Args: `tell`: None: nobody is."""
-        self._vcpus.watch(tell)
-
-    def start(self) -> None:
-        """Spawn the vCPU threads, paused."""
-        self._must_be("start", "new")
-        self._vcpus.start()
-        self._state = "paused"
-
-    def resume(self) -> int:
-        """Run; idempotent. Returns: when (CLOCK_MONOTONIC ns) the last vCPU began to."""
-        self._must_be("resume", "paused", "running")
-        self._vcpus.request({c.WANT: c.RUNNING}, "resume")
-        self._state = "running"
-        return max(self._words(c.FIRST_NS))
-
-    def pause(self) -> int:
-        """Stop every vCPU between two steps; idempotent. Returns: when (ns) the first stopped."""
-        self._must_be("pause", "paused", "running")
-        self._vcpus.request({c.WANT: c.PAUSED}, "pause")
-        self._state = "paused"
-        return min(self._words(c.PAUSED_NS))
-
-    def abandon_replay(self) -> None:
-        """Have `run_until` raise `PageferryError` soon, from any thread; only `close` is left."""
-        self._abandoned = True
-        self._fds[0].signal()
-
-    def run_until(self, steps: Sequence[int]) -> None:
-        """Run a paused guest to exactly these steps, flat out, and pause it there.
-
-        Args: `steps`: of each vCPU. Raises `LocalProtocolError` if one is past its count already,
-        and `PageferryError` if none takes a step for a minute.
-        """
-        self._must_be("run_until", "paused")
-        if len(steps) != self.config.vcpus or any(
-            target < done for target, done in zip(steps, self.steps(), strict=False)
-        ):
-            raise LocalProtocolError(f"the guest at steps {self.steps()} cannot run to {steps}")
-        for m, target in zip(self._vcpus.machines, steps, strict=True):
-            last = m.ctl[c.LAST_NS] if m.ctl[c.QUANTA] else 1  # resetting the gaps sets it, too
-            m.ctl[c.REPLAY] = m.ctl[c.REPLAY] or last
-            m.ctl[c.TARGET] = target
-        self._vcpus.request({c.WANT: c.RUNNING}, "replay")
-        self._state = "running"
-        self._wait_for_steps(tuple(steps))
-        self._vcpus.request({c.WANT: c.PAUSED}, "replay")
-        self._vcpus.request({c.TARGET: -1}, "replay")
-        self._state = "paused"
-
-    def _wait_for_steps(self, target: tuple[int, ...]) -> None:
-        while (before := self.steps()) != target:
-            if self._abandoned:
-                raise PageferryError("the replay was given up")
-            try:
-                self._vcpus.wait(
-                    lambda: self._abandoned or self.steps() == target, "replay", _STALL_S
-                )
-            except PageferryError:
-                if self.steps() == before:
-                    raise
-
-    def throttle(self, share: float) -> None:
-        """Keep every vCPU from running for a share of its time.
-
-        It sleeps between quanta, in cycles of some milliseconds, and a schedule goes slower by the
-        same share. A replay is never throttled. Args: `share`: below 1; 0: no longer.
-        """
-        self._vcpus.request({c.THROTTLE: round(share * 1e6)}, "throttle")
-
-    def limit_dirty(self, rate_Bps: float | None) -> None:
-        """Slow each vCPU down so that it dirties memory at no more than a rate.
-
-        A page counts when it is first dirtied since the last harvest. What a drain writes back does
-        not: the guest did not ask for it. Args: `rate_Bps`: bytes/s of each vCPU; None: no limit.
-        """
-        page_ns = max(1, round(PAGE_SIZE / rate_Bps * 1e9)) if rate_Bps else 0
-        self._vcpus.request({c.DIRTY_NS: page_ns}, "dirty limit")
-
-    def slowed_s(self) -> float:
-        """Read how long vCPUs slept because of these two. Returns: seconds, all together."""
-        return sum(self._words(c.SLOWED_NS)) / 1e9
-
-    def stop(self) -> None:
-        """End the vCPU threads for good; idempotent. Memory stays."""
-        self._vcpus.stop()
-        self._state = "stopped"
-
     def close(self) -> None:
         """Stop, and release threads, descriptors and memory; idempotent.
 
-        Raises `PageferryError` and keeps the memory mapped if a vCPU does not stop: whoever serves
-        its page faults must have let go of it before.
+        Whoever serves the vCPUs' page faults must have let go of them before.
+
+        Raises:
+            PageferryError: A vCPU does not stop; the memory stays mapped.
         """
         self.stop()
         for event in self._fds:
@@ -228,13 +119,20 @@ class Guest:
     # -- cache and dirty log ------------------------------------------------------------------
 
     def hold(self, on: bool) -> None:
-        """Evict dirty lines only from sets without a clean one. Args: `on`: False ends that."""
+        """Evict dirty lines only from sets without a clean one.
+
+        Args:
+            on: False ends that.
+        """
         self._vcpus.request({c.HOLD: int(on)}, "hold")
 
     def drain(self) -> int:
-        """Write every dirty line back; they stay in the cache, clean. Returns: how many lines.
+        """Write every dirty line back; they stay in the cache, clean.
 
         A running guest continues meanwhile; what it dirties again may stay dirty.
+
+        Returns:
+            How many lines were written back.
         """
         before = sum(self._words(c.DRAINED_LINES))
         self._drains += 1
@@ -250,9 +148,13 @@ class Guest:
         return sum(self._words(c.DRAINED_LINES)) - before
 
     def harvest(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
-        """OR what was written to memory since the last harvest into `out`; the log is empty then.
+        """Take what was written to memory since the last harvest; the log is empty then.
 
-        Args: `out`: uint64[n_pages], bit b: the page's line b; None: a new one. Returns: `out`.
+        Args:
+            out: uint64[n_pages], bit b: the page's line b; it is ORed into. None: a new array.
+
+        Returns:
+            `out`.
         """
         if out is None:
             out = np.zeros(self.n_pages, np.uint64)
@@ -261,7 +163,7 @@ class Guest:
         return out
 
     def track_by_kernel(self) -> None:
-        """Have harvests ask the kernel, which knows pages only. Raises as `KernelDirty` does."""
+        """Have harvests ask the kernel, which knows pages only; see `KernelDirty` for errors."""
         if self.kernel_dirty is None:
             self.kernel_dirty = KernelDirty(self.memory, self._dirty_log)
 
@@ -272,9 +174,13 @@ class Guest:
             self.kernel_dirty = None
 
     def cached_dirty(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
-        """OR what the caches hold and memory does not into `out`; nothing is cleared.
+        """Look at what the caches hold and memory does not; nothing is cleared.
 
-        Args: `out`: as for `harvest`. Returns: `out`; a guess while the guest runs, else exact.
+        Args:
+            out: As for `harvest`.
+
+        Returns:
+            `out`; a guess while the guest runs, else exact.
         """
         if out is None:
             out = np.zeros(self.n_pages, np.uint64)
@@ -285,10 +191,29 @@ class Guest:
     def write_counts(self) -> NDArray[np.uint64]:
         """Copy the counts of lines that the guest wrote, and of those that reached memory.
 
-        The difference is what its caches absorbed; without a cache there is none. Returns:
-        uint64[2, n_pages], since the guest was made; [2, 0] if it was not made to count.
+        The difference is what its caches absorbed; without a cache there is none.
+
+        Returns:
+            uint64[2, n_pages], since the guest was made; [2, 0] if it was not made to count.
         """
         return self._counts.reshape(2, -1).copy()
+
+    def cache_stats(self) -> dict[str, int] | None:
+        """Read the caches' counters.
+
+        Returns:
+            Sums over all vCPUs, by name; None without a cache.
+        """
+        if not self.config.cache:
+            return None
+        names = {
+            "hits": c.HITS,
+            "misses": c.MISSES,
+            "write_backs": c.WRITE_BACKS,
+            "spills": c.SPILLS,
+            "drained_lines": c.DRAINED_LINES,
+        }
+        return {name: sum(self._words(word)) for name, word in names.items()}
 
     # -- missing pages ------------------------------------------------------------------------
 
@@ -300,8 +225,12 @@ class Guest:
     def set_presence(self, present: NDArray[np.uint8] | None) -> None:
         """Have vCPUs read a presence map from now on.
 
-        Args: `present`: uint8[n_pages], non-zero: the page is there; None: every page is. The
-        caller writes first the page, then its byte. Raises `ValueError` for any other array.
+        Args:
+            present: uint8[n_pages], non-zero: the page is there. The caller writes first the page,
+                then its byte. None: every page is there.
+
+        Raises:
+            ValueError: It is another array.
         """
         if present is not None and (
             present.dtype != np.uint8
@@ -319,9 +248,12 @@ class Guest:
         return self._vcpus.machines
 
     def wanted_pages(self) -> list[tuple[int, int]]:
-        """Find out who waits for a page. Returns: (vCPU, page) of each vCPU that does.
+        """Find out which vCPUs wait for a page.
 
         The page may have arrived meanwhile: look at the presence map before placing it again.
+
+        Returns:
+            (vCPU, page) of each that waits.
         """
         return [(i, page) for i, page in enumerate(self._words(c.WANTED)) if page >= 0]
 
@@ -334,7 +266,14 @@ class Guest:
     def snapshot(self, *, drained: bool = True) -> dict[str, Any]:
         """Make a snapshot: what a destination needs beside memory. The guest must be paused.
 
-        Args: `drained`: check that it is; False: it will be before memory is read. Returns: it.
+        Args:
+            drained: Check that it is drained; False: it will be before memory is read.
+
+        Returns:
+            What `restore` takes; msgpack can pack it.
+
+        Raises:
+            LocalProtocolError: The guest is not paused, or not drained.
         """
         self._must_be("snapshot", "paused")
         if drained:
@@ -344,7 +283,12 @@ class Guest:
     def restore(self, snap: dict[str, Any]) -> None:
         """Load a snapshot before the guest first runs; a resume then only wakes started threads.
 
-        Args: `snap`: what arrived. Raises `RemoteProtocolError` if it is not of such a guest.
+        Args:
+            snap: What arrived, of any content.
+
+        Raises:
+            RemoteProtocolError: It is not of such a guest.
+            LocalProtocolError: The guest has run already.
         """
         self._must_be("restore", "new", "paused")
         if any(self.steps()):
@@ -352,52 +296,6 @@ class Guest:
         states = snapshots.check(self.config, snap)
         for m, state in zip(self._vcpus.machines, states, strict=True):
             m.state[:] = state
-
-    # -- looking ------------------------------------------------------------------------------
-
-    def _words(self, word: int) -> list[int]:
-        return [int(m.ctl[word]) for m in self._vcpus.machines]
-
-    def steps(self) -> tuple[int, ...]:
-        """Read step counts. Returns: steps done by each vCPU, as of its last quantum's end."""
-        return tuple(int(m.state[c.STEPS]) for m in self._vcpus.machines)
-
-    def progress(self) -> Progress:
-        """Sample the counters cheaply, from any thread. Returns: sums over all vCPUs."""
-        return Progress(monotonic_ns(new_scratch()), sum(self.steps()), sum(self._words(c.DIRTIED)))
-
-    def heartbeats(self) -> tuple[Beats, ...]:
-        """Read each vCPU's own record of when it ran. Returns: one per vCPU, in order."""
-        return tuple(
-            Beats(*(int(m.ctl[word]) for word in range(c.FIRST_NS, c.GAP_END_NS + 1)))
-            for m in self._vcpus.machines
-        )
-
-    def quanta(self) -> int:
-        """Count quanta. Returns: how many have begun; with `cpu_s`, how long one takes."""
-        return sum(self._words(c.QUANTA))
-
-    def reset_gaps(self) -> None:
-        """Forget the longest gaps so far."""
-        self._resets += 1
-        self._vcpus.request({c.GAP_RESET: self._resets}, "reset")
-
-    def cache_stats(self) -> dict[str, int] | None:
-        """Read the caches' counters. Returns: sums over all vCPUs by name; None without a cache."""
-        if not self.config.cache:
-            return None
-        names = {
-            "hits": c.HITS,
-            "misses": c.MISSES,
-            "write_backs": c.WRITE_BACKS,
-            "spills": c.SPILLS,
-            "drained_lines": c.DRAINED_LINES,
-        }
-        return {name: sum(self._words(word)) for name, word in names.items()}
-
-    def cpu_s(self) -> float:
-        """Read the CPU time of the vCPU threads. Returns: seconds."""
-        return self._vcpus.cpu_ns() / 1e9
 
     # -- verifying ----------------------------------------------------------------------------
 
@@ -408,37 +306,40 @@ class Guest:
     def digest(self) -> str:
         """Compute a digest of memory and registers. The guest must not run, and must be drained.
 
-        Returns: xxh3_128, hexadecimal. Raises `LocalProtocolError` otherwise.
+        Returns:
+            xxh3_128, hexadecimal.
+
+        Raises:
+            LocalProtocolError: It runs, or is not drained.
         """
         self._must_be("digest", "new", "paused", "stopped")
         self._must_be_drained("digest")
-        hasher = xxhash.xxh3_128()
-        for start in range(0, self.memory.size, _DIGEST_BYTES):
-            hasher.update(self.memory.view[start : start + _DIGEST_BYTES])
-        return self._with_registers(hasher)
+        return digest(self.memory, [m.state for m in self._vcpus.machines])
 
     def digest_of(self, pages: NDArray[np.bool_], *, registers: bool = True) -> str:
         """Compute the digest of some pages, in order; the others are not touched.
 
-        Args: `pages`: bool[n_pages]; `registers`: include them. Returns: as `digest`.
+        Args:
+            pages: bool[n_pages].
+            registers: Include them.
+
+        Returns:
+            As `digest`, and it raises the same.
         """
         self._must_be("digest", "new", "paused", "stopped")
         self._must_be_drained("digest")
-        hasher = xxhash.xxh3_128()
-        edges = np.flatnonzero(np.diff(pages.astype(np.int8), prepend=0, append=0))
-        for first, end in edges.reshape(-1, 2).tolist():
-            for start in range(first * PAGE_SIZE, end * PAGE_SIZE, _DIGEST_BYTES):
-                stop = min(start + _DIGEST_BYTES, end * PAGE_SIZE)
-                hasher.update(self.memory.view[start:stop])
-        return self._with_registers(hasher) if registers else str(hasher.hexdigest())
-
-    def _with_registers(self, hasher: Any) -> str:
-        for m in self._vcpus.machines:
-            hasher.update(m.state.astype("<u8").tobytes())
-        return str(hasher.hexdigest())
+        states = [m.state for m in self._vcpus.machines] if registers else []
+        return digest(self.memory, states, pages)
 
     def check(self) -> str | None:
-        """Run the workload's own check of memory. Returns: what is wrong; None: nothing found."""
+        """Run the workload's own check of memory. The guest must not run, and must be drained.
+
+        Returns:
+            What is wrong; None: nothing, or there is nothing to check.
+
+        Raises:
+            LocalProtocolError: It runs, or is not drained.
+        """
         self._must_be("check", "new", "paused", "stopped")
         self._must_be_drained("check")
         for m, region in zip(self._vcpus.machines, self._regions, strict=True):
