@@ -266,6 +266,29 @@ def _admit(
 
 
 @kernel
+def _put_delta(
+    cache: PageCache,
+    slot: int,
+    batch: Batch,
+    i: int,
+    changed: np.uint64,
+    word: int,
+    to: int,
+    counters: NDArray[np.int64],
+) -> int:
+    """Put page `i`'s delta at `to`, if it is shorter than its lines; return where the next goes."""
+    counters[HITS] += 1
+    size = popcount(batch.masks[i]) * LINE_SIZE
+    end = _encode(cache, slot, batch, i, changed, word, to, to + size)
+    if end < 0:
+        counters[OVERFLOWS] += 1
+        return to
+    batch.fates[i] = DELTA
+    batch.lengths[i] = end - to
+    return end
+
+
+@kernel
 def encode(
     memory: NDArray[np.uint64],
     cache: PageCache,
@@ -281,9 +304,17 @@ def encode(
     of its lines are asked for. A page only partly asked for is not admitted: what the destination
     has of the rest is unknown. A line may be torn while the guest runs: it is dirty then.
 
-    Args: `memory`: uint64[512 * n_pages]; `cache`, `batch`: changed; `now`: the round's number;
-    `likely`: bool[n_pages], see `_admit`; `keep`: whether deltas follow later; `counters`:
-    int64[COUNTERS], added to. Returns: bytes of all encodings.
+    Args:
+        memory: uint64[512 * n_pages], guest memory.
+        cache: Changed.
+        batch: Overwritten where it says so.
+        now: The round's number.
+        likely: bool[n_pages], pages that are likely to be sent again; see `_admit`.
+        keep: Whether deltas follow later.
+        counters: int64[COUNTERS], added to.
+
+    Returns:
+        Bytes of all encodings.
     """
     to = word = 0
     for i in range(len(batch.pages)):
@@ -292,20 +323,12 @@ def encode(
         hit = cache.pages[slot] == page
         whole = batch.masks[i] == EVERY_LINE
         zero = _take(memory, batch, i, word) == _NOTHING and whole
-        size = popcount(batch.masks[i]) * LINE_SIZE
         batch.lengths[i] = 0
         batch.fates[i] = ZERO if zero else WHOLE
         if hit:
             changed = _changed(cache, slot, batch, i, word)
             if not zero:
-                counters[HITS] += 1
-                end = _encode(cache, slot, batch, i, changed, word, to, to + size)
-                if end < 0:
-                    counters[OVERFLOWS] += 1
-                else:
-                    batch.fates[i] = DELTA
-                    batch.lengths[i] = end - to
-                    to = end
+                to = _put_delta(cache, slot, batch, i, changed, word, to, counters)
             if keep:
                 cache.ages[slot] = now
                 _store(cache, slot, batch, i, changed, word)
@@ -314,7 +337,7 @@ def encode(
             if keep and whole and (likely[page] or not zero):
                 _admit(cache, batch, i, word, now, likely)
         if batch.fates[i] == WHOLE:
-            word += size >> 3
+            word += popcount(batch.masks[i]) * (LINE_SIZE >> 3)
     return to
 
 

@@ -35,19 +35,16 @@ def arrays(
         counts: uint64[2 * n_pages], lines written and written back, shared; empty: not counted.
         ctl: The vCPU's control words, from `new_control`.
 
-    Returns: the arrays. Raises `UsageError` if there is no memory for the cache.
+    Returns:
+        The arrays.
+
+    Raises:
+        UsageError: There is no memory for the cache.
     """
     ways = config.cache_ways if config.cache else 0
     sets = region.cache // (config.cache_line * config.cache_ways)
     shift = (config.cache_line // LINE_SIZE).bit_length() - 1
-    lines = sets * ways
-    try:
-        entries = new_entries(sets, ways)
-        masks = aligned(lines if shift else 0, np.uint64)
-        arena = aligned(lines * config.cache_line // 8, np.uint64) if ways else words
-    except MemoryError as error:
-        cache = format_size(config.cache)
-        raise UsageError(f"no {cache} of the guest's cache (--cache): {ran_out(error)}") from None
+    entries, masks, arena = _new_cache(config, sets, ways, shift, words)
     return VcpuArrays(
         ctl=ctl,
         state=aligned(STATE_WORDS, np.uint64),
@@ -65,3 +62,18 @@ def arrays(
         sets=sets,
         shift=shift,
     )
+
+
+def _new_cache(
+    config: GuestConfig, sets: int, ways: int, shift: int, words: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Allocate entries, masks and arena of a cache. Raises `UsageError`: there is no memory."""
+    lines = sets * ways
+    try:
+        entries = new_entries(sets, ways)
+        masks = aligned(lines if shift else 0, np.uint64)
+        arena = aligned(lines * config.cache_line // 8, np.uint64) if ways else words
+    except MemoryError as error:
+        cache = format_size(config.cache)
+        raise UsageError(f"no {cache} of the guest's cache (--cache): {ran_out(error)}") from None
+    return entries, masks, arena

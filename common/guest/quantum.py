@@ -282,10 +282,24 @@ def _use_log(m: VcpuArrays) -> None:
 
 
 @kernel
-def begin_quantum(m: VcpuArrays) -> int:
-    """Obey requests, and sleep while the vCPU should not run. Args: `m`: what it works on.
+def _reset_gaps(m: VcpuArrays) -> None:
+    """Forget the longest gap, if that was requested."""
+    ctl = m.ctl
+    if ctl[GAPS_RESET] != ctl[GAP_RESET]:
+        ctl[GAPS_RESET] = ctl[GAP_RESET]
+        ctl[GAP_NS] = ctl[GAP_START_NS] = ctl[GAP_END_NS] = 0
+        ctl[LAST_NS] = monotonic_ns(m.scratch)
 
-    Returns: how many steps to run now; 0: the thread should end.
+
+@kernel
+def begin_quantum(m: VcpuArrays) -> int:
+    """Obey requests, and sleep while the vCPU should not run.
+
+    Args:
+        m: What the vCPU works on.
+
+    Returns:
+        How many steps to run now; 0: the thread should end.
     """
     ctl = m.ctl
     _slow_down(m, _adapt(m))
@@ -295,10 +309,7 @@ def begin_quantum(m: VcpuArrays) -> int:
         want = ctl[WANT]
         fence()
         _use_log(m)
-        if ctl[GAPS_RESET] != ctl[GAP_RESET]:
-            ctl[GAPS_RESET] = ctl[GAP_RESET]
-            ctl[GAP_NS] = ctl[GAP_START_NS] = ctl[GAP_END_NS] = 0
-            ctl[LAST_NS] = monotonic_ns(m.scratch)
+        _reset_gaps(m)
         if want == STOPPED:
             _stop_running(m, STOPPED)
             _acknowledge(m, sequence)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pageferry.common.guest.cache import access
 from pageferry.common.guest.control import STEPS, VcpuArrays
-from pageferry.common.guest.jit import kernel
+from pageferry.common.guest.jit import inlined, kernel
 from pageferry.common.guest.memory import WORDS_PER_PAGE, GuestMemory
 from pageferry.common.guest.native import signed
 from pageferry.common.guest.quantum import begin_quantum, page_missing
@@ -35,9 +35,27 @@ def _fill(words: NDArray[np.float64], seed: np.uint64, bits: int) -> None:
         words[i] = size if h & np.uint64(1) == np.uint64(0) else -size
 
 
+@inlined
+def _add_row(numbers: NDArray[np.float64], at: int, a: float, b: tuple[float, ...]) -> None:
+    """Add a multiple of eight numbers to the eight at `at`."""
+    numbers[at] += a * b[0]
+    numbers[at + 1] += a * b[1]
+    numbers[at + 2] += a * b[2]
+    numbers[at + 3] += a * b[3]
+    numbers[at + 4] += a * b[4]
+    numbers[at + 5] += a * b[5]
+    numbers[at + 6] += a * b[6]
+    numbers[at + 7] += a * b[7]
+
+
 @kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """Run `n` steps, or fewer if a page is missing. Args: `m`: the vCPU; `n`: at least 1."""
+    """Run `n` steps, or fewer if a page is missing.
+
+    Args:
+        m: What the vCPU works on; its `state` counts the steps done.
+        n: As `begin_quantum` returned it, at least 1.
+    """
     size = m.params[_N]
     a_word = m.params[FIRST_PAGE] << 9
     b_part = (m.params[FIRST_PAGE] + m.params[_THIRD]) << 6
@@ -61,22 +79,15 @@ def quantum(m: VcpuArrays, n: int) -> None:
             page_missing(m, -1 - at)
             break
         # C's line may take the place of B's in the cache: B's is read first.
-        b0, b1, b2, b3 = numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]
-        b4, b5, b6, b7 = numbers[at + 4], numbers[at + 5], numbers[at + 6], numbers[at + 7]
+        low = numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]
+        high = numbers[at + 4], numbers[at + 5], numbers[at + 6], numbers[at + 7]
         at = access(m, c_part + row * row_parts + column, True)
         if at < 0:
             page_missing(m, -1 - at)
             break
         if k == 0:  # what was there may be any bits, even NaN
             numbers[at : at + 8] = 0.0
-        numbers[at] += a * b0
-        numbers[at + 1] += a * b1
-        numbers[at + 2] += a * b2
-        numbers[at + 3] += a * b3
-        numbers[at + 4] += a * b4
-        numbers[at + 5] += a * b5
-        numbers[at + 6] += a * b6
-        numbers[at + 7] += a * b7
+        _add_row(numbers, at, a, low + high)
         step += 1
         column += 1
         if column == row_parts:
@@ -140,10 +151,13 @@ class MatrixMultiply(Workload):
     def check(self, memory: GuestMemory, region: Region, state: NDArray[np.uint64]) -> str | None:
         """Compare C with what the updates so far make of A and B.
 
-        Args: see `Workload.check`; `state` says how many steps are in C.
+        Args:
+            memory: All of the guest's memory.
+            region: The vCPU's part of the guest.
+            state: uint64[STATE_WORDS], the vCPU's registers, which count the steps that are in C.
 
-        Returns: the first element of C that is wrong, what it is and should be; None: there is
-        none.
+        Returns:
+            The first element of C that is wrong, what it is and should be; None: there is none.
         """
         size = square(region)
         row_parts = size // 8

@@ -65,22 +65,35 @@ def _lines_of(m: VcpuArrays, seed: np.uint64, visit: int) -> int:
 
 
 @kernel
+def _visit_at(m: VcpuArrays, seed: np.uint64, step: int) -> tuple[int, int]:
+    """Find the visit that a step belongs to, and the step's number within it."""
+    cycle = step // m.params[LINES]
+    visit = cycle << _CYCLE_BITS
+    k = step - cycle * m.params[LINES]
+    lines = _lines_of(m, seed, visit)
+    while k >= lines:
+        k -= lines
+        visit += 1
+        lines = _lines_of(m, seed, visit)
+    return signed(visit), signed(k)
+
+
+@kernel
 def quantum(m: VcpuArrays, n: int) -> None:
-    """Run `n` steps, or fewer if a page is missing. Args: `m`: the vCPU; `n`: at least 1."""
+    """Run `n` steps, or fewer if a page is missing.
+
+    Args:
+        m: What the vCPU works on; its `state` counts the steps done.
+        n: As `begin_quantum` returned it, at least 1.
+    """
     p = m.params
     seed, pages, order, scatter = np.uint64(p[SEED]), p[PAGES], p[ORDER], p[SCATTER]
     write_below, base = np.uint64(p[WRITE_BELOW]), p[FIRST_PAGE] << 6
     total = m.state[SUM]
     step = signed(m.state[STEPS])
     end = step + n
-    cycle = step // p[LINES]
-    visit = cycle << _CYCLE_BITS
-    k = step - cycle * p[LINES]
+    visit, k = _visit_at(m, seed, step)
     lines = _lines_of(m, seed, visit)
-    while k >= lines:
-        k -= lines
-        visit += 1
-        lines = _lines_of(m, seed, visit)
     missing = False
     while step < end and not missing:
         first = seed + np.uint64(visit << 6)

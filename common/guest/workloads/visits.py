@@ -96,7 +96,9 @@ def _part_of(m: VcpuArrays, order: int, scatter: int, seed: np.uint64, visit: in
 def quantum(m: VcpuArrays, n: int) -> None:
     """Run `n` steps, or fewer if a page is missing.
 
-    Args: `m`, the vCPU, whose `state` counts the steps done; `n`, as `begin_quantum` returned it.
+    Args:
+        m: What the vCPU works on; its `state` counts the steps done.
+        n: As `begin_quantum` returned it, at least 1.
     """
     p = m.params
     seed, lines, pages, order = np.uint64(p[SEED]), p[LINES], p[PAGES], p[ORDER]
