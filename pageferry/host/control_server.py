@@ -160,7 +160,7 @@ class ControlServer:
             case m.Digest():
                 return await host.digest(request)
             case m.Resume():
-                return await host.resume(request)
+                return await host.outgoing.resume(request)
             case m.Shutdown():
                 return await host.shutdown(request)
             case m.Move():
@@ -176,7 +176,7 @@ class ControlServer:
                 if not writer.is_closing() and writer.transport.get_write_buffer_size() == 0:
                     writer.write(m.encode(m.Progress(status=status)))
 
-        move, ended = self._host.move(request, show)
+        move, ended = self._host.outgoing.move(request, show)
         orders = asyncio.create_task(self._take_orders(reader, move))
         try:
             return await asyncio.shield(ended)
