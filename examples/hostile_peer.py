@@ -22,34 +22,30 @@ from pageferry.common.wire.header import HEADER, TRAILER
 DEST = ("-m", "pageferry.cli", "dest", "--once", "--max-memory", "64MiB", "--listen", "127.0.0.1:0")
 
 
-class Peer:
-    """One connection to an agent, which has said hello and was welcomed. Use as a context."""
+class Peer(socket.socket):
+    """A connection to an agent, which has said hello and was welcomed."""
 
     def __init__(self, port: int, role: str) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self.socket.sendall(encoder.encode_preface())
+        super().__init__()
+        self.settimeout(30)
+        self.connect(("127.0.0.1", port))
+        self.sendall(encoder.encode_preface())
         hello = {"role": role, "session": "0123456789abcdef" * 2, "token": "ab" * 32}
         self.say(messages.Hello.model_validate(hello))
-        self.socket.recv(16, socket.MSG_WAITALL)  # the agent's own preface
+        self.recv(16, socket.MSG_WAITALL)  # the agent's own preface
         self.hear()
-
-    def __enter__(self) -> "Peer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
 
     def say(self, message: messages.Message, flip: int | None = None) -> None:
         """Send a message; flip: the byte of its frame in which a bit is wrong."""
         frame = bytearray(encoder.encode_control(messages.encode(message)))
         if flip is not None:
             frame[flip] ^= 1
-        self.socket.sendall(frame)
+        self.sendall(frame)
 
     def hear(self) -> messages.Message:
         """Wait for the agent's next message."""
-        length = HEADER.unpack(self.socket.recv(HEADER.size, socket.MSG_WAITALL))[-1]
-        body = self.socket.recv(length + TRAILER.size, socket.MSG_WAITALL)
+        length = HEADER.unpack(self.recv(HEADER.size, socket.MSG_WAITALL))[-1]
+        body = self.recv(length + TRAILER.size, socket.MSG_WAITALL)
         return messages.decode(body[:length])
 
 
@@ -72,7 +68,7 @@ def lie(what: str, port: int) -> messages.Message:
             control.hear()  # it is ready for pages
             with Peer(port, "bulk") as bulk:
                 page = from_pages(np.array([1_000_000]))
-                bulk.socket.sendall(encoder.encode_zero(page, checked=True))
+                bulk.sendall(encoder.encode_zero(page, checked=True))
                 return control.hear()
         return control.hear()
 
