@@ -161,8 +161,10 @@ class ControlServer:
         """Whoever asked may want it given up, as often as there are signals; or goes away."""
         with contextlib.suppress(PageferryError, OSError):
             while True:
-                await _read(reader)
-                self._say(f"guest {move.name}: {move.cancel() or 'cancelling'}")
+                if isinstance(await _read(reader), m.Cancel):
+                    self._say(f"guest {move.name}: {move.cancel() or 'cancelling'}")
+                else:  # its answer could be taken for the move's
+                    self._say(f"guest {move.name}: a request that no move takes is passed over")
         if move.session.can_cancel:
             move.cancel()
             self._say(f"guest {move.name}: cancelling, since who asked for it has gone")

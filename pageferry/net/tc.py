@@ -106,6 +106,13 @@ def bring_up(device: str, end: End) -> None:
         ip.link("set", index=ip.link_lookup(ifname="lo")[0], state="up")
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """Give what a kernel's refusal of a link is raised as: pyroute2's own is no `OSError`."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    return OSError, NetlinkError
+
+
 class TcLink:
     """A veth pair between the two namespaces of `name`, with a queueing discipline at either end.
 
@@ -118,7 +125,7 @@ class TcLink:
         try:
             self._make_pair()
             self.apply(shape, outage=False)
-        except OSError as error:
+        except refusals() as error:
             raise PageferryError(f"can't make the link: {error}") from None
 
     def _make_pair(self) -> None:
