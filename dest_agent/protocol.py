@@ -241,10 +241,12 @@ class DestProtocol(SessionProtocol):
             return None
         cancelled = isinstance(error, CancelledByUser)
         lost = isinstance(error, ConnectionBroken)
+        # It may have run here, and "failed" would tell the source that it never did: it has to ask.
+        has_run = self.handover.state is State.LOST
         # Only a source whose connection broke while it might have sent its commit comes to ask.
-        self.may_be_asked = lost and self.handover.state is State.ACTIVE
-        self.handover.step(Event.CANCEL if cancelled else Event.FAILURE)
-        if lost or (cancelled and not stopped_here):
+        self.may_be_asked = has_run or (lost and self.handover.state is State.ACTIVE)
+        self.handover.step(Event.CANCEL if cancelled and not has_run else Event.FAILURE)
+        if has_run or lost or (cancelled and not stopped_here):
             return None
         kind = messages.Refuse if isinstance(error, UsageError) else messages.Failed
         return kind(reason=str(error)[:MOST_REASON])

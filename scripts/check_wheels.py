@@ -27,7 +27,7 @@ PROJECT: Final = Path(__file__).resolve().parent.parent
 MACHINES: Final = ("x86_64", "aarch64")
 PYTHONS: Final = ("3.11", "3.12", "3.13")
 GLIBC: Final = (5, 12, 17, 24, 26, 27, 28)  # 2.28: Debian 10, RHEL 8, Ubuntu 18.10, and later ones
-NOT_FOR_USERS: Final = ("all", "dev", "fuzz")
+NOT_FOR_USERS: Final = ("all", "dev", "docs", "fuzz")
 PATIENCE_S: Final = 600
 
 

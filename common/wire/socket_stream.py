@@ -144,6 +144,7 @@ class SocketStream:
         if n == 0:
             raise PeerSilent(f"{self.peer} said nothing for {limit_s:g} s") from None
         self.received_bytes += n
+        self.heard_at = time.monotonic()
         return n
 
     async def _write(self, data: bytes) -> None:

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from pageferry.common.errors import UsageError
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.userfault import (
     Placed,
@@ -98,4 +97,4 @@ def _try_out(userfault: Userfault) -> None:
         userfault.unregister(address, len(pages))
     expected = Placed(1, 0), Placed(1, 1)
     if (placed, zeroed) != expected or view[0] != 0xA5 or view[PAGE_SIZE:].any():
-        raise UsageError("userfaultfd does not place pages as it says")
+        raise UserfaultUnavailable("userfaultfd does not place pages as it says")

@@ -187,8 +187,10 @@ class ControlServer:
         """Cancel a move each time that whoever asked for it says so, and if they go away."""
         with contextlib.suppress(PageferryError, OSError):
             while True:
-                await _read(reader)
-                self._say(f"guest {move.name}: {move.cancel() or 'cancelling'}")
+                if isinstance(await _read(reader), m.Cancel):
+                    self._say(f"guest {move.name}: {move.cancel() or 'cancelling'}")
+                else:  # its answer could be taken for the move's
+                    self._say(f"guest {move.name}: a request that no move takes is passed over")
         if move.session.can_cancel:
             move.cancel()
             self._say(f"guest {move.name}: cancelling, since who asked for it has gone")

@@ -165,11 +165,22 @@ def bring_up(device: str, end: End) -> None:
         ip.link("set", index=ip.link_lookup(ifname="lo")[0], state="up")
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """Give what a kernel's refusal of a link is raised as: pyroute2's own is no `OSError`.
+
+    Returns:
+        Types for an `except`.
+    """
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    return OSError, NetlinkError
+
+
 class TcLink:
     """A veth pair between two namespaces, with queueing disciplines at both ends.
 
     It needs nobody to run it, and goes with its namespaces. Making it raises `PageferryError` where
-    a namespace can't be entered, and pyroute2's `NetlinkError` where the kernel refuses something.
+    a namespace can't be entered, or where the kernel refuses something.
 
     Args:
         name: Name of the network, whose namespaces must be there.
@@ -181,7 +192,7 @@ class TcLink:
         try:
             self._make_pair()
             self.apply(shape, outage=False)
-        except OSError as error:
+        except refusals() as error:
             raise PageferryError(f"can't make the link: {error}") from None
 
     def _make_pair(self) -> None:

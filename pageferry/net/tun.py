@@ -26,7 +26,7 @@ from pageferry.net.enter import inside
 from pageferry.net.namespaces import DEVICE, ENDS, End, namespace
 from pageferry.net.options import Offloads
 from pageferry.net.shape import Direction, Shape
-from pageferry.net.tc import bring_up
+from pageferry.net.tc import bring_up, refusals
 
 _TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
@@ -127,7 +127,7 @@ class TunLink:
             self._compile()
             self.apply(shape, outage=False)
             self._start()
-        except OSError as error:
+        except refusals() as error:
             self.close()
             raise PageferryError(f"can't make the userspace link: {error}") from None
         except BaseException:

@@ -11,8 +11,9 @@ that takes time: a fixture imports what it needs when a test asks for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,11 +25,24 @@ if TYPE_CHECKING:
     from pageferry.pytest_plugin.migrating import Migrate as Migrate
 
 MARKER = "pageferry"
+_FOR_ANNOTATIONS = {
+    "Destination": "destination",
+    "Hosts": "hosts",
+    "Link": "links",
+    "Migrate": "migrating",
+}
 _MARKER_LINE = (
     "pageferry(downtime_ms=..., total_time_ms=..., bytes_on_wire=..., ...): limits of every"
     " migration that the test makes with a fixture of pageferry"
 )
 _LIMITS: pytest.StashKey[Limits] = pytest.StashKey()
+
+
+def __getattr__(name: str) -> Any:
+    """Load a fixture's type when somebody names it."""
+    if name not in _FOR_ANNOTATIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FOR_ANNOTATIONS[name]}"), name)
 
 
 def pytest_configure(config: pytest.Config) -> None:

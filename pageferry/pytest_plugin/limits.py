@@ -70,8 +70,13 @@ class Limits:
 def _missed(report: Report, name: str, most: float) -> str | None:
     value = FIGURES[name](report)
     if value is None:
-        return f"{name} has a limit of {most:,.6g}, and was not measured"
-    return None if value <= most else f"{name} was {value:,.6g}, its limit is {most:,.6g}"
+        return f"{name} has a limit of {_figure(most)}, and was not measured"
+    return None if value <= most else f"{name} was {_figure(value)}, its limit is {_figure(most)}"
+
+
+def _figure(value: float) -> str:
+    """Write a count with all its digits, a measurement with six."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
 
 
 def read_limits(markers: Sequence[pytest.Mark]) -> Limits:

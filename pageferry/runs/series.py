@@ -30,6 +30,7 @@ from pageferry.common.process import signals
 from pageferry.common.process.notices import notice
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.common.report.schema import Report
+from pageferry.common.terminal.progress import form_of
 from pageferry.net.options import NetOptions
 from pageferry.net.run import Network
 from pageferry.pair import NOT_BEGUN, Pair, PairResult
@@ -340,7 +341,7 @@ def follow(
     pipe: StatusPipe | None,
     net: NetOptions | None = None,
 ) -> Series:
-    """Run all cases under a progress line; on a terminal, say of each run how it ended.
+    """Run all cases under a progress line; where that is a bar, say of each run how it ended.
 
     Args:
         cases: What is run.
@@ -355,8 +356,10 @@ def follow(
     """
     from pageferry.common.terminal.console import ProgressView
 
+    by_bar = form_of(output.wish, terminal=sys.stderr.isatty()) == "bar"
+
     def finished(line: str) -> None:
-        if sys.stderr.isatty() and not output.quiet:
+        if by_bar:
             print(line, file=sys.stderr, flush=True)
 
     with ProgressView(output.wish) as view:

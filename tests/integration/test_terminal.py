@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import struct
@@ -11,7 +12,7 @@ import termios
 
 import pytest
 
-from tests.support.command_line import RUN_S, command, environment, pageferry
+from tests.support.command_line import RUN_S, SMALL, command, environment, pageferry
 
 SIMULATE = ("simulate", "--memory", "16MiB", "--link", "rate=10gbit")
 WHOLE = "│downtime"
@@ -49,18 +50,31 @@ def test_tables_and_help_are_printed(what: tuple[str, ...], columns: str) -> Non
 
 @pytest.mark.parametrize("columns", [0, 1])
 def test_a_terminal_without_columns(columns: int) -> None:
+    assert "downtime" in on_a_terminal(*SIMULATE, stream="stdout", columns=columns)
+
+
+def test_lines_of_json_stay_so_on_a_terminal() -> None:
+    options = ("--strategies", "pre-copy", "--runs", "2", "--progress", "json", "--json", "-")
+    printed = on_a_terminal("compare", *SMALL, *options, stream="stderr", columns=80)
+    assert printed.count("\n") > 2
+    for line in printed.splitlines():
+        json.loads(line)
+
+
+def on_a_terminal(*arguments: str, stream: str, columns: int) -> str:
+    """What a command that ends well prints there."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 0, columns, 0, 0))
-    with subprocess.Popen(
-        command(*SIMULATE), stdout=slave, stderr=subprocess.PIPE, env=environment(TERM="xterm")
-    ) as running:
+    streams: dict[str, int] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    streams[stream] = slave
+    with subprocess.Popen(command(*arguments), env=environment(TERM="xterm"), **streams) as running:
         os.close(slave)
         printed = b""
         while chunk := _read(master):
             printed += chunk
         assert running.wait(RUN_S) == 0
     os.close(master)
-    assert "downtime" in printed.decode()
+    return printed.decode()
 
 
 def _read(fd: int) -> bytes:

@@ -18,6 +18,7 @@ from pageferry.common.errors import (
     CancelledByUser,
     ConnectionBroken,
     InDoubtError,
+    InternalError,
     PageferryError,
     PeerRefused,
     RemoteProtocolError,
@@ -106,7 +107,7 @@ class Dest:
     def __init__(self) -> None:
         self.protocol = DestProtocol(LIMIT_S)
         self.attempt = 0  # that it knows connections of
-        self.runs = False
+        self.runs = self.has_run = False
         self.setup = self.ready = False
         self.missing = 0
         self.finished = self.said_bye = False
@@ -133,6 +134,7 @@ class World:
         self.cuts = sorted((self._moment() for _ in range(self.random.randrange(8))), reverse=True)
         self.cancels = self._moment() if chance() < 0.2 else None
         self.dest_fails = self._moment() if chance() < 0.15 else None
+        self.resume_fails = chance() < 0.05
         self.seen: Counter[str] = Counter()
         # Every schedule has its own habits: what is rare in one is usual in another.
         self.weights: defaultdict[str, float] = defaultdict(
@@ -453,6 +455,11 @@ class World:
             dest.protocol.commit()
         except ConnectionBroken as error:
             self._dest_ends(error)
+            return
+        dest.has_run = True
+        if self.resume_fails:  # some of its vCPUs may have begun
+            dest.protocol.guest_failed()
+            self._dest_ends(InternalError("a vCPU could not be started"))
             return
         dest.runs = True
         dest.missing = PAGES if commit.missing is not None else 0

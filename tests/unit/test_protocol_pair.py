@@ -40,15 +40,19 @@ def test_there_are_never_two_guests_and_the_ends_agree() -> None:
             assert dest.state in (State.COMPLETED, State.POSTCOPY_DEVICE), f"seed {seed}"
         if source.protocol.handover.may_run_guest and source.committed:
             assert not dest.protocol.handover.may_run_guest, f"seed {seed}"
+        if source.state is State.FAILED:
+            assert not dest.has_run, f"seed {seed}: it goes on as if it had never run there"
     assert set(seen) == EVERYTHING
     reached = {end for pair in ends for end in pair}
     assert {State.COMPLETED, State.CANCELLED, State.FAILED, State.LOST, State.IN_DOUBT} <= reached
+    assert (State.REWOUND, State.LOST) in ends
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_without_any_trouble_the_guest_moves(seed: int) -> None:
     world = World(seed)
     world.cuts, world.cancels, world.dest_fails = [], None, None
+    world.resume_fails = False
     world.play()
     assert world.source.state is State.COMPLETED
     assert world.dest.state is State.COMPLETED

@@ -260,3 +260,23 @@ class TestChoice:
         assert chosen == Mechanism("software", "userfaultfd: register: Invalid argument (a way)")
         with pytest.raises(UsageError):
             choose_mechanism("kernel")
+
+    def test_it_places_pages_elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Odd:
+            how = "a way"
+
+            def register(self, *_: object) -> None: ...
+            def unregister(self, *_: object) -> None: ...
+            def close(self) -> None: ...
+
+            def copy(self, *_: object) -> Placed:
+                return Placed(1, 0)
+
+            def zeropage(self, *_: object) -> Placed:
+                return Placed(1, 1)
+
+        monkeypatch.setattr(mechanism, "open_userfault", Odd)
+        wrong = "userfaultfd does not place pages as it says"
+        assert choose_mechanism("auto") == Mechanism("software", wrong)
+        with pytest.raises(UsageError, match=wrong):
+            choose_mechanism("kernel")

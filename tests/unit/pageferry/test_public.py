@@ -112,3 +112,12 @@ def test_a_checker_takes_what_is_right_and_refuses_what_is_wrong(tmp_path: Path)
     for number, (call, words) in enumerate(WRONG.items(), 2):
         found = [line for line in said if f"wrong.py:{number}: " in line]
         assert any(words in line for line in found), (call, found)
+
+
+def test_the_plug_ins_types_are_there_for_annotations() -> None:
+    from pageferry import pytest_plugin
+
+    for name in ("Destination", "Hosts", "Link", "Migrate"):
+        assert getattr(pytest_plugin, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        pytest_plugin.Nothing  # noqa: B018

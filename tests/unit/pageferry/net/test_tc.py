@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from pageferry.common.errors import UsageError
+from pageferry.common.errors import PageferryError, UsageError
 from pageferry.net.schedule import parse_schedule, plan
 from pageferry.net.shape import LARGEST_PACKET, Shape, parse_shape
-from pageferry.net.tc import NO_NETEM, choose, qdiscs
+from pageferry.net.tc import NO_NETEM, TcLink, choose, qdiscs
+from pageferry.net.tun import TunLink
 
 
 def test_a_rate_is_one_bucket_at_the_root() -> None:
@@ -76,3 +77,17 @@ def test_who_shapes(
 def test_the_kernel_is_not_asked_for_what_it_has_not() -> None:
     with pytest.raises(UsageError, match="--shaper tc: this kernel has no netem"):
         choose("tc", parse_shape("delay=1ms"), [], has_netem=False)
+
+
+@pytest.mark.parametrize("kind", [TcLink, TunLink])
+def test_what_the_kernel_refuses_is_one_line(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    netlink = pytest.importorskip("pyroute2.netlink.exceptions")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise netlink.NetlinkError(95, "Operation not supported")
+
+    monkeypatch.setattr(TcLink, "_make_pair", refuse)
+    monkeypatch.setattr(TunLink, "_device", refuse)
+    more = {} if kind is TcLink else {"seed": 1, "offloads": False, "tell": print}
+    with pytest.raises(PageferryError, match=r"can't make the.* link: .*Operation not supported"):
+        kind("any", parse_shape("rate=1mbit"), **more)
