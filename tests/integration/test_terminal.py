@@ -65,9 +65,12 @@ def on_a_terminal(*arguments: str, stream: str, columns: int) -> str:
     """What a command that ends well prints there."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 0, columns, 0, 0))
-    streams: dict[str, int] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    streams[stream] = slave
-    with subprocess.Popen(command(*arguments), env=environment(TERM="xterm"), **streams) as running:
+    with subprocess.Popen(
+        command(*arguments),
+        env=environment(TERM="xterm"),
+        stdout=slave if stream == "stdout" else subprocess.DEVNULL,
+        stderr=slave if stream == "stderr" else subprocess.DEVNULL,
+    ) as running:
         os.close(slave)
         printed = b""
         while chunk := _read(master):

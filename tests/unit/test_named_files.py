@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,22 @@ def test_modules_that_the_architecture_names_are_there() -> None:
     assert modules
     paths = [PROJECT / each.replace(".", "/") for each in modules]
     assert [p for p in paths if not (p.with_suffix(".py").exists() or p.is_dir())] == []
+
+
+def test_the_steps_of_the_walks_are_there() -> None:
+    text = (PROJECT / "docs/architecture.md").read_text("utf-8")
+    steps = re.findall(r"^\| `([a-z_/]+\.py)` \| `([\w.]+)` \|", text, re.MULTILINE)
+    assert len(steps) > 30
+    assert [f"{file}: {name}" for file, name in steps if not _has(PROJECT / file, name)] == []
+
+
+def _has(file: Path, dotted: str) -> bool:
+    """Whether the file defines it: a function, a class, or a method of one."""
+    body: Sequence[ast.stmt] = ast.parse(file.read_text("utf-8")).body
+    for name in dotted.split("."):
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        found = [each for each in body if isinstance(each, kinds) and each.name == name]
+        if not found:
+            return False
+        body = found[0].body
+    return True
