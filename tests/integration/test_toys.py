@@ -118,6 +118,6 @@ def test_a_type_of_frame(tmp_path: Path) -> None:
     copy = added("frame", tmp_path)
     copy.test("tests/unit/common/wire/test_decoder.py")
     options = ("--strategy", "stop-and-copy", "--channels", "2")
-    usual = pageferry("migrate", *SMALL, "--json", "-", *options).json["bytes_on_wire"]
+    usual = pageferry("migrate", *SMALL, "--json", "-", *options).json["rounds"][0]["bytes"]
     # One for each channel: header, body and checksum.
-    assert copy.migrate(*options)["bytes_on_wire"] == usual + 2 * (16 + 4096 + 8)
+    assert copy.migrate(*options)["rounds"][0]["bytes"] == usual + 2 * (16 + 4096 + 8)
