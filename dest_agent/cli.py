@@ -22,7 +22,7 @@ from pageferry.common.process.heap import settle_down
 from pageferry.common.process.logs import AgentLog
 from pageferry.common.process.notices import complain, take
 from pageferry.common.process.status import StatusPipe, supervised
-from pageferry.common.timeline import Event
+from pageferry.common.timeline import TimelineEvent
 from pageferry.common.units import PAGE_SIZE
 from pageferry.dest_agent.listen_options import ListenOptions
 
@@ -96,13 +96,13 @@ async def _serve(
     # These imports take time: they wait until the arguments have been found good.
     from pageferry.common.guest.jit import must_compile
     from pageferry.dest_agent.agent import DestAgent
-    from pageferry.dest_agent.session_table import Limits
+    from pageferry.dest_agent.session_table import SessionLimits
 
     must_compile()
     agent = DestAgent(
         log.say,
         _sink(log, pipe),
-        Limits(options.memory, options.max_memory, options.max_sessions),
+        SessionLimits(options.memory, options.max_memory, options.max_sessions),
         options.server(),
         stall_s=options.stall_timeout,
         inject=options.inject,
@@ -132,10 +132,10 @@ async def _serve(
     return EXIT_OK if failure is None else failure.exit_code
 
 
-def _sink(log: AgentLog, pipe: StatusPipe | None) -> Callable[[str, Event], None]:
+def _sink(log: AgentLog, pipe: StatusPipe | None) -> Callable[[str, TimelineEvent], None]:
     """Return where events go: to the log, and to the pipe those that a supervisor needs."""
 
-    def sink(session: str, event: Event) -> None:
+    def sink(session: str, event: TimelineEvent) -> None:
         log.event(session, event)
         if pipe is not None and event.event == "resumed":
             pipe.write("resumed", session)

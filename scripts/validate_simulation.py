@@ -27,7 +27,7 @@ from pageferry.common.report.schema import Report
 from pageferry.common.units import format_rate
 from pageferry.net.options import NetOptions
 from pageferry.runs.series import run_once
-from pageferry.runs.simulate_from import Measured
+from pageferry.runs.simulate_from import MeasuredMigration
 from pageferry.runs.tables import Sheet, milliseconds, wide_console
 from pageferry.sim.conditions import simulated
 from pageferry.sim.reporting import make_report, play
@@ -110,7 +110,7 @@ def cell(case: Case, measured: list[Report]) -> Cell:
     downtimes = [report.downtime_ms or 0.0 for report in alike]
     link = SimulateCell.model_validate(config.model_dump() | {"net": case.net}).simulated_link
     blind = make_report(play(config, simulated(config, link)), {})
-    conditions = Measured(fastest, config, ()).conditions(None, None)
+    conditions = MeasuredMigration(fastest, config, ()).conditions(None, None)
     again = make_report(play(config, conditions), {})
     return Cell(
         config.strategy,

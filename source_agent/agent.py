@@ -18,7 +18,7 @@ from pageferry.common.process.last_resort import last_resort
 from pageferry.common.process.logs import AgentLog
 from pageferry.common.process.status import Status, is_orphan
 from pageferry.common.report.schema import Report
-from pageferry.common.termination import Reply
+from pageferry.common.termination import SignalReply
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.tls_credentials import ClientTls
 from pageferry.source_agent.report.build import make_report
@@ -107,7 +107,7 @@ class SourceAgent:
             self._answer(session, task, session.asked_to_end(alone=self._alone))
             if self._looking is None:
                 looking = self._look(session, task)
-                self._looking = asyncio.create_task(looking, name="insisting")
+                self._looking = asyncio.create_task(looking, name="signal-escalation")
         elif not self._cancelled:
             self._cancelled = True
             self._log.say("cancelling")
@@ -124,13 +124,13 @@ class SourceAgent:
                 self._answer(session, task, news)
 
     def _answer(
-        self, session: SourceSession, task: asyncio.Task[None], answer: tuple[Reply, str]
+        self, session: SourceSession, task: asyncio.Task[None], answer: tuple[SignalReply, str]
     ) -> None:
         reply, words = answer
         session.notice = words
         self._log.say(words)
         self._show(session.status())
-        if reply is Reply.END:
+        if reply is SignalReply.END:
             last_resort(session.told(words), session.exit_code)
             task.cancel(words)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from pageferry.common.capacity.cgroups import ROOT, Group, fields, groups, read_text
+from pageferry.common.capacity.cgroups import ROOT, ControlGroup, fields, groups, read_text
 from pageferry.common.capacity.memory import rough
 
 
@@ -62,6 +62,6 @@ def how_ended(exit_code: int, watch: OomWatch) -> str | None:
     return name if why is None else f"{name} ({why})"
 
 
-def _kills(group: Group) -> int:
+def _kills(group: ControlGroup) -> int:
     name = "memory.oom_control" if group.version == 1 else "memory.events"
     return group.fields(name).get("oom_kill", 0)

@@ -60,10 +60,10 @@ def render(
         UsageError: A library is missing.
     """
     check()
-    from pageferry.common.html.page import Run, make_page
+    from pageferry.common.html.page import PageRun, make_page
 
     named = zip(labels, reports, labels if cases is None else cases, strict=True)
-    runs = [Run(*each) for each in named]
+    runs = [PageRun(*each) for each in named]
     return make_page(
         runs, title=title, tables=tables, notes=notes, together=pictures, simulation=simulation
     )

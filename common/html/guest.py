@@ -6,7 +6,16 @@ from typing import Final
 
 from pageferry.common.html.formatting import duration
 from pageferry.common.html.palette import colour
-from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade, stop
+from pageferry.common.html.picture import (
+    ChartPhase,
+    Figure,
+    Picture,
+    axis,
+    layout,
+    phases,
+    shade,
+    stop,
+)
 from pageferry.common.html.series import Point, TimeAxis, thin
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.guest import TimelineSample
@@ -109,7 +118,7 @@ def _close(report: Report) -> Picture:
     gap = (
         None
         if gap_start is None or guest.longest_gap_ms is None or is_simulated(report)
-        else Phase("longest gap", "gap", gap_start, gap_start + guest.longest_gap_ms)
+        else ChartPhase("longest gap", "gap", gap_start, gap_start + guest.longest_gap_ms)
     )
     near = gap is not None and gap.end_ms >= still.start_ms and gap.start_ms <= still.end_ms
     begin, end = still.start_ms, still.end_ms
@@ -125,7 +134,7 @@ def _close(report: Report) -> Picture:
     )
 
 
-def _look(gap: Phase | None, near: bool) -> str:
+def _look(gap: ChartPhase | None, near: bool) -> str:
     """Say what to look for in the picture of the stop."""
     if near:
         return (
@@ -145,12 +154,12 @@ def _look(gap: Phase | None, near: bool) -> str:
 
 
 def _close_figure(
-    report: Report, still: Phase, gap: Phase | None, span: tuple[float, float]
+    report: Report, still: ChartPhase, gap: ChartPhase | None, span: tuple[float, float]
 ) -> Figure:
     """Draw the stop. Time counts from the pause, in ms, however long the run took."""
 
-    def shifted(phase: Phase) -> Phase:
-        return Phase(
+    def shifted(phase: ChartPhase) -> ChartPhase:
+        return ChartPhase(
             phase.name, phase.kind, phase.start_ms - still.start_ms, phase.end_ms - still.start_ms
         )
 
@@ -193,7 +202,7 @@ def _close_figure(
 
 
 def _inside(
-    samples: list[TimelineSample], where: str, still: Phase, span: tuple[float, float]
+    samples: list[TimelineSample], where: str, still: ChartPhase, span: tuple[float, float]
 ) -> list[Point]:
     """Return a host's speed as far as the window shows it: until the pause, or from the resume."""
     points = [(s.t_ms - still.start_ms, s.steps_per_s) for s in samples if s.where == where]

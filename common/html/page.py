@@ -41,7 +41,7 @@ _WRAPPER_END: Final = "return Plotly;\n}));"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PageRun:
     """A report, and what it is called beside others.
 
     Attributes:
@@ -105,7 +105,7 @@ def _pictures(report: Report) -> list[Picture]:
 
 
 def make_page(
-    runs: Sequence[Run],
+    runs: Sequence[PageRun],
     *,
     title: str,
     tables: Sequence[Mapping[str, object]],
@@ -169,7 +169,7 @@ def _constant() -> dict[str, object]:
     }
 
 
-def _marked(run: Run) -> Run:
+def _marked(run: PageRun) -> PageRun:
     """Mark a simulation among measured runs."""
     return replace(run, label=f"{run.label} (simulated)", case=f"{run.case} (simulated)")
 
@@ -181,7 +181,7 @@ def _made_by(simulation: bool, *, mixed: bool) -> str:
     return "Measured, and simulated where a run says so," if mixed else "Measured"
 
 
-def _run(number: int, run: Run) -> dict[str, Any]:
+def _run(number: int, run: PageRun) -> dict[str, Any]:
     """Collect what the template shows of one run."""
     report = run.report
     found = pictures(report)

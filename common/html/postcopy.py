@@ -6,7 +6,7 @@ import math
 
 from pageferry.common.html.formatting import duration
 from pageferry.common.html.palette import colour
-from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade
+from pageferry.common.html.picture import ChartPhase, Figure, Picture, axis, layout, phases, shade
 from pageferry.common.html.series import Point, TimeAxis, thin
 from pageferry.common.report.latency_histogram import known_counts
 from pageferry.common.report.schema import Report
@@ -94,7 +94,7 @@ def _named(name: str, us: float, place: int) -> Figure:
     }
 
 
-def _from_switch(report: Report) -> tuple[list[Phase], float]:
+def _from_switch(report: Report) -> tuple[list[ChartPhase], float]:
     """Return the phases from the stop on, and when the last of them ends."""
     found = [phase for phase in phases(report) if phase.kind in ("stop", "post-copy")]
     return found, found[-1].end_ms if found else 0.0

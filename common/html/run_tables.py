@@ -86,7 +86,7 @@ def _per_guest(report: Report) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class DecisionRow:
     """One decision, as text.
 
     Attributes:
@@ -102,7 +102,7 @@ class Decision:
     why: str
 
 
-def decisions(report: Report) -> list[Decision]:
+def decisions(report: Report) -> list[DecisionRow]:
     """List the strategy's decisions as text.
 
     Args:
@@ -112,7 +112,7 @@ def decisions(report: Report) -> list[Decision]:
         All of them, in order.
     """
     return [
-        Decision(
+        DecisionRow(
             f"after round {each.after_round}" if each.after_round else "before round 1",
             _seen(each),
             each.decision,
@@ -169,7 +169,7 @@ def rounds(report: Report) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EstimateRow:
     """A row of the estimates, as text.
 
     Attributes:
@@ -189,7 +189,7 @@ class Way:
     kind: str = ""
 
 
-def ways(report: Report) -> list[Way]:
+def ways(report: Report) -> list[EstimateRow]:
     """List what was measured, the estimate of the same, and the estimates of other ways.
 
     Args:
@@ -200,7 +200,7 @@ def ways(report: Report) -> list[Way]:
     """
     if not report.estimates:
         return []
-    measured = Way(
+    measured = EstimateRow(
         "measured",
         duration(report.downtime_ms),
         duration(report.total_time_ms),
@@ -212,11 +212,11 @@ def ways(report: Report) -> list[Way]:
     return [measured, *taken, *(_way(each) for each in report.estimates if not each.taken)]
 
 
-def _way(each: EstimateReport) -> Way:
+def _way(each: EstimateReport) -> EstimateRow:
     def checked(text: str, error: float | None) -> str:
         return text if error is None else f"{text} ({signed(error)})"
 
-    return Way(
+    return EstimateRow(
         f"{each.name}, as taken" if each.taken else each.name,
         checked(duration(each.downtime_ms), each.error_downtime),
         checked(duration(each.total_time_ms), each.error_total_time),

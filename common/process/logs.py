@@ -15,7 +15,7 @@ import structlog
 
 from pageferry.common.errors import UsageError
 from pageferry.common.process.notices import notice
-from pageferry.common.timeline import Event
+from pageferry.common.timeline import TimelineEvent
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -67,7 +67,7 @@ class AgentLog:
             self._logger.info(line)
         self._write({"wall_s": time.time(), "say": line})
 
-    def event(self, session: str, event: Event) -> None:
+    def event(self, session: str, event: TimelineEvent) -> None:
         """Log one event of a timeline, for programs only.
 
         Args:

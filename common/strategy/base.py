@@ -29,7 +29,7 @@ class RoundKind(StrEnum):
     FINAL = "final"
 
 
-class Part(NamedTuple):
+class StalePart(NamedTuple):
     """Some of the stale pages.
 
     Attributes:
@@ -41,7 +41,7 @@ class Part(NamedTuple):
     bytes: int
 
 
-NOTHING: Final = Part(0, 0)
+NOTHING: Final = StalePart(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class RoundStats:
     bandwidth_Bps: float
     switchover_s: float
     elapsed_s: float
-    in_memory: Part = NOTHING
-    in_cache: Part = NOTHING
+    in_memory: StalePart = NOTHING
+    in_cache: StalePart = NOTHING
     throttle: float = 0.0
     compression_ratio: float = 1.0
     decide_s: float = 0.0

@@ -70,7 +70,7 @@ class Carrying:
         return within_s + beyond / self.rate_Bps if self.rate_Bps > 0 else math.inf
 
 
-class Fixed(Carrying):
+class FixedRate(Carrying):
     """A link whose rate is known, whatever it is told."""
 
     def told(self, size: float, seconds: float) -> None:

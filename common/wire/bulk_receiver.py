@@ -14,7 +14,7 @@ from typing import Final
 
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.wire import decoder, encoder, frames
-from pageferry.common.wire.budget import Share
+from pageferry.common.wire.budget import BudgetShare
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 from pageferry.common.wire.payload import Placer
@@ -57,7 +57,7 @@ class BulkReceiver:
         link: LinkPolicy = DEFAULT,
         attempt: int = 0,
         places: Callable[[Extents], SpanTable | None] | None = None,
-        share: Share | None = None,
+        share: BudgetShare | None = None,
     ) -> None:
         self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
         self._connection = sock

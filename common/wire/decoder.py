@@ -24,7 +24,7 @@ import xxhash
 
 from pageferry.common.errors import CorruptFrame, RemoteProtocolError
 from pageferry.common.wire.body_rules import BODY, BodyRule, Legal
-from pageferry.common.wire.budget import Share
+from pageferry.common.wire.budget import BudgetShare
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import MAGIC, PREFACE, PROTOCOL_VERSION, Frame, FrameType
 from pageferry.common.wire.header import CHECKED, HEADER, TRAILER, unpack
@@ -134,7 +134,7 @@ class FrameDecoder:
         requests: bool = False,
         attempt: int | None = None,
         places: Callable[[Extents], SpanTable | None] | None = None,
-        share: Share | None = None,
+        share: BudgetShare | None = None,
     ) -> None:
         self.legal = Legal(
             stream=stream,

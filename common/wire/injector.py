@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pageferry.common.inject import Action, Injection, Plan
+from pageferry.common.inject import Action, FaultPlan, Injection
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import tcp
 from pageferry.common.wire.pacing import Pacer
@@ -53,7 +53,7 @@ class Injector:
     """
 
     def __init__(
-        self, plan: Plan, timeline: Timeline, slow_down: Callable[[float], None] | None = None
+        self, plan: FaultPlan, timeline: Timeline, slow_down: Callable[[float], None] | None = None
     ) -> None:
         self._plan = plan
         self._timeline = timeline

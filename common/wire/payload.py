@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
-from pageferry.common.wire.budget import SMALL_BYTES, Share
+from pageferry.common.wire.budget import SMALL_BYTES, BudgetShare
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import MAX_FRAME_LINES
 from pageferry.common.wire.packing import Unpacker, spread
@@ -49,7 +49,7 @@ class Content:
     placer: Placer | None
     places: Callable[[Extents], SpanTable | None] | None
     unpacker: Unpacker | None
-    share: Share | None
+    share: BudgetShare | None
     _lines: NDArray[np.uint8] = field(init=False, default_factory=lambda: np.empty(0, np.uint8))
     _payload: NDArray[np.uint8] = field(init=False, default_factory=lambda: np.empty(0, np.uint8))
 

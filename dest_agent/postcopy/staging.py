@@ -17,7 +17,7 @@ from pageferry.dest_agent.postcopy.kernel.state import new_scratch
 
 # Places pages (extents) whose contents lie side by side at an address (0 for zeros); the last
 # argument is a scratch array of the calling thread.
-Place = Callable[[Extents, int, NDArray[np.int64]], None]
+PlacePages = Callable[[Extents, int, NDArray[np.int64]], None]
 
 _FIRST_BYTES: Final = 1 << 20
 
@@ -31,7 +31,7 @@ class Staging:
         place: Puts a frame's pages in their places, whole, each once.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: PlacePages) -> None:
         self._place = place
         self._bytes = np.empty(_FIRST_BYTES, np.uint8)
         self._scratch = new_scratch()

@@ -18,14 +18,14 @@ from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.precopy.page_placer import GuestPlacer
 from pageferry.dest_agent.protocol import PrepareGuest
-from pageferry.dest_agent.session.context import Context, CpuTime, Prepared
+from pageferry.dest_agent.session.context import CpuTime, DestContext, Prepared
 from pageferry.dest_agent.session.inbox import BarrierReached
-from pageferry.dest_agent.session.stream import Stream, most_control
+from pageferry.dest_agent.session.stream import PageStream, most_control
 
 SETUP_S: Final = 600.0  # from Hello to Setup: the source boots its guest in between
 
 
-async def await_setup(context: Context) -> messages.Setup:
+async def await_setup(context: DestContext) -> messages.Setup:
     """Wait for the source's setup.
 
     Args:
@@ -52,7 +52,7 @@ async def await_setup(context: Context) -> messages.Setup:
     return happened.setup
 
 
-async def prepare(context: Context, setup: messages.Setup, witness: Path | None) -> Prepared:
+async def prepare(context: DestContext, setup: messages.Setup, witness: Path | None) -> Prepared:
     """Make the guest of an admitted setup, and everything that receives its pages.
 
     Args:
@@ -82,7 +82,7 @@ async def prepare(context: Context, setup: messages.Setup, witness: Path | None)
             limit_s = setup.postcopy.recover_timeout
             context.protocol.recovery = Recovery(limit_s, context.protocol.attempt)
             postcopy = await run(Postcopy, guest, setup.postcopy, stream_format)
-        stream = Stream.of(context, setup, stream_format, placer.channel, postcopy)
+        stream = PageStream.of(context, setup, stream_format, placer.channel, postcopy)
     except BaseException:
         await see_through(run(release, guest))
         raise

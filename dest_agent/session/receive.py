@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pageferry.common.wire import messages
-from pageferry.dest_agent.session.context import Context, Prepared
+from pageferry.dest_agent.session.context import DestContext, Prepared
 from pageferry.dest_agent.session.inbox import BarrierReached
 
 
-async def receive_commit(context: Context, prepared: Prepared) -> messages.Commit:
+async def receive_commit(context: DestContext, prepared: Prepared) -> messages.Commit:
     """Receive rounds until the commit and all pages that it needs are here.
 
     Args:
@@ -33,7 +33,9 @@ async def receive_commit(context: Context, prepared: Prepared) -> messages.Commi
     return commit
 
 
-async def _round_received(context: Context, prepared: Prepared, barrier: BarrierReached) -> None:
+async def _round_received(
+    context: DestContext, prepared: Prepared, barrier: BarrierReached
+) -> None:
     index = barrier.index
     done = context.protocol.barrier(index, barrier.t_ns)
     context.timeline.log("round-received", t_ns=barrier.t_ns, round=index)
@@ -43,7 +45,7 @@ async def _round_received(context: Context, prepared: Prepared, barrier: Barrier
     await context.control.send(done)
 
 
-async def resume(context: Context, prepared: Prepared, commit: messages.Commit) -> None:
+async def resume(context: DestContext, prepared: Prepared, commit: messages.Commit) -> None:
     """Carry out the whole commit: the guest runs here when this returns.
 
     Everything that may fail comes before the step after which there is no way back.

@@ -6,11 +6,11 @@ from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.progress import Progress
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.results import WireBeats, WireCache, WireEvent, WirePostcopy, WireSample
-from pageferry.dest_agent.session.context import Context, Prepared
+from pageferry.dest_agent.session.context import DestContext, Prepared
 
 
 def finish(
-    context: Context, prepared: Prepared, samples: list[Progress], fetched: bool
+    context: DestContext, prepared: Prepared, samples: list[Progress], fetched: bool
 ) -> messages.Finished:
     """Stop and digest the guest unless it is kept; blocks.
 
@@ -61,7 +61,7 @@ def finish(
     )
 
 
-def _postcopy(context: Context, prepared: Prepared) -> WirePostcopy | None:
+def _postcopy(context: DestContext, prepared: Prepared) -> WirePostcopy | None:
     postcopy = prepared.postcopy
     if postcopy is None:
         return None

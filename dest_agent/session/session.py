@@ -31,10 +31,10 @@ from pageferry.common.errors import (
 )
 from pageferry.common.guest_location import When, Who, sentence, told, when_of
 from pageferry.common.handover import Handover, Role
-from pageferry.common.inject import Plan
+from pageferry.common.inject import FaultPlan
 from pageferry.common.process.aio import see_through
 from pageferry.common.process.threads import failure_of
-from pageferry.common.recovery import Phase
+from pageferry.common.recovery import RecoveryPhase
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_size
 from pageferry.common.wire import messages
@@ -42,14 +42,14 @@ from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.dest_agent.admission import MemoryBudget
-from pageferry.dest_agent.guest_keeper import Keeper, Place
+from pageferry.dest_agent.guest_registry import GuestRegistry, Reservation
 from pageferry.dest_agent.guest_thread import GuestThread
 from pageferry.dest_agent.protocol import DestProtocol
-from pageferry.dest_agent.session.context import Context, Prepared
-from pageferry.dest_agent.session.inbox import Control
+from pageferry.dest_agent.session.context import DestContext, Prepared
+from pageferry.dest_agent.session.inbox import DestControl
 from pageferry.dest_agent.session.prepare import await_setup, prepare, ready, release
 from pageferry.dest_agent.session.receive import receive_commit, resume
-from pageferry.dest_agent.session.run import Running
+from pageferry.dest_agent.session.run import GuestRun
 from pageferry.dest_agent.session.termination import Termination
 
 LAST_WORD_S = 1.0
@@ -64,7 +64,7 @@ class Terms:
         budget: Where the guest's memory is booked.
         enter: Called with the session's id and the setup once it is known which guest will come;
             raises `PageferryError` if there is no room.
-        keeper: Takes over a guest that stays; None if guests are not kept.
+        registry: Takes over a guest that stays; None if guests are not kept.
         plan: Faults to inject, shared by all sessions; None without any.
         witness: File that keeps the guest's heartbeats, for tests.
     """
@@ -72,8 +72,8 @@ class Terms:
     memory: int | None
     budget: MemoryBudget
     enter: Callable[[str, messages.Setup], None]
-    keeper: Keeper | None = None
-    plan: Plan | None = None
+    registry: GuestRegistry | None = None
+    plan: FaultPlan | None = None
     witness: Path | None = None
 
 
@@ -111,20 +111,20 @@ class DestSession:
         self._tls = connection.peer_certificate is not None
         self._stopped_here = False
         self._prepared: Prepared | None = None
-        self._running: Running | None = None
+        self._running: GuestRun | None = None
         self._task: asyncio.Task[Any] | None = None
         plan = terms.plan
         injector = Injector(plan, timeline) if plan is not None else None
         protocol = DestProtocol(STALL_S, connection.attempt)  # until the setup says how long
-        control = Control(connection, protocol, injector)
-        self._context = Context(
+        control = DestControl(connection, protocol, injector)
+        self._context = DestContext(
             protocol,
             control,
             GuestThread(),
             timeline,
             say,
             injector,
-            Place(terms.keeper, session, terms.budget),
+            Reservation(terms.registry, session, terms.budget),
         )
         self.termination = Termination(protocol, control, lambda: self.when, self._end)
 
@@ -168,14 +168,14 @@ class DestSession:
         await context.control.send(ready(prepared))
         context.protocol.ready()
         commit = await receive_commit(context, prepared)
-        running = self._running = Running(context, prepared, commit, self.termination.stopping)
+        running = self._running = GuestRun(context, prepared, commit, self.termination.stopping)
         self.termination.runs(prepared, running)
         await resume(context, prepared, commit)
         await running.run()
 
     def _admit(self, setup: messages.Setup) -> None:
         if setup.keep is not None:
-            self.place.admit(setup.keep)
+            self.reservation.admit(setup.keep)
         size, expected = setup.guest.memory, self._terms.memory
         if expected not in (None, size):
             raise UsageError(
@@ -192,7 +192,7 @@ class DestSession:
         if context.protocol.handover.may_run_guest:
             return
         message = context.protocol.give_up(error, stopped_here=self._stopped_here)
-        self.place.dismiss()
+        self.reservation.dismiss()
         context.timeline.log("failed", reason=str(error))
         if message is not None:
             with contextlib.suppress(PageferryError, TimeoutError):
@@ -212,9 +212,9 @@ class DestSession:
             await context.thread.run(self._release_pages, self._prepared)
         if self._running is not None:
             await self._running.settle()
-        if self._prepared is not None and not self.place.kept:
+        if self._prepared is not None and not self.reservation.kept:
             await context.thread.run(release, self._prepared.guest)
-        self.place.dismiss()
+        self.reservation.dismiss()
         context.thread.close()
 
     def _release_pages(self, prepared: Prepared) -> None:
@@ -231,9 +231,9 @@ class DestSession:
         return self._context.protocol.handover
 
     @property
-    def place(self) -> Place:
+    def reservation(self) -> Reservation:
         """Who takes over the guest, if it stays."""
-        return self._context.place
+        return self._context.reservation
 
     @property
     def injector(self) -> Injector | None:
@@ -244,7 +244,7 @@ class DestSession:
         """Tell injected faults that a point has been reached.
 
         Args:
-            point: As in `Context.hit`.
+            point: As in `DestContext.hit`.
         """
         self._context.hit(point)
 
@@ -289,7 +289,7 @@ class DestSession:
         error.args = (sentence(str(error), Who.PEER, self.when),)
         return error
 
-    def answer(self) -> messages.Outcome:
+    def answer(self) -> messages.CommitOutcome:
         """Answer what became of the commit; if it has not been carried out yet, that is "never".
 
         Returns:
@@ -361,5 +361,5 @@ class DestSession:
         Args:
             connection: Its new control connection, welcomed.
         """
-        settled = self._context.protocol.recovery.phase is Phase.SETTLED
+        settled = self._context.protocol.recovery.phase is RecoveryPhase.SETTLED
         self._context.control.offer(connection, late=settled or self.handover.finished)

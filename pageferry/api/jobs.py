@@ -28,7 +28,7 @@ from pageferry.runs.migration import run_migration, said_of
 from pageferry.runs.prediction import PredictConfig, Prediction, predict_apart
 from pageferry.runs.reports import Reports
 from pageferry.runs.series import Series, Signals, worst_exit_code
-from pageferry.sim.options import SimulateOptions, refuse
+from pageferry.sim.options import SimulationOptions, refuse
 
 _CONFIG: Final = frozenset(MigrationConfig.model_fields)
 _NET: Final = frozenset(NetOptions.model_fields)
@@ -176,7 +176,7 @@ def simulation(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
 
     words = Keywords(options, SIMULATE)
     found = words.take(MigrationConfig, _set(config))
-    about, limits = words.take(SimulateOptions), words.take(LimitOptions)
+    about, limits = words.take(SimulationOptions), words.take(LimitOptions)
     refuse(found)
     parse_link(about.link)
 

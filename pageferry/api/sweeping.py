@@ -18,7 +18,7 @@ from pageferry.runs.reports import Reports
 
 if TYPE_CHECKING:
     from pageferry.common.report.schema import Report
-    from pageferry.runs.series import Attempt
+    from pageferry.runs.series import RunAttempt
     from pageferry.sweeps.cells import Cell
     from pageferry.sweeps.grid import Grid
     from pageferry.sweeps.ledger import Record
@@ -49,7 +49,7 @@ class _View:
         place = f"{self._done} of {self._of} cells · {cell.label} · {status.phase}"
         self._show(status.model_copy(update={"phase": place}))
 
-    def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
+    def finished(self, cell: Cell, record: Record, attempt: RunAttempt) -> None:
         """Tell that a cell has finished and is stored."""
         del record, attempt
         self._done += 1

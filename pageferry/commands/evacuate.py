@@ -17,12 +17,12 @@ from pageferry.common.process.status import Status
 from pageferry.common.report.binding_limit import words
 from pageferry.common.units import format_rate, format_size, human_bytes, parse_rate
 from pageferry.runs.tables import Sheet, factor, milliseconds, print_notes, wide_console
-from pageferry.sim.fleet import Kind, draw, everyone, read_fleet
+from pageferry.sim.fleet import GuestKind, draw, everyone, read_fleet
 from pageferry.sim.link import parse_link
-from pageferry.sim.planning import Evacuation, Plan, best
+from pageferry.sim.planning import Evacuation, EvacuationPlan, best
 
 if TYPE_CHECKING:
-    from pageferry.sim.options import SimulateOptions
+    from pageferry.sim.options import SimulationOptions
 
 DEFAULT_UPLINK: Final = "10gbit"
 _BARS: Final = 24  # guests in the picture
@@ -31,7 +31,7 @@ _MOST_KINDS: Final = 30  # rows of a table for people
 
 
 def evacuate(
-    config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
+    config: MigrationConfig, options: SimulationOptions, output: OutputOptions, *, enforce: bool
 ) -> int:
     """Plan the evacuation of a host, print the plan, and write it to files.
 
@@ -82,7 +82,7 @@ def evacuate(
     return EXIT_OK
 
 
-def _evacuation(config: MigrationConfig, options: SimulateOptions) -> Evacuation:
+def _evacuation(config: MigrationConfig, options: SimulationOptions) -> Evacuation:
     link = parse_link(options.link)
     if math.isinf(link.rate):
         link = link.model_copy(update={"rate": parse_rate(DEFAULT_UPLINK)})
@@ -107,7 +107,9 @@ def _evacuation(config: MigrationConfig, options: SimulateOptions) -> Evacuation
     )
 
 
-def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet:
+def _plans(
+    evacuation: Evacuation, plans: Sequence[EvacuationPlan], chosen: EvacuationPlan
+) -> Sheet:
     least_s = evacuation.least_s()
     return Sheet(
         title=(
@@ -142,7 +144,7 @@ def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet
     )
 
 
-def _kinds(evacuation: Evacuation, plan: Plan) -> Sheet:
+def _kinds(evacuation: Evacuation, plan: EvacuationPlan) -> Sheet:
     """Make the table of the kinds of guests that send most, and how they are moved."""
     counts = Counter(evacuation.guests)
     choices = dict(zip(evacuation.guests, plan.choices, strict=True))
@@ -168,7 +170,7 @@ def _kinds(evacuation: Evacuation, plan: Plan) -> Sheet:
     )
 
 
-def _picture(evacuation: Evacuation, plan: Plan) -> Sheet:
+def _picture(evacuation: Evacuation, plan: EvacuationPlan) -> Sheet:
     """Draw when guests are on their way; of many guests, some from every part of the plan."""
     numbers = sorted(range(len(plan.spans)), key=lambda n: plan.spans[n].start_s)
     if len(numbers) > _BARS:
@@ -185,7 +187,7 @@ def _picture(evacuation: Evacuation, plan: Plan) -> Sheet:
     return Sheet("on their way, simulated", ("guest", "", whole, "strategy"), tuple(rows), left=4)
 
 
-def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
+def _notes(evacuation: Evacuation, plan: EvacuationPlan) -> list[str]:
     notes = [
         "Simulated: guests and uplink are figures, nothing was moved or measured.",
         f"At least: {human_bytes(evacuation.least_bytes())} have to travel, every guest's"
@@ -205,7 +207,9 @@ def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
     return notes
 
 
-def _document(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> dict[str, Any]:
+def _document(
+    evacuation: Evacuation, plans: Sequence[EvacuationPlan], chosen: EvacuationPlan
+) -> dict[str, Any]:
     """Make what `--json` writes; times are milliseconds, as everywhere."""
     return {
         "schema_version": 1,
@@ -223,7 +227,7 @@ def _document(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> di
     }
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
+def _plan(plan: EvacuationPlan) -> dict[str, Any]:
     return {
         "order": plan.order,
         "concurrency": plan.slots,
@@ -236,7 +240,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _strategies(plan: Plan) -> dict[str, int]:
+def _strategies(plan: EvacuationPlan) -> dict[str, int]:
     """Count the guests that go by each strategy."""
     out: defaultdict[str, int] = defaultdict(int)
     for choice in plan.choices:
@@ -244,7 +248,7 @@ def _strategies(plan: Plan) -> dict[str, int]:
     return dict(out)
 
 
-def _guest(number: int, kind: Kind, plan: Plan) -> dict[str, Any]:
+def _guest(number: int, kind: GuestKind, plan: EvacuationPlan) -> dict[str, Any]:
     span, choice = plan.spans[number], plan.choices[number]
     return {
         "guest": number + 1,

@@ -36,18 +36,18 @@ from pageferry.common.workload.registry import choose
 from pageferry.dest_agent.listen_options import ListenOptions
 
 if TYPE_CHECKING:
-    from pageferry.host.choice import Running
+    from pageferry.host.choice import RunningHost
     from pageferry.host.control_client import ControlClient
     from pageferry.host.host import Host
 
-Control = Annotated[
+ControlOption = Annotated[
     Path | None,
     Parameter(
         name="--host",
         help="PATH of the host's control socket; not needed where one host only has the guest",
     ),
 ]
-Name = Annotated[
+GuestOption = Annotated[
     GuestName | None,
     Parameter(name="--guest", help="NAME of the guest; not needed where there is one guest"),
 ]
@@ -236,7 +236,7 @@ def asked(
 @host_app.command(name="list")
 def list_guests(
     *,
-    control: Control = None,
+    control: ControlOption = None,
     options: Annotated[JsonOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """List the guests of a host, and what each is doing; of several hosts, those of all.
@@ -251,14 +251,14 @@ def list_guests(
     Raises:
         PageferryError: No host runs here or answers, or the file cannot be written.
     """
-    from pageferry.host.choice import Running, running_hosts
+    from pageferry.host.choice import RunningHost, running_hosts
     from pageferry.host.control_client import find_controls
     from pageferry.host.messages import List
 
     options = options or JsonOptions()
     with options.opened() as file:
         if control is not None:
-            hosts = [Running(control, asked(control, List()))]
+            hosts = [RunningHost(control, asked(control, List()))]
         else:
             hosts = asyncio.run(running_hosts(find_controls()))
         if options.json_file != "-":
@@ -273,7 +273,7 @@ def list_guests(
     return EXIT_OK
 
 
-def _print_guests(hosts: Sequence[Running]) -> None:
+def _print_guests(hosts: Sequence[RunningHost]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -310,7 +310,7 @@ def _print_guests(hosts: Sequence[Running]) -> None:
 @host_app.command
 def boot(
     *,
-    control: Control = None,
+    control: ControlOption = None,
     guest: Annotated[
         GuestName | None,
         Parameter(name="--guest", help="NAME of the new guest; by default one is found"),
@@ -342,7 +342,7 @@ def boot(
 
 
 @host_app.command
-def verify(*, control: Control = None, guest: Name = None) -> int:
+def verify(*, control: ControlOption = None, guest: GuestOption = None) -> int:
     """Prove that a guest lost nothing, however often it was moved.
 
     The host pauses the guest and digests it. A fresh guest of the same configuration is then run
@@ -399,8 +399,8 @@ class ResumeOptions(Options):
 @host_app.command
 def resume(
     *,
-    control: Control = None,
-    guest: Name = None,
+    control: ControlOption = None,
+    guest: GuestOption = None,
     options: Annotated[ResumeOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """Find out what became of a guest in doubt, and let it go on where that is right.
@@ -429,7 +429,7 @@ def resume(
 
 
 @host_app.command
-def shutdown(*, control: Control = None, guest: Name = None) -> int:
+def shutdown(*, control: ControlOption = None, guest: GuestOption = None) -> int:
     """End a guest for good.
 
     Args:

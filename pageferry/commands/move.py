@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 from pydantic import Field
 
-from pageferry.commands.host import Control, Name, asked
+from pageferry.commands.host import ControlOption, GuestOption, asked
 from pageferry.common.command_line.invocation import stamp
 from pageferry.common.command_line.run import LimitOptions, OutputOptions
 from pageferry.common.config.addresses import parse_address
@@ -23,14 +23,14 @@ from pageferry.common.process import signals
 from pageferry.common.process.last_resort import last_resort
 from pageferry.common.process.notices import complain
 from pageferry.common.process.status import Status, StatusPipe
-from pageferry.common.termination import AGAIN, Insisting, Reply
+from pageferry.common.termination import AGAIN, SignalEscalation, SignalReply
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pageferry.common.terminal.console import ProgressView
     from pageferry.host.control_client import ControlClient
-    from pageferry.host.messages import Move, Moved
+    from pageferry.host.messages import Moved, MoveGuest
 
 _LOOK_S: Final = 0.25
 _NOW_S: Final = 0.2  # for an answer that is on its way
@@ -64,7 +64,7 @@ class _Watch:
         self.when = When.BEFORE
         self._view, self._pipe = view, pipe
         self._heard_s = time.monotonic()
-        self._insisting = Insisting(self._heard_s)
+        self._escalation = SignalEscalation(self._heard_s)
         self._looking = False
 
     def show(self, status: Status) -> None:
@@ -78,7 +78,7 @@ class _Watch:
     def ask_to_end(self, client: ControlClient) -> None:
         """Handle a signal: the host decides what it does; where the host is silent, we do."""
         client.cancel()
-        self._replied(self._insisting.signal(time.monotonic(), self._trouble_s()))
+        self._replied(self._escalation.signal(time.monotonic(), self._trouble_s()))
         self._keep_looking()
 
     def _keep_looking(self) -> None:
@@ -89,18 +89,18 @@ class _Watch:
 
     def _look(self) -> None:
         """Look for silence: the user is told of it even where it began after a signal."""
-        reply = self._insisting.look(self._trouble_s())
+        reply = self._escalation.look(self._trouble_s())
         if reply is not None:
             self._replied(reply)
         asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _trouble_s(self) -> float | None:
-        return self._insisting.trouble_s(None, self._heard_s, time.monotonic())
+        return self._escalation.trouble_s(None, self._heard_s, time.monotonic())
 
-    def _replied(self, reply: Reply) -> None:
-        if reply is Reply.STAKE:
+    def _replied(self, reply: SignalReply) -> None:
+        if reply is SignalReply.STAKE:
             complain(f"the host does not answer; {AGAIN}, and the host goes on")
-        elif reply is Reply.END:
+        elif reply is SignalReply.END:
             words = sentence("the host does not answer", Who.SILENT, self.when)
             last_resort(words, TABLE[Who.SILENT, self.when].exit_code, after_s=_NOW_S)
 
@@ -108,8 +108,8 @@ class _Watch:
 def move(
     *,
     to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the other host")],
-    control: Control = None,
-    guest: Name = None,
+    control: ControlOption = None,
+    guest: GuestOption = None,
     tls_hostname: TlsHostname = None,
     config: Annotated[MoveConfig | None, Parameter(name="*")] = None,
     limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
@@ -161,7 +161,7 @@ def _check_hostname(hostname: str | None) -> None:
         checked_hostname(hostname)
 
 
-def _follow(host: Path, order: Move, output: OutputOptions, pipe: StatusPipe | None) -> Moved:
+def _follow(host: Path, order: MoveGuest, output: OutputOptions, pipe: StatusPipe | None) -> Moved:
     """Have the host move the guest and show each moment."""
     from pageferry.common.terminal.console import ProgressView
 
@@ -174,10 +174,10 @@ def _follow(host: Path, order: Move, output: OutputOptions, pipe: StatusPipe | N
     return moved
 
 
-def _order(to: str, guest: str | None, config: MoveConfig, tls_hostname: str | None) -> Move:
-    from pageferry.host.messages import Move
+def _order(to: str, guest: str | None, config: MoveConfig, tls_hostname: str | None) -> MoveGuest:
+    from pageferry.host.messages import MoveGuest
 
-    return Move(
+    return MoveGuest(
         to=to,
         guest=guest,
         transfer=config.transfer,

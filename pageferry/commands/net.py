@@ -24,14 +24,16 @@ it for one migration; with --link relay also without root.
 """
 DEFAULT_NAME = "lab"
 
-Name = Annotated[str, Parameter(name="--name", help="NAME of the network, where there are several")]
+NetworkOption = Annotated[
+    str, Parameter(name="--name", help="NAME of the network, where there are several")
+]
 
 
 def up(
     *,
     shape: Annotated[ShapeOptions | None, Parameter(name="*")] = None,
     options: Annotated[LinkOptions | None, Parameter(name="*")] = None,
-    name: Name = DEFAULT_NAME,
+    name: NetworkOption = DEFAULT_NAME,
 ) -> int:
     """Make the two namespaces and the link, measure it, and leave it up.
 
@@ -51,7 +53,7 @@ def up(
             missing.
         PageferryError: The link could not be made or measured; nothing of it is left.
     """
-    from pageferry.net.link import Link
+    from pageferry.net.link import NetworkLink
     from pageferry.net.namespaces import checked_name, require
     from pageferry.net.schedule import parse_schedule, plan
     from pageferry.net.spec import LinkSpec
@@ -69,7 +71,7 @@ def up(
         shaper=options.shaper,
         offloads=options.offloads,
     )
-    with Link(spec) as link:
+    with NetworkLink(spec) as link:
         if link.notice:
             print(f"pageferry: {link.notice}", file=sys.stderr)
         for line in told(name, wanted, link.shaper, link.measured):
@@ -80,7 +82,9 @@ def up(
 
 
 def down(
-    *, name: Name = DEFAULT_NAME, every: Annotated[bool, Parameter("--all", negative="")] = False
+    *,
+    name: NetworkOption = DEFAULT_NAME,
+    every: Annotated[bool, Parameter("--all", negative="")] = False,
 ) -> int:
     """Remove a network, what runs in it, and what a run that was killed has left of one.
 
@@ -118,7 +122,7 @@ def execute(
     end: Literal["src", "dst"],
     /,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    name: Name = DEFAULT_NAME,
+    name: NetworkOption = DEFAULT_NAME,
 ) -> int:
     """Run a command in one of the two namespaces; its exit code is ours.
 
@@ -175,18 +179,18 @@ def told(name: str, shape: Shape, shaper: str, measured: object) -> list[str]:
         name: Name of the network.
         shape: What it was asked to be.
         shaper: What shapes it, `tc` or `tun`.
-        measured: A `Measured`; anything else (None) leaves its line out.
+        measured: A `LinkMeasurement`; anything else (None) leaves its line out.
 
     Returns:
         The lines.
     """
-    from pageferry.net.measure import Measured
+    from pageferry.net.measure import LinkMeasurement
 
     lines = [f"{name}: src 10.77.0.1, dst 10.77.0.2, shaped by {shaper}"]
     forward, back = shape.forward.words(), shape.back.words()
     both = " each way" if forward == back else f" there; {back} back"
     lines.append(f"  asked:    {forward}{both}")
-    if isinstance(measured, Measured):
+    if isinstance(measured, LinkMeasurement):
         lines.append(
             f"  measured: round trip {figures(measured.rtt_ms, 3)} ms,"
             f" {human_bytes(measured.throughput_Bps)}/s there,"

@@ -18,7 +18,7 @@ from pageferry.common.process.status import StatusPipe
 from pageferry.common.units import format_rate, parse_rate
 from pageferry.paper import findings, published
 from pageferry.paper import notes as remarks
-from pageferry.paper.experiment import QUICK_SCALE, Cell, Setting, estimate_s, plan
+from pageferry.paper.experiment import QUICK_SCALE, ExperimentCell, Setting, estimate_s, plan
 from pageferry.runs import tables
 from pageferry.runs.document import SeriesDocument, SheetDocument, render_series
 from pageferry.runs.series import Series, Signals, follow
@@ -132,7 +132,7 @@ def _announce(runs: int, seconds: float) -> None:
 
 
 def _write(
-    done: Series, cells: list[Cell], setting: Setting, files: ReportFiles, *, table: bool
+    done: Series, cells: list[ExperimentCell], setting: Setting, files: ReportFiles, *, table: bool
 ) -> None:
     results = findings.collect(done, cells)
     sheets = findings.sheets(results, setting)

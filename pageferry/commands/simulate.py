@@ -12,13 +12,13 @@ from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.files.report_files import ReportFiles
 from pageferry.common.process.notices import complain
 from pageferry.common.process.status import Status
-from pageferry.sim.options import SimulateOptions, refuse
+from pageferry.sim.options import SimulationOptions, refuse
 
 
 def simulate(
     *,
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
-    options: Annotated[SimulateOptions | None, Parameter(name="*")] = None,
+    options: Annotated[SimulationOptions | None, Parameter(name="*")] = None,
     limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
 ) -> int:
@@ -40,7 +40,7 @@ def simulate(
     Raises:
         UsageError: An option is wrong, or is one that a simulation cannot have.
     """
-    config, options = config or MigrationConfig(), options or SimulateOptions()
+    config, options = config or MigrationConfig(), options or SimulationOptions()
     output, limits = output or OutputOptions(), limits or LimitOptions()
     _refuse(config, options, output)
     from pageferry.sim.link import not_modelled, parse_link
@@ -56,7 +56,7 @@ def simulate(
     return _one(config, options, output, enforce=limits.enforce)
 
 
-def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOptions) -> None:
+def _refuse(config: MigrationConfig, options: SimulationOptions, output: OutputOptions) -> None:
     refuse(config)
     if output.log_dir is not None:
         raise UsageError("--log-dir: a simulation writes no log, its events are in the report")
@@ -65,7 +65,7 @@ def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOpt
 
 
 def _one(
-    config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
+    config: MigrationConfig, options: SimulationOptions, output: OutputOptions, *, enforce: bool
 ) -> int:
     from pageferry.common.html import render
     from pageferry.common.report.limits import enforced, warn

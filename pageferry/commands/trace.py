@@ -168,12 +168,12 @@ def import_(
 
 def _import(text: str, file: str, parser: LackeyParser, options: ImportOptions) -> Imported:
     """Write the trace, whole or not at all."""
-    from pageferry.trace.importer import Text, TraceFile, import_text
+    from pageferry.trace.importer import TraceFile, TraceText, import_text
     from pageferry.trace.view import ImportView
 
     with (
         _interruptible(f"{file} was not written") as check,
-        Text(text, check) as source,
+        TraceText(text, check) as source,
         TraceFile(file, force=options.force) as new,
     ):
         if new.replaces(source):

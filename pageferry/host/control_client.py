@@ -141,7 +141,7 @@ class ControlClient:
         """Send a request and wait for the host's answer.
 
         Args:
-            request: One of `messages.Request`, but no `Cancel`.
+            request: One of `messages.Request`, but no `CancelMove`.
             show: Takes each moment of a move while it lasts; None for nobody.
 
         Returns:
@@ -168,11 +168,11 @@ class ControlClient:
                 writer.write(m.encode(request))
             while True:
                 reply = m.decode(await self._line(reader), m.REPLIES)
-                if isinstance(reply, m.Failed):
+                if isinstance(reply, m.RequestFailed):
                     failure = PageferryError(reply.reason)
                     failure.exit_code = reply.exit_code
                     raise failure
-                if not isinstance(reply, m.Progress):
+                if not isinstance(reply, m.MoveProgress):
                     return reply
                 if show is not None:
                     show(reply.status)
@@ -197,4 +197,4 @@ class ControlClient:
         self._given_up = True
         if self._writer is not None:
             with contextlib.suppress(OSError), closed_is_reset():  # whoever waits hears of it
-                self._writer.write(m.encode(m.Cancel()))
+                self._writer.write(m.encode(m.CancelMove()))

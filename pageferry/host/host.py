@@ -19,7 +19,7 @@ from pageferry.common.wire.tls_credentials import client_tls
 from pageferry.dest_agent.admission import MemoryBudget
 from pageferry.dest_agent.agent import DestAgent
 from pageferry.dest_agent.listen_options import ListenOptions
-from pageferry.dest_agent.session_table import Limits
+from pageferry.dest_agent.session_table import SessionLimits
 from pageferry.dest_agent.stopping import worst
 from pageferry.host import messages as m
 from pageferry.host.guest_table import Doing, Entry, Guests
@@ -76,10 +76,10 @@ class Host:
         self._agent = DestAgent(
             log.say,
             log.event,
-            Limits(None, options.max_memory, options.max_sessions),
+            SessionLimits(None, options.max_memory, options.max_sessions),
             server,
             budget=self._budget,
-            keeper=self.guests,
+            registry=self.guests,
             turned_away=self.outgoing.meets_itself,
             stall_s=options.stall_timeout,
         )
@@ -149,7 +149,7 @@ class Host:
             await see_through(self._end(agent))
 
     async def _end(self, agent: asyncio.Task[None]) -> None:
-        looking = asyncio.create_task(self.outgoing.watch(), name="insisting")
+        looking = asyncio.create_task(self.outgoing.watch(), name="signal-escalation")
         self._agent.stop(self._log.say)
         self.outgoing.cancel()
         await self._agent.idle()

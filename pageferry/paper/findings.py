@@ -11,9 +11,9 @@ from typing import Any
 
 from pageferry.common.units import format_rate, format_size
 from pageferry.paper import published
-from pageferry.paper.experiment import Cell, Setting
+from pageferry.paper.experiment import ExperimentCell, Setting
 from pageferry.runs import tables
-from pageferry.runs.rows import Row, ratio, summarise
+from pageferry.runs.rows import SummaryRow, ratio, summarise
 from pageferry.runs.series import Series
 
 
@@ -30,8 +30,8 @@ class Result:
             one; None where no run has.
     """
 
-    cell: Cell
-    row: Row
+    cell: ExperimentCell
+    row: SummaryRow
     hits: int
     misses: int
     changed: float | None
@@ -66,7 +66,7 @@ class Effect:
         return asdict(self)
 
 
-def collect(done: Series, cells: Sequence[Cell]) -> list[Result]:
+def collect(done: Series, cells: Sequence[ExperimentCell]) -> list[Result]:
     """Make a result for each cell of which at least one run has ended.
 
     Args:
@@ -97,7 +97,9 @@ def collect(done: Series, cells: Sequence[Cell]) -> list[Result]:
     return results
 
 
-def _find(results: Sequence[Result], like: Cell, *, strategy: str, cached: bool) -> Row | None:
+def _find(
+    results: Sequence[Result], like: ExperimentCell, *, strategy: str, cached: bool
+) -> SummaryRow | None:
     """Find the row of the same load at the same rate that moved in this way."""
     for result in results:
         cell = result.cell

@@ -14,7 +14,7 @@ from pageferry.common.report.failure import MigrationError
 from pageferry.common.report.limits import given, judge
 from pageferry.common.report.schema import Report
 from pageferry.pair import ENDING_S, AgentProcess
-from pageferry.pytest_plugin.limits import Limits
+from pageferry.pytest_plugin.limits import FigureLimits
 from pageferry.pytest_plugin.migrating import small
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Destination:
         pid: Its process.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FigureLimits) -> None:
         self.host = "127.0.0.1"
         self.port = 0
         self._limits = limits

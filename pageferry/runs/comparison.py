@@ -18,8 +18,8 @@ from pageferry.runs import tables
 from pageferry.runs.axes import span, varied
 from pageferry.runs.document import SeriesDocument, SheetDocument
 from pageferry.runs.predicted import predicted_sheet
-from pageferry.runs.rows import FIGURES, Row, summarise
-from pageferry.runs.series import Attempt, Case, Series
+from pageferry.runs.rows import FIGURES, SummaryRow, summarise
+from pageferry.runs.series import Case, RunAttempt, Series
 
 _HEADINGS: Final = {
     "downtime_ms": "downtime ms",
@@ -127,7 +127,7 @@ def _share(some: list[Report], of: list[Report]) -> str:
     return "" if len(of) == 1 else f" ({len(some)} of {len(of)} runs)"
 
 
-def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
+def make_rows(done: Series, cells: list[dict[str, str]]) -> list[SummaryRow]:
     """Make a row for each case of which at least one run has ended.
 
     Args:
@@ -144,7 +144,7 @@ def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
     ]
 
 
-def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
+def make_sheet(rows: list[SummaryRow], axes: list[str], title: str) -> tables.Sheet:
     """Make the table of a comparison.
 
     Args:
@@ -195,7 +195,7 @@ def comparison(labels: Sequence[str], reports: Sequence[Report]) -> tuple[tables
         cells = {"run": name, "strategy": report.strategy, "workload": workload, "memory": size}
         ended = report.outcome == "completed" and report.verified is not False
         code = EXIT_OK if ended else PageferryError.exit_code
-        attempt = Attempt(place, report, code, report.error)
+        attempt = RunAttempt(place, report, code, report.error)
         rows.append(summarise(label, cells, [attempt], [place]))
     axes = [
         axis

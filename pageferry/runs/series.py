@@ -1,6 +1,6 @@
 """Several migrations one after another: progress, interruption, and what became of each.
 
-A run that fails is an `Attempt` like any other, and the series continues. Ctrl-C (or SIGTERM, or
+A run that fails is a `RunAttempt` like any other, and the series continues. Ctrl-C (or SIGTERM, or
 SIGHUP) ends it: during a run the signal goes to that run's agents, as in `pageferry migrate`;
 between runs it is noted. What has finished by then stays in `attempts`.
 """
@@ -50,7 +50,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RunAttempt:
     """One run of a case.
 
     Attributes:
@@ -71,7 +71,7 @@ class Attempt:
         return self.report is not None and self.report.outcome == "completed"
 
 
-def worst_exit_code(attempts: Sequence[Attempt]) -> int:
+def worst_exit_code(attempts: Sequence[RunAttempt]) -> int:
     """Compute the exit code of several runs.
 
     Args:
@@ -206,7 +206,7 @@ class Series:
     ) -> None:
         self.cases = list(cases)
         self.runs = runs
-        self.attempts: list[Attempt] = []
+        self.attempts: list[RunAttempt] = []
         self.interrupted = False
         self._order = [index for _ in range(runs) for index in range(len(self.cases))]
         self._log_dir = log_dir
@@ -246,7 +246,7 @@ class Series:
             " they are reported"
         )
 
-    def of_case(self, index: int) -> list[Attempt]:
+    def of_case(self, index: int) -> list[RunAttempt]:
         """List what became of one case.
 
         Args:
@@ -293,7 +293,7 @@ class Series:
     def _place(self, number: int) -> str:
         return f"run {number} of {len(self._order)}"
 
-    def _attempt(self, number: int, index: int) -> Attempt | None:
+    def _attempt(self, number: int, index: int) -> RunAttempt | None:
         """Run a case once; return None if the user cancelled it."""
         case = self.cases[index]
         if self._pipe is not None:
@@ -311,13 +311,13 @@ class Series:
         )
         if result is None:
             return None
-        return Attempt(index, result.report, result.exit_code, result.error)
+        return RunAttempt(index, result.report, result.exit_code, result.error)
 
-    def _sentence(self, number: int, attempt: Attempt) -> str:
+    def _sentence(self, number: int, attempt: RunAttempt) -> str:
         return f"{self._place(number)} · {self.cases[attempt.case].label}: {outcome(attempt)}"
 
 
-def outcome(attempt: Attempt) -> str:
+def outcome(attempt: RunAttempt) -> str:
     """Say in a few words how a run ended.
 
     Args:

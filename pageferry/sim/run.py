@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pageferry.sim.options import SimulateOptions, about_of
+from pageferry.sim.options import SimulationOptions, about_of
 
 if TYPE_CHECKING:
     from pageferry.common.config.model import MigrationConfig
     from pageferry.common.report.schema import Report
 
 
-def simulated_report(config: MigrationConfig, options: SimulateOptions) -> Report:
+def simulated_report(config: MigrationConfig, options: SimulationOptions) -> Report:
     """Simulate one migration.
 
     Args:

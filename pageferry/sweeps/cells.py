@@ -28,7 +28,7 @@ from pageferry.common.workload.registry import WORKLOADS, WorkloadError, choose
 from pageferry.common.workload.spec import Chosen
 from pageferry.net import shape
 from pageferry.sweeps.columns import Row, column_of, option_row
-from pageferry.sweeps.plan import PARTED, Plan, Value, cut
+from pageferry.sweeps.plan import PARTED, SweepPlan, Value, cut
 from pageferry.sweeps.runners import Runner
 from pageferry.sweeps.settings import CellOptions, net_value
 
@@ -78,7 +78,7 @@ class _Axis:
     points: tuple[tuple[Value, ...], ...]
 
 
-def axes_of(plan: Plan) -> list[str]:
+def axes_of(plan: SweepPlan) -> list[str]:
     """List the options that vary.
 
     Args:
@@ -90,7 +90,7 @@ def axes_of(plan: Plan) -> list[str]:
     return [option for axis in _axes(plan) for option in axis.options]
 
 
-def _axes(plan: Plan) -> list[_Axis]:
+def _axes(plan: SweepPlan) -> list[_Axis]:
     grid = [
         _Axis("grid", (option,), tuple((value,) for value in values))
         for option, values in plan.grid.items()
@@ -101,7 +101,7 @@ def _axes(plan: Plan) -> list[_Axis]:
     ]
 
 
-def expand(plan: Plan, runner: Runner, name: str) -> list[Cell]:
+def expand(plan: SweepPlan, runner: Runner, name: str) -> list[Cell]:
     """Make all cells, in the order in which they are run.
 
     Repeats change slowest: what disturbs a host for a while should disturb every combination.
@@ -145,7 +145,7 @@ def expand(plan: Plan, runner: Runner, name: str) -> list[Cell]:
     return list(cells.values())
 
 
-def _places(plan: Plan, axes: Sequence[_Axis], runner: Runner, name: str) -> Mapping[str, str]:
+def _places(plan: SweepPlan, axes: Sequence[_Axis], runner: Runner, name: str) -> Mapping[str, str]:
     """Find where each option is given: once only, and known. Raises `UsageError`."""
     places: dict[str, str] = {}
     given = [("options", option) for option in plan.options]

@@ -26,9 +26,9 @@ from pageferry.common.guest_location import TABLE, When, Who, sentence
 from pageferry.pair import PairResult
 from pageferry.runs.series import Signals
 from pageferry.sweeps import worker
-from pageferry.sweeps.cell import Order, Outcome
+from pageferry.sweeps.cell import CellOutcome, Order
 from pageferry.sweeps.cells import Cell
-from pageferry.sweeps.driver import Clock, Store, Watcher, keep, option_texts
+from pageferry.sweeps.driver import Clock, Store, SweepWatcher, keep, option_texts
 from pageferry.sweeps.environment import cluster_environment, environment, unlike
 from pageferry.sweeps.plan import cut
 from pageferry.sweeps.runners import Runner
@@ -121,7 +121,7 @@ class Cluster:
     """
 
     def __init__(
-        self, client: Any, *, runner: Runner, store: Store, watcher: Watcher, signals: Signals
+        self, client: Any, *, runner: Runner, store: Store, watcher: SweepWatcher, signals: Signals
     ) -> None:
         self._client = client
         self._runner = runner
@@ -271,7 +271,7 @@ class Cluster:
                 self._again(task, f"{task.worker} was lost")
 
     def _keep(self, task: _Task, text: str) -> None:
-        outcome = Outcome.model_validate_json(text)
+        outcome = CellOutcome.model_validate_json(text)
         result = outcome.result
         if result is None:  # somebody else has cancelled it
             self._again(task, f"it was cancelled on {task.worker}")
@@ -339,7 +339,7 @@ class Cluster:
             wait(list(self._running), timeout=_ENDING_S)
         for future, task in self._running.items():
             if future.status == "finished":
-                outcome = Outcome.model_validate_json(future.result())
+                outcome = CellOutcome.model_validate_json(future.result())
                 if outcome.result is not None:
                     self._store_result(task, outcome.result, outcome.versions)
         self._client.cancel(list(self._running))

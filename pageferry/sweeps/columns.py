@@ -30,15 +30,20 @@ from pageferry.common.workload.registry import WORKLOADS, choose
 from pageferry.net import shape
 from pageferry.sweeps.settings import CellOptions, MigrateCell
 
-Kind = Literal["int64", "float64", "bool", "string"]
+ColumnKind = Literal["int64", "float64", "bool", "string"]
 Scalar = int | float | bool | str | None
 Row = dict[str, Scalar]
 
-_KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int64", float: "float64", str: "string"}
+_KINDS: Final[dict[type, ColumnKind]] = {
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    str: "string",
+}
 # How an option's formatter writes 1, and the ending of a column's name with that unit.
 _UNITS: Final = {"1B": "_bytes", "1B/s": "_Bps", "1s": "_s"}
 _NET_UNITS: Final = {"rate": "_Bps", "delay": "_s", "jitter": "_s", "queue": "_s"}
-_DERIVED: Final[dict[str, Kind]] = {
+_DERIVED: Final[dict[str, ColumnKind]] = {
     "rounds": "int64",
     "drain_rounds": "int64",
     "dirty_rate_Bps": "float64",
@@ -66,7 +71,7 @@ class Column:
     """
 
     name: str
-    kind: Kind
+    kind: ColumnKind
 
     def takes(self, value: object) -> bool:
         """Tell whether the column has room for a value.
@@ -101,7 +106,7 @@ def _members(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _kind(annotation: Any) -> Kind | None:
+def _kind(annotation: Any) -> ColumnKind | None:
     """Return the column type for an annotation; None where it is not a scalar."""
     found = {_KINDS.get(each) for each in _members(annotation)}
     return found.pop() if len(found) == 1 else None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MOST_LISTED: Final = 10  # lines about what went wrong
 
 
-class SweepOptions(ProgressOptions):
+class SweepCommandOptions(ProgressOptions):
     """How a plan is run."""
 
     runner: Annotated[
@@ -68,7 +68,7 @@ class SweepOptions(ProgressOptions):
 def sweep(
     plan: Annotated[Path, Parameter(help="the plan, a TOML file; docs/sweeps.md shows one")],
     *,
-    options: Annotated[SweepOptions | None, Parameter(name="*")] = None,
+    options: Annotated[SweepCommandOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Run a grid of migrations, one after another, into one folder.
@@ -90,7 +90,7 @@ def sweep(
     from pageferry.sweeps.grid import exit_code, make_grid, run_grid
     from pageferry.sweeps.progress import SweepView
 
-    options = options or SweepOptions()
+    options = options or SweepCommandOptions()
     grid = make_grid(plan, options.output, runner=options.runner, choice=options.filter)
     tell((cell.config for cell in grid.chosen), quiet=options.quiet)
     if options.dry_run:

@@ -15,7 +15,7 @@ from pageferry.common.errors import PageferryError
 from pageferry.common.process.status import Status
 from pageferry.common.report.limits import given, judge
 from pageferry.pair import PairResult
-from pageferry.runs.series import Attempt, Signals
+from pageferry.runs.series import RunAttempt, Signals
 from pageferry.sweeps.cells import Cell
 from pageferry.sweeps.columns import result_row
 from pageferry.sweeps.environment import environment
@@ -35,7 +35,7 @@ class Store(Protocol):
         """
 
 
-class Watcher(Protocol):
+class SweepWatcher(Protocol):
     """A follower of a sweep's progress, such as `progress.SweepView`."""
 
     def began(self, cell: Cell, side_by_side: int = 1) -> None:
@@ -54,7 +54,7 @@ class Watcher(Protocol):
             status: As its agents, or the simulation, report it.
         """
 
-    def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
+    def finished(self, cell: Cell, record: Record, attempt: RunAttempt) -> None:
         """Note that a cell has finished and is stored.
 
         Args:
@@ -121,7 +121,7 @@ def keep(
     *,
     runner: Runner,
     store: Store,
-    watcher: Watcher,
+    watcher: SweepWatcher,
     worker: str | None = None,
     attempts: int = 1,
     versions: Mapping[str, str] | None = None,
@@ -147,7 +147,7 @@ def keep(
         judge(report, given(cell.config))
     record = _record(cell, result, clock, runner, worker, attempts, versions)
     store.save(record, None if report is None else report.to_json())
-    attempt = Attempt(cell.index, report, result.exit_code, result.error)
+    attempt = RunAttempt(cell.index, report, result.exit_code, result.error)
     watcher.finished(cell, record, attempt)
     return record
 
@@ -186,7 +186,7 @@ def run_here(
     *,
     runner: Runner,
     store: Store,
-    watcher: Watcher,
+    watcher: SweepWatcher,
     signals: Signals,
     log_dir: Path | None,
 ) -> bool:
@@ -220,7 +220,9 @@ def run_here(
     return signals.seen
 
 
-def _run(runner: Runner, cell: Cell, logs: Path | None, watcher: Watcher, signals: Signals) -> Ran:
+def _run(
+    runner: Runner, cell: Cell, logs: Path | None, watcher: SweepWatcher, signals: Signals
+) -> Ran:
     """Run one cell; one that can't be begun has failed, like any other that fails."""
 
     def show(status: Status) -> None:

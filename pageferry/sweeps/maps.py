@@ -27,7 +27,7 @@ class Rank:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MapPlace:
     """One place of a map.
 
     Attributes:
@@ -60,7 +60,7 @@ class Map:
     y: str | None
     columns: tuple[Scalar, ...]
     rows: tuple[Scalar, ...]
-    places: dict[tuple[Scalar, Scalar], Place]
+    places: dict[tuple[Scalar, Scalar], MapPlace]
 
 
 def choose_axes(query: Query, x: str | None, y: str | None) -> tuple[str | None, str | None]:
@@ -125,7 +125,7 @@ def maps(query: Query, figure: str, x: str | None, y: str | None) -> list[Map]:
             columns=columns,
             rows=rows,
             places={
-                place: Place(tuple(sorted(ranks, key=lambda rank: rank.figure.median)))
+                place: MapPlace(tuple(sorted(ranks, key=lambda rank: rank.figure.median)))
                 for place, ranks in found[values].items()
             },
         )

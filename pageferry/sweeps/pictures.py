@@ -12,8 +12,8 @@ from pageferry.common.units import figures, human_bytes
 from pageferry.runs.rows import Spread
 from pageferry.runs.tables import NOTHING, milliseconds
 from pageferry.sweeps.columns import Scalar, said
-from pageferry.sweeps.curves import Curve, Curves
-from pageferry.sweeps.maps import Map, Place
+from pageferry.sweeps.curves import Curves, DowntimeCurve
+from pageferry.sweeps.maps import Map, MapPlace
 
 MOST_PICTURES: Final = 12  # of each kind: nobody looks at more
 _LOG_FROM: Final = 30.0  # an axis is logarithmic from this ratio of greatest to least
@@ -39,7 +39,7 @@ def figure_text(name: str, value: float) -> str:
     return loss(value) if name in ("guest_slowdown", "guest_lost") else figures(value, 4)
 
 
-def words_of(place: Place | None, figure: str, line: str = " ") -> str:
+def words_of(place: MapPlace | None, figure: str, line: str = " ") -> str:
     """Write what stands at a place of a map: the best strategy, and its median.
 
     Args:
@@ -216,7 +216,7 @@ def _map(number: int, found: Map, names: Sequence[str], figure: str, meaning: st
     )
 
 
-def _hover(place: Place | None, figure: str) -> str:
+def _hover(place: MapPlace | None, figure: str) -> str:
     if place is None or not place.ranks:
         return "no strategy moved its guest"
     return "<br>".join(
@@ -265,7 +265,7 @@ def _curves(found: Curves, names: Sequence[str]) -> Figure:
     }
 
 
-def _curve(curve: Curve, names: Sequence[str], *, named: bool) -> Figure:
+def _curve(curve: DowntimeCurve, names: Sequence[str], *, named: bool) -> Figure:
     """Draw a curve; `named` puts it into the legend, which has each strategy once."""
     place = names.index(curve.name)
     hue = _hue(names, curve.name)

@@ -90,13 +90,13 @@ def _same_length(table: dict[str, tuple[Value, ...]]) -> dict[str, tuple[Value, 
     return table
 
 
-Fixed = Annotated[Any, BeforeValidator(_value)]
+FixedValue = Annotated[Any, BeforeValidator(_value)]
 Several = Annotated[Any, BeforeValidator(_values)]
-Columns = Annotated[dict[str, Several], BeforeValidator(_flat)]
+OptionLists = Annotated[dict[str, Several], BeforeValidator(_flat)]
 Axes = Annotated[dict[str, Annotated[Several, AfterValidator(_different)]], BeforeValidator(_flat)]
 
 
-class Plan(Options):
+class SweepPlan(Options):
     """A sweep as its file describes it.
 
     Attributes:
@@ -115,16 +115,16 @@ class Plan(Options):
     output: Annotated[str | None, Field(min_length=1, max_length=1024)] = None
     repeats: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
     max_cells: Annotated[int, Field(strict=True, ge=1, le=_MOST_CELLS)] = 1000
-    options: Annotated[dict[str, Fixed], BeforeValidator(_flat)] = Field(default_factory=dict)
+    options: Annotated[dict[str, FixedValue], BeforeValidator(_flat)] = Field(default_factory=dict)
     grid: Axes = Field(default_factory=dict)
     columns: Annotated[
-        tuple[Annotated[Columns, AfterValidator(_same_length)], ...],
+        tuple[Annotated[OptionLists, AfterValidator(_same_length)], ...],
         Words("tables of options, each with a list"),
         Field(alias="list"),
     ] = ()
 
 
-def read_plan(file: Path) -> Plan:
+def read_plan(file: Path) -> SweepPlan:
     """Read a plan.
 
     Args:
@@ -139,7 +139,7 @@ def read_plan(file: Path) -> Plan:
     return parse_plan(read_file(file, _MOST_BYTES), str(file))
 
 
-def parse_plan(data: bytes, name: str) -> Plan:
+def parse_plan(data: bytes, name: str) -> SweepPlan:
     """Parse a plan.
 
     Args:
@@ -154,7 +154,7 @@ def parse_plan(data: bytes, name: str) -> Plan:
     """
     document = parse_toml(data, name)
     try:
-        return Plan.model_validate(document)
+        return SweepPlan.model_validate(document)
     except ValidationError as error:
         raise UsageError(f"{name}: {_explain(error)}") from None
 

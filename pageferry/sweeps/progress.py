@@ -16,7 +16,7 @@ from rich.table import Column
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.common.terminal.live import LiveView
 from pageferry.common.terminal.progress import COMPILING, Wish
-from pageferry.runs.series import Attempt, outcome
+from pageferry.runs.series import RunAttempt, outcome
 from pageferry.sweeps.cells import Cell
 from pageferry.sweeps.ledger import Record
 
@@ -161,7 +161,7 @@ class SweepView(LiveView):
         if time.monotonic() - self._drawn > 0.25 or COMPILING in status.phase:
             self._draw(f"{cell.label} · {status.phase}")
 
-    def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
+    def finished(self, cell: Cell, record: Record, attempt: RunAttempt) -> None:
         """Count a finished cell, and under a bar print a line about it.
 
         Args:

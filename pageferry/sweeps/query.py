@@ -14,7 +14,7 @@ from pageferry.common.capacity.cpus import usable_cpus
 from pageferry.common.capacity.memory import least
 from pageferry.common.errors import UsageError
 from pageferry.runs.rows import Spread
-from pageferry.sweeps.choice import Choice
+from pageferry.sweeps.cell_filter import CellFilter
 from pageferry.sweeps.columns import Scalar, column_of, parameter_columns, said
 from pageferry.sweeps.parquet import Results
 from pageferry.sweeps.plan import cut
@@ -29,7 +29,7 @@ GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """A table as DuckDB returns it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CellGroup:
     """The cells of one combination.
 
     Attributes:
@@ -88,7 +88,7 @@ class Query:
         choice: Keeps the rows that it accepts; None keeps all.
     """
 
-    def __init__(self, results: Results, runner: Runner, choice: Choice | None = None) -> None:
+    def __init__(self, results: Results, runner: Runner, choice: CellFilter | None = None) -> None:
         import duckdb
 
         table = results.table
@@ -126,7 +126,7 @@ class Query:
         """
         return self._columns[axis]
 
-    def ask(self, sql: str) -> Answer:
+    def ask(self, sql: str) -> QueryResult:
         """Run one query.
 
         Args:
@@ -149,7 +149,7 @@ class Query:
                 raise UsageError(f"--sql: {cut(repr(sql))} is no query: expected {_A_QUERY}")
             answer = self._database.execute(statements[0])
             columns = tuple(each[0] for each in answer.description or ())
-            return Answer(columns, tuple(answer.fetchall()))
+            return QueryResult(columns, tuple(answer.fetchall()))
         except duckdb.Error as error:
             raise UsageError(f"--sql: {cut(str(error))}") from None
 
@@ -185,7 +185,7 @@ class Query:
             )
         return name
 
-    def groups(self, figures: Sequence[str], axes: Sequence[str] | None = None) -> list[Group]:
+    def groups(self, figures: Sequence[str], axes: Sequence[str] | None = None) -> list[CellGroup]:
         """Group the rows by combination.
 
         Args:
@@ -208,7 +208,7 @@ class Query:
         ).rows
         width = len(axes)
         return [
-            Group(
+            CellGroup(
                 values=row[:width],
                 cells=row[width],
                 good=row[width + 1],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pageferry.runs.tables import Sheet
     from pageferry.sweeps.maps import Map
     from pageferry.sweeps.parquet import Results
-    from pageferry.sweeps.query import Answer, Query
+    from pageferry.sweeps.query import Query, QueryResult
     from pageferry.sweeps.runners import Runner
 
 _MOST_LISTED: Final = 10  # records that are damaged
@@ -146,9 +146,9 @@ def load(path: Path) -> tuple[Results, Runner]:
 
 
 def _choice(text: str | None, runner: Runner) -> Any:
-    from pageferry.sweeps.choice import parse_choice
+    from pageferry.sweeps.cell_filter import parse_filter
 
-    return None if text is None else parse_choice(text, runner)
+    return None if text is None else parse_filter(text, runner)
 
 
 class _Show:
@@ -190,10 +190,10 @@ class _Show:
             for note in self._notes(meaning=True):
                 print_text(console, note)
 
-    def _summary(self) -> Answer:
+    def _summary(self) -> QueryResult:
         """Make the table of all combinations, in numbers."""
         from pageferry.sweeps.columns import said
-        from pageferry.sweeps.query import Answer
+        from pageferry.sweeps.query import QueryResult
 
         names = [f"{figure}{end}" for figure in _FIGURES for end in ("", "_min", "_max")]
         axes = self._query.axes
@@ -206,7 +206,7 @@ class _Show:
                 each = spread and (spread.median, spread.least, spread.greatest)
                 figures += each or (None, None, None)
             rows.append((*words, group.cells, group.good, *figures, self._results.runner))
-        return Answer((*axes, "cells", "good", *names, "runner"), tuple(rows))
+        return QueryResult((*axes, "cells", "good", *names, "runner"), tuple(rows))
 
     @property
     def _simulated(self) -> bool:
@@ -323,7 +323,7 @@ def map_sheet(found: Map, figure: str) -> Sheet:
     )
 
 
-def to_sheet(answer: Answer) -> Sheet:
+def to_sheet(answer: QueryResult) -> Sheet:
     """Make the table of any answer.
 
     Args:
@@ -348,7 +348,7 @@ def to_sheet(answer: Answer) -> Sheet:
     return Sheet("", answer.columns, rows, left=left)
 
 
-def to_csv(answer: Answer) -> str:
+def to_csv(answer: QueryResult) -> str:
     """Write an answer as CSV (RFC 4180), with a heading.
 
     Args:

@@ -33,7 +33,7 @@ from pageferry.source_agent.protocol import SourceProtocol
 SHARE_S: Final = 0.002  # how often injected faults look at what post-copy has sent
 
 
-class Stream(Protocol):
+class SourceStream(Protocol):
     """The connections of one attempt after another, and what goes over them: see `Serving`."""
 
     def unsent(self) -> int:
@@ -44,7 +44,7 @@ class Stream(Protocol):
         """
         ...
 
-    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
+    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.CommitOutcome:
         """Open a new control connection.
 
         Args:
@@ -90,7 +90,7 @@ class PostcopyPhase:
         notify: Is told the phase, for people.
     """
 
-    stream: Stream
+    stream: SourceStream
     protocol: SourceProtocol
     timeline: Timeline
     notify: Callable[[str], None]
@@ -197,7 +197,7 @@ class PostcopyPhase:
         attempt = self.protocol.dial()
         missing = await self.stream.rejoin(attempt)
         self.protocol.joined(attempt)
-        if isinstance(missing, messages.Outcome):
+        if isinstance(missing, messages.CommitOutcome):
             self.protocol.ended_there(missing)
         if missing.any():
             await self.stream.open()

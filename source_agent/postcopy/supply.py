@@ -27,7 +27,7 @@ from pageferry.source_agent.precopy.page_sender import PageSender
 PUSH_PAGES: Final = BATCH_PAGES // 4
 
 
-class Supply:
+class PageSupply:
     """Everything that the destination is still missing, by demand and by push.
 
     Make it before the downtime: it compiles.

@@ -161,7 +161,9 @@ class DeltaEncoder:
         assert self._cache is not None  # noqa: S101 - nobody encodes after `close`
         n = len(pages)
         fates, lengths = np.zeros(n, np.uint8), np.zeros(n, np.int64)
-        batch = delta.Batch(pages, masks, buffers.words, buffers.bytes, fates, lengths, buffers.out)
+        batch = delta.DeltaBatch(
+            pages, masks, buffers.words, buffers.bytes, fates, lengths, buffers.out
+        )
         counters = np.zeros(delta.COUNTERS, np.int64)
         started = time.thread_time()
         # A page of another batch may have the same slot, unless there is one for each.

@@ -15,7 +15,7 @@ from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.stale import CACHE, IN_CACHE, MEMORY, UNION
 from pageferry.common.inject import no_fault
 from pageferry.common.report.sections.rounds import PartName
-from pageferry.common.strategy.base import NextRound, Part, RoundKind, RoundStats
+from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats, StalePart
 from pageferry.common.strategy.carrying import Carrying
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
@@ -26,7 +26,7 @@ from pageferry.source_agent.precopy.compressing_encoder import CompressingEncode
 from pageferry.source_agent.precopy.cost_estimate import TransferCost
 from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.precopy.stale_pages import StalePages
-from pageferry.source_agent.precopy.throttling import Throttling, Watcher
+from pageferry.source_agent.precopy.throttling import OnPeriod, Throttling
 
 # What a stop costs, whatever is left: pausing within a quantum, the snapshot, the resume.
 SWITCHOVER_S: Final = 0.002
@@ -167,7 +167,7 @@ class Rounds:
         self.round_start_bytes = 0
         self.round_expected = 0
 
-    def send(self, order: NextRound, watcher: Watcher | None = None) -> Round:
+    def send(self, order: NextRound, watcher: OnPeriod | None = None) -> Round:
         """Hold, drain, collect and send as the strategy ordered.
 
         Args:
@@ -312,9 +312,9 @@ class Rounds:
         """Return what a stop takes beyond its pages; what comes last travels one way."""
         return SWITCHOVER_S + self._scan_s + self._rtt_s / 2 + cached_lines * self._drain_line_s
 
-    def _part(self, counts: NDArray[np.int64], part: int) -> Part:
+    def _part(self, counts: NDArray[np.int64], part: int) -> StalePart:
         pages, raw = cost_of(counts, part)
-        return Part(pages, self.transfer_cost.wire_bytes(raw))
+        return StalePart(pages, self.transfer_cost.wire_bytes(raw))
 
     def switch(self) -> StopResult:
         """Pause the guest and take its snapshot without sending anything; it stays paused.

@@ -18,7 +18,7 @@ from pageferry.common.report.sections.prediction import (
 )
 from pageferry.common.strategy.prediction import (
     Forecast,
-    Link,
+    LinkEstimate,
     Measurement,
     choose,
     conditions,
@@ -133,7 +133,7 @@ async def predict(
     return report_of(config, measured, bandwidth(config, probed), rtt_s)
 
 
-def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> Link:
+def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> LinkEstimate:
     """Describe how this project's frames and rounds go over a link.
 
     Args:
@@ -146,7 +146,7 @@ def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> Link:
     """
     burst = CREDIT_S * config.max_bandwidth if config.max_bandwidth < _BURST_BPS else 0.0
     trailer = header.TRAILER.size if config.checksum else 0
-    return Link(
+    return LinkEstimate(
         rate_Bps=rate_Bps,
         page_bytes=_PAGE_BYTES,
         frame_bytes=_FRAME_BYTES + trailer,

@@ -22,7 +22,7 @@ from pageferry.common.strategy import (
     ThreePath,
 )
 from pageferry.common.strategy.carrying import MEASURABLE_BYTES
-from pageferry.common.strategy.conditions import Conditions, Curve, Stale
+from pageferry.common.strategy.conditions import Conditions, Stale, StaleCurve
 from pageferry.common.strategy.forecast import AsTaken, Cost, run
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.bitmap import popcount
@@ -305,8 +305,8 @@ def _staleness(record: Measurements) -> Callable[[float], Stale]:
         pages = counted
         sizes = [(seconds, amount * _PAGE_BYTES) for seconds, amount in counted]
     total = record.config.guest.pages
-    of_pages = Curve(between(pages, counted), total)
-    of_bytes = Curve(between(sizes, counted), total * _PAGE_BYTES)
+    of_pages = StaleCurve(between(pages, counted), total)
+    of_bytes = StaleCurve(between(sizes, counted), total * _PAGE_BYTES)
     in_memory, in_cache = _shares(max(rounds, key=lambda stats: stats.duration_s, default=None))
     return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds), in_memory, in_cache)
 
@@ -340,7 +340,7 @@ def between(measured: list[_Point], counted: list[_Point]) -> list[_Point]:
     """
     if not measured:
         return []
-    shape = Curve(counted, math.inf)
+    shape = StaleCurve(counted, math.inf)
     out = list(measured)
     for (x0, y0), (x1, y1) in pairwise([(0.0, 0.0), *sorted(measured)]):
         low, high = shape(x0), shape(x1)

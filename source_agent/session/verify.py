@@ -8,13 +8,13 @@ from typing import Final
 from pageferry.common.errors import PeerError, VerificationError
 from pageferry.common.wire import messages
 from pageferry.source_agent.replay import replay
-from pageferry.source_agent.session.context import Context, Ready
+from pageferry.source_agent.session.context import ReadyToSend, SourceContext
 from pageferry.source_agent.session.hand_over import believed
 
 FOLLOW_UP_S: Final = 600.0  # beyond run_after: the digest of a large guest on a busy host
 
 
-async def follow_up(context: Context, ready: Ready) -> None:
+async def follow_up(context: SourceContext, ready: ReadyToSend) -> None:
     """Wait for the guest's run at the destination, and verify it.
 
     Args:
@@ -25,7 +25,7 @@ async def follow_up(context: Context, ready: Ready) -> None:
         VerificationError: It is not the guest that left, or its own check failed.
         PageferryError: The result cannot be had, or is impossible.
     """
-    record, control = context.record, context.links.control
+    record, control = context.record, context.connections.control
     # The result may be here although its sender is gone, as after a pause of this process.
     with contextlib.suppress(PeerError):
         record.connection.clock_after = await control.sample_clock()

@@ -18,7 +18,7 @@ import numpy as np
 from pageferry.commands.report import Gathered, print_results
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError, UsageError
-from pageferry.common.files.memory_trace import PAGE_SHIFT, Trace, open_trace
+from pageferry.common.files.memory_trace import PAGE_SHIFT, MemoryTrace, open_trace
 from pageferry.common.guest.delta import apply_deltas
 from pageferry.common.html import all_pictures
 from pageferry.common.html.run_tables import configuration
@@ -285,7 +285,7 @@ def npz(data: bytes) -> None:
         assert int(found.accesses.max()) >> PAGE_SHIFT < found.meta.pages
 
 
-def _trace(name: str) -> Trace:
+def _trace(name: str) -> MemoryTrace:
     found = open_trace(name)
     found.verify()
     return found

@@ -115,7 +115,7 @@ class Journey:
             max_rounds=3,
             postcopy_after="rounds=1",
         )
-        order = m.Move(to=f"127.0.0.1:{port}", guest="g", transfer=transfer, run_after=0.02)
+        order = m.MoveGuest(to=f"127.0.0.1:{port}", guest="g", transfer=transfer, run_after=0.02)
         moved: m.Moved = await source.ask(order)
         where = moved.report.guest.runs_at
         self.seen[where] += 1

@@ -203,7 +203,7 @@ class TestWhatIsWrong:
     def test_a_delta_that_leaves_its_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
         encode = delta.encode
 
-        def spoils(memory: Any, cache: Any, batch: delta.Batch, *rest: Any) -> int:
+        def spoils(memory: Any, cache: Any, batch: delta.DeltaBatch, *rest: Any) -> int:
             size = encode(memory, cache, batch, *rest)
             batch.out[:2] = 0xFF, 0x7F
             return size

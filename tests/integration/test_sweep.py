@@ -21,7 +21,7 @@ from pageferry.common.errors import UsageError
 from pageferry.common.report.schema import Report
 from pageferry.sweeps import cluster as dask_cluster
 from pageferry.sweeps import worker
-from pageferry.sweeps.cell import Order, Outcome
+from pageferry.sweeps.cell import CellOutcome, Order
 from pageferry.sweeps.cells import expand
 from pageferry.sweeps.driver import option_texts
 from pageferry.sweeps.parquet import read_parquet
@@ -208,7 +208,7 @@ def test_a_worker_is_told_to_stop(tmp_path: Path) -> None:
     (cell,) = expand(parse_plan(slow.encode(), "plan"), runner_named("migrate"), "plan")
     order = Order(token="a", runner="migrate", options=option_texts(cell))  # noqa: S106
     worker.stop(["a"])
-    assert Outcome.model_validate_json(worker.run_order(order.model_dump_json())).cancelled
+    assert CellOutcome.model_validate_json(worker.run_order(order.model_dump_json())).cancelled
     with ThreadPoolExecutor(2) as pool:
         running = [
             pool.submit(worker.run_order, order.model_copy(update={"token": t}).model_dump_json())
@@ -216,7 +216,7 @@ def test_a_worker_is_told_to_stop(tmp_path: Path) -> None:
         ]
         agents = wait_agents()  # of one of them; the other one waits for it
         worker.stop(["b", "c"])
-        found = [Outcome.model_validate_json(each.result(100)) for each in running]
+        found = [CellOutcome.model_validate_json(each.result(100)) for each in running]
     assert [(each.cancelled, each.result) for each in found] == [(True, None)] * 2
     assert wait_gone(agents) == []
     assert worker._running == {}

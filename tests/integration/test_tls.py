@@ -215,10 +215,10 @@ class TestWhoComesIn:
                 task = asyncio.create_task(session.run())
                 await said.until("preparing")
                 other = client_tls(keys / "dest")
-                hello = session._context.links.hello("query")
+                hello = session._context.connections.hello("query")
                 connection = await connect("127.0.0.1", port, hello, LinkPolicy(secure=other))
                 with pytest.raises(PeerRefused, match="not of session"):
-                    await connection.expect(messages.Outcome)
+                    await connection.expect(messages.CommitOutcome)
                 connection.close()
                 await task
                 assert make_report(session.record).verified is True

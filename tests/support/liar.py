@@ -179,7 +179,7 @@ class LyingDestination:
             hello = await connection.expect(Hello)
             connection.belong(hello.attempt)
             if hello.role == "query":
-                outcome = messages.Outcome(
+                outcome = messages.CommitOutcome(
                     answer="running" if self.resumed_ns else "never",
                     resumed_ns=self.resumed_ns or None,
                     clock=clock_identity(),

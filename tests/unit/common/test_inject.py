@@ -16,8 +16,8 @@ from pageferry.common.inject import (
     ACTIONS,
     POINTS,
     Action,
+    FaultPlan,
     Injection,
-    Plan,
     for_agent,
     only_for,
     parse_injection,
@@ -90,7 +90,7 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 
 def test_each_fault_is_due_once_and_only_at_its_point() -> None:
     texts = ("paused:cut", "paused:stall:1s", "after-round-2:kill", "dest/postcopy-40%:cut")
-    plan = Plan([parse_injection(text) for text in texts])
+    plan = FaultPlan([parse_injection(text) for text in texts])
     assert plan.shares() == [40]
     assert plan.due("after-round-1") == []
     assert [each.action for each in plan.due("paused")] == [Action.CUT, Action.STALL]

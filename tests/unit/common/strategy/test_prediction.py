@@ -16,7 +16,7 @@ from pageferry.common.strategy.forecast import Cost, run
 from pageferry.common.strategy.prediction import (
     STRATEGIES,
     Forecast,
-    Link,
+    LinkEstimate,
     Look,
     Measurement,
     choose,
@@ -29,7 +29,7 @@ PAGES = 1000
 PAGE = 4104
 FULL = PAGES * 4096
 TIMES = [2.0 ** (k - 7) for k in range(8)]  # 8 ms to a second
-LINK = Link(
+LINK = LinkEstimate(
     rate_Bps=FULL,  # all of memory takes a second
     page_bytes=PAGE,
     frame_bytes=0,
@@ -56,7 +56,7 @@ def straight(pages_a_second: float) -> Measurement:
     return measured(*(look(t, min(pages_a_second * t, PAGES)) for t in TIMES))
 
 
-def costs(guest: Measurement, link: Link = LINK, **given: object) -> dict[str, Cost]:
+def costs(guest: Measurement, link: LinkEstimate = LINK, **given: object) -> dict[str, Cost]:
     config = MigrationConfig.model_validate(given)
     return {each.strategy: each.cost for each in forecasts(config, conditions(guest, link))}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from pageferry.common.errors import ConnectionBroken
-from pageferry.common.inject import Plan, parse_injection
+from pageferry.common.inject import FaultPlan, parse_injection
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
@@ -30,7 +30,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def injector(*faults: str) -> Injector:
-    return Injector(Plan([parse_injection(text) for text in faults]), Timeline("source"))
+    return Injector(FaultPlan([parse_injection(text) for text in faults]), Timeline("source"))
 
 
 def is_reset(sock: socket.socket) -> bool:
@@ -96,7 +96,7 @@ def test_one_bit_of_the_next_frame_with_a_payload(offset: str, index: int, at: i
 
 def test_slow_is_the_senders_rate_or_the_readers() -> None:
     rates: list[float] = []
-    plan = Plan([parse_injection("paused:slow:5MB/s")])
+    plan = FaultPlan([parse_injection("paused:slow:5MB/s")])
     Injector(plan, Timeline("source"), rates.append).hit("paused")
     assert rates == [5e6]
     reader = injector("ready:slow:1kB/s")
@@ -122,10 +122,10 @@ def test_shares_in_order() -> None:
 _CHILD = """
 import sys, threading, time
 from pageferry.common.errors import ConnectionBroken
-from pageferry.common.inject import Plan, parse_injection
+from pageferry.common.inject import FaultPlan, parse_injection
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.injector import Injector
-faults = Injector(Plan([parse_injection(sys.argv[1])]), Timeline("source"))
+faults = Injector(FaultPlan([parse_injection(sys.argv[1])]), Timeline("source"))
 longest = [0.0]
 looked = threading.Event()
 def watch():

@@ -70,7 +70,7 @@ EXAMPLES: list[messages.Message] = [
     messages.Bye(),
     messages.Cancel(reason="x"),
     messages.Failed(reason="x"),
-    messages.Outcome(answer="never"),
+    messages.CommitOutcome(answer="never"),
 ]
 
 

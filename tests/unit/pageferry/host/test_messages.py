@@ -24,8 +24,8 @@ INFO = m.GuestInfo(
 ASKED: list[BaseModel] = [
     m.List(),
     m.Boot(config=GuestConfig(memory=2**22, workload="zipf"), name="a-b.c_1"),
-    m.Move(to="h:1", transfer=TransferConfig(strategy="post-copy", max_bandwidth=math.inf)),
-    m.Cancel(),
+    m.MoveGuest(to="h:1", transfer=TransferConfig(strategy="post-copy", max_bandwidth=math.inf)),
+    m.CancelMove(),
     m.Digest(guest="g"),
     m.Resume(force=True),
     m.Shutdown(),
@@ -33,7 +33,7 @@ ASKED: list[BaseModel] = [
 ANSWERED: list[BaseModel] = [
     m.Listed(host="::1", port=4444, guests=[INFO], incoming=1),
     m.Booted(guest=INFO),
-    m.Progress(status=Status(phase="round 1")),
+    m.MoveProgress(status=Status(phase="round 1")),
     m.Moved(
         report=Report(
             session="s",
@@ -50,7 +50,7 @@ ANSWERED: list[BaseModel] = [
         name="g", config=GuestConfig(), steps=[2**62], digest="0" * 32, check=None, paused_ms=0.1
     ),
     m.Done(said="x"),
-    m.Failed(reason="x", exit_code=2),
+    m.RequestFailed(reason="x", exit_code=2),
 ]
 
 

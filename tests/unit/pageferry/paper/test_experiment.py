@@ -6,12 +6,19 @@ import pytest
 
 from pageferry.common.strategy import NextRound, RoundKind, RoundStats, StopAndCopy, make_strategy
 from pageferry.paper import published
-from pageferry.paper.experiment import QUICK_SCALE, UNMET_LIMIT_S, Cell, Setting, estimate_s, plan
+from pageferry.paper.experiment import (
+    QUICK_SCALE,
+    UNMET_LIMIT_S,
+    ExperimentCell,
+    Setting,
+    estimate_s,
+    plan,
+)
 
 BOTH = (1e8, 1.25e7)
 
 
-def loads(cells: list[Cell], rate: float) -> list[tuple[str, str, bool]]:
+def loads(cells: list[ExperimentCell], rate: float) -> list[tuple[str, str, bool]]:
     return [
         (cell.case.config.workload, cell.strategy, cell.cached)
         for cell in cells

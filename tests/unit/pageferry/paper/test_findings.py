@@ -9,10 +9,10 @@ import pytest
 
 from pageferry.common.report.schema import Report
 from pageferry.paper import findings, notes, published
-from pageferry.paper.experiment import Cell, Setting, plan
+from pageferry.paper.experiment import ExperimentCell, Setting, plan
 from pageferry.paper.findings import Result
 from pageferry.runs import tables
-from pageferry.runs.series import Attempt, Series
+from pageferry.runs.series import RunAttempt, Series
 from tests.support.plain_reports import cache, failed, report
 
 SETTING = Setting((1e8,))
@@ -33,7 +33,7 @@ MADE_UP: dict[tuple[str, str, bool], tuple[float, float, int, int | None, tuple[
 }
 
 
-def made_up(cell: Cell) -> Report:
+def made_up(cell: ExperimentCell) -> Report:
     config = cell.case.config
     downtime, total, size, path, kinds = MADE_UP[config.workload, config.strategy, cell.cached]
     return report(
@@ -46,7 +46,7 @@ def made_up(cell: Cell) -> Report:
     )
 
 
-def series_of(cells: list[Cell], *, leave_out: tuple[int, ...] = ()) -> Series:
+def series_of(cells: list[ExperimentCell], *, leave_out: tuple[int, ...] = ()) -> Series:
     series = Series(
         [cell.case for cell in cells],
         1,
@@ -55,7 +55,7 @@ def series_of(cells: list[Cell], *, leave_out: tuple[int, ...] = ()) -> Series:
         finished=lambda _line: None,
     )
     series.attempts = [
-        Attempt(index, made_up(cell), 0, None)
+        RunAttempt(index, made_up(cell), 0, None)
         for index, cell in enumerate(cells)
         if index not in leave_out
     ]

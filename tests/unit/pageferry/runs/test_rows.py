@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pageferry.common.report.slowdown import below_half_ms, slowdown
-from pageferry.runs.rows import Row, Spread, ratio, summarise
-from pageferry.runs.series import Attempt
+from pageferry.runs.rows import Spread, SummaryRow, ratio, summarise
+from pageferry.runs.series import RunAttempt
 from tests.support.plain_reports import attempt, failed, postcopy, report, sample
 
 
-def row(*attempts: Attempt, label: str = "a row") -> Row:
+def row(*attempts: RunAttempt, label: str = "a row") -> SummaryRow:
     return summarise(label, {"strategy": label}, attempts, range(len(attempts)))
 
 
@@ -126,7 +126,7 @@ class TestSlowdown:
 
     def test_a_gain_has_no_ratio_to_a_loss(self) -> None:
         gain = report(guest={"steps_during": 6000, "steps_per_s_before": 5000.0})
-        one, two = (row(Attempt(0, each, 0, None)) for each in (report(), gain))
+        one, two = (row(RunAttempt(0, each, 0, None)) for each in (report(), gain))
         assert (two.median("guest_slowdown") or 0) < 0
         assert ratio(two, one, "guest_slowdown") is None
         assert ratio(one, two, "guest_slowdown") is None

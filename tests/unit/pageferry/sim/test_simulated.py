@@ -15,7 +15,7 @@ from pageferry.common.html import render
 from pageferry.common.report.schema import Report
 from pageferry.common.strategy import REGISTRY
 from pageferry.sim.conditions import simulated
-from pageferry.sim.link import Link
+from pageferry.sim.link import SimulatedLink
 from pageferry.sim.reporting import make_report, play
 from tests.support.known import known
 
@@ -32,9 +32,9 @@ WORKLOADS = (
 )
 
 
-def report_of(link: Link | None = None, **values: Any) -> Report:
+def report_of(link: SimulatedLink | None = None, **values: Any) -> Report:
     config = MigrationConfig.model_validate({"memory": "256MiB", **values})
-    return make_report(play(config, simulated(config, link or Link())), {})
+    return make_report(play(config, simulated(config, link or SimulatedLink())), {})
 
 
 def total(report: Report) -> tuple[float, float]:
@@ -58,7 +58,7 @@ def total(report: Report) -> tuple[float, float]:
 def test_bounds(strategy: str, workload: str, pages: int, vcpus: int, **link: Any) -> None:
     slowing, cache = link.pop("slowing"), link.pop("cache")
     report = report_of(
-        Link(**link),
+        SimulatedLink(**link),
         strategy=strategy,
         workload=workload,
         memory=4096 * pages,
@@ -69,7 +69,7 @@ def test_bounds(strategy: str, workload: str, pages: int, vcpus: int, **link: An
     )
     total_ms, downtime_ms = total(report)
     assert total_ms >= downtime_ms > 0
-    rate = Link(**link).carries("cubic")
+    rate = SimulatedLink(**link).carries("cubic")
     assert total_ms >= report.bytes_on_wire / rate * 1e3 * 0.999
     if strategy != "lazy-copy":
         assert report.bytes_on_wire >= report.oracle.least_bytes * 0.99  # type: ignore[union-attr]
@@ -88,7 +88,7 @@ def test_more_bandwidth_never_makes_a_stop_and_copy_slower(
     workload: str, one: float, other: float, delay: float
 ) -> None:
     slow, fast = sorted((one, other))
-    link = Link(delay=delay)
+    link = SimulatedLink(delay=delay)
     values: dict[str, Any] = {"workload": workload, "strategy": "stop-and-copy"}
     slower = total(report_of(link, max_bandwidth=slow, **values))
     faster = total(report_of(link, max_bandwidth=fast, **values))
@@ -105,10 +105,10 @@ def test_stop_and_copy_is_its_bytes_at_the_rate() -> None:
 class TestDelay:
     """64 MiB at 10 MB/s with a round trip of 100 ms: a megabyte fills it."""
 
-    LINK = Link(rate=1e7, delay=0.05)
+    LINK = SimulatedLink(rate=1e7, delay=0.05)
     SLOW_S = LINK.slow_start_s(64 * 2**20, 0, 1e7)
 
-    def report(self, link: Link | None = None, **values: Any) -> Report:
+    def report(self, link: SimulatedLink | None = None, **values: Any) -> Report:
         options: dict[str, Any] = {"memory": "64MiB", "max_bandwidth": math.inf}
         return report_of(link or self.LINK, **(options | values))
 
@@ -170,8 +170,8 @@ class TestDelay:
     def test_a_limit_catches_up_on_a_short_slow_start(self) -> None:
         """As far as a socket holds what could not go, and a late sender is forgiven."""
         values: dict[str, Any] = {"strategy": "stop-and-copy", "max_bandwidth": 1e7}
-        near, far = Link(rate=1e9, delay=0.001), Link(rate=1e9, delay=0.1)
-        at_once = total(self.report(Link(rate=1e9), **values))[1]
+        near, far = SimulatedLink(rate=1e9, delay=0.001), SimulatedLink(rate=1e9, delay=0.1)
+        at_once = total(self.report(SimulatedLink(rate=1e9), **values))[1]
         assert total(self.report(near, **values))[1] - at_once == pytest.approx(1, abs=0.1)
         late = far.slow_start_s(64 * 2**20, 0, 1e7) - 0.015 - 128 * 1024 / 1e7
         assert total(self.report(far, **values))[1] - at_once == pytest.approx(

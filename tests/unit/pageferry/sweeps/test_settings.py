@@ -18,8 +18,8 @@ from pageferry.pair import PairResult
 from pageferry.runs import series
 from pageferry.runs.series import Signals
 from pageferry.sweeps.cell import Order, obey
+from pageferry.sweeps.cell_filter import parse_filter
 from pageferry.sweeps.cells import Cell, expand
-from pageferry.sweeps.choice import parse_choice
 from pageferry.sweeps.columns import option_columns, result_columns, said
 from pageferry.sweeps.curves import curves
 from pageferry.sweeps.driver import option_texts, run_here
@@ -168,13 +168,13 @@ def test_a_filter_knows_links() -> None:
     runner = RUNNERS["migrate"]
 
     def count(text: str) -> int:
-        return sum(map(parse_choice(text, runner), (cell.row for cell in made)))
+        return sum(map(parse_filter(text, runner), (cell.row for cell in made)))
 
     assert count("net.delay=5000us") == 2
     assert count("net=loss=0.1%,rate=12.5MB/s,delay=5ms,workload.rate=4MB/s") == 1
     assert count("net.rate=1mbit|100mbit") == 4
     with pytest.raises(UsageError, match=r"--filter: net.delay: 'soon' is not a time"):
-        parse_choice("net.delay=soon", runner)
+        parse_filter("net.delay=soon", runner)
 
 
 def test_the_network_goes_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

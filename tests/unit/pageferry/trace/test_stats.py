@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.files.memory_trace import Trace, TraceMeta, open_trace, write_trace
+from pageferry.common.files.memory_trace import MemoryTrace, TraceMeta, open_trace, write_trace
 from pageferry.trace.stats import HOTTEST, measure
 
 
-def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> Trace:
+def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> MemoryTrace:
     """In memory. accesses: page, line, whether it is a write."""
     raw = [page << 7 | line << 1 | write for page, line, write in accesses]
     writes = sum(each[2] for each in accesses)
@@ -28,7 +28,7 @@ def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> Trace:
         digest="0" * 32,
     )
     items = np.array(raw, np.uint32)
-    return Trace("a trace", meta, items, np.zeros(0, np.uint64))
+    return MemoryTrace("a trace", meta, items, np.zeros(0, np.uint64))
 
 
 @given(

@@ -22,7 +22,12 @@ from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import BATCH_PAGES, SentTotals
 from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.prediction.loopback_probe import probe
-from pageferry.source_agent.prediction.sampling import FIRST_LOOK_S, Looking, look_times, measure
+from pageferry.source_agent.prediction.sampling import (
+    FIRST_LOOK_S,
+    PreMigrationSampler,
+    look_times,
+    measure,
+)
 
 PAGES = 256
 
@@ -78,14 +83,14 @@ def machine() -> Any:
 
 
 def test_a_look_sees_memory_and_cache_since_the_beginning(machine: Any) -> None:
-    looking = Looking(machine, by_line=True)
+    sampler = PreMigrationSampler(machine, by_line=True)
     machine.log, machine.cache = {200}, {201: 5}  # before: of no account
-    begun = looking.begin()
+    begun = sampler.begin()
     machine.log, machine.cache = {10, 11}, {11: 3, 12: 2}
-    looking.look()
+    sampler.look()
     machine.log = {10, 20}
-    looking.look()
-    measured = looking.end(None, begun)
+    sampler.look()
+    measured = sampler.end(None, begun)
     first, second = measured.looks
     assert (first.pages, first.lines) == (3, 1 + 3 + 2)  # page 11: line 0 is in both
     assert first.memory_bytes == 2 * (12 + 64)
@@ -99,11 +104,11 @@ def test_a_look_sees_memory_and_cache_since_the_beginning(machine: Any) -> None:
 
 
 def test_whole_pages_where_nobody_knows_lines(machine: Any) -> None:
-    looking = Looking(machine, by_line=False)
-    begun = looking.begin()
+    sampler = PreMigrationSampler(machine, by_line=False)
+    begun = sampler.begin()
     machine.log = {10, 11}
-    looking.look()
-    assert looking.end(None, begun).looks[0].bytes == 2 * (PAGE_SIZE + 8)
+    sampler.look()
+    assert sampler.end(None, begun).looks[0].bytes == 2 * (PAGE_SIZE + 8)
 
 
 CONFIG = GuestConfig(memory=4 * 2**20, workload="uniform:working-set=512KiB,rate=4MB/s", cache=0)

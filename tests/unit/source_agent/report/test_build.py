@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import numpy as np
 import pytest
 
-from pageferry.common.clock import Sample
+from pageferry.common.clock import ClockSample
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.progress import Beats, Progress
 from pageferry.common.report.schema import Report
@@ -51,9 +51,9 @@ def there(ms: float) -> int:
     return here(ms) + PEER
 
 
-def sample(ms: float, round_trip_us: int) -> Sample:
+def sample(ms: float, round_trip_us: int) -> ClockSample:
     half = round_trip_us * 500
-    return Sample(here(ms) - half, there(ms), here(ms) + half)
+    return ClockSample(here(ms) - half, there(ms), here(ms) + half)
 
 
 class MadeUpRounds:
@@ -196,7 +196,7 @@ class TestTimes:
         made = record()
         before, after = sample(-10, 60), sample(90, 60)
         made.connection.clock_before = before
-        made.connection.clock_after = Sample(after.t0, after.peer + 2_000_000, after.t1)
+        made.connection.clock_after = ClockSample(after.t0, after.peer + 2_000_000, after.t1)
         # The peer's clock gains 2 ms within 102 ms of its own, from -10 on.
         made.times.resumed_peer_ns = there(41)
         assert make_report(made).downtime_ms == pytest.approx(41 - 1.0 - 64.5, abs=1e-5)
@@ -213,7 +213,7 @@ class TestTimes:
         monkeypatch.setattr("pageferry.source_agent.measurements.clock_identity", lambda: "one")
         made = record(clock="one")
         made.connection.clock_before, made.connection.clock_after = (
-            Sample(here(ms), here(ms) + 30_000, here(ms) + 60_000) for ms in (-10, 90)
+            ClockSample(here(ms), here(ms) + 30_000, here(ms) + 60_000) for ms in (-10, 90)
         )
         made.times.resumed_peer_ns = here(72.5)
         report = make_report(made)

@@ -1,4 +1,4 @@
-"""`python -m pageferry.net.keeper`: the process that makes a link, keeps it, and removes it.
+"""`python -m pageferry.net.link_keeper`: the process that makes a link, keeps it, and removes it.
 
 It reads a `LinkSpec` and then commands from standard input, one JSON object a line, and says on
 standard output what it did:
@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from pageferry.common.errors import EXIT_FAILED, EXIT_OK, PageferryError
 from pageferry.common.process import signals
 from pageferry.net import namespaces, spec, tc
-from pageferry.net.measure import Measured
+from pageferry.net.measure import LinkMeasurement
 from pageferry.net.relay import RelayLink
 from pageferry.net.shape import Shape
 from pageferry.net.tc import TcLink
@@ -34,7 +34,7 @@ from pageferry.net.tc import TcLink
 _STDIN, _STDOUT, _STDERR = range(3)
 
 
-class Link(Protocol):
+class ShapedLink(Protocol):
     """A link that can be kept."""
 
     def apply(self, shape: Shape, *, outage: bool) -> None:
@@ -70,7 +70,7 @@ def say(key: str, value: Any) -> None:
         os.write(_STDOUT, (json.dumps({key: value}) + "\n").encode())
 
 
-class Keeper:
+class LinkKeeper:
     """Keeps one link, from its making to its removal.
 
     Args:
@@ -81,8 +81,8 @@ class Keeper:
     def __init__(self, wanted: spec.LinkSpec, wake_fd: int) -> None:
         self._wanted = wanted
         self._wake_fd = wake_fd
-        self._link: Link | None = None
-        self._state: spec.State | None = None
+        self._link: ShapedLink | None = None
+        self._state: spec.NetworkState | None = None
         self._pending = b""
         self._stays = False
         self._ended = False
@@ -136,7 +136,9 @@ class Keeper:
             offloads = offloaded(wanted.offloads, shapes)
             self._link = TunLink(wanted.name, wanted.shape, self._failed, offloads=offloads)
         pid, began = spec.own_beginning()
-        self._state = spec.State(spec=wanted, shaper=shaper, notice=notice, pid=pid, began=began)
+        self._state = spec.NetworkState(
+            spec=wanted, shaper=shaper, notice=notice, pid=pid, began=began
+        )
         self._state.save()
         say("ready", {"shaper": shaper, "notice": notice})
 
@@ -193,7 +195,7 @@ class Keeper:
             self._link.point_at(int(value))
             say("pointed_at", value)
         elif key == "stay" and self._state is not None:
-            measured = None if value is None else Measured.model_validate(value)
+            measured = None if value is None else LinkMeasurement.model_validate(value)
             self._state = self._state.model_copy(update={"measured": measured})
             self._state.save()
             self._stays = True
@@ -233,7 +235,7 @@ def main() -> int:
             return EXIT_OK
         line += byte
     try:
-        Keeper(spec.LinkSpec.model_validate_json(line), wake_fd).run()
+        LinkKeeper(spec.LinkSpec.model_validate_json(line), wake_fd).run()
     except PageferryError as error:
         say("error", [error.exit_code, str(error)])
         return error.exit_code

@@ -23,7 +23,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9.-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CellFilter:
     """The values that some columns may have.
 
     Attributes:
@@ -44,7 +44,7 @@ class Choice:
         return all(row.get(column) in values for column, values in self.accepted.items())
 
 
-def parse_choice(text: str, runner: Runner) -> Choice:
+def parse_filter(text: str, runner: Runner) -> CellFilter:
     """Parse OPTION=VALUE[|VALUE...][,OPTION=...], with values as the option's flag takes them.
 
     A workload may contain commas, and so may a link: what follows a comma belongs to it unless it
@@ -72,7 +72,7 @@ def parse_choice(text: str, runner: Runner) -> Choice:
             raise UsageError(f"--filter: {option} is given twice: expected {option}=A|B")
         found = frozenset(_value(option, value.strip(), runner) for value in values.split("|"))
         accepted[column] = found
-    return Choice(accepted)
+    return CellFilter(accepted)
 
 
 def _parts(text: str, runner: Runner) -> list[str]:
