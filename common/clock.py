@@ -51,7 +51,7 @@ class ClockSample:
         return self.t0 <= self.peer <= self.t1
 
 
-def best(samples: Sequence[ClockSample]) -> ClockSample:
+def best_sample(samples: Sequence[ClockSample]) -> ClockSample:
     """Return the sample with the smallest round trip.
 
     Args:

@@ -223,12 +223,12 @@ class DestAgent:
         self._table.add(session, hello, connection)
         error: PageferryError | None = None
         try:
-            session.hit("hello")
+            session.reached("hello")
             await self._welcome(connection)
             await session.run()
             self._say(f"session {short}: done")
         except PageferryError as failure:
-            error = failure = session.told(failure)
+            error = failure = session.location_error(failure)
             say = self._say if session.set_up else self._complain  # not a line for each stranger
             say(f"session {short}: ended: {failure}")
         finally:
@@ -320,7 +320,7 @@ class DestAgent:
         injector = session.injector if session is not None else self._injector(name)
         if injector is not None:
             connection.tap(injector)
-            injector.hit("asked")
+            injector.reached("asked")
         outcome = self._table.outcome(name) if session is None else session.answer()
         line = f"session {name[:8]}: the source asks what became of it: {outcome.answer}"
         (self._complain if outcome.answer == "unknown" else self._say)(line)

@@ -20,7 +20,7 @@ from pageferry.common.inject import only_for
 from pageferry.common.process import signals
 from pageferry.common.process.heap import settle_down
 from pageferry.common.process.logs import AgentLog
-from pageferry.common.process.notices import complain, take
+from pageferry.common.process.notices import print_error, redirect
 from pageferry.common.process.status import StatusPipe, supervised
 from pageferry.common.timeline import TimelineEvent
 from pageferry.common.units import PAGE_SIZE
@@ -75,7 +75,7 @@ def dest(
     supervisor = supervised(status_fd, supervisor)
     if status_fd is not None:
         pipe = StatusPipe(status_fd)
-        take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
+        redirect(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     start_agent("a destination", dest_needs(LEAST, tls=options.tls is not None))
     import uvloop
 
@@ -116,18 +116,18 @@ async def _serve(
     settle_down()
     loop = asyncio.get_running_loop()
     serving = loop.create_task(agent.serve_once() if options.once else agent.serve_forever())
-    with signals.in_loop(loop, lambda _number: agent.stop(complain)):
+    with signals.in_loop(loop, lambda _number: agent.stop(print_error)):
         failure: PageferryError | None = None
         try:
             await serving
         except PageferryError as error:
             failure = error
             if options.quiet:  # otherwise it has been said
-                complain(str(error))
+                print_error(str(error))
         except asyncio.CancelledError:
             pass
     if agent.stopping.begun:
-        complain(agent.stopping.farewell)
+        print_error(agent.stopping.closing_line)
         return agent.stopping.exit_code(failure)
     return EXIT_OK if failure is None else failure.exit_code
 

@@ -93,7 +93,7 @@ class Stopping:
         return [*self._fates, *map(_fate, under_way)]
 
     @property
-    def farewell(self) -> str:
+    def closing_line(self) -> str:
         """What became of the guests that were here or on their way, in one line."""
         return f"stopped: {'; '.join(words for _, words in self.fates) or NOBODY_HERE}"
 
@@ -112,7 +112,7 @@ class Stopping:
 
     def last_resort(self) -> None:
         """End the process within seconds, whatever hangs."""
-        last_resort(self.farewell, worst([code for code, _ in self.fates]))
+        last_resort(self.closing_line, worst([code for code, _ in self.fates]))
 
 
 def _fate(session: DestSession) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Final, NoReturn
 
 from pageferry.common.errors import PageferryError, PeerRefused, RemoteProtocolError
-from pageferry.common.guest_location import When, Who, told
+from pageferry.common.guest_location import When, Who, location_error
 from pageferry.common.handover import Event, Role, State
 from pageferry.common.session_protocol import SessionProtocol
 from pageferry.common.wire import messages
@@ -208,7 +208,7 @@ class SourceProtocol(SessionProtocol):
         """
         self.handover.step(Event.GAVE_UP)
         what = f"the commit was sent, and its answer was lost ({error}; then {why})"
-        raise told(what, Who.DEST, When.COMMITTED)
+        raise location_error(what, Who.DEST, When.COMMITTED)
 
     def dial(self) -> int:
         """Begin the next attempt to reconnect.

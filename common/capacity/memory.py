@@ -34,10 +34,10 @@ class Room:
 
     def __str__(self) -> str:
         what = "" if self.kind == "touched" else " of address space"
-        return f"{rough(self.free)}{what} is free of {self.source}'s {rough(self.limit)}"
+        return f"{rough_size(self.free)}{what} is free of {self.source}'s {rough_size(self.limit)}"
 
 
-def rough(size: int) -> str:
+def rough_size(size: int) -> str:
     """Write a size for people, rounded down, as an option takes it: `1228MiB`.
 
     Args:
@@ -207,5 +207,5 @@ def check_memory(
             continue
         others = beside if room.kind == "touched" else 0
         if size + others > room.free:
-            words = f" beside {rough(others)} that others will need" if others else ""
-            raise UsageError(f"{what} does not fit: it needs {rough(size)}{words}, and {room}")
+            words = f" beside {rough_size(others)} that others will need" if others else ""
+            raise UsageError(f"{what} does not fit: it needs {rough_size(size)}{words}, and {room}")

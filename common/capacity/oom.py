@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from pageferry.common.capacity.cgroups import ROOT, ControlGroup, fields, groups, read_text
-from pageferry.common.capacity.memory import rough
+from pageferry.common.capacity.memory import rough_size
 
 
 class OomWatch:
@@ -38,7 +38,7 @@ class OomWatch:
                 limit = group.number(
                     "memory.limit_in_bytes" if group.version == 1 else "memory.max"
                 )
-                full = "" if limit is None else f", whose limit is {rough(limit)}"
+                full = "" if limit is None else f", whose limit is {rough_size(limit)}"
                 return f"out of memory: the kernel killed in memory cgroup {group.path}{full}"
         if self._of_machine() > self._machine:
             return "out of memory, it seems: the kernel killed a process of this machine for that"

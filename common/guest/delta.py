@@ -289,7 +289,7 @@ def _put_delta(
 
 
 @kernel
-def encode(
+def encode_batch(
     memory: NDArray[np.uint64],
     cache: PageCache,
     batch: DeltaBatch,

@@ -70,7 +70,7 @@ def cases_of(names: Sequence[str], reports: Sequence[Report]) -> list[ComparedCa
     return [ComparedCase(name, strategy, tuple(runs)) for (name, strategy), runs in found.items()]
 
 
-def pictures(names: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
+def draw_comparison(names: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
     """Draw downtime and total time side by side, and downtime against bytes.
 
     Args:

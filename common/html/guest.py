@@ -11,12 +11,12 @@ from pageferry.common.html.picture import (
     Figure,
     Picture,
     axis,
+    downtime_phase,
     layout,
     phases,
     shade,
-    stop,
 )
-from pageferry.common.html.series import Point, TimeAxis, thin
+from pageferry.common.html.series import Point, TimeAxis, thin_points
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.guest import TimelineSample
 from pageferry.common.report.summary import is_simulated
@@ -24,7 +24,7 @@ from pageferry.common.report.summary import is_simulated
 _WHERE: Final = {"source": "at the source", "dest": "at the destination"}
 
 
-def pictures(report: Report) -> list[Picture]:
+def draw_speed(report: Report) -> list[Picture]:
     """Draw the guest's speed over the whole migration, and close to the stop.
 
     Args:
@@ -53,7 +53,7 @@ def _speed(report: Report) -> Picture:
     for where, name in _WHERE.items():
         points: list[Point] = [(s.t_ms, s.steps_per_s) for s in samples if s.where == where]
         if points:
-            kept = thin(from_its_start(report, where, points))
+            kept = thin_points(from_its_start(report, where, points))
             notes.append(kept.note)
             traces.append(_line(kept.points, unit, where, name))
     figure = {
@@ -87,7 +87,7 @@ def from_its_start(report: Report, where: str, points: list[Point]) -> list[Poin
     Returns:
         The points, with one at the resume in front of them where that is earlier.
     """
-    still = stop(report)
+    still = downtime_phase(report)
     if where == "dest" and still is not None and points[0][0] > still.end_ms:
         return [(still.end_ms, points[0][1]), *points]
     return points
@@ -109,7 +109,7 @@ def _line(points: list[Point], unit: TimeAxis, where: str, name: str) -> Figure:
 def _close(report: Report) -> Picture:
     """Draw the guest's speed close to the stop."""
     title = "The stop, close up"
-    still = stop(report)
+    still = downtime_phase(report)
     if still is None:
         missing = "The guest was never stopped for a hand-over, so there is no gap to look at."
         return Picture("stop", title, "", missing=missing)

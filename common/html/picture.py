@@ -120,7 +120,7 @@ class ChartPhase:
     end_ms: float
 
 
-def stop(report: Report) -> ChartPhase | None:
+def downtime_phase(report: Report) -> ChartPhase | None:
     """Find the downtime in a report.
 
     Args:
@@ -159,7 +159,7 @@ def phases(report: Report) -> list[ChartPhase]:
         for each in report.rounds
         if each.kind != "final"
     ]
-    still = stop(report)
+    still = downtime_phase(report)
     if still is not None:
         out.append(still)
         if report.postcopy is not None:

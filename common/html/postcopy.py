@@ -7,13 +7,13 @@ import math
 from pageferry.common.html.formatting import duration
 from pageferry.common.html.palette import colour
 from pageferry.common.html.picture import ChartPhase, Figure, Picture, axis, layout, phases, shade
-from pageferry.common.html.series import Point, TimeAxis, thin
+from pageferry.common.html.series import Point, TimeAxis, thin_points
 from pageferry.common.report.latency_histogram import known_counts
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.postcopy import FaultCount, FaultLatency, PostcopyReport
 
 
-def pictures(report: Report) -> list[Picture]:
+def draw_postcopy(report: Report) -> list[Picture]:
     """Draw fault latencies and missing pages, and each fault over time where all were traced.
 
     Args:
@@ -107,7 +107,7 @@ def _missing(report: Report, part: PostcopyReport) -> Picture:
         "Look for a straight line down: then the link is full all the time. Where it becomes flat,"
         " little is pushed and the guest fetches what it needs page by page."
     )
-    kept = thin([(each.t_ms, each.pages) for each in part.missing])
+    kept = thin_points([(each.t_ms, each.pages) for each in part.missing])
     if not kept.points:
         missing = "How many pages were missing was not sampled: post-copy was over too soon."
         return Picture("missing", title, look, missing=missing)
@@ -147,7 +147,7 @@ def _trace(part: PostcopyReport) -> Picture:
         " later, behind pages that were being pushed."
     )
     faults = part.trace or []
-    kept = thin([(each.t_ms, each.us) for each in faults if each.us > 0])
+    kept = thin_points([(each.t_ms, each.us) for each in faults if each.us > 0])
     unit = TimeAxis.of(max((x for x, _ in kept.points), default=0.0))
     figure = {
         "data": [

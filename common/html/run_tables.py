@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pageferry.common.config.model import MigrationConfig, shown
-from pageferry.common.html.formatting import count, duration, rate, share, signed, size
+from pageferry.common.config.model import MigrationConfig, value_words
+from pageferry.common.html.formatting import count, deviation, duration, rate, share, size
 from pageferry.common.report.limits import DOWNTIME, TIMEOUT
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.estimates import EstimateReport
@@ -138,7 +138,7 @@ def _seen(decision: DecisionReport) -> str:
     return "; ".join(parts) or "nothing had been sent yet"
 
 
-def rounds(report: Report) -> dict[str, object]:
+def rounds_table(report: Report) -> dict[str, object]:
     """Make a table with a row for each round.
 
     Args:
@@ -214,7 +214,7 @@ def ways(report: Report) -> list[EstimateRow]:
 
 def _way(each: EstimateReport) -> EstimateRow:
     def checked(text: str, error: float | None) -> str:
-        return text if error is None else f"{text} ({signed(error)})"
+        return text if error is None else f"{text} ({deviation(error)})"
 
     return EstimateRow(
         f"{each.name}, as taken" if each.taken else each.name,
@@ -278,7 +278,7 @@ def configuration(report: Report) -> list[tuple[str, str]]:
             if isinstance(value, bool):
                 text_of = {True: "yes", False: "no"}.__getitem__
             elif name in fields and isinstance(value, (int, float)):
-                text_of = lambda value, name=name: shown(name, value)  # type: ignore[misc] # noqa: E731
+                text_of = lambda value, name=name: value_words(name, value)  # type: ignore[misc] # noqa: E731
             option = f"--{name.replace('_', '-')}" if name in fields else name.replace("_", " ")
             out.append((option, NOTHING if value is None else text_of(value)))
     return out

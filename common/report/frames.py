@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from pageferry.common.command_line.field_spec import kinds_of
-from pageferry.common.command_line.libraries import how_to_install, require
+from pageferry.common.command_line.libraries import how_to_install, require_library
 from pageferry.common.errors import UsageError
 
 Library = Literal["pandas", "polars"]
@@ -96,7 +96,7 @@ def _chosen(library: Library | None) -> Library:
     if library is not None:
         if library not in _LIBRARIES:
             raise UsageError(f"{library!r} makes no frames: expected pandas or polars")
-        require("a frame", library)
+        require_library("a frame", library)
         return library
     for name in _LIBRARIES:
         if name in sys.modules:

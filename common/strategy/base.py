@@ -297,7 +297,7 @@ class Strategy(ABC):
             raise LocalProtocolError(f"{self.name}: on_dirty_sample was called outside a round")
         if self._converge is None:
             return None
-        why = self._converge.within(period, first_pass=self._last_index == 0)
+        why = self._converge.during_round(period, first_pass=self._last_index == 0)
         return None if why is None else Throttled(self._converge.throttle, why)
 
     def _note(self, decision: Decision) -> Decision:

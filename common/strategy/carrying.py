@@ -40,7 +40,7 @@ class Carrying:
     size: float = 0.0
     sending_s: float = 0.0
 
-    def told(self, size: float, seconds: float) -> None:
+    def record(self, size: float, seconds: float) -> None:
         """Learn from a round.
 
         Args:
@@ -73,7 +73,7 @@ class Carrying:
 class FixedRate(Carrying):
     """A link whose rate is known, whatever it is told."""
 
-    def told(self, size: float, seconds: float) -> None:
+    def record(self, size: float, seconds: float) -> None:
         """Learn nothing.
 
         Args:

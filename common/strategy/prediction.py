@@ -2,7 +2,7 @@
 
 `Measurement` is what the looks saw, `LinkEstimate` what is known or assumed of the way.
 `conditions` turns both into what `common.strategy.forecast` plays strategies against, the same
-objects that decide about real rounds. `choose` says which of them to take.
+objects that decide about real rounds. `choose_strategy` says which of them to take.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy.base import Strategy, make_strategy
 from pageferry.common.strategy.conditions import Conditions, Stale
-from pageferry.common.strategy.forecast import Cost, run
+from pageferry.common.strategy.forecast import Cost, play_strategy
 from pageferry.common.strategy.growth import Growth
 from pageferry.common.strategy.post_copy import LazyCopy
 from pageferry.common.strategy.pre_copy import PreCopy
@@ -111,7 +111,7 @@ class LinkEstimate:
 
 
 def conditions(guest: Measurement, link: LinkEstimate) -> Conditions:
-    """Combine link and guest for `forecast.run`.
+    """Combine link and guest for `forecast.play_strategy`.
 
     Args:
         guest: What was seen of it.
@@ -224,7 +224,7 @@ def with_strategy(config: StrategyConfig, name: str) -> StrategyConfig:
 
 def _forecast(strategy: Strategy, under: Conditions, run_after: float) -> Forecast:
     """Forecast one strategy; lazy copy ends with the guest."""
-    cost = run(strategy, under)
+    cost = play_strategy(strategy, under)
     if strategy.name != LazyCopy.name:
         return Forecast(strategy.name, cost)
     # Only the guest's writes are known, not all that it touches: this is the least that is moved.
@@ -247,7 +247,7 @@ class StrategyChoice:
     why: str
 
 
-def choose(expected: Sequence[Forecast], limit_s: float) -> StrategyChoice:
+def choose_strategy(expected: Sequence[Forecast], limit_s: float) -> StrategyChoice:
     """Choose the strategy of the least total time among those that hold the downtime limit.
 
     Those within `TIE_SHARE` of it count as equal: among them, one that never has the guest wait for

@@ -124,7 +124,7 @@ class Connection(SocketStream):
             ConnectionBroken: If the connection broke, or (`PeerSilent`) the peer takes nothing.
             LocalProtocolError: If the message is too large or can't be packed.
         """
-        await self._write(encoder.encode_control(messages.encode(message)))
+        await self._write(encoder.encode_control(messages.encode_message(message)))
 
     async def receive(self) -> Message:
         """Wait for the next message; answer probes meanwhile.
@@ -147,8 +147,8 @@ class Connection(SocketStream):
 
     async def _take(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.ControlFrame):
-            await self._draw(bounds.check(frame.body))
-            self._inbox.append(messages.unpack(frame.body))
+            await self._draw(bounds.check_bounds(frame.body))
+            self._inbox.append(messages.unpack_message(frame.body))
         elif isinstance(frame, ProbeFrame):
             await self._write(encoder.encode_answer(frame.attempt, frame.number, checked=True))
         elif isinstance(frame, AnswerFrame):

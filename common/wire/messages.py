@@ -368,7 +368,7 @@ Message = (
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
-def encode(message: Message) -> bytes:
+def encode_message(message: Message) -> bytes:
     """Pack a message.
 
     Args:
@@ -387,7 +387,7 @@ def encode(message: Message) -> bytes:
     return packed
 
 
-def decode(body: bytes) -> Message:
+def decode_message(body: bytes) -> Message:
     """Unpack a message, after a check of its bounds.
 
     Args:
@@ -399,18 +399,18 @@ def decode(body: bytes) -> Message:
     Raises:
         RemoteProtocolError: If it is not a message of ours.
     """
-    bounds.check(body)
-    return unpack(body)
+    bounds.check_bounds(body)
+    return unpack_message(body)
 
 
-def unpack(body: bytes) -> Message:
-    """Unpack a message that is known to be within its bounds (`bounds.check`).
+def unpack_message(body: bytes) -> Message:
+    """Unpack a message that is known to be within its bounds (`bounds.check_bounds`).
 
     Args:
         body: Of a control frame.
 
     Returns:
-        As `decode`.
+        As `decode_message`.
 
     Raises:
         RemoteProtocolError: Likewise.

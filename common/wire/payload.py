@@ -13,7 +13,7 @@ from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire.budget import SMALL_BYTES, BudgetShare
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import MAX_FRAME_LINES
-from pageferry.common.wire.packing import Unpacker, spread
+from pageferry.common.wire.packing import Unpacker, fill_buffers
 from pageferry.common.wire.spans import Spans, SpanTable
 
 
@@ -111,7 +111,7 @@ class Content:
         unpacked = self.unpacker.unpack(data, pages * PAGE_SIZE)
         if len(self._payload) > SMALL_BYTES:
             self._payload = np.empty(0, np.uint8)
-        spread(unpacked, self.placer.buffers(extents))
+        fill_buffers(unpacked, self.placer.buffers(extents))
 
     def unpack_lines(self, data: memoryview, lines: int) -> NDArray[np.uint8]:
         """Return the lines in a compressed payload.

@@ -22,7 +22,7 @@ from pageferry.common.errors import (
     PageferryError,
     RemoteProtocolError,
 )
-from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.process.aio import quit_task, run_to_completion
 from pageferry.common.process.threads import failure_of
 from pageferry.common.recovery import Proof, RecoveryPhase
 from pageferry.common.timeline import Timeline
@@ -245,7 +245,7 @@ class Fetching:
 
     async def _give_up(self) -> None:
         self.protocol.gave_up()
-        await see_through(self.stream.drop())
+        await run_to_completion(self.stream.drop())
         raise GuestLostError(
             f"the source did not come back: the guest is lost in part,"
             f" {self.faults.missing_count:,} of {self.n_pages:,} pages are missing"
@@ -275,7 +275,7 @@ class Fetching:
         self.timeline.log("postcopy-paused", reason=str(error))
         self.say(f"{error}: the guest waits, {self.faults.missing_count:,} pages are missing")
         await quit_task(self._joining)
-        await see_through(self.stream.drop())
+        await run_to_completion(self.stream.drop())
 
     async def _offered(self, attempt: int, connection: Any) -> None:
         if not self.protocol.recovery.is_newer(attempt):
@@ -304,7 +304,7 @@ class Fetching:
             self.inbox.put_nowait(Shown(attempt, Proof.CONTROL))
 
 
-async def come_late(protocol: DestProtocol, offers: asyncio.Queue[Offered]) -> Any | None:
+async def await_late_source(protocol: DestProtocol, offers: asyncio.Queue[Offered]) -> Any | None:
     """Wait for a source that missed that nothing is missing any more, and is back to hear it.
 
     Args:

@@ -90,7 +90,7 @@ class Postcopy:
     """
 
     def __init__(self, guest: Guest, setup: PostcopySetup, stream: StreamFormat) -> None:
-        bitmap.load()
+        bitmap.load_codec()
         self.setup = setup
         self.mechanism = choose_mechanism(setup.faults)
         self.faults = FaultHandler(

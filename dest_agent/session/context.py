@@ -45,14 +45,14 @@ class DestContext:
     injector: Injector | None
     reservation: Reservation
 
-    def hit(self, point: str) -> None:
+    def reached(self, point: str) -> None:
         """Tell injected faults that a point has been reached.
 
         Args:
             point: One of `common.inject.POINTS` of the destination, with a number for N.
         """
         if self.injector is not None:
-            self.injector.hit(point)
+            self.injector.reached(point)
 
 
 class CpuTime:

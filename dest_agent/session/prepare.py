@@ -10,7 +10,7 @@ from typing import Final
 from pageferry.common.errors import PeerSilent, RemoteProtocolError, UsageError
 from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.guest.machine import Guest
-from pageferry.common.process.aio import see_through
+from pageferry.common.process.aio import run_to_completion
 from pageferry.common.recovery import Recovery
 from pageferry.common.units import format_size
 from pageferry.common.wire import bitmap, messages
@@ -48,7 +48,7 @@ async def await_setup(context: DestContext) -> messages.Setup:
         raise RemoteProtocolError("something else came before the setup")
     happened = context.protocol.receive(item)
     assert isinstance(happened, PrepareGuest)  # noqa: S101 - nothing else may come first
-    context.hit("setup-received")
+    context.reached("setup-received")
     return happened.setup
 
 
@@ -76,7 +76,7 @@ async def prepare(context: DestContext, setup: messages.Setup, witness: Path | N
         await run(guest.start)  # paused: all that is left for later is to wake the threads
         placer = GuestPlacer(guest.memory, deltas=setup.delta != "none")
         if setup.expected is not None:
-            await run(placer.expect, bitmap.expand(setup.expected, guest.n_pages))
+            await run(placer.expect, bitmap.expand_summary(setup.expected, guest.n_pages))
         postcopy, stream_format = None, StreamFormat.from_setup(setup)
         if setup.postcopy is not None:
             limit_s = setup.postcopy.recover_timeout
@@ -84,7 +84,7 @@ async def prepare(context: DestContext, setup: messages.Setup, witness: Path | N
             postcopy = await run(Postcopy, guest, setup.postcopy, stream_format)
         stream = PageStream.of(context, setup, stream_format, placer.channel, postcopy)
     except BaseException:
-        await see_through(run(release, guest))
+        await run_to_completion(run(release, guest))
         raise
     context.timeline.log("ready")
     return Prepared(setup, guest, placer, stream, postcopy, CpuTime())

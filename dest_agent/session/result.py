@@ -9,7 +9,7 @@ from pageferry.common.wire.results import WireBeats, WireCache, WireEvent, WireP
 from pageferry.dest_agent.session.context import DestContext, Prepared
 
 
-def finish(
+def finish_guest(
     context: DestContext, prepared: Prepared, samples: list[Progress], fetched: bool
 ) -> messages.Finished:
     """Stop and digest the guest unless it is kept; blocks.
@@ -55,7 +55,7 @@ def finish(
         cache=None if cache is None else WireCache(**cache),
         samples=[
             WireSample(t_ns=s.t_ns, steps=s.steps, dirtied_pages=s.dirtied_pages)
-            for s in thin(samples)
+            for s in thin_samples(samples)
         ],
         events=[WireEvent.of(e.t_ns, e.event, e.fields) for e in timeline.events],
     )
@@ -76,7 +76,7 @@ def _digest(guest: Guest, postcopy: WirePostcopy | None) -> str:
     return guest.digest_of(~bitmap.unpack(postcopy.missing, guest.n_pages))
 
 
-def thin(samples: list[Progress], most: int = 10_000) -> list[Progress]:
+def thin_samples(samples: list[Progress], most: int = 10_000) -> list[Progress]:
     """Thin out samples evenly: a long run is shown coarser, not cut off.
 
     Args:

@@ -15,14 +15,14 @@ import numpy as np
 
 from pageferry.common.errors import ConnectionBroken, InternalError, PageferryError
 from pageferry.common.guest.progress import Progress
-from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.process.aio import quit_task, run_to_completion
 from pageferry.common.wire import messages
-from pageferry.dest_agent.postcopy.fetching import Fetching, MissingPagesChanged, come_late
+from pageferry.dest_agent.postcopy.fetching import Fetching, MissingPagesChanged, await_late_source
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.protocol import SourceSaidBye
 from pageferry.dest_agent.session.context import DestContext, Prepared
 from pageferry.dest_agent.session.inbox import BarrierReached
-from pageferry.dest_agent.session.result import finish
+from pageferry.dest_agent.session.result import finish_guest
 from pageferry.dest_agent.session.stream import adopt
 
 BYE_S: Final = 600.0  # the source replays the guest before it says goodbye
@@ -91,14 +91,14 @@ class GuestRun:
         self._samples.append(self._guest.progress())
         self.had_its_run = not self._stopping.is_set()
         finished = await context.thread.run(
-            finish, context, self._prepared, self._samples, self.fetched
+            finish_guest, context, self._prepared, self._samples, self.fetched
         )
         context.protocol.guest_ended()
         if context.reservation.awaited:
             await self._leave()
         else:
             context.say(f"the guest was stopped after {sum(finished.steps):,} steps")
-        context.hit("finished")
+        context.reached("finished")
         await self._deliver(finished)
 
     async def _sample(self) -> None:
@@ -137,7 +137,7 @@ class GuestRun:
         await context.thread.run(faults.disarm)
         self._prepared.cpu.mark()
         complete = context.protocol.complete(t_ns)
-        context.hit("before-complete")
+        context.reached("before-complete")
         with contextlib.suppress(ConnectionBroken):
             await context.control.send(complete)
 
@@ -163,7 +163,7 @@ class GuestRun:
         while not paused and not self.closing:
             try:
                 # Not on the session's thread, which a recovery needs meanwhile.
-                await see_through(self._pause_aside())
+                await run_to_completion(self._pause_aside())
                 paused = True
             except InternalError:
                 return  # that vCPU never will pause: the session has been told
@@ -179,7 +179,7 @@ class GuestRun:
         faults, injector = self._live_postcopy().faults, self._context.injector
         total = max(faults.missing_count, 1)
         while injector is not None:
-            if not injector.hit_share(1 - faults.missing_count / total):
+            if not injector.reached_share(1 - faults.missing_count / total):
                 return
             await asyncio.sleep(SHARE_S)
 
@@ -220,7 +220,7 @@ class GuestRun:
         context = self._context
         await context.control.drop()
         context.control.came_back.clear()
-        connection = await come_late(context.protocol, context.control.offers)
+        connection = await await_late_source(context.protocol, context.control.offers)
         if connection is None:
             return False
         n_pages = self._guest.n_pages

@@ -29,10 +29,10 @@ from pageferry.common.errors import (
     RemoteProtocolError,
     UsageError,
 )
-from pageferry.common.guest_location import When, Who, sentence, told, when_of
+from pageferry.common.guest_location import When, Who, location_error, location_sentence, when_of
 from pageferry.common.handover import Handover, Role
 from pageferry.common.inject import FaultPlan
-from pageferry.common.process.aio import see_through
+from pageferry.common.process.aio import run_to_completion
 from pageferry.common.process.threads import failure_of
 from pageferry.common.recovery import RecoveryPhase
 from pageferry.common.timeline import Timeline
@@ -48,7 +48,7 @@ from pageferry.dest_agent.protocol import DestProtocol
 from pageferry.dest_agent.session.context import DestContext, Prepared
 from pageferry.dest_agent.session.inbox import DestControl
 from pageferry.dest_agent.session.prepare import await_setup, prepare, ready, release
-from pageferry.dest_agent.session.receive import receive_commit, resume
+from pageferry.dest_agent.session.receive import carry_out_commit, receive_commit
 from pageferry.dest_agent.session.run import GuestRun
 from pageferry.dest_agent.session.termination import Termination
 
@@ -142,21 +142,21 @@ class DestSession:
         try:
             await self._phases()
         except PageferryError as error:
-            await see_through(self._give_up(error))
+            await run_to_completion(self._give_up(error))
             raise
         except asyncio.CancelledError:
             self._stopped_here = True
             stopped = CancelledByUser("the destination agent was stopped")
-            await see_through(self._give_up(stopped))
+            await run_to_completion(self._give_up(stopped))
             raise
         except Exception as error:
             failure = failure_of(error)
-            await see_through(self._give_up(failure))
+            await run_to_completion(self._give_up(failure))
             raise failure from error
         finally:
             if self.injector is not None:
                 self.injector.close()
-            await see_through(self._close())
+            await run_to_completion(self._close())
 
     async def _phases(self) -> None:
         context = self._context
@@ -164,13 +164,13 @@ class DestSession:
         self._admit(setup)
         # From here on the source may open connections for its pages.
         prepared = self._prepared = await prepare(context, setup, self._terms.witness)
-        context.hit("ready")
+        context.reached("ready")
         await context.control.send(ready(prepared))
         context.protocol.ready()
         commit = await receive_commit(context, prepared)
         running = self._running = GuestRun(context, prepared, commit, self.termination.stopping)
         self.termination.runs(prepared, running)
-        await resume(context, prepared, commit)
+        await carry_out_commit(context, prepared, commit)
         await running.run()
 
     def _admit(self, setup: messages.Setup) -> None:
@@ -240,13 +240,13 @@ class DestSession:
         """What injects faults; None without any."""
         return self._context.injector
 
-    def hit(self, point: str) -> None:
+    def reached(self, point: str) -> None:
         """Tell injected faults that a point has been reached.
 
         Args:
-            point: As in `DestContext.hit`.
+            point: As in `DestContext.reached`.
         """
-        self._context.hit(point)
+        self._context.reached(point)
 
     @property
     def may_be_asked(self) -> bool:
@@ -273,7 +273,7 @@ class DestSession:
         """How far its hand-over has come, or had."""
         return when_of(Role.DEST, self.handover.state, started=self.set_up)
 
-    def told(self, error: PageferryError) -> PageferryError:
+    def location_error(self, error: PageferryError) -> PageferryError:
         """Put into an error where the guest is, now that the session has ended.
 
         Args:
@@ -285,8 +285,8 @@ class DestSession:
         if isinstance(error, UsageError | GuestLostError):
             return error  # somebody else's bad usage, or it says already where the guest is
         if self.when in (When.PARTLY, When.WHOLE):
-            return told(str(error), Who.PEER, self.when)
-        error.args = (sentence(str(error), Who.PEER, self.when),)
+            return location_error(str(error), Who.PEER, self.when)
+        error.args = (location_sentence(str(error), Who.PEER, self.when),)
         return error
 
     def answer(self) -> messages.CommitOutcome:

@@ -164,7 +164,7 @@ def adopt(context: DestContext, connection: Connection, n_pages: int) -> None:
         n_pages: Pages of the guest, for the length of messages.
     """
     context.control.adopt(connection, most_control(n_pages))
-    context.hit("recovering")
+    context.reached("recovering")
     context.control.listen()
 
 

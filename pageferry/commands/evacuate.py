@@ -12,14 +12,14 @@ from pageferry.common.command_line.run import OutputOptions
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_OK, UsageError
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import Status
-from pageferry.common.report.binding_limit import words
+from pageferry.common.report.binding_limit import binding_limit_text
 from pageferry.common.units import format_rate, format_size, human_bytes, parse_rate
-from pageferry.runs.tables import Sheet, factor, milliseconds, print_notes, wide_console
+from pageferry.runs.tables import Sheet, factor, print_notes, three_digits, wide_console
 from pageferry.sim.fleet import GuestKind, draw, everyone, read_fleet
 from pageferry.sim.link import parse_link
-from pageferry.sim.planning import Evacuation, EvacuationPlan, best
+from pageferry.sim.planning import Evacuation, EvacuationPlan, best_plan
 
 if TYPE_CHECKING:
     from pageferry.sim.options import SimulationOptions
@@ -56,7 +56,7 @@ def evacuate(
             for each in evacuation.plans():
                 plans.append(each)
                 view.update(Status(phase=f"planning · {len(plans)} plans"))
-        plan = best(plans)
+        plan = best_plan(plans)
         sheets = [_plans(evacuation, plans, plan), _kinds(evacuation, plan)]
         notes, picture = _notes(evacuation, plan), _picture(evacuation, plan)
         if output.json_file != "-":
@@ -77,7 +77,7 @@ def evacuate(
             ),
         )
     if enforce and plan.over:
-        complain(f"{plan.over:,} guests stand still for longer than their --downtime-limit")
+        print_error(f"{plan.over:,} guests stand still for longer than their --downtime-limit")
         return EXIT_LIMIT_MISSED
     return EXIT_OK
 
@@ -114,7 +114,7 @@ def _plans(
     return Sheet(
         title=(
             f"simulated: {len(evacuation.guests):,} guests over"
-            f" {format_rate(evacuation.uplink_rate)}, at least {milliseconds(least_s)} s"
+            f" {format_rate(evacuation.uplink_rate)}, at least {three_digits(least_s)} s"
         ),
         columns=(
             "order",
@@ -131,10 +131,10 @@ def _plans(
             (
                 plan.order,
                 str(plan.slots),
-                milliseconds(plan.total_s),
+                three_digits(plan.total_s),
                 factor(plan.total_s / least_s),
-                milliseconds(plan.mean_s),
-                milliseconds(plan.worst_downtime_s * 1e3),
+                three_digits(plan.mean_s),
+                three_digits(plan.worst_downtime_s * 1e3),
                 f"{plan.over:,}",
                 f"{plan.switched:,}",
                 "chosen" if plan is chosen else "",
@@ -161,8 +161,8 @@ def _kinds(evacuation: Evacuation, plan: EvacuationPlan) -> Sheet:
                 choices[kind].strategy,
                 f"{counts[kind]:,}",
                 human_bytes(counts[kind] * choices[kind].bytes),
-                milliseconds(choices[kind].downtime_s * 1e3),
-                milliseconds(kind.config(evacuation.base).downtime_limit * 1e3),
+                three_digits(choices[kind].downtime_s * 1e3),
+                three_digits(kind.config(evacuation.base).downtime_limit * 1e3),
             )
             for kind in shown
         ),
@@ -183,7 +183,7 @@ def _picture(evacuation: Evacuation, plan: EvacuationPlan) -> Sheet:
         bar = "·" * first + "█" * (last - first + 1) + "·" * (_WIDTH - 1 - last)
         about = f"{kind.label}, {format_size(kind.memory)}"
         rows.append((f"{number + 1}", about, bar, plan.choices[number].strategy))
-    whole = f"0 to {milliseconds(plan.total_s)} s"
+    whole = f"0 to {three_digits(plan.total_s)} s"
     return Sheet("on their way, simulated", ("guest", "", whole, "strategy"), tuple(rows), left=4)
 
 
@@ -196,7 +196,9 @@ def _notes(evacuation: Evacuation, plan: EvacuationPlan) -> list[str]:
         " promised, and so are the bytes; when others leave it more, it is sooner through.",
     ]
     if (bound := evacuation.bound(plan)) is not None:
-        notes.insert(1, f"Each migration, {plan.slots} at a time, is bound by {words(bound)}.")
+        notes.insert(
+            1, f"Each migration, {plan.slots} at a time, is bound by {binding_limit_text(bound)}."
+        )
     if plan.over:
         notes.append(f"{plan.over:,} guests would stand still for longer than their limit.")
     if plan.switched:

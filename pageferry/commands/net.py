@@ -54,15 +54,15 @@ def up(
         PageferryError: The link could not be made or measured; nothing of it is left.
     """
     from pageferry.net.link import NetworkLink
-    from pageferry.net.namespaces import checked_name, require
-    from pageferry.net.schedule import parse_schedule, plan
+    from pageferry.net.namespaces import checked_name, require_namespaces
+    from pageferry.net.schedule import parse_schedule, schedule_moments
     from pageferry.net.spec import LinkSpec
 
     checked_name(name)
     options = options or LinkOptions()
     wanted = shape_of(shape or ShapeOptions())
-    moments = plan(wanted, parse_schedule(options.schedule))
-    require("pageferry net")
+    moments = schedule_moments(wanted, parse_schedule(options.schedule))
+    require_namespaces("pageferry net")
     spec = LinkSpec(
         kind="namespaces",
         name=name,
@@ -74,7 +74,7 @@ def up(
     with NetworkLink(spec) as link:
         if link.notice:
             print(f"pageferry: {link.notice}", file=sys.stderr)
-        for line in told(name, wanted, link.shaper, link.measured):
+        for line in network_lines(name, wanted, link.shaper, link.measured):
             print(line)
         sys.stdout.flush()
         link.stay()
@@ -102,7 +102,7 @@ def down(
     from pageferry.net.link import end_keeper
 
     namespaces.checked_name(name)
-    namespaces.require("pageferry net")
+    namespaces.require_namespaces("pageferry net")
     names = sorted({*namespaces.found(), *spec.remembered()}) if every else [name]
     gone = []
     for each in names:
@@ -138,12 +138,12 @@ def execute(
         UsageError: There is no command or no such network, or the command cannot be run.
     """
     from pageferry.net.enter import replace_with
-    from pageferry.net.namespaces import checked_name, namespace, require
+    from pageferry.net.namespaces import checked_name, namespace, require_namespaces
 
     if not command:
         raise UsageError("pageferry net exec needs a command, as in: net exec src -- ip address")
     checked_name(name)
-    require("pageferry net")
+    require_namespaces("pageferry net")
     sys.stdout.flush()
     replace_with(namespace(name, end), command)
     return EXIT_OK
@@ -163,7 +163,7 @@ def show() -> int:
         if state is None or not state.alive:
             print(f"{each}: left over, nobody keeps it: pageferry net down --name {each}")
             continue
-        for line in told(each, state.spec.shape, state.shaper, state.measured):
+        for line in network_lines(each, state.spec.shape, state.shaper, state.measured):
             print(line)
         for moment in state.spec.moments:
             print(f"  at {moment.at_s:g} s: {moment.words}")
@@ -172,7 +172,7 @@ def show() -> int:
     return EXIT_OK
 
 
-def told(name: str, shape: Shape, shaper: str, measured: object) -> list[str]:
+def network_lines(name: str, shape: Shape, shaper: str, measured: object) -> list[str]:
     """Describe a network in a few lines.
 
     Args:

@@ -10,7 +10,7 @@ from pageferry.common.command_line.run import LimitOptions, OutputOptions, tell
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import Status
 from pageferry.sim.options import SimulationOptions, refuse
 
@@ -48,7 +48,7 @@ def simulate(
     parse_link(options.link)  # here, before anything is imported that takes long
     tell([config], quiet=output.quiet)
     if (left_out := not_modelled(config.congestion)) is not None:
-        complain(left_out)
+        print_error(left_out)
     if options.evacuate is not None or options.fleet is not None:
         from pageferry.commands.evacuate import evacuate
 
@@ -68,13 +68,13 @@ def _one(
     config: MigrationConfig, options: SimulationOptions, output: OutputOptions, *, enforce: bool
 ) -> int:
     from pageferry.common.html import render
-    from pageferry.common.report.limits import enforced, warn
+    from pageferry.common.report.limits import enforced, warn_of_limit
     from pageferry.common.terminal.console import ProgressView, print_report
     from pageferry.runs.simulation import measured_of, run_simulation
 
     measured = measured_of(config, options)
     strategy = config.strategy if measured is None else measured.config.strategy
-    warn([strategy], config)
+    warn_of_limit([strategy], config)
     with ReportFiles(output) as files:
         with ProgressView(output.wish) as view:
             view.update(Status(phase="simulating"))
@@ -97,5 +97,5 @@ def _one(
         )
     code, missed = enforced(report, EXIT_OK, enforce=enforce)
     if missed is not None:
-        complain(missed)
+        print_error(missed)
     return code

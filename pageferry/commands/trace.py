@@ -239,7 +239,7 @@ def info(
         UsageError: The file is no trace, is damaged, or its digest is wrong.
         CancelledByUser: A signal came.
     """
-    from pageferry.trace.stats import measure
+    from pageferry.trace.stats import count_accesses
     from pageferry.trace.view import print_info
 
     options = options or InfoOptions()
@@ -248,7 +248,7 @@ def info(
         with _interruptible("nothing was changed"):
             if options.verify:
                 trace.verify()
-            stats = measure(trace)
+            stats = count_accesses(trace)
         if stats is None:
             raise UsageError(f"trace {file!r} is damaged: it has more pages than it says")
         document = InfoDocument(

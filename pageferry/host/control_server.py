@@ -127,7 +127,7 @@ class ControlServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reply = await self._reply(reader, writer)
         with contextlib.suppress(OSError), closed_is_reset():
-            writer.write(m.encode(reply))
+            writer.write(m.encode_line(reply))
             await writer.drain()
             writer.close()
             await writer.wait_closed()
@@ -174,7 +174,7 @@ class ControlServer:
         def show(status: Status) -> None:
             with contextlib.suppress(OSError), closed_is_reset():
                 if not writer.is_closing() and writer.transport.get_write_buffer_size() == 0:
-                    writer.write(m.encode(m.MoveProgress(status=status)))
+                    writer.write(m.encode_line(m.MoveProgress(status=status)))
 
         move, ended = self._host.outgoing.move(request, show)
         orders = asyncio.create_task(self._take_orders(reader, move))
@@ -203,4 +203,4 @@ async def _read(reader: asyncio.StreamReader) -> Any:
         raise RemoteProtocolError(f"a request of more than {m.MAX_REQUEST:,} bytes") from None
     if not line.endswith(b"\n"):
         raise RemoteProtocolError("the connection ended before a request did")
-    return m.decode(line, m.REQUESTS)
+    return m.decode_line(line, m.REQUESTS)

@@ -255,7 +255,7 @@ REPLIES: Final[TypeAdapter[Any]] = TypeAdapter(Reply)
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def encode(message: BaseModel) -> bytes:
+def encode_line(message: BaseModel) -> bytes:
     """Make a message's line.
 
     A rate without a limit is `Infinity`, which JSON proper does not know.
@@ -269,7 +269,7 @@ def encode(message: BaseModel) -> bytes:
     return json.dumps(message.model_dump(), separators=(",", ":")).encode() + b"\n"
 
 
-def decode(line: bytes, kinds: TypeAdapter[Any]) -> Any:
+def decode_line(line: bytes, kinds: TypeAdapter[Any]) -> Any:
     """Read a message.
 
     Args:

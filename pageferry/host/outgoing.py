@@ -23,10 +23,10 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.wire.tls_credentials import ClientTls, checked_hostname
 from pageferry.host import messages as m
 from pageferry.host.guest_table import Doing, Doubt, Entry, Guests
-from pageferry.host.guests_here import go_on
+from pageferry.host.guests_here import resume_guest
 from pageferry.host.moves import GuestMove
 from pageferry.host.work import Work
-from pageferry.source_agent.agent import follow, outcome
+from pageferry.source_agent.agent import await_outcome, show_progress
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.resident_guest import Resident
 from pageferry.source_agent.session.session import SourceSession
@@ -115,9 +115,9 @@ class Outgoing:
         self, entry: Entry, move: GuestMove, show: Callable[[Status], None]
     ) -> m.Moved:
         session = move.session
-        ticker = asyncio.create_task(follow(session, show), name="ticker")
+        ticker = asyncio.create_task(show_progress(session, show), name="ticker")
         try:
-            error = await outcome(session, move.task)
+            error = await await_outcome(session, move.task)
         finally:
             await quit_task(ticker)
             del self._moves[entry.name]
@@ -245,7 +245,7 @@ class Outgoing:
                 " only if you have seen to it that nothing runs it anywhere else, or there are two"
             )
         if handover.may_run_guest:
-            await self._work.blocking(go_on, entry.here)
+            await self._work.blocking(resume_guest, entry.here)
             self._guests.runs(entry)
             how = "as you said that it runs nowhere else" if answer is None else answer.answer
             return f"guest {name} goes on here ({how})"

@@ -18,7 +18,7 @@ from pageferry.common.process import signals
 from pageferry.common.process.python_command import python_command
 from pageferry.net import namespaces, spec
 from pageferry.net.enter import inside
-from pageferry.net.measure import LinkMeasurement, measure
+from pageferry.net.measure import LinkMeasurement, measure_link
 
 _ENDING_S: Final = 15.0  # a keeper is given this long to remove everything, then SIGKILL
 _LOOPBACK: Final = "127.0.0.1"
@@ -219,7 +219,7 @@ class NetworkLink:
             def dial() -> socket.socket:
                 return here(lambda: socket.create_connection((address, int(port)), timeout=30))
 
-            return measure(listener, dial, check)
+            return measure_link(listener, dial, check)
 
     def _at(self, end: namespaces.End) -> Callable[[Callable[[], socket.socket]], socket.socket]:
         if self.spec.kind == "relay":

@@ -59,7 +59,7 @@ class ShapedLink(Protocol):
         ...
 
 
-def say(key: str, value: Any) -> None:
+def send_line(key: str, value: Any) -> None:
     """Write one line to standard output, if somebody still listens.
 
     Args:
@@ -108,7 +108,7 @@ class LinkKeeper:
             relay = RelayLink(wanted.shape, self._failed)
             self._link = relay
             try:
-                say("ready", {"shaper": "relay", "notice": None, "port": relay.port})
+                send_line("ready", {"shaper": "relay", "notice": None, "port": relay.port})
                 self._keep()
             finally:
                 relay.close()
@@ -126,7 +126,9 @@ class LinkKeeper:
     def _make(self) -> None:
         wanted = self._wanted
         has_netem = tc.kernel_has_netem(wanted.name)
-        shaper, notice = tc.choose(wanted.shaper, wanted.shape, wanted.moments, has_netem=has_netem)
+        shaper, notice = tc.choose_shaper(
+            wanted.shaper, wanted.shape, wanted.moments, has_netem=has_netem
+        )
         if shaper == "tc":
             self._link = TcLink(wanted.name, wanted.shape)
         else:
@@ -140,7 +142,7 @@ class LinkKeeper:
             spec=wanted, shaper=shaper, notice=notice, pid=pid, began=began
         )
         self._state.save()
-        say("ready", {"shaper": shaper, "notice": notice})
+        send_line("ready", {"shaper": shaper, "notice": notice})
 
     def _keep(self) -> None:
         """Obey commands and carry out the schedule until the link is to end.
@@ -162,7 +164,7 @@ class LinkKeeper:
                         self._ended |= not self._stays
                 self._carry_out()
         if self._link is not None:
-            say("counters", self._link.counters())
+            send_line("counters", self._link.counters())
 
     def _until_next(self) -> float | None:
         """Return the seconds until the schedule's next moment; None if there is none."""
@@ -176,7 +178,7 @@ class LinkKeeper:
             moment = self._wanted.moments[self._next]
             assert self._link is not None  # noqa: S101
             self._link.apply(moment.shape, outage=moment.outage)
-            say("applied", [self._next, time.monotonic_ns()])
+            send_line("applied", [self._next, time.monotonic_ns()])
             self._next += 1
 
     def _read(self) -> bool:
@@ -193,13 +195,13 @@ class LinkKeeper:
             self._start_ns = int(value)
         elif key == "point_at" and isinstance(self._link, RelayLink):
             self._link.point_at(int(value))
-            say("pointed_at", value)
+            send_line("pointed_at", value)
         elif key == "stay" and self._state is not None:
             measured = None if value is None else LinkMeasurement.model_validate(value)
             self._state = self._state.model_copy(update={"measured": measured})
             self._state.save()
             self._stays = True
-            say("staying", os.getpid())
+            send_line("staying", os.getpid())
             self._let_go()
 
     @staticmethod
@@ -237,10 +239,10 @@ def main() -> int:
     try:
         LinkKeeper(spec.LinkSpec.model_validate_json(line), wake_fd).run()
     except PageferryError as error:
-        say("error", [error.exit_code, str(error)])
+        send_line("error", [error.exit_code, str(error)])
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - what it leaves behind has been removed by now
-        say("error", [EXIT_FAILED, f"the link's keeper failed: {error!r}"])
+        send_line("error", [EXIT_FAILED, f"the link's keeper failed: {error!r}"])
         return EXIT_FAILED
     return EXIT_OK
 

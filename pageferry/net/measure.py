@@ -51,7 +51,7 @@ class LinkMeasurement(BaseModel):
     wire_back_Bps: float
 
 
-def measure(
+def measure_link(
     listener: socket.socket,
     dial: Callable[[], socket.socket],
     check: Callable[[], None] = lambda: None,

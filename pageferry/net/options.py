@@ -109,11 +109,11 @@ class NetOptions(LinkOptions):
                     raise UsageError(f"--{name} means nothing without --net or --link")
             return None
         from pageferry.net.flow import refuse_packets
-        from pageferry.net.schedule import parse_schedule, plan
+        from pageferry.net.schedule import parse_schedule, schedule_moments
         from pageferry.net.shape import Shape, parse_shape
 
         shape = Shape() if self.net is None else parse_shape(self.net)
-        moments = plan(shape, parse_schedule(self.schedule))
+        moments = schedule_moments(shape, parse_schedule(self.schedule))
         kind = self.link or "namespaces"
         if kind == "relay":
             if self.shaper != "auto" or self.offloads != "auto":
@@ -143,7 +143,7 @@ class NetOptions(LinkOptions):
         from pageferry.net.spec import LinkSpec
 
         if asked.kind == "namespaces":
-            namespaces.require("--net")
+            namespaces.require_namespaces("--net")
         return LinkSpec(
             kind=asked.kind,
             name=f"run-{os.getpid()}-{secrets.token_hex(3)}",

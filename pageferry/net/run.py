@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from pageferry.common.process.status import Status
-from pageferry.common.report.binding_limit import measured
+from pageferry.common.report.binding_limit import binding_limit
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.network import DirectionReport, NetChange, NetReport
 from pageferry.net import namespaces
@@ -81,7 +81,7 @@ class Network:
             report: The report; its `net` and `bound` are set.
         """
         report.net = self.report()
-        report.bound = measured(report)
+        report.bound = binding_limit(report)
 
     def report(self) -> NetReport | None:
         """Describe the network for a report; some of it is known only after this has been left.

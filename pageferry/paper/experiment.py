@@ -100,7 +100,7 @@ class ExperimentCell:
         return self.case.config.strategy
 
 
-def plan(setting: Setting) -> list[ExperimentCell]:
+def experiment_cells(setting: Setting) -> list[ExperimentCell]:
     """List every load at every rate, then the examples at the first rate.
 
     Args:

@@ -66,7 +66,7 @@ class Effect:
         return asdict(self)
 
 
-def collect(done: Series, cells: Sequence[ExperimentCell]) -> list[Result]:
+def experiment_results(done: Series, cells: Sequence[ExperimentCell]) -> list[Result]:
     """Make a result for each cell of which at least one run has ended.
 
     Args:
@@ -228,7 +228,7 @@ def _measured_row(result: Result, setting: Setting) -> tuple[str, ...]:
     none, scale = tables.NOTHING, setting.scale
 
     def said(value: float | None) -> str:
-        return none if value is None else tables.milliseconds(value / scale)
+        return none if value is None else tables.three_digits(value / scale)
 
     return (
         cell.load.name if cell.load else none,
@@ -236,7 +236,7 @@ def _measured_row(result: Result, setting: Setting) -> tuple[str, ...]:
         "yes" if cell.cached else "no",
         tables.path(row),
         str(printed.path) if printed and printed.path else none,
-        tables.rounds(row),
+        tables.rounds_text(row),
         str(printed.rounds) if printed and printed.rounds else none,
         tables.figure(row, "downtime_ms"),
         said(printed.downtime_ms if printed else None),
@@ -285,7 +285,7 @@ def _examples(results: Sequence[Result], setting: Setting) -> tables.Sheet:
                 tables.NOTHING if each.changed is None else tables.percent(each.changed),
                 tables.path(each.row),
                 str(each.cell.example.path),
-                tables.rounds(each.row),
+                tables.rounds_text(each.row),
                 tables.figure(each.row, "downtime_ms"),
                 tables.figure(each.row, "total_time_ms"),
                 tables.figure(each.row, "bytes_on_wire"),

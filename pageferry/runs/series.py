@@ -27,7 +27,7 @@ from pageferry.common.errors import (
     PageferryError,
 )
 from pageferry.common.process import signals
-from pageferry.common.process.notices import notice
+from pageferry.common.process.notices import notify_once
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.common.report.schema import Report
 from pageferry.common.terminal.progress import form_of
@@ -132,7 +132,7 @@ def run_once(
     *,
     net: NetOptions | None = None,
     signals: Signals | None = None,
-    say: Callable[[str], None] = notice,
+    say: Callable[[str], None] = notify_once,
 ) -> tuple[PairResult | None, bool]:
     """Run one migration, and tell whether a signal came meanwhile.
 
@@ -202,7 +202,7 @@ class Series:
         finished: Callable[[str], None],
         pipe: StatusPipe | None = None,
         net: NetOptions | None = None,
-        say: Callable[[str], None] = notice,
+        say: Callable[[str], None] = notify_once,
     ) -> None:
         self.cases = list(cases)
         self.runs = runs
@@ -314,10 +314,10 @@ class Series:
         return RunAttempt(index, result.report, result.exit_code, result.error)
 
     def _sentence(self, number: int, attempt: RunAttempt) -> str:
-        return f"{self._place(number)} · {self.cases[attempt.case].label}: {outcome(attempt)}"
+        return f"{self._place(number)} · {self.cases[attempt.case].label}: {outcome_words(attempt)}"
 
 
-def outcome(attempt: RunAttempt) -> str:
+def outcome_words(attempt: RunAttempt) -> str:
     """Say in a few words how a run ended.
 
     Args:
@@ -333,7 +333,7 @@ def outcome(attempt: RunAttempt) -> str:
     return words if attempt.error is None else f"{words}; {attempt.error}"
 
 
-def follow(
+def run_series(
     cases: Sequence[Case],
     runs: int,
     output: OutputOptions,

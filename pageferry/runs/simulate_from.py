@@ -27,11 +27,11 @@ from pageferry.common.strategy.carrying import MEASURABLE_BYTES
 from pageferry.common.strategy.conditions import Stale
 from pageferry.common.units import PAGE_SIZE, format_time
 from pageferry.runs.results import read_result
-from pageferry.runs.tables import NOTHING, Sheet, milliseconds, percent
-from pageferry.sim.conditions import DISCARD_BYTE_S, Simulated, simulated
+from pageferry.runs.tables import NOTHING, Sheet, percent, three_digits
+from pageferry.sim.conditions import DISCARD_BYTE_S, Simulated, simulated_conditions
 from pageferry.sim.link import SimulatedLink, parse_link
 from pageferry.sim.options import SimulationOptions, about_of
-from pageferry.sim.reporting import make_report, play
+from pageferry.sim.reporting import make_simulated_report, play
 from pageferry.sim.working_set import PAGE_BYTES
 
 _AT_LIMIT: Final = 0.97  # of its limit: a transfer that reaches it was held up by nothing else
@@ -104,7 +104,7 @@ class MeasuredMigration:
         report, config = self.report, self.config
         speed = steps_per_s or self._speed()
         link_ = link or self._link()
-        under = simulated(config, link_, speed)
+        under = simulated_conditions(config, link_, speed)
         rate = under.bandwidth_Bps
         changes: dict[str, float] = {}
         if (switchover_s := _switchover_s(report, link_, rate)) is not None:
@@ -138,7 +138,7 @@ class MeasuredMigration:
     def _speed(self) -> float | None:
         """Return the measured speed of a vCPU that, by the model, ran flat out; else None."""
         before = self.report.guest.steps_per_s_before
-        if not before or simulated(self.config, SimulatedLink(rate=1e9)).guest.busy < 1:
+        if not before or simulated_conditions(self.config, SimulatedLink(rate=1e9)).guest.busy < 1:
             return None
         return before / self.config.vcpus
 
@@ -211,7 +211,7 @@ def _row(name: str, was: float | None, now: float | None) -> tuple[str, ...]:
 
 
 def _figure(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else milliseconds(value)
+    return f"{value:,}" if isinstance(value, int) else three_digits(value)
 
 
 def read_measured(file: Path, given: Mapping[str, Any]) -> MeasuredMigration:
@@ -370,4 +370,4 @@ def simulated_again(measured: MeasuredMigration, options: SimulationOptions) -> 
     link = parse_link(options.link) if options.link else None
     under = measured.conditions(link, options.guest_speed)
     about = {**about_of(options), "simulated_from": str(options.from_file)}
-    return make_report(play(measured.config, under), about)
+    return make_simulated_report(play(measured.config, under), about)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pageferry.common.command_line.invocation import stamp
+from pageferry.common.command_line.invocation import stamp_report
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.limits import given, judge
+from pageferry.common.report.limits import judge, limits_given
 from pageferry.sim.options import SimulationOptions, about_of
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def run_simulation(
         from pageferry.runs.simulate_from import simulated_again
 
         report = simulated_again(measured, options)
-    judge(report, given(config))
-    stamp(report, alone(config, about_of(options)))
+    judge(report, limits_given(config))
+    stamp_report(report, alone(config, about_of(options)))
     return report
 
 

@@ -123,7 +123,7 @@ def print_notes(console: Console, notes: Sequence[str]) -> None:
         print_text(console, f"Note {number}. {note}")
 
 
-def milliseconds(value: float) -> str:
+def three_digits(value: float) -> str:
     """Write a number with three digits or more: `3.79`, `41.2`, `1,026`.
 
     Args:
@@ -161,7 +161,7 @@ def factor(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
-def spread(figures: Spread | None, text_of: Callable[[float], str], *, several: bool) -> str:
+def spread_text(figures: Spread | None, text_of: Callable[[float], str], *, several: bool) -> str:
     """Write the median, and below it `least–greatest` where there were several runs.
 
     Args:
@@ -194,8 +194,8 @@ def figure(row: SummaryRow, name: str) -> str:
     Returns:
         One line or two.
     """
-    text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}.get(name, milliseconds)
-    return spread(row.figures[name], text_of, several=row.completed > 1)
+    text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}.get(name, three_digits)
+    return spread_text(row.figures[name], text_of, several=row.completed > 1)
 
 
 def figure_ratio(row: SummaryRow, baseline: SummaryRow | None, name: str) -> str:
@@ -225,7 +225,7 @@ def path(row: SummaryRow) -> str:
     return ", ".join(str(number) for number in taken) or NOTHING
 
 
-def rounds(row: SummaryRow) -> str:
+def rounds_text(row: SummaryRow) -> str:
     """Write how many rounds there were: `11`, or `11 (9)` where 9 of them drained the cache.
 
     Args:

@@ -336,7 +336,7 @@ def _map_bytes(share: float) -> float:
     return -(share * math.log2(share) + (1 - share) * math.log2(1 - share)) / 8
 
 
-def simulated(
+def simulated_conditions(
     config: MigrationConfig, link: SimulatedLink, steps_per_s: float | None = None
 ) -> Simulated:
     """Make link and guest from options alone.

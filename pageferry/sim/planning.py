@@ -17,14 +17,14 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.binding_limit import bound
+from pageferry.common.report.binding_limit import lower_limit
 from pageferry.common.report.sections.limits import BoundReport
 from pageferry.common.strategy import SwitchToPostCopy
-from pageferry.sim.conditions import Simulated, simulated
+from pageferry.sim.conditions import Simulated, simulated_conditions
 from pageferry.sim.fleet import GuestKind
 from pageferry.sim.link import SimulatedLink
 from pageferry.sim.reporting import play
-from pageferry.sim.sharing import Span, Transfer, share
+from pageferry.sim.sharing import Span, Transfer, schedule_transfers
 
 STAY: Final = ("pre-copy", "three-path")
 SWITCH: Final = ("hybrid", "post-copy")
@@ -152,7 +152,11 @@ class Evacuation:
         Returns:
             What binds it; None where the user set no limit.
         """
-        return None if math.isinf(self.most_Bps) else bound(self.most_Bps, self._even(plan.slots))
+        return (
+            None
+            if math.isinf(self.most_Bps)
+            else lower_limit(self.most_Bps, self._even(plan.slots))
+        )
 
     @cached_property
     def _kinds(self) -> list[GuestKind]:
@@ -186,7 +190,9 @@ class Evacuation:
             for name, key in ORDERS.items():
                 ranks = [key(job, share_) for job, share_ in zip(work, dirty, strict=True)]
                 numbers = sorted(range(len(jobs)), key=lambda n: ranks[self._which[n]])
-                spans = share(jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=most)
+                spans = schedule_transfers(
+                    jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=most
+                )
                 choices = [chosen[which] for which in self._which]
                 yield EvacuationPlan(
                     name, slots, spans, choices, sum(beyond[w] for w in self._which)
@@ -222,7 +228,9 @@ class Evacuation:
     def _under(self, kind: GuestKind) -> Simulated:
         """Make the guest with the uplink to itself; kept by kind."""
         if kind not in self._made:
-            self._made[kind] = simulated(kind.config(self.base), self.link, self.steps_per_s)
+            self._made[kind] = simulated_conditions(
+                kind.config(self.base), self.link, self.steps_per_s
+            )
         return self._made[kind]
 
     def choose(self, kind: GuestKind, rate_Bps: float) -> MigrationChoice:
@@ -255,7 +263,9 @@ class Evacuation:
         if key not in self._known:
             config = kind.config(self.base)
             config = config.model_copy(update={"strategy": strategy, "max_bandwidth": rate_Bps})
-            played = play(config, simulated(config, self.link, self.steps_per_s), faults=False)
+            played = play(
+                config, simulated_conditions(config, self.link, self.steps_per_s), faults=False
+            )
             cost, ended = played.cost, played.ended
             switches = ended is not None and isinstance(ended.decision, SwitchToPostCopy)
             self._known[key] = MigrationChoice(
@@ -274,7 +284,7 @@ ORDERS: Final[dict[str, Callable[[Transfer, float], float]]] = {
 }
 
 
-def best(plans: Sequence[EvacuationPlan]) -> EvacuationPlan:
+def best_plan(plans: Sequence[EvacuationPlan]) -> EvacuationPlan:
     """Choose the best plan.
 
     It has the fewest guests beyond their limit; of such plans, among the fast ones, it moves the

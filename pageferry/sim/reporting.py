@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from pageferry._version import __version__
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.binding_limit import bound
+from pageferry.common.report.binding_limit import lower_limit
 from pageferry.common.report.schema import EventReport, Report
 from pageferry.common.report.sections.estimates import OracleReport
 from pageferry.common.report.sections.guest import GuestReport, TimelineSample
 from pageferry.common.report.sections.postcopy import FaultLatency, MissingSample, PostcopyReport
 from pageferry.common.report.sections.rounds import DecisionReport, DowntimePart, RoundReport
-from pageferry.common.report.slowdown import witness
+from pageferry.common.report.slowdown import fill_slowdown
 from pageferry.common.strategy import (
     RoundKind,
     StopAndCopy,
@@ -26,7 +26,7 @@ from pageferry.common.strategy import (
     make_strategy,
 )
 from pageferry.common.strategy.conditions import Stale
-from pageferry.common.strategy.forecast import Cost, Ended, Played, run
+from pageferry.common.strategy.forecast import Cost, Ended, Played, play_strategy
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire.frames import LINES_OF
 from pageferry.sim.conditions import Simulated
@@ -84,7 +84,7 @@ def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> S
         The migration as it was played.
     """
     run_ = SimulatedRun(config, under, make_strategy(config))
-    run_.cost = run(run_.strategy, under, run_.note)
+    run_.cost = play_strategy(run_.strategy, under, run_.note)
     ended = run_.ended
     if faults and ended is not None and isinstance(ended.decision, SwitchToPostCopy):
         supply = under.missing(ended.left.pages, ended.ran_s)
@@ -92,7 +92,7 @@ def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> S
     return run_
 
 
-def make_report(run_: SimulatedRun, about: dict[str, Any]) -> Report:
+def make_simulated_report(run_: SimulatedRun, about: dict[str, Any]) -> Report:
     """Make the report of a simulated migration.
 
     Args:
@@ -129,12 +129,12 @@ def make_report(run_: SimulatedRun, about: dict[str, Any]) -> Report:
         lines_sent=sum(each.lines or 0 for each in rounds) if by_line else None,
         bytes_saved=sum(each.bytes_saved or 0 for each in rounds) if by_line else None,
         oracle=_oracle(run_.under, cost),
-        bound=bound(run_.config.max_bandwidth, run_.under.link_Bps),
+        bound=lower_limit(run_.config.max_bandwidth, run_.under.link_Bps),
         postcopy=postcopy,
         guest=_guest(run_, ended),
         events=_events(run_, ended),
     )
-    witness(report)
+    fill_slowdown(report)
     return report
 
 

@@ -24,13 +24,13 @@ def simulated_report(config: MigrationConfig, options: SimulationOptions) -> Rep
     Raises:
         UsageError: The link or the workload is wrong, or nothing limits the rate.
     """
-    from pageferry.common.report.binding_limit import over
-    from pageferry.sim.conditions import simulated
+    from pageferry.common.report.binding_limit import config_over_link
+    from pageferry.sim.conditions import simulated_conditions
     from pageferry.sim.link import parse_link
-    from pageferry.sim.reporting import make_report, play
+    from pageferry.sim.reporting import make_simulated_report, play
 
     link = parse_link(options.link)
-    config = over(config, link.rate)
-    return make_report(
-        play(config, simulated(config, link, options.guest_speed)), about_of(options)
+    config = config_over_link(config, link.rate)
+    return make_simulated_report(
+        play(config, simulated_conditions(config, link, options.guest_speed)), about_of(options)
     )

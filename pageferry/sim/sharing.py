@@ -33,7 +33,7 @@ class Span(NamedTuple):
     end_s: float
 
 
-def share(
+def schedule_transfers(
     jobs: Sequence[Transfer], order: Iterable[int], *, slots: int, rate_Bps: float, most_Bps: float
 ) -> list[Span]:
     """Compute when each transfer is under way.

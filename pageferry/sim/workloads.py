@@ -19,7 +19,7 @@ from pageferry.common.guest.seeds import regions
 from pageferry.common.units import LINE_SIZE, LINES_PER_PAGE, PAGE_SIZE
 from pageferry.common.workload.mixes import Mix
 from pageferry.common.workload.region import Region, visits_per_s
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 from pageferry.common.workload.shapes import (
     EXTENT_PAGES,
     FRAMES_PER_S,
@@ -266,7 +266,7 @@ def working_set(
     Raises:
         UsageError: The workload's text is wrong, or its trace can't be read.
     """
-    workload = choose(config.workload)
+    workload = parse_workload(config.workload)
     made = _Made(workload, regions(config)[0], Speed.of(steps_per_s), steps_per_s is not None)
     parts = _MODELS[workload.name](made)
     lines = _cache_lines(config, parts[0].steps)

@@ -61,7 +61,7 @@ class CellOutcome(_Message):
         return None if self.cancelled else PairResult(self.report, self.exit_code, self.error)
 
 
-def obey(order: Order) -> CellOutcome:
+def run_cell(order: Order) -> CellOutcome:
     """Run a cell in this process. Must be called in the main thread.
 
     Args:
@@ -96,7 +96,7 @@ def obey(order: Order) -> CellOutcome:
 def _main() -> int:
     die_with_parent(int(sys.argv[1]))
     order = Order.model_validate_json(sys.stdin.buffer.read())
-    sys.stdout.write(obey(order).model_dump_json())
+    sys.stdout.write(run_cell(order).model_dump_json())
     return EXIT_OK
 
 

@@ -14,7 +14,7 @@ from pageferry.common.errors import UsageError
 from pageferry.common.workload.registry import WORKLOADS
 from pageferry.sweeps.cells import check_known, is_several
 from pageferry.sweeps.columns import column_of
-from pageferry.sweeps.plan import cut
+from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.runners import Runner
 from pageferry.sweeps.settings import net_value
 
@@ -65,8 +65,8 @@ def parse_filter(text: str, runner: Runner) -> CellFilter:
         option, equals, values = part.partition("=")
         option = option.strip()
         if not equals:
-            raise UsageError(f"--filter: {cut(repr(part))}: expected OPTION=VALUE")
-        check_known(option, runner, f"--filter: {cut(option)}")
+            raise UsageError(f"--filter: {one_line(repr(part))}: expected OPTION=VALUE")
+        check_known(option, runner, f"--filter: {one_line(option)}")
         column = column_of(option, runner.options).name
         if column in accepted:
             raise UsageError(f"--filter: {option} is given twice: expected {option}=A|B")
@@ -101,9 +101,9 @@ def _value(option: str, text: str, runner: Runner) -> Any:
         field = runner.options.model_fields[head.replace("-", "_")]
         return TypeAdapter(field.rebuild_annotation()).validate_python(text)
     except ValidationError as error:
-        raise UsageError(f"--filter: {option}: {cut(complaint_of(error, field))}") from None
+        raise UsageError(f"--filter: {option}: {one_line(complaint_of(error, field))}") from None
     except ValueError as error:
-        raise UsageError(f"--filter: {option}: {cut(str(error))}") from None
+        raise UsageError(f"--filter: {option}: {one_line(str(error))}") from None
 
 
 def _parameter(key: str, text: str) -> Any:

@@ -22,15 +22,15 @@ from urllib.parse import urlsplit
 
 from pageferry._version import __version__
 from pageferry.common.errors import PageferryError, UsageError
-from pageferry.common.guest_location import TABLE, When, Who, sentence
+from pageferry.common.guest_location import TABLE, When, Who, location_sentence
 from pageferry.pair import PairResult
 from pageferry.runs.series import Signals
 from pageferry.sweeps import worker
 from pageferry.sweeps.cell import CellOutcome, Order
 from pageferry.sweeps.cells import Cell
-from pageferry.sweeps.driver import Clock, Store, SweepWatcher, keep, option_texts
-from pageferry.sweeps.environment import cluster_environment, environment, unlike
-from pageferry.sweeps.plan import cut
+from pageferry.sweeps.driver import Clock, Store, SweepWatcher, option_texts, store_outcome
+from pageferry.sweeps.environment import cluster_environment, environment, version_differences
+from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.runners import Runner
 from pageferry.sweeps.sharing import Sharing, WorkerRoom
 
@@ -95,7 +95,7 @@ def connected(address: str) -> Iterator[Any]:
             warnings.simplefilter("ignore", mismatch)
             client = client_of(address, timeout=_ANSWER_S)
     except (OSError, ValueError, RuntimeError) as error:
-        why = cut(str(error)) or type(error).__name__
+        why = one_line(str(error)) or type(error).__name__
         raise UsageError(f"--scheduler: no scheduler answers at {address}: {why}") from None
     try:
         yield client
@@ -153,7 +153,7 @@ class Cluster:
             return self._run(cells)
         except (OSError, concurrent.futures.CancelledError) as error:
             # Our own `OSError` are the disk's only, and those have become `UsageError`.
-            why = cut(str(error)) or type(error).__name__
+            why = one_line(str(error)) or type(error).__name__
             raise PageferryError(
                 f"the scheduler is lost, what has finished is kept: {why}"
             ) from None
@@ -196,9 +196,9 @@ class Cluster:
                 why = f"has {said}" if isinstance(said, str) else f"can't load it: {said}"
                 raise UsageError(
                     f"--scheduler: pageferry {__version__} is needed on each worker:"
-                    f" {address} {cut(why)}"
+                    f" {address} {one_line(why)}"
                 )
-        self._compare(self._client.run(worker.about, on_error="return"))
+        self._compare(self._client.run(worker.worker_versions, on_error="return"))
         hosts = Counter(urlsplit(address).hostname for address in found)
         for host, count in hosts.items():
             if count > 1:
@@ -213,11 +213,11 @@ class Cluster:
             address: {name: each[name] for name in environment() if name in each}
             for address, each in workers.items()
         }
-        if (said := unlike(workers)) is not None:
+        if (said := version_differences(workers)) is not None:
             self._watcher.say(
                 f"the workers are not alike, and their cells' figures may differ by that: {said}"
             )
-        elif (said := unlike({"here": cluster_environment(), **workers})) is not None:
+        elif (said := version_differences({"here": cluster_environment(), **workers})) is not None:
             self._watcher.say(f"the workers differ from this machine: {said}")
 
     def _give(self, present: Sequence[str]) -> None:
@@ -282,7 +282,7 @@ class Cluster:
         self, task: _Task, result: PairResult, versions: dict[str, str] | None = None
     ) -> None:
         """Store how a cell ended, with the versions its process has told, or else its worker's."""
-        keep(
+        store_outcome(
             task.cell,
             result,
             task.clock,
@@ -299,7 +299,7 @@ class Cluster:
 
         A cell that fails is a result, and does not come here.
         """
-        why = cut(f"{task.worker}: {type(error).__name__}: {error}")
+        why = one_line(f"{task.worker}: {type(error).__name__}: {error}")
         when = When.BEFORE
         if isinstance(error, ImportError):
             when = When.NOTHING
@@ -324,7 +324,7 @@ class Cluster:
         if task.tries < _MOST_TRIES:
             self._waiting.appendleft((task.cell, task.tries + 1))
         else:
-            error = sentence(f"{_MOST_TRIES} workers were tried: {why}", Who.SOURCE, when)
+            error = location_sentence(f"{_MOST_TRIES} workers were tried: {why}", Who.SOURCE, when)
             code = TABLE[Who.SOURCE, when].exit_code
             self._store_result(task, PairResult(None, code, error))
 
@@ -334,7 +334,7 @@ class Cluster:
         tokens = [task.token for task in self._running.values()]
         busy = sorted({task.worker for task in self._running.values()})
         with contextlib.suppress(OSError, TimeoutError):
-            self._client.run(worker.stop, tokens, workers=busy, on_error="ignore")
+            self._client.run(worker.cancel_orders, tokens, workers=busy, on_error="ignore")
         with contextlib.suppress(TimeoutError):
             wait(list(self._running), timeout=_ENDING_S)
         for future, task in self._running.items():

@@ -20,13 +20,13 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
-from pageferry.common.config.model import MigrationConfig, shown
+from pageferry.common.config.model import MigrationConfig, value_words
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.rounds import DowntimePart
 from pageferry.common.report.slowdown import slowdown
 from pageferry.common.units import format_rate, format_time
 from pageferry.common.workload.options import Option
-from pageferry.common.workload.registry import WORKLOADS, choose
+from pageferry.common.workload.registry import WORKLOADS, parse_workload
 from pageferry.net import shape
 from pageferry.sweeps.settings import CellOptions, MigrateCell
 
@@ -129,7 +129,7 @@ def option_column(name: str, model: type[MigrationConfig] = MigrateCell) -> Colu
     kind = _kind(model.model_fields[name].annotation)
     if kind not in ("int64", "float64"):
         return Column(name, kind or "string")
-    return Column(name + _UNITS.get(shown(name, 1, model), ""), kind)
+    return Column(name + _UNITS.get(value_words(name, 1, model), ""), kind)
 
 
 @cache
@@ -247,7 +247,7 @@ def option_row(config: MigrationConfig) -> Row:
         row[option_column(name, type(config)).name] = (
             " ".join(value) if isinstance(value, tuple) else value
         )
-    workload = choose(config.workload)
+    workload = parse_workload(config.workload)
     row["workload_name"] = workload.name
     for key in _parameters():
         row |= _parameter_row(key, workload.options.get(key))
@@ -280,7 +280,7 @@ def _said_part(option: str, value: float) -> str:
     return f"{value:g}"
 
 
-def said(option: str, value: Scalar) -> str:
+def value_text(option: str, value: Scalar) -> str:
     """Write a value of an option's column as a person would.
 
     Args:
@@ -299,7 +299,7 @@ def said(option: str, value: Scalar) -> str:
     if "." in option:
         return _said_part(option, value)
     name = option.replace("-", "_")
-    return shown(name, value) if name in MigrationConfig.model_fields else f"{value:g}"
+    return value_words(name, value) if name in MigrationConfig.model_fields else f"{value:g}"
 
 
 # -- results --------------------------------------------------------------------------------------

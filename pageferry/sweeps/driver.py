@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from pageferry.common.config.model import shown
+from pageferry.common.config.model import value_words
 from pageferry.common.errors import PageferryError
 from pageferry.common.process.status import Status
-from pageferry.common.report.limits import given, judge
+from pageferry.common.report.limits import judge, limits_given
 from pageferry.pair import PairResult
 from pageferry.runs.series import RunAttempt, Signals
 from pageferry.sweeps.cells import Cell
@@ -110,11 +110,11 @@ def option_texts(cell: Cell) -> dict[str, str | list[str]]:
         if value is None:
             continue
         several = isinstance(value, tuple)
-        out[name.replace("_", "-")] = list(value) if several else shown(name, value, model)
+        out[name.replace("_", "-")] = list(value) if several else value_words(name, value, model)
     return out
 
 
-def keep(
+def store_outcome(
     cell: Cell,
     result: PairResult,
     clock: Clock,
@@ -144,7 +144,7 @@ def keep(
     """
     report = result.report
     if report is not None:
-        judge(report, given(cell.config))
+        judge(report, limits_given(cell.config))
     record = _record(cell, result, clock, runner, worker, attempts, versions)
     store.save(record, None if report is None else report.to_json())
     attempt = RunAttempt(cell.index, report, result.exit_code, result.error)
@@ -161,7 +161,7 @@ def _record(
     attempts: int,
     versions: Mapping[str, str] | None,
 ) -> Record:
-    """Make the record of a cell that has ended; see `keep`."""
+    """Make the record of a cell that has ended; see `store_outcome`."""
     report = result.report
     return Record(
         key=cell.key,
@@ -214,7 +214,7 @@ def run_here(
         logs = log_dir / cell.key if log_dir else None
         ran = _run(runner, cell, logs, watcher, signals)
         if ran.result is not None:
-            keep(cell, ran.result, clock, runner=runner, store=store, watcher=watcher)
+            store_outcome(cell, ran.result, clock, runner=runner, store=store, watcher=watcher)
         if ran.interrupted:
             return True
     return signals.seen

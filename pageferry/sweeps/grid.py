@@ -11,7 +11,7 @@ from typing import Protocol
 from pageferry.common.errors import EXIT_FAILED, EXIT_LIMIT_MISSED, EXIT_OK, EXIT_USAGE, UsageError
 from pageferry.runs.series import RunAttempt, Signals, worst_exit_code
 from pageferry.sweeps.cell_filter import parse_filter
-from pageferry.sweeps.cells import Cell, axes_of, expand
+from pageferry.sweeps.cells import Cell, axes_of, make_cells
 from pageferry.sweeps.driver import SweepWatcher
 from pageferry.sweeps.ledger import RESULTS, Folder, Manifest, Record, pending, planned
 from pageferry.sweeps.plan import read_plan
@@ -76,7 +76,7 @@ def make_grid(
     """
     found = read_plan(plan)
     by = _runner(found.runner, runner, plan)
-    cells = expand(found, by, str(plan))
+    cells = make_cells(found, by, str(plan))
     chosen = _chosen(cells, choice, by)
     other = "" if by.name == found.runner else f"-{by.name}"
     folder = folder or plan.parent / f"{found.output or plan.stem}{other}"

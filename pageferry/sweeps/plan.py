@@ -40,7 +40,7 @@ def _text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
         return str(value)
-    raise ValueError(f"{cut(repr(value))}: expected text, a number, true or false")
+    raise ValueError(f"{one_line(repr(value))}: expected text, a number, true or false")
 
 
 def _value(value: Any) -> Value:
@@ -49,7 +49,7 @@ def _value(value: Any) -> Value:
 
 def _values(value: Any) -> tuple[Value, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"{cut(repr(value))}: expected a list of values")
+        raise ValueError(f"{one_line(repr(value))}: expected a list of values")
     if not value:
         raise ValueError("expected at least one value")
     return tuple(_value(each) for each in value)
@@ -59,7 +59,7 @@ def _different(values: tuple[Value, ...]) -> tuple[Value, ...]:
     seen: set[Value] = set()
     for each in values:
         if each in seen:
-            raise ValueError(f"{cut(repr(each))} is given twice")
+            raise ValueError(f"{one_line(repr(each))} is given twice")
         seen.add(each)
     return values
 
@@ -67,7 +67,7 @@ def _different(values: tuple[Value, ...]) -> tuple[Value, ...]:
 def _flat(table: Any) -> Any:
     """Flatten tables: `workload.rate = …` makes one in TOML, its keys are options as any other."""
     if not isinstance(table, dict):
-        raise ValueError(f"{cut(repr(table))}: expected a table of options")
+        raise ValueError(f"{one_line(repr(table))}: expected a table of options")
     out: dict[str, Any] = {}
     for key, value in table.items():
         inner = value.items() if key in PARTED and isinstance(value, dict) else None
@@ -162,10 +162,10 @@ def parse_plan(data: bytes, name: str) -> SweepPlan:
 def _explain(error: ValidationError) -> str:
     first, message = first_fault(error)
     where = ".".join(str(part) for part in first["loc"])
-    return f"{cut(where)}: {message}"
+    return f"{one_line(where)}: {message}"
 
 
-def cut(text: str) -> str:
+def one_line(text: str) -> str:
     """Shorten a text to one line, no longer than a complaint may be.
 
     Args:

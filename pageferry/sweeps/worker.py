@@ -42,7 +42,7 @@ def version() -> str:
     return __version__
 
 
-def about() -> dict[str, str]:
+def worker_versions() -> dict[str, str]:
     """Return the versions that this worker runs cells with.
 
     Returns:
@@ -111,7 +111,7 @@ def run_order(order: str) -> str:
     return out
 
 
-def stop(tokens: list[str]) -> None:
+def cancel_orders(tokens: list[str]) -> None:
     """Cancel orders, whether they have begun or not.
 
     Args:

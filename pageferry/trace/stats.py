@@ -96,7 +96,7 @@ def _count(
     return True
 
 
-def measure(trace: MemoryTrace) -> TraceStats | None:
+def count_accesses(trace: MemoryTrace) -> TraceStats | None:
     """Read a trace once, and count.
 
     Args:

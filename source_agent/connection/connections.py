@@ -17,7 +17,7 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.handover import Handover
 from pageferry.common.process.aio import to_loop
 from pageferry.common.wire import messages
-from pageferry.common.wire.addresses import shown
+from pageferry.common.wire.addresses import format_host_port
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.connecting import HANDSHAKE_S, connect
 from pageferry.common.wire.connection import Connection
@@ -133,7 +133,7 @@ class SourceConnections:
     @property
     def where(self) -> str:
         """The destination as HOST:PORT, for people."""
-        return shown(*self.address)
+        return format_host_port(*self.address)
 
     def raise_failure(self) -> None:
         """Raise what is known to have ended the session's connections, if anything has.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from pageferry.common.clock import ClockSample, best
+from pageferry.common.clock import ClockSample, best_sample
 from pageferry.common.errors import PageferryError, PeerRefused, PeerSilent, RemoteProtocolError
 from pageferry.common.process.aio import quit_task
 from pageferry.common.process.threads import failure_of
@@ -230,7 +230,7 @@ class SourceControl:
             await self.send(messages.Ping(t_ns=t0))
             pong = await self.expect(messages.Pong)
             samples.append(ClockSample(t0, pong.peer_ns, time.monotonic_ns()))
-        return best(samples)
+        return best_sample(samples)
 
     async def close(self) -> None:
         """End the reader and the connection; idempotent."""

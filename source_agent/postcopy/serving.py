@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pageferry.common.errors import InternalError, PageferryError
 from pageferry.common.guest.memory import GuestMemory
-from pageferry.common.process.aio import see_through
+from pageferry.common.process.aio import run_to_completion
 from pageferry.common.wire import bitmap, messages
 from pageferry.source_agent.connection.connections import SourceConnections
 from pageferry.source_agent.guest_thread import Worker
@@ -33,7 +33,7 @@ class Serving:
         supply: What is still missing there.
         memory: Of the paused guest.
         worker: The thread that pushes.
-        hit: Tells injected faults that a point has been reached.
+        reached: Tells injected faults that a point has been reached.
         settle: Waits until nobody sends.
     """
 
@@ -42,7 +42,7 @@ class Serving:
     supply: PageSupply
     memory: GuestMemory
     worker: Worker
-    hit: Callable[[str], None]
+    reached: Callable[[str], None]
     settle: Callable[[], Awaitable[None]]
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,7 +70,7 @@ class Serving:
         outcome = await self.connections.rejoin(attempt)
         if outcome is not None:
             return outcome
-        self.hit("recovering")
+        self.reached("recovering")
         resync = await self.connections.control.expect(
             messages.Resync, timeout_s=self.connections.stall_s
         )
@@ -141,7 +141,7 @@ class Serving:
             return answer.result()
         finally:
             loop.remove_reader(server.event_fd)
-            await see_through(self._stop_serving(everything))
+            await run_to_completion(self._stop_serving(everything))
 
     def _raise_own(self) -> None:
         """Raise the failure of a thread of ours: it breaks its connection, and is the reason."""

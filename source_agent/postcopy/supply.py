@@ -52,7 +52,7 @@ class PageSupply:
         stream: StreamFormat,
         tell: Callable[[PageferryError], None] | None = None,
     ) -> None:
-        bitmap.load()
+        bitmap.load_codec()
         self._sent: NDArray[np.uint8] = np.full(memory.n_pages, PUSHED, np.uint8)
         self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, stream=stream, tell=tell)
         self._stop = threading.Event()

@@ -55,7 +55,7 @@ class DeltaStats:
         Args:
             table: DELTA_OF[m], the pages that go as a delta.
             size: Bytes of their encodings.
-            counters: int64[COUNTERS], as `delta.encode` counted.
+            counters: int64[COUNTERS], as `delta.encode_batch` counted.
             cpu_s: CPU seconds that the batch took.
 
         Returns:
@@ -168,7 +168,7 @@ class DeltaEncoder:
         started = time.thread_time()
         # A page of another batch may have the same slot, unless there is one for each.
         with contextlib.nullcontext() if self._roomy else self._encoding:
-            size = delta.encode(
+            size = delta.encode_batch(
                 self._memory.words,
                 self._cache,
                 batch,

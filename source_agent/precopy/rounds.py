@@ -122,7 +122,7 @@ class Rounds:
         rate_Bps: The rate limit in bytes/s; infinity: none.
         rtt_s: Round trip of the control connection.
         stream: Only `by_line` is looked at.
-        hit: Tells injected faults that a point has been reached.
+        reached: Tells injected faults that a point has been reached.
         encoder: What compresses pages or makes deltas; None: nothing does.
 
     Attributes:
@@ -145,7 +145,7 @@ class Rounds:
         rtt_s: float,
         *,
         stream: StreamFormat = _PLAINEST,
-        hit: Callable[[str], None] = no_fault,
+        reached: Callable[[str], None] = no_fault,
         encoder: CompressingEncoder | None = None,
     ) -> None:
         self._encoder = encoder
@@ -153,7 +153,7 @@ class Rounds:
         self._guest = guest
         self._page_sender = page_sender
         self._timeline = timeline
-        self._hit = hit
+        self._reached = reached
         self._carrying = Carrying(rate_Bps, rtt_s)
         self._rtt_s = rtt_s
         self._drain_line_s = DRAIN_LINE_S
@@ -263,7 +263,7 @@ class Rounds:
         counts = self._stale.count()
         this.dirty_pages_after, this.raw_after = cost_of(counts, UNION)
         self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._sending)
-        self._carrying.told(this.totals.bytes, (this.end_ns - this.sending_ns) / 1e9)
+        self._carrying.record(this.totals.bytes, (this.end_ns - this.sending_ns) / 1e9)
         self._timeline.log(
             "round-end",
             t_ns=this.end_ns,
@@ -370,7 +370,7 @@ class Rounds:
         self._timeline.log("paused", t_ns=paused_ns)
         downtime = Downtime(paused_ns)
         downtime.ended("pause", self._timeline.log("all-paused"))
-        self._hit("paused")
+        self._reached("paused")
         return downtime
 
 

@@ -165,7 +165,7 @@ def _speed(first: Progress, last: Progress) -> float | None:
     return (last.steps - first.steps) / seconds if seconds > 0 else None
 
 
-async def measure(
+async def measure_guest(
     guest: Guest,
     seconds: float,
     *,

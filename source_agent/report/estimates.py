@@ -23,9 +23,9 @@ from pageferry.common.strategy import (
 )
 from pageferry.common.strategy.carrying import MEASURABLE_BYTES
 from pageferry.common.strategy.conditions import Conditions, Stale, StaleCurve
-from pageferry.common.strategy.forecast import AsTaken, Cost, run
+from pageferry.common.strategy.forecast import AsTaken, Cost, play_strategy
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire.bitmap import popcount
+from pageferry.common.wire.bitmap import count_pages
 from pageferry.common.wire.extents import EXTENT
 from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.precopy.rounds import Round
@@ -58,7 +58,7 @@ def estimates(record: Measurements, downtime_s: float | None) -> list[EstimateRe
     if taken in ways:
         ways[taken] = lambda: AsTaken(record.config, _decisions(record), _path(record))
     return [
-        _estimate(record, name, run(make(), under), name == taken, downtime_s)
+        _estimate(record, name, play_strategy(make(), under), name == taken, downtime_s)
         for name, make in ways.items()
     ]
 
@@ -232,7 +232,7 @@ def _full_bytes(record: Measurements) -> int | None:
     if first is not None and not first.pages_left:
         return first.totals.bytes
     after = record.result.finished.postcopy if record.result.finished else None
-    if after is not None and after.missing is not None and popcount(after.missing):
+    if after is not None and after.missing is not None and count_pages(after.missing):
         return None  # lazy copy: most of it stayed behind
     zero = (
         sum(each.totals.zero_pages for each in record.precopy.rounds.done)

@@ -60,14 +60,14 @@ class SourceContext:
     resident: Resident | None
     witness: Path | None
 
-    def hit(self, point: str) -> None:
+    def reached(self, point: str) -> None:
         """Tell injected faults that a point has been reached.
 
         Args:
             point: Its name, as in `common.inject.POINTS`, with numbers for N.
         """
         if self.injector is not None:
-            self.injector.hit(point)
+            self.injector.reached(point)
 
     async def hear(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
         """Wait for the destination's next message, which must be of this kind.

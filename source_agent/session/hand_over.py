@@ -77,7 +77,7 @@ class HandOver:
         context.record.precopy.final = final
         try:
             await context.connections.control.send(commit)
-            context.hit("commit-sent")
+            context.reached("commit-sent")
             if final.round is not None:
                 await context.hear(messages.RoundDone)
             resumed = await context.hear(messages.Resumed)
@@ -88,7 +88,7 @@ class HandOver:
             self._resumed(ready, final, await self._inquire(error))
             return None
         self._resumed(ready, final, resumed.t_ns)
-        context.hit("resumed-there")
+        context.reached("resumed-there")
         return resumed.t_ns
 
     async def _message(
@@ -110,7 +110,7 @@ class HandOver:
             final.round.end_ns = time.monotonic_ns()
             ready.rounds.activity.settle(final.round.end_ns)
         if context.protocol.handover.finished:
-            completed(context)
+            note_completed(context)
 
     async def _inquire(self, error: PageferryError) -> int | None:
         """Ask what became of a commit whose answer was lost; return when the guest resumed.
@@ -186,12 +186,12 @@ async def send_the_rest(
         watcher = asyncio.create_task(phase.watch_share(context.injector, supply.unsent()))
         context.exits.push_async_callback(quit_task, watcher)
     finished = await phase.run(push=push, broken=lost)
-    completed(context)
+    note_completed(context)
     if finished is not None:
-        context.record.result.finished = believed(context, ready, finished)
+        context.record.result.finished = check_result(context, ready, finished)
 
 
-def completed(context: SourceContext) -> None:
+def note_completed(context: SourceContext) -> None:
     """Note that the destination has all of the guest: this end is no longer needed.
 
     Args:
@@ -201,7 +201,7 @@ def completed(context: SourceContext) -> None:
     context.timeline.log("completed")
 
 
-def believed(
+def check_result(
     context: SourceContext, ready: ReadyToSend, finished: messages.Finished
 ) -> messages.Finished:
     """Check a result against what is known here.

@@ -70,7 +70,7 @@ async def _rounds(
         sent = await _send_round(context, rounds, decision, watcher)
         context.protocol.round_sent(sent.index)
         done = await context.hear(messages.RoundDone)
-        context.hit(f"after-round-{done.index}")
+        context.reached(f"after-round-{done.index}")
         elapsed_s = _elapsed_s(context)
         stats = await context.worker.run(rounds.acknowledged, sent, elapsed_s)
         decision = strategy.decide(stats)
@@ -93,7 +93,7 @@ async def _raise_what_is_known(context: SourceContext) -> None:
     context.connections.raise_failure()
 
 
-async def stop(
+async def stop_and_send(
     context: SourceContext, ready: ReadyToSend, stopping: Callable[[], StopResult]
 ) -> StopResult:
     """Pause the guest, and send what goes in the stop.
@@ -111,7 +111,7 @@ async def stop(
     """
     context.notify("handing over")
     await ready.sampler.stop()
-    context.hit("before-pause")
+    context.reached("before-pause")
     context.protocol.pause()
     try:
         final = await context.worker.run(stopping)

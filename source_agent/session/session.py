@@ -33,10 +33,10 @@ from pageferry.common.errors import (
     VerificationError,
 )
 from pageferry.common.guest.machine import Guest
-from pageferry.common.guest_location import TABLE, When, Who, sentence, when_of
+from pageferry.common.guest_location import TABLE, When, Who, location_sentence, when_of
 from pageferry.common.handover import Handover, Role, State
 from pageferry.common.inject import FaultPlan
-from pageferry.common.process.aio import see_through
+from pageferry.common.process.aio import run_to_completion
 from pageferry.common.process.status import Status
 from pageferry.common.process.threads import failure_of
 from pageferry.common.strategy.base import StopAndCopy, SwitchToPostCopy
@@ -52,11 +52,11 @@ from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.postcopy.serving import Serving
 from pageferry.source_agent.protocol import SourceProtocol
 from pageferry.source_agent.resident_guest import Resident
-from pageferry.source_agent.rollback import go_on, testify
+from pageferry.source_agent.rollback import resume_at_source, stop_and_digest
 from pageferry.source_agent.session.context import ReadyToSend, SourceContext
 from pageferry.source_agent.session.hand_over import HandOver, send_the_rest
-from pageferry.source_agent.session.rounds import send_rounds, stop
-from pageferry.source_agent.session.set_up import boot, connect, set_up, warm_up
+from pageferry.source_agent.session.rounds import send_rounds, stop_and_send
+from pageferry.source_agent.session.set_up import open_control, provide_guest, set_up, warm_up
 from pageferry.source_agent.session.termination import Ending
 from pageferry.source_agent.session.verify import follow_up
 
@@ -155,7 +155,7 @@ class SourceSession:
             self.record.ended("completed", str(error))
             raise
         except (PageferryError, asyncio.CancelledError) as error:
-            await see_through(self._undo(error))
+            await run_to_completion(self._undo(error))
             if not isinstance(error, PageferryError):
                 if self.record.outcome in ("lost", "in-doubt"):  # given up, too late to cancel
                     raise self._told(PageferryError()) from None
@@ -165,15 +165,15 @@ class SourceSession:
             raise self._told(error) from error.__cause__
         except Exception as error:
             failure = failure_of(error)
-            await see_through(self._undo(failure))
+            await run_to_completion(self._undo(failure))
             raise self._told(failure) from error
         finally:
-            await see_through(self._close())
+            await run_to_completion(self._close())
 
     async def _phases(self) -> None:
         context = self._context
-        await connect(context, secured=self._secured)
-        guest = self._guest = await boot(context)
+        await open_control(context, secured=self._secured)
+        guest = self._guest = await provide_guest(context)
         ready = self._ready = await set_up(context, guest)
         await warm_up(context, ready)
         await self._migrate_in_time(ready)
@@ -203,8 +203,8 @@ class SourceSession:
             ) from None
 
     async def _stop_and_copy(self, ready: ReadyToSend) -> None:
-        final = await stop(self._context, ready, ready.rounds.stop)
-        self._context.hit("before-commit")
+        final = await stop_and_send(self._context, ready, ready.rounds.stop)
+        self._context.reached("before-commit")
         await self._too_late_to_cancel()
         await self._hand_over.commit(ready, final)
 
@@ -212,8 +212,8 @@ class SourceSession:
         """Resume there first, then send what is missing, until nothing is."""
         context, supply = self._context, ready.supply
         assert supply is not None  # noqa: S101 - `may_switch` of this strategy is true
-        final = await stop(context, ready, ready.rounds.switch)
-        context.hit("before-commit")
+        final = await stop_and_send(context, ready, ready.rounds.switch)
+        context.reached("before-commit")
         if supply.server.failure is not None:  # nothing is lost by that so far
             raise supply.server.failure
         await self._too_late_to_cancel()
@@ -228,7 +228,7 @@ class SourceSession:
             supply,
             ready.guest.memory,
             context.worker,
-            hit=context.hit,
+            reached=context.reached,
             settle=self._settle,
         )
         push = decision.push
@@ -302,7 +302,7 @@ class SourceSession:
         """Whether the destination answers, and nothing between the two is broken."""
         return self._ending.is_well
 
-    def told(self, what: str) -> str:
+    def location_sentence(self, what: str) -> str:
         """Say what happened, and where the guest is if everything ends now.
 
         Args:
@@ -311,7 +311,7 @@ class SourceSession:
         Returns:
             A sentence for the user.
         """
-        return sentence(what, Who.USER, self._when)
+        return location_sentence(what, Who.USER, self._when)
 
     @property
     def exit_code(self) -> int:
@@ -393,7 +393,7 @@ class SourceSession:
             who, reason = Who.SOURCE, str(self._guest.failure)  # a vCPU: it runs nowhere any more
         self._context.protocol.end_after_commit()
         when = self._when
-        words = reason if isinstance(error, UsageError) else sentence(reason, who, when)
+        words = reason if isinstance(error, UsageError) else location_sentence(reason, who, when)
         self.record.ended(TABLE[who, when].outcome, words)
         if when not in (When.NOTHING, When.BEFORE):
             return
@@ -402,7 +402,7 @@ class SourceSession:
         self._context.protocol.go_on_here(cancelled=cancelled)
         self._context.timeline.log("cancelled" if cancelled else "failed", reason=reason)
         if self._guest is not None and self.handover.may_run_guest and who is not Who.SOURCE:
-            self.record.guest.goes_on = await go_on(self._guest, self._context.timeline)
+            self.record.guest.goes_on = await resume_at_source(self._guest, self._context.timeline)
 
     async def _say_cancelled(self, reason: str) -> None:
         """Tell a destination that still listens, and has not been sent the commit."""
@@ -423,7 +423,7 @@ class SourceSession:
         if self._guest is not None:
             self.record.guest.see(self._guest)
             if context.witness is not None and self.handover.may_run_guest:
-                await context.worker.run(testify, self._guest, context.timeline)
+                await context.worker.run(stop_and_digest, self._guest, context.timeline)
             if context.resident is None or self.handover.state in (State.COMPLETED, State.LOST):
                 await context.worker.run(self._guest.close)
         context.worker.close()

@@ -6,21 +6,21 @@ import asyncio
 import time
 from typing import Final
 
-from pageferry.common.assumed_bandwidth import is_loopback
+from pageferry.common.assumed_bandwidth import is_this_machine
 from pageferry.common.capacity.agents import source_descriptors
 from pageferry.common.capacity.descriptors import check_descriptors
 from pageferry.common.guest.machine import Guest
 from pageferry.common.wire import messages
 from pageferry.source_agent.postcopy.supply import PageSupply
 from pageferry.source_agent.precopy.rounds import Rounds
-from pageferry.source_agent.prediction.predict import predict
+from pageferry.source_agent.prediction.predict import measure_and_predict
 from pageferry.source_agent.session.context import SAMPLE_S, ReadyToSend, Sampler, SourceContext
 from pageferry.source_agent.setup import boot_guest, make_encoder, setup_message
 
 SETUP_S: Final = 600.0  # the destination may have to compile kernels and to map a large guest
 
 
-async def connect(context: SourceContext, *, secured: bool) -> None:
+async def open_control(context: SourceContext, *, secured: bool) -> None:
     """Open the control connection, and wait for the welcome.
 
     Args:
@@ -37,10 +37,10 @@ async def connect(context: SourceContext, *, secured: bool) -> None:
     what = f"a migration over {context.config.channels} channel(s)"
     check_descriptors(what, source_descriptors(context.config, tls=secured))
     await context.connections.connect()
-    context.hit("connected")
+    context.reached("connected")
 
 
-async def boot(context: SourceContext) -> Guest:
+async def provide_guest(context: SourceContext) -> Guest:
     """Provide the guest: the resident one, or a new one that does not run yet.
 
     Args:
@@ -92,7 +92,7 @@ async def set_up(context: SourceContext, guest: Guest) -> ReadyToSend:
     context.protocol.ready()
     record.times.setup_ns += time.monotonic_ns() - started
     context.timeline.log("set-up")
-    context.hit("set-up")
+    context.reached("set-up")
     return ReadyToSend(guest, rounds, supply, Sampler(record), rtt_s)
 
 
@@ -118,7 +118,7 @@ def _rounds(context: SourceContext, guest: Guest, rtt_s: float) -> Rounds:
         config.max_bandwidth,
         rtt_s,
         stream=context.connections.stream,
-        hit=context.hit,
+        reached=context.reached,
         encoder=context.record.precopy.encoder,
     )
 
@@ -157,12 +157,12 @@ async def _predict(context: SourceContext, ready: ReadyToSend) -> None:
     async def pause(seconds: float) -> None:
         await _sleep_unless_broken(context, seconds)
 
-    prediction = record.predicted.prediction = await predict(
+    prediction = record.predicted.prediction = await measure_and_predict(
         context.config,
         ready.guest,
         booted=record.guest.boot_progress,
         rtt_s=ready.rtt_s,
-        loopback=is_loopback(context.connections.address[0]),
+        loopback=is_this_machine(context.connections.address[0]),
         blocking=context.worker.run,
         pause=pause,
     )

@@ -17,7 +17,7 @@ import uvloop
 
 from pageferry.common.config.transfer import TransferConfig
 from pageferry.host import messages as m
-from pageferry.host.replay import replay
+from pageferry.host.replay import replay_from_boot
 from tests.support.hosts import Held, RunningHost, held, running_host
 from tests.support.relay import relay
 
@@ -144,7 +144,7 @@ def test_back_and_forth(tmp_path: Path) -> None:
         await journey.go()
         print(f"\n{MOVES} moves: {dict(journey.seen)}", *journey.figures, sep="\n")
         digested: m.Digested = await first.ask(m.Digest())
-        replayed = await asyncio.to_thread(replay, digested.config, digested.steps)
+        replayed = await asyncio.to_thread(replay_from_boot, digested.config, digested.steps)
         assert digested.digest == replayed
         assert digested.check is None
         assert journey.seen["dest"] == MOVES

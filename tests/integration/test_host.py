@@ -18,7 +18,7 @@ import uvloop
 from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import EXIT_IN_DOUBT, PageferryError
 from pageferry.host import messages as m
-from pageferry.host.replay import replay
+from pageferry.host.replay import replay_from_boot
 from tests.support.harness import agent, destination, pageferry
 from tests.support.hosts import RunningHost, running_host
 from tests.support.known import known
@@ -127,7 +127,7 @@ def test_verify_notices_a_guest_that_is_another(
     """The host says another seed than the guest's: what is replayed is not what ran."""
     digested: m.Digested = uvloop.run(pair[0].ask(m.Digest()))
     other = digested.model_copy(update={"config": digested.config.model_copy(update={"seed": 2})})
-    with answering(tmp_path / "liar.sock", m.encode(other)) as control:
+    with answering(tmp_path / "liar.sock", m.encode_line(other)) as control:
         run = pageferry("host", "verify", "--host", str(control))
     assert run.exit_code == 3
     assert digested.digest in run.complaint
@@ -261,7 +261,7 @@ def test_a_host_that_is_interrupted_sees_a_hand_over_through(
     assert "guest g has moved" in run.stderr
     assert uvloop.run(second.guests()) == {"g": "running"}
     digested: m.Digested = uvloop.run(second.ask(m.Digest()))
-    assert replay(digested.config, digested.steps) == digested.digest
+    assert replay_from_boot(digested.config, digested.steps) == digested.digest
 
 
 def test_a_host_that_receives_is_interrupted(own_pair: tuple[RunningHost, RunningHost]) -> None:
@@ -473,7 +473,7 @@ def test_what_is_no_request(pair: tuple[RunningHost, RunningHost]) -> None:
             sock.sendall(sent)
             sock.shutdown(socket.SHUT_WR)
             line = sock.makefile("rb").readline()
-        failed: m.RequestFailed = m.decode(line, m.REPLIES)
+        failed: m.RequestFailed = m.decode_line(line, m.REPLIES)
         assert failed.kind == "failed"
         assert re.search(words, failed.reason), failed.reason
     assert uvloop.run(first.guests()) == {"g": "running"}

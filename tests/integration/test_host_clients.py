@@ -35,7 +35,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[RunningHost, RunningHost]]:
 def asked(host: RunningHost, request: m.List | m.MoveGuest) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(host.control))
-    sock.sendall(m.encode(request))
+    sock.sendall(m.encode_line(request))
     return sock
 
 

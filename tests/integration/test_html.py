@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pageferry.common.html import render, render_one
-from pageferry.common.html.page import pictures
+from pageferry.common.html.page import draw_run
 from pageferry.common.report.schema import EventReport, Report
 from pageferry.sweeps.parquet import to_parquet
 from tests.support import chromium, sweep_tables
@@ -76,10 +76,10 @@ def test_every_picture_in_light_and_in_dark(browser: Browser, tmp_path: Path) ->
     browser.open(file)
     for dark in (False, True):
         browser.look(dark=dark)
-        assert set(all_drawn(browser)) == {p.key for p in pictures(report) if p.figure}
+        assert set(all_drawn(browser)) == {p.key for p in draw_run(report) if p.figure}
         seen[dark] = ink(browser, instead_of=seen.get(False))
         text = browser.run("document.body.innerText")
-        for picture in pictures(report):
+        for picture in draw_run(report):
             assert picture.title in text
             assert picture.look in text
     assert seen[False] != seen[True]

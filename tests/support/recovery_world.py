@@ -27,7 +27,7 @@ from pageferry.dest_agent.postcopy.fetching import (
     MissingPagesChanged,
     Offered,
     Stands,
-    come_late,
+    await_late_source,
 )
 from pageferry.dest_agent.protocol import DestProtocol
 from pageferry.source_agent.postcopy.phase import PostcopyPhase
@@ -245,7 +245,7 @@ class Destination:
         if self.control is not None and not self.control.closed:
             self.control.send("complete")
         while self.world.last_word_s is None:
-            late = asyncio.create_task(come_late(self.protocol, self.offers))
+            late = asyncio.create_task(await_late_source(self.protocol, self.offers))
             connection = await late
             if connection is None:
                 return

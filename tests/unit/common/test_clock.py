@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pageferry.common.clock import (
     ClockMap,
     ClockSample,
-    best,
+    best_sample,
     clock_identity,
     reads_on,
     same_identity,
@@ -31,7 +31,7 @@ def test_error_bound_holds(
     def samples(start: int, pairs: list[tuple[int, int]]) -> list[ClockSample]:
         return [ClockSample(start, start + out + offset, start + out + back) for out, back in pairs]
 
-    clock = ClockMap(best(samples(10**16, delays)), best(samples(3 * 10**16, later)))
+    clock = ClockMap(best_sample(samples(10**16, delays)), best_sample(samples(3 * 10**16, later)))
     true_local = 2 * 10**16
     assert abs(clock.to_local(true_local + offset) - true_local) <= clock.error_ns + 1
 

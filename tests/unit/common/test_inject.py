@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pageferry.commands.inject import listing
+from pageferry.commands.inject import points_document
 from pageferry.common.config.model import MigrationConfig, explain
 from pageferry.common.errors import UsageError
 from pageferry.common.inject import (
@@ -121,7 +121,7 @@ def test_the_flags_give_every_fault_again() -> None:
 def test_names_are_told_apart() -> None:
     assert len({(point.agent, point.pattern) for point in POINTS}) == len(POINTS)
     assert set(ACTIONS) == set(Action)
-    json.dumps(listing())
+    json.dumps(points_document())
 
 
 def rows(text: str, columns: int) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.capacity.memory import Room, check_memory, own_rooms, rooms, rough
+from pageferry.common.capacity.memory import Room, check_memory, own_rooms, rooms, rough_size
 from pageferry.common.errors import UsageError
 from tests.support.proc_trees import MIB, NONE_V1, Tree
 
@@ -150,5 +150,5 @@ def test_address_space_that_somebody_else_takes_is_not_ours(
     [(0, "0B"), (1023, "1023B"), (4096, "4KiB"), (3 * MIB + 5, "3MiB"), (2**30 + MIB, "1025MiB")],
 )
 def test_rough(size: int, text: str) -> None:
-    assert rough(size) == text
+    assert rough_size(size) == text
     assert str(Room(size, size, "x")) == f"{text} is free of x's {text}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.capacity import descriptors
-from pageferry.common.capacity.agents import check_guest, check_pair, said
+from pageferry.common.capacity.agents import check_guest, check_pair, guest_words
 from pageferry.common.capacity.cpus import usable_cpus
 from pageferry.common.capacity.descriptors import (
     check_children,
@@ -172,4 +172,4 @@ def test_a_cache_that_is_large_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         check_pair(large)
     with pytest.raises(UsageError, match=f"{named} does not fit"):
         check_guest(large.guest)
-    assert said(MigrationConfig().guest) == "a guest of 1GiB"
+    assert guest_words(MigrationConfig().guest) == "a guest of 1GiB"

@@ -21,7 +21,7 @@ from pageferry.common.guest.cache import (
     new_entries,
     stride,
 )
-from pageferry.common.guest.control import VcpuArrays, aligned, new_control, new_scratch
+from pageferry.common.guest.control import VcpuArrays, aligned, new_scratch, new_vcpu_control
 from pageferry.common.guest.jit import kernel
 from pageferry.common.guest.native import signed
 from pageferry.common.guest.pace import FLAT_OUT
@@ -46,7 +46,7 @@ def machine(sets: int, ways: int, shift: int) -> VcpuArrays:
     words = np.arange(PAGES * 512, dtype=np.uint64)
     lines = sets * ways
     return VcpuArrays(
-        ctl=new_control(FLAT_OUT, -1, -1, -1),
+        ctl=new_vcpu_control(FLAT_OUT, -1, -1, -1),
         state=np.zeros(c.STATE_WORDS, np.uint64),
         params=np.zeros(c.PARAM_WORDS, np.int64),
         table=np.zeros(1, np.uint64),

@@ -78,7 +78,7 @@ class Pages:
             np.zeros(n, np.int64),
             np.zeros(n * PAGE_SIZE, np.uint8),
         )
-        size = delta.encode(
+        size = delta.encode_batch(
             self.memory.reshape(-1),
             self.cache,
             batch,
@@ -98,7 +98,7 @@ class Pages:
         one, mask = np.array([page]), np.array([EVERY_LINE])
         batch = DeltaBatch(one, mask, words, words.view(np.uint8), fates, lengths, out)
         memory, likely = self.memory.reshape(-1), self.likely
-        size = delta.encode(memory, self.cache, batch, 9, likely, False, self.counters)
+        size = delta.encode_batch(memory, self.cache, batch, 9, likely, False, self.counters)
         assert fates[0] == DELTA
         return out[:size].tobytes()
 

@@ -12,7 +12,7 @@ import pytest
 
 from pageferry.common.guest import jit
 from pageferry.common.guest.kernelstore import KernelStore
-from pageferry.common.process.notices import take
+from pageferry.common.process.notices import redirect
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     monkeypatch.setattr("pageferry.common.process.notices._said", set())
     monkeypatch.setattr("pageferry.common.process.notices._tell", None)
-    take(lines.append)
+    redirect(lines.append)
     return lines
 
 

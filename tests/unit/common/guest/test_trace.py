@@ -15,7 +15,7 @@ from pageferry.common.files.memory_trace import TraceMeta, open_trace, write_tra
 from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.workloads.making import make_workload
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 from tests.unit.common.guest.conftest import MakeGuest
 from tests.unit.common.guest.test_workloads import TestContract as WorkloadContract
 
@@ -206,7 +206,7 @@ class TestUsage:
     )
     def test_one_clear_line(self, options: str, says: str) -> None:
         with pytest.raises(UsageError) as error:
-            make_workload(choose("trace" + options))
+            make_workload(parse_workload("trace" + options))
         assert says in str(error.value)
         assert "\n" not in str(error.value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.common.html.formatting import duration, signed
+from pageferry.common.html.formatting import deviation, duration
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_durations(ms: float | None, text: str) -> None:
 
 
 def test_signed() -> None:
-    assert [signed(x) for x in (0.14, -0.004, None)] == ["+14 %", "−0.4 %", "–"]
+    assert [deviation(x) for x in (0.14, -0.004, None)] == ["+14 %", "−0.4 %", "–"]

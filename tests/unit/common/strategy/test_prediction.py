@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.strategy import REGISTRY, PreCopy
-from pageferry.common.strategy.forecast import Cost, run
+from pageferry.common.strategy.forecast import Cost, play_strategy
 from pageferry.common.strategy.prediction import (
     STRATEGIES,
     Forecast,
     LinkEstimate,
     Look,
     Measurement,
-    choose,
+    choose_strategy,
     conditions,
     forecasts,
     with_strategy,
@@ -89,7 +89,7 @@ class TestByHand:
     def test_the_strategies_are_the_ones_that_decide(self) -> None:
         config = MigrationConfig(downtime_limit=0.1)
         under = conditions(straight(300), LINK)
-        wanted = run(PreCopy(config), under)
+        wanted = play_strategy(PreCopy(config), under)
         assert forecasts(config, under)[STRATEGIES.index("pre-copy")].cost == wanted
 
     def test_zero_pages_are_marks(self) -> None:
@@ -242,7 +242,7 @@ CHOICES = {
 @pytest.mark.parametrize("name", CHOICES)
 def test_choice(name: str) -> None:
     expected, strategy, why = CHOICES[name]
-    choice = choose(expected, 0.3)
+    choice = choose_strategy(expected, 0.3)
     assert choice.strategy == strategy
     assert why in choice.why
 

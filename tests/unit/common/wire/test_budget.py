@@ -176,7 +176,9 @@ async def _until(so: Callable[[], bool]) -> None:
 
 def _big_commit(size: int) -> bytes:
     snapshot = {"version": 1, "workload": "idle", "vcpus": [b"\0" * 8]}
-    return messages.encode(messages.Commit(barrier=1, snapshot=snapshot, missing=b"x" * size))
+    return messages.encode_message(
+        messages.Commit(barrier=1, snapshot=snapshot, missing=b"x" * size)
+    )
 
 
 def test_a_message_draws_before_it_is_read_and_until_its_turn(
@@ -198,7 +200,7 @@ def test_a_message_draws_before_it_is_read_and_until_its_turn(
                 await inbox.take_in(await connection.receive(), connection.take_over())
 
         reading = asyncio.create_task(read())
-        await _until(lambda: budget.held >= bounds.check(body))
+        await _until(lambda: budget.held >= bounds.check_bounds(body))
         for _ in range(3):
             for _ in range(1000):
                 await asyncio.sleep(0)
@@ -314,7 +316,7 @@ def test_a_small_message_waits_for_no_frame_of_pages(
         await budget.take(SMALL_BYTES)
         connection = Connection(there, "peer")
         connection.charge(budget)
-        here.sendall(encoder.encode_control(messages.encode(messages.Ping(t_ns=1))))
+        here.sendall(encoder.encode_control(messages.encode_message(messages.Ping(t_ns=1))))
         assert await connection.receive() == messages.Ping(t_ns=1)
 
     asyncio.run(asyncio.wait_for(scenario(), WAIT_S))

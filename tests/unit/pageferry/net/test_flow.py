@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pageferry.common.errors import UsageError
 from pageferry.net.flow import LEAST_PIECE, MOST_PIECE, ByteFlow, refuse_packets
-from pageferry.net.schedule import parse_schedule, plan
+from pageferry.net.schedule import parse_schedule, schedule_moments
 from pageferry.net.shape import parse_shape
 
 
@@ -74,4 +74,4 @@ def test_bytes_keep_their_order_whatever_changes(
 def test_what_needs_packets_is_refused(shape: str, schedule: str, word: str) -> None:
     wanted = parse_shape(shape)
     with pytest.raises(UsageError, match=f"--link relay has no {word}"):
-        refuse_packets(wanted, plan(wanted, parse_schedule([schedule])))
+        refuse_packets(wanted, schedule_moments(wanted, parse_schedule([schedule])))

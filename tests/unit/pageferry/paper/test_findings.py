@@ -9,7 +9,7 @@ import pytest
 
 from pageferry.common.report.schema import Report
 from pageferry.paper import findings, notes, published
-from pageferry.paper.experiment import ExperimentCell, Setting, plan
+from pageferry.paper.experiment import ExperimentCell, Setting, experiment_cells
 from pageferry.paper.findings import Result
 from pageferry.runs import tables
 from pageferry.runs.series import RunAttempt, Series
@@ -63,8 +63,8 @@ def series_of(cells: list[ExperimentCell], *, leave_out: tuple[int, ...] = ()) -
 
 
 def results(*, setting: Setting = SETTING, leave_out: tuple[int, ...] = ()) -> list[Result]:
-    cells = plan(setting)
-    return findings.collect(series_of(cells, leave_out=leave_out), cells)
+    cells = experiment_cells(setting)
+    return findings.experiment_results(series_of(cells, leave_out=leave_out), cells)
 
 
 def sheet(title: str, found: list[Result], setting: Setting = SETTING) -> tables.Sheet:
@@ -161,7 +161,7 @@ def test_the_papers_times_are_scaled_as_the_guest_is() -> None:
 
 
 def test_what_was_interrupted_says_what_it_can() -> None:
-    cells = plan(SETTING)
+    cells = experiment_cells(SETTING)
     found = results(leave_out=tuple(range(1, len(cells))))
     assert [each.cell for each in found] == cells[:1]
     assert [one.title[:22] for one in findings.sheets(found, SETTING)] == ["The paper's experiment"]
@@ -172,10 +172,10 @@ def test_what_was_interrupted_says_what_it_can() -> None:
 
 
 def test_a_run_that_failed_is_a_row() -> None:
-    cells = plan(SETTING)
+    cells = experiment_cells(SETTING)
     series = series_of(cells, leave_out=(2,))
     series.attempts.append(failed(2, error="the link broke"))
-    found = findings.collect(series, cells)
+    found = findings.experiment_results(series, cells)
     lost = sheet("The paper's experiment", found).rows[2]
     assert lost[7:] == ("–", "554", "–", "–", "19,989", "–", "–", "FAILED")
     together, alone = findings.effects(found)

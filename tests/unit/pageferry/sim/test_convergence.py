@@ -19,8 +19,8 @@ from pageferry.common.strategy import (
     make_strategy,
 )
 from pageferry.common.strategy.carrying import ROUND_S
-from pageferry.common.strategy.forecast import AsTaken, Cost, Ended, Played, run
-from pageferry.sim.conditions import Simulated, simulated
+from pageferry.common.strategy.forecast import AsTaken, Cost, Ended, Played, play_strategy
+from pageferry.sim.conditions import Simulated, simulated_conditions
 from pageferry.sim.link import SimulatedLink
 
 MOST_ROUNDS = 1000
@@ -60,8 +60,8 @@ def guests(draw: st.DrawFn, link: SimulatedLink) -> dict[str, Any]:
 def play(options: dict[str, Any], link: SimulatedLink) -> tuple[Cost, Ended, Simulated]:
     config = MigrationConfig.model_validate(options)
     told: list[Played | Ended] = []
-    under = simulated(config, link)
-    cost = run(make_strategy(config), under, told.append)
+    under = simulated_conditions(config, link)
+    cost = play_strategy(make_strategy(config), under, told.append)
     ended = told[-1]
     assert isinstance(ended, Ended)
     return cost, ended, under
@@ -72,7 +72,7 @@ def stop_after(rounds: int, under: Simulated) -> float:
     orders = [NextRound(RoundKind.DIRTY, drain=True, hold=False, reason="") for _ in range(rounds)]
     orders[0] = NextRound(RoundKind.FULL, drain=True, hold=False, reason="")
     decisions: list[Decision] = [*orders, StopAndCopy("")]
-    return run(AsTaken(MigrationConfig(), decisions, None), under).downtime_s
+    return play_strategy(AsTaken(MigrationConfig(), decisions, None), under).downtime_s
 
 
 @pytest.mark.parametrize(

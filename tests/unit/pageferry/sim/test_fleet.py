@@ -11,7 +11,7 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.sim.fleet import GuestKind, draw, everyone, read_fleet
 from pageferry.sim.link import SimulatedLink
-from pageferry.sim.planning import ABOUT, Evacuation, best
+from pageferry.sim.planning import ABOUT, Evacuation, best_plan
 
 FLEET = """
 [[guest]]
@@ -109,9 +109,9 @@ class TestPlans:
             Evacuation(guests, base, SimulatedLink(rate=125e6), most_Bps, "pre-copy")
             for most_Bps in (1e7, 1e9, math.inf)
         )
-        plan = best(list(slow.plans()))
+        plan = best_plan(list(slow.plans()))
         assert 2**30 / 1e7 < slow.least_s() <= plan.total_s
-        bounds = [each.bound(best(list(each.plans()))) for each in (slow, fast, free)]
+        bounds = [each.bound(best_plan(list(each.plans()))) for each in (slow, fast, free)]
         assert [bound and bound.by for bound in bounds] == ["max-bandwidth", "link", None]
 
     def test_orders_and_slots_are_all_tried(self) -> None:
@@ -128,7 +128,7 @@ class TestPlans:
 
     def test_the_best_one_keeps_limits_first_and_guests_whole_then(self) -> None:
         plans = list(evacuation(some(60, 5)).plans())
-        chosen = best(plans)
+        chosen = best_plan(plans)
         assert chosen.over == min(plan.over for plan in plans)
         fast = [p for p in plans if p.over == chosen.over]
         least = min(plan.total_s for plan in fast)

@@ -14,9 +14,9 @@ from pageferry.common.errors import UsageError
 from pageferry.common.html import render
 from pageferry.common.report.schema import Report
 from pageferry.common.strategy import REGISTRY
-from pageferry.sim.conditions import simulated
+from pageferry.sim.conditions import simulated_conditions
 from pageferry.sim.link import SimulatedLink
-from pageferry.sim.reporting import make_report, play
+from pageferry.sim.reporting import make_simulated_report, play
 from tests.support.known import known
 
 WORKLOADS = (
@@ -34,7 +34,9 @@ WORKLOADS = (
 
 def report_of(link: SimulatedLink | None = None, **values: Any) -> Report:
     config = MigrationConfig.model_validate({"memory": "256MiB", **values})
-    return make_report(play(config, simulated(config, link or SimulatedLink())), {})
+    return make_simulated_report(
+        play(config, simulated_conditions(config, link or SimulatedLink())), {}
+    )
 
 
 def total(report: Report) -> tuple[float, float]:
@@ -160,7 +162,7 @@ class TestDelay:
     def test_a_map_of_missing_pages_starts_slowly_too(self) -> None:
         """Of half of 1 GiB it is 32 KiB, more than the first window; of all pages it is nothing."""
         config = MigrationConfig.model_validate({"max_bandwidth": math.inf})
-        under = simulated(config, self.LINK)
+        under = simulated_conditions(config, self.LINK)
         whole, half = (under.switch_parts(config.pages * share) for share in (1.0, 0.5))
         part = "snapshot and commit"
         sending_s = 32 * 1024 / 1e7

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pageferry.common.errors import UsageError
 from pageferry.sweeps.cell_filter import parse_filter
-from pageferry.sweeps.cells import Cell, axes_of, expand, identity, with_parameters
+from pageferry.sweeps.cells import Cell, axes_of, identity, make_cells, with_parameters
 from pageferry.sweeps.plan import SweepPlan
 from pageferry.sweeps.settings import MigrateCell
 from tests.support.sweep_tables import MIGRATE, PLAN, cells, plan
@@ -73,7 +73,7 @@ def small(found: SweepPlan) -> bool:
 
 @given(found=plans().filter(small))
 def test_every_combination_once(found: SweepPlan) -> None:
-    made = expand(found, MIGRATE, "p")
+    made = make_cells(found, MIGRATE, "p")
     expected = points(found)
     assert len({cell.key for cell in made}) == len(made) == len(expected) * found.repeats
     for repeat in range(found.repeats):
@@ -113,8 +113,8 @@ def test_the_order_of_keys_and_other_cells_do_not_matter(
         "repeats": found.repeats,
         "max-cells": 100_000,
     }
-    shuffled = expand(SweepPlan.model_validate(document), MIGRATE, "p")
-    assert by_options(shuffled) == by_options(expand(found, MIGRATE, "p"))
+    shuffled = make_cells(SweepPlan.model_validate(document), MIGRATE, "p")
+    assert by_options(shuffled) == by_options(make_cells(found, MIGRATE, "p"))
 
 
 def by_options(made: list[Cell]) -> dict[tuple[object, ...], str]:
@@ -178,7 +178,7 @@ def test_the_least_time_counts_what_was_asked() -> None:
 
 @given(found=plans().filter(small), data=st.data())
 def test_a_filter_takes_those_that_have_the_value(found: SweepPlan, data: st.DataObject) -> None:
-    made = expand(found, MIGRATE, "p")
+    made = make_cells(found, MIGRATE, "p")
     axes = axes_of(found)
     if not axes:
         return

@@ -14,7 +14,7 @@ from pageferry.sweeps.columns import (
     option_row,
     result_columns,
     result_row,
-    said,
+    value_text,
 )
 from pageferry.sweeps.parquet import CELL_COLUMNS
 from pageferry.sweeps.settings import MigrateCell
@@ -107,7 +107,7 @@ def test_what_json_has_no_number_for_is_null() -> None:
     ],
 )
 def test_a_value_as_a_person_writes_it(option: str, value: object, text: str) -> None:
-    assert said(option, value) == text  # type: ignore[arg-type]
+    assert value_text(option, value) == text  # type: ignore[arg-type]
 
 
 def test_columns_of_what_plans_name() -> None:

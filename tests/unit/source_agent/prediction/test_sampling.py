@@ -21,12 +21,12 @@ from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import BATCH_PAGES, SentTotals
 from pageferry.source_agent.precopy.page_sender import PageSender
-from pageferry.source_agent.prediction.loopback_probe import probe
+from pageferry.source_agent.prediction.loopback_probe import probe_loopback
 from pageferry.source_agent.prediction.sampling import (
     FIRST_LOOK_S,
     PreMigrationSampler,
     look_times,
-    measure,
+    measure_guest,
 )
 
 PAGES = 256
@@ -116,7 +116,7 @@ CONFIG = GuestConfig(memory=4 * 2**20, workload="uniform:working-set=512KiB,rate
 
 def run_measure(guest: Guest, seconds: float) -> Measurement:
     async def work() -> Measurement:
-        return await measure(
+        return await measure_guest(
             guest,
             seconds,
             by_line=True,
@@ -163,7 +163,7 @@ def test_who_waits_may_end_it() -> None:
         raise ConnectionBroken("gone")
 
     async def work() -> None:
-        await measure(
+        await measure_guest(
             guest,
             60.0,
             by_line=True,
@@ -194,7 +194,7 @@ def test_a_probe_sends_pages_that_have_content(
     memory = GuestMemory(4 * 2**20)
     memory.fill(1, zero_share=0.5)
     full = np.flatnonzero(~memory.zero_pages(np.arange(memory.n_pages)))
-    rate = probe(memory, StreamFormat(checksum=checked), "cubic")
+    rate = probe_loopback(memory, StreamFormat(checksum=checked), "cubic")
     assert rate is not None
     assert rate > 0
     assert set(sent) == set(full.tolist())
@@ -216,7 +216,7 @@ def test_a_probe_sends_full_batches(content: list[int], monkeypatch: pytest.Monk
     monkeypatch.setattr(PageSender, "send_batch", send_batch)
     memory = GuestMemory(2 * BATCH_PAGES * PAGE_SIZE)
     memory.pages[content] = 1
-    assert probe(memory, StreamFormat(checksum=True), "cubic")
+    assert probe_loopback(memory, StreamFormat(checksum=True), "cubic")
     memory.close()
     assert set(sent) == {BATCH_PAGES}
     assert seen == set(content)
@@ -224,5 +224,5 @@ def test_a_probe_sends_full_batches(content: list[int], monkeypatch: pytest.Monk
 
 def test_a_probe_of_zero_pages_says_nothing() -> None:
     memory = GuestMemory(4 * 2**20)
-    assert probe(memory, StreamFormat(checksum=True), "cubic") is None
+    assert probe_loopback(memory, StreamFormat(checksum=True), "cubic") is None
     memory.close()
