@@ -17,7 +17,7 @@ from pageferry.common.errors import PageferryError, RemoteProtocolError
 from pageferry.common.inject import FaultPlan, Injection
 from pageferry.common.process.aio import quit_task
 from pageferry.common.process.heap import give_back
-from pageferry.common.process.machine import processor
+from pageferry.common.process.processor import processor
 from pageferry.common.process.rate_limited_log import RateLimitedLog
 from pageferry.common.timeline import Timeline, TimelineEvent
 from pageferry.common.wire import messages

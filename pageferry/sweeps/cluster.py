@@ -32,7 +32,7 @@ from pageferry.sweeps.driver import Clock, Store, SweepWatcher, option_texts, st
 from pageferry.sweeps.environment import cluster_environment, environment, version_differences
 from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.runners import Runner
-from pageferry.sweeps.sharing import Sharing, WorkerRoom
+from pageferry.sweeps.workers_memory import WorkerRoom, WorkersMemory
 
 _ANSWER_S: Final = 10.0  # a scheduler that is there answers well before
 _LOOK_S: Final = 0.5  # how often workers are counted, and a signal is looked for
@@ -131,7 +131,7 @@ class Cluster:
         self._waiting: deque[tuple[Cell, int]] = deque()
         self._running: dict[Any, _Task] = {}
         self._versions: dict[str, dict[str, str]] = {}  # of Python and libraries, by worker
-        self._sharing = Sharing()
+        self._memory = WorkersMemory()
         self._useless: dict[str, str] = {}  # a worker, and why it can't run cells
 
     def run(self, cells: Sequence[Cell]) -> bool:
@@ -245,13 +245,13 @@ class Cluster:
 
     def _has_room(self, address: str, cell: Cell) -> bool:
         """Tell whether a cell may begin on a worker, which is asked before it has run any."""
-        if not self._sharing.knows(address):
+        if not self._memory.knows(address):
             said = self._client.run(worker.room, workers=[address], on_error="ignore")
             if address in said:
-                self._sharing.learn(address, WorkerRoom.model_validate_json(said[address]))
+                self._memory.learn(address, WorkerRoom.model_validate_json(said[address]))
         touches = self._runner.touches
         running = [(task.worker, touches(task.cell.config)) for task in self._running.values()]
-        return self._sharing.fits(address, touches(cell.config), running)
+        return self._memory.fits(address, touches(cell.config), running)
 
     def _collect(self) -> None:
         """Take what has finished; return after a short wait at the latest."""

@@ -20,7 +20,7 @@ from pageferry.common.process import signals
 from pageferry.common.process.python_command import python_command
 from pageferry.sweeps.cell import CellOutcome, Order
 from pageferry.sweeps.environment import cluster_environment
-from pageferry.sweeps.sharing import WorkerRoom
+from pageferry.sweeps.workers_memory import WorkerRoom
 
 _CANCELLED: Final = CellOutcome(cancelled=True, exit_code=EXIT_CANCELLED).model_dump_json()
 _BUSY = threading.Lock()

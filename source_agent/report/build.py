@@ -14,8 +14,8 @@ import numpy as np
 from pageferry._version import __version__
 from pageferry.common.capacity.cpus import usable_cpus
 from pageferry.common.command_line.invocation import command_line
-from pageferry.common.process.machine import processor
 from pageferry.common.process.notices import notify_once
+from pageferry.common.process.processor import processor
 from pageferry.common.process.threads import failure_of
 from pageferry.common.report.latency_histogram import fault_counts
 from pageferry.common.report.schema import EventReport, Report
