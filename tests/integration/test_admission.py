@@ -46,7 +46,7 @@ def test_max_memory_is_said_at_both_ends() -> None:
         assert re.search(expected, agent.end().stderr)
 
 
-def test_max_sessions() -> None:
+def test_no_more_sessions_than_max_sessions_are_let_in() -> None:
     async def scenario() -> None:
         async with listening(SessionLimits(max_sessions=1)) as (_agent, port, said):
             first = asyncio.create_task(session_to(port, LONG).run())

@@ -137,7 +137,7 @@ class Journey:
 
 
 @pytest.mark.timeout(900 if FULL else 120)
-def test_back_and_forth(tmp_path: Path) -> None:
+def test_a_guest_survives_many_moves_back_and_forth(tmp_path: Path) -> None:
     async def run() -> None:
         journey = Journey([first, second])
         await first.wait_for("g", "running")

@@ -152,7 +152,7 @@ def test_a_source_agent_may_use_a_host_too(pair: tuple[RunningHost, RunningHost]
     assert uvloop.run(second.guests()) == {}
 
 
-def test_boot_and_shutdown(pair: tuple[RunningHost, RunningHost]) -> None:
+def test_a_guest_is_booted_and_shut_down(pair: tuple[RunningHost, RunningHost]) -> None:
     _, second = pair
     guest = ("--memory", "16MiB", "--workload", "uniform")
     run = pageferry("host", "boot", *at(second), *guest)
@@ -394,7 +394,7 @@ USAGE = {
 
 
 @pytest.mark.parametrize("name", USAGE)
-def test_usage(name: str, tmp_path: Path) -> None:
+def test_bad_usage_is_one_line_and_leaves_no_file(name: str, tmp_path: Path) -> None:
     arguments, expected = USAGE[name]
     quiet = ("--quiet",) if "BOOT" in arguments else ()
     filled = (str(tmp_path / "x.sock") if each == "BOOT" else each for each in arguments)
@@ -404,7 +404,7 @@ def test_usage(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_host_listens(tmp_path: Path) -> None:
+def test_a_move_names_the_socket_at_which_no_host_listens(tmp_path: Path) -> None:
     run = pageferry("move", "--host", str(tmp_path / "x.sock"), "--to", "127.0.0.1:1")
     assert run.exit_code == 1
     assert f"no host listens at {tmp_path}/x.sock" in run.complaint

@@ -149,7 +149,7 @@ def test_who_knows_of_whole_pages_only(tracker: str) -> None:
     assert all(each.bytes < 100 * each.pages + 200 for each in changed)
 
 
-def test_over_tls(tmp_path: Path) -> None:
+def test_compression_and_deltas_over_tls_verify(tmp_path: Path) -> None:
     assert certs(tmp_path) == 0
 
     async def moved() -> Report:
@@ -211,7 +211,7 @@ class TestWhatIsWrong:
         monkeypatch.setattr(delta, "encode_batch", spoils)
         self.goes_on("that is not legal", delta="xbzrle")
 
-    def test_a_changed_bit(self) -> None:
+    def test_a_changed_bit_is_noticed(self) -> None:
         self.goes_on(
             "was changed on its way",
             compress="lz4",

@@ -41,7 +41,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
         ("set-up:corrupt:4096", Injection("source", "set-up", Action.CORRUPT, 4096)),
     ],
 )
-def test_what_is_understood(text: str, injection: Injection) -> None:
+def test_an_injection_parses_and_is_written_the_same(text: str, injection: Injection) -> None:
     assert parse_injection(text) == injection
     assert parse_injection(str(injection)) == injection
 

@@ -149,6 +149,6 @@ def test_address_space_that_somebody_else_takes_is_not_ours(
     ("size", "text"),
     [(0, "0B"), (1023, "1023B"), (4096, "4KiB"), (3 * MIB + 5, "3MiB"), (2**30 + MIB, "1025MiB")],
 )
-def test_rough(size: int, text: str) -> None:
+def test_a_rough_size_is_rounded_down_as_an_option_takes_it(size: int, text: str) -> None:
     assert rough_size(size) == text
     assert str(Room(size, size, "x")) == f"{text} is free of x's {text}"

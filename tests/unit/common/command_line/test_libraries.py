@@ -54,7 +54,7 @@ def test_of_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) ->
     assert how_to_install("cryptography", "jinja2", "distributed") == installed
 
 
-def test_with_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_metadata_pip_installs_the_library_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "requires", lambda _name: None)
     assert how_to_install("cryptography") == "pip install cryptography"
 

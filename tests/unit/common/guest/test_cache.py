@@ -204,7 +204,7 @@ def test_cache_is_the_model(geometry: tuple[int, int, int], history: list[tuple[
 
 @pytest.mark.parametrize("shift", [0, 1, 3, 6])
 @pytest.mark.parametrize(("sets", "ways"), [(1, 2), (2, 3), (1, 7), (1, 8), (2, 9), (1, 17)])
-def test_long_histories(sets: int, ways: int, shift: int) -> None:
+def test_long_histories_end_as_the_model_does(sets: int, ways: int, shift: int) -> None:
     """Half as many lines again as the cache holds: hits, misses and spills all the time."""
     rng = random.Random(f"{sets} {ways} {shift}")  # noqa: S311
     lines = min(sets * ways * 3 // 2 + 1, PARTS >> shift)

@@ -174,7 +174,7 @@ def test_encodings_are_what_the_format_says(changes: list[tuple[int, bytes]]) ->
         ([8, 15], b"\x08\x08!AAAAAA!"),  # within a word nothing is counted
     ],
 )
-def test_what_is_written(at: list[int], encoding: bytes) -> None:
+def test_one_changed_byte_has_qemus_encoding(at: list[int], encoding: bytes) -> None:
     pages = Pages()
     pages.memory[0] = np.frombuffer(b"A" * PAGE_SIZE, np.uint64)
     pages.send([0])

@@ -124,7 +124,9 @@ class TestReplay:
         guest.run_until([5000])
         assert (guest.harvest() != 0).all()
 
-    def test_zero_share(self, make_guest: MakeGuest, write: WriteTrace) -> None:
+    def test_zero_share_is_kept_by_a_traces_guest(
+        self, make_guest: MakeGuest, write: WriteTrace
+    ) -> None:
         guest = make_guest(workload=f"trace:{write(recorded(200, 5))},zero-share=50%")
         zero = guest.memory.zero_pages(np.arange(guest.n_pages))
         assert 0.4 < zero.mean() < 0.6
@@ -204,7 +206,9 @@ class TestUsage:
             (":t.npz,rate=0", "more than zero"),
         ],
     )
-    def test_one_clear_line(self, options: str, says: str) -> None:
+    def test_a_trace_that_cannot_be_had_is_refused_in_one_line(
+        self, options: str, says: str
+    ) -> None:
         with pytest.raises(UsageError) as error:
             make_workload(parse_workload("trace" + options))
         assert says in str(error.value)

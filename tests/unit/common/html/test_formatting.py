@@ -21,9 +21,9 @@ from pageferry.common.html.formatting import deviation, duration
         (None, "–"),
     ],
 )
-def test_durations(ms: float | None, text: str) -> None:
+def test_a_duration_has_the_unit_in_which_it_reads_well(ms: float | None, text: str) -> None:
     assert duration(ms) == text
 
 
-def test_signed() -> None:
+def test_a_deviation_has_a_sign() -> None:
     assert [deviation(x) for x in (0.14, -0.004, None)] == ["+14 %", "−0.4 %", "–"]

@@ -57,7 +57,7 @@ def test_a_failed_run_has_a_sentence_for_everything() -> None:
     assert all(picture.figure is None for picture in draw_run(failed()))
 
 
-def test_phases() -> None:
+def test_phases_are_rounds_downtime_and_post_copy_in_order() -> None:
     found = [(p.kind, p.start_ms, p.end_ms) for p in phases(full_report())]
     assert found == [("full", 1, 901), ("stop", 980, 990), ("post-copy", 990, 1490)]
 
@@ -68,7 +68,7 @@ def test_the_stop_without_its_events() -> None:
     assert (still.start_ms, still.end_ms) == (980.0, 990.0)
 
 
-def test_speed_and_gap() -> None:
+def test_the_speed_is_drawn_over_both_hosts() -> None:
     found = guest.draw_speed(completed())
     source, dest = figure(found, "speed")["data"]
     assert source["x"][-1] == pytest.approx(0.9)  # s
@@ -153,7 +153,7 @@ def test_lazy_copy_has_latencies_and_no_rounds() -> None:
     assert "faults" not in found
 
 
-def test_comparison() -> None:
+def test_a_comparison_leaves_out_runs_that_failed() -> None:
     reports = [completed(), failed(), full_report(downtime_ms=900.0)]
     down, total, against = comparison.draw_comparison(["a", "b", "<i>c"], reports)
     assert figure([down], "downtimes")["data"][0]["x"] == [10.0, 900.0]

@@ -48,7 +48,9 @@ def test_what_is_no_number_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("span_ms", "unit", "one"), [(900, "ms", 1), (90_000, "s", 1e-3), (3_600_000, "min", 1 / 6e4)]
 )
-def test_units(span_ms: float, unit: str, one: float) -> None:
+def test_the_axis_has_the_unit_in_which_the_span_reads_well(
+    span_ms: float, unit: str, one: float
+) -> None:
     axis = TimeAxis.of(span_ms)
     assert (axis.unit, axis(1.0)) == (unit, one)
 

@@ -60,7 +60,7 @@ def test_one_that_has_not_moved_misses_nothing(outcome: str) -> None:
     assert not why(report(outcome=outcome), DOWNTIME)
 
 
-def test_why() -> None:
+def test_a_missed_limit_says_why() -> None:
     (said,) = why(report())
     assert "a stop was expected to take 250 ms" in said
     assert "390 ms, was the last pages'" in said
@@ -70,7 +70,7 @@ def test_why() -> None:
     assert said == "downtime_limit: three-path does not look at it"
 
 
-def test_a_time_limit() -> None:
+def test_a_missed_time_limit_says_what_took_the_rest() -> None:
     late: dict[str, Any] = {
         "config": {"timeout": 1.0, "timeout_action": "post-copy"},
         "downtime_ms": 1.0,
@@ -80,7 +80,7 @@ def test_a_time_limit() -> None:
     assert not why(report(**late, total_time_ms=900.0))
 
 
-def test_enforced() -> None:
+def test_enforce_changes_the_exit_code_of_a_success_only() -> None:
     made = report()
     judge(made, ())
     assert enforced(made, EXIT_OK, enforce=False) == (EXIT_OK, None)

@@ -34,7 +34,7 @@ def test_a_short_round_leaves_what_was_known() -> None:
     assert carrying.rate_Bps == 7e7
 
 
-def test_nothing_is_known() -> None:
+def test_an_unlimited_link_takes_no_time_and_none_takes_forever() -> None:
     assert Carrying(math.inf, 0.0).seconds(1e9) == 0.0
     assert Carrying(0.0, 0.0).seconds(1.0) == math.inf
 

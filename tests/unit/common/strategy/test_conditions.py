@@ -53,7 +53,7 @@ class TestCurve:
         curve = StaleCurve([(1.0, 10), (1.05, 30)], 1000)
         assert curve(1.025) == pytest.approx(20)
 
-    def test_nothing_was_measured(self) -> None:
+    def test_without_measured_points_nothing_is_stale(self) -> None:
         assert StaleCurve([], 1000)(5.0) == 0
 
     @given(

@@ -37,12 +37,12 @@ def under(pages_a_second: float, *, round_s: float = 0.0) -> Conditions:
 
 
 class TestByHand:
-    def test_stop_and_copy(self) -> None:
+    def test_stop_and_copy_stops_for_everything(self) -> None:
         cost = play_strategy(StopAndCopyStrategy(StrategyConfig()), under(500))
         assert (cost.downtime_s, cost.total_s) == pytest.approx((1.25, 1.25))
         assert (cost.bytes, cost.rounds, cost.path) == (FULL, 1, None)
 
-    def test_post_copy(self) -> None:
+    def test_post_copy_stops_for_the_switchover_only(self) -> None:
         cost = play_strategy(PostCopy(StrategyConfig()), under(500))
         assert (cost.downtime_s, cost.total_s) == pytest.approx((0.25, 1.25))
         assert (cost.bytes, cost.rounds) == (FULL, 0)

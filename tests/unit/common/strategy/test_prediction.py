@@ -66,7 +66,7 @@ class TestByHand:
         assert set(STRATEGIES) == set(REGISTRY)
         assert tuple(costs(straight(500))) == STRATEGIES
 
-    def test_one_pass(self) -> None:
+    def test_one_pass_costs_what_it_does_by_hand(self) -> None:
         found = costs(straight(500))
         assert found["stop-and-copy"].downtime_s == pytest.approx(1.25)
         assert found["post-copy"].downtime_s == pytest.approx(0.25)
@@ -240,7 +240,7 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_choice(name: str) -> None:
+def test_the_fastest_within_the_limit_is_chosen_with_its_reason(name: str) -> None:
     expected, strategy, why = CHOICES[name]
     choice = choose_strategy(expected, 0.3)
     assert choice.strategy == strategy

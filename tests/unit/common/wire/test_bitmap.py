@@ -21,7 +21,7 @@ from pageferry.common.wire.packing import Codec, packer
 
 
 @given(st.lists(st.booleans(), max_size=70))
-def test_round_trip(pages: list[bool]) -> None:
+def test_a_packed_set_unpacks_to_the_same_pages(pages: list[bool]) -> None:
     packed = pack(np.array(pages, np.bool_))
     assert unpack(packed, len(pages)).tolist() == pages
     assert count_pages(packed) == sum(pages)
@@ -58,7 +58,7 @@ def test_a_summary_of_another_guest() -> None:
 
 
 @given(st.integers(1, 100_000), st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 0.5, 1.0]))
-def test_shorter_and_back(n: int, seed: int, share: float) -> None:
+def test_a_shortened_set_lengthens_to_the_same(n: int, seed: int, share: float) -> None:
     data = pack(np.random.default_rng(seed).random(n) < share)
     short = shorten(data)
     assert len(short) <= len(data)

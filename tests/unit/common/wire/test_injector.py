@@ -108,7 +108,7 @@ def test_slow_is_the_senders_rate_or_the_readers() -> None:
     reader.incoming(1)
 
 
-def test_shares_in_order() -> None:
+def test_points_of_post_copy_are_reached_in_order() -> None:
     faults = injector("source/postcopy-90%:slow:1MB/s", "source/postcopy-10%:corrupt")
     events = faults._timeline
     assert faults.reached_share(0.09)

@@ -75,7 +75,7 @@ EXAMPLES: list[messages.Message] = [
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: message.kind)
-def test_round_trip(message: messages.Message) -> None:
+def test_an_encoded_message_decodes_to_itself(message: messages.Message) -> None:
     assert messages.decode_message(messages.encode_message(message)) == message
 
 

@@ -64,7 +64,7 @@ class Store:
 
 
 @pytest.mark.parametrize("step", [1, 2, 7])
-def test_pages(pair: Pair, step: int) -> None:
+def test_pages_over_tls_arrive_as_they_were(pair: Pair, step: int) -> None:
     pages = np.arange(3, N_PAGES, step, dtype=np.int64)[:900]
     content = np.random.default_rng(1).integers(0, 256, (N_PAGES, PAGE_SIZE), np.uint8)
     extents = from_pages(pages)

@@ -139,7 +139,7 @@ def test_what_a_later_command_may_add_is_passed_over(write: Write) -> None:
     assert len(read_results([write("r.json", text)]).reports) == 3
 
 
-def test_the_page(write: Write, tmp_path: Path) -> None:
+def test_html_writes_one_page_that_draws_the_speed(write: Write, tmp_path: Path) -> None:
     out = tmp_path / "out.html"
     assert report(write("one.json", completed().to_json()), html=str(out)) == 0
     assert "speed" in figures_of(out.read_text())
@@ -188,7 +188,7 @@ def test_a_damaged_histogram_is_said(
         assert "old: how long faults took" in said
 
 
-def test_standard_input(
+def test_a_report_is_read_from_standard_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = io.TextIOWrapper(io.BytesIO(completed().to_json().encode()))

@@ -72,7 +72,7 @@ class TestOne:
         assert report.total_time_ms == pytest.approx(2**40 / 12.5e9 * 1e3, rel=0.02)
         assert "pageferry" in page.read_text()
 
-    def test_json_alone(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_json_on_standard_output_stands_alone(self, capfd: pytest.CaptureFixture[str]) -> None:
         assert run("--memory", "64MiB", "--json", "-") == 0
         assert json.loads(capfd.readouterr().out)["strategy"] == "three-path"
 
@@ -111,7 +111,7 @@ DIRECTION = DirectionReport(
         (("--json", "/nonexistent/x.json"), "/nonexistent"),
     ],
 )
-def test_bad_input(
+def test_bad_input_is_refused_without_output(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*arguments) == 2
@@ -231,7 +231,9 @@ class TestFrom:
 
 
 class TestEvacuate:
-    def test_tables_and_files(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_evacuation_is_printed_and_written_to_files(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         file, page = tmp_path / "out.json", tmp_path / "out.html"
         assert run("--evacuate", 30, "--seed", 4, "--json", file, "--html", page) == 0
         out = capsys.readouterr().out

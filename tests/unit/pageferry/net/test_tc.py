@@ -61,7 +61,7 @@ def test_nothing_asked_is_nothing_there_and_an_outage_swallows_everything() -> N
         ("tc", "rate=1mbit", "", False, "tc", None),
     ],
 )
-def test_who_shapes(
+def test_the_kernel_shapes_where_it_can_and_else_the_userspace_link(
     asked: Literal["auto", "tc", "tun"],
     shape: str,
     schedule: str,

@@ -58,7 +58,7 @@ def test_examples_once_with_the_cache() -> None:
     assert all(cell.cached and cell.strategy == "three-path" for cell in examples)
 
 
-def test_labels_differ() -> None:
+def test_every_cell_has_a_label_of_its_own() -> None:
     labels = [cell.case.label for cell in experiment_cells(Setting(BOTH))]
     assert len(set(labels)) == len(labels) == 17
 

@@ -82,7 +82,7 @@ def row(found: list[Result], workload: str, strategy: str, *, cached: bool) -> d
     raise AssertionError("no such row")
 
 
-def test_measured_beside_printed() -> None:
+def test_what_was_measured_stands_beside_what_was_printed() -> None:
     measured = sheet("The paper's experiment", results())
     assert "512MiB guest, 4MiB cache, link of 100MB/s" in measured.title
     assert measured.columns[7:13] == (
@@ -138,7 +138,7 @@ def test_examples_and_the_path_that_they_took() -> None:
     assert out["downtime_ms_ratio"] is None
 
 
-def test_locality() -> None:
+def test_locality_is_computed_from_the_runs_with_a_cache() -> None:
     found = notes.locality(results(), SETTING)
     assert found is not None
     assert found.hit_share == 0.3

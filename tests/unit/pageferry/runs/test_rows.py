@@ -14,7 +14,7 @@ def row(*attempts: RunAttempt, label: str = "a row") -> SummaryRow:
     return summarise(label, {"strategy": label}, attempts, range(len(attempts)))
 
 
-def test_median_and_spread() -> None:
+def test_a_row_has_median_least_and_greatest() -> None:
     made = row(*(attempt(downtime_ms=ms) for ms in (30.0, 10.0, 14.0)))
     assert made.figures["downtime_ms"] == Spread(14.0, 10.0, 30.0)
     assert made.median("total_time_ms") == 1000.0
@@ -74,7 +74,7 @@ def test_one_that_was_not_verified_is_enough() -> None:
     assert row(attempt(verified=None)).verified is None
 
 
-def test_paths_and_rounds() -> None:
+def test_a_row_has_the_path_and_rounds_of_each_run() -> None:
     drained = ("full", "dirty", "drain", "drain", "final")
     made = row(attempt(path=2, kinds=drained), attempt(path=1), attempt(path=2, kinds=drained))
     out = made.to_json(None)
@@ -95,7 +95,7 @@ def test_json_has_ratios_to_the_baseline() -> None:
 
 
 class TestSlowdown:
-    def test_downtime_counts(self) -> None:
+    def test_downtime_counts_as_slowdown(self) -> None:
         # 4500 of 5000 steps in the second that the migration took.
         assert slowdown(report()) == pytest.approx(0.1)
 

@@ -22,7 +22,7 @@ SHEET = Sheet(
     ("value", "text"),
     [(0.0123, "0.0123"), (3.789, "3.79"), (41.25, "41.2"), (99.6, "100"), (19_989.2, "19,989")],
 )
-def test_milliseconds(value: float, text: str) -> None:
+def test_milliseconds_have_three_digits_or_more(value: float, text: str) -> None:
     assert tables.three_digits(value) == text
 
 
@@ -30,7 +30,7 @@ def test_milliseconds(value: float, text: str) -> None:
     ("value", "text"),
     [(None, "–"), (0.4, "0.4"), (0.00387, "0.00387"), (12.34, "12.3"), (5e4, "50,000")],
 )
-def test_factor(value: float | None, text: str) -> None:
+def test_a_factor_is_written_without_an_exponent(value: float | None, text: str) -> None:
     assert tables.factor(value) == text
 
 

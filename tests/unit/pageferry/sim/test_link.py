@@ -23,7 +23,7 @@ class TestCarries:
             "bbr"
         ) == pytest.approx(1e7)
 
-    def test_mathis(self) -> None:
+    def test_reno_carries_what_mathis_says(self) -> None:
         """1460 bytes, 100 ms, 1 %: 1.22 * 10 segments a round trip."""
         link = SimulatedLink(delay=0.05, loss=0.01, mss=1460)
         assert link.carries("reno") == pytest.approx(1.22 * 10 * 1460 / 0.1)
@@ -123,7 +123,7 @@ class TestQueue:
 
 
 class TestText:
-    def test_all_of_it(self) -> None:
+    def test_every_part_of_a_link_is_parsed(self) -> None:
         link = parse_link("rate=1gbit, delay=5ms, loss=0.1%, mss=1400, window=1MiB")
         assert link == SimulatedLink(rate=125e6, delay=0.005, loss=0.001, mss=1400, window=2**20)
         assert link.rtt_s == pytest.approx(0.01)

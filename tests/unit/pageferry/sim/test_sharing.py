@@ -39,7 +39,7 @@ class TestByHand:
             schedule_transfers([Transfer(0, 100)], [0], slots=1, rate_Bps=10, most_Bps=4)
         ) == [25]
 
-    def test_nothing_to_send(self) -> None:
+    def test_a_transfer_of_nothing_takes_its_idle_time(self) -> None:
         assert schedule_transfers(
             [Transfer(0, 0), Transfer(1, 0)], [0, 1], slots=1, rate_Bps=1, most_Bps=1
         ) == [
@@ -49,7 +49,9 @@ class TestByHand:
 
 
 @given(jobs, st.integers(1, 40), st.floats(1e3, 1e10), st.floats(1e3, 1e10), st.randoms())
-def test_bounds(todo: list[Transfer], slots: int, rate: float, most: float, random: object) -> None:
+def test_transfers_end_within_what_link_and_slots_allow(
+    todo: list[Transfer], slots: int, rate: float, most: float, random: object
+) -> None:
     order = list(range(len(todo)))
     random.shuffle(order)  # type: ignore[attr-defined]
     spans = schedule_transfers(todo, order, slots=slots, rate_Bps=rate, most_Bps=most)

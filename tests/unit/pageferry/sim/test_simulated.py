@@ -57,7 +57,9 @@ def total(report: Report) -> tuple[float, float]:
     cache=st.sampled_from([0, 4 * 2**20]),
     slowing=st.sampled_from([{}, {"auto_converge": True}, {"dirty_limit": 1e6}]),
 )
-def test_bounds(strategy: str, workload: str, pages: int, vcpus: int, **link: Any) -> None:
+def test_a_simulated_report_is_within_what_the_link_allows(
+    strategy: str, workload: str, pages: int, vcpus: int, **link: Any
+) -> None:
     slowing, cache = link.pop("slowing"), link.pop("cache")
     report = report_of(
         SimulatedLink(**link),

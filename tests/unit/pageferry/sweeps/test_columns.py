@@ -22,7 +22,7 @@ from tests.support.every_report import full_report
 from tests.support.plain_reports import report
 
 
-def test_names_and_units() -> None:
+def test_a_column_has_the_unit_in_its_name() -> None:
     names = {column.name: column.kind for column in [*option_columns(), *result_columns()]}
     expected = {
         "strategy": "string",

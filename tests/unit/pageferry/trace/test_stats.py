@@ -65,7 +65,7 @@ def test_a_page_that_is_not_there() -> None:
     assert count_accesses(make_trace([(0, 0, False), (2, 0, True)], 2)) is None
 
 
-def test_of_a_file(tmp_path: Path) -> None:
+def test_a_file_is_counted_in_parts(tmp_path: Path) -> None:
     accesses = (np.arange(1001) % 7 << 7 | 1).astype(np.uint32)
     with (tmp_path / "t.npz").open("wb") as file:
         write_trace(file, [accesses], accesses=1001, instructions=False, source="")

@@ -30,7 +30,7 @@ def made(**given: object) -> PredictionReport:
 
 
 class TestBandwidth:
-    def test_the_limit(self) -> None:
+    def test_the_limit_is_assumed_where_it_is_the_least(self) -> None:
         config = MigrationConfig(max_bandwidth=1e8)
         assert bandwidth(config, None) == Bandwidth(1e8, "limit")
         assert bandwidth(config, 5e8) == Bandwidth(1e8, "limit", 5e8)
@@ -140,7 +140,7 @@ class TestWords:
         assert "4,900 steps/s while it was measured, 5,000 before (-2.0 %)" in text
         assert "Not predicted: --timeout 3s" in text
 
-    def test_the_row_compares(self) -> None:
+    def test_the_row_compares_the_prediction_with_the_run(self) -> None:
         report = made()
         said = report.strategies[1]
         check = prediction_check(

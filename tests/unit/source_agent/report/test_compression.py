@@ -33,7 +33,7 @@ def squeezed(**options: Any) -> Measurements:
     return out
 
 
-def test_compression() -> None:
+def test_compression_is_reported_with_its_ratio() -> None:
     report = compression_report(squeezed(compress="lz4"))
     assert report is not None
     assert report.model_dump() == {
@@ -48,7 +48,7 @@ def test_compression() -> None:
     }
 
 
-def test_deltas() -> None:
+def test_deltas_are_reported_by_qemus_names() -> None:
     report = xbzrle_report(squeezed(delta="xbzrle"))
     assert report is not None
     assert report.model_dump() == {
@@ -87,7 +87,7 @@ def test_of_what_was_not_asked_for_nothing(which: dict[str, Any]) -> None:
     assert xbzrle_report(made) is None
 
 
-def test_in_the_table() -> None:
+def test_the_table_says_what_compression_cost_and_gained() -> None:
     made = squeezed(compress="lz4", delta="xbzrle")
     cast(Any, made.precopy.rounds).transfer_cost = SimpleNamespace(wire_bytes=lambda raw: raw)
     rows = dict(result_rows(make_report(made)))

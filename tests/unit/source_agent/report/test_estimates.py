@@ -16,7 +16,7 @@ from pageferry.source_agent.report.estimates import _counted, between
 POINTS = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6)), max_size=8)
 
 
-def test_nothing_was_measured() -> None:
+def test_between_nothing_there_is_nothing() -> None:
     assert between([], [(1.0, 10)]) == []
 
 
