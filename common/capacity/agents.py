@@ -148,9 +148,9 @@ def source_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
     Returns:
         Its needs, guest included.
     """
-    guest, squeezed = config.guest, encoder_bytes(config)
-    touched = guest_bytes(guest) + squeezed + config.channels * _CHANNEL
-    tasks = 8 + config.channels + guest.vcpus + (encoder_workers() if squeezed else 0)
+    guest, encoding_bytes = config.guest, encoder_bytes(config)
+    touched = guest_bytes(guest) + encoding_bytes + config.channels * _CHANNEL
+    tasks = 8 + config.channels + guest.vcpus + (encoder_workers() if encoding_bytes else 0)
     more = source_descriptors(config, tls=tls)
     return _needs(config, touched, tasks, more)
 
