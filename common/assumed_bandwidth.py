@@ -9,7 +9,7 @@ from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import UsageError
 
 
-def is_loopback(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
     """Tell whether an address or host name is this machine's own.
 
     Args:
@@ -39,7 +39,7 @@ def check_assumed(config: TransferConfig, host: str) -> None:
         config.predict
         and math.isinf(config.max_bandwidth)
         and config.assume_bandwidth is None
-        and not is_loopback(host)
+        and not is_this_machine(host)
     ):
         raise UsageError(
             "--predict with --max-bandwidth unlimited does not know what the way to"

@@ -21,7 +21,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ClockSample:
     """One exchange with the peer.
 
     Attributes:
@@ -51,7 +51,7 @@ class Sample:
         return self.t0 <= self.peer <= self.t1
 
 
-def best(samples: Sequence[Sample]) -> Sample:
+def best_sample(samples: Sequence[ClockSample]) -> ClockSample:
     """Return the sample with the smallest round trip.
 
     Args:
@@ -76,8 +76,8 @@ class ClockMap:
         said_same: Whether both ends say that they read the same clock, see `clock_identity`.
     """
 
-    before: Sample
-    after: Sample
+    before: ClockSample
+    after: ClockSample
     said_same: bool = False
 
     @property
@@ -150,7 +150,7 @@ _SLACK_NS: Final = 1_000_000_000  # for readings that were on their way, and for
 _DRIFT: Final = 1e-3  # twice the rate at which NTP may slew a clock
 
 
-def reads_on(known: Sample, now: Sample) -> bool:
+def reads_on(known: ClockSample, now: ClockSample) -> bool:
     """Tell whether a later answer comes from the same clock as an earlier one.
 
     Each boot of each machine starts its clock anew, and clones are not started at the same moment.

@@ -215,7 +215,7 @@ def when_of(role: Role, state: State, *, started: bool = True) -> When:
     return When.COMMITTED
 
 
-def told(what: str, who: Who, when: When) -> PageferryError:
+def location_error(what: str, who: Who, when: When) -> PageferryError:
     """Make the error that says what happened and where the guest is, with the right exit code.
 
     Args:
@@ -227,10 +227,10 @@ def told(what: str, who: Who, when: When) -> PageferryError:
         An error to raise, of the class that stands for the row's outcome.
     """
     there = TABLE[who, when]
-    return _ERRORS[there.outcome](sentence(what, who, when))
+    return _ERRORS[there.outcome](location_sentence(what, who, when))
 
 
-def sentence(what: str, who: Who, when: When) -> str:
+def location_sentence(what: str, who: Who, when: When) -> str:
     """Say what happened and where the guest is.
 
     Args:

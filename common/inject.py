@@ -2,7 +2,7 @@
 
 `[AGENT/]POINT:ACTION[:ARGUMENT]`. Points are steps of the protocol, each at one agent; where both
 agents have a step of the same name, AGENT/ says which one is meant. This file is pure:
-`common.wire.injector` carries out what a `Plan` says is due.
+`common.wire.injector` carries out what a `FaultPlan` says is due.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AGENTS: Final[tuple[Agent, ...]] = ("source", "dest")
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FaultPoint:
     """A step of the protocol at which an agent can be made to fail.
 
     Attributes:
@@ -57,30 +57,32 @@ class Point:
 
 # In the order in which a migration reaches them.
 POINTS: Final = (
-    Point("source", "connected", "the destination has welcomed the session"),
-    Point("source", "set-up", "connections stand, the guest has not been started"),
-    Point("source", "after-round-N", "the destination has confirmed round N"),
-    Point("source", "before-pause", "no more rounds: the guest is about to be paused"),
-    Point("source", "paused", "the guest is paused, the last pages have not been sent"),
-    Point("source", "before-commit", "all but the commit has been sent"),
-    Point("source", "commit-sent", "the commit's last byte has left, the answer is awaited"),
-    Point("source", "resumed-there", "the destination has said that it runs the guest"),
-    Point("source", "postcopy-N%", "that share of the missing pages has been sent"),
-    Point("source", "recovering", "back on a new connection, before it says what is missing"),
-    Point("source", "before-bye", "the result has come, its receipt has not been sent"),
-    Point("source", "verifying", "about to replay the guest"),
-    Point("dest", "hello", "a source has come and has not been welcomed"),
-    Point("dest", "setup-received", "it is known which guest will come"),
-    Point("dest", "ready", "memory is there, the source has not been told"),
-    Point("dest", "round-N-received", "round N is here whole, the source has not been told"),
-    Point("dest", "commit-received", "the whole commit is here and nothing of it has been done"),
-    Point("dest", "before-resume", "the guest is this side's and does not run yet"),
-    Point("dest", "resumed", "the guest runs, the source has not been told"),
-    Point("dest", "postcopy-N%", "that share of the missing pages is in place"),
-    Point("dest", "recovering", "the source is back, it has not been told what is missing"),
-    Point("dest", "before-complete", "no page is missing, the source has not been told"),
-    Point("dest", "finished", "the guest has been stopped, the result has not been sent"),
-    Point("dest", "asked", "the source asks what became of its commit"),
+    FaultPoint("source", "connected", "the destination has welcomed the session"),
+    FaultPoint("source", "set-up", "connections stand, the guest has not been started"),
+    FaultPoint("source", "after-round-N", "the destination has confirmed round N"),
+    FaultPoint("source", "before-pause", "no more rounds: the guest is about to be paused"),
+    FaultPoint("source", "paused", "the guest is paused, the last pages have not been sent"),
+    FaultPoint("source", "before-commit", "all but the commit has been sent"),
+    FaultPoint("source", "commit-sent", "the commit's last byte has left, the answer is awaited"),
+    FaultPoint("source", "resumed-there", "the destination has said that it runs the guest"),
+    FaultPoint("source", "postcopy-N%", "that share of the missing pages has been sent"),
+    FaultPoint("source", "recovering", "back on a new connection, before it says what is missing"),
+    FaultPoint("source", "before-bye", "the result has come, its receipt has not been sent"),
+    FaultPoint("source", "verifying", "about to replay the guest"),
+    FaultPoint("dest", "hello", "a source has come and has not been welcomed"),
+    FaultPoint("dest", "setup-received", "it is known which guest will come"),
+    FaultPoint("dest", "ready", "memory is there, the source has not been told"),
+    FaultPoint("dest", "round-N-received", "round N is here whole, the source has not been told"),
+    FaultPoint(
+        "dest", "commit-received", "the whole commit is here and nothing of it has been done"
+    ),
+    FaultPoint("dest", "before-resume", "the guest is this side's and does not run yet"),
+    FaultPoint("dest", "resumed", "the guest runs, the source has not been told"),
+    FaultPoint("dest", "postcopy-N%", "that share of the missing pages is in place"),
+    FaultPoint("dest", "recovering", "the source is back, it has not been told what is missing"),
+    FaultPoint("dest", "before-complete", "no page is missing, the source has not been told"),
+    FaultPoint("dest", "finished", "the guest has been stopped, the result has not been sent"),
+    FaultPoint("dest", "asked", "the source asks what became of its commit"),
 )
 
 
@@ -292,7 +294,7 @@ def no_fault(_point: str) -> None:
     """Do nothing: the hook at every point where nothing is injected."""
 
 
-class Plan:
+class FaultPlan:
     """The faults that are due at an agent's points; each happens once in the life of the agent.
 
     Args:

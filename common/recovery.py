@@ -30,7 +30,7 @@ from typing import Final
 from pageferry.common.errors import LocalProtocolError
 
 
-class Phase(StrEnum):
+class RecoveryPhase(StrEnum):
     """What there is between the two ends."""
 
     WHOLE = "whole"  # pages can flow
@@ -41,7 +41,7 @@ class Phase(StrEnum):
     GIVEN_UP = "given-up"  # the limit has passed, or somebody said that there is no point
 
 
-class Event(StrEnum):
+class RecoveryEvent(StrEnum):
     """What happens to the present attempt."""
 
     BROKE = "broke"
@@ -61,9 +61,9 @@ class Proof(StrEnum):
     NOTHING = "nothing"  # the destination has said that no page is missing
 
 
-_P, _E = Phase, Event
+_P, _E = RecoveryPhase, RecoveryEvent
 
-TABLE: Final[dict[Phase, dict[Event, Phase]]] = {
+TABLE: Final[dict[RecoveryPhase, dict[RecoveryEvent, RecoveryPhase]]] = {
     _P.WHOLE: {_E.BROKE: _P.BROKEN, _E.SETTLED: _P.SETTLED, _E.GAVE_UP: _P.GIVEN_UP},
     _P.BROKEN: {
         _E.BROKE: _P.BROKEN,
@@ -109,12 +109,12 @@ class Recovery:
         self.limit_s: Final = limit_s
         self.attempt = attempt
         self._dialled = 0  # attempts that the source has made in this outage
-        self._phase = Phase.WHOLE
+        self._phase = RecoveryPhase.WHOLE
         self._began_s: float | None = None
         self._seen: set[Proof] = set()
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> RecoveryPhase:
         """What there is between the two ends."""
         return self._phase
 
@@ -169,8 +169,8 @@ class Recovery:
         if attempt != self.attempt:
             return False
         before = self._phase
-        self._step(Event.BROKE)
-        if before is Phase.WHOLE:
+        self._step(RecoveryEvent.BROKE)
+        if before is RecoveryPhase.WHOLE:
             self._began_s, self._dialled = now_s, 0
         return before is not self._phase
 
@@ -183,7 +183,7 @@ class Recovery:
         Raises:
             LocalProtocolError: The present attempt is not broken.
         """
-        if self._phase is not Phase.BROKEN:
+        if self._phase is not RecoveryPhase.BROKEN:
             raise LocalProtocolError(f"an attempt to recover where the stream is {self._phase}")
         self.attempt += 1
         self._dialled += 1
@@ -199,7 +199,7 @@ class Recovery:
             Whether it is newer than the present one. Once this end has given up, nobody is listened
             to.
         """
-        return attempt > self.attempt and self._phase is not Phase.GIVEN_UP
+        return attempt > self.attempt and self._phase is not RecoveryPhase.GIVEN_UP
 
     def admits(self, attempt: int) -> bool:
         """Tell whether a further connection of an attempt is of use.
@@ -210,7 +210,7 @@ class Recovery:
         Returns:
             Whether it is the present attempt, and has not broken.
         """
-        broken = self._phase in (Phase.BROKEN, Phase.GIVEN_UP)
+        broken = self._phase in (RecoveryPhase.BROKEN, RecoveryPhase.GIVEN_UP)
         return attempt == self.attempt and not broken
 
     def joined(self, attempt: int) -> None:
@@ -225,7 +225,7 @@ class Recovery:
         """
         if attempt < self.attempt:
             raise LocalProtocolError(f"attempt {attempt} comes after attempt {self.attempt}")
-        self._step(Event.JOINED)
+        self._step(RecoveryEvent.JOINED)
         self.attempt = attempt
         self._seen.clear()
 
@@ -239,9 +239,9 @@ class Recovery:
             Whether that counted: the attempt is the present one and was still joining. With what
             has been seen to work already, the outage may be over by it.
         """
-        if attempt != self.attempt or self._phase is not Phase.JOINING:
+        if attempt != self.attempt or self._phase is not RecoveryPhase.JOINING:
             return False
-        self._step(Event.STANDS)
+        self._step(RecoveryEvent.STANDS)
         self._weigh()
         return True
 
@@ -256,16 +256,16 @@ class Recovery:
         Returns:
             Whether this ended the outage.
         """
-        if attempt != self.attempt or self._phase not in (Phase.JOINING, Phase.PROVING):
+        if attempt != self.attempt or self._phase not in (_P.JOINING, _P.PROVING):
             return False
         self._seen.add(proof)
         return self._weigh()
 
     def _weigh(self) -> bool:
         """End the outage where enough has been seen to work; return whether it was ended."""
-        if self._phase is not Phase.PROVING or not any(each <= self._seen for each in _ENOUGH):
+        if self._phase is not _P.PROVING or not any(each <= self._seen for each in _ENOUGH):
             return False
-        self._step(Event.PROVED)
+        self._step(RecoveryEvent.PROVED)
         self._over()
         return True
 
@@ -275,7 +275,7 @@ class Recovery:
         Raises:
             LocalProtocolError: That was noted before, or this end has given up.
         """
-        self._step(Event.SETTLED)
+        self._step(RecoveryEvent.SETTLED)
         self._over()
 
     def gave_up(self) -> None:
@@ -284,7 +284,7 @@ class Recovery:
         Raises:
             LocalProtocolError: Nothing was missing any more, or this end has given up before.
         """
-        self._step(Event.GAVE_UP)
+        self._step(RecoveryEvent.GAVE_UP)
         self._over()
 
     def _over(self) -> None:
@@ -292,7 +292,7 @@ class Recovery:
         self._began_s, self._dialled = None, 0
         self._seen.clear()
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: RecoveryEvent) -> None:
         """Look the event up in the table; raise `LocalProtocolError` where it is illegal."""
         try:
             self._phase = TABLE[self._phase][event]

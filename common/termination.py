@@ -22,7 +22,7 @@ AGAIN: Final = "one more signal ends it"
 LAST_RESORT_S: Final = 4.0  # an agent that is to end has ended by then, or is killed as it stands
 
 
-class Reply(Enum):
+class SignalReply(Enum):
     """What is done about a signal."""
 
     SEEN_THROUGH = auto()  # all is well: it goes on to the end
@@ -30,7 +30,7 @@ class Reply(Enum):
     END = auto()
 
 
-class Insisting:
+class SignalEscalation:
     """The signals that one agent has been sent, and what it has answered.
 
     Args:
@@ -42,7 +42,7 @@ class Insisting:
         self._told = False
         self._looked_s = self._back_s = now_s
 
-    def signal(self, now_s: float, trouble_s: float | None, *, alone: bool = False) -> Reply:
+    def signal(self, now_s: float, trouble_s: float | None, *, alone: bool = False) -> SignalReply:
         """Take a signal that has come.
 
         Args:
@@ -56,12 +56,12 @@ class Insisting:
         """
         self._times.append(now_s)
         if trouble_s is None:
-            return Reply.SEEN_THROUGH
+            return SignalReply.SEEN_THROUGH
         if alone or self._told:
-            return Reply.END
+            return SignalReply.END
         return self._tell(trouble_s)
 
-    def look(self, trouble_s: float | None, *, alone: bool = False) -> Reply | None:
+    def look(self, trouble_s: float | None, *, alone: bool = False) -> SignalReply | None:
         """Check, from time to time, for trouble that began after a signal.
 
         Signals that came after the trouble had begun, and before it was seen, count.
@@ -77,7 +77,7 @@ class Insisting:
             self._told = False
         if trouble_s is None or not self._times or self._told:
             return None
-        return Reply.END if alone else self._tell(trouble_s)
+        return SignalReply.END if alone else self._tell(trouble_s)
 
     def attend(self, now_s: float) -> None:
         """Show that this process runs; call it several times a second, from the beginning on.
@@ -109,8 +109,8 @@ class Insisting:
         heard_s = max(heard_s, self._back_s)
         return heard_s if now_s - heard_s > SILENT_S else None
 
-    def _tell(self, trouble_s: float) -> Reply:
+    def _tell(self, trouble_s: float) -> SignalReply:
         """Decide how to answer trouble that has not been answered yet."""
         self._told = True
         since = sum(time_s >= trouble_s for time_s in self._times)
-        return Reply.END if since > 1 else Reply.STAKE
+        return SignalReply.END if since > 1 else SignalReply.STAKE

@@ -12,7 +12,7 @@ MAX_EVENTS: Final = 20_000  # of one agent; those beyond are only counted, and r
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TimelineEvent:
     """One event.
 
     Attributes:
@@ -35,10 +35,10 @@ class Timeline:
             `MAX_EVENTS`.
     """
 
-    def __init__(self, agent: str, sink: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, agent: str, sink: Callable[[TimelineEvent], None] | None = None) -> None:
         self.agent = agent
         self._sink = sink
-        self._events: list[Event] = []
+        self._events: list[TimelineEvent] = []
         self._dropped = 0
         self._lock = threading.Lock()
 
@@ -53,7 +53,7 @@ class Timeline:
         Returns:
             The event's time in ns.
         """
-        entry = Event(time.monotonic_ns() if t_ns is None else t_ns, event, fields)
+        entry = TimelineEvent(time.monotonic_ns() if t_ns is None else t_ns, event, fields)
         with self._lock:
             if len(self._events) < MAX_EVENTS - 1:
                 self._events.append(entry)
@@ -64,12 +64,12 @@ class Timeline:
         return entry.t_ns
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[TimelineEvent]:
         """All of them, sorted by time; where some did not fit, the last one says how many."""
         with self._lock:
             out = sorted(self._events, key=lambda entry: entry.t_ns)
             if self._dropped and out:
-                out.append(Event(out[-1].t_ns, "events-dropped", {"count": self._dropped}))
+                out.append(TimelineEvent(out[-1].t_ns, "events-dropped", {"count": self._dropped}))
         return out
 
     def find(self, event: str) -> int | None:

@@ -14,21 +14,21 @@ from typing import Final
 from pageferry._version import __version__
 from pageferry.common.clock import clock_identity
 from pageferry.common.errors import PageferryError, RemoteProtocolError
-from pageferry.common.inject import Injection, Plan
+from pageferry.common.inject import FaultPlan, Injection
 from pageferry.common.process.aio import quit_task
 from pageferry.common.process.heap import give_back
-from pageferry.common.process.machine import processor
-from pageferry.common.process.rate_limited_log import Complaints
-from pageferry.common.timeline import Event, Timeline
+from pageferry.common.process.processor import processor
+from pageferry.common.process.rate_limited_log import RateLimitedLog
+from pageferry.common.timeline import Timeline, TimelineEvent
 from pageferry.common.wire import messages
 from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.listener import Listener
 from pageferry.dest_agent.admission import MemoryBudget
-from pageferry.dest_agent.guest_keeper import Keeper
+from pageferry.dest_agent.guest_registry import GuestRegistry
 from pageferry.dest_agent.session.session import DestSession, Terms
-from pageferry.dest_agent.session_table import Limits, SessionTable
+from pageferry.dest_agent.session_table import SessionLimits, SessionTable
 from pageferry.dest_agent.stopping import Stopping
 
 # How long an agent that serves one migration stays on for a source that may have to ask what became
@@ -46,8 +46,8 @@ class DestAgent:
         limits: None is the defaults.
         secure: TLS context of the server's end; None is plain TCP.
         budget: Shared with others that book memory here; None makes one of its own.
-        keeper: Takes over guests that stay, and gives back to the budget what they had booked. With
-            None, a source that wants its guest to stay is refused.
+        registry: Takes over guests that stay, and gives back to the budget what they had booked.
+            With None, a source that wants its guest to stay is refused.
         turned_away: Returns why a session of this id is refused, or None to take it.
         stall_s: Seconds of silence after which a peer is taken for gone.
         inject: Faults to inject, each once over all sessions.
@@ -62,12 +62,12 @@ class DestAgent:
     def __init__(
         self,
         say: Callable[[str], None],
-        sink: Callable[[str, Event], None],
-        limits: Limits | None = None,
+        sink: Callable[[str, TimelineEvent], None],
+        limits: SessionLimits | None = None,
         secure: ssl.SSLContext | None = None,
         *,
         budget: MemoryBudget | None = None,
-        keeper: Keeper | None = None,
+        registry: GuestRegistry | None = None,
         turned_away: Callable[[str], str | None] = lambda _session: None,
         stall_s: float = STALL_S,
         inject: Sequence[Injection] = (),
@@ -77,17 +77,17 @@ class DestAgent:
         self._say = say
         self._sink = sink
         self._clock = clock_identity()
-        limits = limits or Limits()
+        limits = limits or SessionLimits()
         budget = budget or MemoryBudget(limits.max_memory)
         self._table = SessionTable(limits, budget, tls=secure is not None)
         self.stopping = Stopping(self._table, say, supervisor)
-        self._complain = Complaints(say)
-        self._keeper = keeper
+        self._complain = RateLimitedLog(say)
+        self._registry = registry
         self._turned_away = turned_away
         self._witness = witness
         self._listener = Listener(self._serve, self._complain, secure, stall_s)
         # One plan for all sessions: each fault is injected once.
-        self._plan = Plan(inject) if inject else None
+        self._plan = FaultPlan(inject) if inject else None
         self._first_ended: asyncio.Future[tuple[PageferryError | None, bool]] | None = None
         self._asked = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
@@ -120,7 +120,7 @@ class DestAgent:
         Cancelling ends the sessions that are under way. Either way this raises `CancelledError`.
         """
         self._serving = asyncio.current_task()
-        self._looking = asyncio.create_task(self.stopping.look(), name="insisting")
+        self._looking = asyncio.create_task(self.stopping.look(), name="signal-escalation")
         try:
             await self._listener.run()
         finally:
@@ -137,7 +137,7 @@ class DestAgent:
             tell: Takes one line for people, on each guest that is seen through.
         """
         again = self.stopping.signal(tell)
-        if again and self.stopping.may_be_ended and self._keeper is None:
+        if again and self.stopping.may_be_ended and self._registry is None:
             self.stopping.last_resort()
         self._end_if_idle()
 
@@ -223,12 +223,12 @@ class DestAgent:
         self._table.add(session, hello, connection)
         error: PageferryError | None = None
         try:
-            session.hit("hello")
+            session.reached("hello")
             await self._welcome(connection)
             await session.run()
             self._say(f"session {short}: done")
         except PageferryError as failure:
-            error = failure = session.told(failure)
+            error = failure = session.location_error(failure)
             say = self._say if session.set_up else self._complain  # not a line for each stranger
             say(f"session {short}: ended: {failure}")
         finally:
@@ -246,7 +246,7 @@ class DestAgent:
             self._table.limits.memory,
             self._table.budget,
             self._table.enter,
-            self._keeper,
+            self._registry,
             self._plan,
             self._witness,
         )
@@ -320,14 +320,14 @@ class DestAgent:
         injector = session.injector if session is not None else self._injector(name)
         if injector is not None:
             connection.tap(injector)
-            injector.hit("asked")
+            injector.reached("asked")
         outcome = self._table.outcome(name) if session is None else session.answer()
         line = f"session {name[:8]}: the source asks what became of it: {outcome.answer}"
         (self._complain if outcome.answer == "unknown" else self._say)(line)
         await self._answer(connection, outcome)
         self._asked.set()
 
-    async def _answer(self, connection: Connection, outcome: messages.Outcome) -> None:
+    async def _answer(self, connection: Connection, outcome: messages.CommitOutcome) -> None:
         try:
             await connection.send(outcome.model_copy(update=self._reading()))
         except PageferryError:

@@ -20,9 +20,9 @@ from pageferry.common.inject import only_for
 from pageferry.common.process import signals
 from pageferry.common.process.heap import settle_down
 from pageferry.common.process.logs import AgentLog
-from pageferry.common.process.notices import complain, take
+from pageferry.common.process.notices import print_error, redirect
 from pageferry.common.process.status import StatusPipe, supervised
-from pageferry.common.timeline import Event
+from pageferry.common.timeline import TimelineEvent
 from pageferry.common.units import PAGE_SIZE
 from pageferry.dest_agent.listen_options import ListenOptions
 
@@ -75,7 +75,7 @@ def dest(
     supervisor = supervised(status_fd, supervisor)
     if status_fd is not None:
         pipe = StatusPipe(status_fd)
-        take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
+        redirect(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     start_agent("a destination", dest_needs(LEAST, tls=options.tls is not None))
     import uvloop
 
@@ -96,13 +96,13 @@ async def _serve(
     # These imports take time: they wait until the arguments have been found good.
     from pageferry.common.guest.jit import must_compile
     from pageferry.dest_agent.agent import DestAgent
-    from pageferry.dest_agent.session_table import Limits
+    from pageferry.dest_agent.session_table import SessionLimits
 
     must_compile()
     agent = DestAgent(
         log.say,
         _sink(log, pipe),
-        Limits(options.memory, options.max_memory, options.max_sessions),
+        SessionLimits(options.memory, options.max_memory, options.max_sessions),
         options.server(),
         stall_s=options.stall_timeout,
         inject=options.inject,
@@ -116,26 +116,26 @@ async def _serve(
     settle_down()
     loop = asyncio.get_running_loop()
     serving = loop.create_task(agent.serve_once() if options.once else agent.serve_forever())
-    with signals.in_loop(loop, lambda _number: agent.stop(complain)):
+    with signals.in_loop(loop, lambda _number: agent.stop(print_error)):
         failure: PageferryError | None = None
         try:
             await serving
         except PageferryError as error:
             failure = error
             if options.quiet:  # otherwise it has been said
-                complain(str(error))
+                print_error(str(error))
         except asyncio.CancelledError:
             pass
     if agent.stopping.begun:
-        complain(agent.stopping.farewell)
+        print_error(agent.stopping.closing_line)
         return agent.stopping.exit_code(failure)
     return EXIT_OK if failure is None else failure.exit_code
 
 
-def _sink(log: AgentLog, pipe: StatusPipe | None) -> Callable[[str, Event], None]:
+def _sink(log: AgentLog, pipe: StatusPipe | None) -> Callable[[str, TimelineEvent], None]:
     """Return where events go: to the log, and to the pipe those that a supervisor needs."""
 
-    def sink(session: str, event: Event) -> None:
+    def sink(session: str, event: TimelineEvent) -> None:
         log.event(session, event)
         if pipe is not None and event.event == "resumed":
             pipe.write("resumed", session)

@@ -84,9 +84,9 @@ class ListenOptions(Options):
             say: Takes one line for people.
             more: Added to the end of the first line.
         """
-        from pageferry.common.wire.addresses import shown
+        from pageferry.common.wire.addresses import format_host_port
 
-        where = " and ".join(shown(*address) for address in bound)
+        where = " and ".join(format_host_port(*address) for address in bound)
         say(f"listening on {where}{', TLS only' if self.tls is not None else ''}{more}")
         if self.tls is None and self.insecure:
             say(

@@ -136,7 +136,7 @@ class DestProtocol(SessionProtocol):
         commit = self._commit
         return commit if commit is not None and commit.barrier == self._rounds else None
 
-    def query(self) -> messages.Outcome:
+    def query(self) -> messages.CommitOutcome:
         """Answer a source that asks what became of its commit.
 
         If the commit has not been carried out yet, being asked makes the answer `never`.
@@ -146,7 +146,7 @@ class DestProtocol(SessionProtocol):
             began to run here, if it did.
         """
         answer = self.handover.query()
-        return messages.Outcome(answer=answer.value, resumed_ns=self._resumed_ns)
+        return messages.CommitOutcome(answer=answer.value, resumed_ns=self._resumed_ns)
 
     # -- what this end does -----------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ MOST_WAITING: Final = 2 * MAX_WAITING  # the same, including those on their way 
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SessionLimits:
     """What a destination takes on.
 
     Attributes:
@@ -46,14 +46,14 @@ class SessionTable:
         tls: Whether connections are secured, which takes more descriptors.
     """
 
-    def __init__(self, limits: Limits, budget: MemoryBudget, *, tls: bool) -> None:
+    def __init__(self, limits: SessionLimits, budget: MemoryBudget, *, tls: bool) -> None:
         self.limits: Final = limits
         self.budget: Final = budget
         self._tls = tls
         self._sessions: dict[str, DestSession] = {}
         self._credentials: dict[str, Credentials] = {}  # of sessions above and below
-        self._ended: OrderedDict[str, messages.Outcome] = OrderedDict()
-        self._kept: dict[str, messages.Outcome] = {}  # never forgotten: see `remember`
+        self._ended: OrderedDict[str, messages.CommitOutcome] = OrderedDict()
+        self._kept: dict[str, messages.CommitOutcome] = {}  # never forgotten: see `remember`
 
     def __len__(self) -> int:
         """Return how many sessions have not ended."""
@@ -96,7 +96,7 @@ class SessionTable:
         """
         return name in self._sessions or name in self._ended or name in self._kept
 
-    def outcome(self, name: str) -> messages.Outcome:
+    def outcome(self, name: str) -> messages.CommitOutcome:
         """Return what became of a session that has ended.
 
         Args:
@@ -105,7 +105,7 @@ class SessionTable:
         Returns:
             The answer `unknown` if it was never here, or was forgotten.
         """
-        unknown = messages.Outcome(answer="unknown")
+        unknown = messages.CommitOutcome(answer="unknown")
         return self._kept.get(name) or self._ended.get(name, unknown)
 
     # -- coming in ------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class SessionTable:
         name = session.session
         del self._sessions[name]
         self.budget.release(name)
-        if session.place.kept and not session.said_bye:
+        if session.reservation.kept and not session.said_bye:
             self._kept[name] = session.answer()
             return
         if not session.set_up:  # no commit can be on its way, so nobody will ask

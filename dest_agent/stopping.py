@@ -78,22 +78,22 @@ class Stopping:
     def note(self, session: DestSession) -> None:
         """Note what became of a session that has just ended, if a signal has come.
 
-        A guest that is kept lives on with its keeper and is not noted.
+        A guest that is kept lives on with its host and is not noted.
 
         Args:
             session: It has ended, and its result or failure stands.
         """
-        if self.begun and not session.place.kept:
+        if self.begun and not session.reservation.kept:
             self._fates.append(_fate(session))
 
     @property
     def fates(self) -> list[tuple[int, str]]:
         """Exit code and words for each session that was under way, as if everything ended now."""
-        under_way = [each for each in self._table if not each.place.kept]
+        under_way = [each for each in self._table if not each.reservation.kept]
         return [*self._fates, *map(_fate, under_way)]
 
     @property
-    def farewell(self) -> str:
+    def closing_line(self) -> str:
         """What became of the guests that were here or on their way, in one line."""
         return f"stopped: {'; '.join(words for _, words in self.fates) or NOBODY_HERE}"
 
@@ -112,7 +112,7 @@ class Stopping:
 
     def last_resort(self) -> None:
         """End the process within seconds, whatever hangs."""
-        last_resort(self.farewell, worst([code for code, _ in self.fates]))
+        last_resort(self.closing_line, worst([code for code, _ in self.fates]))
 
 
 def _fate(session: DestSession) -> tuple[int, str]:

@@ -37,7 +37,7 @@ class Peer(socket.socket):
 
     def say(self, message: messages.Message, flip: int | None = None) -> None:
         """Send a message; flip: the byte of its frame in which a bit is wrong."""
-        frame = bytearray(encoder.encode_control(messages.encode(message)))
+        frame = bytearray(encoder.encode_control(messages.encode_message(message)))
         if flip is not None:
             frame[flip] ^= 1
         self.sendall(frame)
@@ -46,7 +46,7 @@ class Peer(socket.socket):
         """Wait for the agent's next message."""
         length = HEADER.unpack(self.recv(HEADER.size, socket.MSG_WAITALL))[-1]
         body = self.recv(length + TRAILER.size, socket.MSG_WAITALL)
-        return messages.decode(body[:length])
+        return messages.decode_message(body[:length])
 
 
 def coming(memory: int) -> messages.Setup:

@@ -7,19 +7,19 @@ contract: `first_decision` is asked once, `next_decision` after each round that 
 it answers with something else than `NextRound`. Each decision carries its reason, which ends up in
 the report. Strategies share nothing, and the same figures always lead to the same decision.
 
-What works today: all of this. `simulated`, `parse_link` and `run` are what `pageferry.simulate`
-plays its strategies with; they are not in `pageferry.__all__`, so that they may change. What
-doesn't work: `pageferry.migrate(strategy="halving")`, nor `simulate` or `compare` with that name.
-They know the package's own strategies only: the agents are processes of their own, and do not
-import this file. CONTRIBUTING.md says how to add a strategy to the package.
+What works today: all of this. `simulated_conditions`, `parse_link` and `play_strategy` are what
+`pageferry.simulate` plays its strategies with; they are not in `pageferry.__all__`, so that they
+may change. What doesn't work: `pageferry.migrate(strategy="halving")`, nor `simulate` or `compare`
+with that name. They know the package's own strategies only: the agents are processes of their own,
+and do not import this file. CONTRIBUTING.md says how to add a strategy to the package.
 """
 
 from typing import ClassVar
 
 import pageferry
 from pageferry import NextRound, RoundKind, RoundStats, StopAndCopy
-from pageferry.common.strategy.forecast import Ended, Played, run
-from pageferry.sim.conditions import simulated
+from pageferry.common.strategy.forecast import Ended, Played, play_strategy
+from pageferry.sim.conditions import simulated_conditions
 from pageferry.sim.link import parse_link
 
 LINK = "rate=1gbit,delay=1ms"
@@ -51,7 +51,7 @@ class Halving(pageferry.Strategy):
 
 
 def tell(what: Played | Ended) -> None:
-    """Print a decision, as `run` comes to it."""
+    """Print a decision, as `play_strategy` comes to it."""
     decision = what.order if isinstance(what, Played) else what.decision
     print(f"  {type(decision).__name__}: {decision.reason}")
 
@@ -64,7 +64,7 @@ def main() -> None:
         max_bandwidth=float("inf"),  # the link is the limit
         downtime_limit=0.05,
     )
-    cost = run(Halving(config), simulated(config, parse_link(LINK)), tell)
+    cost = play_strategy(Halving(config), simulated_conditions(config, parse_link(LINK)), tell)
     print(f"{'halving':12} {cost.downtime_s * 1e3:8.1f} ms down, {cost.total_s:5.1f} s in all")
     for name in ("pre-copy", "hybrid", "three-path"):
         report = pageferry.simulate(config, strategy=name, link=LINK)

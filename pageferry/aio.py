@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Unpack
 
 from pageferry.api import jobs, sweeping
-from pageferry.api.running import OnStatus, run_async
+from pageferry.api.running import OnStatus, run_job_async
 
 if TYPE_CHECKING:
     from pageferry.api.options import (
@@ -52,7 +52,7 @@ async def migrate(
         MigrationError: The migration did not end as it should have.
         CancelledError: The task was cancelled; its `report` is what had been measured.
     """
-    return await run_async(jobs.migration(config, options), on_status)
+    return await run_job_async(jobs.migrate_job(config, options), on_status)
 
 
 async def compare(
@@ -75,7 +75,7 @@ async def compare(
         UsageError: An option is wrong, for one case or for all.
         CancelledError: The task was cancelled; its `reports` are the runs that had finished.
     """
-    return await run_async(jobs.comparison(config, options), on_status)
+    return await run_job_async(jobs.compare_job(config, options), on_status)
 
 
 async def predict(
@@ -99,7 +99,7 @@ async def predict(
         MigrationError: The guest could not be measured.
         CancelledError: The task was cancelled.
     """
-    return await run_async(jobs.prediction(config, options), on_status)
+    return await run_job_async(jobs.predict_job(config, options), on_status)
 
 
 async def simulate(
@@ -123,7 +123,7 @@ async def simulate(
         MigrationError: A limit would be missed, and `enforce` was given.
         CancelledError: The task was cancelled; the simulation is played to its end before.
     """
-    return await run_async(jobs.simulation(config, options), on_status)
+    return await run_job_async(jobs.simulate_job(config, options), on_status)
 
 
 async def sweep(
@@ -148,4 +148,4 @@ async def sweep(
         UsageError: The plan or an option is wrong, or the folder cannot be used.
         CancelledError: The task was cancelled; its `reports` are the cells that have finished.
     """
-    return await run_async(sweeping.sweeping(plan, folder, options), on_status)
+    return await run_job_async(sweeping.sweep_job(plan, folder, options), on_status)

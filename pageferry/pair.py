@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 
 from pageferry.common.capacity.agents import check_pair
 from pageferry.common.capacity.oom import OomWatch, how_ended
-from pageferry.common.command_line.invocation import stamp
+from pageferry.common.command_line.invocation import stamp_report
 from pageferry.common.command_line.run import TlsOptions
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import (
@@ -25,10 +25,10 @@ from pageferry.common.errors import (
     CancelledByUser,
     UsageError,
 )
-from pageferry.common.guest_location import TABLE, When, Who, sentence, told
+from pageferry.common.guest_location import TABLE, When, Who, location_error, location_sentence
 from pageferry.common.inject import for_agent
 from pageferry.common.process import signals
-from pageferry.common.process.notices import notice
+from pageferry.common.process.notices import notify_once
 from pageferry.common.process.python_command import python_command
 from pageferry.common.process.status import Status, read_status
 from pageferry.common.report.schema import Outcome, Report
@@ -36,7 +36,7 @@ from pageferry.common.units import format_time
 
 ENDING_S = 10.0  # how long an agent may take to end by itself, and again after SIGTERM
 ORPHANED_S = 2.0  # the same where nobody is left to send the pages that a guest may lack
-NOT_BEGUN: Final = sentence("cancelled before the migration began", Who.USER, When.NOTHING)
+NOT_BEGUN: Final = location_sentence("cancelled before the migration began", Who.USER, When.NOTHING)
 _OUTCOMES: Final[dict[int, Outcome]] = {EXIT_IN_DOUBT: "lost", EXIT_CANCELLED: "cancelled"}
 
 
@@ -266,7 +266,7 @@ class Pair:
         log_dir: Path | None,
         tls: TlsOptions | None = None,
         route: Route = LOOPBACK,
-        say: Callable[[str], None] = notice,
+        say: Callable[[str], None] = notify_once,
     ) -> None:
         self._config = config
         self._say = say
@@ -337,7 +337,7 @@ class Pair:
         exit_code, said = self._source.follow(show)
         report = None if said is None else Report.model_validate(said)
         if report is not None:
-            stamp(report, ("pageferry", "migrate", *config.flags()))
+            stamp_report(report, ("pageferry", "migrate", *config.flags()))
         error = self._source.last_words() if exit_code else None
         if error is not None and (killed := self._dest.killed_by) is not None:
             error = f"{error}; the destination agent was ended by {killed}"
@@ -357,7 +357,7 @@ class Pair:
         said = {key for key, _ in self._dest.status()}
         when = When.WHOLE if "whole" in said else When.PARTLY if "resumed" in said else When.BEFORE
         what = f"the source agent was ended by {killed_by or name}"
-        return TABLE[Who.SOURCE, when].exit_code, sentence(what, Who.SOURCE, when)
+        return TABLE[Who.SOURCE, when].exit_code, location_sentence(what, Who.SOURCE, when)
 
     def _await_port(self, dest: AgentProcess) -> int:
         bound = dest.until_listening()
@@ -370,7 +370,9 @@ class Pair:
         words = dest.last_words() or ended
         if dest.process.returncode == EXIT_USAGE:
             raise UsageError(words)
-        raise told(f"the destination agent did not start: {words}", Who.DEST, When.NOTHING)
+        raise location_error(
+            f"the destination agent did not start: {words}", Who.DEST, When.NOTHING
+        )
 
     def _forward(self, _number: int) -> None:
         """Pass a signal on: to the source, which knows whether it is too late, if there is one."""

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from pydantic.fields import FieldInfo
 
-from pageferry.common.command_line.field_spec import Spec
+from pageferry.common.command_line.field_spec import FieldSpec
 from pageferry.common.command_line.run import LimitOptions, TlsOptions
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.model import MigrationConfig
@@ -26,7 +26,7 @@ from pageferry.common.config.transfer import TransferConfig
 from pageferry.net.options import NetOptions
 from pageferry.runs.axes import AXES, CompareSeries
 from pageferry.runs.prediction import PredictConfig
-from pageferry.sim.options import SimulateOptions
+from pageferry.sim.options import SimulationOptions
 
 FILE: Final = Path(__file__).resolve().parents[1] / "pageferry/api/options.py"
 _APART: Final = frozenset({*AXES, "predict", "predict_time"})  # not the same in all functions
@@ -53,7 +53,7 @@ Keys = dict[str, Key]
 
 def type_of(field: FieldInfo) -> str:
     """Return the type of a keyword: what pydantic takes for the field, as people would give it."""
-    spec = Spec.of(field)
+    spec = FieldSpec.of(field)
     names: list[str] = []
     for kind in spec.kinds:
         if typing.get_origin(kind) is Literal:
@@ -149,7 +149,7 @@ def _of_functions(axes: Keys, prediction: Keys) -> list[str]:
     compared = lists | keys_of(CompareSeries) | prediction | _LOG_DIR
     measured = PredictConfig.model_fields["predict_time"]
     measure = {"measure": (type_of(measured), str(measured.description))}
-    simulated = keys_of(SimulateOptions, without=("evacuate", "fleet"))
+    simulated = keys_of(SimulationOptions, without=("evacuate", "fleet"))
     migrated = axes | prediction | _LOG_DIR
     return [
         _class("MigrateOptions", "_Run, _Net, _Tls, _Limits", "Keywords of `migrate`.", migrated),
@@ -174,9 +174,9 @@ def _of_fixtures(axes: Keys, prediction: Keys) -> list[str]:
 
 def _sweep() -> dict[str, Key]:
     from pageferry.api.sweeping import SWEEP
-    from pageferry.sweeps.command import SweepOptions
+    from pageferry.sweeps.command import SweepCommandOptions
 
-    return {name: key for name, key in keys_of(SweepOptions).items() if name in SWEEP}
+    return {name: key for name, key in keys_of(SweepCommandOptions).items() if name in SWEEP}
 
 
 def _formatted(text: str) -> str:

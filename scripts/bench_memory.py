@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pageferry.common.guest.dirty import collect
+from pageferry.common.guest.dirty import collect_log
 from pageferry.common.guest.lines import gather, scatter
 from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.guest.stale import new_masks
@@ -203,11 +203,11 @@ def harvest(effort: Effort) -> list[Row]:
     for share in (0.0, 0.1, 1.0):
         dirty = (rng.random(n) < share).astype(np.uint64)
         values, references = [], []
-        collect(log, out)
+        collect_log(log, out)
         for _ in range(effort.runs):
             fill = partial(np.copyto, log, dirty)
             references.append(least_s(partial(np.copyto, spare, dirty)) * 1e3)
-            values.append(least_s(partial(collect, log, out), fill) * 1e3)
+            values.append(least_s(partial(collect_log, log, out), fill) * 1e3)
         name = f"harvest of 1 GiB, {share:.0%} dirty"
         rows.append(row(name, "ms", values, references, against="copying the log"))
     return [*rows, *harvest_of_running(effort)]

@@ -86,7 +86,7 @@ def page() -> str:
     """All of it."""
     source = diagram(_of(Role.SOURCE), State.NONE, handover.MAY_RUN[Role.SOURCE])
     dest = diagram(_of(Role.DEST), State.NONE, handover.MAY_RUN[Role.DEST])
-    phases = diagram(recovery.TABLE, recovery.Phase.WHOLE)
+    phases = diagram(recovery.TABLE, recovery.RecoveryPhase.WHOLE)
     parts = (INTRODUCTION, f"## The source\n\n{source}", f"## The destination\n\n{dest}")
     return "\n".join((*parts, f"{RECOVERY}\n{phases}"))
 

@@ -95,7 +95,7 @@ GROUPS: Final = (
         (
             "pageferry.pytest_plugin",
             *_public(*(f"pytest_plugin.{name}" for name in _FIXTURES)),
-            "pageferry.pytest_plugin.hosts.Host",
+            "pageferry.pytest_plugin.hosts.HostProcess",
         ),
         {
             "pageferry.pytest_plugin": '{filters: ["^pageferry_"]}',

@@ -27,10 +27,10 @@ from pageferry.common.report.schema import Report
 from pageferry.common.units import format_rate
 from pageferry.net.options import NetOptions
 from pageferry.runs.series import run_once
-from pageferry.runs.simulate_from import Measured
-from pageferry.runs.tables import Sheet, milliseconds, wide_console
-from pageferry.sim.conditions import simulated
-from pageferry.sim.reporting import make_report, play
+from pageferry.runs.simulate_from import MeasuredMigration
+from pageferry.runs.tables import Sheet, three_digits, wide_console
+from pageferry.sim.conditions import simulated_conditions
+from pageferry.sim.reporting import make_simulated_report, play
 from pageferry.sweeps.settings import SimulateCell
 
 STRATEGIES = ("stop-and-copy", "pre-copy", "three-path", "hybrid", "post-copy")
@@ -109,9 +109,9 @@ def cell(case: Case, measured: list[Report]) -> Cell:
     alike = [report for report in measured if len(report.rounds) == len(fastest.rounds)]
     downtimes = [report.downtime_ms or 0.0 for report in alike]
     link = SimulateCell.model_validate(config.model_dump() | {"net": case.net}).simulated_link
-    blind = make_report(play(config, simulated(config, link)), {})
-    conditions = Measured(fastest, config, ()).conditions(None, None)
-    again = make_report(play(config, conditions), {})
+    blind = make_simulated_report(play(config, simulated_conditions(config, link)), {})
+    conditions = MeasuredMigration(fastest, config, ()).conditions(None, None)
+    again = make_simulated_report(play(config, conditions), {})
     return Cell(
         config.strategy,
         config.workload,
@@ -161,10 +161,10 @@ def sheet(cells: list[Cell], where: str) -> Sheet:
                 each.strategy,
                 each.load,
                 each.at,
-                milliseconds(each.total_ms),
+                three_digits(each.total_ms),
                 f"{each.spread_total:+.1%}",
                 f"{each.off_total:+.1%}",
-                milliseconds(each.downtime_ms),
+                three_digits(each.downtime_ms),
                 f"{each.spread_downtime:+.1%}",
                 f"{each.off_downtime:+.1%}",
                 f"{each.off_bytes:+.1%}",

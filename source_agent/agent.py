@@ -11,14 +11,14 @@ import uvloop
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import CancelledByUser, PageferryError, VerificationError
-from pageferry.common.guest_location import When, Who, sentence
+from pageferry.common.guest_location import When, Who, location_sentence
 from pageferry.common.process import signals
 from pageferry.common.process.aio import quit_task
 from pageferry.common.process.last_resort import last_resort
 from pageferry.common.process.logs import AgentLog
 from pageferry.common.process.status import Status, is_orphan
 from pageferry.common.report.schema import Report
-from pageferry.common.termination import Reply
+from pageferry.common.termination import SignalReply
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.tls_credentials import ClientTls
 from pageferry.source_agent.report.build import make_report
@@ -73,7 +73,7 @@ class SourceAgent:
         try:
             return uvloop.run(self._run())
         finally:
-            signals.finish()
+            signals.ignore_signals()
 
     async def _run(self) -> tuple[Report, PageferryError | None]:
         timeline = Timeline("source")
@@ -87,10 +87,10 @@ class SourceAgent:
         )
         loop = asyncio.get_running_loop()
         task = loop.create_task(session.run(), name="session")
-        ticker = loop.create_task(follow(session, self._show), name="ticker")
+        ticker = loop.create_task(show_progress(session, self._show), name="ticker")
         with signals.in_loop(loop, lambda _number: self._on_signal(session, task)):
             try:
-                error = await outcome(session, task)
+                error = await await_outcome(session, task)
             finally:
                 await quit_task(self._looking)
                 await quit_task(ticker)
@@ -107,13 +107,13 @@ class SourceAgent:
             self._answer(session, task, session.asked_to_end(alone=self._alone))
             if self._looking is None:
                 looking = self._look(session, task)
-                self._looking = asyncio.create_task(looking, name="insisting")
+                self._looking = asyncio.create_task(looking, name="signal-escalation")
         elif not self._cancelled:
             self._cancelled = True
             self._log.say("cancelling")
             task.cancel()
         else:
-            last_resort(session.told("ended at once"), session.exit_code)
+            last_resort(session.location_sentence("ended at once"), session.exit_code)
 
     async def _look(self, session: SourceSession, task: asyncio.Task[None]) -> None:
         """Tell the user, too, of trouble that begins after a signal."""
@@ -124,18 +124,18 @@ class SourceAgent:
                 self._answer(session, task, news)
 
     def _answer(
-        self, session: SourceSession, task: asyncio.Task[None], answer: tuple[Reply, str]
+        self, session: SourceSession, task: asyncio.Task[None], answer: tuple[SignalReply, str]
     ) -> None:
         reply, words = answer
         session.notice = words
         self._log.say(words)
         self._show(session.status())
-        if reply is Reply.END:
-            last_resort(session.told(words), session.exit_code)
+        if reply is SignalReply.END:
+            last_resort(session.location_sentence(words), session.exit_code)
             task.cancel(words)
 
 
-async def outcome(session: SourceSession, task: asyncio.Task[None]) -> PageferryError | None:
+async def await_outcome(session: SourceSession, task: asyncio.Task[None]) -> PageferryError | None:
     """Wait for a session to end.
 
     To stop waiting early, cancel `task`, not the caller.
@@ -153,12 +153,14 @@ async def outcome(session: SourceSession, task: asyncio.Task[None]) -> Pageferry
     except PageferryError as failure:
         return failure
     except asyncio.CancelledError:
-        why = session.record.error or sentence("cancelled by the user", Who.USER, When.NOTHING)
+        why = session.record.error or location_sentence(
+            "cancelled by the user", Who.USER, When.NOTHING
+        )
         return VerificationError(why) if session.handover.finished else CancelledByUser(why)
     return None
 
 
-async def follow(session: SourceSession, show: Callable[[Status], None]) -> None:
+async def show_progress(session: SourceSession, show: Callable[[Status], None]) -> None:
     """Show the state of a session several times a second, until cancelled.
 
     Args:

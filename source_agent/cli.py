@@ -19,13 +19,13 @@ from pageferry.common.errors import EXIT_OK, PageferryError
 from pageferry.common.files.report_files import ReportFiles
 from pageferry.common.inject import only_for
 from pageferry.common.process import signals
-from pageferry.common.process.notices import complain, take
+from pageferry.common.process.notices import print_error, redirect
 from pageferry.common.process.status import Status, StatusPipe, supervised
 from pageferry.common.process.threads import failure_of
 from pageferry.common.report.schema import Report
 from pageferry.common.wire.congestion import need_congestion
 from pageferry.common.wire.tls_credentials import ClientTls
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 
 
 def source(
@@ -54,7 +54,7 @@ def source(
     Returns:
         The exit code.
     """
-    from pageferry.common.report.limits import enforced, warn
+    from pageferry.common.report.limits import enforced, warn_of_limit
 
     config = config or MigrationConfig()
     output = output or OutputOptions()
@@ -62,21 +62,21 @@ def source(
     only_for("source", config.inject)
     check_assumed(config, address[0])
     need_congestion(config.congestion)
-    choose(config.workload).pinned()  # an unreadable trace is refused before we connect
+    parse_workload(config.workload).pinned()  # an unreadable trace is refused before we connect
     secure = (tls or TlsOptions()).load()
     if status_fd is None:
-        warn([config.strategy], config)
+        warn_of_limit([config.strategy], config)
     pipe = None
     supervisor = supervised(status_fd, supervisor)
     if status_fd is not None:
         pipe = StatusPipe(status_fd)
-        take(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
+        redirect(functools.partial(pipe.write, "notice"))  # nobody sees our standard error
     tell([config], quiet=output.quiet or pipe is not None)
     with signals.noted(), ReportFiles(output) as files:
         code, report = _run(config, address, secure, output, pipe, files, witness, supervisor)
         code, missed = enforced(report, code, enforce=(limits or LimitOptions()).enforce)
         if missed is not None:
-            complain(missed)
+            print_error(missed)
         return code
 
 
@@ -97,7 +97,7 @@ def _run(
     from pageferry.common.guest.jit import must_compile
     from pageferry.common.html import render_one
     from pageferry.common.process.logs import AgentLog
-    from pageferry.common.report.limits import given, judge
+    from pageferry.common.report.limits import judge, limits_given
     from pageferry.common.terminal.console import ProgressView, print_report
     from pageferry.source_agent.agent import SourceAgent
 
@@ -114,7 +114,7 @@ def _run(
         report, error = agent.run()
     try:
         if pipe is None:  # else the supervisor knows what the user gave
-            judge(report, given(config))
+            judge(report, limits_given(config))
         if pipe is not None:
             pipe.write("report", report.model_dump(mode="json"))
         elif output.json_file != "-":
@@ -122,8 +122,8 @@ def _run(
     except (OSError, PageferryError):
         raise
     except Exception as failure:  # noqa: BLE001 - how it ended is said whatever the report is
-        complain(f"the report can't be shown: {failure_of(failure)}")
+        print_error(f"the report can't be shown: {failure_of(failure)}")
     if error is not None:
-        complain(str(error))
+        print_error(str(error))
     files.write(report.to_json, lambda: render_one(report))
     return EXIT_OK if error is None else error.exit_code, report

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from pageferry.common.process.aio import take_notice
+from pageferry.common.process.aio import consume_exception
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,7 @@ class Worker:
             What the function returns.
         """
         job = asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
-        job.add_done_callback(take_notice)
+        job.add_done_callback(consume_exception)
         self._job = job
         return await asyncio.shield(job)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pageferry.common.clock import ClockMap, Sample, clock_identity, reads_on, same_identity
+from pageferry.common.clock import ClockMap, ClockSample, clock_identity, reads_on, same_identity
 from pageferry.common.command_line.invocation import now
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Guest
@@ -22,7 +22,7 @@ from pageferry.common.strategy.base import Decision, NextRound, RoundStats, Stra
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
 from pageferry.common.wire.pacing import Windows
-from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.postcopy.supply import PageSupply
 from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
 from pageferry.source_agent.precopy.rounds import Rounds, StopResult
 
@@ -108,8 +108,8 @@ class ConnectionMeasurements:
     tls: bool = False
     peer_welcome: messages.Welcome | None = None
     ready: messages.Ready | None = None
-    clock_before: Sample | None = None
-    clock_after: Sample | None = None
+    clock_before: ClockSample | None = None
+    clock_after: ClockSample | None = None
     handshake_bytes: int = 0
     control_bytes: int = 0
     bulk_bytes: int = 0
@@ -133,7 +133,7 @@ class ConnectionMeasurements:
         after = self.clock_after or self.clock_before
         return ClockMap(self.clock_before, after, same_identity(self.peer_clock, clock_identity()))
 
-    def had_session(self, outcome: messages.Outcome, sample: Sample | None) -> bool:
+    def had_session(self, outcome: messages.CommitOutcome, sample: ClockSample | None) -> bool:
         """Return whether the host that answers is the one that had the session, on the same boot.
 
         Both what it says and what its clock reads have to fit.
@@ -365,7 +365,7 @@ class Measurements:
         self.times.completed_ns = time.monotonic_ns()
         self.times.cpu_s = time.process_time() - vcpu_cpu_s - self.times.cpu_start_s
 
-    def supplied(self, supply: Supply) -> None:
+    def supplied(self, supply: PageSupply) -> None:
         """Note what post-copy sent.
 
         Args:

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Final, NoReturn
 
 from pageferry.common.errors import PageferryError, PeerRefused, RemoteProtocolError
-from pageferry.common.guest_location import When, Who, told
+from pageferry.common.guest_location import When, Who, location_error
 from pageferry.common.handover import Event, Role, State
 from pageferry.common.session_protocol import SessionProtocol
 from pageferry.common.wire import messages
@@ -38,7 +38,7 @@ MAY_SAY: Final[dict[State, tuple[type[Message], ...]]] = {
 }
 
 
-class Way(Enum):
+class NextStep(Enum):
     """What follows when the connections are lost or the destination refuses."""
 
     GO_ON_HERE = auto()  # nothing was handed over: the guest runs here
@@ -107,7 +107,7 @@ class SourceProtocol(SessionProtocol):
         """Take a message of the present attempt, and make the step that it causes.
 
         Args:
-            message: From the control connection; `Control` has dealt with refusals and pongs.
+            message: From the control connection; `SourceControl` has dealt with refusals and pongs.
 
         Returns:
             The same message.
@@ -147,7 +147,7 @@ class SourceProtocol(SessionProtocol):
 
     # -- what breaks ------------------------------------------------------------------------------
 
-    def lost(self, error: PageferryError, now_s: float) -> Way:
+    def lost(self, error: PageferryError, now_s: float) -> NextStep:
         """Take what has ended the present connections, and say what follows.
 
         Args:
@@ -163,16 +163,16 @@ class SourceProtocol(SessionProtocol):
             if isinstance(error, PeerRefused):
                 # It says so only where it would answer "never": see rule 4 of the hand-over.
                 self.handover.peer(Event.NEVER)
-                return Way.GO_ON_HERE
+                return NextStep.GO_ON_HERE
             self.handover.step(Event.CONNECTION_LOST)
             self.recovery.broke(self.attempt, now_s)
-            return Way.ASK
+            return NextStep.ASK
         if state in _FOLLOWS:
             self.broke(self.attempt, now_s)
-            return Way.RECONNECT
-        return Way.NOTHING if self.handover.finished else Way.GO_ON_HERE
+            return NextStep.RECONNECT
+        return NextStep.NOTHING if self.handover.finished else NextStep.GO_ON_HERE
 
-    def answered(self, outcome: messages.Outcome, error: PageferryError) -> int | None:
+    def answered(self, outcome: messages.CommitOutcome, error: PageferryError) -> int | None:
         """Take the answer to the question what became of the commit.
 
         Args:
@@ -208,7 +208,7 @@ class SourceProtocol(SessionProtocol):
         """
         self.handover.step(Event.GAVE_UP)
         what = f"the commit was sent, and its answer was lost ({error}; then {why})"
-        raise told(what, Who.DEST, When.COMMITTED)
+        raise location_error(what, Who.DEST, When.COMMITTED)
 
     def dial(self) -> int:
         """Begin the next attempt to reconnect.
@@ -221,7 +221,7 @@ class SourceProtocol(SessionProtocol):
         """
         return self.recovery.dial()
 
-    def ended_there(self, outcome: messages.Outcome) -> NoReturn:
+    def ended_there(self, outcome: messages.CommitOutcome) -> NoReturn:
         """Take what the destination says of a session that has ended there.
 
         Args:

@@ -7,7 +7,7 @@ from pageferry.common.guest.machine import Guest
 from pageferry.common.wire import bitmap, messages
 
 
-def replay(guest: Guest, finished: messages.Finished) -> str:
+def replay_copy(guest: Guest, finished: messages.Finished) -> str:
     """Run the paused copy to the destination's step counts, and digest it.
 
     Where pages never travelled (lazy copy), the destination could digest the others only. The pages

@@ -12,7 +12,7 @@ LOOK_S: Final = 0.01
 LOOKS: Final = 200
 
 
-async def go_on(guest: Guest, timeline: Timeline) -> bool:
+async def resume_at_source(guest: Guest, timeline: Timeline) -> bool:
     """Let the guest run as before the migration.
 
     Args:
@@ -42,7 +42,7 @@ async def go_on(guest: Guest, timeline: Timeline) -> bool:
     return False
 
 
-def testify(guest: Guest, timeline: Timeline) -> None:
+def stop_and_digest(guest: Guest, timeline: Timeline) -> None:
     """Log the guest's steps and digest, for tests that asked for a witness. Blocks.
 
     Args:

@@ -17,7 +17,7 @@ from pageferry.common.capacity.descriptors import (
     check_descriptors,
     descriptor_limit,
 )
-from pageferry.common.capacity.memory import MIB, check_memory, own_rooms, rough
+from pageferry.common.capacity.memory import MIB, check_memory, own_rooms, rough_size
 from pageferry.common.capacity.tasks import check_tasks
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.model import MigrationConfig
@@ -86,7 +86,7 @@ def guest_bytes(guest: GuestConfig) -> int:
     return round(guest.memory * OVERHEAD + guest.cache * _CACHE)
 
 
-def said(guest: GuestConfig) -> str:
+def guest_words(guest: GuestConfig) -> str:
     """Describe the guest for a message, and its cache where that is a share worth mentioning.
 
     Args:
@@ -130,7 +130,7 @@ def check_guest(
     Raises:
         UsageError: There is not enough memory.
     """
-    what = said(guest)
+    what = guest_words(guest)
     size = guest_bytes(guest) + SESSION + more
     check_memory(what, size, beside=beside)
     if not compiled:
@@ -148,9 +148,9 @@ def source_needs(config: MigrationConfig, *, tls: bool = False) -> Needs:
     Returns:
         Its needs, guest included.
     """
-    guest, squeezed = config.guest, encoder_bytes(config)
-    touched = guest_bytes(guest) + squeezed + config.channels * _CHANNEL
-    tasks = 8 + config.channels + guest.vcpus + (encoder_workers() if squeezed else 0)
+    guest, encoding_bytes = config.guest, encoder_bytes(config)
+    touched = guest_bytes(guest) + encoding_bytes + config.channels * _CHANNEL
+    tasks = 8 + config.channels + guest.vcpus + (encoder_workers() if encoding_bytes else 0)
     more = source_descriptors(config, tls=tls)
     return _needs(config, touched, tasks, more)
 
@@ -213,7 +213,7 @@ def dest_descriptors(channels: int, vcpus: int, *, tls: bool = False) -> int:
 
 def _needs(config: MigrationConfig, touched: int, tasks: int, descriptors: int) -> Needs:
     mapped = _MAPPED + touched + tasks * _stack()
-    guest = "" if config is LEAST else said(config.guest)
+    guest = "" if config is LEAST else guest_words(config.guest)
     return Needs(AGENT + touched, mapped, _OWN + _SPARE + descriptors, tasks, guest)
 
 
@@ -242,7 +242,7 @@ def check_pair(config: MigrationConfig, *, tls: bool = False) -> None:
     check_tasks("a migration between two agents here", source.tasks + dest.tasks)
     _check_mapped(what, max(source, dest, key=lambda needs: needs.mapped))
     both = pair_bytes(config)
-    check_memory(f"{said(config.guest)} with an agent at both ends", both, here=False)
+    check_memory(f"{guest_words(config.guest)} with an agent at both ends", both, here=False)
 
 
 def pair_bytes(config: MigrationConfig) -> int:
@@ -287,8 +287,8 @@ def _check_mapped(what: str, needs: Needs) -> None:
     for room in own_rooms():
         if needs.mapped > room.limit:
             raise UsageError(
-                f"{what}{guest} needs {rough(needs.mapped)} of address space, and {room.source} may"
-                f" have {rough(room.limit)}"
+                f"{what}{guest} needs {rough_size(needs.mapped)} of address space, and"
+                f" {room.source} may have {rough_size(room.limit)}"
             )
 
 

@@ -20,7 +20,7 @@ _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ControlGroup:
     """One control group.
 
     Attributes:
@@ -194,7 +194,7 @@ def _unescaped(word: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), word)
 
 
-def groups(controller: str, root: Path = ROOT) -> list[Group]:
+def groups(controller: str, root: Path = ROOT) -> list[ControlGroup]:
     """Find our group, then the one above it, and so on: all whose limits of a controller bind us.
 
     With version 2 all groups are given: one without the controller has none of its files.
@@ -207,7 +207,7 @@ def groups(controller: str, root: Path = ROOT) -> list[Group]:
         Ours first; empty where none is visible.
     """
     mounts = parse_mounts(read_text(root / "proc/self/mountinfo") or "")
-    found: list[Group] = []
+    found: list[ControlGroup] = []
     for member in parse_memberships(read_text(root / "proc/self/cgroup") or ""):
         if member.controllers and controller not in member.controllers:
             continue
@@ -221,13 +221,13 @@ def groups(controller: str, root: Path = ROOT) -> list[Group]:
     return found
 
 
-def _seen(member: Membership, mounts: list[Mount], root: Path) -> list[Group]:
+def _seen(member: Membership, mounts: list[Mount], root: Path) -> list[ControlGroup]:
     """Choose the mount that shows most of the way up; of two at one place the later one."""
     ways = [list(_way_up(member, mount, root)) for mount in reversed(mounts)]
     return max(ways, key=len, default=[])
 
 
-def _way_up(member: Membership, mount: Mount, root: Path) -> Iterator[Group]:
+def _way_up(member: Membership, mount: Mount, root: Path) -> Iterator[ControlGroup]:
     names = _below(mount.root, member.path)
     if names is None:
         return
@@ -236,7 +236,7 @@ def _way_up(member: Membership, mount: Mount, root: Path) -> Iterator[Group]:
         folder = point.joinpath(*names[:depth])
         if (folder / "cgroup.procs").exists():  # not on a mount that another one hides
             path = "/" + "/".join([*_parts(mount.root), *names[:depth]])
-            yield Group(path, folder, mount.version)
+            yield ControlGroup(path, folder, mount.version)
 
 
 def _below(top: str, path: str) -> list[str] | None:

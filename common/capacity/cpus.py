@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pageferry.common.capacity.cgroups import ROOT, Group, groups, is_number
+from pageferry.common.capacity.cgroups import ROOT, ControlGroup, groups, is_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def usable_cpus(root: Path = ROOT) -> Cpus:
     return Cpus(found.count, found.source, least)
 
 
-def _quota(group: Group) -> float | None:
+def _quota(group: ControlGroup) -> float | None:
     """Read a quota. v1: cpu.cfs_quota_us (-1: none) by cpu.cfs_period_us. v2: both in cpu.max."""
     if group.version == 1:
         words = [group.text("cpu.cfs_quota_us") or "", group.text("cpu.cfs_period_us") or ""]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from pageferry.common.capacity.cgroups import ROOT, Group, fields, groups, read_text
+from pageferry.common.capacity.cgroups import ROOT, ControlGroup, fields, groups, read_text
 from pageferry.common.errors import UsageError
 from pageferry.common.units import PAGE_SIZE, format_size
 
@@ -34,10 +34,10 @@ class Room:
 
     def __str__(self) -> str:
         what = "" if self.kind == "touched" else " of address space"
-        return f"{rough(self.free)}{what} is free of {self.source}'s {rough(self.limit)}"
+        return f"{rough_size(self.free)}{what} is free of {self.source}'s {rough_size(self.limit)}"
 
 
-def rough(size: int) -> str:
+def rough_size(size: int) -> str:
     """Write a size for people, rounded down, as an option takes it: `1228MiB`.
 
     Args:
@@ -91,7 +91,7 @@ def _groups(root: Path) -> list[Room]:
     return found
 
 
-def _rooms_unseen(group: Group, least: int) -> list[Room]:
+def _rooms_unseen(group: ControlGroup, least: int) -> list[Room]:
     """Find the limit above the visible groups, of which version 1 shows the least.
 
     It does so even in a container. How much of it is used is not shown; it is at least what we use.
@@ -104,13 +104,13 @@ def _rooms_unseen(group: Group, least: int) -> list[Room]:
     return _left([(limit, group.number("memory.usage_in_bytes"), source)], _cached(group))
 
 
-def _cached(group: Group) -> int:
+def _cached(group: ControlGroup) -> int:
     """Read how much is inactive file cache, which the kernel drops before anything else."""
     stat = group.fields("memory.stat")
     return stat.get("total_inactive_file", stat.get("inactive_file", 0))
 
 
-def _rooms_v1(group: Group) -> list[Room]:
+def _rooms_v1(group: ControlGroup) -> list[Room]:
     """Read memory.limit_in_bytes, and memory.memsw.limit_in_bytes, which includes swap."""
     source = f"memory cgroup {group.path}"
     limits = [
@@ -120,7 +120,7 @@ def _rooms_v1(group: Group) -> list[Room]:
     return _left(limits, _cached(group))
 
 
-def _rooms_v2(group: Group) -> list[Room]:
+def _rooms_v2(group: ControlGroup) -> list[Room]:
     """Read memory.max, at which the kernel kills, and memory.high, above which it throttles."""
     source, used = f"memory cgroup {group.path}", group.number("memory.current")
     limits = [
@@ -207,5 +207,5 @@ def check_memory(
             continue
         others = beside if room.kind == "touched" else 0
         if size + others > room.free:
-            words = f" beside {rough(others)} that others will need" if others else ""
-            raise UsageError(f"{what} does not fit: it needs {rough(size)}{words}, and {room}")
+            words = f" beside {rough_size(others)} that others will need" if others else ""
+            raise UsageError(f"{what} does not fit: it needs {rough_size(size)}{words}, and {room}")

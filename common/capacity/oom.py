@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from pageferry.common.capacity.cgroups import ROOT, Group, fields, groups, read_text
-from pageferry.common.capacity.memory import rough
+from pageferry.common.capacity.cgroups import ROOT, ControlGroup, fields, groups, read_text
+from pageferry.common.capacity.memory import rough_size
 
 
 class OomWatch:
@@ -38,7 +38,7 @@ class OomWatch:
                 limit = group.number(
                     "memory.limit_in_bytes" if group.version == 1 else "memory.max"
                 )
-                full = "" if limit is None else f", whose limit is {rough(limit)}"
+                full = "" if limit is None else f", whose limit is {rough_size(limit)}"
                 return f"out of memory: the kernel killed in memory cgroup {group.path}{full}"
         if self._of_machine() > self._machine:
             return "out of memory, it seems: the kernel killed a process of this machine for that"
@@ -62,6 +62,6 @@ def how_ended(exit_code: int, watch: OomWatch) -> str | None:
     return name if why is None else f"{name} ({why})"
 
 
-def _kills(group: Group) -> int:
+def _kills(group: ControlGroup) -> int:
     name = "memory.oom_control" if group.version == 1 else "memory.events"
     return group.fields(name).get("oom_kill", 0)

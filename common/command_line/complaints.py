@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pageferry.common.command_line.field_spec import Spec, listed
+from pageferry.common.command_line.field_spec import FieldSpec, listed
 from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.units import UnitError
 
@@ -35,7 +35,9 @@ def shortened(value: object) -> str:
 
 
 def complaint(
-    detail: ErrorDetails, spec: Spec | None = None, fields: Mapping[str, FieldInfo] | None = None
+    detail: ErrorDetails,
+    spec: FieldSpec | None = None,
+    fields: Mapping[str, FieldInfo] | None = None,
 ) -> str:
     """Word what pydantic found.
 
@@ -67,7 +69,7 @@ def complaint(
     return f"{shortened(value)} is {said}: expected {spec.expected or 'another'}"
 
 
-def _no_choice(value: object, context: Mapping[str, Any], spec: Spec) -> str:
+def _no_choice(value: object, context: Mapping[str, Any], spec: FieldSpec) -> str:
     """Word a value that is none of a `Literal`'s."""
     choices = spec.choices or [str(context.get("expected", "another value"))]
     hint = did_you_mean(str(value), choices)
@@ -84,7 +86,7 @@ def complaint_of(error: ValidationError, field: FieldInfo) -> str:
     Returns:
         One line, as `complaint` words it.
     """
-    return complaint(error.errors(include_url=False)[0], Spec.of(field))
+    return complaint(error.errors(include_url=False)[0], FieldSpec.of(field))
 
 
 def _after(hint: str) -> str:
@@ -92,7 +94,7 @@ def _after(hint: str) -> str:
     return f"; {hint}" if hint else ""
 
 
-def _refused(error: object, message: str, spec: Spec) -> str:
+def _refused(error: object, message: str, spec: FieldSpec) -> str:
     """Word what a parser or a check of ours has refused."""
     text = message.removeprefix("Value error, ")
     if isinstance(error, UnitError) and not error.settled and spec.expected:
@@ -109,7 +111,7 @@ def _unknown(name: str, fields: Mapping[str, FieldInfo]) -> str:
     return f"unknown: expected {listed(known)}" + _after(hint)
 
 
-def _outside(kind: str, value: object, spec: Spec) -> str:
+def _outside(kind: str, value: object, spec: FieldSpec) -> str:
     """Word a value outside its range: `'10m' is 600s, too long`."""
     unit = spec.unit
     low, high = ("too small", "too large") if unit is None else (unit.below, unit.above)
@@ -125,7 +127,7 @@ def _outside(kind: str, value: object, spec: Spec) -> str:
     return f"{shortened(value)} is {what}" if same else f"{shortened(value)} is {read}, {what}"
 
 
-def _noun(kind: str, spec: Spec) -> str:
+def _noun(kind: str, spec: FieldSpec) -> str:
     """Name what was expected, as far as the error's type tells."""
     if spec.unit is not None:
         return spec.unit.noun
@@ -143,9 +145,9 @@ def _noun(kind: str, spec: Spec) -> str:
     return next((noun for begins, noun in nouns.items() if kind.startswith(begins)), "understood")
 
 
-def _bounds_of(kind: str, context: Mapping[str, Any]) -> Spec:
+def _bounds_of(kind: str, context: Mapping[str, Any]) -> FieldSpec:
     """Collect as much of a field's specification as an error tells."""
-    spec = Spec([])
+    spec = FieldSpec([])
     if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):
         spec.least, spec.above = context.get("ge"), context.get("gt")
         spec.most, spec.below = context.get("le"), context.get("lt")

@@ -41,7 +41,7 @@ class Words:
 
 
 @dataclass(slots=True)
-class Spec:
+class FieldSpec:
     """What is known of a field: its type, its bounds, its unit.
 
     Attributes:
@@ -62,7 +62,7 @@ class Spec:
     longest: int | None = None
 
     @classmethod
-    def of(cls, field: FieldInfo) -> Spec:
+    def of(cls, field: FieldInfo) -> FieldSpec:
         """Collect what is known of a model's field.
 
         Args:
@@ -74,7 +74,7 @@ class Spec:
         return cls.of_type(field.annotation, field.metadata)
 
     @classmethod
-    def of_type(cls, annotation: Any, metadata: Iterable[Any] = ()) -> Spec:
+    def of_type(cls, annotation: Any, metadata: Iterable[Any] = ()) -> FieldSpec:
         """Collect what is known of a type.
 
         Args:

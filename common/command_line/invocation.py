@@ -67,7 +67,7 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def stamp(report: Report, instead: Sequence[str] = ()) -> None:
+def stamp_report(report: Report, instead: Sequence[str] = ()) -> None:
     """Put into a report when and how it was made. A date that is there stays.
 
     Args:

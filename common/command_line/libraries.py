@@ -23,7 +23,7 @@ from pageferry.common.process.python_command import ROOT
 _DISTRIBUTIONS: Final = {"distributed": "dask"}  # of modules that have another name
 
 
-def require(what: str, *modules: str) -> None:
+def require_library(what: str, *modules: str) -> None:
     """Refuse to go on where a library is missing.
 
     Args:

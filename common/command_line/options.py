@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from pageferry.common.command_line.complaints import complaint
-from pageferry.common.command_line.field_spec import Spec, kinds_of
+from pageferry.common.command_line.field_spec import FieldSpec, kinds_of
 
 
 class Options(BaseModel):
@@ -65,7 +65,7 @@ def _worded(cls: type[BaseModel], detail: ErrorDetails) -> InitErrorDetails:
     """Word one of pydantic's errors, with the option's name beside the text."""
     name, field = _field(cls, detail["loc"])
     option = None if name is None or field is None else _option(name, field)
-    text = complaint(detail, None if field is None else Spec.of(field), cls.model_fields)
+    text = complaint(detail, None if field is None else FieldSpec.of(field), cls.model_fields)
     context = {"text": text, "option": option or "", "was": detail["type"]}
     if detail["type"] == "our_words":  # from a model within this one
         context = detail["ctx"]

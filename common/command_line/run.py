@@ -21,7 +21,7 @@ from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.model import explain
 from pageferry.common.errors import EXIT_CANCELLED, EXIT_OK, EXIT_USAGE, PageferryError, UsageError
 from pageferry.common.files.report_files import ReportFile
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.terminal.progress import ProgressOptions
 from pageferry.common.terminal.width import settle_terminal
 
@@ -135,7 +135,7 @@ def tell(configs: Iterable[GuestConfig], *, quiet: bool = False) -> None:
     if not quiet:
         for note in dict.fromkeys(each.cache_note for each in configs):
             if note is not None:
-                complain(note)
+                print_error(note)
 
 
 def run_app(app: App, arguments: Sequence[str]) -> int:
@@ -154,7 +154,7 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
     program = app.name[0]
     note([*((program,) if program == "pageferry" else ("python", "-m", program)), *arguments])
     if not _open_standard_streams():
-        complain("standard output is closed: give it a file, or /dev/null")
+        print_error("standard output is closed: give it a file, or /dev/null")
         return EXIT_USAGE
     settle_terminal()
     code = _run(app, arguments)
@@ -162,7 +162,7 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
     out.flush()
     if not isinstance(out, _Output) or out.error is None or out.unread:
         return code
-    complain(f"can't write to standard output: {os.strerror(out.error.errno or errno.EIO)}")
+    print_error(f"can't write to standard output: {os.strerror(out.error.errno or errno.EIO)}")
     return code or EXIT_USAGE
 
 
@@ -246,13 +246,13 @@ def _run(app: App, arguments: Sequence[str]) -> int:
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
         )
     except (ValidationError, CycloptsError) as error:
-        complain(worded(error))
+        print_error(worded(error))
         return EXIT_USAGE
     except PageferryError as error:
-        complain(str(error))
+        print_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        complain("cancelled before anything was started")
+        print_error("cancelled before anything was started")
         return EXIT_CANCELLED
     return result if isinstance(result, int) else EXIT_OK
 

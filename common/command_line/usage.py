@@ -23,7 +23,7 @@ from cyclopts.exceptions import (
 )
 
 from pageferry.common.command_line.complaints import complaint, shortened
-from pageferry.common.command_line.field_spec import Spec, listed
+from pageferry.common.command_line.field_spec import FieldSpec, listed
 from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.units import parse_rate, parse_size
 
@@ -154,7 +154,7 @@ def _one_of(field: str) -> Callable[[str], bool]:
     def reads(word: str) -> bool:
         from pageferry.common.config.model import MigrationConfig
 
-        choices = Spec.of(MigrationConfig.model_fields[field]).choices
+        choices = FieldSpec.of(MigrationConfig.model_fields[field]).choices
         return word in choices or bool(did_you_mean(word, choices))
 
     return reads
@@ -184,7 +184,7 @@ def _missing(error: MissingArgumentError) -> str:
     name = error.keyword or argument.name
     if argument.tokens or error.keyword:
         following = _following(error)
-        spec = Spec.of_type(argument.field_info.annotation)
+        spec = FieldSpec.of_type(argument.field_info.annotation)
         expected = spec.expected if spec.unit or spec.choices or spec.range else ""
         expected = expected or f"{name} {_metavar(argument)}"
         if following is not None:
@@ -221,7 +221,7 @@ def _refused(error: ValidationError) -> str:
     argument, cause = error.argument, error.__cause__
     if argument is None or not isinstance(cause, pydantic.ValidationError):
         return f"{_command(error)}: {error.exception_message or 'the options are not understood'}"
-    spec = Spec.of_type(argument.field_info.annotation)
+    spec = FieldSpec.of_type(argument.field_info.annotation)
     said = complaint(cause.errors(include_url=False)[0], spec)
     if not argument.name.startswith("-"):  # several options together; the sentence names them
         return said
@@ -242,7 +242,7 @@ def _not_read(error: CoercionError) -> str:
     )
     expected = None if kind is None else _WORDS.get(kind)
     if expected is None:
-        choices: Sequence[str] = Spec([kind]).choices
+        choices: Sequence[str] = FieldSpec([kind]).choices
         expected = listed(choices) or "another value"
         return f"{name}: {word!r} is unknown: expected {expected}" + _suggested(
             did_you_mean(word, choices)

@@ -20,7 +20,7 @@ from pageferry.common.config.guest import GuestConfig
 from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.units import format_size
 from pageferry.common.workload.options import Extent
-from pageferry.common.workload.registry import WorkloadError, choose
+from pageferry.common.workload.registry import WorkloadError, parse_workload
 
 
 class MigrationConfig(TransferConfig, GuestConfig):
@@ -58,7 +58,7 @@ class MigrationConfig(TransferConfig, GuestConfig):
         Not in `GuestConfig`: a destination that gets one reports itself what it does not know.
         """
         try:
-            choose(text)
+            parse_workload(text)
         except WorkloadError as error:
             raise ValueError(str(error)) from None
         return text
@@ -73,7 +73,7 @@ class MigrationConfig(TransferConfig, GuestConfig):
     @model_validator(mode="after")
     def _workload_fits(self) -> Self:
         """Refuse a workload whose working set is larger than the guest's memory."""
-        for name, value in choose(self.workload).options.items():
+        for name, value in parse_workload(self.workload).options.items():
             if isinstance(value, Extent) and (value.size or 0) > self.memory:
                 raise ValueError(
                     f"--workload: {name}={value} does not fit in the guest: expected at most"
@@ -162,10 +162,10 @@ def option_words(name: str, value: Any, model: type[BaseModel]) -> list[str]:
         return [flag if value else flag.replace("--", "--no-", 1)]
     if isinstance(value, tuple):
         return [word for each in value for word in (flag, each)]
-    return [flag, shown(name, value, model)]
+    return [flag, value_words(name, value, model)]
 
 
-def shown(name: str, value: Any, model: type[BaseModel] = MigrationConfig) -> str:
+def value_words(name: str, value: Any, model: type[BaseModel] = MigrationConfig) -> str:
     """Write the value of an option as a person would. What its formatter raises comes through.
 
     Args:

@@ -8,7 +8,7 @@ from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.config.parsed_text import ParsedText
 from pageferry.common.units import UnitError, format_time, parse_time
 
-Kind = Literal["rounds", "time", "stall"]
+TriggerKind = Literal["rounds", "time", "stall"]
 
 
 class Trigger(ParsedText):
@@ -25,7 +25,7 @@ class Trigger(ParsedText):
         ValueError: The text is none of these.
     """
 
-    kind: Kind
+    kind: TriggerKind
     amount: float
 
     def __new__(cls, text: str) -> Self:
@@ -44,7 +44,7 @@ class Trigger(ParsedText):
         return f"rounds={self.amount:.0f}"
 
 
-def _parse(text: str) -> tuple[Kind, float]:
+def _parse(text: str) -> tuple[TriggerKind, float]:
     """Return what is counted, and how much of it."""
     kind, _, value = text.partition("=")
     if text == "stall":

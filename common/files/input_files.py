@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from pageferry.common.capacity.memory import check_memory
 from pageferry.common.errors import UsageError
-from pageferry.common.files.text import decode
+from pageferry.common.files.text import decode_text
 
 STDIN: Final = "-"
 _MOST_DEPTH: Final = 32  # lists and objects within one another; ours have ten
@@ -68,7 +68,7 @@ class _Memory:
 _MEMORY: Final = _Memory()
 
 
-def cut(text: str) -> str:
+def shorten_text(text: str) -> str:
     """Shorten a text for a complaint.
 
     Args:
@@ -133,7 +133,7 @@ def read_file(file: str | Path, most: int, *, option: str = "", stdin: bool = Fa
         data = read_whole(open_file(file), most)
     except OSError as error:
         why = error.strerror or os.strerror(error.errno or errno.EIO)
-        raise UsageError(f"{before}{cut(str(file))} can't be read: {why}") from None
+        raise UsageError(f"{before}{shorten_text(str(file))} can't be read: {why}") from None
     if len(data) > most:
         raise UsageError(f"{before}{file} is too large: expected at most {most >> 20} MiB")
     return data
@@ -192,7 +192,7 @@ def parse_json(data: bytes, name: str) -> Any:
     except RecursionError:
         raise UsageError(f"{name} is not JSON: nested too deep") from None
     except ValueError as error:
-        raise UsageError(f"{name} is not JSON: {cut(str(error))}") from None
+        raise UsageError(f"{name} is not JSON: {shorten_text(str(error))}") from None
     _check_parts(document, name, _MOST_NUMBER)
     return document
 
@@ -218,7 +218,7 @@ def parse_toml(data: bytes, name: str) -> dict[str, Any]:
     except RecursionError:
         raise UsageError(f"{name} is not TOML: nested too deep") from None
     except ValueError as error:
-        raise UsageError(f"{name} is not TOML: {cut(str(error))}") from None
+        raise UsageError(f"{name} is not TOML: {shorten_text(str(error))}") from None
     _check_parts(document, name, None)  # TOML has `inf`, and each option its bounds
     return document
 
@@ -237,7 +237,7 @@ def parse_text(data: bytes, name: str) -> str:
         UsageError: It is not in the encoding that its mark says, or UTF-8.
     """
     try:
-        return decode(data)
+        return decode_text(data)
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is not {error.encoding.upper()}: byte {error.start}") from None
 
@@ -253,7 +253,7 @@ def _check_parts(document: Any, name: str, most: int | None) -> None:
         _check(document, _MOST_DEPTH, most)
     except _Odd as odd:
         where = ".".join(reversed(odd.place))
-        place = f"{cut(where)}: " if where else ""
+        place = f"{shorten_text(where)}: " if where else ""
         raise UsageError(f"{name}: {place}{odd}") from None
 
 
@@ -289,4 +289,6 @@ def _check_words(text: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise _Odd(f"{cut(ascii(text))} is no text: half of a surrogate pair") from None
+            raise _Odd(
+                f"{shorten_text(ascii(text))} is no text: half of a surrogate pair"
+            ) from None

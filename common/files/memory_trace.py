@@ -78,7 +78,7 @@ class TraceMeta(BaseModel):
 
 
 @dataclass(frozen=True)
-class Trace:
+class MemoryTrace:
     """A trace's file, mapped.
 
     Neither array is to be written to, though numpy would do it (to a private copy): they are not
@@ -118,8 +118,8 @@ class Trace:
             raise _damaged(self.name, "its reads and writes are not those of its accesses")
 
 
-def open_trace(name: str) -> Trace:
-    """Map a trace's file; `Trace.verify` looks at its content.
+def open_trace(name: str) -> MemoryTrace:
+    """Map a trace's file; `MemoryTrace.verify` looks at its content.
 
     Args:
         name: Its path, which may have come over the network.
@@ -149,7 +149,7 @@ def open_trace(name: str) -> Trace:
         os.close(fd)
 
 
-def _map(name: str, file: IO[bytes]) -> Trace:
+def _map(name: str, file: IO[bytes]) -> MemoryTrace:
     """Map the accesses of an open archive."""
     with zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
@@ -162,7 +162,7 @@ def _map(name: str, file: IO[bytes]) -> Trace:
     mapped = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE)
     # The last word of an odd trace reaches into the archive's directory, which is always there.
     words = np.frombuffer(mapped, np.uint64, (meta.accesses + 1) // 2, first)
-    return Trace(name, meta, words.view(np.uint32)[: meta.accesses], words)
+    return MemoryTrace(name, meta, words.view(np.uint32)[: meta.accesses], words)
 
 
 def _read_meta(name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> TraceMeta:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from pageferry.common.errors import UsageError
 from pageferry.common.files.atomic_file import NewFile
 from pageferry.common.files.output_pipe import open_stream, write_all, write_stream
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 
 if TYPE_CHECKING:
     from pageferry.common.command_line.run import OutputOptions
@@ -101,7 +101,7 @@ class ReportFile:
         """
         data = text.encode(errors="replace")
         if (lost := self._write(data)) is not None:
-            complain(
+            print_error(
                 lost if self._aside else f"{lost}; {_put_aside(data, Path(self._name).suffix)}"
             )
 
@@ -196,9 +196,9 @@ class ReportFiles:
 
 def _page_file(name: str, *, force: bool) -> ReportFile:
     """Open the file of a page, if a page can be made here."""
-    from pageferry.common.html import check
+    from pageferry.common.html import check_libraries
 
-    check()
+    check_libraries()
     return ReportFile(name, "--html", force=force)
 
 

@@ -11,7 +11,7 @@ from pageferry.common.guest import jit
 from pageferry.common.guest.machine import Guest
 from pageferry.common.terminal.progress import COMPILING
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 
 
 def is_compiled(workload: str) -> bool:
@@ -26,7 +26,7 @@ def is_compiled(workload: str) -> bool:
     Raises:
         WorkloadError: The text is wrong.
     """
-    module, _, _ = choose(workload).spec.made_by.partition(":")
+    module, _, _ = parse_workload(workload).spec.made_by.partition(":")
     return jit.STORE.has_any_of(module)
 
 
@@ -41,7 +41,7 @@ def compile_kernels(config: GuestConfig, notify: Callable[[str], None] | None = 
     Raises:
         UsageError: The workload is wrong, or the tiny guest gets no memory.
     """
-    chosen = choose(config.workload)
+    chosen = parse_workload(config.workload)
     name, mix = chosen.name, chosen.mix
     smallest = name if mix is None else f"{name}:lines={mix}"
     text = smallest if chosen.spec.complete else config.workload

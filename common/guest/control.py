@@ -124,7 +124,8 @@ def aligned(words: int, dtype: type[np.uint64] | type[np.int64]) -> NDArray[np.u
 def witnessed(path: Path, vcpus: int) -> NDArray[np.int64]:
     """Make control words in a file that others may watch as vCPUs run.
 
-    A row used as `out` of `new_control` shows each heartbeat, whatever becomes of this process.
+    A row used as `out` of `new_vcpu_control` shows each heartbeat, whatever becomes of this
+    process.
 
     Args:
         path: The file, which is created or overwritten.
@@ -136,7 +137,7 @@ def witnessed(path: Path, vcpus: int) -> NDArray[np.int64]:
     return np.asarray(np.memmap(path, np.int64, "w+", shape=(vcpus, CONTROL_WORDS)))
 
 
-def new_control(
+def new_vcpu_control(
     pace: Pace, wake_fd: int, done_fd: int, fault_fd: int, *, out: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
     """Make the control words of a vCPU that has not started.

@@ -75,7 +75,7 @@ def new_cache(size: int, n_pages: int) -> PageCache:
     return PageCache(np.full(slots, -1, np.int64), np.full(slots, 0, np.int64), words)
 
 
-class Batch(NamedTuple):
+class DeltaBatch(NamedTuple):
     """Pages that are about to be sent, and what becomes of them.
 
     Attributes:
@@ -159,7 +159,7 @@ def _put_run(
 
 
 @kernel
-def _take(memory: NDArray[np.uint64], batch: Batch, i: int, word: int) -> np.uint64:
+def _take(memory: NDArray[np.uint64], batch: DeltaBatch, i: int, word: int) -> np.uint64:
     """Copy page `i`'s lines to the words from `word` on; return 0 if they are all zero."""
     seen = _NOTHING
     mask = batch.masks[i]
@@ -174,7 +174,7 @@ def _take(memory: NDArray[np.uint64], batch: Batch, i: int, word: int) -> np.uin
 
 
 @kernel
-def _changed(cache: PageCache, slot: int, batch: Batch, i: int, word: int) -> np.uint64:
+def _changed(cache: PageCache, slot: int, batch: DeltaBatch, i: int, word: int) -> np.uint64:
     """Return which of page `i`'s lines, at `word`, differ from the slot."""
     changed = _NOTHING
     mask = batch.masks[i]
@@ -195,7 +195,7 @@ def _changed(cache: PageCache, slot: int, batch: Batch, i: int, word: int) -> np
 def _encode(
     cache: PageCache,
     slot: int,
-    batch: Batch,
+    batch: DeltaBatch,
     i: int,
     changed: np.uint64,
     word: int,
@@ -235,7 +235,7 @@ def _encode(
 
 @kernel
 def _store(
-    cache: PageCache, slot: int, batch: Batch, i: int, changed: np.uint64, word: int
+    cache: PageCache, slot: int, batch: DeltaBatch, i: int, changed: np.uint64, word: int
 ) -> None:
     """Record what the destination will have: page `i`'s changed lines; all are at `word`."""
     mask = batch.masks[i]
@@ -249,7 +249,7 @@ def _store(
 
 @kernel
 def _admit(
-    cache: PageCache, batch: Batch, i: int, word: int, now: int, likely: NDArray[np.bool_]
+    cache: PageCache, batch: DeltaBatch, i: int, word: int, now: int, likely: NDArray[np.bool_]
 ) -> None:
     """Put page `i`, at `word`, into the cache, which does not have it, if its slot is available.
 
@@ -269,7 +269,7 @@ def _admit(
 def _put_delta(
     cache: PageCache,
     slot: int,
-    batch: Batch,
+    batch: DeltaBatch,
     i: int,
     changed: np.uint64,
     word: int,
@@ -289,10 +289,10 @@ def _put_delta(
 
 
 @kernel
-def encode(
+def encode_batch(
     memory: NDArray[np.uint64],
     cache: PageCache,
-    batch: Batch,
+    batch: DeltaBatch,
     now: int,
     likely: NDArray[np.bool_],
     keep: bool,

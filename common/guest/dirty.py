@@ -56,7 +56,7 @@ def count_written_back(m: VcpuArrays, page: int, lines: int) -> None:
 
 
 @kernel
-def collect(log: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
+def collect_log(log: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
     """OR a buffer of the log into `out`, and clear the buffer.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.guest.control import ACTIVE_LOG, LOG_EPOCH
-from pageferry.common.guest.dirty import collect
+from pageferry.common.guest.dirty import collect_log
 from pageferry.common.guest.vcpu import Vcpus
 
 
@@ -39,7 +39,7 @@ class DirtyLog:
         if not self._vcpus.started:
             for m in self._vcpus.machines:
                 m.ctl[ACTIVE_LOG] = n_pages - first
-        collect(self._log[first : first + n_pages], out)
+        collect_log(self._log[first : first + n_pages], out)
 
     def close(self) -> None:
         """Drop the buffers."""

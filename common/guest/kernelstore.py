@@ -26,7 +26,7 @@ from typing import Final
 
 import xxhash
 
-from pageferry.common.process.notices import notice
+from pageferry.common.process.notices import notify_once
 
 _MAGIC: Final = b"pageferry kernel 1\n"
 _DIGEST: Final = 16
@@ -114,7 +114,7 @@ class KernelStore:
         for folder in self.readable:
             if os.path.exists(folder / _file_name(name, key)):  # False where it can't be looked at
                 lasts = "" if folder == self.writable else ", at every start: it can't be replaced"
-                notice(f"a compiled kernel in {folder} {why}: it is compiled anew{lasts}")
+                notify_once(f"a compiled kernel in {folder} {why}: it is compiled anew{lasts}")
                 return
 
     def save(self, name: str, key: str, code: bytes) -> None:
@@ -126,12 +126,12 @@ class KernelStore:
             code: What `load` is to return for this key, of any content.
         """
         if self.writable is None:
-            notice("compiled kernels can't be kept, no folder for them can be written to")
+            notify_once("compiled kernels can't be kept, no folder for them can be written to")
             return
         try:
             _write(self.writable / _file_name(name, key), key, code)
         except OSError as error:
-            notice(f"compiled kernels can't be kept in {self.writable}: {error.strerror}")
+            notify_once(f"compiled kernels can't be kept in {self.writable}: {error.strerror}")
 
 
 def trusted(found: os.stat_result, *, ours: bool = False) -> bool:

@@ -14,7 +14,7 @@ from pageferry.common.errors import LocalProtocolError
 from pageferry.common.guest import control as c
 from pageferry.common.guest import layout, snapshots
 from pageferry.common.guest.cache import collect_dirty, count_dirty, drain_slice
-from pageferry.common.guest.control import new_control, witnessed
+from pageferry.common.guest.control import new_vcpu_control, witnessed
 from pageferry.common.guest.digest import digest
 from pageferry.common.guest.dirtylog import DirtyLog
 from pageferry.common.guest.kerneldirty import DirtySource, KernelDirty
@@ -24,7 +24,7 @@ from pageferry.common.guest.seeds import fill_seed, regions
 from pageferry.common.guest.stale import new_masks
 from pageferry.common.guest.vcpu import EventFd, Vcpus
 from pageferry.common.guest.workloads.making import make_workload
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 
 _NEVER_NS: Final = 2**62  # later than any CLOCK_MONOTONIC
 
@@ -61,7 +61,7 @@ class Guest(Runnable):
         witness: Path | None = None,
     ) -> None:
         self.n_pages = config.pages
-        chosen = choose(choose(config.workload).pinned())
+        chosen = parse_workload(parse_workload(config.workload).pinned())
         self._workload = make_workload(chosen)
         self.config = config.model_copy(update={"workload": chosen.text})
         self._regions = regions(config)
@@ -81,7 +81,7 @@ class Guest(Runnable):
                 self.memory.words,
                 log,
                 self._counts,
-                new_control(
+                new_vcpu_control(
                     plan.pace,
                     *(self._fds[i].fd for i in (region.vcpu + 2, 0, 1)),
                     out=None if rows is None else rows[region.vcpu],
@@ -278,7 +278,7 @@ class Guest(Runnable):
         self._must_be("snapshot", "paused")
         if drained:
             self._must_be_drained("snapshot")
-        return snapshots.take(self.config, [m.state for m in self._vcpus.machines])
+        return snapshots.take_snapshot(self.config, [m.state for m in self._vcpus.machines])
 
     def restore(self, snap: dict[str, Any]) -> None:
         """Load a snapshot before the guest first runs; a resume then only wakes started threads.
@@ -293,7 +293,7 @@ class Guest(Runnable):
         self._must_be("restore", "new", "paused")
         if any(self.steps()):
             raise LocalProtocolError("restore: the guest has run already")
-        states = snapshots.check(self.config, snap)
+        states = snapshots.check_snapshot(self.config, snap)
         for m, state in zip(self._vcpus.machines, states, strict=True):
             m.state[:] = state
 

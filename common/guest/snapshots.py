@@ -16,7 +16,7 @@ VERSION: Final = 1
 _MAX_STEPS: Final = 2**62  # nothing that counts in int64 can overflow from there
 
 
-def take(config: GuestConfig, states: Sequence[NDArray[np.uint64]]) -> dict[str, Any]:
+def take_snapshot(config: GuestConfig, states: Sequence[NDArray[np.uint64]]) -> dict[str, Any]:
     """Make a snapshot.
 
     Args:
@@ -24,7 +24,7 @@ def take(config: GuestConfig, states: Sequence[NDArray[np.uint64]]) -> dict[str,
         states: uint64[STATE_WORDS] of each vCPU, in order.
 
     Returns:
-        What `check` takes; registers are little-endian bytes.
+        What `check_snapshot` takes; registers are little-endian bytes.
     """
     return {
         "version": VERSION,
@@ -33,7 +33,7 @@ def take(config: GuestConfig, states: Sequence[NDArray[np.uint64]]) -> dict[str,
     }
 
 
-def check(config: GuestConfig, snap: object) -> list[NDArray[np.uint64]]:
+def check_snapshot(config: GuestConfig, snap: object) -> list[NDArray[np.uint64]]:
     """Check a snapshot and take it apart.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pageferry.common.command_line.libraries import require
+from pageferry.common.command_line.libraries import require_library
 
 if TYPE_CHECKING:
     from pageferry.common.html.picture import Picture
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _NEEDED = ("jinja2", "plotly")
 
 
-def check() -> None:
+def check_libraries() -> None:
     """Check, before the work starts, that a page can be made.
 
     Raises:
         UsageError: A library is missing; the message says how to install it.
     """
-    require("an HTML page", *_NEEDED)
+    require_library("an HTML page", *_NEEDED)
 
 
 def render(
@@ -59,11 +59,11 @@ def render(
     Raises:
         UsageError: A library is missing.
     """
-    check()
-    from pageferry.common.html.page import Run, make_page
+    check_libraries()
+    from pageferry.common.html.page import PageRun, make_page
 
     named = zip(labels, reports, labels if cases is None else cases, strict=True)
-    runs = [Run(*each) for each in named]
+    runs = [PageRun(*each) for each in named]
     return make_page(
         runs, title=title, tables=tables, notes=notes, together=pictures, simulation=simulation
     )
@@ -85,14 +85,14 @@ def all_pictures(
     Raises:
         UsageError: A library is missing.
     """
-    check()
+    check_libraries()
     from pageferry.common.html import comparison, page
 
-    together = comparison.pictures(cases, reports) if len(reports) > 1 else []
+    together = comparison.draw_comparison(cases, reports) if len(reports) > 1 else []
     return [("", each) for each in together] + [
         (label, picture)
         for label, report in zip(labels, reports, strict=True)
-        for picture in page.pictures(report)
+        for picture in page.draw_run(report)
     ]
 
 

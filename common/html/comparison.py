@@ -39,7 +39,7 @@ _WHISKERS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ComparedCase:
     """Runs of one configuration that moved their guest: one bar, one colour.
 
     Attributes:
@@ -53,7 +53,7 @@ class Case:
     reports: tuple[Report, ...]
 
 
-def cases_of(names: Sequence[str], reports: Sequence[Report]) -> list[Case]:
+def cases_of(names: Sequence[str], reports: Sequence[Report]) -> list[ComparedCase]:
     """Gather the runs that moved their guest by case and strategy.
 
     Args:
@@ -67,10 +67,10 @@ def cases_of(names: Sequence[str], reports: Sequence[Report]) -> list[Case]:
     for name, report in zip(names, reports, strict=True):
         if report.downtime_ms is not None and report.total_time_ms is not None:
             found.setdefault((name, report.strategy), []).append(report)
-    return [Case(name, strategy, tuple(runs)) for (name, strategy), runs in found.items()]
+    return [ComparedCase(name, strategy, tuple(runs)) for (name, strategy), runs in found.items()]
 
 
-def pictures(names: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
+def draw_comparison(names: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
     """Draw downtime and total time side by side, and downtime against bytes.
 
     Args:
@@ -99,7 +99,7 @@ def pictures(names: Sequence[str], reports: Sequence[Report]) -> list[Picture]:
     crowded = len(cases) > _NAMED
     if crowded:
         cases = [
-            Case(f"{number} · {case.name}", case.strategy, case.reports)
+            ComparedCase(f"{number} · {case.name}", case.strategy, case.reports)
             for number, case in enumerate(cases, 1)
         ]
         against += " The numbers are those of the bars."
@@ -121,13 +121,13 @@ def _total(report: Report) -> float:
     return report.total_time_ms or 0.0
 
 
-def _hues(cases: Sequence[Case]) -> list[str]:
+def _hues(cases: Sequence[ComparedCase]) -> list[str]:
     """Return the colour of each case."""
     ways = strategy_colours([case.strategy for case in cases])
     return [ways[case.strategy] for case in cases]
 
 
-def _bars(cases: Sequence[Case], figure_of: Callable[[Report], float]) -> Figure:
+def _bars(cases: Sequence[ComparedCase], figure_of: Callable[[Report], float]) -> Figure:
     """Draw bars from zero: a bar's length is what the eye compares."""
     runs = [[figure_of(report) for report in case.reports] for case in cases]
     medians = [statistics.median(values) for values in runs]
@@ -239,7 +239,7 @@ def _scale(values: Sequence[float]) -> Figure:
     return {"type": "log", "dtick": 1}
 
 
-def _against(cases: Sequence[Case], crowded: bool) -> Figure:
+def _against(cases: Sequence[ComparedCase], crowded: bool) -> Figure:
     """Draw downtime against bytes."""
     everything = [_downtime(report) for case in cases for report in case.reports]
     down_scale = _scale(everything)
@@ -257,7 +257,7 @@ def _against(cases: Sequence[Case], crowded: bool) -> Figure:
     }
 
 
-def _points(case: Case, hue: str, place: int, crowded: bool) -> Figure:
+def _points(case: ComparedCase, hue: str, place: int, crowded: bool) -> Figure:
     """Draw a case's runs; name the one whose downtime is the median, or next to it."""
     name = case.name.partition(" · ")[0] if crowded else case.name
     down = [_downtime(report) for report in case.reports]

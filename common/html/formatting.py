@@ -44,7 +44,7 @@ def share(value: float | None) -> str:
     return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
 
 
-def signed(value: float | None) -> str:
+def deviation(value: float | None) -> str:
     """Write a deviation: `+14 %`, `−0.4 %`.
 
     Args:

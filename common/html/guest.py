@@ -6,8 +6,17 @@ from typing import Final
 
 from pageferry.common.html.formatting import duration
 from pageferry.common.html.palette import colour
-from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade, stop
-from pageferry.common.html.series import Point, TimeAxis, thin
+from pageferry.common.html.picture import (
+    ChartPhase,
+    Figure,
+    Picture,
+    axis,
+    downtime_phase,
+    layout,
+    phases,
+    shade,
+)
+from pageferry.common.html.series import Point, TimeAxis, thin_points
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.guest import TimelineSample
 from pageferry.common.report.summary import is_simulated
@@ -15,7 +24,7 @@ from pageferry.common.report.summary import is_simulated
 _WHERE: Final = {"source": "at the source", "dest": "at the destination"}
 
 
-def pictures(report: Report) -> list[Picture]:
+def draw_speed(report: Report) -> list[Picture]:
     """Draw the guest's speed over the whole migration, and close to the stop.
 
     Args:
@@ -44,7 +53,7 @@ def _speed(report: Report) -> Picture:
     for where, name in _WHERE.items():
         points: list[Point] = [(s.t_ms, s.steps_per_s) for s in samples if s.where == where]
         if points:
-            kept = thin(from_its_start(report, where, points))
+            kept = thin_points(from_its_start(report, where, points))
             notes.append(kept.note)
             traces.append(_line(kept.points, unit, where, name))
     figure = {
@@ -78,7 +87,7 @@ def from_its_start(report: Report, where: str, points: list[Point]) -> list[Poin
     Returns:
         The points, with one at the resume in front of them where that is earlier.
     """
-    still = stop(report)
+    still = downtime_phase(report)
     if where == "dest" and still is not None and points[0][0] > still.end_ms:
         return [(still.end_ms, points[0][1]), *points]
     return points
@@ -100,7 +109,7 @@ def _line(points: list[Point], unit: TimeAxis, where: str, name: str) -> Figure:
 def _close(report: Report) -> Picture:
     """Draw the guest's speed close to the stop."""
     title = "The stop, close up"
-    still = stop(report)
+    still = downtime_phase(report)
     if still is None:
         missing = "The guest was never stopped for a hand-over, so there is no gap to look at."
         return Picture("stop", title, "", missing=missing)
@@ -109,7 +118,7 @@ def _close(report: Report) -> Picture:
     gap = (
         None
         if gap_start is None or guest.longest_gap_ms is None or is_simulated(report)
-        else Phase("longest gap", "gap", gap_start, gap_start + guest.longest_gap_ms)
+        else ChartPhase("longest gap", "gap", gap_start, gap_start + guest.longest_gap_ms)
     )
     near = gap is not None and gap.end_ms >= still.start_ms and gap.start_ms <= still.end_ms
     begin, end = still.start_ms, still.end_ms
@@ -125,7 +134,7 @@ def _close(report: Report) -> Picture:
     )
 
 
-def _look(gap: Phase | None, near: bool) -> str:
+def _look(gap: ChartPhase | None, near: bool) -> str:
     """Say what to look for in the picture of the stop."""
     if near:
         return (
@@ -145,12 +154,12 @@ def _look(gap: Phase | None, near: bool) -> str:
 
 
 def _close_figure(
-    report: Report, still: Phase, gap: Phase | None, span: tuple[float, float]
+    report: Report, still: ChartPhase, gap: ChartPhase | None, span: tuple[float, float]
 ) -> Figure:
     """Draw the stop. Time counts from the pause, in ms, however long the run took."""
 
-    def shifted(phase: Phase) -> Phase:
-        return Phase(
+    def shifted(phase: ChartPhase) -> ChartPhase:
+        return ChartPhase(
             phase.name, phase.kind, phase.start_ms - still.start_ms, phase.end_ms - still.start_ms
         )
 
@@ -193,7 +202,7 @@ def _close_figure(
 
 
 def _inside(
-    samples: list[TimelineSample], where: str, still: Phase, span: tuple[float, float]
+    samples: list[TimelineSample], where: str, still: ChartPhase, span: tuple[float, float]
 ) -> list[Point]:
     """Return a host's speed as far as the window shows it: until the pause, or from the resume."""
     points = [(s.t_ms - still.start_ms, s.steps_per_s) for s in samples if s.where == where]

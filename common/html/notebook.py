@@ -14,8 +14,8 @@ from markupsafe import escape
 
 from pageferry.common.html.guest import from_its_start
 from pageferry.common.html.palette import LIGHT
-from pageferry.common.html.picture import Phase, phases
-from pageferry.common.html.series import Point, TimeAxis, thin
+from pageferry.common.html.picture import ChartPhase, phases
+from pageferry.common.html.series import Point, TimeAxis, thin_points
 from pageferry.common.report.schema import Report
 from pageferry.common.report.summary import headline
 from pageferry.common.terminal.console import result_rows
@@ -119,7 +119,7 @@ def speed_drawing(report: Report) -> str:
     for where in ("source", "dest"):
         points: list[Point] = [(s.t_ms, s.steps_per_s) for s in samples if s.where == where]
         if points:
-            whole = thin(from_its_start(report, where, points), _COLUMNS)
+            whole = thin_points(from_its_start(report, where, points), _COLUMNS)
             parts.append(scale.line(whole.points, LIGHT[where]))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
@@ -141,7 +141,7 @@ class _Scale:
     def _y(self, steps_per_s: float) -> float:
         return round(_BOTTOM - steps_per_s / self._most * (_BOTTOM - _TOP), 1)
 
-    def band(self, phase: Phase) -> str:
+    def band(self, phase: ChartPhase) -> str:
         """Draw a stretch of the migration; a stop is never too narrow to be seen."""
         name, opacity = _SHADES.get(phase.kind, ("full", 0.1))
         x = self._x(phase.start_ms)

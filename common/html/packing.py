@@ -22,7 +22,7 @@ from pageferry.common.report.schema import EventReport
 
 _LEVEL: Final = 6
 _EXACT: Final = 2**53  # whole numbers below it are exact in a script
-Column = dict[str, Any]
+PackedColumn = dict[str, Any]
 
 
 def packed(value: bytes) -> str:
@@ -96,7 +96,7 @@ def pack_events(events: Sequence[EventReport]) -> str:
     return packed(len(text).to_bytes(4, "little") + text + bytes(body))
 
 
-def _column(values: list[Any], body: bytearray) -> Column:
+def _column(values: list[Any], body: bytearray) -> PackedColumn:
     """Append a column: numbers as such, anything else as JSON, each different value once."""
     kinds = {type(value) for value in values}
     if kinds == {int} and all(-_EXACT < value < _EXACT for value in values):
@@ -109,7 +109,7 @@ def _column(values: list[Any], body: bytearray) -> Column:
     return column | {"words": [json.loads(text) for text in known]}
 
 
-def _fractions(values: NDArray[np.float64], body: bytearray) -> Column:
+def _fractions(values: NDArray[np.float64], body: bytearray) -> PackedColumn:
     """Append a column of fractional numbers to the body."""
     thousandths = np.round(values * 1e3)
     if np.abs(thousandths).max() < _EXACT and np.allclose(thousandths / 1e3, values, 1e-6, 0):
@@ -121,7 +121,7 @@ def _fractions(values: NDArray[np.float64], body: bytearray) -> Column:
     return {"at": at, "width": 4, "float": True}
 
 
-def _whole(values: NDArray[np.int64], body: bytearray) -> Column:
+def _whole(values: NDArray[np.int64], body: bytearray) -> PackedColumn:
     """Append whole numbers, less the least of them, in as few bytes as the greatest needs."""
     if not len(values):
         return {"at": len(body), "width": 0, "least": 0}

@@ -41,7 +41,7 @@ _WRAPPER_END: Final = "return Plotly;\n}));"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PageRun:
     """A report, and what it is called beside others.
 
     Attributes:
@@ -55,7 +55,7 @@ class Run:
     case: str
 
 
-def pictures(report: Report) -> list[Picture]:
+def draw_run(report: Report) -> list[Picture]:
     """Draw everything about one run.
 
     Args:
@@ -65,7 +65,7 @@ def pictures(report: Report) -> list[Picture]:
         The pictures, in the order of the page.
     """
     found = _pictures(report)
-    return [simulated(each) for each in found] if is_simulated(report) else found
+    return [mark_simulated(each) for each in found] if is_simulated(report) else found
 
 
 # What a simulation has no picture of, and why.
@@ -77,7 +77,7 @@ _UNKNOWN: Final = {
 }
 
 
-def simulated(picture: Picture) -> Picture:
+def mark_simulated(picture: Picture) -> Picture:
     """Mark a picture as that of a simulation.
 
     Args:
@@ -95,17 +95,17 @@ def simulated(picture: Picture) -> Picture:
 def _pictures(report: Report) -> list[Picture]:
     """Draw everything about one run, simulated or not."""
     return [
-        *guest.pictures(report),
-        transfer.waterfall(report),
-        transfer.rounds(report),
-        transfer.heat(report),
-        *postcopy.pictures(report),
-        transfer.absorbed(report),
+        *guest.draw_speed(report),
+        transfer.draw_downtime(report),
+        transfer.draw_rounds(report),
+        transfer.draw_activity(report),
+        *postcopy.draw_postcopy(report),
+        transfer.draw_writes_by_address(report),
     ]
 
 
 def make_page(
-    runs: Sequence[Run],
+    runs: Sequence[PageRun],
     *,
     title: str,
     tables: Sequence[Mapping[str, object]],
@@ -132,10 +132,10 @@ def make_page(
         runs = [_marked(run) if each else run for run, each in zip(runs, played, strict=True)]
     simulation = simulation or (bool(played) and all(played))
     several = len(runs) > 1
-    compared = comparison.pictures([run.case for run in runs], reports) if several else []
+    compared = comparison.draw_comparison([run.case for run in runs], reports) if several else []
     if simulation:
-        compared = [simulated(each) for each in compared]
-        together = [simulated(each) for each in together]
+        compared = [mark_simulated(each) for each in compared]
+        together = [mark_simulated(each) for each in together]
     elif any(played):
         compared = [replace(each, title=f"{each.title} (some simulated)") for each in compared]
     template = _environment().get_template("page.html.j2")
@@ -169,7 +169,7 @@ def _constant() -> dict[str, object]:
     }
 
 
-def _marked(run: Run) -> Run:
+def _marked(run: PageRun) -> PageRun:
     """Mark a simulation among measured runs."""
     return replace(run, label=f"{run.label} (simulated)", case=f"{run.case} (simulated)")
 
@@ -181,10 +181,10 @@ def _made_by(simulation: bool, *, mixed: bool) -> str:
     return "Measured, and simulated where a run says so," if mixed else "Measured"
 
 
-def _run(number: int, run: Run) -> dict[str, Any]:
+def _run(number: int, run: PageRun) -> dict[str, Any]:
     """Collect what the template shows of one run."""
     report = run.report
-    found = pictures(report)
+    found = draw_run(report)
     pages = report.pages
     return {
         "id": f"run{number}",
@@ -201,13 +201,13 @@ def _run(number: int, run: Run) -> dict[str, Any]:
         "figures": _figures(found),
         "result": result_rows(report),
         "decisions": run_tables.decisions(report),
-        "rounds": run_tables.rounds(report),
+        "rounds": run_tables.rounds_table(report),
         "ways": run_tables.ways(report),
         "checked": any(each.taken for each in report.estimates),
-        "oracle": sentences.oracle(report),
+        "oracle": sentences.oracle_sentence(report),
         "predicted": run_tables.predicted(report),
-        "prediction": sentences.prediction(report),
-        "absorbed": sentences.absorbed(report),
+        "prediction": sentences.prediction_sentence(report),
+        "absorbed": sentences.cache_sentence(report),
         "hottest": pages.hottest if pages else [],
         "counted": bool(pages and pages.writes is not None),
         "configuration": run_tables.configuration(report),

@@ -104,7 +104,7 @@ def layout(x: Figure, y: Figure, **more: Any) -> Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class ChartPhase:
     """A stretch of the migration.
 
     Attributes:
@@ -120,7 +120,7 @@ class Phase:
     end_ms: float
 
 
-def stop(report: Report) -> Phase | None:
+def downtime_phase(report: Report) -> ChartPhase | None:
     """Find the downtime in a report.
 
     Args:
@@ -140,10 +140,10 @@ def stop(report: Report) -> Phase | None:
         start_ms = report.total_time_ms - after_ms - report.downtime_ms
     else:
         return None
-    return Phase("downtime", "stop", start_ms, start_ms + report.downtime_ms)
+    return ChartPhase("downtime", "stop", start_ms, start_ms + report.downtime_ms)
 
 
-def phases(report: Report) -> list[Phase]:
+def phases(report: Report) -> list[ChartPhase]:
     """List rounds, downtime and post-copy, in order.
 
     Args:
@@ -153,18 +153,18 @@ def phases(report: Report) -> list[Phase]:
         Without the final round, which lies in the downtime.
     """
     out = [
-        Phase(
+        ChartPhase(
             f"{each.index} {each.kind}", each.kind, each.start_ms, each.start_ms + each.duration_ms
         )
         for each in report.rounds
         if each.kind != "final"
     ]
-    still = stop(report)
+    still = downtime_phase(report)
     if still is not None:
         out.append(still)
         if report.postcopy is not None:
             end_ms = still.end_ms + report.postcopy.duration_ms
-            out.append(Phase("post-copy", "post-copy", still.end_ms, end_ms))
+            out.append(ChartPhase("post-copy", "post-copy", still.end_ms, end_ms))
     return out
 
 
@@ -178,7 +178,7 @@ _SHADES: Final = {
 _LEAST_LABELLED: Final = 0.09  # of the picture's width
 
 
-def shade(found: list[Phase], unit: TimeAxis, span_ms: tuple[float, float]) -> Figure:
+def shade(found: list[ChartPhase], unit: TimeAxis, span_ms: tuple[float, float]) -> Figure:
     """Draw each phase as a band, with its name where there is room.
 
     Args:

@@ -6,14 +6,14 @@ import math
 
 from pageferry.common.html.formatting import duration
 from pageferry.common.html.palette import colour
-from pageferry.common.html.picture import Figure, Phase, Picture, axis, layout, phases, shade
-from pageferry.common.html.series import Point, TimeAxis, thin
+from pageferry.common.html.picture import ChartPhase, Figure, Picture, axis, layout, phases, shade
+from pageferry.common.html.series import Point, TimeAxis, thin_points
 from pageferry.common.report.latency_histogram import known_counts
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.postcopy import FaultCount, FaultLatency, PostcopyReport
 
 
-def pictures(report: Report) -> list[Picture]:
+def draw_postcopy(report: Report) -> list[Picture]:
     """Draw fault latencies and missing pages, and each fault over time where all were traced.
 
     Args:
@@ -94,7 +94,7 @@ def _named(name: str, us: float, place: int) -> Figure:
     }
 
 
-def _from_switch(report: Report) -> tuple[list[Phase], float]:
+def _from_switch(report: Report) -> tuple[list[ChartPhase], float]:
     """Return the phases from the stop on, and when the last of them ends."""
     found = [phase for phase in phases(report) if phase.kind in ("stop", "post-copy")]
     return found, found[-1].end_ms if found else 0.0
@@ -107,7 +107,7 @@ def _missing(report: Report, part: PostcopyReport) -> Picture:
         "Look for a straight line down: then the link is full all the time. Where it becomes flat,"
         " little is pushed and the guest fetches what it needs page by page."
     )
-    kept = thin([(each.t_ms, each.pages) for each in part.missing])
+    kept = thin_points([(each.t_ms, each.pages) for each in part.missing])
     if not kept.points:
         missing = "How many pages were missing was not sampled: post-copy was over too soon."
         return Picture("missing", title, look, missing=missing)
@@ -147,7 +147,7 @@ def _trace(part: PostcopyReport) -> Picture:
         " later, behind pages that were being pushed."
     )
     faults = part.trace or []
-    kept = thin([(each.t_ms, each.us) for each in faults if each.us > 0])
+    kept = thin_points([(each.t_ms, each.us) for each in faults if each.us > 0])
     unit = TimeAxis.of(max((x for x, _ in kept.points), default=0.0))
     figure = {
         "data": [

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pageferry.common.config.model import MigrationConfig, shown
-from pageferry.common.html.formatting import count, duration, rate, share, signed, size
+from pageferry.common.config.model import MigrationConfig, value_words
+from pageferry.common.html.formatting import count, deviation, duration, rate, share, size
 from pageferry.common.report.limits import DOWNTIME, TIMEOUT
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.estimates import EstimateReport
@@ -86,7 +86,7 @@ def _per_guest(report: Report) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class DecisionRow:
     """One decision, as text.
 
     Attributes:
@@ -102,7 +102,7 @@ class Decision:
     why: str
 
 
-def decisions(report: Report) -> list[Decision]:
+def decisions(report: Report) -> list[DecisionRow]:
     """List the strategy's decisions as text.
 
     Args:
@@ -112,7 +112,7 @@ def decisions(report: Report) -> list[Decision]:
         All of them, in order.
     """
     return [
-        Decision(
+        DecisionRow(
             f"after round {each.after_round}" if each.after_round else "before round 1",
             _seen(each),
             each.decision,
@@ -138,7 +138,7 @@ def _seen(decision: DecisionReport) -> str:
     return "; ".join(parts) or "nothing had been sent yet"
 
 
-def rounds(report: Report) -> dict[str, object]:
+def rounds_table(report: Report) -> dict[str, object]:
     """Make a table with a row for each round.
 
     Args:
@@ -169,7 +169,7 @@ def rounds(report: Report) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EstimateRow:
     """A row of the estimates, as text.
 
     Attributes:
@@ -189,7 +189,7 @@ class Way:
     kind: str = ""
 
 
-def ways(report: Report) -> list[Way]:
+def ways(report: Report) -> list[EstimateRow]:
     """List what was measured, the estimate of the same, and the estimates of other ways.
 
     Args:
@@ -200,7 +200,7 @@ def ways(report: Report) -> list[Way]:
     """
     if not report.estimates:
         return []
-    measured = Way(
+    measured = EstimateRow(
         "measured",
         duration(report.downtime_ms),
         duration(report.total_time_ms),
@@ -212,11 +212,11 @@ def ways(report: Report) -> list[Way]:
     return [measured, *taken, *(_way(each) for each in report.estimates if not each.taken)]
 
 
-def _way(each: EstimateReport) -> Way:
+def _way(each: EstimateReport) -> EstimateRow:
     def checked(text: str, error: float | None) -> str:
-        return text if error is None else f"{text} ({signed(error)})"
+        return text if error is None else f"{text} ({deviation(error)})"
 
-    return Way(
+    return EstimateRow(
         f"{each.name}, as taken" if each.taken else each.name,
         checked(duration(each.downtime_ms), each.error_downtime),
         checked(duration(each.total_time_ms), each.error_total_time),
@@ -278,7 +278,7 @@ def configuration(report: Report) -> list[tuple[str, str]]:
             if isinstance(value, bool):
                 text_of = {True: "yes", False: "no"}.__getitem__
             elif name in fields and isinstance(value, (int, float)):
-                text_of = lambda value, name=name: shown(name, value)  # type: ignore[misc] # noqa: E731
+                text_of = lambda value, name=name: value_words(name, value)  # type: ignore[misc] # noqa: E731
             option = f"--{name.replace('_', '-')}" if name in fields else name.replace("_", " ")
             out.append((option, NOTHING if value is None else text_of(value)))
     return out

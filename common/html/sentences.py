@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pageferry.common.html.formatting import duration, rate, share, signed, size
-from pageferry.common.report.limits import ended_by, sentence
+from pageferry.common.html.formatting import deviation, duration, rate, share, size
+from pageferry.common.report.limits import ended_by, missed_sentence
 from pageferry.common.report.schema import Report
 from pageferry.common.report.summary import is_simulated
 
@@ -64,7 +64,7 @@ def _shortcomings(report: Report) -> Iterator[str]:
         would = "would not" if is_simulated(report) else "did not"
         yield f" Its rounds {would} converge: {ended_by(report)} ended them."
     for missed in report.limits_missed:
-        yield f" {sentence(missed, simulated=is_simulated(report))}."
+        yield f" {missed_sentence(missed, simulated=is_simulated(report))}."
 
 
 def _moved(report: Report) -> str:
@@ -85,7 +85,7 @@ def _moved(report: Report) -> str:
     return f"{text}. At the destination it is NOT the guest that left: {why}."
 
 
-def oracle(report: Report) -> str:
+def oracle_sentence(report: Report) -> str:
     """Say how far the run was from the least that was possible.
 
     Args:
@@ -106,7 +106,7 @@ def oracle(report: Report) -> str:
     )
 
 
-def prediction(report: Report) -> str:
+def prediction_sentence(report: Report) -> str:
     """Say what was measured for the prediction, and how well it held for the strategy taken.
 
     Args:
@@ -127,13 +127,15 @@ def prediction(report: Report) -> str:
     if taken is None:
         return text
     return (
-        f"{text} What was predicted of {taken.strategy} is off by {signed(taken.total_time_error)}"
-        f" in the total time, {signed(taken.downtime_error)} in the downtime"
-        f" ({duration(abs(taken.downtime_error_ms))}) and {signed(taken.bytes_error)} in its bytes."
+        f"{text} What was predicted of {taken.strategy} is off by"
+        f" {deviation(taken.total_time_error)} in the total time,"
+        f" {deviation(taken.downtime_error)} in the downtime"
+        f" ({duration(abs(taken.downtime_error_ms))}) and {deviation(taken.bytes_error)} in its"
+        " bytes."
     )
 
 
-def absorbed(report: Report) -> str:
+def cache_sentence(report: Report) -> str:
     """Say what the cache kept from memory.
 
     Args:

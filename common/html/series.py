@@ -39,7 +39,7 @@ class Thinned:
         )
 
 
-def thin(points: Sequence[Point], columns: int = COLUMNS) -> Thinned:
+def thin_points(points: Sequence[Point], columns: int = COLUMNS) -> Thinned:
     """Reduce a series to at most four points for each column of pixels.
 
     Args:

@@ -16,7 +16,7 @@ from pageferry.common.units import PAGE_SIZE
 _KINDS: Final = ("full", "dirty", "drain", "final")
 
 
-def rounds(report: Report) -> Picture:
+def draw_rounds(report: Report) -> Picture:
     """Draw rounds as bars: as wide as a round was long, as high as it was fast.
 
     Args:
@@ -99,7 +99,7 @@ def _limit_line(limit: Any) -> Figure:
 # -- the downtime in parts -------------------------------------------------------------------------
 
 
-def waterfall(report: Report) -> Picture:
+def draw_downtime(report: Report) -> Picture:
     """Draw the downtime as steps, from the first vCPU's stop to the last one's start.
 
     Args:
@@ -153,7 +153,7 @@ def _room(end: float) -> list[float]:
 # -- where in memory -------------------------------------------------------------------------------
 
 
-def heat(report: Report) -> Picture:
+def draw_activity(report: Report) -> Picture:
     """Draw memory over time: pages dirtied, sent, waited for.
 
     Args:
@@ -283,7 +283,7 @@ def _heat(
 # -- the cache -------------------------------------------------------------------------------------
 
 
-def absorbed(report: Report) -> Picture:
+def draw_writes_by_address(report: Report) -> Picture:
     """Draw writes, write-backs and sends by address.
 
     Args:

@@ -12,7 +12,7 @@ from pageferry.common.errors import PageferryError
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
-async def see_through(work: Coroutine[Any, Any, None]) -> None:
+async def run_to_completion(work: Coroutine[Any, Any, None]) -> None:
     """Run work to its end although we are cancelled meanwhile; raise the cancellation afterwards.
 
     For clean-up that must not stay half done.
@@ -46,7 +46,7 @@ async def quit_task(task: asyncio.Task[Any] | None) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def take_notice(future: asyncio.Future[Any]) -> None:
+def consume_exception(future: asyncio.Future[Any]) -> None:
     """Keep asyncio from logging what a future raises; for `add_done_callback`.
 
     For futures that a waiter may abandon, as when it is cancelled; who does wait is told.

@@ -45,7 +45,7 @@ def start(main: Callable[[], int]) -> int:
         print(f"pageferry: {words}", file=sys.stderr)
         return 2  # common.errors.EXIT_USAGE
     finally:
-        signals.finish()
+        signals.ignore_signals()
 
 
 def _ran_out(error: Exception) -> str | None:

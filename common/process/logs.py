@@ -14,8 +14,8 @@ from typing import Final
 import structlog
 
 from pageferry.common.errors import UsageError
-from pageferry.common.process.notices import notice
-from pageferry.common.timeline import Event
+from pageferry.common.process.notices import notify_once
+from pageferry.common.timeline import TimelineEvent
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -67,7 +67,7 @@ class AgentLog:
             self._logger.info(line)
         self._write({"wall_s": time.time(), "say": line})
 
-    def event(self, session: str, event: Event) -> None:
+    def event(self, session: str, event: TimelineEvent) -> None:
         """Log one event of a timeline, for programs only.
 
         Args:
@@ -91,7 +91,7 @@ class AgentLog:
     def _end(self, error: OSError) -> None:
         """End the log, in the words that all agents have that log there: a person sees one line."""
         self.close()
-        notice(
+        notify_once(
             f"--log-dir: {self._folder} can't be written to any more"
             f" ({os.strerror(error.errno or errno.EIO)}): its logs end, all else goes on"
         )

@@ -1,6 +1,6 @@
 """Lines that a person should see, from parts that do not know who looks: each once a process.
 
-They go to standard error until somebody with a better way to the user takes them (`take`): a
+They go to standard error until somebody with a better way to the user takes them (`redirect`): a
 supervised agent, whose standard error nobody sees.
 """
 
@@ -16,7 +16,7 @@ def _print(line: str) -> None:
         print(f"pageferry: {line}", file=sys.stderr, flush=True)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Print the one line that says what went wrong.
 
     Args:
@@ -29,7 +29,7 @@ _said: set[str] = set()
 _tell: Callable[[str], None] = _print
 
 
-def notice(line: str) -> None:
+def notify_once(line: str) -> None:
     """Tell a person something, unless this process has said the same before.
 
     Args:
@@ -40,7 +40,7 @@ def notice(line: str) -> None:
         _tell(line)
 
 
-def take(tell: Callable[[str], None]) -> None:
+def redirect(tell: Callable[[str], None]) -> None:
     """Have all further notices handed to a function instead of printed.
 
     Args:

@@ -10,7 +10,7 @@ MOST_LINES: Final = 20  # within one window
 WINDOW_S: Final = 5.0
 
 
-class Complaints:
+class RateLimitedLog:
     """A log that prints the first lines of each window, then the number of others and the last.
 
     For one event loop. The window begins with its first line.

@@ -135,7 +135,7 @@ def begin() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ASKING, *OTHERS))
 
 
-def finish() -> None:
+def ignore_signals() -> None:
     """Ignore signals from now on, in a process that has begun: nothing is left to be cancelled.
 
     Our handler would not do for that: the interpreter's own end takes it away.

@@ -14,7 +14,7 @@ from pageferry.common.units import human_bytes
 C = TypeVar("C", bound=BaseModel)
 
 
-def over(config: C, rate_Bps: float) -> C:
+def config_over_link(config: C, rate_Bps: float) -> C:
     """Return the configuration for a run over a link of a given rate.
 
     Where the link has a rate and the user set no limit, there is none: the link is what was asked
@@ -36,7 +36,7 @@ def over(config: C, rate_Bps: float) -> C:
     return config.model_copy(update=update)
 
 
-def bound(limit_Bps: float, link_Bps: float) -> BoundReport | None:
+def lower_limit(limit_Bps: float, link_Bps: float) -> BoundReport | None:
     """Find out which of two limits holds a transfer back.
 
     Args:
@@ -56,7 +56,7 @@ def bound(limit_Bps: float, link_Bps: float) -> BoundReport | None:
     )
 
 
-def measured(report: Report) -> BoundReport | None:
+def binding_limit(report: Report) -> BoundReport | None:
     """Find out what held a run back, from the link's measurement before the run.
 
     Args:
@@ -69,10 +69,10 @@ def measured(report: Report) -> BoundReport | None:
     if net is None or net.forward.rate_Bps is None:
         return None
     limit_Bps = float(limit) if isinstance(limit, (int, float)) else math.inf
-    return bound(limit_Bps, min(net.forward.rate_Bps, net.throughput_Bps))
+    return lower_limit(limit_Bps, min(net.forward.rate_Bps, net.throughput_Bps))
 
 
-def words(bound_: BoundReport) -> str | None:
+def binding_limit_text(bound_: BoundReport) -> str | None:
     """Write a row of the table of results.
 
     Args:

@@ -12,11 +12,11 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from pageferry.common.command_line.field_spec import kinds_of
-from pageferry.common.command_line.libraries import how_to_install, require
+from pageferry.common.command_line.libraries import how_to_install, require_library
 from pageferry.common.errors import UsageError
 
 Library = Literal["pandas", "polars"]
-Kind = Literal["int", "float", "bool", "text"]
+ValueKind = Literal["int", "float", "bool", "text"]
 _LIBRARIES: Final[tuple[Library, ...]] = ("pandas", "polars")
 _PANDAS: Final = {"int": "Int64", "float": "float64", "bool": "boolean", "text": "string"}
 _POLARS: Final = {"int": "Int64", "float": "Float64", "bool": "Boolean", "text": "String"}
@@ -46,7 +46,7 @@ def frame_of(
     return make_frame(kinds | more, rows, library)
 
 
-def kinds_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Kind]:
+def kinds_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, ValueKind]:
     """Find the columns of rows that no model describes, each with the narrowest kind that fits.
 
     Args:
@@ -60,7 +60,9 @@ def kinds_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Kind]:
 
 
 def make_frame(
-    kinds: Mapping[str, Kind], rows: Sequence[Mapping[str, Any]], library: Library | None = None
+    kinds: Mapping[str, ValueKind],
+    rows: Sequence[Mapping[str, Any]],
+    library: Library | None = None,
 ) -> Any:
     """Make a frame of rows.
 
@@ -94,7 +96,7 @@ def _chosen(library: Library | None) -> Library:
     if library is not None:
         if library not in _LIBRARIES:
             raise UsageError(f"{library!r} makes no frames: expected pandas or polars")
-        require("a frame", library)
+        require_library("a frame", library)
         return library
     for name in _LIBRARIES:
         if name in sys.modules:
@@ -105,7 +107,7 @@ def _chosen(library: Library | None) -> Library:
     raise UsageError(f"a frame needs pandas or polars: {how_to_install('pandas')}")
 
 
-def _kind_of(annotation: Any) -> Kind:
+def _kind_of(annotation: Any) -> ValueKind:
     """Return the kind of column for a field's type."""
     kinds = set(kinds_of(annotation))
     if kinds == {bool}:
@@ -115,11 +117,11 @@ def _kind_of(annotation: Any) -> Kind:
     return "float" if kinds and kinds <= {int, float} else "text"
 
 
-def _kind_of_values(values: Sequence[Any]) -> Kind:
+def _kind_of_values(values: Sequence[Any]) -> ValueKind:
     """Return the narrowest kind that all values have."""
     types = {type(value) for value in values if value is not None}
     for kind, fit in typing.cast(
-        "list[tuple[Kind, set[type]]]",
+        "list[tuple[ValueKind, set[type]]]",
         [("bool", {bool}), ("int", {int}), ("float", {int, float})],
     ):
         if types and types <= fit:
@@ -127,7 +129,7 @@ def _kind_of_values(values: Sequence[Any]) -> Kind:
     return "text"
 
 
-def _value(value: Any, kind: Kind) -> Any:
+def _value(value: Any, kind: ValueKind) -> Any:
     """Convert a value to its column's kind."""
     if value is None or kind != "text":
         return float(value) if kind == "float" and value is not None else value

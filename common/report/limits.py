@@ -25,7 +25,7 @@ DOWNTIME: Final = "downtime_limit"
 TIMEOUT: Final = "timeout"
 
 
-def looks_at_it(strategy: str) -> bool:
+def stops_by_limit(strategy: str) -> bool:
     """Tell whether a strategy stops by `--downtime-limit`.
 
     Args:
@@ -37,7 +37,7 @@ def looks_at_it(strategy: str) -> bool:
     return REGISTRY[strategy].seeks_limit
 
 
-def given(config: BaseModel) -> frozenset[str]:
+def limits_given(config: BaseModel) -> frozenset[str]:
     """List the limits that the user gave, be it at their defaults.
 
     Args:
@@ -49,7 +49,7 @@ def given(config: BaseModel) -> frozenset[str]:
     return frozenset({DOWNTIME, TIMEOUT} & config.model_fields_set)
 
 
-def unlooked(strategies: Collection[str], limits_s: Collection[float]) -> str | None:
+def limit_warning(strategies: Collection[str], limits_s: Collection[float]) -> str | None:
     """Word a warning about strategies that do not look at a downtime limit that was given.
 
     Args:
@@ -59,7 +59,7 @@ def unlooked(strategies: Collection[str], limits_s: Collection[float]) -> str | 
     Returns:
         One line; None where every strategy looks at it.
     """
-    blind = [name for name in dict.fromkeys(strategies) if not looks_at_it(name)]
+    blind = [name for name in dict.fromkeys(strategies) if not stops_by_limit(name)]
     if not blind:
         return None
     verb = "does" if len(blind) == 1 else "do"
@@ -70,18 +70,18 @@ def unlooked(strategies: Collection[str], limits_s: Collection[float]) -> str | 
     )
 
 
-def warn(strategies: Collection[str], config: BaseModel) -> None:
+def warn_of_limit(strategies: Collection[str], config: BaseModel) -> None:
     """Warn on standard error that strategies do not look at a downtime limit that was given.
 
     Args:
         strategies: Names of the strategies that will run.
         config: Where the limit was given, or not.
     """
-    if DOWNTIME in given(config):
-        say(unlooked(strategies, [getattr(config, DOWNTIME)]))
+    if DOWNTIME in limits_given(config):
+        print_warning(limit_warning(strategies, [getattr(config, DOWNTIME)]))
 
 
-def say(text: str | None) -> None:
+def print_warning(text: str | None) -> None:
     """Print a line on standard error.
 
     Args:
@@ -98,14 +98,14 @@ def judge(report: Report, given_limits: Collection[str]) -> None:
 
     Args:
         report: Its `limits_missed` is set where it completed.
-        given_limits: Names of the limits that the user gave, see `given`.
+        given_limits: Names of the limits that the user gave, see `limits_given`.
     """
     if report.outcome == "completed":
         found = (_downtime(report, given_limits), _timeout(report))
         report.limits_missed = [each for each in found if each is not None]
 
 
-def sentence(missed: LimitMissed, *, simulated: bool = False) -> str:
+def missed_sentence(missed: LimitMissed, *, simulated: bool = False) -> str:
     """Say which limit was missed, by what, and why.
 
     Args:
@@ -135,14 +135,14 @@ def enforced(report: Report | None, exit_code: int, *, enforce: bool) -> tuple[i
     if not enforce or exit_code != EXIT_OK or report is None or not report.limits_missed:
         return exit_code, None
     simulated = is_simulated(report)
-    said = [sentence(each, simulated=simulated) for each in report.limits_missed]
+    said = [missed_sentence(each, simulated=simulated) for each in report.limits_missed]
     return EXIT_LIMIT_MISSED, "; ".join(said)
 
 
 def _downtime(report: Report, given_limits: Collection[str]) -> LimitMissed | None:
     """Judge the downtime limit; return None where it was kept or does not count."""
     limit_s = report.config.get(DOWNTIME)
-    asked = DOWNTIME in given_limits or looks_at_it(report.strategy)
+    asked = DOWNTIME in given_limits or stops_by_limit(report.strategy)
     if not asked or not isinstance(limit_s, (int, float)) or report.downtime_ms is None:
         return None
     if report.downtime_ms <= limit_s * 1e3:
@@ -157,7 +157,7 @@ def _downtime(report: Report, given_limits: Collection[str]) -> LimitMissed | No
 
 def _why(report: Report, limit_ms: float) -> str:
     """Say in a clause why it was missed; what decided comes before what was expected."""
-    if not looks_at_it(report.strategy):
+    if not stops_by_limit(report.strategy):
         return f"{report.strategy} does not look at it"
     last = report.decisions[-1] if report.decisions else None
     expected_ms = None if last is None else last.expected_downtime_ms

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from pageferry.common.config.model import MigrationConfig, first_fault
 from pageferry.common.errors import UsageError
-from pageferry.common.files.input_files import cut, parse_json, read_file
+from pageferry.common.files.input_files import parse_json, read_file, shorten_text
 from pageferry.common.report.schema import Report
 
 MOST_BYTES: Final = 1 << 28  # a series of traced runs may have a tenth of it
@@ -34,7 +34,7 @@ def read_report(file: Path) -> Report:
     data = parse_document(read_file(file, MOST_BYTES), str(file))
     if is_series(data):
         raise UsageError(f"{file} has several runs: expected one report (Reports.load reads both)")
-    return report_of(data, str(file))
+    return check_report(data, str(file))
 
 
 def parse_document(raw: bytes, file: str) -> dict[str, Any]:
@@ -55,7 +55,11 @@ def parse_document(raw: bytes, file: str) -> dict[str, Any]:
         raise UsageError(f"{file} is no result of pageferry: expected a JSON object")
     version = data.get("schema_version")
     if version != _SCHEMA or isinstance(version, bool):
-        told = "no schema_version" if version is None else f"schema_version {cut(repr(version))}"
+        told = (
+            "no schema_version"
+            if version is None
+            else f"schema_version {shorten_text(repr(version))}"
+        )
         raise UsageError(f"{file} has {told}: expected {_SCHEMA}")
     if "outcome" not in data and not is_series(data):
         raise UsageError(
@@ -77,7 +81,7 @@ def is_series(data: dict[str, Any]) -> bool:
     return any(key in data for key in _SERIES)
 
 
-def report_of(data: dict[str, Any], file: str) -> Report:
+def check_report(data: dict[str, Any], file: str) -> Report:
     """Check the report of one migration.
 
     Args:
@@ -90,7 +94,7 @@ def report_of(data: dict[str, Any], file: str) -> Report:
     Raises:
         UsageError: A field is wrong; the message names it.
     """
-    report = checked(file, Report, data)
+    report = check_fields(file, Report, data)
     check_config(file, "config", report.config)
     return report
 
@@ -113,10 +117,12 @@ def check_config(file: str, where: str, config: dict[str, Any]) -> None:
             continue
         if not several or not isinstance(value, list) or not all(isinstance(e, str) for e in value):
             expected = "a list of texts" if several else "one value"
-            raise UsageError(f"{file}: {where}.{name}: {cut(repr(value))}: expected {expected}")
+            raise UsageError(
+                f"{file}: {where}.{name}: {shorten_text(repr(value))}: expected {expected}"
+            )
 
 
-def checked(file: str, model: type[_Document], data: dict[str, Any]) -> _Document:
+def check_fields(file: str, model: type[_Document], data: dict[str, Any]) -> _Document:
     """Check every field of a document.
 
     Args:
@@ -135,4 +141,4 @@ def checked(file: str, model: type[_Document], data: dict[str, Any]) -> _Documen
     except ValidationError as error:
         first, message = first_fault(error)
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{file}: {cut(where)}: {cut(message)}") from None
+        raise UsageError(f"{file}: {shorten_text(where)}: {shorten_text(message)}") from None

@@ -57,7 +57,7 @@ def below_half_ms(report: Report) -> float | None:
     return report.downtime_ms + sum(ms for ms, speed in stretches if speed < HALF * before)
 
 
-def witness(report: Report) -> None:
+def fill_slowdown(report: Report) -> None:
     """Put both figures into a report.
 
     Args:

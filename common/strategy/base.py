@@ -29,7 +29,7 @@ class RoundKind(StrEnum):
     FINAL = "final"
 
 
-class Part(NamedTuple):
+class StalePart(NamedTuple):
     """Some of the stale pages.
 
     Attributes:
@@ -41,7 +41,7 @@ class Part(NamedTuple):
     bytes: int
 
 
-NOTHING: Final = Part(0, 0)
+NOTHING: Final = StalePart(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class RoundStats:
     bandwidth_Bps: float
     switchover_s: float
     elapsed_s: float
-    in_memory: Part = NOTHING
-    in_cache: Part = NOTHING
+    in_memory: StalePart = NOTHING
+    in_cache: StalePart = NOTHING
     throttle: float = 0.0
     compression_ratio: float = 1.0
     decide_s: float = 0.0
@@ -297,7 +297,7 @@ class Strategy(ABC):
             raise LocalProtocolError(f"{self.name}: on_dirty_sample was called outside a round")
         if self._converge is None:
             return None
-        why = self._converge.within(period, first_pass=self._last_index == 0)
+        why = self._converge.during_round(period, first_pass=self._last_index == 0)
         return None if why is None else Throttled(self._converge.throttle, why)
 
     def _note(self, decision: Decision) -> Decision:

@@ -40,7 +40,7 @@ class Carrying:
     size: float = 0.0
     sending_s: float = 0.0
 
-    def told(self, size: float, seconds: float) -> None:
+    def record(self, size: float, seconds: float) -> None:
         """Learn from a round.
 
         Args:
@@ -70,10 +70,10 @@ class Carrying:
         return within_s + beyond / self.rate_Bps if self.rate_Bps > 0 else math.inf
 
 
-class Fixed(Carrying):
+class FixedRate(Carrying):
     """A link whose rate is known, whatever it is told."""
 
-    def told(self, size: float, seconds: float) -> None:
+    def record(self, size: float, seconds: float) -> None:
         """Learn nothing.
 
         Args:

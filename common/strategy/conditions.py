@@ -1,8 +1,8 @@
 """Link and guest as a strategy meets them in virtual time: what is stale when, what sending costs.
 
 What becomes stale is a function of how long the guest has run since its pages were last taken
-(`Curve`): measured points, joined by straight lines. `common.strategy.forecast` plays strategies
-against these `Conditions`.
+(`StaleCurve`): measured points, joined by straight lines. `common.strategy.forecast` plays
+strategies against these `Conditions`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pageferry.common.strategy.carrying import Carrying, Fixed
+from pageferry.common.strategy.carrying import Carrying, FixedRate
 
 
-class Curve:
+class StaleCurve:
     """How much is stale some time after everything was sent, through measured points.
 
     Beyond the last point the curve goes on as steeply as its second half is on average.
@@ -213,7 +213,7 @@ class Conditions:
         Returns:
             A fresh object.
         """
-        return Fixed(self.bandwidth_Bps, 0.0)
+        return FixedRate(self.bandwidth_Bps, 0.0)
 
     def begins_s(self, cached: Stale) -> float:
         """Return what a round takes before its first page: it tells a source nothing of the link.

@@ -118,7 +118,7 @@ class AutoConverge:
     hurried: int = 0
     seen: Period | None = None
 
-    def within(self, period: Period, *, first_pass: bool) -> str | None:
+    def during_round(self, period: Period, *, first_pass: bool) -> str | None:
         """Look at a period within a round, and raise the throttle where it is due.
 
         Args:

@@ -1,7 +1,7 @@
 """What a strategy would cost, in virtual time: the same objects that decide about real rounds.
 
-`conditions.Conditions` says what link and guest are like, `run` plays a strategy against them. A
-throttled guest runs for a part of the time only.
+`conditions.Conditions` says what link and guest are like, `play_strategy` plays a strategy against
+them. A throttled guest runs for a part of the time only.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class AsTaken(Strategy):
         return self._decisions.popleft()
 
 
-def run(
+def play_strategy(
     strategy: Strategy, under: Conditions, tell: Callable[[Played | Ended], None] | None = None
 ) -> Cost:
     """Play a fresh strategy to its end.
@@ -166,7 +166,7 @@ def run(
         kept_since, begun = begun, clock
         drained = left if decision.drain else _NOTHING
         seconds = under.round_seconds(going.bytes, drained, sent)
-        carrying.told(going.bytes, seconds - under.begins_s(drained))
+        carrying.record(going.bytes, seconds - under.begins_s(drained))
         ran, throttle = _running(strategy, under, begun, decision.throttle, going.bytes, seconds)
         ran = under.runs(begun, ran)
         left = under.left(kept, kept_since, begun, ran)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from pageferry.common.strategy.conditions import Curve
+from pageferry.common.strategy.conditions import StaleCurve
 
 # What is stale by then is a set of its own: it is dirty at once and tells nothing about the rest.
 _EARLY_SHARE: Final = 1 / 8
@@ -43,7 +43,7 @@ class Growth:
 
     def __init__(self, points: Iterable[_Point], most: float) -> None:
         measured = sorted((seconds, amount) for seconds, amount in points if seconds > 0)
-        self._measured = Curve(measured, most)
+        self._measured = StaleCurve(measured, most)
         self._most = most
         self.seconds = measured[-1][0] if measured else 0.0
         self._last = self._measured(self.seconds)

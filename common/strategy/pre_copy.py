@@ -63,7 +63,7 @@ class PreCopy(Strategy):
         if self._dirty_rounds < most:
             self._dirty_rounds += 1
             return NextRound(RoundKind.DIRTY, drain=True, hold=False, reason=said)
-        if verdict.within:
+        if verdict.fits_limit:
             return self._converge_now(f"{said}, but {most} round(s) were the most")
         self._converged = False
         return StopAndCopy(

@@ -1,8 +1,8 @@
 """What each strategy would cost a guest that has been looked at for a moment; pure.
 
-`Measurement` is what the looks saw, `Link` what is known or assumed of the way. `conditions` turns
-both into what `common.strategy.forecast` plays strategies against, the same objects that decide
-about real rounds. `choose` says which of them to take.
+`Measurement` is what the looks saw, `LinkEstimate` what is known or assumed of the way.
+`conditions` turns both into what `common.strategy.forecast` plays strategies against, the same
+objects that decide about real rounds. `choose_strategy` says which of them to take.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.strategy.base import Strategy, make_strategy
 from pageferry.common.strategy.conditions import Conditions, Stale
-from pageferry.common.strategy.forecast import Cost, run
+from pageferry.common.strategy.forecast import Cost, play_strategy
 from pageferry.common.strategy.growth import Growth
 from pageferry.common.strategy.post_copy import LazyCopy
 from pageferry.common.strategy.pre_copy import PreCopy
@@ -84,7 +84,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinkEstimate:
     """The way to the destination, and what belongs to no page on it.
 
     Attributes:
@@ -110,8 +110,8 @@ class Link:
     discard_page_s: float = 0.0
 
 
-def conditions(guest: Measurement, link: Link) -> Conditions:
-    """Combine link and guest for `forecast.run`.
+def conditions(guest: Measurement, link: LinkEstimate) -> Conditions:
+    """Combine link and guest for `forecast.play_strategy`.
 
     Args:
         guest: What was seen of it.
@@ -224,7 +224,7 @@ def with_strategy(config: StrategyConfig, name: str) -> StrategyConfig:
 
 def _forecast(strategy: Strategy, under: Conditions, run_after: float) -> Forecast:
     """Forecast one strategy; lazy copy ends with the guest."""
-    cost = run(strategy, under)
+    cost = play_strategy(strategy, under)
     if strategy.name != LazyCopy.name:
         return Forecast(strategy.name, cost)
     # Only the guest's writes are known, not all that it touches: this is the least that is moved.
@@ -235,7 +235,7 @@ def _forecast(strategy: Strategy, under: Conditions, run_after: float) -> Foreca
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class StrategyChoice:
     """Which strategy, and why.
 
     Attributes:
@@ -247,7 +247,7 @@ class Choice:
     why: str
 
 
-def choose(expected: Sequence[Forecast], limit_s: float) -> Choice:
+def choose_strategy(expected: Sequence[Forecast], limit_s: float) -> StrategyChoice:
     """Choose the strategy of the least total time among those that hold the downtime limit.
 
     Those within `TIE_SHARE` of it count as equal: among them, one that never has the guest wait for
@@ -265,7 +265,7 @@ def choose(expected: Sequence[Forecast], limit_s: float) -> Choice:
     holding = [each for each in able if each.cost.downtime_s <= limit_s]
     if not holding:
         best = min(able, key=lambda each: each.cost.downtime_s)
-        return Choice(
+        return StrategyChoice(
             best.strategy,
             f"none is expected to hold the downtime limit of {format_time(limit_s)}; it has the"
             f" least downtime, {_ms(best.cost.downtime_s)}",
@@ -278,11 +278,15 @@ def choose(expected: Sequence[Forecast], limit_s: float) -> Choice:
         f" {format_time(limit_s)}"
     )
     if len(near) == 1:
-        return Choice(best.strategy, f"{why} it is over first, after {_ms(best.cost.total_s)}")
+        return StrategyChoice(
+            best.strategy, f"{why} it is over first, after {_ms(best.cost.total_s)}"
+        )
     why += f", {len(near)} are over within {TIE_SHARE:.0%} of {_ms(least_s)}; of these it"
     if not best.cost.switched and any(each.cost.switched for each in near):
-        return Choice(best.strategy, f"{why} never has the guest wait for pages")
-    return Choice(best.strategy, f"{why} has the least downtime, {_ms(best.cost.downtime_s)}")
+        return StrategyChoice(best.strategy, f"{why} never has the guest wait for pages")
+    return StrategyChoice(
+        best.strategy, f"{why} has the least downtime, {_ms(best.cost.downtime_s)}"
+    )
 
 
 def _ms(seconds: float) -> str:

@@ -33,12 +33,12 @@ class Verdict(NamedTuple):
 
     Attributes:
         fits: Whether a stop is taken now.
-        within: Whether a stop is expected to fit the limit itself.
+        fits_limit: Whether a stop is expected to fit the limit itself.
         reason: A clause, with the figures.
     """
 
     fits: bool
-    within: bool
+    fits_limit: bool
     reason: str
 
 

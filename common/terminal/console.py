@@ -15,8 +15,8 @@ from rich.text import Text
 
 from pageferry.common.process.status import Status
 from pageferry.common.report import summary
-from pageferry.common.report.binding_limit import words as bound_words
-from pageferry.common.report.limits import ended_by, sentence
+from pageferry.common.report.binding_limit import binding_limit_text as bound_words
+from pageferry.common.report.limits import ended_by, missed_sentence
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.network import NetReport
 from pageferry.common.report.sections.prediction import PredictionReport
@@ -182,7 +182,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         rows.append(("converged", f"no: {ended_by(report)} ended the rounds"))
     simulated = summary.is_simulated(report)
     for missed in report.limits_missed:
-        rows.append(("limit missed", sentence(missed, simulated=simulated)))
+        rows.append(("limit missed", missed_sentence(missed, simulated=simulated)))
     if report.path is not None:
         rows.append(("path", f"{report.path} ({_ratio(report)})"))
     rows += [

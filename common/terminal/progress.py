@@ -22,7 +22,7 @@ from pydantic import Field
 
 from pageferry.common.command_line.options import Options
 from pageferry.common.errors import PageferryError
-from pageferry.common.process.notices import notice
+from pageferry.common.process.notices import notify_once
 from pageferry.common.process.threads import WatchedThread, failure_of
 
 EVERY_S: Final = 3.0
@@ -146,7 +146,7 @@ class Lines:
     def _failed(self, error: PageferryError) -> None:
         """Go on without lines: the work does not depend on them."""
         self.on = False
-        notice(f"no more progress is shown: {error}")
+        notify_once(f"no more progress is shown: {error}")
 
     def _say(self) -> None:
         """Print the latest word."""

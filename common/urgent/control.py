@@ -95,7 +95,7 @@ def word_of(dtype: np.dtype[np.void], name: str) -> int:
     return int(dtype.fields[name][1]) // 8
 
 
-def new_control(dtype: np.dtype[np.void]) -> tuple[Any, NDArray[np.int64]]:
+def new_record(dtype: np.dtype[np.void]) -> tuple[Any, NDArray[np.int64]]:
     """Return a zeroed record that shares no 128 bytes with anything else, and its words.
 
     Args:

@@ -28,7 +28,7 @@ Info = tuple[Any, ...]  # as of getaddrinfo
 SocketAddress = tuple[Any, ...]
 
 
-def shown(host: str, port: int) -> str:
+def format_host_port(host: str, port: int) -> str:
     """Return HOST:PORT as people write it: `[::1]:4444`.
 
     Args:
@@ -59,7 +59,7 @@ def host_of(address: SocketAddress) -> str:
     return f"{host}%{zone}"
 
 
-def shown_address(address: SocketAddress) -> str:
+def format_address(address: SocketAddress) -> str:
     """Return HOST:PORT of a socket's address.
 
     Args:
@@ -68,7 +68,7 @@ def shown_address(address: SocketAddress) -> str:
     Returns:
         What is no IP address, as Python shows it.
     """
-    return shown(host_of(address), int(address[1])) if len(address) > 1 else str(address)
+    return format_host_port(host_of(address), int(address[1])) if len(address) > 1 else str(address)
 
 
 def is_loopback(host: str) -> bool:
@@ -162,9 +162,9 @@ def _tried(host: str, port: int, infos: Sequence[Info]) -> str:
     """Return HOST:PORT, and which addresses that is where it is a name."""
     hosts = [host_of(info[4]) for info in infos]
     if not hosts or hosts == [host]:
-        return shown(host, port)
+        return format_host_port(host, port)
     more = f" and {len(hosts) - _MOST_SHOWN} more" * (len(hosts) > _MOST_SHOWN)
-    return f"{shown(host, port)} ({', '.join(hosts[:_MOST_SHOWN])}{more})"
+    return f"{format_host_port(host, port)} ({', '.join(hosts[:_MOST_SHOWN])}{more})"
 
 
 async def _first_to_answer(infos: Sequence[Info]) -> socket.socket:
@@ -244,12 +244,12 @@ def listen_on(
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         words = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"can't listen on {shown(host, port)}: {words}") from None
+        raise UsageError(f"can't listen on {format_host_port(host, port)}: {words}") from None
     infos = list(dict.fromkeys(found))
     if loopback_only and not all(is_loopback(str(info[4][0])) for info in infos):
         raise UsageError(
-            f"--listen {shown(host, port)} is open to other hosts, and without TLS anybody"
-            " there could read the guest or send one: give --tls DIR (pageferry certs makes"
+            f"--listen {format_host_port(host, port)} is open to other hosts, and without TLS"
+            " anybody there could read the guest or send one: give --tls DIR (pageferry certs makes"
             " it), listen on 127.0.0.1, or say --insecure"
         )
     for last in (*[False] * (_PORTS_TRIED - 1), True):
@@ -257,7 +257,7 @@ def listen_on(
             return _bind_all(infos, port, backlog)
         except OSError as error:
             if port or last or error.errno != errno.EADDRINUSE:
-                where = getattr(error, "filename", None) or shown(host, port)
+                where = getattr(error, "filename", None) or format_host_port(host, port)
                 words = os.strerror(error.errno) if error.errno else str(error)
                 raise UsageError(f"can't listen on {where}: {words}") from None
     raise AssertionError("the last one has returned or raised")
@@ -276,7 +276,7 @@ def _bind_all(infos: Sequence[Info], port: int, backlog: int) -> list[socket.soc
             try:
                 sockets.append(_bound((family, kind, proto), wanted, backlog, len(infos) > 1))
             except OSError as error:
-                error.filename = shown_address(wanted)
+                error.filename = format_address(wanted)
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
                 missing = error

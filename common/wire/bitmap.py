@@ -27,7 +27,7 @@ def pack(pages: NDArray[np.bool_]) -> bytes:
     return np.packbits(pages, bitorder="little").tobytes()
 
 
-def popcount(data: bytes) -> int:
+def count_pages(data: bytes) -> int:
     """Return how many pages are in a set.
 
     Args:
@@ -100,7 +100,7 @@ def lengthen(data: bytes, n_pages: int) -> bytes:
     return Unpacker(Codec.ZSTD).unpack(memoryview(data), size).tobytes()
 
 
-def load() -> None:
+def load_codec() -> None:
     """Load what `shorten` and `lengthen` import, which would otherwise be part of the downtime."""
     lengthen(shorten(bytes(WORTH)), 8 * WORTH)
 
@@ -125,7 +125,7 @@ def summary(pages: NDArray[np.bool_]) -> bytes:
     return pack((sizes - inside) * _MOST_OTHERS <= sizes)
 
 
-def expand(data: bytes, n_pages: int) -> NDArray[np.bool_]:
+def expand_summary(data: bytes, n_pages: int) -> NDArray[np.bool_]:
     """Return the pages of a summary's stretches.
 
     Args:

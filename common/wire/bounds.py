@@ -58,7 +58,7 @@ _KIND: Final = b"\xa4kind"
 _LONGEST_KIND: Final = 31  # bytes: a short string of msgpack
 
 
-def kind_of(body: bytes) -> bytes:
+def message_kind(body: bytes) -> bytes:
     """Return the kind that a message says it is: its first key, as we write it.
 
     Args:
@@ -77,7 +77,7 @@ def kind_of(body: bytes) -> bytes:
     return body[at + 1 : at + 1 + body[at] - 0xA0]
 
 
-def check(body: bytes) -> int:
+def check_bounds(body: bytes) -> int:
     """Check a message against the bounds of its kind.
 
     Args:
@@ -89,7 +89,7 @@ def check(body: bytes) -> int:
     Raises:
         RemoteProtocolError: If it is of no known kind, or beyond its bounds.
     """
-    kind = kind_of(body)
+    kind = message_kind(body)
     bound = BOUNDS.get(kind)
     if bound is None:
         raise RemoteProtocolError(f"a control message of no known kind: {kind!r}")

@@ -141,7 +141,7 @@ class Budget:
             waiter.wake()
 
 
-class Share:
+class BudgetShare:
     """What one receiving thread draws for the frame that it is reading.
 
     Args:

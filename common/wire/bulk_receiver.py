@@ -14,14 +14,14 @@ from typing import Final
 
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.wire import decoder, encoder, frames
-from pageferry.common.wire.budget import Share
+from pageferry.common.wire.budget import BudgetShare
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 from pageferry.common.wire.payload import Placer
 from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
 from pageferry.common.wire.spans import IOV_MAX, Spans, SpanTable
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.common.wire.tcp import why
+from pageferry.common.wire.tcp import os_reason
 from pageferry.common.wire.tls_threads import ScatteringTls
 
 # A receiver looks when a probe has come, which may be a little early by its own clock.
@@ -57,7 +57,7 @@ class BulkReceiver:
         link: LinkPolicy = DEFAULT,
         attempt: int = 0,
         places: Callable[[Extents], SpanTable | None] | None = None,
-        share: Share | None = None,
+        share: BudgetShare | None = None,
     ) -> None:
         self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
         self._connection = sock
@@ -109,7 +109,7 @@ class BulkReceiver:
                 if self._tap is not None:
                     self._tap.incoming(n)
         except OSError as error:
-            raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
+            raise ConnectionBroken(f"a bulk connection broke: {os_reason(error)}") from None
         if not self._decoder.at_boundary:
             raise ConnectionBroken("a bulk connection ended in the middle of a frame")
 

@@ -26,7 +26,7 @@ from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.probes import IDLE_S, MAX_NUMBER, ProbeFrame
 from pageferry.common.wire.spans import IOV_MAX, PagePipe, SpanTable, span_table
 from pageferry.common.wire.stream_format import StreamFormat
-from pageferry.common.wire.tcp import why
+from pageferry.common.wire.tcp import os_reason
 from pageferry.common.wire.tls_threads import ScatteringTls
 
 # Bulk bytes that the kernel may hold unsent: enough to keep a link busy between two slices, little
@@ -105,7 +105,7 @@ class BulkSender:
         self._probes = 0
         self._connection = sock
         self._sock = sock if not isinstance(sock, ssl.SSLSocket) else ScatteringTls(sock)
-        self._wire_size = tls.wire_size if isinstance(sock, ssl.SSLSocket) else int
+        self._wire_size = tls.records_size if isinstance(sock, ssl.SSLSocket) else int
         self._pacer = pacer
         self._stall_s = stall_s
         self._tap = tap
@@ -299,7 +299,7 @@ class BulkSender:
                 f"the destination took no byte for {self._stall_s:g} s on a bulk connection"
             ) from None
         except OSError as error:
-            raise ConnectionBroken(f"a bulk connection broke: {why(error)}") from None
+            raise ConnectionBroken(f"a bulk connection broke: {os_reason(error)}") from None
 
     def _follow_rate(self) -> None:
         """Have the kernel pace this socket at its share of the rate, which may have changed."""

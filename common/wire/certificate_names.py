@@ -1,7 +1,8 @@
 """Names of hosts as a certificate has them (RFC 5280, 4.2.1.6), and as a source compares them.
 
 A name that is written into a certificate must be one that a source can ask for: `certified` gives
-the one form of it, or says why there is none. `asked` makes the same of what somebody connects to.
+the one form of it, or says why there is none. `name_to_verify` makes the same of what somebody
+connects to.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _name(text: str, wildcard: bool) -> str:
     return ascii_.removesuffix(".")
 
 
-def asked(host: str) -> str:
+def name_to_verify(host: str) -> str:
     """Return what a source looks for in the certificate of a host; never fails.
 
     Args:
@@ -101,7 +102,7 @@ def asked(host: str) -> str:
     return plain.removesuffix(".")
 
 
-def shown(text: str) -> str:
+def quoted_name(text: str) -> str:
     """Return a text for a message: in quotes, and of bounded length.
 
     Args:

@@ -8,11 +8,11 @@ from typing import Final
 
 from pageferry.common.errors import ConnectionBroken, PeerUnreachable
 from pageferry.common.wire import tls
-from pageferry.common.wire.addresses import open_socket, shown
+from pageferry.common.wire.addresses import format_host_port, open_socket
 from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.link_policy import DEFAULT, LinkPolicy
 from pageferry.common.wire.messages import Hello
-from pageferry.common.wire.tcp import tune, why
+from pageferry.common.wire.tcp import os_reason, tune
 from pageferry.common.wire.tls_credentials import ClientTls
 
 HANDSHAKE_S: Final = 10.0  # from accept to Hello, and from connect to the peer's preface
@@ -43,7 +43,7 @@ async def connect(
         RemoteProtocolError: If who answers is not of our kind and version.
         UsageError: If this host does not have that congestion control, or not for this user.
     """
-    peer = shown(host, port)
+    peer = format_host_port(host, port)
     sock = await open_socket(host, port, HANDSHAKE_S, command)
     connection = Connection(sock, peer, link.stall_s)
     connection.belong(hello.attempt)
@@ -83,8 +83,9 @@ async def _secure(connection: Connection, secure: ClientTls, host: str) -> None:
     try:
         await connection.secure(secure.context, secure.hostname or host.partition("%")[0])
     except ssl.SSLError as error:
-        raise PeerUnreachable(f"{connection.peer} {tls.why(error)}") from None
+        raise PeerUnreachable(f"{connection.peer} {tls.tls_reason(error)}") from None
     except OSError as error:
         raise PeerUnreachable(
-            f"{connection.peer} ended the TLS handshake ({why(error)}): does it have --tls, too?"
+            f"{connection.peer} ended the TLS handshake ({os_reason(error)}): does it have --tls,"
+            " too?"
         ) from None

@@ -22,7 +22,7 @@ from pageferry.common.wire import bounds, decoder, encoder, frames, messages
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.messages import Message
-from pageferry.common.wire.probes import AnswerFrame, Asked, ProbeFrame
+from pageferry.common.wire.probes import AnswerFrame, OutstandingProbes, ProbeFrame
 from pageferry.common.wire.socket_stream import SocketStream
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.common.wire.tcp import hurry
@@ -46,7 +46,7 @@ class Connection(SocketStream):
     def __init__(self, sock: socket.socket, peer: str, stall_s: float = STALL_S) -> None:
         super().__init__(sock, peer, stall_s)
         self._decoder = decoder.FrameDecoder(stream=StreamFormat(checksum=True))
-        self._asked = Asked()
+        self._asked = OutstandingProbes()
         self._answered = asyncio.Condition()
         self._inbox: deque[Message] = deque()
         self._budget: Budget | None = None
@@ -124,7 +124,7 @@ class Connection(SocketStream):
             ConnectionBroken: If the connection broke, or (`PeerSilent`) the peer takes nothing.
             LocalProtocolError: If the message is too large or can't be packed.
         """
-        await self._write(encoder.encode_control(messages.encode(message)))
+        await self._write(encoder.encode_control(messages.encode_message(message)))
 
     async def receive(self) -> Message:
         """Wait for the next message; answer probes meanwhile.
@@ -147,8 +147,8 @@ class Connection(SocketStream):
 
     async def _take(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.ControlFrame):
-            await self._draw(bounds.check(frame.body))
-            self._inbox.append(messages.unpack(frame.body))
+            await self._draw(bounds.check_bounds(frame.body))
+            self._inbox.append(messages.unpack_message(frame.body))
         elif isinstance(frame, ProbeFrame):
             await self._write(encoder.encode_answer(frame.attempt, frame.number, checked=True))
         elif isinstance(frame, AnswerFrame):

@@ -24,10 +24,10 @@ import xxhash
 
 from pageferry.common.errors import CorruptFrame, RemoteProtocolError
 from pageferry.common.wire.body_rules import BODY, BodyRule, Legal
-from pageferry.common.wire.budget import Share
+from pageferry.common.wire.budget import BudgetShare
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import MAGIC, PREFACE, PROTOCOL_VERSION, Frame, FrameType
-from pageferry.common.wire.header import CHECKED, HEADER, TRAILER, unpack
+from pageferry.common.wire.header import CHECKED, HEADER, TRAILER, unpack_header
 from pageferry.common.wire.packing import Unpacker
 from pageferry.common.wire.payload import Content, Placer
 from pageferry.common.wire.spans import Spans, SpanTable
@@ -134,7 +134,7 @@ class FrameDecoder:
         requests: bool = False,
         attempt: int | None = None,
         places: Callable[[Extents], SpanTable | None] | None = None,
-        share: Share | None = None,
+        share: BudgetShare | None = None,
     ) -> None:
         self.legal = Legal(
             stream=stream,
@@ -261,7 +261,7 @@ class FrameDecoder:
         return self._trailer_done(self._rule)
 
     def _header_done(self) -> Frame | None:
-        header = unpack(self._header)
+        header = unpack_header(self._header)
         rule = BODY.get(header.kind)
         if rule is None:
             raise RemoteProtocolError(f"a frame of unknown type {header.kind}")

@@ -35,7 +35,7 @@ class Header(NamedTuple):
     length: int
 
 
-def unpack(data: bytes | bytearray) -> Header:
+def unpack_header(data: bytes | bytearray) -> Header:
     """Take a header apart.
 
     Args:

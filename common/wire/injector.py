@@ -1,7 +1,7 @@
 """Carrying out injected faults: on the process, its connections, the bytes on them.
 
-One `Injector` per session. The session says where it is (`hit`), its connections say what is about
-to leave and what has come (`link_policy.Tap`).
+One `Injector` per session. The session says where it is (`reached`), its connections say what is
+about to leave and what has come (`link_policy.Tap`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pageferry.common.inject import Action, Injection, Plan
+from pageferry.common.inject import Action, FaultPlan, Injection
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import tcp
 from pageferry.common.wire.pacing import Pacer
@@ -43,7 +43,7 @@ kill -CONT "$1"
 
 
 class Injector:
-    """Does what `plan` has for each point. Any thread may hit a point, or use a connection.
+    """Does what `plan` has for each point. Any thread may reach a point, or use a connection.
 
     Args:
         plan: What is due; each fault of it once.
@@ -53,7 +53,7 @@ class Injector:
     """
 
     def __init__(
-        self, plan: Plan, timeline: Timeline, slow_down: Callable[[float], None] | None = None
+        self, plan: FaultPlan, timeline: Timeline, slow_down: Callable[[float], None] | None = None
     ) -> None:
         self._plan = plan
         self._timeline = timeline
@@ -65,7 +65,7 @@ class Injector:
         self._reading = Pacer(math.inf)
         self._over = threading.Event()
 
-    def hit(self, point: str) -> None:
+    def reached(self, point: str) -> None:
         """Carry out what is due at a point that the session has come to.
 
         Args:
@@ -77,8 +77,8 @@ class Injector:
             self._timeline.log("injected", fault=str(injection))
             self._do(injection)
 
-    def hit_share(self, share: float) -> bool:
-        """Hit the points of post-copy up to a share of the missing pages.
+    def reached_share(self, share: float) -> bool:
+        """Reach the points of post-copy up to a share of the missing pages.
 
         Args:
             share: That has moved, 0 to 1.
@@ -88,7 +88,7 @@ class Injector:
         """
         for percent in self._plan.shares():
             if share * 100 >= percent:
-                self.hit(f"postcopy-{percent}%")
+                self.reached(f"postcopy-{percent}%")
         return bool(self._plan.shares())
 
     def _do(self, injection: Injection) -> None:

@@ -17,14 +17,14 @@ from pageferry.common.capacity.descriptors import descriptor_limit
 from pageferry.common.capacity.exhausted import ran_out
 from pageferry.common.errors import PageferryError, RemoteProtocolError
 from pageferry.common.wire import tls
-from pageferry.common.wire.addresses import host_of, listen_on, shown_address
+from pageferry.common.wire.addresses import format_address, host_of, listen_on
 from pageferry.common.wire.connecting import HANDSHAKE_S
 from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.eviction import first_to_go
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.messages import Hello, Refuse
 from pageferry.common.wire.socket_stream import LINGER_S
-from pageferry.common.wire.tcp import why
+from pageferry.common.wire.tcp import os_reason
 
 MAX_HANDSHAKES: Final = 256  # at once; one more, and the oldest of the network with the most goes
 MAX_LEAVING: Final = 64  # turned away, and may still read why
@@ -98,13 +98,13 @@ class Listener:
                 sock, address = await loop.sock_accept(listening)
             except OSError as error:
                 # Out of descriptors, or a peer that left while it waited: later ones may succeed.
-                words = ran_out(error) or why(error)
+                words = ran_out(error) or os_reason(error)
                 self._complain(f"a connection could not be accepted: {words}")
                 await asyncio.sleep(0.1)
                 continue
             sock.setblocking(False)
             self._make_room()
-            connection = Connection(sock, shown_address(address), self._stall_s)
+            connection = Connection(sock, format_address(address), self._stall_s)
             task = asyncio.create_task(self._handshake(connection))
             self._strangers[connection] = task
             self._tasks.add(task)
@@ -158,7 +158,7 @@ class Listener:
             self._strangers.pop(connection, None)
             await self._see_off(connection)
         except OSError as error:  # it was gone before its options could be set
-            self._complain(f"{peer} was turned away: {why(error)}")
+            self._complain(f"{peer} was turned away: {os_reason(error)}")
             connection.close()
         except BaseException:
             connection.close()
@@ -212,5 +212,7 @@ class Listener:
             try:
                 await connection.secure(self._secure)
             except OSError as error:
-                words = tls.why(error) if isinstance(error, ssl.SSLError) else why(error)
+                words = (
+                    tls.tls_reason(error) if isinstance(error, ssl.SSLError) else os_reason(error)
+                )
                 raise RemoteProtocolError(f"no TLS with it: it {words}") from None

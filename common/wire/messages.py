@@ -35,7 +35,7 @@ A migration, source left, destination right; bulk connections carry page frames 
     After a commit whose answer was lost, over a new connection:
 
     connect  ── preface, Hello(query, session) ──────>
-             <────────────────── preface, Outcome ──     running | never | unknown
+             <──────────── preface, CommitOutcome ──     running | never | unknown
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ from pageferry.common.wire.results import (
     Bounded,
     Count,
     Nanoseconds,
+    PeerText,
     Seconds,
     Steps,
-    Text,
     WireBeats,
     WireCache,
     WireEvent,
@@ -119,17 +119,17 @@ class Welcome(_Message):
 
     kind: Literal["welcome"] = "welcome"
     attempt: Attempt = 0
-    version: Text
-    host: Text
-    clock: Text
-    processor: Text = ""
+    version: PeerText
+    host: PeerText
+    clock: PeerText
+    processor: PeerText = ""
 
 
 class Refuse(_Message):
     """Refusal, and why; the connection ends."""
 
     kind: Literal["refuse"] = "refuse"
-    reason: Text
+    reason: PeerText
 
 
 class Ping(_Message):
@@ -208,8 +208,8 @@ class Ready(_Message):
     """
 
     kind: Literal["ready"] = "ready"
-    faults: Text | None = None
-    faults_reason: Text | None = None
+    faults: PeerText | None = None
+    faults_reason: PeerText | None = None
 
 
 class RoundDone(_Message):
@@ -286,7 +286,7 @@ class Finished(_Message):
     kind: Literal["finished"] = "finished"
     steps: list[Steps] = Field(max_length=MOST_VCPUS)
     digest: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None
-    check: Text | None
+    check: PeerText | None
     cpu_s: Seconds
     received_bytes: Count
     unpack_cpu_s: Seconds = 0.0
@@ -318,17 +318,17 @@ class Cancel(_Message):
     """Word that the source gives up before the commit; the guest goes on there."""
 
     kind: Literal["cancel"] = "cancel"
-    reason: Text
+    reason: PeerText
 
 
 class Failed(_Message):
     """Word that the destination gives up before it resumed; it never will."""
 
     kind: Literal["failed"] = "failed"
-    reason: Text
+    reason: PeerText
 
 
-class Outcome(_Message):
+class CommitOutcome(_Message):
     """Answer to a query: does the destination run this session's guest?
 
     Attributes:
@@ -341,7 +341,7 @@ class Outcome(_Message):
     kind: Literal["outcome"] = "outcome"
     answer: Literal["running", "never", "unknown"]
     resumed_ns: Nanoseconds | None = None
-    clock: Text = ""
+    clock: PeerText = ""
     peer_ns: Nanoseconds | None = None
 
 
@@ -362,13 +362,13 @@ Message = (
     | Bye
     | Cancel
     | Failed
-    | Outcome
+    | CommitOutcome
 )
 
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
-def encode(message: Message) -> bytes:
+def encode_message(message: Message) -> bytes:
     """Pack a message.
 
     Args:
@@ -387,7 +387,7 @@ def encode(message: Message) -> bytes:
     return packed
 
 
-def decode(body: bytes) -> Message:
+def decode_message(body: bytes) -> Message:
     """Unpack a message, after a check of its bounds.
 
     Args:
@@ -399,18 +399,18 @@ def decode(body: bytes) -> Message:
     Raises:
         RemoteProtocolError: If it is not a message of ours.
     """
-    bounds.check(body)
-    return unpack(body)
+    bounds.check_bounds(body)
+    return unpack_message(body)
 
 
-def unpack(body: bytes) -> Message:
-    """Unpack a message that is known to be within its bounds (`bounds.check`).
+def unpack_message(body: bytes) -> Message:
+    """Unpack a message that is known to be within its bounds (`bounds.check_bounds`).
 
     Args:
         body: Of a control frame.
 
     Returns:
-        As `decode`.
+        As `decode_message`.
 
     Raises:
         RemoteProtocolError: Likewise.

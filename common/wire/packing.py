@@ -122,7 +122,7 @@ def check_size(size: int, unpacked: int) -> None:
         raise RemoteProtocolError(f"a compressed payload of {size} bytes in place of {unpacked}")
 
 
-def spread(data: NDArray[np.uint8], buffers: list[memoryview]) -> None:
+def fill_buffers(data: NDArray[np.uint8], buffers: list[memoryview]) -> None:
     """Fill buffers with data, in order.
 
     Args:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
-from pageferry.common.wire.budget import SMALL_BYTES, Share
+from pageferry.common.wire.budget import SMALL_BYTES, BudgetShare
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import MAX_FRAME_LINES
-from pageferry.common.wire.packing import Unpacker, spread
+from pageferry.common.wire.packing import Unpacker, fill_buffers
 from pageferry.common.wire.spans import Spans, SpanTable
 
 
@@ -49,7 +49,7 @@ class Content:
     placer: Placer | None
     places: Callable[[Extents], SpanTable | None] | None
     unpacker: Unpacker | None
-    share: Share | None
+    share: BudgetShare | None
     _lines: NDArray[np.uint8] = field(init=False, default_factory=lambda: np.empty(0, np.uint8))
     _payload: NDArray[np.uint8] = field(init=False, default_factory=lambda: np.empty(0, np.uint8))
 
@@ -111,7 +111,7 @@ class Content:
         unpacked = self.unpacker.unpack(data, pages * PAGE_SIZE)
         if len(self._payload) > SMALL_BYTES:
             self._payload = np.empty(0, np.uint8)
-        spread(unpacked, self.placer.buffers(extents))
+        fill_buffers(unpacked, self.placer.buffers(extents))
 
     def unpack_lines(self, data: memoryview, lines: int) -> NDArray[np.uint8]:
         """Return the lines in a compressed payload.

@@ -51,7 +51,7 @@ class AnswerFrame:
     number: int
 
 
-class Asked:
+class OutstandingProbes:
     """The probes that one end has sent on one connection. They are answered in order.
 
     Attributes:

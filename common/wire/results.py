@@ -42,11 +42,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
-Text = Annotated[str, Field(max_length=MOST_TEXT), AfterValidator(printable)]
+PeerText = Annotated[str, Field(max_length=MOST_TEXT), AfterValidator(printable)]
 Nanoseconds = Annotated[int, Field(ge=0, le=MOST_COUNT)]
 Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]
 Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
-Pages = Annotated[int, Field(ge=0, le=MOST_PAGES)]
+PageCount = Annotated[int, Field(ge=0, le=MOST_PAGES)]
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 Microseconds = Annotated[float, Field(ge=0, le=1e13)]
 
@@ -60,7 +60,7 @@ class Bounded(BaseModel):
 # Names under which a report says something of its own about an event.
 _RESERVED: Final = frozenset({"t_ms", "agent", "event"})
 _Word = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_-]{0,63}$")]
-_Value = bool | Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)] | float | Text | None
+_Value = bool | Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)] | float | PeerText | None
 
 
 def _not_reserved(name: str) -> str:
@@ -149,7 +149,7 @@ class WireCache(Bounded):
     drained_lines: Count
 
 
-BinCounts = Annotated[list[Pages], Field(max_length=MOST_BINS)]
+BinCounts = Annotated[list[PageCount], Field(max_length=MOST_BINS)]
 
 
 class WireActivity(Bounded):
@@ -189,8 +189,8 @@ class WireLatency(Bounded):
 
 
 _Bar = tuple[Annotated[int, Field(ge=0, lt=MOST_BARS)], Count]
-_Missing = tuple[Nanoseconds, Pages]
-_Fault = tuple[Nanoseconds, Microseconds, Pages, Annotated[int, Field(ge=0, lt=MOST_VCPUS)]]
+_Missing = tuple[Nanoseconds, PageCount]
+_Fault = tuple[Nanoseconds, Microseconds, PageCount, Annotated[int, Field(ge=0, lt=MOST_VCPUS)]]
 
 
 class WirePostcopy(Bounded):
@@ -206,8 +206,8 @@ class WirePostcopy(Bounded):
 
     faults: Count
     zero_fills: Count
-    pages_pulled: Pages
-    pages_pushed: Pages
+    pages_pulled: PageCount
+    pages_pushed: PageCount
     duplicates: Count
     missing: bytes | None = Field(default=None, max_length=MAX_CONTROL)
     latency_us: WireLatency | None

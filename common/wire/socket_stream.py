@@ -15,7 +15,7 @@ from pageferry.common.wire.addresses import host_of
 from pageferry.common.wire.congestion import use_congestion
 from pageferry.common.wire.eviction import network_of
 from pageferry.common.wire.link_policy import STALL_S, Tap
-from pageferry.common.wire.tcp import reset, tune, why
+from pageferry.common.wire.tcp import os_reason, reset, tune
 
 LINGER_S: Final = 1.0
 _WRITE_BYTES: Final = 65536  # of what is sent, within the stall timeout
@@ -84,7 +84,9 @@ class SocketStream:
         try:
             name = self._sock.getpeername()
         except OSError as error:
-            raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
+            raise ConnectionBroken(
+                f"connection with {self.peer} broke: {os_reason(error)}"
+            ) from None
         return host_of(name), int(name[1])
 
     @property
@@ -124,11 +126,13 @@ class SocketStream:
                 else:
                     n = await loop.sock_recv_into(self._sock, view)
         except ssl.SSLError as error:
-            raise ConnectionBroken(f"{self.peer} {tls.why(error)}") from None
+            raise ConnectionBroken(f"{self.peer} {tls.tls_reason(error)}") from None
         except OSError as error:
             if limit.expired():
                 return self._read_late(view, limit_s or 0.0)
-            raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
+            raise ConnectionBroken(
+                f"connection with {self.peer} broke: {os_reason(error)}"
+            ) from None
         if n == 0:
             raise ConnectionBroken(f"{self.peer} closed the connection")
         self.received_bytes += n
@@ -162,13 +166,15 @@ class SocketStream:
         except OSError as error:
             if limit.expired():
                 raise PeerSilent(f"{self.peer} took nothing for {self._stall_s:g} s") from None
-            raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
+            raise ConnectionBroken(
+                f"connection with {self.peer} broke: {os_reason(error)}"
+            ) from None
         self.sent_bytes += len(data)
 
     async def _send_part(self, data: bytes) -> None:
         if isinstance(self._sock, ssl.SSLSocket):
             await tls.send_all(self._sock, data)
-            self.sent_bytes += tls.wire_size(len(data)) - len(data)
+            self.sent_bytes += tls.records_size(len(data)) - len(data)
         else:
             await asyncio.get_running_loop().sock_sendall(self._sock, data)
 
@@ -200,7 +206,9 @@ class SocketStream:
         try:
             first = self._sock.recv(8, socket.MSG_PEEK)
         except OSError as error:
-            raise ConnectionBroken(f"connection with {self.peer} broke: {why(error)}") from None
+            raise ConnectionBroken(
+                f"connection with {self.peer} broke: {os_reason(error)}"
+            ) from None
         if not first:
             raise ConnectionBroken(f"{self.peer} closed the connection")
         return tls.looks_like_tls(first)

@@ -29,7 +29,7 @@ def reset(sock: socket.socket) -> None:
     ctypes.CDLL(None).connect(sock.fileno(), bytes(16), 16)
 
 
-def why(error: OSError) -> str:
+def os_reason(error: OSError) -> str:
     """Return the system's words for an error, without its number and the address tuple.
 
     Args:
@@ -39,7 +39,7 @@ def why(error: OSError) -> str:
         Words for people.
     """
     if isinstance(error, ssl.SSLError):
-        return f"the peer {tls.why(error)}"
+        return f"the peer {tls.tls_reason(error)}"
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 

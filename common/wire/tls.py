@@ -1,8 +1,8 @@
 """TLS on a socket: the handshake and what follows it on the event loop, records, and its errors.
 
 `Connection` does the handshake on the event loop. Afterwards one thread at a time uses the socket
-(`tls_threads`); another one may only shut it down, by `shutdown` here, which never lets a byte
-through in clear.
+(`tls_threads`); another one may only shut it down, by `shutdown_socket` here, which never lets a
+byte through in clear.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
-from pageferry.common.wire.certificate_names import asked
+from pageferry.common.wire.certificate_names import name_to_verify
 
 RECORD: Final = 16384  # bytes that one record carries at the most
 RECORD_OVERHEAD: Final = 22  # header, type, tag
@@ -39,7 +39,7 @@ _REASONS: Final = {
 }
 
 
-def why(error: ssl.SSLError) -> str:
+def tls_reason(error: ssl.SSLError) -> str:
     """Say what went wrong in TLS.
 
     Args:
@@ -75,7 +75,7 @@ def looks_like_tls(data: bytes) -> bool:
     return data[:1] == bytes([_HANDSHAKE_RECORD]) and data[1:2] in (b"", b"\x03")
 
 
-def wire_size(n: int) -> int:
+def records_size(n: int) -> int:
     """Return the size of bytes, sent at once, as TLS records; handshakes are not known here.
 
     Args:
@@ -136,7 +136,7 @@ async def handshake(
     secure = context.wrap_socket(
         sock,
         server_side=hostname is None,
-        server_hostname=None if hostname is None else asked(hostname),
+        server_hostname=None if hostname is None else name_to_verify(hostname),
         do_handshake_on_connect=False,
     )
     try:
@@ -164,7 +164,7 @@ async def drain(secure: ssl.SSLSocket, most_s: float = 1.0) -> None:
         most_s: How long to read on.
     """
     try:
-        shutdown(secure, socket.SHUT_WR)
+        shutdown_socket(secure, socket.SHUT_WR)
         async with asyncio.timeout(most_s):
             for _ in range(64):
                 await readable(secure)
@@ -225,7 +225,7 @@ def certificate_of(secure: ssl.SSLSocket) -> bytes:
     return hashlib.sha256(shown or b"").digest()
 
 
-def shutdown(sock: socket.socket, how: int) -> None:
+def shutdown_socket(sock: socket.socket, how: int) -> None:
     """Shut down the connection below TLS.
 
     `SSLSocket.shutdown` would first make it a socket of plain bytes, on which another thread could

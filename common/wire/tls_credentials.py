@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from pageferry.common.errors import UsageError
 from pageferry.common.files.input_files import open_file, read_whole
-from pageferry.common.process.notices import notice
-from pageferry.common.wire.certificate_names import certified, shown
+from pageferry.common.process.notices import notify_once
+from pageferry.common.wire.certificate_names import certified, quoted_name
 from pageferry.common.wire.validity import out_of_time
 
 CA: Final = "ca-cert.pem"
@@ -78,7 +78,7 @@ def checked_hostname(text: str) -> str:
     try:
         return str(certified(text))
     except ValueError as error:
-        raise UsageError(f"--tls-hostname {shown(text)}: {error}") from None
+        raise UsageError(f"--tls-hostname {quoted_name(text)}: {error}") from None
 
 
 def server_tls(folder: Path) -> ssl.SSLContext:
@@ -117,7 +117,7 @@ def _context(protocol: Any, folder: Path, own: tuple[str, str]) -> ssl.SSLContex
                 f" {_said(error)}"
             ) from None
         for problem in out_of_time(context, CA, certificate, own[0]):
-            notice(f"--tls {folder}: {problem}")
+            notify_once(f"--tls {folder}: {problem}")
     return context
 
 

@@ -1,6 +1,7 @@
 """TLS connections that threads use: for bulk pages, and a socket of plain bytes for compiled code.
 
-One thread at a time uses the connection; another one may only shut it down, by `tls.shutdown`.
+One thread at a time uses the connection; another one may only shut it down, by
+`tls.shutdown_socket`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 
 from pageferry.common.errors import PageferryError
 from pageferry.common.process.threads import WatchedThread, failure_of
-from pageferry.common.wire.tls import RECORD, SEND, shutdown
+from pageferry.common.wire.tls import RECORD, SEND, shutdown_socket
 
 _TCP_NOTSENT_LOWAT: Final = 25
 _LAST_WORDS_S: Final = 1.0
@@ -76,12 +77,12 @@ class ScatteringTls:
         return (total,)
 
     def shutdown(self, how: int) -> None:
-        """Shut down as `tls.shutdown`.
+        """Shut down as `tls.shutdown_socket`.
 
         Args:
             how: As of `socket.shutdown`.
         """
-        shutdown(self._secure, how)
+        shutdown_socket(self._secure, how)
 
     def close(self) -> None:
         """Release the socket."""

@@ -153,7 +153,7 @@ def _cut(text: str) -> str:
 WORKLOADS: Final = Registry(BUILTIN)
 
 
-def choose(text: str) -> Chosen:
+def parse_workload(text: str) -> Chosen:
     """Parse a workload's text, of those that pageferry brings along.
 
     Args:

@@ -11,7 +11,7 @@ from pageferry.common.workload.mixes import Mix
 from pageferry.common.workload.options import Option
 
 
-def load(place: str) -> Any:
+def import_place(place: str) -> Any:
     """Import what a place names.
 
     Args:
@@ -99,5 +99,5 @@ class Chosen:
         """
         if self.spec.pin is None:
             return self.text
-        pin: Callable[[Mapping[str, Any], str], str] = load(self.spec.pin)
+        pin: Callable[[Mapping[str, Any], str], str] = import_place(self.spec.pin)
         return pin(self.options, self.text)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pageferry.common.errors import UsageError
-from pageferry.common.files.memory_trace import Trace, open_trace
+from pageferry.common.files.memory_trace import MemoryTrace, open_trace
 
 _LONGEST: Final = 512  # characters of a workload that fit in a configuration
 
 
-def traced(options: Mapping[str, Any]) -> Trace:
+def traced(options: Mapping[str, Any]) -> MemoryTrace:
     """Open the file that the options name.
 
     Args:

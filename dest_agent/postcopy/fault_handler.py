@@ -34,7 +34,7 @@ from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.handler_thread import HandlerThread
 from pageferry.dest_agent.postcopy.kernel import state as a
-from pageferry.dest_agent.postcopy.kernel.placement import discard, place
+from pageferry.dest_agent.postcopy.kernel.placement import discard, place_extents
 from pageferry.dest_agent.postcopy.mechanism import Mechanism
 from pageferry.dest_agent.postcopy.staging import Staging
 
@@ -103,7 +103,7 @@ class FaultHandler(HandlerThread):
         self._registered = False
         if mechanism.name == "kernel":
             self._userfault = open_userfault()
-        record, memory = words.new_control(a.FAULT_CONTROL)
+        record, memory = words.new_record(a.FAULT_CONTROL)
         super().__init__(cast(a.FaultControl, record))
         self._fill_in(prepage, stream.checksum)
         self._begin(self._new_arrays(memory))
@@ -154,14 +154,14 @@ class FaultHandler(HandlerThread):
             outbox=np.full(a.OUTBOX_WORDS, 0, np.int64),
             inbox=np.full(a.INBOX_WORDS, 0, np.int64),
             table=np.zeros(a.MAX_EXTENTS, np.int64),
-            scratch=a.new_scratch(),
+            scratch=a.new_thread_scratch(),
         )
 
     def _warm_up(self) -> None:
         """Compile, and wait until the handler is at work."""
         nothing = np.zeros(0, np.uint8)
         discard(0, nothing, nothing)
-        place(self._arrays.target, np.zeros(0, np.int64), 0, a.new_scratch())
+        place_extents(self._arrays.target, np.zeros(0, np.int64), 0, a.new_thread_scratch())
         self._use_socket(None, timeout_s=_START_S)
         if self._userfault is None:
             self._guest.set_presence(self._arrays.presence)  # so far every page is there
@@ -236,7 +236,9 @@ class FaultHandler(HandlerThread):
         """
         if self._state == "closed":
             raise LocalProtocolError("pages came after the fault handler had ended")
-        number = place(self._arrays.target, np.array(extents).view(np.int64), source, scratch)
+        number = place_extents(
+            self._arrays.target, np.array(extents).view(np.int64), source, scratch
+        )
         if number:
             raise UserfaultError("placing pages", number)
 

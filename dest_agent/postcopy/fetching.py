@@ -22,9 +22,9 @@ from pageferry.common.errors import (
     PageferryError,
     RemoteProtocolError,
 )
-from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.process.aio import quit_task, run_to_completion
 from pageferry.common.process.threads import failure_of
-from pageferry.common.recovery import Phase, Proof
+from pageferry.common.recovery import Proof, RecoveryPhase
 from pageferry.common.timeline import Timeline
 from pageferry.dest_agent.protocol import DestProtocol
 
@@ -82,7 +82,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class FaultsMoved:
+class MissingPagesChanged:
     """The fault handler has something to say: nothing is missing any more, or it failed."""
 
 
@@ -113,7 +113,7 @@ class Missing(Protocol):
         ...
 
 
-class Stream(Protocol):
+class DestStream(Protocol):
     """This end's connections, of one attempt after another."""
 
     async def drop(self) -> None:
@@ -163,7 +163,7 @@ class Fetching:
         over: Returns whether a lazy copy's guest has ended.
     """
 
-    stream: Stream
+    stream: DestStream
     faults: Missing
     protocol: DestProtocol
     timeline: Timeline
@@ -214,8 +214,8 @@ class Fetching:
                 self._weigh(self.protocol.stands(attempt))
             case Shown(attempt, proof):
                 self._weigh(self.protocol.proved(attempt, proof))
-            case FaultsMoved():
-                await self._faults_moved()
+            case MissingPagesChanged():
+                await self._missing_pages_changed()
             case _ if hasattr(item, "kind"):  # a message
                 try:
                     self.protocol.receive(item)
@@ -234,7 +234,7 @@ class Fetching:
         deadline_s = self.protocol.recovery.deadline_s
         if deadline_s is None:
             return None
-        proving = self.protocol.recovery.phase in (Phase.JOINING, Phase.PROVING)
+        proving = self.protocol.recovery.phase in (RecoveryPhase.JOINING, RecoveryPhase.PROVING)
         return min(deadline_s, self._now() + LOOK_S) if proving else deadline_s
 
     async def _look(self) -> None:
@@ -245,7 +245,7 @@ class Fetching:
 
     async def _give_up(self) -> None:
         self.protocol.gave_up()
-        await see_through(self.stream.drop())
+        await run_to_completion(self.stream.drop())
         raise GuestLostError(
             f"the source did not come back: the guest is lost in part,"
             f" {self.faults.missing_count:,} of {self.n_pages:,} pages are missing"
@@ -253,7 +253,7 @@ class Fetching:
 
     # -- what happens -----------------------------------------------------------------------------
 
-    async def _faults_moved(self) -> None:
+    async def _missing_pages_changed(self) -> None:
         failure = self.faults.failure
         if isinstance(failure, ConnectionBroken | RemoteProtocolError):
             await self._broke(self.protocol.attempt, failure)
@@ -275,13 +275,14 @@ class Fetching:
         self.timeline.log("postcopy-paused", reason=str(error))
         self.say(f"{error}: the guest waits, {self.faults.missing_count:,} pages are missing")
         await quit_task(self._joining)
-        await see_through(self.stream.drop())
+        await run_to_completion(self.stream.drop())
 
     async def _offered(self, attempt: int, connection: Any) -> None:
         if not self.protocol.recovery.is_newer(attempt):
             connection.close()
             return
-        if self.protocol.recovery.phase is not Phase.BROKEN:  # the source has seen the break first
+        # The source has seen the break first.
+        if self.protocol.recovery.phase is not RecoveryPhase.BROKEN:
             lost = ConnectionBroken("the source lost the connection")
             await self._broke(self.protocol.attempt, lost)
         self.protocol.joined(attempt)
@@ -303,7 +304,7 @@ class Fetching:
             self.inbox.put_nowait(Shown(attempt, Proof.CONTROL))
 
 
-async def come_late(protocol: DestProtocol, offers: asyncio.Queue[Offered]) -> Any | None:
+async def await_late_source(protocol: DestProtocol, offers: asyncio.Queue[Offered]) -> Any | None:
     """Wait for a source that missed that nothing is missing any more, and is back to hear it.
 
     Args:

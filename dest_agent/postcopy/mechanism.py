@@ -53,7 +53,7 @@ def choose_mechanism(wanted: Literal["auto", "kernel", "software"]) -> Mechanism
     if wanted == "software":
         return Mechanism("software", "asked for")
     try:
-        how = probe()
+        how = probe_userfault()
     except UserfaultUnavailable as error:
         if wanted == "kernel":
             raise
@@ -61,7 +61,7 @@ def choose_mechanism(wanted: Literal["auto", "kernel", "software"]) -> Mechanism
     return Mechanism("kernel", how)
 
 
-def probe() -> str:
+def probe_userfault() -> str:
     """Serve two pages to ourselves by userfaultfd.
 
     Being able to open the descriptor proves little: a confined process may have it and be refused

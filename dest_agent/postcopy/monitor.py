@@ -27,7 +27,7 @@ _MOST_SAMPLES: Final = 10_000
 _MOST_TRACED: Final = 65_536
 
 
-class Columns:
+class MissingHistory:
     """Missing pages by bin over time, and the faults in between.
 
     Bounded: when there are too many columns, neighbours are merged, and so are those that come
@@ -90,7 +90,7 @@ class Postcopy:
     """
 
     def __init__(self, guest: Guest, setup: PostcopySetup, stream: StreamFormat) -> None:
-        bitmap.load()
+        bitmap.load_codec()
         self.setup = setup
         self.mechanism = choose_mechanism(setup.faults)
         self.faults = FaultHandler(
@@ -102,7 +102,7 @@ class Postcopy:
         self._trace: list[tuple[int, float, int, int]] = []
         self._missing_over_time: list[tuple[int, int]] = []
         self._binning = Binning(guest.n_pages)
-        self._columns = Columns()
+        self._columns = MissingHistory()
 
     @property
     def has_urgent(self) -> bool:

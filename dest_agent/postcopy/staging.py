@@ -13,11 +13,11 @@ from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import DeltaFrame, LinesFrame, PagesFrame, ZeroFrame
 from pageferry.common.wire.spans import SpanTable
-from pageferry.dest_agent.postcopy.kernel.state import new_scratch
+from pageferry.dest_agent.postcopy.kernel.state import new_thread_scratch
 
 # Places pages (extents) whose contents lie side by side at an address (0 for zeros); the last
 # argument is a scratch array of the calling thread.
-Place = Callable[[Extents, int, NDArray[np.int64]], None]
+PlacePages = Callable[[Extents, int, NDArray[np.int64]], None]
 
 _FIRST_BYTES: Final = 1 << 20
 
@@ -31,10 +31,10 @@ class Staging:
         place: Puts a frame's pages in their places, whole, each once.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: PlacePages) -> None:
         self._place = place
         self._bytes = np.empty(_FIRST_BYTES, np.uint8)
-        self._scratch = new_scratch()
+        self._scratch = new_thread_scratch()
 
     def places(self, _extents: Extents) -> SpanTable | None:
         """Refuse guest memory: the kernel, or whoever stops the guest, places a page whole.

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from pageferry.common.errors import ConnectionBroken, PageferryError, RemoteProtocolError
 from pageferry.common.process.threads import WatchedThread
-from pageferry.common.wire.budget import Budget, Share
+from pageferry.common.wire.budget import Budget, BudgetShare
 from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.extents import Extents
 from pageferry.common.wire.frames import (
@@ -106,7 +106,7 @@ class PagePlacer(Placer, Protocol):
 class _Slot:
     """What one channel places with; another placer may be put in between two frames."""
 
-    def __init__(self, placer: PagePlacer, share: Share) -> None:
+    def __init__(self, placer: PagePlacer, share: BudgetShare) -> None:
         self._placer = placer
         self._share = share
         self._busy = False  # pages have been given a place, and are not all there
@@ -232,7 +232,7 @@ class PageReceiver:
         """
         if self._closed or channel >= self._channels or channel in self._receivers:
             raise RemoteProtocolError(f"no bulk channel {channel} is expected here")
-        share = Share(self._budget)
+        share = BudgetShare(self._budget)
         slot = self._slots[channel] = _Slot(self._make_placer(), share)
         receiver = BulkReceiver(
             sock,

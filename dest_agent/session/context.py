@@ -12,19 +12,19 @@ from pageferry.common.guest.vcpu import vcpus_cpu_s
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
 from pageferry.common.wire.injector import Injector
-from pageferry.dest_agent.guest_keeper import Place
+from pageferry.dest_agent.guest_registry import Reservation
 from pageferry.dest_agent.guest_thread import GuestThread
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.precopy.page_placer import GuestPlacer
 from pageferry.dest_agent.protocol import DestProtocol
-from pageferry.dest_agent.session.inbox import Control
+from pageferry.dest_agent.session.inbox import DestControl
 
 if TYPE_CHECKING:
-    from pageferry.dest_agent.session.stream import Stream
+    from pageferry.dest_agent.session.stream import PageStream
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class DestContext:
     """What lasts as long as the session.
 
     Attributes:
@@ -34,25 +34,25 @@ class Context:
         timeline: The destination's events.
         say: Takes one line for people.
         injector: None without injected faults.
-        place: Who takes over the guest, if it stays.
+        reservation: Who takes over the guest, if it stays.
     """
 
     protocol: DestProtocol
-    control: Control
+    control: DestControl
     thread: GuestThread
     timeline: Timeline
     say: Callable[[str], None]
     injector: Injector | None
-    place: Place
+    reservation: Reservation
 
-    def hit(self, point: str) -> None:
+    def reached(self, point: str) -> None:
         """Tell injected faults that a point has been reached.
 
         Args:
             point: One of `common.inject.POINTS` of the destination, with a number for N.
         """
         if self.injector is not None:
-            self.injector.hit(point)
+            self.injector.reached(point)
 
 
 class CpuTime:
@@ -87,6 +87,6 @@ class Prepared:
     setup: messages.Setup
     guest: Guest
     placer: GuestPlacer
-    stream: Stream
+    stream: PageStream
     postcopy: Postcopy | None
     cpu: CpuTime

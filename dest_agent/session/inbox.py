@@ -21,7 +21,13 @@ from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.inbox import Inbox
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.messages import Message
-from pageferry.dest_agent.postcopy.fetching import Broke, FaultsMoved, Offered, Shown, Stands
+from pageferry.dest_agent.postcopy.fetching import (
+    Broke,
+    MissingPagesChanged,
+    Offered,
+    Shown,
+    Stands,
+)
 from pageferry.dest_agent.protocol import DestProtocol
 
 LAST_WORDS_S: Final = 0.1
@@ -41,10 +47,10 @@ class BarrierReached:
     t_ns: int
 
 
-Item = Message | BarrierReached | FaultsMoved | Broke | Offered | Stands | Shown
+Item = Message | BarrierReached | MissingPagesChanged | Broke | Offered | Stands | Shown
 
 
-class Control:
+class DestControl:
     """Reads and writes the control connection; `items` holds what has not had its turn.
 
     Args:
@@ -156,7 +162,7 @@ class Control:
             PageferryError: What broke the present connections.
         """
         item = await self.items.get()
-        while isinstance(item, FaultsMoved | Offered | Stands | Shown) or (
+        while isinstance(item, MissingPagesChanged | Offered | Stands | Shown) or (
             isinstance(item, Broke) and item.attempt != self._protocol.attempt
         ):
             item = await self.items.get()  # the last one was left from when pages were missing
@@ -196,7 +202,7 @@ class Control:
         for item in items:
             if isinstance(item, Offered):
                 self.offer(item.connection, late=True)
-            elif not isinstance(item, FaultsMoved | Stands | Shown):
+            elif not isinstance(item, MissingPagesChanged | Stands | Shown):
                 self.items.put_nowait(item)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from pageferry.common.errors import PeerSilent, RemoteProtocolError, UsageError
 from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.guest.machine import Guest
-from pageferry.common.process.aio import see_through
+from pageferry.common.process.aio import run_to_completion
 from pageferry.common.recovery import Recovery
 from pageferry.common.units import format_size
 from pageferry.common.wire import bitmap, messages
@@ -18,14 +18,14 @@ from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.precopy.page_placer import GuestPlacer
 from pageferry.dest_agent.protocol import PrepareGuest
-from pageferry.dest_agent.session.context import Context, CpuTime, Prepared
+from pageferry.dest_agent.session.context import CpuTime, DestContext, Prepared
 from pageferry.dest_agent.session.inbox import BarrierReached
-from pageferry.dest_agent.session.stream import Stream, most_control
+from pageferry.dest_agent.session.stream import PageStream, most_control
 
 SETUP_S: Final = 600.0  # from Hello to Setup: the source boots its guest in between
 
 
-async def await_setup(context: Context) -> messages.Setup:
+async def await_setup(context: DestContext) -> messages.Setup:
     """Wait for the source's setup.
 
     Args:
@@ -48,11 +48,11 @@ async def await_setup(context: Context) -> messages.Setup:
         raise RemoteProtocolError("something else came before the setup")
     happened = context.protocol.receive(item)
     assert isinstance(happened, PrepareGuest)  # noqa: S101 - nothing else may come first
-    context.hit("setup-received")
+    context.reached("setup-received")
     return happened.setup
 
 
-async def prepare(context: Context, setup: messages.Setup, witness: Path | None) -> Prepared:
+async def prepare(context: DestContext, setup: messages.Setup, witness: Path | None) -> Prepared:
     """Make the guest of an admitted setup, and everything that receives its pages.
 
     Args:
@@ -76,15 +76,15 @@ async def prepare(context: Context, setup: messages.Setup, witness: Path | None)
         await run(guest.start)  # paused: all that is left for later is to wake the threads
         placer = GuestPlacer(guest.memory, deltas=setup.delta != "none")
         if setup.expected is not None:
-            await run(placer.expect, bitmap.expand(setup.expected, guest.n_pages))
+            await run(placer.expect, bitmap.expand_summary(setup.expected, guest.n_pages))
         postcopy, stream_format = None, StreamFormat.from_setup(setup)
         if setup.postcopy is not None:
             limit_s = setup.postcopy.recover_timeout
             context.protocol.recovery = Recovery(limit_s, context.protocol.attempt)
             postcopy = await run(Postcopy, guest, setup.postcopy, stream_format)
-        stream = Stream.of(context, setup, stream_format, placer.channel, postcopy)
+        stream = PageStream.of(context, setup, stream_format, placer.channel, postcopy)
     except BaseException:
-        await see_through(run(release, guest))
+        await run_to_completion(run(release, guest))
         raise
     context.timeline.log("ready")
     return Prepared(setup, guest, placer, stream, postcopy, CpuTime())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pageferry.common.wire import messages
-from pageferry.dest_agent.session.context import Context, Prepared
+from pageferry.dest_agent.session.context import DestContext, Prepared
 from pageferry.dest_agent.session.inbox import BarrierReached
 
 
-async def receive_commit(context: Context, prepared: Prepared) -> messages.Commit:
+async def receive_commit(context: DestContext, prepared: Prepared) -> messages.Commit:
     """Receive rounds until the commit and all pages that it needs are here.
 
     Args:
@@ -29,21 +29,25 @@ async def receive_commit(context: Context, prepared: Prepared) -> messages.Commi
         else:
             protocol.receive(item)
             context.timeline.log("commit-received")
-    context.hit("commit-received")
+    context.reached("commit-received")
     return commit
 
 
-async def _round_received(context: Context, prepared: Prepared, barrier: BarrierReached) -> None:
+async def _round_received(
+    context: DestContext, prepared: Prepared, barrier: BarrierReached
+) -> None:
     index = barrier.index
     done = context.protocol.barrier(index, barrier.t_ns)
     context.timeline.log("round-received", t_ns=barrier.t_ns, round=index)
-    context.hit(f"round-{index}-received")
+    context.reached(f"round-{index}-received")
     if index == 1:
         await context.thread.run(prepared.placer.forget_unwritten)
     await context.control.send(done)
 
 
-async def resume(context: Context, prepared: Prepared, commit: messages.Commit) -> None:
+async def carry_out_commit(
+    context: DestContext, prepared: Prepared, commit: messages.Commit
+) -> None:
     """Carry out the whole commit: the guest runs here when this returns.
 
     Everything that may fail comes before the step after which there is no way back.
@@ -68,7 +72,7 @@ async def resume(context: Context, prepared: Prepared, commit: messages.Commit) 
     elif prepared.postcopy is not None:
         missing = prepared.postcopy.faults.missing_count
     prepared.cpu.mark()
-    context.hit("before-resume")
+    context.reached("before-resume")
     try:
         resumed_ns = await run(guest.resume)
     except BaseException:
@@ -77,7 +81,7 @@ async def resume(context: Context, prepared: Prepared, commit: messages.Commit) 
         raise
     protocol.resumed(resumed_ns)
     context.timeline.log("resumed", t_ns=resumed_ns, missing=missing)
-    context.hit("resumed")
+    context.reached("resumed")
 
 
 def _arm(prepared: Prepared, missing: bytes) -> None:

@@ -6,11 +6,11 @@ from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.progress import Progress
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.results import WireBeats, WireCache, WireEvent, WirePostcopy, WireSample
-from pageferry.dest_agent.session.context import Context, Prepared
+from pageferry.dest_agent.session.context import DestContext, Prepared
 
 
-def finish(
-    context: Context, prepared: Prepared, samples: list[Progress], fetched: bool
+def finish_guest(
+    context: DestContext, prepared: Prepared, samples: list[Progress], fetched: bool
 ) -> messages.Finished:
     """Stop and digest the guest unless it is kept; blocks.
 
@@ -55,13 +55,13 @@ def finish(
         cache=None if cache is None else WireCache(**cache),
         samples=[
             WireSample(t_ns=s.t_ns, steps=s.steps, dirtied_pages=s.dirtied_pages)
-            for s in thin(samples)
+            for s in thin_samples(samples)
         ],
         events=[WireEvent.of(e.t_ns, e.event, e.fields) for e in timeline.events],
     )
 
 
-def _postcopy(context: Context, prepared: Prepared) -> WirePostcopy | None:
+def _postcopy(context: DestContext, prepared: Prepared) -> WirePostcopy | None:
     postcopy = prepared.postcopy
     if postcopy is None:
         return None
@@ -76,7 +76,7 @@ def _digest(guest: Guest, postcopy: WirePostcopy | None) -> str:
     return guest.digest_of(~bitmap.unpack(postcopy.missing, guest.n_pages))
 
 
-def thin(samples: list[Progress], most: int = 10_000) -> list[Progress]:
+def thin_samples(samples: list[Progress], most: int = 10_000) -> list[Progress]:
     """Thin out samples evenly: a long run is shown coarser, not cut off.
 
     Args:

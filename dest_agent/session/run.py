@@ -15,14 +15,14 @@ import numpy as np
 
 from pageferry.common.errors import ConnectionBroken, InternalError, PageferryError
 from pageferry.common.guest.progress import Progress
-from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.process.aio import quit_task, run_to_completion
 from pageferry.common.wire import messages
-from pageferry.dest_agent.postcopy.fetching import FaultsMoved, Fetching, come_late
+from pageferry.dest_agent.postcopy.fetching import Fetching, MissingPagesChanged, await_late_source
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.protocol import SourceSaidBye
-from pageferry.dest_agent.session.context import Context, Prepared
+from pageferry.dest_agent.session.context import DestContext, Prepared
 from pageferry.dest_agent.session.inbox import BarrierReached
-from pageferry.dest_agent.session.result import finish
+from pageferry.dest_agent.session.result import finish_guest
 from pageferry.dest_agent.session.stream import adopt
 
 BYE_S: Final = 600.0  # the source replays the guest before it says goodbye
@@ -30,7 +30,7 @@ SAMPLE_S: Final = 0.1
 SHARE_S: Final = 0.002  # how often injected faults look at how much has come in post-copy
 
 
-class Running:
+class GuestRun:
     """One guest's run here, from its first instruction to the source's goodbye.
 
     Args:
@@ -48,7 +48,7 @@ class Running:
 
     def __init__(
         self,
-        context: Context,
+        context: DestContext,
         prepared: Prepared,
         commit: messages.Commit,
         stopping: asyncio.Event,
@@ -91,14 +91,14 @@ class Running:
         self._samples.append(self._guest.progress())
         self.had_its_run = not self._stopping.is_set()
         finished = await context.thread.run(
-            finish, context, self._prepared, self._samples, self.fetched
+            finish_guest, context, self._prepared, self._samples, self.fetched
         )
         context.protocol.guest_ended()
-        if context.place.awaited:
+        if context.reservation.awaited:
             await self._leave()
         else:
             context.say(f"the guest was stopped after {sum(finished.steps):,} steps")
-        context.hit("finished")
+        context.reached("finished")
         await self._deliver(finished)
 
     async def _sample(self) -> None:
@@ -137,7 +137,7 @@ class Running:
         await context.thread.run(faults.disarm)
         self._prepared.cpu.mark()
         complete = context.protocol.complete(t_ns)
-        context.hit("before-complete")
+        context.reached("before-complete")
         with contextlib.suppress(ConnectionBroken):
             await context.control.send(complete)
 
@@ -163,13 +163,13 @@ class Running:
         while not paused and not self.closing:
             try:
                 # Not on the session's thread, which a recovery needs meanwhile.
-                await see_through(self._pause_aside())
+                await run_to_completion(self._pause_aside())
                 paused = True
             except InternalError:
                 return  # that vCPU never will pause: the session has been told
             except PageferryError:  # no answer yet
                 continue
-        self._context.control.items.put_nowait(FaultsMoved())  # whoever watches looks again
+        self._context.control.items.put_nowait(MissingPagesChanged())  # whoever watches looks again
 
     async def _pause_aside(self) -> None:
         await asyncio.to_thread(self._guest.pause)
@@ -179,13 +179,13 @@ class Running:
         faults, injector = self._live_postcopy().faults, self._context.injector
         total = max(faults.missing_count, 1)
         while injector is not None:
-            if not injector.hit_share(1 - faults.missing_count / total):
+            if not injector.reached_share(1 - faults.missing_count / total):
                 return
             await asyncio.sleep(SHARE_S)
 
     def _on_faults(self) -> None:
         self._live_postcopy().faults.clear_event()
-        self._context.control.items.put_nowait(FaultsMoved())
+        self._context.control.items.put_nowait(MissingPagesChanged())
 
     def _live_postcopy(self) -> Postcopy:
         assert self._prepared.postcopy is not None  # noqa: S101 - see `DestProtocol.receive`
@@ -220,7 +220,7 @@ class Running:
         context = self._context
         await context.control.drop()
         context.control.came_back.clear()
-        connection = await come_late(context.protocol, context.control.offers)
+        connection = await await_late_source(context.protocol, context.control.offers)
         if connection is None:
             return False
         n_pages = self._guest.n_pages
@@ -231,13 +231,13 @@ class Running:
         return True
 
     async def _leave(self) -> None:
-        """Leave the guest to its keeper: from now on this session has nothing to do with it."""
+        """Leave the guest to the registry: from now on this session has nothing to do with it."""
         if self._prepared.postcopy is not None:
             await self._context.thread.run(self._prepared.postcopy.faults.close)
         if not self.fetched:  # otherwise duplicates may still be on their way, to be dropped
             await self._prepared.stream.close()
         self._guest.watch(None)
-        self._context.place.keep(self._guest)
+        self._context.reservation.keep(self._guest)
 
     async def _deliver(self, finished: messages.Finished) -> None:
         """Send the result to the source, which in post-copy may have lost us and come back."""
@@ -251,7 +251,7 @@ class Running:
             except (PageferryError, TimeoutError):
                 if not self.fetched or not await self._adopt_late():
                     lost = "the source went away before it had the result"
-                    if not self._context.place.kept:
+                    if not self._context.reservation.kept:
                         raise ConnectionBroken(lost) from None
                     self._context.say(lost)
                     return

@@ -29,12 +29,12 @@ from pageferry.common.errors import (
     RemoteProtocolError,
     UsageError,
 )
-from pageferry.common.guest_location import When, Who, sentence, told, when_of
+from pageferry.common.guest_location import When, Who, location_error, location_sentence, when_of
 from pageferry.common.handover import Handover, Role
-from pageferry.common.inject import Plan
-from pageferry.common.process.aio import see_through
+from pageferry.common.inject import FaultPlan
+from pageferry.common.process.aio import run_to_completion
 from pageferry.common.process.threads import failure_of
-from pageferry.common.recovery import Phase
+from pageferry.common.recovery import RecoveryPhase
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_size
 from pageferry.common.wire import messages
@@ -42,14 +42,14 @@ from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.dest_agent.admission import MemoryBudget
-from pageferry.dest_agent.guest_keeper import Keeper, Place
+from pageferry.dest_agent.guest_registry import GuestRegistry, Reservation
 from pageferry.dest_agent.guest_thread import GuestThread
 from pageferry.dest_agent.protocol import DestProtocol
-from pageferry.dest_agent.session.context import Context, Prepared
-from pageferry.dest_agent.session.inbox import Control
+from pageferry.dest_agent.session.context import DestContext, Prepared
+from pageferry.dest_agent.session.inbox import DestControl
 from pageferry.dest_agent.session.prepare import await_setup, prepare, ready, release
-from pageferry.dest_agent.session.receive import receive_commit, resume
-from pageferry.dest_agent.session.run import Running
+from pageferry.dest_agent.session.receive import carry_out_commit, receive_commit
+from pageferry.dest_agent.session.run import GuestRun
 from pageferry.dest_agent.session.termination import Termination
 
 LAST_WORD_S = 1.0
@@ -64,7 +64,7 @@ class Terms:
         budget: Where the guest's memory is booked.
         enter: Called with the session's id and the setup once it is known which guest will come;
             raises `PageferryError` if there is no room.
-        keeper: Takes over a guest that stays; None if guests are not kept.
+        registry: Takes over a guest that stays; None if guests are not kept.
         plan: Faults to inject, shared by all sessions; None without any.
         witness: File that keeps the guest's heartbeats, for tests.
     """
@@ -72,8 +72,8 @@ class Terms:
     memory: int | None
     budget: MemoryBudget
     enter: Callable[[str, messages.Setup], None]
-    keeper: Keeper | None = None
-    plan: Plan | None = None
+    registry: GuestRegistry | None = None
+    plan: FaultPlan | None = None
     witness: Path | None = None
 
 
@@ -111,20 +111,20 @@ class DestSession:
         self._tls = connection.peer_certificate is not None
         self._stopped_here = False
         self._prepared: Prepared | None = None
-        self._running: Running | None = None
+        self._running: GuestRun | None = None
         self._task: asyncio.Task[Any] | None = None
         plan = terms.plan
         injector = Injector(plan, timeline) if plan is not None else None
         protocol = DestProtocol(STALL_S, connection.attempt)  # until the setup says how long
-        control = Control(connection, protocol, injector)
-        self._context = Context(
+        control = DestControl(connection, protocol, injector)
+        self._context = DestContext(
             protocol,
             control,
             GuestThread(),
             timeline,
             say,
             injector,
-            Place(terms.keeper, session, terms.budget),
+            Reservation(terms.registry, session, terms.budget),
         )
         self.termination = Termination(protocol, control, lambda: self.when, self._end)
 
@@ -142,21 +142,21 @@ class DestSession:
         try:
             await self._phases()
         except PageferryError as error:
-            await see_through(self._give_up(error))
+            await run_to_completion(self._give_up(error))
             raise
         except asyncio.CancelledError:
             self._stopped_here = True
             stopped = CancelledByUser("the destination agent was stopped")
-            await see_through(self._give_up(stopped))
+            await run_to_completion(self._give_up(stopped))
             raise
         except Exception as error:
             failure = failure_of(error)
-            await see_through(self._give_up(failure))
+            await run_to_completion(self._give_up(failure))
             raise failure from error
         finally:
             if self.injector is not None:
                 self.injector.close()
-            await see_through(self._close())
+            await run_to_completion(self._close())
 
     async def _phases(self) -> None:
         context = self._context
@@ -164,18 +164,18 @@ class DestSession:
         self._admit(setup)
         # From here on the source may open connections for its pages.
         prepared = self._prepared = await prepare(context, setup, self._terms.witness)
-        context.hit("ready")
+        context.reached("ready")
         await context.control.send(ready(prepared))
         context.protocol.ready()
         commit = await receive_commit(context, prepared)
-        running = self._running = Running(context, prepared, commit, self.termination.stopping)
+        running = self._running = GuestRun(context, prepared, commit, self.termination.stopping)
         self.termination.runs(prepared, running)
-        await resume(context, prepared, commit)
+        await carry_out_commit(context, prepared, commit)
         await running.run()
 
     def _admit(self, setup: messages.Setup) -> None:
         if setup.keep is not None:
-            self.place.admit(setup.keep)
+            self.reservation.admit(setup.keep)
         size, expected = setup.guest.memory, self._terms.memory
         if expected not in (None, size):
             raise UsageError(
@@ -192,7 +192,7 @@ class DestSession:
         if context.protocol.handover.may_run_guest:
             return
         message = context.protocol.give_up(error, stopped_here=self._stopped_here)
-        self.place.dismiss()
+        self.reservation.dismiss()
         context.timeline.log("failed", reason=str(error))
         if message is not None:
             with contextlib.suppress(PageferryError, TimeoutError):
@@ -212,9 +212,9 @@ class DestSession:
             await context.thread.run(self._release_pages, self._prepared)
         if self._running is not None:
             await self._running.settle()
-        if self._prepared is not None and not self.place.kept:
+        if self._prepared is not None and not self.reservation.kept:
             await context.thread.run(release, self._prepared.guest)
-        self.place.dismiss()
+        self.reservation.dismiss()
         context.thread.close()
 
     def _release_pages(self, prepared: Prepared) -> None:
@@ -231,22 +231,22 @@ class DestSession:
         return self._context.protocol.handover
 
     @property
-    def place(self) -> Place:
+    def reservation(self) -> Reservation:
         """Who takes over the guest, if it stays."""
-        return self._context.place
+        return self._context.reservation
 
     @property
     def injector(self) -> Injector | None:
         """What injects faults; None without any."""
         return self._context.injector
 
-    def hit(self, point: str) -> None:
+    def reached(self, point: str) -> None:
         """Tell injected faults that a point has been reached.
 
         Args:
-            point: As in `Context.hit`.
+            point: As in `DestContext.reached`.
         """
-        self._context.hit(point)
+        self._context.reached(point)
 
     @property
     def may_be_asked(self) -> bool:
@@ -273,7 +273,7 @@ class DestSession:
         """How far its hand-over has come, or had."""
         return when_of(Role.DEST, self.handover.state, started=self.set_up)
 
-    def told(self, error: PageferryError) -> PageferryError:
+    def location_error(self, error: PageferryError) -> PageferryError:
         """Put into an error where the guest is, now that the session has ended.
 
         Args:
@@ -285,11 +285,11 @@ class DestSession:
         if isinstance(error, UsageError | GuestLostError):
             return error  # somebody else's bad usage, or it says already where the guest is
         if self.when in (When.PARTLY, When.WHOLE):
-            return told(str(error), Who.PEER, self.when)
-        error.args = (sentence(str(error), Who.PEER, self.when),)
+            return location_error(str(error), Who.PEER, self.when)
+        error.args = (location_sentence(str(error), Who.PEER, self.when),)
         return error
 
-    def answer(self) -> messages.Outcome:
+    def answer(self) -> messages.CommitOutcome:
         """Answer what became of the commit; if it has not been carried out yet, that is "never".
 
         Returns:
@@ -361,5 +361,5 @@ class DestSession:
         Args:
             connection: Its new control connection, welcomed.
         """
-        settled = self._context.protocol.recovery.phase is Phase.SETTLED
+        settled = self._context.protocol.recovery.phase is RecoveryPhase.SETTLED
         self._context.control.offer(connection, late=settled or self.handover.finished)

@@ -17,7 +17,7 @@ from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.dest_agent.postcopy.fetching import Broke, Stands
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.precopy.page_receiver import PagePlacer, PageReceiver
-from pageferry.dest_agent.session.context import Context
+from pageferry.dest_agent.session.context import DestContext
 from pageferry.dest_agent.session.inbox import BarrierReached
 
 
@@ -34,7 +34,7 @@ def most_control(n_pages: int) -> int:
 
 
 @dataclass(slots=True)
-class Stream:
+class PageStream:
     """Bulk connections with their receiver, and in post-copy the urgent one.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stream:
         receiver: The present attempt's.
     """
 
-    context: Context
+    context: DestContext
     setup: messages.Setup
     stream_format: StreamFormat
     postcopy: Postcopy | None
@@ -55,12 +55,12 @@ class Stream:
     @classmethod
     def of(
         cls,
-        context: Context,
+        context: DestContext,
         setup: messages.Setup,
         stream_format: StreamFormat,
         make_placer: Callable[[], PagePlacer],
         postcopy: Postcopy | None,
-    ) -> Stream:
+    ) -> PageStream:
         """Make the stream of the first attempt.
 
         Args:
@@ -114,7 +114,7 @@ class Stream:
         if self.postcopy is not None and self.stands:
             control.items.put_nowait(Stands(self.context.protocol.attempt))
 
-    # -- what recovery uses: `fetching.Stream` ----------------------------------------------------
+    # -- what recovery uses: `fetching.DestStream` ------------------------------------------------
 
     async def drop(self) -> None:
         """Close every connection of the present attempt, and end its threads."""
@@ -155,7 +155,7 @@ class Stream:
         await asyncio.get_running_loop().run_in_executor(None, self.receiver.close)
 
 
-def adopt(context: Context, connection: Connection, n_pages: int) -> None:
+def adopt(context: DestContext, connection: Connection, n_pages: int) -> None:
     """Make a source's new control connection the present one, and listen to it.
 
     Args:
@@ -164,12 +164,12 @@ def adopt(context: Context, connection: Connection, n_pages: int) -> None:
         n_pages: Pages of the guest, for the length of messages.
     """
     context.control.adopt(connection, most_control(n_pages))
-    context.hit("recovering")
+    context.reached("recovering")
     context.control.listen()
 
 
 def _receiver(
-    context: Context,
+    context: DestContext,
     setup: messages.Setup,
     stream_format: StreamFormat,
     make_placer: Callable[[], PagePlacer],

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 
 from pageferry.common.guest_location import When
-from pageferry.common.termination import AGAIN, GIVEN_UP, Insisting, Reply
+from pageferry.common.termination import AGAIN, GIVEN_UP, SignalEscalation, SignalReply
 from pageferry.common.units import format_time
 from pageferry.dest_agent.postcopy.monitor import Postcopy
 from pageferry.dest_agent.protocol import DestProtocol
 from pageferry.dest_agent.session.context import Prepared
-from pageferry.dest_agent.session.inbox import Control
-from pageferry.dest_agent.session.run import Running
+from pageferry.dest_agent.session.inbox import DestControl
+from pageferry.dest_agent.session.run import GuestRun
 
 
 class Termination:
@@ -37,7 +37,7 @@ class Termination:
     def __init__(
         self,
         protocol: DestProtocol,
-        control: Control,
+        control: DestControl,
         when: Callable[[], When],
         end: Callable[[], None],
     ) -> None:
@@ -47,11 +47,11 @@ class Termination:
         self._control = control
         self._when = when
         self._end = end
-        self._insisting = Insisting(time.monotonic())
+        self._escalation = SignalEscalation(time.monotonic())
         self._prepared: Prepared | None = None
-        self._running: Running | None = None
+        self._running: GuestRun | None = None
 
-    def runs(self, prepared: Prepared, running: Running) -> None:
+    def runs(self, prepared: Prepared, running: GuestRun) -> None:
         """Note that the guest runs here, or is about to.
 
         Args:
@@ -74,9 +74,9 @@ class Termination:
             return None
         first = not self.stopping.is_set()
         self.stopping.set()
-        reply = self._insisting.signal(time.monotonic(), self._trouble_s(), alone=alone)
+        reply = self._escalation.signal(time.monotonic(), self._trouble_s(), alone=alone)
         if self._when() is not When.PARTLY:
-            return self._of_whole(reply if first else Reply.END)
+            return self._of_whole(reply if first else SignalReply.END)
         self.seen_through |= first
         return self._of_missing(reply)
 
@@ -89,10 +89,10 @@ class Termination:
         Returns:
             What a person must know; None for nothing.
         """
-        self._insisting.attend(time.monotonic())
+        self._escalation.attend(time.monotonic())
         if not self._protocol.handover.may_run_guest:
             return None
-        reply = self._insisting.look(self._trouble_s(), alone=alone)
+        reply = self._escalation.look(self._trouble_s(), alone=alone)
         if reply is None:
             return None
         return self._of_missing(reply) if self._when() is When.PARTLY else self._of_whole(reply)
@@ -120,13 +120,13 @@ class Termination:
         if self._running is not None and self._running.said_bye:
             return None
         heard_s, now_s = self._control.connection.heard_at, time.monotonic()
-        return self._insisting.trouble_s(self._protocol.recovery.began_s, heard_s, now_s)
+        return self._escalation.trouble_s(self._protocol.recovery.began_s, heard_s, now_s)
 
-    def _of_whole(self, reply: Reply) -> str | None:
+    def _of_whole(self, reply: SignalReply) -> str | None:
         """Answer for a guest that is whole: only the source is waited for, to take the result."""
-        if reply is Reply.END:
+        if reply is SignalReply.END:
             self._end()
-        if reply is not Reply.STAKE:
+        if reply is not SignalReply.STAKE:
             return None
         left_s = self._control.connection.patience_s
         if self._running is not None and self._running.fetched:
@@ -136,12 +136,12 @@ class Termination:
             f" another {format_time(round(left_s, 1))}, until it has the result; {AGAIN}"
         )
 
-    def _of_missing(self, reply: Reply) -> str:
-        if reply is Reply.END:
+    def _of_missing(self, reply: SignalReply) -> str:
+        if reply is SignalReply.END:
             self._end()
             return f"{GIVEN_UP}{self.lacks}"
         missing = self._missing()
-        if reply is Reply.SEEN_THROUGH:
+        if reply is SignalReply.SEEN_THROUGH:
             return (
                 f"the guest runs here, and {missing:,} pages of it are missing: that is seen"
                 f" through, or it would be lost{self._takes()}"

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Unpack
 
 from pageferry.api import jobs, sweeping
-from pageferry.api.running import OnStatus, run
+from pageferry.api.running import OnStatus, run_job
 
 if TYPE_CHECKING:
     from pageferry.api.options import (
@@ -60,7 +60,7 @@ def migrate(
             as `report` what was measured.
         Interrupted: Ctrl-C in the main thread: a `KeyboardInterrupt` with the report.
     """
-    return run(jobs.migration(config, options), on_status)
+    return run_job(jobs.migrate_job(config, options), on_status)
 
 
 def compare(
@@ -90,7 +90,7 @@ def compare(
         Interrupted: Ctrl-C in the main thread: a `KeyboardInterrupt` with the finished runs as
             `reports`.
     """
-    return run(jobs.comparison(config, options), on_status)
+    return run_job(jobs.compare_job(config, options), on_status)
 
 
 def predict(
@@ -121,7 +121,7 @@ def predict(
         MigrationError: The guest could not be booted or measured.
         Interrupted: Ctrl-C in the main thread.
     """
-    return run(jobs.prediction(config, options), on_status)
+    return run_job(jobs.predict_job(config, options), on_status)
 
 
 def simulate(
@@ -153,7 +153,7 @@ def simulate(
         MigrationError: A limit would be missed, and `enforce` was given.
         Interrupted: Ctrl-C in the main thread.
     """
-    return run(jobs.simulation(config, options), on_status)
+    return run_job(jobs.simulate_job(config, options), on_status)
 
 
 def sweep(
@@ -183,4 +183,4 @@ def sweep(
         Interrupted: Ctrl-C in the main thread: a `KeyboardInterrupt` with the finished cells as
             `reports`.
     """
-    return run(sweeping.sweeping(plan, folder, options), on_status)
+    return run_job(sweeping.sweep_job(plan, folder, options), on_status)

@@ -10,25 +10,25 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from pageferry.api.keywords import Keywords, checked
+from pageferry.api.keywords import Keywords, check_values
 from pageferry.api.running import Job, Show
 from pageferry.common.command_line.run import LimitOptions, TlsOptions
 from pageferry.common.config.guest import GuestConfig
-from pageferry.common.config.model import MigrationConfig, shown
+from pageferry.common.config.model import MigrationConfig, value_words
 from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_USAGE, PageferryError, UsageError
 from pageferry.common.process.status import Status
-from pageferry.common.report.binding_limit import over
+from pageferry.common.report.binding_limit import config_over_link
 from pageferry.common.report.failure import MigrationError
-from pageferry.common.report.limits import DOWNTIME, enforced, given, judge, unlooked
+from pageferry.common.report.limits import DOWNTIME, enforced, judge, limit_warning, limits_given
 from pageferry.common.report.schema import Report
 from pageferry.net.options import NetOptions
 from pageferry.runs.axes import AXES, CompareOptions
 from pageferry.runs.comparison import Comparison, checked_cases
-from pageferry.runs.migration import run_migration, said_of
+from pageferry.runs.migration import run_migration, unreached_notice
 from pageferry.runs.prediction import PredictConfig, Prediction, predict_apart
 from pageferry.runs.reports import Reports
 from pageferry.runs.series import Series, Signals, worst_exit_code
-from pageferry.sim.options import SimulateOptions, refuse
+from pageferry.sim.options import SimulationOptions, refuse
 
 _CONFIG: Final = frozenset(MigrationConfig.model_fields)
 _NET: Final = frozenset(NetOptions.model_fields)
@@ -42,7 +42,7 @@ SIMULATE: Final = frozenset({*_CONFIG, *_LIMITS, "link", "guest_speed", "from_fi
 Path_ = str | os.PathLike[str]
 
 
-def migration(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Report]:
+def migrate_job(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Report]:
     """Check the keywords of `migrate`, and make its job.
 
     Args:
@@ -60,7 +60,7 @@ def migration(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job
     net, tls = words.take(NetOptions), words.take(TlsOptions)
     limits, log_dir = words.take(LimitOptions), _folder(words.pop("log_dir"))
     tls.load()
-    found = over(found, net.rate)
+    found = config_over_link(found, net.rate)
 
     def work(show: Show) -> Report:
         say = _sayer(show)
@@ -69,7 +69,7 @@ def migration(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job
         with _failing():
             ended = run_migration(found, show, net=net, tls=tls, log_dir=log_dir, say=say)
         for fault in ended.unreached:
-            say(said_of(fault))
+            say(unreached_notice(fault))
         code, missed = enforced(ended.report, ended.exit_code, enforce=limits.enforce)
         if code or ended.report is None:
             raise MigrationError(missed or ended.error or "there is no report", code, ended.report)
@@ -78,11 +78,11 @@ def migration(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job
     return work
 
 
-def comparison(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Reports]:
+def compare_job(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Reports]:
     """Check the keywords of `compare`, and make its job.
 
     Args:
-        config: As in `migration`; its value for an axis is that axis's only value.
+        config: As in `migrate_job`; its value for an axis is that axis's only value.
         options: The caller's keywords, which override it. An axis is a list, one value, or text
             with commas.
 
@@ -103,7 +103,7 @@ def comparison(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
     found: BaseModel = words.take(CompareOptions, {**base, **texts})
     net, limits = words.take(NetOptions), words.take(LimitOptions)
     log_dir = _folder(words.pop("log_dir"))
-    found = over(found, net.rate)
+    found = config_over_link(found, net.rate)
     cases, cells = _validated(lambda: checked_cases(found, net))
 
     def work(show: Show) -> Reports:
@@ -118,7 +118,7 @@ def comparison(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
         with Signals() as signals, _failing():
             series.run(signals)
         for report in series.reports:
-            judge(report, given(found))
+            judge(report, limits_given(found))
         if worst_exit_code(series.attempts) == EXIT_USAGE and not series.reports:
             raise UsageError(series.attempts[0].error or "no run could be made")
         code = series.exit_code
@@ -129,11 +129,11 @@ def comparison(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
     return work
 
 
-def prediction(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Prediction]:
+def predict_job(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Prediction]:
     """Check the keywords of `predict`, and make its job.
 
     Args:
-        config: As in `migration`; its `predict` is ignored.
+        config: As in `migrate_job`; its `predict` is ignored.
         options: The caller's keywords, which override it; `measure` stands for `predict_time`.
 
     Returns:
@@ -146,7 +146,7 @@ def prediction(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
     words.rename("measure", "predict_time")
     base = {name: value for name, value in _set(config).items() if name != "predict"}
     found = words.take(PredictConfig, base)
-    found = over(found, found.assume_bandwidth or math.inf)
+    found = config_over_link(found, found.assume_bandwidth or math.inf)
 
     def work(show: Show) -> Prediction:
         say = _sayer(show)
@@ -158,11 +158,11 @@ def prediction(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
     return work
 
 
-def simulation(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Report]:
+def simulate_job(config: MigrationConfig | None, options: Mapping[str, Any]) -> Job[Report]:
     """Check the keywords of `simulate`, and make its job.
 
     Args:
-        config: As in `migration`.
+        config: As in `migrate_job`.
         options: The caller's keywords, which override it.
 
     Returns:
@@ -176,7 +176,7 @@ def simulation(config: MigrationConfig | None, options: Mapping[str, Any]) -> Jo
 
     words = Keywords(options, SIMULATE)
     found = words.take(MigrationConfig, _set(config))
-    about, limits = words.take(SimulateOptions), words.take(LimitOptions)
+    about, limits = words.take(SimulationOptions), words.take(LimitOptions)
     refuse(found)
     parse_link(about.link)
 
@@ -209,13 +209,13 @@ def _axis(name: str, value: Any) -> Any:
     if name not in AXES or isinstance(value, str):
         return value
     values = value if isinstance(value, Iterable) else [value]
-    return ",".join(each if isinstance(each, str) else shown(name, each) for each in values)
+    return ",".join(each if isinstance(each, str) else value_words(name, each) for each in values)
 
 
 def _runs(value: Any) -> int:
     from pageferry.runs.axes import CompareSeries
 
-    return checked(CompareSeries, {"runs": value}).runs
+    return check_values(CompareSeries, {"runs": value}).runs
 
 
 def _validated(make: Callable[[], Any]) -> Any:
@@ -244,8 +244,8 @@ def _notes(
 ) -> list[str]:
     """List what a command would say before it begins."""
     lines = [each.cache_note for each in configs]
-    if DOWNTIME in given(limited):
-        lines.append(unlooked(strategies, [getattr(limited, DOWNTIME)]))
+    if DOWNTIME in limits_given(limited):
+        lines.append(limit_warning(strategies, [getattr(limited, DOWNTIME)]))
     return [line for line in dict.fromkeys(lines) if line is not None]
 
 

@@ -47,7 +47,7 @@ class Keywords:
             UsageError: A value is wrong; one line with the option, what it is, and what it may be.
         """
         own = {name: self._left.pop(name) for name in model.model_fields if name in self._left}
-        return checked(model, {**(base or {}), **own})
+        return check_values(model, {**(base or {}), **own})
 
     def pop(self, name: str, default: Any = None) -> Any:
         """Take out a keyword that belongs to no model.
@@ -77,7 +77,7 @@ class Keywords:
             self._left[to] = self._left.pop(name)
 
 
-def checked(model: type[M], values: Mapping[str, Any]) -> M:
+def check_values(model: type[M], values: Mapping[str, Any]) -> M:
     """Validate values against a model.
 
     Args:

@@ -106,7 +106,7 @@ def _explained(error: BaseException) -> BaseException:
     return error
 
 
-def run(job: Job[T], on_status: OnStatus | None) -> T:
+def run_job(job: Job[T], on_status: OnStatus | None) -> T:
     """Run a job on a thread of its own, and wait for it.
 
     Args:
@@ -148,7 +148,7 @@ def run(job: Job[T], on_status: OnStatus | None) -> T:
     return worker.result()
 
 
-async def run_async(job: Job[T], on_status: OnStatus | None) -> T:
+async def run_job_async(job: Job[T], on_status: OnStatus | None) -> T:
     """Run a job on a thread of its own, and await its end.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pageferry.api.keywords import Keywords
 from pageferry.api.running import Job, Show
-from pageferry.common.command_line.libraries import require
+from pageferry.common.command_line.libraries import require_library
 from pageferry.common.errors import EXIT_CANCELLED, UsageError
 from pageferry.common.process.status import Status
 from pageferry.common.report.reading import read_report
@@ -18,7 +18,7 @@ from pageferry.runs.reports import Reports
 
 if TYPE_CHECKING:
     from pageferry.common.report.schema import Report
-    from pageferry.runs.series import Attempt
+    from pageferry.runs.series import RunAttempt
     from pageferry.sweeps.cells import Cell
     from pageferry.sweeps.grid import Grid
     from pageferry.sweeps.ledger import Record
@@ -49,7 +49,7 @@ class _View:
         place = f"{self._done} of {self._of} cells · {cell.label} · {status.phase}"
         self._show(status.model_copy(update={"phase": place}))
 
-    def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
+    def finished(self, cell: Cell, record: Record, attempt: RunAttempt) -> None:
         """Tell that a cell has finished and is stored."""
         del record, attempt
         self._done += 1
@@ -60,7 +60,7 @@ class _View:
         self._show(Status(phase="notice", notice=line))
 
 
-def sweeping(
+def sweep_job(
     plan: str | os.PathLike[str],
     folder: str | os.PathLike[str] | None,
     options: Mapping[str, Any],
@@ -87,7 +87,7 @@ def sweeping(
     scheduler, log_dir = words.pop("scheduler"), words.pop("log_dir")
     where = None if folder is None else Path(folder)
     grid = make_grid(Path(plan), where, runner=runner, choice=choice)
-    require("sweep", "pyarrow", *(["distributed"] if scheduler is not None else []))
+    require_library("sweep", "pyarrow", *(["distributed"] if scheduler is not None else []))
     logs = None if log_dir is None else Path(log_dir)
     if logs is not None:
         grid.check_logs(logs)

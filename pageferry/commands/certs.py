@@ -17,11 +17,11 @@ from pageferry.certificates.authority import (
     pem,
     read_signer,
 )
-from pageferry.common.command_line.libraries import require
+from pageferry.common.command_line.libraries import require_library
 from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.files.output_pipe import write_all
 from pageferry.common.files.report_files import need_folder
-from pageferry.common.wire.certificate_names import certified, shown
+from pageferry.common.wire.certificate_names import certified, quoted_name
 from pageferry.common.wire.tls_credentials import CA, CLIENT, SERVER
 
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
@@ -55,7 +55,7 @@ def certs(
     Raises:
         UsageError: A name is wrong, something is there already, or DIR cannot be used.
     """
-    require("pageferry certs", "cryptography")
+    require_library("pageferry certs", "cryptography")
     if renew and (force or not host):
         raise UsageError("--renew keeps the CA, and needs --host with each host that is meant")
     hosts = [_names(text) for text in host or []]
@@ -84,9 +84,9 @@ def _names(text: str) -> tuple[str, ...]:
         try:
             name = str(certified(each, wildcard=number > 0))
         except ValueError as error:
-            which = "" if each == text else f" {shown(each)}:"
+            which = "" if each == text else f" {quoted_name(each)}:"
             raise UsageError(
-                f"--host {shown(text)}:{which} {error} (expected NAME[,NAME|IP...])"
+                f"--host {quoted_name(text)}:{which} {error} (expected NAME[,NAME|IP...])"
             ) from None
         names[name] = None
     first = next(iter(names))

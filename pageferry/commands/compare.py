@@ -9,14 +9,14 @@ from cyclopts import Parameter
 from pageferry.common.command_line.run import LimitOptions, OutputOptions, tell
 from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_OK
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import StatusPipe
 from pageferry.net.options import NetOptions
 from pageferry.runs import tables
 from pageferry.runs.axes import CompareOptions, CompareSeries
 from pageferry.runs.comparison import Comparison, checked_cases
 from pageferry.runs.document import render_series
-from pageferry.runs.series import Series, Signals, follow
+from pageferry.runs.series import Series, Signals, run_series
 
 
 def compare(
@@ -49,24 +49,24 @@ def compare(
     Raises:
         UsageError: An option is wrong, for one row or for all, or a file cannot be written.
     """
-    from pageferry.common.report.binding_limit import over
-    from pageferry.common.report.limits import given, judge, warn
+    from pageferry.common.report.binding_limit import config_over_link
+    from pageferry.common.report.limits import judge, limits_given, warn_of_limit
 
     options = options or CompareOptions()
     if net is not None:
-        options = over(options, net.rate)
+        options = config_over_link(options, net.rate)
     cases, cells = checked_cases(options, net)
     runs, output = (series or CompareSeries()).runs, output or OutputOptions()
-    warn([case.config.strategy for case in cases], options)
+    warn_of_limit([case.config.strategy for case in cases], options)
     tell([case.config for case in cases], quiet=output.quiet)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with Signals() as signals, ReportFiles(output) as files:
-        done = follow(cases, runs, output, signals, pipe, net)
+        done = run_series(cases, runs, output, signals, pipe, net)
         for report in done.reports:
-            judge(report, given(options))
+            judge(report, limits_given(options))
         _write(Comparison(done, cells), files, table=output.json_file != "-")
     if done.interrupted:
-        complain(done.interruption)
+        print_error(done.interruption)
     return done.exit_code or _enforced(done, limits or LimitOptions())
 
 
@@ -75,7 +75,7 @@ def _enforced(done: Series, limits: LimitOptions) -> int:
     missed = sum(bool(report.limits_missed) for report in done.reports)
     if not (limits.enforce and missed):
         return EXIT_OK
-    complain(f"{missed} of {len(done.reports)} runs missed a limit")
+    print_error(f"{missed} of {len(done.reports)} runs missed a limit")
     return EXIT_LIMIT_MISSED
 
 

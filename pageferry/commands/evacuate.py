@@ -12,17 +12,17 @@ from pageferry.common.command_line.run import OutputOptions
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_LIMIT_MISSED, EXIT_OK, UsageError
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import Status
-from pageferry.common.report.binding_limit import words
+from pageferry.common.report.binding_limit import binding_limit_text
 from pageferry.common.units import format_rate, format_size, human_bytes, parse_rate
-from pageferry.runs.tables import Sheet, factor, milliseconds, print_notes, wide_console
-from pageferry.sim.fleet import Kind, draw, everyone, read_fleet
+from pageferry.runs.tables import Sheet, factor, print_notes, three_digits, wide_console
+from pageferry.sim.fleet import GuestKind, draw, everyone, read_fleet
 from pageferry.sim.link import parse_link
-from pageferry.sim.planning import Evacuation, Plan, best
+from pageferry.sim.planning import Evacuation, EvacuationPlan, best_plan
 
 if TYPE_CHECKING:
-    from pageferry.sim.options import SimulateOptions
+    from pageferry.sim.options import SimulationOptions
 
 DEFAULT_UPLINK: Final = "10gbit"
 _BARS: Final = 24  # guests in the picture
@@ -31,7 +31,7 @@ _MOST_KINDS: Final = 30  # rows of a table for people
 
 
 def evacuate(
-    config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
+    config: MigrationConfig, options: SimulationOptions, output: OutputOptions, *, enforce: bool
 ) -> int:
     """Plan the evacuation of a host, print the plan, and write it to files.
 
@@ -56,7 +56,7 @@ def evacuate(
             for each in evacuation.plans():
                 plans.append(each)
                 view.update(Status(phase=f"planning · {len(plans)} plans"))
-        plan = best(plans)
+        plan = best_plan(plans)
         sheets = [_plans(evacuation, plans, plan), _kinds(evacuation, plan)]
         notes, picture = _notes(evacuation, plan), _picture(evacuation, plan)
         if output.json_file != "-":
@@ -77,12 +77,12 @@ def evacuate(
             ),
         )
     if enforce and plan.over:
-        complain(f"{plan.over:,} guests stand still for longer than their --downtime-limit")
+        print_error(f"{plan.over:,} guests stand still for longer than their --downtime-limit")
         return EXIT_LIMIT_MISSED
     return EXIT_OK
 
 
-def _evacuation(config: MigrationConfig, options: SimulateOptions) -> Evacuation:
+def _evacuation(config: MigrationConfig, options: SimulationOptions) -> Evacuation:
     link = parse_link(options.link)
     if math.isinf(link.rate):
         link = link.model_copy(update={"rate": parse_rate(DEFAULT_UPLINK)})
@@ -107,12 +107,14 @@ def _evacuation(config: MigrationConfig, options: SimulateOptions) -> Evacuation
     )
 
 
-def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet:
+def _plans(
+    evacuation: Evacuation, plans: Sequence[EvacuationPlan], chosen: EvacuationPlan
+) -> Sheet:
     least_s = evacuation.least_s()
     return Sheet(
         title=(
             f"simulated: {len(evacuation.guests):,} guests over"
-            f" {format_rate(evacuation.uplink_rate)}, at least {milliseconds(least_s)} s"
+            f" {format_rate(evacuation.uplink_rate)}, at least {three_digits(least_s)} s"
         ),
         columns=(
             "order",
@@ -129,10 +131,10 @@ def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet
             (
                 plan.order,
                 str(plan.slots),
-                milliseconds(plan.total_s),
+                three_digits(plan.total_s),
                 factor(plan.total_s / least_s),
-                milliseconds(plan.mean_s),
-                milliseconds(plan.worst_downtime_s * 1e3),
+                three_digits(plan.mean_s),
+                three_digits(plan.worst_downtime_s * 1e3),
                 f"{plan.over:,}",
                 f"{plan.switched:,}",
                 "chosen" if plan is chosen else "",
@@ -142,7 +144,7 @@ def _plans(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> Sheet
     )
 
 
-def _kinds(evacuation: Evacuation, plan: Plan) -> Sheet:
+def _kinds(evacuation: Evacuation, plan: EvacuationPlan) -> Sheet:
     """Make the table of the kinds of guests that send most, and how they are moved."""
     counts = Counter(evacuation.guests)
     choices = dict(zip(evacuation.guests, plan.choices, strict=True))
@@ -159,8 +161,8 @@ def _kinds(evacuation: Evacuation, plan: Plan) -> Sheet:
                 choices[kind].strategy,
                 f"{counts[kind]:,}",
                 human_bytes(counts[kind] * choices[kind].bytes),
-                milliseconds(choices[kind].downtime_s * 1e3),
-                milliseconds(kind.config(evacuation.base).downtime_limit * 1e3),
+                three_digits(choices[kind].downtime_s * 1e3),
+                three_digits(kind.config(evacuation.base).downtime_limit * 1e3),
             )
             for kind in shown
         ),
@@ -168,7 +170,7 @@ def _kinds(evacuation: Evacuation, plan: Plan) -> Sheet:
     )
 
 
-def _picture(evacuation: Evacuation, plan: Plan) -> Sheet:
+def _picture(evacuation: Evacuation, plan: EvacuationPlan) -> Sheet:
     """Draw when guests are on their way; of many guests, some from every part of the plan."""
     numbers = sorted(range(len(plan.spans)), key=lambda n: plan.spans[n].start_s)
     if len(numbers) > _BARS:
@@ -181,11 +183,11 @@ def _picture(evacuation: Evacuation, plan: Plan) -> Sheet:
         bar = "·" * first + "█" * (last - first + 1) + "·" * (_WIDTH - 1 - last)
         about = f"{kind.label}, {format_size(kind.memory)}"
         rows.append((f"{number + 1}", about, bar, plan.choices[number].strategy))
-    whole = f"0 to {milliseconds(plan.total_s)} s"
+    whole = f"0 to {three_digits(plan.total_s)} s"
     return Sheet("on their way, simulated", ("guest", "", whole, "strategy"), tuple(rows), left=4)
 
 
-def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
+def _notes(evacuation: Evacuation, plan: EvacuationPlan) -> list[str]:
     notes = [
         "Simulated: guests and uplink are figures, nothing was moved or measured.",
         f"At least: {human_bytes(evacuation.least_bytes())} have to travel, every guest's"
@@ -194,7 +196,9 @@ def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
         " promised, and so are the bytes; when others leave it more, it is sooner through.",
     ]
     if (bound := evacuation.bound(plan)) is not None:
-        notes.insert(1, f"Each migration, {plan.slots} at a time, is bound by {words(bound)}.")
+        notes.insert(
+            1, f"Each migration, {plan.slots} at a time, is bound by {binding_limit_text(bound)}."
+        )
     if plan.over:
         notes.append(f"{plan.over:,} guests would stand still for longer than their limit.")
     if plan.switched:
@@ -205,7 +209,9 @@ def _notes(evacuation: Evacuation, plan: Plan) -> list[str]:
     return notes
 
 
-def _document(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> dict[str, Any]:
+def _document(
+    evacuation: Evacuation, plans: Sequence[EvacuationPlan], chosen: EvacuationPlan
+) -> dict[str, Any]:
     """Make what `--json` writes; times are milliseconds, as everywhere."""
     return {
         "schema_version": 1,
@@ -223,7 +229,7 @@ def _document(evacuation: Evacuation, plans: Sequence[Plan], chosen: Plan) -> di
     }
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
+def _plan(plan: EvacuationPlan) -> dict[str, Any]:
     return {
         "order": plan.order,
         "concurrency": plan.slots,
@@ -236,7 +242,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _strategies(plan: Plan) -> dict[str, int]:
+def _strategies(plan: EvacuationPlan) -> dict[str, int]:
     """Count the guests that go by each strategy."""
     out: defaultdict[str, int] = defaultdict(int)
     for choice in plan.choices:
@@ -244,7 +250,7 @@ def _strategies(plan: Plan) -> dict[str, int]:
     return dict(out)
 
 
-def _guest(number: int, kind: Kind, plan: Plan) -> dict[str, Any]:
+def _guest(number: int, kind: GuestKind, plan: EvacuationPlan) -> dict[str, Any]:
     span, choice = plan.spans[number], plan.choices[number]
     return {
         "guest": number + 1,

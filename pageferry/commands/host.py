@@ -29,25 +29,25 @@ from pageferry.common.errors import (
 from pageferry.common.process import signals
 from pageferry.common.process.heap import settle_down
 from pageferry.common.process.logs import AgentLog
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import Status, StatusPipe, supervised
 from pageferry.common.wire.messages import GuestName
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 from pageferry.dest_agent.listen_options import ListenOptions
 
 if TYPE_CHECKING:
-    from pageferry.host.choice import Running
+    from pageferry.host.choice import RunningHost
     from pageferry.host.control_client import ControlClient
     from pageferry.host.host import Host
 
-Control = Annotated[
+ControlOption = Annotated[
     Path | None,
     Parameter(
         name="--host",
         help="PATH of the host's control socket; not needed where one host only has the guest",
     ),
 ]
-Name = Annotated[
+GuestOption = Annotated[
     GuestName | None,
     Parameter(name="--guest", help="NAME of the guest; not needed where there is one guest"),
 ]
@@ -112,7 +112,7 @@ def host(
     if not options.boot and (config is not None or options.guest is not None):
         raise UsageError("options of a guest mean nothing without --boot")
     config = config or GuestConfig()
-    choose(config.workload)  # a misspelt name is refused before anything is compiled
+    parse_workload(config.workload)  # a misspelt name is refused before anything is compiled
     address = parse_address(listen, "--listen")
     tell([config] if config is not None else [], quiet=options.quiet)
     pipe = None
@@ -136,7 +136,7 @@ async def _run(
 ) -> int:
     # Imported once the arguments are known to be good.
     from pageferry.common.guest.jit import must_compile
-    from pageferry.host.host import Host, farewell
+    from pageferry.host.host import Host, closing_line
 
     must_compile()
     settle_down()
@@ -146,8 +146,8 @@ async def _run(
         failure = await _serve(running, address, options, config, log, pipe)
     if failure is not None:
         raise failure
-    words, code = farewell(running.ended, running.fates)
-    complain(words)
+    words, code = closing_line(running.ended, running.fates)
+    print_error(words)
     return code
 
 
@@ -187,7 +187,7 @@ async def _serve(
     return failure
 
 
-def asked(
+def ask_host(
     control: Path,
     request: BaseModel,
     show: Callable[[Status], None] | None = None,
@@ -236,7 +236,7 @@ def asked(
 @host_app.command(name="list")
 def list_guests(
     *,
-    control: Control = None,
+    control: ControlOption = None,
     options: Annotated[JsonOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """List the guests of a host, and what each is doing; of several hosts, those of all.
@@ -251,14 +251,14 @@ def list_guests(
     Raises:
         PageferryError: No host runs here or answers, or the file cannot be written.
     """
-    from pageferry.host.choice import Running, running_hosts
+    from pageferry.host.choice import RunningHost, running_hosts
     from pageferry.host.control_client import find_controls
     from pageferry.host.messages import List
 
     options = options or JsonOptions()
     with options.opened() as file:
         if control is not None:
-            hosts = [Running(control, asked(control, List()))]
+            hosts = [RunningHost(control, ask_host(control, List()))]
         else:
             hosts = asyncio.run(running_hosts(find_controls()))
         if options.json_file != "-":
@@ -273,12 +273,12 @@ def list_guests(
     return EXIT_OK
 
 
-def _print_guests(hosts: Sequence[Running]) -> None:
+def _print_guests(hosts: Sequence[RunningHost]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from pageferry.common.units import format_size
-    from pageferry.common.wire.addresses import shown
+    from pageferry.common.wire.addresses import format_host_port
 
     several = len(hosts) > 1
     table = Table(pad_edge=False)
@@ -286,7 +286,7 @@ def _print_guests(hosts: Sequence[Running]) -> None:
     for column in ("host", *columns) if several else columns:
         table.add_column(column, overflow="fold")
     for running, guest in [(each, guest) for each in hosts for guest in each.listed.guests]:
-        address = shown(running.listed.host, running.listed.port)
+        address = format_host_port(running.listed.host, running.listed.port)
         table.add_row(
             *([address] if several else []),
             guest.name,
@@ -302,7 +302,7 @@ def _print_guests(hosts: Sequence[Running]) -> None:
         Console().print(table)
     empty = [host for host in hosts if not host.listed.guests]
     for host in empty if several else []:
-        print(f"{shown(host.listed.host, host.listed.port)}: no guests")
+        print(f"{format_host_port(host.listed.host, host.listed.port)}: no guests")
     if empty and not several:
         print("no guests")
 
@@ -310,7 +310,7 @@ def _print_guests(hosts: Sequence[Running]) -> None:
 @host_app.command
 def boot(
     *,
-    control: Control = None,
+    control: ControlOption = None,
     guest: Annotated[
         GuestName | None,
         Parameter(name="--guest", help="NAME of the new guest; by default one is found"),
@@ -334,15 +334,15 @@ def boot(
     from pageferry.host.messages import Boot
 
     config = config or GuestConfig()
-    choose(config.workload)
+    parse_workload(config.workload)
     tell([config])
-    booted = asked(find_control(control), Boot(config=config, name=guest))
+    booted = ask_host(find_control(control), Boot(config=config, name=guest))
     print(booted.guest.name)
     return EXIT_OK
 
 
 @host_app.command
-def verify(*, control: Control = None, guest: Name = None) -> int:
+def verify(*, control: ControlOption = None, guest: GuestOption = None) -> int:
     """Prove that a guest lost nothing, however often it was moved.
 
     The host pauses the guest and digests it. A fresh guest of the same configuration is then run
@@ -361,20 +361,20 @@ def verify(*, control: Control = None, guest: Name = None) -> int:
     from pageferry.host.choice import choose_host
     from pageferry.host.messages import Digest
 
-    digested = asked(choose_host(control, guest), Digest(guest=guest))
-    from pageferry.host.replay import replay
+    digested = ask_host(choose_host(control, guest), Digest(guest=guest))
+    from pageferry.host.replay import replay_from_boot
 
     with signals.leaving(f"no longer verifying: guest {digested.name} goes on at its host"):
-        found = replay(digested.config, digested.steps, complain)
+        found = replay_from_boot(digested.config, digested.steps, print_error)
     steps = sum(digested.steps)
     if found != digested.digest:
-        complain(
+        print_error(
             f"guest {digested.name} at step {steps:,} has digest {digested.digest}, a fresh one"
             f" that ran as far has {found}"
         )
         return EXIT_NOT_VERIFIED
     if digested.check is not None:
-        complain(f"guest {digested.name}: its own check failed: {digested.check}")
+        print_error(f"guest {digested.name}: its own check failed: {digested.check}")
         return EXIT_NOT_VERIFIED
     print(
         f"guest {digested.name} is what it must be at step {steps:,}: digest {found}"
@@ -399,8 +399,8 @@ class ResumeOptions(Options):
 @host_app.command
 def resume(
     *,
-    control: Control = None,
-    guest: Name = None,
+    control: ControlOption = None,
+    guest: GuestOption = None,
     options: Annotated[ResumeOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """Find out what became of a guest in doubt, and let it go on where that is right.
@@ -424,12 +424,12 @@ def resume(
 
     options = options or ResumeOptions()
     request = Resume(guest=guest, force=options.force, timeout=options.recover_timeout)
-    print(asked(choose_host(control, guest), request).said)
+    print(ask_host(choose_host(control, guest), request).said)
     return EXIT_OK
 
 
 @host_app.command
-def shutdown(*, control: Control = None, guest: Name = None) -> int:
+def shutdown(*, control: ControlOption = None, guest: GuestOption = None) -> int:
     """End a guest for good.
 
     Args:
@@ -445,5 +445,5 @@ def shutdown(*, control: Control = None, guest: Name = None) -> int:
     from pageferry.host.choice import choose_host
     from pageferry.host.messages import Shutdown
 
-    print(asked(choose_host(control, guest), Shutdown(guest=guest)).said)
+    print(ask_host(choose_host(control, guest), Shutdown(guest=guest)).said)
     return EXIT_OK

@@ -22,7 +22,7 @@ _NOTES = [
 ]
 
 
-def listing() -> dict[str, Any]:
+def points_document() -> dict[str, Any]:
     """Make what `--json` writes: all points and actions.
 
     Returns:
@@ -59,7 +59,7 @@ def list_points(*, options: Annotated[JsonOptions | None, Parameter(name="*")] =
         if options.json_file != "-":
             _print()
         if file is not None:
-            file.write(json.dumps(listing(), indent=2) + "\n")
+            file.write(json.dumps(points_document(), indent=2) + "\n")
     return EXIT_OK
 
 

@@ -10,7 +10,7 @@ from pageferry.common.command_line.run import LimitOptions, OutputOptions, TlsOp
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.files.report_files import ReportFiles
 from pageferry.common.process import signals
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.net.options import NetOptions
 
@@ -45,16 +45,16 @@ def migrate(
         The exit code: the source's, or 5 with --enforce where a limit was missed.
     """
     from pageferry.common.html import render_one
-    from pageferry.common.report.binding_limit import over
-    from pageferry.common.report.limits import enforced, warn
+    from pageferry.common.report.binding_limit import config_over_link
+    from pageferry.common.report.limits import enforced, warn_of_limit
 
     config = config or MigrationConfig()
     if net is not None:
-        config = over(config, net.rate)
+        config = config_over_link(config, net.rate)
     output, limits = output or OutputOptions(), limits or LimitOptions()
     tls = tls or TlsOptions()
     tls.load()  # here, so that a mistake in it is bad usage of this command
-    warn([config.strategy], config)
+    warn_of_limit([config.strategy], config)
     tell([config], quiet=output.quiet)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with signals.noted(), ReportFiles(output) as files:
@@ -65,7 +65,7 @@ def migrate(
             files.write(report.to_json, lambda: render_one(report))
         code, missed = enforced(report, ended.exit_code, enforce=limits.enforce)
         if missed is not None:
-            complain(missed)
+            print_error(missed)
     return code
 
 
@@ -93,11 +93,11 @@ def _follow(
 def _tell(ended: Migrated, *, table: bool) -> None:
     """Print the result, and what a person should know about it."""
     from pageferry.common.terminal.console import print_report
-    from pageferry.runs.migration import said_of
+    from pageferry.runs.migration import unreached_notice
 
     if ended.report is not None and table:
         print_report(ended.report)
     if ended.error is not None:
-        complain(ended.error)
+        print_error(ended.error)
     for fault in ended.unreached:
-        complain(said_of(fault))
+        print_error(unreached_notice(fault))

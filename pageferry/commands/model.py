@@ -52,7 +52,7 @@ class ModelOptions(JsonOptions):
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class ModelCost:
     """The cost of one migration.
 
     Attributes:
@@ -64,7 +64,7 @@ class Cost:
     sum: str
 
 
-def cost(round_cost: float, *, rounds: int, memory_cost: float) -> Cost:
+def cost(round_cost: float, *, rounds: int, memory_cost: float) -> ModelCost:
     """Compute what one migration costs.
 
     Args:
@@ -77,7 +77,7 @@ def cost(round_cost: float, *, rounds: int, memory_cost: float) -> Cost:
     """
     memory, each = _exact(memory_cost), _exact(round_cost)
     text = f"{_short(memory)} + {_short(memory)} + {_short(each)}*{rounds} + {_short(memory)}"
-    return Cost(3 * memory + each * rounds, text)
+    return ModelCost(3 * memory + each * rounds, text)
 
 
 def whole_ms(time_ms: Fraction) -> int:
@@ -117,7 +117,7 @@ def convert(options: ModelOptions) -> dict[str, Any]:
     }
 
 
-def _side(one: Cost, options: ModelOptions, ratio: Fraction) -> dict[str, Any]:
+def _side(one: ModelCost, options: ModelOptions, ratio: Fraction) -> dict[str, Any]:
     downtime_ms = _exact(options.downtime) * 1000 * ratio
     total_ms = _exact(options.total) * 1000 * ratio
     return {

@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 from pydantic import Field
 
-from pageferry.commands.host import Control, Name, asked
-from pageferry.common.command_line.invocation import stamp
+from pageferry.commands.host import ControlOption, GuestOption, ask_host
+from pageferry.common.command_line.invocation import stamp_report
 from pageferry.common.command_line.run import LimitOptions, OutputOptions
 from pageferry.common.config.addresses import parse_address
 from pageferry.common.config.fields import Duration
 from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import ConnectionBroken, UsageError
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.guest_location import TABLE, When, Who, sentence, told
+from pageferry.common.guest_location import TABLE, When, Who, location_error, location_sentence
 from pageferry.common.inject import only_for
 from pageferry.common.process import signals
 from pageferry.common.process.last_resort import last_resort
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import Status, StatusPipe
-from pageferry.common.termination import AGAIN, Insisting, Reply
+from pageferry.common.termination import AGAIN, SignalEscalation, SignalReply
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pageferry.common.terminal.console import ProgressView
     from pageferry.host.control_client import ControlClient
-    from pageferry.host.messages import Move, Moved
+    from pageferry.host.messages import Moved, MoveGuest
 
 _LOOK_S: Final = 0.25
 _NOW_S: Final = 0.2  # for an answer that is on its way
@@ -64,7 +64,7 @@ class _Watch:
         self.when = When.BEFORE
         self._view, self._pipe = view, pipe
         self._heard_s = time.monotonic()
-        self._insisting = Insisting(self._heard_s)
+        self._escalation = SignalEscalation(self._heard_s)
         self._looking = False
 
     def show(self, status: Status) -> None:
@@ -78,7 +78,7 @@ class _Watch:
     def ask_to_end(self, client: ControlClient) -> None:
         """Handle a signal: the host decides what it does; where the host is silent, we do."""
         client.cancel()
-        self._replied(self._insisting.signal(time.monotonic(), self._trouble_s()))
+        self._replied(self._escalation.signal(time.monotonic(), self._trouble_s()))
         self._keep_looking()
 
     def _keep_looking(self) -> None:
@@ -89,27 +89,27 @@ class _Watch:
 
     def _look(self) -> None:
         """Look for silence: the user is told of it even where it began after a signal."""
-        reply = self._insisting.look(self._trouble_s())
+        reply = self._escalation.look(self._trouble_s())
         if reply is not None:
             self._replied(reply)
         asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _trouble_s(self) -> float | None:
-        return self._insisting.trouble_s(None, self._heard_s, time.monotonic())
+        return self._escalation.trouble_s(None, self._heard_s, time.monotonic())
 
-    def _replied(self, reply: Reply) -> None:
-        if reply is Reply.STAKE:
-            complain(f"the host does not answer; {AGAIN}, and the host goes on")
-        elif reply is Reply.END:
-            words = sentence("the host does not answer", Who.SILENT, self.when)
+    def _replied(self, reply: SignalReply) -> None:
+        if reply is SignalReply.STAKE:
+            print_error(f"the host does not answer; {AGAIN}, and the host goes on")
+        elif reply is SignalReply.END:
+            words = location_sentence("the host does not answer", Who.SILENT, self.when)
             last_resort(words, TABLE[Who.SILENT, self.when].exit_code, after_s=_NOW_S)
 
 
 def move(
     *,
     to: Annotated[str, Parameter(name="--to"), Field(description="HOST:PORT of the other host")],
-    control: Control = None,
-    guest: Name = None,
+    control: ControlOption = None,
+    guest: GuestOption = None,
     tls_hostname: TlsHostname = None,
     config: Annotated[MoveConfig | None, Parameter(name="*")] = None,
     limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
@@ -133,7 +133,7 @@ def move(
     Returns:
         The exit code: the one of the move, or 5 with --enforce where a limit was missed.
     """
-    from pageferry.common.report.limits import warn
+    from pageferry.common.report.limits import warn_of_limit
     from pageferry.host.choice import choose_host
 
     address = parse_address(to, "--to")
@@ -146,7 +146,7 @@ def move(
     only_for("source", config.inject)
     host = choose_host(control, guest, to=address)
     _check_hostname(tls_hostname)
-    warn([config.strategy], config)
+    warn_of_limit([config.strategy], config)
     with signals.noted(), ReportFiles(output) as files:
         moved = _follow(host, order, output, pipe)
         _tell(moved, config, files, table=output.json_file != "-")
@@ -161,23 +161,23 @@ def _check_hostname(hostname: str | None) -> None:
         checked_hostname(hostname)
 
 
-def _follow(host: Path, order: Move, output: OutputOptions, pipe: StatusPipe | None) -> Moved:
+def _follow(host: Path, order: MoveGuest, output: OutputOptions, pipe: StatusPipe | None) -> Moved:
     """Have the host move the guest and show each moment."""
     from pageferry.common.terminal.console import ProgressView
 
     with ProgressView(output.wish) as view:
         watch = _Watch(view, pipe)
         try:
-            moved: Moved = asked(host, order, watch.show, watch.ask_to_end)
+            moved: Moved = ask_host(host, order, watch.show, watch.ask_to_end)
         except ConnectionBroken as error:
-            raise told(str(error), Who.HOST, watch.when) from None
+            raise location_error(str(error), Who.HOST, watch.when) from None
     return moved
 
 
-def _order(to: str, guest: str | None, config: MoveConfig, tls_hostname: str | None) -> Move:
-    from pageferry.host.messages import Move
+def _order(to: str, guest: str | None, config: MoveConfig, tls_hostname: str | None) -> MoveGuest:
+    from pageferry.host.messages import MoveGuest
 
-    return Move(
+    return MoveGuest(
         to=to,
         guest=guest,
         transfer=config.transfer,
@@ -190,15 +190,15 @@ def _order(to: str, guest: str | None, config: MoveConfig, tls_hostname: str | N
 def _tell(moved: Moved, config: MoveConfig, files: ReportFiles, *, table: bool) -> None:
     """Show the result, on the terminal and in files."""
     from pageferry.common.html import render_one
-    from pageferry.common.report.limits import given, judge
+    from pageferry.common.report.limits import judge, limits_given
     from pageferry.common.terminal.console import print_report
 
-    stamp(moved.report)
-    judge(moved.report, given(config))
+    stamp_report(moved.report)
+    judge(moved.report, limits_given(config))
     if table:
         print_report(moved.report)
     if moved.error is not None:
-        complain(moved.error)
+        print_error(moved.error)
     files.write(moved.report.to_json, lambda: render_one(moved.report))
 
 
@@ -207,5 +207,5 @@ def _exit_code(moved: Moved, *, enforce: bool) -> int:
 
     code, missed = enforced(moved.report, moved.exit_code, enforce=enforce)
     if missed is not None:
-        complain(missed)
+        print_error(missed)
     return code

@@ -24,14 +24,16 @@ it for one migration; with --link relay also without root.
 """
 DEFAULT_NAME = "lab"
 
-Name = Annotated[str, Parameter(name="--name", help="NAME of the network, where there are several")]
+NetworkOption = Annotated[
+    str, Parameter(name="--name", help="NAME of the network, where there are several")
+]
 
 
 def up(
     *,
     shape: Annotated[ShapeOptions | None, Parameter(name="*")] = None,
     options: Annotated[LinkOptions | None, Parameter(name="*")] = None,
-    name: Name = DEFAULT_NAME,
+    name: NetworkOption = DEFAULT_NAME,
 ) -> int:
     """Make the two namespaces and the link, measure it, and leave it up.
 
@@ -51,16 +53,16 @@ def up(
             missing.
         PageferryError: The link could not be made or measured; nothing of it is left.
     """
-    from pageferry.net.link import Link
-    from pageferry.net.namespaces import checked_name, require
-    from pageferry.net.schedule import parse_schedule, plan
+    from pageferry.net.link import NetworkLink
+    from pageferry.net.namespaces import checked_name, require_namespaces
+    from pageferry.net.schedule import parse_schedule, schedule_moments
     from pageferry.net.spec import LinkSpec
 
     checked_name(name)
     options = options or LinkOptions()
     wanted = shape_of(shape or ShapeOptions())
-    moments = plan(wanted, parse_schedule(options.schedule))
-    require("pageferry net")
+    moments = schedule_moments(wanted, parse_schedule(options.schedule))
+    require_namespaces("pageferry net")
     spec = LinkSpec(
         kind="namespaces",
         name=name,
@@ -69,10 +71,10 @@ def up(
         shaper=options.shaper,
         offloads=options.offloads,
     )
-    with Link(spec) as link:
+    with NetworkLink(spec) as link:
         if link.notice:
             print(f"pageferry: {link.notice}", file=sys.stderr)
-        for line in told(name, wanted, link.shaper, link.measured):
+        for line in network_lines(name, wanted, link.shaper, link.measured):
             print(line)
         sys.stdout.flush()
         link.stay()
@@ -80,7 +82,9 @@ def up(
 
 
 def down(
-    *, name: Name = DEFAULT_NAME, every: Annotated[bool, Parameter("--all", negative="")] = False
+    *,
+    name: NetworkOption = DEFAULT_NAME,
+    every: Annotated[bool, Parameter("--all", negative="")] = False,
 ) -> int:
     """Remove a network, what runs in it, and what a run that was killed has left of one.
 
@@ -98,7 +102,7 @@ def down(
     from pageferry.net.link import end_keeper
 
     namespaces.checked_name(name)
-    namespaces.require("pageferry net")
+    namespaces.require_namespaces("pageferry net")
     names = sorted({*namespaces.found(), *spec.remembered()}) if every else [name]
     gone = []
     for each in names:
@@ -118,7 +122,7 @@ def execute(
     end: Literal["src", "dst"],
     /,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    name: Name = DEFAULT_NAME,
+    name: NetworkOption = DEFAULT_NAME,
 ) -> int:
     """Run a command in one of the two namespaces; its exit code is ours.
 
@@ -134,12 +138,12 @@ def execute(
         UsageError: There is no command or no such network, or the command cannot be run.
     """
     from pageferry.net.enter import replace_with
-    from pageferry.net.namespaces import checked_name, namespace, require
+    from pageferry.net.namespaces import checked_name, namespace, require_namespaces
 
     if not command:
         raise UsageError("pageferry net exec needs a command, as in: net exec src -- ip address")
     checked_name(name)
-    require("pageferry net")
+    require_namespaces("pageferry net")
     sys.stdout.flush()
     replace_with(namespace(name, end), command)
     return EXIT_OK
@@ -159,7 +163,7 @@ def show() -> int:
         if state is None or not state.alive:
             print(f"{each}: left over, nobody keeps it: pageferry net down --name {each}")
             continue
-        for line in told(each, state.spec.shape, state.shaper, state.measured):
+        for line in network_lines(each, state.spec.shape, state.shaper, state.measured):
             print(line)
         for moment in state.spec.moments:
             print(f"  at {moment.at_s:g} s: {moment.words}")
@@ -168,25 +172,25 @@ def show() -> int:
     return EXIT_OK
 
 
-def told(name: str, shape: Shape, shaper: str, measured: object) -> list[str]:
+def network_lines(name: str, shape: Shape, shaper: str, measured: object) -> list[str]:
     """Describe a network in a few lines.
 
     Args:
         name: Name of the network.
         shape: What it was asked to be.
         shaper: What shapes it, `tc` or `tun`.
-        measured: A `Measured`; anything else (None) leaves its line out.
+        measured: A `LinkMeasurement`; anything else (None) leaves its line out.
 
     Returns:
         The lines.
     """
-    from pageferry.net.measure import Measured
+    from pageferry.net.measure import LinkMeasurement
 
     lines = [f"{name}: src 10.77.0.1, dst 10.77.0.2, shaped by {shaper}"]
     forward, back = shape.forward.words(), shape.back.words()
     both = " each way" if forward == back else f" there; {back} back"
     lines.append(f"  asked:    {forward}{both}")
-    if isinstance(measured, Measured):
+    if isinstance(measured, LinkMeasurement):
         lines.append(
             f"  measured: round trip {figures(measured.rtt_ms, 3)} ms,"
             f" {human_bytes(measured.throughput_Bps)}/s there,"

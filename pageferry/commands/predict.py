@@ -14,7 +14,7 @@ from pageferry.common.command_line.run import JsonOptions, tell
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_OK
 from pageferry.common.process import signals
-from pageferry.common.process.notices import take
+from pageferry.common.process.notices import redirect
 from pageferry.common.process.status import Status, StatusPipe, supervised
 from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.common.terminal.progress import ProgressOptions
@@ -51,12 +51,12 @@ def predict(
     Returns:
         The exit code, 0.
     """
-    from pageferry.common.report.binding_limit import over
+    from pageferry.common.report.binding_limit import config_over_link
     from pageferry.common.terminal.prediction import print_prediction
     from pageferry.runs.tables import wide_console
 
     config, output = config or PredictConfig(), output or PredictOutput()
-    config = over(config, config.assume_bandwidth or math.inf)
+    config = config_over_link(config, config.assume_bandwidth or math.inf)
     tell([config], quiet=output.quiet)
     pipe = _pipe(status_fd, supervisor)
     with output.opened("the prediction") as file:
@@ -77,7 +77,7 @@ def _pipe(status_fd: int | None, supervisor: int | None) -> StatusPipe | None:
         return None
     supervised(status_fd, supervisor)
     pipe = StatusPipe(status_fd)
-    take(partial(pipe.write, "notice"))
+    redirect(partial(pipe.write, "notice"))
     return pipe
 
 
@@ -136,7 +136,7 @@ async def _measured(
     say("warming up")
     await asyncio.sleep(config.warmup)
     say("measuring the guest")
-    return await predicting.predict(
+    return await predicting.measure_and_predict(
         config,
         guest,
         booted=booted,

@@ -17,7 +17,7 @@ from pageferry.common.report.latency_histogram import damage
 from pageferry.common.report.schema import Report
 from pageferry.runs import picture_files
 from pageferry.runs.document import SheetDocument
-from pageferry.runs.results import labels_of, plain_sheets, read_result, said
+from pageferry.runs.results import file_label, labels_of, plain_sheets, read_result
 
 
 @dataclass
@@ -79,7 +79,7 @@ def report(
         return _print(results, force=force)
     if pictures is not None:
         need_folder(pictures, "--pictures")
-        picture_files.check()
+        picture_files.check_picture_libraries()
     if html is not None:
         _write_page(list(results), html, force=force)
     if pictures is not None:
@@ -92,7 +92,7 @@ def _print(results: tuple[Path, ...], *, force: bool) -> int:
     if force:
         raise UsageError("--force overwrites files: it means nothing without --html or --pictures")
     try:
-        print_results(gather(list(results)))
+        print_results(read_results(list(results)))
     except OverflowError:
         raise UsageError(_too_large(results)) from None
     return EXIT_OK
@@ -122,7 +122,7 @@ def print_results(found: Gathered) -> None:
     Where a report's fault latencies are damaged, that is said, too.
 
     Args:
-        found: What `gather` has read.
+        found: What `read_results` has read.
     """
     from pageferry.runs.tables import print_text, wide_console
 
@@ -135,7 +135,7 @@ def print_results(found: Gathered) -> None:
 def _print_tables(found: Gathered) -> None:
     from pageferry.common.html.sentences import made as made_line
     from pageferry.common.terminal.console import result_table
-    from pageferry.runs.comparison import comparison
+    from pageferry.runs.comparison import compare_results
     from pageferry.runs.tables import Sheet, print_text, wide_console
 
     console = wide_console()
@@ -150,7 +150,7 @@ def _print_tables(found: Gathered) -> None:
         Sheet(sheet.title, tuple(sheet.columns), rows, sheet.left).print(console)
     notes = list(found.notes)
     if found.beside:
-        table, more = comparison(found.labels, found.reports)
+        table, more = compare_results(found.labels, found.reports)
         table.print(console)
         notes += [note for note in more if note not in notes]
     for note in notes:
@@ -158,14 +158,14 @@ def _print_tables(found: Gathered) -> None:
 
 
 def _write_page(results: list[Path], html: str, *, force: bool) -> None:
-    from pageferry.common.html import check, render
+    from pageferry.common.html import check_libraries, render
 
     refuse_stdout(html)
     for result in results:
         if os.path.realpath(result) == os.path.realpath(html):
             raise UsageError(f"--html: {html} is one of the results: expected another file")
-    check()
-    found = gather(results)
+    check_libraries()
+    found = read_results(results)
     with ReportFile(html, "--html", "the page", force=force) as file:
         try:
             page = render(
@@ -184,7 +184,7 @@ def _write_page(results: list[Path], html: str, *, force: bool) -> None:
 def _write_pictures(results: list[Path], folder: Path, *, force: bool) -> None:
     from pageferry.common.html import all_pictures
 
-    found = gather(results)
+    found = read_results(results)
     try:
         named = all_pictures(found.reports, found.labels, found.cases)
         files = picture_files.write_pictures(folder, named, force=force)
@@ -196,10 +196,12 @@ def _write_pictures(results: list[Path], folder: Path, *, force: bool) -> None:
 
 
 def _too_large(results: Sequence[Path]) -> str:
-    return f"{', '.join(said(result) for result in results)}: a number is too large to be drawn"
+    return (
+        f"{', '.join(file_label(result) for result in results)}: a number is too large to be drawn"
+    )
 
 
-def gather(results: list[Path]) -> Gathered:
+def read_results(results: list[Path]) -> Gathered:
     """Read all results.
 
     Args:
@@ -212,10 +214,10 @@ def gather(results: list[Path]) -> Gathered:
         UsageError: One cannot be read, or is no result.
     """
     out = Gathered(beside=len(results) > 1)
-    stems = [Path(said(result)).stem for result in results]
+    stems = [Path(file_label(result)).stem for result in results]
     names = Counter(stems)
     for result, stem in zip(results, stems, strict=True):
-        name = stem if names[stem] == 1 else said(result)
+        name = stem if names[stem] == 1 else file_label(result)
         document = read_result(result)
         if isinstance(document, Report):
             out.reports.append(document)
@@ -233,4 +235,4 @@ def gather(results: list[Path]) -> Gathered:
 
 
 def _title(results: list[Path]) -> str:
-    return Path(said(results[0])).stem if len(results) == 1 else f"{len(results)} results"
+    return Path(file_label(results[0])).stem if len(results) == 1 else f"{len(results)} results"

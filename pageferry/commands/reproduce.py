@@ -13,15 +13,21 @@ from pageferry.common.command_line.options import Options
 from pageferry.common.command_line.run import OutputOptions
 from pageferry.common.errors import UsageError
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import StatusPipe
 from pageferry.common.units import format_rate, parse_rate
 from pageferry.paper import findings, published
 from pageferry.paper import notes as remarks
-from pageferry.paper.experiment import QUICK_SCALE, Cell, Setting, estimate_s, plan
+from pageferry.paper.experiment import (
+    QUICK_SCALE,
+    ExperimentCell,
+    Setting,
+    estimate_s,
+    experiment_cells,
+)
 from pageferry.runs import tables
 from pageferry.runs.document import SeriesDocument, SheetDocument, render_series
-from pageferry.runs.series import Series, Signals, follow
+from pageferry.runs.series import Series, Signals, run_series
 
 _RATES: Final = (published.PRINTED_RATE_Bps, published.LIKELY_RATE_Bps)
 
@@ -93,17 +99,17 @@ def reproduce(
     """
     options, output = options or ReproduceOptions(), output or OutputOptions()
     setting = _setting(options)
-    cells = plan(setting)
+    cells = experiment_cells(setting)
     check_some_pair(cell.case.config for cell in cells)
     pipe = StatusPipe(status_fd) if status_fd is not None else None
     with Signals() as signals, ReportFiles(output) as files:
         if not output.quiet:
             _announce(len(cells) * options.runs, estimate_s(cells, options.runs))
         cases = [cell.case for cell in cells]
-        done = follow(cases, options.runs, output, signals, pipe)
+        done = run_series(cases, options.runs, output, signals, pipe)
         _write(done, cells, setting, files, table=output.json_file != "-")
     if done.interrupted:
-        complain(done.interruption)
+        print_error(done.interruption)
     return done.exit_code
 
 
@@ -132,9 +138,9 @@ def _announce(runs: int, seconds: float) -> None:
 
 
 def _write(
-    done: Series, cells: list[Cell], setting: Setting, files: ReportFiles, *, table: bool
+    done: Series, cells: list[ExperimentCell], setting: Setting, files: ReportFiles, *, table: bool
 ) -> None:
-    results = findings.collect(done, cells)
+    results = findings.experiment_results(done, cells)
     sheets = findings.sheets(results, setting)
     effects = findings.effects(results)
     locality = remarks.locality(results, setting)

@@ -10,15 +10,15 @@ from pageferry.common.command_line.run import LimitOptions, OutputOptions, tell
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import Status
-from pageferry.sim.options import SimulateOptions, refuse
+from pageferry.sim.options import SimulationOptions, refuse
 
 
 def simulate(
     *,
     config: Annotated[MigrationConfig | None, Parameter(name="*")] = None,
-    options: Annotated[SimulateOptions | None, Parameter(name="*")] = None,
+    options: Annotated[SimulationOptions | None, Parameter(name="*")] = None,
     limits: Annotated[LimitOptions | None, Parameter(name="*")] = None,
     output: Annotated[OutputOptions | None, Parameter(name="*")] = None,
 ) -> int:
@@ -40,7 +40,7 @@ def simulate(
     Raises:
         UsageError: An option is wrong, or is one that a simulation cannot have.
     """
-    config, options = config or MigrationConfig(), options or SimulateOptions()
+    config, options = config or MigrationConfig(), options or SimulationOptions()
     output, limits = output or OutputOptions(), limits or LimitOptions()
     _refuse(config, options, output)
     from pageferry.sim.link import not_modelled, parse_link
@@ -48,7 +48,7 @@ def simulate(
     parse_link(options.link)  # here, before anything is imported that takes long
     tell([config], quiet=output.quiet)
     if (left_out := not_modelled(config.congestion)) is not None:
-        complain(left_out)
+        print_error(left_out)
     if options.evacuate is not None or options.fleet is not None:
         from pageferry.commands.evacuate import evacuate
 
@@ -56,7 +56,7 @@ def simulate(
     return _one(config, options, output, enforce=limits.enforce)
 
 
-def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOptions) -> None:
+def _refuse(config: MigrationConfig, options: SimulationOptions, output: OutputOptions) -> None:
     refuse(config)
     if output.log_dir is not None:
         raise UsageError("--log-dir: a simulation writes no log, its events are in the report")
@@ -65,16 +65,16 @@ def _refuse(config: MigrationConfig, options: SimulateOptions, output: OutputOpt
 
 
 def _one(
-    config: MigrationConfig, options: SimulateOptions, output: OutputOptions, *, enforce: bool
+    config: MigrationConfig, options: SimulationOptions, output: OutputOptions, *, enforce: bool
 ) -> int:
     from pageferry.common.html import render
-    from pageferry.common.report.limits import enforced, warn
+    from pageferry.common.report.limits import enforced, warn_of_limit
     from pageferry.common.terminal.console import ProgressView, print_report
     from pageferry.runs.simulation import measured_of, run_simulation
 
     measured = measured_of(config, options)
     strategy = config.strategy if measured is None else measured.config.strategy
-    warn([strategy], config)
+    warn_of_limit([strategy], config)
     with ReportFiles(output) as files:
         with ProgressView(output.wish) as view:
             view.update(Status(phase="simulating"))
@@ -97,5 +97,5 @@ def _one(
         )
     code, missed = enforced(report, EXIT_OK, enforce=enforce)
     if missed is not None:
-        complain(missed)
+        print_error(missed)
     return code

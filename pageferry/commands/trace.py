@@ -168,12 +168,12 @@ def import_(
 
 def _import(text: str, file: str, parser: LackeyParser, options: ImportOptions) -> Imported:
     """Write the trace, whole or not at all."""
-    from pageferry.trace.importer import Text, TraceFile, import_text
+    from pageferry.trace.importer import TraceFile, TraceText, import_text
     from pageferry.trace.view import ImportView
 
     with (
         _interruptible(f"{file} was not written") as check,
-        Text(text, check) as source,
+        TraceText(text, check) as source,
         TraceFile(file, force=options.force) as new,
     ):
         if new.replaces(source):
@@ -239,7 +239,7 @@ def info(
         UsageError: The file is no trace, is damaged, or its digest is wrong.
         CancelledByUser: A signal came.
     """
-    from pageferry.trace.stats import measure
+    from pageferry.trace.stats import count_accesses
     from pageferry.trace.view import print_info
 
     options = options or InfoOptions()
@@ -248,7 +248,7 @@ def info(
         with _interruptible("nothing was changed"):
             if options.verify:
                 trace.verify()
-            stats = measure(trace)
+            stats = count_accesses(trace)
         if stats is None:
             raise UsageError(f"trace {file!r} is damaged: it has more pages than it says")
         document = InfoDocument(

@@ -24,7 +24,7 @@ _CONTENT: Final = "zero-share=50%,entropy=40%"
 _REAL: Final = f"{_CONTENT} is about what the memory of a small real guest looks like."
 
 
-def listing() -> dict[str, Any]:
+def workloads_document() -> dict[str, Any]:
     """Make what `--json` writes of all workloads.
 
     Returns:
@@ -43,7 +43,7 @@ def listing() -> dict[str, Any]:
     }
 
 
-def details(spec: Spec) -> dict[str, Any]:
+def workload_document(spec: Spec) -> dict[str, Any]:
     """Make what `--json` writes of one workload.
 
     Args:
@@ -115,7 +115,7 @@ def list_(*, options: Annotated[JsonOptions | None, Parameter(name="*")] = None)
         if options.json_file != "-":
             _print_list()
         if file is not None:
-            file.write(json.dumps(listing(), indent=2) + "\n")
+            file.write(json.dumps(workloads_document(), indent=2) + "\n")
     return EXIT_OK
 
 
@@ -143,7 +143,7 @@ def show(
         if options.json_file != "-":
             _print(spec)
         if file is not None:
-            file.write(json.dumps(details(spec), indent=2) + "\n")
+            file.write(json.dumps(workload_document(spec), indent=2) + "\n")
     return EXIT_OK
 
 

@@ -23,7 +23,7 @@ ASKING_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningHost:
     """A host, and what it says about itself.
 
     Attributes:
@@ -61,7 +61,7 @@ class Running:
         )
 
 
-async def running_hosts(controls: Sequence[Path]) -> list[Running]:
+async def running_hosts(controls: Sequence[Path]) -> list[RunningHost]:
     """Ask hosts what they have; one that ends meanwhile, or does not answer, is left out.
 
     Args:
@@ -74,7 +74,7 @@ async def running_hosts(controls: Sequence[Path]) -> list[Running]:
     for control in controls:
         with contextlib.suppress(PageferryError, TimeoutError):
             listed = await asyncio.wait_for(ControlClient(control).ask(m.List()), ASKING_S)
-            found.append(Running(control, listed))
+            found.append(RunningHost(control, listed))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pageferry.common.errors import ConnectionBroken, PageferryError, PeerUnreachable, UsageError
-from pageferry.common.guest_location import When, Who, told
+from pageferry.common.guest_location import When, Who, location_error
 from pageferry.common.process.aio import closed_is_reset
 from pageferry.common.process.status import Status
 from pageferry.host import messages as m
@@ -141,7 +141,7 @@ class ControlClient:
         """Send a request and wait for the host's answer.
 
         Args:
-            request: One of `messages.Request`, but no `Cancel`.
+            request: One of `messages.Request`, but no `CancelMove`.
             show: Takes each moment of a move while it lasts; None for nobody.
 
         Returns:
@@ -163,16 +163,16 @@ class ControlClient:
         self._writer = writer
         try:
             if self._given_up:
-                raise told("cancelled before the host was asked", Who.USER, When.BEFORE)
+                raise location_error("cancelled before the host was asked", Who.USER, When.BEFORE)
             with contextlib.suppress(OSError), closed_is_reset():  # reading finds it out
-                writer.write(m.encode(request))
+                writer.write(m.encode_line(request))
             while True:
-                reply = m.decode(await self._line(reader), m.REPLIES)
-                if isinstance(reply, m.Failed):
+                reply = m.decode_line(await self._line(reader), m.REPLIES)
+                if isinstance(reply, m.RequestFailed):
                     failure = PageferryError(reply.reason)
                     failure.exit_code = reply.exit_code
                     raise failure
-                if not isinstance(reply, m.Progress):
+                if not isinstance(reply, m.MoveProgress):
                     return reply
                 if show is not None:
                     show(reply.status)
@@ -197,4 +197,4 @@ class ControlClient:
         self._given_up = True
         if self._writer is not None:
             with contextlib.suppress(OSError), closed_is_reset():  # whoever waits hears of it
-                self._writer.write(m.encode(m.Cancel()))
+                self._writer.write(m.encode_line(m.CancelMove()))

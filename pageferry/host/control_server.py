@@ -24,7 +24,7 @@ from pageferry.common.process.threads import failure_of
 from pageferry.host import messages as m
 from pageferry.host.control_client import answers, control_folder, is_ours_alone
 from pageferry.host.host import Host
-from pageferry.host.moves import Move
+from pageferry.host.moves import GuestMove
 
 REQUEST_S: Final = 10.0  # from a connection to its request
 MOST_CLIENTS: Final = 32
@@ -127,7 +127,7 @@ class ControlServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reply = await self._reply(reader, writer)
         with contextlib.suppress(OSError), closed_is_reset():
-            writer.write(m.encode(reply))
+            writer.write(m.encode_line(reply))
             await writer.drain()
             writer.close()
             await writer.wait_closed()
@@ -140,13 +140,13 @@ class ControlServer:
                 request = await _read(reader)
             return await self._serve(request, reader, writer)
         except TimeoutError:
-            return m.Failed(reason=f"no request came within {REQUEST_S:.0f} s", exit_code=1)
+            return m.RequestFailed(reason=f"no request came within {REQUEST_S:.0f} s", exit_code=1)
         except PageferryError as error:
-            return m.Failed(reason=str(error), exit_code=error.exit_code)
+            return m.RequestFailed(reason=str(error), exit_code=error.exit_code)
         except Exception as error:  # noqa: BLE001 - one command must not end the guests
             failure = failure_of(error)
             self._say(f"a command failed: {failure}")
-            return m.Failed(reason=str(failure), exit_code=failure.exit_code)
+            return m.RequestFailed(reason=str(failure), exit_code=failure.exit_code)
 
     async def _serve(
         self, request: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -163,18 +163,18 @@ class ControlServer:
                 return await host.outgoing.resume(request)
             case m.Shutdown():
                 return await host.shutdown(request)
-            case m.Move():
+            case m.MoveGuest():
                 return await self._move(request, reader, writer)
             case _:
                 raise RemoteProtocolError("there is no move here that could be given up")
 
     async def _move(
-        self, request: m.Move, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, request: m.MoveGuest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> BaseModel:
         def show(status: Status) -> None:
             with contextlib.suppress(OSError), closed_is_reset():
                 if not writer.is_closing() and writer.transport.get_write_buffer_size() == 0:
-                    writer.write(m.encode(m.Progress(status=status)))
+                    writer.write(m.encode_line(m.MoveProgress(status=status)))
 
         move, ended = self._host.outgoing.move(request, show)
         orders = asyncio.create_task(self._take_orders(reader, move))
@@ -183,11 +183,11 @@ class ControlServer:
         finally:
             await quit_task(orders)
 
-    async def _take_orders(self, reader: asyncio.StreamReader, move: Move) -> None:
+    async def _take_orders(self, reader: asyncio.StreamReader, move: GuestMove) -> None:
         """Cancel a move each time that whoever asked for it says so, and if they go away."""
         with contextlib.suppress(PageferryError, OSError):
             while True:
-                if isinstance(await _read(reader), m.Cancel):
+                if isinstance(await _read(reader), m.CancelMove):
                     self._say(f"guest {move.name}: {move.cancel() or 'cancelling'}")
                 else:  # its answer could be taken for the move's
                     self._say(f"guest {move.name}: a request that no move takes is passed over")
@@ -203,4 +203,4 @@ async def _read(reader: asyncio.StreamReader) -> Any:
         raise RemoteProtocolError(f"a request of more than {m.MAX_REQUEST:,} bytes") from None
     if not line.endswith(b"\n"):
         raise RemoteProtocolError("the connection ended before a request did")
-    return m.decode(line, m.REQUESTS)
+    return m.decode_line(line, m.REQUESTS)

@@ -114,7 +114,7 @@ class Entry:
 
 
 class Guests:
-    """The table, which is also the `Keeper` of guests that arrive.
+    """The table, which is also the `GuestRegistry` of guests that arrive.
 
     Args:
         say: Takes one line for people.
@@ -194,7 +194,7 @@ class Guests:
         self._entries.pop(entry.name, None)
         self._on_gone(entry.name)
 
-    # -- a keeper for the destination agent ---------------------------------------------------
+    # -- a registry for the destination agent --------------------------------------------------
 
     def admit(self, name: str) -> None:
         """Expect a guest that arrives.

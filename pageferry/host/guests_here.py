@@ -1,4 +1,4 @@
-"""What a host does with one of its guests; all of it blocks, except `info`."""
+"""What a host does with one of its guests; all of it blocks, except `guest_info`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pageferry.host import messages as m
 from pageferry.host.guest_table import Entry
 
 
-def info(entry: Entry) -> m.GuestInfo:
+def guest_info(entry: Entry) -> m.GuestInfo:
     """Describe a guest for `list`; cheap.
 
     Args:
@@ -35,7 +35,7 @@ def info(entry: Entry) -> m.GuestInfo:
     )
 
 
-def booted(order: m.Boot, say: Callable[[str], None]) -> Guest:
+def boot_and_run(order: m.Boot, say: Callable[[str], None]) -> Guest:
     """Boot a guest and run it.
 
     Args:
@@ -59,7 +59,7 @@ def booted(order: m.Boot, say: Callable[[str], None]) -> Guest:
     return guest
 
 
-def digested(name: str, guest: Guest) -> m.Digested:
+def digest_guest(name: str, guest: Guest) -> m.Digested:
     """Pause a guest, digest its memory, and let it run again.
 
     Args:
@@ -85,7 +85,7 @@ def digested(name: str, guest: Guest) -> m.Digested:
     )
 
 
-def go_on(guest: Guest) -> None:
+def resume_guest(guest: Guest) -> None:
     """Let a guest run again that was paused for its hand-over.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pageferry.common.errors import PageferryError
 from pageferry.common.guest_location import NOBODY_HERE, TABLE, When, Who
-from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.process.aio import quit_task, run_to_completion
 from pageferry.common.process.heap import give_back
 from pageferry.common.process.last_resort import last_resort
 from pageferry.common.process.logs import AgentLog
@@ -19,16 +19,16 @@ from pageferry.common.wire.tls_credentials import client_tls
 from pageferry.dest_agent.admission import MemoryBudget
 from pageferry.dest_agent.agent import DestAgent
 from pageferry.dest_agent.listen_options import ListenOptions
-from pageferry.dest_agent.session_table import Limits
+from pageferry.dest_agent.session_table import SessionLimits
 from pageferry.dest_agent.stopping import worst
 from pageferry.host import messages as m
 from pageferry.host.guest_table import Doing, Entry, Guests
-from pageferry.host.guests_here import booted, digested, info
+from pageferry.host.guests_here import boot_and_run, digest_guest, guest_info
 from pageferry.host.outgoing import Outgoing
 from pageferry.host.work import Work
 
 
-def farewell(ended: Sequence[str], fates: Sequence[tuple[int, str]] = ()) -> tuple[str, int]:
+def closing_line(ended: Sequence[str], fates: Sequence[tuple[int, str]] = ()) -> tuple[str, int]:
     """Make the last line of a host that was stopped, and its exit code.
 
     Args:
@@ -76,10 +76,10 @@ class Host:
         self._agent = DestAgent(
             log.say,
             log.event,
-            Limits(None, options.max_memory, options.max_sessions),
+            SessionLimits(None, options.max_memory, options.max_sessions),
             server,
             budget=self._budget,
-            keeper=self.guests,
+            registry=self.guests,
             turned_away=self.outgoing.meets_itself,
             stall_s=options.stall_timeout,
         )
@@ -120,7 +120,7 @@ class Host:
         self.outgoing.cancel()
         if self._agent.stopping.may_be_ended and self.outgoing.may_be_ended:
             here = [entry.name for entry in self.guests.entries if entry.guest is not None]
-            last_resort(*farewell([*self.ended, *here], self.fates))
+            last_resort(*closing_line([*self.ended, *here], self.fates))
 
     @property
     def stopping(self) -> bool:
@@ -146,10 +146,10 @@ class Host:
                 agent.result()  # it never ends well by itself
         finally:
             await quit_task(stopped)
-            await see_through(self._end(agent))
+            await run_to_completion(self._end(agent))
 
     async def _end(self, agent: asyncio.Task[None]) -> None:
-        looking = asyncio.create_task(self.outgoing.watch(), name="insisting")
+        looking = asyncio.create_task(self.outgoing.watch(), name="signal-escalation")
         self._agent.stop(self._log.say)
         self.outgoing.cancel()
         await self._agent.idle()
@@ -181,7 +181,7 @@ class Host:
         Returns:
             The guests, oldest first, and where this host listens.
         """
-        guests = [info(entry) for entry in self.guests.entries]
+        guests = [guest_info(entry) for entry in self.guests.entries]
         host, port = self._bound
         return m.Listed(host=host, port=port, guests=guests, incoming=self._agent.sessions)
 
@@ -201,12 +201,12 @@ class Host:
         self._work.must_go_on()
         entry = self.guests.reserve(order.name, order.config.workload, Doing.BOOTING)
         await asyncio.shield(self._work.own(self._boot(entry, order)))
-        return m.Booted(guest=info(entry))
+        return m.Booted(guest=guest_info(entry))
 
     async def _boot(self, entry: Entry, order: m.Boot) -> None:
         try:
             self._budget.book_guest(entry.name, order.config)
-            guest = await self._work.blocking(booted, order, self._log.say)
+            guest = await self._work.blocking(boot_and_run, order, self._log.say)
         except BaseException:
             self.guests.gone(entry)
             raise
@@ -236,7 +236,7 @@ class Host:
 
     async def _digest(self, entry: Entry) -> m.Digested:
         try:
-            return await self._work.blocking(digested, entry.name, entry.here)
+            return await self._work.blocking(digest_guest, entry.name, entry.here)
         finally:
             self.guests.runs(entry)
 

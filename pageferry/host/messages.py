@@ -27,7 +27,7 @@ from pageferry.common.wire.messages import GuestName
 MAX_REQUEST: Final = 64 * 1024
 MAX_REPLY: Final = 256 * 2**20  # a report with every fault of a large guest
 
-Seconds = Annotated[float, Field(ge=0, le=86400)]
+WatchSeconds = Annotated[float, Field(ge=0, le=86400)]
 
 
 class _Message(BaseModel):
@@ -53,7 +53,7 @@ class Boot(_Message):
     name: GuestName | None = None
 
 
-class Move(_Message):
+class MoveGuest(_Message):
     """Send a guest to another host.
 
     Attributes:
@@ -69,12 +69,12 @@ class Move(_Message):
     to: str = Field(max_length=300)
     guest: GuestName | None = None
     transfer: TransferConfig = TransferConfig()
-    warmup: Seconds = 0.0
-    run_after: Seconds = 0.0
+    warmup: WatchSeconds = 0.0
+    run_after: WatchSeconds = 0.0
     tls_hostname: str | None = Field(default=None, max_length=300)
 
 
-class Cancel(_Message):
+class CancelMove(_Message):
     """Give up the move that was asked for on this connection."""
 
     kind: Literal["cancel"] = "cancel"
@@ -171,7 +171,7 @@ class Booted(_Message):
     guest: GuestInfo
 
 
-class Progress(_Message):
+class MoveProgress(_Message):
     """A moment of a move.
 
     Attributes:
@@ -229,7 +229,7 @@ class Done(_Message):
     said: str
 
 
-class Failed(_Message):
+class RequestFailed(_Message):
     """It was not done.
 
     Attributes:
@@ -243,10 +243,11 @@ class Failed(_Message):
 
 
 Request = Annotated[
-    List | Boot | Move | Cancel | Digest | Resume | Shutdown, Field(discriminator="kind")
+    List | Boot | MoveGuest | CancelMove | Digest | Resume | Shutdown, Field(discriminator="kind")
 ]
 Reply = Annotated[
-    Listed | Booted | Progress | Moved | Digested | Done | Failed, Field(discriminator="kind")
+    Listed | Booted | MoveProgress | Moved | Digested | Done | RequestFailed,
+    Field(discriminator="kind"),
 ]
 REQUESTS: Final[TypeAdapter[Any]] = TypeAdapter(Request)
 REPLIES: Final[TypeAdapter[Any]] = TypeAdapter(Reply)
@@ -254,7 +255,7 @@ REPLIES: Final[TypeAdapter[Any]] = TypeAdapter(Reply)
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def encode(message: BaseModel) -> bytes:
+def encode_line(message: BaseModel) -> bytes:
     """Make a message's line.
 
     A rate without a limit is `Infinity`, which JSON proper does not know.
@@ -268,7 +269,7 @@ def encode(message: BaseModel) -> bytes:
     return json.dumps(message.model_dump(), separators=(",", ":")).encode() + b"\n"
 
 
-def decode(line: bytes, kinds: TypeAdapter[Any]) -> Any:
+def decode_line(line: bytes, kinds: TypeAdapter[Any]) -> Any:
     """Read a message.
 
     Args:

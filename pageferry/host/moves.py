@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from pageferry.common.termination import Reply
+from pageferry.common.termination import SignalReply
 from pageferry.source_agent.session.session import SourceSession
 
 
 @dataclass(slots=True)
-class Move:
+class GuestMove:
     """A guest on its way out.
 
     Attributes:
@@ -47,10 +47,10 @@ class Move:
         news = self.session.still_asked()
         return None if news is None else self._replied(news)
 
-    def _replied(self, answer: tuple[Reply, str]) -> str:
+    def _replied(self, answer: tuple[SignalReply, str]) -> str:
         reply, words = answer
         self.session.notice = words
-        if reply is Reply.END:
+        if reply is SignalReply.END:
             self.task.cancel(words)
         return words
 

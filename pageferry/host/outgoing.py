@@ -23,10 +23,10 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.wire.tls_credentials import ClientTls, checked_hostname
 from pageferry.host import messages as m
 from pageferry.host.guest_table import Doing, Doubt, Entry, Guests
-from pageferry.host.guests_here import go_on
-from pageferry.host.moves import Move
+from pageferry.host.guests_here import resume_guest
+from pageferry.host.moves import GuestMove
 from pageferry.host.work import Work
-from pageferry.source_agent.agent import follow, outcome
+from pageferry.source_agent.agent import await_outcome, show_progress
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.resident_guest import Resident
 from pageferry.source_agent.session.session import SourceSession
@@ -52,13 +52,13 @@ class Outgoing:
         self._work = work
         self._log = log
         self._secure = secure
-        self._moves: dict[str, Move] = {}
+        self._moves: dict[str, GuestMove] = {}
         self._met_itself: set[str] = set()  # sessions of moves that have come back here
         self.lost: list[tuple[int, str]] = []
 
     def move(
-        self, order: m.Move, show: Callable[[Status], None]
-    ) -> tuple[Move, asyncio.Task[m.Moved]]:
+        self, order: m.MoveGuest, show: Callable[[Status], None]
+    ) -> tuple[GuestMove, asyncio.Task[m.Moved]]:
         """Begin to send a guest.
 
         Args:
@@ -98,11 +98,11 @@ class Outgoing:
         resident = Resident(entry.here, entry.name)
         session = SourceSession(config, address, timeline, say, resident, secure=secure)
         task = asyncio.create_task(session.run(), name="session")
-        move = Move(entry.name, order.to, session, task)
+        move = GuestMove(entry.name, order.to, session, task)
         self._moves[entry.name] = move
         return move, self._work.own(self._see_off(entry, move, show))
 
-    def _secured(self, order: m.Move) -> ClientTls | None:
+    def _secured(self, order: m.MoveGuest) -> ClientTls | None:
         if order.tls_hostname is None:
             return self._secure
         if self._secure is None:
@@ -111,11 +111,13 @@ class Outgoing:
             )
         return replace(self._secure, hostname=checked_hostname(order.tls_hostname))
 
-    async def _see_off(self, entry: Entry, move: Move, show: Callable[[Status], None]) -> m.Moved:
+    async def _see_off(
+        self, entry: Entry, move: GuestMove, show: Callable[[Status], None]
+    ) -> m.Moved:
         session = move.session
-        ticker = asyncio.create_task(follow(session, show), name="ticker")
+        ticker = asyncio.create_task(show_progress(session, show), name="ticker")
         try:
-            error = await outcome(session, move.task)
+            error = await await_outcome(session, move.task)
         finally:
             await quit_task(ticker)
             del self._moves[entry.name]
@@ -134,7 +136,7 @@ class Outgoing:
         give_back()
         return moved
 
-    def _settle(self, entry: Entry, move: Move) -> None:
+    def _settle(self, entry: Entry, move: GuestMove) -> None:
         """Enter into the table what became of a guest whose move has ended."""
         handover, why = move.session.handover, move.session.record.error
         if handover.may_run_guest:
@@ -243,7 +245,7 @@ class Outgoing:
                 " only if you have seen to it that nothing runs it anywhere else, or there are two"
             )
         if handover.may_run_guest:
-            await self._work.blocking(go_on, entry.here)
+            await self._work.blocking(resume_guest, entry.here)
             self._guests.runs(entry)
             how = "as you said that it runs nowhere else" if answer is None else answer.answer
             return f"guest {name} goes on here ({how})"

@@ -10,7 +10,7 @@ from pageferry.common.guest.compiling import compile_kernels, is_compiled
 from pageferry.common.guest.machine import Guest
 
 
-def replay(
+def replay_from_boot(
     config: GuestConfig, steps: Sequence[int], notify: Callable[[str], None] | None = None
 ) -> str:
     """Run a fresh guest to these steps and digest it; blocks.

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from pageferry.common.errors import PageferryError
-from pageferry.common.process.aio import take_notice
+from pageferry.common.process.aio import consume_exception
 
 _THREADS: Final = 4
 
@@ -63,7 +63,7 @@ class Work:
         """
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(take_notice)
+        task.add_done_callback(consume_exception)
         task.add_done_callback(self._tasks.discard)
         return task
 

@@ -39,7 +39,7 @@ def refuse_packets(shape: Shape, moments: list[Moment]) -> None:
                 )
 
 
-class Flow:
+class ByteFlow:
     """One direction of a relay, shared by all of its connections; unshaped until `change`.
 
     Args:

@@ -18,13 +18,13 @@ from pageferry.common.process import signals
 from pageferry.common.process.python_command import python_command
 from pageferry.net import namespaces, spec
 from pageferry.net.enter import inside
-from pageferry.net.measure import Measured, measure
+from pageferry.net.measure import LinkMeasurement, measure_link
 
 _ENDING_S: Final = 15.0  # a keeper is given this long to remove everything, then SIGKILL
 _LOOPBACK: Final = "127.0.0.1"
 
 
-class Link:
+class NetworkLink:
     """A network that is made when this is entered, and removed at the end, whatever happens.
 
     Entering raises `UsageError`, `CancelledByUser` (a signal came meanwhile) and `PageferryError`;
@@ -50,7 +50,7 @@ class Link:
         self.spec = wanted
         self.shaper = ""
         self.notice: str | None = None
-        self.measured: Measured | None = None
+        self.measured: LinkMeasurement | None = None
         self.applied_ns: dict[int, int] = {}  # by index of the schedule's moments
         self.failure: str | None = None  # what ended the keeper before its time
         self.counters: dict[str, dict[str, int]] = {}
@@ -84,7 +84,7 @@ class Link:
         self._oom = OomWatch()
         with signals.blocked():
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                python_command("pageferry.net.keeper"),
+                python_command("pageferry.net.link_keeper"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for us: we know what must end first
@@ -210,7 +210,7 @@ class Link:
         how = None if code is None or self._oom is None else how_ended(code, self._oom)
         return "the link's keeper has ended" if how is None else f"the link's keeper: {how}"
 
-    def _measure(self, check: Callable[[], None]) -> Measured:
+    def _measure(self, check: Callable[[], None]) -> LinkMeasurement:
         there, here = self._at("dst"), self._at("src")
         host = namespaces.ADDRESS["dst"] if self.spec.kind == "namespaces" else _LOOPBACK
         with there(lambda: socket.create_server((host, 0))) as listener:
@@ -219,7 +219,7 @@ class Link:
             def dial() -> socket.socket:
                 return here(lambda: socket.create_connection((address, int(port)), timeout=30))
 
-            return measure(listener, dial, check)
+            return measure_link(listener, dial, check)
 
     def _at(self, end: namespaces.End) -> Callable[[Callable[[], socket.socket]], socket.socket]:
         if self.spec.kind == "relay":

@@ -33,7 +33,7 @@ Listen = Callable[[], socket.socket]
 Dial = Callable[[tuple[str, int]], socket.socket]
 
 
-class Measured(BaseModel):
+class LinkMeasurement(BaseModel):
     """What a link was measured to do.
 
     Attributes:
@@ -51,11 +51,11 @@ class Measured(BaseModel):
     wire_back_Bps: float
 
 
-def measure(
+def measure_link(
     listener: socket.socket,
     dial: Callable[[], socket.socket],
     check: Callable[[], None] = lambda: None,
-) -> Measured:
+) -> LinkMeasurement:
     """Measure a link, with three TCP connections one after another.
 
     Args:
@@ -81,7 +81,7 @@ def measure(
             back, back_wire = _throughput(far, near, rtt_s)
     except OSError as error:
         raise PageferryError(f"the link could not be measured: {error}") from None
-    return Measured(
+    return LinkMeasurement(
         rtt_ms=rtt_s * 1e3,
         throughput_Bps=there,
         throughput_back_Bps=back,

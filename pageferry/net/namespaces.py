@@ -61,7 +61,7 @@ def namespace(name: str, end: End) -> str:
     return f"{_PREFIX}{name}-{end}"
 
 
-def require(what: str) -> None:
+def require_namespaces(what: str) -> None:
     """Check that namespaces can be made at all.
 
     Args:
@@ -74,7 +74,7 @@ def require(what: str) -> None:
         raise UsageError(
             f"{what} needs root, for network namespaces: migrate --link relay shapes without"
         )
-    libraries.require(what, "pyroute2")
+    libraries.require_library(what, "pyroute2")
 
 
 def found() -> list[str]:

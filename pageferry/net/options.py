@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Shaper = Literal["auto", "tc", "tun"]
 Offloads = Literal["auto", "on", "off"]
-Kind = Literal["namespaces", "relay"]
+LinkKind = Literal["namespaces", "relay"]
 
 
 def _no_rate(value: Any) -> Any:
@@ -59,7 +59,7 @@ class LinkOptions(Options):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedNetwork:
     """A network as the options describe it.
 
     Attributes:
@@ -68,7 +68,7 @@ class Asked:
         moments: What it becomes, and when.
     """
 
-    kind: Kind
+    kind: LinkKind
     shape: Shape
     moments: list[Moment]
 
@@ -85,7 +85,7 @@ class NetOptions(LinkOptions):
         ),
     ] = None
     link: Annotated[
-        Kind | None,
+        LinkKind | None,
         BeforeValidator(_no_rate),
         Parameter(show_default=False),
         Field(
@@ -94,7 +94,7 @@ class NetOptions(LinkOptions):
         ),
     ] = None
 
-    def asked(self) -> Asked | None:
+    def asked(self) -> RequestedNetwork | None:
         """Work out which network is asked for, wherever it is to be made.
 
         Returns:
@@ -109,17 +109,17 @@ class NetOptions(LinkOptions):
                     raise UsageError(f"--{name} means nothing without --net or --link")
             return None
         from pageferry.net.flow import refuse_packets
-        from pageferry.net.schedule import parse_schedule, plan
+        from pageferry.net.schedule import parse_schedule, schedule_moments
         from pageferry.net.shape import Shape, parse_shape
 
         shape = Shape() if self.net is None else parse_shape(self.net)
-        moments = plan(shape, parse_schedule(self.schedule))
+        moments = schedule_moments(shape, parse_schedule(self.schedule))
         kind = self.link or "namespaces"
         if kind == "relay":
             if self.shaper != "auto" or self.offloads != "auto":
                 raise UsageError("--shaper and --offloads are for --link namespaces")
             refuse_packets(shape, moments)
-        return Asked(kind, shape, moments)
+        return RequestedNetwork(kind, shape, moments)
 
     @property
     def rate(self) -> float:
@@ -143,7 +143,7 @@ class NetOptions(LinkOptions):
         from pageferry.net.spec import LinkSpec
 
         if asked.kind == "namespaces":
-            namespaces.require("--net")
+            namespaces.require_namespaces("--net")
         return LinkSpec(
             kind=asked.kind,
             name=f"run-{os.getpid()}-{secrets.token_hex(3)}",

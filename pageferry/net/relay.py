@@ -1,7 +1,7 @@
 """A relay of TCP connections with a rate, a delay and outages: a link that does not need root.
 
 It listens on a port on loopback, and connects whoever comes there to the target. What the two say
-to each other goes through a `Flow` in each direction.
+to each other goes through a `ByteFlow` in each direction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import uvloop
 from pageferry.common.errors import PageferryError
 from pageferry.common.process.aio import Served, closed_is_reset
 from pageferry.common.process.threads import WatchedThread
-from pageferry.net.flow import Flow
+from pageferry.net.flow import ByteFlow
 from pageferry.net.shape import Shape
 
 _HOST: Final = "127.0.0.1"
@@ -37,7 +37,7 @@ class RelayLink:
     """
 
     def __init__(self, shape: Shape, tell: Callable[[PageferryError], None] | None = None) -> None:
-        self._there, self._back = Flow(1), Flow(2)
+        self._there, self._back = ByteFlow(1), ByteFlow(2)
         self._target: tuple[str, int] | None = None
         self._served = Served(self._relay)
         self._passable: asyncio.Event
@@ -143,7 +143,7 @@ class RelayLink:
 class _Way:
     """One direction of one connection."""
 
-    def __init__(self, flow: Flow, passable: asyncio.Event) -> None:
+    def __init__(self, flow: ByteFlow, passable: asyncio.Event) -> None:
         self._flow = flow
         self._passable = passable
         self._under_way: deque[tuple[float, bytes]] = deque()

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from pageferry.common.process.status import Status
-from pageferry.common.report.binding_limit import measured
+from pageferry.common.report.binding_limit import binding_limit
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.network import DirectionReport, NetChange, NetReport
 from pageferry.net import namespaces
 from pageferry.net.enter import prefix
-from pageferry.net.link import Link
+from pageferry.net.link import NetworkLink
 from pageferry.net.options import NetOptions
 from pageferry.net.shape import Direction, Shape
 from pageferry.pair import LOOPBACK, Route
@@ -24,7 +24,7 @@ _CERTIFIED: Final = "localhost"  # what `pageferry certs` certifies where nobody
 class Network:
     """The network of a run while this is entered; loopback where the options ask for none.
 
-    Making it raises `UsageError`; entering it, what entering a `Link` raises.
+    Making it raises `UsageError`; entering it, what entering a `NetworkLink` raises.
 
     Args:
         options: What is asked for; None is loopback.
@@ -33,7 +33,7 @@ class Network:
 
     def __init__(self, options: NetOptions | None, show: Callable[[Status], None]) -> None:
         wanted = options.spec() if options is not None else None
-        self._link = Link(wanted) if wanted is not None else None
+        self._link = NetworkLink(wanted) if wanted is not None else None
         self._show = show
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ class Network:
             report: The report; its `net` and `bound` are set.
         """
         report.net = self.report()
-        report.bound = measured(report)
+        report.bound = binding_limit(report)
 
     def report(self) -> NetReport | None:
         """Describe the network for a report; some of it is known only after this has been left.

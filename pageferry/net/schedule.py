@@ -90,7 +90,7 @@ def _step(text: str) -> Step:
     return Step(at_s, changes, outage_s, words[1])
 
 
-def plan(shape: Shape, steps: Iterable[Step]) -> list[Moment]:
+def schedule_moments(shape: Shape, steps: Iterable[Step]) -> list[Moment]:
     """Fold a schedule into the moments at which the link becomes another one.
 
     Args:

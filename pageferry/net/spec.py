@@ -13,7 +13,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ValidationError
 
 from pageferry.common.errors import PageferryError
-from pageferry.net.measure import Measured
+from pageferry.net.measure import LinkMeasurement
 from pageferry.net.options import Offloads, Shaper
 from pageferry.net.schedule import Moment
 from pageferry.net.shape import MODEL, Shape
@@ -35,7 +35,7 @@ class LinkSpec(BaseModel):
     offloads: Offloads = "auto"
 
 
-class State(BaseModel):
+class NetworkState(BaseModel):
     """A network that is up.
 
     Attributes:
@@ -54,7 +54,7 @@ class State(BaseModel):
     notice: str | None
     pid: int
     began: int
-    measured: Measured | None = None
+    measured: LinkMeasurement | None = None
 
     @property
     def alive(self) -> bool:
@@ -89,7 +89,7 @@ def state_path(name: str) -> Path:
     return STATES / f"net-{name}.json"
 
 
-def load_state(name: str) -> State | None:
+def load_state(name: str) -> NetworkState | None:
     """Read what is remembered of a network.
 
     Args:
@@ -99,7 +99,7 @@ def load_state(name: str) -> State | None:
         Its state; None where there is none, or none that can be read.
     """
     with contextlib.suppress(OSError, ValidationError):
-        return State.model_validate_json(state_path(name).read_text())
+        return NetworkState.model_validate_json(state_path(name).read_text())
     return None
 
 

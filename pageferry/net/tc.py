@@ -90,7 +90,7 @@ def qdiscs(direction: Direction, shape: Shape, *, outage: bool) -> list[dict[str
     return out
 
 
-def choose(
+def choose_shaper(
     asked: Shaper, shape: Shape, moments: list[Moment], *, has_netem: bool
 ) -> tuple[Literal["tc", "tun"], str | None]:
     """Choose which of the two shapes a link.

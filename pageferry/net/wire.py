@@ -189,7 +189,7 @@ def _in_order(settings: NDArray[np.int64], state: NDArray[np.int64], leaves: int
 
 
 @kernel
-def place(lane: Lane) -> int:
+def next_slot(lane: Lane) -> int:
     """Find the place for the next packet, whatever its size.
 
     Args:
@@ -215,7 +215,7 @@ def place(lane: Lane) -> int:
 
 @kernel
 def push(lane: Lane, due: int, length: int) -> None:
-    """Take in the packet that was put where `place` said.
+    """Take in the packet that was put where `next_slot` said.
 
     Args:
         lane: The lane; changed.
@@ -272,7 +272,7 @@ def wire_size(packet: NDArray[np.uint8], at: int, length: int) -> int:
 def _take_in(w: Wire, in_fd: int) -> int:
     """Read what has come, at most a batch; return how many packets that was."""
     for taken in range(_BATCH):
-        at = place(w.delayed)
+        at = next_slot(w.delayed)
         if at < 0:  # what can't be kept is read and dropped
             if c_read(in_fd, w.spill.ctypes.data, MOST) <= HEADER:
                 return taken
@@ -293,7 +293,7 @@ def _take_in(w: Wire, in_fd: int) -> int:
 @kernel
 def _overtake(w: Wire, due: int, at: int, length: int) -> None:
     """Move a packet over to the other lane; where that is full, it keeps its place."""
-    there = place(w.overtaking)
+    there = next_slot(w.overtaking)
     if there < 0:
         push(w.delayed, _in_order(w.settings, w.state, due), length)
         return

@@ -72,7 +72,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ExperimentCell:
     """One case of the experiment: a load or an example, how it moves, and what the paper says.
 
     Attributes:
@@ -100,7 +100,7 @@ class Cell:
         return self.case.config.strategy
 
 
-def plan(setting: Setting) -> list[Cell]:
+def experiment_cells(setting: Setting) -> list[ExperimentCell]:
     """List every load at every rate, then the examples at the first rate.
 
     Args:
@@ -114,11 +114,11 @@ def plan(setting: Setting) -> list[Cell]:
         rate = setting.rates[0]
         config = _config(setting, rate, example.workload, "three-path", setting.cache)
         case = Case(f"section {example.section}, {example.workload}", config)
-        cells.append(Cell(case, rate, None, example, None))
+        cells.append(ExperimentCell(case, rate, None, example, None))
     return cells
 
 
-def _loads(setting: Setting, rate: float) -> list[Cell]:
+def _loads(setting: Setting, rate: float) -> list[ExperimentCell]:
     cells = []
     for load in published.LOADS:
         ways: list[tuple[str, int, published.Printed | None]] = [
@@ -131,7 +131,7 @@ def _loads(setting: Setting, rate: float) -> list[Cell]:
             config = _config(setting, rate, load.workload, strategy, cache)
             said = f"cache {format_size(cache)}" if cache else "no cache"
             label = f"{load.workload}, {strategy}, {said}, {format_rate(rate)}"
-            cells.append(Cell(Case(label, config), rate, load, None, printed))
+            cells.append(ExperimentCell(Case(label, config), rate, load, None, printed))
     return cells
 
 
@@ -156,7 +156,7 @@ def _config(
     return MigrationConfig.model_validate(values)
 
 
-def estimate_s(cells: Sequence[Cell], runs: int) -> float:
+def estimate_s(cells: Sequence[ExperimentCell], runs: int) -> float:
     """Estimate for the user how long it will take; nothing is measured.
 
     Args:

@@ -11,9 +11,9 @@ from typing import Any
 
 from pageferry.common.units import format_rate, format_size
 from pageferry.paper import published
-from pageferry.paper.experiment import Cell, Setting
+from pageferry.paper.experiment import ExperimentCell, Setting
 from pageferry.runs import tables
-from pageferry.runs.rows import Row, ratio, summarise
+from pageferry.runs.rows import SummaryRow, ratio, summarise
 from pageferry.runs.series import Series
 
 
@@ -30,8 +30,8 @@ class Result:
             one; None where no run has.
     """
 
-    cell: Cell
-    row: Row
+    cell: ExperimentCell
+    row: SummaryRow
     hits: int
     misses: int
     changed: float | None
@@ -66,7 +66,7 @@ class Effect:
         return asdict(self)
 
 
-def collect(done: Series, cells: Sequence[Cell]) -> list[Result]:
+def experiment_results(done: Series, cells: Sequence[ExperimentCell]) -> list[Result]:
     """Make a result for each cell of which at least one run has ended.
 
     Args:
@@ -97,7 +97,9 @@ def collect(done: Series, cells: Sequence[Cell]) -> list[Result]:
     return results
 
 
-def _find(results: Sequence[Result], like: Cell, *, strategy: str, cached: bool) -> Row | None:
+def _find(
+    results: Sequence[Result], like: ExperimentCell, *, strategy: str, cached: bool
+) -> SummaryRow | None:
     """Find the row of the same load at the same rate that moved in this way."""
     for result in results:
         cell = result.cell
@@ -226,7 +228,7 @@ def _measured_row(result: Result, setting: Setting) -> tuple[str, ...]:
     none, scale = tables.NOTHING, setting.scale
 
     def said(value: float | None) -> str:
-        return none if value is None else tables.milliseconds(value / scale)
+        return none if value is None else tables.three_digits(value / scale)
 
     return (
         cell.load.name if cell.load else none,
@@ -234,7 +236,7 @@ def _measured_row(result: Result, setting: Setting) -> tuple[str, ...]:
         "yes" if cell.cached else "no",
         tables.path(row),
         str(printed.path) if printed and printed.path else none,
-        tables.rounds(row),
+        tables.rounds_text(row),
         str(printed.rounds) if printed and printed.rounds else none,
         tables.figure(row, "downtime_ms"),
         said(printed.downtime_ms if printed else None),
@@ -283,7 +285,7 @@ def _examples(results: Sequence[Result], setting: Setting) -> tables.Sheet:
                 tables.NOTHING if each.changed is None else tables.percent(each.changed),
                 tables.path(each.row),
                 str(each.cell.example.path),
-                tables.rounds(each.row),
+                tables.rounds_text(each.row),
                 tables.figure(each.row, "downtime_ms"),
                 tables.figure(each.row, "total_time_ms"),
                 tables.figure(each.row, "bytes_on_wire"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pageferry.common.units import format_size
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 from pageferry.paper import published
 from pageferry.paper.experiment import Setting
 from pageferry.paper.findings import Result
@@ -54,7 +54,7 @@ def locality(results: Sequence[Result], setting: Setting) -> Locality | None:
     accesses = sum(each.hits + each.misses for each in cached)
     if not accesses:
         return None
-    options = choose(published.IO.workload).options
+    options = parse_workload(published.IO.workload).options
     extent = options["working-set"]
     return Locality(
         hit_share=sum(each.hits for each in cached) / accesses,

@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from pageferry.pytest_plugin.destination import Destination as Destination
     from pageferry.pytest_plugin.hosts import Hosts as Hosts
-    from pageferry.pytest_plugin.limits import Limits
+    from pageferry.pytest_plugin.limits import FigureLimits
     from pageferry.pytest_plugin.links import Link as Link
     from pageferry.pytest_plugin.migrating import Migrate as Migrate
 
@@ -35,7 +35,7 @@ _MARKER_LINE = (
     "pageferry(downtime_ms=..., total_time_ms=..., bytes_on_wire=..., ...): limits of every"
     " migration that the test makes with a fixture of pageferry"
 )
-_LIMITS: pytest.StashKey[Limits] = pytest.StashKey()
+_LIMITS: pytest.StashKey[FigureLimits] = pytest.StashKey()
 
 
 def __getattr__(name: str) -> Any:
@@ -79,13 +79,13 @@ def pytest_runtest_call(item: pytest.Item) -> None:
         limits.need_looks()
 
 
-def _limits(request: pytest.FixtureRequest) -> Limits:
+def _limits(request: pytest.FixtureRequest) -> FigureLimits:
     """Return the limits of the test that asks; none for a fixture of a wider scope."""
-    from pageferry.pytest_plugin.limits import Limits
+    from pageferry.pytest_plugin.limits import FigureLimits
 
     stash = getattr(request.node, "stash", None)
     found = stash.get(_LIMITS, None) if stash is not None else None
-    return Limits({}) if found is None else found
+    return FigureLimits({}) if found is None else found
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import signal
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from pageferry.api.keywords import Keywords
-from pageferry.api.running import Show, run
+from pageferry.api.running import Show, run_job
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import PageferryError
 from pageferry.common.process import signals
 from pageferry.common.report.failure import MigrationError
-from pageferry.common.report.limits import given, judge
+from pageferry.common.report.limits import judge, limits_given
 from pageferry.common.report.schema import Report
 from pageferry.pair import ENDING_S, AgentProcess
-from pageferry.pytest_plugin.limits import Limits
+from pageferry.pytest_plugin.limits import FigureLimits
 from pageferry.pytest_plugin.migrating import small
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Destination:
         pid: Its process.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FigureLimits) -> None:
         self.host = "127.0.0.1"
         self.port = 0
         self._limits = limits
@@ -90,8 +90,8 @@ class Destination:
         """
         chosen = small(None, dict(options))
         config = Keywords(chosen, MigrationConfig.model_fields).take(MigrationConfig)
-        report = run(lambda show: self._migrate(config, to or self.address, show), None)
-        judge(report, given(config))
+        report = run_job(lambda show: self._migrate(config, to or self.address, show), None)
+        judge(report, limits_given(config))
         return self._limits.check(report)
 
     @staticmethod

@@ -21,7 +21,7 @@ from pageferry.common.process.python_command import python_command
 from pageferry.common.report.failure import MigrationError
 from pageferry.common.report.schema import Report
 from pageferry.pair import AgentProcess, last_line
-from pageferry.pytest_plugin.limits import Limits
+from pageferry.pytest_plugin.limits import FigureLimits
 from pageferry.pytest_plugin.migrating import SMALL
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _PATIENCE_S: Final = 3.0  # with a host that nobody needs any more
 
 
-class Host:
+class HostProcess:
     """A host in a process of its own.
 
     Args:
@@ -45,7 +45,7 @@ class Host:
         control: Its control socket, as `--host` of the commands takes it.
     """
 
-    def __init__(self, control: Path, limits: Limits) -> None:
+    def __init__(self, control: Path, limits: FigureLimits) -> None:
         self.control = control
         self.address = ""
         self._limits = limits
@@ -102,7 +102,7 @@ class Host:
         return {each["name"]: each["state"] for each in listed["guests"]}
 
     def move(
-        self, to: Host, guest: str | None = None, **options: Unpack[TransferOptions]
+        self, to: HostProcess, guest: str | None = None, **options: Unpack[TransferOptions]
     ) -> Report:
         """Have the host send a guest to another host.
 
@@ -173,9 +173,9 @@ class Hosts:
         there: Another one.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FigureLimits) -> None:
         self._limits = limits
-        self._hosts: dict[str, Host] = {}
+        self._hosts: dict[str, HostProcess] = {}
         self._folder: Path | None = None
 
     def __enter__(self) -> Self:
@@ -189,21 +189,21 @@ class Hosts:
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
-    def __getitem__(self, name: str) -> Host:
+    def __getitem__(self, name: str) -> HostProcess:
         """Return the host of that name; it is started if there is none yet."""
         if self._folder is None:  # not in `tmp_path`, which may be too long for a socket's name
             self._folder = Path(tempfile.mkdtemp(prefix="pageferry-"))
         if name not in self._hosts:
-            self._hosts[name] = Host(self._folder / f"{len(self._hosts)}.sock", self._limits)
+            self._hosts[name] = HostProcess(self._folder / f"{len(self._hosts)}.sock", self._limits)
         return self._hosts[name]
 
     @property
-    def here(self) -> Host:
+    def here(self) -> HostProcess:
         """A host."""
         return self["here"]
 
     @property
-    def there(self) -> Host:
+    def there(self) -> HostProcess:
         """Another host."""
         return self["there"]
 

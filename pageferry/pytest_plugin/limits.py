@@ -27,7 +27,7 @@ FIGURES: Final[dict[str, Callable[[Report], float | None]]] = {
 }
 
 
-class Limits:
+class FigureLimits:
     """The most that each figure of a migration may be.
 
     Args:
@@ -79,7 +79,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
 
 
-def read_limits(markers: Sequence[pytest.Mark]) -> Limits:
+def read_limits(markers: Sequence[pytest.Mark]) -> FigureLimits:
     """Read the limits of a test, or fail it if one can't be understood.
 
     Args:
@@ -95,7 +95,7 @@ def read_limits(markers: Sequence[pytest.Mark]) -> Limits:
         for name, value in marker.kwargs.items():
             _check(name, value)
             most.setdefault(name, value)
-    return Limits(most)
+    return FigureLimits(most)
 
 
 def _check(name: str, value: Any) -> None:

@@ -28,7 +28,7 @@ def why_no_namespaces() -> str | None:
         return "there is no /dev/net/tun"
     name = f"probe-{os.getpid()}-{secrets.token_hex(3)}"
     try:
-        namespaces.require("a link with namespaces")
+        namespaces.require_namespaces("a link with namespaces")
         namespaces.make(name)
     except PageferryError as error:
         return str(error)

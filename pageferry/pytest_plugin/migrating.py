@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from pageferry.api.functions import migrate
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.report.schema import Report
-from pageferry.pytest_plugin.limits import Limits
+from pageferry.pytest_plugin.limits import FigureLimits
 
 if TYPE_CHECKING:
     from pageferry.api.options import MigrateOptions
@@ -43,7 +43,7 @@ class Migrate:
         reports: Of the migrations that it has made in this test, in order.
     """
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: FigureLimits) -> None:
         self.reports: list[Report] = []
         self._folder = folder
         self._limits = limits

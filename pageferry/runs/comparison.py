@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_OK, PageferryError
-from pageferry.common.report.limits import ended_by, sentence
+from pageferry.common.report.limits import ended_by, missed_sentence
 from pageferry.common.report.schema import Report
 from pageferry.common.report.summary import LOST_SHARE, is_simulated
 from pageferry.common.units import format_size
@@ -18,8 +18,8 @@ from pageferry.runs import tables
 from pageferry.runs.axes import span, varied
 from pageferry.runs.document import SeriesDocument, SheetDocument
 from pageferry.runs.predicted import predicted_sheet
-from pageferry.runs.rows import FIGURES, Row, summarise
-from pageferry.runs.series import Attempt, Case, Series
+from pageferry.runs.rows import FIGURES, SummaryRow, summarise
+from pageferry.runs.series import Case, RunAttempt, Series
 
 _HEADINGS: Final = {
     "downtime_ms": "downtime ms",
@@ -51,12 +51,12 @@ def checked_cases(
     """
     from pageferry.common.capacity.agents import check_some_pair
     from pageferry.common.wire.congestion import need_congestion
-    from pageferry.common.workload.registry import choose
+    from pageferry.common.workload.registry import parse_workload
 
     cases, cells = span(options)
     if net is not None:
         net.spec()
-    choose(cases[0].config.workload).pinned()
+    parse_workload(cases[0].config.workload).pinned()
     need_congestion(cases[0].config.congestion)
     check_some_pair(case.config for case in cases)
     return cases, cells
@@ -118,7 +118,7 @@ def shortcomings(done: Series) -> list[str]:
             said = f"did not converge: {ended_by(open_ended[0])} ended the rounds"
             out.append(f"{case.label}: {said}{_share(open_ended, reports)}")
         if missed:
-            said = "; ".join(sentence(each) for each in missed[0].limits_missed)
+            said = "; ".join(missed_sentence(each) for each in missed[0].limits_missed)
             out.append(f"{case.label}: {said}{_share(missed, reports)}")
     return out
 
@@ -127,7 +127,7 @@ def _share(some: list[Report], of: list[Report]) -> str:
     return "" if len(of) == 1 else f" ({len(some)} of {len(of)} runs)"
 
 
-def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
+def make_rows(done: Series, cells: list[dict[str, str]]) -> list[SummaryRow]:
     """Make a row for each case of which at least one run has ended.
 
     Args:
@@ -144,7 +144,7 @@ def make_rows(done: Series, cells: list[dict[str, str]]) -> list[Row]:
     ]
 
 
-def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
+def make_sheet(rows: list[SummaryRow], axes: list[str], title: str) -> tables.Sheet:
     """Make the table of a comparison.
 
     Args:
@@ -163,7 +163,7 @@ def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
             (
                 *(row.cells[name] for name in axes),
                 tables.path(row),
-                tables.rounds(row),
+                tables.rounds_text(row),
                 *(
                     text
                     for name in FIGURES
@@ -177,7 +177,9 @@ def make_sheet(rows: list[Row], axes: list[str], title: str) -> tables.Sheet:
     )
 
 
-def comparison(labels: Sequence[str], reports: Sequence[Report]) -> tuple[tables.Sheet, list[str]]:
+def compare_results(
+    labels: Sequence[str], reports: Sequence[Report]
+) -> tuple[tables.Sheet, list[str]]:
     """Compare runs that were made apart.
 
     Args:
@@ -195,7 +197,7 @@ def comparison(labels: Sequence[str], reports: Sequence[Report]) -> tuple[tables
         cells = {"run": name, "strategy": report.strategy, "workload": workload, "memory": size}
         ended = report.outcome == "completed" and report.verified is not False
         code = EXIT_OK if ended else PageferryError.exit_code
-        attempt = Attempt(place, report, code, report.error)
+        attempt = RunAttempt(place, report, code, report.error)
         rows.append(summarise(label, cells, [attempt], [place]))
     axes = [
         axis

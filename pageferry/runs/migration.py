@@ -10,9 +10,9 @@ from pageferry.common.command_line.invocation import command_line, written
 from pageferry.common.command_line.run import TlsOptions
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.inject import Injection
-from pageferry.common.process.notices import notice
+from pageferry.common.process.notices import notify_once
 from pageferry.common.process.status import Status
-from pageferry.common.report.limits import given, judge
+from pageferry.common.report.limits import judge, limits_given
 from pageferry.common.report.schema import Report
 from pageferry.net.options import NetOptions
 from pageferry.net.run import Network
@@ -43,7 +43,7 @@ def run_migration(
     net: NetOptions | None = None,
     tls: TlsOptions | None = None,
     log_dir: Path | None = None,
-    say: Callable[[str], None] = notice,
+    say: Callable[[str], None] = notify_once,
 ) -> Migrated:
     """Run one migration between two agents here, over a network of its own where one is asked for.
 
@@ -68,7 +68,7 @@ def run_migration(
     report = result.report
     if report is not None:
         network.tell(report)
-        judge(report, given(config))
+        judge(report, limits_given(config))
         report.command = command_line() or written(_alone(config, net, tls))
     return _ended(config, result)
 
@@ -114,7 +114,7 @@ def unreached(faults: Sequence[Injection], report: Report) -> list[Injection]:
     return [fault for fault in known if fault not in happened]
 
 
-def said_of(fault: str) -> str:
+def unreached_notice(fault: str) -> str:
     """Say that an injected fault did not happen.
 
     Args:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pageferry.common.command_line.libraries import require
+from pageferry.common.command_line.libraries import require_library
 from pageferry.common.errors import PageferryError, UsageError
 from pageferry.common.files.atomic_file import NewFile
 from pageferry.common.html.palette import LIGHT, painted
@@ -28,13 +28,13 @@ _DRAW_S: Final = 90.0  # for one picture, on a busy machine
 _LONGEST_NAME: Final = 80
 
 
-def check() -> None:
+def check_picture_libraries() -> None:
     """Refuse before any work where pictures could not be made.
 
     Raises:
         UsageError: kaleido is missing.
     """
-    require("--pictures", "kaleido")
+    require_library("--pictures", "kaleido")
 
 
 def file_names(named: Sequence[tuple[str, Picture]]) -> list[str]:

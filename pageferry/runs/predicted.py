@@ -36,11 +36,11 @@ def _row(
     said = next(each for each in made.strategies if each.strategy == check.strategy)
     return (
         label,
-        tables.milliseconds(said.total_time_ms),
-        tables.milliseconds(report.total_time_ms or 0.0),
+        tables.three_digits(said.total_time_ms),
+        tables.three_digits(report.total_time_ms or 0.0),
         tables.percent(check.total_time_error),
-        tables.milliseconds(said.downtime_ms),
-        tables.milliseconds(report.downtime_ms or 0.0),
+        tables.three_digits(said.downtime_ms),
+        tables.three_digits(report.downtime_ms or 0.0),
         f"{check.downtime_error_ms:+,.3g} ms",
         tables.percent(check.bytes_error),
     )

@@ -19,7 +19,7 @@ from pageferry.common.errors import (
     UsageError,
 )
 from pageferry.common.process import signals
-from pageferry.common.process.notices import notice
+from pageferry.common.process.notices import notify_once
 from pageferry.common.process.status import Status
 from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.pair import ENDING_S, AgentProcess
@@ -78,7 +78,7 @@ def document_of(config: PredictConfig, made: PredictionReport) -> Prediction:
 def predict_apart(
     config: PredictConfig,
     show: Callable[[Status], None],
-    say: Callable[[str], None] = notice,
+    say: Callable[[str], None] = notify_once,
 ) -> Prediction:
     """Boot and measure the guest in a process of its own, which is `pageferry predict`.
 

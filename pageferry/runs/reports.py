@@ -14,10 +14,10 @@ from pageferry.runs.document import SeriesDocument
 from pageferry.runs.results import labels_of, plain_sheets, read_result
 
 if TYPE_CHECKING:
-    from pageferry.common.report.frames import Kind, Library
+    from pageferry.common.report.frames import Library, ValueKind
 
 # The fields of a report that a row of `Reports.frame` has.
-_COLUMNS: Final[dict[str, Kind]] = {
+_COLUMNS: Final[dict[str, ValueKind]] = {
     "strategy": "text",
     "path": "int",
     "outcome": "text",

@@ -28,10 +28,10 @@ def read_result(file: Path) -> Report | SeriesDocument:
     Raises:
         UsageError: One line that names the file, the place in it, and what was expected.
     """
-    return parse_result(read_file(file, _MOST_BYTES, stdin=True), said(file))
+    return parse_result(read_file(file, _MOST_BYTES, stdin=True), file_label(file))
 
 
-def said(file: Path) -> str:
+def file_label(file: Path) -> str:
     """Name a file for messages.
 
     Args:
@@ -58,9 +58,11 @@ def parse_result(raw: bytes, file: str) -> Report | SeriesDocument:
     """
     data = reading.parse_document(raw, file)
     if not reading.is_series(data):
-        return reading.report_of(data, file)
+        return reading.check_report(data, file)
     fields = SeriesDocument.model_fields  # `reproduce` writes more fields than these
-    document = reading.checked(file, SeriesDocument, {k: v for k, v in data.items() if k in fields})
+    document = reading.check_fields(
+        file, SeriesDocument, {k: v for k, v in data.items() if k in fields}
+    )
     if not document.runs and not document.table:
         raise UsageError(f"{file} has no runs: expected at least one")
     for place, run in enumerate(document.runs):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pageferry.common.report.schema import Report
 from pageferry.common.report.slowdown import slowdown
-from pageferry.runs.series import Attempt
+from pageferry.runs.series import RunAttempt
 
 # What is measured, by its name in a row.
 FIGURES: Final = ("downtime_ms", "total_time_ms", "bytes_on_wire", "guest_slowdown")
@@ -42,7 +42,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SummaryRow:
     """One case.
 
     Attributes:
@@ -93,7 +93,7 @@ class Row:
         """The median number of rounds."""
         return float(statistics.median(self.rounds)) if self.rounds else None
 
-    def to_json(self, baseline: Row | None) -> dict[str, Any]:
+    def to_json(self, baseline: SummaryRow | None) -> dict[str, Any]:
         """Convert the row for programs: flat, with spreads and ratios beside each figure's median.
 
         Args:
@@ -125,8 +125,8 @@ class Row:
 
 
 def summarise(
-    label: str, cells: Mapping[str, str], attempts: Sequence[Attempt], indices: Sequence[int]
-) -> Row:
+    label: str, cells: Mapping[str, str], attempts: Sequence[RunAttempt], indices: Sequence[int]
+) -> SummaryRow:
     """Make the row of a case.
 
     Args:
@@ -146,7 +146,7 @@ def summarise(
         "bytes_on_wire": [float(report.bytes_on_wire) for report in done],
         "guest_slowdown": [slowdown(report) for report in done],
     }
-    return Row(
+    return SummaryRow(
         label=label,
         cells=cells,
         runs=len(attempts),
@@ -164,7 +164,7 @@ def summarise(
     )
 
 
-def _error(attempt: Attempt) -> str:
+def _error(attempt: RunAttempt) -> str:
     return attempt.error or f"exit code {attempt.exit_code}"
 
 
@@ -173,7 +173,7 @@ def _verified(reports: Sequence[Report]) -> bool | None:
     return all(known) if known else None
 
 
-def ratio(row: Row, baseline: Row, figure: str) -> float | None:
+def ratio(row: SummaryRow, baseline: SummaryRow, figure: str) -> float | None:
     """Divide a figure of a row by the baseline's.
 
     Args:

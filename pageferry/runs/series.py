@@ -1,6 +1,6 @@
 """Several migrations one after another: progress, interruption, and what became of each.
 
-A run that fails is an `Attempt` like any other, and the series continues. Ctrl-C (or SIGTERM, or
+A run that fails is a `RunAttempt` like any other, and the series continues. Ctrl-C (or SIGTERM, or
 SIGHUP) ends it: during a run the signal goes to that run's agents, as in `pageferry migrate`;
 between runs it is noted. What has finished by then stays in `attempts`.
 """
@@ -27,7 +27,7 @@ from pageferry.common.errors import (
     PageferryError,
 )
 from pageferry.common.process import signals
-from pageferry.common.process.notices import notice
+from pageferry.common.process.notices import notify_once
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.common.report.schema import Report
 from pageferry.common.terminal.progress import form_of
@@ -50,7 +50,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RunAttempt:
     """One run of a case.
 
     Attributes:
@@ -71,7 +71,7 @@ class Attempt:
         return self.report is not None and self.report.outcome == "completed"
 
 
-def worst_exit_code(attempts: Sequence[Attempt]) -> int:
+def worst_exit_code(attempts: Sequence[RunAttempt]) -> int:
     """Compute the exit code of several runs.
 
     Args:
@@ -132,7 +132,7 @@ def run_once(
     *,
     net: NetOptions | None = None,
     signals: Signals | None = None,
-    say: Callable[[str], None] = notice,
+    say: Callable[[str], None] = notify_once,
 ) -> tuple[PairResult | None, bool]:
     """Run one migration, and tell whether a signal came meanwhile.
 
@@ -202,11 +202,11 @@ class Series:
         finished: Callable[[str], None],
         pipe: StatusPipe | None = None,
         net: NetOptions | None = None,
-        say: Callable[[str], None] = notice,
+        say: Callable[[str], None] = notify_once,
     ) -> None:
         self.cases = list(cases)
         self.runs = runs
-        self.attempts: list[Attempt] = []
+        self.attempts: list[RunAttempt] = []
         self.interrupted = False
         self._order = [index for _ in range(runs) for index in range(len(self.cases))]
         self._log_dir = log_dir
@@ -246,7 +246,7 @@ class Series:
             " they are reported"
         )
 
-    def of_case(self, index: int) -> list[Attempt]:
+    def of_case(self, index: int) -> list[RunAttempt]:
         """List what became of one case.
 
         Args:
@@ -293,7 +293,7 @@ class Series:
     def _place(self, number: int) -> str:
         return f"run {number} of {len(self._order)}"
 
-    def _attempt(self, number: int, index: int) -> Attempt | None:
+    def _attempt(self, number: int, index: int) -> RunAttempt | None:
         """Run a case once; return None if the user cancelled it."""
         case = self.cases[index]
         if self._pipe is not None:
@@ -311,13 +311,13 @@ class Series:
         )
         if result is None:
             return None
-        return Attempt(index, result.report, result.exit_code, result.error)
+        return RunAttempt(index, result.report, result.exit_code, result.error)
 
-    def _sentence(self, number: int, attempt: Attempt) -> str:
-        return f"{self._place(number)} · {self.cases[attempt.case].label}: {outcome(attempt)}"
+    def _sentence(self, number: int, attempt: RunAttempt) -> str:
+        return f"{self._place(number)} · {self.cases[attempt.case].label}: {outcome_words(attempt)}"
 
 
-def outcome(attempt: Attempt) -> str:
+def outcome_words(attempt: RunAttempt) -> str:
     """Say in a few words how a run ended.
 
     Args:
@@ -333,7 +333,7 @@ def outcome(attempt: Attempt) -> str:
     return words if attempt.error is None else f"{words}; {attempt.error}"
 
 
-def follow(
+def run_series(
     cases: Sequence[Case],
     runs: int,
     output: OutputOptions,

@@ -27,11 +27,11 @@ from pageferry.common.strategy.carrying import MEASURABLE_BYTES
 from pageferry.common.strategy.conditions import Stale
 from pageferry.common.units import PAGE_SIZE, format_time
 from pageferry.runs.results import read_result
-from pageferry.runs.tables import NOTHING, Sheet, milliseconds, percent
-from pageferry.sim.conditions import DISCARD_BYTE_S, Simulated, simulated
-from pageferry.sim.link import Link, parse_link
-from pageferry.sim.options import SimulateOptions, about_of
-from pageferry.sim.reporting import make_report, play
+from pageferry.runs.tables import NOTHING, Sheet, percent, three_digits
+from pageferry.sim.conditions import DISCARD_BYTE_S, Simulated, simulated_conditions
+from pageferry.sim.link import SimulatedLink, parse_link
+from pageferry.sim.options import SimulationOptions, about_of
+from pageferry.sim.reporting import make_simulated_report, play
 from pageferry.sim.working_set import PAGE_BYTES
 
 _AT_LIMIT: Final = 0.97  # of its limit: a transfer that reaches it was held up by nothing else
@@ -75,7 +75,7 @@ class Stretched(Simulated):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMigration:
     """A measured migration that is to be simulated.
 
     Attributes:
@@ -88,7 +88,7 @@ class Measured:
     config: MigrationConfig
     changed: tuple[str, ...]
 
-    def conditions(self, link: Link | None, steps_per_s: float | None) -> Simulated:
+    def conditions(self, link: SimulatedLink | None, steps_per_s: float | None) -> Simulated:
         """Make the link and the guest as that run saw them, or as they are given.
 
         Args:
@@ -104,7 +104,7 @@ class Measured:
         report, config = self.report, self.config
         speed = steps_per_s or self._speed()
         link_ = link or self._link()
-        under = simulated(config, link_, speed)
+        under = simulated_conditions(config, link_, speed)
         rate = under.bandwidth_Bps
         changes: dict[str, float] = {}
         if (switchover_s := _switchover_s(report, link_, rate)) is not None:
@@ -120,7 +120,7 @@ class Measured:
         at_s, by = self._stretch(under)
         return Stretched(**values, at_s=at_s, by=by)
 
-    def _link(self) -> Link:
+    def _link(self) -> SimulatedLink:
         """Estimate the link: its rate if nothing else held pages up, its delay where measured."""
         net = self.report.net
         if net is not None:  # measured before the migration, with empty queues
@@ -129,7 +129,7 @@ class Measured:
             delay = (
                 max(self.report.downtime_error_ms or 0.0, 0.0) / 1e3
             )  # the error is half a round trip
-        link = Link(delay=min(delay, 60.0))
+        link = SimulatedLink(delay=min(delay, 60.0))
         rate, limit = _bandwidth(self.report, link), _limit(self.report.config)
         if rate is None or rate >= _AT_LIMIT * limit:
             return link
@@ -138,7 +138,7 @@ class Measured:
     def _speed(self) -> float | None:
         """Return the measured speed of a vCPU that, by the model, ran flat out; else None."""
         before = self.report.guest.steps_per_s_before
-        if not before or simulated(self.config, Link(rate=1e9)).guest.busy < 1:
+        if not before or simulated_conditions(self.config, SimulatedLink(rate=1e9)).guest.busy < 1:
             return None
         return before / self.config.vcpus
 
@@ -211,10 +211,10 @@ def _row(name: str, was: float | None, now: float | None) -> tuple[str, ...]:
 
 
 def _figure(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else milliseconds(value)
+    return f"{value:,}" if isinstance(value, int) else three_digits(value)
 
 
-def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
+def read_measured(file: Path, given: Mapping[str, Any]) -> MeasuredMigration:
     """Read the report of a measured migration, and configure its simulation.
 
     Args:
@@ -247,7 +247,7 @@ def read_measured(file: Path, given: Mapping[str, Any]) -> Measured:
     changed = [name for name in given if getattr(before, name) != getattr(config, name)]
     # A timeout belonged to that run, and faults are not simulated.
     config = config.model_copy(update={"timeout": None, "inject": ()})
-    return Measured(document, config, tuple(changed))
+    return MeasuredMigration(document, config, tuple(changed))
 
 
 def _limit(config: Mapping[str, Any]) -> float:
@@ -278,11 +278,11 @@ class _Transfer:
     sent: int
     trips: float
 
-    def beyond_s(self, link: Link, rate_Bps: float) -> float:
+    def beyond_s(self, link: SimulatedLink, rate_Bps: float) -> float:
         """Compute the seconds that it took beyond its bytes; round trips count."""
         return self.seconds - link.carried_s(self.bytes, self.sent, rate_Bps)
 
-    def rate(self, link: Link) -> float:
+    def rate(self, link: SimulatedLink) -> float:
         """Find the rate at which it would have taken just so long: bytes a second."""
         low = self.bytes / self.seconds
         if link.rtt_s == 0:
@@ -310,7 +310,7 @@ def _transfers(report: Report) -> Iterator[_Transfer]:
         yield _Transfer("pushed", size, post.duration_ms / 1e3, sent, 1.5)
 
 
-def _bandwidth(report: Report, link: Link) -> float | None:
+def _bandwidth(report: Report, link: SimulatedLink) -> float | None:
     """Compute the rate of the largest transfer, given the link's round trips."""
     largest = max(_transfers(report), key=lambda each: each.bytes, default=None)
     if largest is None or largest.bytes < MEASURABLE_BYTES or largest.seconds <= 0:
@@ -318,7 +318,7 @@ def _bandwidth(report: Report, link: Link) -> float | None:
     return largest.rate(link)
 
 
-def _switchover_s(report: Report, link: Link, rate_Bps: float) -> float | None:
+def _switchover_s(report: Report, link: SimulatedLink, rate_Bps: float) -> float | None:
     """Compute what the hand-over took by itself.
 
     The rest of the downtime is the drain, the last pages, their way, and the discard of stale ones.
@@ -354,7 +354,7 @@ def _holds(report: Report, each: RoundReport) -> bool:
     return report.path == 2 and each.kind == "dirty"
 
 
-def simulated_again(measured: Measured, options: SimulateOptions) -> Report:
+def simulated_again(measured: MeasuredMigration, options: SimulationOptions) -> Report:
     """Simulate a measured migration in virtual time.
 
     Args:
@@ -370,4 +370,4 @@ def simulated_again(measured: Measured, options: SimulateOptions) -> Report:
     link = parse_link(options.link) if options.link else None
     under = measured.conditions(link, options.guest_speed)
     about = {**about_of(options), "simulated_from": str(options.from_file)}
-    return make_report(play(measured.config, under), about)
+    return make_simulated_report(play(measured.config, under), about)

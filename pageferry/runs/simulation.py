@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pageferry.common.command_line.invocation import stamp
+from pageferry.common.command_line.invocation import stamp_report
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.limits import given, judge
-from pageferry.sim.options import SimulateOptions, about_of
+from pageferry.common.report.limits import judge, limits_given
+from pageferry.sim.options import SimulationOptions, about_of
 
 if TYPE_CHECKING:
     from pageferry.common.report.schema import Report
-    from pageferry.runs.simulate_from import Measured
+    from pageferry.runs.simulate_from import MeasuredMigration
 
 
-def measured_of(config: MigrationConfig, options: SimulateOptions) -> Measured | None:
+def measured_of(config: MigrationConfig, options: SimulationOptions) -> MeasuredMigration | None:
     """Read the measured migration that is to be simulated.
 
     Args:
@@ -35,7 +35,7 @@ def measured_of(config: MigrationConfig, options: SimulateOptions) -> Measured |
 
 
 def run_simulation(
-    config: MigrationConfig, options: SimulateOptions, measured: Measured | None
+    config: MigrationConfig, options: SimulationOptions, measured: MeasuredMigration | None
 ) -> Report:
     """Simulate one migration in virtual time.
 
@@ -58,8 +58,8 @@ def run_simulation(
         from pageferry.runs.simulate_from import simulated_again
 
         report = simulated_again(measured, options)
-    judge(report, given(config))
-    stamp(report, alone(config, about_of(options)))
+    judge(report, limits_given(config))
+    stamp_report(report, alone(config, about_of(options)))
     return report
 
 

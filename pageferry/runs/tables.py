@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pageferry.common.report.summary import loss
 from pageferry.common.units import human_bytes
-from pageferry.runs.rows import Row, Spread, ratio
+from pageferry.runs.rows import Spread, SummaryRow, ratio
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -123,7 +123,7 @@ def print_notes(console: Console, notes: Sequence[str]) -> None:
         print_text(console, f"Note {number}. {note}")
 
 
-def milliseconds(value: float) -> str:
+def three_digits(value: float) -> str:
     """Write a number with three digits or more: `3.79`, `41.2`, `1,026`.
 
     Args:
@@ -161,7 +161,7 @@ def factor(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
-def spread(figures: Spread | None, text_of: Callable[[float], str], *, several: bool) -> str:
+def spread_text(figures: Spread | None, text_of: Callable[[float], str], *, several: bool) -> str:
     """Write the median, and below it `least–greatest` where there were several runs.
 
     Args:
@@ -184,7 +184,7 @@ def spread(figures: Spread | None, text_of: Callable[[float], str], *, several: 
     return text
 
 
-def figure(row: Row, name: str) -> str:
+def figure(row: SummaryRow, name: str) -> str:
     """Write one of `rows.FIGURES` with its spread.
 
     Args:
@@ -194,11 +194,11 @@ def figure(row: Row, name: str) -> str:
     Returns:
         One line or two.
     """
-    text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}.get(name, milliseconds)
-    return spread(row.figures[name], text_of, several=row.completed > 1)
+    text_of = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}.get(name, three_digits)
+    return spread_text(row.figures[name], text_of, several=row.completed > 1)
 
 
-def figure_ratio(row: Row, baseline: Row | None, name: str) -> str:
+def figure_ratio(row: SummaryRow, baseline: SummaryRow | None, name: str) -> str:
     """Write the ratio of a figure to the baseline's.
 
     Args:
@@ -212,7 +212,7 @@ def figure_ratio(row: Row, baseline: Row | None, name: str) -> str:
     return NOTHING if baseline is None else factor(ratio(row, baseline, name))
 
 
-def path(row: Row) -> str:
+def path(row: SummaryRow) -> str:
     """Write the path that was taken: `2`, or `1, 2` where runs differ.
 
     Args:
@@ -225,7 +225,7 @@ def path(row: Row) -> str:
     return ", ".join(str(number) for number in taken) or NOTHING
 
 
-def rounds(row: Row) -> str:
+def rounds_text(row: SummaryRow) -> str:
     """Write how many rounds there were: `11`, or `11 (9)` where 9 of them drained the cache.
 
     Args:
@@ -245,7 +245,7 @@ def _range(numbers: Sequence[int]) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
-def verified(row: Row) -> str:
+def verified(row: SummaryRow) -> str:
     """Write whether every guest arrived as it had left, or how many runs failed.
 
     Args:
@@ -260,7 +260,7 @@ def verified(row: Row) -> str:
     return {True: "yes", False: "NO", None: NOTHING}[row.verified]
 
 
-def complaints(rows: Sequence[Row]) -> list[str]:
+def complaints(rows: Sequence[SummaryRow]) -> list[str]:
     """List what went wrong.
 
     Args:

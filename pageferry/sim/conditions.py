@@ -19,8 +19,8 @@ from pageferry.common.wire.bulk_sender import NOTSENT_LOWAT
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.wire.header import HEADER, TRAILER
 from pageferry.common.wire.pacing import CREDIT_S, LATE_S
-from pageferry.sim.link import Link
-from pageferry.sim.postcopy import Supply
+from pageferry.sim.link import SimulatedLink
+from pageferry.sim.postcopy import SimulatedSupply
 from pageferry.sim.working_set import PAGE_BYTES, WorkingSet
 from pageferry.sim.workloads import working_set
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
@@ -52,7 +52,7 @@ class Simulated(Conditions):
 
     guest: WorkingSet
     since_s: float
-    link: Link
+    link: SimulatedLink
     link_Bps: float
     limit_Bps: float
     queue_s: float
@@ -294,7 +294,7 @@ class Simulated(Conditions):
         demanded = self.missing(missing_pages, 0.0).play(push=False, until_s=self.run_after_s)
         return self.run_after_s, demanded.pulled * self.missing_page_bytes
 
-    def missing(self, pages: float, ran_s: float) -> Supply:
+    def missing(self, pages: float, ran_s: float) -> SimulatedSupply:
         """Make the guest as it is after a switch.
 
         Args:
@@ -306,7 +306,7 @@ class Simulated(Conditions):
         """
         begin, working = self.since_s + ran_s, max(self.guest.pages, 1.0)
         among = min(pages / working, 1.0)  # of what it touches
-        return Supply(
+        return SimulatedSupply(
             missing=pages,
             working=min(pages, working),
             touched=lambda ran: among * self.guest.touched(begin, begin + ran),
@@ -336,7 +336,9 @@ def _map_bytes(share: float) -> float:
     return -(share * math.log2(share) + (1 - share) * math.log2(1 - share)) / 8
 
 
-def simulated(config: MigrationConfig, link: Link, steps_per_s: float | None = None) -> Simulated:
+def simulated_conditions(
+    config: MigrationConfig, link: SimulatedLink, steps_per_s: float | None = None
+) -> Simulated:
     """Make link and guest from options alone.
 
     Args:

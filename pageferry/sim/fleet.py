@@ -34,7 +34,7 @@ def _hyphens(name: str) -> str:
     return name.replace("_", "-")
 
 
-class Kind(Options):
+class GuestKind(Options):
     """Guests that are all alike.
 
     Attributes:
@@ -96,7 +96,7 @@ MIX_WORKLOAD: Final = (
 MIX_DOWNTIME: Final = ((0.3, 80), (0.05, 20))
 
 
-def draw(count: int, seed: int, kinds: Sequence[Kind] | None = None) -> list[Kind]:
+def draw(count: int, seed: int, kinds: Sequence[GuestKind] | None = None) -> list[GuestKind]:
     """Draw guests at random.
 
     Args:
@@ -110,7 +110,7 @@ def draw(count: int, seed: int, kinds: Sequence[Kind] | None = None) -> list[Kin
     rng = random.Random(seed)  # noqa: S311 - which guests there are is no secret
     if kinds is not None:
         return rng.choices(kinds, [kind.count for kind in kinds], k=count)
-    known: dict[tuple[str, str, float], Kind] = {}
+    known: dict[tuple[str, str, float], GuestKind] = {}
 
     def pick(choices: Sequence[tuple[object, int]]) -> object:
         return rng.choices([what for what, _ in choices], [weight for _, weight in choices])[0]
@@ -119,14 +119,14 @@ def draw(count: int, seed: int, kinds: Sequence[Kind] | None = None) -> list[Kin
     for _ in range(count):
         key = (str(pick(MIX_MEMORY)), str(pick(MIX_WORKLOAD)), float(str(pick(MIX_DOWNTIME))))
         if key not in known:
-            known[key] = Kind.model_validate(
+            known[key] = GuestKind.model_validate(
                 {"memory": key[0], "workload": key[1], "downtime_limit": key[2]}
             )
         out.append(known[key])
     return out
 
 
-def everyone(kinds: Sequence[Kind]) -> list[Kind]:
+def everyone(kinds: Sequence[GuestKind]) -> list[GuestKind]:
     """List each guest of a file.
 
     Args:
@@ -138,7 +138,7 @@ def everyone(kinds: Sequence[Kind]) -> list[Kind]:
     return [kind for kind in kinds for _ in range(kind.count)]
 
 
-def read_fleet(file: Path, base: MigrationConfig | None = None) -> list[Kind]:
+def read_fleet(file: Path, base: MigrationConfig | None = None) -> list[GuestKind]:
     """Read the guests of a host from a file.
 
     Args:
@@ -155,7 +155,7 @@ def read_fleet(file: Path, base: MigrationConfig | None = None) -> list[Kind]:
     return parse_fleet(raw, f"--fleet: {file}", base or MigrationConfig())
 
 
-def parse_fleet(raw: bytes, file: str, base: MigrationConfig) -> list[Kind]:
+def parse_fleet(raw: bytes, file: str, base: MigrationConfig) -> list[GuestKind]:
     """Read the guests of a host from the content of a file.
 
     Args:
@@ -179,9 +179,9 @@ def parse_fleet(raw: bytes, file: str, base: MigrationConfig) -> list[Kind]:
     return kinds
 
 
-def _kind(file: str, number: int, table: object, base: MigrationConfig) -> Kind:
+def _kind(file: str, number: int, table: object, base: MigrationConfig) -> GuestKind:
     try:
-        kind = Kind.model_validate(table)
+        kind = GuestKind.model_validate(table)
     except ValidationError as error:
         first, message = first_fault(error)
         where = ".".join(str(part) for part in first["loc"])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Flow(Protocol):
+class VisitFlow(Protocol):
     """Visits over time."""
 
     @property
@@ -50,16 +50,16 @@ class Steady:
 
     @property
     def mean(self) -> float:
-        """See `Flow`."""
+        """See `VisitFlow`."""
         return min(self.per_s, self.most_per_s)
 
     @property
     def busy(self) -> float:
-        """See `Flow`."""
+        """See `VisitFlow`."""
         return self.mean / self.most_per_s
 
     def visits(self, seconds: float) -> float:
-        """Count visits, as `Flow` says.
+        """Count visits, as `VisitFlow` says.
 
         Args:
             seconds: Since the guest began to run.
@@ -86,16 +86,16 @@ class Bursts:
 
     @property
     def mean(self) -> float:
-        """See `Flow`."""
+        """See `VisitFlow`."""
         return min(self.burst / self.period_s, self.most_per_s)
 
     @property
     def busy(self) -> float:
-        """See `Flow`."""
+        """See `VisitFlow`."""
         return self.mean / self.most_per_s
 
     def visits(self, seconds: float) -> float:
-        """Count visits, as `Flow` says.
+        """Count visits, as `VisitFlow` says.
 
         Args:
             seconds: Since the guest began to run.

@@ -48,7 +48,7 @@ _FILLED: Final = {"cubic": 1 - (1 - _BETA) / 4, "reno": 0.75}
 MODELLED: Final = (*_FILLED, "bbr")  # the link's loss takes nothing from bbr
 
 
-class Link(Options):
+class SimulatedLink(Options):
     """A simulated link.
 
     Attributes:
@@ -144,7 +144,7 @@ class Link(Options):
         return min(bounds)
 
 
-def parse_link(text: str) -> Link:
+def parse_link(text: str) -> SimulatedLink:
     """Read `--link`: `rate=1gbit,delay=5ms,loss=0.1%`.
 
     Args:
@@ -161,7 +161,7 @@ def parse_link(text: str) -> Link:
         values = halved(values)
     except UsageError as error:
         raise UsageError(f"--link: {error}") from None
-    known = (*Link.model_fields, RTT)
+    known = (*SimulatedLink.model_fields, RTT)
     for key in values:
         if key not in known:
             raise UsageError(
@@ -169,7 +169,7 @@ def parse_link(text: str) -> Link:
                 f"{hint(key, known)}"
             )
     try:
-        link = Link.model_validate(values)
+        link = SimulatedLink.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"--link: {explain(error).removeprefix('--')}") from None
     if "rate" in values and math.isinf(link.rate):

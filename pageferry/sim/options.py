@@ -23,7 +23,7 @@ REFUSED: Final = (*_NEVER, *_NOT_MODELLED)  # options of a migration that a simu
 GuestSpeed = Annotated[float, Field(ge=1, le=1e12)]
 
 
-class SimulateOptions(Options):
+class SimulationOptions(Options):
     """What a simulation is made of, beside a migration's options."""
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -87,7 +87,7 @@ def refuse(config: MigrationConfig) -> None:
             raise UsageError(f"--{name}: {why}")
 
 
-def about_of(options: SimulateOptions) -> dict[str, Any]:
+def about_of(options: SimulationOptions) -> dict[str, Any]:
     """Describe link and guest for the report's `config`.
 
     Args:

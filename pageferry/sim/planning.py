@@ -17,14 +17,14 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.binding_limit import bound
+from pageferry.common.report.binding_limit import lower_limit
 from pageferry.common.report.sections.limits import BoundReport
 from pageferry.common.strategy import SwitchToPostCopy
-from pageferry.sim.conditions import Simulated, simulated
-from pageferry.sim.fleet import Kind
-from pageferry.sim.link import Link
+from pageferry.sim.conditions import Simulated, simulated_conditions
+from pageferry.sim.fleet import GuestKind
+from pageferry.sim.link import SimulatedLink
 from pageferry.sim.reporting import play
-from pageferry.sim.sharing import Job, Span, share
+from pageferry.sim.sharing import Span, Transfer, schedule_transfers
 
 STAY: Final = ("pre-copy", "three-path")
 SWITCH: Final = ("hybrid", "post-copy")
@@ -34,7 +34,7 @@ ABOUT: Final = 0.1  # share of the total time that keeping guests whole on one h
 SETUP_S: Final = 0.2
 
 
-class Choice(NamedTuple):
+class MigrationChoice(NamedTuple):
     """How guests of a kind are moved, and what one of them costs.
 
     Attributes:
@@ -53,7 +53,7 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvacuationPlan:
     """One plan of an evacuation.
 
     Attributes:
@@ -67,7 +67,7 @@ class Plan:
     order: str
     slots: int
     spans: list[Span]
-    choices: list[Choice]
+    choices: list[MigrationChoice]
     over: int
 
     @property
@@ -109,14 +109,14 @@ class Evacuation:
         steps_per_s: Speed of a vCPU that runs flat out; None is the default.
     """
 
-    guests: Sequence[Kind]
+    guests: Sequence[GuestKind]
     base: MigrationConfig
-    link: Link
+    link: SimulatedLink
     most_Bps: float
     strategy: str | None = None
     steps_per_s: float | None = None
-    _known: dict[tuple[Kind, str, float], Choice] = field(default_factory=dict)
-    _made: dict[Kind, Simulated] = field(default_factory=dict)
+    _known: dict[tuple[GuestKind, str, float], MigrationChoice] = field(default_factory=dict)
+    _made: dict[GuestKind, Simulated] = field(default_factory=dict)
 
     @property
     def uplink_rate(self) -> float:
@@ -143,7 +143,7 @@ class Evacuation:
         largest = max(self._under(kind).full_bytes for kind in self._kinds)
         return max(self.least_bytes() / together, largest / alone)
 
-    def bound(self, plan: Plan) -> BoundReport | None:
+    def bound(self, plan: EvacuationPlan) -> BoundReport | None:
         """Find the limit that a migration meets first: the user's, or its share of the uplink.
 
         Args:
@@ -152,10 +152,14 @@ class Evacuation:
         Returns:
             What binds it; None where the user set no limit.
         """
-        return None if math.isinf(self.most_Bps) else bound(self.most_Bps, self._even(plan.slots))
+        return (
+            None
+            if math.isinf(self.most_Bps)
+            else lower_limit(self.most_Bps, self._even(plan.slots))
+        )
 
     @cached_property
-    def _kinds(self) -> list[Kind]:
+    def _kinds(self) -> list[GuestKind]:
         """Each kind of guest, once."""
         return list(dict.fromkeys(self.guests))
 
@@ -165,7 +169,7 @@ class Evacuation:
         places = {kind: place for place, kind in enumerate(self._kinds)}
         return [places[kind] for kind in self.guests]
 
-    def plans(self) -> Iterator[Plan]:
+    def plans(self) -> Iterator[EvacuationPlan]:
         """Plan each order with each number of slots.
 
         Yields:
@@ -186,9 +190,13 @@ class Evacuation:
             for name, key in ORDERS.items():
                 ranks = [key(job, share_) for job, share_ in zip(work, dirty, strict=True)]
                 numbers = sorted(range(len(jobs)), key=lambda n: ranks[self._which[n]])
-                spans = share(jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=most)
+                spans = schedule_transfers(
+                    jobs, numbers, slots=slots, rate_Bps=self.uplink_rate, most_Bps=most
+                )
                 choices = [chosen[which] for which in self._which]
-                yield Plan(name, slots, spans, choices, sum(beyond[w] for w in self._which))
+                yield EvacuationPlan(
+                    name, slots, spans, choices, sum(beyond[w] for w in self._which)
+                )
 
     def promised_rate(self, slots: int) -> float:
         """Compute the share of the uplink that no migration gets less than.
@@ -204,26 +212,28 @@ class Evacuation:
     def _even(self, slots: int) -> float:
         return min(self.uplink_rate / slots, self.link.carries(self.base.congestion))
 
-    def _job(self, choice: Choice, slots: int) -> Job:
+    def _job(self, choice: MigrationChoice, slots: int) -> Transfer:
         sending_s = choice.bytes / self.promised_rate(slots)
-        return Job(SETUP_S + max(choice.total_s - sending_s, 0.0), choice.bytes)
+        return Transfer(SETUP_S + max(choice.total_s - sending_s, 0.0), choice.bytes)
 
-    def _limit_s(self, kind: Kind) -> float:
+    def _limit_s(self, kind: GuestKind) -> float:
         limit = kind.downtime_limit
         return self.base.downtime_limit if limit is None else limit
 
-    def _dirty(self, kind: Kind) -> float:
+    def _dirty(self, kind: GuestKind) -> float:
         """Compute the share of its memory that a guest dirties in a second."""
         under = self._under(kind)
         return under.stale(1.0).pages / under.pages_total
 
-    def _under(self, kind: Kind) -> Simulated:
+    def _under(self, kind: GuestKind) -> Simulated:
         """Make the guest with the uplink to itself; kept by kind."""
         if kind not in self._made:
-            self._made[kind] = simulated(kind.config(self.base), self.link, self.steps_per_s)
+            self._made[kind] = simulated_conditions(
+                kind.config(self.base), self.link, self.steps_per_s
+            )
         return self._made[kind]
 
-    def choose(self, kind: Kind, rate_Bps: float) -> Choice:
+    def choose(self, kind: GuestKind, rate_Bps: float) -> MigrationChoice:
         """Choose how guests of a kind go.
 
         Args:
@@ -248,20 +258,24 @@ class Evacuation:
                 return min(good, key=lambda cost: cost.total_s)
         return min(seen, key=lambda cost: cost.downtime_s)
 
-    def _cost(self, kind: Kind, strategy: str, rate_Bps: float) -> Choice:
+    def _cost(self, kind: GuestKind, strategy: str, rate_Bps: float) -> MigrationChoice:
         key = (kind, strategy, rate_Bps)
         if key not in self._known:
             config = kind.config(self.base)
             config = config.model_copy(update={"strategy": strategy, "max_bandwidth": rate_Bps})
-            played = play(config, simulated(config, self.link, self.steps_per_s), faults=False)
+            played = play(
+                config, simulated_conditions(config, self.link, self.steps_per_s), faults=False
+            )
             cost, ended = played.cost, played.ended
             switches = ended is not None and isinstance(ended.decision, SwitchToPostCopy)
-            self._known[key] = Choice(strategy, cost.total_s, cost.downtime_s, cost.bytes, switches)
+            self._known[key] = MigrationChoice(
+                strategy, cost.total_s, cost.downtime_s, cost.bytes, switches
+            )
         return self._known[key]
 
 
 # What guests are sorted by: the job, and the share of its memory that the guest dirties a second.
-ORDERS: Final[dict[str, Callable[[Job, float], float]]] = {
+ORDERS: Final[dict[str, Callable[[Transfer, float], float]]] = {
     "as listed": lambda job, dirty: 0.0,  # noqa: ARG005
     "shortest first": lambda job, dirty: job.bytes,  # noqa: ARG005
     "longest first": lambda job, dirty: -job.bytes,  # noqa: ARG005
@@ -270,7 +284,7 @@ ORDERS: Final[dict[str, Callable[[Job, float], float]]] = {
 }
 
 
-def best(plans: Sequence[Plan]) -> Plan:
+def best_plan(plans: Sequence[EvacuationPlan]) -> EvacuationPlan:
     """Choose the best plan.
 
     It has the fewest guests beyond their limit; of such plans, among the fast ones, it moves the

@@ -32,7 +32,7 @@ _SLOW: Final = 0.9  # of its speed: below it the guest counts as degraded
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PostcopySample:
     """A moment after the resume.
 
     Attributes:
@@ -68,11 +68,11 @@ class Supplied:
     pushed: float = 0.0
     ran_s: float = 0.0
     degraded_s: float = 0.0
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[PostcopySample] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Supply:
+class SimulatedSupply:
     """A guest with pages missing, at its resume.
 
     Attributes:
@@ -143,7 +143,7 @@ class Supply:
             out.pulled += pulled
             out.pushed += pushed
             out.degraded_s += step_s if speed < _SLOW else 0.0
-            out.samples.append(Sample(out.seconds, share * untouched + others, speed))
+            out.samples.append(PostcopySample(out.seconds, share * untouched + others, speed))
         out.ran_s = x
         return out
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from pageferry._version import __version__
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.report.binding_limit import bound
+from pageferry.common.report.binding_limit import lower_limit
 from pageferry.common.report.schema import EventReport, Report
 from pageferry.common.report.sections.estimates import OracleReport
 from pageferry.common.report.sections.guest import GuestReport, TimelineSample
 from pageferry.common.report.sections.postcopy import FaultLatency, MissingSample, PostcopyReport
 from pageferry.common.report.sections.rounds import DecisionReport, DowntimePart, RoundReport
-from pageferry.common.report.slowdown import witness
+from pageferry.common.report.slowdown import fill_slowdown
 from pageferry.common.strategy import (
     RoundKind,
     StopAndCopy,
@@ -26,7 +26,7 @@ from pageferry.common.strategy import (
     make_strategy,
 )
 from pageferry.common.strategy.conditions import Stale
-from pageferry.common.strategy.forecast import Cost, Ended, Played, run
+from pageferry.common.strategy.forecast import Cost, Ended, Played, play_strategy
 from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire.frames import LINES_OF
 from pageferry.sim.conditions import Simulated
@@ -38,7 +38,7 @@ _MOST_SAMPLES: Final = 100
 
 
 @dataclass
-class Run:
+class SimulatedRun:
     """A migration as it was played.
 
     Attributes:
@@ -72,7 +72,7 @@ class Run:
             self.ended = what
 
 
-def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> Run:
+def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> SimulatedRun:
     """Simulate one migration.
 
     Args:
@@ -83,8 +83,8 @@ def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> R
     Returns:
         The migration as it was played.
     """
-    run_ = Run(config, under, make_strategy(config))
-    run_.cost = run(run_.strategy, under, run_.note)
+    run_ = SimulatedRun(config, under, make_strategy(config))
+    run_.cost = play_strategy(run_.strategy, under, run_.note)
     ended = run_.ended
     if faults and ended is not None and isinstance(ended.decision, SwitchToPostCopy):
         supply = under.missing(ended.left.pages, ended.ran_s)
@@ -92,7 +92,7 @@ def play(config: MigrationConfig, under: Simulated, *, faults: bool = True) -> R
     return run_
 
 
-def make_report(run_: Run, about: dict[str, Any]) -> Report:
+def make_simulated_report(run_: SimulatedRun, about: dict[str, Any]) -> Report:
     """Make the report of a simulated migration.
 
     Args:
@@ -129,12 +129,12 @@ def make_report(run_: Run, about: dict[str, Any]) -> Report:
         lines_sent=sum(each.lines or 0 for each in rounds) if by_line else None,
         bytes_saved=sum(each.bytes_saved or 0 for each in rounds) if by_line else None,
         oracle=_oracle(run_.under, cost),
-        bound=bound(run_.config.max_bandwidth, run_.under.link_Bps),
+        bound=lower_limit(run_.config.max_bandwidth, run_.under.link_Bps),
         postcopy=postcopy,
         guest=_guest(run_, ended),
         events=_events(run_, ended),
     )
-    witness(report)
+    fill_slowdown(report)
     return report
 
 
@@ -163,7 +163,7 @@ def _config(config: MigrationConfig) -> dict[str, Any]:
     return options | told
 
 
-def _decisions(run_: Run, ended: Ended) -> list[DecisionReport]:
+def _decisions(run_: SimulatedRun, ended: Ended) -> list[DecisionReport]:
     """Pair what was seen with what was then decided."""
     orders = [*(played.order for played in run_.rounds), ended.decision]
     seen = [None, *(played.stats for played in run_.rounds)]
@@ -174,7 +174,7 @@ def _decisions(run_: Run, ended: Ended) -> list[DecisionReport]:
     ]
 
 
-def _round(run_: Run, played: Played) -> RoundReport:
+def _round(run_: SimulatedRun, played: Played) -> RoundReport:
     stats = played.stats
     sent = _sent(run_, played.sent, full=played.order.kind is RoundKind.FULL)
     return RoundReport(
@@ -190,7 +190,7 @@ def _round(run_: Run, played: Played) -> RoundReport:
     )
 
 
-def _final(run_: Run, ended: Ended) -> RoundReport:
+def _final(run_: SimulatedRun, ended: Ended) -> RoundReport:
     return RoundReport(
         index=len(run_.rounds) + 1,
         kind="final",
@@ -206,12 +206,12 @@ def _final(run_: Run, ended: Ended) -> RoundReport:
     )
 
 
-def _cached(run_: Run, lines: float) -> int | None:
+def _cached(run_: SimulatedRun, lines: float) -> int | None:
     """Round a number of cache lines; None without a cache."""
     return round(lines) if run_.config.cache else None
 
 
-def _sent(run_: Run, what: Stale, *, full: bool) -> dict[str, int | None]:
+def _sent(run_: SimulatedRun, what: Stale, *, full: bool) -> dict[str, int | None]:
     """Tally pages, and how they travelled: of a round with some by line, all did on average."""
     pages, size = round(what.pages), round(what.bytes)
     if not run_.config.travels_by_line:
@@ -247,13 +247,13 @@ def _tally(
     }
 
 
-def _parts(run_: Run, ended: Ended) -> dict[str, float]:
+def _parts(run_: SimulatedRun, ended: Ended) -> dict[str, float]:
     if isinstance(ended.decision, StopAndCopy):
         return run_.under.stop_parts(ended.left, ended.sent)
     return run_.under.switch_parts(ended.left.pages)
 
 
-def _downtime_parts(run_: Run, ended: Ended) -> list[DowntimePart]:
+def _downtime_parts(run_: SimulatedRun, ended: Ended) -> list[DowntimePart]:
     out: list[DowntimePart] = []
     start_s = 0.0
     for name, seconds in _parts(run_, ended).items():
@@ -263,7 +263,7 @@ def _downtime_parts(run_: Run, ended: Ended) -> list[DowntimePart]:
     return out
 
 
-def _postcopy(run_: Run, ended: Ended) -> PostcopyReport | None:
+def _postcopy(run_: SimulatedRun, ended: Ended) -> PostcopyReport | None:
     supplied = run_.supplied
     if supplied is None:
         return None
@@ -297,7 +297,7 @@ def _thin(supplied: Supplied) -> list[Any]:
     return supplied.samples[every - 1 :: every]
 
 
-def _guest(run_: Run, ended: Ended) -> GuestReport:
+def _guest(run_: SimulatedRun, ended: Ended) -> GuestReport:
     under, guest = run_.under, run_.under.guest
     since = under.since_s
     before = guest.steps(0.0, since)
@@ -325,7 +325,7 @@ def _guest(run_: Run, ended: Ended) -> GuestReport:
     )
 
 
-def _speed_after(run_: Run) -> float:
+def _speed_after(run_: SimulatedRun) -> float:
     """Compute steps a second from the resume on, the time of waiting for pages counted."""
     speed, supplied = run_.under.guest.steps_per_s, run_.supplied
     if supplied is None or supplied.seconds <= 0:
@@ -333,7 +333,7 @@ def _speed_after(run_: Run) -> float:
     return speed * min(supplied.ran_s / supplied.seconds, 1.0)
 
 
-def _timeline(run_: Run, ended: Ended) -> list[TimelineSample]:
+def _timeline(run_: SimulatedRun, ended: Ended) -> list[TimelineSample]:
     """Sample the guest's speed: once a round at the source, at the destination as pages come in."""
     speed = run_.under.guest.steps_per_s
     out: list[TimelineSample] = []
@@ -361,7 +361,7 @@ def _timeline(run_: Run, ended: Ended) -> list[TimelineSample]:
     return out
 
 
-def _events(run_: Run, ended: Ended) -> list[EventReport]:
+def _events(run_: SimulatedRun, ended: Ended) -> list[EventReport]:
     out = [_event(0.0, "migration-start")]
     for played in run_.rounds:
         index = played.stats.index

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
-class Job(NamedTuple):
+class Transfer(NamedTuple):
     """A transfer that is to be made.
 
     Attributes:
@@ -33,8 +33,8 @@ class Span(NamedTuple):
     end_s: float
 
 
-def share(
-    jobs: Sequence[Job], order: Iterable[int], *, slots: int, rate_Bps: float, most_Bps: float
+def schedule_transfers(
+    jobs: Sequence[Transfer], order: Iterable[int], *, slots: int, rate_Bps: float, most_Bps: float
 ) -> list[Span]:
     """Compute when each transfer is under way.
 

@@ -14,7 +14,7 @@ from pageferry.common.strategy.conditions import Stale
 from pageferry.common.units import LINE_SIZE, LINES_PER_PAGE, PAGE_SIZE
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.wire.frames import LINES_OF, MOST_LINES
-from pageferry.sim.flow import Flow, Steady
+from pageferry.sim.flow import Steady, VisitFlow
 from pageferry.sim.pattern import Figures, Pattern, Sweep, Written
 
 PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize  # of a page on the wire
@@ -23,7 +23,7 @@ _LONGEST_S: Final = 1e9  # a line that is kept for so long is kept
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class WorkingSetPart:
     """Some pages of a vCPU's region, when they are visited, and how.
 
     Attributes:
@@ -33,7 +33,7 @@ class Part:
         within: Whether its pages are some of those of the part before.
     """
 
-    flow: Flow
+    flow: VisitFlow
     pattern: Pattern
     steps: float
     within: bool = False
@@ -50,7 +50,7 @@ class WorkingSet:
         by_line: Whether pages travel as their changed lines where that is shorter.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[WorkingSetPart]
     vcpus: int
     cache: float
     by_line: bool
@@ -191,11 +191,11 @@ class WorkingSet:
         return self.vcpus * pages, self.vcpus * size
 
 
-def _visits(part: Part, begin_s: float, end_s: float) -> float:
+def _visits(part: WorkingSetPart, begin_s: float, end_s: float) -> float:
     return part.flow.visits(end_s) - part.flow.visits(begin_s)
 
 
-def _written_back(part: Part, begin_s: float, end_s: float, kept_s: float) -> Written:
+def _written_back(part: WorkingSetPart, begin_s: float, end_s: float, kept_s: float) -> Written:
     kept = math.inf if math.isinf(kept_s) else _visits(part, end_s - kept_s, end_s)
     return part.pattern.written_back(_visits(part, begin_s, end_s), kept)
 

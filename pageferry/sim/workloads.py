@@ -19,7 +19,7 @@ from pageferry.common.guest.seeds import regions
 from pageferry.common.units import LINE_SIZE, LINES_PER_PAGE, PAGE_SIZE
 from pageferry.common.workload.mixes import Mix
 from pageferry.common.workload.region import Region, visits_per_s
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 from pageferry.common.workload.shapes import (
     EXTENT_PAGES,
     FRAMES_PER_S,
@@ -29,9 +29,9 @@ from pageferry.common.workload.shapes import (
 )
 from pageferry.common.workload.spec import Chosen
 from pageferry.sim.counted import count_trace
-from pageferry.sim.flow import Bursts, Flow, Steady
+from pageferry.sim.flow import Bursts, Steady, VisitFlow
 from pageferry.sim.pattern import Figures, Pattern, Scatter, Sweep, Visit
-from pageferry.sim.working_set import Part, WorkingSet
+from pageferry.sim.working_set import WorkingSet, WorkingSetPart
 
 _FEW_LINES: Final = 4  # a visit of no more waits for memory at each line
 _MATRIX_ACCESSES: Final = 3  # of a step of matrix-multiply
@@ -83,19 +83,19 @@ class _Made:
         """Pages of its working set, in this region."""
         return int(self.options["working-set"].pages(self.region))
 
-    def paced(self, steps: float, lines: float, *, in_order: bool) -> Flow:
+    def paced(self, steps: float, lines: float, *, in_order: bool) -> VisitFlow:
         """Schedule visits of so many steps at the workload's `rate`."""
         fast = in_order and lines > _FEW_LINES
         most = (self.speed.in_order if fast else self.speed.at_random) / steps
         return Steady(visits_per_s(self.options["rate"], self.region), most)
 
 
-def _idle(made: _Made) -> list[Part]:
+def _idle(made: _Made) -> list[WorkingSetPart]:
     """Write one line of one page, a thousand times a second."""
-    return [Part(Steady(1e9 / TICK_NS, made.speed.at_random), Sweep(1, Visit.of(1)), 1)]
+    return [WorkingSetPart(Steady(1e9 / TICK_NS, made.speed.at_random), Sweep(1, Visit.of(1)), 1)]
 
 
-def _visits(made: _Made, pattern: Callable[[Visit], Pattern], order: bool) -> Part:
+def _visits(made: _Made, pattern: Callable[[Visit], Pattern], order: bool) -> WorkingSetPart:
     """Visit `lines` of a page: the same ones each time, or others, or a mixture."""
     options = made.options
     lines: int | Mix = options["lines"]
@@ -106,20 +106,20 @@ def _visits(made: _Made, pattern: Callable[[Visit], Pattern], order: bool) -> Pa
     else:
         mean = float(lines)
         visit = Visit.of(mean, writes, scattered=scattered)
-    return Part(made.paced(mean, mean, in_order=order), pattern(visit), mean)
+    return WorkingSetPart(made.paced(mean, mean, in_order=order), pattern(visit), mean)
 
 
-def _sweep(made: _Made) -> list[Part]:
+def _sweep(made: _Made) -> list[WorkingSetPart]:
     """Go page by page, and round again."""
     return [_visits(made, lambda visit: Sweep(made.pages, visit), True)]
 
 
-def _uniform(made: _Made) -> list[Part]:
+def _uniform(made: _Made) -> list[WorkingSetPart]:
     """Visit all pages alike: they are one class."""
     return [_visits(made, lambda visit: Scatter(*_evenly(made.pages), visit), False)]
 
 
-def _zipf(made: _Made) -> list[Part]:
+def _zipf(made: _Made) -> list[WorkingSetPart]:
     """Visit rank k in proportion to k^-skew: hot ranks one by one, the rest in groups."""
     classes = zipf_classes(made.pages, float(made.options["skew"]))
     return [_visits(made, lambda visit: Scatter(*classes, visit), False)]
@@ -157,7 +157,7 @@ def _evenly(pages: int) -> tuple[Figures, Figures]:
     return np.array([float(pages)]), np.array([1.0 / pages])
 
 
-def _io(made: _Made) -> list[Part]:
+def _io(made: _Made) -> list[WorkingSetPart]:
     """Write extents at random places, page by page, and a line of metadata after each."""
     pages = max(2, made.pages)
     lines = float(made.options["lines"])
@@ -165,12 +165,12 @@ def _io(made: _Made) -> list[Part]:
     flow = made.paced(lines, lines, in_order=True)
     extents = Steady(flow.mean / EXTENT_PAGES, made.speed.at_random)
     return [
-        Part(flow, Scatter(*_evenly(pages - metadata), Visit.of(lines)), lines),
-        Part(extents, Scatter(*_evenly(metadata), Visit.of(1, scattered=True)), 1),
+        WorkingSetPart(flow, Scatter(*_evenly(pages - metadata), Visit.of(lines)), lines),
+        WorkingSetPart(extents, Scatter(*_evenly(metadata), Visit.of(1, scattered=True)), 1),
     ]
 
 
-def _web(made: _Made) -> list[Part]:
+def _web(made: _Made) -> list[WorkingSetPart]:
     """Redraw the window at a click and leave a cookie; animate a part of the window in between."""
     region, options = made.region, made.options
     window = min(made.pages, region.pages - 1)
@@ -180,11 +180,11 @@ def _web(made: _Made) -> list[Part]:
     every = float(LINES_PER_PAGE)
     most = made.speed.in_order / every
     return [
-        Part(Bursts(think, window, most), Sweep(window, Visit.of(every)), every),
-        Part(
+        WorkingSetPart(Bursts(think, window, most), Sweep(window, Visit.of(every)), every),
+        WorkingSetPart(
             Steady(frames * animated / think, most), Sweep(animated, Visit.of(every)), every, True
         ),
-        Part(
+        WorkingSetPart(
             Steady(1 / think, made.speed.at_random),
             Scatter(*_evenly(region.pages - window), Visit.of(1, scattered=True)),
             1,
@@ -192,16 +192,18 @@ def _web(made: _Made) -> list[Part]:
     ]
 
 
-def _game(made: _Made) -> list[Part]:
+def _game(made: _Made) -> list[WorkingSetPart]:
     """Write all entities, one a line, at the start of every tick; read neighbours on the way."""
     lines = float(made.options["lines"])
     fast = lines > _FEW_LINES
     most = (made.speed.in_order if fast else made.speed.at_random) / lines
     period = 1.0 / int(made.options["ticks"])
-    return [Part(Bursts(period, made.pages, most), Sweep(made.pages, Visit.of(lines)), lines)]
+    return [
+        WorkingSetPart(Bursts(period, made.pages, most), Sweep(made.pages, Visit.of(lines)), lines)
+    ]
 
 
-def _matrix(made: _Made) -> list[Part]:
+def _matrix(made: _Made) -> list[WorkingSetPart]:
     """Sweep C line by line; meanwhile read a line a row of A, and one row of B."""
     size = square(made.region)
     matrix = size * size * 8 / PAGE_SIZE
@@ -211,13 +213,13 @@ def _matrix(made: _Made) -> list[Part]:
     sweep = Steady(math.inf, steps / every)
     columns = max(min(matrix, float(size)), 1.0)  # pages of A that hold one of its columns
     return [
-        Part(sweep, Sweep(matrix, Visit.of(every)), every),
-        Part(
+        WorkingSetPart(sweep, Sweep(matrix, Visit.of(every)), every),
+        WorkingSetPart(
             Steady(steps / row * columns / size, math.inf),
             Sweep(columns, Visit.of(size / columns, 0.0, scattered=True)),
             0,
         ),
-        Part(
+        WorkingSetPart(
             Steady(steps / every, math.inf),
             Sweep(max(row / every, 1.0), Visit.of(min(row, every), 0.0, scattered=True)),
             0,
@@ -225,14 +227,14 @@ def _matrix(made: _Made) -> list[Part]:
     ]
 
 
-def _trace(made: _Made) -> list[Part]:
+def _trace(made: _Made) -> list[WorkingSetPart]:
     """Take what was counted: a visit is an access."""
     pattern = count_trace(str(made.options["file"]), made.region.pages)
     flow = made.paced(1, LINES_PER_PAGE, in_order=True)
-    return [Part(flow, pattern, 1)]
+    return [WorkingSetPart(flow, pattern, 1)]
 
 
-_MODELS: Final[dict[str, Callable[[_Made], list[Part]]]] = {
+_MODELS: Final[dict[str, Callable[[_Made], list[WorkingSetPart]]]] = {
     "idle": _idle,
     "web-browsing": _web,
     "matrix-multiply": _matrix,
@@ -264,7 +266,7 @@ def working_set(
     Raises:
         UsageError: The workload's text is wrong, or its trace can't be read.
     """
-    workload = choose(config.workload)
+    workload = parse_workload(config.workload)
     made = _Made(workload, regions(config)[0], Speed.of(steps_per_s), steps_per_s is not None)
     parts = _MODELS[workload.name](made)
     lines = _cache_lines(config, parts[0].steps)

@@ -2,7 +2,7 @@
 
 A worker runs tasks in threads, and a migration needs the main thread, which gets the signals. What
 is to be run comes as JSON on standard input (`Order`), what became of it goes to standard output
-(`Outcome`). SIGINT cancels; the death of the worker does, too.
+(`CellOutcome`). SIGINT cancels; the death of the worker does, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Order(_Message):
     options: dict[str, str | list[str]]
 
 
-class Outcome(_Message):
+class CellOutcome(_Message):
     """What became of a cell.
 
     Attributes:
@@ -61,7 +61,7 @@ class Outcome(_Message):
         return None if self.cancelled else PairResult(self.report, self.exit_code, self.error)
 
 
-def obey(order: Order) -> Outcome:
+def run_cell(order: Order) -> CellOutcome:
     """Run a cell in this process. Must be called in the main thread.
 
     Args:
@@ -82,13 +82,13 @@ def obey(order: Order) -> Outcome:
             options = {name.replace("-", "_"): text for name, text in order.options.items()}
             config = runner.options.model_validate(options)
             if signals.seen:
-                return Outcome(cancelled=True, exit_code=EXIT_CANCELLED)
+                return CellOutcome(cancelled=True, exit_code=EXIT_CANCELLED)
             result = runner.run(config, None, ignore, signals).result
         except PageferryError as error:
-            return Outcome(exit_code=error.exit_code, error=str(error), versions=versions)
+            return CellOutcome(exit_code=error.exit_code, error=str(error), versions=versions)
     if result is None:
-        return Outcome(cancelled=True, exit_code=EXIT_CANCELLED)
-    return Outcome(
+        return CellOutcome(cancelled=True, exit_code=EXIT_CANCELLED)
+    return CellOutcome(
         exit_code=result.exit_code, error=result.error, report=result.report, versions=versions
     )
 
@@ -96,7 +96,7 @@ def obey(order: Order) -> Outcome:
 def _main() -> int:
     die_with_parent(int(sys.argv[1]))
     order = Order.model_validate_json(sys.stdin.buffer.read())
-    sys.stdout.write(obey(order).model_dump_json())
+    sys.stdout.write(run_cell(order).model_dump_json())
     return EXIT_OK
 
 

@@ -22,13 +22,13 @@ from pydantic import ValidationError
 from pageferry.common.command_line.suggestions import did_you_mean
 from pageferry.common.config.model import first_fault
 from pageferry.common.errors import UsageError
-from pageferry.common.report.binding_limit import over
+from pageferry.common.report.binding_limit import config_over_link
 from pageferry.common.report.schema import Report
-from pageferry.common.workload.registry import WORKLOADS, WorkloadError, choose
+from pageferry.common.workload.registry import WORKLOADS, WorkloadError, parse_workload
 from pageferry.common.workload.spec import Chosen
 from pageferry.net import shape
 from pageferry.sweeps.columns import Row, column_of, option_row
-from pageferry.sweeps.plan import PARTED, Plan, Value, cut
+from pageferry.sweeps.plan import PARTED, SweepPlan, Value, one_line
 from pageferry.sweeps.runners import Runner
 from pageferry.sweeps.settings import CellOptions, net_value
 
@@ -78,7 +78,7 @@ class _Axis:
     points: tuple[tuple[Value, ...], ...]
 
 
-def axes_of(plan: Plan) -> list[str]:
+def axes_of(plan: SweepPlan) -> list[str]:
     """List the options that vary.
 
     Args:
@@ -90,7 +90,7 @@ def axes_of(plan: Plan) -> list[str]:
     return [option for axis in _axes(plan) for option in axis.options]
 
 
-def _axes(plan: Plan) -> list[_Axis]:
+def _axes(plan: SweepPlan) -> list[_Axis]:
     grid = [
         _Axis("grid", (option,), tuple((value,) for value in values))
         for option, values in plan.grid.items()
@@ -101,7 +101,7 @@ def _axes(plan: Plan) -> list[_Axis]:
     ]
 
 
-def expand(plan: Plan, runner: Runner, name: str) -> list[Cell]:
+def make_cells(plan: SweepPlan, runner: Runner, name: str) -> list[Cell]:
     """Make all cells, in the order in which they are run.
 
     Repeats change slowest: what disturbs a host for a while should disturb every combination.
@@ -145,13 +145,13 @@ def expand(plan: Plan, runner: Runner, name: str) -> list[Cell]:
     return list(cells.values())
 
 
-def _places(plan: Plan, axes: Sequence[_Axis], runner: Runner, name: str) -> Mapping[str, str]:
+def _places(plan: SweepPlan, axes: Sequence[_Axis], runner: Runner, name: str) -> Mapping[str, str]:
     """Find where each option is given: once only, and known. Raises `UsageError`."""
     places: dict[str, str] = {}
     given = [("options", option) for option in plan.options]
     given += [(axis.where, option) for axis in axes for option in axis.options]
     for where, option in given:
-        check_known(option, runner, f"{name}: {where}.{cut(option)}")
+        check_known(option, runner, f"{name}: {where}.{one_line(option)}")
         if option in places:
             raise UsageError(f"{name}: {option} is given in {places[option]} and in {where}")
         places[option] = where
@@ -195,7 +195,7 @@ def _configure(
         several = not dot and is_several(runner.options, option)
         if isinstance(value, tuple) != several:
             expected = "a list" if several else "one value"
-            raise UsageError(f"{where}: {cut(repr(value))}: expected {expected}")
+            raise UsageError(f"{where}: {one_line(repr(value))}: expected {expected}")
         if dot:
             parts[head][key] = _part(option, str(value), where)
         else:
@@ -208,7 +208,7 @@ def _configure(
     _check_workload(str(fields.get("workload", "idle")), places, name)
     try:
         config = runner.options.model_validate(fields)
-        return over(config, config.net_values().get("rate") or math.inf)
+        return config_over_link(config, config.net_values().get("rate") or math.inf)
     except ValidationError as error:
         raise UsageError(f"{name}: {_explain(error, places)}") from None
 
@@ -221,7 +221,7 @@ def _check_workload(text: str, places: Mapping[str, str], name: str) -> None:
         option = f"workload.{error.key}"
         option = option if option in places else "workload"
         where = f"{places[option]}.{option}: " if option in places else ""
-        raise UsageError(f"{name}: {where}{cut(str(error))}") from None
+        raise UsageError(f"{name}: {where}{one_line(str(error))}") from None
 
 
 def is_several(model: type[CellOptions], option: str) -> bool:
@@ -240,13 +240,13 @@ def is_several(model: type[CellOptions], option: str) -> bool:
 
 def _part(option: str, value: str, where: str) -> str:
     if "," in value:
-        raise UsageError(f"{where}: {cut(repr(value))}: expected a value without a comma")
+        raise UsageError(f"{where}: {one_line(repr(value))}: expected a value without a comma")
     head, _, key = option.partition(".")
     if head == "net":
         try:
             net_value(key, value)
         except ValueError as error:
-            raise UsageError(f"{where}: {cut(str(error))}") from None
+            raise UsageError(f"{where}: {one_line(str(error))}") from None
     return value
 
 
@@ -281,7 +281,7 @@ def with_parts(text: str, parts: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=1024)
 def _workload(text: str) -> Chosen:
-    return choose(text)
+    return parse_workload(text)
 
 
 def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
@@ -292,7 +292,7 @@ def _explain(error: ValidationError, places: Mapping[str, str]) -> str:
     part, _, rest = message.partition(" ")
     if f"{option}.{part}" in places:
         option, message = f"{option}.{part}", rest
-    return f"{places.get(option, 'options')}.{option}: {cut(message)}"
+    return f"{places.get(option, 'options')}.{option}: {one_line(message)}"
 
 
 def _placed(message: str, places: Mapping[str, str]) -> str:
@@ -303,9 +303,9 @@ def _placed(message: str, places: Mapping[str, str]) -> str:
     if option not in places:
         option = next((each for each in places if each.startswith(f"{option}.")), "")
     if not option:
-        return cut(message)
+        return one_line(message)
     words = rest if head == option else message
-    return f"{places[option]}.{option}: {cut(words)}"
+    return f"{places[option]}.{option}: {one_line(words)}"
 
 
 def _cell(
@@ -331,7 +331,7 @@ def _cell(
         key = identity(config, runner.name)
         return Cell(index, key, label, repeat, words, config, option_row(config))
     except UsageError as error:  # a file that the workload replays
-        raise UsageError(f"{name}: {cut(str(error))}") from None
+        raise UsageError(f"{name}: {one_line(str(error))}") from None
 
 
 def identity(config: CellOptions, runner: str) -> str:

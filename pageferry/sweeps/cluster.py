@@ -22,17 +22,17 @@ from urllib.parse import urlsplit
 
 from pageferry._version import __version__
 from pageferry.common.errors import PageferryError, UsageError
-from pageferry.common.guest_location import TABLE, When, Who, sentence
+from pageferry.common.guest_location import TABLE, When, Who, location_sentence
 from pageferry.pair import PairResult
 from pageferry.runs.series import Signals
 from pageferry.sweeps import worker
-from pageferry.sweeps.cell import Order, Outcome
+from pageferry.sweeps.cell import CellOutcome, Order
 from pageferry.sweeps.cells import Cell
-from pageferry.sweeps.driver import Clock, Store, Watcher, keep, option_texts
-from pageferry.sweeps.environment import cluster_environment, environment, unlike
-from pageferry.sweeps.plan import cut
+from pageferry.sweeps.driver import Clock, Store, SweepWatcher, option_texts, store_outcome
+from pageferry.sweeps.environment import cluster_environment, environment, version_differences
+from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.runners import Runner
-from pageferry.sweeps.sharing import Sharing, WorkerRoom
+from pageferry.sweeps.workers_memory import WorkerRoom, WorkersMemory
 
 _ANSWER_S: Final = 10.0  # a scheduler that is there answers well before
 _LOOK_S: Final = 0.5  # how often workers are counted, and a signal is looked for
@@ -95,7 +95,7 @@ def connected(address: str) -> Iterator[Any]:
             warnings.simplefilter("ignore", mismatch)
             client = client_of(address, timeout=_ANSWER_S)
     except (OSError, ValueError, RuntimeError) as error:
-        why = cut(str(error)) or type(error).__name__
+        why = one_line(str(error)) or type(error).__name__
         raise UsageError(f"--scheduler: no scheduler answers at {address}: {why}") from None
     try:
         yield client
@@ -121,7 +121,7 @@ class Cluster:
     """
 
     def __init__(
-        self, client: Any, *, runner: Runner, store: Store, watcher: Watcher, signals: Signals
+        self, client: Any, *, runner: Runner, store: Store, watcher: SweepWatcher, signals: Signals
     ) -> None:
         self._client = client
         self._runner = runner
@@ -131,7 +131,7 @@ class Cluster:
         self._waiting: deque[tuple[Cell, int]] = deque()
         self._running: dict[Any, _Task] = {}
         self._versions: dict[str, dict[str, str]] = {}  # of Python and libraries, by worker
-        self._sharing = Sharing()
+        self._memory = WorkersMemory()
         self._useless: dict[str, str] = {}  # a worker, and why it can't run cells
 
     def run(self, cells: Sequence[Cell]) -> bool:
@@ -153,7 +153,7 @@ class Cluster:
             return self._run(cells)
         except (OSError, concurrent.futures.CancelledError) as error:
             # Our own `OSError` are the disk's only, and those have become `UsageError`.
-            why = cut(str(error)) or type(error).__name__
+            why = one_line(str(error)) or type(error).__name__
             raise PageferryError(
                 f"the scheduler is lost, what has finished is kept: {why}"
             ) from None
@@ -196,9 +196,9 @@ class Cluster:
                 why = f"has {said}" if isinstance(said, str) else f"can't load it: {said}"
                 raise UsageError(
                     f"--scheduler: pageferry {__version__} is needed on each worker:"
-                    f" {address} {cut(why)}"
+                    f" {address} {one_line(why)}"
                 )
-        self._compare(self._client.run(worker.about, on_error="return"))
+        self._compare(self._client.run(worker.worker_versions, on_error="return"))
         hosts = Counter(urlsplit(address).hostname for address in found)
         for host, count in hosts.items():
             if count > 1:
@@ -213,11 +213,11 @@ class Cluster:
             address: {name: each[name] for name in environment() if name in each}
             for address, each in workers.items()
         }
-        if (said := unlike(workers)) is not None:
+        if (said := version_differences(workers)) is not None:
             self._watcher.say(
                 f"the workers are not alike, and their cells' figures may differ by that: {said}"
             )
-        elif (said := unlike({"here": cluster_environment(), **workers})) is not None:
+        elif (said := version_differences({"here": cluster_environment(), **workers})) is not None:
             self._watcher.say(f"the workers differ from this machine: {said}")
 
     def _give(self, present: Sequence[str]) -> None:
@@ -245,13 +245,13 @@ class Cluster:
 
     def _has_room(self, address: str, cell: Cell) -> bool:
         """Tell whether a cell may begin on a worker, which is asked before it has run any."""
-        if not self._sharing.knows(address):
+        if not self._memory.knows(address):
             said = self._client.run(worker.room, workers=[address], on_error="ignore")
             if address in said:
-                self._sharing.learn(address, WorkerRoom.model_validate_json(said[address]))
+                self._memory.learn(address, WorkerRoom.model_validate_json(said[address]))
         touches = self._runner.touches
         running = [(task.worker, touches(task.cell.config)) for task in self._running.values()]
-        return self._sharing.fits(address, touches(cell.config), running)
+        return self._memory.fits(address, touches(cell.config), running)
 
     def _collect(self) -> None:
         """Take what has finished; return after a short wait at the latest."""
@@ -271,7 +271,7 @@ class Cluster:
                 self._again(task, f"{task.worker} was lost")
 
     def _keep(self, task: _Task, text: str) -> None:
-        outcome = Outcome.model_validate_json(text)
+        outcome = CellOutcome.model_validate_json(text)
         result = outcome.result
         if result is None:  # somebody else has cancelled it
             self._again(task, f"it was cancelled on {task.worker}")
@@ -282,7 +282,7 @@ class Cluster:
         self, task: _Task, result: PairResult, versions: dict[str, str] | None = None
     ) -> None:
         """Store how a cell ended, with the versions its process has told, or else its worker's."""
-        keep(
+        store_outcome(
             task.cell,
             result,
             task.clock,
@@ -299,7 +299,7 @@ class Cluster:
 
         A cell that fails is a result, and does not come here.
         """
-        why = cut(f"{task.worker}: {type(error).__name__}: {error}")
+        why = one_line(f"{task.worker}: {type(error).__name__}: {error}")
         when = When.BEFORE
         if isinstance(error, ImportError):
             when = When.NOTHING
@@ -324,7 +324,7 @@ class Cluster:
         if task.tries < _MOST_TRIES:
             self._waiting.appendleft((task.cell, task.tries + 1))
         else:
-            error = sentence(f"{_MOST_TRIES} workers were tried: {why}", Who.SOURCE, when)
+            error = location_sentence(f"{_MOST_TRIES} workers were tried: {why}", Who.SOURCE, when)
             code = TABLE[Who.SOURCE, when].exit_code
             self._store_result(task, PairResult(None, code, error))
 
@@ -334,12 +334,12 @@ class Cluster:
         tokens = [task.token for task in self._running.values()]
         busy = sorted({task.worker for task in self._running.values()})
         with contextlib.suppress(OSError, TimeoutError):
-            self._client.run(worker.stop, tokens, workers=busy, on_error="ignore")
+            self._client.run(worker.cancel_orders, tokens, workers=busy, on_error="ignore")
         with contextlib.suppress(TimeoutError):
             wait(list(self._running), timeout=_ENDING_S)
         for future, task in self._running.items():
             if future.status == "finished":
-                outcome = Outcome.model_validate_json(future.result())
+                outcome = CellOutcome.model_validate_json(future.result())
                 if outcome.result is not None:
                     self._store_result(task, outcome.result, outcome.versions)
         self._client.cancel(list(self._running))

@@ -20,25 +20,30 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
-from pageferry.common.config.model import MigrationConfig, shown
+from pageferry.common.config.model import MigrationConfig, value_words
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.rounds import DowntimePart
 from pageferry.common.report.slowdown import slowdown
 from pageferry.common.units import format_rate, format_time
 from pageferry.common.workload.options import Option
-from pageferry.common.workload.registry import WORKLOADS, choose
+from pageferry.common.workload.registry import WORKLOADS, parse_workload
 from pageferry.net import shape
 from pageferry.sweeps.settings import CellOptions, MigrateCell
 
-Kind = Literal["int64", "float64", "bool", "string"]
+ColumnKind = Literal["int64", "float64", "bool", "string"]
 Scalar = int | float | bool | str | None
 Row = dict[str, Scalar]
 
-_KINDS: Final[dict[type, Kind]] = {bool: "bool", int: "int64", float: "float64", str: "string"}
+_KINDS: Final[dict[type, ColumnKind]] = {
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    str: "string",
+}
 # How an option's formatter writes 1, and the ending of a column's name with that unit.
 _UNITS: Final = {"1B": "_bytes", "1B/s": "_Bps", "1s": "_s"}
 _NET_UNITS: Final = {"rate": "_Bps", "delay": "_s", "jitter": "_s", "queue": "_s"}
-_DERIVED: Final[dict[str, Kind]] = {
+_DERIVED: Final[dict[str, ColumnKind]] = {
     "rounds": "int64",
     "drain_rounds": "int64",
     "dirty_rate_Bps": "float64",
@@ -66,7 +71,7 @@ class Column:
     """
 
     name: str
-    kind: Kind
+    kind: ColumnKind
 
     def takes(self, value: object) -> bool:
         """Tell whether the column has room for a value.
@@ -101,7 +106,7 @@ def _members(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _kind(annotation: Any) -> Kind | None:
+def _kind(annotation: Any) -> ColumnKind | None:
     """Return the column type for an annotation; None where it is not a scalar."""
     found = {_KINDS.get(each) for each in _members(annotation)}
     return found.pop() if len(found) == 1 else None
@@ -124,7 +129,7 @@ def option_column(name: str, model: type[MigrationConfig] = MigrateCell) -> Colu
     kind = _kind(model.model_fields[name].annotation)
     if kind not in ("int64", "float64"):
         return Column(name, kind or "string")
-    return Column(name + _UNITS.get(shown(name, 1, model), ""), kind)
+    return Column(name + _UNITS.get(value_words(name, 1, model), ""), kind)
 
 
 @cache
@@ -242,7 +247,7 @@ def option_row(config: MigrationConfig) -> Row:
         row[option_column(name, type(config)).name] = (
             " ".join(value) if isinstance(value, tuple) else value
         )
-    workload = choose(config.workload)
+    workload = parse_workload(config.workload)
     row["workload_name"] = workload.name
     for key in _parameters():
         row |= _parameter_row(key, workload.options.get(key))
@@ -275,7 +280,7 @@ def _said_part(option: str, value: float) -> str:
     return f"{value:g}"
 
 
-def said(option: str, value: Scalar) -> str:
+def value_text(option: str, value: Scalar) -> str:
     """Write a value of an option's column as a person would.
 
     Args:
@@ -294,7 +299,7 @@ def said(option: str, value: Scalar) -> str:
     if "." in option:
         return _said_part(option, value)
     name = option.replace("-", "_")
-    return shown(name, value) if name in MigrationConfig.model_fields else f"{value:g}"
+    return value_words(name, value) if name in MigrationConfig.model_fields else f"{value:g}"
 
 
 # -- results --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pydantic import Field
 from pageferry.common.command_line.run import tell
 from pageferry.common.errors import EXIT_CANCELLED, EXIT_OK, UsageError
 from pageferry.common.files.report_files import need_folder
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import StatusPipe
 from pageferry.common.terminal.progress import ProgressOptions
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MOST_LISTED: Final = 10  # lines about what went wrong
 
 
-class SweepOptions(ProgressOptions):
+class SweepCommandOptions(ProgressOptions):
     """How a plan is run."""
 
     runner: Annotated[
@@ -68,7 +68,7 @@ class SweepOptions(ProgressOptions):
 def sweep(
     plan: Annotated[Path, Parameter(help="the plan, a TOML file; docs/sweeps.md shows one")],
     *,
-    options: Annotated[SweepOptions | None, Parameter(name="*")] = None,
+    options: Annotated[SweepCommandOptions | None, Parameter(name="*")] = None,
     status_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Run a grid of migrations, one after another, into one folder.
@@ -86,19 +86,19 @@ def sweep(
     Returns:
         The exit code.
     """
-    from pageferry.common.command_line.libraries import require
+    from pageferry.common.command_line.libraries import require_library
     from pageferry.sweeps.grid import exit_code, make_grid, run_grid
     from pageferry.sweeps.progress import SweepView
 
-    options = options or SweepOptions()
+    options = options or SweepCommandOptions()
     grid = make_grid(plan, options.output, runner=options.runner, choice=options.filter)
     tell((cell.config for cell in grid.chosen), quiet=options.quiet)
     if options.dry_run:
         return _list(grid, retry_failed=options.retry_failed)
     grid.check_logs(options.log_dir)
-    require("pageferry sweep", "pyarrow")
+    require_library("pageferry sweep", "pyarrow")
     if options.scheduler is not None:
-        require("--scheduler", "distributed")
+        require_library("--scheduler", "distributed")
         if options.log_dir is not None:
             raise UsageError("--log-dir is for cells that are run here: not with --scheduler")
     if options.log_dir is not None:
@@ -125,18 +125,26 @@ def _say_some() -> Callable[[str], None]:
         nonlocal said
         said += 1
         if said <= _MOST_LISTED:
-            complain(line)
+            print_error(line)
 
     return say
 
 
 def _warn(cells: Sequence[Cell]) -> None:
     """Warn of cells that have a limit which their strategies do not look at."""
-    from pageferry.common.report.limits import DOWNTIME, given, looks_at_it, say, unlooked
+    from pageferry.common.report.limits import (
+        DOWNTIME,
+        limit_warning,
+        limits_given,
+        print_warning,
+        stops_by_limit,
+    )
 
-    limited = [each.config for each in cells if DOWNTIME in given(each.config)]
-    blind = [each for each in limited if not looks_at_it(each.strategy)]
-    say(unlooked([each.strategy for each in blind], [each.downtime_limit for each in blind]))
+    limited = [each.config for each in cells if DOWNTIME in limits_given(each.config)]
+    blind = [each for each in limited if not stops_by_limit(each.strategy)]
+    print_warning(
+        limit_warning([each.strategy for each in blind], [each.downtime_limit for each in blind])
+    )
 
 
 def _say(grid: Grid, records: Mapping[str, Record], *, interrupted: bool) -> None:
@@ -144,16 +152,16 @@ def _say(grid: Grid, records: Mapping[str, Record], *, interrupted: bool) -> Non
 
     finished = f"{len(records)} of {len(grid.cells)} cells have finished"
     if interrupted:
-        complain(f"cancelled: {finished}, they are kept; the same command goes on from there")
+        print_error(f"cancelled: {finished}, they are kept; the same command goes on from there")
         return
     failed = [record for record in records.values() if record.failed]
     words = f"{finished}, {len(failed)} of them failed" if failed else finished
     print(f"{grid.folder}: {words}")
     said = [records[cell.key] for cell in grid.chosen if records[cell.key].failed]
     for record in said[:_MOST_LISTED]:
-        complain(f"{record.label}: {record.error or f'exit code {record.exit_code}'}")
+        print_error(f"{record.label}: {record.error or f'exit code {record.exit_code}'}")
     if len(said) > _MOST_LISTED:
-        complain(f"and {len(said) - _MOST_LISTED} more: cell_error in pageferry sweep show")
+        print_error(f"and {len(said) - _MOST_LISTED} more: cell_error in pageferry sweep show")
     missed = sum(missed_limit(record) for record in records.values())
     if missed:
         print(f"{missed} of them missed a limit: limits_missed in pageferry sweep show")
@@ -163,7 +171,7 @@ def _list(grid: Grid, *, retry_failed: bool) -> int:
     """List what would be run, and how long that would take (`--dry-run`)."""
     from pageferry.runs.tables import Sheet, print_text, wide_console
     from pageferry.sweeps.ledger import pending, read_records
-    from pageferry.sweeps.progress import TimeLeft, rough
+    from pageferry.sweeps.progress import TimeLeft, rough_duration
 
     cells, chosen = grid.cells, grid.chosen
     records, _ = read_records(grid.folder, (cell.key for cell in cells), grid.runner)
@@ -173,7 +181,7 @@ def _list(grid: Grid, *, retry_failed: bool) -> int:
     console = wide_console()
     Sheet(str(grid.folder), ("cell", "options", "state"), rows, left=3).print(console)
     done = [(cell, records[cell.key]) for cell in cells if cell.key in records]
-    seconds = rough(TimeLeft.of(todo, done).seconds())
+    seconds = rough_duration(TimeLeft.of(todo, done).seconds())
     how = (
         f"about {seconds}, if they take as much longer than calculated as the finished ones"
         if done

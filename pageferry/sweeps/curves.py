@@ -12,7 +12,7 @@ from pageferry.sweeps.query import COMPETITORS, GOOD, Query, label, quoted, spre
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class DowntimeCurve:
     """The downtime of one competitor at one bandwidth.
 
     Attributes:
@@ -36,7 +36,7 @@ class Curves:
     """
 
     title: str
-    curves: tuple[Curve, ...]
+    curves: tuple[DowntimeCurve, ...]
 
 
 def _along(varied: Sequence[str]) -> list[str]:
@@ -86,7 +86,7 @@ def curves(query: Query) -> list[Curves]:
         Curves(
             label(rest, values),
             tuple(
-                Curve(name, bandwidth, tuple(sorted(points, key=lambda point: point[0])))
+                DowntimeCurve(name, bandwidth, tuple(sorted(points, key=lambda point: point[0])))
                 for (name, _, _, bandwidth), points in by_line.items()
             ),
         )

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from pageferry.common.config.model import shown
+from pageferry.common.config.model import value_words
 from pageferry.common.errors import PageferryError
 from pageferry.common.process.status import Status
-from pageferry.common.report.limits import given, judge
+from pageferry.common.report.limits import judge, limits_given
 from pageferry.pair import PairResult
-from pageferry.runs.series import Attempt, Signals
+from pageferry.runs.series import RunAttempt, Signals
 from pageferry.sweeps.cells import Cell
 from pageferry.sweeps.columns import result_row
 from pageferry.sweeps.environment import environment
@@ -35,7 +35,7 @@ class Store(Protocol):
         """
 
 
-class Watcher(Protocol):
+class SweepWatcher(Protocol):
     """A follower of a sweep's progress, such as `progress.SweepView`."""
 
     def began(self, cell: Cell, side_by_side: int = 1) -> None:
@@ -54,7 +54,7 @@ class Watcher(Protocol):
             status: As its agents, or the simulation, report it.
         """
 
-    def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
+    def finished(self, cell: Cell, record: Record, attempt: RunAttempt) -> None:
         """Note that a cell has finished and is stored.
 
         Args:
@@ -110,18 +110,18 @@ def option_texts(cell: Cell) -> dict[str, str | list[str]]:
         if value is None:
             continue
         several = isinstance(value, tuple)
-        out[name.replace("_", "-")] = list(value) if several else shown(name, value, model)
+        out[name.replace("_", "-")] = list(value) if several else value_words(name, value, model)
     return out
 
 
-def keep(
+def store_outcome(
     cell: Cell,
     result: PairResult,
     clock: Clock,
     *,
     runner: Runner,
     store: Store,
-    watcher: Watcher,
+    watcher: SweepWatcher,
     worker: str | None = None,
     attempts: int = 1,
     versions: Mapping[str, str] | None = None,
@@ -144,10 +144,10 @@ def keep(
     """
     report = result.report
     if report is not None:
-        judge(report, given(cell.config))
+        judge(report, limits_given(cell.config))
     record = _record(cell, result, clock, runner, worker, attempts, versions)
     store.save(record, None if report is None else report.to_json())
-    attempt = Attempt(cell.index, report, result.exit_code, result.error)
+    attempt = RunAttempt(cell.index, report, result.exit_code, result.error)
     watcher.finished(cell, record, attempt)
     return record
 
@@ -161,7 +161,7 @@ def _record(
     attempts: int,
     versions: Mapping[str, str] | None,
 ) -> Record:
-    """Make the record of a cell that has ended; see `keep`."""
+    """Make the record of a cell that has ended; see `store_outcome`."""
     report = result.report
     return Record(
         key=cell.key,
@@ -186,7 +186,7 @@ def run_here(
     *,
     runner: Runner,
     store: Store,
-    watcher: Watcher,
+    watcher: SweepWatcher,
     signals: Signals,
     log_dir: Path | None,
 ) -> bool:
@@ -214,13 +214,15 @@ def run_here(
         logs = log_dir / cell.key if log_dir else None
         ran = _run(runner, cell, logs, watcher, signals)
         if ran.result is not None:
-            keep(cell, ran.result, clock, runner=runner, store=store, watcher=watcher)
+            store_outcome(cell, ran.result, clock, runner=runner, store=store, watcher=watcher)
         if ran.interrupted:
             return True
     return signals.seen
 
 
-def _run(runner: Runner, cell: Cell, logs: Path | None, watcher: Watcher, signals: Signals) -> Ran:
+def _run(
+    runner: Runner, cell: Cell, logs: Path | None, watcher: SweepWatcher, signals: Signals
+) -> Ran:
     """Run one cell; one that can't be begun has failed, like any other that fails."""
 
     def show(status: Status) -> None:

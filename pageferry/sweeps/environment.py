@@ -41,7 +41,7 @@ def _of(library: str) -> str:
         return "not installed"
 
 
-def unlike(found: Mapping[str, Mapping[str, str]]) -> str | None:
+def version_differences(found: Mapping[str, Mapping[str, str]]) -> str | None:
     """Describe how versions differ.
 
     Args:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from pageferry.common.errors import EXIT_FAILED, EXIT_LIMIT_MISSED, EXIT_OK, EXIT_USAGE, UsageError
-from pageferry.runs.series import Attempt, Signals, worst_exit_code
-from pageferry.sweeps.cells import Cell, axes_of, expand
-from pageferry.sweeps.choice import parse_choice
-from pageferry.sweeps.driver import Watcher
+from pageferry.runs.series import RunAttempt, Signals, worst_exit_code
+from pageferry.sweeps.cell_filter import parse_filter
+from pageferry.sweeps.cells import Cell, axes_of, make_cells
+from pageferry.sweeps.driver import SweepWatcher
 from pageferry.sweeps.ledger import RESULTS, Folder, Manifest, Record, pending, planned
 from pageferry.sweeps.plan import read_plan
 from pageferry.sweeps.runners import Runner, runner_named
@@ -52,7 +52,7 @@ class Grid:
             raise UsageError(f"--log-dir: runner {name} writes no logs, its events are reported")
 
 
-class View(Watcher, AbstractContextManager["View"], Protocol):
+class View(SweepWatcher, AbstractContextManager["View"], Protocol):
     """A watcher that is entered while cells are run."""
 
 
@@ -76,7 +76,7 @@ def make_grid(
     """
     found = read_plan(plan)
     by = _runner(found.runner, runner, plan)
-    cells = expand(found, by, str(plan))
+    cells = make_cells(found, by, str(plan))
     chosen = _chosen(cells, choice, by)
     other = "" if by.name == found.runner else f"-{by.name}"
     folder = folder or plan.parent / f"{found.output or plan.stem}{other}"
@@ -99,7 +99,7 @@ def _runner(name: str, instead: str | None, file: Path) -> Runner:
 def _chosen(cells: list[Cell], text: str | None, runner: Runner) -> list[Cell]:
     if text is None:
         return cells
-    choice = parse_choice(text, runner)
+    choice = parse_filter(text, runner)
     chosen = [cell for cell in cells if choice(cell.row)]
     if not chosen:
         raise UsageError(f"--filter: none of {len(cells)} cells is like {text}")
@@ -159,7 +159,7 @@ def _run(
     grid: Grid,
     todo: list[Cell],
     folder: Folder,
-    view: Watcher,
+    view: SweepWatcher,
     signals: Signals,
     scheduler: str | None,
     log_dir: Path | None,
@@ -198,7 +198,7 @@ def exit_code(records: Mapping[str, Record], *, enforce: bool = False) -> int:
         0 if all is well, 5 if only limits were missed and `enforce` asks, else the worst of the
         cells'; 2 only where no cell could be run.
     """
-    attempts = [Attempt(0, None, each.exit_code, each.error) for each in records.values()]
+    attempts = [RunAttempt(0, None, each.exit_code, each.error) for each in records.values()]
     code = worst_exit_code(attempts)
     some = any(attempt.exit_code != EXIT_USAGE for attempt in attempts)
     if code == EXIT_OK and enforce and any(missed_limit(each) for each in records.values()):

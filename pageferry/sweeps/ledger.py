@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pageferry.common.config.model import first_fault
 from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.files.atomic_file import NewFile
-from pageferry.common.files.input_files import cut, parse_json, read_file
+from pageferry.common.files.input_files import parse_json, read_file, shorten_text
 from pageferry.sweeps.cells import SCHEMA, Cell, check_known
 from pageferry.sweeps.columns import option_row, result_columns
 from pageferry.sweeps.runners import Runner, runner_named
@@ -395,7 +395,7 @@ def check_axes(axes: Sequence[str], runner: Runner, name: str) -> None:
         UsageError: One of them is wrong.
     """
     for place, axis in enumerate(axes):
-        check_known(axis, runner, f"{name}: axes.{place}: {cut(repr(axis))}")
+        check_known(axis, runner, f"{name}: axes.{place}: {shorten_text(repr(axis))}")
     if len(set(axes)) < len(axes):
         raise UsageError(f"{name}: axes: expected each of them once")
 
@@ -421,7 +421,9 @@ def report_file(key: str) -> str:
 
 def _first(error: ValidationError) -> str:
     first, message = first_fault(error)
-    return f"{cut('.'.join(map(str, first['loc']))) or 'the whole'}: {cut(message)}"
+    return (
+        f"{shorten_text('.'.join(map(str, first['loc']))) or 'the whole'}: {shorten_text(message)}"
+    )
 
 
 def planned(cells: Sequence[Cell]) -> tuple[PlannedCell, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pageferry.common.errors import UsageError
 from pageferry.runs.rows import Spread
 from pageferry.sweeps.columns import Scalar
-from pageferry.sweeps.plan import cut
+from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.query import COMPETITORS, Query, label
 
 
@@ -27,7 +27,7 @@ class Rank:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MapPlace:
     """One place of a map.
 
     Attributes:
@@ -60,7 +60,7 @@ class Map:
     y: str | None
     columns: tuple[Scalar, ...]
     rows: tuple[Scalar, ...]
-    places: dict[tuple[Scalar, Scalar], Place]
+    places: dict[tuple[Scalar, Scalar], MapPlace]
 
 
 def choose_axes(query: Query, x: str | None, y: str | None) -> tuple[str | None, str | None]:
@@ -80,7 +80,9 @@ def choose_axes(query: Query, x: str | None, y: str | None) -> tuple[str | None,
     for option, wish in (("--x", x), ("--y", y)):
         if wish is not None and (wish not in query.axes or wish == COMPETITORS):
             known = ", ".join(a for a in query.axes if a != COMPETITORS) or "none, it has no others"
-            raise UsageError(f"{option}: {cut(wish)!r} is no axis of the sweep: expected {known}")
+            raise UsageError(
+                f"{option}: {one_line(wish)!r} is no axis of the sweep: expected {known}"
+            )
     if x is not None and x == y:
         raise UsageError(f"--x and --y are both {x}: expected two axes")
     free = [a for a in query.varied() if a not in (COMPETITORS, x, y)]
@@ -125,7 +127,7 @@ def maps(query: Query, figure: str, x: str | None, y: str | None) -> list[Map]:
             columns=columns,
             rows=rows,
             places={
-                place: Place(tuple(sorted(ranks, key=lambda rank: rank.figure.median)))
+                place: MapPlace(tuple(sorted(ranks, key=lambda rank: rank.figure.median)))
                 for place, ranks in found[values].items()
             },
         )

@@ -13,7 +13,7 @@ from pageferry.common.errors import UsageError
 from pageferry.common.files.input_files import parse_json, read_file
 from pageferry.sweeps.columns import Column, option_columns, option_row, result_columns
 from pageferry.sweeps.ledger import Manifest, Record, check_axes, report_file
-from pageferry.sweeps.plan import cut
+from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.runners import Runner, runner_named
 
 # Of the cell itself; its options and results follow.
@@ -59,7 +59,7 @@ class Results:
     of: int
 
 
-def make_rows(
+def make_cell_rows(
     manifest: Manifest, records: Mapping[str, Record], runner: Runner
 ) -> list[dict[str, Any]]:
     """Make a row for each cell that has finished.
@@ -112,7 +112,7 @@ def make_results(manifest: Manifest, records: Mapping[str, Record], runner: Runn
     import pyarrow as pa
 
     columns = [*CELL_COLUMNS, *option_columns(runner.options), *result_columns(runner.options)]
-    rows = make_rows(manifest, records, runner)
+    rows = make_cell_rows(manifest, records, runner)
     about = {
         "name": manifest.name,
         "runner": runner.name,
@@ -165,7 +165,7 @@ def read_parquet(file: Path) -> Results:
             raise UsageError(f"{file} has too many rows: expected at most {_MOST_ROWS:,}")
         table = opened.read()
     except (pa.ArrowException, OSError) as error:  # OSError: what it calls a page that is damaged
-        raise UsageError(f"{file} is no Parquet file: {cut(str(error))}") from None
+        raise UsageError(f"{file} is no Parquet file: {one_line(str(error))}") from None
     about = _about((table.schema.metadata or {}).get(_META, b""), str(file))
     if about is None or not _has(table.column_names):
         raise UsageError(f"{file} has no results of a sweep: expected what pageferry sweep writes")

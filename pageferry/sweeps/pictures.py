@@ -10,10 +10,10 @@ from pageferry.common.html.picture import Figure, Picture, axis, layout, text
 from pageferry.common.report.summary import loss
 from pageferry.common.units import figures, human_bytes
 from pageferry.runs.rows import Spread
-from pageferry.runs.tables import NOTHING, milliseconds
-from pageferry.sweeps.columns import Scalar, said
-from pageferry.sweeps.curves import Curve, Curves
-from pageferry.sweeps.maps import Map, Place
+from pageferry.runs.tables import NOTHING, three_digits
+from pageferry.sweeps.columns import Scalar, value_text
+from pageferry.sweeps.curves import Curves, DowntimeCurve
+from pageferry.sweeps.maps import Map, MapPlace
 
 MOST_PICTURES: Final = 12  # of each kind: nobody looks at more
 _LOG_FROM: Final = 30.0  # an axis is logarithmic from this ratio of greatest to least
@@ -33,13 +33,13 @@ def figure_text(name: str, value: float) -> str:
         A rounded number, with its unit where the name has one.
     """
     if name.endswith("_ms"):
-        return f"{milliseconds(value)} ms"
+        return f"{three_digits(value)} ms"
     if name.startswith("bytes") or name.endswith("_bytes"):
         return human_bytes(value)
     return loss(value) if name in ("guest_slowdown", "guest_lost") else figures(value, 4)
 
 
-def words_of(place: Place | None, figure: str, line: str = " ") -> str:
+def words_of(place: MapPlace | None, figure: str, line: str = " ") -> str:
     """Write what stands at a place of a map: the best strategy, and its median.
 
     Args:
@@ -94,7 +94,7 @@ def _hue(names: Sequence[str], name: str) -> str:
     return strategy_colours(names)[name]
 
 
-def pictures(
+def draw_sweep(
     found: Sequence[Map], drawn: Sequence[Curves], figure: str, *, simulated: bool = False
 ) -> list[Picture]:
     """Draw all maps and curves, up to `MOST_PICTURES` of either.
@@ -216,7 +216,7 @@ def _map(number: int, found: Map, names: Sequence[str], figure: str, meaning: st
     )
 
 
-def _hover(place: Place | None, figure: str) -> str:
+def _hover(place: MapPlace | None, figure: str) -> str:
     if place is None or not place.ranks:
         return "no strategy moved its guest"
     return "<br>".join(
@@ -232,7 +232,7 @@ def _range(spread: Spread, figure: str) -> str:
 
 
 def _ticks(option: str | None, values: Sequence[Scalar]) -> Figure:
-    names = [""] if option is None else [text(said(option, value)) for value in values]
+    names = [""] if option is None else [text(value_text(option, value)) for value in values]
     return axis(
         option or "",
         tickmode="array",
@@ -265,7 +265,7 @@ def _curves(found: Curves, names: Sequence[str]) -> Figure:
     }
 
 
-def _curve(curve: Curve, names: Sequence[str], *, named: bool) -> Figure:
+def _curve(curve: DowntimeCurve, names: Sequence[str], *, named: bool) -> Figure:
     """Draw a curve; `named` puts it into the legend, which has each strategy once."""
     place = names.index(curve.name)
     hue = _hue(names, curve.name)
@@ -291,7 +291,7 @@ def _curve(curve: Curve, names: Sequence[str], *, named: bool) -> Figure:
         "line": {"color": hue, "dash": _DASHES[place % len(_DASHES)]},
         "marker": {"color": hue, "size": 9, "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
         "hovertemplate": "%{fullData.name}, "
-        + said("max-bandwidth", curve.bandwidth_Bps)
+        + value_text("max-bandwidth", curve.bandwidth_Bps)
         + "<br>%{y:,.2f} ms at %{x:.3g}<extra></extra>",
     }
 

@@ -40,7 +40,7 @@ def _text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
         return str(value)
-    raise ValueError(f"{cut(repr(value))}: expected text, a number, true or false")
+    raise ValueError(f"{one_line(repr(value))}: expected text, a number, true or false")
 
 
 def _value(value: Any) -> Value:
@@ -49,7 +49,7 @@ def _value(value: Any) -> Value:
 
 def _values(value: Any) -> tuple[Value, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"{cut(repr(value))}: expected a list of values")
+        raise ValueError(f"{one_line(repr(value))}: expected a list of values")
     if not value:
         raise ValueError("expected at least one value")
     return tuple(_value(each) for each in value)
@@ -59,7 +59,7 @@ def _different(values: tuple[Value, ...]) -> tuple[Value, ...]:
     seen: set[Value] = set()
     for each in values:
         if each in seen:
-            raise ValueError(f"{cut(repr(each))} is given twice")
+            raise ValueError(f"{one_line(repr(each))} is given twice")
         seen.add(each)
     return values
 
@@ -67,7 +67,7 @@ def _different(values: tuple[Value, ...]) -> tuple[Value, ...]:
 def _flat(table: Any) -> Any:
     """Flatten tables: `workload.rate = …` makes one in TOML, its keys are options as any other."""
     if not isinstance(table, dict):
-        raise ValueError(f"{cut(repr(table))}: expected a table of options")
+        raise ValueError(f"{one_line(repr(table))}: expected a table of options")
     out: dict[str, Any] = {}
     for key, value in table.items():
         inner = value.items() if key in PARTED and isinstance(value, dict) else None
@@ -90,13 +90,13 @@ def _same_length(table: dict[str, tuple[Value, ...]]) -> dict[str, tuple[Value, 
     return table
 
 
-Fixed = Annotated[Any, BeforeValidator(_value)]
+FixedValue = Annotated[Any, BeforeValidator(_value)]
 Several = Annotated[Any, BeforeValidator(_values)]
-Columns = Annotated[dict[str, Several], BeforeValidator(_flat)]
+OptionLists = Annotated[dict[str, Several], BeforeValidator(_flat)]
 Axes = Annotated[dict[str, Annotated[Several, AfterValidator(_different)]], BeforeValidator(_flat)]
 
 
-class Plan(Options):
+class SweepPlan(Options):
     """A sweep as its file describes it.
 
     Attributes:
@@ -115,16 +115,16 @@ class Plan(Options):
     output: Annotated[str | None, Field(min_length=1, max_length=1024)] = None
     repeats: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
     max_cells: Annotated[int, Field(strict=True, ge=1, le=_MOST_CELLS)] = 1000
-    options: Annotated[dict[str, Fixed], BeforeValidator(_flat)] = Field(default_factory=dict)
+    options: Annotated[dict[str, FixedValue], BeforeValidator(_flat)] = Field(default_factory=dict)
     grid: Axes = Field(default_factory=dict)
     columns: Annotated[
-        tuple[Annotated[Columns, AfterValidator(_same_length)], ...],
+        tuple[Annotated[OptionLists, AfterValidator(_same_length)], ...],
         Words("tables of options, each with a list"),
         Field(alias="list"),
     ] = ()
 
 
-def read_plan(file: Path) -> Plan:
+def read_plan(file: Path) -> SweepPlan:
     """Read a plan.
 
     Args:
@@ -139,7 +139,7 @@ def read_plan(file: Path) -> Plan:
     return parse_plan(read_file(file, _MOST_BYTES), str(file))
 
 
-def parse_plan(data: bytes, name: str) -> Plan:
+def parse_plan(data: bytes, name: str) -> SweepPlan:
     """Parse a plan.
 
     Args:
@@ -154,7 +154,7 @@ def parse_plan(data: bytes, name: str) -> Plan:
     """
     document = parse_toml(data, name)
     try:
-        return Plan.model_validate(document)
+        return SweepPlan.model_validate(document)
     except ValidationError as error:
         raise UsageError(f"{name}: {_explain(error)}") from None
 
@@ -162,10 +162,10 @@ def parse_plan(data: bytes, name: str) -> Plan:
 def _explain(error: ValidationError) -> str:
     first, message = first_fault(error)
     where = ".".join(str(part) for part in first["loc"])
-    return f"{cut(where)}: {message}"
+    return f"{one_line(where)}: {message}"
 
 
-def cut(text: str) -> str:
+def one_line(text: str) -> str:
     """Shorten a text to one line, no longer than a complaint may be.
 
     Args:

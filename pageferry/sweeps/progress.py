@@ -16,7 +16,7 @@ from rich.table import Column
 from pageferry.common.process.status import Status, StatusPipe
 from pageferry.common.terminal.live import LiveView
 from pageferry.common.terminal.progress import COMPILING, Wish
-from pageferry.runs.series import Attempt, outcome
+from pageferry.runs.series import RunAttempt, outcome_words
 from pageferry.sweeps.cells import Cell
 from pageferry.sweeps.ledger import Record
 
@@ -78,7 +78,7 @@ class TimeLeft:
         return max(self._left_s, 0.0) * factor / max(side_by_side, 1)
 
 
-def rough(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """Write a duration for people: `40 s`, `12 min`, `3.5 h`.
 
     Args:
@@ -161,7 +161,7 @@ class SweepView(LiveView):
         if time.monotonic() - self._drawn > 0.25 or COMPILING in status.phase:
             self._draw(f"{cell.label} · {status.phase}")
 
-    def finished(self, cell: Cell, record: Record, attempt: Attempt) -> None:
+    def finished(self, cell: Cell, record: Record, attempt: RunAttempt) -> None:
         """Count a finished cell, and under a bar print a line about it.
 
         Args:
@@ -177,7 +177,7 @@ class SweepView(LiveView):
         if self._on:
             place = f"{self._done} of {self._total}"
             self._progress.console.print(
-                f"{place} · {cell.label}: {outcome(attempt)}", markup=False, highlight=False
+                f"{place} · {cell.label}: {outcome_words(attempt)}", markup=False, highlight=False
             )
 
     def say(self, line: str) -> None:
@@ -193,7 +193,7 @@ class SweepView(LiveView):
         place = f"{self._done} of {self._total}"
         if self._failed:
             place += f" [red]({self._failed} failed)[/]"
-        left = f"about {rough(self._left.seconds(self._side_by_side))} left"
+        left = f"about {rough_duration(self._left.seconds(self._side_by_side))} left"
         self._lines.show(
             f"{self._done} of {self._total} cells · {left} · {words}",
             words,

@@ -14,10 +14,10 @@ from pageferry.common.capacity.cpus import usable_cpus
 from pageferry.common.capacity.memory import least
 from pageferry.common.errors import UsageError
 from pageferry.runs.rows import Spread
-from pageferry.sweeps.choice import Choice
-from pageferry.sweeps.columns import Scalar, column_of, parameter_columns, said
+from pageferry.sweeps.cell_filter import CellFilter
+from pageferry.sweeps.columns import Scalar, column_of, parameter_columns, value_text
 from pageferry.sweeps.parquet import Results
-from pageferry.sweeps.plan import cut
+from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.runners import Runner
 
 _A_QUERY: Final = "one SELECT, as in SELECT * FROM results"
@@ -29,7 +29,7 @@ GOOD: Final = "outcome = 'completed' AND verified IS DISTINCT FROM false"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """A table as DuckDB returns it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CellGroup:
     """The cells of one combination.
 
     Attributes:
@@ -88,7 +88,7 @@ class Query:
         choice: Keeps the rows that it accepts; None keeps all.
     """
 
-    def __init__(self, results: Results, runner: Runner, choice: Choice | None = None) -> None:
+    def __init__(self, results: Results, runner: Runner, choice: CellFilter | None = None) -> None:
         import duckdb
 
         table = results.table
@@ -126,7 +126,7 @@ class Query:
         """
         return self._columns[axis]
 
-    def ask(self, sql: str) -> Answer:
+    def ask(self, sql: str) -> QueryResult:
         """Run one query.
 
         Args:
@@ -144,14 +144,14 @@ class Query:
             statements = self._database.extract_statements(sql)
             if len(statements) != 1:
                 found = "no statement" if not statements else f"{len(statements)} statements"
-                raise UsageError(f"--sql: {cut(repr(sql))} has {found}: expected {_A_QUERY}")
+                raise UsageError(f"--sql: {one_line(repr(sql))} has {found}: expected {_A_QUERY}")
             if statements[0].type.name not in _QUERIES:
-                raise UsageError(f"--sql: {cut(repr(sql))} is no query: expected {_A_QUERY}")
+                raise UsageError(f"--sql: {one_line(repr(sql))} is no query: expected {_A_QUERY}")
             answer = self._database.execute(statements[0])
             columns = tuple(each[0] for each in answer.description or ())
-            return Answer(columns, tuple(answer.fetchall()))
+            return QueryResult(columns, tuple(answer.fetchall()))
         except duckdb.Error as error:
-            raise UsageError(f"--sql: {cut(str(error))}") from None
+            raise UsageError(f"--sql: {one_line(str(error))}") from None
 
     def has(self, column: str) -> bool:
         """Tell whether there is a column: results of an earlier version may have fewer.
@@ -180,12 +180,12 @@ class Query:
         if self._kinds.get(name) not in ("int64", "double", "float"):
             numbers = ("total_time_ms", "downtime_ms", "bytes_on_wire", "guest_slowdown")
             raise UsageError(
-                f"{option}: {cut(repr(name))} is no figure of the results: expected"
+                f"{option}: {one_line(repr(name))} is no figure of the results: expected"
                 f" {', '.join(numbers)} or another column of numbers"
             )
         return name
 
-    def groups(self, figures: Sequence[str], axes: Sequence[str] | None = None) -> list[Group]:
+    def groups(self, figures: Sequence[str], axes: Sequence[str] | None = None) -> list[CellGroup]:
         """Group the rows by combination.
 
         Args:
@@ -208,7 +208,7 @@ class Query:
         ).rows
         width = len(axes)
         return [
-            Group(
+            CellGroup(
                 values=row[:width],
                 cells=row[width],
                 good=row[width + 1],
@@ -270,4 +270,4 @@ def label(axes: Sequence[str], values: Sequence[Scalar]) -> str:
     Returns:
         One line; empty without axes.
     """
-    return ", ".join(f"{a} = {said(a, v)}" for a, v in zip(axes, values, strict=True))
+    return ", ".join(f"{a} = {value_text(a, v)}" for a, v in zip(axes, values, strict=True))

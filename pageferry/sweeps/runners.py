@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pageferry.common.capacity.agents import check_some_pair, pair_bytes
-from pageferry.common.command_line.invocation import stamp
+from pageferry.common.command_line.invocation import stamp_report
 from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.process.status import Status
 from pageferry.pair import PairResult
 from pageferry.runs.series import Signals
 from pageferry.runs.simulation import alone
-from pageferry.sweeps.plan import cut
+from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.settings import CellOptions, MigrateCell, SimulateCell
 
 
@@ -83,15 +83,15 @@ def _simulate(
     cell: SimulateCell, _log_dir: Path | None, show: Callable[[Status], None], _signals: Signals
 ) -> Ran:
     """Simulate a migration. A signal ends the sweep after it: it is soon over."""
-    from pageferry.sim.conditions import simulated
-    from pageferry.sim.reporting import make_report, play
+    from pageferry.sim.conditions import simulated_conditions
+    from pageferry.sim.reporting import make_simulated_report, play
 
     show(Status(phase="simulating"))
     config = cell.migration
-    under = simulated(config, cell.simulated_link, cell.guest_speed)
+    under = simulated_conditions(config, cell.simulated_link, cell.guest_speed)
     about = {"link": cell.about_link, "guest_speed": cell.guest_speed}
-    report = make_report(play(config, under), about)
-    stamp(report, alone(config, about))
+    report = make_simulated_report(play(config, under), about)
+    stamp_report(report, alone(config, about))
     return Ran(PairResult(report, EXIT_OK, None))
 
 
@@ -117,5 +117,7 @@ def runner_named(name: str) -> Runner:
         UsageError: There is no such runner.
     """
     if name not in RUNNERS:
-        raise UsageError(f"runner: unknown {cut(repr(name))}, expected one of {', '.join(RUNNERS)}")
+        raise UsageError(
+            f"runner: unknown {one_line(repr(name))}, expected one of {', '.join(RUNNERS)}"
+        )
     return RUNNERS[name]

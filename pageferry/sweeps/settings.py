@@ -27,13 +27,13 @@ from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.units import format_size, format_time
 from pageferry.net.measure import HEADERS
-from pageferry.net.options import Kind, NetOptions, Offloads, Shaper
+from pageferry.net.options import LinkKind, NetOptions, Offloads, Shaper
 from pageferry.net.schedule import parse_schedule
 from pageferry.net.shape import NAMES, TEXTS, Direction, Shape, parse_shape
-from pageferry.sim.link import Link, parse_link
+from pageferry.sim.link import SimulatedLink, parse_link
 from pageferry.sim.options import REFUSED, GuestSpeed, why_refused
 
-KINDS: Final = get_args(Kind)
+KINDS: Final = get_args(LinkKind)
 _SIMULATED: Final = ("rate", "delay", "loss")
 _LIKELY_BPS: Final = 1e9  # of loopback without a limit, for the estimate of a duration only
 _STARTING_S: Final = 2.0  # two agents, their libraries and kernels
@@ -93,7 +93,7 @@ def _link_text(text: str | None) -> str | None:
     return _written(link) or "rate=unlimited"
 
 
-def _written(link: Link | Direction) -> str:
+def _written(link: SimulatedLink | Direction) -> str:
     """Write a link as options would, leaving out what has its default."""
     values = link.model_dump(exclude_defaults=True)
     return ",".join(f"{name}={_TEXTS[name](value)}" for name, value in values.items())
@@ -257,16 +257,16 @@ class SimulateCell(CellOptions):
             raise ValueError(f"net.{key}: a simulated link is the same both ways")
 
     @property
-    def simulated_link(self) -> Link:
+    def simulated_link(self) -> SimulatedLink:
         """The link that `net` or `link` asks for.
 
         The rate of packets counts headers, which a simulation does not have; that of a relay does
         not.
         """
         if self.net is None:
-            return Link() if self.link in (None, *KINDS) else parse_link(str(self.link))
+            return SimulatedLink() if self.link in (None, *KINDS) else parse_link(str(self.link))
         values = {name: self.net_values()[name] for name in _SIMULATED}
-        link = Link.model_validate(values)
+        link = SimulatedLink.model_validate(values)
         if self.link == "relay":  # it paces bytes of connections
             return link
         return link.model_copy(update={"rate": link.rate * link.mss / (link.mss + HEADERS)})

@@ -15,14 +15,14 @@ from pageferry.common.command_line.options import Options
 from pageferry.common.command_line.run import Force
 from pageferry.common.errors import EXIT_OK, UsageError
 from pageferry.common.files.report_files import ReportFile, refuse_stdout
-from pageferry.common.process.notices import complain
+from pageferry.common.process.notices import print_error
 from pageferry.common.report.summary import LOST_SHARE, loss
 
 if TYPE_CHECKING:
     from pageferry.runs.tables import Sheet
     from pageferry.sweeps.maps import Map
     from pageferry.sweeps.parquet import Results
-    from pageferry.sweeps.query import Answer, Query
+    from pageferry.sweeps.query import Query, QueryResult
     from pageferry.sweeps.runners import Runner
 
 _MOST_LISTED: Final = 10  # records that are damaged
@@ -99,18 +99,18 @@ def show(
     Raises:
         UsageError: There are no such results, or an option is wrong.
     """
-    from pageferry.common.command_line.libraries import require
+    from pageferry.common.command_line.libraries import require_library
     from pageferry.sweeps.query import Query
 
     options = options or ShowOptions()
-    require("pageferry sweep show", "pyarrow", "duckdb")
+    require_library("pageferry sweep show", "pyarrow", "duckdb")
     if options.html is not None:
         refuse_stdout(options.html)
         if options.sql is not None:
             raise UsageError("--sql has a table for an answer, which --csv writes: not with --html")
         if options.csv_file == options.html:
             raise UsageError(f"--csv and --html both name {options.html}: expected two files")
-    found, runner = load(results)
+    found, runner = load_results(results)
     query = Query(found, runner, _choice(options.filter, runner))
     if query.count == 0:
         why = f"of {found.table.num_rows} is like {options.filter}" if options.filter else "yet"
@@ -118,7 +118,7 @@ def show(
     return _Show(found, query, options).run()
 
 
-def load(path: Path) -> tuple[Results, Runner]:
+def load_results(path: Path) -> tuple[Results, Runner]:
     """Load results: of a folder what has finished by now, of a file what is in it.
 
     Args:
@@ -141,14 +141,14 @@ def load(path: Path) -> tuple[Results, Runner]:
     runner = runner_named(manifest.runner)
     records, damaged = read_records(path, (cell.key for cell in manifest.cells), runner)
     for line in damaged[:_MOST_LISTED]:
-        complain(f"{line}: its cell is left out")
+        print_error(f"{line}: its cell is left out")
     return make_results(manifest, records, runner), runner
 
 
 def _choice(text: str | None, runner: Runner) -> Any:
-    from pageferry.sweeps.choice import parse_choice
+    from pageferry.sweeps.cell_filter import parse_filter
 
-    return None if text is None else parse_choice(text, runner)
+    return None if text is None else parse_filter(text, runner)
 
 
 class _Show:
@@ -190,23 +190,25 @@ class _Show:
             for note in self._notes(meaning=True):
                 print_text(console, note)
 
-    def _summary(self) -> Answer:
+    def _summary(self) -> QueryResult:
         """Make the table of all combinations, in numbers."""
-        from pageferry.sweeps.columns import said
-        from pageferry.sweeps.query import Answer
+        from pageferry.sweeps.columns import value_text
+        from pageferry.sweeps.query import QueryResult
 
         names = [f"{figure}{end}" for figure in _FIGURES for end in ("", "_min", "_max")]
         axes = self._query.axes
         rows = []
         for group in self._query.groups(_FIGURES):
-            words = [said(axis, value) for axis, value in zip(axes, group.values, strict=True)]
+            words = [
+                value_text(axis, value) for axis, value in zip(axes, group.values, strict=True)
+            ]
             figures: list[float | None] = []
             for figure in _FIGURES:
                 spread = group.figures[figure]
                 each = spread and (spread.median, spread.least, spread.greatest)
                 figures += each or (None, None, None)
             rows.append((*words, group.cells, group.good, *figures, self._results.runner))
-        return Answer((*axes, "cells", "good", *names, "runner"), tuple(rows))
+        return QueryResult((*axes, "cells", "good", *names, "runner"), tuple(rows))
 
     @property
     def _simulated(self) -> bool:
@@ -224,19 +226,23 @@ class _Show:
 
     def _table(self) -> Sheet:
         from pageferry.common.units import human_bytes
-        from pageferry.runs.tables import Sheet, milliseconds, spread
-        from pageferry.sweeps.columns import said
+        from pageferry.runs.tables import Sheet, spread_text, three_digits
+        from pageferry.sweeps.columns import value_text
 
         texts = {"bytes_on_wire": human_bytes, "guest_slowdown": loss}
         axes = self._query.axes
         rows = []
         for group in self._query.groups(_FIGURES):
-            words = [said(axis, value) for axis, value in zip(axes, group.values, strict=True)]
+            words = [
+                value_text(axis, value) for axis, value in zip(axes, group.values, strict=True)
+            ]
             good = (
                 str(group.good) if group.good == group.cells else f"{group.good} of {group.cells}"
             )
             figures = [
-                spread(group.figures[name], texts.get(name, milliseconds), several=group.good > 1)
+                spread_text(
+                    group.figures[name], texts.get(name, three_digits), several=group.good > 1
+                )
                 for name in _FIGURES
             ]
             rows.append((*words, good, *figures))
@@ -264,12 +270,12 @@ class _Show:
         return [_ONE_RUN if all(group.cells == 1 for group in groups) else _ONE_GOOD_RUN]
 
     def _page(self, name: str, sheets: list[Sheet]) -> None:
-        from pageferry.common.html import check, render
+        from pageferry.common.html import check_libraries, render
         from pageferry.sweeps.curves import curves
         from pageferry.sweeps.maps import maps
-        from pageferry.sweeps.pictures import left_out, pictures
+        from pageferry.sweeps.pictures import draw_sweep, left_out
 
-        check()
+        check_libraries()
         found = maps(self._query, self._figure, self._x, self._y)
         drawn = curves(self._query)
         notes = [*self._notes(meaning=False), *left_out(found, "maps"), *left_out(drawn, "curves")]
@@ -281,7 +287,7 @@ class _Show:
                     labels=[],
                     tables=[sheets[0].to_html()],
                     notes=notes,
-                    pictures=pictures(found, drawn, self._figure, simulated=self._simulated),
+                    pictures=draw_sweep(found, drawn, self._figure, simulated=self._simulated),
                     simulation=self._simulated,
                 )
             )
@@ -298,11 +304,11 @@ def map_sheet(found: Map, figure: str) -> Sheet:
         A table with the best strategy at each place, and its median.
     """
     from pageferry.runs.tables import Sheet
-    from pageferry.sweeps.columns import said
+    from pageferry.sweeps.columns import value_text
     from pageferry.sweeps.pictures import words_of
 
     def tick(option: str | None, value: Any) -> str:
-        return "" if option is None else said(option, value)
+        return "" if option is None else value_text(option, value)
 
     corner = (
         f"{found.y or ''} \\ {found.x or ''}".strip(" \\")
@@ -323,7 +329,7 @@ def map_sheet(found: Map, figure: str) -> Sheet:
     )
 
 
-def to_sheet(answer: Answer) -> Sheet:
+def to_sheet(answer: QueryResult) -> Sheet:
     """Make the table of any answer.
 
     Args:
@@ -348,7 +354,7 @@ def to_sheet(answer: Answer) -> Sheet:
     return Sheet("", answer.columns, rows, left=left)
 
 
-def to_csv(answer: Answer) -> str:
+def to_csv(answer: QueryResult) -> str:
     """Write an answer as CSV (RFC 4180), with a heading.
 
     Args:

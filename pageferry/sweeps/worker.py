@@ -18,11 +18,11 @@ from pageferry.common.capacity.oom import OomWatch, how_ended
 from pageferry.common.errors import EXIT_CANCELLED
 from pageferry.common.process import signals
 from pageferry.common.process.python_command import python_command
-from pageferry.sweeps.cell import Order, Outcome
+from pageferry.sweeps.cell import CellOutcome, Order
 from pageferry.sweeps.environment import cluster_environment
-from pageferry.sweeps.sharing import WorkerRoom
+from pageferry.sweeps.workers_memory import WorkerRoom
 
-_CANCELLED: Final = Outcome(cancelled=True, exit_code=EXIT_CANCELLED).model_dump_json()
+_CANCELLED: Final = CellOutcome(cancelled=True, exit_code=EXIT_CANCELLED).model_dump_json()
 _BUSY = threading.Lock()
 _guard = threading.Lock()  # of the two below
 _running: dict[str, subprocess.Popen[str]] = {}
@@ -42,7 +42,7 @@ def version() -> str:
     return __version__
 
 
-def about() -> dict[str, str]:
+def worker_versions() -> dict[str, str]:
     """Return the versions that this worker runs cells with.
 
     Returns:
@@ -72,7 +72,7 @@ def run_order(order: str) -> str:
         order: An `Order` as JSON.
 
     Returns:
-        An `Outcome` as JSON. A cell that was stopped, or whose process got SIGINT, is cancelled.
+        A `CellOutcome` as JSON. A cell that was stopped, or whose process got SIGINT, is cancelled.
 
     Raises:
         CellProcessDied: The process was killed, or failed without an outcome.
@@ -111,7 +111,7 @@ def run_order(order: str) -> str:
     return out
 
 
-def stop(tokens: list[str]) -> None:
+def cancel_orders(tokens: list[str]) -> None:
     """Cancel orders, whether they have begun or not.
 
     Args:

@@ -39,7 +39,7 @@ _SOURCE: Final = 255  # characters of a text's name that are kept
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
 
-Show = Callable[[int, int | None], None]  # accesses so far, and in all if that is known
+OnProgress = Callable[[int, int | None], None]  # accesses so far, and in all if that is known
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Raw(io.FileIO):
         """Raise what ends the reading."""
 
 
-class Text:
+class TraceText:
     """A text to read, plain or compressed, with a name for messages.
 
     Args:
@@ -177,7 +177,7 @@ class TraceFile:
         """Where the file will be."""
         return self._path.parent
 
-    def replaces(self, text: Text) -> bool:
+    def replaces(self, text: TraceText) -> bool:
         """Tell whether the trace would take the place of the text that it is made of.
 
         Args:
@@ -218,7 +218,7 @@ class TraceFile:
 
 
 def import_text(
-    text: Text, new: TraceFile, parser: LackeyParser, keep: bool, show: Show
+    text: TraceText, new: TraceFile, parser: LackeyParser, keep: bool, show: OnProgress
 ) -> Imported:
     """Make a trace's file of a text.
 
@@ -253,7 +253,7 @@ def import_text(
     )
 
 
-def _accesses(text: Text, parser: LackeyParser) -> Iterator[NDArray[np.uint32]]:
+def _accesses(text: TraceText, parser: LackeyParser) -> Iterator[NDArray[np.uint32]]:
     try:
         for block in text.blocks():
             yield from parser.feed(block)
@@ -266,7 +266,9 @@ def _accesses(text: Text, parser: LackeyParser) -> Iterator[NDArray[np.uint32]]:
         raise UsageError(f"{text.name}, {error}{hint}") from None
 
 
-def _renumbered(spool: IO[bytes], parser: LackeyParser, show: Show) -> Iterator[NDArray[np.uint32]]:
+def _renumbered(
+    spool: IO[bytes], parser: LackeyParser, show: OnProgress
+) -> Iterator[NDArray[np.uint32]]:
     numbering, total, done = parser.numbering(), parser.accesses, 0
     spool.seek(0)
     while raw := spool.read(4 * _CHUNK):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pageferry.common.files.memory_trace import LINE_SHIFT, PAGE_SHIFT, Trace
+from pageferry.common.files.memory_trace import LINE_SHIFT, PAGE_SHIFT, MemoryTrace
 from pageferry.common.guest.jit import kernel
 from pageferry.common.guest.native import signed
 
@@ -18,7 +18,7 @@ HOTTEST: Final = 5
 _TOUCHED, _WRITTEN, _FIRST, _WRITES = range(4)
 
 
-class Part(BaseModel):
+class TracePart(BaseModel):
     """A stretch of a trace.
 
     Attributes:
@@ -38,7 +38,7 @@ class Part(BaseModel):
     new_pages: int
 
 
-class HotPage(BaseModel):
+class HotTracePage(BaseModel):
     """A page and how often it is accessed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,8 +63,8 @@ class TraceStats(BaseModel):
 
     lines: int
     pages_written: int
-    parts: list[Part]
-    hottest: list[HotPage]
+    parts: list[TracePart]
+    hottest: list[HotTracePage]
 
 
 @kernel
@@ -96,7 +96,7 @@ def _count(
     return True
 
 
-def measure(trace: Trace) -> TraceStats | None:
+def count_accesses(trace: MemoryTrace) -> TraceStats | None:
     """Read a trace once, and count.
 
     Args:
@@ -118,7 +118,7 @@ def measure(trace: Trace) -> TraceStats | None:
         ):
             return None
         parts.append(
-            Part(
+            TracePart(
                 accesses=end - first,
                 writes=int(seen[_WRITES]),
                 pages=int(seen[_TOUCHED]),
@@ -131,7 +131,7 @@ def measure(trace: Trace) -> TraceStats | None:
         pages_written=int(np.count_nonzero(writes)),
         parts=parts,
         hottest=[
-            HotPage(
+            HotTracePage(
                 page=int(page),
                 accesses=int(counts[page]),
                 writes=int(writes[page]),

@@ -16,7 +16,7 @@ from pageferry.common.units import LINE_SIZE, PAGE_SIZE, human_bytes
 from pageferry.runs import tables
 
 if TYPE_CHECKING:
-    from pageferry.trace.importer import Imported, Text
+    from pageferry.trace.importer import Imported, TraceText
     from pageferry.trace.stats import TraceStats
 
 _EVERY_S: Final = 0.25
@@ -34,7 +34,7 @@ class ImportView(LiveView):
         wish: What the user has asked for.
     """
 
-    def __init__(self, text: Text, wish: Wish) -> None:
+    def __init__(self, text: TraceText, wish: Wish) -> None:
         super().__init__(
             wish,
             TextColumn("[bold]{task.description:<16}"),

@@ -17,7 +17,7 @@ from pageferry.common.guest.memory import GuestMemory
 from pageferry.common.handover import Handover
 from pageferry.common.process.aio import to_loop
 from pageferry.common.wire import messages
-from pageferry.common.wire.addresses import shown
+from pageferry.common.wire.addresses import format_host_port
 from pageferry.common.wire.budget import Budget
 from pageferry.common.wire.connecting import HANDSHAKE_S, connect
 from pageferry.common.wire.connection import Connection
@@ -26,18 +26,18 @@ from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.common.wire.tls_credentials import ClientTls
-from pageferry.source_agent.connection.control import Control
-from pageferry.source_agent.connection.outcome_query import Answer, ask_outcome
+from pageferry.source_agent.connection.control import SourceControl
+from pageferry.source_agent.connection.outcome_query import OutcomeAnswer, ask_outcome
 from pageferry.source_agent.measurements import Measurements
-from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.postcopy.supply import PageSupply
 from pageferry.source_agent.precopy.page_sender import PageSender
 
 _LEAST_DIAL_S: Final = 2.0  # for each of several addresses, to answer a hello
 
-Role = Literal["control", "bulk", "urgent", "query", "recover"]
+ConnectionRole = Literal["control", "bulk", "urgent", "query", "recover"]
 
 
-class Links:
+class SourceConnections:
     """Opens the connections, knows when one broke, and counts their bytes into the record.
 
     Make it on the event loop.
@@ -91,12 +91,12 @@ class Links:
         self._turn = 0
         paced = config.channels if config.pacing == "kernel" else 0
         self.pacer = Pacer(config.max_bandwidth, kernel_channels=paced)
-        self._control: Control | None = None
+        self._control: SourceControl | None = None
         self._page_sender: PageSender | None = None
         self.urgent: socket.socket | None = None
         self.failure: PageferryError | None = None
         self.attempt = 0
-        self._supply: Supply | None = None
+        self._supply: PageSupply | None = None
         self._budget = Budget()  # for the destination's messages, over all attempts
         # For a thread of ours to say that it has failed.
         self.tell = to_loop(self._on_thread)
@@ -104,7 +104,7 @@ class Links:
     # -- what there is ------------------------------------------------------------------------
 
     @property
-    def control(self) -> Control:
+    def control(self) -> SourceControl:
         """The control connection, from `connect` on."""
         assert self._control is not None  # noqa: S101
         return self._control
@@ -133,7 +133,7 @@ class Links:
     @property
     def where(self) -> str:
         """The destination as HOST:PORT, for people."""
-        return shown(*self.address)
+        return format_host_port(*self.address)
 
     def raise_failure(self) -> None:
         """Raise what is known to have ended the session's connections, if anything has.
@@ -162,7 +162,7 @@ class Links:
 
     # -- opening ------------------------------------------------------------------------------
 
-    def hello(self, role: Role, index: int = 0) -> messages.Hello:
+    def hello(self, role: ConnectionRole, index: int = 0) -> messages.Hello:
         """Make the first message of a connection: its session, and the proof that it belongs to it.
 
         Args:
@@ -177,7 +177,7 @@ class Links:
             role=role, session=session, token=self._token, channel=index, attempt=self.attempt
         )
 
-    async def _dial(self, role: Role, index: int = 0) -> Connection:
+    async def _dial(self, role: ConnectionRole, index: int = 0) -> Connection:
         """Open a new connection of this session."""
         return await connect(
             *self.address,
@@ -208,7 +208,7 @@ class Links:
         except BaseException:
             connection.close()
             raise
-        self._control = Control(connection, self._on_failure, self._budget)
+        self._control = SourceControl(connection, self._on_failure, self._budget)
         # The name may lead elsewhere later, but this destination has the session.
         self.address = connection.address
         self._record.connection.congestion = connection.congestion
@@ -249,7 +249,7 @@ class Links:
         self._turn += 1
         return candidates[(self._turn - 1) % len(candidates)]
 
-    async def rejoin(self, attempt: int) -> messages.Outcome | None:
+    async def rejoin(self, attempt: int) -> messages.CommitOutcome | None:
         """Open a new control connection for the session that broke, in place of the old one.
 
         Args:
@@ -274,7 +274,7 @@ class Links:
         self._turn = 0
         return outcome
 
-    async def _come_back(self) -> messages.Outcome | None:
+    async def _come_back(self) -> messages.CommitOutcome | None:
         asked_ns = time.monotonic_ns()
         limit_s = max(HANDSHAKE_S / len(self.candidates()), _LEAST_DIAL_S)
         try:
@@ -288,17 +288,17 @@ class Links:
             connection.close()
             raise
         self.failure = None
-        control = self._control = Control(connection, self._on_failure, self._budget)
+        control = self._control = SourceControl(connection, self._on_failure, self._budget)
         answer = await control.welcome(self.stall_s)
         if isinstance(answer, messages.Welcome):
             self._check_attempt(answer)
             return None
-        sample = Answer.to(answer, asked_ns).sample
+        sample = OutcomeAnswer.to(answer, asked_ns).sample
         if answer.answer == "running" or self._record.connection.had_session(answer, sample):
             return answer
         raise RemoteProtocolError(f"{self.where} knows nothing of the session")
 
-    async def open_channels(self, memory: GuestMemory, supply: Supply | None) -> None:
+    async def open_channels(self, memory: GuestMemory, supply: PageSupply | None) -> None:
         """Open the bulk connections, and with a supply the urgent one, which it then serves.
 
         They are all opened at once, since each takes some round trips.
@@ -349,7 +349,7 @@ class Links:
         self._record.connection.handshake_bytes += connection.sent_bytes + connection.received_bytes
         return connection.detach() if role == "bulk" else connection.detach_urgent(self.tell)
 
-    async def ask_outcome(self, timeout_s: float) -> Answer | None:
+    async def ask_outcome(self, timeout_s: float) -> OutcomeAnswer | None:
         """Ask what became of the commit, over new connections.
 
         Where the destination is looked for in several places, an answer does not end the search if
@@ -363,7 +363,7 @@ class Links:
         """
         alone = len(self.candidates()) == 1
 
-        def is_final(answer: Answer) -> bool:
+        def is_final(answer: OutcomeAnswer) -> bool:
             known = answer.outcome.answer != "unknown"
             return (
                 alone or known or self._record.connection.had_session(answer.outcome, answer.sample)

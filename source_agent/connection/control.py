@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from pageferry.common.clock import Sample, best
+from pageferry.common.clock import ClockSample, best_sample
 from pageferry.common.errors import PageferryError, PeerRefused, PeerSilent, RemoteProtocolError
 from pageferry.common.process.aio import quit_task
 from pageferry.common.process.threads import failure_of
@@ -26,7 +26,7 @@ _M = TypeVar("_M", bound=Message)
 _T = TypeVar("_T")
 
 
-class Control:
+class SourceControl:
     """Messages in order, and failures as soon as they are known.
 
     While the session is busy sending pages, nobody waits for a message. The reader does. Make it on
@@ -159,7 +159,7 @@ class Control:
             raise RemoteProtocolError(f"{self.peer} sent {message.kind}, expected {name}")
         return message
 
-    async def welcome(self, timeout_s: float) -> messages.Welcome | messages.Outcome:
+    async def welcome(self, timeout_s: float) -> messages.Welcome | messages.CommitOutcome:
         """Wait for the answer to a source that comes back.
 
         Args:
@@ -174,7 +174,7 @@ class Control:
             PageferryError: Whatever has ended the connection.
         """
         message = await self._within(timeout_s, "welcome")
-        if not isinstance(message, messages.Welcome | messages.Outcome):
+        if not isinstance(message, messages.Welcome | messages.CommitOutcome):
             raise RemoteProtocolError(f"{self.peer} sent {message.kind}, expected welcome")
         return message
 
@@ -214,7 +214,7 @@ class Control:
                 await quit_task(task)
             failed.cancel()
 
-    async def sample_clock(self) -> Sample:
+    async def sample_clock(self) -> ClockSample:
         """Sample the destination's clock by `CLOCK_SAMPLES` pairs of request and answer.
 
         Returns:
@@ -229,8 +229,8 @@ class Control:
             t0 = self._awaited_ns = time.monotonic_ns()
             await self.send(messages.Ping(t_ns=t0))
             pong = await self.expect(messages.Pong)
-            samples.append(Sample(t0, pong.peer_ns, time.monotonic_ns()))
-        return best(samples)
+            samples.append(ClockSample(t0, pong.peer_ns, time.monotonic_ns()))
+        return best_sample(samples)
 
     async def close(self) -> None:
         """End the reader and the connection; idempotent."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pageferry.common.clock import Sample
+from pageferry.common.clock import ClockSample
 from pageferry.common.errors import (
     ConnectionBroken,
     PeerRefused,
@@ -23,7 +23,7 @@ LONGEST_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OutcomeAnswer:
     """What was answered.
 
     Attributes:
@@ -31,11 +31,11 @@ class Answer:
         sample: Of the clock of whoever answered; None where it did not tell what that reads.
     """
 
-    outcome: messages.Outcome
-    sample: Sample | None
+    outcome: messages.CommitOutcome
+    sample: ClockSample | None
 
     @classmethod
-    def to(cls, outcome: messages.Outcome, asked_ns: int) -> Answer:
+    def to(cls, outcome: messages.CommitOutcome, asked_ns: int) -> OutcomeAnswer:
         """Make an answer of an outcome that has just come.
 
         Args:
@@ -46,7 +46,7 @@ class Answer:
             The outcome with a sample of its clock.
         """
         peer_ns, now_ns = outcome.peer_ns, time.monotonic_ns()
-        return cls(outcome, None if peer_ns is None else Sample(asked_ns, peer_ns, now_ns))
+        return cls(outcome, None if peer_ns is None else ClockSample(asked_ns, peer_ns, now_ns))
 
 
 async def ask_outcome(
@@ -55,8 +55,8 @@ async def ask_outcome(
     timeout_s: float,
     link: LinkPolicy = DEFAULT,
     *,
-    is_final: Callable[[Answer], bool] = lambda _answer: True,
-) -> Answer | None:
+    is_final: Callable[[OutcomeAnswer], bool] = lambda _answer: True,
+) -> OutcomeAnswer | None:
     """Ask over new connections until there is an answer.
 
     Args:
@@ -79,7 +79,7 @@ async def ask_outcome(
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
                 connection = await connect(*next_address(), hello, link)
                 try:
-                    answer = Answer.to(await connection.expect(messages.Outcome), t0)
+                    answer = OutcomeAnswer.to(await connection.expect(messages.CommitOutcome), t0)
                 finally:
                     connection.close()
         except (ConnectionBroken, PeerUnreachable, PeerRefused, RemoteProtocolError, TimeoutError):

@@ -123,7 +123,7 @@ class PageServer(CompiledThread[s.ServerControl]):
         if sent.shape != (memory.n_pages,) or sent.dtype != np.uint8:
             raise ValueError(f"expected marks as uint8[{memory.n_pages}]")
         self.sent = sent
-        super().__init__(cast(s.ServerControl, words.new_control(s.SERVER_CONTROL)[0]), tell)
+        super().__init__(cast(s.ServerControl, words.new_record(s.SERVER_CONTROL)[0]), tell)
         self._ctl.memory_at, self._ctl.focus = memory.address, -1
         self._ctl.checked = stream.checksum
         self.limit(rate_Bps)

@@ -22,8 +22,8 @@ from pageferry.common.errors import (
     PeerUnreachable,
     RemoteProtocolError,
 )
-from pageferry.common.guest_location import When, Who, told
-from pageferry.common.process.aio import quit_task, see_through
+from pageferry.common.guest_location import When, Who, location_error
+from pageferry.common.process.aio import quit_task, run_to_completion
 from pageferry.common.recovery import Proof
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
@@ -33,7 +33,7 @@ from pageferry.source_agent.protocol import SourceProtocol
 SHARE_S: Final = 0.002  # how often injected faults look at what post-copy has sent
 
 
-class Stream(Protocol):
+class SourceStream(Protocol):
     """The connections of one attempt after another, and what goes over them: see `Serving`."""
 
     def unsent(self) -> int:
@@ -44,7 +44,7 @@ class Stream(Protocol):
         """
         ...
 
-    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
+    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.CommitOutcome:
         """Open a new control connection.
 
         Args:
@@ -90,7 +90,7 @@ class PostcopyPhase:
         notify: Is told the phase, for people.
     """
 
-    stream: Stream
+    stream: SourceStream
     protocol: SourceProtocol
     timeline: Timeline
     notify: Callable[[str], None]
@@ -131,7 +131,7 @@ class PostcopyPhase:
             total: How many pages were missing at the beginning.
         """
         while True:
-            if not injector.hit_share(1 - self.stream.unsent() / max(total, 1)):
+            if not injector.reached_share(1 - self.stream.unsent() / max(total, 1)):
                 return
             await asyncio.sleep(SHARE_S)
 
@@ -176,7 +176,7 @@ class PostcopyPhase:
         try:
             async with asyncio.timeout_at(self.protocol.recovery.deadline_s):
                 while True:
-                    await see_through(self.stream.hang_up())
+                    await run_to_completion(self.stream.hang_up())
                     await asyncio.sleep(self.protocol.recovery.pause_s())
                     try:
                         return await self._rejoin()
@@ -191,13 +191,13 @@ class PostcopyPhase:
             if self.protocol.handover.finished:
                 raise
             self.protocol.gave_up()
-            raise told(str(refusal), Who.DEST, When.PARTLY) from None
+            raise location_error(str(refusal), Who.DEST, When.PARTLY) from None
 
     async def _rejoin(self) -> None:
         attempt = self.protocol.dial()
         missing = await self.stream.rejoin(attempt)
         self.protocol.joined(attempt)
-        if isinstance(missing, messages.Outcome):
+        if isinstance(missing, messages.CommitOutcome):
             self.protocol.ended_there(missing)
         if missing.any():
             await self.stream.open()
@@ -209,4 +209,4 @@ class PostcopyPhase:
         self.protocol.gave_up()
         when = When.PARTLY if self.stream.unsent() else When.SENT
         what = f"the destination could not be reached again ({error})"
-        raise told(what, Who.DEST, when) from None
+        raise location_error(what, Who.DEST, when) from None

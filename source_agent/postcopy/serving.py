@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from pageferry.common.errors import InternalError, PageferryError
 from pageferry.common.guest.memory import GuestMemory
-from pageferry.common.process.aio import see_through
+from pageferry.common.process.aio import run_to_completion
 from pageferry.common.wire import bitmap, messages
-from pageferry.source_agent.connection.connections import Links
+from pageferry.source_agent.connection.connections import SourceConnections
 from pageferry.source_agent.guest_thread import Worker
-from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.postcopy.supply import PageSupply
 from pageferry.source_agent.protocol import SourceProtocol
 
 
@@ -28,21 +28,21 @@ class Serving:
     """Answers demands and pushes over the connections of the present attempt.
 
     Attributes:
-        links: The session's connections.
+        connections: The session's connections.
         protocol: The source's end of the session.
         supply: What is still missing there.
         memory: Of the paused guest.
         worker: The thread that pushes.
-        hit: Tells injected faults that a point has been reached.
+        reached: Tells injected faults that a point has been reached.
         settle: Waits until nobody sends.
     """
 
-    links: Links
+    connections: SourceConnections
     protocol: SourceProtocol
-    supply: Supply
+    supply: PageSupply
     memory: GuestMemory
     worker: Worker
-    hit: Callable[[str], None]
+    reached: Callable[[str], None]
     settle: Callable[[], Awaitable[None]]
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -54,7 +54,7 @@ class Serving:
         """
         return self.supply.unsent()
 
-    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
+    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.CommitOutcome:
         """Open a new control connection, and learn what is missing there.
 
         Args:
@@ -67,11 +67,13 @@ class Serving:
         Raises:
             PageferryError: Whatever a handshake may raise.
         """
-        outcome = await self.links.rejoin(attempt)
+        outcome = await self.connections.rejoin(attempt)
         if outcome is not None:
             return outcome
-        self.hit("recovering")
-        resync = await self.links.control.expect(messages.Resync, timeout_s=self.links.stall_s)
+        self.reached("recovering")
+        resync = await self.connections.control.expect(
+            messages.Resync, timeout_s=self.connections.stall_s
+        )
         self.protocol.receive(resync)
         missing: NDArray[np.bool_] = bitmap.unpack(resync.missing, self.memory.n_pages)
         self.supply.server.resync(missing)
@@ -80,7 +82,7 @@ class Serving:
     async def open(self) -> None:
         """Open the other connections of the attempt."""
         self._answered.clear()
-        await self.links.open_channels(self.memory, self.supply)
+        await self.connections.open_channels(self.memory, self.supply)
 
     async def prove(self) -> None:
         """Wait for the answer to a probe on the control connection, and on the urgent one.
@@ -90,7 +92,7 @@ class Serving:
         Raises:
             PageferryError: Whatever breaks the control connection.
         """
-        await self.links.control.probe()
+        await self.connections.control.probe()
         await self._answered.wait()
 
     async def serve(self, *, push: bool) -> messages.Message:
@@ -105,8 +107,8 @@ class Serving:
         Raises:
             PageferryError: What broke a connection, or failed in a thread of ours.
         """
-        if self.links.urgent is None:  # nothing is missing
-            return await self.links.control.wait()
+        if self.connections.urgent is None:  # nothing is missing
+            return await self.connections.control.wait()
         loop, server = asyncio.get_running_loop(), self.supply.server
         broken: asyncio.Future[PageferryError] = loop.create_future()
 
@@ -121,10 +123,12 @@ class Serving:
         server.open()
         on_server()  # nobody has been told what broke before
         waits: set[asyncio.Future[Any]] = {broken}
-        answer = loop.create_task(self.links.control.wait())
+        answer = loop.create_task(self.connections.control.wait())
         waits.add(answer)
         if push:
-            waits.add(loop.create_task(self.worker.run(self.supply.push, self.links.page_sender)))
+            waits.add(
+                loop.create_task(self.worker.run(self.supply.push, self.connections.page_sender))
+            )
         everything = [*waits]  # several may fail at once: the result of each is retrieved
         try:
             while not answer.done():
@@ -137,12 +141,12 @@ class Serving:
             return answer.result()
         finally:
             loop.remove_reader(server.event_fd)
-            await see_through(self._stop_serving(everything))
+            await run_to_completion(self._stop_serving(everything))
 
     def _raise_own(self) -> None:
         """Raise the failure of a thread of ours: it breaks its connection, and is the reason."""
-        if isinstance(self.links.failure, InternalError):
-            raise self.links.failure
+        if isinstance(self.connections.failure, InternalError):
+            raise self.connections.failure
 
     async def _stop_serving(self, waits: list[asyncio.Future[Any]]) -> None:
         self.supply.stop_pushing()
@@ -153,4 +157,4 @@ class Serving:
 
     async def hang_up(self) -> None:
         """Close every connection of the attempt, in bounded time."""
-        await self.links.hang_up(self.settle)
+        await self.connections.hang_up(self.settle)

@@ -27,7 +27,7 @@ from pageferry.source_agent.precopy.page_sender import PageSender
 PUSH_PAGES: Final = BATCH_PAGES // 4
 
 
-class Supply:
+class PageSupply:
     """Everything that the destination is still missing, by demand and by push.
 
     Make it before the downtime: it compiles.
@@ -52,7 +52,7 @@ class Supply:
         stream: StreamFormat,
         tell: Callable[[PageferryError], None] | None = None,
     ) -> None:
-        bitmap.load()
+        bitmap.load_codec()
         self._sent: NDArray[np.uint8] = np.full(memory.n_pages, PUSHED, np.uint8)
         self.server = PageServer(memory, self._sent, rate_Bps=rate_Bps, stream=stream, tell=tell)
         self._stop = threading.Event()

@@ -12,7 +12,7 @@ from pageferry.source_agent.precopy.batches import RoundPages
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class RoundActivity:
     """One round.
 
     Attributes:
@@ -46,7 +46,7 @@ class Activity:
     def __init__(self, n_pages: int) -> None:
         self.binning = Binning(n_pages)
         self.sends: NDArray[np.uint32] = np.full(n_pages, 0, np.uint32)
-        self.columns: list[Column] = []
+        self.columns: list[RoundActivity] = []
         self.dirtied = self.binning.zeros()  # for the kernel that counts stale pages
         self._left: tuple[int, str, RoundPages] | None = None
 
@@ -60,7 +60,7 @@ class Activity:
             round_pages: What it has sent.
         """
         sent = self._count(round_pages)
-        self.columns.append(Column(start_ns, end_ns, phase, self.dirtied.copy(), sent))
+        self.columns.append(RoundActivity(start_ns, end_ns, phase, self.dirtied.copy(), sent))
 
     def _count(self, round_pages: RoundPages) -> Bins:
         for pages in (round_pages.whole, round_pages.lined):

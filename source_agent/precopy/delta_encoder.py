@@ -55,7 +55,7 @@ class DeltaStats:
         Args:
             table: DELTA_OF[m], the pages that go as a delta.
             size: Bytes of their encodings.
-            counters: int64[COUNTERS], as `delta.encode` counted.
+            counters: int64[COUNTERS], as `delta.encode_batch` counted.
             cpu_s: CPU seconds that the batch took.
 
         Returns:
@@ -161,12 +161,14 @@ class DeltaEncoder:
         assert self._cache is not None  # noqa: S101 - nobody encodes after `close`
         n = len(pages)
         fates, lengths = np.zeros(n, np.uint8), np.zeros(n, np.int64)
-        batch = delta.Batch(pages, masks, buffers.words, buffers.bytes, fates, lengths, buffers.out)
+        batch = delta.DeltaBatch(
+            pages, masks, buffers.words, buffers.bytes, fates, lengths, buffers.out
+        )
         counters = np.zeros(delta.COUNTERS, np.int64)
         started = time.thread_time()
         # A page of another batch may have the same slot, unless there is one for each.
         with contextlib.nullcontext() if self._roomy else self._encoding:
-            size = delta.encode(
+            size = delta.encode_batch(
                 self._memory.words,
                 self._cache,
                 batch,

@@ -15,7 +15,7 @@ from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.stale import CACHE, IN_CACHE, MEMORY, UNION
 from pageferry.common.inject import no_fault
 from pageferry.common.report.sections.rounds import PartName
-from pageferry.common.strategy.base import NextRound, Part, RoundKind, RoundStats
+from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats, StalePart
 from pageferry.common.strategy.carrying import Carrying
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
@@ -26,7 +26,7 @@ from pageferry.source_agent.precopy.compressing_encoder import CompressingEncode
 from pageferry.source_agent.precopy.cost_estimate import TransferCost
 from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.precopy.stale_pages import StalePages
-from pageferry.source_agent.precopy.throttling import Throttling, Watcher
+from pageferry.source_agent.precopy.throttling import OnPeriod, Throttling
 
 # What a stop costs, whatever is left: pausing within a quantum, the snapshot, the resume.
 SWITCHOVER_S: Final = 0.002
@@ -122,7 +122,7 @@ class Rounds:
         rate_Bps: The rate limit in bytes/s; infinity: none.
         rtt_s: Round trip of the control connection.
         stream: Only `by_line` is looked at.
-        hit: Tells injected faults that a point has been reached.
+        reached: Tells injected faults that a point has been reached.
         encoder: What compresses pages or makes deltas; None: nothing does.
 
     Attributes:
@@ -145,7 +145,7 @@ class Rounds:
         rtt_s: float,
         *,
         stream: StreamFormat = _PLAINEST,
-        hit: Callable[[str], None] = no_fault,
+        reached: Callable[[str], None] = no_fault,
         encoder: CompressingEncoder | None = None,
     ) -> None:
         self._encoder = encoder
@@ -153,7 +153,7 @@ class Rounds:
         self._guest = guest
         self._page_sender = page_sender
         self._timeline = timeline
-        self._hit = hit
+        self._reached = reached
         self._carrying = Carrying(rate_Bps, rtt_s)
         self._rtt_s = rtt_s
         self._drain_line_s = DRAIN_LINE_S
@@ -167,7 +167,7 @@ class Rounds:
         self.round_start_bytes = 0
         self.round_expected = 0
 
-    def send(self, order: NextRound, watcher: Watcher | None = None) -> Round:
+    def send(self, order: NextRound, watcher: OnPeriod | None = None) -> Round:
         """Hold, drain, collect and send as the strategy ordered.
 
         Args:
@@ -263,7 +263,7 @@ class Rounds:
         counts = self._stale.count()
         this.dirty_pages_after, this.raw_after = cost_of(counts, UNION)
         self.activity.round_done(this.start_ns, this.end_ns, this.kind.value, self._sending)
-        self._carrying.told(this.totals.bytes, (this.end_ns - this.sending_ns) / 1e9)
+        self._carrying.record(this.totals.bytes, (this.end_ns - this.sending_ns) / 1e9)
         self._timeline.log(
             "round-end",
             t_ns=this.end_ns,
@@ -312,9 +312,9 @@ class Rounds:
         """Return what a stop takes beyond its pages; what comes last travels one way."""
         return SWITCHOVER_S + self._scan_s + self._rtt_s / 2 + cached_lines * self._drain_line_s
 
-    def _part(self, counts: NDArray[np.int64], part: int) -> Part:
+    def _part(self, counts: NDArray[np.int64], part: int) -> StalePart:
         pages, raw = cost_of(counts, part)
-        return Part(pages, self.transfer_cost.wire_bytes(raw))
+        return StalePart(pages, self.transfer_cost.wire_bytes(raw))
 
     def switch(self) -> StopResult:
         """Pause the guest and take its snapshot without sending anything; it stays paused.
@@ -370,7 +370,7 @@ class Rounds:
         self._timeline.log("paused", t_ns=paused_ns)
         downtime = Downtime(paused_ns)
         downtime.ended("pause", self._timeline.log("all-paused"))
-        self._hit("paused")
+        self._reached("paused")
         return downtime
 
 

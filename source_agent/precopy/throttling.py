@@ -18,7 +18,7 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.units import PAGE_SIZE
 from pageferry.source_agent.precopy.page_sender import PageSender
 
-Watcher = Callable[[Period], Throttled | None]
+OnPeriod = Callable[[Period], Throttled | None]
 _DIRTIED: Final = 0
 _FRESH: Final = 1
 
@@ -89,14 +89,15 @@ class Throttling:
         self._changes.append((time.monotonic_ns(), share))
         self._timeline.log("throttle", share=share, why=why or "ordered with the round")
 
-    def watch(self, watcher: Watcher) -> Callable[[bool], None]:
+    def watch(self, watcher: OnPeriod) -> Callable[[bool], None]:
         """Begin to watch a round that has taken its pages.
 
         Args:
             watcher: Is told of each period; what it answers throttles the guest.
 
         Returns:
-            What to call now and then while the round sends; see `Looking.look` for its argument.
+            What to call now and then while the round sends; see `RoundDirtySampler.look` for its
+            argument.
         """
         if self._dirtied is None:
             self._dirtied = new_masks(self._guest.n_pages)
@@ -104,12 +105,12 @@ class Throttling:
         self._dirtied.fill(0)  # pages that this round sends, or that are in `stale`
         growth = [] if self._watched else self.growth
         self._watched = True
-        looking = Looking(
+        sampler = RoundDirtySampler(
             self._guest, self._page_sender, self._dirtied, self._stale, self._counts, growth
         )
 
         def look(early: bool) -> None:
-            period = looking.look(early=early)
+            period = sampler.look(early=early)
             period = None if period is None else period.scaled(self.ratio)
             throttled = None if period is None else watcher(period)
             if throttled is not None:
@@ -118,7 +119,7 @@ class Throttling:
         return look
 
 
-class Looking:
+class RoundDirtySampler:
     """Looks at the dirty log during one round.
 
     Each look takes what was written since the last one out of the log, where the next round would

@@ -44,7 +44,7 @@ class _Bin:
         return [self._buffer[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
-def probe(memory: GuestMemory, stream: StreamFormat, congestion: str) -> float | None:
+def probe_loopback(memory: GuestMemory, stream: StreamFormat, congestion: str) -> float | None:
     """Measure what loopback carries. Blocks for about `PROBE_S`.
 
     Args:

@@ -18,9 +18,9 @@ from pageferry.common.report.sections.prediction import (
 )
 from pageferry.common.strategy.prediction import (
     Forecast,
-    Link,
+    LinkEstimate,
     Measurement,
-    choose,
+    choose_strategy,
     conditions,
     forecasts,
 )
@@ -31,8 +31,8 @@ from pageferry.common.wire.pacing import CREDIT_S
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import BATCH_PAGES
 from pageferry.source_agent.precopy.rounds import SWITCHOVER_S
-from pageferry.source_agent.prediction.loopback_probe import probe
-from pageferry.source_agent.prediction.sampling import measure
+from pageferry.source_agent.prediction.loopback_probe import probe_loopback
+from pageferry.source_agent.prediction.sampling import measure_guest
 
 # From what whole migrations on loopback took beyond their bytes: a round's barrier and its answer,
 # and what the event loop needs from a round's end to the start of the next one, or of the stop.
@@ -86,7 +86,7 @@ def bandwidth(config: MigrationConfig, probed: float | None) -> Bandwidth:
     return Bandwidth(rate, source, probed)
 
 
-async def predict(
+async def measure_and_predict(
     config: MigrationConfig,
     guest: Guest,
     *,
@@ -117,7 +117,7 @@ async def predict(
     if config.dirty_tracker == "kernel":
         await blocking(guest.track_by_kernel)  # a guest that ran here before is not tracked yet
         await blocking(guest.harvest)  # the first harvest lists every page
-    measured = await measure(
+    measured = await measure_guest(
         guest,
         config.predict_time,
         by_line=config.travels_by_line,
@@ -128,12 +128,12 @@ async def predict(
     probed: float | None = None
     if loopback and bandwidth(config, None).rate_Bps > PROBED_ABOVE_BPS:
         probed = await blocking(
-            probe, guest.memory, StreamFormat.from_config(config), config.congestion
+            probe_loopback, guest.memory, StreamFormat.from_config(config), config.congestion
         )
-    return report_of(config, measured, bandwidth(config, probed), rtt_s)
+    return prediction_report(config, measured, bandwidth(config, probed), rtt_s)
 
 
-def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> Link:
+def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> LinkEstimate:
     """Describe how this project's frames and rounds go over a link.
 
     Args:
@@ -146,7 +146,7 @@ def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> Link:
     """
     burst = CREDIT_S * config.max_bandwidth if config.max_bandwidth < _BURST_BPS else 0.0
     trailer = header.TRAILER.size if config.checksum else 0
-    return Link(
+    return LinkEstimate(
         rate_Bps=rate_Bps,
         page_bytes=_PAGE_BYTES,
         frame_bytes=_FRAME_BYTES + trailer,
@@ -160,7 +160,7 @@ def link_of(config: MigrationConfig, rate_Bps: float, rtt_s: float) -> Link:
     )
 
 
-def report_of(
+def prediction_report(
     config: MigrationConfig, measured: Measurement, link: Bandwidth, rtt_s: float
 ) -> PredictionReport:
     """Compute what is expected from what was measured; pure.
@@ -176,7 +176,7 @@ def report_of(
     """
     under = conditions(measured, link_of(config, link.rate_Bps, rtt_s))
     expected = forecasts(config, under)
-    choice = choose(expected, config.downtime_limit)
+    choice = choose_strategy(expected, config.downtime_limit)
     return PredictionReport(
         measured_ms=measured.seconds * 1e3,
         dirty_rate=measured.dirty_rate,
@@ -228,7 +228,7 @@ def _not_predicted(config: MigrationConfig) -> list[str]:
     return out
 
 
-def check_of(
+def prediction_check(
     prediction: PredictionReport,
     strategy: str,
     total_ms: float | None,

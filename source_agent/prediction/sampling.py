@@ -50,7 +50,7 @@ def look_times(seconds: float) -> list[float]:
     return (out or [seconds])[::-1]
 
 
-class Looking:
+class PreMigrationSampler:
     """One measurement. All methods block.
 
     Args:
@@ -165,7 +165,7 @@ def _speed(first: Progress, last: Progress) -> float | None:
     return (last.steps - first.steps) / seconds if seconds > 0 else None
 
 
-async def measure(
+async def measure_guest(
     guest: Guest,
     seconds: float,
     *,
@@ -187,10 +187,10 @@ async def measure(
     Returns:
         What was seen.
     """
-    looking = await blocking(lambda: Looking(guest, by_line=by_line))
-    begun = await blocking(looking.begin)
+    sampler = await blocking(lambda: PreMigrationSampler(guest, by_line=by_line))
+    begun = await blocking(sampler.begin)
     for at in look_times(seconds):
-        await pause(max(looking.left_s(at), 0.0))
-        await blocking(looking.look)
-    measured: Measurement = await blocking(looking.end, booted, begun)
+        await pause(max(sampler.left_s(at), 0.0))
+        await blocking(sampler.look)
+    measured: Measurement = await blocking(sampler.end, booted, begun)
     return measured

@@ -14,8 +14,8 @@ import numpy as np
 from pageferry._version import __version__
 from pageferry.common.capacity.cpus import usable_cpus
 from pageferry.common.command_line.invocation import command_line
-from pageferry.common.process.machine import processor
-from pageferry.common.process.notices import notice
+from pageferry.common.process.notices import notify_once
+from pageferry.common.process.processor import processor
 from pageferry.common.process.threads import failure_of
 from pageferry.common.report.latency_histogram import fault_counts
 from pageferry.common.report.schema import EventReport, Report
@@ -34,15 +34,15 @@ from pageferry.common.report.sections.postcopy import (
 )
 from pageferry.common.report.sections.prediction import PredictionReport
 from pageferry.common.report.sections.rounds import DecisionReport, RoundReport
-from pageferry.common.report.slowdown import witness
+from pageferry.common.report.slowdown import fill_slowdown
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire.bitmap import popcount
+from pageferry.common.wire.bitmap import count_pages
 from pageferry.common.wire.pacing import WINDOW_S
 from pageferry.common.wire.results import WirePostcopy
 from pageferry.source_agent.measurements import Decided, Measurements
 from pageferry.source_agent.precopy.batches import SentTotals
 from pageferry.source_agent.precopy.rounds import Round
-from pageferry.source_agent.prediction.predict import check_of
+from pageferry.source_agent.prediction.predict import prediction_check
 from pageferry.source_agent.report.compression import compression_report, xbzrle_report
 from pageferry.source_agent.report.downtime import downtime_parts
 from pageferry.source_agent.report.estimates import estimates, moved_bytes, oracle
@@ -64,12 +64,12 @@ def make_report(record: Measurements) -> Report:
     try:
         return _report(record)
     except Exception as error:  # noqa: BLE001 - how it ended, and where the guest is, come first
-        notice(f"the report lacks what was measured at the destination: {failure_of(error)}")
+        notify_once(f"the report lacks what was measured at the destination: {failure_of(error)}")
     record.result.finished = None
     try:
         return _report(record)
     except Exception as error:  # noqa: BLE001 - as above
-        notice(f"the report lacks what was measured: {failure_of(error)}")
+        notify_once(f"the report lacks what was measured: {failure_of(error)}")
     return Report(
         session=record.session,
         strategy=record.config.strategy,
@@ -131,7 +131,7 @@ def _report(record: Measurements) -> Report:
         digest_dest=record.result.finished.digest if record.result.finished else None,
         events=_events(record),
     )
-    witness(report)
+    fill_slowdown(report)
     return report
 
 
@@ -225,7 +225,7 @@ def _prediction(record: Measurements, downtime: float | None) -> PredictionRepor
     if made is None or record.timed_out:  # not the migration that was predicted
         return made
     total, moved = _total_ms(record), moved_bytes(record)
-    check = check_of(made, record.config.strategy, total, downtime, moved)
+    check = prediction_check(made, record.config.strategy, total, downtime, moved)
     return made.model_copy(update={"taken": check})
 
 
@@ -396,7 +396,7 @@ def _postcopy(record: Measurements) -> PostcopyReport | None:
         pages_pulled=part.pages_pulled,
         pages_pushed=part.pages_pushed,
         duplicates=_duplicates(record, part),
-        pages_never_moved=popcount(part.missing) if part.missing else 0,
+        pages_never_moved=count_pages(part.missing) if part.missing else 0,
         fault_latency_us=FaultLatency(**latency.model_dump()) if latency else None,
         fault_counts=fault_counts(part.latencies),
         duration_ms=(record.times.completed_ns - resumed_ns) / 1e6,

@@ -22,10 +22,10 @@ from pageferry.common.strategy import (
     ThreePath,
 )
 from pageferry.common.strategy.carrying import MEASURABLE_BYTES
-from pageferry.common.strategy.conditions import Conditions, Curve, Stale
-from pageferry.common.strategy.forecast import AsTaken, Cost, run
+from pageferry.common.strategy.conditions import Conditions, Stale, StaleCurve
+from pageferry.common.strategy.forecast import AsTaken, Cost, play_strategy
 from pageferry.common.units import PAGE_SIZE
-from pageferry.common.wire.bitmap import popcount
+from pageferry.common.wire.bitmap import count_pages
 from pageferry.common.wire.extents import EXTENT
 from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.precopy.rounds import Round
@@ -58,7 +58,7 @@ def estimates(record: Measurements, downtime_s: float | None) -> list[EstimateRe
     if taken in ways:
         ways[taken] = lambda: AsTaken(record.config, _decisions(record), _path(record))
     return [
-        _estimate(record, name, run(make(), under), name == taken, downtime_s)
+        _estimate(record, name, play_strategy(make(), under), name == taken, downtime_s)
         for name, make in ways.items()
     ]
 
@@ -232,7 +232,7 @@ def _full_bytes(record: Measurements) -> int | None:
     if first is not None and not first.pages_left:
         return first.totals.bytes
     after = record.result.finished.postcopy if record.result.finished else None
-    if after is not None and after.missing is not None and popcount(after.missing):
+    if after is not None and after.missing is not None and count_pages(after.missing):
         return None  # lazy copy: most of it stayed behind
     zero = (
         sum(each.totals.zero_pages for each in record.precopy.rounds.done)
@@ -305,8 +305,8 @@ def _staleness(record: Measurements) -> Callable[[float], Stale]:
         pages = counted
         sizes = [(seconds, amount * _PAGE_BYTES) for seconds, amount in counted]
     total = record.config.guest.pages
-    of_pages = Curve(between(pages, counted), total)
-    of_bytes = Curve(between(sizes, counted), total * _PAGE_BYTES)
+    of_pages = StaleCurve(between(pages, counted), total)
+    of_bytes = StaleCurve(between(sizes, counted), total * _PAGE_BYTES)
     in_memory, in_cache = _shares(max(rounds, key=lambda stats: stats.duration_s, default=None))
     return lambda seconds: Stale(of_pages(seconds), of_bytes(seconds), in_memory, in_cache)
 
@@ -340,7 +340,7 @@ def between(measured: list[_Point], counted: list[_Point]) -> list[_Point]:
     """
     if not measured:
         return []
-    shape = Curve(counted, math.inf)
+    shape = StaleCurve(counted, math.inf)
     out = list(measured)
     for (x0, y0), (x1, y1) in pairwise([(0.0, 0.0), *sorted(measured)]):
         low, high = shape(x0), shape(x1)

@@ -11,7 +11,7 @@ from pageferry.common.report.page_bins import MOST_COLUMNS
 from pageferry.common.report.sections.memory import ActivityColumn, HotPage, PagesReport
 from pageferry.common.wire.results import WireActivity
 from pageferry.source_agent.measurements import Measurements
-from pageferry.source_agent.precopy.activity import Activity, Column
+from pageferry.source_agent.precopy.activity import Activity, RoundActivity
 
 _HOTTEST = 20
 
@@ -73,7 +73,7 @@ def _ms(record: Measurements, t_ns: int) -> float:
     return (t_ns - record.times.start_ns) / 1e6
 
 
-def _round(record: Measurements, column: Column) -> ActivityColumn:
+def _round(record: Measurements, column: RoundActivity) -> ActivityColumn:
     return ActivityColumn(
         t_ms=_ms(record, column.start_ns),
         duration_ms=(column.end_ns - column.start_ns) / 1e6,

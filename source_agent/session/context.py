@@ -15,11 +15,11 @@ from pageferry.common.process.aio import quit_task
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.messages import Message
-from pageferry.source_agent.connection.connections import Links
+from pageferry.source_agent.connection.connections import SourceConnections
 from pageferry.source_agent.connection.control import ANSWER_S
 from pageferry.source_agent.guest_thread import Worker
 from pageferry.source_agent.measurements import Measurements
-from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.postcopy.supply import PageSupply
 from pageferry.source_agent.precopy.rounds import Rounds
 from pageferry.source_agent.protocol import SourceProtocol
 from pageferry.source_agent.resident_guest import Resident
@@ -30,13 +30,13 @@ _M = TypeVar("_M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class SourceContext:
     """What is there for as long as the session.
 
     Attributes:
         config: Every option of the migration.
         protocol: The source's end of the session.
-        links: Its connections.
+        connections: Its connections.
         worker: The one thread that blocks on the guest.
         exits: What is closed with the session, once its connections are.
         timeline: Gets the session's events.
@@ -50,7 +50,7 @@ class Context:
 
     config: MigrationConfig
     protocol: SourceProtocol
-    links: Links
+    connections: SourceConnections
     worker: Worker
     exits: AsyncExitStack
     timeline: Timeline
@@ -60,14 +60,14 @@ class Context:
     resident: Resident | None
     witness: Path | None
 
-    def hit(self, point: str) -> None:
+    def reached(self, point: str) -> None:
         """Tell injected faults that a point has been reached.
 
         Args:
             point: Its name, as in `common.inject.POINTS`, with numbers for N.
         """
         if self.injector is not None:
-            self.injector.hit(point)
+            self.injector.reached(point)
 
     async def hear(self, kind: type[_M], *, timeout_s: float = ANSWER_S) -> _M:
         """Wait for the destination's next message, which must be of this kind.
@@ -84,7 +84,7 @@ class Context:
             RemoteProtocolError: Something else came, or it has no place here.
             PageferryError: Whatever has ended the connection.
         """
-        message = await self.links.control.expect(kind, timeout_s=timeout_s)
+        message = await self.connections.control.expect(kind, timeout_s=timeout_s)
         self.protocol.receive(message)
         return message
 
@@ -120,7 +120,7 @@ class Sampler:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class ReadyToSend:
     """The destination is ready, all connections stand, and pages may be sent.
 
     Attributes:
@@ -133,6 +133,6 @@ class Ready:
 
     guest: Guest
     rounds: Rounds
-    supply: Supply | None
+    supply: PageSupply | None
     sampler: Sampler
     rtt_s: float

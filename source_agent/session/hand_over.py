@@ -11,11 +11,11 @@ from pageferry.common.process.aio import quit_task
 from pageferry.common.wire import bitmap, messages
 from pageferry.source_agent.postcopy.phase import PostcopyPhase
 from pageferry.source_agent.postcopy.serving import Serving
-from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.postcopy.supply import PageSupply
 from pageferry.source_agent.precopy.rounds import StopResult
-from pageferry.source_agent.protocol import Way
+from pageferry.source_agent.protocol import NextStep
 from pageferry.source_agent.report.plausibility import check_finished
-from pageferry.source_agent.session.context import Context, Ready
+from pageferry.source_agent.session.context import ReadyToSend, SourceContext
 
 
 class HandOver:
@@ -29,11 +29,11 @@ class HandOver:
             vain.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: SourceContext) -> None:
         self._context = context
         self.no_answer = ""
 
-    async def commit(self, ready: Ready, final: StopResult) -> None:
+    async def commit(self, ready: ReadyToSend, final: StopResult) -> None:
         """Hand over a guest of which nothing is missing.
 
         Args:
@@ -48,7 +48,7 @@ class HandOver:
         if await self._send(ready, final, push=True) is None:
             raise ConnectionBroken("the connection was lost with the answer to the commit")
 
-    async def switch(self, ready: Ready, final: StopResult, *, push: bool) -> bool:
+    async def switch(self, ready: ReadyToSend, final: StopResult, *, push: bool) -> bool:
         """Hand over a guest whose pages are to follow, and drain its cache here afterwards.
 
         Args:
@@ -67,7 +67,7 @@ class HandOver:
         await self._context.worker.run(ready.rounds.flush)
         return answered
 
-    async def _send(self, ready: Ready, final: StopResult, *, push: bool) -> int | None:
+    async def _send(self, ready: ReadyToSend, final: StopResult, *, push: bool) -> int | None:
         """Return when the guest resumed, ns of the peer's clock; None: a new connection told it."""
         context = self._context
         commit = await self._message(ready, final, push=push)
@@ -76,22 +76,24 @@ class HandOver:
         context.timeline.log("commit-sent")
         context.record.precopy.final = final
         try:
-            await context.links.control.send(commit)
-            context.hit("commit-sent")
+            await context.connections.control.send(commit)
+            context.reached("commit-sent")
             if final.round is not None:
                 await context.hear(messages.RoundDone)
             resumed = await context.hear(messages.Resumed)
         except PageferryError as error:
             now_s = asyncio.get_running_loop().time()
-            if context.protocol.lost(error, now_s) is Way.GO_ON_HERE:
+            if context.protocol.lost(error, now_s) is NextStep.GO_ON_HERE:
                 raise
             self._resumed(ready, final, await self._inquire(error))
             return None
         self._resumed(ready, final, resumed.t_ns)
-        context.hit("resumed-there")
+        context.reached("resumed-there")
         return resumed.t_ns
 
-    async def _message(self, ready: Ready, final: StopResult, *, push: bool) -> messages.Commit:
+    async def _message(
+        self, ready: ReadyToSend, final: StopResult, *, push: bool
+    ) -> messages.Commit:
         missing = final.missing
         if missing is not None and len(missing) >= bitmap.WORTH:
             missing = await self._context.worker.run(bitmap.shorten, missing)
@@ -99,7 +101,7 @@ class HandOver:
             barrier=len(ready.rounds.done), snapshot=final.snapshot, missing=missing, push=push
         )
 
-    def _resumed(self, ready: Ready, final: StopResult, resumed_ns: int | None) -> None:
+    def _resumed(self, ready: ReadyToSend, final: StopResult, resumed_ns: int | None) -> None:
         context = self._context
         context.record.times.resumed_peer_ns = resumed_ns
         context.timeline.log("resumed-there")
@@ -108,7 +110,7 @@ class HandOver:
             final.round.end_ns = time.monotonic_ns()
             ready.rounds.activity.settle(final.round.end_ns)
         if context.protocol.handover.finished:
-            completed(context)
+            note_completed(context)
 
     async def _inquire(self, error: PageferryError) -> int | None:
         """Ask what became of a commit whose answer was lost; return when the guest resumed.
@@ -124,7 +126,7 @@ class HandOver:
             context.protocol.unanswered(error, self.no_answer)
         return context.protocol.answered(answer, error)
 
-    async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
+    async def ask_again(self, timeout_s: float) -> messages.CommitOutcome | None:
         """Ask what became of the commit; also after the session.
 
         Args:
@@ -133,10 +135,10 @@ class HandOver:
         Returns:
             The answer; None where nobody answered, or the answer proves nothing: see `no_answer`.
         """
-        links = self._context.links
-        answered = await links.ask_outcome(timeout_s)
+        connections = self._context.connections
+        answered = await connections.ask_outcome(timeout_s)
         if answered is None:
-            self.no_answer = f"{links.where} could not be asked"
+            self.no_answer = f"{connections.where} could not be asked"
             return None
         answer, record = answered.outcome, self._context.record
         if answer.answer == "unknown" and not record.connection.had_session(
@@ -144,20 +146,20 @@ class HandOver:
         ):
             # Somebody who never had the session proves nothing by not knowing it.
             self.no_answer = (
-                f"it is another host, or a new boot of it, that answers at {links.where}"
+                f"it is another host, or a new boot of it, that answers at {connections.where}"
             )
             return None
         if answer.answer == "unknown" and self._context.resident is not None:
             # A guest that stays there may have been moved on before its host was restarted.
-            self.no_answer = f"{links.where} was started again and has forgotten"
+            self.no_answer = f"{connections.where} was started again and has forgotten"
             return None
         return answer
 
 
 async def send_the_rest(
-    context: Context,
-    ready: Ready,
-    supply: Supply,
+    context: SourceContext,
+    ready: ReadyToSend,
+    supply: PageSupply,
     serving: Serving,
     *,
     push: bool,
@@ -184,12 +186,12 @@ async def send_the_rest(
         watcher = asyncio.create_task(phase.watch_share(context.injector, supply.unsent()))
         context.exits.push_async_callback(quit_task, watcher)
     finished = await phase.run(push=push, broken=lost)
-    completed(context)
+    note_completed(context)
     if finished is not None:
-        context.record.result.finished = believed(context, ready, finished)
+        context.record.result.finished = check_result(context, ready, finished)
 
 
-def completed(context: Context) -> None:
+def note_completed(context: SourceContext) -> None:
     """Note that the destination has all of the guest: this end is no longer needed.
 
     Args:
@@ -199,7 +201,9 @@ def completed(context: Context) -> None:
     context.timeline.log("completed")
 
 
-def believed(context: Context, ready: Ready, finished: messages.Finished) -> messages.Finished:
+def check_result(
+    context: SourceContext, ready: ReadyToSend, finished: messages.Finished
+) -> messages.Finished:
     """Check a result against what is known here.
 
     Args:

@@ -16,14 +16,14 @@ from pageferry.common.strategy.base import NextRound, StopAndCopy, Strategy, Swi
 from pageferry.common.wire import messages
 from pageferry.source_agent.precopy.page_sender import PageSender
 from pageferry.source_agent.precopy.rounds import Rounds, StopResult
-from pageferry.source_agent.precopy.throttling import Watcher
-from pageferry.source_agent.session.context import Context, Ready
+from pageferry.source_agent.precopy.throttling import OnPeriod
+from pageferry.source_agent.session.context import ReadyToSend, SourceContext
 from pageferry.source_agent.setup import strategy_for
 
 DEADLINE_SLACK_S: Final = 0.002
 
 
-async def send_rounds(context: Context, ready: Ready) -> StopAndCopy | SwitchToPostCopy:
+async def send_rounds(context: SourceContext, ready: ReadyToSend) -> StopAndCopy | SwitchToPostCopy:
     """Send rounds while the guest runs, until the strategy ends them.
 
     Args:
@@ -40,11 +40,11 @@ async def send_rounds(context: Context, ready: Ready) -> StopAndCopy | SwitchToP
     strategy = context.record.precopy.strategy = strategy_for(context.config)
     with _deadline(context):
         decision = await _rounds(context, strategy, ready.rounds)
-    context.links.raise_failure()
+    context.connections.raise_failure()
     return decision
 
 
-async def _start(context: Context, ready: Ready) -> None:
+async def _start(context: SourceContext, ready: ReadyToSend) -> None:
     """Begin the migration: what the guest writes from here on counts."""
     guest, config, run = ready.guest, context.config, context.worker.run
     await run(guest.reset_gaps)
@@ -60,7 +60,7 @@ async def _start(context: Context, ready: Ready) -> None:
 
 
 async def _rounds(
-    context: Context, strategy: Strategy, rounds: Rounds
+    context: SourceContext, strategy: Strategy, rounds: Rounds
 ) -> StopAndCopy | SwitchToPostCopy:
     decision = strategy.begin()
     watcher = strategy.on_dirty_sample if strategy.wants_dirty_samples else None
@@ -70,7 +70,7 @@ async def _rounds(
         sent = await _send_round(context, rounds, decision, watcher)
         context.protocol.round_sent(sent.index)
         done = await context.hear(messages.RoundDone)
-        context.hit(f"after-round-{done.index}")
+        context.reached(f"after-round-{done.index}")
         elapsed_s = _elapsed_s(context)
         stats = await context.worker.run(rounds.acknowledged, sent, elapsed_s)
         decision = strategy.decide(stats)
@@ -79,7 +79,7 @@ async def _rounds(
 
 
 async def _send_round(
-    context: Context, rounds: Rounds, order: NextRound, watcher: Watcher | None
+    context: SourceContext, rounds: Rounds, order: NextRound, watcher: OnPeriod | None
 ) -> Any:
     try:
         return await context.worker.run(rounds.send, order, watcher)
@@ -88,12 +88,14 @@ async def _send_round(
         raise
 
 
-async def _raise_what_is_known(context: Context) -> None:
+async def _raise_what_is_known(context: SourceContext) -> None:
     await asyncio.sleep(0)  # let the reader say why, if it knows more
-    context.links.raise_failure()
+    context.connections.raise_failure()
 
 
-async def stop(context: Context, ready: Ready, stopping: Callable[[], StopResult]) -> StopResult:
+async def stop_and_send(
+    context: SourceContext, ready: ReadyToSend, stopping: Callable[[], StopResult]
+) -> StopResult:
     """Pause the guest, and send what goes in the stop.
 
     Args:
@@ -109,14 +111,14 @@ async def stop(context: Context, ready: Ready, stopping: Callable[[], StopResult
     """
     context.notify("handing over")
     await ready.sampler.stop()
-    context.hit("before-pause")
+    context.reached("before-pause")
     context.protocol.pause()
     try:
         final = await context.worker.run(stopping)
     except PageferryError:
         await _raise_what_is_known(context)
         raise
-    context.links.raise_failure()
+    context.connections.raise_failure()
     return final
 
 
@@ -124,9 +126,9 @@ async def stop(context: Context, ready: Ready, stopping: Callable[[], StopResult
 
 
 @contextlib.contextmanager
-def _deadline(context: Context) -> Iterator[None]:
+def _deadline(context: SourceContext) -> Iterator[None]:
     """Cut the round that is under way at `--timeout` short, where that is to be the last one."""
-    config, page_sender = context.config, context.links.page_sender
+    config, page_sender = context.config, context.connections.page_sender
     if config.timeout is None or config.timeout_action == "cancel":
         yield
         return
@@ -140,10 +142,10 @@ def _deadline(context: Context) -> Iterator[None]:
         page_sender.cut_short(False)
 
 
-def _on_deadline(context: Context, page_sender: PageSender) -> None:
+def _on_deadline(context: SourceContext, page_sender: PageSender) -> None:
     context.timeline.log("timeout", action=context.config.timeout_action)
     page_sender.cut_short(True)
 
 
-def _elapsed_s(context: Context) -> float:
+def _elapsed_s(context: SourceContext) -> float:
     return (time.monotonic_ns() - context.record.times.start_ns) / 1e9

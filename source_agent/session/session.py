@@ -33,30 +33,30 @@ from pageferry.common.errors import (
     VerificationError,
 )
 from pageferry.common.guest.machine import Guest
-from pageferry.common.guest_location import TABLE, When, Who, sentence, when_of
+from pageferry.common.guest_location import TABLE, When, Who, location_sentence, when_of
 from pageferry.common.handover import Handover, Role, State
-from pageferry.common.inject import Plan
-from pageferry.common.process.aio import see_through
+from pageferry.common.inject import FaultPlan
+from pageferry.common.process.aio import run_to_completion
 from pageferry.common.process.status import Status
 from pageferry.common.process.threads import failure_of
 from pageferry.common.strategy.base import StopAndCopy, SwitchToPostCopy
-from pageferry.common.termination import Reply
+from pageferry.common.termination import SignalReply
 from pageferry.common.timeline import Timeline
 from pageferry.common.units import format_time
 from pageferry.common.wire import bitmap, messages
 from pageferry.common.wire.injector import Injector
 from pageferry.common.wire.tls_credentials import ClientTls
-from pageferry.source_agent.connection.connections import Links
+from pageferry.source_agent.connection.connections import SourceConnections
 from pageferry.source_agent.guest_thread import Worker
 from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.postcopy.serving import Serving
 from pageferry.source_agent.protocol import SourceProtocol
 from pageferry.source_agent.resident_guest import Resident
-from pageferry.source_agent.rollback import go_on, testify
-from pageferry.source_agent.session.context import Context, Ready
+from pageferry.source_agent.rollback import resume_at_source, stop_and_digest
+from pageferry.source_agent.session.context import ReadyToSend, SourceContext
 from pageferry.source_agent.session.hand_over import HandOver, send_the_rest
-from pageferry.source_agent.session.rounds import send_rounds, stop
-from pageferry.source_agent.session.set_up import boot, connect, set_up, warm_up
+from pageferry.source_agent.session.rounds import send_rounds, stop_and_send
+from pageferry.source_agent.session.set_up import open_control, provide_guest, set_up, warm_up
 from pageferry.source_agent.session.termination import Ending
 from pageferry.source_agent.session.verify import follow_up
 
@@ -102,20 +102,20 @@ class SourceSession:
         self._phase = "connecting"
         self._secured = secure is not None
         self._guest: Guest | None = resident.guest if resident else None
-        self._ready: Ready | None = None
+        self._ready: ReadyToSend | None = None
         self._limit: asyncio.Timeout | None = None
         protocol = SourceProtocol(config.recover_timeout)
         injector = None
         if config.inject:
-            injector = Injector(Plan(config.inject), timeline, self._slow_down)
+            injector = Injector(FaultPlan(config.inject), timeline, self._slow_down)
         command = "pageferry host" if resident else "pageferry dest"
         parts = config, address, self.record, protocol.handover
-        links = Links(*parts, secure=secure, tap=injector, command=command)
-        self.record.connection.windows = links.pacer.windows
-        self._context = Context(
+        connections = SourceConnections(*parts, secure=secure, tap=injector, command=command)
+        self.record.connection.windows = connections.pacer.windows
+        self._context = SourceContext(
             config,
             protocol,
-            links,
+            connections,
             Worker(),
             AsyncExitStack(),
             timeline,
@@ -125,7 +125,7 @@ class SourceSession:
             resident,
             witness,
         )
-        self._ending = Ending(links, protocol.recovery, config.recover_timeout)
+        self._ending = Ending(connections, protocol.recovery, config.recover_timeout)
         self._hand_over = HandOver(self._context)
 
     # -- life cycle ---------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class SourceSession:
             self.record.ended("completed", str(error))
             raise
         except (PageferryError, asyncio.CancelledError) as error:
-            await see_through(self._undo(error))
+            await run_to_completion(self._undo(error))
             if not isinstance(error, PageferryError):
                 if self.record.outcome in ("lost", "in-doubt"):  # given up, too late to cancel
                     raise self._told(PageferryError()) from None
@@ -165,21 +165,21 @@ class SourceSession:
             raise self._told(error) from error.__cause__
         except Exception as error:
             failure = failure_of(error)
-            await see_through(self._undo(failure))
+            await run_to_completion(self._undo(failure))
             raise self._told(failure) from error
         finally:
-            await see_through(self._close())
+            await run_to_completion(self._close())
 
     async def _phases(self) -> None:
         context = self._context
-        await connect(context, secured=self._secured)
-        guest = self._guest = await boot(context)
+        await open_control(context, secured=self._secured)
+        guest = self._guest = await provide_guest(context)
         ready = self._ready = await set_up(context, guest)
         await warm_up(context, ready)
         await self._migrate_in_time(ready)
         await follow_up(context, ready)
 
-    async def _migrate_in_time(self, ready: Ready) -> None:
+    async def _migrate_in_time(self, ready: ReadyToSend) -> None:
         """Migrate until the hand-over, within `--timeout` where its action is to cancel.
 
         Raises `CancelledByUser` when that time is over before the commit is sent.
@@ -202,18 +202,18 @@ class SourceSession:
                 " hand-over"
             ) from None
 
-    async def _stop_and_copy(self, ready: Ready) -> None:
-        final = await stop(self._context, ready, ready.rounds.stop)
-        self._context.hit("before-commit")
+    async def _stop_and_copy(self, ready: ReadyToSend) -> None:
+        final = await stop_and_send(self._context, ready, ready.rounds.stop)
+        self._context.reached("before-commit")
         await self._too_late_to_cancel()
         await self._hand_over.commit(ready, final)
 
-    async def _switch(self, ready: Ready, decision: SwitchToPostCopy) -> None:
+    async def _switch(self, ready: ReadyToSend, decision: SwitchToPostCopy) -> None:
         """Resume there first, then send what is missing, until nothing is."""
         context, supply = self._context, ready.supply
         assert supply is not None  # noqa: S101 - `may_switch` of this strategy is true
-        final = await stop(context, ready, ready.rounds.switch)
-        context.hit("before-commit")
+        final = await stop_and_send(context, ready, ready.rounds.switch)
+        context.reached("before-commit")
         if supply.server.failure is not None:  # nothing is lost by that so far
             raise supply.server.failure
         await self._too_late_to_cancel()
@@ -223,12 +223,12 @@ class SourceSession:
         ready.rounds.activity.switched(missing)
         self._ending.switched(supply, int(missing.sum()))
         serving = Serving(
-            context.links,
+            context.connections,
             context.protocol,
             supply,
             ready.guest.memory,
             context.worker,
-            hit=context.hit,
+            reached=context.reached,
             settle=self._settle,
         )
         push = decision.push
@@ -243,14 +243,14 @@ class SourceSession:
 
     async def _settle(self) -> None:
         """Wait until the worker is idle; a round that is under way is made to fail first."""
-        self._context.links.abort()
+        self._context.connections.abort()
         if self._guest is not None and self.handover.finished:
             self._guest.abandon_replay()
         await self._context.worker.idle()
 
     def _slow_down(self, rate_Bps: float) -> None:
         """Send pages at no more than this rate from now on: an injected fault."""
-        pacer = self._context.links.pacer
+        pacer = self._context.connections.pacer
         pacer.rate = min(pacer.rate, rate_Bps)
         if self._ready is not None and self._ready.supply is not None:
             self._ready.supply.server.limit(pacer.rate)
@@ -267,7 +267,7 @@ class SourceSession:
         """True until the commit is on the wire, and again when only the verification is left."""
         return not self.handover.commit_sent or self.handover.finished
 
-    def asked_to_end(self, *, alone: bool = False) -> tuple[Reply, str]:
+    def asked_to_end(self, *, alone: bool = False) -> tuple[SignalReply, str]:
         """Take a signal that has come when it is too late to cancel.
 
         Where the reply is to end, the caller cancels the task of `run` with these words.
@@ -280,7 +280,7 @@ class SourceSession:
         """
         return self._ending.signal(self.handover.state, alone=alone)
 
-    def still_asked(self, *, alone: bool = False) -> tuple[Reply, str] | None:
+    def still_asked(self, *, alone: bool = False) -> tuple[SignalReply, str] | None:
         """Look, from time to time after a signal, whether there is something new to tell.
 
         Args:
@@ -302,7 +302,7 @@ class SourceSession:
         """Whether the destination answers, and nothing between the two is broken."""
         return self._ending.is_well
 
-    def told(self, what: str) -> str:
+    def location_sentence(self, what: str) -> str:
         """Say what happened, and where the guest is if everything ends now.
 
         Args:
@@ -311,14 +311,14 @@ class SourceSession:
         Returns:
             A sentence for the user.
         """
-        return sentence(what, Who.USER, self._when)
+        return location_sentence(what, Who.USER, self._when)
 
     @property
     def exit_code(self) -> int:
         """The exit code if everything ends now because the user asked for it."""
         return TABLE[Who.USER, self._when].exit_code
 
-    async def ask_again(self, timeout_s: float) -> messages.Outcome | None:
+    async def ask_again(self, timeout_s: float) -> messages.CommitOutcome | None:
         """Ask what became of the commit; also after the session's end.
 
         Args:
@@ -350,7 +350,7 @@ class SourceSession:
             prediction=self.record.predicted.prediction,
             when=self._when,
         )
-        status.total_bytes = self._context.links.sent_bytes
+        status.total_bytes = self._context.connections.sent_bytes
         if self._ready is not None:
             rounds = self._ready.rounds
             status.round = len(rounds.done) + 1
@@ -393,7 +393,7 @@ class SourceSession:
             who, reason = Who.SOURCE, str(self._guest.failure)  # a vCPU: it runs nowhere any more
         self._context.protocol.end_after_commit()
         when = self._when
-        words = reason if isinstance(error, UsageError) else sentence(reason, who, when)
+        words = reason if isinstance(error, UsageError) else location_sentence(reason, who, when)
         self.record.ended(TABLE[who, when].outcome, words)
         if when not in (When.NOTHING, When.BEFORE):
             return
@@ -402,27 +402,28 @@ class SourceSession:
         self._context.protocol.go_on_here(cancelled=cancelled)
         self._context.timeline.log("cancelled" if cancelled else "failed", reason=reason)
         if self._guest is not None and self.handover.may_run_guest and who is not Who.SOURCE:
-            self.record.guest.goes_on = await go_on(self._guest, self._context.timeline)
+            self.record.guest.goes_on = await resume_at_source(self._guest, self._context.timeline)
 
     async def _say_cancelled(self, reason: str) -> None:
         """Tell a destination that still listens, and has not been sent the commit."""
-        links = self._context.links
-        silent = links.failure is not None and not isinstance(links.failure, InternalError)
-        if links.connected and not silent and not self.handover.commit_sent:
+        connections = self._context.connections
+        failure = connections.failure
+        silent = failure is not None and not isinstance(failure, InternalError)
+        if connections.connected and not silent and not self.handover.commit_sent:
             with contextlib.suppress(PageferryError, TimeoutError):
                 async with asyncio.timeout(LAST_WORD_S):
-                    await links.control.send(messages.Cancel(reason=reason[:2000]))
+                    await connections.control.send(messages.Cancel(reason=reason[:2000]))
 
     async def _close(self) -> None:
         context = self._context
         if self._ready is not None:
             await self._ready.sampler.stop()
-        await context.links.hang_up(self._settle)
+        await context.connections.hang_up(self._settle)
         await context.exits.aclose()
         if self._guest is not None:
             self.record.guest.see(self._guest)
             if context.witness is not None and self.handover.may_run_guest:
-                await context.worker.run(testify, self._guest, context.timeline)
+                await context.worker.run(stop_and_digest, self._guest, context.timeline)
             if context.resident is None or self.handover.state in (State.COMPLETED, State.LOST):
                 await context.worker.run(self._guest.close)
         context.worker.close()

@@ -6,21 +6,21 @@ import asyncio
 import time
 from typing import Final
 
-from pageferry.common.assumed_bandwidth import is_loopback
+from pageferry.common.assumed_bandwidth import is_this_machine
 from pageferry.common.capacity.agents import source_descriptors
 from pageferry.common.capacity.descriptors import check_descriptors
 from pageferry.common.guest.machine import Guest
 from pageferry.common.wire import messages
-from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.postcopy.supply import PageSupply
 from pageferry.source_agent.precopy.rounds import Rounds
-from pageferry.source_agent.prediction.predict import predict
-from pageferry.source_agent.session.context import SAMPLE_S, Context, Ready, Sampler
+from pageferry.source_agent.prediction.predict import measure_and_predict
+from pageferry.source_agent.session.context import SAMPLE_S, ReadyToSend, Sampler, SourceContext
 from pageferry.source_agent.setup import boot_guest, make_encoder, setup_message
 
 SETUP_S: Final = 600.0  # the destination may have to compile kernels and to map a large guest
 
 
-async def connect(context: Context, *, secured: bool) -> None:
+async def open_control(context: SourceContext, *, secured: bool) -> None:
     """Open the control connection, and wait for the welcome.
 
     Args:
@@ -31,16 +31,16 @@ async def connect(context: Context, *, secured: bool) -> None:
         UsageError: There are too few file descriptors.
         PageferryError: Whatever a handshake may raise.
     """
-    host, port = context.links.address
+    host, port = context.connections.address
     context.timeline.log("connect", host=host, port=port)
     context.protocol.connect()
     what = f"a migration over {context.config.channels} channel(s)"
     check_descriptors(what, source_descriptors(context.config, tls=secured))
-    await context.links.connect()
-    context.hit("connected")
+    await context.connections.connect()
+    context.reached("connected")
 
 
-async def boot(context: Context) -> Guest:
+async def provide_guest(context: SourceContext) -> Guest:
     """Provide the guest: the resident one, or a new one that does not run yet.
 
     Args:
@@ -60,7 +60,7 @@ async def boot(context: Context) -> Guest:
     return guest
 
 
-async def set_up(context: Context, guest: Guest) -> Ready:
+async def set_up(context: SourceContext, guest: Guest) -> ReadyToSend:
     """Have the destination prepare for the guest, and open the connections of its pages.
 
     Args:
@@ -74,31 +74,32 @@ async def set_up(context: Context, guest: Guest) -> Ready:
         PageferryError: Whatever the destination refuses, and what breaks a connection.
     """
     started = time.monotonic_ns()
-    config, links, record, run = context.config, context.links, context.record, context.worker.run
-    await links.control.send(await run(setup_message, config, guest, context.resident))
+    config, connections, record = context.config, context.connections, context.record
+    run = context.worker.run
+    await connections.control.send(await run(setup_message, config, guest, context.resident))
     context.notify("waiting for the destination to be ready")
     record.connection.ready = await context.hear(messages.Ready, timeout_s=SETUP_S)
     encoder = record.precopy.encoder = await run(
-        make_encoder, config, guest.memory, context.timeline, links.stream
+        make_encoder, config, guest.memory, context.timeline, connections.stream
     )
     if encoder is not None:
         context.exits.push_async_callback(run, encoder.close)
     supply = await _supply(context, guest) if config.may_switch else None
-    await links.open_channels(guest.memory, supply)
-    clock = record.connection.clock_before = await links.control.sample_clock()
+    await connections.open_channels(guest.memory, supply)
+    clock = record.connection.clock_before = await connections.control.sample_clock()
     rtt_s = clock.round_trip / 1e9
     rounds = record.precopy.rounds = await run(_rounds, context, guest, rtt_s)
     context.protocol.ready()
     record.times.setup_ns += time.monotonic_ns() - started
     context.timeline.log("set-up")
-    context.hit("set-up")
-    return Ready(guest, rounds, supply, Sampler(record), rtt_s)
+    context.reached("set-up")
+    return ReadyToSend(guest, rounds, supply, Sampler(record), rtt_s)
 
 
-async def _supply(context: Context, guest: Guest) -> Supply:
+async def _supply(context: SourceContext, guest: Guest) -> PageSupply:
     config, run = context.config, context.worker.run
-    parts = guest.memory, config.max_bandwidth, context.links.stream, context.links.tell
-    supply = await run(Supply, *parts)
+    parts = guest.memory, config.max_bandwidth, context.connections.stream, context.connections.tell
+    supply = await run(PageSupply, *parts)
 
     async def close() -> None:
         context.record.supplied(supply)
@@ -108,21 +109,21 @@ async def _supply(context: Context, guest: Guest) -> Supply:
     return supply
 
 
-def _rounds(context: Context, guest: Guest, rtt_s: float) -> Rounds:
+def _rounds(context: SourceContext, guest: Guest, rtt_s: float) -> Rounds:
     config = context.config
     return Rounds(
         guest,
-        context.links.page_sender,
+        context.connections.page_sender,
         context.timeline,
         config.max_bandwidth,
         rtt_s,
-        stream=context.links.stream,
-        hit=context.hit,
+        stream=context.connections.stream,
+        reached=context.reached,
         encoder=context.record.precopy.encoder,
     )
 
 
-async def warm_up(context: Context, ready: Ready) -> None:
+async def warm_up(context: SourceContext, ready: ReadyToSend) -> None:
     """Let the guest run here for as long as was asked for, and predict where that was.
 
     Args:
@@ -133,7 +134,7 @@ async def warm_up(context: Context, ready: Ready) -> None:
         PageferryError: Whatever has ended the connections meanwhile.
     """
     guest, record, config = ready.guest, context.record, context.config
-    guest.watch(context.links.tell)
+    guest.watch(context.connections.tell)
     if context.resident is None:
         await context.worker.run(guest.start)
     record.guest.boot_progress = guest.progress()
@@ -148,7 +149,7 @@ async def warm_up(context: Context, ready: Ready) -> None:
         await _predict(context, ready)
 
 
-async def _predict(context: Context, ready: Ready) -> None:
+async def _predict(context: SourceContext, ready: ReadyToSend) -> None:
     context.notify("measuring the guest")
     record = context.record
     record.predicted.predicting_ns = context.timeline.log("measuring")
@@ -156,12 +157,12 @@ async def _predict(context: Context, ready: Ready) -> None:
     async def pause(seconds: float) -> None:
         await _sleep_unless_broken(context, seconds)
 
-    prediction = record.predicted.prediction = await predict(
+    prediction = record.predicted.prediction = await measure_and_predict(
         context.config,
         ready.guest,
         booted=record.guest.boot_progress,
         rtt_s=ready.rtt_s,
-        loopback=is_loopback(context.links.address[0]),
+        loopback=is_this_machine(context.connections.address[0]),
         blocking=context.worker.run,
         pause=pause,
     )
@@ -169,8 +170,8 @@ async def _predict(context: Context, ready: Ready) -> None:
     context.notify("predicted")  # the status that is shown carries it
 
 
-async def _sleep_unless_broken(context: Context, seconds: float) -> None:
+async def _sleep_unless_broken(context: SourceContext, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
-        context.links.raise_failure()
+        context.connections.raise_failure()
         await asyncio.sleep(min(left, SAMPLE_S))

@@ -7,10 +7,10 @@ from typing import Final
 
 from pageferry.common.handover import State
 from pageferry.common.recovery import Recovery
-from pageferry.common.termination import AGAIN, GIVEN_UP, Insisting, Reply
+from pageferry.common.termination import AGAIN, GIVEN_UP, SignalEscalation, SignalReply
 from pageferry.common.units import format_time
-from pageferry.source_agent.connection.connections import Links
-from pageferry.source_agent.postcopy.supply import Supply
+from pageferry.source_agent.connection.connections import SourceConnections
+from pageferry.source_agent.postcopy.supply import PageSupply
 
 TOO_LATE: Final = "too late to cancel: the guest is being handed over, and that is seen through"
 _FOLLOWS: Final = (State.POSTCOPY_ACTIVE, State.POSTCOPY_PAUSED, State.POSTCOPY_RECOVER)
@@ -20,7 +20,7 @@ class Ending:
     """What becomes of signals from the moment on at which it is too late to cancel.
 
     Args:
-        links: Say when the destination was heard last.
+        connections: Say when the destination was heard last.
         recovery: Says since when the stream is broken.
         recover_s: Seconds that an outage may last.
 
@@ -28,15 +28,17 @@ class Ending:
         given_up: Why, once a person has insisted; empty before.
     """
 
-    def __init__(self, links: Links, recovery: Recovery, recover_s: float) -> None:
-        self._links, self._recovery, self._recover_s = links, recovery, recover_s
-        self._insisting = Insisting(time.monotonic())
-        self._supply: Supply | None = None
+    def __init__(
+        self, connections: SourceConnections, recovery: Recovery, recover_s: float
+    ) -> None:
+        self._connections, self._recovery, self._recover_s = connections, recovery, recover_s
+        self._escalation = SignalEscalation(time.monotonic())
+        self._supply: PageSupply | None = None
         self._missing = 0
         self._switched_s = 0.0
         self.given_up = ""  # why, once a person has insisted
 
-    def switched(self, supply: Supply, missing: int) -> None:
+    def switched(self, supply: PageSupply, missing: int) -> None:
         """Note that pages have begun to follow the guest.
 
         Args:
@@ -63,10 +65,10 @@ class Ending:
         return "" if not unsent else f": at least {unsent:,} of {self._missing:,} pages are missing"
 
     def attend(self) -> None:
-        """Notice that this process runs: see `Insisting.attend`."""
-        self._insisting.attend(time.monotonic())
+        """Notice that this process runs: see `SignalEscalation.attend`."""
+        self._escalation.attend(time.monotonic())
 
-    def signal(self, state: State, *, alone: bool) -> tuple[Reply, str]:
+    def signal(self, state: State, *, alone: bool) -> tuple[SignalReply, str]:
         """Take a signal that has come.
 
         Args:
@@ -76,10 +78,10 @@ class Ending:
         Returns:
             What is to be done, and what to tell the user.
         """
-        reply = self._insisting.signal(time.monotonic(), self._trouble_s(), alone=alone)
+        reply = self._escalation.signal(time.monotonic(), self._trouble_s(), alone=alone)
         return reply, self._words(reply, state)
 
-    def look(self, state: State, *, alone: bool) -> tuple[Reply, str] | None:
+    def look(self, state: State, *, alone: bool) -> tuple[SignalReply, str] | None:
         """Look, from time to time after a signal, whether there is something new to tell.
 
         Args:
@@ -89,19 +91,19 @@ class Ending:
         Returns:
             What is to be done, and what to tell the user; None: no news.
         """
-        reply = self._insisting.look(self._trouble_s(), alone=alone)
+        reply = self._escalation.look(self._trouble_s(), alone=alone)
         return None if reply is None else (reply, self._words(reply, state))
 
     def _trouble_s(self) -> float | None:
         now_s = time.monotonic()
-        heard_s = self._links.control.heard_s if self._links.connected else now_s
-        return self._insisting.trouble_s(self._recovery.began_s, heard_s, now_s)
+        heard_s = self._connections.control.heard_s if self._connections.connected else now_s
+        return self._escalation.trouble_s(self._recovery.began_s, heard_s, now_s)
 
-    def _words(self, reply: Reply, state: State) -> str:
-        if reply is Reply.END:
+    def _words(self, reply: SignalReply, state: State) -> str:
+        if reply is SignalReply.END:
             self.given_up = f"{GIVEN_UP}{self.lacks}"
             return self.given_up
-        if reply is Reply.SEEN_THROUGH:
+        if reply is SignalReply.SEEN_THROUGH:
             return f"{TOO_LATE}{self._takes()}"
         left = format_time(round(self._left_s(), 1))
         if state in _FOLLOWS:
@@ -116,10 +118,10 @@ class Ending:
 
     def _left_s(self) -> float:
         now_s = time.monotonic()
-        if self._recovery.out or not self._links.connected:
+        if self._recovery.out or not self._connections.connected:
             return self._recovery.left_s(now_s)
-        silent_s = now_s - self._links.control.heard_s
-        return max(self._links.stall_s - silent_s, 0.0) + self._recover_s
+        silent_s = now_s - self._connections.control.heard_s
+        return max(self._connections.stall_s - silent_s, 0.0) + self._recover_s
 
     def _takes(self) -> str:
         """Say how long it will take, by what it has taken so far."""

@@ -7,14 +7,14 @@ from typing import Final
 
 from pageferry.common.errors import PeerError, VerificationError
 from pageferry.common.wire import messages
-from pageferry.source_agent.replay import replay
-from pageferry.source_agent.session.context import Context, Ready
-from pageferry.source_agent.session.hand_over import believed
+from pageferry.source_agent.replay import replay_copy
+from pageferry.source_agent.session.context import ReadyToSend, SourceContext
+from pageferry.source_agent.session.hand_over import check_result
 
 FOLLOW_UP_S: Final = 600.0  # beyond run_after: the digest of a large guest on a busy host
 
 
-async def follow_up(context: Context, ready: Ready) -> None:
+async def follow_up(context: SourceContext, ready: ReadyToSend) -> None:
     """Wait for the guest's run at the destination, and verify it.
 
     Args:
@@ -25,7 +25,7 @@ async def follow_up(context: Context, ready: Ready) -> None:
         VerificationError: It is not the guest that left, or its own check failed.
         PageferryError: The result cannot be had, or is impossible.
     """
-    record, control = context.record, context.links.control
+    record, control = context.record, context.connections.control
     # The result may be here although its sender is gone, as after a pause of this process.
     with contextlib.suppress(PeerError):
         record.connection.clock_after = await control.sample_clock()
@@ -34,14 +34,14 @@ async def follow_up(context: Context, ready: Ready) -> None:
     if finished is None:
         limit_s = context.config.run_after + FOLLOW_UP_S
         came = await context.hear(messages.Finished, timeout_s=limit_s)
-        finished = record.result.finished = believed(context, ready, came)
-    context.hit("before-bye")
+        finished = record.result.finished = check_result(context, ready, came)
+    context.reached("before-bye")
     with contextlib.suppress(PeerError):
         await control.send(messages.Bye())
-    context.hit("verifying")
+    context.reached("verifying")
     if context.config.verify:
         context.notify("verifying: replaying the guest")
-        record.result.digest_source = await context.worker.run(replay, ready.guest, finished)
+        record.result.digest_source = await context.worker.run(replay_copy, ready.guest, finished)
     record.ended("completed", None)
     if record.verified is False:
         raise VerificationError(

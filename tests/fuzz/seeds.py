@@ -42,7 +42,9 @@ def frame_seeds() -> dict[str, bytes]:
             of = flag | (WITH_LZ4 if codec is Codec.LZ4 else 0)
             for kind, data in _packed_frames(codec, checked).items():
                 out[f"{kind}-{codec.name.lower()}{name}"] = _opened(BULK | of) + data
-    out["control"] = _opened(CONTROL) + encoder.encode_control(messages.encode(messages.Bye())) * 2
+    out["control"] = (
+        _opened(CONTROL) + encoder.encode_control(messages.encode_message(messages.Bye())) * 2
+    )
     return out
 
 
@@ -93,7 +95,7 @@ def _packed_frames(codec: Codec, checked: bool) -> dict[str, bytes]:
 def control_seeds() -> dict[str, bytes]:
     """Every message."""
     return {
-        f"{number:02}-{message.kind}": messages.encode(message)
+        f"{number:02}-{message.kind}": messages.encode_message(message)
         for number, message in enumerate(EXAMPLES)
     }
 

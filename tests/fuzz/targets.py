@@ -18,7 +18,7 @@ import numpy as np
 from pageferry.commands.report import Gathered, print_results
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import LocalProtocolError, RemoteProtocolError, UsageError
-from pageferry.common.files.memory_trace import PAGE_SHIFT, Trace, open_trace
+from pageferry.common.files.memory_trace import PAGE_SHIFT, MemoryTrace, open_trace
 from pageferry.common.guest.delta import apply_deltas
 from pageferry.common.html import all_pictures
 from pageferry.common.html.run_tables import configuration
@@ -34,7 +34,7 @@ from pageferry.common.wire.packing import Codec
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.runs.results import parse_result
 from pageferry.sim.fleet import parse_fleet
-from pageferry.sweeps.cells import expand
+from pageferry.sweeps.cells import make_cells
 from pageferry.sweeps.columns import column_of
 from pageferry.sweeps.ledger import Manifest, PlannedCell, parse_manifest, parse_record
 from pageferry.sweeps.parquet import make_results
@@ -176,14 +176,14 @@ def frames(data: bytes) -> None:
 def control(data: bytes) -> None:
     """Control messages: what is taken for one says the same when it is sent on."""
     try:
-        message = messages.decode(data)
+        message = messages.decode_message(data)
     except RemoteProtocolError:
         return
     try:
-        again = messages.encode(message)
+        again = messages.encode_message(message)
     except LocalProtocolError:
         return
-    assert repr(messages.decode(again)) == repr(message)
+    assert repr(messages.decode_message(again)) == repr(message)
 
 
 def trace(data: bytes) -> None:
@@ -220,7 +220,7 @@ def sweep(data: bytes) -> None:
         plan = parse_plan(data, "plan.toml")
         if plan.max_cells > MOST_CELLS:
             return  # as promised, but a fuzzer has no time for it
-        keys = [cell.key for cell in expand(plan, runner_named(plan.runner), "plan.toml")]
+        keys = [cell.key for cell in make_cells(plan, runner_named(plan.runner), "plan.toml")]
     except UsageError as error:
         refused = str(error)
     assert bool(keys) != bool(refused)
@@ -285,7 +285,7 @@ def npz(data: bytes) -> None:
         assert int(found.accesses.max()) >> PAGE_SHIFT < found.meta.pages
 
 
-def _trace(name: str) -> Trace:
+def _trace(name: str) -> MemoryTrace:
     found = open_trace(name)
     found.verify()
     return found

@@ -135,13 +135,13 @@ def test_a_scheme_is_no_part_of_an_address(arguments: tuple[str, ...], address: 
 
 
 @pytest.mark.parametrize("zone", ["nosuch0", "1²"])
-def test_no_such_interface(zone: str) -> None:
+def test_an_interface_that_does_not_exist_is_named(zone: str) -> None:
     run = pageferry("source", "--to", f"[fe80::1%{zone}]:4444", *SMALL)
     assert run.exit_code == 1
     assert f"no network interface {zone!r}" in run.complaint
 
 
-def test_brackets_around_ipv6() -> None:
+def test_an_ipv6_address_is_said_in_brackets() -> None:
     run = pageferry("source", "--to", "[::1]:9", *SMALL)
     assert run.exit_code == 1
     assert "can't connect to [::1]:9:" in run.complaint
@@ -166,7 +166,7 @@ class TestMove:
         assert "is 'pageferry host' running there?" in run.complaint
         assert "pageferry dest" not in run.stderr
 
-    def test_to_itself(self, host: tuple[str, int, str]) -> None:
+    def test_a_move_to_the_same_host_is_refused(self, host: tuple[str, int, str]) -> None:
         run = pageferry("move", "--host", host[0], "--to", f"127.0.0.1:{host[1]}")
         assert run.exit_code == 2
         assert "this very host" in run.complaint

@@ -16,7 +16,7 @@ from pageferry.common.process.rate_limited_log import MOST_LINES, WINDOW_S
 from pageferry.common.wire import encoder, frames, header, listener, messages
 from pageferry.common.wire.connecting import connect
 from pageferry.common.wire.listener import HELLO_BYTES
-from pageferry.dest_agent.session_table import MAX_WAITING, MOST_WAITING, Limits
+from pageferry.dest_agent.session_table import MAX_WAITING, MOST_WAITING, SessionLimits
 from tests.support.harness import destination, pageferry
 from tests.support.inprocess import listening, move, session_to
 
@@ -46,9 +46,9 @@ def test_max_memory_is_said_at_both_ends() -> None:
         assert re.search(expected, agent.end().stderr)
 
 
-def test_max_sessions() -> None:
+def test_no_more_sessions_than_max_sessions_are_let_in() -> None:
     async def scenario() -> None:
-        async with listening(Limits(max_sessions=1)) as (_agent, port, said):
+        async with listening(SessionLimits(max_sessions=1)) as (_agent, port, said):
             first = asyncio.create_task(session_to(port, LONG).run())
             await said.until("preparing")
             with pytest.raises(PeerRefused, match="busy with 1 migrations"):
@@ -63,7 +63,7 @@ def test_max_sessions() -> None:
 
 def test_who_says_hello_and_no_more_keeps_nobody_out() -> None:
     async def scenario() -> None:
-        async with listening(Limits(max_sessions=1)) as (_agent, port, said):
+        async with listening(SessionLimits(max_sessions=1)) as (_agent, port, said):
             waiting = []
             for number in range(MAX_WAITING + 1):
                 stranger = await connect("127.0.0.1", port, hello(f"{number:032x}"))

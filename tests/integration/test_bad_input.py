@@ -83,7 +83,7 @@ USAGE = {
 
 
 @pytest.mark.parametrize("name", USAGE)
-def test_usage(name: str) -> None:
+def test_bad_usage_is_one_line_and_exit_code_2(name: str) -> None:
     arguments, expected = USAGE[name]
     run = zygote.pageferry(*arguments)
     assert run.exit_code == 2, run.stderr
@@ -91,7 +91,7 @@ def test_usage(name: str) -> None:
     assert run.stdout == ""
 
 
-def test_nobody_listens() -> None:
+def test_the_address_at_which_nobody_listens_is_named() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -101,13 +101,13 @@ def test_nobody_listens() -> None:
     assert f"127.0.0.1:{port}" in run.complaint
 
 
-def test_no_such_host() -> None:
+def test_a_host_that_does_not_exist_is_named() -> None:
     run = pageferry("source", "--to", "no-such-host.invalid:4444", *SMALL)
     assert run.exit_code == 1
     assert "no-such-host.invalid" in run.complaint
 
 
-def test_port_in_use() -> None:
+def test_a_port_in_use_is_named() -> None:
     with destination() as (_agent, port):
         run = pageferry("dest", "--listen", f"127.0.0.1:{port}")
     assert run.exit_code == 2

@@ -50,7 +50,7 @@ INTRUDERS: list[tuple[str, type[messages.Message]]] = [
     ("bulk", messages.Welcome),
     ("urgent", messages.Welcome),
     ("recover", messages.Welcome),
-    ("query", messages.Outcome),
+    ("query", messages.CommitOutcome),
 ]
 
 
@@ -68,7 +68,7 @@ async def _intrude(moment: str) -> None:
         refused = [line for line in said if "was refused" in line]
         assert len(refused) == len(INTRUDERS)
         assert not any("asks what became of it" in line for line in said)
-    assert not any(session._context.links.hello("query").token in line for line in said)
+    assert not any(session._context.connections.hello("query").token in line for line in said)
 
 
 @pytest.mark.parametrize("moment", ["preparing", "the guest runs here"])
@@ -84,15 +84,15 @@ async def _ask_later() -> None:
         await said.until(": done")
         for token, answer in (
             ("00" * 32, None),
-            (session._context.links.hello("query").token, "running"),
+            (session._context.connections.hello("query").token, "running"),
         ):
             hello = messages.Hello(role="query", session=session.record.session, token=token)
             connection = await connect("127.0.0.1", port, hello)
             if answer is None:
                 with pytest.raises(PeerRefused):
-                    await connection.expect(messages.Outcome)
+                    await connection.expect(messages.CommitOutcome)
             else:
-                assert (await connection.expect(messages.Outcome)).answer == answer
+                assert (await connection.expect(messages.CommitOutcome)).answer == answer
             connection.close()
 
 

@@ -37,7 +37,7 @@ CASES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values())))
-def test_arrives_and_verifies(case: dict[str, Any]) -> None:
+def test_each_case_with_channels_verifies(case: dict[str, Any]) -> None:
     report = uvloop.run(move(CONFIG.model_copy(update=case)))
     assert report.verified is True
     assert report.config["channels"] == case["channels"]
@@ -75,7 +75,7 @@ def test_pages_in_place_of_a_busy_guest(strategy: str, granularity: str, checksu
     assert report.pages_sent >= 2**26 // 4096
 
 
-def test_over_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_channels_over_tls_verify(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("keys")
     assert certs(folder) == 0
     update = {"channels": 2, "strategy": "hybrid"}
@@ -85,7 +85,7 @@ def test_over_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert report.verified is True
 
 
-def test_by_processes() -> None:
+def test_channels_between_processes_verify() -> None:
     run = migrate(
         *("--channels", "2", "--pacing", "kernel", "--strategy", "pre-copy"),
         *("--memory", "16MiB", "--max-bandwidth", "100MB/s", "--workload", "uniform"),

@@ -103,7 +103,7 @@ def test_the_table_for_people_with_medians(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(number: signal.Signals) -> None:
+def test_a_signal_keeps_the_runs_that_had_finished(number: signal.Signals) -> None:
     with agent("compare", "--json", "-", *GRID, *SLOW) as running:
         running.wait_status(in_run(2))
         running.wait_status(in_phase("round 1"))

@@ -12,7 +12,7 @@ from tests.support.command_line import command, run_words
 QUICK = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 
 
-def test_no_proc_sys() -> None:
+def test_it_migrates_without_proc_sys() -> None:
     unshare = shutil.which("unshare")
     if os.getuid() or unshare is None:
         pytest.skip("needs root and unshare, to hide /proc/sys")

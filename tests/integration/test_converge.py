@@ -65,7 +65,7 @@ def test_a_dirty_limit_below_the_links_rate_does_it_too() -> None:
         ),
     ],
 )
-def test_bad_usage(options: tuple[str, ...], complaint: str) -> None:
+def test_bad_usage_is_refused_by_name(options: tuple[str, ...], complaint: str) -> None:
     run = migrate(*options)
     assert run.exit_code == 2
     assert complaint in run.complaint

@@ -161,7 +161,9 @@ class TestWrongOnPurpose:
 
     @pytest.mark.parametrize("word", range(2))
     @pytest.mark.parametrize("name", ["stop-and-copy", "idle"])
-    def test_a_register(self, word: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_changed_register_is_not_verified(
+        self, word: int, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """STEPS: it skips a step. SUM: memory is the same, and only the register differs."""
         restore = Guest.restore
 

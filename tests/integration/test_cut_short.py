@@ -26,7 +26,7 @@ def timed(action: str, timeout: str, *more: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("action", ["stop-and-copy", "post-copy"])
 @pytest.mark.parametrize("timeout", ["1ms", "300ms"])
-def test_the_least_possible(action: str, timeout: str) -> None:
+def test_the_oracle_knows_all_pages_though_a_round_was_cut_short(action: str, timeout: str) -> None:
     report = timed(action, timeout)
     first = report["rounds"][0]
     assert first["kind"] == "full"
@@ -82,7 +82,7 @@ def test_a_cancelled_run_has_no_least() -> None:
     assert run.json["estimates"] == []
 
 
-def test_simulated_from_it(tmp_path: Path) -> None:
+def test_a_run_that_was_cut_short_can_be_simulated(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     options = (*GUEST, "--timeout", "200ms", "--timeout-action", "stop-and-copy")
     lead = ("--warmup", "100ms", "--run-after", "100ms")

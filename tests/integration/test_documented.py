@@ -67,7 +67,7 @@ def smaller(words: tuple[str, ...]) -> list[str]:
 
 @pytest.mark.timeout(1800 if FULL else 300)
 @pytest.mark.parametrize("command", SAMPLE, ids=str)
-def test_it_runs(command: Printed, tmp_path: Path) -> None:
+def test_a_documented_command_runs(command: Printed, tmp_path: Path) -> None:
     words = smaller(command.words)
     words = [str(tmp_path / word) if word.endswith((".html", ".json")) else word for word in words]
     run = pageferry(*words, timeout=1500 if FULL else 250)

@@ -43,7 +43,7 @@ class TestWhereItRuns:
         assert "3.14 has not been tried" in text("docs/platforms.md")
 
 
-def test_what_lackey_loses() -> None:
+def test_the_guide_says_what_lackey_loses() -> None:
     page = text("docs/traces.md")
     assert re.search(r"`rep movsb` and `rep stosb`.* are an access a \*?byte", page)
     assert "--log-file=trace.%p" in page

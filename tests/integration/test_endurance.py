@@ -17,7 +17,7 @@ import uvloop
 
 from pageferry.common.config.transfer import TransferConfig
 from pageferry.host import messages as m
-from pageferry.host.replay import replay
+from pageferry.host.replay import replay_from_boot
 from tests.support.hosts import Held, RunningHost, held, running_host
 from tests.support.relay import relay
 
@@ -115,7 +115,7 @@ class Journey:
             max_rounds=3,
             postcopy_after="rounds=1",
         )
-        order = m.Move(to=f"127.0.0.1:{port}", guest="g", transfer=transfer, run_after=0.02)
+        order = m.MoveGuest(to=f"127.0.0.1:{port}", guest="g", transfer=transfer, run_after=0.02)
         moved: m.Moved = await source.ask(order)
         where = moved.report.guest.runs_at
         self.seen[where] += 1
@@ -137,14 +137,14 @@ class Journey:
 
 
 @pytest.mark.timeout(900 if FULL else 120)
-def test_back_and_forth(tmp_path: Path) -> None:
+def test_a_guest_survives_many_moves_back_and_forth(tmp_path: Path) -> None:
     async def run() -> None:
         journey = Journey([first, second])
         await first.wait_for("g", "running")
         await journey.go()
         print(f"\n{MOVES} moves: {dict(journey.seen)}", *journey.figures, sep="\n")
         digested: m.Digested = await first.ask(m.Digest())
-        replayed = await asyncio.to_thread(replay, digested.config, digested.steps)
+        replayed = await asyncio.to_thread(replay_from_boot, digested.config, digested.steps)
         assert digested.digest == replayed
         assert digested.check is None
         assert journey.seen["dest"] == MOVES

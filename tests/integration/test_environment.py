@@ -40,7 +40,9 @@ def test_what_needs_no_guest_works_without(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("system", ["darwin", "win32", "freebsd14", "cygwin"])
 @pytest.mark.parametrize("words", [("--version",), ("migrate", *SMALL)], ids=["version", "migrate"])
-def test_another_system(tmp_path: Path, system: str, words: tuple[str, ...]) -> None:
+def test_another_system_is_refused_in_one_line(
+    tmp_path: Path, system: str, words: tuple[str, ...]
+) -> None:
     """Said before anything is loaded that such a system would not have."""
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.platform = {system!r}\n")
     run = pageferry(*words, PYTHONPATH=f"{tmp_path}:{CHECKOUT}")

@@ -69,14 +69,16 @@ def run(folder: Path, *arguments: str | Path, limit_s: float = RUN_S) -> tuple[i
     ],
     ids=["as it is", "the connections are cut", "bad usage"],
 )
-def test_migrate(tmp_path: Path, faults: list[str], code: int, words: str) -> None:
+def test_the_example_of_a_migration_ends_with_the_runs_exit_code(
+    tmp_path: Path, faults: list[str], code: int, words: str
+) -> None:
     found, out, err = run(tmp_path, EXAMPLES / "migrate.py", *faults)
     assert found == code, err
     assert words in (err if code else out)
     assert ("round 1" in err) is (code != 2)
 
 
-def test_own_strategy(tmp_path: Path) -> None:
+def test_a_strategy_of_ones_own_is_played_beside_ours(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, EXAMPLES / "own_strategy.py")
     assert code == 0, err
     assert re.search(r"StopAndCopy: .* more than half of the [\d,]+ before", out)
@@ -85,7 +87,7 @@ def test_own_strategy(tmp_path: Path) -> None:
     assert float(times["halving"]) < float(times["pre-copy"])
 
 
-def test_own_workload(tmp_path: Path) -> None:
+def test_a_workload_of_ones_own_is_handed_over_and_verified(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, EXAMPLES / "own_workload.py")
     assert code == 0, err
     here, there = out.splitlines()
@@ -93,7 +95,7 @@ def test_own_workload(tmp_path: Path) -> None:
     assert re.fullmatch(r"there: [\d,]+ steps, verified", there)
 
 
-def test_hostile_peer(tmp_path: Path) -> None:
+def test_a_hostile_peer_is_answered_and_logged(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, EXAMPLES / "hostile_peer.py")
     assert code == 0, err
     assert re.findall(r"  exit code (.*)", out) == ["2", "1", "1"]
@@ -102,7 +104,7 @@ def test_hostile_peer(tmp_path: Path) -> None:
         assert out.count(words) == 2, out
 
 
-def test_pytest_limit(tmp_path: Path) -> None:
+def test_the_examples_tests_pass_without_configuration_of_ours(tmp_path: Path) -> None:
     """The example's own file, in a session that has no configuration of ours."""
     text = (EXAMPLES / "pytest_limit" / "test_limits.py").read_text("utf-8")
     session = outside.run(tmp_path, text)
@@ -121,7 +123,9 @@ def test_a_limit_that_is_missed_fails_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_compare_strategies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_notebook_shows_what_it_promises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     how = "a kernel of IPython" if KERNEL else "no kernel: nbclient or ipykernel is not installed"
     with capsys.disabled():
         print(f" [{NOTEBOOK}: {how}]", end="")
@@ -154,7 +158,7 @@ def test_every_example_has_a_test_and_a_line_in_their_readme() -> None:
     assert set(re.findall(r"^\| \[`([^`/]+)/?`\]", readme, re.MULTILINE)) == found
 
 
-def test_they_are_small() -> None:
+def test_examples_are_small() -> None:
     """Somebody has to read the whole of one before it is of use."""
     lines = {path.name: path.read_text("utf-8").count("\n") for path in EXAMPLES.rglob("*.py")}
     assert {name: n for name, n in lines.items() if n > 110} == {}

@@ -158,7 +158,7 @@ async def _knock(port: int, number: int) -> Connection:
         await connection.send_preface()
         if number % 2:
             await connection.send(_hello(number))
-            body = messages.encode(messages.Ping(t_ns=1))
+            body = messages.encode_message(messages.Ping(t_ns=1))
             await connection._write(encoder.encode_control(body) * 20)
     return connection
 

@@ -18,7 +18,7 @@ import uvloop
 from pageferry.common.config.transfer import TransferConfig
 from pageferry.common.errors import EXIT_IN_DOUBT, PageferryError
 from pageferry.host import messages as m
-from pageferry.host.replay import replay
+from pageferry.host.replay import replay_from_boot
 from tests.support.harness import agent, destination, pageferry
 from tests.support.hosts import RunningHost, running_host
 from tests.support.known import known
@@ -47,7 +47,7 @@ def pair(hosts: tuple[RunningHost, RunningHost]) -> tuple[RunningHost, RunningHo
 
     async def as_in_the_beginning() -> None:
         if "g" not in await first.guests():
-            await second.ask(m.Move(to=f"127.0.0.1:{first.port}", transfer=QUICK))
+            await second.ask(m.MoveGuest(to=f"127.0.0.1:{first.port}", transfer=QUICK))
         assert (await first.guests(), await second.guests()) == ({"g": "running"}, {})
 
     uvloop.run(as_in_the_beginning())
@@ -127,7 +127,7 @@ def test_verify_notices_a_guest_that_is_another(
     """The host says another seed than the guest's: what is replayed is not what ran."""
     digested: m.Digested = uvloop.run(pair[0].ask(m.Digest()))
     other = digested.model_copy(update={"config": digested.config.model_copy(update={"seed": 2})})
-    with answering(tmp_path / "liar.sock", m.encode(other)) as control:
+    with answering(tmp_path / "liar.sock", m.encode_line(other)) as control:
         run = pageferry("host", "verify", "--host", str(control))
     assert run.exit_code == 3
     assert digested.digest in run.complaint
@@ -152,7 +152,7 @@ def test_a_source_agent_may_use_a_host_too(pair: tuple[RunningHost, RunningHost]
     assert uvloop.run(second.guests()) == {}
 
 
-def test_boot_and_shutdown(pair: tuple[RunningHost, RunningHost]) -> None:
+def test_a_guest_is_booted_and_shut_down(pair: tuple[RunningHost, RunningHost]) -> None:
     _, second = pair
     guest = ("--memory", "16MiB", "--workload", "uniform")
     run = pageferry("host", "boot", *at(second), *guest)
@@ -189,11 +189,11 @@ def test_a_move_is_interrupted(pair: tuple[RunningHost, RunningHost], number: in
     async def others_must_wait() -> None:
         assert await first.guests() == {"g": "moving"}
         assert await second.guests() == {"g": "arriving"}
-        for request in (m.Shutdown(), m.Digest(), m.Move(to="127.0.0.1:1")):
+        for request in (m.Shutdown(), m.Digest(), m.MoveGuest(to="127.0.0.1:1")):
             with pytest.raises(PageferryError, match="is being moved"):
                 await first.ask(request)
         with pytest.raises(PageferryError, match="still arriving"):
-            await second.ask(m.Move(to="127.0.0.1:1"))
+            await second.ask(m.MoveGuest(to="127.0.0.1:1"))
 
     with agent("move", *at(first), *to(second), *SLOW, "--json", "-") as moving:
         moving.wait_status(in_round_1)
@@ -214,7 +214,7 @@ def test_a_guest_that_lacks_pages_is_not_moved_on(pair: tuple[RunningHost, Runni
     with agent("move", *at(first), *to(second), *slow) as moving:
         moving.wait_status(lambda key, value: key == "status" and "follows" in value["phase"])
         with pytest.raises(PageferryError, match="pages of it are missing"):
-            uvloop.run(second.ask(m.Move(to=f"127.0.0.1:{first.port}")))
+            uvloop.run(second.ask(m.MoveGuest(to=f"127.0.0.1:{first.port}")))
         moving.process.send_signal(signal.SIGINT)  # too late, and it must not hurt
         run = moving.end()
     assert run.exit_code == 0, run.stderr
@@ -261,7 +261,7 @@ def test_a_host_that_is_interrupted_sees_a_hand_over_through(
     assert "guest g has moved" in run.stderr
     assert uvloop.run(second.guests()) == {"g": "running"}
     digested: m.Digested = uvloop.run(second.ask(m.Digest()))
-    assert replay(digested.config, digested.steps) == digested.digest
+    assert replay_from_boot(digested.config, digested.steps) == digested.digest
 
 
 def test_a_host_that_receives_is_interrupted(own_pair: tuple[RunningHost, RunningHost]) -> None:
@@ -303,14 +303,14 @@ def doubtful(
         async with relay(second.port, cut, cut_back) as (wire, port):
             wire.deaf_after_cut = True
             transfer = QUICK.model_copy(update={"strategy": "stop-and-copy"})
-            moved: m.Moved = await first.ask(m.Move(to=f"127.0.0.1:{port}", transfer=transfer))
+            moved: m.Moved = await first.ask(m.MoveGuest(to=f"127.0.0.1:{port}", transfer=transfer))
             assert moved.exit_code == EXIT_IN_DOUBT
             assert moved.report.outcome == "in-doubt"
             assert moved.report.guest.runs_at == "unknown"
             (guest,) = (await first.ask(m.List())).guests
             assert guest.state == "in-doubt"
             assert "host resume --guest g" in guest.note
-            for other in (m.Move(to="127.0.0.1:1"), m.Digest()):
+            for other in (m.MoveGuest(to="127.0.0.1:1"), m.Digest()):
                 with pytest.raises(PageferryError, match="in doubt"):
                     await first.ask(other)
             with pytest.raises(PageferryError, match=r"could not be asked.*--force") as asked:
@@ -394,7 +394,7 @@ USAGE = {
 
 
 @pytest.mark.parametrize("name", USAGE)
-def test_usage(name: str, tmp_path: Path) -> None:
+def test_bad_usage_is_one_line_and_leaves_no_file(name: str, tmp_path: Path) -> None:
     arguments, expected = USAGE[name]
     quiet = ("--quiet",) if "BOOT" in arguments else ()
     filled = (str(tmp_path / "x.sock") if each == "BOOT" else each for each in arguments)
@@ -404,7 +404,7 @@ def test_usage(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_host_listens(tmp_path: Path) -> None:
+def test_a_move_names_the_socket_at_which_no_host_listens(tmp_path: Path) -> None:
     run = pageferry("move", "--host", str(tmp_path / "x.sock"), "--to", "127.0.0.1:1")
     assert run.exit_code == 1
     assert f"no host listens at {tmp_path}/x.sock" in run.complaint
@@ -415,11 +415,11 @@ def test_moves_that_can_not_be(pair: tuple[RunningHost, RunningHost]) -> None:
 
     async def refused(address: str, **order: Any) -> PageferryError:
         with pytest.raises(PageferryError) as failed:
-            await first.ask(m.Move(to=address, **order))
+            await first.ask(m.MoveGuest(to=address, **order))
         return failed.value
 
     async def failed(port: int, exit_code: int = 1) -> str:
-        moved: m.Moved = await first.ask(m.Move(to=f"127.0.0.1:{port}"))
+        moved: m.Moved = await first.ask(m.MoveGuest(to=f"127.0.0.1:{port}"))
         assert moved.exit_code == exit_code
         assert moved.report.guest.runs_at == "source"  # also where it never came to a connection
         return moved.error or ""
@@ -473,7 +473,7 @@ def test_what_is_no_request(pair: tuple[RunningHost, RunningHost]) -> None:
             sock.sendall(sent)
             sock.shutdown(socket.SHUT_WR)
             line = sock.makefile("rb").readline()
-        failed: m.Failed = m.decode(line, m.REPLIES)
+        failed: m.RequestFailed = m.decode_line(line, m.REPLIES)
         assert failed.kind == "failed"
         assert re.search(words, failed.reason), failed.reason
     assert uvloop.run(first.guests()) == {"g": "running"}

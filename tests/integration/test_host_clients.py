@@ -32,10 +32,10 @@ def pair(tmp_path: Path) -> Iterator[tuple[RunningHost, RunningHost]]:
         yield first, second
 
 
-def asked(host: RunningHost, request: m.List | m.Move) -> socket.socket:
+def asked(host: RunningHost, request: m.List | m.MoveGuest) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(host.control))
-    sock.sendall(m.encode(request))
+    sock.sendall(m.encode_line(request))
     return sock
 
 
@@ -55,7 +55,7 @@ def test_who_asked_for_a_move_goes_while_its_progress_is_sent_to_him(
 ) -> None:
     """His transport closes at a write, and then raises at each call; others are rude meanwhile."""
     first, second = pair
-    move = m.Move(to=f"127.0.0.1:{second.port}", transfer=POST_COPY)
+    move = m.MoveGuest(to=f"127.0.0.1:{second.port}", transfer=POST_COPY)
     with asked(first, move) as sock, sock.makefile() as lines:
         for line in lines:
             said = json.loads(line)

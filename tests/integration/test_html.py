@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pageferry.common.html import render, render_one
-from pageferry.common.html.page import pictures
+from pageferry.common.html.page import draw_run
 from pageferry.common.report.schema import EventReport, Report
 from pageferry.sweeps.parquet import to_parquet
 from tests.support import chromium, sweep_tables
@@ -76,10 +76,10 @@ def test_every_picture_in_light_and_in_dark(browser: Browser, tmp_path: Path) ->
     browser.open(file)
     for dark in (False, True):
         browser.look(dark=dark)
-        assert set(all_drawn(browser)) == {p.key for p in pictures(report) if p.figure}
+        assert set(all_drawn(browser)) == {p.key for p in draw_run(report) if p.figure}
         seen[dark] = ink(browser, instead_of=seen.get(False))
         text = browser.run("document.body.innerText")
-        for picture in pictures(report):
+        for picture in draw_run(report):
             assert picture.title in text
             assert picture.look in text
     assert seen[False] != seen[True]
@@ -206,7 +206,7 @@ def test_paper_is_light_and_has_the_pictures(browser: Browser, tmp_path: Path) -
     assert ink(browser, instead_of=light) == dark
 
 
-def test_a_sweep(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_of_a_sweep_draws_maps_and_curves(browser: Browser, tmp_path: Path) -> None:
     """Two maps and two curves, and no run of its own: drawn and explained in light and in dark."""
     file, page = tmp_path / "results.parquet", tmp_path / "sweep.html"
     file.write_bytes(to_parquet(sweep_tables.run(sweep_tables.PLAN + "cache = ['0', '1MiB']\n")[0]))
@@ -232,7 +232,7 @@ def test_a_sweep(browser: Browser, tmp_path: Path) -> None:
     browser.until("document.documentElement.scrollWidth <= 400")
 
 
-def test_a_real_migration(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_of_a_real_migration_draws_everything(browser: Browser, tmp_path: Path) -> None:
     page, document = tmp_path / "run.html", tmp_path / "run.json"
     run = pageferry(
         *("migrate", "--memory", "16MiB", "--workload", "uniform:working-set=50%,rate=40MB/s"),

@@ -58,7 +58,7 @@ def test_idle_for_two_seconds(case: str) -> None:
         assert not any(word in said for word in TROUBLE), said
 
 
-def test_with_tls(tmp_path: Path) -> None:
+def test_idle_connections_stay_open_over_tls(tmp_path: Path) -> None:
     folders = [tmp_path / "made" / name for name in ("one", "two")]
     made = pageferry("certs", str(tmp_path / "made"), "--host", "one", "--host", "two")
     assert made.exit_code == 0, made.stderr

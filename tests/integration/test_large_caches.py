@@ -58,7 +58,7 @@ def test_within_a_limit_of_the_process(name: str, cache: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", COMMANDS if FULL else ["migrate", "host"])
-def test_within_a_container(name: str, tmp_path: Path) -> None:
+def test_a_cache_too_large_for_the_container_is_refused(name: str, tmp_path: Path) -> None:
     with group("memory", memory_limit_in_bytes=300 * MIB) as made:
         if name == "source":
             with destination("--once") as (_, where):

@@ -48,7 +48,7 @@ def _all_of_a_source() -> list[Lie]:
 
 def _may_end_it(lie: Lie) -> bool:
     try:
-        return messages.decode(lie.body).kind in LAST_WORDS
+        return messages.decode_message(lie.body).kind in LAST_WORDS
     except RemoteProtocolError:
         return False
 
@@ -59,7 +59,7 @@ def _ends(destination: LyingAfterwards, strategy: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("step", ["postcopy", "recover", "query"])
 def test_one_that_says_what_is_due_is_believed(step: str) -> None:
-    true = Lie(step, "the truth", messages.encode(OF_KIND["pong"]))
+    true = Lie(step, "the truth", messages.encode_message(OF_KIND["pong"]))
     with LyingAfterwards(true) as destination:
         destination._lie = None
         code, said = _ends(destination, "pre-copy" if step == "query" else "post-copy")

@@ -94,7 +94,9 @@ def test_runs_before_its_memory_is_there(
 
 
 @pytest.mark.parametrize(("strategy", "workload", "cache", "vcpus"), CASES)
-def test_completes_and_verifies(strategy: str, workload: str, cache: str, vcpus: str) -> None:
+def test_each_combination_completes_and_verifies(
+    strategy: str, workload: str, cache: str, vcpus: str
+) -> None:
     run = migrate(
         *("--strategy", strategy, "--workload", workload, "--cache", cache, "--vcpus", vcpus),
         *("--memory", "64MiB", "--max-bandwidth", "400MB/s", "--max-rounds", "4"),

@@ -79,7 +79,7 @@ class TestRounds:
 
 
 class TestNotConverged:
-    def test_in_the_table(self) -> None:
+    def test_the_table_says_that_rounds_did_not_converge(self) -> None:
         limit = ("--strategy", "pre-copy", "--max-rounds", "1", "--downtime-limit", "5ms")
         run = pageferry("migrate", "--memory", "32MiB", *FLAT_OUT, *limit, "--warmup", "100ms")
         assert run.exit_code == 0, run.stderr
@@ -135,7 +135,7 @@ class TestMissed:
         assert missed(run.json) == ["downtime_limit"]
 
     @pytest.mark.parametrize("command", ["migrate", "simulate"])
-    def test_enforced(self, command: str) -> None:
+    def test_enforce_makes_a_missed_limit_an_exit_code(self, command: str) -> None:
         rate = ("--memory", "16MiB", "--max-bandwidth", "10gbit", "--run-after", "0s")
         options = (*rate, "--strategy", "three-path", "--enforce", "--json", "-")
         run = pageferry(command, *options, *ASKED)
@@ -145,7 +145,7 @@ class TestMissed:
         run = pageferry(command, *options, "--downtime-limit", "100s")
         assert run.exit_code == 0, run.stderr
 
-    def test_compare(self) -> None:
+    def test_compare_says_which_strategies_missed_a_limit(self) -> None:
         options = ("compare", "--strategies", "three-path,pre-copy", *SMALL, "--max-rounds", "1")
         run = pageferry(*options, *ASKED, "--enforce")
         assert run.exit_code == 5
@@ -155,7 +155,7 @@ class TestMissed:
         assert "pre-copy: did not converge: --max-rounds 1 ended the rounds" in text
         assert "2 of 2 runs missed a limit" in run.complaint
 
-    def test_a_sweep(self, tmp_path: Path) -> None:
+    def test_a_sweep_with_enforce_fails_where_a_limit_was_missed(self, tmp_path: Path) -> None:
         plan = tmp_path / "plan.toml"
         plan.write_text(
             'runner = "simulate"\n[options]\nmemory = "64MiB"\ndowntime-limit = "1us"\n'

@@ -99,7 +99,9 @@ def compiled() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_flood(tls: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flood_of_connections_takes_little_memory(
+    tls: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The migration completes and verifies, and memory stays within 50 MB of what it needs."""
     options: tuple[str, ...] = ()
     if tls:

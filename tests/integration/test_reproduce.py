@@ -10,7 +10,7 @@ import pytest
 from tests.support.harness import agent, children_of, pageferry, wait_gone
 
 
-def test_interrupted() -> None:
+def test_a_signal_keeps_the_cases_that_had_finished() -> None:
     with agent("reproduce", "--quick", "--json", "-", "--quiet") as running:
         running.wait_status(lambda key, value: key == "run" and value["run"] == 3)
         running.wait_status(lambda key, value: key == "status" and value["phase"] == "warming up")
@@ -45,7 +45,7 @@ def test_interrupted() -> None:
         (("--path3", "pre-copy"), "post-copy"),
     ],
 )
-def test_bad_usage(arguments: tuple[str, ...], named: str) -> None:
+def test_bad_usage_is_named_and_prints_no_table(arguments: tuple[str, ...], named: str) -> None:
     run = pageferry("reproduce", *arguments)
     assert run.exit_code == 2
     assert named in run.complaint

@@ -27,7 +27,7 @@ CONFIG = MigrationConfig(
 
 
 class Shelf:
-    """A keeper that remembers what it was told."""
+    """A registry that remembers what it was told."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -49,7 +49,7 @@ class Shelf:
 
 async def sent(guest: Guest, shelf: Shelf, **options: Any) -> SourceSession:
     """A session that has ended; raises what it ended with."""
-    agent = DestAgent(Said(), lambda _session, _event: None, keeper=shelf)
+    agent = DestAgent(Said(), lambda _session, _event: None, registry=shelf)
     [(_, port)] = agent.listen("127.0.0.1", 0)
     serving = asyncio.create_task(agent.serve_forever())
     config = changed(CONFIG, options)

@@ -149,7 +149,7 @@ def test_who_knows_of_whole_pages_only(tracker: str) -> None:
     assert all(each.bytes < 100 * each.pages + 200 for each in changed)
 
 
-def test_over_tls(tmp_path: Path) -> None:
+def test_compression_and_deltas_over_tls_verify(tmp_path: Path) -> None:
     assert certs(tmp_path) == 0
 
     async def moved() -> Report:
@@ -201,17 +201,17 @@ class TestWhatIsWrong:
         self.goes_on("a zstd frame that announces", compress="zstd")
 
     def test_a_delta_that_leaves_its_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        encode = delta.encode
+        encode = delta.encode_batch
 
-        def spoils(memory: Any, cache: Any, batch: delta.Batch, *rest: Any) -> int:
+        def spoils(memory: Any, cache: Any, batch: delta.DeltaBatch, *rest: Any) -> int:
             size = encode(memory, cache, batch, *rest)
             batch.out[:2] = 0xFF, 0x7F
             return size
 
-        monkeypatch.setattr(delta, "encode", spoils)
+        monkeypatch.setattr(delta, "encode_batch", spoils)
         self.goes_on("that is not legal", delta="xbzrle")
 
-    def test_a_changed_bit(self) -> None:
+    def test_a_changed_bit_is_noticed(self) -> None:
         self.goes_on(
             "was changed on its way",
             compress="lz4",
@@ -224,13 +224,13 @@ def test_a_base_that_is_not_what_the_destination_has_is_found_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A cache that is ahead of what was sent: what changed in between never travels."""
-    encode = delta.encode
+    encode = delta.encode_batch
 
     def runs_ahead(memory: Any, cache: delta.PageCache, *rest: Any) -> int:
         if (cache.pages >= 0).any():
             cache.words[:] = memory
         return encode(memory, cache, *rest)
 
-    monkeypatch.setattr(delta, "encode", runs_ahead)
+    monkeypatch.setattr(delta, "encode_batch", runs_ahead)
     with pytest.raises(VerificationError):
         uvloop.run(move(config(strategy="pre-copy", delta="xbzrle", delta_cache=8 * MIB)))

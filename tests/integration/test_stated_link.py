@@ -44,7 +44,9 @@ class TestSimulated:
         assert report["total_time_ms"] == pytest.approx(671, rel=0.05)
 
     @pytest.mark.parametrize("options", [{}, {"net": "rate=10gbit"}, {"link": "rate=10gbit"}])
-    def test_a_sweep(self, tmp_path: Path, options: dict[str, str]) -> None:
+    def test_a_sweep_simulates_the_stated_link(
+        self, tmp_path: Path, options: dict[str, str]
+    ) -> None:
         lines = "".join(f'{name} = "{value}"\n' for name, value in options.items())
         plan = tmp_path / "plan.toml"
         plan.write_text(f'runner = "simulate"\n[options]\nmemory = "256MiB"\n{lines}')
@@ -75,13 +77,13 @@ class TestReal:
         row = next((line for line in run.stdout.splitlines() if "bound by" in line), "")
         assert "--max-bandwidth 100 MB/s: the link carries" in row
 
-    def test_compare(self) -> None:
+    def test_compare_sends_at_the_links_rate(self) -> None:
         times = ("--warmup", "100ms", "--run-after", "100ms", "--json", "-")
         run = pageferry("compare", "--strategies", "stop-and-copy", *self.LINK, *times)
         assert run.exit_code == 0, run.stderr
         assert run.json["runs"][0]["total_time_ms"] < 500
 
-    def test_a_prediction(self) -> None:
+    def test_a_prediction_takes_the_assumed_bandwidth(self) -> None:
         options = ("--memory", "64MiB", "--assume-bandwidth", "200MB/s", "--measure", "100ms")
         run = pageferry("predict", *options, "--warmup", "100ms", "--json", "-")
         assert run.exit_code == 0, run.stderr

@@ -21,8 +21,8 @@ from pageferry.common.errors import UsageError
 from pageferry.common.report.schema import Report
 from pageferry.sweeps import cluster as dask_cluster
 from pageferry.sweeps import worker
-from pageferry.sweeps.cell import Order, Outcome
-from pageferry.sweeps.cells import expand
+from pageferry.sweeps.cell import CellOutcome, Order
+from pageferry.sweeps.cells import make_cells
 from pageferry.sweeps.driver import option_texts
 from pageferry.sweeps.parquet import read_parquet
 from pageferry.sweeps.plan import parse_plan
@@ -205,18 +205,18 @@ def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_is_told_to_stop(tmp_path: Path) -> None:
     """Before its cell has begun, and while it runs: a cell that would take a minute."""
     slow = TINY.replace('"unlimited"', '"70kB/s"')
-    (cell,) = expand(parse_plan(slow.encode(), "plan"), runner_named("migrate"), "plan")
+    (cell,) = make_cells(parse_plan(slow.encode(), "plan"), runner_named("migrate"), "plan")
     order = Order(token="a", runner="migrate", options=option_texts(cell))  # noqa: S106
-    worker.stop(["a"])
-    assert Outcome.model_validate_json(worker.run_order(order.model_dump_json())).cancelled
+    worker.cancel_orders(["a"])
+    assert CellOutcome.model_validate_json(worker.run_order(order.model_dump_json())).cancelled
     with ThreadPoolExecutor(2) as pool:
         running = [
             pool.submit(worker.run_order, order.model_copy(update={"token": t}).model_dump_json())
             for t in ("b", "c")
         ]
         agents = wait_agents()  # of one of them; the other one waits for it
-        worker.stop(["b", "c"])
-        found = [Outcome.model_validate_json(each.result(100)) for each in running]
+        worker.cancel_orders(["b", "c"])
+        found = [CellOutcome.model_validate_json(each.result(100)) for each in running]
     assert [(each.cancelled, each.result) for each in found] == [(True, None)] * 2
     assert wait_gone(agents) == []
     assert worker._running == {}

@@ -27,7 +27,7 @@ def last_decision(report: Report) -> tuple[str, str]:
     return report.decisions[-1].decision, report.decisions[-1].reason
 
 
-def test_cancel() -> None:
+def test_cancel_leaves_the_guest_at_the_source() -> None:
     run = timed("cancel")
     assert run.exit_code == 130
     assert "--timeout: cancelled after 400ms" in run.stderr
@@ -45,7 +45,7 @@ def test_cancel_while_the_guest_is_stopped_for_its_last_pages() -> None:
 
 
 @pytest.mark.parametrize("granularity", ["page", "line"])
-def test_stop_and_copy(granularity: str) -> None:
+def test_stop_and_copy_cuts_the_round_short_and_verifies(granularity: str) -> None:
     run = timed("stop-and-copy", "--granularity", granularity)
     assert run.exit_code == 0, run.stderr
     report = run.report
@@ -60,7 +60,7 @@ def test_stop_and_copy(granularity: str) -> None:
     assert report.pages_sent + report.zero_pages - report.pages_resent == 32 * 256
 
 
-def test_post_copy() -> None:
+def test_post_copy_cuts_the_round_short_and_verifies() -> None:
     run = timed("post-copy")
     assert run.exit_code == 0, run.stderr
     report = run.report

@@ -58,7 +58,9 @@ class TestWhole:
     @pytest.mark.parametrize(
         ("strategy", "faults"), [("pre-copy", "auto"), ("post-copy", "kernel")]
     )
-    def test_by_processes(self, keys: Path, strategy: str, faults: str) -> None:
+    def test_processes_migrate_over_tls_by_each_mechanism(
+        self, keys: Path, strategy: str, faults: str
+    ) -> None:
         options = ("--strategy", strategy, "--faults", faults, "--memory", "16MiB")
         run = migrate("--tls", str(keys / "dest"), "--workload", "zipf", *options)
         assert run.exit_code == 0, run.stderr
@@ -67,7 +69,9 @@ class TestWhole:
 
     @pytest.mark.parametrize("strategy", ["stop-and-copy", "three-path", "hybrid", "lazy-copy"])
     @pytest.mark.parametrize("checksum", [True, False])
-    def test_by_strategy(self, keys: Path, strategy: str, checksum: bool) -> None:
+    def test_each_strategy_verifies_over_tls(
+        self, keys: Path, strategy: str, checksum: bool
+    ) -> None:
         update = {"strategy": strategy, "checksum": checksum, "postcopy_after": "rounds=1"}
         config = changed(CONFIG, update)
         report, error, _, _ = uvloop.run(moved_through(config, folder=keys / "dest"))
@@ -151,7 +155,7 @@ class TestWhoComesIn:
         assert re.fullmatch(r"pageferry: 127.*did not accept our certificate.*\n", line), line
         assert re.search("turned away: no TLS with it: it showed a certificate", said), said
 
-    def test_an_expired_certificate(self, tmp_path: Path) -> None:
+    def test_an_expired_certificate_is_not_accepted(self, tmp_path: Path) -> None:
         authority = trustme.CA()
         old = issued(tmp_path / "old", "127.0.0.1", -1, authority=authority)
         new = issued(tmp_path / "new", "127.0.0.1", authority=authority)
@@ -163,7 +167,7 @@ class TestWhoComesIn:
         assert re.search("did not accept our certificate: it has expired", line), line
         assert re.search("certificate has expired", said), said
 
-    def test_another_host(self, tmp_path: Path) -> None:
+    def test_a_certificate_of_another_host_is_not_accepted(self, tmp_path: Path) -> None:
         folder = issued(tmp_path / "other", "elsewhere.example")
         code, line, _ = attempt(folder, folder)
         assert code == 1
@@ -171,13 +175,13 @@ class TestWhoComesIn:
         code, line, _ = attempt(folder, folder, "--tls-hostname", "elsewhere.example")
         assert (code, line) == (0, "")
 
-    def test_plain_to_tls(self, keys: Path) -> None:
+    def test_a_plain_source_is_refused_by_a_destination_with_tls(self, keys: Path) -> None:
         code, line, said = attempt(None, keys / "dest")
         assert code == 1
         assert re.search("refused: this destination takes TLS only", line), line
         assert re.search("turned away: it speaks no TLS", said), said
 
-    def test_tls_to_plain(self, keys: Path) -> None:
+    def test_a_source_with_tls_is_refused_by_a_plain_destination(self, keys: Path) -> None:
         code, line, said = attempt(keys / "source", None)
         assert code == 1
         assert re.search("does it have --tls, too", line), line
@@ -194,7 +198,7 @@ class TestWhoComesIn:
                 secure.recv(1)
             agent.wait_said("it showed no certificate")
 
-    def test_tls_1_2(self, keys: Path) -> None:
+    def test_tls_1_2_is_refused(self, keys: Path) -> None:
         context = ssl.create_default_context(cafile=keys / "ca-cert.pem")
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with destination("--tls", str(keys / "dest")) as (agent, port):
@@ -215,10 +219,10 @@ class TestWhoComesIn:
                 task = asyncio.create_task(session.run())
                 await said.until("preparing")
                 other = client_tls(keys / "dest")
-                hello = session._context.links.hello("query")
+                hello = session._context.connections.hello("query")
                 connection = await connect("127.0.0.1", port, hello, LinkPolicy(secure=other))
                 with pytest.raises(PeerRefused, match="not of session"):
-                    await connection.expect(messages.Outcome)
+                    await connection.expect(messages.CommitOutcome)
                 connection.close()
                 await task
                 assert make_report(session.record).verified is True

@@ -48,7 +48,7 @@ class TestSimulationsSayThatTheyAre:
             assert words not in text
             assert words not in run.stdout
 
-    def test_a_simulated_sweep(self, tmp_path: Path) -> None:
+    def test_a_sweep_says_that_it_is_simulated(self, tmp_path: Path) -> None:
         plan = tmp_path / "plan.toml"
         plan.write_text(
             'runner = "simulate"\n[options]\nmemory = "64MiB"\nworkload = "zipf:rate=40MB/s"\n'
@@ -69,7 +69,7 @@ class TestSimulationsSayThatTheyAre:
         assert titles(text)
         assert all(title.endswith("(simulated)") for title in titles(text))
 
-    def test_an_evacuation(self, tmp_path: Path) -> None:
+    def test_an_evacuation_says_that_it_is_simulated(self, tmp_path: Path) -> None:
         page = tmp_path / "page.html"
         run = pageferry("simulate", "--evacuate", "5", "--html", str(page))
         assert run.exit_code == 0, run.stderr
@@ -175,7 +175,7 @@ class TestReportWithoutAPage:
         assert [name for name in heads if name in names] == list(names)
         assert "FAILED" in run.stdout
 
-    def test_what_compare_wrote(self, documents: Documents, tmp_path: Path) -> None:
+    def test_report_prints_what_compare_wrote(self, documents: Documents, tmp_path: Path) -> None:
         run = pageferry("report", saved(tmp_path, documents["compared"]))
         assert run.exit_code == 0, run.stderr
         assert documents["compared"]["sheets"][0]["title"] in run.stdout

@@ -67,7 +67,7 @@ def test_a_guest_that_replays_it_is_migrated(imported: Path, strategy: str, memo
 
 
 @pytest.mark.skipif(VALGRIND is None, reason="valgrind is not installed")
-def test_what_valgrind_records(tmp_path: Path) -> None:
+def test_what_valgrind_records_can_be_replayed(tmp_path: Path) -> None:
     text, path = tmp_path / "true.txt", tmp_path / "true.npz"
     subprocess.run(
         [str(VALGRIND), "--tool=lackey", "--trace-mem=yes", f"--log-file={text}", "true"],
@@ -88,7 +88,7 @@ def test_what_valgrind_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kib", [300, 500])  # while the text is read; while the trace is written
-def test_a_full_disk(tmp_path: Path, kib: int) -> None:
+def test_a_full_disk_is_one_line_and_leaves_no_file(tmp_path: Path, kib: int) -> None:
     (tmp_path / "text").write_bytes(lackey_text(100_000))
     limit = ("prlimit", f"--fsize={kib * 1024}")
     done = subprocess.run(
@@ -106,7 +106,7 @@ def test_a_full_disk(tmp_path: Path, kib: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_import_leaves_no_file(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         command("trace", "import", "-", str(tmp_path / "t.npz")),
         stdin=subprocess.PIPE,

@@ -98,7 +98,7 @@ def _commit(_sent: int, chunk: bytes, said: Said) -> bool:
     return b"snapshot" in chunk and any("preparing" in line for line in said)
 
 
-def test_the_commit_itself() -> None:
+def test_a_corrupted_commit_leaves_the_guest_at_the_source() -> None:
     """The source had given the guest away, asks, and is told that nobody has it."""
     settings = config(strategy="stop-and-copy")
     report, error, _ = uvloop.run(_moved(settings, _commit, False))

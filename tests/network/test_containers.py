@@ -25,7 +25,7 @@ from pageferry.common.guest import jit
 from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.report.schema import Report
 from pageferry.net.enter import prefix
-from pageferry.net.link import Link
+from pageferry.net.link import NetworkLink
 from pageferry.net.namespaces import ADDRESS, End, namespace
 from pageferry.net.shape import parse_shape
 from pageferry.net.spec import LinkSpec
@@ -128,7 +128,7 @@ def test_a_guest_moves_from_one_container_to_another(tmp_path: Path) -> None:
     name = f"test-{os.getpid()}-{secrets.token_hex(3)}"
     spec = LinkSpec(kind="namespaces", name=name, shape=parse_shape("rate=200mbit"))
     with (
-        Link(spec),
+        NetworkLink(spec),
         contained(
             *(name, "dst", homes["dst"]),
             *("dest", "--listen", "0.0.0.0:4444", "--tls", "/home/keys", "--once"),

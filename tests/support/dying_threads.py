@@ -111,7 +111,7 @@ KINDS: Final[dict[str, Callable[[], None]]] = {
     "bulk-sender": _method("pageferry.common.wire.bulk_sender:BulkSender", "send_parts"),
     "bulk-keeper": _method("pageferry.common.wire.bulk_sender:BulkSender", "keep_open"),
     "page-server": _method("pageferry.source_agent.postcopy.page_server:PageServer", "_live"),
-    "pusher": _method("pageferry.source_agent.postcopy.supply:Supply", "push"),
+    "pusher": _method("pageferry.source_agent.postcopy.supply:PageSupply", "push"),
     "squeeze": _method(
         "pageferry.source_agent.precopy.compressing_encoder:CompressingEncoder", "_encode_on_pool"
     ),

@@ -81,7 +81,7 @@ class FaultContract:
             post.dest.resume()
             post.finish()
 
-    def test_nothing_missing(self) -> None:
+    def test_without_missing_pages_there_is_no_fault(self) -> None:
         with self.post(workload=HOT) as post:
             post.dest.memory.view[:] = post.source.memory.view
             post.arm(np.zeros(post.n_pages, np.bool_))
@@ -250,7 +250,7 @@ class FaultContract:
             post.finish()
 
     @pytest.mark.parametrize("vcpus", [1, 2])
-    def test_with_checksums(self, vcpus: int) -> None:
+    def test_checked_frames_place_every_page(self, vcpus: int) -> None:
         with self.post(workload=HOT, vcpus=vcpus, checked=True) as post:
             post.arm()
             post.serve()
@@ -430,7 +430,7 @@ class FaultContract:
         assert faults > 1500
         assert pulled < 1.05 * faults
 
-    def test_a_fixed_window(self) -> None:
+    def test_a_fixed_window_asks_for_that_many_neighbours(self) -> None:
         with self.post(
             workload="sequential", prepage=Prepage("6"), memory="64KiB", cache=0, steps=0
         ) as post:

@@ -14,7 +14,7 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.wire.link_policy import STALL_S
 from pageferry.common.wire.tls_credentials import ClientTls
 from pageferry.dest_agent.agent import DestAgent
-from pageferry.dest_agent.session_table import Limits
+from pageferry.dest_agent.session_table import SessionLimits
 from pageferry.source_agent.report.build import make_report
 from pageferry.source_agent.session.session import SourceSession
 
@@ -45,7 +45,7 @@ class Said(list[str]):
 
 @contextlib.asynccontextmanager
 async def listening(
-    limits: Limits | None = None,
+    limits: SessionLimits | None = None,
     secure: ssl.SSLContext | None = None,
     *,
     stall_s: float = STALL_S,

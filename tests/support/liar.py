@@ -91,7 +91,7 @@ def others(step: str) -> Iterator[Lie]:
     for example in EXAMPLES:
         if example.kind == "pong":  # may always come; who says no more than that is waited for
             continue
-        yield Lie(step, f"{example.kind} out of turn", messages.encode(example))
+        yield Lie(step, f"{example.kind} out of turn", messages.encode_message(example))
     for name, body in {
         "nothing": b"",
         "no map": msgpack.packb([1]),
@@ -126,7 +126,7 @@ def sample(every: list[Lie], n: int, seed: int = 1) -> list[Lie]:
 
 
 def plain(message: messages.Message) -> dict[str, Any]:
-    return dict(msgpack.unpackb(messages.encode(message)))
+    return dict(msgpack.unpackb(messages.encode_message(message)))
 
 
 # -- a destination -----------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class LyingDestination:
             hello = await connection.expect(Hello)
             connection.belong(hello.attempt)
             if hello.role == "query":
-                outcome = messages.Outcome(
+                outcome = messages.CommitOutcome(
                     answer="running" if self.resumed_ns else "never",
                     resumed_ns=self.resumed_ns or None,
                     clock=clock_identity(),
@@ -215,7 +215,7 @@ class LyingDestination:
         return messages.Welcome(version="1", host="liar", clock=clock_identity())
 
     async def _say(self, connection: Connection, step: str, due: messages.Message) -> None:
-        body = messages.encode(due)
+        body = messages.encode_message(due)
         if self._lie is not None and self._lie.step == step:
             body = self._lie.body
         await connection._write(encoder.encode_control(body))

@@ -73,8 +73,8 @@ class LyingAfterwards(LyingDestination):
             while True:  # probes are answered, and nothing is demanded
                 await connection.receive()
 
-    def outcome(self) -> messages.Outcome:
-        return messages.Outcome(
+    def outcome(self) -> messages.CommitOutcome:
+        return messages.CommitOutcome(
             answer="running" if self.resumed_ns else "never",
             resumed_ns=self.resumed_ns or None,
             clock=clock_identity(),

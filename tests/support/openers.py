@@ -34,7 +34,7 @@ def client_hello() -> bytes:
 
 def hello(role: str, session: str = SESSION) -> bytes:
     message = messages.Hello.model_validate({"role": role, "session": session, "token": TOKEN})
-    return encoder.encode_control(messages.encode(message))
+    return encoder.encode_control(messages.encode_message(message))
 
 
 def control(value: object) -> bytes:

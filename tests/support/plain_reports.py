@@ -9,7 +9,7 @@ from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.guest import CacheReport, GuestReport, TimelineSample
 from pageferry.common.report.sections.postcopy import PostcopyReport
 from pageferry.common.report.sections.rounds import RoundReport
-from pageferry.runs.series import Attempt
+from pageferry.runs.series import RunAttempt
 
 
 def round_report(index: int, kind: str, **changes: Any) -> RoundReport:
@@ -47,13 +47,13 @@ def report(*, kinds: tuple[str, ...] = ("full", "dirty", "final"), **changes: An
 
 def attempt(
     case: int = 0, *, exit_code: int = 0, error: str | None = None, **changes: Any
-) -> Attempt:
-    return Attempt(case, report(**changes), exit_code, error)
+) -> RunAttempt:
+    return RunAttempt(case, report(**changes), exit_code, error)
 
 
-def failed(case: int = 0, *, exit_code: int = 1, error: str | None = "it broke") -> Attempt:
+def failed(case: int = 0, *, exit_code: int = 1, error: str | None = "it broke") -> RunAttempt:
     """A run that left no report."""
-    return Attempt(case, None, exit_code, error)
+    return RunAttempt(case, None, exit_code, error)
 
 
 def postcopy(duration_ms: float) -> PostcopyReport:

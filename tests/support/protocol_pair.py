@@ -24,11 +24,11 @@ from pageferry.common.errors import (
     RemoteProtocolError,
 )
 from pageferry.common.handover import State
-from pageferry.common.recovery import Phase, Proof
+from pageferry.common.recovery import Proof, RecoveryPhase
 from pageferry.common.wire import messages
 from pageferry.common.wire.results import WireBeats
 from pageferry.dest_agent.protocol import DestProtocol, PrepareGuest, SourceSaidBye
-from pageferry.source_agent.protocol import SourceProtocol, Way
+from pageferry.source_agent.protocol import NextStep, SourceProtocol
 
 LIMIT_S: Final = 10.0
 PAGES: Final = 3  # that are missing after a switch
@@ -128,7 +128,8 @@ class World:
         self.source = Source(rounds=self.random.randrange(3), post_copy=chance() < 0.6)
         self.dest = Dest()
         self.attempts = [Attempt(0)]
-        self.questions: list[messages.Outcome | None] = []  # answers on their way; None: asked
+        # Answers on their way; None: asked.
+        self.questions: list[messages.CommitOutcome | None] = []
         self.now_s = 0.0
         # From which step on each may happen; in order, so that the last ones come first.
         self.cuts = sorted((self._moment() for _ in range(self.random.randrange(8))), reverse=True)
@@ -191,16 +192,16 @@ class World:
             "ask": self.source.asks and not self.questions,
             "question": None in self.questions,
             "answer": any(each is not None for each in self.questions),
-            "dial": self.source.protocol.recovery.phase is Phase.BROKEN
+            "dial": self.source.protocol.recovery.phase is RecoveryPhase.BROKEN
             and self.source.ended is None
             and not self.source.asks,
-            "stand": self._rejoins(Phase.JOINING),
-            "prove": self._rejoins(Phase.PROVING),
+            "stand": self._rejoins(RecoveryPhase.JOINING),
+            "prove": self._rejoins(RecoveryPhase.PROVING),
             "time_passes": self.source.protocol.recovery.out or self.dest.protocol.recovery.out,
         }
         return [name for name, is_so in checks.items() if is_so and self._alive(name)]
 
-    def _rejoins(self, phase: Phase) -> bool:
+    def _rejoins(self, phase: RecoveryPhase) -> bool:
         standing = not self.now.broken and self.source.ended is None
         return standing and self.source.protocol.recovery.phase is phase
 
@@ -346,13 +347,13 @@ class World:
 
     def _source_lost(self, error: PageferryError) -> None:
         source = self.source
-        way = source.protocol.lost(error, self.now_s)
-        if way is Way.ASK:
+        step = source.protocol.lost(error, self.now_s)
+        if step is NextStep.ASK:
             source.asks, source.why = True, error
-        elif way is Way.GO_ON_HERE:
+        elif step is NextStep.GO_ON_HERE:
             source.protocol.go_on_here(cancelled=False)
             source.end("goes on here")
-        elif way is Way.NOTHING:
+        elif step is NextStep.NOTHING:
             source.end("moved, unverified")
 
     def do_ask(self) -> None:
@@ -401,7 +402,7 @@ class World:
 
     def _offered(self, attempt: Attempt) -> None:
         dest = self.dest
-        if dest.protocol.recovery.phase is not Phase.BROKEN:
+        if dest.protocol.recovery.phase is not RecoveryPhase.BROKEN:
             dest.protocol.broke(dest.protocol.attempt, self.now_s)
         dest.protocol.joined(attempt.number)
         dest.attempt = attempt.number

@@ -23,11 +23,11 @@ from pageferry.common.timeline import Timeline
 from pageferry.common.wire import messages
 from pageferry.dest_agent.postcopy.fetching import (
     Broke,
-    FaultsMoved,
     Fetching,
+    MissingPagesChanged,
     Offered,
     Stands,
-    come_late,
+    await_late_source,
 )
 from pageferry.dest_agent.protocol import DestProtocol
 from pageferry.source_agent.postcopy.phase import PostcopyPhase
@@ -188,13 +188,13 @@ class Destination:
         else:
             self.missing[message] = False
         if message == "answer" or not self.missing.any():
-            self.inbox.put_nowait(FaultsMoved())
+            self.inbox.put_nowait(MissingPagesChanged())
 
     def _take_control(self, message: Any) -> None:
         if message == "answer":
             self._answer.set()
 
-    # As `Stream`.
+    # As `DestStream`.
 
     async def drop(self) -> None:
         for reader in self.readers:
@@ -245,7 +245,7 @@ class Destination:
         if self.control is not None and not self.control.closed:
             self.control.send("complete")
         while self.world.last_word_s is None:
-            late = asyncio.create_task(come_late(self.protocol, self.offers))
+            late = asyncio.create_task(await_late_source(self.protocol, self.offers))
             connection = await late
             if connection is None:
                 return
@@ -256,7 +256,7 @@ class Destination:
 
 
 class Source:
-    """What `SourceSession`, `Links` and `Serving` are around `PostcopyPhase`."""
+    """What `SourceSession`, `SourceConnections` and `Serving` are around `PostcopyPhase`."""
 
     def __init__(self, world: World, destination: Destination) -> None:
         self.world, self.destination = world, destination
@@ -294,9 +294,9 @@ class Source:
             setattr(self.destination, role, wire.dest)
             self.destination.read(wire.dest, self.destination.take_page)
 
-    # As `Stream`.
+    # As `SourceStream`.
 
-    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.Outcome:
+    async def rejoin(self, attempt: int) -> NDArray[np.bool_] | messages.CommitOutcome:
         self.world.attempts += 1
         control = await self.dial("control", attempt)
         while not isinstance(missing := await control.receive(), np.ndarray):

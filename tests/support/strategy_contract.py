@@ -88,13 +88,13 @@ class StrategyContract:
         strategy.begin()
         assert strategy.path is None
 
-    def test_decide_before_begin(self) -> None:
+    def test_it_decides_nothing_before_it_begins(self) -> None:
         strategy = self.make()
         with pytest.raises(LocalProtocolError, match=f"{self.name}.*before begin"):
             strategy.decide(stats())
         assert drive(strategy, [0] * 20) == drive(self.make(), [0] * 20)
 
-    def test_begin_twice(self) -> None:
+    def test_it_begins_only_once(self) -> None:
         strategy = self.make()
         strategy.begin()
         with pytest.raises(LocalProtocolError, match=f"{self.name}.*second time"):

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from pageferry.common.report.schema import Report
 from pageferry.pair import PairResult
-from pageferry.sweeps.cells import Cell, axes_of, expand
-from pageferry.sweeps.choice import parse_choice
-from pageferry.sweeps.driver import Clock, keep
+from pageferry.sweeps.cell_filter import parse_filter
+from pageferry.sweeps.cells import Cell, axes_of, make_cells
+from pageferry.sweeps.driver import Clock, store_outcome
 from pageferry.sweeps.ledger import Manifest, Record, planned
 from pageferry.sweeps.parquet import Results, make_results
-from pageferry.sweeps.plan import Plan, parse_plan
+from pageferry.sweeps.plan import SweepPlan, parse_plan
 from pageferry.sweeps.query import Query
 from pageferry.sweeps.runners import RUNNERS
 from tests.support.plain_reports import report
@@ -28,12 +28,12 @@ workload.rate = ["4MB/s", "80MB/s"]
 """
 
 
-def plan(text: str) -> Plan:
+def plan(text: str) -> SweepPlan:
     return parse_plan(text.encode(), "plan.toml")
 
 
 def cells(text: str) -> list[Cell]:
-    return expand(plan(text), MIGRATE, "plan.toml")
+    return make_cells(plan(text), MIGRATE, "plan.toml")
 
 
 class Kept:
@@ -77,7 +77,9 @@ def run(text: str, become: Callable[[Cell], Report | None] = moved) -> tuple[Res
     for cell in found:
         made = become(cell)
         result = PairResult(made, 0, None) if made else PairResult(None, 1, "it broke")
-        keep(cell, result, Clock.now(), runner=MIGRATE, store=kept, watcher=kept, worker="here")
+        store_outcome(
+            cell, result, Clock.now(), runner=MIGRATE, store=kept, watcher=kept, worker="here"
+        )
     manifest = Manifest(
         name="made", runner="migrate", axes=tuple(axes_of(plan(text))), cells=planned(found)
     )
@@ -90,5 +92,5 @@ def query(
     choice: str | None = None,
 ) -> Query:
     """The results of a plan in DuckDB, or those of them that `choice` accepts."""
-    wanted = None if choice is None else parse_choice(choice, MIGRATE)
+    wanted = None if choice is None else parse_filter(choice, MIGRATE)
     return Query(run(text, become)[0], MIGRATE, wanted)

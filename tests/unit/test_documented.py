@@ -12,7 +12,7 @@ from pageferry.cli import make_app
 from pageferry.common.command_line.run import worded
 from pageferry.common.config.addresses import parse_address
 from pageferry.common.errors import UsageError
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 from pageferry.net.schedule import parse_schedule
 from pageferry.net.shape import parse_shape
 from pageferry.sim.link import parse_link
@@ -55,6 +55,6 @@ def _inside(words: list[str]) -> None:
         elif option == "--schedule":
             parse_schedule([value])
         elif option == "--workload":
-            choose(value)
+            parse_workload(value)
         elif option in ("--to", "--listen"):
             parse_address(value, option)

@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError
 from pydantic import BaseModel, ValidationError
 
 from pageferry.cli import make_app
-from pageferry.common.command_line.field_spec import Spec, kinds_of
+from pageferry.common.command_line.field_spec import FieldSpec, kinds_of
 from pageferry.common.command_line.run import run_app, worded
 from pageferry.common.workload.registry import WORKLOADS
 from pageferry.net.shape import KEYS
@@ -67,8 +67,8 @@ class Option:
     key: str
 
     @property
-    def spec(self) -> Spec:
-        return Spec.of_type(self.annotation)
+    def spec(self) -> FieldSpec:
+        return FieldSpec.of_type(self.annotation)
 
     def __str__(self) -> str:
         return " ".join((*self.chain, self.name))
@@ -142,7 +142,7 @@ def test_what_is_wrong_with_any_option_is_said_in_our_words(option: Option) -> N
 BOUNDED = [each for each in DISTINCT if each.spec.range]
 
 
-def outside(spec: Spec) -> Iterator[str]:
+def outside(spec: FieldSpec) -> Iterator[str]:
     """Values below and above the range, as a person would write them."""
     low = spec.least if spec.above is None else spec.above
     high = spec.most if spec.below is None else spec.below

@@ -62,7 +62,7 @@ def test_files_that_are_damaged_for_a_while(target: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 @given(data=st.data())
-def test_damaged_inputs(target: str, data: st.DataObject) -> None:
+def test_a_damaged_input_breaks_no_target(target: str, data: st.DataObject) -> None:
     whole = data.draw(st.sampled_from(WHOLE[target]))
     at = data.draw(st.integers(0, len(whole)))
     hole = data.draw(st.integers(0, 32))

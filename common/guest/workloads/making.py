@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pageferry.common.guest.workloads.base import Workload
-from pageferry.common.workload.spec import Chosen, load
+from pageferry.common.workload.spec import Chosen, import_place
 
 
 def make_workload(chosen: Chosen) -> Workload:
@@ -20,6 +20,6 @@ def make_workload(chosen: Chosen) -> Workload:
     Raises:
         UsageError: Something that it needs, such as a trace's file, can't be had.
     """
-    cls: Any = load(chosen.spec.made_by)
+    cls: Any = import_place(chosen.spec.made_by)
     workload: Workload = cls(chosen.options)
     return workload

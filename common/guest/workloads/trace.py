@@ -8,8 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pageferry.common.files.memory_trace import LINE_SHIFT, PAGE_SHIFT
-from pageferry.common.files.memory_trace import Trace as TraceFile
+from pageferry.common.files.memory_trace import LINE_SHIFT, PAGE_SHIFT, MemoryTrace
 from pageferry.common.guest.cache import access
 from pageferry.common.guest.control import STEPS, SUM, VcpuArrays
 from pageferry.common.guest.jit import kernel
@@ -103,7 +102,7 @@ class Trace(Workload):
         self._trace = traced(options)
 
     @functools.cached_property
-    def _verified(self) -> TraceFile:
+    def _verified(self) -> MemoryTrace:
         """The trace, its content read and checked once, since the kernel trusts it."""
         self._trace.verify()
         return self._trace

@@ -16,7 +16,7 @@ from pageferry.common.guest.syscalls import POLLIN, POLLOUT, c_ppoll, c_read, po
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.userfault import MESSAGE_BYTES, PAGEFAULT
 from pageferry.common.wire.frames import FrameType
-from pageferry.dest_agent.postcopy.kernel.placement import place_once, stamp, wake
+from pageferry.dest_agent.postcopy.kernel.placement import place_once, stamp_arrival, wake
 from pageferry.dest_agent.postcopy.kernel.prefetch import region_of, window
 from pageferry.dest_agent.postcopy.kernel.requests import fail, flush, keep_open, queue
 from pageferry.dest_agent.postcopy.kernel.responses import receive
@@ -125,7 +125,7 @@ def handle_page_fault(f: FaultArrays, page: int, now: int) -> None:
         ctl.faults += 1
         track_fault(f, page, now)
         if peek_byte(status, page) == PRESENT:  # placed between the two looks
-            stamp(f.target, page, monotonic_ns(f.scratch))
+            stamp_arrival(f.target, page, monotonic_ns(f.scratch))
     elif ctl.uffd >= 0:
         # Either placed since the fault, or never missing and never written: then it is zero.
         _, failure = place_once(f.target, page, 1, 0, f.scratch)

@@ -44,7 +44,7 @@ from pageferry.dest_agent.postcopy.kernel.state import (
 
 
 @kernel
-def stamp(t: PlaceTarget, page: int, now: int) -> None:
+def stamp_arrival(t: PlaceTarget, page: int, now: int) -> None:
     """Note when a page came that faults wait for; the handler collects that.
 
     Args:
@@ -70,7 +70,7 @@ def _arrived(t: PlaceTarget, first: int, end: int, scratch: NDArray[np.int64]) -
         if old == REQUESTED:
             if now == 0:
                 now = monotonic_ns(scratch)
-            stamp(t, page, now)
+            stamp_arrival(t, page, now)
     return new
 
 
@@ -175,7 +175,7 @@ def _place_by_hand(
             if turn_byte(status, page, REQUESTED, PLACING) == 0:
                 _count(t, DUPLICATES, 1)
                 continue
-            stamp(t, page, monotonic_ns(scratch))
+            stamp_arrival(t, page, monotonic_ns(scratch))
         if source != 0:  # a missing page has been discarded and reads as zero
             c_memmove(
                 t.memory_at + page * PAGE_SIZE, source + (page - first) * PAGE_SIZE, PAGE_SIZE
@@ -234,7 +234,7 @@ def place_run(
 
 
 @kernel
-def place(
+def place_extents(
     t: PlaceTarget, extents: NDArray[np.int64], source: int, scratch: NDArray[np.int64]
 ) -> int:
     """Place extents for a bulk receiver, with contents that lie side by side.

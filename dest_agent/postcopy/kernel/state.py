@@ -162,7 +162,7 @@ class FaultArrays(NamedTuple):
     scratch: NDArray[np.int64]  # [SCRATCH_WORDS], the handler's
 
 
-def new_scratch() -> NDArray[np.int64]:
+def new_thread_scratch() -> NDArray[np.int64]:
     """Return a scratch array for one thread.
 
     Returns:

@@ -7,7 +7,14 @@ import re
 import pytest
 
 from pageferry.common import errors
-from pageferry.common.guest_location import TABLE, When, Who, sentence, told, when_of
+from pageferry.common.guest_location import (
+    TABLE,
+    When,
+    Who,
+    location_error,
+    location_sentence,
+    when_of,
+)
 from pageferry.common.handover import MAY_RUN, Role, State
 
 EVERY = list(TABLE)
@@ -24,7 +31,7 @@ def test_every_combination_has_a_row() -> None:
 
 @pytest.mark.parametrize(("who", "when"), EVERY)
 def test_each_sentence_says_where_the_guest_is(who: Who, when: When) -> None:
-    said = sentence("it happened", who, when)
+    said = location_sentence("it happened", who, when)
     assert said.startswith("it happened: ")
     assert SAYS.search(said), said
     assert "\n" not in said
@@ -42,8 +49,8 @@ def test_each_code_is_what_the_words_mean(who: Who, when: When) -> None:
         "in-doubt": errors.EXIT_IN_DOUBT,
     }[row.outcome]
     assert row.exit_code == expected
-    error = told("it happened", who, when)
-    assert (str(error), error.exit_code) == (sentence("it happened", who, when), expected)
+    error = location_error("it happened", who, when)
+    assert (str(error), error.exit_code) == (location_sentence("it happened", who, when), expected)
     if row.exit_code in (errors.EXIT_FAILED, errors.EXIT_CANCELLED):
         # Whoever reads these goes on with a guest that is still there, or never was.
         assert re.search("goes on at the source|no guest", row.words)

@@ -114,7 +114,7 @@ def test_where_the_guest_may_run() -> None:
 
 
 @pytest.mark.parametrize(("role", "state", "event", "to"), LEGAL)
-def test_every_legal_step(role: str, state: str, event: str, to: str) -> None:
+def test_every_legal_step_leads_to_its_state(role: str, state: str, event: str, to: str) -> None:
     for move in (Handover.step, Handover.peer):
         end = at(role, state)
         assert move(end, event) == to

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pageferry.commands.inject import listing
+from pageferry.commands.inject import points_document
 from pageferry.common.config.model import MigrationConfig, explain
 from pageferry.common.errors import UsageError
 from pageferry.common.inject import (
     ACTIONS,
     POINTS,
     Action,
+    FaultPlan,
     Injection,
-    Plan,
     for_agent,
     only_for,
     parse_injection,
@@ -41,7 +41,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
         ("set-up:corrupt:4096", Injection("source", "set-up", Action.CORRUPT, 4096)),
     ],
 )
-def test_what_is_understood(text: str, injection: Injection) -> None:
+def test_an_injection_parses_and_is_written_the_same(text: str, injection: Injection) -> None:
     assert parse_injection(text) == injection
     assert parse_injection(str(injection)) == injection
 
@@ -90,7 +90,7 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 
 def test_each_fault_is_due_once_and_only_at_its_point() -> None:
     texts = ("paused:cut", "paused:stall:1s", "after-round-2:kill", "dest/postcopy-40%:cut")
-    plan = Plan([parse_injection(text) for text in texts])
+    plan = FaultPlan([parse_injection(text) for text in texts])
     assert plan.shares() == [40]
     assert plan.due("after-round-1") == []
     assert [each.action for each in plan.due("paused")] == [Action.CUT, Action.STALL]
@@ -121,7 +121,7 @@ def test_the_flags_give_every_fault_again() -> None:
 def test_names_are_told_apart() -> None:
     assert len({(point.agent, point.pattern) for point in POINTS}) == len(POINTS)
     assert set(ACTIONS) == set(Action)
-    json.dumps(listing())
+    json.dumps(points_document())
 
 
 def rows(text: str, columns: int) -> list[tuple[str, ...]]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pageferry.common.errors import LocalProtocolError
-from pageferry.common.recovery import LONGEST_PAUSE_S, TABLE, Event, Phase, Proof, Recovery
+from pageferry.common.recovery import (
+    LONGEST_PAUSE_S,
+    TABLE,
+    Proof,
+    Recovery,
+    RecoveryEvent,
+    RecoveryPhase,
+)
 
 
 def broken(limit_s: float = 5.0) -> Recovery:
@@ -22,14 +29,16 @@ def rejoined(recovery: Recovery) -> int:
 
 
 def test_every_phase_has_a_row_and_its_ends_are_ends() -> None:
-    assert set(TABLE) == set(Phase)
-    assert set(TABLE[Phase.GIVEN_UP].values()) == {Phase.GIVEN_UP}
-    assert set(TABLE[Phase.SETTLED].values()) == {Phase.SETTLED}
+    assert set(TABLE) == set(RecoveryPhase)
+    assert set(TABLE[RecoveryPhase.GIVEN_UP].values()) == {RecoveryPhase.GIVEN_UP}
+    assert set(TABLE[RecoveryPhase.SETTLED].values()) == {RecoveryPhase.SETTLED}
 
 
-@pytest.mark.parametrize("phase", Phase)
-@pytest.mark.parametrize("event", Event)
-def test_what_is_not_in_the_table_raises_and_changes_nothing(phase: Phase, event: Event) -> None:
+@pytest.mark.parametrize("phase", RecoveryPhase)
+@pytest.mark.parametrize("event", RecoveryEvent)
+def test_what_is_not_in_the_table_raises_and_changes_nothing(
+    phase: RecoveryPhase, event: RecoveryEvent
+) -> None:
     recovery = Recovery(5.0)
     recovery._phase = phase
     if event in TABLE[phase]:
@@ -59,7 +68,7 @@ def test_connections_that_merely_stand_end_no_outage() -> None:
     assert recovery.out
     assert recovery.proved(attempt, Proof.URGENT)
     assert not recovery.out
-    assert recovery.phase is Phase.WHOLE
+    assert recovery.phase is RecoveryPhase.WHOLE
 
 
 @pytest.mark.parametrize("proof", [Proof.PAGE, Proof.NOTHING])
@@ -75,7 +84,7 @@ def test_what_is_seen_before_all_connections_stand_counts_when_they_do() -> None
     assert not recovery.proved(attempt, Proof.CONTROL)
     assert not recovery.proved(attempt, Proof.URGENT)
     assert recovery.stands(attempt)
-    assert recovery.phase is Phase.WHOLE
+    assert recovery.phase is RecoveryPhase.WHOLE
 
 
 def test_the_proofs_of_one_attempt_are_not_those_of_the_next() -> None:
@@ -138,9 +147,9 @@ def test_an_attempt_is_made_only_where_the_stream_is_broken() -> None:
 def test_a_source_that_missed_the_end_is_heard_again_and_again() -> None:
     recovery = broken()
     recovery.settled()
-    assert recovery.phase is Phase.SETTLED
+    assert recovery.phase is RecoveryPhase.SETTLED
     assert not recovery.out
     for attempt in (1, 2):
         assert recovery.is_newer(attempt)
         recovery.joined(attempt)
-        assert recovery.phase is Phase.SETTLED
+        assert recovery.phase is RecoveryPhase.SETTLED

@@ -8,7 +8,7 @@ import pytest
 
 from pageferry.common.errors import GuestLostError, InDoubtError
 from pageferry.common.handover import State
-from pageferry.common.recovery import Phase, Recovery
+from pageferry.common.recovery import Recovery, RecoveryPhase
 from tests.support.recovery_world import LIMIT_S, PAGE_S, PAGES, Ended, World, delays, play
 from tests.support.virtual_clock import run
 
@@ -55,7 +55,7 @@ def test_a_network_that_is_cut_for_ever_ends_it_within_the_limit_on_both_sides()
         source, dest = ended.source, ended.dest
         assert isinstance(source.error, GuestLostError | InDoubtError)
         assert dest.handover.state is State.LOST
-        assert dest.recovery.phase is Phase.GIVEN_UP
+        assert dest.recovery.phase is RecoveryPhase.GIVEN_UP
         # A page that comes through ends an outage, however short it is.
         assert LIMIT_S <= ended.took_s <= 0.3 + LIMIT_S * 3
 
@@ -85,7 +85,7 @@ def without_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recovery, "broke", lambda self, _n, now: broke(self, self.attempt, now))
     monkeypatch.setattr(Recovery, "admits", lambda _self, _n: True)
     monkeypatch.setattr(
-        Recovery, "is_newer", lambda self, n: n >= 0 and self.phase is not Phase.GIVEN_UP
+        Recovery, "is_newer", lambda self, n: n >= 0 and self.phase is not RecoveryPhase.GIVEN_UP
     )
     monkeypatch.setattr(Recovery, "proved", lambda self, _n, p: proved(self, self.attempt, p))
     monkeypatch.setattr(Recovery, "stands", lambda self, _n: stands(self, self.attempt))

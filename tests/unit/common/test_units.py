@@ -50,7 +50,7 @@ def test_a_page_has_a_bit_a_line() -> None:
         ("9223372036854775807", 2**63 - 1),
     ],
 )
-def test_sizes(text: str, size: int) -> None:
+def test_a_size_is_parsed_to_bytes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
@@ -68,7 +68,7 @@ def test_sizes(text: str, size: int) -> None:
         (" MAX ", math.inf),
     ],
 )
-def test_rates(text: str, rate: float) -> None:
+def test_a_rate_is_parsed_to_bytes_a_second(text: str, rate: float) -> None:
     assert parse_rate(text) == rate
 
 
@@ -86,7 +86,7 @@ def test_rates(text: str, rate: float) -> None:
         ("2h", 7200.0),
     ],
 )
-def test_times(text: str, seconds: float) -> None:
+def test_a_time_is_parsed_to_seconds(text: str, seconds: float) -> None:
     assert parse_time(text) == seconds
 
 
@@ -94,7 +94,7 @@ def test_times(text: str, seconds: float) -> None:
     ("text", "share"),
     [("10%", 0.1), ("0.1", 0.1), ("33.3%", 0.333), ("100%", 1.0), ("0", 0.0), ("1", 1.0)],
 )
-def test_shares(text: str, share: float) -> None:
+def test_a_share_is_parsed_to_a_fraction(text: str, share: float) -> None:
     assert parse_share(text) == share
 
 
@@ -159,22 +159,22 @@ def test_no_text_does_anything_else_than_parse_or_refuse(
 
 
 @given(st.integers(0, 2**63 - 1) | st.builds(lambda n, p: n << p, st.integers(1, 99), st.just(30)))
-def test_size_round_trip(size: int) -> None:
+def test_a_formatted_size_parses_to_the_same(size: int) -> None:
     assert parse_size(format_size(size)) == size
 
 
 @given(st.floats(SMALLEST, LARGEST) | st.just(math.inf) | st.integers(1, 10**12).map(float))
-def test_rate_round_trip(rate: float) -> None:
+def test_a_formatted_rate_parses_to_the_same(rate: float) -> None:
     assert parse_rate(format_rate(rate)) == rate
 
 
 @given(st.floats(0, LARGEST) | st.floats(0, 1))
-def test_time_round_trip(seconds: float) -> None:
+def test_a_formatted_time_parses_to_the_same(seconds: float) -> None:
     assert parse_time(format_time(seconds)) == seconds
 
 
 @given(st.floats(0, 1))
-def test_share_round_trip(share: float) -> None:
+def test_a_formatted_share_parses_to_the_same(share: float) -> None:
     assert parse_share(format_share(share)) == share
 
 

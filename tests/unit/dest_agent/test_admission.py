@@ -59,7 +59,7 @@ def test_guests_share_what_there_is() -> None:
     budget.book("c", guest(60))
 
 
-def test_a_cache_counts() -> None:
+def test_a_cache_counts_as_memory() -> None:
     with pytest.raises(UsageError, match=r"cache of (1024MiB|1GiB)"):
         MemoryBudget(100 * MIB).book("a", guest(16, 2**30))
 

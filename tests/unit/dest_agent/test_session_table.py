@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from pageferry.common.wire import messages
 from pageferry.dest_agent.admission import MemoryBudget
-from pageferry.dest_agent.guest_keeper import Place
-from pageferry.dest_agent.session_table import MAX_REMEMBERED, Limits, SessionTable
+from pageferry.dest_agent.guest_registry import Reservation
+from pageferry.dest_agent.session_table import MAX_REMEMBERED, SessionLimits, SessionTable
 
 
 class Ended:
@@ -16,11 +16,11 @@ class Ended:
     def __init__(self, number: int, *, kept: bool, said_bye: bool) -> None:
         self.set_up = True
         self.session = f"{number:032x}"
-        self.place, self.said_bye = Place(None, "s", MemoryBudget()), said_bye
-        self.place.kept = kept
+        self.reservation, self.said_bye = Reservation(None, "s", MemoryBudget()), said_bye
+        self.reservation.kept = kept
 
-    def answer(self) -> messages.Outcome:
-        return messages.Outcome(answer="running", resumed_ns=1)
+    def answer(self) -> messages.CommitOutcome:
+        return messages.CommitOutcome(answer="running", resumed_ns=1)
 
 
 def remember(table: SessionTable, ended: Ended) -> None:
@@ -29,7 +29,7 @@ def remember(table: SessionTable, ended: Ended) -> None:
 
 
 def test_a_guest_that_was_kept_is_never_forgotten_while_its_source_may_ask() -> None:
-    table = SessionTable(Limits(), MemoryBudget(None), tls=False)
+    table = SessionTable(SessionLimits(), MemoryBudget(None), tls=False)
     doubtful = Ended(1, kept=True, said_bye=False)
     remember(table, doubtful)
     for number in range(2, MAX_REMEMBERED + 3):

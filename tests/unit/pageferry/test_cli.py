@@ -26,7 +26,7 @@ def never() -> str:
     raise AssertionError("nobody has asked for this")
 
 
-def test_both(tmp_path: Path) -> None:
+def test_json_and_html_are_both_written(tmp_path: Path) -> None:
     json, html = tmp_path / "a.json", tmp_path / "a.html"
     with ReportFiles(options(json_file=json, html_file=html)) as files:
         files.write(lambda: "{}", lambda: "<p>")

@@ -130,5 +130,7 @@ def test_whatever_the_files_hold(text: str) -> None:
         ("max\nx y\n", {}),
     ],
 )
-def test_fields(text: str, expected: dict[str, int]) -> None:
+def test_fields_are_parsed_and_what_is_no_number_is_left_out(
+    text: str, expected: dict[str, int]
+) -> None:
     assert fields(text) == expected

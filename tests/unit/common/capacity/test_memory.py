@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.capacity.memory import Room, check_memory, own_rooms, rooms, rough
+from pageferry.common.capacity.memory import Room, check_memory, own_rooms, rooms, rough_size
 from pageferry.common.errors import UsageError
 from tests.support.proc_trees import MIB, NONE_V1, Tree
 
@@ -149,6 +149,6 @@ def test_address_space_that_somebody_else_takes_is_not_ours(
     ("size", "text"),
     [(0, "0B"), (1023, "1023B"), (4096, "4KiB"), (3 * MIB + 5, "3MiB"), (2**30 + MIB, "1025MiB")],
 )
-def test_rough(size: int, text: str) -> None:
-    assert rough(size) == text
+def test_a_rough_size_is_rounded_down_as_an_option_takes_it(size: int, text: str) -> None:
+    assert rough_size(size) == text
     assert str(Room(size, size, "x")) == f"{text} is free of x's {text}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.capacity import descriptors
-from pageferry.common.capacity.agents import check_guest, check_pair, said
+from pageferry.common.capacity.agents import check_guest, check_pair, guest_words
 from pageferry.common.capacity.cpus import usable_cpus
 from pageferry.common.capacity.descriptors import (
     check_children,
@@ -38,7 +38,9 @@ def test_the_machine_and_the_affinity(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("quota", "count"), [(50_000, 1), (100_000, 1), (150_000, 2), (400_000, 4), (2_000_000, 8)]
 )
-def test_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: int, count: int) -> None:
+def test_a_groups_quota_limits_the_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: int, count: int
+) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
     tree = Tree(tmp_path)
@@ -64,7 +66,7 @@ def test_the_least_quota_of_all_levels(tmp_path: Path) -> None:
     assert usable_cpus(tmp_path).quota == 0.3
 
 
-def test_threads(tmp_path: Path) -> None:
+def test_more_threads_than_the_group_has_left_are_refused(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.v1("/x")
     tree.group("sys/fs/cgroup/pids/x", pids_max=50, pids_current=38)
@@ -84,7 +86,7 @@ def test_threads_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [str(r) for r in task_rooms(tmp_path)] == ["40 are free of this user (ulimit -u)'s 100"]
 
 
-def test_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_descriptors_than_are_free_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     free = free_descriptors()
     with open(os.devnull, "rb"):
         assert free_descriptors() == free - 1
@@ -101,7 +103,7 @@ def test_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_kill(tmp_path: Path, version: int) -> None:
+def test_a_kill_for_want_of_memory_is_named(tmp_path: Path, version: int) -> None:
     tree = Tree(tmp_path)
     limit = 300 * 2**20
     if version == 1:
@@ -151,14 +153,14 @@ def _caused(error: BaseException) -> BaseException:
         (BlockingIOError(errno.EAGAIN, "x"), "no more threads"),
     ],
 )
-def test_what_ran_out(error: BaseException, words: str) -> None:
+def test_what_ran_out_is_named_with_its_limit(error: BaseException, words: str) -> None:
     said = ran_out(error)
     assert said is not None
     assert re.search(words, said)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOENT, "x"), RuntimeError("x"), ImportError("y")])
-def test_another_failure(error: BaseException) -> None:
+def test_another_failure_is_no_want_of_memory(error: BaseException) -> None:
     assert ran_out(error) is None
 
 
@@ -172,4 +174,4 @@ def test_a_cache_that_is_large_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         check_pair(large)
     with pytest.raises(UsageError, match=f"{named} does not fit"):
         check_guest(large.guest)
-    assert said(MigrationConfig().guest) == "a guest of 1GiB"
+    assert guest_words(MigrationConfig().guest) == "a guest of 1GiB"

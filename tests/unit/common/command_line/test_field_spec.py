@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pageferry.common.command_line.field_spec import Spec, listed
+from pageferry.common.command_line.field_spec import FieldSpec, listed
 from pageferry.common.command_line.options import Options
 from pageferry.common.config.fields import Duration
 
@@ -16,7 +16,7 @@ class Asked(Options):
 
 
 def test_the_range_of_an_optional_value_is_that_of_the_value() -> None:
-    assert Spec.of(Asked.model_fields["limit"]).range == "above 0s and at most 1h"
+    assert FieldSpec.of(Asked.model_fields["limit"]).range == "above 0s and at most 1h"
 
 
 def test_a_list_for_people() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.command_line import libraries
-from pageferry.common.command_line.libraries import how_to_install, require
+from pageferry.common.command_line.libraries import how_to_install, require_library
 from pageferry.common.errors import UsageError
 
 
@@ -22,13 +22,13 @@ def activated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_there_is_not_asked_for() -> None:
-    require("this test", "pytest", "numpy")
+    require_library("this test", "pytest", "numpy")
 
 
 def test_all_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(UsageError) as caught:
-        require("it", "not_there", "numpy", "cryptography")
+        require_library("it", "not_there", "numpy", "cryptography")
     said = "it needs not_there and cryptography: pip install not_there 'cryptography>=42'"
     assert str(caught.value) == said
 
@@ -54,7 +54,7 @@ def test_of_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) ->
     assert how_to_install("cryptography", "jinja2", "distributed") == installed
 
 
-def test_with_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_metadata_pip_installs_the_library_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "requires", lambda _name: None)
     assert how_to_install("cryptography") == "pip install cryptography"
 

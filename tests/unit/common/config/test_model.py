@@ -92,7 +92,9 @@ def test_text_is_read_as_people_write_it() -> None:
         ({"cache_size": 1}, "--cache-size: unknown: expected memory"),
     ],
 )
-def test_guest_refusals(values: dict[str, Any], message: str) -> None:
+def test_a_guests_wrong_values_are_refused_in_our_words(
+    values: dict[str, Any], message: str
+) -> None:
     assert message in refusal(GuestConfig, **values)
 
 
@@ -116,7 +118,7 @@ def test_suggested_cache_sizes_work(cache: int, line: int, ways: int, vcpus: int
             assert sizes[0] < cache < sizes[1]
 
 
-def test_the_smallest_guest() -> None:
+def test_the_smallest_guest_is_allowed() -> None:
     config = GuestConfig(memory=16 * 4096, cache=0)
     assert config.pages == 16
     assert GuestConfig(memory=16 * 4096, cache=1024).cache == 1024  # one set
@@ -170,7 +172,9 @@ def test_how_a_cache_is_divided_is_said() -> None:
         ({"downtime_limit": "soon"}, "--downtime-limit: 'soon' is not a time"),
     ],
 )
-def test_strategy_refusals(values: dict[str, Any], message: str) -> None:
+def test_a_strategys_wrong_values_are_refused_in_our_words(
+    values: dict[str, Any], message: str
+) -> None:
     assert message in refusal(StrategyConfig, **values)
 
 
@@ -225,7 +229,7 @@ def test_flags_give_the_configuration_again(**values: Any) -> None:
     assert MigrationConfig.model_validate(read_flags(config.flags())) == config
 
 
-def test_json_round_trip() -> None:
+def test_a_configuration_survives_json() -> None:
     config = MigrationConfig(memory=2**29, workload="uniform:rate=40MB/s", low=1 / 3)
     assert MigrationConfig.model_validate_json(config.model_dump_json()) == config
 
@@ -235,7 +239,7 @@ def test_the_guest_is_what_both_agents_must_agree_on() -> None:
     assert config.guest == GuestConfig(memory=2**29, seed=7, workload="zipf")
 
 
-def test_frozen() -> None:
+def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         MigrationConfig().memory = 1  # type: ignore[misc]
 
@@ -252,7 +256,7 @@ def test_frozen() -> None:
         ("host:1", ("host", 1)),
     ],
 )
-def test_addresses(text: str, address: tuple[str, int]) -> None:
+def test_an_address_is_parsed_into_host_and_port(text: str, address: tuple[str, int]) -> None:
     assert parse_address(text, "--to") == address
 
 

@@ -37,7 +37,7 @@ def written(path: Path, text: str, *, force: bool = False) -> NewFile:
     return new
 
 
-def test_appears_at_once(folder: Path) -> None:
+def test_a_file_appears_whole_at_its_commit(folder: Path) -> None:
     path = folder / "a"
     new = written(path, "whole")
     assert not path.exists()
@@ -49,7 +49,7 @@ def test_appears_at_once(folder: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_given_up(folder: Path) -> None:
+def test_a_file_that_is_given_up_leaves_nothing(folder: Path) -> None:
     new = written(folder / "a", "half")
     new.discard()
     new.discard()

@@ -97,7 +97,7 @@ def test_what_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
         read_file(tmp_path / "large", 1 << 20)
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_bounded_and_has_to_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text")))
     assert read_file("-", 4, stdin=True) == b"text"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text")))

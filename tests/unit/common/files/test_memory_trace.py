@@ -130,21 +130,23 @@ class TestDamage:
             (b"{", b"[", "its meta.json is not JSON"),
         ],
     )
-    def test_meta_data(self, path: Path, old: bytes, new: bytes, says: str) -> None:
+    def test_wrong_metadata_are_refused(
+        self, path: Path, old: bytes, new: bytes, says: str
+    ) -> None:
         forge(path, old, new)
         assert says in self.refused(path)
 
-    def test_accesses(self, path: Path) -> None:
+    def test_changed_accesses_are_noticed(self, path: Path) -> None:
         raw = path.read_bytes()
         at = raw.index(ACCESSES.tobytes())
         path.write_bytes(raw[:at] + b"\x02" + raw[at + 1 :])
         assert "its accesses are not those that were written" in self.refused(path)
 
-    def test_another_archive(self, path: Path) -> None:
+    def test_an_archive_of_something_else_is_no_trace(self, path: Path) -> None:
         np.savez(path, accesses=ACCESSES)
         assert "is no trace: expected a file made by `pageferry trace import`" in self.refused(path)
 
-    def test_compressed(self, path: Path) -> None:
+    def test_a_compressed_archive_is_refused(self, path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             content = {name: archive.read(name) for name in archive.namelist()}
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -152,7 +154,7 @@ class TestDamage:
                 archive.writestr(name, data)
         assert "it is compressed" in self.refused(path)
 
-    def test_not_aligned(self, path: Path) -> None:
+    def test_accesses_that_are_not_aligned_are_refused(self, path: Path) -> None:
         raw = path.read_bytes()
         path.write_bytes(b"#!" + raw)  # zipfile reads on
         assert "aligned" in self.refused(path)

@@ -21,7 +21,7 @@ from pageferry.common.guest.cache import (
     new_entries,
     stride,
 )
-from pageferry.common.guest.control import VcpuArrays, aligned, new_control, new_scratch
+from pageferry.common.guest.control import VcpuArrays, aligned, new_scratch, new_vcpu_control
 from pageferry.common.guest.jit import kernel
 from pageferry.common.guest.native import signed
 from pageferry.common.guest.pace import FLAT_OUT
@@ -46,7 +46,7 @@ def machine(sets: int, ways: int, shift: int) -> VcpuArrays:
     words = np.arange(PAGES * 512, dtype=np.uint64)
     lines = sets * ways
     return VcpuArrays(
-        ctl=new_control(FLAT_OUT, -1, -1, -1),
+        ctl=new_vcpu_control(FLAT_OUT, -1, -1, -1),
         state=np.zeros(c.STATE_WORDS, np.uint64),
         params=np.zeros(c.PARAM_WORDS, np.int64),
         table=np.zeros(1, np.uint64),
@@ -204,7 +204,7 @@ def test_cache_is_the_model(geometry: tuple[int, int, int], history: list[tuple[
 
 @pytest.mark.parametrize("shift", [0, 1, 3, 6])
 @pytest.mark.parametrize(("sets", "ways"), [(1, 2), (2, 3), (1, 7), (1, 8), (2, 9), (1, 17)])
-def test_long_histories(sets: int, ways: int, shift: int) -> None:
+def test_long_histories_end_as_the_model_does(sets: int, ways: int, shift: int) -> None:
     """Half as many lines again as the cache holds: hits, misses and spills all the time."""
     rng = random.Random(f"{sets} {ways} {shift}")  # noqa: S311
     lines = min(sets * ways * 3 // 2 + 1, PARTS >> shift)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pageferry.common.guest import delta
-from pageferry.common.guest.delta import DELTA, EVERY_LINE, WHOLE, ZERO, Batch
+from pageferry.common.guest.delta import DELTA, EVERY_LINE, WHOLE, ZERO, DeltaBatch
 from pageferry.common.units import PAGE_SIZE
 
 N_PAGES = 8
@@ -69,7 +69,7 @@ class Pages:
         n = len(pages)
         asked = [int(EVERY_LINE)] * n if masks is None else masks
         words = np.zeros(n * 512, np.uint64)
-        batch = Batch(
+        batch = DeltaBatch(
             np.array(pages, np.int64),
             np.array(asked, np.uint64),
             words,
@@ -78,7 +78,7 @@ class Pages:
             np.zeros(n, np.int64),
             np.zeros(n * PAGE_SIZE, np.uint8),
         )
-        size = delta.encode(
+        size = delta.encode_batch(
             self.memory.reshape(-1),
             self.cache,
             batch,
@@ -96,13 +96,13 @@ class Pages:
         words, out = np.zeros(512, np.uint64), np.zeros(PAGE_SIZE, np.uint8)
         fates, lengths = np.zeros(1, np.uint8), np.zeros(1, np.int64)
         one, mask = np.array([page]), np.array([EVERY_LINE])
-        batch = Batch(one, mask, words, words.view(np.uint8), fates, lengths, out)
+        batch = DeltaBatch(one, mask, words, words.view(np.uint8), fates, lengths, out)
         memory, likely = self.memory.reshape(-1), self.likely
-        size = delta.encode(memory, self.cache, batch, 9, likely, False, self.counters)
+        size = delta.encode_batch(memory, self.cache, batch, 9, likely, False, self.counters)
         assert fates[0] == DELTA
         return out[:size].tobytes()
 
-    def _arrive(self, batch: Batch, size: int) -> None:
+    def _arrive(self, batch: DeltaBatch, size: int) -> None:
         by_delta = batch.fates == DELTA
         there = self.there.view(np.uint8).reshape(-1)
         bad = delta.apply_deltas(
@@ -174,7 +174,7 @@ def test_encodings_are_what_the_format_says(changes: list[tuple[int, bytes]]) ->
         ([8, 15], b"\x08\x08!AAAAAA!"),  # within a word nothing is counted
     ],
 )
-def test_what_is_written(at: list[int], encoding: bytes) -> None:
+def test_one_changed_byte_has_qemus_encoding(at: list[int], encoding: bytes) -> None:
     pages = Pages()
     pages.memory[0] = np.frombuffer(b"A" * PAGE_SIZE, np.uint64)
     pages.send([0])

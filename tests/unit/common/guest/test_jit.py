@@ -12,7 +12,7 @@ import pytest
 
 from pageferry.common.guest import jit
 from pageferry.common.guest.kernelstore import KernelStore
-from pageferry.common.process.notices import take
+from pageferry.common.process.notices import redirect
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     monkeypatch.setattr("pageferry.common.process.notices._said", set())
     monkeypatch.setattr("pageferry.common.process.notices._tell", None)
-    take(lines.append)
+    redirect(lines.append)
     return lines
 
 
@@ -203,12 +203,16 @@ class TestPlaces:
         assert [folder.parent.name for folder in store.readable] == ["a", "b"]
         assert store.writable == store.readable[1]
 
-    def test_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_a_usable_folder_nothing_is_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "file").touch()
         store = root_of(monkeypatch, tmp_path / "file" / "a")
         assert (store.readable, store.writable, store.folder) == ((), None, None)
 
-    def test_only_absolute_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_relative_folders_are_not_used(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A relative one would be a folder of whoever works here; so would a home called ~."""
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("XDG_CACHE_HOME", "cache")

@@ -166,7 +166,7 @@ class TestScan:
         tracker.close()
         memory.close()
 
-    def test_nothing_is_left(self) -> None:
+    def test_a_closed_guest_leaves_no_descriptors(self) -> None:
         before = len(os.listdir("/proc/self/fd"))
         guest = Guest(GuestConfig(memory=2**20, cache=0), boot=True)
         guest.track_by_kernel()
@@ -188,7 +188,9 @@ class TestRefusals:
         assert "\n" not in text
         return text
 
-    def test_no_userfaultfd(self, make_guest: MakeGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_userfaultfd_it_is_refused_with_the_reason(
+        self, make_guest: MakeGuest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def refuse(features: int) -> None:
             raise UserfaultUnavailable(f"no userfaultfd here ({features:#x})")
 
@@ -200,7 +202,7 @@ class TestRefusals:
         ("pagemap", "why"),
         [("/proc/self/nothing", "No such file"), ("/dev/null", "Inappropriate ioctl")],
     )
-    def test_no_scan(
+    def test_without_pagemap_scan_it_is_refused_with_the_reason(
         self, make_guest: MakeGuest, monkeypatch: pytest.MonkeyPatch, pagemap: str, why: str
     ) -> None:
         guest = make_guest(workload="idle")

@@ -24,7 +24,7 @@ def lines_of(changed: dict[int, int]) -> list[tuple[int, int]]:
 
 
 @given(chosen)
-def test_gathered_in_order(changed: dict[int, int]) -> None:
+def test_lines_are_gathered_in_order(changed: dict[int, int]) -> None:
     words = np.random.default_rng(1).integers(0, 2**64, WORDS, np.uint64)
     lines = lines_of(changed)
     out = np.zeros(8 * len(lines) + 8, np.uint64)

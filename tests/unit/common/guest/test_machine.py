@@ -203,7 +203,7 @@ class TestSnapshot:
 
 
 class TestReleasing:
-    def test_nothing_is_left(self) -> None:
+    def test_a_closed_guest_leaves_no_descriptors_and_threads(self) -> None:
         def left() -> tuple[int, int]:
             return len(os.listdir("/proc/self/fd")), threading.active_count()
 

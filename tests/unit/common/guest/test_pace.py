@@ -12,7 +12,7 @@ from pageferry.common.guest.pace import FLAT_OUT, Pace, due_at, even, steps_due
 from pageferry.common.guest.workloads.making import make_workload
 from pageferry.common.units import parse_size
 from pageferry.common.workload.region import Region
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 
 PACES = st.builds(
     lambda period, steps, share: Pace(period, int(steps * share), steps),
@@ -96,7 +96,7 @@ def test_long_periods_of_many_steps_are_exact(pace: Pace, elapsed: int, step: in
     ],
 )
 def test_no_workload_overflows(text: str, memory: str) -> None:
-    workload = make_workload(choose(text))
+    workload = make_workload(parse_workload(text))
     n_pages = parse_size(memory) // 4096
     pace = workload.plan(Region(vcpu=0, vcpus=1, first_page=0, pages=n_pages, seed=1, cache=0)).pace
     last = -1

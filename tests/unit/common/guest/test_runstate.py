@@ -23,7 +23,7 @@ HOT = "uniform:working-set=25%,scatter=true"
 
 
 class TestRunning:
-    def test_states_and_stamps(self, make_guest: MakeGuest) -> None:
+    def test_each_change_of_state_has_its_stamp(self, make_guest: MakeGuest) -> None:
         guest = make_guest(workload=HOT, vcpus=2, start=False)
         assert guest.state == "new"
         guest.start()
@@ -66,7 +66,7 @@ class TestRunning:
         with pytest.raises(LocalProtocolError, match="the guest is stopped"):
             guest.resume()
 
-    def test_run_until(self, make_guest: MakeGuest) -> None:
+    def test_run_until_ends_at_the_steps_and_never_goes_back(self, make_guest: MakeGuest) -> None:
         guest = make_guest(workload="idle", vcpus=2)
         guest.run_until([3000, 5])  # three seconds' worth of ticks, at once
         assert guest.steps() == (3000, 5)

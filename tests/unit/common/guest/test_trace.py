@@ -15,7 +15,7 @@ from pageferry.common.files.memory_trace import TraceMeta, open_trace, write_tra
 from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.guest.machine import Guest
 from pageferry.common.guest.workloads.making import make_workload
-from pageferry.common.workload.registry import choose
+from pageferry.common.workload.registry import parse_workload
 from tests.unit.common.guest.conftest import MakeGuest
 from tests.unit.common.guest.test_workloads import TestContract as WorkloadContract
 
@@ -124,7 +124,9 @@ class TestReplay:
         guest.run_until([5000])
         assert (guest.harvest() != 0).all()
 
-    def test_zero_share(self, make_guest: MakeGuest, write: WriteTrace) -> None:
+    def test_zero_share_is_kept_by_a_traces_guest(
+        self, make_guest: MakeGuest, write: WriteTrace
+    ) -> None:
         guest = make_guest(workload=f"trace:{write(recorded(200, 5))},zero-share=50%")
         zero = guest.memory.zero_pages(np.arange(guest.n_pages))
         assert 0.4 < zero.mean() < 0.6
@@ -204,9 +206,11 @@ class TestUsage:
             (":t.npz,rate=0", "more than zero"),
         ],
     )
-    def test_one_clear_line(self, options: str, says: str) -> None:
+    def test_a_trace_that_cannot_be_had_is_refused_in_one_line(
+        self, options: str, says: str
+    ) -> None:
         with pytest.raises(UsageError) as error:
-            make_workload(choose("trace" + options))
+            make_workload(parse_workload("trace" + options))
         assert says in str(error.value)
         assert "\n" not in str(error.value)
 

@@ -161,14 +161,14 @@ class TestWhereTheyWrite:
         assert set(np.bitwise_count(masks[:256]).tolist()) == {5}
         assert not masks[256:].any()
 
-    def test_scattered_lines(self, make_guest: MakeGuest) -> None:
+    def test_scattered_writes_reach_nearly_all_lines(self, make_guest: MakeGuest) -> None:
         masks = self.masks(make_guest, "uniform:scatter=true,working-set=25%", 200_000)
         assert np.bitwise_count(masks[:256]).min() > 60
 
     def test_reads_leave_no_mark(self, make_guest: MakeGuest) -> None:
         assert not self.masks(make_guest, "uniform:write-share=0", 10_000).any()
 
-    def test_half_of_memory(self, make_guest: MakeGuest) -> None:
+    def test_memory_intensive_writes_half_of_memory(self, make_guest: MakeGuest) -> None:
         masks = self.masks(make_guest, "memory-intensive", 512 * 64)
         assert (masks[:512] == 2**64 - 1).all()
         assert not masks[512:].any()
@@ -205,7 +205,7 @@ class TestWhereTheyWrite:
         assert (masks[:window] == 2**64 - 1).all()
         assert int(np.bitwise_count(masks[window:]).sum()) == 1
 
-    def test_zero_pages(self, make_guest: MakeGuest) -> None:
+    def test_zero_share_is_kept_in_whole_pages(self, make_guest: MakeGuest) -> None:
         guest = make_guest(workload="idle:zero-share=30%")
         zero = guest.memory.zero_pages(np.arange(guest.n_pages))
         assert 0.2 < zero.mean() < 0.4

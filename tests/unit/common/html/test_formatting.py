@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.common.html.formatting import duration, signed
+from pageferry.common.html.formatting import deviation, duration
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,9 @@ from pageferry.common.html.formatting import duration, signed
         (None, "–"),
     ],
 )
-def test_durations(ms: float | None, text: str) -> None:
+def test_a_duration_has_the_unit_in_which_it_reads_well(ms: float | None, text: str) -> None:
     assert duration(ms) == text
 
 
-def test_signed() -> None:
-    assert [signed(x) for x in (0.14, -0.004, None)] == ["+14 %", "−0.4 %", "–"]
+def test_a_deviation_has_a_sign() -> None:
+    assert [deviation(x) for x in (0.14, -0.004, None)] == ["+14 %", "−0.4 %", "–"]

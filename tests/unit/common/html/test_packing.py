@@ -69,5 +69,5 @@ def test_an_event_is_a_few_bytes() -> None:
     assert len(pack_events(events)) < 14 * len(events)
 
 
-def test_figures_are_json() -> None:
+def test_what_is_not_finite_becomes_null() -> None:
     assert json.loads(unpacked(packed_json({"a": [math.nan, 1]}))) == {"a": [None, 1]}

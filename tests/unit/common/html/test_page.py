@@ -159,4 +159,4 @@ def test_figures_out_of_range_do_not_break_it() -> None:
 def test_what_is_missing_is_said_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package, "_NEEDED", ("jinja2", "not_there"))
     with pytest.raises(UsageError, match=r"needs not_there: .*pip install not_there"):
-        package.check()
+        package.check_libraries()

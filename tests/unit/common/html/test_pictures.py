@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 import pytest
 
 from pageferry.common.html import comparison, guest, palette, postcopy, transfer
-from pageferry.common.html.page import pictures
-from pageferry.common.html.picture import Picture, phases, stop
+from pageferry.common.html.page import draw_run
+from pageferry.common.html.picture import Picture, downtime_phase, phases
 from pageferry.common.report.latency_histogram import known_counts
 from tests.support.every_report import (
     BINS,
@@ -42,7 +42,7 @@ def painted(value: Any) -> Any:
 
 @pytest.mark.parametrize("kind", kinds())
 def test_each_picture_is_a_figure_or_a_sentence(kind: str) -> None:
-    for picture in pictures(kinds()[kind]):
+    for picture in draw_run(kinds()[kind]):
         if picture.figure is None:
             assert picture.missing.endswith("."), picture.key
             continue
@@ -54,22 +54,22 @@ def test_each_picture_is_a_figure_or_a_sentence(kind: str) -> None:
 
 
 def test_a_failed_run_has_a_sentence_for_everything() -> None:
-    assert all(picture.figure is None for picture in pictures(failed()))
+    assert all(picture.figure is None for picture in draw_run(failed()))
 
 
-def test_phases() -> None:
+def test_phases_are_rounds_downtime_and_post_copy_in_order() -> None:
     found = [(p.kind, p.start_ms, p.end_ms) for p in phases(full_report())]
     assert found == [("full", 1, 901), ("stop", 980, 990), ("post-copy", 990, 1490)]
 
 
 def test_the_stop_without_its_events() -> None:
-    still = stop(full_report(events=[]))
+    still = downtime_phase(full_report(events=[]))
     assert still is not None
     assert (still.start_ms, still.end_ms) == (980.0, 990.0)
 
 
-def test_speed_and_gap() -> None:
-    found = guest.pictures(completed())
+def test_the_speed_is_drawn_over_both_hosts() -> None:
+    found = guest.draw_speed(completed())
     source, dest = figure(found, "speed")["data"]
     assert source["x"][-1] == pytest.approx(0.9)  # s
     assert dest["x"][0] == pytest.approx(0.99)  # it runs from the resume on
@@ -83,13 +83,13 @@ def test_speed_and_gap() -> None:
 def test_a_gap_that_was_elsewhere_is_told_and_not_drawn() -> None:
     report = completed()
     report.guest.longest_gap_start_ms = 100.0
-    close = guest.pictures(report)[1]
+    close = guest.draw_speed(report)[1]
     assert "was elsewhere: 100 ms after" in close.look
     assert len(figure([close], "stop")["data"]) == 2
 
 
 def test_rounds_are_as_wide_as_they_were_long() -> None:
-    full, final = figure([transfer.rounds(completed())], "rounds")["data"]
+    full, final = figure([transfer.draw_rounds(completed())], "rounds")["data"]
     assert full["x"] == [451.0]
     assert full["width"] == [900.0]
     assert full["y"] == pytest.approx([8.0 / 0.9])  # MB/s
@@ -97,19 +97,19 @@ def test_rounds_are_as_wide_as_they_were_long() -> None:
 
 
 def test_the_waterfall_has_its_parts_in_order() -> None:
-    (bars,) = figure([transfer.waterfall(completed())], "downtime")["data"]
+    (bars,) = figure([transfer.draw_downtime(completed())], "downtime")["data"]
     assert bars["base"] == [0.0, 1.0, 3.0, 6.0, 7.0]
     assert bars["x"] == [1.0, 2.0, 3.0, 1.0, 3.0]
 
 
 def test_heat_columns_lie_where_they_were() -> None:
-    maps = figure([transfer.heat(full_report())], "heat")["data"]
+    maps = figure([transfer.draw_activity(full_report())], "heat")["data"]
     assert len(maps) == 3  # dirtied, sent, waited for
     edges, cells = maps[1]["x"], maps[1]["z"]
     assert edges == pytest.approx([1.0, 901.0, 981.0, 989.0, 990.0, 1490.0])
     assert len(cells) == BINS
     assert cells[5] == [pytest.approx(2.0), None, pytest.approx(2.0), None, pytest.approx(2.0)]  # %
-    assert len(figure([transfer.heat(completed())], "heat")["data"]) == 2
+    assert len(figure([transfer.draw_activity(completed())], "heat")["data"]) == 2
 
 
 def test_latencies_are_those_of_the_histogram() -> None:
@@ -129,7 +129,7 @@ def test_a_damaged_histogram_is_a_sentence(damaged: str) -> None:
     report = full_report()
     assert report.postcopy is not None
     report.postcopy.fault_counts, report.postcopy.fault_histogram = [], damaged
-    assert "can't be read" in postcopy.pictures(report)[0].missing
+    assert "can't be read" in postcopy.draw_postcopy(report)[0].missing
 
 
 def test_faults_are_thinned_and_the_longest_stays() -> None:
@@ -140,22 +140,22 @@ def test_faults_are_thinned_and_the_longest_stays() -> None:
     many[31_000].us = 98_765.0
     report.postcopy.trace = many
     report.postcopy.faults = 60_000
-    picture = postcopy.pictures(report)[2]
+    picture = postcopy.draw_postcopy(report)[2]
     assert max(figure([picture], "faults")["data"][0]["y"]) == 98_765.0
     assert "50,000 of 60,000 faults were traced" in picture.note
     assert "of 50,000 points are drawn" in picture.note
 
 
 def test_lazy_copy_has_latencies_and_no_rounds() -> None:
-    found = {picture.key: picture for picture in pictures(lazy())}
+    found = {picture.key: picture for picture in draw_run(lazy())}
     assert found["latency"].figure is not None
     assert found["rounds"].figure is None
     assert "faults" not in found
 
 
-def test_comparison() -> None:
+def test_a_comparison_leaves_out_runs_that_failed() -> None:
     reports = [completed(), failed(), full_report(downtime_ms=900.0)]
-    down, total, against = comparison.pictures(["a", "b", "<i>c"], reports)
+    down, total, against = comparison.draw_comparison(["a", "b", "<i>c"], reports)
     assert figure([down], "downtimes")["data"][0]["x"] == [10.0, 900.0]
     assert figure([total], "totals")["data"][0]["x"] == [1000.0, 1490.0]
     points = figure([against], "against")["data"]
@@ -170,13 +170,13 @@ def test_comparison() -> None:
 @pytest.mark.parametrize("far", [10.5, 9e5])
 def test_bars_begin_at_zero(far: float) -> None:
     reports = [completed(), full_report(downtime_ms=far)]
-    for picture in comparison.pictures(["a", "b"], reports)[:2]:
+    for picture in comparison.draw_comparison(["a", "b"], reports)[:2]:
         across = figure([picture], picture.key)["layout"]["xaxis"]
         assert across["range"][0] == 0
         assert across["range"][1] > max(figure([picture], picture.key)["data"][0]["x"])
         assert "type" not in across
     everything_alike = [completed(), completed(), completed()]
-    against = comparison.pictures(["a", "b", "c"], everything_alike)[2]
+    against = comparison.draw_comparison(["a", "b", "c"], everything_alike)[2]
     assert figure([against], "against")["layout"]["xaxis"]["rangemode"] == "tozero"
 
 
@@ -184,7 +184,7 @@ def test_runs_of_a_case_are_one_bar_with_its_spread() -> None:
     runs = [completed(downtime_ms=ms) for ms in (5.0, 30.0, 6.0)]
     names = ["a", "b", "a", "a", "b"]
     reports = [runs[0], full_report(), runs[1], runs[2], failed()]
-    down, _, against = comparison.pictures(names, reports)
+    down, _, against = comparison.draw_comparison(names, reports)
     bars, rings, figures = figure([down], "downtimes")["data"]
     assert bars["x"] == [6.0, full_report().downtime_ms]
     assert (bars["error_x"]["array"][0], bars["error_x"]["arrayminus"][0]) == (24.0, 1.0)
@@ -199,7 +199,7 @@ def test_runs_of_a_case_are_one_bar_with_its_spread() -> None:
 def test_a_strategy_has_its_colour_in_every_picture() -> None:
     names = ["pre-copy", "post-copy", "pre-copy, cache 0"]
     reports = [completed(strategy=name.partition(",")[0]) for name in names]
-    down, total, against = comparison.pictures(names, reports)
+    down, total, against = comparison.draw_comparison(names, reports)
     hues = figure([down], "downtimes")["data"][0]["marker"]["color"]
     assert hues[0] == hues[2] != hues[1]
     assert figure([total], "totals")["data"][0]["marker"]["color"] == hues
@@ -213,12 +213,12 @@ def test_a_strategy_has_its_colour_in_every_picture() -> None:
 
 
 def test_a_comparison_of_runs_that_all_failed() -> None:
-    found = comparison.pictures(["a", "b"], [failed(), failed()])
+    found = comparison.draw_comparison(["a", "b"], [failed(), failed()])
     assert all(each.figure is None and each.missing for each in found)
 
 
 def test_many_runs_are_numbered() -> None:
-    *_, against = comparison.pictures([f"run {n}" for n in range(9)], [completed()] * 9)
+    *_, against = comparison.draw_comparison([f"run {n}" for n in range(9)], [completed()] * 9)
     texts = [each["text"] for each in figure([against], "against")["data"]]
     assert texts == [[str(n)] for n in range(1, 10)]
     assert "numbers are those of the bars" in against.look

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pageferry.common.html import render_one
 from pageferry.common.html.run_tables import predicted
-from pageferry.common.html.sentences import prediction
+from pageferry.common.html.sentences import prediction_sentence
 from tests.support.every_report import completed
 from tests.support.predictions import prediction as made
 
 
 def test_how_true_it_was() -> None:
     report = completed(prediction=made())
-    text = prediction(report)
+    text = prediction_sentence(report)
     assert "looked at for 1.00 s: it dirtied 5 MB/s" in text
     assert "pre-copy was spoken for: it is over first" in text
     assert "+2.0 %" in text
     assert text in render_one(report)
-    assert prediction(completed(prediction=made(taken=None))) in text
+    assert prediction_sentence(completed(prediction=made(taken=None))) in text
 
 
 def test_every_strategy_has_a_row() -> None:
@@ -30,7 +30,7 @@ def test_every_strategy_has_a_row() -> None:
 
 
 def test_nothing_is_said_where_nothing_was_predicted() -> None:
-    assert prediction(completed()) == ""
+    assert prediction_sentence(completed()) == ""
     assert predicted(completed()) is None
     assert "What was predicted" not in render_one(completed())
 

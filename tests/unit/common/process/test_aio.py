@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from pageferry.common.process.aio import Served, closed_is_reset, see_through
+from pageferry.common.process.aio import Served, closed_is_reset, run_to_completion
 
 
 async def test_a_cancelled_caller_waits_for_the_work() -> None:
@@ -22,7 +22,7 @@ async def test_a_cancelled_caller_waits_for_the_work() -> None:
         await may_end.wait()
         done.set()
 
-    caller = asyncio.create_task(see_through(work()))
+    caller = asyncio.create_task(run_to_completion(work()))
     await begun.wait()
     for _ in range(3):
         caller.cancel()
@@ -39,7 +39,7 @@ async def test_what_the_work_raises_is_raised() -> None:
         raise ValueError("x")
 
     with pytest.raises(ValueError, match="x"):
-        await see_through(work())
+        await run_to_completion(work())
 
 
 async def _connected(served: Served) -> tuple[asyncio.Server, asyncio.StreamWriter]:

@@ -15,8 +15,8 @@ from pageferry.common.process.python_command import ROOT, python_command
 
 
 def test_a_module_by_its_name() -> None:
-    command = python_command("pageferry.net.keeper", "a")
-    assert command == [sys.executable, "-P", "-m", "pageferry.net.keeper", "a"]
+    command = python_command("pageferry.net.link_keeper", "a")
+    assert command == [sys.executable, "-P", "-m", "pageferry.net.link_keeper", "a"]
 
 
 def test_a_checkout_that_is_found_by_nothing_but_the_folder(

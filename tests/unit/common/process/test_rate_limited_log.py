@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from pageferry.common.process import rate_limited_log
-from pageferry.common.process.rate_limited_log import MOST_LINES, Complaints
+from pageferry.common.process.rate_limited_log import MOST_LINES, RateLimitedLog
 
 
 async def test_the_first_are_said_and_the_rest_counted() -> None:
     said: list[str] = []
-    complain = Complaints(said.append)
+    complain = RateLimitedLog(said.append)
     for i in range(1000):
         complain(f"stranger {i}")
     assert said == [f"stranger {i}" for i in range(MOST_LINES)]
@@ -31,7 +31,7 @@ async def test_windows_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> No
         if "more like it" in line:
             told.set()
 
-    complain = Complaints(say)
+    complain = RateLimitedLog(say)
     for window in range(2):
         told.clear()
         for i in range(MOST_LINES + 1):

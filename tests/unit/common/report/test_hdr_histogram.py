@@ -112,7 +112,7 @@ def made(counts: bytes, *, digits: int = 3, least: int = 1, length: int | None =
 
 
 @pytest.mark.parametrize("text", KNOWN)
-def test_known_ones(text: str) -> None:
+def test_known_histograms_are_read(text: str) -> None:
     assert read_histogram(text) == KNOWN[text]
 
 

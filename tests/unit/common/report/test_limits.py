@@ -6,7 +6,14 @@ import pytest
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import EXIT_FAILED, EXIT_LIMIT_MISSED, EXIT_OK
-from pageferry.common.report.limits import DOWNTIME, enforced, given, judge, sentence, unlooked
+from pageferry.common.report.limits import (
+    DOWNTIME,
+    enforced,
+    judge,
+    limit_warning,
+    limits_given,
+    missed_sentence,
+)
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.rounds import DecisionReport, DowntimePart
 
@@ -37,8 +44,8 @@ def why(made: Report, *limits: str) -> list[str]:
 
 
 def test_which_limits_were_given() -> None:
-    assert given(MigrationConfig(strategy="pre-copy")) == frozenset()
-    assert given(MigrationConfig(downtime_limit=0.3)) == {DOWNTIME}  # also at its default
+    assert limits_given(MigrationConfig(strategy="pre-copy")) == frozenset()
+    assert limits_given(MigrationConfig(downtime_limit=0.3)) == {DOWNTIME}  # also at its default
 
 
 @pytest.mark.parametrize(("strategy", "counts"), [("pre-copy", True), ("three-path", False)])
@@ -53,7 +60,7 @@ def test_one_that_has_not_moved_misses_nothing(outcome: str) -> None:
     assert not why(report(outcome=outcome), DOWNTIME)
 
 
-def test_why() -> None:
+def test_a_missed_limit_says_why() -> None:
     (said,) = why(report())
     assert "a stop was expected to take 250 ms" in said
     assert "390 ms, was the last pages'" in said
@@ -63,7 +70,7 @@ def test_why() -> None:
     assert said == "downtime_limit: three-path does not look at it"
 
 
-def test_a_time_limit() -> None:
+def test_a_missed_time_limit_says_what_took_the_rest() -> None:
     late: dict[str, Any] = {
         "config": {"timeout": 1.0, "timeout_action": "post-copy"},
         "downtime_ms": 1.0,
@@ -73,19 +80,19 @@ def test_a_time_limit() -> None:
     assert not why(report(**late, total_time_ms=900.0))
 
 
-def test_enforced() -> None:
+def test_enforce_changes_the_exit_code_of_a_success_only() -> None:
     made = report()
     judge(made, ())
     assert enforced(made, EXIT_OK, enforce=False) == (EXIT_OK, None)
     code, said = enforced(made, EXIT_OK, enforce=True)
     assert code == EXIT_LIMIT_MISSED
-    assert said == sentence(made.limits_missed[0])
+    assert said == missed_sentence(made.limits_missed[0])
     assert enforced(made, EXIT_FAILED, enforce=True) == (EXIT_FAILED, None)
     assert enforced(None, EXIT_OK, enforce=True) == (EXIT_OK, None)
 
 
 def test_who_does_not_look() -> None:
-    assert unlooked(["pre-copy", "hybrid"], [0.1]) is None
-    said = unlooked(["pre-copy", "post-copy", "three-path", "post-copy"], [0.1])
+    assert limit_warning(["pre-copy", "hybrid"], [0.1]) is None
+    said = limit_warning(["pre-copy", "post-copy", "three-path", "post-copy"], [0.1])
     assert said is not None
     assert said.startswith("post-copy, three-path do not look at --downtime-limit 100ms")

@@ -34,7 +34,7 @@ def test_as_numpy_has_them(values: list[int]) -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 50), max_size=20), max_size=20), st.integers(1, 5))
-def test_however_they_come(groups: list[list[int]], times: int) -> None:
+def test_percentiles_are_exact_however_values_come(groups: list[list[int]], times: int) -> None:
     ranks, all_of_them = Ranks(), []
     for number, group in enumerate(groups):
         all_of_them += group
@@ -79,12 +79,12 @@ def test_memory_is_bounded() -> None:
     assert peak < 200 * most
 
 
-def test_without_values() -> None:
+def test_there_is_no_percentile_of_nothing() -> None:
     with pytest.raises(ValueError, match="no values"):
         Ranks().at([0.5])
 
 
-def test_bars() -> None:
+def test_bars_count_every_fault_once() -> None:
     ns = np.array([0, 1, 9, 10, 999, 1000, 3_600_000_000_000], np.int64)
     bars = bars_of(ns, np.arange(1, 8))
     assert bars == [(0, 3), (11, 3), (12, 4), (35, 5), (36, 6), (150, 7)]

@@ -30,12 +30,14 @@ def test_round_kinds_are_the_reports() -> None:
     ("remaining", "bandwidth", "expected"),
     [(10**8, 1e8, 1.5), (0, 1e8, 0.5), (0, 0.0, 0.5), (1, 0.0, math.inf), (9**9, math.inf, 0.5)],
 )
-def test_expected_downtime(remaining: int, bandwidth: float, expected: float) -> None:
+def test_the_expected_downtime_is_the_remainder_and_the_switchover(
+    remaining: int, bandwidth: float, expected: float
+) -> None:
     seen = stats(remaining_bytes=remaining, bandwidth_Bps=bandwidth, switchover_s=0.5)
     assert seen.expected_downtime_s == expected
 
 
-def test_ratio() -> None:
+def test_the_dirty_ratio_is_the_share_of_all_pages() -> None:
     assert stats(dirty=65_536).dirty_ratio_after == 0.5
 
 

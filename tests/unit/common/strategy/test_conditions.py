@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.strategy.conditions import Conditions, Curve, Stale
+from pageferry.common.strategy.conditions import Conditions, Stale, StaleCurve
 
 CONDITIONS = Conditions(
     pages_total=1000,
@@ -41,20 +41,20 @@ def test_what_a_stop_takes_beyond_its_bytes_does_not_shrink() -> None:
 
 class TestCurve:
     def test_through_its_points_and_straight_between(self) -> None:
-        curve = Curve([(2.0, 20), (1.0, 10), (4.0, 30)], 1000)
+        curve = StaleCurve([(2.0, 20), (1.0, 10), (4.0, 30)], 1000)
         assert [curve(x) for x in (0, 0.5, 1, 1.5, 3)] == pytest.approx([0, 5, 10, 15, 25])
 
     def test_goes_on_as_its_second_half(self) -> None:
-        curve = Curve([(1.0, 50), (2.0, 60), (4.0, 80)], 1000)
+        curve = StaleCurve([(1.0, 50), (2.0, 60), (4.0, 80)], 1000)
         assert curve(6) == pytest.approx(100)
         assert curve(10_000) == 1000
 
     def test_repeated_rounds_are_one_point(self) -> None:
-        curve = Curve([(1.0, 10), (1.05, 30)], 1000)
+        curve = StaleCurve([(1.0, 10), (1.05, 30)], 1000)
         assert curve(1.025) == pytest.approx(20)
 
-    def test_nothing_was_measured(self) -> None:
-        assert Curve([], 1000)(5.0) == 0
+    def test_without_measured_points_nothing_is_stale(self) -> None:
+        assert StaleCurve([], 1000)(5.0) == 0
 
     @given(
         st.lists(st.tuples(st.floats(0.001, 100), st.floats(0, 2000)), max_size=12),
@@ -63,7 +63,7 @@ class TestCurve:
     def test_never_falls_and_never_exceeds(
         self, points: list[tuple[float, float]], at: list[float]
     ) -> None:
-        curve = Curve(points, 1000)
+        curve = StaleCurve(points, 1000)
         values = [curve(x) for x in sorted(at)]
         assert all(a <= b + 1e-6 for a, b in pairwise(values))
         assert all(0 <= value <= 1000 + 1e-6 for value in values)

@@ -92,7 +92,7 @@ class TestWithinARound:
     def test_the_first_pass_is_only_looked_at(self) -> None:
         converge = make()
         for _ in range(5):
-            assert converge.within(HIGH, first_pass=True) is None
+            assert converge.during_round(HIGH, first_pass=True) is None
         assert converge.throttle == 0
         # ... and counts: as a whole it was low, and yet the next round begins throttled.
         assert converge.at_end(LOW) is not None
@@ -101,30 +101,30 @@ class TestWithinARound:
     def test_what_it_ended_with_is_what_counts(self) -> None:
         converge = make()
         for each in (HIGH, HIGH, LOW):
-            converge.within(each, first_pass=True)
+            converge.during_round(each, first_pass=True)
         assert converge.at_end(HIGH) is None
 
     def test_later_it_rises_at_once(self) -> None:
         converge = make()
-        assert converge.within(HIGH, first_pass=False) is None
-        assert converge.within(HIGH, first_pass=False) is not None
+        assert converge.during_round(HIGH, first_pass=False) is None
+        assert converge.during_round(HIGH, first_pass=False) is not None
         assert converge.throttle == 0.2
 
     def test_where_all_is_stale_already_there_is_time(self) -> None:
         converge = make()
         again = period(60, 100, fresh=0)
-        converge.within(HIGH, first_pass=False)
+        converge.during_round(HIGH, first_pass=False)
         for _ in range(5):
-            assert converge.within(again, first_pass=False) is None
+            assert converge.during_round(again, first_pass=False) is None
         assert converge.at_end(LOW) is not None
 
     def test_a_round_does_not_hurry_because_of_the_one_before(self) -> None:
         converge = make()
         for each in (HIGH, HIGH):
-            converge.within(each, first_pass=True)
+            converge.during_round(each, first_pass=True)
         converge.at_end(LOW)
-        assert converge.within(HIGH, first_pass=False) is None
-        assert converge.within(HIGH, first_pass=False) is not None
+        assert converge.during_round(HIGH, first_pass=False) is None
+        assert converge.during_round(HIGH, first_pass=False) is not None
 
 
 @given(
@@ -142,7 +142,7 @@ def test_it_only_rises_from_the_initial_share_to_the_most(
     shares = [0.0]
     for dirtied, sent, ends in rounds:
         each = period(dirtied, sent)
-        said = converge.at_end(each) if ends else converge.within(each, first_pass=False)
+        said = converge.at_end(each) if ends else converge.during_round(each, first_pass=False)
         assert (said is not None) == (converge.throttle > shares[-1])
         if said is not None:
             shares.append(converge.throttle)

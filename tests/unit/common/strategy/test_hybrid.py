@@ -33,7 +33,9 @@ class TestHybrid(StrategyContract):
             ("time=1s", [HOT], ["full+drain", "post-copy"]),
         ],
     )
-    def test_when_it_switches(self, after: str, dirty: list[int], expected: list[str]) -> None:
+    def test_it_switches_at_its_trigger(
+        self, after: str, dirty: list[int], expected: list[str]
+    ) -> None:
         decisions = drive(self.make(postcopy_after=after), dirty)
         assert [tell(decision) for decision in decisions] == expected
 
@@ -51,21 +53,21 @@ class TestHybrid(StrategyContract):
 
 
 @pytest.mark.parametrize("text", ["rounds=2", "time=3s", "time=250ms", "stall"])
-def test_triggers_round_trip(text: str) -> None:
+def test_a_trigger_is_spelled_as_it_was_written(text: str) -> None:
     assert Trigger(text).spelled == text
 
 
 @pytest.mark.parametrize(
     "text", ["", "rounds", "rounds=", "rounds=-1", "time=3", "never", "stall=1"]
 )
-def test_bad_triggers(text: str) -> None:
+def test_a_bad_trigger_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         Trigger(text)
     with pytest.raises(ValidationError):
         StrategyConfig(postcopy_after=text)
 
 
-def test_trigger_amounts() -> None:
+def test_a_trigger_knows_its_kind_and_amount() -> None:
     trigger = Trigger("time=0.25s")
     assert (trigger.kind, trigger.amount) == ("time", 0.25)
     assert trigger == "time=0.25s"

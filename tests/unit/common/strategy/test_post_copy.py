@@ -25,7 +25,7 @@ class TestLazyCopy(StrategyContract):
 
 
 @pytest.mark.parametrize("name", ["post-copy", "lazy-copy"])
-def test_no_path(name: str) -> None:
+def test_post_copy_has_no_path(name: str) -> None:
     strategy = (TestPostCopy if name == "post-copy" else TestLazyCopy)().make()
     strategy.begin()
     assert strategy.path is None

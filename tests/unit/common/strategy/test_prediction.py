@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.strategy import REGISTRY, PreCopy
-from pageferry.common.strategy.forecast import Cost, run
+from pageferry.common.strategy.forecast import Cost, play_strategy
 from pageferry.common.strategy.prediction import (
     STRATEGIES,
     Forecast,
-    Link,
+    LinkEstimate,
     Look,
     Measurement,
-    choose,
+    choose_strategy,
     conditions,
     forecasts,
     with_strategy,
@@ -29,7 +29,7 @@ PAGES = 1000
 PAGE = 4104
 FULL = PAGES * 4096
 TIMES = [2.0 ** (k - 7) for k in range(8)]  # 8 ms to a second
-LINK = Link(
+LINK = LinkEstimate(
     rate_Bps=FULL,  # all of memory takes a second
     page_bytes=PAGE,
     frame_bytes=0,
@@ -56,7 +56,7 @@ def straight(pages_a_second: float) -> Measurement:
     return measured(*(look(t, min(pages_a_second * t, PAGES)) for t in TIMES))
 
 
-def costs(guest: Measurement, link: Link = LINK, **given: object) -> dict[str, Cost]:
+def costs(guest: Measurement, link: LinkEstimate = LINK, **given: object) -> dict[str, Cost]:
     config = MigrationConfig.model_validate(given)
     return {each.strategy: each.cost for each in forecasts(config, conditions(guest, link))}
 
@@ -66,7 +66,7 @@ class TestByHand:
         assert set(STRATEGIES) == set(REGISTRY)
         assert tuple(costs(straight(500))) == STRATEGIES
 
-    def test_one_pass(self) -> None:
+    def test_one_pass_costs_what_it_does_by_hand(self) -> None:
         found = costs(straight(500))
         assert found["stop-and-copy"].downtime_s == pytest.approx(1.25)
         assert found["post-copy"].downtime_s == pytest.approx(0.25)
@@ -89,7 +89,7 @@ class TestByHand:
     def test_the_strategies_are_the_ones_that_decide(self) -> None:
         config = MigrationConfig(downtime_limit=0.1)
         under = conditions(straight(300), LINK)
-        wanted = run(PreCopy(config), under)
+        wanted = play_strategy(PreCopy(config), under)
         assert forecasts(config, under)[STRATEGIES.index("pre-copy")].cost == wanted
 
     def test_zero_pages_are_marks(self) -> None:
@@ -240,9 +240,9 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_choice(name: str) -> None:
+def test_the_fastest_within_the_limit_is_chosen_with_its_reason(name: str) -> None:
     expected, strategy, why = CHOICES[name]
-    choice = choose(expected, 0.3)
+    choice = choose_strategy(expected, 0.3)
     assert choice.strategy == strategy
     assert why in choice.why
 

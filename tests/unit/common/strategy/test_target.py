@@ -35,7 +35,9 @@ def stops(expected_ms: list[float], limit_s: float = LIMIT_S) -> int | None:
         ([290, 320, 290, 320, 290], 3),  # now and then
     ],
 )
-def test_when_it_stops(expected_ms: list[float], after: int | None) -> None:
+def test_it_stops_at_the_limit_or_where_it_gets_no_better(
+    expected_ms: list[float], after: int | None
+) -> None:
     assert stops(expected_ms) == after
 
 

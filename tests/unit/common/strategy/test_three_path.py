@@ -33,7 +33,7 @@ class TestThreePath(StrategyContract):
             ("all of it", [1.0], 3, ["full+drain", "stop"]),
         ],
     )
-    def test_worked_examples(
+    def test_the_papers_worked_examples_take_its_paths(
         self, load: str, shares: list[float], path: int, told: list[str]
     ) -> None:
         strategy = self.make(path3="stop-and-copy")

@@ -109,7 +109,7 @@ def test_an_object_a_line(capsys: Captured) -> None:
     }
 
 
-def test_none_is_nothing(capsys: Captured) -> None:
+def test_progress_none_writes_nothing(capsys: Captured) -> None:
     with ProgressView("none") as view:
         view.update(Status(phase="compiling kernels for zipf"))
     assert capsys.readouterr().err == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.common.urgent.control import control_dtype, new_control, word_of
+from pageferry.common.urgent.control import control_dtype, new_record, word_of
 from pageferry.dest_agent.postcopy.kernel.state import FAULT_CONTROL, FaultControl
 from pageferry.source_agent.postcopy.kernel.state import SERVER_CONTROL, ServerControl
 
@@ -20,7 +20,7 @@ class _Other:
 
 def test_the_record_and_its_words_are_the_same_memory() -> None:
     dtype = control_dtype(_One, _Other)
-    control, words = new_control(dtype)
+    control, words = new_record(dtype)
     control.third = -5
     assert words[word_of(dtype, "third")] == -5
     words[word_of(dtype, "second")] = 7
@@ -31,7 +31,7 @@ def test_each_writer_has_cache_lines_of_its_own() -> None:
     dtype = control_dtype(_One, _Other)
     assert [word_of(dtype, name) for name in ("first", "second", "third")] == [0, 1, 8]
     assert dtype.itemsize == 128
-    control, words = new_control(dtype)
+    control, words = new_record(dtype)
     assert words.ctypes.data % 128 == 0
     with pytest.raises(AttributeError):
         _ = control.fourth

@@ -9,10 +9,10 @@ from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.wire.bitmap import (
     MOST_SUMMARY,
     WORTH,
-    expand,
+    count_pages,
+    expand_summary,
     lengthen,
     pack,
-    popcount,
     shorten,
     summary,
     unpack,
@@ -21,10 +21,10 @@ from pageferry.common.wire.packing import Codec, packer
 
 
 @given(st.lists(st.booleans(), max_size=70))
-def test_round_trip(pages: list[bool]) -> None:
+def test_a_packed_set_unpacks_to_the_same_pages(pages: list[bool]) -> None:
     packed = pack(np.array(pages, np.bool_))
     assert unpack(packed, len(pages)).tolist() == pages
-    assert popcount(packed) == sum(pages)
+    assert count_pages(packed) == sum(pages)
 
 
 @pytest.mark.parametrize(("data", "n_pages"), [(b"", 1), (b"\0\0", 8), (b"\xff", 7)])
@@ -35,7 +35,7 @@ def test_what_does_not_fit_the_guest(data: bytes, n_pages: int) -> None:
 
 @given(st.lists(st.booleans(), max_size=70))
 def test_the_summary_of_a_small_guest_says_it_all(pages: list[bool]) -> None:
-    assert expand(summary(np.array(pages, np.bool_)), len(pages)).tolist() == pages
+    assert expand_summary(summary(np.array(pages, np.bool_)), len(pages)).tolist() == pages
 
 
 @given(st.integers(1, 200_000), st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
@@ -43,7 +43,7 @@ def test_a_summary_is_short_and_has_few_pages_too_many(n: int, seed: int, share:
     pages = np.random.default_rng(seed).random(n) < share
     data = summary(pages)
     assert len(data) <= MOST_SUMMARY
-    expanded = expand(data, n)
+    expanded = expand_summary(data, n)
     assert expanded.shape == (n,)
     assert np.count_nonzero(expanded & ~pages) <= n / 8
     if share == 1.0:
@@ -54,11 +54,11 @@ def test_a_summary_is_short_and_has_few_pages_too_many(n: int, seed: int, share:
 
 def test_a_summary_of_another_guest() -> None:
     with pytest.raises(RemoteProtocolError):
-        expand(summary(np.ones(100_000, np.bool_)), 1_000_000)
+        expand_summary(summary(np.ones(100_000, np.bool_)), 1_000_000)
 
 
 @given(st.integers(1, 100_000), st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 0.5, 1.0]))
-def test_shorter_and_back(n: int, seed: int, share: float) -> None:
+def test_a_shortened_set_lengthens_to_the_same(n: int, seed: int, share: float) -> None:
     data = pack(np.random.default_rng(seed).random(n) < share)
     short = shorten(data)
     assert len(short) <= len(data)

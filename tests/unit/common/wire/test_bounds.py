@@ -63,9 +63,9 @@ def test_a_type_that_is_not_ours() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda message: message.kind)
 def test_each_of_our_messages_is_within_its_bounds(example: messages.Message) -> None:
-    body = messages.encode(example)
-    assert bounds.kind_of(body) == example.kind.encode()
-    assert bounds.check(body) >= len(body)
+    body = messages.encode_message(example)
+    assert bounds.message_kind(body) == example.kind.encode()
+    assert bounds.check_bounds(body) >= len(body)
 
 
 def test_every_kind_has_bounds() -> None:
@@ -81,7 +81,7 @@ def test_a_flood_of_objects_costs_nothing(kind: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(RemoteProtocolError):
-            messages.decode(body)
+            messages.decode_message(body)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

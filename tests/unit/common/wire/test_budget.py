@@ -14,7 +14,7 @@ import pytest
 from pageferry.common.errors import ConnectionBroken, RemoteProtocolError
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import bounds, encoder, frames, header, messages
-from pageferry.common.wire.budget import LARGE_BYTES, SMALL_BYTES, Budget, Share
+from pageferry.common.wire.budget import LARGE_BYTES, SMALL_BYTES, Budget, BudgetShare
 from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.extents import from_pages
@@ -99,7 +99,7 @@ def test_threads_and_a_loop_that_all_want_too_much_come_to_an_end() -> None:
 
     def work(seed: int) -> None:
         nonlocal most
-        dice, share = random.Random(seed), Share(budget)  # noqa: S311
+        dice, share = random.Random(seed), BudgetShare(budget)  # noqa: S311
         for _ in range(200):
             share.take(dice.randrange(SMALL_BYTES, 60 * SMALL_BYTES))
             most = max(most, budget.held)
@@ -130,7 +130,7 @@ def test_threads_and_a_loop_that_all_want_too_much_come_to_an_end() -> None:
 
 def test_a_thread_that_waits_can_be_ended() -> None:
     budget = Budget(SMALL_BYTES, kept=0)
-    holder, share = Share(budget), Share(budget)
+    holder, share = BudgetShare(budget), BudgetShare(budget)
     holder.take(2 * SMALL_BYTES)
     ended = threading.Event()
 
@@ -150,7 +150,7 @@ def test_a_thread_that_waits_can_be_ended() -> None:
 
 def test_a_few_channels_keep_large_buffers_and_the_others_small_ones() -> None:
     budget = Budget()
-    shares = [Share(budget) for _ in range(64)]
+    shares = [BudgetShare(budget) for _ in range(64)]
     assert sorted({share.keeps for share in shares}) == [SMALL_BYTES, LARGE_BYTES]
     assert sum(share.keeps for share in shares) == 4 * LARGE_BYTES + 60 * SMALL_BYTES
     shares[63].take(LARGE_BYTES)
@@ -159,7 +159,7 @@ def test_a_few_channels_keep_large_buffers_and_the_others_small_ones() -> None:
         share.end()
         share.end()
     assert budget.held == 0
-    assert Share(budget).keeps == LARGE_BYTES
+    assert BudgetShare(budget).keeps == LARGE_BYTES
 
 
 @pytest.fixture
@@ -176,7 +176,9 @@ async def _until(so: Callable[[], bool]) -> None:
 
 def _big_commit(size: int) -> bytes:
     snapshot = {"version": 1, "workload": "idle", "vcpus": [b"\0" * 8]}
-    return messages.encode(messages.Commit(barrier=1, snapshot=snapshot, missing=b"x" * size))
+    return messages.encode_message(
+        messages.Commit(barrier=1, snapshot=snapshot, missing=b"x" * size)
+    )
 
 
 def test_a_message_draws_before_it_is_read_and_until_its_turn(
@@ -198,7 +200,7 @@ def test_a_message_draws_before_it_is_read_and_until_its_turn(
                 await inbox.take_in(await connection.receive(), connection.take_over())
 
         reading = asyncio.create_task(read())
-        await _until(lambda: budget.held >= bounds.check(body))
+        await _until(lambda: budget.held >= bounds.check_bounds(body))
         for _ in range(3):
             for _ in range(1000):
                 await asyncio.sleep(0)
@@ -240,7 +242,7 @@ def test_no_control_message_is_kept_on_a_bulk_connection(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = pair
-    receiver = BulkReceiver(there, Memory(), 16, share=Share(Budget()))
+    receiver = BulkReceiver(there, Memory(), 16, share=BudgetShare(Budget()))
     here.sendall(encoder.encode_control(_big_commit(2**20))[: header.HEADER.size])
     with pytest.raises(RemoteProtocolError, match="control message on a bulk"):
         receiver.run(lambda _frame: None)
@@ -265,7 +267,7 @@ def test_a_frame_holds_nothing_where_its_channel_waits_for_others(
     held: list[int] = []
     packed = packer(Codec.LZ4)(memoryview(bytes([7]) * n * PAGE_SIZE))
     receiver = BulkReceiver(
-        there, Placer(), n, stream=StreamFormat(codec=Codec.LZ4), share=Share(budget)
+        there, Placer(), n, stream=StreamFormat(codec=Codec.LZ4), share=BudgetShare(budget)
     )
     extents = from_pages(np.arange(n))
     head = encode_packed_head(
@@ -314,7 +316,7 @@ def test_a_small_message_waits_for_no_frame_of_pages(
         await budget.take(SMALL_BYTES)
         connection = Connection(there, "peer")
         connection.charge(budget)
-        here.sendall(encoder.encode_control(messages.encode(messages.Ping(t_ns=1))))
+        here.sendall(encoder.encode_control(messages.encode_message(messages.Ping(t_ns=1))))
         assert await connection.receive() == messages.Ping(t_ns=1)
 
     asyncio.run(asyncio.wait_for(scenario(), WAIT_S))

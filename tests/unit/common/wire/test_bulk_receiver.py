@@ -93,7 +93,9 @@ class TestBothEnds:
     @pytest.mark.parametrize("small", [False, True], ids=["", "in parts"])
     @pytest.mark.parametrize("rate", [UNLIMITED, 2e9])
     @pytest.mark.parametrize("name", PAGE_SETS)
-    def test_pages(self, ends: Callable[..., Ends], name: str, rate: float, small: bool) -> None:
+    def test_what_is_sent_arrives_as_it_was(
+        self, ends: Callable[..., Ends], name: str, rate: float, small: bool
+    ) -> None:
         pages = np.array(PAGE_SETS[name], np.int64)
         content = np.random.default_rng(1).integers(0, 256, (N_PAGES, PAGE_SIZE), np.uint8)
         view = content.reshape(-1).data

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageferry.certificates.authority import Signer, key_pem, make_host, make_signer, pem
-from pageferry.common.wire.certificate_names import asked, certified
+from pageferry.common.wire.certificate_names import certified, name_to_verify
 from pageferry.common.wire.tls_credentials import client_tls, server_tls
 
 
@@ -122,7 +122,7 @@ class Peers:
     def accept(self, host: str) -> bool:
         """Whether a source that connects to `host` takes the other end for the right one."""
         there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-        client = self._client.wrap_bio(back, there, server_hostname=asked(host))
+        client = self._client.wrap_bio(back, there, server_hostname=name_to_verify(host))
         server = self._server.wrap_bio(there, back, server_side=True)
         try:
             for _ in range(4):

@@ -234,7 +234,7 @@ ILLEGAL = {
 
 
 @pytest.mark.parametrize("name", ILLEGAL)
-def test_illegal_frames(name: str) -> None:
+def test_an_illegal_frame_is_refused(name: str) -> None:
     decoder = FrameDecoder(Memory(), n_pages=N_PAGES)
     with pytest.raises(RemoteProtocolError):
         feed(decoder, ILLEGAL[name], [])
@@ -247,7 +247,7 @@ def test_a_control_connection_takes_no_pages() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16, 30])
-def test_requests(cut: int) -> None:
+def test_requests_are_decoded_wherever_the_stream_is_cut(cut: int) -> None:
     decoder = FrameDecoder(n_pages=N_PAGES, requests=True)
     data = encoder.encode_request(63, 65535) + encoder.encode_request(0)
     assert feed(decoder, data, [cut]) == [RequestFrame(63, 65535), RequestFrame(0, 0)]
@@ -285,7 +285,7 @@ def test_the_middle_of_a_frame_is_no_boundary(cut: int) -> None:
     assert not decoder.at_boundary
 
 
-def test_prefaces() -> None:
+def test_a_preface_of_another_version_or_kind_is_refused() -> None:
     decoder.check_preface(encoder.encode_preface())
     with pytest.raises(RemoteProtocolError, match=f"version 99.*version {frames.PROTOCOL_VERSION}"):
         decoder.check_preface(encoder.encode_preface(99))

@@ -21,7 +21,7 @@ def test_words_and_struct_agree(
     data = header.HEADER.pack(kind, flags, entries, value, length)
     word = header.first_word(kind, flags, entries, value)
     assert struct.pack("<QQ", word, length) == data
-    assert header.unpack(data) == (kind, flags, entries, value, length)
+    assert header.unpack_header(data) == (kind, flags, entries, value, length)
     assert header.kind_of(word) == kind
     assert header.flags_of(word) == flags
     assert header.entries_of(word) == entries

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from pageferry.common.errors import ConnectionBroken
-from pageferry.common.inject import Plan, parse_injection
+from pageferry.common.inject import FaultPlan, parse_injection
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.connection import Connection
 from pageferry.common.wire.injector import Injector
@@ -30,7 +30,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def injector(*faults: str) -> Injector:
-    return Injector(Plan([parse_injection(text) for text in faults]), Timeline("source"))
+    return Injector(FaultPlan([parse_injection(text) for text in faults]), Timeline("source"))
 
 
 def is_reset(sock: socket.socket) -> bool:
@@ -51,10 +51,10 @@ def test_a_cut_resets_both_ends_and_wakes_who_waits(
     here.settimeout(None)
     waiter = threading.Thread(target=lambda: woken.append(is_reset(here)), daemon=True)
     waiter.start()
-    faults.hit("connected")
+    faults.reached("connected")
     here.sendall(b"still there")
     assert there.recv(100) == b"still there"
-    faults.hit("paused")
+    faults.reached("paused")
     waiter.join(10)
     assert woken == [True]
     assert is_reset(there)
@@ -67,7 +67,7 @@ def test_a_cut_in_the_middle_of_a_frame(pair: tuple[socket.socket, socket.socket
     faults.opened(here)
     frame: list[bytes | memoryview] = [b"head", memoryview(b"payload")]
     assert faults.outgoing(here, frame) is frame
-    faults.hit("paused")
+    faults.reached("paused")
     small: list[bytes | memoryview] = [b"abc"]
     assert faults.outgoing(here, small) is small  # 4 bytes are left
     rest = faults.outgoing(here, frame)
@@ -82,7 +82,7 @@ def test_a_cut_in_the_middle_of_a_frame(pair: tuple[socket.socket, socket.socket
 @pytest.mark.parametrize(("offset", "index", "at"), [("", 1, 0), (":5", 2, 1), (":9", 2, 5)])
 def test_one_bit_of_the_next_frame_with_a_payload(offset: str, index: int, at: int) -> None:
     faults = injector(f"paused:corrupt{offset}")
-    faults.hit("paused")
+    faults.reached("paused")
     alone = [b"a barrier has no payload"]
     with socket.socket() as sock:
         assert faults.outgoing(sock, alone) is alone
@@ -96,36 +96,36 @@ def test_one_bit_of_the_next_frame_with_a_payload(offset: str, index: int, at: i
 
 def test_slow_is_the_senders_rate_or_the_readers() -> None:
     rates: list[float] = []
-    plan = Plan([parse_injection("paused:slow:5MB/s")])
-    Injector(plan, Timeline("source"), rates.append).hit("paused")
+    plan = FaultPlan([parse_injection("paused:slow:5MB/s")])
+    Injector(plan, Timeline("source"), rates.append).reached("paused")
     assert rates == [5e6]
     reader = injector("ready:slow:1kB/s")
     reader.incoming(10**9)  # not slow yet: it would take for ever
-    reader.hit("ready")
+    reader.reached("ready")
     reader.incoming(1)
     threading.Timer(0.05, reader.close).start()
     reader.incoming(10**9)  # what waits is let go when the session is over
     reader.incoming(1)
 
 
-def test_shares_in_order() -> None:
+def test_points_of_post_copy_are_reached_in_order() -> None:
     faults = injector("source/postcopy-90%:slow:1MB/s", "source/postcopy-10%:corrupt")
     events = faults._timeline
-    assert faults.hit_share(0.09)
+    assert faults.reached_share(0.09)
     assert events.events == []
-    assert faults.hit_share(0.5)
+    assert faults.reached_share(0.5)
     assert [event.fields["fault"] for event in events.events] == ["source/postcopy-10%:corrupt"]
-    assert not faults.hit_share(1.0)
+    assert not faults.reached_share(1.0)
     assert len(events.events) == 2
 
 
 _CHILD = """
 import sys, threading, time
 from pageferry.common.errors import ConnectionBroken
-from pageferry.common.inject import Plan, parse_injection
+from pageferry.common.inject import FaultPlan, parse_injection
 from pageferry.common.timeline import Timeline
 from pageferry.common.wire.injector import Injector
-faults = Injector(Plan([parse_injection(sys.argv[1])]), Timeline("source"))
+faults = Injector(FaultPlan([parse_injection(sys.argv[1])]), Timeline("source"))
 longest = [0.0]
 looked = threading.Event()
 def watch():
@@ -138,7 +138,7 @@ def watch():
         time.sleep(0.01)
 threading.Thread(target=watch, daemon=True).start()
 looked.wait()
-faults.hit("paused")
+faults.reached("paused")
 for _ in range(2):  # the first of them may be a look that had begun before
     looked.clear()
     looked.wait()

@@ -129,7 +129,7 @@ class TestWindows:
             windows.add(n, 50.0005 + at_ms / 1e3, rate)
         return windows
 
-    def test_an_even_stream(self) -> None:
+    def test_an_even_stream_has_the_same_share_in_all_windows(self) -> None:
         windows = self.of([(ms, 1000) for ms in range(100)])
         assert windows.total == 8  # all but the first and the last
         assert [windows.share(q) for q in (0.5, 0.99, 1.0)] == [1.0, 1.0, 1.0]
@@ -177,7 +177,7 @@ class TestWindows:
     def test_far_beyond_the_rate(self) -> None:
         assert self.of([(ms, 10**9) for ms in range(30)]).share(1.0) == 1e6
 
-    def test_none(self) -> None:
+    def test_without_whole_windows_there_is_no_share(self) -> None:
         assert self.of([(0, 1)]).total == 0
         with pytest.raises(ValueError, match="no values"):
             Windows().share(0.5)

@@ -61,7 +61,7 @@ def packed_pages(codec: Codec, pages: list[int], content: bytes, checked: bool =
 
 
 @given(codec=codecs, wanted=numbers, cuts=cuts, checked=st.booleans(), seed=st.integers(0, 9))
-def test_pages_arrive(
+def test_packed_pages_arrive_wherever_the_stream_is_cut(
     codec: Codec, wanted: list[int], cuts: list[int], checked: bool, seed: int
 ) -> None:
     pages = sorted(set(wanted))
@@ -82,7 +82,9 @@ def test_pages_arrive(
 
 
 @given(codec=codecs, wanted=numbers, cuts=cuts, checked=st.booleans())
-def test_lines_arrive(codec: Codec, wanted: list[int], cuts: list[int], checked: bool) -> None:
+def test_packed_lines_arrive_wherever_the_stream_is_cut(
+    codec: Codec, wanted: list[int], cuts: list[int], checked: bool
+) -> None:
     table = lines_of([*wanted, 30])
     content = bytes(i % 7 for i in range(64)) * frames.count_lines(table)
     packed = packer(codec)(memoryview(content))
@@ -122,7 +124,9 @@ def deltas_of(*records: tuple[int, int]) -> DeltaTable:
     cuts=st.lists(st.integers(1, 50), max_size=40),
     checked=st.booleans(),
 )
-def test_deltas_arrive(lengths: list[int], cuts: list[int], checked: bool) -> None:
+def test_deltas_arrive_wherever_the_stream_is_cut(
+    lengths: list[int], cuts: list[int], checked: bool
+) -> None:
     table = deltas_of(*((i % N_PAGES, length) for i, length in enumerate(lengths)))
     data = bytes(range(sum(lengths) % 251)) + bytes(sum(lengths) - sum(lengths) % 251)
     stream = finished(encode_delta_head(table, checked=checked) + data, checked)
@@ -174,7 +178,7 @@ class TestBombs:
     """Little that says it is much."""
 
     @pytest.mark.parametrize("size", [0, PAGE_SIZE - 1, PAGE_SIZE + 1, 1 << 30])
-    def test_zstd(self, size: int) -> None:
+    def test_a_bomb_of_zstd_is_refused_by_the_size_that_it_announces(self, size: int) -> None:
         bomb = zstandard.ZstdCompressor().compress(bytes(size))
         with pytest.raises(RemoteProtocolError, match=f"announces {size} bytes, expected 4096"):
             Unpacker(Codec.ZSTD).unpack(memoryview(bomb), PAGE_SIZE)
@@ -191,17 +195,17 @@ class TestBombs:
                 Unpacker(Codec.ZSTD).unpack(memoryview(data + tail), PAGE_SIZE)
 
     @pytest.mark.parametrize("size", [PAGE_SIZE + 1, 1 << 24])
-    def test_lz4_too_long(self, size: int) -> None:
+    def test_an_lz4_block_that_becomes_too_long_is_refused(self, size: int) -> None:
         bomb = lz4.block.compress(bytes(size), store_size=False)
         with pytest.raises(RemoteProtocolError, match="illegal lz4 block"):
             Unpacker(Codec.LZ4).unpack(memoryview(bomb), PAGE_SIZE)
 
-    def test_lz4_too_short(self) -> None:
+    def test_an_lz4_block_that_becomes_too_short_is_refused(self) -> None:
         short = lz4.block.compress(bytes(PAGE_SIZE - 1), store_size=False)
         with pytest.raises(RemoteProtocolError, match="became 4095 bytes, expected 4096"):
             Unpacker(Codec.LZ4).unpack(memoryview(short), PAGE_SIZE)
 
-    def test_noise(self) -> None:
+    def test_noise_is_no_payload_of_any_codec(self) -> None:
         for codec in Codec:
             with pytest.raises(RemoteProtocolError):
                 Unpacker(codec).unpack(memoryview(b"\xff" * 100), PAGE_SIZE)
@@ -249,7 +253,7 @@ ILLEGAL = {
 
 
 @pytest.mark.parametrize("name", ILLEGAL)
-def test_illegal_frames(name: str) -> None:
+def test_an_illegal_frame_is_refused_and_nothing_is_read_on(name: str) -> None:
     read = decoder()
     with pytest.raises(RemoteProtocolError):
         feed(read, ILLEGAL[name], [])
@@ -277,7 +281,7 @@ def test_no_more_is_taken_than_its_pages_could_be() -> None:
     assert [len(buffer) for buffer in read.buffers()] == [8000]
 
 
-def test_the_longest_payload() -> None:
+def test_a_payload_beyond_the_bound_is_refused() -> None:
     check_size(1, MAX_UNPACKED)
     with pytest.raises(RemoteProtocolError):
         check_size(1, MAX_UNPACKED + 1)
@@ -291,6 +295,6 @@ def test_frames_that_nobody_may_send(table: DeltaTable) -> None:
         encode_delta_head(table)
 
 
-def test_names() -> None:
+def test_a_codec_is_found_by_its_name() -> None:
     assert codec_of("none") is None
     assert [codec_of("zstd"), codec_of("lz4")] == [Codec.ZSTD, Codec.LZ4]

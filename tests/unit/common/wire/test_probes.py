@@ -24,7 +24,7 @@ from pageferry.common.wire.probes import (
     MAX_ATTEMPT,
     MAX_NUMBER,
     AnswerFrame,
-    Asked,
+    OutstandingProbes,
     ProbeFrame,
 )
 from pageferry.common.wire.stream_format import StreamFormat
@@ -64,7 +64,7 @@ def test_a_probe_has_no_body() -> None:
 
 
 def test_only_what_was_asked_is_answered() -> None:
-    asked = Asked()
+    asked = OutstandingProbes()
     first, second = asked.next(1.0), asked.next(2.0)
     asked.take(first, 1.5)
     assert (asked.answered, asked.round_trip_s, len(asked)) == (1, 0.5, 1)

@@ -137,7 +137,7 @@ def test_memory_that_does_not_begin_with_a_page(pair: tuple[socket.socket, socke
 @pytest.mark.parametrize("checked", [False, True], ids=["", "with checksums"])
 @pytest.mark.parametrize("scattered", [False, True], ids=["beside", "at their places"])
 @pytest.mark.parametrize("name", PAGE_SETS)
-def test_what_arrives(
+def test_spliced_pages_arrive_as_they_were(
     pair: tuple[socket.socket, socket.socket], name: str, scattered: bool, checked: bool
 ) -> None:
     content, store = noise(N_PAGES), Store(scattered=scattered)
@@ -201,7 +201,7 @@ def test_a_peer_that_reads_nothing(pair: tuple[socket.socket, socket.socket]) ->
     sender.close()
 
 
-def test_abort_ends_it(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_abort_ends_a_sender_that_waits(pair: tuple[socket.socket, socket.socket]) -> None:
     sender, content = BulkSender(pair[0], Pacer(UNLIMITED)), noise(1024)
     assert sender.in_place
     failures: list[Exception] = []
@@ -222,7 +222,7 @@ def test_abort_ends_it(pair: tuple[socket.socket, socket.socket]) -> None:
 
 
 @pytest.mark.parametrize(("rate_Bps", "in_place"), [(100e6, False), (399e6, False), (400e6, True)])
-def test_low_rates_copy(
+def test_pages_are_copied_at_low_rates(
     pair: tuple[socket.socket, socket.socket], rate_Bps: float, in_place: bool
 ) -> None:
     sender = BulkSender(pair[0], Pacer(rate_Bps))

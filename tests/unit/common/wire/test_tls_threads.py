@@ -22,7 +22,7 @@ from pageferry.common.wire.extents import Extents, from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
 from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
-from pageferry.common.wire.tls import wire_size
+from pageferry.common.wire.tls import records_size
 from pageferry.common.wire.tls_credentials import client_tls, server_tls
 from pageferry.common.wire.tls_threads import plain_end
 
@@ -64,7 +64,7 @@ class Store:
 
 
 @pytest.mark.parametrize("step", [1, 2, 7])
-def test_pages(pair: Pair, step: int) -> None:
+def test_pages_over_tls_arrive_as_they_were(pair: Pair, step: int) -> None:
     pages = np.arange(3, N_PAGES, step, dtype=np.int64)[:900]
     content = np.random.default_rng(1).integers(0, 256, (N_PAGES, PAGE_SIZE), np.uint8)
     extents = from_pages(pages)
@@ -77,7 +77,7 @@ def test_pages(pair: Pair, step: int) -> None:
     thread.start()
     size = sender.send([encoder.encode_pages_head(extents), *views])
     size += sender.send([encoder.encode_barrier(1)])
-    tls.shutdown(pair[0], socket.SHUT_WR)
+    tls.shutdown_socket(pair[0], socket.SHUT_WR)
     thread.join()
     assert [type(frame) for frame in got] == [PagesFrame, BarrierFrame]
     assert isinstance(got[0], PagesFrame)
@@ -88,7 +88,7 @@ def test_pages(pair: Pair, step: int) -> None:
     plain = receiver.received_bytes
     assert size == sender.sent_bytes > plain
     # Records are hardly ever short: what is small shares them.
-    assert size == pytest.approx(wire_size(plain), rel=0.001, abs=100)
+    assert size == pytest.approx(records_size(plain), rel=0.001, abs=100)
 
 
 def test_what_is_counted_is_what_is_sent(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_what_is_counted_is_what_is_sent(folder: Path) -> None:
     for n in (1, 100, 16384, 16385, 3_000_000):
         sender.send([bytes(n)])
     sender.send([bytes(4096)] * 500)
-    tls.shutdown(here, socket.SHUT_WR)
+    tls.shutdown_socket(here, socket.SHUT_WR)
     for thread in (serving, *carriers):
         thread.join()
     for sock in (here, other, client):

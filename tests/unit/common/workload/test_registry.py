@@ -7,7 +7,7 @@ import pytest
 from pageferry.common.errors import UsageError
 from pageferry.common.workload.mixes import MIXES
 from pageferry.common.workload.options import Option
-from pageferry.common.workload.registry import WORKLOADS, Registry, choose
+from pageferry.common.workload.registry import WORKLOADS, Registry, parse_workload
 from pageferry.common.workload.spec import Spec
 
 
@@ -46,12 +46,12 @@ class TestParser:
     )
     def test_bad_usage_is_one_clear_line(self, text: str, says: str) -> None:
         with pytest.raises(UsageError) as error:
-            choose(text)
+            parse_workload(text)
         assert says in str(error.value)
         assert "\n" not in str(error.value)
 
     def test_values_are_read_as_people_write_them(self) -> None:
-        options = choose("zipf:working-set=50%,rate=80mbit,lines=4,scatter=true").options
+        options = parse_workload("zipf:working-set=50%,rate=80mbit,lines=4,scatter=true").options
         assert options["working-set"].share == 0.5
         assert options["rate"] == 1e7
         assert options["lines"] == 4
@@ -59,9 +59,9 @@ class TestParser:
         assert options["skew"] == 0.99
 
     def test_a_mixture_is_read_by_its_name(self) -> None:
-        chosen = choose("zipf:lines=mix:redis")
+        chosen = parse_workload("zipf:lines=mix:redis")
         assert chosen.options["lines"] is chosen.mix is MIXES["redis"]
-        assert choose("zipf:lines=4").mix is None
+        assert parse_workload("zipf:lines=4").mix is None
 
     @pytest.mark.parametrize(
         ("name", "key"), [(s.name, key) for s in WORKLOADS.values() for key in s.options]
@@ -75,7 +75,7 @@ class TestParser:
             option.parse(option.default)
         file = "file=x," if name == "trace" and key != "file" else ""
         with pytest.raises(UsageError, match=f"workload {name}, {key}: "):
-            choose(f"{name}:{file}{key}=\udc80")
+            parse_workload(f"{name}:{file}{key}=\udc80")
 
 
 class TestRegistry:

@@ -8,14 +8,14 @@ import pytest
 from pageferry.common.config.prepage import Prepage
 from pageferry.common.units import PAGE_SIZE
 from pageferry.common.userfault import UserfaultUnavailable
-from pageferry.dest_agent.postcopy.mechanism import Mechanism, choose_mechanism, probe
+from pageferry.dest_agent.postcopy.mechanism import Mechanism, choose_mechanism, probe_userfault
 from tests.support.child_process import drop_privileges, in_child
 from tests.support.faults_contract import HOT, FaultContract
 from tests.support.postcopy_pair import until
 
 try:
     UNAVAILABLE = ""
-    probe()
+    probe_userfault()
 except UserfaultUnavailable as error:
     UNAVAILABLE = str(error)
 

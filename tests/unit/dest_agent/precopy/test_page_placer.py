@@ -101,7 +101,9 @@ class TestPages:
         place(placer, {5: 9})
         assert (page(memory, 4), page(memory, 5)) == (page_of(1), page_of(9))
 
-    def test_from_the_wire(self, placer: ChannelPlacer, memory: GuestMemory) -> None:
+    def test_frames_from_the_wire_are_placed(
+        self, placer: ChannelPlacer, memory: GuestMemory
+    ) -> None:
         where = extents(3, 4, 9)
         data = encoder.encode_pages_head(where) + page_of(3) + page_of(4) + page_of(9)
         data += encoder.encode_zero(extents(4))
@@ -135,7 +137,9 @@ class TestZeros:
         for number in range(9, 16):
             assert page(memory, number) == page_of({9: 1, 15: 3}.get(number, 0)), number
 
-    def test_several_extents(self, placer: ChannelPlacer, memory: GuestMemory) -> None:
+    def test_zeros_of_several_extents_clear_those_pages_only(
+        self, placer: ChannelPlacer, memory: GuestMemory
+    ) -> None:
         place(placer, dict.fromkeys(range(N_PAGES), 5))
         gone = [0, 1, 8, 20, 21, 22, 31]
         zero(placer, *gone)

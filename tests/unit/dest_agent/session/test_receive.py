@@ -9,7 +9,7 @@ import pytest
 
 from pageferry.common.errors import ConnectionBroken
 from pageferry.dest_agent.protocol import DestProtocol
-from pageferry.dest_agent.session.receive import resume
+from pageferry.dest_agent.session.receive import carry_out_commit
 
 
 async def test_it_is_refused_in_a_sentence() -> None:
@@ -28,5 +28,5 @@ async def test_it_is_refused_in_a_sentence() -> None:
     prepared = cast(Any, SimpleNamespace(guest=SimpleNamespace(restore=restore)))
     commit = cast(Any, SimpleNamespace(snapshot={}, missing=None))
     with pytest.raises(ConnectionBroken, match=r'asked what had become .* told "never"'):
-        await resume(context, prepared, commit)
+        await carry_out_commit(context, prepared, commit)
     assert not protocol.handover.may_run_guest

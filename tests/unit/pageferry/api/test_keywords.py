@@ -27,7 +27,7 @@ from pageferry import UsageError
         ({"log_dir": "/dev/null"}, "--log-dir"),
     ],
 )
-def test_of_a_migration(options: dict[str, Any], words: str) -> None:
+def test_wrong_keywords_of_migrate_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         pageferry.migrate(**options)
 
@@ -43,12 +43,12 @@ def test_of_a_migration(options: dict[str, Any], words: str) -> None:
         ({"tls": "keys"}, "tls: unknown option"),
     ],
 )
-def test_of_a_comparison(options: dict[str, Any], words: str) -> None:
+def test_wrong_keywords_of_compare_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         pageferry.compare(**options)
 
 
-def test_of_the_others(tmp_path: Path) -> None:
+def test_wrong_keywords_of_the_other_functions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="predict: unknown option"):
         pageferry.predict(predict=True)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="--measure"):

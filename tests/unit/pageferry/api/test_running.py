@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pageferry.api.running import Interrupted, Show, run, run_async
+from pageferry.api.running import Interrupted, Show, run_job, run_job_async
 from pageferry.common.errors import CancelledByUser, UsageError
 from pageferry.common.process import signals
 from pageferry.common.process.status import Status
@@ -46,19 +46,19 @@ def test_what_it_returns_and_raises_comes_out() -> None:
         show(Status(phase="b"))
         return 3
 
-    assert run(work, lambda status: said.append(status.phase)) == 3
+    assert run_job(work, lambda status: said.append(status.phase)) == 3
     assert said == ["a", "b"]
 
     def fail(_show: Show) -> int:
         raise UsageError("no")
 
     with pytest.raises(UsageError, match="no"):
-        run(fail, None)
+        run_job(fail, None)
 
 
 def test_ctrl_c_is_raised_when_the_work_has_ended() -> None:
     with nothing_left(), pytest.raises(Interrupted, match="cancelled") as raised:
-        run(until_asked, interrupting(ctrl_c))
+        run_job(until_asked, interrupting(ctrl_c))
     assert raised.value.report == failed()
 
 
@@ -66,7 +66,7 @@ def test_ctrl_c_between_two_moments_is_no_other() -> None:
     timer = threading.Timer(0.1, ctrl_c)
     timer.start()
     with nothing_left(), pytest.raises(Interrupted):
-        run(until_asked, None)
+        run_job(until_asked, None)
     timer.join()
 
 
@@ -75,7 +75,7 @@ def test_ctrl_c_reaches_a_callback_that_waits() -> None:
     timer.start()
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        run(until_asked, lambda _status: time.sleep(30))
+        run_job(until_asked, lambda _status: time.sleep(30))
     assert time.monotonic() - began < 10
     timer.join()
 
@@ -87,7 +87,7 @@ def test_work_that_ended_well_all_the_same_is_told() -> None:
         return completed()
 
     with pytest.raises(Interrupted) as raised:
-        run(work, interrupting(ctrl_c))
+        run_job(work, interrupting(ctrl_c))
     assert raised.value.report == completed()
 
 
@@ -111,14 +111,14 @@ def test_a_second_one_is_passed_on() -> None:
         ctrl_c()
 
     with nothing_left(), pytest.raises(Interrupted):
-        run(work, again)
+        run_job(work, again)
     assert len(asked) == 2
 
 
 def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert run(lambda _show: ctrl_c(), None) is None
+        assert run_job(lambda _show: ctrl_c(), None) is None
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -131,7 +131,7 @@ def test_off_the_main_thread_no_handler_is_touched() -> None:
 
     def caller() -> None:
         try:
-            run(until_asked, interrupting(stop))
+            run_job(until_asked, interrupting(stop))
         except LookupError as error:
             outcomes.append(str(error))
 
@@ -144,7 +144,7 @@ def test_off_the_main_thread_no_handler_is_touched() -> None:
 
 async def test_a_cancellation_is_raised_when_the_work_has_ended() -> None:
     begun = asyncio.Event()
-    task = asyncio.create_task(run_async(until_asked, lambda _status: begun.set()))
+    task = asyncio.create_task(run_job_async(until_asked, lambda _status: begun.set()))
     await begun.wait()
     task.cancel()
     with nothing_left(), pytest.raises(asyncio.CancelledError) as raised:
@@ -154,12 +154,12 @@ async def test_a_cancellation_is_raised_when_the_work_has_ended() -> None:
 
 def test_ctrl_c_under_asyncio_run_cancels() -> None:
     with nothing_left(), pytest.raises(KeyboardInterrupt):
-        asyncio.run(run_async(until_asked, interrupting(ctrl_c)))
+        asyncio.run(run_job_async(until_asked, interrupting(ctrl_c)))
 
 
 def test_a_loop_that_is_given_up_ends_the_work() -> None:
     loop = asyncio.new_event_loop()
-    coroutine = run_async(until_asked, None)
+    coroutine = run_job_async(until_asked, None)
     task = loop.create_task(coroutine)
     loop.run_until_complete(asyncio.sleep(0.05))
     with nothing_left():
@@ -177,7 +177,7 @@ def test_what_ran_out_is_said_in_one_line() -> None:
         raise MemoryError
 
     with pytest.raises(UsageError, match="memory"):
-        run(work, None)
+        run_job(work, None)
 
 
 def test_what_nobody_has_begun_is_cancelled() -> None:
@@ -185,4 +185,4 @@ def test_what_nobody_has_begun_is_cancelled() -> None:
         raise CancelledByUser("before it began")
 
     with pytest.raises(CancelledByUser):
-        run(work, None)
+        run_job(work, None)

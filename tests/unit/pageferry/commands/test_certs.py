@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
         certs(tmp_path / "file" / "keys")
 
 
-def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(UsageError, match=r"needs cryptography: .*pip install 'cryptography>=42'"):
         certs(tmp_path)

@@ -95,7 +95,7 @@ def test_bad_usage_is_one_line(
     assert captured.out == ""
 
 
-def test_the_table() -> None:
+def test_the_table_has_a_row_for_each_case() -> None:
     cells = {"strategy": "pre-copy", "cache": "0"}
     rows = [
         summarise("pre-copy, no cache", cells, [attempt(downtime_ms=1384.0)], [0]),

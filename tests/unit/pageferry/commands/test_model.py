@@ -17,7 +17,7 @@ from pageferry.common.command_line.run import run_app
 from pageferry.paper import published
 
 
-def test_the_papers_units() -> None:
+def test_the_model_has_the_papers_units() -> None:
     result = convert(ModelOptions())
     assert result["without_cache"]["sum"] == "5 + 5 + 5*9 + 5"
     assert result["without_cache"]["units"] == 60
@@ -26,7 +26,7 @@ def test_the_papers_units() -> None:
     assert result["ratio"] == published.CLAIMED_RATIO == 0.4
 
 
-def test_the_papers_times() -> None:
+def test_the_model_has_the_papers_times() -> None:
     result = convert(ModelOptions())
     without, cached = result["without_cache"], result["with_cache"]
     assert (without["downtime_ms"], without["total_ms"]) == (1384, 49_973)
@@ -95,7 +95,7 @@ def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "15 MB/s" in out
 
 
-def test_any_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_baseline_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "model.json"
     options = ("--downtime", "2s", "--total", "1m", "--rounds", "4", "--cache-cost", "2.5")
     assert pageferry(*options, "--json", str(file)) == 0

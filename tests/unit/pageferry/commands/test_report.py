@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pageferry.commands.report import gather, report
+from pageferry.commands.report import read_results, report
 from pageferry.common.errors import UsageError
 from pageferry.runs.document import SeriesDocument, SheetDocument
 from pageferry.runs.results import read_result
@@ -106,7 +106,7 @@ def series(**changes: Any) -> str:
 
 def test_files_of_either_kind_in_order(write: Write) -> None:
     files = [write("one.json", completed().to_json()), write("two.json", series())]
-    found = gather(files)
+    found = read_results(files)
     assert found.labels == ["one", "two: first, run 1", "two: second", "two: first, run 2"]
     assert [each.outcome for each in found.reports] == [*["completed"] * 2, "failed", "completed"]
     assert [sheet.title for sheet in found.sheets] == ["as printed"]
@@ -114,32 +114,32 @@ def test_files_of_either_kind_in_order(write: Write) -> None:
 
 
 def test_one_series_needs_no_name(write: Write) -> None:
-    assert gather([write("two.json", series())]).labels[0] == "first, run 1"
+    assert read_results([write("two.json", series())]).labels[0] == "first, run 1"
 
 
 def test_files_of_one_name_are_told_apart(write: Write) -> None:
     files = [write(f"{folder}/r.json", completed().to_json()) for folder in "ab"]
-    assert gather(files).labels == [str(file) for file in files]
+    assert read_results(files).labels == [str(file) for file in files]
 
 
 def test_a_table_that_does_not_say_how_it_was_printed(write: Write) -> None:
-    (sheet,) = gather([write("two.json", series(sheets=[]))]).sheets
+    (sheet,) = read_results([write("two.json", series(sheets=[]))]).sheets
     assert sheet.columns == ["label", "downtime ms", "verified"]
     assert sheet.rows == [["first", "10", "yes"], ["second", "–", "–"]]
 
 
 def test_rows_that_say_nothing_of_their_runs(write: Write) -> None:
     rows = [{"runs": "all"}, {"label": "x", "runs": [-1, 99, "0"]}, {"label": 3, "runs": [0]}]
-    found = gather([write("two.json", series(table=rows))])
+    found = read_results([write("two.json", series(table=rows))])
     assert found.labels == ["three-path, run 1", "pre-copy, run 2", "three-path, run 3"]
 
 
 def test_what_a_later_command_may_add_is_passed_over(write: Write) -> None:
     text = json.dumps(json.loads(series()) | {"scale": 16, "cache_effect": []})
-    assert len(gather([write("r.json", text)]).reports) == 3
+    assert len(read_results([write("r.json", text)]).reports) == 3
 
 
-def test_the_page(write: Write, tmp_path: Path) -> None:
+def test_html_writes_one_page_that_draws_the_speed(write: Write, tmp_path: Path) -> None:
     out = tmp_path / "out.html"
     assert report(write("one.json", completed().to_json()), html=str(out)) == 0
     assert "speed" in figures_of(out.read_text())
@@ -188,7 +188,7 @@ def test_a_damaged_histogram_is_said(
         assert "old: how long faults took" in said
 
 
-def test_standard_input(
+def test_a_report_is_read_from_standard_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = io.TextIOWrapper(io.BytesIO(completed().to_json().encode()))

@@ -13,8 +13,8 @@ from pageferry.common.command_line.run import run_app
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.network import DirectionReport, NetReport
-from pageferry.runs.simulate_from import Measured, read_measured, simulated_again
-from pageferry.sim.options import SimulateOptions
+from pageferry.runs.simulate_from import MeasuredMigration, read_measured, simulated_again
+from pageferry.sim.options import SimulationOptions
 from pageferry.sim.run import simulated_report
 
 
@@ -29,7 +29,7 @@ def as_if_measured(rtt_ms: float = 0.0, **values: Any) -> Report:
     """
     config = MigrationConfig.model_validate({"memory": "128MiB", **values})
     text = "rate=80MB/s" + (f",delay={rtt_ms / 2}ms" if rtt_ms else "")
-    report = simulated_report(config, SimulateOptions(link=text, guest_speed=3e6))
+    report = simulated_report(config, SimulationOptions(link=text, guest_speed=3e6))
     del report.config["simulated"]
     if rtt_ms:
         report.net = net_of(rtt_ms)
@@ -72,7 +72,7 @@ class TestOne:
         assert report.total_time_ms == pytest.approx(2**40 / 12.5e9 * 1e3, rel=0.02)
         assert "pageferry" in page.read_text()
 
-    def test_json_alone(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_json_on_standard_output_stands_alone(self, capfd: pytest.CaptureFixture[str]) -> None:
         assert run("--memory", "64MiB", "--json", "-") == 0
         assert json.loads(capfd.readouterr().out)["strategy"] == "three-path"
 
@@ -111,7 +111,7 @@ DIRECTION = DirectionReport(
         (("--json", "/nonexistent/x.json"), "/nonexistent"),
     ],
 )
-def test_bad_input(
+def test_bad_input_is_refused_without_output(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*arguments) == 2
@@ -143,7 +143,7 @@ class TestFrom:
         was = as_if_measured(rtt_ms, strategy=strategy, workload=workload)
         file = write(tmp_path, was)
         measured = read_measured(file, {})
-        now = simulated_again(measured, SimulateOptions(from_file=file))
+        now = simulated_again(measured, SimulationOptions(from_file=file))
         assert now.config["simulated_from"] == str(file)
         assert now.total_time_ms == pytest.approx(was.total_time_ms, rel=0.02)
         assert now.downtime_ms == pytest.approx(was.downtime_ms, rel=0.1, abs=1)
@@ -157,7 +157,7 @@ class TestFrom:
         config = MigrationConfig.model_validate(
             {"memory": "128MiB", "strategy": "pre-copy", "workload": "uniform:rate=10MB/s"}
         )
-        under = Measured(was, config, ()).conditions(None, None)
+        under = MeasuredMigration(was, config, ()).conditions(None, None)
         round_s = was.rounds[0].duration_ms / 1e3
         assert under.stale_between(0.0, round_s).pages == pytest.approx(
             was.rounds[0].dirty_pages_after, rel=0.01
@@ -172,7 +172,7 @@ class TestFrom:
     ) -> None:
         was = as_if_measured(workload=workload)
         config = MigrationConfig.model_validate({"memory": "128MiB", "workload": workload})
-        under = Measured(was, config, ()).conditions(None, None)
+        under = MeasuredMigration(was, config, ()).conditions(None, None)
         assert under.guest.steps_per_s == pytest.approx(speed, rel=0.01)
 
     def test_the_round_trip_of_a_shaped_network_is_that_of_the_link(self) -> None:
@@ -181,7 +181,9 @@ class TestFrom:
         was.downtime_error_ms = 0.0
         was.net = net_of(24.0)
         config = MigrationConfig.model_validate({"memory": "128MiB", "strategy": "post-copy"})
-        assert Measured(was, config, ()).conditions(None, None).rtt_s == pytest.approx(0.024)
+        assert MeasuredMigration(was, config, ()).conditions(None, None).rtt_s == pytest.approx(
+            0.024
+        )
 
     def test_it_says_how_far_off_it_is(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -229,7 +231,9 @@ class TestFrom:
 
 
 class TestEvacuate:
-    def test_tables_and_files(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_evacuation_is_printed_and_written_to_files(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         file, page = tmp_path / "out.json", tmp_path / "out.html"
         assert run("--evacuate", 30, "--seed", 4, "--json", file, "--html", page) == 0
         out = capsys.readouterr().out

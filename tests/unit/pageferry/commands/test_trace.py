@@ -97,7 +97,7 @@ class TestImport:
             "processes": 1,
         }
 
-    def test_limit(self, trace: Trace) -> None:
+    def test_limit_keeps_the_first_accesses(self, trace: Trace) -> None:
         assert trace("import", "text", "t.npz", "--limit", "3")[0] == 0
         assert items_of("t.npz") == [(0, line, write) for _, line, write in ITEMS[:3]]
 
@@ -107,7 +107,7 @@ class TestImport:
         assert trace("import", "text", "t.npz", "--quiet")[0] == 0
         np.testing.assert_array_equal(open_trace("t.npz").accesses, np.array(pages) << 7 | 1)
 
-    def test_an_existing_file(self, trace: Trace) -> None:
+    def test_an_existing_file_is_replaced_by_force_only(self, trace: Trace) -> None:
         Path("t.npz").write_text("precious")
         code, _, err = trace("import", "text", "t.npz")
         assert (code, err) == (2, "pageferry: t.npz is there already: --force replaces it\n")
@@ -121,7 +121,7 @@ class TestImport:
         assert Path("link.npz").is_symlink()
         assert items_of("t.npz") == ITEMS
 
-    def test_unknown_lines(self, trace: Trace) -> None:
+    def test_unknown_lines_are_refused_unless_they_may_be_skipped(self, trace: Trace) -> None:
         Path("text").write_bytes(TEXT + b"total 12\n")
         code, _, err = trace("import", "text", "t.npz")
         assert code == 2
@@ -172,7 +172,9 @@ class TestImport:
             (("text",), "FILE"),
         ],
     )
-    def test_usage(self, trace: Trace, arguments: tuple[str, ...], says: str) -> None:
+    def test_a_bad_import_is_one_line_and_writes_nothing(
+        self, trace: Trace, arguments: tuple[str, ...], says: str
+    ) -> None:
         code, out, err = trace("import", *arguments)
         assert (code, out) == (2, "")
         assert re.fullmatch(f"pageferry: .*{says}.*\n", err), err
@@ -189,7 +191,7 @@ class TestImport:
 
 
 class TestInfo:
-    def test_for_people(self, trace: Trace) -> None:
+    def test_info_prints_what_a_trace_consists_of(self, trace: Trace) -> None:
         trace("import", "text", "t.npz")
         code, out, err = trace("info", "t.npz")
         assert (code, err) == (0, "")
@@ -198,7 +200,7 @@ class TestInfo:
             assert expected in out
         assert f"{digest} (not verified)" in trace("info", "t.npz", "--no-verify")[1]
 
-    def test_the_document(self, trace: Trace) -> None:
+    def test_info_as_json_has_the_same_figures(self, trace: Trace) -> None:
         trace("import", "text", "t.npz")
         code, out, _ = trace("info", "t.npz", "--json", "-")
         document = json.loads(out)
@@ -212,7 +214,7 @@ class TestInfo:
         out = trace("info", "t.npz", "--no-verify", "--json", "-")[1]
         assert json.loads(out)["verified"] is None
 
-    def test_damage(self, trace: Trace) -> None:
+    def test_a_damaged_trace_is_refused(self, trace: Trace) -> None:
         trace("import", "text", "t.npz")
         raw = Path("t.npz").read_bytes()
         at = raw.index(open_trace("t.npz").accesses.tobytes())
@@ -227,7 +229,9 @@ class TestInfo:
     @pytest.mark.parametrize(
         ("name", "says"), [("nope", "No such file"), ("text", "is no trace: expected a file made")]
     )
-    def test_usage(self, trace: Trace, name: str, says: str) -> None:
+    def test_what_is_no_trace_is_refused_in_one_line(
+        self, trace: Trace, name: str, says: str
+    ) -> None:
         code, out, err = trace("info", name)
         assert (code, out) == (2, "")
         assert re.fullmatch(f"pageferry: .*{says}.*\n", err)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pageferry.host.host import farewell
+from pageferry.host.host import closing_line
 
 LOST = (4, "guest g: the guest is lost")
 BACK = (130, "session 0123: the guest that was coming goes on at the source")
@@ -25,4 +25,4 @@ WHOLE = (0, "session 4567: its guest came in whole")
 def test_it_says_where_each_guest_is(
     ended: list[str], fates: list[tuple[int, str]], code: int, words: str
 ) -> None:
-    assert farewell(ended, fates) == (words, code)
+    assert closing_line(ended, fates) == (words, code)

@@ -72,14 +72,14 @@ def test_every_state_has_its_words() -> None:
     assert set(_NEXT) == set(_BUSY) == set(Doing)
 
 
-def test_what_cannot_follow() -> None:
+def test_a_state_that_cannot_follow_is_refused() -> None:
     guests, _ = table()
     entry = at(guests, Doing.MOVING)
     with pytest.raises(LocalProtocolError, match="checking after moving"):
         guests.turn(entry, Doing.CHECKING)
 
 
-def test_a_guest_arrives() -> None:
+def test_a_guest_that_arrives_is_admitted_once() -> None:
     guests, said = table()
     guests.admit("zipf-1")
     with pytest.raises(UsageError, match="zipf-1 is here already"):
@@ -119,7 +119,7 @@ def test_a_vcpu_that_fails_is_said_and_noted() -> None:
     assert said[-1].endswith(": a vCPU failed: why")
 
 
-def test_names() -> None:
+def test_a_guest_is_found_by_its_name_or_as_the_only_one() -> None:
     guests, _ = table()
     with pytest.raises(UsageError, match=r"which guest.*booted"):
         guests.find(None)

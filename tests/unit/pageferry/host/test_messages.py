@@ -24,8 +24,8 @@ INFO = m.GuestInfo(
 ASKED: list[BaseModel] = [
     m.List(),
     m.Boot(config=GuestConfig(memory=2**22, workload="zipf"), name="a-b.c_1"),
-    m.Move(to="h:1", transfer=TransferConfig(strategy="post-copy", max_bandwidth=math.inf)),
-    m.Cancel(),
+    m.MoveGuest(to="h:1", transfer=TransferConfig(strategy="post-copy", max_bandwidth=math.inf)),
+    m.CancelMove(),
     m.Digest(guest="g"),
     m.Resume(force=True),
     m.Shutdown(),
@@ -33,7 +33,7 @@ ASKED: list[BaseModel] = [
 ANSWERED: list[BaseModel] = [
     m.Listed(host="::1", port=4444, guests=[INFO], incoming=1),
     m.Booted(guest=INFO),
-    m.Progress(status=Status(phase="round 1")),
+    m.MoveProgress(status=Status(phase="round 1")),
     m.Moved(
         report=Report(
             session="s",
@@ -50,21 +50,21 @@ ANSWERED: list[BaseModel] = [
         name="g", config=GuestConfig(), steps=[2**62], digest="0" * 32, check=None, paused_ms=0.1
     ),
     m.Done(said="x"),
-    m.Failed(reason="x", exit_code=2),
+    m.RequestFailed(reason="x", exit_code=2),
 ]
 
 
 @pytest.mark.parametrize("message", ASKED, ids=lambda message: message.kind)
 def test_a_request_comes_as_it_went(message: BaseModel) -> None:
-    line = m.encode(message)
+    line = m.encode_line(message)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    assert m.decode(line, m.REQUESTS) == message
+    assert m.decode_line(line, m.REQUESTS) == message
 
 
 @pytest.mark.parametrize("message", ANSWERED, ids=lambda message: message.kind)
 def test_an_answer_comes_as_it_went(message: BaseModel) -> None:
-    assert m.decode(m.encode(message), m.REPLIES) == message
+    assert m.decode_line(m.encode_line(message), m.REPLIES) == message
 
 
 def test_every_kind_has_an_example() -> None:
@@ -91,16 +91,16 @@ def test_every_kind_has_an_example() -> None:
 )
 def test_a_refusal_names_the_field(fields: Any, where: str) -> None:
     with pytest.raises(RemoteProtocolError, match=where):
-        m.decode(json.dumps(fields).encode(), m.REQUESTS)
+        m.decode_line(json.dumps(fields).encode(), m.REQUESTS)
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_noise_is_refused(line: bytes) -> None:
     kinds: TypeAdapter[Any] = m.REQUESTS
     with pytest.raises(RemoteProtocolError):
-        m.decode(line, kinds)
+        m.decode_line(line, kinds)
 
 
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(RemoteProtocolError):
-        m.decode(b"[" * 30_000, m.REQUESTS)
+        m.decode_line(b"[" * 30_000, m.REQUESTS)

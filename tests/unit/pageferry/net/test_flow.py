@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageferry.common.errors import UsageError
-from pageferry.net.flow import LEAST_PIECE, MOST_PIECE, Flow, refuse_packets
-from pageferry.net.schedule import parse_schedule, plan
+from pageferry.net.flow import LEAST_PIECE, MOST_PIECE, ByteFlow, refuse_packets
+from pageferry.net.schedule import parse_schedule, schedule_moments
 from pageferry.net.shape import parse_shape
 
 
-def flow(text: str) -> Flow:
-    made = Flow()
+def flow(text: str) -> ByteFlow:
+    made = ByteFlow()
     shape = parse_shape(text)
     made.change(shape.forward, shape)
     return made
@@ -51,7 +51,7 @@ def test_a_window_holds_what_flies_and_what_waits() -> None:
 def test_bytes_keep_their_order_whatever_changes(
     pieces: list[tuple[float, int, int]],
 ) -> None:
-    made = Flow()
+    made = ByteFlow()
     now = last = 0.0
     for gap, size, delay_ms in pieces:
         shape = parse_shape(f"rate=8mbit,delay={delay_ms}ms,jitter=2ms")
@@ -74,4 +74,4 @@ def test_bytes_keep_their_order_whatever_changes(
 def test_what_needs_packets_is_refused(shape: str, schedule: str, word: str) -> None:
     wanted = parse_shape(shape)
     with pytest.raises(UsageError, match=f"--link relay has no {word}"):
-        refuse_packets(wanted, plan(wanted, parse_schedule([schedule])))
+        refuse_packets(wanted, schedule_moments(wanted, parse_schedule([schedule])))

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageferry.common.errors import UsageError
-from pageferry.net.schedule import Moment, Step, parse_schedule, plan
+from pageferry.net.schedule import Moment, Step, parse_schedule, schedule_moments
 from pageferry.net.shape import Shape, parse_shape
 
 
 def moments(*texts: str, shape: str = "rate=100mbit") -> list[Moment]:
-    return plan(parse_shape(shape), parse_schedule(texts))
+    return schedule_moments(parse_shape(shape), parse_schedule(texts))
 
 
 def test_a_change_and_an_outage() -> None:
@@ -99,7 +99,7 @@ STEPS = st.lists(
 def test_the_moments_say_what_the_steps_do(steps: list[Step]) -> None:
     """At any time, the latest moment is what going through all steps one by one gives."""
     steps.sort(key=lambda step: step.at_s)
-    got = plan(Shape(), steps)
+    got = schedule_moments(Shape(), steps)
     assert [each.at_s for each in got] == sorted({each.at_s for each in got})
     for tick in range(60):
         now = tick / 2

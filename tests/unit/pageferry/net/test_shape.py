@@ -71,7 +71,7 @@ def test_a_queue_is_time_at_the_rate_and_a_round_trip_at_the_least() -> None:
     assert slow.queue_bytes(slow.forward) == LEAST_QUEUE
 
 
-def test_words_are_options() -> None:
+def test_a_direction_is_said_in_the_options_words() -> None:
     shape = parse_shape("rate=100mbit,delay=10ms,loss=0.1%")
     assert shape.forward.words() == "rate 12.5MB/s, delay 10ms, loss 0.1%"
     assert Direction().words() == "unshaped"

@@ -5,9 +5,9 @@ from typing import Any, Literal
 import pytest
 
 from pageferry.common.errors import PageferryError, UsageError
-from pageferry.net.schedule import parse_schedule, plan
+from pageferry.net.schedule import parse_schedule, schedule_moments
 from pageferry.net.shape import LARGEST_PACKET, Shape, parse_shape
-from pageferry.net.tc import NO_NETEM, TcLink, choose, qdiscs
+from pageferry.net.tc import NO_NETEM, TcLink, choose_shaper, qdiscs
 from pageferry.net.tun import TunLink
 
 
@@ -61,7 +61,7 @@ def test_nothing_asked_is_nothing_there_and_an_outage_swallows_everything() -> N
         ("tc", "rate=1mbit", "", False, "tc", None),
     ],
 )
-def test_who_shapes(
+def test_the_kernel_shapes_where_it_can_and_else_the_userspace_link(
     asked: Literal["auto", "tc", "tun"],
     shape: str,
     schedule: str,
@@ -70,13 +70,13 @@ def test_who_shapes(
     notice: str | None,
 ) -> None:
     wanted = parse_shape(shape)
-    moments = plan(wanted, parse_schedule([schedule]))
-    assert choose(asked, wanted, moments, has_netem=has_netem) == (shaper, notice)
+    moments = schedule_moments(wanted, parse_schedule([schedule]))
+    assert choose_shaper(asked, wanted, moments, has_netem=has_netem) == (shaper, notice)
 
 
 def test_the_kernel_is_not_asked_for_what_it_has_not() -> None:
     with pytest.raises(UsageError, match="--shaper tc: this kernel has no netem"):
-        choose("tc", parse_shape("delay=1ms"), [], has_netem=False)
+        choose_shaper("tc", parse_shape("delay=1ms"), [], has_netem=False)
 
 
 @pytest.mark.parametrize("kind", [TcLink, TunLink])

@@ -25,7 +25,7 @@ from pageferry.net.wire import (
     make_lane,
     make_wire,
     next_due,
-    place,
+    next_slot,
     push,
     wire_size,
 )
@@ -150,7 +150,7 @@ def test_a_lane_is_a_queue(steps: list[int | None]) -> None:
             if model:
                 lane.words[wire.FIRST] += 1
                 model.pop(0)
-        elif (at := place(lane)) >= 0:
+        elif (at := next_slot(lane)) >= 0:
             assert at + MOST <= len(lane.room)
             for _, other, length in model:
                 assert at + size <= other or other + length <= at

@@ -9,10 +9,10 @@ import pytest
 
 from pageferry.common.report.schema import Report
 from pageferry.paper import findings, notes, published
-from pageferry.paper.experiment import Cell, Setting, plan
+from pageferry.paper.experiment import ExperimentCell, Setting, experiment_cells
 from pageferry.paper.findings import Result
 from pageferry.runs import tables
-from pageferry.runs.series import Attempt, Series
+from pageferry.runs.series import RunAttempt, Series
 from tests.support.plain_reports import cache, failed, report
 
 SETTING = Setting((1e8,))
@@ -33,7 +33,7 @@ MADE_UP: dict[tuple[str, str, bool], tuple[float, float, int, int | None, tuple[
 }
 
 
-def made_up(cell: Cell) -> Report:
+def made_up(cell: ExperimentCell) -> Report:
     config = cell.case.config
     downtime, total, size, path, kinds = MADE_UP[config.workload, config.strategy, cell.cached]
     return report(
@@ -46,7 +46,7 @@ def made_up(cell: Cell) -> Report:
     )
 
 
-def series_of(cells: list[Cell], *, leave_out: tuple[int, ...] = ()) -> Series:
+def series_of(cells: list[ExperimentCell], *, leave_out: tuple[int, ...] = ()) -> Series:
     series = Series(
         [cell.case for cell in cells],
         1,
@@ -55,7 +55,7 @@ def series_of(cells: list[Cell], *, leave_out: tuple[int, ...] = ()) -> Series:
         finished=lambda _line: None,
     )
     series.attempts = [
-        Attempt(index, made_up(cell), 0, None)
+        RunAttempt(index, made_up(cell), 0, None)
         for index, cell in enumerate(cells)
         if index not in leave_out
     ]
@@ -63,8 +63,8 @@ def series_of(cells: list[Cell], *, leave_out: tuple[int, ...] = ()) -> Series:
 
 
 def results(*, setting: Setting = SETTING, leave_out: tuple[int, ...] = ()) -> list[Result]:
-    cells = plan(setting)
-    return findings.collect(series_of(cells, leave_out=leave_out), cells)
+    cells = experiment_cells(setting)
+    return findings.experiment_results(series_of(cells, leave_out=leave_out), cells)
 
 
 def sheet(title: str, found: list[Result], setting: Setting = SETTING) -> tables.Sheet:
@@ -82,7 +82,7 @@ def row(found: list[Result], workload: str, strategy: str, *, cached: bool) -> d
     raise AssertionError("no such row")
 
 
-def test_measured_beside_printed() -> None:
+def test_what_was_measured_stands_beside_what_was_printed() -> None:
     measured = sheet("The paper's experiment", results())
     assert "512MiB guest, 4MiB cache, link of 100MB/s" in measured.title
     assert measured.columns[7:13] == (
@@ -138,7 +138,7 @@ def test_examples_and_the_path_that_they_took() -> None:
     assert out["downtime_ms_ratio"] is None
 
 
-def test_locality() -> None:
+def test_locality_is_computed_from_the_runs_with_a_cache() -> None:
     found = notes.locality(results(), SETTING)
     assert found is not None
     assert found.hit_share == 0.3
@@ -161,7 +161,7 @@ def test_the_papers_times_are_scaled_as_the_guest_is() -> None:
 
 
 def test_what_was_interrupted_says_what_it_can() -> None:
-    cells = plan(SETTING)
+    cells = experiment_cells(SETTING)
     found = results(leave_out=tuple(range(1, len(cells))))
     assert [each.cell for each in found] == cells[:1]
     assert [one.title[:22] for one in findings.sheets(found, SETTING)] == ["The paper's experiment"]
@@ -172,10 +172,10 @@ def test_what_was_interrupted_says_what_it_can() -> None:
 
 
 def test_a_run_that_failed_is_a_row() -> None:
-    cells = plan(SETTING)
+    cells = experiment_cells(SETTING)
     series = series_of(cells, leave_out=(2,))
     series.attempts.append(failed(2, error="the link broke"))
-    found = findings.collect(series, cells)
+    found = findings.experiment_results(series, cells)
     lost = sheet("The paper's experiment", found).rows[2]
     assert lost[7:] == ("–", "554", "–", "–", "19,989", "–", "–", "FAILED")
     together, alone = findings.effects(found)

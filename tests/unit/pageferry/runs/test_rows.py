@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from pageferry.common.report.slowdown import below_half_ms, slowdown
-from pageferry.runs.rows import Row, Spread, ratio, summarise
-from pageferry.runs.series import Attempt
+from pageferry.runs.rows import Spread, SummaryRow, ratio, summarise
+from pageferry.runs.series import RunAttempt
 from tests.support.plain_reports import attempt, failed, postcopy, report, sample
 
 
-def row(*attempts: Attempt, label: str = "a row") -> Row:
+def row(*attempts: RunAttempt, label: str = "a row") -> SummaryRow:
     return summarise(label, {"strategy": label}, attempts, range(len(attempts)))
 
 
-def test_median_and_spread() -> None:
+def test_a_row_has_median_least_and_greatest() -> None:
     made = row(*(attempt(downtime_ms=ms) for ms in (30.0, 10.0, 14.0)))
     assert made.figures["downtime_ms"] == Spread(14.0, 10.0, 30.0)
     assert made.median("total_time_ms") == 1000.0
@@ -74,7 +74,7 @@ def test_one_that_was_not_verified_is_enough() -> None:
     assert row(attempt(verified=None)).verified is None
 
 
-def test_paths_and_rounds() -> None:
+def test_a_row_has_the_path_and_rounds_of_each_run() -> None:
     drained = ("full", "dirty", "drain", "drain", "final")
     made = row(attempt(path=2, kinds=drained), attempt(path=1), attempt(path=2, kinds=drained))
     out = made.to_json(None)
@@ -95,7 +95,7 @@ def test_json_has_ratios_to_the_baseline() -> None:
 
 
 class TestSlowdown:
-    def test_downtime_counts(self) -> None:
+    def test_downtime_counts_as_slowdown(self) -> None:
         # 4500 of 5000 steps in the second that the migration took.
         assert slowdown(report()) == pytest.approx(0.1)
 
@@ -126,7 +126,7 @@ class TestSlowdown:
 
     def test_a_gain_has_no_ratio_to_a_loss(self) -> None:
         gain = report(guest={"steps_during": 6000, "steps_per_s_before": 5000.0})
-        one, two = (row(Attempt(0, each, 0, None)) for each in (report(), gain))
+        one, two = (row(RunAttempt(0, each, 0, None)) for each in (report(), gain))
         assert (two.median("guest_slowdown") or 0) < 0
         assert ratio(two, one, "guest_slowdown") is None
         assert ratio(one, two, "guest_slowdown") is None

@@ -14,7 +14,7 @@ from pageferry.common.errors import CancelledByUser, PageferryError, UsageError
 from pageferry.common.process.status import Status
 from pageferry.common.report.schema import Report
 from pageferry.pair import LOOPBACK, PairResult, Route
-from pageferry.runs.series import Attempt, Case, Series, Signals, worst_exit_code
+from pageferry.runs.series import Case, RunAttempt, Series, Signals, worst_exit_code
 from tests.support.plain_reports import report
 
 End = PairResult | PageferryError
@@ -182,7 +182,7 @@ class _SendingList(list[str]):
     ],
 )
 def test_the_worst_exit_code(codes: tuple[int, ...], expected: int) -> None:
-    assert worst_exit_code([Attempt(0, None, code, None) for code in codes]) == expected
+    assert worst_exit_code([RunAttempt(0, None, code, None) for code in codes]) == expected
 
 
 def test_usage_errors_of_a_run_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

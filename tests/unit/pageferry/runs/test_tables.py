@@ -22,25 +22,25 @@ SHEET = Sheet(
     ("value", "text"),
     [(0.0123, "0.0123"), (3.789, "3.79"), (41.25, "41.2"), (99.6, "100"), (19_989.2, "19,989")],
 )
-def test_milliseconds(value: float, text: str) -> None:
-    assert tables.milliseconds(value) == text
+def test_milliseconds_have_three_digits_or_more(value: float, text: str) -> None:
+    assert tables.three_digits(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "–"), (0.4, "0.4"), (0.00387, "0.00387"), (12.34, "12.3"), (5e4, "50,000")],
 )
-def test_factor(value: float | None, text: str) -> None:
+def test_a_factor_is_written_without_an_exponent(value: float | None, text: str) -> None:
     assert tables.factor(value) == text
 
 
 def test_a_spread_names_its_unit_once() -> None:
     figures = Spread(2.0, 1.0, 3.0)
-    assert tables.spread(figures, lambda v: f"{v:g} MB", several=True) == "2 MB\n1–3 MB"
-    assert tables.spread(figures, lambda v: f"{v:g}", several=True) == "2\n1–3"
-    assert tables.spread(figures, lambda v: f"{v:g} MB", several=False) == "2 MB"
+    assert tables.spread_text(figures, lambda v: f"{v:g} MB", several=True) == "2 MB\n1–3 MB"
+    assert tables.spread_text(figures, lambda v: f"{v:g}", several=True) == "2\n1–3"
+    assert tables.spread_text(figures, lambda v: f"{v:g} MB", several=False) == "2 MB"
     units = {1.0: "1 kB", 2.0: "2 kB", 3.0: "3 MB"}
-    assert tables.spread(figures, units.__getitem__, several=True) == "2 kB\n1 kB–3 MB"
+    assert tables.spread_text(figures, units.__getitem__, several=True) == "2 kB\n1 kB–3 MB"
 
 
 def printed(width: int) -> list[str]:

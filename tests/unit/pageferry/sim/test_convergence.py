@@ -19,9 +19,9 @@ from pageferry.common.strategy import (
     make_strategy,
 )
 from pageferry.common.strategy.carrying import ROUND_S
-from pageferry.common.strategy.forecast import AsTaken, Cost, Ended, Played, run
-from pageferry.sim.conditions import Simulated, simulated
-from pageferry.sim.link import Link
+from pageferry.common.strategy.forecast import AsTaken, Cost, Ended, Played, play_strategy
+from pageferry.sim.conditions import Simulated, simulated_conditions
+from pageferry.sim.link import SimulatedLink
 
 MOST_ROUNDS = 1000
 NEVER = "time=1000000000s"  # 4 GiB over the slowest of these links take hours, a round
@@ -35,14 +35,14 @@ LOADS = (
 
 
 @st.composite
-def links(draw: st.DrawFn) -> Link:
+def links(draw: st.DrawFn) -> SimulatedLink:
     rate = draw(st.sampled_from([1e7, 1e8, 1.25e9]))
     delay = draw(st.one_of(st.sampled_from([0.0, 0.0001, 0.02]), st.floats(0, 0.3)))
-    return Link(rate=rate, delay=delay, loss=draw(st.sampled_from([0.0, 0.001])))
+    return SimulatedLink(rate=rate, delay=delay, loss=draw(st.sampled_from([0.0, 0.001])))
 
 
 @st.composite
-def guests(draw: st.DrawFn, link: Link) -> dict[str, Any]:
+def guests(draw: st.DrawFn, link: SimulatedLink) -> dict[str, Any]:
     """A guest that dirties less than the link carries, often only just."""
     share = draw(st.one_of(st.floats(0.01, 0.999), st.floats(0.8, 0.999)))
     limit = draw(st.sampled_from([math.inf, link.rate, link.rate / 2]))
@@ -57,11 +57,11 @@ def guests(draw: st.DrawFn, link: Link) -> dict[str, Any]:
     }
 
 
-def play(options: dict[str, Any], link: Link) -> tuple[Cost, Ended, Simulated]:
+def play(options: dict[str, Any], link: SimulatedLink) -> tuple[Cost, Ended, Simulated]:
     config = MigrationConfig.model_validate(options)
     told: list[Played | Ended] = []
-    under = simulated(config, link)
-    cost = run(make_strategy(config), under, told.append)
+    under = simulated_conditions(config, link)
+    cost = play_strategy(make_strategy(config), under, told.append)
     ended = told[-1]
     assert isinstance(ended, Ended)
     return cost, ended, under
@@ -72,7 +72,7 @@ def stop_after(rounds: int, under: Simulated) -> float:
     orders = [NextRound(RoundKind.DIRTY, drain=True, hold=False, reason="") for _ in range(rounds)]
     orders[0] = NextRound(RoundKind.FULL, drain=True, hold=False, reason="")
     decisions: list[Decision] = [*orders, StopAndCopy("")]
-    return run(AsTaken(MigrationConfig(), decisions, None), under).downtime_s
+    return play_strategy(AsTaken(MigrationConfig(), decisions, None), under).downtime_s
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_bytes_never_rise_with_the_limit(strategy: str, data: st.DataObject) -> 
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.02])
 def test_a_writer_in_order_over_a_long_way(rate: str, delay: float) -> None:
     """Rounds come to rest between 70 % of the limit and all of it, or above it."""
-    link = Link(rate=1e8, delay=delay)
+    link = SimulatedLink(rate=1e8, delay=delay)
     options = {
         "memory": "512MiB",
         "strategy": "pre-copy",

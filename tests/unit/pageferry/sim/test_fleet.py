@@ -9,9 +9,9 @@ import pytest
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
-from pageferry.sim.fleet import Kind, draw, everyone, read_fleet
-from pageferry.sim.link import Link
-from pageferry.sim.planning import ABOUT, Evacuation, best
+from pageferry.sim.fleet import GuestKind, draw, everyone, read_fleet
+from pageferry.sim.link import SimulatedLink
+from pageferry.sim.planning import ABOUT, Evacuation, best_plan
 
 FLEET = """
 [[guest]]
@@ -26,17 +26,17 @@ vcpus = 2
 """
 
 
-def evacuation(guests: list[Kind], **options: object) -> Evacuation:
+def evacuation(guests: list[GuestKind], **options: object) -> Evacuation:
     base = MigrationConfig()
-    return Evacuation(guests, base, Link(rate=125e6), math.inf, **options)  # type: ignore[arg-type]
+    return Evacuation(guests, base, SimulatedLink(rate=125e6), math.inf, **options)  # type: ignore[arg-type]
 
 
-def some(count: int, seed: int) -> list[Kind]:
+def some(count: int, seed: int) -> list[GuestKind]:
     """Of a few kinds, so that a plan takes no time: easy ones, and some that never converge."""
     loads = ["idle", "uniform:rate=20MB/s", "memory-intensive:rate=200MB/s"]
     sizes = ["1GiB", "2GiB", "4GiB"]
     kinds = [
-        Kind.model_validate({"memory": size, "workload": load, "downtime-limit": "100ms"})
+        GuestKind.model_validate({"memory": size, "workload": load, "downtime-limit": "100ms"})
         for size, load in zip(sizes, loads, strict=True)
     ]
     return draw(count, seed, kinds)
@@ -79,7 +79,7 @@ class TestFile:
             read_fleet(tmp_path / "none.toml")
 
     def test_a_guest_that_cannot_be(self) -> None:
-        kind = Kind.model_validate({"memory": 4096 * 1001, "vcpus": 64})
+        kind = GuestKind.model_validate({"memory": 4096 * 1001, "vcpus": 64})
         with pytest.raises(UsageError, match="guest 'idle': memory"):
             kind.config(MigrationConfig())
 
@@ -88,7 +88,7 @@ def test_a_draw_is_its_seeds() -> None:
     assert draw(50, 7) == draw(50, 7) != draw(50, 8)
     sizes = [kind.memory for kind in draw(4000, 1)]
     assert sizes.count(2**31) / 4000 == pytest.approx(0.3, abs=0.03)
-    few = [Kind(memory=2**30, count=3), Kind(memory=2**31)]
+    few = [GuestKind(memory=2**30, count=3), GuestKind(memory=2**31)]
     drawn = draw(4000, 1, few)
     assert drawn.count(few[0]) / 4000 == pytest.approx(0.75, abs=0.03)
 
@@ -103,15 +103,15 @@ class TestPlans:
             assert plan.bytes / 125e6 <= plan.total_s * (1 + 1e-9)
 
     def test_a_limit_of_each_migration_is_said_and_reckoned_with(self) -> None:
-        guests = [Kind(memory=2**28)] * 2 + [Kind(memory=2**30)]
+        guests = [GuestKind(memory=2**28)] * 2 + [GuestKind(memory=2**30)]
         base = MigrationConfig(workload="idle")
         slow, fast, free = (
-            Evacuation(guests, base, Link(rate=125e6), most_Bps, "pre-copy")
+            Evacuation(guests, base, SimulatedLink(rate=125e6), most_Bps, "pre-copy")
             for most_Bps in (1e7, 1e9, math.inf)
         )
-        plan = best(list(slow.plans()))
+        plan = best_plan(list(slow.plans()))
         assert 2**30 / 1e7 < slow.least_s() <= plan.total_s
-        bounds = [each.bound(best(list(each.plans()))) for each in (slow, fast, free)]
+        bounds = [each.bound(best_plan(list(each.plans()))) for each in (slow, fast, free)]
         assert [bound and bound.by for bound in bounds] == ["max-bandwidth", "link", None]
 
     def test_orders_and_slots_are_all_tried(self) -> None:
@@ -128,7 +128,7 @@ class TestPlans:
 
     def test_the_best_one_keeps_limits_first_and_guests_whole_then(self) -> None:
         plans = list(evacuation(some(60, 5)).plans())
-        chosen = best(plans)
+        chosen = best_plan(plans)
         assert chosen.over == min(plan.over for plan in plans)
         fast = [p for p in plans if p.over == chosen.over]
         least = min(plan.total_s for plan in fast)
@@ -137,8 +137,8 @@ class TestPlans:
             assert plan.switched >= chosen.switched or plan.total_s > least * (1 + ABOUT)
 
     def test_a_guest_stays_whole_where_that_keeps_its_limit(self) -> None:
-        easy = Kind(memory=2**30)
-        hard = Kind.model_validate(
+        easy = GuestKind(memory=2**30)
+        hard = GuestKind.model_validate(
             {"memory": "1GiB", "workload": "memory-intensive", "downtime-limit": "100ms"}
         )
         plan = next(iter(evacuation([easy, hard]).plans()))
@@ -155,7 +155,10 @@ class TestPlans:
 
     def test_no_transfer_is_faster_than_a_connection(self) -> None:
         slow = Evacuation(
-            [Kind(memory=2**30)] * 2, MigrationConfig(), Link(rate=1e9, delay=0.1), math.inf
+            [GuestKind(memory=2**30)] * 2,
+            MigrationConfig(),
+            SimulatedLink(rate=1e9, delay=0.1),
+            math.inf,
         )
         carries = slow.link.carries("cubic")
         for plan in slow.plans():

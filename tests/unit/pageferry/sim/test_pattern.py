@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageferry.common.workload.mixes import MIXES
-from pageferry.sim.flow import Bursts, Flow, Steady
+from pageferry.sim.flow import Bursts, Steady, VisitFlow
 from pageferry.sim.pattern import Pattern, Scatter, Sweep, Visit
 from pageferry.sim.workloads import zipf_classes
 
@@ -89,7 +89,7 @@ def test_uniform_is_the_classical_occupancy() -> None:
 
 
 @pytest.mark.parametrize("flow", [Steady(50.0, 1e3), Bursts(0.5, 25, 100.0)])
-def test_both_flows_make_as_many_visits_in_a_period(flow: Flow) -> None:
+def test_both_flows_make_as_many_visits_in_a_period(flow: VisitFlow) -> None:
     assert flow.mean == 50
     assert flow.visits(1.5) - flow.visits(0.5) == pytest.approx(50)
     assert flow.visits(-1) == 0

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.sim.postcopy import FAULT_S, Supply
+from pageferry.sim.postcopy import FAULT_S, SimulatedSupply
 from pageferry.sim.working_set import PAGE_BYTES
 
 PAGE_S = PAGE_BYTES / 1e8
 
 
-def supply(missing: float = 10_000, working: float = 4000, **values: object) -> Supply:
+def supply(missing: float = 10_000, working: float = 4000, **values: object) -> SimulatedSupply:
     """A guest that visits 5,000 random pages of its working set a second."""
 
     def touched(ran: float) -> float:
@@ -33,7 +33,7 @@ def supply(missing: float = 10_000, working: float = 4000, **values: object) -> 
         "queue_s": 0.0,
         "window": 0,
     }
-    return Supply(**(known | values))  # type: ignore[arg-type]
+    return SimulatedSupply(**(known | values))  # type: ignore[arg-type]
 
 
 @given(

@@ -14,9 +14,9 @@ from pageferry.common.errors import UsageError
 from pageferry.common.html import render
 from pageferry.common.report.schema import Report
 from pageferry.common.strategy import REGISTRY
-from pageferry.sim.conditions import simulated
-from pageferry.sim.link import Link
-from pageferry.sim.reporting import make_report, play
+from pageferry.sim.conditions import simulated_conditions
+from pageferry.sim.link import SimulatedLink
+from pageferry.sim.reporting import make_simulated_report, play
 from tests.support.known import known
 
 WORKLOADS = (
@@ -32,9 +32,11 @@ WORKLOADS = (
 )
 
 
-def report_of(link: Link | None = None, **values: Any) -> Report:
+def report_of(link: SimulatedLink | None = None, **values: Any) -> Report:
     config = MigrationConfig.model_validate({"memory": "256MiB", **values})
-    return make_report(play(config, simulated(config, link or Link())), {})
+    return make_simulated_report(
+        play(config, simulated_conditions(config, link or SimulatedLink())), {}
+    )
 
 
 def total(report: Report) -> tuple[float, float]:
@@ -55,10 +57,12 @@ def total(report: Report) -> tuple[float, float]:
     cache=st.sampled_from([0, 4 * 2**20]),
     slowing=st.sampled_from([{}, {"auto_converge": True}, {"dirty_limit": 1e6}]),
 )
-def test_bounds(strategy: str, workload: str, pages: int, vcpus: int, **link: Any) -> None:
+def test_a_simulated_report_is_within_what_the_link_allows(
+    strategy: str, workload: str, pages: int, vcpus: int, **link: Any
+) -> None:
     slowing, cache = link.pop("slowing"), link.pop("cache")
     report = report_of(
-        Link(**link),
+        SimulatedLink(**link),
         strategy=strategy,
         workload=workload,
         memory=4096 * pages,
@@ -69,7 +73,7 @@ def test_bounds(strategy: str, workload: str, pages: int, vcpus: int, **link: An
     )
     total_ms, downtime_ms = total(report)
     assert total_ms >= downtime_ms > 0
-    rate = Link(**link).carries("cubic")
+    rate = SimulatedLink(**link).carries("cubic")
     assert total_ms >= report.bytes_on_wire / rate * 1e3 * 0.999
     if strategy != "lazy-copy":
         assert report.bytes_on_wire >= report.oracle.least_bytes * 0.99  # type: ignore[union-attr]
@@ -88,7 +92,7 @@ def test_more_bandwidth_never_makes_a_stop_and_copy_slower(
     workload: str, one: float, other: float, delay: float
 ) -> None:
     slow, fast = sorted((one, other))
-    link = Link(delay=delay)
+    link = SimulatedLink(delay=delay)
     values: dict[str, Any] = {"workload": workload, "strategy": "stop-and-copy"}
     slower = total(report_of(link, max_bandwidth=slow, **values))
     faster = total(report_of(link, max_bandwidth=fast, **values))
@@ -105,10 +109,10 @@ def test_stop_and_copy_is_its_bytes_at_the_rate() -> None:
 class TestDelay:
     """64 MiB at 10 MB/s with a round trip of 100 ms: a megabyte fills it."""
 
-    LINK = Link(rate=1e7, delay=0.05)
+    LINK = SimulatedLink(rate=1e7, delay=0.05)
     SLOW_S = LINK.slow_start_s(64 * 2**20, 0, 1e7)
 
-    def report(self, link: Link | None = None, **values: Any) -> Report:
+    def report(self, link: SimulatedLink | None = None, **values: Any) -> Report:
         options: dict[str, Any] = {"memory": "64MiB", "max_bandwidth": math.inf}
         return report_of(link or self.LINK, **(options | values))
 
@@ -160,7 +164,7 @@ class TestDelay:
     def test_a_map_of_missing_pages_starts_slowly_too(self) -> None:
         """Of half of 1 GiB it is 32 KiB, more than the first window; of all pages it is nothing."""
         config = MigrationConfig.model_validate({"max_bandwidth": math.inf})
-        under = simulated(config, self.LINK)
+        under = simulated_conditions(config, self.LINK)
         whole, half = (under.switch_parts(config.pages * share) for share in (1.0, 0.5))
         part = "snapshot and commit"
         sending_s = 32 * 1024 / 1e7
@@ -170,8 +174,8 @@ class TestDelay:
     def test_a_limit_catches_up_on_a_short_slow_start(self) -> None:
         """As far as a socket holds what could not go, and a late sender is forgiven."""
         values: dict[str, Any] = {"strategy": "stop-and-copy", "max_bandwidth": 1e7}
-        near, far = Link(rate=1e9, delay=0.001), Link(rate=1e9, delay=0.1)
-        at_once = total(self.report(Link(rate=1e9), **values))[1]
+        near, far = SimulatedLink(rate=1e9, delay=0.001), SimulatedLink(rate=1e9, delay=0.1)
+        at_once = total(self.report(SimulatedLink(rate=1e9), **values))[1]
         assert total(self.report(near, **values))[1] - at_once == pytest.approx(1, abs=0.1)
         late = far.slow_start_s(64 * 2**20, 0, 1e7) - 0.015 - 128 * 1024 / 1e7
         assert total(self.report(far, **values))[1] - at_once == pytest.approx(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pageferry.common.errors import UsageError
-from pageferry.sweeps.cells import Cell, axes_of, expand, identity, with_parameters
-from pageferry.sweeps.choice import parse_choice
-from pageferry.sweeps.plan import Plan
+from pageferry.sweeps.cell_filter import parse_filter
+from pageferry.sweeps.cells import Cell, axes_of, identity, make_cells, with_parameters
+from pageferry.sweeps.plan import SweepPlan
 from pageferry.sweeps.settings import MigrateCell
 from tests.support.sweep_tables import MIGRATE, PLAN, cells, plan
 
@@ -31,7 +31,7 @@ POOL: Mapping[str, tuple[str, ...]] = {
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw: st.DrawFn) -> SweepPlan:
     """Each option fixed, in the grid, in a list, or left out."""
     fixed: dict[str, str] = {}
     grid: dict[str, list[str]] = {}
@@ -53,10 +53,10 @@ def plans(draw: st.DrawFn) -> Plan:
             else:
                 columns.append({option: values})
     document = {"options": fixed, "grid": grid, "list": columns, "max-cells": 100_000}
-    return Plan.model_validate(document | {"repeats": draw(st.integers(1, 3))})
+    return SweepPlan.model_validate(document | {"repeats": draw(st.integers(1, 3))})
 
 
-def points(found: Plan) -> list[dict[str, str]]:
+def points(found: SweepPlan) -> list[dict[str, str]]:
     """Every combination, by the plainest of ways."""
     out: list[dict[str, str]] = [dict(found.options)]
     for option, values in found.grid.items():
@@ -67,13 +67,13 @@ def points(found: Plan) -> list[dict[str, str]]:
     return out
 
 
-def small(found: Plan) -> bool:
+def small(found: SweepPlan) -> bool:
     return len(points(found)) <= 40
 
 
 @given(found=plans().filter(small))
-def test_every_combination_once(found: Plan) -> None:
-    made = expand(found, MIGRATE, "p")
+def test_every_combination_once(found: SweepPlan) -> None:
+    made = make_cells(found, MIGRATE, "p")
     expected = points(found)
     assert len({cell.key for cell in made}) == len(made) == len(expected) * found.repeats
     for repeat in range(found.repeats):
@@ -101,7 +101,9 @@ def check(cell: Cell, point: Mapping[str, str]) -> None:
 
 
 @given(found=plans().filter(small), data=st.data())
-def test_the_order_of_keys_and_other_cells_do_not_matter(found: Plan, data: st.DataObject) -> None:
+def test_the_order_of_keys_and_other_cells_do_not_matter(
+    found: SweepPlan, data: st.DataObject
+) -> None:
     options = data.draw(st.permutations(list(found.options.items())))
     grid = data.draw(st.permutations(list(found.grid.items())))
     document = {
@@ -111,8 +113,8 @@ def test_the_order_of_keys_and_other_cells_do_not_matter(found: Plan, data: st.D
         "repeats": found.repeats,
         "max-cells": 100_000,
     }
-    shuffled = expand(Plan.model_validate(document), MIGRATE, "p")
-    assert by_options(shuffled) == by_options(expand(found, MIGRATE, "p"))
+    shuffled = make_cells(SweepPlan.model_validate(document), MIGRATE, "p")
+    assert by_options(shuffled) == by_options(make_cells(found, MIGRATE, "p"))
 
 
 def by_options(made: list[Cell]) -> dict[tuple[object, ...], str]:
@@ -175,8 +177,8 @@ def test_the_least_time_counts_what_was_asked() -> None:
 
 
 @given(found=plans().filter(small), data=st.data())
-def test_a_filter_takes_those_that_have_the_value(found: Plan, data: st.DataObject) -> None:
-    made = expand(found, MIGRATE, "p")
+def test_a_filter_takes_those_that_have_the_value(found: SweepPlan, data: st.DataObject) -> None:
+    made = make_cells(found, MIGRATE, "p")
     axes = axes_of(found)
     if not axes:
         return
@@ -193,7 +195,7 @@ def test_a_filter_takes_those_that_have_the_value(found: Plan, data: st.DataObje
     if not accepted:
         return
     text = ",".join(f"{axis}={'|'.join(values)}" for axis, values in accepted.items())
-    choice = parse_choice(text, MIGRATE)
+    choice = parse_filter(text, MIGRATE)
     for cell in made:
         assert choice(cell.row) == all(cell.point[a] in accepted[a] for a in accepted)
 
@@ -202,7 +204,7 @@ def test_a_filter_reads_values_as_flags_do() -> None:
     made = cells(PLAN)
 
     def count(text: str) -> int:
-        return sum(map(parse_choice(text, MIGRATE), (cell.row for cell in made)))
+        return sum(map(parse_filter(text, MIGRATE), (cell.row for cell in made)))
 
     assert count("max-bandwidth=320mbit") == 4
     assert count("strategy=pre-copy, workload.rate=80MB/s") == 2
@@ -226,7 +228,7 @@ def test_a_filter_reads_values_as_flags_do() -> None:
 )
 def test_a_filter_that_is_wrong(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        parse_choice(text, MIGRATE)
+        parse_filter(text, MIGRATE)
 
 
 def test_a_plan_without_axes_is_one_cell() -> None:

@@ -14,7 +14,7 @@ from pageferry.sweeps.columns import (
     option_row,
     result_columns,
     result_row,
-    said,
+    value_text,
 )
 from pageferry.sweeps.parquet import CELL_COLUMNS
 from pageferry.sweeps.settings import MigrateCell
@@ -22,7 +22,7 @@ from tests.support.every_report import full_report
 from tests.support.plain_reports import report
 
 
-def test_names_and_units() -> None:
+def test_a_column_has_the_unit_in_its_name() -> None:
     names = {column.name: column.kind for column in [*option_columns(), *result_columns()]}
     expected = {
         "strategy": "string",
@@ -107,7 +107,7 @@ def test_what_json_has_no_number_for_is_null() -> None:
     ],
 )
 def test_a_value_as_a_person_writes_it(option: str, value: object, text: str) -> None:
-    assert said(option, value) == text  # type: ignore[arg-type]
+    assert value_text(option, value) == text  # type: ignore[arg-type]
 
 
 def test_columns_of_what_plans_name() -> None:

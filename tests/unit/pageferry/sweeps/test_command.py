@@ -182,7 +182,7 @@ def test_the_exit_code_is_the_worst(codes: tuple[int, ...], code: int) -> None:
     assert exit_code(records) == code
 
 
-def test_show(half: Path, capsys: Captured) -> None:
+def test_show_prints_the_cells_that_have_finished(half: Path, capsys: Captured) -> None:
     assert pageferry("show", str(half)) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -194,7 +194,7 @@ def test_show(half: Path, capsys: Captured) -> None:
     assert "the best strategy" not in out  # only one has been run by now
 
 
-def test_tables_for_programs(half: Path, tmp_path: Path, capsys: Captured) -> None:
+def test_show_writes_tables_for_programs(half: Path, tmp_path: Path, capsys: Captured) -> None:
     target = tmp_path / "a.csv"
     assert pageferry("show", str(half), "--csv", str(target)) == 0
     with target.open(newline="") as opened:
@@ -210,7 +210,9 @@ def test_tables_for_programs(half: Path, tmp_path: Path, capsys: Captured) -> No
     assert target.read_text().split() == ["cell_error", "it", "broke"]
 
 
-def test_a_page(half: Path, tmp_path: Path, capsys: Captured) -> None:
+def test_show_writes_a_page_that_says_what_it_cannot_draw(
+    half: Path, tmp_path: Path, capsys: Captured
+) -> None:
     target = tmp_path / "a.html"
     assert pageferry("show", str(half), "--html", str(target)) == 0
     assert "plan: 4 of 8 cells" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from pageferry.common.report.schema import Report
 from pageferry.common.report.sections.rounds import DecisionReport
 from pageferry.sweeps.cells import Cell
 from pageferry.sweeps.curves import curves
-from pageferry.sweeps.pictures import pictures
+from pageferry.sweeps.pictures import draw_sweep
 from tests.support.plain_reports import report
 from tests.support.sweep_tables import PLAN, query
 
@@ -33,7 +33,7 @@ def test_points_of_two_bandwidths_are_not_joined() -> None:
     )
     ratios = [[ratio for ratio, _ in curve.points] for curve in found.curves]
     assert sorted(map(tuple, ratios)) == [(0.005, 0.1, 2.0)] * 2 + [(0.1, 2.0, 40.0)] * 2
-    made = pictures([], [found], "x")[-1]
+    made = draw_sweep([], [found], "x")[-1]
     assert made.figure is not None
     assert sum(trace["showlegend"] for trace in made.figure["data"]) == 2
 

@@ -11,7 +11,7 @@ from pageferry.sweeps.plan import parse_plan, read_plan
 from tests.support.sweep_tables import cells, plan
 
 
-def test_everything_there_is() -> None:
+def test_everything_in_a_plan_is_parsed() -> None:
     found = plan(
         """
         runner = "migrate"

@@ -12,7 +12,7 @@ from pageferry.common.errors import UsageError
 from pageferry.sweeps.curves import curves
 from pageferry.sweeps.maps import maps
 from pageferry.sweeps.parquet import read_parquet, to_parquet
-from pageferry.sweeps.pictures import MOST_PICTURES, pictures
+from pageferry.sweeps.pictures import MOST_PICTURES, draw_sweep
 from pageferry.sweeps.show import to_csv, to_sheet
 from tests.support.sweep_tables import PLAN, query, run
 
@@ -106,7 +106,7 @@ def test_a_column_of_another_type(tmp_path: Path) -> None:
 def test_a_colour_means_the_same_everywhere() -> None:
     text = PLAN + "cache = ['0', '1MiB']\n"
     found = query(text)
-    made = pictures(
+    made = draw_sweep(
         maps(found, "downtime_ms", "max-bandwidth", "workload.rate"), curves(found), "x"
     )
     assert [picture.key for picture in made] == ["best0", "best1", "curve0", "curve1"]
@@ -130,7 +130,7 @@ def test_a_colour_means_the_same_everywhere() -> None:
 
 def test_what_there_is_not_is_said() -> None:
     lone = query("grid.max-bandwidth = ['unlimited']", lambda _cell: None)
-    made = pictures(maps(lone, "downtime_ms", None, None), curves(lone), "downtime_ms")
+    made = draw_sweep(maps(lone, "downtime_ms", None, None), curves(lone), "downtime_ms")
     assert [picture.figure for picture in made] == [None, None]
     assert all("There is no" in picture.missing for picture in made)
 
@@ -138,7 +138,7 @@ def test_what_there_is_not_is_said() -> None:
 def test_more_than_anybody_looks_at() -> None:
     text = PLAN + f"max-rounds = {list(range(1, MOST_PICTURES + 3))}\n"
     found = query(text)
-    made = pictures(
+    made = draw_sweep(
         maps(found, "downtime_ms", "max-bandwidth", "workload.rate"), curves(found), "x"
     )
     assert len(made) == 2 * MOST_PICTURES

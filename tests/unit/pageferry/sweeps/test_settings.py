@@ -17,10 +17,10 @@ from pageferry.net.options import NetOptions
 from pageferry.pair import PairResult
 from pageferry.runs import series
 from pageferry.runs.series import Signals
-from pageferry.sweeps.cell import Order, obey
-from pageferry.sweeps.cells import Cell, expand
-from pageferry.sweeps.choice import parse_choice
-from pageferry.sweeps.columns import option_columns, result_columns, said
+from pageferry.sweeps.cell import Order, run_cell
+from pageferry.sweeps.cell_filter import parse_filter
+from pageferry.sweeps.cells import Cell, make_cells
+from pageferry.sweeps.columns import option_columns, result_columns, value_text
 from pageferry.sweeps.curves import curves
 from pageferry.sweeps.driver import option_texts, run_here
 from pageferry.sweeps.maps import choose_axes, maps
@@ -43,7 +43,7 @@ workload.rate = ["4MB/s", "40MB/s"]
 
 
 def cells(text: str, runner: str = "migrate") -> list[Cell]:
-    return expand(plan(text), RUNNERS[runner], "plan.toml")
+    return make_cells(plan(text), RUNNERS[runner], "plan.toml")
 
 
 BAD = {
@@ -147,7 +147,7 @@ def test_rows_have_what_the_link_was_asked_to_be() -> None:
     assert cells("")[0].row["net_delay_s"] is None
     words = {"net.rate": "1MB/s", "net.delay": "5ms", "net.loss-back": "1%"}
     values = {"net.rate": 1e6, "net.delay": 0.005, "net.loss-back": 0.01}
-    assert {option: said(option, value) for option, value in values.items()} == words
+    assert {option: value_text(option, value) for option, value in values.items()} == words
     simulated = cells("options.link = 'rate=8mbit,delay=5ms'", "simulate")[0].row
     assert (simulated["net_rate_Bps"], simulated["net_delay_s"]) == (1e6, 0.005)
     measured = {column.name for column in result_columns()}
@@ -168,13 +168,13 @@ def test_a_filter_knows_links() -> None:
     runner = RUNNERS["migrate"]
 
     def count(text: str) -> int:
-        return sum(map(parse_choice(text, runner), (cell.row for cell in made)))
+        return sum(map(parse_filter(text, runner), (cell.row for cell in made)))
 
     assert count("net.delay=5000us") == 2
     assert count("net=loss=0.1%,rate=12.5MB/s,delay=5ms,workload.rate=4MB/s") == 1
     assert count("net.rate=1mbit|100mbit") == 4
     with pytest.raises(UsageError, match=r"--filter: net.delay: 'soon' is not a time"):
-        parse_choice("net.delay=soon", runner)
+        parse_filter("net.delay=soon", runner)
 
 
 def test_the_network_goes_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_a_simulation_of_a_net() -> None:
 def test_a_worker_simulates_what_it_is_told_in_words() -> None:
     (cell, *_) = cells(BOTH + "guest-speed = ['1e6']", "simulate")
     order = Order(token="a", runner="simulate", options=option_texts(cell))  # noqa: S106
-    report = obey(order).report
+    report = run_cell(order).report
     assert report is not None
     assert report.config["simulated"] is True
     assert report.config["guest_speed"] == 1e6

@@ -125,7 +125,7 @@ ANY = st.lists(
 
 class TestAgainstThePlainOne:
     @given(st.one_of(LIKELY, ANY), st.booleans(), st.booleans(), st.lists(st.integers(0, 600)))
-    def test_the_same(
+    def test_it_parses_as_the_plain_parser_does(
         self, lines: list[bytes], ended: bool, instructions: bool, cuts: list[int]
     ) -> None:
         text = b"\n".join(lines) + b"\n" * ended
@@ -234,7 +234,7 @@ class TestProcesses:
 
     ONE = b"==7== Command: ls\n L 1,1\n==7== \n--7-- warning\n==00:00:01.5 7== Exit code: 0\n"
 
-    def test_one_is_taken(self) -> None:
+    def test_accesses_of_one_process_are_taken(self) -> None:
         parser = LackeyParser()
         assert len(parsed(parser, [self.ONE])) == 1
         assert parser.processes == 1
@@ -248,7 +248,7 @@ class TestProcesses:
             (b"==7== Command: cat\n", "process 7 goes on with another program"),
         ],
     )
-    def test_two_are_not(self, more: bytes, says: str) -> None:
+    def test_accesses_of_two_processes_are_refused(self, more: bytes, says: str) -> None:
         text = self.ONE + more + b" L 2,1\n"
         with pytest.raises(LackeyError, match=says) as error:
             parsed(LackeyParser(skip_unknown=True), [text])
@@ -284,7 +284,7 @@ class TestMessages:
             parsed(LackeyParser(), [bytes(range(128, 256)) * 100])
         assert len(str(error.value)) < 200
 
-    def test_counts(self) -> None:
+    def test_lines_of_each_kind_are_counted(self) -> None:
         parser = LackeyParser()
         text = b"==1== x\nI  1,1\nSB 1\nI  2,1\n S 1,1\n"
         assert len(parsed(parser, [text])) == 1

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.files.memory_trace import Trace, TraceMeta, open_trace, write_trace
-from pageferry.trace.stats import HOTTEST, measure
+from pageferry.common.files.memory_trace import MemoryTrace, TraceMeta, open_trace, write_trace
+from pageferry.trace.stats import HOTTEST, count_accesses
 
 
-def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> Trace:
+def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> MemoryTrace:
     """In memory. accesses: page, line, whether it is a write."""
     raw = [page << 7 | line << 1 | write for page, line, write in accesses]
     writes = sum(each[2] for each in accesses)
@@ -28,7 +28,7 @@ def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> Trace:
         digest="0" * 32,
     )
     items = np.array(raw, np.uint32)
-    return Trace("a trace", meta, items, np.zeros(0, np.uint64))
+    return MemoryTrace("a trace", meta, items, np.zeros(0, np.uint64))
 
 
 @given(
@@ -37,7 +37,7 @@ def make_trace(accesses: list[tuple[int, int, bool]], pages: int) -> Trace:
     )
 )
 def test_as_counted_one_by_one(accesses: list[tuple[int, int, bool]]) -> None:
-    stats = measure(make_trace(accesses, 10))
+    stats = count_accesses(make_trace(accesses, 10))
     assert stats is not None
     parts = min(10, len(accesses))
     assert len(stats.parts) == parts
@@ -62,14 +62,14 @@ def test_as_counted_one_by_one(accesses: list[tuple[int, int, bool]]) -> None:
 
 
 def test_a_page_that_is_not_there() -> None:
-    assert measure(make_trace([(0, 0, False), (2, 0, True)], 2)) is None
+    assert count_accesses(make_trace([(0, 0, False), (2, 0, True)], 2)) is None
 
 
-def test_of_a_file(tmp_path: Path) -> None:
+def test_a_file_is_counted_in_parts(tmp_path: Path) -> None:
     accesses = (np.arange(1001) % 7 << 7 | 1).astype(np.uint32)
     with (tmp_path / "t.npz").open("wb") as file:
         write_trace(file, [accesses], accesses=1001, instructions=False, source="")
-    stats = measure(open_trace(str(tmp_path / "t.npz")))
+    stats = count_accesses(open_trace(str(tmp_path / "t.npz")))
     assert stats is not None
     assert sum(part.accesses for part in stats.parts) == 1001
     assert stats.lines == stats.pages_written == 7

@@ -227,7 +227,7 @@ class TestAnswers:
         assert server.focus == 4000
 
     @pytest.mark.parametrize("size", [1, 5, 16, 33])
-    def test_requests_in_pieces(self, serve: Serve, size: int) -> None:
+    def test_requests_that_come_in_pieces_are_answered(self, serve: Serve, size: int) -> None:
         _, client = serve()
         data = b"".join(encoder.encode_request(page, 2) for page in (7, 100, 4094, 300))
         for at in range(0, len(data), size):
@@ -318,7 +318,9 @@ class TestChecked:
         )
 
     @pytest.mark.parametrize("size", [1, 16, 23, 25])
-    def test_requests_in_pieces(self, serve: Serve, size: int) -> None:
+    def test_checked_requests_that_come_in_pieces_are_answered(
+        self, serve: Serve, size: int
+    ) -> None:
         _, client = serve(checked=True)
         pages = (7, 100, 4094, 300)
         data = b"".join(encoder.encode_request(page, 2, checked=True) for page in pages)
@@ -350,7 +352,9 @@ class TestConnection:
             assert not any(isinstance(f, RequestFrame) for f in decoder.received(16))
 
     @pytest.mark.parametrize("cut", [0, 3])
-    def test_it_ends(self, serve: Serve, cut: int) -> None:
+    def test_a_connection_that_breaks_within_a_request_is_reported(
+        self, serve: Serve, cut: int
+    ) -> None:
         server, client = serve()
         client.ask(1)
         client.take(1)
@@ -417,7 +421,9 @@ class TestPushing:
         most=st.integers(1, 20),
         offset=st.integers(0, 7),
     )
-    def test_next_unsent(self, sent: list[int], start: int, most: int, offset: int) -> None:
+    def test_the_next_unsent_pages_are_taken_once_and_around_the_end(
+        self, sent: list[int], start: int, most: int, offset: int
+    ) -> None:
         start %= len(sent)
         marks = np.zeros(len(sent) + offset, np.uint8)[offset:]
         marks[:] = sent

@@ -124,7 +124,7 @@ def make() -> Iterator[Make]:
 
 @pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize("codec", list(Codec))
-def test_pages_that_compress(make: Make, codec: Codec, checked: bool) -> None:
+def test_pages_that_compress_are_sent_packed(make: Make, codec: Codec, checked: bool) -> None:
     ends = make(codec=codec, checked=checked)
     totals = ends.send_pages(ALL)
     ends.check()
@@ -166,7 +166,7 @@ def test_a_few_pages_that_do_not_compress_say_nothing_of_the_others(make: Make) 
     ends.check()
 
 
-def test_deltas_of_pages(make: Make) -> None:
+def test_pages_that_were_sent_before_go_as_deltas(make: Make) -> None:
     ends = make(1.0, cache=N_PAGES * PAGE_SIZE)
     first = ends.send_pages(ALL)
     assert first.delta_pages == 0

@@ -36,7 +36,9 @@ def memory() -> Iterator[GuestMemory]:
 @pytest.mark.parametrize("still", [False, True])
 @pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize("name", PAGE_SETS)
-def test_the_whole_frame(memory: GuestMemory, name: str, checked: bool, still: bool) -> None:
+def test_the_chunks_are_the_whole_frame(
+    memory: GuestMemory, name: str, checked: bool, still: bool
+) -> None:
     pages = np.array(PAGE_SETS[name], np.int64)
     head = encoder.encode_pages_head(from_pages(pages), checked=checked)
     chunker = FrameChunker(memory, StreamFormat(checksum=checked))

@@ -151,7 +151,7 @@ ALL = list(range(N_PAGES))
 
 
 class TestWhatARoundSends:
-    def test_all_of_it(self, bench: Bench) -> None:
+    def test_the_first_round_sends_every_page(self, bench: Bench) -> None:
         bench.guest.log = {3, 5}
         this = bench.send(RoundKind.FULL)
         assert bench.page_sender.sent == [ALL]
@@ -289,7 +289,9 @@ class TestStats:
         this = bench.send(RoundKind.DIRTY)
         assert bench.rounds.acknowledged(this, 1.0).dirty_pages_after == 0
 
-    def test_rates(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_rates_are_of_the_time_that_they_belong_to(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         # A round begins, has collected its pages, is acknowledged.
         seconds = iter([10.0, 10.1, 10.5, 11.0, 11.5, 13.5])
         clock = (int(each * 1e9) for each in seconds)
@@ -308,13 +310,13 @@ class TestStats:
         # Its bytes' own time: neither what came before its pages nor the way of its answer.
         assert stats.bandwidth_Bps == pytest.approx(MEASURABLE_BYTES / (2 - RTT_S - ROUND_S))
 
-    def test_events(self, bench: Bench) -> None:
+    def test_a_round_logs_its_start_and_its_end(self, bench: Bench) -> None:
         bench.full()
         assert [event.event for event in bench.timeline.events] == ["round-start", "round-end"]
 
 
 class TestStop:
-    def test_order(self, bench: Bench) -> None:
+    def test_a_stop_pauses_drains_harvests_and_sends_in_this_order(self, bench: Bench) -> None:
         bench.full()
         bench.guest.cache = {5: 2}
         bench.guest.log = {1}
@@ -407,7 +409,7 @@ class TestSwitch:
         assert bench.rounds.pages_resent == 4
         assert (final.round, final.downtime.paused_ns) == (None, PAUSED_NS)
 
-    def test_never_sent(self, bench: Bench) -> None:
+    def test_pages_that_never_went_are_missing_at_a_switch(self, bench: Bench) -> None:
         bench.guest.log = {2, 3}
         bench.rounds.acknowledged(bench.send(RoundKind.DIRTY), 1.0)
         bench.guest.log = {3}
@@ -415,11 +417,11 @@ class TestSwitch:
         assert missing_pages(final.missing) == [page for page in ALL if page != 2]
         assert bench.rounds.pages_resent == 1
 
-    def test_nothing_is_missing(self, bench: Bench) -> None:
+    def test_nothing_is_missing_after_a_full_round_without_writes(self, bench: Bench) -> None:
         bench.full()
         assert missing_pages(bench.rounds.switch().missing) == []
 
-    def test_order(self, bench: Bench) -> None:
+    def test_a_switch_pauses_and_harvests_and_drains_only_later(self, bench: Bench) -> None:
         bench.full()
         bench.rounds.switch()
         assert bench.calls == ["pause", "cached_dirty", "harvest", ("snapshot", False)]

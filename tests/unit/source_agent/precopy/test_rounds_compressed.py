@@ -114,7 +114,7 @@ def test_work_counts_where_it_takes_longer_than_the_link(
     assert stats.expected_downtime_s == pytest.approx(stats.switchover_s, abs=1e-3)
 
 
-def test_the_squeezer_is_told_which_pages_may_go_again(bench: Bench) -> None:
+def test_the_encoder_is_told_which_pages_may_go_again(bench: Bench) -> None:
     bench.guest.log = {7, 9}
     bench.round(RoundKind.FULL, 1000)
     bench.round(RoundKind.DIRTY, 1000)

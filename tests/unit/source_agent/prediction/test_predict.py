@@ -14,9 +14,9 @@ from pageferry.common.wire.pacing import CREDIT_S
 from pageferry.source_agent.prediction.predict import (
     Bandwidth,
     bandwidth,
-    check_of,
     link_of,
-    report_of,
+    prediction_check,
+    prediction_report,
 )
 
 PAGES = 16384  # 64 MiB
@@ -26,11 +26,11 @@ MEASURED = Measurement(PAGES, 384, LOOKS, 0.001, 5000.0, 4900.0)
 
 def made(**given: object) -> PredictionReport:
     config = MigrationConfig.model_validate({"predict": True, "memory": "64MiB"} | given)
-    return report_of(config, MEASURED, bandwidth(config, None), 0.0)
+    return prediction_report(config, MEASURED, bandwidth(config, None), 0.0)
 
 
 class TestBandwidth:
-    def test_the_limit(self) -> None:
+    def test_the_limit_is_assumed_where_it_is_the_least(self) -> None:
         config = MigrationConfig(max_bandwidth=1e8)
         assert bandwidth(config, None) == Bandwidth(1e8, "limit")
         assert bandwidth(config, 5e8) == Bandwidth(1e8, "limit", 5e8)
@@ -112,7 +112,7 @@ class TestCheck:
     def test_how_true_it_was(self) -> None:
         report = made()
         said = report.strategies[1]
-        check = check_of(
+        check = prediction_check(
             report, "pre-copy", said.total_time_ms / 2, said.downtime_ms - 1, said.bytes
         )
         assert check is not None
@@ -123,7 +123,7 @@ class TestCheck:
 
     @pytest.mark.parametrize(("total", "down"), [(None, 1.0), (1.0, None), (0.0, 1.0), (1.0, -0.1)])
     def test_a_guest_that_did_not_move(self, total: float | None, down: float | None) -> None:
-        assert check_of(made(), "pre-copy", total, down, 1) is None
+        assert prediction_check(made(), "pre-copy", total, down, 1) is None
 
 
 class TestWords:
@@ -140,10 +140,12 @@ class TestWords:
         assert "4,900 steps/s while it was measured, 5,000 before (-2.0 %)" in text
         assert "Not predicted: --timeout 3s" in text
 
-    def test_the_row_compares(self) -> None:
+    def test_the_row_compares_the_prediction_with_the_run(self) -> None:
         report = made()
         said = report.strategies[1]
-        check = check_of(report, "pre-copy", said.total_time_ms, said.downtime_ms + 1, said.bytes)
+        check = prediction_check(
+            report, "pre-copy", said.total_time_ms, said.downtime_ms + 1, said.bytes
+        )
         row = prediction_row(report.model_copy(update={"taken": check}))
         assert "in all (+0.0 %)" in row
         assert "-1 ms" in row

@@ -21,8 +21,13 @@ from pageferry.common.wire.extents import Pages
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.batches import BATCH_PAGES, SentTotals
 from pageferry.source_agent.precopy.page_sender import PageSender
-from pageferry.source_agent.prediction.loopback_probe import probe
-from pageferry.source_agent.prediction.sampling import FIRST_LOOK_S, Looking, look_times, measure
+from pageferry.source_agent.prediction.loopback_probe import probe_loopback
+from pageferry.source_agent.prediction.sampling import (
+    FIRST_LOOK_S,
+    PreMigrationSampler,
+    look_times,
+    measure_guest,
+)
 
 PAGES = 256
 
@@ -78,14 +83,14 @@ def machine() -> Any:
 
 
 def test_a_look_sees_memory_and_cache_since_the_beginning(machine: Any) -> None:
-    looking = Looking(machine, by_line=True)
+    sampler = PreMigrationSampler(machine, by_line=True)
     machine.log, machine.cache = {200}, {201: 5}  # before: of no account
-    begun = looking.begin()
+    begun = sampler.begin()
     machine.log, machine.cache = {10, 11}, {11: 3, 12: 2}
-    looking.look()
+    sampler.look()
     machine.log = {10, 20}
-    looking.look()
-    measured = looking.end(None, begun)
+    sampler.look()
+    measured = sampler.end(None, begun)
     first, second = measured.looks
     assert (first.pages, first.lines) == (3, 1 + 3 + 2)  # page 11: line 0 is in both
     assert first.memory_bytes == 2 * (12 + 64)
@@ -99,11 +104,11 @@ def test_a_look_sees_memory_and_cache_since_the_beginning(machine: Any) -> None:
 
 
 def test_whole_pages_where_nobody_knows_lines(machine: Any) -> None:
-    looking = Looking(machine, by_line=False)
-    begun = looking.begin()
+    sampler = PreMigrationSampler(machine, by_line=False)
+    begun = sampler.begin()
     machine.log = {10, 11}
-    looking.look()
-    assert looking.end(None, begun).looks[0].bytes == 2 * (PAGE_SIZE + 8)
+    sampler.look()
+    assert sampler.end(None, begun).looks[0].bytes == 2 * (PAGE_SIZE + 8)
 
 
 CONFIG = GuestConfig(memory=4 * 2**20, workload="uniform:working-set=512KiB,rate=4MB/s", cache=0)
@@ -111,7 +116,7 @@ CONFIG = GuestConfig(memory=4 * 2**20, workload="uniform:working-set=512KiB,rate
 
 def run_measure(guest: Guest, seconds: float) -> Measurement:
     async def work() -> Measurement:
-        return await measure(
+        return await measure_guest(
             guest,
             seconds,
             by_line=True,
@@ -158,7 +163,7 @@ def test_who_waits_may_end_it() -> None:
         raise ConnectionBroken("gone")
 
     async def work() -> None:
-        await measure(
+        await measure_guest(
             guest,
             60.0,
             by_line=True,
@@ -189,7 +194,7 @@ def test_a_probe_sends_pages_that_have_content(
     memory = GuestMemory(4 * 2**20)
     memory.fill(1, zero_share=0.5)
     full = np.flatnonzero(~memory.zero_pages(np.arange(memory.n_pages)))
-    rate = probe(memory, StreamFormat(checksum=checked), "cubic")
+    rate = probe_loopback(memory, StreamFormat(checksum=checked), "cubic")
     assert rate is not None
     assert rate > 0
     assert set(sent) == set(full.tolist())
@@ -211,7 +216,7 @@ def test_a_probe_sends_full_batches(content: list[int], monkeypatch: pytest.Monk
     monkeypatch.setattr(PageSender, "send_batch", send_batch)
     memory = GuestMemory(2 * BATCH_PAGES * PAGE_SIZE)
     memory.pages[content] = 1
-    assert probe(memory, StreamFormat(checksum=True), "cubic")
+    assert probe_loopback(memory, StreamFormat(checksum=True), "cubic")
     memory.close()
     assert set(sent) == {BATCH_PAGES}
     assert seen == set(content)
@@ -219,5 +224,5 @@ def test_a_probe_sends_full_batches(content: list[int], monkeypatch: pytest.Monk
 
 def test_a_probe_of_zero_pages_says_nothing() -> None:
     memory = GuestMemory(4 * 2**20)
-    assert probe(memory, StreamFormat(checksum=True), "cubic") is None
+    assert probe_loopback(memory, StreamFormat(checksum=True), "cubic") is None
     memory.close()

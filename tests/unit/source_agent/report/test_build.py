@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import numpy as np
 import pytest
 
-from pageferry.common.clock import Sample
+from pageferry.common.clock import ClockSample
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.progress import Beats, Progress
 from pageferry.common.report.schema import Report
@@ -51,9 +51,9 @@ def there(ms: float) -> int:
     return here(ms) + PEER
 
 
-def sample(ms: float, round_trip_us: int) -> Sample:
+def sample(ms: float, round_trip_us: int) -> ClockSample:
     half = round_trip_us * 500
-    return Sample(here(ms) - half, there(ms), here(ms) + half)
+    return ClockSample(here(ms) - half, there(ms), here(ms) + half)
 
 
 class MadeUpRounds:
@@ -196,7 +196,7 @@ class TestTimes:
         made = record()
         before, after = sample(-10, 60), sample(90, 60)
         made.connection.clock_before = before
-        made.connection.clock_after = Sample(after.t0, after.peer + 2_000_000, after.t1)
+        made.connection.clock_after = ClockSample(after.t0, after.peer + 2_000_000, after.t1)
         # The peer's clock gains 2 ms within 102 ms of its own, from -10 on.
         made.times.resumed_peer_ns = there(41)
         assert make_report(made).downtime_ms == pytest.approx(41 - 1.0 - 64.5, abs=1e-5)
@@ -213,7 +213,7 @@ class TestTimes:
         monkeypatch.setattr("pageferry.source_agent.measurements.clock_identity", lambda: "one")
         made = record(clock="one")
         made.connection.clock_before, made.connection.clock_after = (
-            Sample(here(ms), here(ms) + 30_000, here(ms) + 60_000) for ms in (-10, 90)
+            ClockSample(here(ms), here(ms) + 30_000, here(ms) + 60_000) for ms in (-10, 90)
         )
         made.times.resumed_peer_ns = here(72.5)
         report = make_report(made)
@@ -254,18 +254,18 @@ class TestTimes:
 
 
 class TestTransfer:
-    def test_every_byte_counts(self) -> None:
+    def test_bytes_of_every_connection_count(self) -> None:
         assert make_report(record()).bytes_on_wire == 4321
 
     @pytest.mark.parametrize("part", ["handshake", "control", "bulk", "urgent"])
-    def test_each_part_alone(self, part: str) -> None:
+    def test_bytes_of_each_connection_count_by_themselves(self, part: str) -> None:
         made = record()
         for name in ("handshake", "control", "bulk", "urgent"):
             where = made.postcopy if name == "urgent" else made.connection
             setattr(where, f"{name}_bytes", 9 if name == part else 0)
         assert make_report(made).bytes_on_wire == 9
 
-    def test_pages(self) -> None:
+    def test_pages_of_post_copy_are_counted_too(self) -> None:
         made = record()
         made.postcopy.pushed, made.postcopy.pulled, made.postcopy.supplied_zeros = (
             10_000,
@@ -277,7 +277,7 @@ class TestTransfer:
         assert report.zero_pages == 548 + 2 + 3_000_000
         assert report.pages_resent == 77
 
-    def test_rounds(self) -> None:
+    def test_rounds_are_reported_as_they_were_measured(self) -> None:
         first, last = make_report(record()).rounds
         assert first.model_dump() == {
             "index": 1,
@@ -315,7 +315,7 @@ class TestTransfer:
         made.precopy.final.round.end_ns = 0
         assert make_report(made).rounds[-1].duration_ms == 0.0
 
-    def test_decisions(self) -> None:
+    def test_decisions_are_reported_with_what_they_were_made_from(self) -> None:
         first, second = make_report(record()).decisions
         assert (first.after_round, first.decision) == (0, "NextRound(full)")
         assert (first.reason, first.dirty_pages) == ("to begin with", None)
@@ -333,7 +333,7 @@ class TestTransfer:
 
 
 class TestGuest:
-    def test_speeds(self) -> None:
+    def test_speeds_before_during_and_after_add_up_to_all_steps(self) -> None:
         guest = make_report(record()).guest
         assert guest.steps_before == 2000
         assert guest.steps_per_s_before == pytest.approx(2000.0)  # in 1 s
@@ -408,7 +408,7 @@ class TestGuest:
         made.result.finished = finished(check="vCPU 1: a wrong sum")
         assert make_report(made).guest.check == "vCPU 1: a wrong sum"
 
-    def test_timeline(self) -> None:
+    def test_the_timeline_joins_both_hosts_samples(self) -> None:
         timeline = make_report(record()).guest.timeline
         assert [each.where for each in timeline] == ["source", "source", "dest", "dest"]
         assert [each.t_ms for each in timeline] == pytest.approx([0, 50, 180, 380], abs=1e-9)
@@ -422,7 +422,7 @@ class TestGuest:
         made.guest.source_samples = [Progress(here(5), 1, 1), Progress(here(5), 2, 2)]
         assert all(each.where == "dest" for each in make_report(made).guest.timeline)
 
-    def test_where_it_runs(self) -> None:
+    def test_the_report_says_where_the_guest_runs(self) -> None:
         made = record()
         assert make_report(made).guest.runs_at == "dest"
         made.guest.goes_on = True
@@ -447,7 +447,7 @@ class TestVerdict:
             (None, None, None),
         ],
     )
-    def test_digests(
+    def test_a_run_is_verified_where_the_digests_are_equal(
         self, at_source: str | None, at_dest: str | None, verdict: bool | None
     ) -> None:
         made = record()
@@ -464,7 +464,7 @@ class TestVerdict:
         assert report.verified is None
         assert report.digest_dest is None
 
-    def test_outcome(self) -> None:
+    def test_the_outcome_is_reported_with_its_error(self) -> None:
         made = record()
         made.ended("in-doubt", "no answer")
         report = make_report(made)
@@ -499,7 +499,7 @@ class TestCosts:
         made.result.finished = finished(cache=None)
         assert make_report(made).cache is None
 
-    def test_cpu(self) -> None:
+    def test_cpu_time_is_null_where_it_was_not_measured(self) -> None:
         made = record()
         cpu = make_report(made).cpu_s
         assert cpu is not None
@@ -574,7 +574,7 @@ def test_what_a_failed_round_had_sent_was_sent() -> None:
     assert report.bytes_saved == known(before.bytes_saved) + 7
 
 
-def test_post_copy_figures() -> None:
+def test_figures_of_post_copy_are_reported() -> None:
     made = record()
     made.config = made.config.model_copy(update={"trace_faults": True})
     made.connection.ready = messages.Ready(faults="software", faults_reason="asked for")

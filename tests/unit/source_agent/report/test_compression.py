@@ -20,7 +20,7 @@ from tests.unit.source_agent.report.test_build import finished, record
 MIB = 2**20
 
 
-def squeezed(**options: Any) -> Measurements:
+def compressed(**options: Any) -> Measurements:
     out = record()
     out.config = MigrationConfig(memory=8 * MIB, vcpus=2, workload="uniform", **options)
     encoder = SimpleNamespace(
@@ -33,8 +33,8 @@ def squeezed(**options: Any) -> Measurements:
     return out
 
 
-def test_compression() -> None:
-    report = compression_report(squeezed(compress="lz4"))
+def test_compression_is_reported_with_its_ratio() -> None:
+    report = compression_report(compressed(compress="lz4"))
     assert report is not None
     assert report.model_dump() == {
         "codec": "lz4",
@@ -48,8 +48,8 @@ def test_compression() -> None:
     }
 
 
-def test_deltas() -> None:
-    report = xbzrle_report(squeezed(delta="xbzrle"))
+def test_deltas_are_reported_by_qemus_names() -> None:
+    report = xbzrle_report(compressed(delta="xbzrle"))
     assert report is not None
     assert report.model_dump() == {
         "cache_size": 2 * MIB,
@@ -65,7 +65,7 @@ def test_deltas() -> None:
 
 
 def test_before_anything_was_sent() -> None:
-    made = squeezed(compress="zstd", delta="xbzrle")
+    made = compressed(compress="zstd", delta="xbzrle")
     assert made.precopy.encoder is not None
     cast(SimpleNamespace, made.precopy.encoder).compression = CompressionStats()
     cast(SimpleNamespace, made.precopy.encoder).deltas = DeltaStats()
@@ -79,7 +79,7 @@ def test_before_anything_was_sent() -> None:
 
 @pytest.mark.parametrize("which", [{"compress": "zstd"}, {"delta": "xbzrle"}])
 def test_of_what_was_not_asked_for_nothing(which: dict[str, Any]) -> None:
-    made = squeezed(**which)
+    made = compressed(**which)
     assert (compression_report(made) is None) == ("delta" in which)
     assert (xbzrle_report(made) is None) == ("compress" in which)
     made.precopy.encoder = None  # it had not come so far
@@ -87,8 +87,8 @@ def test_of_what_was_not_asked_for_nothing(which: dict[str, Any]) -> None:
     assert xbzrle_report(made) is None
 
 
-def test_in_the_table() -> None:
-    made = squeezed(compress="lz4", delta="xbzrle")
+def test_the_table_says_what_compression_cost_and_gained() -> None:
+    made = compressed(compress="lz4", delta="xbzrle")
     cast(Any, made.precopy.rounds).transfer_cost = SimpleNamespace(wire_bytes=lambda raw: raw)
     rows = dict(result_rows(make_report(made)))
     assert rows["compression"] == (

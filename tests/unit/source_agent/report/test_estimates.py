@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.progress import Progress
-from pageferry.common.strategy.conditions import Curve
+from pageferry.common.strategy.conditions import StaleCurve
 from pageferry.common.timeline import Timeline
 from pageferry.source_agent.measurements import Measurements
 from pageferry.source_agent.report.estimates import _counted, between
@@ -16,7 +16,7 @@ from pageferry.source_agent.report.estimates import _counted, between
 POINTS = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6)), max_size=8)
 
 
-def test_nothing_was_measured() -> None:
+def test_between_nothing_there_is_nothing() -> None:
     assert between([], [(1.0, 10)]) == []
 
 
@@ -28,8 +28,8 @@ def test_what_was_counted_is_bent_through_what_was_measured() -> None:
 
 def test_counting_more_than_a_later_round_left_does_not_lift_that_round() -> None:
     out = between([(0.5, 10), (4.0, 80)], [(0.1, 9000), (0.2, 9500), (1.0, 10_000), (4.0, 10_001)])
-    assert Curve(out, 1000)(0.5) == pytest.approx(10)
-    assert Curve(out, 1000)(4.0) == pytest.approx(80)
+    assert StaleCurve(out, 1000)(0.5) == pytest.approx(10)
+    assert StaleCurve(out, 1000)(4.0) == pytest.approx(80)
 
 
 @given(POINTS, POINTS)

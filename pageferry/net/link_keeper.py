@@ -1,4 +1,4 @@
-"""`python -m pageferry.net.keeper`: the process that makes a link, keeps it, and removes it.
+"""`python -m pageferry.net.link_keeper`: the process that makes a link, keeps it, and removes it.
 
 It reads a `LinkSpec` and then commands from standard input, one JSON object a line, and says on
 standard output what it did:
@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from pageferry.common.errors import EXIT_FAILED, EXIT_OK, PageferryError
 from pageferry.common.process import signals
 from pageferry.net import namespaces, spec, tc
-from pageferry.net.measure import Measured
+from pageferry.net.measure import LinkMeasurement
 from pageferry.net.relay import RelayLink
 from pageferry.net.shape import Shape
 from pageferry.net.tc import TcLink
@@ -34,7 +34,7 @@ from pageferry.net.tc import TcLink
 _STDIN, _STDOUT, _STDERR = range(3)
 
 
-class Link(Protocol):
+class ShapedLink(Protocol):
     """A link that can be kept."""
 
     def apply(self, shape: Shape, *, outage: bool) -> None:
@@ -59,7 +59,7 @@ class Link(Protocol):
         ...
 
 
-def say(key: str, value: Any) -> None:
+def send_line(key: str, value: Any) -> None:
     """Write one line to standard output, if somebody still listens.
 
     Args:
@@ -70,7 +70,7 @@ def say(key: str, value: Any) -> None:
         os.write(_STDOUT, (json.dumps({key: value}) + "\n").encode())
 
 
-class Keeper:
+class LinkKeeper:
     """Keeps one link, from its making to its removal.
 
     Args:
@@ -81,8 +81,8 @@ class Keeper:
     def __init__(self, wanted: spec.LinkSpec, wake_fd: int) -> None:
         self._wanted = wanted
         self._wake_fd = wake_fd
-        self._link: Link | None = None
-        self._state: spec.State | None = None
+        self._link: ShapedLink | None = None
+        self._state: spec.NetworkState | None = None
         self._pending = b""
         self._stays = False
         self._ended = False
@@ -108,7 +108,7 @@ class Keeper:
             relay = RelayLink(wanted.shape, self._failed)
             self._link = relay
             try:
-                say("ready", {"shaper": "relay", "notice": None, "port": relay.port})
+                send_line("ready", {"shaper": "relay", "notice": None, "port": relay.port})
                 self._keep()
             finally:
                 relay.close()
@@ -126,7 +126,9 @@ class Keeper:
     def _make(self) -> None:
         wanted = self._wanted
         has_netem = tc.kernel_has_netem(wanted.name)
-        shaper, notice = tc.choose(wanted.shaper, wanted.shape, wanted.moments, has_netem=has_netem)
+        shaper, notice = tc.choose_shaper(
+            wanted.shaper, wanted.shape, wanted.moments, has_netem=has_netem
+        )
         if shaper == "tc":
             self._link = TcLink(wanted.name, wanted.shape)
         else:
@@ -136,9 +138,11 @@ class Keeper:
             offloads = offloaded(wanted.offloads, shapes)
             self._link = TunLink(wanted.name, wanted.shape, self._failed, offloads=offloads)
         pid, began = spec.own_beginning()
-        self._state = spec.State(spec=wanted, shaper=shaper, notice=notice, pid=pid, began=began)
+        self._state = spec.NetworkState(
+            spec=wanted, shaper=shaper, notice=notice, pid=pid, began=began
+        )
         self._state.save()
-        say("ready", {"shaper": shaper, "notice": notice})
+        send_line("ready", {"shaper": shaper, "notice": notice})
 
     def _keep(self) -> None:
         """Obey commands and carry out the schedule until the link is to end.
@@ -160,7 +164,7 @@ class Keeper:
                         self._ended |= not self._stays
                 self._carry_out()
         if self._link is not None:
-            say("counters", self._link.counters())
+            send_line("counters", self._link.counters())
 
     def _until_next(self) -> float | None:
         """Return the seconds until the schedule's next moment; None if there is none."""
@@ -174,7 +178,7 @@ class Keeper:
             moment = self._wanted.moments[self._next]
             assert self._link is not None  # noqa: S101
             self._link.apply(moment.shape, outage=moment.outage)
-            say("applied", [self._next, time.monotonic_ns()])
+            send_line("applied", [self._next, time.monotonic_ns()])
             self._next += 1
 
     def _read(self) -> bool:
@@ -191,13 +195,13 @@ class Keeper:
             self._start_ns = int(value)
         elif key == "point_at" and isinstance(self._link, RelayLink):
             self._link.point_at(int(value))
-            say("pointed_at", value)
+            send_line("pointed_at", value)
         elif key == "stay" and self._state is not None:
-            measured = None if value is None else Measured.model_validate(value)
+            measured = None if value is None else LinkMeasurement.model_validate(value)
             self._state = self._state.model_copy(update={"measured": measured})
             self._state.save()
             self._stays = True
-            say("staying", os.getpid())
+            send_line("staying", os.getpid())
             self._let_go()
 
     @staticmethod
@@ -233,12 +237,12 @@ def main() -> int:
             return EXIT_OK
         line += byte
     try:
-        Keeper(spec.LinkSpec.model_validate_json(line), wake_fd).run()
+        LinkKeeper(spec.LinkSpec.model_validate_json(line), wake_fd).run()
     except PageferryError as error:
-        say("error", [error.exit_code, str(error)])
+        send_line("error", [error.exit_code, str(error)])
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - what it leaves behind has been removed by now
-        say("error", [EXIT_FAILED, f"the link's keeper failed: {error!r}"])
+        send_line("error", [EXIT_FAILED, f"the link's keeper failed: {error!r}"])
         return EXIT_FAILED
     return EXIT_OK
 

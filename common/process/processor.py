@@ -1,4 +1,4 @@
-"""The kind of machine that this host is."""
+"""The processor of this host, by name."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class WorkerRoom(BaseModel):
     free: int | None
 
 
-class Sharing:
+class WorkersMemory:
     """What is known of each worker's memory."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from pageferry.common.guest.machine import Guest
 from pageferry.dest_agent.admission import MemoryBudget
 
 
-class Keeper(Protocol):
+class GuestRegistry(Protocol):
     """Owner of guests that stay; called on the event loop, `admit` before one of the others."""
 
     def admit(self, name: str) -> None:
@@ -28,7 +28,7 @@ class Keeper(Protocol):
 
         Args:
             name: As it was admitted.
-            guest: Running; the keeper has to close it.
+            guest: Running; the registry has to close it.
         """
         ...
 
@@ -41,22 +41,22 @@ class Keeper(Protocol):
         ...
 
 
-class Place:
-    """What one session has with the keeper: nothing, an awaited guest, or one that was kept.
+class Reservation:
+    """What one session has with the registry: nothing, an awaited guest, or one that was kept.
 
     What the session has booked of the budget goes over to the guest when it is kept.
 
     Args:
-        keeper: None if guests are not kept here.
+        registry: None if guests are not kept here.
         session: The session's id, under which its memory is booked.
         budget: The agent's.
 
     Attributes:
-        kept: Whether the guest has gone over to the keeper.
+        kept: Whether the guest has gone over to the registry.
     """
 
-    def __init__(self, keeper: Keeper | None, session: str, budget: MemoryBudget) -> None:
-        self._keeper = keeper
+    def __init__(self, registry: GuestRegistry | None, session: str, budget: MemoryBudget) -> None:
+        self._registry = registry
         self._session = session
         self._budget = budget
         self._name: str | None = None
@@ -68,7 +68,7 @@ class Place:
         return self._name is not None
 
     def admit(self, name: str) -> None:
-        """Have the keeper expect the session's guest.
+        """Have the registry expect the session's guest.
 
         Args:
             name: Under which it is to stay.
@@ -76,27 +76,27 @@ class Place:
         Raises:
             UsageError: It can't stay here.
         """
-        if self._keeper is None:
+        if self._registry is None:
             raise UsageError(
                 "the guest is to stay, and this destination keeps none: expected a 'pageferry host'"
             )
-        self._keeper.admit(name)
+        self._registry.admit(name)
         self._name = name
 
     def keep(self, guest: Guest) -> None:
-        """Hand the guest to the keeper, whatever becomes of the session.
+        """Hand the guest to the registry, whatever becomes of the session.
 
         Args:
             guest: Awaited, running, without missing pages.
         """
-        assert self._keeper is not None  # noqa: S101
+        assert self._registry is not None  # noqa: S101
         assert self._name is not None  # noqa: S101
         name, self._name, self.kept = self._name, None, True
         self._budget.keep(self._session, name)
-        self._keeper.keep(name, guest)
+        self._registry.keep(name, guest)
 
     def dismiss(self) -> None:
-        """Tell the keeper to wait no longer; idempotent, and nothing once the guest is kept."""
-        if self._keeper is not None and self._name is not None:
-            self._keeper.dismiss(self._name)
+        """Tell the registry to wait no longer; idempotent, and nothing once the guest is kept."""
+        if self._registry is not None and self._name is not None:
+            self._registry.dismiss(self._name)
             self._name = None

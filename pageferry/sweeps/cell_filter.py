@@ -14,7 +14,7 @@ from pageferry.common.errors import UsageError
 from pageferry.common.workload.registry import WORKLOADS
 from pageferry.sweeps.cells import check_known, is_several
 from pageferry.sweeps.columns import column_of
-from pageferry.sweeps.plan import cut
+from pageferry.sweeps.plan import one_line
 from pageferry.sweeps.runners import Runner
 from pageferry.sweeps.settings import net_value
 
@@ -23,7 +23,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9.-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CellFilter:
     """The values that some columns may have.
 
     Attributes:
@@ -44,7 +44,7 @@ class Choice:
         return all(row.get(column) in values for column, values in self.accepted.items())
 
 
-def parse_choice(text: str, runner: Runner) -> Choice:
+def parse_filter(text: str, runner: Runner) -> CellFilter:
     """Parse OPTION=VALUE[|VALUE...][,OPTION=...], with values as the option's flag takes them.
 
     A workload may contain commas, and so may a link: what follows a comma belongs to it unless it
@@ -65,14 +65,14 @@ def parse_choice(text: str, runner: Runner) -> Choice:
         option, equals, values = part.partition("=")
         option = option.strip()
         if not equals:
-            raise UsageError(f"--filter: {cut(repr(part))}: expected OPTION=VALUE")
-        check_known(option, runner, f"--filter: {cut(option)}")
+            raise UsageError(f"--filter: {one_line(repr(part))}: expected OPTION=VALUE")
+        check_known(option, runner, f"--filter: {one_line(option)}")
         column = column_of(option, runner.options).name
         if column in accepted:
             raise UsageError(f"--filter: {option} is given twice: expected {option}=A|B")
         found = frozenset(_value(option, value.strip(), runner) for value in values.split("|"))
         accepted[column] = found
-    return Choice(accepted)
+    return CellFilter(accepted)
 
 
 def _parts(text: str, runner: Runner) -> list[str]:
@@ -101,9 +101,9 @@ def _value(option: str, text: str, runner: Runner) -> Any:
         field = runner.options.model_fields[head.replace("-", "_")]
         return TypeAdapter(field.rebuild_annotation()).validate_python(text)
     except ValidationError as error:
-        raise UsageError(f"--filter: {option}: {cut(complaint_of(error, field))}") from None
+        raise UsageError(f"--filter: {option}: {one_line(complaint_of(error, field))}") from None
     except ValueError as error:
-        raise UsageError(f"--filter: {option}: {cut(str(error))}") from None
+        raise UsageError(f"--filter: {option}: {one_line(str(error))}") from None
 
 
 def _parameter(key: str, text: str) -> Any:
