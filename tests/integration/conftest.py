@@ -18,6 +18,13 @@ from tests.support.harness import neglected
 os.environ["PYTHONASYNCIODEBUG"] = "1"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _what_is_loaded_stays() -> None:
+    """Nobody looks through all that has been imported after each test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_neglected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No exception of this process is left for asyncio to report."""

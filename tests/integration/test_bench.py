@@ -19,6 +19,7 @@ from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, measure
 from scripts.bench_rows import Effort
 from scripts.bench_wire import stream
 from tests.support.harness import children_of, wait_gone
+from tests.support.tiers import FULL
 
 PROJECT = Path(__file__).parent.parent.parent
 MODULE = [sys.executable, "-m", "scripts.bench_main"]
@@ -34,7 +35,7 @@ SAMPLE = {
     "startup": ["help"],
 }
 WHOLE = {part: list(benches(part)) for part in PARTS if part not in BY_NAME_ONLY}
-CHOSEN = WHOLE if os.environ.get("PAGEFERRY_TEST_FULL") else SAMPLE
+CHOSEN = WHOLE if FULL else SAMPLE
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_a_stream_takes_all_its_pages_along(kind: str) -> None:
 
 
 def test_a_checkout_beside_itself() -> None:
-    parts = list(benches("against")) if os.environ.get("PAGEFERRY_TEST_FULL") else ["pre-copy"]
+    parts = list(benches("against")) if FULL else ["pre-copy"]
     found = measure("against", parts, replace(QUICK, against=PROJECT))
     assert {row.unit for row in found} >= {"ms", "CPU s/GB"}
     assert not [row for row in found if row.failed]

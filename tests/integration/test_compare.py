@@ -12,6 +12,7 @@ import pytest
 
 from pageferry.common.report.schema import Report
 from tests.support.harness import Agent, Run, agent, children_of, pageferry, wait_gone
+from tests.support.spare import runs
 
 FAST = ("--warmup", "100ms", "--run-after", "100ms", "--workload", "zipf")
 QUICK = ("--memory", "16MiB", *FAST)
@@ -37,7 +38,7 @@ def table_of(run: Run) -> tuple[list[Report], list[dict[str, Any]]]:
 def source_of(running: Agent) -> int:
     """The process id of the present run's source agent."""
     for pid in children_of(running.process.pid):
-        if b"source_agent" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if runs(pid, "pageferry.source_agent"):
             return pid
     raise AssertionError("there is no source agent")
 

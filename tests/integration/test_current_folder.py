@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import CHECKOUT, PYTHON, RUN_S, SMALL, command, environment
+from tests.support.tiers import full_only
 
 OURS = ("common", "source_agent", "dest_agent", "pageferry", "scripts", "tests")
 DECOY = """with open({marker!r}, "a") as file, open("/proc/self/cmdline") as words:
@@ -37,9 +38,6 @@ needs_root = pytest.mark.skipif(
     reason="needs root and /dev/net/tun, for network namespaces",
 )
 whole = pytest.mark.full
-only_full = pytest.mark.skipif(
-    not os.environ.get("PAGEFERRY_TEST_FULL"), reason="PAGEFERRY_TEST_FULL is not set"
-)
 
 
 class Decoys:
@@ -107,7 +105,7 @@ ONE_COMMAND = [
     pytest.param(["net", "exec", "src", "--name", "none", "--", "true"], id="net"),
     pytest.param(["migrate", *SMALL, "--net", "rate=800mbit"], id="namespaces", marks=[needs_root]),
     *(
-        pytest.param(words, id=words[0], marks=[whole, only_full])
+        pytest.param(words, id=words[0], marks=[whole, full_only])
         for words in (
             ["compare", *QUICK, "--strategies", "stop-and-copy,post-copy"],
             ["reproduce", "--quick"],

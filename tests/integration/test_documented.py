@@ -6,15 +6,14 @@ listed with the reason why they are not run here.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.support.documented import Printed, printed
 from tests.support.harness import pageferry
+from tests.support.tiers import FULL
 
-FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 ELSEWHERE = {
     "source": "takes a destination on another machine",
     "dest": "stays up until a source comes",

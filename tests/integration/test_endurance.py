@@ -6,7 +6,6 @@ And its hosts do not grow: what a move takes, it gives back.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,8 +19,8 @@ from pageferry.host import messages as m
 from pageferry.host.replay import replay_from_boot
 from tests.support.hosts import Held, RunningHost, held, running_host
 from tests.support.relay import relay
+from tests.support.tiers import FULL
 
-FULL = os.environ.get("PAGEFERRY_TEST_FULL") == "1"
 MOVES = 100 if FULL else 12
 SETTLED = 20 if FULL else 10  # by then every strategy has left and has reached either host
 STRATEGIES = ("pre-copy", "three-path", "post-copy", "hybrid", "stop-and-copy")

@@ -6,7 +6,6 @@ never moved. The whole takes ten minutes (PAGEFERRY_TEST_FULL=1), a sample of it
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.support.fault_rules import (
     expected,
 )
 from tests.support.faults import Seen, run
+from tests.support.tiers import FULL
 
 AT_ONCE: Final = 3  # most cases wait for a timeout most of the time
 
@@ -83,7 +83,7 @@ TOGETHER: Final[list[tuple[Case, set[Ending]]]] = [
     (Case("lazy-copy", ("resumed-there:cut", "dest/recovering:cut")), {MOVED}),
 ]
 
-SINGLE: Final = WHOLE if os.environ.get("PAGEFERRY_TEST_FULL") else covering()
+SINGLE: Final = WHOLE if FULL else covering()
 CASES: Final = [(case, expected(case)) for case in SINGLE] + TOGETHER
 
 

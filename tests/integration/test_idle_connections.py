@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from tests.support.command_line import Run, pageferry
 from tests.support.commands import destination
 from tests.support.idle_proxy import idle_proxy
+from tests.support.tiers import FULL
 
 TROUBLE = ("Traceback", "never retrieved", "was destroyed but it is pending")
 QUICK = {"--memory": "16MiB", "--run-after": "0s", "--warmup": "0s"}
@@ -49,8 +49,8 @@ def in_one_piece(run: Run) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_idle_for_two_seconds(case: str) -> None:
-    if case not in SAMPLE and not os.environ.get("PAGEFERRY_TEST_FULL"):
-        pytest.skip("PAGEFERRY_TEST_FULL=1 runs all cases")
+    if case not in SAMPLE and not FULL:
+        pytest.skip("a sample runs: scripts/test --full runs all")
     with destination("--once") as (dest, port), idle_proxy(port) as proxy:
         run = move(proxy.port, *CASES[case], PYTHONASYNCIODEBUG="1")
         in_one_piece(run)

@@ -21,6 +21,7 @@ from tests.support.command_line import (
     pageferry,
     run_words,
 )
+from tests.support.tiers import full_only
 
 # Few kernels, some of them with two signatures, in one process.
 LACKEY = "==1== Lackey\nI  04001000,3\n S 1ffeffe7e,8\n L 04222c4f8,8\n M 04222c4f8,8\n"
@@ -132,15 +133,12 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "of others": lambda path: path.chmod(0o666),
 }
 SAMPLE = ("empty", "cut short", "garbage", "swapped")
-only_full = pytest.mark.skipif(
-    not os.environ.get("PAGEFERRY_TEST_FULL"), reason="PAGEFERRY_TEST_FULL is not set"
-)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param(each, marks=[] if each in SAMPLE else [only_full, pytest.mark.full])
+        pytest.param(each, marks=[] if each in SAMPLE else [full_only, pytest.mark.full])
         for each in (*DAMAGE, "swapped")
     ],
 )
@@ -248,7 +246,7 @@ def test_roots_cache_is_used_by_others(place: Place, temporary: Path) -> None:
     assert [path.name for path in made if path.parent != theirs.work] == []
 
 
-@only_full
+@full_only
 @pytest.mark.full
 @pytest.mark.timeout(1200)
 def test_several_that_compile_at_once(tmp_path: Path) -> None:
@@ -266,7 +264,7 @@ def test_several_that_compile_at_once(tmp_path: Path) -> None:
         assert (run.exit_code, run.stderr) == (0, "")
 
 
-@only_full
+@full_only
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_what_an_agent_finds_is_said_by_its_command(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 from pathlib import Path
@@ -12,8 +11,8 @@ import pytest
 from tests.support.command_line import Run, pageferry
 from tests.support.memory_limit import MIB, group, ulimited
 from tests.support.running import destination, running
+from tests.support.tiers import FULL
 
-FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 TINY = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 HERE = ("--listen", "127.0.0.1:0", "--control")
 COMMANDS = {

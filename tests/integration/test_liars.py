@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +12,9 @@ import pytest
 from pageferry.common.wire import messages
 from tests.support import liar, zygote
 from tests.support.liar import Lie, LyingDestination, LyingSource, lies, others, plain, sample
+from tests.support.tiers import FULL
 from tests.unit.common.wire.test_messages import EXAMPLES
 
-FULL: Final = os.environ.get("PAGEFERRY_TEST_FULL") == "1"
 OPTIONS: Final = (
     *("--memory", "1MiB", "--workload", "idle", "--warmup", "0s", "--run-after", "0s"),
     *("--strategy", "pre-copy", "--max-bandwidth", "unlimited", "--no-verify", "--quiet"),

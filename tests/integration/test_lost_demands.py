@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.command_line import pageferry
 from tests.support.running import destination, running
+from tests.support.tiers import FULL
 
 TCP_RTO_MIN_US = 45  # Python has no name for it
 LEAST_MS = 200.0  # that TCP waits by default before it sends anything again
@@ -76,8 +77,8 @@ def test_the_timer_of_the_connection_for_demands_is_short_at_both_ends() -> None
 
 
 @pytest.mark.skipif(
-    not os.environ.get("PAGEFERRY_TEST_FULL"),
-    reason="PAGEFERRY_TEST_FULL=1: a latency, for a machine that does nothing else",
+    not FULL,
+    reason="scripts/test --full: a latency, for a machine that does nothing else",
 )
 @pytest.mark.skipif(
     os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import pytest
 
 from tests.support.known import known
+from tests.support.tiers import FULL
 from tests.support.zygote import migrate
 
 STRATEGIES = ("stop-and-copy", "pre-copy", "three-path")
@@ -35,7 +35,7 @@ def covering() -> list[tuple[str, str, str, str]]:
     ]
 
 
-CASES = WHOLE if os.environ.get("PAGEFERRY_TEST_FULL") else covering()
+CASES = WHOLE if FULL else covering()
 
 
 POSTCOPY = ("post-copy", "lazy-copy", "hybrid", "three-path")
@@ -51,7 +51,7 @@ def covering_postcopy() -> list[tuple[str, str, str, str]]:
     ]
 
 
-POSTCOPY_CASES = WHOLE_POSTCOPY if os.environ.get("PAGEFERRY_TEST_FULL") else covering_postcopy()
+POSTCOPY_CASES = WHOLE_POSTCOPY if FULL else covering_postcopy()
 
 
 @pytest.mark.parametrize(("strategy", "workload", "mechanism", "vcpus"), POSTCOPY_CASES)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.command_line import SMALL, Run, migrate, pageferry
+from tests.support.tiers import full_only
 
 LONG_WAY = (
     *("--memory", "512MiB", "--strategy", "pre-copy", "--max-rounds", "1000"),
@@ -183,7 +183,6 @@ class TestMissed:
         assert run.json.get("converged") is False
 
 
-FULL = pytest.mark.skipif("PAGEFERRY_TEST_FULL" not in os.environ, reason="a sample runs")
 SAMPLE = (("20ms", "55MB/s"), ("20ms", "60MB/s"), ("2ms", "50MB/s"), ("100ms", "5MB/s"))
 
 
@@ -202,7 +201,7 @@ def rounds_too_many(report: dict[str, Any]) -> int:
 @pytest.mark.parametrize(
     ("delay", "rate"),
     [
-        pytest.param(*each, marks=() if each in SAMPLE else (pytest.mark.full, FULL))
+        pytest.param(*each, marks=() if each in SAMPLE else (pytest.mark.full, full_only))
         for each in itertools.product(
             ("0ms", "100us", "2ms", "10ms", "20ms", "100ms"),
             [f"{rate}MB/s" for rate in range(5, 100, 5)],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +20,8 @@ from pageferry.source_agent.report.build import make_report
 from tests.support.harness import Agent, agent, destination, migrate
 from tests.support.inprocess import listening, session_to
 from tests.support.openers import OPENERS, SILENT, Opener, connections, flood, knock, peak_bytes
+from tests.support.tiers import FULL
 
-FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 CONNECTIONS = 10_000 if FULL else 120
 MOST_BYTES = 50 * 2**20
 CONFIG = MigrationConfig(

@@ -6,7 +6,6 @@ many as you like by `scripts/random_faults`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +15,9 @@ import pytest
 
 from tests.support.random_cases import BY_NAME, CELLS, FAULTS, HAVE, SHORT_S, STALL_S, Cell, case_of
 from tests.support.random_verdicts import Verdict, judged
+from tests.support.tiers import FULL
 from tests.support.wires import Wires
 
-FULL: Final = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 MANY: Final = 1000
 AT_ONCE: Final = 6  # a case waits for a time-out most of the time
 TRIES: Final = 5  # a fault that came outside its phase says nothing: another seed is tried

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import time
@@ -15,18 +14,11 @@ import pytest
 
 from pageferry.common.report.schema import Report
 from tests.support.command_line import Run, pageferry
+from tests.support.harness import children_of
 from tests.support.relay import relay
-from tests.support.running import (
-    SOON_S,
-    Running,
-    children_of,
-    destination,
-    running,
-    standing_still,
-    state_of,
-)
+from tests.support.running import SOON_S, Running, destination, running, standing_still, state_of
+from tests.support.tiers import FULL
 
-FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 # 16 MiB in about 1.6 s, while the guest writes to all of it.
 GUEST = ("--memory", "16MiB", "--warmup", "100ms", "--run-after", "100ms", "--cache", "0")
 POST_COPY = (
@@ -88,7 +80,7 @@ def test_the_limit_is_the_user_s_and_not_ours(limit_s: int) -> None:
     assert took < limit_s + SOON_S
 
 
-@pytest.mark.skipif(not FULL, reason="takes 40 s: PAGEFERRY_TEST_FULL=1 runs it")
+@pytest.mark.skipif(not FULL, reason="takes 40 s: scripts/test --full runs it")
 def test_a_destination_that_is_silent_for_long_within_the_limit_costs_nothing() -> None:
     ended = pageferry(
         *("migrate", "--quiet", "--json", "-", *POST_COPY, "--inject", "postcopy-20%:cut"),

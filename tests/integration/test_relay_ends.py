@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import environment
-from tests.support.harness import neglected
-from tests.support.running import children_of, running
+from tests.support.harness import children_of, neglected
+from tests.support.running import running
+from tests.support.tiers import FULL
 
-FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 MOMENTS = 60 if FULL else 6
 NUMBERS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
 STRATEGIES = ["pre-copy", "post-copy", "hybrid"]

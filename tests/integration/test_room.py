@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import time
@@ -23,8 +22,8 @@ from tests.support.command_line import (
     run_words,
 )
 from tests.support.memory_limit import ELSEWHERE, MIB, Group, group, ulimited, within
+from tests.support.tiers import full_only
 
-FULL = pytest.mark.skipif(not os.environ.get("PAGEFERRY_TEST_FULL"), reason="a sample runs")
 TINY = ("--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 
 
@@ -205,7 +204,7 @@ def _agents_and_limits() -> list[Any]:
             (name, *commands[name]),
             limit,
             id=f"{name}{limit}",
-            marks=() if (name, limit) in sample else (pytest.mark.full, FULL),
+            marks=() if (name, limit) in sample else (pytest.mark.full, full_only),
         )
         for name, limit in pairs
         if (name, limit) != ("dest", "-v 500000")

@@ -13,7 +13,9 @@ import pytest
 
 from pageferry.common.process.signals import OTHERS
 from tests.support.command_line import pageferry
-from tests.support.running import children_of, destination, running
+from tests.support.harness import children_of
+from tests.support.running import destination, running
+from tests.support.tiers import FULL
 
 ASKING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 QUICK = ("--memory", "16MiB", "--warmup", "100ms", "--run-after", "100ms")
@@ -29,7 +31,7 @@ LONG = (
 )
 FOLLOWS = "its memory follows"
 # What else ends a process mutely by default: a sample, or all of them.
-SENT_BY_OTHERS = OTHERS if os.environ.get("PAGEFERRY_TEST_FULL") else OTHERS[:2]
+SENT_BY_OTHERS = OTHERS if FULL else OTHERS[:2]
 
 
 @pytest.mark.parametrize("number", ASKING)

@@ -6,7 +6,6 @@ before that is the interpreter's own start, which no program can speak for.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -17,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running import catches, children_of, running
+from tests.support.harness import children_of
+from tests.support.running import catches, running
+from tests.support.tiers import FULL
 
-FULL = os.environ.get("PAGEFERRY_TEST_FULL") == "1"
 MOMENTS = 200 if FULL else 3
 ASKING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 SMALL = ("--memory", "16MiB", "--max-bandwidth", "4MB/s", "--quiet")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import pageferry
-from tests.support.running import children_of, running
+from tests.support.harness import children_of
+from tests.support.running import running
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),

@@ -6,7 +6,6 @@ A covering sample in one process, over real sockets; all of it with `scripts/tes
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from pageferry.source_agent.report.build import make_report
 from tests.integration.test_kernel_tracker import REFUSAL
 from tests.support.inprocess import listening, move, session_to
 from tests.support.known import known
+from tests.support.tiers import FULL
 
 MIB = 2**20
 STRATEGIES = ("pre-copy", "three-path", "hybrid", "stop-and-copy", "post-copy", "lazy-copy")
@@ -49,7 +49,7 @@ def covering() -> list[tuple[str, tuple[str, str], str, bool]]:
     ]
 
 
-CASES = WHOLE if os.environ.get("PAGEFERRY_TEST_FULL") else covering()
+CASES = WHOLE if FULL else covering()
 
 
 def config(**options: Any) -> MigrationConfig:

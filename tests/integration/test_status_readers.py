@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pytest
 from pageferry.common.process.status import PATIENCE_S, REPORT_S
 from pageferry.common.report.schema import Report
 from tests.support.running import Running, destination, running
+from tests.support.tiers import FULL
 
-FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 PAGE = 4096  # the least that a pipe holds: some fifteen lines
 SLOW = (  # two seconds, in which more is said than that
     *("--memory", "16MiB", "--warmup", "0s", "--run-after", "300ms", "--strategy", "post-copy"),

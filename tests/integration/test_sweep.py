@@ -28,6 +28,7 @@ from pageferry.sweeps.parquet import read_parquet
 from pageferry.sweeps.plan import parse_plan
 from pageferry.sweeps.runners import runner_named
 from tests.support.harness import agent, children_of, pageferry, wait_gone
+from tests.support.tiers import FULL
 
 TINY = """
 [options]
@@ -47,7 +48,7 @@ congestion = ["cubic", "cubic", "telepathy"]
 """
 )
 # tests/support/sweep_killing.py does it many times, with cells that cost nothing.
-KILLS = 8 if os.environ.get("PAGEFERRY_TEST_FULL") else 1
+KILLS = 8 if FULL else 1
 
 
 def write(folder: Path, text: str) -> Path:

@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import lzma
-import os
 import shutil
 import subprocess
 import zipfile
@@ -17,6 +16,7 @@ import pytest
 import zstandard
 
 from tests.support.command_line import Run, command, environment, pageferry
+from tests.support.tiers import FULL
 
 TEXT = b"""==7== Lackey, an example Valgrind tool
 ==7== Command: ls
@@ -42,9 +42,6 @@ int main(int n, char **words)
     return !words;
 }
 """
-
-
-FULL = os.environ.get("PAGEFERRY_TEST_FULL") == "1"
 
 
 def zipped(data: bytes, *more: str) -> bytes:

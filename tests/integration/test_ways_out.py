@@ -27,8 +27,8 @@ from tests.support.running import (
     standing_still,
     state_of,
 )
+from tests.support.tiers import FULL
 
-FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 AGAIN = "one more signal ends it"
 OPTIONS = (
     *("--memory", "16MiB", "--warmup", "50ms", "--run-after", "300ms", "--cache", "0"),

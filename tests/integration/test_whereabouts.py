@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import pageferry
-from tests.support.running import children_of, destination, running
+from tests.support.harness import children_of
+from tests.support.running import destination, running
+from tests.support.spare import runs
 
 QUICK = ("--memory", "16MiB", "--warmup", "100ms", "--quiet")
 SLOW = ("--max-bandwidth", "4MB/s", "--strategy", "pre-copy")
@@ -23,7 +25,7 @@ FOLLOWS = "its memory follows"
 def source_of(pid: int) -> int:
     """The source agent among the children of a pair."""
     for child in children_of(pid):
-        if b"source_agent" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if runs(child, "pageferry.source_agent"):
             return child
     raise AssertionError("there is no source agent")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.command_line import SMALL, pageferry
+from tests.support.tiers import FULL
 
 LIBRARY = re.compile(
     r"Input should|validation error|Unused Tokens|requires an argument|coerc|\*:|e\+|expected text"
@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a flag": (("migrate", "--verify=3"), ("--verify", "true or false")),
 }
 ALWAYS = 3
-NAMES = list(REFUSED) if os.environ.get("PAGEFERRY_TEST_FULL") else list(REFUSED)[::ALWAYS]
+NAMES = list(REFUSED) if FULL else list(REFUSED)[::ALWAYS]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import HERE, command, environment, migrate, pageferry
+from tests.support.tiers import FULL
 
 MIXES = ("idle", "gcc", "python", "redis", "sqlite", "dd", "targz")
-FULL = os.environ.get("PAGEFERRY_TEST_FULL") == "1"
 WITH_GUEST = {
     "migrate": ("migrate", "--memory", "16MiB"),
     "simulate": ("simulate", "--memory", "16MiB"),

@@ -15,6 +15,7 @@ from typing import Any
 
 from pageferry.common.process.python_command import python_command
 from pageferry.common.report.schema import Report
+from tests.support.spare import is_spare
 
 RUN_S = 100
 _NEGLECTED = re.compile("never retrieved|was destroyed but it is pending|was never awaited")
@@ -149,7 +150,7 @@ def destination(*arguments: str, listen: str = "127.0.0.1:0") -> Iterator[tuple[
 def children_of(pid: int) -> list[int]:
     """Process ids of the living children."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in path.read_text().split()]
+    return [child for word in path.read_text().split() if not is_spare(child := int(word))]
 
 
 def wait_gone(pids: list[int], seconds: float = 20.0) -> list[int]:

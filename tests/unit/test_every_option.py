@@ -6,7 +6,6 @@ that are not those of the libraries that have found it.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pageferry.common.command_line.field_spec import FieldSpec, kinds_of
 from pageferry.common.command_line.run import run_app, worded
 from pageferry.common.workload.registry import WORKLOADS
 from pageferry.net.shape import KEYS
+from tests.support.tiers import FULL
 
 LIBRARY = re.compile(
     r"Input should|[Vv]alidation error|Value error|errors\.pydantic|type=|input_value|coerc"
@@ -242,7 +242,7 @@ STEP = 7  # prime to the numbers of values, so that each key gets one of them, a
 
 @pytest.mark.parametrize(
     ("command", "named", "text"),
-    WHOLE if os.environ.get("PAGEFERRY_TEST_FULL") else WHOLE[::STEP],
+    WHOLE if FULL else WHOLE[::STEP],
 )
 def test_what_is_wrong_with_any_key_is_said_in_our_words(
     command: tuple[str, ...], named: str, text: str, capsys: pytest.CaptureFixture[str]
@@ -282,7 +282,7 @@ IN_FILES = [
 
 @pytest.mark.parametrize(
     ("kind", "key", "value"),
-    IN_FILES if os.environ.get("PAGEFERRY_TEST_FULL") else IN_FILES[::4],
+    IN_FILES if FULL else IN_FILES[::4],
 )
 def test_what_is_wrong_in_a_file_is_said_in_our_words(
     kind: str, key: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -16,8 +15,8 @@ from hypothesis import strategies as st
 from tests.fuzz.damage import ODD, damaged, places, replace_at
 from tests.fuzz.seeds import CORPUS, SEEDS
 from tests.fuzz.targets import TARGETS, Stream
+from tests.support.tiers import FULL
 
-FULL = bool(os.environ.get("PAGEFERRY_TEST_FULL"))
 INPUTS = sorted(path for path in CORPUS.glob("*/*"))
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 import pytest
 
 from pageferry.common.handover import State
 from tests.support.protocol_pair import World
+from tests.support.tiers import FULL
 
-SCHEDULES = 20_000 if os.environ.get("PAGEFERRY_TEST_FULL") else 2000
+SCHEDULES = 20_000 if FULL else 2000
 EVERYTHING = {
     *("deliver_to_dest", "deliver_to_source", "deliver_bulk", "source_acts", "dest_acts"),
     *("source_notices", "dest_notices", "dest_is_told", "cut", "cancel", "dest_gives_up"),

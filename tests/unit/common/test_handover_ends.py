@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from pageferry.common import handover
 from pageferry.common.errors import LocalProtocolError
 from pageferry.common.handover import ANSWERS, TABLE, Event, Handover, Role, State
+from tests.support.tiers import full_only
 
 SOURCE_ACTS = ["start", "pause", "resumed_again", "failure", "cancel"]
 DEST_ACTS = ["resumed", "ready", "recovered", "failure", "gave_up"]
@@ -166,7 +167,10 @@ TestTwoEnds = TwoEnds.TestCase
 @pytest.mark.parametrize(
     ("role", "state", "event", "to"),
     [
-        (Role.SOURCE, State.DEVICE, Event.CANCEL, State.CANCELLED),
+        pytest.param(
+            *(Role.SOURCE, State.DEVICE, Event.CANCEL, State.CANCELLED),
+            marks=full_only,  # a search of half a minute
+        ),
         (Role.SOURCE, State.DEVICE, Event.CONNECTION_LOST, State.FAILED),
     ],
 )

@@ -10,9 +10,11 @@ from pageferry.common.errors import GuestLostError, InDoubtError
 from pageferry.common.handover import State
 from pageferry.common.recovery import Recovery, RecoveryPhase
 from tests.support.recovery_world import LIMIT_S, PAGE_S, PAGES, Ended, World, delays, play
+from tests.support.tiers import FULL
 from tests.support.virtual_clock import run
 
 SEEDS = 300
+FOR_EVER = 20 if FULL else 4  # schedules of thousands of cuts each
 
 
 def played(seed: int, *, cuts: int = 6, longest_s: float = 1.0) -> Ended:
@@ -48,7 +50,7 @@ def test_cuts_and_delays_cost_one_attempt_each_and_no_guest(seed: int) -> None:
 
 
 def test_a_network_that_is_cut_for_ever_ends_it_within_the_limit_on_both_sides() -> None:
-    for seed in range(20):
+    for seed in range(FOR_EVER):
         rng = random.Random(seed)  # noqa: S311
         moments = [0.3 + 0.05 * n for n in range(4000)]
         ended = run(play(World(moments, delays(rng, 0.2))))
@@ -69,7 +71,7 @@ def test_where_only_the_last_word_is_lost_for_good_the_source_says_that_nobody_k
         moments = [end_s + 0.005 * n for n in range(16_000)]
         return run(play(World(moments, delays(rng, 0.05))))
 
-    results = [ended(seed) for seed in range(20)]
+    results = [ended(seed) for seed in range(FOR_EVER)]
     doubts = [each for each in results if isinstance(each.source.error, InDoubtError)]
     assert doubts
     for each in results:

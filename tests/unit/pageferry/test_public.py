@@ -101,7 +101,11 @@ def test_a_checker_takes_what_is_right_and_refuses_what_is_wrong(tmp_path: Path)
     right.write_text(RIGHT)
     wrong.write_text("\n".join(["import pageferry", *WRONG]))
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file", "", right, wrong],
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--config-file", ""),
+            *("--cache-dir", ".mypy_cache/users"),  # other options than ours would empty our own
+            *(right, wrong),
+        ],
         cwd=PROJECT,
         capture_output=True,
         text=True,

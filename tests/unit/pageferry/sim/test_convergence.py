@@ -22,10 +22,12 @@ from pageferry.common.strategy.carrying import ROUND_S
 from pageferry.common.strategy.forecast import AsTaken, Cost, Ended, Played, play_strategy
 from pageferry.sim.conditions import Simulated, simulated_conditions
 from pageferry.sim.link import SimulatedLink
+from tests.support.tiers import FULL
 
 MOST_ROUNDS = 1000
 NEVER = "time=1000000000s"  # 4 GiB over the slowest of these links take hours, a round
 LATE = 15  # rounds after the first one whose remainder would fit
+EXAMPLES = 60 if FULL else 6
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)  # each example is slow
 LIMITS_S = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
 LOADS = (
@@ -80,7 +82,7 @@ def stop_after(rounds: int, under: Simulated) -> float:
     [{"strategy": "pre-copy"}, {"strategy": "hybrid", "postcopy_after": NEVER}],
     ids=["pre-copy", "hybrid"],
 )
-@settings(max_examples=20, deadline=None, phases=PHASES)
+@settings(max_examples=EXAMPLES, deadline=None, phases=PHASES)
 @given(data=st.data())
 def test_a_stop_that_fits_is_taken(strategy: dict[str, str], data: st.DataObject) -> None:
     link = data.draw(links())
@@ -99,7 +101,7 @@ def test_a_stop_that_fits_is_taken(strategy: dict[str, str], data: st.DataObject
 
 
 @pytest.mark.parametrize("strategy", ["pre-copy", "hybrid"])
-@settings(max_examples=20, deadline=None, phases=PHASES)
+@settings(max_examples=EXAMPLES, deadline=None, phases=PHASES)
 @given(data=st.data())
 def test_bytes_never_rise_with_the_limit(strategy: str, data: st.DataObject) -> None:
     link = data.draw(links())
