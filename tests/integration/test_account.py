@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.known import known
+from tests.support.tiers import some
 from tests.support.zygote import migrate
 
 RUNS = {
@@ -18,7 +19,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("way", RUNS)
+@pytest.mark.parametrize("way", some(list(RUNS), 2))
 def test_the_parts_add_up(way: str) -> None:
     run = migrate(*RUNS[way], "--memory", "32MiB", "--max-bandwidth", "100MB/s", "--count-writes")
     assert run.exit_code == 0, run.stderr

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.command_line import CHECKOUT, command, environment, pageferry
 from tests.support.commands import Agent, agent, destination
+from tests.support.tiers import some
 
 _IP = shutil.which("ip") or "ip"
 NAMESPACE = f"pfd{os.getpid()}"
@@ -82,12 +83,19 @@ class Inside(Agent):
 
 @pytest.mark.parametrize(
     ("listen", "to", "said"),
-    [
-        ("192.0.2.9", "silent-first.test", r"192\.0\.2\.9:\d+"),
-        ("both.test", "127.0.0.1", r"127\.0\.0\.1:(\d+) and \[::1\]:\1|\[::1\]:(\d+) and 127.*:\2"),
-        ("both.test", "[::1]", "listening"),
-        ("[fe80::a%silent]", "[fe80::a%silent]", r"\[fe80::a%silent\]:\d+"),
-    ],
+    some(
+        [
+            ("192.0.2.9", "silent-first.test", r"192\.0\.2\.9:\d+"),
+            (
+                "both.test",
+                "127.0.0.1",
+                r"127\.0\.0\.1:(\d+) and \[::1\]:\1|\[::1\]:(\d+) and 127.*:\2",
+            ),
+            ("both.test", "[::1]", "listening"),
+            ("[fe80::a%silent]", "[fe80::a%silent]", r"\[fe80::a%silent\]:\d+"),
+        ],
+        3,
+    ),
 )
 def test_a_guest_moves(inside: tuple[str, ...], listen: str, to: str, said: str) -> None:
     dest = Inside(inside, "dest", "--listen", f"{listen}:0", "--once", "--insecure")

@@ -19,7 +19,7 @@ from scripts.bench_main import BY_NAME_ONLY, PARTS, benches, measure
 from scripts.bench_rows import Effort
 from scripts.bench_wire import stream
 from tests.support.harness import children_of, wait_gone
-from tests.support.tiers import FULL
+from tests.support.tiers import FULL, full_only
 
 PROJECT = Path(__file__).parent.parent.parent
 MODULE = [sys.executable, "-m", "scripts.bench_main"]
@@ -68,6 +68,7 @@ def test_a_stream_takes_all_its_pages_along(kind: str) -> None:
     assert found.dest_cpu_s > 0
 
 
+@full_only
 def test_a_checkout_beside_itself() -> None:
     parts = list(benches("against")) if FULL else ["pre-copy"]
     found = measure("against", parts, replace(QUICK, against=PROJECT))

@@ -14,6 +14,7 @@ from tests.integration.test_postcopy_broken import CutOnce
 from tests.support.harness import migrate
 from tests.support.inprocess import move
 from tests.support.through_relay import moved_through
+from tests.support.tiers import some
 
 CONFIG = MigrationConfig(
     memory=2**24,
@@ -59,7 +60,7 @@ def test_all_of_them_come_back(offsets: list[int]) -> None:
 # Pages that are read from where they lie, after the call that sent them, while the guest writes.
 @pytest.mark.parametrize("checksum", [False, True])
 @pytest.mark.parametrize("granularity", ["page", "line"])
-@pytest.mark.parametrize("strategy", ["pre-copy", "hybrid", "three-path"])
+@pytest.mark.parametrize("strategy", some(["pre-copy", "hybrid", "three-path"], 2))
 def test_pages_in_place_of_a_busy_guest(strategy: str, granularity: str, checksum: bool) -> None:
     case = {
         "strategy": strategy,

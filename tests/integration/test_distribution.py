@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from tests.support import outside
+from tests.support.tiers import some
 
 PROJECT: Final = Path(__file__).parents[2]
 BUILD_S: Final = 100.0
@@ -112,7 +113,7 @@ class Environment:
         return _run(self._bin / program, *arguments, cwd=self._cwd)
 
 
-@pytest.mark.parametrize("source", ["checkout", "sdist"])
+@pytest.mark.parametrize("source", some(["sdist", "checkout"], 2))
 def test_it_runs_beside_a_foreign_package(
     wheels: dict[str, Path], tmp_path: Path, source: str
 ) -> None:

@@ -14,6 +14,7 @@ from pageferry.source_agent.report.build import make_report
 from tests.support.inprocess import listening, session_to
 from tests.support.relay import Cut, relay
 from tests.support.through_relay import moved_through, never
+from tests.support.tiers import FULL
 
 CONFIG = MigrationConfig(
     memory=2**22,
@@ -119,7 +120,7 @@ def test_another_host_that_answers_decides_nothing() -> None:
 @example(offset=2**20, strategy="stop-and-copy")  # in the pages
 @example(offset=2**22, strategy="pre-copy")
 @example(offset=2**22 + 1000, strategy="stop-and-copy")  # about the last barrier
-@settings(max_examples=20)
+@settings(max_examples=80 if FULL else 8)
 def test_a_connection_cut_anywhere_leaves_one_guest(offset: int, strategy: str) -> None:
     """Whichever connection reaches `offset` bytes first is cut there, once."""
     done = False

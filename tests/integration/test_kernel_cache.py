@@ -132,7 +132,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a link": replaced_by(lambda path: os.symlink("/etc/passwd", path)),
     "of others": lambda path: path.chmod(0o666),
 }
-SAMPLE = ("empty", "cut short", "garbage", "swapped")
+SAMPLE = ("empty", "swapped")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.guest.machine import Guest
 from tests.support.inprocess import move
+from tests.support.tiers import FULL
 
 MIB = 2**20
 
@@ -63,7 +64,7 @@ def configs(draw: st.DrawFn) -> MigrationConfig:
 
 
 @given(config=configs())
-@settings(max_examples=25)
+@settings(max_examples=100 if FULL else 10)
 def test_a_moved_guest_equals_one_that_never_moved(config: MigrationConfig) -> None:
     report = uvloop.run(move(config))
     assert report.verified is True

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import GuestLostError
 from tests.support.through_relay import moved_through
+from tests.support.tiers import FULL
 
 CONFIG = MigrationConfig(
     memory=2**22,
@@ -45,7 +46,7 @@ class CutOnce:
 )
 @example(offsets=[2**20], mechanism="kernel", strategy="post-copy", vcpus=1)
 @example(offsets=[2**20, 2**21], mechanism="software", strategy="post-copy", vcpus=2)
-@settings(max_examples=20)
+@settings(max_examples=80 if FULL else 8)
 def test_cut_anywhere_and_still_verified(
     offsets: list[int], mechanism: str, strategy: str, vcpus: int
 ) -> None:

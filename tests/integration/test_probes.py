@@ -20,7 +20,7 @@ from pageferry.source_agent.report.build import make_report
 from tests.support.harness import Agent, agent, destination, migrate
 from tests.support.inprocess import listening, session_to
 from tests.support.openers import OPENERS, SILENT, Opener, connections, flood, knock, peak_bytes
-from tests.support.tiers import FULL
+from tests.support.tiers import FULL, full_only
 
 CONNECTIONS = 10_000 if FULL else 120
 MOST_BYTES = 50 * 2**20
@@ -97,7 +97,9 @@ def compiled() -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("compiled")
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(
+    "tls", [pytest.param(False, id="plain"), pytest.param(True, id="tls", marks=full_only)]
+)
 def test_a_flood_of_connections_takes_little_memory(
     tls: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import CHECKOUT, RUN_S, command, environment, pageferry
+from tests.support.tiers import some
 
 SLOW = (
     *("--memory", "32MiB", "--max-bandwidth", "4MB/s", "--strategy", "stop-and-copy"),
@@ -29,7 +30,7 @@ def test_a_long_migration_is_followed() -> None:
     assert not any(line.startswith("[") for line in run.stdout.splitlines())
 
 
-@pytest.mark.parametrize("option", [("--quiet",), ("--progress", "none")])
+@pytest.mark.parametrize("option", some([("--quiet",), ("--progress", "none")], 2))
 def test_nothing_where_nothing_is_wanted(option: tuple[str, ...]) -> None:
     run = pageferry("migrate", *SLOW, *option)
     assert (run.exit_code, run.stderr) == (0, "")

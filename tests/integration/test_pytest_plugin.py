@@ -14,6 +14,7 @@ from tests.support.harness import wait_gone
 from tests.support.left_behind import nothing_left
 from tests.support.nobody import NOBODY, as_nobody
 from tests.support.outside import end, run, start
+from tests.support.tiers import full_only
 
 FIXTURES = """
     import pytest
@@ -143,8 +144,11 @@ def _all_below(pid: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("number", "workers"),
-    [(signal.SIGINT, ()), (signal.SIGINT, ("-n", "1")), (signal.SIGKILL, ())],
-    ids=["Ctrl-C", "Ctrl-C with xdist", "killed"],
+    [
+        pytest.param(signal.SIGINT, (), id="Ctrl-C", marks=full_only),
+        pytest.param(signal.SIGINT, ("-n", "1"), id="Ctrl-C with xdist"),
+        pytest.param(signal.SIGKILL, (), id="killed"),
+    ],
 )
 def test_nothing_is_left_of_a_session_that_is_ended(
     tmp_path: Path, number: signal.Signals, workers: tuple[str, ...]

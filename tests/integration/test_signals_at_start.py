@@ -20,7 +20,7 @@ from tests.support.harness import children_of
 from tests.support.running import catches, running
 from tests.support.tiers import FULL
 
-MOMENTS = 200 if FULL else 3
+MOMENTS = 200 if FULL else 2
 ASKING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 SMALL = ("--memory", "16MiB", "--max-bandwidth", "4MB/s", "--quiet")
 PLAN = """[options]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import pageferry
+from tests.support.tiers import some
 
 pytest.importorskip("duckdb")
 
@@ -25,19 +26,22 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize(
     "sql",
-    [
-        "",
-        ";",
-        "  \n ",
-        "-- only a comment",
-        "/* another */ ;",
-        "SELECT 1; SELECT 2",
-        "CREATE TABLE x (i INT)",
-        "DROP TABLE results",
-        "SET threads = 1",
-        "SELECT",
-        "SELECT nothing FROM results",
-    ],
+    some(
+        [
+            "",
+            ";",
+            "  \n ",
+            "-- only a comment",
+            "/* another */ ;",
+            "SELECT 1; SELECT 2",
+            "CREATE TABLE x (i INT)",
+            "DROP TABLE results",
+            "SET threads = 1",
+            "SELECT",
+            "SELECT nothing FROM results",
+        ],
+        2,
+    ),
 )
 def test_what_is_no_query_is_one_line(sql: str, results: str) -> None:
     run = pageferry("sweep", "show", results, "--sql", sql)

@@ -12,6 +12,7 @@ from tests.support.command_line import pageferry
 from tests.support.harness import children_of
 from tests.support.running import destination, running
 from tests.support.spare import runs
+from tests.support.tiers import full_only
 
 QUICK = ("--memory", "16MiB", "--warmup", "100ms", "--quiet")
 SLOW = ("--max-bandwidth", "4MB/s", "--strategy", "pre-copy")
@@ -150,7 +151,10 @@ def test_a_destination_that_waits_for_a_source_that_is_gone(number: signal.Signa
 @pytest.mark.parametrize(
     ("phase", "options", "code", "words"),
     [
-        ("round 1", SLOW, 1, "goes on at the source, if that still runs"),
+        pytest.param(
+            *("round 1", SLOW, 1, "goes on at the source, if that still runs"),
+            marks=full_only,  # it waits for as long as a silent peer may take
+        ),
         (
             "runs at the destination",
             ("--max-bandwidth", "unlimited", "--strategy", "stop-and-copy", "--run-after", "1s"),
