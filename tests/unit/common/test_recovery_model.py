@@ -14,7 +14,8 @@ from tests.support.tiers import FULL
 from tests.support.virtual_clock import run
 
 SEEDS = 300
-FOR_EVER = 20 if FULL else 4  # schedules of thousands of cuts each
+# Schedules of thousands of cuts each: with 14 and 17 it is the last word that is lost for good.
+FOR_EVER = range(20) if FULL else (0, 1, 14, 17)
 
 
 def played(seed: int, *, cuts: int = 6, longest_s: float = 1.0) -> Ended:
@@ -50,7 +51,7 @@ def test_cuts_and_delays_cost_one_attempt_each_and_no_guest(seed: int) -> None:
 
 
 def test_a_network_that_is_cut_for_ever_ends_it_within_the_limit_on_both_sides() -> None:
-    for seed in range(FOR_EVER):
+    for seed in FOR_EVER:
         rng = random.Random(seed)  # noqa: S311
         moments = [0.3 + 0.05 * n for n in range(4000)]
         ended = run(play(World(moments, delays(rng, 0.2))))
@@ -71,7 +72,7 @@ def test_where_only_the_last_word_is_lost_for_good_the_source_says_that_nobody_k
         moments = [end_s + 0.005 * n for n in range(16_000)]
         return run(play(World(moments, delays(rng, 0.05))))
 
-    results = [ended(seed) for seed in range(FOR_EVER)]
+    results = [ended(seed) for seed in FOR_EVER]
     doubts = [each for each in results if isinstance(each.source.error, InDoubtError)]
     assert doubts
     for each in results:
