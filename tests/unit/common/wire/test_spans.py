@@ -98,7 +98,7 @@ def transferred(
     got: list[Frame] = []
     thread = threading.Thread(target=receiver.run, args=(got.append,))
     thread.start()
-    sender = BulkSender(here, Pacer(UNLIMITED))
+    sender = BulkSender(here, Pacer(UNLIMITED), stream=StreamFormat(checksum=checked))
     numbers = np.array(pages, np.int64)
     extents = from_pages(numbers)
     head = encoder.encode_pages_head(extents, checked=checked)
