@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pageferry.common.errors import PageferryError, UsageError
 from pageferry.net.enter import inside
@@ -12,6 +15,9 @@ from pageferry.net.namespaces import ADDRESS, DEVICE, ENDS, PREFIX_LENGTH, End, 
 from pageferry.net.options import Shaper
 from pageferry.net.schedule import Moment
 from pageferry.net.shape import LARGEST_PACKET, MTU, Direction, Shape
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
 
 NO_NETEM: Final = (
     "this kernel has no netem: delay, jitter, loss and reorder are a userspace link's doing"
@@ -22,6 +28,26 @@ _AT_ROOT: Final = 0xFFFFFFFF
 _BLACKHOLE: Final = 0x20000
 _BURST_S: Final = 0.002
 _NETEM_PACKETS: Final = 100_000
+
+
+@contextlib.contextmanager
+def netlink() -> Iterator[IPRoute]:
+    """Talk to the kernel about links, addresses and queues of the present namespace.
+
+    Yields:
+        What takes the requests.
+
+    Raises:
+        OSError: The kernel refuses one. pyroute2's own error for that is no `OSError`.
+    """
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        with IPRoute() as ip:
+            yield ip
+    except NetlinkError as error:
+        raise OSError(error.code, os.strerror(error.code)) from error
 
 
 def bucket(direction: Direction, shape: Shape) -> dict[str, Any]:
@@ -154,26 +180,13 @@ def bring_up(device: str, end: End) -> None:
         end: Which end of the network it is; chooses the address.
 
     Raises:
-        NetlinkError: The kernel refuses it (of pyroute2, and no `OSError`).
+        OSError: The kernel refuses it.
     """
-    from pyroute2 import IPRoute
-
-    with IPRoute() as ip:
+    with netlink() as ip:
         (index,) = ip.link_lookup(ifname=device)
         ip.addr("add", index=index, address=ADDRESS[end], prefixlen=PREFIX_LENGTH)
         ip.link("set", index=index, state="up", txqlen=10_000)
         ip.link("set", index=ip.link_lookup(ifname="lo")[0], state="up")
-
-
-def refusals() -> tuple[type[Exception], ...]:
-    """Give what a kernel's refusal of a link is raised as: pyroute2's own is no `OSError`.
-
-    Returns:
-        Types for an `except`.
-    """
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    return OSError, NetlinkError
 
 
 class TcLink:
@@ -192,14 +205,12 @@ class TcLink:
         try:
             self._make_pair()
             self.apply(shape, outage=False)
-        except refusals() as error:
+        except OSError as error:
             raise PageferryError(f"can't make the link: {error}") from None
 
     def _make_pair(self) -> None:
-        from pyroute2 import IPRoute
-
         def make() -> None:
-            with IPRoute() as ip, open(f"/run/netns/{namespace(self._name, 'dst')}") as other:
+            with netlink() as ip, open(f"/run/netns/{namespace(self._name, 'dst')}") as other:
                 peer = {"ifname": DEVICE, "net_ns_fd": other.fileno()}
                 ip.link("add", ifname=DEVICE, kind="veth", peer=peer)
 
@@ -215,8 +226,7 @@ class TcLink:
             outage: Whether nothing gets through.
 
         Raises:
-            OSError: A namespace can't be entered.
-            NetlinkError: The kernel refuses it.
+            OSError: A namespace can't be entered, or the kernel refuses it.
         """
         for end, direction in zip(ENDS, (shape.forward, shape.back), strict=True):
             wanted = qdiscs(direction, shape, outage=outage)
@@ -235,9 +245,7 @@ class TcLink:
 
 
 def _put(wanted: list[dict[str, Any]]) -> None:
-    from pyroute2 import IPRoute
-
-    with IPRoute() as ip:
+    with netlink() as ip:
         (index,) = ip.link_lookup(ifname=DEVICE)
         present = [q for q in ip.get_qdiscs(index=index) if q["handle"]]
         kinds = [q.get_attr("TCA_KIND") for q in present]

@@ -26,7 +26,7 @@ from pageferry.net.enter import inside
 from pageferry.net.namespaces import DEVICE, ENDS, End, namespace
 from pageferry.net.options import Offloads
 from pageferry.net.shape import Direction, Shape
-from pageferry.net.tc import bring_up, refusals
+from pageferry.net.tc import bring_up
 
 _TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
@@ -96,8 +96,7 @@ def settings_of(direction: Direction, shape: Shape, *, outage: bool) -> list[int
 class TunLink:
     """The userspace link between two namespaces, for as long as this process keeps it open.
 
-    Making it raises `PageferryError` where a device can't be made, and pyroute2's `NetlinkError`
-    where it can't be brought up.
+    Making it raises `PageferryError` where a device can't be made or brought up.
 
     Args:
         name: Name of the network, whose namespaces must be there.
@@ -127,7 +126,7 @@ class TunLink:
             self._compile()
             self.apply(shape, outage=False)
             self._start()
-        except refusals() as error:
+        except OSError as error:
             self.close()
             raise PageferryError(f"can't make the userspace link: {error}") from None
         except BaseException:

@@ -7,7 +7,7 @@ import pytest
 from pageferry.common.errors import PageferryError, UsageError
 from pageferry.net.schedule import parse_schedule, schedule_moments
 from pageferry.net.shape import LARGEST_PACKET, Shape, parse_shape
-from pageferry.net.tc import NO_NETEM, TcLink, choose_shaper, qdiscs
+from pageferry.net.tc import NO_NETEM, TcLink, choose_shaper, netlink, qdiscs
 from pageferry.net.tun import TunLink
 
 
@@ -81,10 +81,11 @@ def test_the_kernel_is_not_asked_for_what_it_has_not() -> None:
 
 @pytest.mark.parametrize("kind", [TcLink, TunLink])
 def test_what_the_kernel_refuses_is_one_line(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    netlink = pytest.importorskip("pyroute2.netlink.exceptions")
+    exceptions = pytest.importorskip("pyroute2.netlink.exceptions")
 
     def refuse(*_: object, **__: object) -> None:
-        raise netlink.NetlinkError(95, "Operation not supported")
+        with netlink():
+            raise exceptions.NetlinkError(95, "Operation not supported")
 
     monkeypatch.setattr(TcLink, "_make_pair", refuse)
     monkeypatch.setattr(TunLink, "_device", refuse)
