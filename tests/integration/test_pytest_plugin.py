@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import wait_gone
+from tests.support.harness import children_of, wait_gone
 from tests.support.left_behind import nothing_left
 from tests.support.nobody import NOBODY, as_nobody
 from tests.support.outside import end, run, start
@@ -135,11 +135,7 @@ STAYS = """
 
 
 def _all_below(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for word in (task / "children").read_text().split():
-            found += [int(word), *_all_below(int(word))]
-    return found
+    return [each for child in children_of(pid) for each in (child, *_all_below(child))]
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,12 @@ def destination(*arguments: str, listen: str = "127.0.0.1:0") -> Iterator[tuple[
 
 
 def children_of(pid: int) -> list[int]:
-    """Process ids of the living children."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [child for word in path.read_text().split() if not is_spare(child := int(word))]
+    """Process ids of the living children, whichever thread has started them."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found += map(int, (task / "children").read_text().split())
+    return [child for child in found if not is_spare(child)]
 
 
 def wait_gone(pids: list[int], seconds: float = 20.0) -> list[int]:

@@ -8,36 +8,26 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 from pageferry.common.command_line import invocation
-from tests.support.harness import heard
+from tests.support.harness import children_of, heard
 from tests.support.network_needs import networks_of
 
 _PATIENCE_S: Final = 5.0  # until the kernel has taken what has ended out of /proc
 
 
-def children() -> set[int]:
-    """The living children of this process, whichever thread has started them."""
-    found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            found |= {int(word) for word in (task / "children").read_text().split()}
-    return found
-
-
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
     """Inside, something is run, and whatever becomes of it, nothing of it is left afterwards."""
-    before, handler = children(), signal.getsignal(signal.SIGINT)
+    before, handler = set(children_of(os.getpid())), signal.getsignal(signal.SIGINT)
     try:
         yield
     finally:
         deadline = time.monotonic() + _PATIENCE_S
-        while (left := children() - before) and time.monotonic() < deadline:
+        while (left := {*children_of(os.getpid())} - before) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not left
         assert networks_of(os.getpid()) == []
