@@ -1,7 +1,7 @@
 """All agents of these tests, and both of a test's own process, run in asyncio's debug mode.
 
 What asyncio has to say about a task or an exception that nobody looks at fails a test: in the
-processes that it starts by `harness.Run` and `zygote`, in its own by the log.
+processes that it starts by `harness.Run` and `file_agent`, in its own by the log.
 """
 
 from __future__ import annotations

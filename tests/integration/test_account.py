@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.file_agent import migrate
 from tests.support.known import known
 from tests.support.tiers import some
-from tests.support.zygote import migrate
 
 RUNS = {
     "path 1": ("--workload", "web-browsing", "--path3", "stop-and-copy"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.common.wire import encoder, header
-from tests.support import zygote
+from tests.support import file_agent
 from tests.support.harness import command, destination, heard, pageferry
 
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
@@ -85,7 +85,7 @@ USAGE = {
 @pytest.mark.parametrize("name", USAGE)
 def test_bad_usage_is_one_line_and_exit_code_2(name: str) -> None:
     arguments, expected = USAGE[name]
-    run = zygote.pageferry(*arguments)
+    run = file_agent.pageferry(*arguments)
     assert run.exit_code == 2, run.stderr
     assert re.search(expected, run.complaint, re.IGNORECASE), run.complaint
     assert run.stdout == ""

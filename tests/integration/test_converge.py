@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.file_agent import migrate
 from tests.support.known import known
-from tests.support.zygote import migrate
 
 FLAT_OUT = (
     *("--workload", "sequential:working-set=32MiB,lines=64", "--cache", "0", "--memory", "64MiB"),

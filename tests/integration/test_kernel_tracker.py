@@ -7,7 +7,7 @@ import pytest
 from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import UsageError
 from pageferry.common.guest.machine import Guest
-from tests.support.zygote import migrate
+from tests.support.file_agent import migrate
 
 
 def _refusal() -> str:

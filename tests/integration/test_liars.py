@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from pageferry.common.wire import messages
-from tests.support import liar, zygote
+from tests.support import file_agent, liar
 from tests.support.liar import Lie, LyingDestination, LyingSource, lies, others, plain, sample
 from tests.support.tiers import FULL
 from tests.unit.common.wire.test_messages import EXAMPLES
@@ -84,7 +84,7 @@ def ends(port: int, *options: str) -> tuple[int, str]:
     """Of a source that meets a destination at that port: its exit code, and what it says."""
     with tempfile.TemporaryDirectory() as name:
         to = "--to", f"127.0.0.1:{port}"
-        source = zygote.Agent(
+        source = file_agent.Agent(
             Path(name), "source", "source", *to, *options, "--json", "-", agent=False
         )
         try:
@@ -114,7 +114,7 @@ def test_a_source_whose_destination_lies(lie: Lie) -> None:
 def test_a_destination_whose_sources_lie() -> None:
     """One agent for all of them: each ends alone, and an honest one is served afterwards."""
     with tempfile.TemporaryDirectory() as name:
-        dest = zygote.Agent(Path(name), "dest", "dest", "--listen", "127.0.0.1:0")
+        dest = file_agent.Agent(Path(name), "dest", "dest", "--listen", "127.0.0.1:0")
         try:
             port = dest.wait_status("listening")["port"]
             honest = LyingSource(port, None)

@@ -12,7 +12,7 @@ import pytest
 from pageferry.common.errors import RemoteProtocolError
 from pageferry.common.wire import messages
 from tests.integration.test_liars import OF_KIND, cases, ends
-from tests.support import zygote
+from tests.support import file_agent
 from tests.support.liar import Lie, lies, others, plain
 from tests.support.liar_postcopy import LyingAfterwards, LyingInPostcopy
 
@@ -84,7 +84,7 @@ def test_a_destination_whose_sources_lie_in_post_copy() -> None:
     """Each comes back and brings what is missing: no guest is lost by what was said."""
     with tempfile.TemporaryDirectory() as name:
         limits = "--max-sessions", "64"
-        dest = zygote.Agent(Path(name), "dest", "dest", "--listen", "127.0.0.1:0", *limits)
+        dest = file_agent.Agent(Path(name), "dest", "dest", "--listen", "127.0.0.1:0", *limits)
         try:
             port = dest.wait_status("listening")["port"]
             for number, lie in enumerate(cases(_all_of_a_source(), 18, 253)):

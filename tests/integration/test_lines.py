@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pageferry.common.report.schema import Report
-from tests.support.zygote import migrate
+from tests.support.file_agent import migrate
 
 SPARSE = ("--workload", "io-intensive:lines=1,rate=80MB/s", "--seed", "7")
 

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
+from tests.support.file_agent import migrate
 from tests.support.known import known
 from tests.support.tiers import FULL
-from tests.support.zygote import migrate
 
 STRATEGIES = ("stop-and-copy", "pre-copy", "three-path")
 WORKLOADS = (

@@ -21,13 +21,13 @@ from tests.support.fault_rules import (
     UNVERIFIED,
     Ending,
 )
+from tests.support.file_agent import Agent
 from tests.support.random_cases import BY_NAME, Case, case_of
 from tests.support.random_faults import Done, Seen, group_lives
 from tests.support.random_logs import Logs
 from tests.support.random_rules import allowed, contradictions, dest_codes
 from tests.support.random_verdicts import against_rules, two_guests
 from tests.support.witness import Witness
-from tests.support.zygote import Agent
 
 MS = 1_000_000
 

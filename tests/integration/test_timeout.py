@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pageferry.common.report.schema import Report
+from tests.support.file_agent import migrate
 from tests.support.harness import Run
-from tests.support.zygote import migrate
 
 # All of memory once takes a second and a half, so that the time is over within the first round.
 GUEST = (*("--memory", "32MiB", "--workload", "uniform:working-set=4MiB,rate=20MB/s,scatter=true"),)

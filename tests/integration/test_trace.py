@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from pageferry.common.files.memory_trace import open_trace
+from tests.support.file_agent import migrate
 from tests.support.harness import Run, command, pageferry
 from tests.support.known import known
-from tests.support.zygote import migrate
 
 PAGES = 90
 VALGRIND = shutil.which("valgrind")

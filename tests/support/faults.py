@@ -14,9 +14,9 @@ from pageferry.common.guest.machine import Guest
 from pageferry.common.inject import Action, parse_injection
 from pageferry.common.report.schema import Report
 from tests.support.fault_rules import DEST, KILLED, NOBODY, SOURCE, STALL_S, Case, Ending
+from tests.support.file_agent import Agent
 from tests.support.harness import neglected
 from tests.support.witness import Witness
-from tests.support.zygote import Agent
 
 END_S: Final = 60.0
 

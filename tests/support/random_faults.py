@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.support.file_agent import Agent
 from tests.support.random_cases import STALL_S, Case
 from tests.support.random_logs import EVER, Logs
 from tests.support.wires import Wire, Wires
 from tests.support.witness import Witness
-from tests.support.zygote import Agent
 
 LOOK_S: Final = 0.003
 WITNESS_S: Final = 0.004
@@ -243,7 +243,7 @@ class Running:
 def _send(whom: Agent, number: int) -> tuple[int, int]:
     """From when to when it was sent, in ns; nothing is done to one that has ended."""
     began = time.monotonic_ns()
-    if whom.exit_code is None and whom.process.pid is not None:
+    if whom.exit_code is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(whom.process.pid, number)
     return began, time.monotonic_ns()
@@ -252,6 +252,6 @@ def _send(whom: Agent, number: int) -> tuple[int, int]:
 def group_lives(agent: Agent) -> bool:
     """Whether a process of an agent's group is left."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(agent.process.pid or 0, 0)
+        os.killpg(agent.process.pid, 0)
         return True
     return False

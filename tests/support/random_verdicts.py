@@ -10,12 +10,12 @@ from typing import Any, Final
 from pageferry.common.report.schema import Report
 from tests.support.fault_rules import DEST, KILLED, NOBODY, SOURCE, Ending
 from tests.support.faults import leftovers, never_moved
+from tests.support.file_agent import last_status
 from tests.support.random_cases import Case
 from tests.support.random_faults import Running, Seen
 from tests.support.random_logs import EVER
 from tests.support.random_rules import allowed, contradictions, dest_codes, outage_s
 from tests.support.wires import Wires
-from tests.support.zygote import last_status
 
 MOST_LAG_S: Final = 0.5  # beyond it, what took how long says nothing about the agents
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import gc
 import io
 import json
@@ -55,6 +56,8 @@ _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith(
 _STARTS_OTHERS = ("pageferry.cli", "pageferry.sweeps.cell")
 _ALONE = {"dest", "source", "report", "host", "trace", "workload", "certs", "net", "inject"}
 
+_AT_ONCE = threading.local()  # `wanted`: in a thread whose processes are not loaded anew
+
 _exec = subprocess._fork_exec  # type: ignore[attr-defined]
 
 
@@ -62,7 +65,6 @@ class Wanted(NamedTuple):
     """A process to be started, as `subprocess` passes it on."""
 
     args: list[str]
-    close_fds: bool
     kept: list[int]
     cwd: bytes | None
     environment: list[bytes] | None
@@ -186,12 +188,13 @@ def _wanted(given: tuple[Any, ...]) -> Wanted | None:
     words = [os.fsdecode(word) for word in args]
     like_ours = words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith("pageferry.")
     special = (gid, groups, uid, before) != (None,) * 4 or umask != -1 or not close_fds
-    if not like_ours or special or any(os.environ.get(name) for name in ANEW):
+    anew = any(os.environ.get(name) for name in ANEW) and not hasattr(_AT_ONCE, "wanted")
+    if not like_ours or special or anew:
         return None
     if variables is not None and not all(map(_is_harmless, _differing(variables))):
         return None
     ours = sorted(set(kept) - {failure})
-    return Wanted(words, close_fds, ours, cwd, variables, (p2c, c2p, err), new_session, group)
+    return Wanted(words, ours, cwd, variables, (p2c, c2p, err), new_session, group)
 
 
 def _differing(variables: list[bytes]) -> set[str]:
@@ -212,6 +215,16 @@ def use_spare() -> Starter:
     starter = Starter(_loaded_spare)
     subprocess._fork_exec = starter  # type: ignore[attr-defined]
     return starter
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Start processes from the spare one that is in use, though others are loaded anew."""
+    _AT_ONCE.wanted = True
+    try:
+        yield
+    finally:
+        del _AT_ONCE.wanted
 
 
 def _loaded_spare() -> Spare:
@@ -316,8 +329,10 @@ def _place_descriptors(wanted: dict[str, Any], own_spare: socket.socket | None) 
     """The three streams and what is passed on get their numbers; nothing else stays open."""
     numbers = [0, 1, 2, *wanted["kept"]]
     above = max(numbers) + 1
-    high = [_duplicate(fd, above) for fd in wanted["fds"]]
-    talk = None if own_spare is None else _duplicate(own_spare.detach(), above)
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in wanted["fds"]]
+    talk = (
+        None if own_spare is None else fcntl.fcntl(own_spare.detach(), fcntl.F_DUPFD_CLOEXEC, above)
+    )
     for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
         if fd not in {*high, talk}:
             with contextlib.suppress(OSError):  # that of the folder itself
@@ -329,12 +344,6 @@ def _place_descriptors(wanted: dict[str, Any], own_spare: socket.socket | None) 
         return None
     os.set_inheritable(talk, False)
     return Spare(socket.socket(fileno=talk))
-
-
-def _duplicate(fd: int, above: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above)
 
 
 def _take_over(wanted: dict[str, Any]) -> None:
@@ -381,7 +390,7 @@ def main() -> None:
     talk = socket.socket(fileno=int(sys.argv[1]))
     path = list(sys.path)
     sys.path.insert(0, str(HERE))
-    runpy.run_module("tests.support.zygote_preload")
+    runpy.run_module("tests.support.spare_preload")
     sys.path[:] = path
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]

@@ -1,48 +1,23 @@
-"""Agents as real processes that start at once: forked from one that has everything loaded.
+"""Commands of pageferry whose words and status are in files, and which start at once.
 
-The command line is the real one, and so are process, sockets and signals; what is saved is the
-seconds of importing and loading kernels, which hundreds of cases could not afford.
+They are forked from a spare process also where others are loaded anew (`scripts/test --full`):
+hundreds of cases could not afford it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
-import sys
+import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.harness import RUN_S, Run, heard
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.support.zygote_preload"])
-# Starting a process looks after all others, and two must not take the same one's exit code.
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def _live(arguments: list[str], folder: str, name: str, agent: bool) -> None:
-    """In the new process: the `pageferry` command, its words and (an agent's) status in files."""
-    from pageferry.cli import make_app
-    from pageferry.common.command_line.run import run_app
-    from pageferry.common.process.entry import start
-
-    os.setpgid(0, 0)
-    for number, kind in ((1, "out"), (2, "err")):
-        fd = os.open(f"{folder}/{name}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.dup2(fd, number)
-        os.close(fd)
-    if agent:
-        status = os.open(f"{folder}/{name}.status", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        arguments = [*arguments, "--status-fd", str(status)]
-    code = start(lambda: run_app(make_app(), arguments))
-    sys.stderr.flush()
-    os._exit(code)
+from tests.support.harness import RUN_S, Run, command, heard
+from tests.support.spare import at_once
 
 
 def last_status(path: Path, key: str) -> Any:
@@ -59,25 +34,37 @@ class Agent:
 
     def __init__(self, folder: Path, name: str, *arguments: str, agent: bool = True) -> None:
         self._files = folder / name
-        how = list(arguments), str(folder), name, agent
-        self.process = _CONTEXT.Process(target=_live, args=how)
-        with _ONE_AT_A_TIME:
-            self.process.start()
+        with contextlib.ExitStack() as opened:
+            out, err, status = (
+                opened.enter_context(self._file(kind).open("wb"))
+                for kind in ("out", "err", "status")
+            )
+            told = ("--status-fd", str(status.fileno())) if agent else ()
+            with at_once():
+                self.process = subprocess.Popen(
+                    command(*arguments, *told),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    pass_fds=[status.fileno()],
+                    process_group=0,
+                )
+
+    def _file(self, kind: str) -> Path:
+        return self._files.with_name(f"{self._files.name}.{kind}")
 
     @property
     def exit_code(self) -> int | None:
         """None: it lives."""
-        with _ONE_AT_A_TIME:
-            return self.process.exitcode
+        return self.process.poll()
 
     def read(self, kind: str) -> str:
         """So far. kind: `out`, `err` or `status`."""
-        path = self._files.with_name(f"{self._files.name}.{kind}")
-        return heard(path.read_text()) if path.exists() else ""
+        return heard(self._file(kind).read_text())
 
     def status(self, key: str) -> Any:
         """The last status of that key; None: there was none."""
-        return last_status(self._files.with_name(f"{self._files.name}.status"), key)
+        return last_status(self._file("status"), key)
 
     def wait_status(self, key: str, seconds: float = 30.0) -> Any:
         """Until it has said so."""
@@ -110,7 +97,6 @@ class Agent:
         return self.end(seconds)
 
     def _signal(self, number: signal.Signals) -> None:
-        assert self.process.pid is not None
         with contextlib.suppress(ProcessLookupError):  # it has ended since somebody looked
             os.kill(self.process.pid, number)
 
