@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 import pytest
 
 from tests.support import outside
+from tests.support.command_line import run_words
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 RUN_S: Final = 110.0
@@ -46,18 +46,11 @@ for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
 def run(folder: Path, *arguments: str | Path, limit_s: float = RUN_S) -> tuple[int, str, str]:
     """Its exit code, and what it printed: standard output, standard error."""
     # ipykernel's own shutdown fails in asyncio's debug mode, which conftest.py turns on.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONASYNCIODEBUG"}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=limit_s,
-        check=False,
-    )
+    installed = {k: v for k, v in os.environ.items() if k != "PYTHONASYNCIODEBUG"}
+    words = [sys.executable, *map(str, arguments)]
+    done = run_words(words, timeout=limit_s, cwd=folder, env=installed)
     assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout, done.stderr
+    return done.exit_code, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,9 @@ def _run(kind: str, who: str, options: tuple[str, ...], keys: Path | None) -> tu
         return dest.end(SOON_S), source_run
 
 
+SAMPLE = some(CASES, 3)
+
+
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
@@ -100,8 +103,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("who", "kind", "options", "end"),
-    some(CASES, 3),
-    ids=[f"{who}-{kind}" for who, kind, *_ in some(CASES, 3)],
+    SAMPLE,
+    ids=[f"{who}-{kind}" for who, kind, *_ in SAMPLE],
 )
 def test_it_ends_in_one_line(
     who: str, kind: str, options: tuple[str, ...], end: tuple[int, str], keys: Path

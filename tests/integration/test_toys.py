@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
@@ -35,15 +34,9 @@ class Copy:
         self._git("apply", "--whitespace=error")
 
     def _git(self, *words: str) -> str:
-        done = subprocess.run(
-            ["git", *words, str(self.patch)],  # noqa: S607
-            cwd=self.folder,
-            env=environment(GIT_CEILING_DIRECTORIES=str(self.folder.parent)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        variables = environment(GIT_CEILING_DIRECTORIES=str(self.folder.parent))
+        done = run_words(["git", *words, str(self.patch)], cwd=self.folder, env=variables)
+        assert done.exit_code == 0, done.stderr
         return done.stdout
 
     @property
@@ -77,11 +70,7 @@ def named(section: str) -> list[str]:
     """The files that a section of CONTRIBUTING.md names; NAME stands for any."""
     text = (HERE / "CONTRIBUTING.md").read_text("utf-8")
     body = text[text.index(f"\n## {section}\n") + 4 :].partition("\n## ")[0]
-    folder, paths = "", []
-    for path in re.findall(r"`([\w./]+(?:\.py|\.json|\.md|/))`", body):
-        # `strategy.py` after `common/config/guest.py` is in the same folder.
-        paths.append(path if "/" in path else f"{folder}/{path}")
-        folder = paths[-1].rpartition("/")[0]
+    paths = re.findall(r"`([\w./]+(?:\.py|\.json|\.md|/))`", body)
     assert paths
     return [path.replace("NAME", "*") + ("*" if path.endswith("/") else "") for path in paths]
 

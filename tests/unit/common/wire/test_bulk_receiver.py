@@ -16,23 +16,13 @@ from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder, frames
 from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.bulk_sender import BulkSender
-from pageferry.common.wire.extents import Extents, from_pages, to_pages
+from pageferry.common.wire.extents import from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame, ZeroFrame
 from pageferry.common.wire.pacing import Pacer
+from tests.support.page_store import PageStore
 
 UNLIMITED = float("inf")
 N_PAGES = 4096
-
-
-class Store:
-    """A guest's memory; pages that no frame names stay 0xee."""
-
-    def __init__(self) -> None:
-        self.memory = np.full((N_PAGES, PAGE_SIZE), 0xEE, np.uint8)
-
-    def buffers(self, extents: Extents) -> list[memoryview]:
-        view = self.memory.reshape(-1).data
-        return [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
 
 
 class Ends:
@@ -44,7 +34,7 @@ class Ends:
             # The kernel's least: what is sent fills it many times over.
             here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         self.sender = BulkSender(here, pacer or Pacer(UNLIMITED))
-        self.store = Store()
+        self.store = PageStore(N_PAGES)
         self.receiver = BulkReceiver(there, self.store, N_PAGES)
         self.frames: list[Frame] = []
         self.failure: Exception | None = None

@@ -31,6 +31,7 @@ from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.spans import PIPE_BYTES, PagePipe, Spans, SpanTable
 from pageferry.common.wire.stream_format import StreamFormat
+from tests.support.page_store import PageStore
 
 N_PAGES = 4096
 UNLIMITED = float("inf")
@@ -64,11 +65,11 @@ def noise(n_pages: int) -> NDArray[np.uint8]:
     return memory
 
 
-class Store:
+class Store(PageStore):
     """Where pages arrive. scattered: each at its place; otherwise in the placer's buffers."""
 
     def __init__(self, *, scattered: bool) -> None:
-        self.memory = np.full((N_PAGES, PAGE_SIZE), 0xEE, np.uint8)
+        super().__init__(N_PAGES)
         self._scattered = scattered
 
     def places(self, extents: Extents) -> SpanTable | None:
@@ -76,10 +77,6 @@ class Store:
             return None
         first = extents["first"].astype(np.uint64) * PAGE_SIZE + self.memory.ctypes.data
         return np.stack((first, extents["count"].astype(np.uint64) * PAGE_SIZE), axis=1)
-
-    def buffers(self, extents: Extents) -> list[memoryview]:
-        view = self.memory.reshape(-1).data
-        return [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
 
 
 def transferred(

@@ -18,13 +18,14 @@ from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire import encoder, tls
 from pageferry.common.wire.bulk_receiver import BulkReceiver
 from pageferry.common.wire.bulk_sender import BulkSender
-from pageferry.common.wire.extents import Extents, from_pages, to_pages
+from pageferry.common.wire.extents import from_pages, to_pages
 from pageferry.common.wire.frames import BarrierFrame, Frame, PagesFrame
 from pageferry.common.wire.link_policy import LinkPolicy
 from pageferry.common.wire.pacing import Pacer
 from pageferry.common.wire.tls import records_size
 from pageferry.common.wire.tls_credentials import client_tls, server_tls
 from pageferry.common.wire.tls_threads import plain_end
+from tests.support.page_store import PageStore
 
 N_PAGES = 1024
 
@@ -54,15 +55,6 @@ def pair(folder: Path) -> Iterator[Pair]:
         yield here, done[0]
 
 
-class Store:
-    def __init__(self) -> None:
-        self.memory = np.full((N_PAGES, PAGE_SIZE), 0xEE, np.uint8)
-
-    def buffers(self, extents: Extents) -> list[memoryview]:
-        view = self.memory.reshape(-1).data
-        return [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
-
-
 @pytest.mark.parametrize("step", [1, 2, 7])
 def test_pages_over_tls_arrive_as_they_were(pair: Pair, step: int) -> None:
     pages = np.arange(3, N_PAGES, step, dtype=np.int64)[:900]
@@ -70,7 +62,7 @@ def test_pages_over_tls_arrive_as_they_were(pair: Pair, step: int) -> None:
     extents = from_pages(pages)
     view = content.reshape(-1).data
     views = [view[f * PAGE_SIZE : (f + c) * PAGE_SIZE] for f, c in extents.tolist()]
-    sender, store = BulkSender(pair[0], Pacer(float("inf"))), Store()
+    sender, store = BulkSender(pair[0], Pacer(float("inf"))), PageStore(N_PAGES)
     receiver = BulkReceiver(pair[1], store, N_PAGES)
     got: list[Frame] = []
     thread = threading.Thread(target=receiver.run, args=(got.append,))
