@@ -30,7 +30,7 @@ from pageferry.dest_agent.postcopy.fetching import (
 )
 from pageferry.dest_agent.protocol import DestProtocol
 
-LAST_WORDS_S: Final = 0.1
+LAST_WORDS_S: Final = 1.0  # for what has been sent on one connection while another was closed
 OFFER_BYTES: Final = 128 * 1024  # of a connection that waits, without the kernel's buffers
 
 
@@ -155,8 +155,8 @@ class DestControl:
         """Return the next message or barrier; drop what is left from when pages were missing.
 
         Returns:
-            A cancel that comes within `LAST_WORDS_S` of the connection's end counts before that
-            end.
+            A cancel or a goodbye that is on its way while another connection ends counts before
+            that end.
 
         Raises:
             PageferryError: What broke the present connections.
@@ -168,19 +168,24 @@ class DestControl:
             item = await self.items.get()  # the last one was left from when pages were missing
         return await self._last_words(item.error) if isinstance(item, Broke) else item
 
-    async def _last_words(self, error: PageferryError) -> messages.Cancel:
-        """Return the cancel of a source whose connection broke; raise `error` if none comes.
+    async def _last_words(self, error: PageferryError) -> messages.Cancel | messages.Bye:
+        """Return the last word of a source whose connections end; raise `error` if none comes.
 
-        A source that cancels says so on one connection and closes the others: which of it arrives
-        first is chance.
+        A source that cancels or says goodbye does so on one connection and closes the others:
+        which of it arrives first is chance. Once the one has ended no word can follow.
         """
         if isinstance(error, ConnectionBroken):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_S):
-                    while True:
-                        if isinstance(item := await self.items.get(), messages.Cancel):
+                    while not (self._ended and self.items.empty()):
+                        item = await self.items.get()
+                        if isinstance(item, messages.Cancel | messages.Bye):
                             return item
         raise error
+
+    @property
+    def _ended(self) -> bool:
+        return self._reader is None or self._reader.done()
 
     # -- sources that come back -----------------------------------------------------------------
 
