@@ -9,15 +9,26 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Final
-
-import structlog
+from typing import Any, Final
 
 from pageferry.common.errors import UsageError
 from pageferry.common.process.notices import notify_once
 from pageferry.common.timeline import TimelineEvent
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _console() -> Any:
+    """Return the logger for people; loaded only where there is one: it takes 40 ms."""
+    import structlog
+
+    return structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ],
+    ).bind()
 
 
 class AgentLog:
@@ -35,7 +46,7 @@ class AgentLog:
     """
 
     def __init__(self, agent: str, *, log_dir: Path | None, quiet: bool) -> None:
-        self._quiet = quiet
+        self._console = None if quiet else _console()
         self._fd = -1
         self._folder = log_dir
         if log_dir is not None:
@@ -49,13 +60,6 @@ class AgentLog:
                 if error.errno not in _FULL:
                     raise UsageError(f"--log-dir: can't write {path}: {error.strerror}") from None
                 self._end(error)
-        self._logger = structlog.wrap_logger(
-            structlog.PrintLogger(sys.stderr),
-            processors=[
-                structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-                structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
-            ],
-        ).bind()
 
     def say(self, line: str) -> None:
         """Log a line for people.
@@ -63,8 +67,8 @@ class AgentLog:
         Args:
             line: Printed with the time of day, and written to the file.
         """
-        if not self._quiet:
-            self._logger.info(line)
+        if self._console is not None:
+            self._console.info(line)
         self._write({"wall_s": time.time(), "say": line})
 
     def event(self, session: str, event: TimelineEvent) -> None:
