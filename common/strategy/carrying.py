@@ -21,7 +21,9 @@ from typing import Final
 MEASURABLE_BYTES: Final = 2 * 2**20
 # Threads and the event loop hand over to one another: a round is ordered, begun, acknowledged.
 ROUND_S: Final = 0.0015
-_LEAST_SHARE: Final = 0.1  # of a round's time is its bytes', however long a round trip is assumed
+# Of a round's time is its bytes', however long a round trip is assumed; less of a small round's,
+# whose bytes are known to take less.
+_LEAST_SHARE: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -49,7 +51,10 @@ class Carrying:
         """
         if size <= 0 or seconds <= 0:
             return
-        sending_s = max(seconds - self.rtt_s - ROUND_S, _LEAST_SHARE * seconds)
+        least_s = _LEAST_SHARE * seconds
+        if size < self.rate_Bps * least_s < math.inf:
+            least_s = size / self.rate_Bps
+        sending_s = max(seconds - self.rtt_s - ROUND_S, least_s)
         self.size, self.sending_s = size, sending_s
         if size >= MEASURABLE_BYTES:
             self.rate_Bps = min(max(self.rate_Bps, size / seconds), size / sending_s)

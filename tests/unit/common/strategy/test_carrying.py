@@ -34,6 +34,13 @@ def test_a_short_round_leaves_what_was_known() -> None:
     assert carrying.rate_Bps == 7e7
 
 
+def test_a_small_round_over_a_long_way_took_no_longer_than_at_the_rate_that_is_known() -> None:
+    carrying = Carrying(1e8, 0.5)
+    carrying.record(1e7, 1.5)
+    carrying.record(25_000, 0.5)
+    assert carrying.seconds(25_000) == pytest.approx(25_000 / carrying.rate_Bps)
+
+
 def test_an_unlimited_link_takes_no_time_and_none_takes_forever() -> None:
     assert Carrying(math.inf, 0.0).seconds(1e9) == 0.0
     assert Carrying(0.0, 0.0).seconds(1.0) == math.inf

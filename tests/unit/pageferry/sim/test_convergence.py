@@ -136,3 +136,18 @@ def test_a_writer_in_order_over_a_long_way(rate: str, delay: float) -> None:
     else:
         assert cost.rounds - 1 <= first + LATE
         assert cost.downtime_s <= 0.3
+
+
+def test_small_rounds_over_a_long_way_are_known_to_be_small() -> None:
+    """Nearly all of a round of 26 kB is its round trip of half a second."""
+    options = {
+        "memory": "16MiB",
+        "strategy": "pre-copy",
+        "max_rounds": MOST_ROUNDS,
+        "workload": "sequential:lines=1,rate=2796202B/s",
+        "max_bandwidth": math.inf,
+        "downtime_limit": 0.3,
+    }
+    cost, _, _ = play(options, SimulatedLink(rate=1e7, delay=0.25))
+    assert cost.rounds < LATE
+    assert cost.downtime_s <= 0.3
