@@ -26,6 +26,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 def environment(checkout: Path) -> dict[str, str]:
     """The environment in which a checkout's own code is found, and never that of this one."""
     found = dict(os.environ)
+    # As for whoever has installed it: otherwise the longer source takes longer to load.
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
     if checkout != PROJECT:  # `scripts/bench` has put this one in front
         paths = found.pop("PYTHONPATH", "").split(os.pathsep)
         users = [path for path in paths if path and Path(path).resolve() != PROJECT]
