@@ -7,6 +7,7 @@ processes that it starts by `harness.Run` and `file_agent`, in its own by the lo
 from __future__ import annotations
 
 import gc
+import linecache
 import logging
 import os
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import pytest
 from tests.support.harness import neglected
 
 os.environ["PYTHONASYNCIODEBUG"] = "1"
+# Debug mode asks for each callback whether any file on the stack has changed: none does meanwhile.
+linecache.checkcache = lambda *_: None
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import math
 
 import uvloop
@@ -10,6 +11,8 @@ from pageferry.cli import make_app
 from pageferry.common.config.model import MigrationConfig
 from tests.support.inprocess import move
 
+# asyncio's debug mode asks for each callback whether any file on the stack has changed.
+linecache.checkcache = lambda *_: None
 make_app()
 for _strategy in ("pre-copy", "post-copy"):
     uvloop.run(
