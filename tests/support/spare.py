@@ -8,10 +8,11 @@ only has not been loaded anew. Its own agents are started in the same way.
     the test ---- asks ----> spare -- forks --> a process that forks the new one, and ends
     the test <-------------- adopts (as a subreaper) --------------- the new one
 
-Only `[sys.executable, "-P", "-m", "pageferry...", ...]` is started so, in an environment that says
-nothing about how Python or a library is loaded: everything else, and everything where
-PAGEFERRY_TEST_FULL or PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. This file imports the
-standard library only: the spare process runs it by its path.
+Only `[sys.executable, "-P", "-m", "pageferry...", ...]` is started so (and `dying_threads`, which
+breaks what is loaded and runs it), in an environment that says nothing about how Python or a
+library is loaded: everything else, and everything where PAGEFERRY_TEST_FULL or
+PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. This file imports the standard library only:
+the spare process runs it by its path.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _ASKED_LATER = (
 )
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 # What starts processes of its own; agents don't.
-_STARTS_OTHERS = ("pageferry.cli", "pageferry.sweeps.cell")
+_STARTS_OTHERS = ("pageferry.cli", "pageferry.sweeps.cell", "tests.support.dying_threads")
 _ALONE = {"dest", "source", "report", "host", "trace", "workload", "certs", "net", "inject"}
 
 _AT_ONCE = threading.local()  # `wanted`: in a thread whose processes are not loaded anew
@@ -186,15 +187,16 @@ def _wanted(given: tuple[Any, ...]) -> Wanted | None:
     args, _, close_fds, kept, cwd, variables, p2c, _, _, c2p, _, err, _, failure = given[:14]
     _, new_session, group, gid, groups, uid, umask, before = given[14:22]
     words = [os.fsdecode(word) for word in args]
-    like_ours = words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith("pageferry.")
+    ours = ("pageferry.", "tests.support.dying_threads")
+    like_ours = words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith(ours)
     special = (gid, groups, uid, before) != (None,) * 4 or umask != -1 or not close_fds
     anew = any(os.environ.get(name) for name in ANEW) and not hasattr(_AT_ONCE, "wanted")
     if not like_ours or special or anew:
         return None
     if variables is not None and not all(map(_is_harmless, _differing(variables))):
         return None
-    ours = sorted(set(kept) - {failure})
-    return Wanted(words, ours, cwd, variables, (p2c, c2p, err), new_session, group)
+    passed_on = sorted(set(kept) - {failure})
+    return Wanted(words, passed_on, cwd, variables, (p2c, c2p, err), new_session, group)
 
 
 def _differing(variables: list[bytes]) -> set[str]:
@@ -355,6 +357,8 @@ def _take_over(wanted: dict[str, Any]) -> None:
     os.chdir(wanted["cwd"])
     os.environ.clear()
     os.environ.update(wanted["environment"])
+    more = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:0] = [folder for folder in more if folder not in sys.path]
     tempfile.tempdir = None
     for limit, values in zip(_LIMITS, wanted["limits"], strict=True):
         if resource.getrlimit(limit) != tuple(values):
