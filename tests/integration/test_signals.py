@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +160,18 @@ def _ignore_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+@contextlib.contextmanager
+def _hangups_ignored() -> Iterator[None]:
+    """What is started inside ignores them, as under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_hangup_that_was_ignored_stays_ignored_in_all_processes() -> None:
+    """All are loaded anew: what the kernel hands on from one to the next is what this is about."""
     with running("migrate", "--quiet", *POST_COPY, preexec_fn=_ignore_hangups) as pair:
         pair.wait_phase("waiting for the destination")
         agents = children_of(pair.process.pid)
@@ -247,14 +260,10 @@ def test_a_terminal_that_is_lost_ends_nothing(tmp_path: Path, quiet: bool) -> No
     terminal = _Terminal()
     streams: dict[str, Any] = {"stdout": terminal.theirs, "stderr": terminal.theirs}
     more = ("--quiet",) if quiet else ()
-    with running(
-        "migrate",
-        *("--json", str(report)),
-        *more,
-        *POST_COPY,
-        preexec_fn=_ignore_hangups,
-        **streams,
-    ) as pair:
+    with contextlib.ExitStack() as ending:
+        with _hangups_ignored():
+            words = ("migrate", "--json", str(report), *more, *POST_COPY)
+            pair = ending.enter_context(running(*words, **streams))
         pair.wait_phase(FOLLOWS)
         terminal.hang_up()
         ended = pair.end()
@@ -292,10 +301,9 @@ def test_a_host_whose_terminal_is_lost_still_sends_its_guest(tmp_path: Path) -> 
     )
     streams: dict[str, Any] = {"stdout": terminal.theirs, "stderr": terminal.theirs}
     boot = ("--boot", "--guest", "g", "--memory", "16MiB")
-    with (
-        running(*first, *boot, preexec_fn=_ignore_hangups, **streams) as sender,
-        running(*second) as receiver,
-    ):
+    with running(*second) as receiver, contextlib.ExitStack() as ending:
+        with _hangups_ignored():
+            sender = ending.enter_context(running(*first, *boot, **streams))
         sender.wait_key("listening")
         port = receiver.wait_key("listening")["port"]
         _booted(tmp_path / "first.sock")
