@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import secrets
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import environment
 from tests.support.harness import children_of, neglected
 from tests.support.running import running
 from tests.support.tiers import FULL
@@ -21,7 +19,6 @@ MOMENTS = 60 if FULL else 6
 NUMBERS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
 STRATEGIES = ["pre-copy", "post-copy", "hybrid"]
 UNDER_WAY_S = 2.0  # 16 MiB at 10 MB/s take that, and a little more with what is dirtied
-MARK = "PAGEFERRY_TEST_MARK"
 GONE_S = 20.0  # agents whose supervisor was killed see through what they can
 WORDS = {
     0: "",
@@ -35,12 +32,12 @@ RELAYED = (
 )
 
 
-def marked(mark: str) -> list[int]:
-    """Processes that have this in their environment, as children inherit it; no zombies."""
+def within(folder: Path) -> list[int]:
+    """Processes whose current folder this is, as children inherit it; no zombies."""
     found = []
     for path in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if path.name.isdecimal() and mark.encode() in (path / "environ").read_bytes():
+            if path.name.isdecimal() and os.readlink(path / "cwd") == str(folder):
                 found.append(int(path.name))
     return found
 
@@ -62,21 +59,22 @@ def read_away(fd: int) -> str:
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
-def test_nothing_is_left_and_nothing_is_printed(moment: int) -> None:
+def test_nothing_is_left_and_nothing_is_printed(moment: int, tmp_path: Path) -> None:
     rng = random.Random(moment)  # noqa: S311
     number, strategy = NUMBERS[moment % 3], rng.choice(STRATEGIES)
     delay_s = rng.uniform(0, UNDER_WAY_S)
-    mark = secrets.token_hex(8)
-    env = environment(**{MARK: mark})
-    with running(*RELAYED, "--strategy", strategy, env=env) as pair:
+    folder = tmp_path.resolve()
+    with running(*RELAYED, "--strategy", strategy, cwd=folder) as pair:
         pair.wait_status(lambda key, value: key == "status" and value["elapsed_s"] > 0)
-        agents = errors_of(children_of(pair.process.pid))
+        children = children_of(pair.process.pid)
+        agents = errors_of(children)
         assert len(agents) == 2
+        assert {pair.process.pid, *children} <= {*within(folder)}  # they would be found
         time.sleep(delay_s)
         pair.tell(number)
         ended = pair.end(GONE_S)
     deadline = time.monotonic() + GONE_S
-    while left := marked(mark):
+    while left := within(folder):
         assert time.monotonic() < deadline, (left, number, strategy, delay_s)
         time.sleep(0.02)
     said = [ended.stderr, *map(read_away, agents)]
