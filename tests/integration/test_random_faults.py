@@ -25,11 +25,17 @@ APART: Final = 1000  # seeds of one try and the next
 
 
 def covering() -> list[tuple[Cell, int]]:
-    """Each fault in each phase once, strategies in turn."""
+    """Every second fault in each phase, the others in the next; strategies in turn.
+
+    So each agent is killed, stopped and asked before the commit and after it, and both faults of
+    the wire come there as well.
+    """
     out = []
     for number, phase in enumerate(HAVE):
         strategies = HAVE[phase]
         for each, (fault, hit) in enumerate(FAULTS):
+            if (number + each) % 2:
+                continue
             strategy = strategies[(number + each) % len(strategies)]
             out.append((Cell(phase, strategy, fault, hit), 0))
     return out
@@ -79,9 +85,10 @@ def test_there_are_no_more_cells_than_can_be_covered() -> None:
     assert len(CELLS) <= 200
     assert len(BY_NAME) == len(CELLS)
     sample = covering()
-    assert {(cell.phase, cell.fault, cell.hit) for cell, _ in sample} == {
-        (cell.phase, cell.fault, cell.hit) for cell in CELLS
-    }
+    agents = {(cell.phase, cell.fault) for cell in CELLS if cell.hit != "wire"}
+    assert agents <= {(cell.phase, cell.fault) for cell, _ in sample}
+    for phases in (list(HAVE)[:3], list(HAVE)[3:]):  # before the commit, and from it on
+        assert {(cell.fault, cell.hit) for cell, _ in sample if cell.phase in phases} == {*FAULTS}
     assert {cell.strategy for cell, _ in sample} == {cell.strategy for cell in CELLS}
     assert {cell for cell, _ in thousand()} == set(CELLS)
 
