@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from pageferry.common import handover
 from pageferry.common.errors import LocalProtocolError
 from pageferry.common.handover import ANSWERS, TABLE, Event, Handover, Role, State
-from tests.support.tiers import full_only
+from tests.support.tiers import FULL, full_only
 
 SOURCE_ACTS = ["start", "pause", "resumed_again", "failure", "cancel"]
 DEST_ACTS = ["resumed", "ready", "recovered", "failure", "gave_up"]
@@ -159,7 +159,9 @@ class TwoEnds(RuleBasedStateMachine):
             assert not self.ran
 
 
-TwoEnds.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TwoEnds.TestCase.settings = settings(
+    max_examples=300 if FULL else 100, stateful_step_count=40, deadline=None
+)
 TestTwoEnds = TwoEnds.TestCase
 
 
