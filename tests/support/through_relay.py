@@ -25,10 +25,12 @@ async def moved_through(
     deaf: bool = False,
     delay_s: float = 0.0,
     folder: Path | None = None,
+    there: str | None = None,
 ) -> tuple[Report, PageferryError | None, Said, Relay]:
     """One migration through a relay. deaf: no connection is possible after the cut.
 
     delay_s: of every byte, in either direction. folder: of credentials for TLS.
+    there: what the destination says in the end, which is waited for.
     """
     async with (
         listening(secure=server_tls(folder) if folder else None) as (_agent, port, said),
@@ -41,4 +43,6 @@ async def moved_through(
             await session.run()
         except PageferryError as failure:
             error = failure
+        if there is not None:
+            await said.until(there)
         return make_report(session.record), error, said, middle
