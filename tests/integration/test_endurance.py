@@ -25,7 +25,7 @@ MOVES = 100 if FULL else 12
 SETTLED = 20 if FULL else 10  # by then every strategy has left and has reached either host
 STRATEGIES = ("pre-copy", "three-path", "post-copy", "hybrid", "stop-and-copy")
 MEMORY = 32 * 2**20
-LOAD = ("--memory", "32MiB", "--cache", "1MiB", "--workload", "zipf:rate=150MB/s,working-set=40%")
+LOAD = ("--memory", "32MiB", "--cache", "1MiB", "--workload", "zipf:rate=40MB/s,working-set=40%")
 GROWTH = 6 * 2**20  # less than a fifth of the guest: a copy that is kept is more
 ATTEMPTS = 4
 RECOVER_S = 3.0

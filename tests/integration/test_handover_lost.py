@@ -18,7 +18,7 @@ from tests.support.tiers import FULL
 
 CONFIG = MigrationConfig(
     memory=2**22,
-    workload="uniform",
+    workload="uniform:rate=10MB/s",
     strategy="stop-and-copy",
     warmup=0.01,
     run_after=0.05,

@@ -24,7 +24,7 @@ from tests.support.hosts import RunningHost, running_host
 from tests.support.known import known
 from tests.support.relay import Cut, Relay, relay
 
-GUEST = ("--boot", "--guest", "g", "--memory", "16MiB", "--workload", "zipf:rate=100MB/s")
+GUEST = ("--boot", "--guest", "g", "--memory", "16MiB", "--workload", "zipf:rate=20MB/s")
 SLOW = ("--max-bandwidth", "500kB/s", "--strategy", "pre-copy")
 QUICK = TransferConfig(max_bandwidth=200e6, recover_timeout=0.5)
 

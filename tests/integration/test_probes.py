@@ -25,7 +25,7 @@ from tests.support.tiers import FULL, full_only
 CONNECTIONS = 10_000 if FULL else 120
 MOST_BYTES = 50 * 2**20
 CONFIG = MigrationConfig(
-    memory=2**23, workload="zipf", max_bandwidth=4e6, warmup=0.05, run_after=0.05
+    memory=2**23, workload="zipf:rate=1MB/s", max_bandwidth=4e6, warmup=0.05, run_after=0.05
 )
 
 
@@ -69,7 +69,7 @@ def test_each_gets_a_line_and_is_let_go(
 @contextmanager
 def receiving(*options: str, rate: str) -> Iterator[tuple[Agent, Agent, int]]:
     """A destination whose migration has begun, its source, and its port."""
-    guest = ("--memory", "64MiB", "--workload", "zipf", "--strategy", "post-copy")
+    guest = ("--memory", "64MiB", "--workload", "zipf:rate=1MB/s", "--strategy", "post-copy")
     times = ("--warmup", "50ms", "--run-after", "50ms", "--max-bandwidth", rate)
     with destination(*options) as (dest, port):
         to = ("source", "--to", f"127.0.0.1:{port}", "--json", "-", "--quiet")

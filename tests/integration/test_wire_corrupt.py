@@ -43,7 +43,7 @@ class Flip:
 def config(**options: Any) -> MigrationConfig:
     values = {
         "memory": 4 * MIB,
-        "workload": "zipf",
+        "workload": "zipf:rate=10MB/s",
         "warmup": 0.02,
         "run_after": 0.05,
         "max_bandwidth": 20e6,
