@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.command_line import migrate, pageferry
 
-MEMORY = 64 * 2**20
+MEMORY = 16 * 2**20
 GUEST = (
-    *("--memory", "64MiB", "--max-bandwidth", "50MB/s", "--workload", "zipf:rate=5MB/s"),
+    *("--memory", "16MiB", "--max-bandwidth", "12.5MB/s", "--workload", "zipf:rate=1MB/s"),
     *("--strategy", "pre-copy"),
 )
 
@@ -49,8 +49,8 @@ def test_the_oracle_knows_all_pages_though_a_round_was_cut_short(action: str, ti
 def test_memory_that_is_half_zero() -> None:
     report = timed("stop-and-copy", "1ms", "--seed", "3")
     half = migrate(
-        *("--memory", "64MiB", "--max-bandwidth", "50MB/s", "--strategy", "pre-copy"),
-        *("--workload", "zipf:rate=5MB/s,zero-share=50%"),
+        *("--memory", "16MiB", "--max-bandwidth", "12.5MB/s", "--strategy", "pre-copy"),
+        *("--workload", "zipf:rate=1MB/s,zero-share=50%"),
         *("--timeout", "1ms", "--timeout-action", "stop-and-copy"),
     ).json
     assert half["oracle"]["least_bytes"] == pytest.approx(MEMORY / 2, rel=0.1)
