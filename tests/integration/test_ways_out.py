@@ -27,7 +27,7 @@ from tests.support.running import (
     standing_still,
     state_of,
 )
-from tests.support.tiers import FULL
+from tests.support.tiers import FULL, some
 
 AGAIN = "one more signal ends it"
 OPTIONS = (
@@ -104,7 +104,7 @@ def test_two_signals_end_an_agent_whose_peer_stands_still(step: str) -> None:
     assert ended.exit_code in codes, ended.stderr
 
 
-@pytest.mark.parametrize("step", steps())
+@pytest.mark.parametrize("step", some(steps(), 2))
 def test_one_that_stands_still_itself_ends_once_it_goes_on(step: str) -> None:
     with stuck(step, "2s") as (_dest, _source, still):
         still.tell(signal.SIGTERM)
