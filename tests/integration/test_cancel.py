@@ -21,10 +21,11 @@ from tests.support.harness import (
 from tests.support.tiers import some
 
 # Slow enough that no phase is over before the signal has come.
-# Path 2, so that there are further rounds.
+# A hundred rounds that never fit: none is the last one before the signal has come.
 SLOW = (
-    *("--max-bandwidth", "20MB/s", "--warmup", "500ms"),
-    *("--workload", "matrix-multiply"),
+    *("--max-bandwidth", "20MB/s", "--warmup", "500ms", "--strategy", "pre-copy"),
+    *("--max-rounds", "100", "--downtime-limit", "1us"),
+    *("--workload", "uniform:working-set=2MiB,rate=10MB/s,scatter=true", "--granularity", "page"),
 )
 
 
@@ -42,7 +43,7 @@ def in_phase(phase: str) -> Any:
 )
 def test_the_source_is_interrupted(phase: str, number: int) -> None:
     with destination() as (dest, port):
-        memory = "512MiB" if phase == "booting" else "32MiB"
+        memory = "512MiB" if phase == "booting" else "16MiB"
         with agent("source", "--to", f"127.0.0.1:{port}", "--memory", memory, *SLOW) as source:
             source.wait_status(in_phase(phase))
             source.process.send_signal(number)
@@ -64,7 +65,7 @@ def test_the_source_is_interrupted(phase: str, number: int) -> None:
     ("phase", "number"), some(moments("round 1", "starting", "booting", "warming", "round 5"), 2)
 )
 def test_migrate_is_interrupted(phase: str, number: int) -> None:
-    with agent("migrate", "--json", "-", "--memory", "32MiB", *SLOW) as running:
+    with agent("migrate", "--json", "-", "--memory", "16MiB", *SLOW) as running:
         running.wait_status(in_phase(phase))
         agents = children_of(running.process.pid)
         ports = [port for pid in agents for port in listening_ports(pid)]
