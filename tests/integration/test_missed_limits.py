@@ -78,24 +78,33 @@ class TestRounds:
         assert "1,002 (full, 1,000 × dirty, final)" in run.stdout
 
 
+@pytest.fixture(scope="module")
+def not_converged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """A migration whose rounds did not converge, and where its report and its page are."""
+    limit = ("--strategy", "pre-copy", "--max-rounds", "1", "--downtime-limit", "5ms")
+    folder = tmp_path_factory.mktemp("ended")
+    run = pageferry(
+        *("migrate", "--memory", "32MiB", *FLAT_OUT, *limit, "--warmup", "100ms"),
+        *("--run-after", "100ms", "--json", str(folder / "report.json")),
+        *("--html", str(folder / "page.html")),
+    )
+    assert run.exit_code == 0, run.stderr
+    return run, folder
+
+
 class TestNotConverged:
-    def test_the_table_says_that_rounds_did_not_converge(self) -> None:
-        limit = ("--strategy", "pre-copy", "--max-rounds", "1", "--downtime-limit", "5ms")
-        run = pageferry("migrate", "--memory", "32MiB", *FLAT_OUT, *limit, "--warmup", "100ms")
-        assert run.exit_code == 0, run.stderr
+    def test_the_table_says_that_rounds_did_not_converge(
+        self, not_converged: tuple[Run, Path]
+    ) -> None:
+        run, _ = not_converged
         row = next((line for line in run.stdout.splitlines() if "converged" in line), "")
         assert "no: --max-rounds 1 ended the rounds" in row
         assert "--downtime-limit 5ms was missed" in " ".join(run.stdout.split())
 
-    def test_in_the_report_and_on_the_page(self, tmp_path: Path) -> None:
-        limit = ("--strategy", "pre-copy", "--max-rounds", "1", "--downtime-limit", "5ms")
-        page, file = tmp_path / "page.html", tmp_path / "report.json"
-        run = pageferry(
-            *("migrate", "--memory", "32MiB", *FLAT_OUT, *limit, "--warmup", "100ms"),
-            *("--json", str(file), "--html", str(page)),
-        )
-        assert run.exit_code == 0, run.stderr
-        report = json.loads(file.read_text())
+    def test_in_the_report_and_on_the_page(self, not_converged: tuple[Run, Path]) -> None:
+        _, folder = not_converged
+        report = json.loads((folder / "report.json").read_text())
+        page = folder / "page.html"
         assert report.get("converged") is False
         assert missed(report) == ["downtime_limit"]
         assert "did not converge: --max-rounds 1 ended them" in page.read_text()
@@ -126,7 +135,7 @@ class TestMissed:
         assert (f"{strategy} does not look at --downtime-limit" in run.stderr) is not looks
 
     def test_the_default_is_no_promise_of_a_strategy_that_does_not_look(self) -> None:
-        slow = ("--memory", "32MiB", "--strategy", "stop-and-copy", "--max-bandwidth", "50MB/s")
+        slow = ("--memory", "16MiB", "--strategy", "stop-and-copy", "--max-bandwidth", "25MB/s")
         run = migrate(*slow)
         assert run.json["downtime_ms"] > 300
         assert missed(run.json) == []
@@ -176,7 +185,7 @@ class TestMissed:
 
     def test_a_migration_that_was_over_after_its_time(self) -> None:
         action = ("--timeout", "200ms", "--timeout-action", "stop-and-copy")
-        options = ("--memory", "32MiB", "--max-bandwidth", "50MB/s", "--strategy", "pre-copy")
+        options = ("--memory", "16MiB", "--max-bandwidth", "25MB/s", "--strategy", "pre-copy")
         run = migrate(*options, *action, "--enforce")
         assert run.exit_code == 5
         assert "timeout" in missed(run.json)
