@@ -6,6 +6,7 @@ never moved. The whole takes ten minutes (PAGEFERRY_TEST_FULL=1), a sample of it
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +36,7 @@ AT_ONCE: Final = 3  # most cases wait for a timeout most of the time
 WHOLE: Final = [case for strategy in STRATEGIES for case in cases_of(strategy)]
 
 
+@functools.cache
 def kind_of(case: Case) -> tuple[str, str]:
     """The point, as the registry has it, and the action."""
     last = case.last
@@ -83,8 +85,11 @@ TOGETHER: Final[list[tuple[Case, set[Ending]]]] = [
     (Case("lazy-copy", ("resumed-there:cut", "dest/recovering:cut")), {MOVED}),
 ]
 
+# Of each kind of ending one, where the source has copied and where the destination fetches.
+FEW: Final = [case for number, case in enumerate(TOGETHER) if number in (0, 2, 4, 6, 7, 8)]
+
 SINGLE: Final = WHOLE if FULL else covering()
-CASES: Final = [(case, expected(case)) for case in SINGLE] + TOGETHER
+CASES: Final = [(case, expected(case)) for case in SINGLE] + (TOGETHER if FULL else FEW)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +121,7 @@ def test_ends_as_it_must(
 
 
 def test_the_sample_has_every_point_action_and_strategy() -> None:
+    assert {str(endings) for _, endings in FEW} == {str(endings) for _, endings in TOGETHER}
     sample = covering()
     assert {kind_of(case)[0] for case in sample} == {f"{p.agent}/{p.pattern}" for p in POINTS}
     assert {kind_of(case)[1] for case in sample} == set(Action)
