@@ -26,7 +26,7 @@ LAST_WORDS: Final = ("outcome", "refuse", "failed")
 
 
 def _all_of_a_destination() -> list[Lie]:
-    """617, of which 12 are told by default and 400 in the full run."""
+    """617, of which 8 are told by default and 400 in the full run."""
     due = {"postcopy": "complete", "recover": "welcome", "resync": "resync", "query": "outcome"}
     out: list[Lie] = []
     for step, kind in due.items():
@@ -35,7 +35,7 @@ def _all_of_a_destination() -> list[Lie]:
 
 
 def _all_of_a_source() -> list[Lie]:
-    """253, of which 18 are told by default."""
+    """253, of which 12 are told by default."""
     hello = LyingInPostcopy(0, None, 1).hello("recover", 1)
     said = [*others("postcopy"), *others("joined")]
     return [
@@ -66,7 +66,7 @@ def test_one_that_says_what_is_due_is_believed(step: str) -> None:
     assert code == (3 if step == "query" else 0), said  # a result is not to be had there
 
 
-@pytest.mark.parametrize("lie", cases(_all_of_a_destination(), 12, 400), ids=lambda lie: lie.what)
+@pytest.mark.parametrize("lie", cases(_all_of_a_destination(), 8, 400), ids=lambda lie: lie.what)
 def test_a_source_whose_destination_lies_once(lie: Lie) -> None:
     with LyingAfterwards(lie) as destination:
         code, said = _ends(destination, "pre-copy" if lie.step == "query" else "post-copy")
@@ -87,7 +87,7 @@ def test_a_destination_whose_sources_lie_in_post_copy() -> None:
         dest = file_agent.Agent(Path(name), "dest", "dest", "--listen", "127.0.0.1:0", *limits)
         try:
             port = dest.wait_status("listening")["port"]
-            for number, lie in enumerate(cases(_all_of_a_source(), 18, 253)):
+            for number, lie in enumerate(cases(_all_of_a_source(), 12, 253)):
                 source = LyingInPostcopy(port, lie, number)
                 asyncio.run(source.run())
                 assert dest.exit_code is None, (lie, dest.read("err"))
