@@ -1,4 +1,7 @@
-"""Floods of connections: honest sources come in, and an agent keeps to what it may cost."""
+"""Floods of connections: honest sources come in, and an agent keeps to what it may cost.
+
+Strangers are run without asyncio's debug mode, in which they would cost more than the agent does.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,7 @@ def test_hellos_from_one_address_keep_nobody_out_who_has_another() -> None:
             finally:
                 connection.close()
 
-        asyncio.run(_honest_among(one, port, "127.0.0.2", None))
+        asyncio.run(_honest_among(one, port, "127.0.0.2", None), debug=False)
 
 
 @pytest.mark.parametrize("talks", [True, False], ids=["no certificate", "silent"])
@@ -139,7 +142,7 @@ def test_with_tls_those_without_a_certificate_keep_nobody_out(keys: Path, talks:
                 sock.close()
 
         secure = client_tls(keys / "source")
-        asyncio.run(_honest_among(one, port, "127.0.0.1", secure))
+        asyncio.run(_honest_among(one, port, "127.0.0.1", secure), debug=False)
 
 
 def _memory_mib(dest: Running) -> float:
@@ -189,7 +192,7 @@ def test_strangers_cost_no_more_than_is_said() -> None:
                 for stranger in strangers:
                     stranger.close()
 
-        asyncio.run(scenario())
+        asyncio.run(scenario(), debug=False)
         assert dest.process.poll() is None
 
 
@@ -214,7 +217,7 @@ def test_a_message_of_very_many_objects_costs_its_bytes() -> None:
                     await connection.expect(messages.Ready)
                 connection.close()
 
-        asyncio.run(scenario())
+        asyncio.run(scenario(), debug=False)
         assert _memory_mib(dest) - before < 16
         assert dest.process.poll() is None
 

@@ -112,7 +112,7 @@ def test_a_flood_of_connections_takes_little_memory(
         needed = _arrives(dest, source)
     strangers: list[Opener] = [*OPENERS.values()]
     with receiving(*options, rate="1MB/s" if FULL else "8MB/s") as (dest, source, port):
-        uvloop.run(flood(port, CONNECTIONS, strangers))
+        uvloop.run(flood(port, CONNECTIONS, strangers), debug=False)
         on_its_way = source.process.poll() is None
         peak = _arrives(dest, source)
         left = connections(dest.process.pid)
