@@ -166,7 +166,7 @@ def cluster() -> Iterator[LocalCluster]:
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")  # of distributed's own making
 def test_on_a_cluster_that_loses_a_worker(tmp_path: Path) -> None:
-    plan, folder = write(tmp_path, TINY + "[grid]\nseed = [1, 2, 3]\n"), tmp_path / "plan"
+    plan, folder = write(tmp_path, TINY + "[grid]\nseed = [1, 2]\n"), tmp_path / "plan"
     with cluster() as running:
         address = running.scheduler_address
         client_of: Any = Client
@@ -181,10 +181,10 @@ def test_on_a_cluster_that_loses_a_worker(tmp_path: Path) -> None:
     assert run.exit_code == 0, run.stderr
     assert "2 workers are on 127.0.0.1" in run.complaint
     rows = rows_of(folder)
-    assert len(rows) == len(records(folder)) == 3
+    assert len(rows) == len(records(folder)) == 2
     assert {row["verified"] for row in rows} == {True}
     assert victim not in {row["worker"] for row in rows}
-    assert sorted(row["attempts"] for row in rows) == [1, 1, 2]
+    assert sorted(row["attempts"] for row in rows) == [1, 2]
     rows.sort(key=lambda row: (row["worker"], row["started"]))
     for one, other in itertools.pairwise(rows):
         if one["worker"] == other["worker"]:  # a worker never runs two at once
