@@ -41,7 +41,7 @@ def moments() -> list[tuple[str, ...]]:
     points = ["source/recovering", "dest/recovering", *(f"source/postcopy-{n}%" for n in (7, 40))]
     points += [f"dest/postcopy-{n}%" for n in (7, 40)]
     cases = [("source/postcopy-5%", "source/recovering")] * (25 if FULL else 1)
-    while len(cases) < (50 if FULL else 3):
+    while len(cases) < (50 if FULL else 2):
         first, second = f"source/postcopy-{chance.randint(0, 30)}%", chance.choice(points)
         cases.append((first, second))
     return [tuple(f"{point}:cut" for point in case) for case in cases]
@@ -51,9 +51,19 @@ def moments() -> list[tuple[str, ...]]:
 def test_two_breaks_over_a_long_link_are_two_attempts(faults: tuple[str, ...]) -> None:
     injected = [word for fault in faults for word in ("--inject", fault)]
     ended = pageferry(
-        *("migrate", "--link", "relay", "--net", "delay=50ms,rate=1gbit", "--json", "-", "--quiet"),
-        *("--strategy", "post-copy", "--memory", "64MiB", "--max-bandwidth", "20MB/s"),
-        *("--workload", "uniform:working-set=32MiB,rate=20MB/s", "--recover-timeout", "5s"),
+        *(
+            "migrate",
+            "--link",
+            "relay",
+            "--net",
+            "delay=50ms,rate=100mbit",
+            "--json",
+            "-",
+            "--quiet",
+        ),
+        *("--strategy", "post-copy", "--memory", "16MiB", "--max-bandwidth", "5MB/s"),
+        *("--workload", "uniform:working-set=8MiB,rate=5MB/s", "--recover-timeout", "5s"),
+        *("--warmup", "100ms", "--run-after", "100ms"),
         *injected,
     )
     assert ended.exit_code == 0, ended.stderr
