@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import time
@@ -16,11 +17,10 @@ from tests.support.command_line import (
     PYTHON,
     SMALL,
     Run,
-    command,
     environment,
     pageferry,
-    run_words,
 )
+from tests.support.commands import destination
 from tests.support.memory_limit import ELSEWHERE, MIB, Group, group, ulimited, within
 from tests.support.tiers import full_only
 
@@ -117,7 +117,7 @@ def test_what_does_not_fit_into_the_container_is_not_begun(asked: tuple[str, ...
 
 def test_a_source_in_a_small_container() -> None:
     with group("memory", memory_limit_in_bytes=300 * MIB) as made:
-        with listening("-c 0") as (port, _):
+        with destination() as (_, port):
             run = made.run("source", "--to", f"127.0.0.1:{port}", "--memory", "512MiB", *TINY)
         assert run.exit_code == 2, run.stderr
         assert re.search(of_group(made, 300), run.complaint)
@@ -130,7 +130,7 @@ def test_a_parents_limit_binds_as_well() -> None:
         try:
             run = inner.run("migrate", "--memory", "512MiB", *TINY)
         finally:
-            inner.folder.rmdir()
+            inner.remove()
         assert run.exit_code == 2, run.stderr
         assert re.search(of_group(outer, 300), run.complaint)
 
@@ -160,8 +160,11 @@ def test_a_sweep_says_it_of_the_cells_that_do_not_fit(tmp_path: Path) -> None:
         assert re.search(of_group(made, 400), run.stderr)
 
 
-def test_an_agent_that_the_kernel_kills_for_memory_is_said_to_be() -> None:
+def test_an_agent_that_the_kernel_kills_for_memory_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Others take the rest of the container's memory, each of them less than an agent has."""
+    monkeypatch.setenv("PAGEFERRY_TEST_LOADED_ANEW", "1")  # a command has less of it than an agent
     taking = (
         "import os, sys, time;"
         "open(sys.argv[1], 'w').write(str(os.getpid()));"
@@ -197,8 +200,9 @@ def _agents_and_limits() -> list[Any]:
     }
     limits = ("-n 10", "-n 12", "-v 500000", "-v 300000", "-d 150000")
     pairs = [(name, limit) for name in commands for limit in limits]
-    sample = {(name, limit) for name, limit in pairs if name in ("migrate", "dest")}
-    sample |= {(name, limit) for name, limit in pairs if limit in ("-n 12", "-v 500000")}
+    # Each limit, each command, and both kinds of limit of a command that starts agents.
+    sample = {("dest", limit) for limit in limits} | {("migrate", "-v 500000")}
+    sample |= {(name, ("-n 12", "-v 500000")[i % 2]) for i, name in enumerate(commands)}
     return [
         pytest.param(
             (name, *commands[name]),
@@ -220,14 +224,14 @@ def test_a_limit_of_the_process(asked: tuple[str, ...], limit: str) -> None:
     assert len(lines_of_ours(run)) == 1, run.stderr
 
 
-@pytest.mark.parametrize("memory", ["16MiB", "512MiB"])
-def test_a_destination_with_little_address_space(memory: str) -> None:
+def test_a_destination_with_little_address_space_takes_small_guests_only() -> None:
     with listening("-v 500000") as (port, running):
-        to = ("--to", f"127.0.0.1:{port}", "--memory", memory)
-        run = pageferry("source", *to, *TINY, "--strategy", "post-copy")
-        assert run.exit_code == (0 if memory == "16MiB" else 1), run.stderr
-        if run.exit_code:
-            assert re.search(r"512MiB does not fit: .* \(ulimit -v\)'s 488MiB", run.complaint)
+        to = ("--to", f"127.0.0.1:{port}", "--strategy", "post-copy", *TINY)
+        large = pageferry("source", *to, "--memory", "512MiB")
+        assert large.exit_code == 1, large.stderr
+        assert re.search(r"512MiB does not fit: .* \(ulimit -v\)'s 488MiB", large.complaint)
+        small = pageferry("source", *to, "--memory", "16MiB")
+        assert small.exit_code == 0, small.stderr
         assert running.poll() is None
 
 
@@ -282,8 +286,12 @@ def test_cpus_are_those_that_we_may_use() -> None:
 
 
 def test_cpus_are_those_of_the_affinity() -> None:
-    words = ["/usr/bin/env", "taskset", "-c", "0", *command("migrate", *SMALL, "--json", "-")]
-    run = run_words(words, cwd=ELSEWHERE)
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(ours)})  # whoever is started from here inherits it
+    try:
+        run = pageferry("migrate", *SMALL, "--json", "-", cwd=ELSEWHERE)
+    finally:
+        os.sched_setaffinity(0, ours)
     assert run.exit_code == 0, run.stderr
     assert run.json["config"]["cpus"] == 1
 

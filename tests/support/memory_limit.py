@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import pytest
 
 from tests.support.command_line import RUN_S, Run, command, environment, run_words
+from tests.support.spare import ENTER
 
 MIB: Final = 2**20
 ELSEWHERE: Final = Path("/")  # agents of some releases import what is in the current folder
@@ -36,8 +38,7 @@ class Group:
 
     def shell(self, *arguments: str) -> list[str]:
         """What starts `pageferry ARGUMENTS` in it."""
-        enter = f"echo $$ > '{self.folder}/cgroup.procs' && exec \"$@\""
-        return ["/bin/sh", "-c", enter, "sh", *command(*arguments)]
+        return ["/bin/sh", "-c", ENTER, str(self.folder), *command(*arguments)]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -54,6 +55,14 @@ class Group:
             out, err = running.communicate(timeout=RUN_S)
         return Run(running.returncode, out, err)
 
+    def remove(self) -> None:
+        """Once what was started in it has ended, and what that has started."""
+        deadline = time.monotonic() + RUN_S
+        while self.procs:
+            assert time.monotonic() < deadline, self.procs
+            time.sleep(0.005)
+        self.folder.rmdir()
+
 
 @contextlib.contextmanager
 def group(controller: str, **values: int) -> Iterator[Group]:
@@ -69,7 +78,7 @@ def group(controller: str, **values: int) -> Iterator[Group]:
             made.set(name.replace("_", ".", 1), value)
         yield made
     finally:
-        folder.rmdir()
+        made.remove()
 
 
 def _own(controller: str) -> Path:

@@ -10,9 +10,10 @@ only has not been loaded anew. Its own agents are started in the same way.
 
 Only `[sys.executable, "-P", "-m", "pageferry...", ...]` is started so (and `dying_threads`, which
 breaks what is loaded and runs it), in an environment that says nothing about how Python or a
-library is loaded: everything else, and everything where PAGEFERRY_TEST_FULL or
-PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. This file imports the standard library only:
-the spare process runs it by its path.
+library is loaded, within a control group where a shell is asked to put it there by `ENTER`; and
+inside of `with_us_loaded` whatever else Python runs. Everything else, and everything where
+PAGEFERRY_TEST_FULL or PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. This file imports the
+standard library only: the spare process runs it by its path.
 """
 
 from __future__ import annotations
@@ -50,14 +51,17 @@ _LIBC = ctypes.CDLL(None)
 # all that begin so.
 _ASKED_LATER = (
     *("PYTHONASYNCIODEBUG", "PYTEST_", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
-    *("TMPDIR", "HOME", "TZ", "XDG_RUNTIME_DIR"),
+    *("TMPDIR", "HOME", "TZ", "XDG_RUNTIME_DIR", "JPY_"),
 )
+# `/bin/sh -c ENTER FOLDER COMMAND...` runs a command in the control group (v1) of that folder.
+ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 # What starts processes of its own; agents don't.
 _STARTS_OTHERS = ("pageferry.cli", "pageferry.sweeps.cell", "tests.support.dying_threads")
 _ALONE = {"dest", "source", "report", "host", "trace", "workload", "certs", "net", "inject"}
 
 _AT_ONCE = threading.local()  # `wanted`: in a thread whose processes are not loaded anew
+_WITH_US = threading.local()  # `wanted`: in a thread whose processes may be anything of Python
 
 _exec = subprocess._fork_exec  # type: ignore[attr-defined]
 
@@ -65,7 +69,8 @@ _exec = subprocess._fork_exec  # type: ignore[attr-defined]
 class Wanted(NamedTuple):
     """A process to be started, as `subprocess` passes it on."""
 
-    args: list[str]
+    args: list[str]  # of Python: `-m`, `-c` or a file first
+    enter: str  # the folder of a control group; empty: ours
     kept: list[int]
     cwd: bytes | None
     environment: list[bytes] | None
@@ -110,7 +115,9 @@ def _request(wanted: Wanted) -> dict[str, Any]:
     variables = os.environb.items() if given is None else (word.split(b"=", 1) for word in given)
     held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     return {
-        "args": wanted.args[3:],
+        "args": wanted.args,
+        "enter": wanted.enter,
+        "with_us": hasattr(_WITH_US, "wanted"),
         "kept": wanted.kept,
         "cwd": os.getcwd() if wanted.cwd is None else os.fsdecode(wanted.cwd),
         "environment": {os.fsdecode(key): os.fsdecode(value) for key, value in variables},
@@ -187,8 +194,14 @@ def _wanted(given: tuple[Any, ...]) -> Wanted | None:
     args, _, close_fds, kept, cwd, variables, p2c, _, _, c2p, _, err, _, failure = given[:14]
     _, new_session, group, gid, groups, uid, umask, before = given[14:22]
     words = [os.fsdecode(word) for word in args]
+    enter = words[3] if words[:3] == ["/bin/sh", "-c", ENTER] else ""
+    words = words[4:] if enter else words
     ours = ("pageferry.", "tests.support.dying_threads")
     like_ours = words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith(ours)
+    if hasattr(_WITH_US, "wanted") and words[:1] == [sys.executable]:
+        like_ours = (
+            words[1] in ("-m", "-c") or words[1].endswith(".py") or words[1:3] == ["-P", "-m"]
+        )
     special = (gid, groups, uid, before) != (None,) * 4 or umask != -1 or not close_fds
     anew = any(os.environ.get(name) for name in ANEW) and not hasattr(_AT_ONCE, "wanted")
     if not like_ours or special or anew:
@@ -196,7 +209,8 @@ def _wanted(given: tuple[Any, ...]) -> Wanted | None:
     if variables is not None and not all(map(_is_harmless, _differing(variables))):
         return None
     passed_on = sorted(set(kept) - {failure})
-    return Wanted(words, passed_on, cwd, variables, (p2c, c2p, err), new_session, group)
+    words = words[2 if words[1] == "-P" else 1 :]
+    return Wanted(words, enter, passed_on, cwd, variables, (p2c, c2p, err), new_session, group)
 
 
 def _differing(variables: list[bytes]) -> set[str]:
@@ -227,6 +241,16 @@ def at_once() -> Iterator[None]:
         yield
     finally:
         del _AT_ONCE.wanted
+
+
+@contextlib.contextmanager
+def with_us_loaded() -> Iterator[None]:
+    """What Python starts here, and what that starts, has us loaded: for programs of our users."""
+    _WITH_US.wanted = True
+    try:
+        yield
+    finally:
+        del _WITH_US.wanted
 
 
 def _loaded_spare() -> Spare:
@@ -263,6 +287,11 @@ def serve(talk: socket.socket) -> dict[str, Any]:
                 if parent != middle:  # nobody waits for it any more
                     os._exit(1)
                 os.sched_yield()
+            # As whoever started it may signal its group from now on.
+            if wanted["new_session"]:
+                os.setsid()
+            if wanted["group"] >= 0:
+                os.setpgid(0, wanted["group"])
             talk.send(str(os.getpid()).encode())
             wanted["fds"] = fds
             return wanted
@@ -273,23 +302,38 @@ def serve(talk: socket.socket) -> dict[str, Any]:
 
 def become(wanted: dict[str, Any]) -> NoReturn:
     """Be the process that was asked for, from its first line to its exit."""
-    module, *arguments = wanted["args"]
+    how, *arguments = wanted["args"]
+    module = arguments.pop(0) if how == "-m" else ""
+    if wanted["enter"]:
+        Path(wanted["enter"], "cgroup.procs").write_text(f"{os.getpid()}\n")
     starts_others = module in _STARTS_OTHERS and not _ALONE.intersection(arguments[:1])
+    starts_others |= wanted["with_us"]
     own_spare = _forked_spare(keep=wanted["fds"]) if starts_others else None
     kept = _place_descriptors(wanted, own_spare)
-    _LIBC.prctl(_NAME, module.rpartition(".")[2].encode())  # as its command line would say
+    # As its command line would say.
+    _LIBC.prctl(_NAME, (module.rpartition(".")[2] or "python").encode())
     _take_over(wanted)
     subprocess._fork_exec = _exec if kept is None else Starter(lambda: kept)  # type: ignore[attr-defined]
-    sys.argv = [module, *arguments]
+    sys.argv = [module or how, *arguments]
+    if wanted["with_us"]:
+        _WITH_US.wanted = True
     for loaded in (module, f"{module}.__main__"):
         sys.modules.pop(loaded, None)  # it runs as __main__
-    _leave(_run(module))
+    if module == "pytest":  # it rewrites our plug-in's asserts as it loads it
+        for loaded in [name for name in sys.modules if name.partition(".")[0] == "pageferry"]:
+            del sys.modules[loaded]
+    _leave(_run(how, module))
 
 
-def _run(module: str) -> int:
-    """Run it as `python -m` does; its exit code."""
+def _run(how: str, module: str) -> int:
+    """Run it as `python -m`, `python -c` or `python FILE` does; its exit code."""
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if module:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        elif how == "-c":
+            exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102
+        else:
+            runpy.run_path(how, run_name="__main__")
     except SystemExit as error:
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
@@ -350,10 +394,6 @@ def _place_descriptors(wanted: dict[str, Any], own_spare: socket.socket | None) 
 
 def _take_over(wanted: dict[str, Any]) -> None:
     """What a new process inherits, and what Python does with it as it starts."""
-    if wanted["new_session"]:
-        os.setsid()
-    if wanted["group"] >= 0:
-        os.setpgid(0, wanted["group"])
     os.chdir(wanted["cwd"])
     os.environ.clear()
     os.environ.update(wanted["environment"])
