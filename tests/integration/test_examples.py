@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import outside
 from tests.support.command_line import run_words
+from tests.support.spare import with_us_loaded
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 RUN_S: Final = 110.0
@@ -48,7 +49,8 @@ def run(folder: Path, *arguments: str | Path, limit_s: float = RUN_S) -> tuple[i
     # ipykernel's own shutdown fails in asyncio's debug mode, which conftest.py turns on.
     installed = {k: v for k, v in os.environ.items() if k != "PYTHONASYNCIODEBUG"}
     words = [sys.executable, *map(str, arguments)]
-    done = run_words(words, timeout=limit_s, cwd=folder, env=installed)
+    with with_us_loaded():
+        done = run_words(words, timeout=limit_s, cwd=folder, env=installed)
     assert "Traceback" not in done.stderr, done.stderr
     return done.exit_code, done.stdout, done.stderr
 
@@ -100,7 +102,8 @@ def test_a_hostile_peer_is_answered_and_logged(tmp_path: Path) -> None:
 def test_the_examples_tests_pass_without_configuration_of_ours(tmp_path: Path) -> None:
     """The example's own file, in a session that has no configuration of ours."""
     text = (EXAMPLES / "pytest_limit" / "test_limits.py").read_text("utf-8")
-    session = outside.run(tmp_path, text)
+    with with_us_loaded():
+        session = outside.run(tmp_path, text)
     assert "3 passed" in session.said, session.said
 
 
@@ -109,7 +112,8 @@ def test_a_limit_that_is_missed_fails_it(tmp_path: Path) -> None:
     text = (EXAMPLES / "pytest_limit" / "test_limits.py").read_text("utf-8")
     tight = text.replace("bytes_on_wire=20_000_000", "bytes_on_wire=10_000_000")
     assert tight != text
-    session = outside.run(tmp_path, tight, "-k", "each_page")
+    with with_us_loaded():
+        session = outside.run(tmp_path, tight, "-k", "each_page")
     missed = r"pageferry: bytes_on_wire was [\d,]+, its limit is 10,000,000 "
     assert re.search(missed, session.said), session.said
     assert session.exit_code == 1
