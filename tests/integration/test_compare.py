@@ -14,7 +14,7 @@ from pageferry.common.report.schema import Report
 from tests.support.harness import Agent, Run, agent, children_of, pageferry, wait_gone
 from tests.support.spare import runs
 
-FAST = ("--warmup", "100ms", "--run-after", "100ms", "--workload", "zipf")
+FAST = ("--warmup", "100ms", "--run-after", "100ms", "--workload", "zipf:rate=20MB/s")
 QUICK = ("--memory", "16MiB", *FAST)
 GRID = ("--strategies", "pre-copy,three-path", "--cache", "0,256KiB")
 # A round 1 that isn't over before a signal has come.
@@ -85,7 +85,7 @@ def test_the_table_for_people_with_medians(tmp_path: Path) -> None:
     )
     assert run.exit_code == 0, run.stderr
     assert run.said == []
-    assert "zipf · 16MiB · seed 1 · median of 2 runs" in run.stdout
+    assert "zipf:rate=20MB/s · 16MiB · seed 1 · median of 2 runs" in run.stdout
     assert run.stdout.count("stop-and-copy") == 2
     document = json.loads(file.read_text())
     assert document["interrupted"] is False
@@ -98,7 +98,7 @@ def test_the_table_for_people_with_medians(tmp_path: Path) -> None:
     logs = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert logs == ["run-01", "run-02", "run-03", "run-04"]
     text = page.read_text()
-    assert "pageferry compare: zipf · 16MiB · seed 1 · median of 2 runs" in text
+    assert "pageferry compare: zipf:rate=20MB/s · 16MiB · seed 1 · median of 2 runs" in text
     assert text.count("stop-and-copy, cache 256KiB, run 2") > 1  # in the table, and for itself
     assert document["sheets"][0]["columns"][:2] == ["strategy", "cache"]
 

@@ -115,14 +115,14 @@ def pageferry(*arguments: str) -> Run:
         return Run(exit_code, process.read("out"), process.read("err"))
 
 
-def migrate(*arguments: str) -> Run:
+def migrate(*arguments: str, warmup: str = "100ms") -> Run:
     """`harness.migrate` by two agents that start at once, without a command above them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dest = Agent(folder, "dest", "dest", "--listen", "127.0.0.1:0", "--once", "--quiet")
         try:
             to = f"127.0.0.1:{dest.wait_status('listening')['port']}"
-            options = "--quiet", "--json", "-", "--warmup", "100ms", "--run-after", "100ms"
+            options = "--quiet", "--json", "-", "--warmup", warmup, "--run-after", "100ms"
             source = Agent(folder, "source", "source", "--to", to, *options, *arguments)
             try:
                 exit_code = source.end(RUN_S)
