@@ -1,6 +1,7 @@
 """The commands of README that take one machine and loopback do what they say.
 
-As printed with PAGEFERRY_TEST_FULL, else with less memory and as fast as it goes. The others are
+As printed with PAGEFERRY_TEST_FULL, else with less memory, a shorter life of the guest, and as fast
+as it goes. The others are
 listed with the reason why they are not run here.
 """
 
@@ -49,18 +50,21 @@ SAMPLE = some(RUN, 4)
 
 
 def smaller(words: tuple[str, ...]) -> list[str]:
-    """With less memory, and without a limit of its own."""
+    """With less memory, a shorter life, and without a limit of its own."""
     out = list(words)
     if words[0] not in ("migrate", "compare", "predict") or FULL:
         return out
     if "--memory" in out:
-        out[out.index("--memory") + 1] = "64MiB"
+        out[out.index("--memory") + 1] = "32MiB"
     else:
-        out += ["--memory", "64MiB"]
+        out += ["--memory", "32MiB"]
     if "--max-bandwidth" not in out:
         out += ["--max-bandwidth", "200MB/s"]
     if "--delta-cache" in out:
-        out[out.index("--delta-cache") + 1] = "16MiB"
+        out[out.index("--delta-cache") + 1] = "8MiB"
+    if words[0] != "predict":
+        for name in ("--warmup", "--run-after"):
+            out += [] if name in out else [name, "200ms"]
     return out
 
 
