@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.support.command_line import CHECKOUT, Run, command, environment, run_words
+from tests.support.command_line import CHECKOUT, HERE, PYTHON, Run, environment, run_words
+from tests.support.spare import with_us_loaded
 
 QUICK = ("--memory", "16MiB", "--warmup", "100ms", "--run-after", "100ms", "--quiet")
 ANOTHER_CLOCK = ("--time", "--monotonic", "3600", "--boottime", "3600")
 # What tells one time namespace from another, which clones of a machine do not have.
-NAMELESS = "mount -t tmpfs none /proc/$$/ns"
-NO_BOOT_ID = "mount -t tmpfs none /proc/sys/kernel/random"
+NAMELESS = "/proc/%/ns"  # of the process itself
+NO_BOOT_ID = "/proc/sys/kernel/random"
 
 
 def _why_not() -> str | None:
@@ -25,7 +25,7 @@ def _why_not() -> str | None:
     if os.geteuid() != 0:
         return "needs root, for namespaces of time and mounts"
     tried = subprocess.run(
-        ["unshare", "--mount", *ANOTHER_CLOCK, "sh", "-c", f"{NAMELESS} && {NO_BOOT_ID}"],  # noqa: S607
+        ["unshare", "--mount", *ANOTHER_CLOCK, "mount", "-t", "tmpfs", "none", NO_BOOT_ID],  # noqa: S607
         capture_output=True,
         text=True,
         check=False,
@@ -37,27 +37,29 @@ REASON = _why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 
 
-def within(prepare: Sequence[str], arguments: Sequence[str], *, hour: bool = False) -> list[str]:
-    """A command in namespaces of its own, where `prepare` has been done first."""
-    steps = " && ".join([*prepare, f"exec {shlex.join(arguments)}"])
-    return ["unshare", "--mount", *(ANOTHER_CLOCK if hour else ()), "sh", "-c", steps]
+def within(hidden: Sequence[str], *arguments: str, hour: bool = False) -> list[str]:
+    """A command in namespaces of its own, where nothing can be read below what is `hidden`."""
+    over = [word for path in hidden for word in ("--over", path)]
+    words = [PYTHON, str(HERE / "tests/support/namespaced.py"), *(["--hour"] if hour else [])]
+    return [*words, *over, "--", *arguments]
 
 
 @contextlib.contextmanager
-def dest_within(prepare: Sequence[str], *, hour: bool) -> Iterator[str]:
+def dest_within(hidden: Sequence[str], *, hour: bool) -> Iterator[str]:
     """A destination there, and its HOST:PORT."""
     read_fd, write_fd = os.pipe()
     options = ("dest", "--listen", "127.0.0.1:0", "--quiet", "--status-fd", str(write_fd))
-    process = subprocess.Popen(
-        within(prepare, command(*options), hour=hour),
-        pass_fds=[write_fd],
-        env=environment(),
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
+    with with_us_loaded():
+        process = subprocess.Popen(
+            within(hidden, *options, hour=hour),
+            pass_fds=[write_fd],
+            env=environment(),
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
     os.close(write_fd)
     try:
         with os.fdopen(read_fd) as status:
@@ -72,9 +74,10 @@ def dest_within(prepare: Sequence[str], *, hour: bool) -> Iterator[str]:
         process.stderr.close()
 
 
-def source_within(prepare: Sequence[str], where: str) -> Run:
+def source_within(hidden: Sequence[str], where: str) -> Run:
     options = ("source", "--to", where, "--json", "-", *QUICK)
-    return run_words(within(prepare, command(*options)))
+    with with_us_loaded():
+        return run_words(within(hidden, *options))
 
 
 def test_a_clone_of_a_machine_has_a_clock_of_its_own() -> None:

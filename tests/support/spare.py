@@ -69,7 +69,7 @@ _exec = subprocess._fork_exec  # type: ignore[attr-defined]
 class Wanted(NamedTuple):
     """A process to be started, as `subprocess` passes it on."""
 
-    args: list[str]  # of Python: `-m`, `-c` or a file first
+    args: list[str]  # of Python: `-P` where it is given, then `-m`, `-c` or a file
     enter: str  # the folder of a control group; empty: ours
     kept: list[int]
     cwd: bytes | None
@@ -199,9 +199,8 @@ def _wanted(given: tuple[Any, ...]) -> Wanted | None:
     ours = ("pageferry.", "tests.support.dying_threads")
     like_ours = words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith(ours)
     if hasattr(_WITH_US, "wanted") and words[:1] == [sys.executable]:
-        like_ours = (
-            words[1] in ("-m", "-c") or words[1].endswith(".py") or words[1:3] == ["-P", "-m"]
-        )
+        how = words[2] if words[1] == "-P" else words[1]  # -P FILE: the spare process itself
+        like_ours = how in ("-m", "-c") or words[1].endswith(".py")
     special = (gid, groups, uid, before) != (None,) * 4 or umask != -1 or not close_fds
     anew = any(os.environ.get(name) for name in ANEW) and not hasattr(_AT_ONCE, "wanted")
     if not like_ours or special or anew:
@@ -209,8 +208,7 @@ def _wanted(given: tuple[Any, ...]) -> Wanted | None:
     if variables is not None and not all(map(_is_harmless, _differing(variables))):
         return None
     passed_on = sorted(set(kept) - {failure})
-    words = words[2 if words[1] == "-P" else 1 :]
-    return Wanted(words, enter, passed_on, cwd, variables, (p2c, c2p, err), new_session, group)
+    return Wanted(words[1:], enter, passed_on, cwd, variables, (p2c, c2p, err), new_session, group)
 
 
 def _differing(variables: list[bytes]) -> set[str]:
@@ -302,7 +300,8 @@ def serve(talk: socket.socket) -> dict[str, Any]:
 
 def become(wanted: dict[str, Any]) -> NoReturn:
     """Be the process that was asked for, from its first line to its exit."""
-    how, *arguments = wanted["args"]
+    safe = wanted["args"][0] == "-P"
+    how, *arguments = wanted["args"][safe:]
     module = arguments.pop(0) if how == "-m" else ""
     if wanted["enter"]:
         Path(wanted["enter"], "cgroup.procs").write_text(f"{os.getpid()}\n")
@@ -322,6 +321,8 @@ def become(wanted: dict[str, Any]) -> NoReturn:
     if module == "pytest":  # it rewrites our plug-in's asserts as it loads it
         for loaded in [name for name in sys.modules if name.partition(".")[0] == "pageferry"]:
             del sys.modules[loaded]
+    if not safe:
+        sys.path.insert(0, os.getcwd() if how in ("-m", "-c") else os.path.dirname(how))
     _leave(_run(how, module))
 
 
