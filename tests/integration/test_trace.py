@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -90,18 +91,22 @@ def test_what_valgrind_records_can_be_replayed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kib", [300, 500])  # while the text is read; while the trace is written
 def test_a_full_disk_is_one_line_and_leaves_no_file(tmp_path: Path, kib: int) -> None:
     (tmp_path / "text").write_bytes(lackey_text(100_000))
-    limit = ("prlimit", f"--fsize={kib * 1024}")
-    done = subprocess.run(
-        [*limit, *command("trace", "import", "text", "t.npz", "--limit", str(500 * 1024 // 4))],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "pageferry: can't write t.npz: File too large\n"
+    ours = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, ours[1]))  # it inherits it
+    try:
+        running = subprocess.Popen(
+            command("trace", "import", "text", "t.npz", "--limit", str(500 * 1024 // 4)),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ours)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (2, "")
+    assert err == "pageferry: can't write t.npz: File too large\n"
     assert os.listdir(tmp_path) == ["text"]
 
 
