@@ -10,8 +10,9 @@ only has not been loaded anew. Its own agents are started in the same way.
 
 Only `[sys.executable, "-P", "-m", "pageferry...", ...]` is started so, in an environment that says
 nothing about how Python or a library is loaded: everything else, and everything where
-PAGEFERRY_TEST_FULL or PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. This file imports the
-standard library only: the spare process runs it by its path.
+PAGEFERRY_TEST_FULL or PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. `entering.py` may
+stand before it; and before pytest, which is loaded anew, but gets a spare process of its own. This
+file imports the standard library only: the spare process runs it by its path.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 HERE = Path(__file__).resolve().parents[2]
+ENTERING = Path(__file__).resolve().with_name("entering.py")
+LEFT = "PAGEFERRY_TEST_SPARE"  # where a session of pytest finds the spare process that it has
 ANEW = ("PAGEFERRY_TEST_FULL", "PAGEFERRY_TEST_LOADED_ANEW")
 COMM = b"spare"  # the name of spare processes in /proc/PID/comm
 PATIENCE_S = 60.0
@@ -45,8 +48,7 @@ MOST = 2**18  # a request's bytes: its environment above all
 
 _NAME, _DEATH_SIGNAL, _SUBREAPER = 15, 1, 36  # <linux/prctl.h>
 _LIBC = ctypes.CDLL(None)
-# Variables that may differ: they are asked for while a process runs. One that ends in _ stands for
-# all that begin so.
+# Variables that may differ: they are asked for as a process runs. A _ ends what several begin with.
 _ASKED_LATER = (
     *("PYTHONASYNCIODEBUG", "PYTEST_", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
     *("TMPDIR", "HOME", "TZ", "XDG_RUNTIME_DIR"),
@@ -64,6 +66,7 @@ _exec = subprocess._fork_exec  # type: ignore[attr-defined]
 class Wanted(NamedTuple):
     """A process to be started, as `subprocess` passes it on."""
 
+    steps: list[list[str]]  # of `entering`
     args: list[str]
     kept: list[int]
     cwd: bytes | None
@@ -96,6 +99,11 @@ class Spare:
             socket.send_fds(self._talk, [request], [*streams, *wanted.kept])
             return int(self._talk.recv(64))
 
+    def leave(self) -> str:
+        """The descriptor by which it is talked to, for what this process becomes."""
+        self._talk.set_inheritable(True)
+        return str(self._talk.fileno())
+
     def end(self) -> None:
         """It ends, and what it has started stays."""
         self._talk.close()
@@ -109,7 +117,8 @@ def _request(wanted: Wanted) -> dict[str, Any]:
     variables = os.environb.items() if given is None else (word.split(b"=", 1) for word in given)
     held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     return {
-        "args": wanted.args[3:],
+        "steps": wanted.steps,
+        "args": wanted.args,
         "kept": wanted.kept,
         "cwd": os.getcwd() if wanted.cwd is None else os.fsdecode(wanted.cwd),
         "environment": {os.fsdecode(key): os.fsdecode(value) for key, value in variables},
@@ -141,10 +150,13 @@ def runs(pid: int, module: str) -> bool:
     """Whether that process was started as `python -m module`, loaded anew or not."""
     folder = Path(f"/proc/{pid}")
     with contextlib.suppress(OSError):
-        tail = module.rpartition(".")[2].encode()
         words = (folder / "cmdline").read_bytes().split(b"\0")
-        return module.encode() in words or (folder / "comm").read_bytes().strip() == tail[:15]
+        return module.encode() in words or (folder / "comm").read_bytes().strip() == _comm(module)
     return False
+
+
+def _comm(module: str) -> bytes:
+    return module.rpartition(".")[2].encode()[:15]
 
 
 def is_spare(pid: int) -> bool:
@@ -157,13 +169,14 @@ def is_spare(pid: int) -> bool:
 class Starter:
     """Stands for `subprocess._fork_exec`."""
 
-    def __init__(self, make_spare: Callable[[], Spare]) -> None:
+    def __init__(self, make_spare: Callable[[], Spare], *, in_session: bool = False) -> None:
         self._make_spare = make_spare
+        self._in_session = in_session
         self._spare: Spare | None = None
         self._making = threading.Lock()
 
     def __call__(self, *given: Any) -> int:
-        wanted = _wanted(given)
+        wanted = _wanted(given, self._in_session)
         if wanted is None or not (spare := self._ready()).is_ours:
             return int(_exec(*given))
         return spare.start(wanted)
@@ -181,20 +194,28 @@ class Starter:
             return self._spare
 
 
-def _wanted(given: tuple[Any, ...]) -> Wanted | None:
+def _wanted(given: tuple[Any, ...], in_session: bool) -> Wanted | None:
     """What `subprocess` wants; None: not something that a spare process can become."""
     args, _, close_fds, kept, cwd, variables, p2c, _, _, c2p, _, err, _, failure = given[:14]
     _, new_session, group, gid, groups, uid, umask, before = given[14:22]
     words = [os.fsdecode(word) for word in args]
-    like_ours = words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith("pageferry.")
+    steps: list[list[str]] = []
+    if words[:3] == [sys.executable, "-P", str(ENTERING)]:
+        steps, words = json.loads(words[3]), words[4:]
+    if in_session and words[:3] == [sys.executable, "-u", "-c"]:  # a worker of xdist
+        steps = [["session"]]
+    like_ours = _is_ours(words) or ["session"] in steps
     special = (gid, groups, uid, before) != (None,) * 4 or umask != -1 or not close_fds
     anew = any(os.environ.get(name) for name in ANEW) and not hasattr(_AT_ONCE, "wanted")
-    if not like_ours or special or anew:
-        return None
-    if variables is not None and not all(map(_is_harmless, _differing(variables))):
+    changed = () if variables is None else _differing(variables)
+    if not like_ours or special or anew or not all(map(_is_harmless, changed)):
         return None
     ours = sorted(set(kept) - {failure})
-    return Wanted(words, ours, cwd, variables, (p2c, c2p, err), new_session, group)
+    return Wanted(steps, words, ours, cwd, variables, (p2c, c2p, err), new_session, group)
+
+
+def _is_ours(words: list[str]) -> bool:
+    return words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith("pageferry.")
 
 
 def _differing(variables: list[bytes]) -> set[str]:
@@ -271,17 +292,38 @@ def serve(talk: socket.socket) -> dict[str, Any]:
 
 def become(wanted: dict[str, Any]) -> NoReturn:
     """Be the process that was asked for, from its first line to its exit."""
-    module, *arguments = wanted["args"]
-    starts_others = module in _STARTS_OTHERS and not _ALONE.intersection(arguments[:1])
-    own_spare = _forked_spare(keep=wanted["fds"]) if starts_others else None
+    module, *arguments = wanted["args"][3:]
+    if wanted["steps"]:
+        os.dup2(wanted["fds"][2], 2)  # for what they have to say
+        runpy.run_path(str(ENTERING))["enter"](wanted["steps"])
+    is_session = ["session"] in wanted["steps"]
+    others = is_session or (module in _STARTS_OTHERS and not _ALONE.intersection(arguments[:1]))
+    own_spare = _forked_spare(keep=wanted["fds"]) if others else None
     kept = _place_descriptors(wanted, own_spare)
-    _LIBC.prctl(_NAME, module.rpartition(".")[2].encode())  # as its command line would say
     _take_over(wanted)
+    if is_session and kept is not None:
+        os.environ[LEFT] = kept.leave()
+        os.execv(wanted["args"][0], wanted["args"])  # noqa: S606 - it is what was asked for
     subprocess._fork_exec = _exec if kept is None else Starter(lambda: kept)  # type: ignore[attr-defined]
+    if module == "pageferry.net.enter":
+        os.execvp = _enter_network  # type: ignore[assignment]
+    _be(module, arguments)
+
+
+def _be(module: str, arguments: list[str]) -> NoReturn:
+    _LIBC.prctl(_NAME, _comm(module))  # as its command line would say
     sys.argv = [module, *arguments]
     for loaded in (module, f"{module}.__main__"):
         sys.modules.pop(loaded, None)  # it runs as __main__
     _leave(_run(module))
+
+
+def _enter_network(program: str, words: list[str]) -> NoReturn:
+    """In place of `exec` by what is in a network already: an agent is not loaded anew there."""
+    if _is_ours(words):
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        _be(words[3], words[4:])
+    os.execvpe(program, words, os.environ)  # noqa: S606 - it is what was asked for
 
 
 def _run(module: str) -> int:
