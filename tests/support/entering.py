@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 PATH = os.path.abspath(__file__)
 _MOUNTS = 0x00020000  # <linux/sched.h>
-_DUMPABLE, _KEEP, _AMBIENT, _NO_NEW = 4, 8, 47, 38  # <linux/prctl.h>
+_DUMPABLE, _KEEP, _BOUNDING_DROP, _NO_NEW, _AMBIENT = 4, 8, 24, 38, 47  # <linux/prctl.h>
 _CAPABILITIES_3, _DAC_READ_SEARCH = 0x20080522, 2  # <linux/capability.h>
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -58,6 +58,9 @@ def shell(script: str) -> None:
 def user(number: str) -> None:
     """Become this user for good, as `nobody.as_nobody`: it may read what is closed to it."""
     _done(_LIBC.prctl(_KEEP, 1, 0, 0, 0))
+    for capability in range(64):
+        if capability != _DAC_READ_SEARCH:
+            _LIBC.prctl(_BOUNDING_DROP, capability, 0, 0, 0)  # fails for those that there are not
     os.setgroups([])
     os.setresgid(*[int(number)] * 3)
     os.setresuid(*[int(number)] * 3)
