@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import shutil
@@ -40,6 +41,13 @@ needs_root = pytest.mark.skipif(
 whole = pytest.mark.full
 
 
+@functools.cache
+def importable() -> frozenset[str]:
+    """Names of all modules that could be imported, ours among them."""
+    names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions(), *OURS}
+    return frozenset(filter(str.isidentifier, names))
+
+
 class Decoys:
     """A folder in which every module that could be imported has a namesake."""
 
@@ -47,11 +55,9 @@ class Decoys:
         self.folder = folder / "here"
         self.folder.mkdir()
         self._marker = folder / "ran"
-        names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions(), *OURS}
-        for name in names - without:
-            if name.isidentifier():
-                decoy = DECOY.format(marker=str(self._marker))
-                (self.folder / f"{name}.py").write_text(decoy)
+        for name in importable() - without:
+            decoy = DECOY.format(marker=str(self._marker))
+            (self.folder / f"{name}.py").write_text(decoy)
         (self.folder / "plan.toml").write_text(PLAN)
         (self.folder / "lackey.txt").write_text(LACKEY)
 
@@ -153,6 +159,7 @@ def test_no_cell_on_a_cluster(decoys: Decoys) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@functools.cache
 def loaded_by_python() -> frozenset[str]:
     """What an interpreter of that `python -m` has loaded before the module's first line."""
     code = "import runpy, sys; print(*sys.modules)"
