@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +82,13 @@ def refused_userfaultfd() -> None:
     confined.refuse(confined.USERFAULTFD[os.uname().machine])
 
 
+def address_space(kib: str) -> None:
+    """So much beyond what this process has, as by `ulimit -v`: what it has loaded differs."""
+    pages = int(open("/proc/self/statm").read().split()[0])  # noqa: SIM115
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + int(kib) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def nothing() -> None:
     """For a session of pytest, that it has a spare process."""
 
@@ -91,6 +99,7 @@ STEPS: Mapping[str, Callable[..., None]] = {
     "shell": shell,
     "user": user,
     "no userfaultfd": refused_userfaultfd,
+    "address space": address_space,
     "session": nothing,
 }
 

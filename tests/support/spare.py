@@ -293,6 +293,9 @@ def serve(talk: socket.socket) -> dict[str, Any]:
 def become(wanted: dict[str, Any]) -> NoReturn:
     """Be the process that was asked for, from its first line to its exit."""
     module, *arguments = wanted["args"][3:]
+    for limit, values in zip(_LIMITS, wanted["limits"], strict=True):
+        if resource.getrlimit(limit) != tuple(values):
+            resource.setrlimit(limit, values)
     if wanted["steps"]:
         os.dup2(wanted["fds"][2], 2)  # for what they have to say
         runpy.run_path(str(ENTERING))["enter"](wanted["steps"])
@@ -398,9 +401,6 @@ def _take_over(wanted: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(wanted["environment"])
     tempfile.tempdir = None
-    for limit, values in zip(_LIMITS, wanted["limits"], strict=True):
-        if resource.getrlimit(limit) != tuple(values):
-            resource.setrlimit(limit, values)
     os.sched_setaffinity(0, wanted["cpus"])
     for number in _numbers():
         ignored = number in wanted["ignored"] or number in {signal.SIGPIPE, signal.SIGXFSZ}
