@@ -41,7 +41,7 @@ FIXTURES = """
         there.verify("web")
 
     def test_link(pageferry_migrate, pageferry_link):
-        link = pageferry_link("rate=400mbit,delay=1ms")
+        link = pageferry_link("rate=400mbit")
         report = pageferry_migrate(**link, strategy="stop-and-copy")
         assert report.net.link == pageferry_link.kind == link["link"]
 """
