@@ -32,7 +32,7 @@ from tests.support.tiers import some
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 CONFIG = MigrationConfig(
     memory=2**23,
-    workload="zipf:zero-share=20%",
+    workload="zipf:zero-share=20%,rate=40MB/s",
     max_bandwidth=40e6,
     warmup=0.05,
     run_after=0.05,
@@ -63,7 +63,7 @@ class TestWhole:
         self, keys: Path, strategy: str, faults: str
     ) -> None:
         options = ("--strategy", strategy, "--faults", faults, "--memory", "16MiB")
-        run = migrate("--tls", str(keys / "dest"), "--workload", "zipf", *options)
+        run = migrate("--tls", str(keys / "dest"), "--workload", "zipf:rate=40MB/s", *options)
         assert run.exit_code == 0, run.stderr
         assert run.report.verified is True
         assert run.report.config["tls"] is True
