@@ -42,7 +42,8 @@ def loads(self, sig, context):
 KernelCache.load_overload = loads
 
 async def run():
-    config = MigrationConfig(memory=2**22, workload="uniform", strategy="pre-copy", warmup=0.05)
+    few = {"memory": 2**22, "workload": "uniform:rate=20MB/s", "warmup": 0.05, "run_after": 0.05}
+    config = MigrationConfig(**few, strategy="pre-copy")
     async with listening() as (agent, port, said):
         session = SourceSession(config, ("127.0.0.1", port), timeline, lambda line: None)
         await session.run()
