@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import entering
 from tests.support.command_line import CHECKOUT, command, environment, pageferry
 from tests.support.commands import Agent, agent, destination
 from tests.support.tiers import some
@@ -38,8 +39,8 @@ def why_not() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def inside() -> Iterator[tuple[str, ...]]:
-    """A namespace: what begins a command in it. An interface from which nothing comes back."""
+def inside() -> Iterator[tuple[entering.Step, ...]]:
+    """A namespace: what a command does to be in it. An interface from which nothing comes back."""
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
@@ -60,7 +61,7 @@ def inside() -> Iterator[tuple[str, ...]]:
             "2001:db8::1 silent-first.test\n192.0.2.9 silent-first.test\n"
             "127.0.0.1 both.test\n::1 both.test\n2001:db8::1 silent.test\n"
         )
-        yield ("ip", "netns", "exec", NAMESPACE)
+        yield (("network", NAMESPACE),)
     finally:
         subprocess.run([_IP, "netns", "del", NAMESPACE], check=False)
         shutil.rmtree(HOSTS.parent, ignore_errors=True)
@@ -69,9 +70,9 @@ def inside() -> Iterator[tuple[str, ...]]:
 class Inside(Agent):
     """A `pageferry` command in the namespace."""
 
-    def __init__(self, prefix: tuple[str, ...], *arguments: str) -> None:
+    def __init__(self, steps: tuple[entering.Step, ...], *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [*prefix, *command(*arguments)],
+            entering.command(steps, command(*arguments)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -97,7 +98,7 @@ class Inside(Agent):
         3,
     ),
 )
-def test_a_guest_moves(inside: tuple[str, ...], listen: str, to: str, said: str) -> None:
+def test_a_guest_moves(inside: tuple[entering.Step, ...], listen: str, to: str, said: str) -> None:
     dest = Inside(inside, "dest", "--listen", f"{listen}:0", "--once", "--insecure")
     try:
         port = dest.wait_said(r"listening on .*:(\d+)", 30)[1]
@@ -115,7 +116,7 @@ def test_a_guest_moves(inside: tuple[str, ...], listen: str, to: str, said: str)
         dest.kill()
 
 
-def test_the_limit_is_said_and_what_was_tried(inside: tuple[str, ...]) -> None:
+def test_the_limit_is_said_and_what_was_tried(inside: tuple[entering.Step, ...]) -> None:
     began = time.monotonic()
     source = Inside(inside, "source", "--to", "silent.test:4444", *SMALL)
     try:

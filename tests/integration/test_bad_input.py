@@ -15,6 +15,7 @@ import pytest
 from pageferry.common.wire import encoder, header
 from tests.support import file_agent
 from tests.support.harness import command, destination, heard, pageferry
+from tests.support.tiers import some
 
 SMALL = ("--memory", "16MiB", "--warmup", "0s", "--run-after", "0s", "--max-bandwidth", "unlimited")
 
@@ -207,8 +208,11 @@ def test_guest_size_mismatch_is_said_at_both_ends() -> None:
 @pytest.mark.parametrize("to", [">/dev/full", ">&-"])
 @pytest.mark.parametrize("arguments", [("--help",), ("migrate", *SMALL)])
 def test_standard_output_that_takes_nothing(arguments: tuple[str, ...], to: str) -> None:
-    shell = ["sh", "-c", f'"$@" {to}', "sh", *command(*arguments)]
-    done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+    words = command(*arguments)
+    if to == ">&-":  # as only a shell starts it
+        words = ["sh", "-c", f'"$@" {to}', "sh", *words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     said = heard(done.stderr)
     assert re.fullmatch("pageferry: .*standard output.*\n", said), said
@@ -226,13 +230,17 @@ def test_nobody_reads_standard_output(arguments: tuple[str, ...]) -> None:
     assert running.returncode == 0
 
 
-def test_a_terminal_that_knows_only_ascii() -> None:
-    done = subprocess.run(
-        command("migrate", *SMALL),
-        capture_output=True,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        check=False,
-    )
+@pytest.mark.parametrize("name", some(["source", "migrate"], 2))
+def test_a_terminal_that_knows_only_ascii(name: str) -> None:
+    """Both show the same table; the agents of `migrate` have none."""
+    with destination() as (_agent, port):
+        to = ("--to", f"127.0.0.1:{port}") if name == "source" else ()
+        done = subprocess.run(
+            command(name, *to, *SMALL),
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            check=False,
+        )
     assert (done.returncode, heard(done.stderr.decode("ascii"))) == (0, "")
     assert b"completed" in done.stdout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import CHECKOUT, PYTHON, RUN_S, SMALL, command, environment
-from tests.support.tiers import full_only
+from tests.support.tiers import FULL, full_only
 
 OURS = ("common", "source_agent", "dest_agent", "pageferry", "scripts", "tests")
 DECOY = """with open({marker!r}, "a") as file, open("/proc/self/cmdline") as words:
@@ -31,6 +32,12 @@ warmup = "0s"
 run-after = "0s"
 max-bandwidth = "unlimited"
 """
+CALCULATED = """
+runner = "simulate"
+[options]
+memory = "4MiB"
+link = "rate=1gbit"
+"""
 LACKEY = "==1== Lackey\nI  04001000,3\n S 1ffeffe7e,8\n L 04222c4f8,8\n"
 QUICK = ("--warmup", "0s", "--run-after", "0s", "--memory", "4MiB", "--max-bandwidth", "unlimited")
 needs_root = pytest.mark.skipif(
@@ -40,6 +47,13 @@ needs_root = pytest.mark.skipif(
 whole = pytest.mark.full
 
 
+@functools.cache
+def importable() -> frozenset[str]:
+    """Names of all modules that could be imported, ours among them."""
+    names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions(), *OURS}
+    return frozenset(filter(str.isidentifier, names))
+
+
 class Decoys:
     """A folder in which every module that could be imported has a namesake."""
 
@@ -47,12 +61,11 @@ class Decoys:
         self.folder = folder / "here"
         self.folder.mkdir()
         self._marker = folder / "ran"
-        names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions(), *OURS}
-        for name in names - without:
-            if name.isidentifier():
-                decoy = DECOY.format(marker=str(self._marker))
-                (self.folder / f"{name}.py").write_text(decoy)
+        for name in importable() - without:
+            decoy = DECOY.format(marker=str(self._marker))
+            (self.folder / f"{name}.py").write_text(decoy)
         (self.folder / "plan.toml").write_text(PLAN)
+        (self.folder / "calculated.toml").write_text(CALCULATED)
         (self.folder / "lackey.txt").write_text(LACKEY)
 
     @property
@@ -100,7 +113,7 @@ def decoys(tmp_path: Path) -> Decoys:
 
 
 ONE_COMMAND = [
-    pytest.param(["migrate", *SMALL, "--link", "relay", "--net", "delay=1ms"], id="keeper"),
+    pytest.param(["migrate", *SMALL, "--link", "relay", "--net", "rate=400mbit"], id="keeper"),
     pytest.param(["sweep", "plan.toml", "--quiet"], id="sweep"),
     pytest.param(["net", "exec", "src", "--name", "none", "--", "true"], id="net"),
     pytest.param(["migrate", *SMALL, "--net", "rate=800mbit"], id="namespaces", marks=[needs_root]),
@@ -141,18 +154,23 @@ def test_neither_end_of_two_agents(decoys: Decoys) -> None:
 
 @pytest.mark.timeout(300)
 def test_no_cell_on_a_cluster(decoys: Decoys) -> None:
-    """Scheduler and worker are the user's, with a safe path; the cell's process is ours."""
+    """Scheduler and worker are the user's, with a safe path; the cell's process is ours.
+
+    What a cell starts is started as without a cluster: there are agents with --full.
+    """
+    plan = "plan.toml" if FULL else "calculated.toml"
     dask = [PYTHON, "-P", "-m", "distributed.cli.dask_"]
     quiet = ["--no-dashboard", "--host", "127.0.0.1"]
     scheduler = [*dask[:-1], dask[-1] + "scheduler", *quiet, "--port", "0"]
     with decoys.running(scheduler, "Scheduler at:") as address:
         worker = [*dask[:-1], dask[-1] + "worker", address, "--no-nanny", *quiet]
         with decoys.running(worker, "Registered to:"):
-            done = decoys.run(command("sweep", "plan.toml", "--scheduler", address, "--quiet"))
+            done = decoys.run(command("sweep", plan, "--scheduler", address, "--quiet"))
     assert decoys.ran == []
     assert done.returncode == 0, done.stderr
 
 
+@functools.cache
 def loaded_by_python() -> frozenset[str]:
     """What an interpreter of that `python -m` has loaded before the module's first line."""
     code = "import runpy, sys; print(*sys.modules)"

@@ -106,54 +106,49 @@ class Environment:
         pip = (sys.executable, "-P", "-m", "pip", "--python", self._bin / "python")
         _run(*pip, *arguments, cwd=self._cwd)
 
-    def install(self, wheel: Path) -> None:
-        self.pip("install", "--quiet", "--no-index", "--no-deps", wheel)
+    def install(self, *wheels: Path) -> None:
+        self.pip("install", "--quiet", "--no-index", "--no-deps", *wheels)
 
     def run(self, program: str, *arguments: str) -> str:
         return _run(self._bin / program, *arguments, cwd=self._cwd)
 
 
-@pytest.mark.parametrize("source", some(["sdist", "checkout"], 2))
-def test_it_runs_beside_a_foreign_package(
-    wheels: dict[str, Path], tmp_path: Path, source: str
-) -> None:
-    fresh = Environment(tmp_path / "fresh")
-    fresh.install(wheels[source])
-    fresh.install(_foreign(tmp_path))
-    where = fresh.run("python", "-c", "import pageferry.common; print(pageferry.common.__file__)")
-    assert Path(where.strip()).is_relative_to(tmp_path)
-    fresh.run("pageferry", "migrate", *SMALL)
-    fresh.pip("uninstall", "--quiet", "--yes", "otherapp")
-    fresh.run("pageferry", "--version")
-    fresh.run("python", "-m", "pageferry.dest_agent", "--help")
-
-
-API = """
-import asyncio, pageferry
-report = pageferry.migrate(memory="4MiB", warmup=0, run_after=0, max_bandwidth="unlimited")
-assert report.verified and "<svg" in pageferry.simulate(workload="zipf")._repr_html_()
-report.save("run.json")
-assert pageferry.Report.load("run.json") == report
-print(asyncio.run(pageferry.aio.simulate(link="rate=10gbit")).outcome)
-"""
-PLUGIN = """
-import pytest
+TESTS = """
+import asyncio, pageferry, pytest
 
 @pytest.mark.pageferry(downtime_ms=5000)
-def test_a_limit(pageferry_migrate):
-    assert pageferry_migrate(memory="4MiB").verified
+def test_a_migration(pageferry_migrate, tmp_path):
+    report = pageferry_migrate(memory="4MiB", warmup=0, run_after=0, max_bandwidth="unlimited")
+    assert report.verified
+    report.save(tmp_path / "run.json")
+    assert pageferry.Report.load(tmp_path / "run.json") == report
+
+def test_functions():
+    with pytest.raises(pageferry.UsageError, match="too small"):
+        pageferry.migrate(memory="4KiB")
+    assert "<svg" in pageferry.simulate(workload="zipf")._repr_html_()
+    assert asyncio.run(pageferry.aio.simulate(link="rate=10gbit")).outcome == "completed"
 
 def test_a_destination(pageferry_dest):
     assert pageferry_dest.port
 """
 
 
-def test_its_functions_and_its_plug_in_are_there(wheels: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", some(["sdist", "checkout"], 2))
+def test_it_runs_beside_a_foreign_package_and_without_it(
+    wheels: dict[str, Path], tmp_path: Path, source: str
+) -> None:
+    """The command, the modules, the functions, and the plug-in."""
     fresh = Environment(tmp_path / "fresh")
-    fresh.install(wheels["checkout"])
-    assert fresh.run("python", "-c", API) == "completed\n"
-    session = outside.run(tmp_path, PLUGIN, python=tmp_path / "fresh/bin/python")
-    assert "2 passed" in session.said, session.said
+    fresh.install(wheels[source], _foreign(tmp_path))
+    where = fresh.run("python", "-c", "import pageferry.common; print(pageferry.common.__file__)")
+    assert Path(where.strip()).is_relative_to(tmp_path)
+    fresh.run("pageferry", "migrate", *SMALL)
+    fresh.pip("uninstall", "--quiet", "--yes", "otherapp")
+    fresh.run("pageferry", "--version")
+    fresh.run("python", "-m", "pageferry.dest_agent", "--help")
+    session = outside.run(tmp_path, TESTS, python=tmp_path / "fresh/bin/python")
+    assert "3 passed" in session.said, session.said
     (loaded,) = [line for line in session.said.splitlines() if line.startswith("plugins: ")]
     assert "pageferry-" in loaded
 

@@ -6,36 +6,36 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import forked
 from tests.support.command_line import CHECKOUT, SMALL, pageferry
 
 LACKEY = "==1== Lackey\n S 1ffeffe7e,8\n"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("migrate", *SMALL),
-        ("dest", "--listen", "127.0.0.1:0"),
-        ("source", "--to", "127.0.0.1:1"),
-        ("host", "--listen", "127.0.0.1:0", "--boot", "--memory", "4MiB"),
-        ("predict", "--memory", "4MiB"),
-        ("trace", "import", "a.txt", "a.npz"),
-    ],
-    ids=lambda words: words[0],
+NEED_A_GUEST = (
+    ("migrate", *SMALL),
+    ("dest", "--listen", "127.0.0.1:0"),
+    ("source", "--to", "127.0.0.1:1"),
+    ("host", "--listen", "127.0.0.1:0", "--boot", "--memory", "4MiB"),
+    ("predict", "--memory", "4MiB"),
+    ("trace", "import", "a.txt", "a.npz"),
 )
-def test_numba_that_may_not_compile(tmp_path: Path, words: tuple[str, ...]) -> None:
+NEED_NONE = (("--version",), ("model",), ("simulate", "--memory", "64MiB"))
+
+
+def test_numba_that_may_not_compile(tmp_path: Path) -> None:
+    """Whatever needs a guest says so, and the rest works without."""
     (tmp_path / "a.txt").write_text(LACKEY)
-    run = pageferry(*words, timeout=60, cwd=tmp_path, NUMBA_DISABLE_JIT="1")
-    assert run.exit_code == 2, run.stderr
-    assert "NUMBA_DISABLE_JIT" in run.complaint
-    assert "unset" in run.complaint
+    commands = (*NEED_A_GUEST, *NEED_NONE)
+    ended = forked.runs(commands, tmp_path, NUMBA_DISABLE_JIT="1")
+    for words, run in zip(commands, ended, strict=True):
+        if words in NEED_NONE:
+            assert (run.exit_code, run.stderr) == (0, ""), words
+        else:
+            assert run.exit_code == 2, (words, run.stderr)
+            assert "NUMBA_DISABLE_JIT" in run.complaint, words
+            assert "unset" in run.complaint, words
     assert not (tmp_path / "a.npz").exists()
-
-
-@pytest.mark.parametrize("words", [("--version",), ("model",), ("simulate", "--memory", "64MiB")])
-def test_what_needs_no_guest_works_without(words: tuple[str, ...]) -> None:
-    run = pageferry(*words, NUMBA_DISABLE_JIT="1")
-    assert (run.exit_code, run.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32", "freebsd14", "cygwin"])

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.support import entering
 from tests.support.command_line import SMALL, Run, command, run_words
 
 
 def on_a_small_disk(folder: Path, kib: int, fill: bool, *arguments: str) -> Run:
     """Run where `folder` is a file system of its own, in a mount namespace of its own."""
-    unshare = shutil.which("unshare")
-    if os.geteuid() != 0 or unshare is None:
-        pytest.skip("a file system of its own takes root and unshare")
-    filling = f"head -c 1G /dev/zero > {folder}/filling 2>/dev/null;" if fill else ""
-    script = (
-        f"mount -t tmpfs -o size={kib}k pageferry {shlex.quote(str(folder))} || exit 99;"
-        f"{filling} exec {shlex.join(command(*arguments))}"
-    )
-    run = run_words([unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script])
-    if run.exit_code == 99 or "unshare:" in run.stderr:
+    if os.geteuid() != 0:
+        pytest.skip("a file system of its own takes root")
+    where = shlex.quote(str(folder))
+    script = f"mount -t tmpfs -o size={kib}k pageferry {where} || exit 99"
+    if fill:
+        script += f"; head -c 1G /dev/zero > {where}/filling 2>/dev/null; true"
+    steps = [("mounts",), ("shell", script)]
+    run = run_words(entering.command(steps, command(*arguments)))
+    if run.exit_code == 99:
         pytest.skip(f"no file system can be mounted here: {run.stderr.strip()}")
     return run
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import entering
 from tests.support.command_line import SMALL, Run, command, run_words
 from tests.support.memory_limit import ELSEWHERE, MIB
 
@@ -25,11 +26,11 @@ class Container:
         self.outer = f"pageferry-test-{os.getpid()}-2"
         self.inner = f"{self.outer}/inner"
 
-    def shell(self, script: str, *arguments: str) -> Run:
+    def shell(self, script: str) -> Run:
         """Run it where the hierarchy is mounted, which nobody else sees."""
         where = shlex.quote(str(self.mount))
         mounting = f"mount --make-rprivate / && mount -t cgroup2 none {where} || exit {NOT_HERE}"
-        words = ["unshare", "--mount", "sh", "-c", f"{mounting}\n{script}", "sh", *arguments]
+        words = ["unshare", "--mount", "sh", "-c", f"{mounting}\n{script}"]
         return run_words(words, cwd=ELSEWHERE)
 
     def make(self) -> Run:
@@ -40,8 +41,10 @@ class Container:
 
     def run(self, files: dict[str, str], *arguments: str) -> Run:
         """`pageferry ARGUMENTS` in the inner one. files: by `inner/NAME` or `outer/NAME`."""
+        where = shlex.quote(str(self.mount))
         lines = [
-            f"cd '{self.mount}' && echo $$ > '{self.inner}/cgroup.procs' || exit {NOT_HERE}",
+            f"mount -t cgroup2 none {where} || exit {NOT_HERE}",
+            f"cd {where} && echo $PPID > '{self.inner}/cgroup.procs' || exit {NOT_HERE}",
             f"mount -t tmpfs none '{self.mount}' && cd '{self.mount}' && mkdir -p '{self.inner}'",
             f"touch cgroup.procs '{self.outer}/cgroup.procs' '{self.inner}/cgroup.procs'",
         ]
@@ -49,8 +52,8 @@ class Container:
             group, _, file = name.partition("/")
             folder = {"inner": self.inner, "outer": self.outer}[group]
             lines.append(f"printf '%s\\n' {shlex.quote(text)} > '{folder}/{file}'")
-        lines.append('cd /; exec "$@"')
-        run = self.shell("\n".join(lines), *command(*arguments))
+        steps = [("mounts",), ("shell", "\n".join(lines))]
+        run = run_words(entering.command(steps, command(*arguments)), cwd=ELSEWHERE)
         if run.exit_code == NOT_HERE:
             pytest.skip(f"no made-up control group here: {run.stderr.strip()}")
         return run
@@ -113,7 +116,9 @@ def test_a_quota_of_processors(container: Container, binding: str) -> None:
     assert (config.get("cpus"), config.get("cpu_quota")) == (1, 0.5)
 
 
-def test_a_limit_of_threads(container: Container) -> None:
+def test_a_limit_of_threads(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a command that is loaded anew in its group, with and without --full."""
+    monkeypatch.setenv("PAGEFERRY_TEST_LOADED_ANEW", "1")
     run = container.run({"inner/pids.max": "12", "inner/pids.current": "1"}, "migrate", *SMALL)
     assert run.exit_code == 2, run.stdout
     assert re.search(rf"pids cgroup /{container.inner}'s 12", run.complaint)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pageferry.common.guest import jit
 from tests.support.command_line import (
     CHECKOUT,
     SMALL,
@@ -21,7 +22,7 @@ from tests.support.command_line import (
     pageferry,
     run_words,
 )
-from tests.support.tiers import full_only
+from tests.support.tiers import FULL, full_only, some
 
 # Few kernels, some of them with two signatures, in one process.
 LACKEY = "==1== Lackey\nI  04001000,3\n S 1ffeffe7e,8\n L 04222c4f8,8\n M 04222c4f8,8\n"
@@ -69,24 +70,44 @@ class Place:
     def run(self) -> Run:
         return pageferry(*self.words(), XDG_CACHE_HOME=str(self.cache))
 
-    def kernels(self) -> list[Path]:
-        """Files with compiled code."""
+    def kernels(self, *functions: str) -> list[Path]:
+        """Files with compiled code; of these functions only, where there are some."""
         name = re.compile(r".*(-[0-9a-f]{32}|[.]\d+[.]nbc)")
-        return sorted(path for path in self.cache.rglob("*") if name.fullmatch(path.name))
+        found = sorted(path for path in self.cache.rglob("*") if name.fullmatch(path.name))
+        ours = [path for path in found if path.name.split("-")[0].split(".")[-1] in functions]
+        assert len(ours) >= len(functions)
+        return ours if functions else found
+
+    def damaged(self) -> list[Path]:
+        """Those that a test damages: what runs, and a function with two signatures that it calls.
+
+        With --full all of them. It takes three seconds to compile them all.
+        """
+        return self.kernels() if FULL else self.kernels("parse", "_touch")
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A cache that has all of them; to be copied."""
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Run]:
+    """A cache that has all of them; to be copied. What the tests' own has is not compiled anew."""
     place = Place(tmp_path_factory.mktemp("warm"), tmp_path_factory.mktemp("work"))
+    if (ours := jit.STORE.folder) is not None:
+        kept = place.cache / "pageferry" / ours.name
+        kept.mkdir(parents=True, mode=0o700)
+        for path in ours.glob("pageferry.trace.lackey_kernel.*"):
+            shutil.copy2(path, kept)
     run = place.run()
     assert run.exit_code == 0, run.stderr
-    return place
+    return place, run
 
 
 @pytest.fixture(scope="module")
-def right(warm: Place) -> list[str]:
-    return figures(warm.run())
+def warm(filled: tuple[Place, Run]) -> Place:
+    return filled[0]
+
+
+@pytest.fixture(scope="module")
+def right(filled: tuple[Place, Run]) -> list[str]:
+    return figures(filled[1])
 
 
 @pytest.fixture
@@ -145,9 +166,9 @@ SAMPLE = ("empty", "swapped")
 def test_a_damaged_kernel_is_compiled_anew(right: list[str], place: Place, damage: str) -> None:
     """It is said in one line, and the next start has nothing to say."""
     if damage == "swapped":
-        swapped(place.kernels())
+        swapped(place.damaged())
     else:
-        for path in place.kernels():
+        for path in place.damaged() if FULL else place.kernels("parse"):
             DAMAGE[damage](path)
     run = place.run()
     assert run.exit_code == 0, run.stderr
@@ -176,7 +197,7 @@ def test_a_cache_that_can_only_be_read_is_used(place: Place) -> None:
 
 @needs_mounts
 def test_what_is_missing_of_it_is_kept_elsewhere(place: Place) -> None:
-    for path in place.kernels():
+    for path in place.kernels() if FULL else place.kernels("parse"):
         path.unlink()
     places = {"TMPDIR": str(place.work), "XDG_CACHE_HOME": str(place.cache)}
     run = only_read(*place.words(), writable=str(place.work), text=LACKEY, **places)
@@ -185,7 +206,7 @@ def test_what_is_missing_of_it_is_kept_elsewhere(place: Place) -> None:
 
 @needs_mounts
 def test_a_damaged_one_that_cannot_be_replaced(place: Place) -> None:
-    for path in place.kernels():
+    for path in place.damaged():
         turned(path)
     words = place.words()
     run = only_read(*words, writable=str(place.work), text=LACKEY, XDG_CACHE_HOME=str(place.cache))
@@ -197,7 +218,8 @@ def test_a_damaged_one_that_cannot_be_replaced(place: Place) -> None:
 
 @needs_mounts
 @pytest.mark.parametrize(
-    "words", [("--version",), ("--help",), ("migrate", "--help"), ("inject", "list"), ("model",)]
+    "words",
+    some([("--help",), ("--version",), ("inject", "list"), ("migrate", "--help"), ("model",)], 3),
 )
 def test_nothing_can_be_written_anywhere(tmp_path: Path, words: tuple[str, ...]) -> None:
     run = only_read(*words, XDG_CACHE_HOME=str(tmp_path / "none"))
@@ -205,11 +227,12 @@ def test_nothing_can_be_written_anywhere(tmp_path: Path, words: tuple[str, ...])
 
 
 @needs_mounts
-def test_nor_can_kernels_be_kept(tmp_path: Path) -> None:
-    place = Place(tmp_path / "none", tmp_path / "work")
-    place.work.mkdir()
-    words = place.words()
-    run = only_read(*words, writable=str(place.work), text=LACKEY, XDG_CACHE_HOME=str(place.cache))
+def test_nor_can_kernels_be_kept(warm: Place, tmp_path: Path) -> None:
+    """By a command that needs one kernel."""
+    words = ("trace", "info", str(warm.work / "a.npz"))
+    (tmp_path / "work").mkdir()
+    none = str(tmp_path / "none")
+    run = only_read(*words, writable=str(tmp_path / "work"), XDG_CACHE_HOME=none)
     assert run.exit_code == 0, run.stderr
     assert run.lines == [run.complaint]
     assert "can't be kept" in run.complaint

@@ -41,7 +41,7 @@ def test_nothing_is_lost(
 ) -> None:
     run = migrate(
         *("--dirty-tracker", "kernel", "--strategy", strategy, "--cache", cache, "--vcpus", vcpus),
-        *("--workload", workload, "--memory", "64MiB", "--max-bandwidth", "400MB/s", *more),
+        *("--workload", workload, "--memory", "16MiB", "--max-bandwidth", "400MB/s", *more),
     )
     assert run.exit_code == 0, run.stderr
     report = run.report
@@ -51,4 +51,4 @@ def test_nothing_is_lost(
     if strategy not in ("post-copy", "hybrid"):
         assert report.pages_resent > 0
         # The first round sends all, and what is dirty after it is what was written meanwhile.
-        assert 0 < report.rounds[0].dirty_pages_after < 64 * 256
+        assert 0 < report.rounds[0].dirty_pages_after < 16 * 256

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import Run, pageferry
-from tests.support.memory_limit import MIB, group, ulimited
+from tests.support import entering
+from tests.support.command_line import Run, command, pageferry, run_words
+from tests.support.memory_limit import ELSEWHERE, MIB, group
 from tests.support.running import destination, running
 from tests.support.tiers import FULL
 
@@ -29,13 +29,12 @@ CASES = [
     for cache in ("1GiB", "64GiB")
     if FULL or (name, cache) in SAMPLE
 ]
-LITTLE = "-v 1300000"  # KiB of address space: two times what a small guest needs
+LITTLE = [("address space", "1000000")]  # KiB: more than a small guest needs, and less than 1 GiB
 
 
-def limit() -> None:
-    """The same, for `preexec_fn`."""
-    bytes_of = int(LITTLE.split()[1]) * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (bytes_of, bytes_of))
+def limited(*arguments: str) -> Run:
+    """Run it to its end within that."""
+    return run_words(entering.command(LITTLE, command(*arguments)), cwd=ELSEWHERE)
 
 
 def named(run: Run, cache: str, exit_code: int) -> None:
@@ -51,7 +50,7 @@ def filled(name: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(("name", "cache"), CASES)
 def test_within_a_limit_of_the_process(name: str, cache: str, tmp_path: Path) -> None:
-    run = ulimited(LITTLE, *filled(name, tmp_path), "--cache", cache)
+    run = limited(*filled(name, tmp_path), "--cache", cache)
     named(run, cache, 2)
     assert list(tmp_path.iterdir()) == []
 
@@ -69,7 +68,7 @@ def test_a_cache_too_large_for_the_container_is_refused(name: str, tmp_path: Pat
 
 
 def test_a_destination_that_can_not_have_it_refuses_it() -> None:
-    with destination(preexec_fn=limit) as (dest, where):
+    with destination(steps=LITTLE) as (dest, where):
         run = pageferry("source", "--to", where, *TINY, "--cache", "1GiB")
         named(run, "1GiB", 1)
         assert "no guest had been started" in run.complaint
@@ -77,7 +76,7 @@ def test_a_destination_that_can_not_have_it_refuses_it() -> None:
 
 
 def test_a_host_that_can_not_have_it_goes_on_without(tmp_path: Path) -> None:
-    with running("host", *HERE, str(tmp_path / "a"), "--quiet", preexec_fn=limit) as host:
+    with running("host", *HERE, str(tmp_path / "a"), "--quiet", steps=LITTLE) as host:
         host.wait_key("listening")
         to = ("--host", str(tmp_path / "a"))
         named(pageferry("host", "boot", *to, "--memory", "16MiB", "--cache", "1GiB"), "1GiB", 2)
@@ -92,7 +91,7 @@ def test_a_guest_whose_cache_does_not_fit_there_goes_on_here(tmp_path: Path) -> 
     here, there = ((*HERE, str(tmp_path / name)) for name in ("a", "b"))
     boot = ("--boot", "--guest", "g", "--memory", "16MiB", "--cache", "1GiB")
     with (
-        running("host", *there, preexec_fn=limit) as second,
+        running("host", *there, steps=LITTLE) as second,
         running("host", *here, *boot) as first,
     ):
         port = second.wait_key("listening")["port"]
@@ -106,7 +105,7 @@ def test_a_sweep_says_it_of_its_cells(tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
     options = 'memory = "16MiB"\nwarmup = "0s"\nrun-after = "0s"\nmax-bandwidth = "unlimited"\n'
     plan.write_text(f'runner = "migrate"\n[options]\n{options}[grid]\ncache = ["4MiB", "1GiB"]\n')
-    run = ulimited(LITTLE, "sweep", str(plan), "--output", str(tmp_path / "out"), "--quiet")
+    run = limited("sweep", str(plan), "--output", str(tmp_path / "out"), "--quiet")
     assert run.exit_code == 1, run
     assert "1 of them failed" in run.stdout
     assert "a cache of 1GiB (--cache)" in run.stderr
@@ -115,5 +114,5 @@ def test_a_sweep_says_it_of_its_cells(tmp_path: Path) -> None:
 
 def test_a_simulation_holds_none() -> None:
     link = ("--link", "rate=1gbit", "--max-bandwidth", "unlimited")
-    run = ulimited(LITTLE, "simulate", "--memory", "16MiB", "--cache", "64GiB", *link)
+    run = limited("simulate", "--memory", "16MiB", "--cache", "64GiB", *link)
     assert (run.exit_code, run.stderr) == (0, "")

@@ -14,8 +14,10 @@ import pytest
 
 from pageferry.common.guest import jit
 from pageferry.common.report.schema import Report
+from tests.support import entering
 from tests.support.harness import RUN_S, command, migrate
 from tests.support.nobody import NOBODY, as_nobody
+from tests.support.tiers import FULL
 
 WORKLOAD = "zipf:working-set=50%,rate=40MB/s"
 OPTIONS = (
@@ -45,11 +47,24 @@ def home() -> Iterator[Path]:
 
 
 def run(
-    home: Path, *prefix: str, strategy: tuple[str, ...] = ("post-copy",), faults: str = "auto"
+    home: Path,
+    *,
+    refused: bool = False,
+    anew: bool = FULL,
+    strategy: tuple[str, ...] = ("post-copy",),
+    faults: str = "auto",
 ) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    """A migration by that user. refused: no userfaultfd. anew: its processes are loaded there."""
+    words = command(*OPTIONS, "--faults", faults, "--strategy", *strategy)
+    environment = {**os.environ, "HOME": str(home)}
+    if anew:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CACHE_HOME": str(home)}
+        words = [*as_nobody(), *(confined() if refused else ()), *words]
+    else:
+        steps = [("user", str(NOBODY))] if os.getuid() == 0 else []
+        words = entering.command([*steps, *([("no userfaultfd",)] if refused else [])], words)
     return subprocess.run(
-        [*as_nobody(), *prefix, *command(*OPTIONS, "--faults", faults, "--strategy", *strategy)],
+        words,
         env=environment,
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -60,7 +75,7 @@ def run(
 
 
 def test_kernel_faults_without_privileges(home: Path) -> None:
-    done = run(home, faults="kernel")
+    done = run(home, anew=True, faults="kernel")
     assert done.returncode == 0, done.stderr
     report = Report.model_validate_json(done.stdout)
     assert report.verified is True
@@ -78,7 +93,7 @@ def confined() -> list[str]:
 def test_software_faults_where_the_system_call_is_refused(home: Path) -> None:
     if os.getuid() != 0 and os.access("/dev/userfaultfd", os.W_OK):
         pytest.skip("this user may open /dev/userfaultfd, which no filter of calls can refuse")
-    done = run(home, *confined(), faults="auto")
+    done = run(home, refused=True, faults="auto")
     assert done.returncode == 0, done.stderr
     report = Report.model_validate_json(done.stdout)
     assert report.verified is True
@@ -90,7 +105,7 @@ def test_software_faults_where_the_system_call_is_refused(home: Path) -> None:
 def test_kernel_faults_asked_for_and_refused(home: Path) -> None:
     if os.getuid() != 0 and os.access("/dev/userfaultfd", os.W_OK):
         pytest.skip("this user may open /dev/userfaultfd, which no filter of calls can refuse")
-    done = run(home, *confined(), faults="kernel")
+    done = run(home, refused=True, faults="kernel")
     assert done.returncode != 0
     assert len(complaints(done.stderr)) == 1, done.stderr
     assert "Operation not permitted" in done.stderr
@@ -117,7 +132,7 @@ def test_the_kernel_tracks_without_privileges(home: Path) -> None:
 def test_the_kernel_may_not_track_where_the_system_call_is_refused(home: Path) -> None:
     if os.getuid() != 0 and os.access("/dev/userfaultfd", os.W_OK):
         pytest.skip("this user may open /dev/userfaultfd, which no filter of calls can refuse")
-    done = run(home, *confined(), strategy=TRACKED)
+    done = run(home, refused=True, strategy=TRACKED)
     assert done.returncode == 2
     (line,) = complaints(done.stderr)
     assert "--dirty-tracker kernel: no userfaultfd here" in line

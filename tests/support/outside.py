@@ -11,9 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.support import entering, spare
+
 OUTSIDE_S: Final = 100.0
 # Of an editable installation: see pyproject.toml.
 _EDITABLE: Final = "ignore:Module already imported so cannot be rewritten; _editable_impl"
+# It loads one file of ours; and nothing, where the session has no spare process.
+CONFTEST: Final = f"""
+import importlib.util, os, socket, subprocess
+number = os.environ.pop({spare.LEFT!r}, None)
+if number is not None:
+    found = importlib.util.spec_from_file_location("spare", {spare.__file__!r})
+    spare = importlib.util.module_from_spec(found)
+    found.loader.exec_module(spare)
+    left = socket.socket(fileno=int(number))
+    left.set_inheritable(False)
+    ready = spare.Spare(left)
+    subprocess._fork_exec = spare.Starter(lambda: ready, in_session=True)
+"""
 
 
 @dataclass(frozen=True)
@@ -30,17 +45,23 @@ def start(
     *arguments: str,
     python: str | Path = sys.executable,
     prefix: Sequence[str] = (),
+    at_once: bool = False,
 ) -> Popen:
     """Begin a session with one file of tests, which has no configuration but its own.
 
     prefix: what stands before the command, such as what gives privileges up.
+    at_once: its processes of pageferry are forked from a spare one, as those of our own tests.
     """
     (folder / "test_it.py").write_text(textwrap.dedent(text))
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers -ra\n")
+    (folder / "conftest.py").write_text(CONFTEST)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
     options = ["-W", "error", "-W", _EDITABLE, "-p", "no:cacheprovider", "-p", "no:asyncio"]
+    words = [str(python), "-P", "-m", "pytest", *options, *arguments]
+    if at_once:
+        words = entering.command([("session",)], words)
     return subprocess.Popen(
-        [*prefix, python, "-P", "-m", "pytest", *options, *arguments],
+        [*prefix, *words],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -56,9 +77,10 @@ def run(
     *arguments: str,
     python: str | Path = sys.executable,
     prefix: Sequence[str] = (),
+    at_once: bool = False,
 ) -> Session:
     """A session from its beginning to its end."""
-    return end(start(folder, text, *arguments, python=python, prefix=prefix))
+    return end(start(folder, text, *arguments, python=python, prefix=prefix, at_once=at_once))
 
 
 def end(session: Popen) -> Session:

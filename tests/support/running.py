@@ -10,10 +10,11 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import entering
 from tests.support.command_line import CHECKOUT, Run, command, environment
 
 END_S = 60.0
@@ -21,15 +22,25 @@ SOON_S = 5.0  # what is promised of whoever is told to end, and insisted on
 
 
 class Running:
-    """`pageferry ARGUMENTS`, with its status pipe where it has one; ended whatever happens."""
+    """`pageferry ARGUMENTS`, with its status pipe where it has one; ended whatever happens.
 
-    def __init__(self, *arguments: str, status: bool = True, **popen: Any) -> None:
+    steps: what it does before (`entering`).
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        status: bool = True,
+        steps: Sequence[entering.Step] = (),
+        **popen: Any,
+    ) -> None:
         read_fd, write_fd = os.pipe()
         options = ("--status-fd", str(write_fd)) if status else ()
         usual: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1}
         usual |= {"cwd": CHECKOUT, "env": environment()}
+        words = command(*arguments, *options)
         self.process = subprocess.Popen(
-            command(*arguments, *options),
+            entering.command(steps, words) if steps else words,
             pass_fds=[write_fd],
             text=True,
             **(usual | popen),

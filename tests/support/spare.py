@@ -12,40 +12,39 @@ Only `[sys.executable, "-P", "-m", "pageferry...", ...]` is started so (and `dyi
 breaks what is loaded and runs it), in an environment that says nothing about how Python or a
 library is loaded, within a control group where a shell is asked to put it there by `ENTER`; and
 inside of `with_us_loaded` whatever else Python runs. Everything else, and everything where
-PAGEFERRY_TEST_FULL or PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. This file imports the
-standard library only: the spare process runs it by its path.
+PAGEFERRY_TEST_FULL or PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. `entering.py` may
+stand before it; and before pytest, which is loaded anew, but gets a spare process of its own.
+
+Here is the end that asks; `spare_child.py` is the other one. This file imports the standard library
+only: a session of pytest may load it by its path.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
-import fcntl
-import gc
-import io
 import json
 import os
 import resource
-import runpy
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parents[2]
+ENTERING = Path(__file__).resolve().with_name("entering.py")
+CHILD = Path(__file__).resolve().with_name("spare_child.py")
+LEFT = "PAGEFERRY_TEST_SPARE"  # where a session of pytest finds the spare process that it has
 ANEW = ("PAGEFERRY_TEST_FULL", "PAGEFERRY_TEST_LOADED_ANEW")
 COMM = b"spare"  # the name of spare processes in /proc/PID/comm
 PATIENCE_S = 60.0
 MOST = 2**18  # a request's bytes: its environment above all
 
-_NAME, _DEATH_SIGNAL, _SUBREAPER = 15, 1, 36  # <linux/prctl.h>
+_SUBREAPER = 36  # <linux/prctl.h>
 _LIBC = ctypes.CDLL(None)
 # Variables that may differ: they are asked for while a process runs. One that ends in _ stands for
 # all that begin so.
@@ -55,22 +54,19 @@ _ASKED_LATER = (
 )
 # `/bin/sh -c ENTER FOLDER COMMAND...` runs a command in the control group (v1) of that folder.
 ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
-_LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
-# What starts processes of its own; agents don't.
-_STARTS_OTHERS = ("pageferry.cli", "pageferry.sweeps.cell", "tests.support.dying_threads")
-_ALONE = {"dest", "source", "report", "host", "trace", "workload", "certs", "net", "inject"}
+LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 _AT_ONCE = threading.local()  # `wanted`: in a thread whose processes are not loaded anew
-_WITH_US = threading.local()  # `wanted`: in a thread whose processes may be anything of Python
+WITH_US = threading.local()  # `wanted`: in a thread whose processes may be anything of Python
 
-_exec = subprocess._fork_exec  # type: ignore[attr-defined]
+start_anew = subprocess._fork_exec  # type: ignore[attr-defined]
 
 
 class Wanted(NamedTuple):
     """A process to be started, as `subprocess` passes it on."""
 
-    args: list[str]  # of Python: `-P` where it is given, then `-m`, `-c` or a file
-    enter: str  # the folder of a control group; empty: ours
+    steps: list[list[str]]  # of `entering`
+    args: list[str]
     kept: list[int]
     cwd: bytes | None
     environment: list[bytes] | None
@@ -102,6 +98,11 @@ class Spare:
             socket.send_fds(self._talk, [request], [*streams, *wanted.kept])
             return int(self._talk.recv(64))
 
+    def leave(self) -> str:
+        """The descriptor by which it is talked to, for what this process becomes."""
+        self._talk.set_inheritable(True)
+        return str(self._talk.fileno())
+
     def end(self) -> None:
         """It ends, and what it has started stays."""
         self._talk.close()
@@ -115,9 +116,9 @@ def _request(wanted: Wanted) -> dict[str, Any]:
     variables = os.environb.items() if given is None else (word.split(b"=", 1) for word in given)
     held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     return {
+        "steps": wanted.steps,
         "args": wanted.args,
-        "enter": wanted.enter,
-        "with_us": hasattr(_WITH_US, "wanted"),
+        "with_us": hasattr(WITH_US, "wanted"),
         "kept": wanted.kept,
         "cwd": os.getcwd() if wanted.cwd is None else os.fsdecode(wanted.cwd),
         "environment": {os.fsdecode(key): os.fsdecode(value) for key, value in variables},
@@ -125,13 +126,14 @@ def _request(wanted: Wanted) -> dict[str, Any]:
         "group": wanted.group,
         "parent": os.getpid(),
         "held": [int(number) for number in held],
-        "ignored": [n for n in _numbers() if signal.getsignal(n) is signal.SIG_IGN],
-        "limits": [resource.getrlimit(each) for each in _LIMITS],
+        "ignored": [n for n in signal_numbers() if signal.getsignal(n) is signal.SIG_IGN],
+        "limits": [resource.getrlimit(each) for each in LIMITS],
         "cpus": sorted(os.sched_getaffinity(0)),
     }
 
 
-def _numbers() -> list[int]:
+def signal_numbers() -> list[int]:
+    """Those that a process may handle."""
     return [int(n) for n in signal.valid_signals() if n not in {signal.SIGKILL, signal.SIGSTOP}]
 
 
@@ -149,10 +151,14 @@ def runs(pid: int, module: str) -> bool:
     """Whether that process was started as `python -m module`, loaded anew or not."""
     folder = Path(f"/proc/{pid}")
     with contextlib.suppress(OSError):
-        tail = module.rpartition(".")[2].encode()
         words = (folder / "cmdline").read_bytes().split(b"\0")
-        return module.encode() in words or (folder / "comm").read_bytes().strip() == tail[:15]
+        return module.encode() in words or (folder / "comm").read_bytes().strip() == comm_of(module)
     return False
+
+
+def comm_of(module: str) -> bytes:
+    """What stands in /proc/PID/comm of a process that was forked to run it."""
+    return (module.rpartition(".")[2] or "python").encode()[:15]
 
 
 def is_spare(pid: int) -> bool:
@@ -165,20 +171,21 @@ def is_spare(pid: int) -> bool:
 class Starter:
     """Stands for `subprocess._fork_exec`."""
 
-    def __init__(self, make_spare: Callable[[], Spare]) -> None:
+    def __init__(self, make_spare: Callable[[], Spare], *, in_session: bool = False) -> None:
         self._make_spare = make_spare
+        self._in_session = in_session
         self._spare: Spare | None = None
         self._making = threading.Lock()
 
     def __call__(self, *given: Any) -> int:
-        wanted = _wanted(given)
+        wanted = _wanted(given, self._in_session)
         if wanted is None or not (spare := self._ready()).is_ours:
-            return int(_exec(*given))
+            return int(start_anew(*given))
         return spare.start(wanted)
 
     def end(self) -> None:
         """Start everything anew again."""
-        subprocess._fork_exec = _exec  # type: ignore[attr-defined]
+        subprocess._fork_exec = start_anew  # type: ignore[attr-defined]
         if self._spare is not None and self._spare.is_ours:
             self._spare.end()
 
@@ -189,26 +196,39 @@ class Starter:
             return self._spare
 
 
-def _wanted(given: tuple[Any, ...]) -> Wanted | None:
+def _wanted(given: tuple[Any, ...], in_session: bool) -> Wanted | None:
     """What `subprocess` wants; None: not something that a spare process can become."""
     args, _, close_fds, kept, cwd, variables, p2c, _, _, c2p, _, err, _, failure = given[:14]
     _, new_session, group, gid, groups, uid, umask, before = given[14:22]
-    words = [os.fsdecode(word) for word in args]
-    enter = words[3] if words[:3] == ["/bin/sh", "-c", ENTER] else ""
-    words = words[4:] if enter else words
-    ours = ("pageferry.", "tests.support.dying_threads")
-    like_ours = words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith(ours)
-    if hasattr(_WITH_US, "wanted") and words[:1] == [sys.executable]:
+    steps, words = _taken_apart([os.fsdecode(word) for word in args])
+    if in_session and words[:3] == [sys.executable, "-u", "-c"]:  # a worker of xdist
+        steps = [["session"]]
+    like_ours = is_ours(words) or ["session"] in steps
+    if hasattr(WITH_US, "wanted") and words[:1] == [sys.executable]:
         how = words[2] if words[1] == "-P" else words[1]  # -P FILE: the spare process itself
         like_ours = how in ("-m", "-c") or words[1].endswith(".py")
     special = (gid, groups, uid, before) != (None,) * 4 or umask != -1 or not close_fds
     anew = any(os.environ.get(name) for name in ANEW) and not hasattr(_AT_ONCE, "wanted")
-    if not like_ours or special or anew:
-        return None
-    if variables is not None and not all(map(_is_harmless, _differing(variables))):
+    changed = () if variables is None else _differing(variables)
+    if not like_ours or special or anew or not all(map(_is_harmless, changed)):
         return None
     passed_on = sorted(set(kept) - {failure})
-    return Wanted(words[1:], enter, passed_on, cwd, variables, (p2c, c2p, err), new_session, group)
+    return Wanted(steps, words, passed_on, cwd, variables, (p2c, c2p, err), new_session, group)
+
+
+def _taken_apart(words: list[str]) -> tuple[list[list[str]], list[str]]:
+    """The steps of `entering` that a command begins with, and the command."""
+    if words[:3] == [sys.executable, "-P", str(ENTERING)]:
+        return json.loads(words[3]), words[4:]
+    if words[:3] == ["/bin/sh", "-c", ENTER]:
+        return [["group", words[3]]], words[4:]
+    return [], words
+
+
+def is_ours(words: list[str]) -> bool:
+    """Whether a command runs a module of ours, or one that runs it."""
+    modules = ("pageferry.", "tests.support.dying_threads")
+    return words[:3] == [sys.executable, "-P", "-m"] and words[3].startswith(modules)
 
 
 def _differing(variables: list[bytes]) -> set[str]:
@@ -244,11 +264,11 @@ def at_once() -> Iterator[None]:
 @contextlib.contextmanager
 def with_us_loaded() -> Iterator[None]:
     """What Python starts here, and what that starts, has us loaded: for programs of our users."""
-    _WITH_US.wanted = True
+    WITH_US.wanted = True
     try:
         yield
     finally:
-        del _WITH_US.wanted
+        del WITH_US.wanted
 
 
 def _loaded_spare() -> Spare:
@@ -256,7 +276,7 @@ def _loaded_spare() -> Spare:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         process = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(its.fileno())],
+            [sys.executable, "-P", str(CHILD), str(its.fileno())],
             pass_fds=[its.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -264,186 +284,3 @@ def _loaded_spare() -> Spare:
         )
     assert ours.recv(64) == b"loaded"
     return Spare(ours, process)
-
-
-def serve(talk: socket.socket) -> dict[str, Any]:
-    """Fork whenever we are asked to. Returns in the new processes, with what each is to become."""
-    _LIBC.prctl(_NAME, COMM)
-    # They are for whom we belong to; those for a new process wait until it is ready for them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    while True:
-        request, fds, _, _ = socket.recv_fds(talk, MOST, 250)
-        if not request:
-            os._exit(0)
-        between = os.fork()
-        if between == 0:
-            middle = os.getpid()
-            if os.fork():
-                os._exit(0)
-            wanted = dict(json.loads(request))
-            while (parent := os.getppid()) != wanted["parent"]:  # until it is adopted
-                if parent != middle:  # nobody waits for it any more
-                    os._exit(1)
-                os.sched_yield()
-            # As whoever started it may signal its group from now on.
-            if wanted["new_session"]:
-                os.setsid()
-            if wanted["group"] >= 0:
-                os.setpgid(0, wanted["group"])
-            talk.send(str(os.getpid()).encode())
-            wanted["fds"] = fds
-            return wanted
-        for fd in fds:
-            os.close(fd)
-        os.waitpid(between, 0)
-
-
-def become(wanted: dict[str, Any]) -> NoReturn:
-    """Be the process that was asked for, from its first line to its exit."""
-    safe = wanted["args"][0] == "-P"
-    how, *arguments = wanted["args"][safe:]
-    module = arguments.pop(0) if how == "-m" else ""
-    if wanted["enter"]:
-        Path(wanted["enter"], "cgroup.procs").write_text(f"{os.getpid()}\n")
-    starts_others = module in _STARTS_OTHERS and not _ALONE.intersection(arguments[:1])
-    starts_others |= wanted["with_us"]
-    own_spare = _forked_spare(keep=wanted["fds"]) if starts_others else None
-    kept = _place_descriptors(wanted, own_spare)
-    # As its command line would say.
-    _LIBC.prctl(_NAME, (module.rpartition(".")[2] or "python").encode())
-    _take_over(wanted)
-    subprocess._fork_exec = _exec if kept is None else Starter(lambda: kept)  # type: ignore[attr-defined]
-    sys.argv = [module or how, *arguments]
-    if wanted["with_us"]:
-        _WITH_US.wanted = True
-    for loaded in (module, f"{module}.__main__"):
-        sys.modules.pop(loaded, None)  # it runs as __main__
-    if module == "pytest":  # it rewrites our plug-in's asserts as it loads it
-        for loaded in [name for name in sys.modules if name.partition(".")[0] == "pageferry"]:
-            del sys.modules[loaded]
-    if not safe:
-        sys.path.insert(0, os.getcwd() if how in ("-m", "-c") else os.path.dirname(how))
-    _leave(_run(how, module))
-
-
-def _run(how: str, module: str) -> int:
-    """Run it as `python -m`, `python -c` or `python FILE` does; its exit code."""
-    try:
-        if module:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        elif how == "-c":
-            exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102
-        else:
-            runpy.run_path(how, run_name="__main__")
-    except SystemExit as error:
-        if error.code is None or isinstance(error.code, int):
-            return error.code or 0
-        print(error.code, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    except BaseException:  # noqa: BLE001 (told to whoever reads it)
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def _leave(code: int) -> NoReturn:
-    """End as an interpreter does, without taking apart all that has been loaded."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
-def _forked_spare(keep: list[int]) -> socket.socket | None:
-    """A spare process of our own; it goes on in `serve`, and returns from it where it is needed."""
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.fork():
-        its.close()
-        return ours
-    _LIBC.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    ours.close()
-    for fd in keep:
-        os.close(fd)
-    become(serve(its))
-
-
-def _place_descriptors(wanted: dict[str, Any], own_spare: socket.socket | None) -> Spare | None:
-    """The three streams and what is passed on get their numbers; nothing else stays open."""
-    numbers = [0, 1, 2, *wanted["kept"]]
-    above = max(numbers) + 1
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in wanted["fds"]]
-    talk = (
-        None if own_spare is None else fcntl.fcntl(own_spare.detach(), fcntl.F_DUPFD_CLOEXEC, above)
-    )
-    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
-        if fd not in {*high, talk}:
-            with contextlib.suppress(OSError):  # that of the folder itself
-                os.close(fd)
-    for fd, number in zip(high, numbers, strict=True):
-        os.dup2(fd, number)
-        os.close(fd)
-    if talk is None:
-        return None
-    os.set_inheritable(talk, False)
-    return Spare(socket.socket(fileno=talk))
-
-
-def _take_over(wanted: dict[str, Any]) -> None:
-    """What a new process inherits, and what Python does with it as it starts."""
-    os.chdir(wanted["cwd"])
-    os.environ.clear()
-    os.environ.update(wanted["environment"])
-    more = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    sys.path[:0] = [folder for folder in more if folder not in sys.path]
-    tempfile.tempdir = None
-    for limit, values in zip(_LIMITS, wanted["limits"], strict=True):
-        if resource.getrlimit(limit) != tuple(values):
-            resource.setrlimit(limit, values)
-    os.sched_setaffinity(0, wanted["cpus"])
-    for number in _numbers():
-        ignored = number in wanted["ignored"] or number in {signal.SIGPIPE, signal.SIGXFSZ}
-        with contextlib.suppress(OSError):  # what the C library keeps for itself
-            signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
-    if signal.SIGINT not in wanted["ignored"]:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, wanted["held"])
-    for name, fd, mode, errors in (
-        ("stdin", 0, "r", "strict"),
-        ("stdout", 1, "w", "strict"),
-        ("stderr", 2, "w", "backslashreplace"),
-    ):
-        stream = _stream(fd, mode, errors)
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-
-
-def _stream(fd: int, mode: str, errors: str) -> io.TextIOWrapper:
-    by_line = fd == 2 or os.isatty(fd)
-    raw = open(fd, f"{mode}b", closefd=False)  # noqa: SIM115 (for the process's life)
-    stream = io.TextIOWrapper(raw, sys.__stdout__.encoding, errors, line_buffering=by_line)  # type: ignore[union-attr]
-    stream.mode = mode  # type: ignore[misc]
-    return stream
-
-
-def main() -> None:
-    """The spare process itself, which loads everything."""
-    talk = socket.socket(fileno=int(sys.argv[1]))
-    path = list(sys.path)
-    sys.path.insert(0, str(HERE))
-    runpy.run_module("tests.support.spare_preload")
-    sys.path[:] = path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
-        del sys.modules[name]
-    gc.collect()
-    gc.freeze()  # what is loaded stays: nobody looks through it, or copies it, for that
-    talk.send(b"loaded")
-    become(serve(talk))
-
-
-if __name__ == "__main__":
-    main()
