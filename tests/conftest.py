@@ -1,6 +1,7 @@
 """For all tests: no deadlines of Hypothesis (machines that run tests are busy), quick processes."""
 
 from itertools import chain, groupby
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -8,19 +9,31 @@ from hypothesis import HealthCheck, settings
 from tests.support.spare import use_spare
 from tests.support.tiers import FULL
 
+UNIT = Path(__file__).parent / "unit"
+
 _starter = use_spare()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal files out to workers, so that each begins with tests that wait and ends with short ones.
+    """Deal tests out to workers, so that each begins with those that wait and ends with unit tests.
 
-    xdist cuts the list into as many pieces as there are workers. Whoever is done takes from the end
-    of another's piece, where unit tests are: nobody is left with half a minute of waiting.
+    xdist gives each worker as many tests, from the list's beginning to its end. Whoever is done
+    takes some from the end of another's, where they are short: nobody is left waiting alone.
     """
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
-    items[:] = chain.from_iterable(chain(*files[first::workers]) for first in range(workers))
+    short = [item for item in items if UNIT in item.path.parents]
+    others = [item for item in items if UNIT not in item.path.parents]
+    files = [list(group) for _, group in groupby(others, key=lambda item: item.path)]
+    left, dealt = len(items), list[pytest.Item]()
+    for worker in range(workers):
+        share = left // (workers - worker)
+        waiting = list(chain.from_iterable(files[worker::workers]))
+        more = max(share - len(waiting), 0)
+        dealt += [*waiting, *short[:more]]
+        del short[:more]
+        left -= share
+    items[:] = [*dealt, *short]
 
 
 def pytest_unconfigure() -> None:
