@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.spare import use_spare
+from tests.support.spare import SILENT, use_spare
 from tests.support.tiers import FULL
 
 UNIT = Path(__file__).parent / "unit"
@@ -34,6 +34,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         del short[:more]
         left -= share
     items[:] = [*dealt, *short]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Forget what an earlier session noted."""
+    if not hasattr(session.config, "workerinput"):
+        SILENT.unlink(missing_ok=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which spare processes did not answer: their tests went on with ones loaded anew."""
+    if SILENT.exists():
+        terminalreporter.section("spare processes that did not answer")
+        terminalreporter.write(SILENT.read_text())
 
 
 def pytest_unconfigure() -> None:

@@ -41,7 +41,8 @@ CHILD = Path(__file__).resolve().with_name("spare_child.py")
 LEFT = "PAGEFERRY_TEST_SPARE"  # where a session of pytest finds the spare process that it has
 ANEW = ("PAGEFERRY_TEST_FULL", "PAGEFERRY_TEST_LOADED_ANEW")
 COMM = b"spare"  # the name of spare processes in /proc/PID/comm
-PATIENCE_S = 60.0
+SILENT = HERE / ".pytest_cache/silent_spares"  # one line for each that did not answer
+PATIENCE_S = 20.0
 MOST = 2**18  # a request's bytes: its environment above all
 
 _SUBREAPER = 36  # <linux/prctl.h>
@@ -103,11 +104,31 @@ class Spare:
         self._talk.set_inheritable(True)
         return str(self._talk.fileno())
 
+    def give_up(self) -> None:
+        """It may end when it likes; what it was asked for does not come to be."""
+        self._talk.close()
+        if self._process is not None:
+            self._process.kill()
+
     def end(self) -> None:
         """It ends, and what it has started stays."""
         self._talk.close()
         if self._process is not None:
             self._process.wait(PATIENCE_S)
+
+
+def _note_silence() -> None:
+    """Keep for the session's end what spare processes do in the kernel, and whose children."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            stat = (folder / "stat").read_text()
+            if f"({COMM.decode()})" in stat:
+                found.append(f"{stat[:60]} {(folder / 'wchan').read_text()}")
+    with contextlib.suppress(OSError):
+        SILENT.parent.mkdir(exist_ok=True)
+        with SILENT.open("a") as file:
+            file.write(f"asked by {os.getpid()}: {found}\n")
 
 
 def _request(wanted: Wanted) -> dict[str, Any]:
@@ -175,13 +196,20 @@ class Starter:
         self._make_spare = make_spare
         self._in_session = in_session
         self._spare: Spare | None = None
+        self._silent = False
         self._making = threading.Lock()
 
     def __call__(self, *given: Any) -> int:
         wanted = _wanted(given, self._in_session)
-        if wanted is None or not (spare := self._ready()).is_ours:
+        if wanted is None or self._silent or not (spare := self._ready()).is_ours:
             return int(start_anew(*given))
-        return spare.start(wanted)
+        try:
+            return spare.start(wanted)
+        except TimeoutError:  # whatever it was about to start ends, as nobody hears of it
+            self._silent = True
+            _note_silence()
+            spare.give_up()
+            return int(start_anew(*given))
 
     def end(self) -> None:
         """Start everything anew again."""
