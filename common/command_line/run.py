@@ -157,7 +157,10 @@ def run_app(app: App, arguments: Sequence[str]) -> int:
         print_error("standard output is closed: give it a file, or /dev/null")
         return EXIT_USAGE
     settle_terminal()
-    code = _run(app, arguments)
+    try:
+        code = _run(app, arguments)
+    finally:
+        note(())  # what this process makes from now on is not that command's
     out = sys.stdout
     out.flush()
     if not isinstance(out, _Output) or out.error is None or out.unread:
