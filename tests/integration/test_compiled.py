@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from pageferry.common.guest import jit
 from pageferry.common.report.schema import Report
 from tests.support.tiers import FULL
+from tests.support.warm_kernels import copy_kernels
 
 SCRIPT = """
 import json
@@ -59,11 +58,8 @@ def cache(folder: Path) -> None:
     To fill an empty one takes ten seconds, and says no more: what is compiled there is asked for
     here, too, and no kernel may even be asked for in a migration.
     """
-    warm = jit.STORE.folder
-    assert warm is not None
     if not FULL:
-        lacking = shutil.ignore_patterns("*.memory._zero_pages-*")
-        shutil.copytree(warm, folder / "pageferry" / warm.name, ignore=lacking)
+        copy_kernels(folder, lacking="*.memory._zero_pages-*")
 
 
 def test_nothing_is_compiled_during_a_migration(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.guest import jit
 from tests.support.command_line import (
     CHECKOUT,
     SMALL,
@@ -23,6 +22,7 @@ from tests.support.command_line import (
     run_words,
 )
 from tests.support.tiers import FULL, full_only, some
+from tests.support.warm_kernels import copy_kernels
 
 # Few kernels, some of them with two signatures, in one process.
 LACKEY = "==1== Lackey\nI  04001000,3\n S 1ffeffe7e,8\n L 04222c4f8,8\n M 04222c4f8,8\n"
@@ -90,11 +90,7 @@ class Place:
 def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Run]:
     """A cache that has all of them; to be copied. What the tests' own has is not compiled anew."""
     place = Place(tmp_path_factory.mktemp("warm"), tmp_path_factory.mktemp("work"))
-    if (ours := jit.STORE.folder) is not None:
-        kept = place.cache / "pageferry" / ours.name
-        kept.mkdir(parents=True, mode=0o700)
-        for path in ours.glob("pageferry.trace.lackey_kernel.*"):
-            shutil.copy2(path, kept)
+    copy_kernels(place.cache, only="pageferry.trace.lackey_kernel.*")
     run = place.run()
     assert run.exit_code == 0, run.stderr
     return place, run

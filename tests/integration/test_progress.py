@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pageferry.common.guest import jit
 from tests.support.command_line import CHECKOUT, RUN_S, command, environment, pageferry
 from tests.support.tiers import some
+from tests.support.warm_kernels import copy_kernels
 
 SLOW = (
     *("--memory", "32MiB", "--max-bandwidth", "4MB/s", "--strategy", "stop-and-copy"),
@@ -51,10 +50,7 @@ def test_an_object_a_line() -> None:
 
 def test_kernels_are_announced_before_they_are_compiled(tmp_path: Path) -> None:
     """By an agent whose cache has all but what is of this workload. It is not waited for."""
-    warm = jit.STORE.folder
-    assert warm is not None
-    lacking = shutil.ignore_patterns("pageferry.common.guest.workloads.idle.*")
-    shutil.copytree(warm, tmp_path / "pageferry" / warm.name, ignore=lacking)
+    copy_kernels(tmp_path, lacking="pageferry.common.guest.workloads.idle.*")
     with subprocess.Popen(
         command("migrate", *QUICK, "--workload", "idle"),
         stdout=subprocess.DEVNULL,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.common.guest import jit
 from pageferry.common.report.schema import Report
 from tests.support import entering
 from tests.support.harness import RUN_S, command, migrate
 from tests.support.nobody import NOBODY, as_nobody
 from tests.support.tiers import FULL
+from tests.support.warm_kernels import copy_kernels
 
 WORKLOAD = "zipf:working-set=50%,rate=40MB/s"
 OPTIONS = (
@@ -37,9 +36,7 @@ def home() -> Iterator[Path]:
     assert every_kernel.exit_code == 0, every_kernel.stderr
     with tempfile.TemporaryDirectory(prefix="pageferry-home-") as name:
         where = Path(name)
-        compiled = jit.STORE.folder
-        assert compiled is not None
-        shutil.copytree(compiled, where / "pageferry" / compiled.name)
+        copy_kernels(where)
         if os.getuid() == 0:
             for path in (where, *where.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)

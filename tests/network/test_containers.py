@@ -21,7 +21,6 @@ import pytest
 
 from pageferry.commands.certs import certs
 from pageferry.common.config.guest import GuestConfig
-from pageferry.common.guest import jit
 from pageferry.common.guest.compiling import compile_kernels
 from pageferry.common.report.schema import Report
 from pageferry.net.enter import prefix
@@ -32,6 +31,7 @@ from pageferry.net.spec import LinkSpec
 from tests.support import network_needs
 from tests.support.confined import USERFAULTFD, program
 from tests.support.harness import Agent
+from tests.support.warm_kernels import copy_kernels
 
 PROJECT = Path(__file__).parents[2]
 WORKLOAD = "zipf:working-set=50%,rate=20MB/s"
@@ -112,9 +112,7 @@ def contained(name: str, end: End, home: Path, *arguments: str) -> Iterator[Cont
 def make_home(folder: Path, keys: Path) -> Path:
     """With compiled kernels and the keys of one host: copies, since nothing else is shared."""
     compile_kernels(GuestConfig(memory="1MiB", workload=WORKLOAD))
-    compiled = jit.STORE.folder
-    assert compiled is not None
-    shutil.copytree(compiled, folder / "pageferry" / compiled.name)
+    copy_kernels(folder)
     shutil.copytree(keys, folder / "keys")
     return folder
 
