@@ -12,7 +12,6 @@ from typing import Final
 
 import pytest
 
-from pageferry.common.command_line import invocation
 from tests.support.harness import children_of, heard
 from tests.support.network_needs import networks_of
 
@@ -37,11 +36,7 @@ def nothing_left() -> Iterator[None]:
 
 @contextlib.contextmanager
 def nothing_left_or_printed(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Nothing stays behind, and nothing is said but what asyncio's debug mode has to.
-
-    The process runs no command of ours, whatever a test of the command line has noted before.
-    """
-    invocation.note(())
+    """Nothing stays behind, and nothing is said but what asyncio's debug mode has to."""
     with nothing_left():
         yield
     said = capfd.readouterr()
