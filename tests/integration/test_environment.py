@@ -27,7 +27,7 @@ def test_numba_that_may_not_compile(tmp_path: Path) -> None:
     """Whatever needs a guest says so, and the rest works without."""
     (tmp_path / "a.txt").write_text(LACKEY)
     commands = (*NEED_A_GUEST, *NEED_NONE)
-    ended = forked.runs(commands, tmp_path, NUMBA_DISABLE_JIT="1")
+    ended = forked.run_each(commands, tmp_path, NUMBA_DISABLE_JIT="1")
     for words, run in zip(commands, ended, strict=True):
         if words in NEED_NONE:
             assert (run.exit_code, run.stderr) == (0, ""), words

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.support.command_line import run_words
 
 FUNCTIONS = 6
 KINDS = {"int64": "3", "float64": "1.5", "float32": "np.float32(1.5)"}
@@ -55,15 +56,9 @@ def test_none_gets_the_code_of_another_signature(tmp_path: Path) -> None:
         (WORKERS, [*KINDS.values(), *KINDS.values()]),  # of each signature two
         (READER, [*KINDS.values()]),
     ):
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code, str(FUNCTIONS), *values],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        words = [sys.executable, "-P", "-c", code, str(FUNCTIONS), *values]
+        done = run_words(words, env=environment, timeout=100)
+        assert done.exit_code == 0, done.stderr
         assert done.stderr == ""
     kept = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert len(kept) == FUNCTIONS * len(KINDS), kept  # and no drafts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +12,14 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.support import forked
-from tests.support.command_line import CHECKOUT, PYTHON, Run, environment, pageferry
+from tests.support.command_line import (
+    CHECKOUT,
+    PYTHON,
+    Run,
+    environment,
+    pageferry,
+    run_words,
+)
 from tests.support.tiers import FULL
 
 PLAN = "[options]\nmemory = '4MiB'\n"
@@ -33,7 +39,9 @@ LACKING = {
 def lacking_runs(folder: Path) -> dict[str, Run]:
     """What is said by each, by the module that it does not find."""
     if not FULL:
-        return dict(zip(LACKING, forked.runs([*LACKING.values()], folder, [*LACKING]), strict=True))
+        return dict(
+            zip(LACKING, forked.run_each([*LACKING.values()], folder, [*LACKING]), strict=True)
+        )
     ended = {}
     for module, words in LACKING.items():
         (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules[{module!r}] = None\n")
@@ -62,16 +70,13 @@ def test_the_advice_works(tmp_path: Path) -> None:
     typed = [plain, *(each for each in others if FULL or advices[each].extras)]
     assert len(typed) >= 2
     for advice in typed:
-        done = subprocess.run(
+        done = run_words(
             ["/bin/sh", "-c", f"{advice} --no-index --dry-run"],
             env=environment(PATH=f"{Path(PYTHON).parent}:/usr/bin:/bin"),
             cwd=tmp_path,
-            capture_output=True,
-            text=True,
             timeout=100,
-            check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
         assert "already satisfied" in done.stdout
 
 

@@ -39,7 +39,7 @@ print(json.dumps(codes))
 """
 
 
-def runs(
+def run_each(
     commands: Sequence[Sequence[str]], cwd: Path, hidden: Sequence[str] = (), **more: str
 ) -> list[Run]:
     """All of them, to their ends.
