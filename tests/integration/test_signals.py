@@ -16,7 +16,7 @@ import pytest
 from pageferry.common.process.signals import OTHERS
 from tests.support.command_line import pageferry
 from tests.support.harness import children_of
-from tests.support.running import destination, running
+from tests.support.running import Running, destination, running
 from tests.support.tiers import FULL
 
 ASKING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -161,13 +161,15 @@ def _ignore_hangups() -> None:
 
 
 @contextlib.contextmanager
-def _hangups_ignored() -> Iterator[None]:
-    """What is started inside ignores them, as under `nohup`."""
+def _running_deaf(*arguments: str, **popen: Any) -> Iterator[Running]:
+    """Run a command that ignores hang-ups, as under `nohup`."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with contextlib.ExitStack() as ending:
+        try:
+            one = ending.enter_context(running(*arguments, **popen))
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        yield one
 
 
 def test_a_hangup_that_was_ignored_stays_ignored_in_all_processes() -> None:
@@ -260,10 +262,7 @@ def test_a_terminal_that_is_lost_ends_nothing(tmp_path: Path, quiet: bool) -> No
     terminal = _Terminal()
     streams: dict[str, Any] = {"stdout": terminal.theirs, "stderr": terminal.theirs}
     more = ("--quiet",) if quiet else ()
-    with contextlib.ExitStack() as ending:
-        with _hangups_ignored():
-            words = ("migrate", "--json", str(report), *more, *POST_COPY)
-            pair = ending.enter_context(running(*words, **streams))
+    with _running_deaf("migrate", "--json", str(report), *more, *POST_COPY, **streams) as pair:
         pair.wait_phase(FOLLOWS)
         terminal.hang_up()
         ended = pair.end()
@@ -301,9 +300,7 @@ def test_a_host_whose_terminal_is_lost_still_sends_its_guest(tmp_path: Path) -> 
     )
     streams: dict[str, Any] = {"stdout": terminal.theirs, "stderr": terminal.theirs}
     boot = ("--boot", "--guest", "g", "--memory", "16MiB")
-    with running(*second) as receiver, contextlib.ExitStack() as ending:
-        with _hangups_ignored():
-            sender = ending.enter_context(running(*first, *boot, **streams))
+    with running(*second) as receiver, _running_deaf(*first, *boot, **streams) as sender:
         sender.wait_key("listening")
         port = receiver.wait_key("listening")["port"]
         _booted(tmp_path / "first.sock")
