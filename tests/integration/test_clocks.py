@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.support.command_line import CHECKOUT, HERE, PYTHON, Run, environment, run_words
-from tests.support.spare import with_us_loaded
+from tests.support import entering
+from tests.support.command_line import CHECKOUT, Run, command, environment, run_words
 
 QUICK = ("--memory", "16MiB", "--warmup", "100ms", "--run-after", "100ms", "--quiet")
 ANOTHER_CLOCK = ("--time", "--monotonic", "3600", "--boottime", "3600")
 # What tells one time namespace from another, which clones of a machine do not have.
-NAMELESS = "/proc/%/ns"  # of the process itself
+NAMELESS = "/proc/$PPID/ns"  # of the process itself: a shell of its own hides it
 NO_BOOT_ID = "/proc/sys/kernel/random"
 
 
@@ -39,9 +39,9 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 
 def within(hidden: Sequence[str], *arguments: str, hour: bool = False) -> list[str]:
     """A command in namespaces of its own, where nothing can be read below what is `hidden`."""
-    over = [word for path in hidden for word in ("--over", path)]
-    words = [PYTHON, str(HERE / "tests/support/namespaced.py"), *(["--hour"] if hour else [])]
-    return [*words, *over, "--", *arguments]
+    steps: list[entering.Step] = [("an hour ahead",)] if hour else []
+    steps += [("mounts",), *(("shell", f"mount -t tmpfs none {path}") for path in hidden)]
+    return entering.command(steps, command(*arguments))
 
 
 @contextlib.contextmanager
@@ -49,17 +49,16 @@ def dest_within(hidden: Sequence[str], *, hour: bool) -> Iterator[str]:
     """A destination there, and its HOST:PORT."""
     read_fd, write_fd = os.pipe()
     options = ("dest", "--listen", "127.0.0.1:0", "--quiet", "--status-fd", str(write_fd))
-    with with_us_loaded():
-        process = subprocess.Popen(
-            within(hidden, *options, hour=hour),
-            pass_fds=[write_fd],
-            env=environment(),
-            cwd=CHECKOUT,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            process_group=0,
-        )
+    process = subprocess.Popen(
+        within(hidden, *options, hour=hour),
+        pass_fds=[write_fd],
+        env=environment(),
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
     os.close(write_fd)
     try:
         with os.fdopen(read_fd) as status:
@@ -76,8 +75,7 @@ def dest_within(hidden: Sequence[str], *, hour: bool) -> Iterator[str]:
 
 def source_within(hidden: Sequence[str], where: str) -> Run:
     options = ("source", "--to", where, "--json", "-", *QUICK)
-    with with_us_loaded():
-        return run_words(within(hidden, *options))
+    return run_words(within(hidden, *options))
 
 
 def test_a_clone_of_a_machine_has_a_clock_of_its_own() -> None:

@@ -102,8 +102,7 @@ def test_a_hostile_peer_is_answered_and_logged(tmp_path: Path) -> None:
 def test_the_examples_tests_pass_without_configuration_of_ours(tmp_path: Path) -> None:
     """The example's own file, in a session that has no configuration of ours."""
     text = (EXAMPLES / "pytest_limit" / "test_limits.py").read_text("utf-8")
-    with with_us_loaded():
-        session = outside.run(tmp_path, text)
+    session = outside.run(tmp_path, text, at_once=True)
     assert "3 passed" in session.said, session.said
 
 
@@ -112,8 +111,7 @@ def test_a_limit_that_is_missed_fails_it(tmp_path: Path) -> None:
     text = (EXAMPLES / "pytest_limit" / "test_limits.py").read_text("utf-8")
     tight = text.replace("bytes_on_wire=20_000_000", "bytes_on_wire=10_000_000")
     assert tight != text
-    with with_us_loaded():
-        session = outside.run(tmp_path, tight, "-k", "each_page")
+    session = outside.run(tmp_path, tight, "-k", "each_page", at_once=True)
     missed = r"pageferry: bytes_on_wire was [\d,]+, its limit is 10,000,000 "
     assert re.search(missed, session.said), session.said
     assert session.exit_code == 1

@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
+from tests.support import entering
 from tests.support.command_line import RUN_S, Run, command, environment, run_words
-from tests.support.spare import ENTER
 
 MIB: Final = 2**20
 ELSEWHERE: Final = Path("/")  # agents of some releases import what is in the current folder
@@ -38,7 +38,7 @@ class Group:
 
     def shell(self, *arguments: str) -> list[str]:
         """What starts `pageferry ARGUMENTS` in it."""
-        return ["/bin/sh", "-c", ENTER, str(self.folder), *command(*arguments)]
+        return entering.command([("group", str(self.folder))], command(*arguments))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -10,10 +10,10 @@ only has not been loaded anew. Its own agents are started in the same way.
 
 Only `[sys.executable, "-P", "-m", "pageferry...", ...]` is started so (and `dying_threads`, which
 breaks what is loaded and runs it), in an environment that says nothing about how Python or a
-library is loaded, within a control group where a shell is asked to put it there by `ENTER`; and
-inside of `with_us_loaded` whatever else Python runs. Everything else, and everything where
-PAGEFERRY_TEST_FULL or PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever. `entering.py` may
-stand before it; and before pytest, which is loaded anew, but gets a spare process of its own.
+library is loaded; and inside of `with_us_loaded` whatever else Python runs. Everything else, and
+everything where PAGEFERRY_TEST_FULL or PAGEFERRY_TEST_LOADED_ANEW is set, is started as ever.
+`entering.py` may stand before it; and before pytest, which is loaded anew, but gets a spare process
+of its own.
 
 Here is the end that asks; `spare_child.py` is the other one. This file imports the standard library
 only: a session of pytest may load it by its path.
@@ -53,8 +53,6 @@ _ASKED_LATER = (
     *("PYTHONASYNCIODEBUG", "PYTEST_", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
     *("TMPDIR", "HOME", "TZ", "XDG_RUNTIME_DIR", "JPY_"),
 )
-# `/bin/sh -c ENTER FOLDER COMMAND...` runs a command in the control group (v1) of that folder.
-ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 _AT_ONCE = threading.local()  # `wanted`: in a thread whose processes are not loaded anew
@@ -228,7 +226,10 @@ def _wanted(given: tuple[Any, ...], in_session: bool) -> Wanted | None:
     """What `subprocess` wants; None: not something that a spare process can become."""
     args, _, close_fds, kept, cwd, variables, p2c, _, _, c2p, _, err, _, failure = given[:14]
     _, new_session, group, gid, groups, uid, umask, before = given[14:22]
-    steps, words = _taken_apart([os.fsdecode(word) for word in args])
+    words = [os.fsdecode(word) for word in args]
+    steps: list[list[str]] = []
+    if words[:3] == [sys.executable, "-P", str(ENTERING)]:
+        steps, words = json.loads(words[3]), words[4:]
     if in_session and words[:3] == [sys.executable, "-u", "-c"]:  # a worker of xdist
         steps = [["session"]]
     like_ours = is_ours(words) or ["session"] in steps
@@ -242,15 +243,6 @@ def _wanted(given: tuple[Any, ...], in_session: bool) -> Wanted | None:
         return None
     passed_on = sorted(set(kept) - {failure})
     return Wanted(steps, words, passed_on, cwd, variables, (p2c, c2p, err), new_session, group)
-
-
-def _taken_apart(words: list[str]) -> tuple[list[list[str]], list[str]]:
-    """The steps of `entering` that a command begins with, and the command."""
-    if words[:3] == [sys.executable, "-P", str(ENTERING)]:
-        return json.loads(words[3]), words[4:]
-    if words[:3] == ["/bin/sh", "-c", ENTER]:
-        return [["group", words[3]]], words[4:]
-    return [], words
 
 
 def is_ours(words: list[str]) -> bool:
@@ -280,23 +272,22 @@ def use_spare() -> Starter:
 
 
 @contextlib.contextmanager
-def at_once() -> Iterator[None]:
+def _wanted_here(what: threading.local) -> Iterator[None]:
+    what.wanted = True
+    try:
+        yield
+    finally:
+        del what.wanted
+
+
+def at_once() -> contextlib.AbstractContextManager[None]:
     """Start processes from the spare one that is in use, though others are loaded anew."""
-    _AT_ONCE.wanted = True
-    try:
-        yield
-    finally:
-        del _AT_ONCE.wanted
+    return _wanted_here(_AT_ONCE)
 
 
-@contextlib.contextmanager
-def with_us_loaded() -> Iterator[None]:
+def with_us_loaded() -> contextlib.AbstractContextManager[None]:
     """What Python starts here, and what that starts, has us loaded: for programs of our users."""
-    WITH_US.wanted = True
-    try:
-        yield
-    finally:
-        del WITH_US.wanted
+    return _wanted_here(WITH_US)
 
 
 def _loaded_spare() -> Spare:

@@ -42,8 +42,6 @@ from tests.support.spare import (  # noqa: E402 - found only now
     start_anew,
 )
 
-del sys.path[0]
-
 _NAME, _DEATH_SIGNAL = 15, 1  # <linux/prctl.h>
 _LIBC = ctypes.CDLL(None)
 # What starts processes of its own; agents don't.
@@ -119,9 +117,6 @@ def _be(words: list[str]) -> NoReturn:
     sys.argv = [module or how, *arguments]
     for loaded in (module, f"{module}.__main__"):
         sys.modules.pop(loaded, None)  # it runs as __main__
-    if module == "pytest":  # it rewrites our plug-in's asserts as it loads it
-        for loaded in [name for name in sys.modules if name.partition(".")[0] == "pageferry"]:
-            del sys.modules[loaded]
     if not safe:
         sys.path.insert(0, os.getcwd() if how in ("-m", "-c") else os.path.dirname(how))
     _leave(_run(how, module))
@@ -239,10 +234,8 @@ def _stream(fd: int, mode: str, errors: str) -> io.TextIOWrapper:
 def main() -> None:
     """The spare process itself, which loads everything."""
     talk = socket.socket(fileno=int(sys.argv[1]))
-    path = list(sys.path)
-    sys.path.insert(0, str(HERE))
     runpy.run_module("tests.support.spare_preload")
-    sys.path[:] = path
+    sys.path.remove(str(HERE))
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
     gc.collect()
