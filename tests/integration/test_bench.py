@@ -75,6 +75,7 @@ def test_a_stream_takes_all_its_pages_along(kind: str) -> None:
 
 
 @full_only
+@pytest.mark.timeout(300)  # two whole rounds of benchmarks: a minute alone
 def test_a_checkout_beside_itself() -> None:
     parts = list(benches("against")) if FULL else ["pre-copy"]
     found = measure("against", parts, replace(QUICK, against=PROJECT))
