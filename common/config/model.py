@@ -85,10 +85,11 @@ class MigrationConfig(TransferConfig, GuestConfig):
     def travels_by_line(self) -> bool:
         """Whether pages may travel as lines.
 
-        Only the cache knows which lines have changed; the kernel's dirty tracker knows whole pages
-        only.
+        Only the cache knows which lines have changed, unless the log of every write is asked, which
+        no hardware has; the kernel's dirty tracker knows whole pages only.
         """
-        return self.granularity == "line" and self.cache > 0 and self.dirty_tracker == "log"
+        known = self.cache > 0 or self.line_tracker == "log"
+        return self.granularity == "line" and known and self.dirty_tracker == "log"
 
     @property
     def delta_memory(self) -> int:

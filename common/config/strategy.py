@@ -28,13 +28,25 @@ class StrategyConfig(Options):
     max_rounds: Annotated[
         int,
         Field(
-            ge=0, le=1000, description="fixed number of rounds of path 2, most rounds of pre-copy"
+            ge=0,
+            le=1000,
+            description="fixed number of rounds of path 2, most rounds of pre-copy and others",
         ),
     ] = 9
     path3: Annotated[
         Literal["stop-and-copy", "post-copy"],
         Field(description="how path 3, and a path 2 out of rounds, hands over"),
     ] = "post-copy"
+    path2_stop: Annotated[
+        Literal["share", "limit"],
+        Field(
+            description="path 2 stops when less than --low is dirty (the paper's rule), or when"
+            " what is left fits in --downtime-limit"
+        ),
+    ] = "share"
+    hold_write_backs: Annotated[
+        bool, Field(description="path 2 may have the cache hold its write-backs")
+    ] = True
     downtime_limit: Annotated[
         Duration,
         Field(

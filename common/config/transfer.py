@@ -49,6 +49,13 @@ class TransferConfig(StrategyConfig):
         Literal["page", "line"],
         Field(description="line: cached pages travel as their changed lines where that is shorter"),
     ] = "line"
+    line_tracker: Annotated[
+        Literal["cache", "log"],
+        Field(
+            description="who knows changed lines: the cache, as in hardware, or the log of every"
+            " write, which knows them without a cache, too"
+        ),
+    ] = "cache"
     checksum: Annotated[
         bool, Field(description="a checksum a frame: what the wire changed is never used")
     ] = True

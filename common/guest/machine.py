@@ -188,6 +188,14 @@ class Guest(Runnable):
             collect_dirty(m, out)
         return out
 
+    def dirty_lines(self) -> int:
+        """Count the lines that the caches hold dirty; a guess while the guest runs.
+
+        Returns:
+            Cache lines, of whatever length.
+        """
+        return sum(count_dirty(m) for m in self._vcpus.machines)
+
     def write_counts(self) -> NDArray[np.uint64]:
         """Copy the counts of lines that the guest wrote, and of those that reached memory.
 
@@ -300,7 +308,7 @@ class Guest(Runnable):
     # -- verifying ----------------------------------------------------------------------------
 
     def _must_be_drained(self, what: str) -> None:
-        if any(count_dirty(m) for m in self._vcpus.machines):
+        if self.dirty_lines():
             raise LocalProtocolError(f"{what}: the cache holds dirty lines, drain first")
 
     def digest(self) -> str:

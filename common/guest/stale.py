@@ -59,7 +59,8 @@ UNION: Final = 0  # the first of three words each: pages that go whole, pages by
 MEMORY: Final = 3
 CACHE: Final = 6
 IN_CACHE: Final = 9  # dirty lines in the cache
-COUNTS: Final = 10
+LINES: Final = 10  # stale lines, whatever their pages travel as
+COUNTS: Final = 11
 
 
 @inlined
@@ -92,7 +93,8 @@ def count_stale(
         most_lines: As for `take_stale`.
         by_bin: int64 per bin, overwritten: stale pages of each.
         per_bin: Pages of a bin.
-        counts: int64[COUNTS], overwritten; see `UNION`, `MEMORY`, `CACHE` and `IN_CACHE`.
+        counts: int64[COUNTS], overwritten; see `UNION`, `MEMORY`, `CACHE`, `IN_CACHE`
+            and `LINES`.
     """
     by_bin[:] = 0
     counts[:] = 0
@@ -103,6 +105,7 @@ def count_stale(
             _tally(counts, MEMORY, stale[page], sent[page], most_lines)
             _tally(counts, CACHE, cached[page], sent[page], most_lines)
             counts[IN_CACHE] += popcount(cached[page])
+            counts[LINES] += popcount(mask)
             cached[page] = np.uint64(0)
             by_bin[page // per_bin] += 1
 

@@ -9,7 +9,7 @@ as well.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from pydantic import BaseModel
@@ -25,16 +25,17 @@ DOWNTIME: Final = "downtime_limit"
 TIMEOUT: Final = "timeout"
 
 
-def stops_by_limit(strategy: str) -> bool:
+def stops_by_limit(strategy: str, options: Mapping[str, object]) -> bool:
     """Tell whether a strategy stops by `--downtime-limit`.
 
     Args:
         strategy: Its registered name.
+        options: Values of a migration's options by the names of their fields.
 
     Returns:
         Whether it does.
     """
-    return REGISTRY[strategy].seeks_limit
+    return REGISTRY[strategy].looks_at_limit(options)
 
 
 def limits_given(config: BaseModel) -> frozenset[str]:
@@ -49,17 +50,20 @@ def limits_given(config: BaseModel) -> frozenset[str]:
     return frozenset({DOWNTIME, TIMEOUT} & config.model_fields_set)
 
 
-def limit_warning(strategies: Collection[str], limits_s: Collection[float]) -> str | None:
+def limit_warning(
+    strategies: Collection[str], limits_s: Collection[float], options: Mapping[str, object]
+) -> str | None:
     """Word a warning about strategies that do not look at a downtime limit that was given.
 
     Args:
         strategies: Names, with or without duplicates.
         limits_s: The limits that were given, seconds.
+        options: As for `stops_by_limit`.
 
     Returns:
         One line; None where every strategy looks at it.
     """
-    blind = [name for name in dict.fromkeys(strategies) if not stops_by_limit(name)]
+    blind = [name for name in dict.fromkeys(strategies) if not stops_by_limit(name, options)]
     if not blind:
         return None
     verb = "does" if len(blind) == 1 else "do"
@@ -78,7 +82,8 @@ def warn_of_limit(strategies: Collection[str], config: BaseModel) -> None:
         config: Where the limit was given, or not.
     """
     if DOWNTIME in limits_given(config):
-        print_warning(limit_warning(strategies, [getattr(config, DOWNTIME)]))
+        limits_s = [getattr(config, DOWNTIME)]
+        print_warning(limit_warning(strategies, limits_s, config.model_dump()))
 
 
 def print_warning(text: str | None) -> None:
@@ -142,7 +147,7 @@ def enforced(report: Report | None, exit_code: int, *, enforce: bool) -> tuple[i
 def _downtime(report: Report, given_limits: Collection[str]) -> LimitMissed | None:
     """Judge the downtime limit; return None where it was kept or does not count."""
     limit_s = report.config.get(DOWNTIME)
-    asked = DOWNTIME in given_limits or stops_by_limit(report.strategy)
+    asked = DOWNTIME in given_limits or stops_by_limit(report.strategy, report.config)
     if not asked or not isinstance(limit_s, (int, float)) or report.downtime_ms is None:
         return None
     if report.downtime_ms <= limit_s * 1e3:
@@ -157,8 +162,10 @@ def _downtime(report: Report, given_limits: Collection[str]) -> LimitMissed | No
 
 def _why(report: Report, limit_ms: float) -> str:
     """Say in a clause why it was missed; what decided comes before what was expected."""
-    if not stops_by_limit(report.strategy):
+    if not stops_by_limit(report.strategy, report.config):
         return f"{report.strategy} does not look at it"
+    if report.path in (1, 3):
+        return f"path {report.path} does not look at it"
     last = report.decisions[-1] if report.decisions else None
     expected_ms = None if last is None else last.expected_downtime_ms
     expected = ""

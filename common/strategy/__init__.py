@@ -2,6 +2,7 @@
 
 from pageferry.common.strategy.base import (
     REGISTRY,
+    CacheStats,
     Decision,
     NextRound,
     RoundKind,
@@ -21,6 +22,7 @@ from pageferry.common.strategy.three_path import ThreePath
 
 __all__ = [
     "REGISTRY",
+    "CacheStats",
     "Decision",
     "Hybrid",
     "LazyCopy",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -45,6 +46,25 @@ NOTHING: Final = StalePart(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What a write-back cache did in a round, and how it stands at the round's end.
+
+    Attributes:
+        dirty_hit_rate: Share of the guest's accesses that made no further line dirty, from 0 to 1:
+            reads, and writes to lines that were dirty already.
+        write_back_Bps: Lines that the cache gave back to memory by itself, bytes/s.
+        dirty_lines: 64-byte lines that it holds dirty.
+        lines_per_page: Mean number of lines that changed in a stale page; 64 where pages are
+            tracked as a whole.
+    """
+
+    dirty_hit_rate: float
+    write_back_Bps: float
+    dirty_lines: int
+    lines_per_page: float
+
+
+@dataclass(frozen=True, slots=True)
 class RoundStats:
     """One round as it was measured, and what a stop right after it would cost.
 
@@ -74,6 +94,10 @@ class RoundStats:
         decide_s: How long the guest goes on until a stop takes hold of it.
         sending_s: What the link is expected to take for `remaining_bytes`; None: as `bandwidth_Bps`
             says.
+        pages_by_line: Pages of `pages_sent` that travelled as their changed lines.
+        transfer_s: What the round's bytes took, without its drain and the look for stale pages;
+            None: as `duration_s`.
+        cache: What the guest's cache did; None: it has none.
     """
 
     index: int
@@ -94,6 +118,9 @@ class RoundStats:
     compression_ratio: float = 1.0
     decide_s: float = 0.0
     sending_s: float | None = None
+    pages_by_line: int = 0
+    transfer_s: float | None = None
+    cache: CacheStats | None = None
 
     @property
     def dirty_ratio_after(self) -> float:
@@ -141,6 +168,7 @@ class NextRound:
             hold.
         reason: One sentence with the figures that led here.
         throttle: Share of its time in which the guest must not run, from the round's start on.
+        whole_pages: Pages go whole, also where their changed lines are known and shorter.
     """
 
     kind: RoundKind
@@ -148,6 +176,7 @@ class NextRound:
     hold: bool
     reason: str
     throttle: float = 0.0
+    whole_pages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +248,20 @@ class Strategy(ABC):
         self._ended = False
         self._last_index = 0
         self._converge = AutoConverge(config) if config.auto_converge else None
+
+    @classmethod
+    def looks_at_limit(cls, options: Mapping[str, object]) -> bool:
+        """Tell whether it stops by the downtime limit under given options.
+
+        Args:
+            options: Values by the names of `StrategyConfig`'s fields; those that are absent have
+                their defaults.
+
+        Returns:
+            `seeks_limit`, where no option changes that.
+        """
+        del options
+        return cls.seeks_limit
 
     @property
     def path(self) -> int | None:
@@ -301,8 +344,10 @@ class Strategy(ABC):
         return None if why is None else Throttled(self._converge.throttle, why)
 
     def _note(self, decision: Decision) -> Decision:
-        """Note whether this decision is the last one."""
+        """Note whether this decision is the last one; hold nothing where that was ruled out."""
         self._ended = not isinstance(decision, NextRound)
+        if isinstance(decision, NextRound) and decision.hold and not self.config.hold_write_backs:
+            return replace(decision, hold=False)
         return decision
 
     def _converge_now(self, reason: str) -> StopAndCopy:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pageferry.common.strategy.base import CacheStats
 from pageferry.common.strategy.carrying import Carrying, FixedRate
 
 
@@ -77,6 +78,9 @@ class Stale(NamedTuple):
         memory_share: The share of both that a round without a drain sends.
         cached_share: The share of both that it leaves to the cache.
         cached_lines: What a drain has to write back, where that is known.
+        lines: 64-byte lines that changed in them, where that is known.
+        cached_from_s: Since when the guest has written what the cache holds, in its own time from
+            the migration's start, where that is known.
     """
 
     pages: float
@@ -84,6 +88,8 @@ class Stale(NamedTuple):
     memory_share: float = 1.0
     cached_share: float = 0.0
     cached_lines: float = 0.0
+    lines: float = 0.0
+    cached_from_s: float = 0.0
 
     def split(self) -> tuple[Stale, Stale]:
         """Split into what a round without a drain sends, and what it leaves.
@@ -93,8 +99,13 @@ class Stale(NamedTuple):
         """
         there, here = self.memory_share, self.cached_share
         return (
-            Stale(self.pages * there, self.bytes * there),
-            Stale(self.pages * here, self.bytes * here, 0.0, 1.0, self.cached_lines),
+            Stale(self.pages * there, self.bytes * there, lines=self.lines * there),
+            Stale(
+                *(self.pages * here, self.bytes * here, 0.0, 1.0),
+                cached_lines=self.cached_lines,
+                lines=self.lines * here,
+                cached_from_s=self.cached_from_s,
+            ),
         )
 
     def and_then(self, later: Stale, most: float) -> Stale:
@@ -115,6 +126,7 @@ class Stale(NamedTuple):
             self.memory_share * mine + later.memory_share * (1 - mine),
             self.cached_share * mine + later.cached_share * (1 - mine),
             self.cached_lines + later.cached_lines,
+            self.lines + later.lines,
         )
 
 
@@ -177,21 +189,34 @@ class Conditions:
         del begun_s
         return self.stale(ran_s)
 
-    def left(self, kept: Stale, kept_since_s: float, begun_s: float, ran_s: float) -> Stale:
+    def left(self, kept: Stale, begun_s: float, ran_s: float, *, held: bool) -> Stale:
         """Return what is stale after a round, with what the round kept back.
 
         Args:
-            kept: What it did not send.
-            kept_since_s: Since when that has become stale, the guest's own time. Makes no
-                difference here.
+            kept: What it left to the cache; nothing where it drained.
             begun_s: When the round took its pages, the guest's own time.
             ran_s: How long the guest has run since.
+            held: Whether the cache holds its write-backs. Makes no difference here.
 
         Returns:
             All that is stale.
         """
-        del kept_since_s
+        del held
         return kept.and_then(self.stale_between(begun_s, ran_s), self.pages_total)
+
+    def cache_stats(self, begun_s: float, ran_s: float, left: Stale) -> CacheStats | None:
+        """Return what the guest's cache did in a round.
+
+        Args:
+            begun_s: When the guest began it, the guest's own time. Makes no difference here.
+            ran_s: How long the guest ran. Makes no difference here.
+            left: What is stale at its end. Makes no difference here.
+
+        Returns:
+            None: nothing is known of a cache.
+        """
+        del begun_s, ran_s, left
+        return None
 
     def round_seconds(self, size: float, cached: Stale, sent: float) -> float:
         """Return how long a round takes.

@@ -44,7 +44,9 @@ class Deadline(Strategy):
     @property
     def converged(self) -> bool | None:
         """Whether the strategy within converged; False where its time was over before it did."""
-        return False if self._late and self._inner.seeks_limit else self._inner.converged
+        if self._late and self._inner.looks_at_limit(self.config.model_dump()):
+            return False
+        return self._inner.converged
 
     def first_decision(self) -> Decision:
         """Decide as the strategy within.

@@ -18,6 +18,7 @@ from pageferry.common.strategy.base import (
     NextRound,
     RoundKind,
     RoundStats,
+    StalePart,
     StopAndCopy,
     Strategy,
     SwitchToPostCopy,
@@ -153,7 +154,7 @@ def play_strategy(
         What the migration takes, from its start until the source is no longer needed.
     """
     elapsed, sent, rounds = 0.0, 0, 0
-    begun = kept_since = clock = 0.0  # the guest's own time
+    begun = clock = 0.0  # the guest's own time
     carrying = under.carrying()
     everything = Stale(under.pages_total, under.full_bytes)
     left = everything
@@ -163,21 +164,25 @@ def play_strategy(
         going, kept = everything if decision.kind is RoundKind.FULL else left, _NOTHING
         if not decision.drain:
             going, kept = going.split()
-        kept_since, begun = begun, clock
+        if decision.whole_pages and decision.kind is not RoundKind.FULL:
+            going = going._replace(bytes=going.pages * under.missing_page_bytes)
+        begun = clock
         drained = left if decision.drain else _NOTHING
         seconds = under.round_seconds(going.bytes, drained, sent)
         carrying.record(going.bytes, seconds - under.begins_s(drained))
         ran, throttle = _running(strategy, under, begun, decision.throttle, going.bytes, seconds)
         ran = under.runs(begun, ran)
-        left = under.left(kept, kept_since, begun, ran)
+        left = under.left(kept, begun, ran, held=decision.hold)
         start, elapsed, sent = elapsed, elapsed + seconds, sent + round(going.bytes)
-        stats = _stats(under, rounds, decision, going, (seconds, ran), left, elapsed, carrying)
+        stats = _stats(
+            under, rounds, decision, going, (seconds, begun, ran), left, elapsed, carrying, drained
+        )
         if tell is not None:
             tell(Played(decision, start, going, drained.cached_lines, stats))
-        decision = strategy.decide(stats)
+        held, decision = decision.hold, strategy.decide(stats)
         elapsed += under.decide_s
         ran += under.decide_s * (1 - throttle)
-        left = under.left(kept, kept_since, begun, ran)
+        left = under.left(kept, begun, ran, held=held)
         clock = begun + ran
     end = Ended(decision, elapsed, clock, left, sent)
     if tell is not None:
@@ -235,13 +240,18 @@ def _stats(
     index: int,
     order: NextRound,
     sent: Stale,
-    times: tuple[float, float],
+    times: tuple[float, float, float],
     left: Stale,
     elapsed: float,
     carrying: Carrying,
+    drained: Stale,
 ) -> RoundStats:
-    """Make a round's statistics."""
-    seconds, ran = times
+    """Make a round's statistics; times: of the round, when the guest began it, and how far it came.
+
+    drained: what was stale when it began, if it drained.
+    """
+    seconds, begun, ran = times
+    in_memory, in_cache = left.split()
     return RoundStats(
         index=index,
         kind=order.kind,
@@ -256,6 +266,10 @@ def _stats(
         sending_s=carrying.seconds(left.bytes),
         switchover_s=under.believed_s(left),
         elapsed_s=elapsed,
+        in_memory=StalePart(round(in_memory.pages), round(in_memory.bytes)),
+        in_cache=StalePart(round(in_cache.pages), round(in_cache.bytes)),
+        transfer_s=seconds - under.begins_s(drained),
+        cache=under.cache_stats(begun, ran, left),
         throttle=1 - ran / seconds if seconds > 0 else 0.0,
         decide_s=under.decide_s,
     )

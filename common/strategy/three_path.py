@@ -11,10 +11,13 @@
     r >= high        path 3   hand over at once as path3 says
 
 A share that equals a threshold belongs to the higher path, so "small enough" is strictly below.
+That rule of path 2 knows no downtime: a tenth of memory may be far more than the limit allows. With
+`path2_stop="limit"` it asks instead whether a stop fits the limit, as pre-copy does (`Target`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pageferry.common.config.strategy import StrategyConfig
@@ -29,6 +32,7 @@ from pageferry.common.strategy.base import (
     describe_change,
     register,
 )
+from pageferry.common.strategy.target import Target
 from pageferry.common.units import format_share
 
 
@@ -49,6 +53,19 @@ class ThreePath(Strategy):
         self._forced = forced
         self._path: int | None = None
         self._drains = 0
+        self._target = Target(config.downtime_limit) if config.path2_stop == "limit" else None
+
+    @classmethod
+    def looks_at_limit(cls, options: Mapping[str, object]) -> bool:
+        """Tell whether path 2 stops by the downtime limit.
+
+        Args:
+            options: Of a migration; `path2_stop` is looked at.
+
+        Returns:
+            Whether it does.
+        """
+        return options.get("path2_stop") == "limit"
 
     @property
     def path(self) -> int | None:
@@ -112,13 +129,10 @@ class ThreePath(Strategy):
 
     def _go_round(self, stats: RoundStats) -> Decision:
         """Go on with path 2 after its held round, and after each drain round."""
-        seen = describe_change(stats)
-        low, most = format_share(self.config.low), self.config.max_rounds
-        if self._drains and stats.is_below(self.config.low):
-            return StopAndCopy(
-                f"path 2 has become small enough after {self._drains} drain round(s):"
-                f" {seen}, below {low}"
-            )
+        seen, most = describe_change(stats), self.config.max_rounds
+        stop = self._small_enough(stats, seen)
+        if stop is not None:
+            return stop
         if self._drains >= most:
             return self._hand_over(f"path 2 has used up its {most} drain round(s): {seen}")
         self._drains += 1
@@ -128,6 +142,17 @@ class ThreePath(Strategy):
             hold=True,
             reason=f"path 2, drain round {self._drains} of at most {most}: {seen}",
         )
+
+    def _small_enough(self, stats: RoundStats, seen: str) -> StopAndCopy | None:
+        """Stop where path 2 has become small enough, by the rule that was asked for."""
+        said = f"path 2 has become small enough after {self._drains} drain round(s): {seen}"
+        if self._target is not None:
+            verdict = self._target.judge(stats)  # each round, as it looks at how they shrink
+            self._converged = bool(self._drains) and verdict.fits
+            return StopAndCopy(f"{said}, {verdict.reason}") if self._converged else None
+        if self._drains and stats.is_below(self.config.low):
+            return StopAndCopy(f"{said}, below {format_share(self.config.low)}")
+        return None
 
     def _hand_over(self, why: str) -> Decision:
         """Hand over as path 3 is configured to."""

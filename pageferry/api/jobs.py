@@ -245,7 +245,8 @@ def _notes(
     """List what a command would say before it begins."""
     lines = [each.cache_note for each in configs]
     if DOWNTIME in limits_given(limited):
-        lines.append(limit_warning(strategies, [getattr(limited, DOWNTIME)]))
+        limits_s = [getattr(limited, DOWNTIME)]
+        lines.append(limit_warning(strategies, limits_s, limited.model_dump()))
     return [line for line in dict.fromkeys(lines) if line is not None]
 
 

@@ -36,9 +36,15 @@ class _Strategy(TypedDict, total=False):
     high: float | str
     """SHARE changed from which path 3 is taken."""
     max_rounds: int
-    """Fixed number of rounds of path 2, most rounds of pre-copy."""
+    """Fixed number of rounds of path 2, most rounds of pre-copy and others."""
     path3: Literal["stop-and-copy", "post-copy"]
     """How path 3, and a path 2 out of rounds, hands over."""
+    path2_stop: Literal["share", "limit"]
+    """Path 2 stops when less than `low` is dirty (the paper's rule), or when what is left fits
+    in `downtime_limit`.
+    """
+    hold_write_backs: bool
+    """Path 2 may have the cache hold its write-backs."""
     downtime_limit: float | str
     """Pre-copy and hybrid stop when what is left fits in this TIME."""
     postcopy_after: str
@@ -64,6 +70,10 @@ class _Transfer(_Strategy, total=False):
     """Who spaces the bytes out: our own schedule, or the kernel by socket."""
     channels: int
     """Parallel TCP connections for pages."""
+    line_tracker: Literal["cache", "log"]
+    """Who knows changed lines: the cache, as in hardware, or the log of every write, which knows
+    them without a cache, too.
+    """
     checksum: bool
     """A checksum a frame: what the wire changed is never used."""
     compress: Literal["none", "zstd", "lz4"]

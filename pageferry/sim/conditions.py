@@ -12,9 +12,10 @@ from typing import Final
 
 from pageferry.common.config.model import MigrationConfig
 from pageferry.common.errors import UsageError
+from pageferry.common.strategy.base import CacheStats
 from pageferry.common.strategy.carrying import ROUND_S, Carrying
 from pageferry.common.strategy.conditions import Conditions, Stale
-from pageferry.common.units import PAGE_SIZE
+from pageferry.common.units import LINE_SIZE, PAGE_SIZE
 from pageferry.common.wire.bulk_sender import NOTSENT_LOWAT
 from pageferry.common.wire.extents import EXTENT
 from pageferry.common.wire.header import HEADER, TRAILER
@@ -105,28 +106,45 @@ class Simulated(Conditions):
         begin = self.since_s + begun_s
         return self.guest.stale(begin, begin + ran_s)
 
-    def left(self, kept: Stale, kept_since_s: float, begun_s: float, ran_s: float) -> Stale:
-        """Add what a round kept back; no more than was written since that became stale.
+    def left(self, kept: Stale, begun_s: float, ran_s: float, *, held: bool) -> Stale:
+        """Compute what is stale after a round; what it kept back may have been evicted since.
 
         Args:
             kept: What the round left in the cache.
-            kept_since_s: Since when that has become stale, in the guest's own time.
-            begun_s: When the round began, likewise.
+            begun_s: When the round began, in the guest's own time since the migration's start.
             ran_s: For how long the guest has run since.
+            held: Whether the cache holds its write-backs.
 
         Returns:
             What is stale now.
         """
-        later = self.stale_between(begun_s, ran_s)
-        if kept.pages == 0:
-            return later
-        both = kept.and_then(later, self.pages_total)
-        most = self.stale_between(kept_since_s, begun_s - kept_since_s + ran_s)
-        lines = self.guest.vcpus * self.guest.cache
-        return both._replace(
-            pages=max(min(both.pages, most.pages), later.pages),
-            bytes=max(min(both.bytes, most.bytes), later.bytes),
-            cached_lines=min(both.cached_lines, lines),
+        since_s = min(kept.cached_from_s, begun_s) if kept.pages else begun_s
+        begin, end = self.since_s + since_s, self.since_s + begun_s + ran_s
+        left = self.guest.stale(begin, end, held=held)
+        oldest_s = max(begin, end - self.guest.kept_s(end, held=held)) - self.since_s
+        return left._replace(cached_from_s=oldest_s)
+
+    def cache_stats(self, begun_s: float, ran_s: float, left: Stale) -> CacheStats | None:
+        """Compute what the guest's cache did in a round, as if it had begun drained.
+
+        Args:
+            begun_s: When the round began, in the guest's own time since the migration's start.
+            ran_s: For how long the guest ran.
+            left: What is stale at its end.
+
+        Returns:
+            None without a cache.
+        """
+        if not self.guest.cache:
+            return None
+        begin = self.since_s + begun_s
+        did = self.guest.cached_writes(begin, begin + ran_s)
+        hits = 1.0 - did.dirtied / did.accesses if did.accesses else 0.0
+        return CacheStats(
+            dirty_hit_rate=min(max(hits, 0.0), 1.0),
+            write_back_Bps=(did.dirtied - did.held) * LINE_SIZE / ran_s if ran_s else 0.0,
+            dirty_lines=round(left.cached_lines),
+            lines_per_page=left.lines / left.pages if left.pages else 0.0,
         )
 
     def round_seconds(self, size: float, cached: Stale, sent: float) -> float:

@@ -200,7 +200,10 @@ class Sweep:
         return _figures(pages, reached * float((visit.count * each).sum()))
 
     def written_back(self, visits: float, kept: float) -> Written:
-        """Compute what a cache has given back: nothing that it holds for a whole round.
+        """Compute what a cache has given back: lines untouched for as long as it keeps one.
+
+        Where it keeps them for whole rounds, those are lines that the visits of so many rounds did
+        not touch again: none, if a visit touches the same ones each time.
 
         Args:
             visits: Visits that have written.
@@ -209,9 +212,19 @@ class Sweep:
         Returns:
             One class.
         """
-        if kept >= self.pages:  # a line is touched again before it would have to go
+        if kept < self.pages:
+            return self.written(visits - kept)
+        old = visits - kept
+        if old <= 0 or math.isinf(kept):
             return _figures(0.0, 0.0)
-        return self.written(visits - kept)
+        visit, passes = self.visit, max(old / self.pages, 1.0)
+        written = 1.0 - (1.0 - visit.share * visit.writes) ** passes
+        # One that was touched in time is kept for as long again, and so on.
+        untouched = (1.0 - visit.share) ** (kept / self.pages)
+        gone = written * (1.0 - (1.0 - untouched) ** max(old / kept, 1.0))
+        pages = 1.0 - float(((1.0 - gone) ** visit.count).prod())
+        reached = min(old, self.pages)
+        return _figures(reached * pages, reached * float((visit.count * gone).sum()))
 
 
 @dataclass(frozen=True, slots=True)

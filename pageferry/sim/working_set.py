@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pageferry.sim.pattern import Figures, Pattern, Sweep, Written
 
 PAGE_BYTES: Final = PAGE_SIZE + EXTENT.itemsize  # of a page on the wire
 _HALVINGS: Final = 56  # of 10^9 seconds; half as many of the time that a guest has run for
+_KEPT_STEPS: Final = 64  # of the time that a line is kept: where its end's slope is taken
 _LONGEST_S: Final = 1e9  # a line that is kept for so long is kept
 
 
@@ -37,6 +38,20 @@ class WorkingSetPart:
     pattern: Pattern
     steps: float
     within: bool = False
+
+
+class CachedWrites(NamedTuple):
+    """What a guest did to its cache.
+
+    Attributes:
+        accesses: Reads and writes, each of a line.
+        dirtied: How often a clean line became dirty.
+        held: Lines that are dirty in the end; the others were written back.
+    """
+
+    accesses: float
+    dirtied: float
+    held: float
 
 
 @dataclass(frozen=True)
@@ -89,12 +104,13 @@ class WorkingSet:
         done = [part.steps * _visits(part, begin_s, end_s) for part in self.parts]
         return self.vcpus * sum(done)
 
-    def stale(self, begin_s: float, end_s: float) -> Stale:
+    def stale(self, begin_s: float, end_s: float, *, held: bool = False) -> Stale:
         """Compute what is written in between, and where it is at the end.
 
         Args:
             begin_s: From when; the cache was drained then.
             end_s: Until when.
+            held: Whether the cache holds its write-backs.
 
         Returns:
             Pages of all vCPUs, their cost on the wire, and how much of it memory and cache hold.
@@ -105,9 +121,10 @@ class WorkingSet:
         pages, size = self._cost(union)
         if size == 0:
             return Stale(0.0, 0.0)
+        written = self.vcpus * _total(union)
         if not self.cache:
-            return Stale(pages, size)
-        kept_s = self.kept_s(end_s)
+            return Stale(pages, size, lines=written)
+        kept_s = self.kept_s(end_s, held=held)
         cached = self._sum(
             [
                 part.pattern.written(_visits(part, max(begin_s, end_s - kept_s), end_s))
@@ -122,7 +139,38 @@ class WorkingSet:
             min(self._cost(returned)[1] / size, 1.0),
             min(self._cost(cached)[1] / size, 1.0),
             lines,
+            written,
         )
+
+    def cached_writes(self, begin_s: float, end_s: float) -> CachedWrites:
+        """Compute how often a line of the cache became dirty, in a stretch that began drained.
+
+        Until a line is evicted, each becomes dirty once; from then on as fast as lines become dirty
+        that have not been written for as long as the cache keeps one.
+
+        Args:
+            begin_s: From when.
+            end_s: Until when.
+
+        Returns:
+            Of all vCPUs; nothing without a cache.
+        """
+        kept_s = self.kept_s(end_s)
+        if not self.cache or end_s <= begin_s:
+            return CachedWrites(0.0, 0.0, 0.0)
+        until_s = min(end_s, begin_s + kept_s)
+        dirtied = self._lines_written(begin_s, until_s)
+        if end_s > until_s:
+            step_s = kept_s / _KEPT_STEPS
+            fresh = dirtied - self._lines_written(begin_s, until_s - step_s)
+            dirtied += fresh / step_s * (end_s - until_s)
+        held = min(self._lines_written(max(begin_s, end_s - kept_s), end_s), self.cache)
+        accesses = self.steps(begin_s, end_s)
+        return CachedWrites(accesses, self.vcpus * dirtied, self.vcpus * min(held, dirtied))
+
+    def _lines_written(self, begin_s: float, end_s: float) -> float:
+        parts = [part.pattern.written(_visits(part, begin_s, end_s)) for part in self.parts]
+        return _total(self._sum(parts))
 
     def touched(self, begin_s: float, end_s: float) -> float:
         """Count the pages that are visited in between, each once.
@@ -137,11 +185,13 @@ class WorkingSet:
         parts = [part.pattern.touched(_visits(part, begin_s, end_s)) for part in self.parts]
         return self.vcpus * sum(float(part.pages.sum()) for part in self._sum(parts))
 
-    def kept_s(self, now_s: float) -> float:
+    def kept_s(self, now_s: float, *, held: bool = False) -> float:
         """Compute how long the cache keeps a line that nobody touches, until enough others came.
 
         Args:
             now_s: Up to when; it depends on what was touched before.
+            held: Whether the cache holds its write-backs: then what is only read has to go first,
+                and a dirty line is kept until enough others have become dirty.
 
         Returns:
             Seconds; 0 without a cache, infinite where all lines fit.
@@ -149,21 +199,26 @@ class WorkingSet:
         if not self.cache:
             return 0.0
         if all(isinstance(part.flow, Steady) for part in self.parts):
-            return self._always_kept_s
-        return self._until_full(now_s, now_s, _HALVINGS // 2)
+            return self._always_held_s if held else self._always_kept_s
+        return self._until_full(now_s, now_s, _HALVINGS // 2, held=held)
 
     @cached_property
     def _always_kept_s(self) -> float:
-        return self._until_full(_LONGEST_S, _LONGEST_S, _HALVINGS)
+        return self._until_full(_LONGEST_S, _LONGEST_S, _HALVINGS, held=False)
 
-    def _until_full(self, now_s: float, most_s: float, halvings: int) -> float:
+    @cached_property
+    def _always_held_s(self) -> float:
+        return self._until_full(_LONGEST_S, _LONGEST_S, _HALVINGS, held=True)
+
+    def _until_full(self, now_s: float, most_s: float, halvings: int, *, held: bool) -> float:
         """Search how far back from `now_s` as many lines were touched as the cache holds."""
-        if self._lines_touched(now_s - most_s, now_s) <= self.cache:
+        counted = self._lines_written if held else self._lines_touched
+        if counted(now_s - most_s, now_s) <= self.cache:
             return math.inf
         low, high = 0.0, most_s
         for _ in range(halvings):
             middle = (low + high) / 2 if low else high / 64
-            if self._lines_touched(now_s - middle, now_s) > self.cache:
+            if counted(now_s - middle, now_s) > self.cache:
                 high = middle
             else:
                 low = middle

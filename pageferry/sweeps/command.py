@@ -141,9 +141,11 @@ def _warn(cells: Sequence[Cell]) -> None:
     )
 
     limited = [each.config for each in cells if DOWNTIME in limits_given(each.config)]
-    blind = [each for each in limited if not stops_by_limit(each.strategy)]
+    blind = [each for each in limited if not stops_by_limit(each.strategy, dict(each))]
     print_warning(
-        limit_warning([each.strategy for each in blind], [each.downtime_limit for each in blind])
+        limit_warning(
+            [each.strategy for each in blind], [each.downtime_limit for each in blind], {}
+        )
     )
 
 

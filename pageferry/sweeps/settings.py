@@ -119,6 +119,10 @@ def net_value(key: str, text: str) -> Any:
         raise ValueError(complaint_of(error, field)) from None
 
 
+# Options of a migration that results of 0.2 had not.
+_LATER: Final = ("path2_stop", "hold_write_backs", "line_tracker")
+
+
 class CellOptions(MigrationConfig):
     """The options of any cell.
 
@@ -163,15 +167,16 @@ class CellOptions(MigrationConfig):
     def known_by(self) -> dict[str, Any]:
         """Return what determines the cell.
 
-        Options of the link that have their defaults are left out: a cell without a link of its own
-        keeps the identity that it had before there were such options.
+        Options of the link that have their defaults are left out, and so are those of a migration
+        that came later: such a cell keeps the identity that it had before there were such options.
 
         Returns:
             Values by the names of fields.
         """
         options = self.model_dump()
         for name, field in type(self).model_fields.items():
-            if name not in MigrationConfig.model_fields and options[name] == field.default:
+            later = name not in MigrationConfig.model_fields or name in _LATER
+            if later and options[name] == field.default:
                 del options[name]
         if self.net is not None:
             options.setdefault("link", KINDS[0])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pageferry.common.errors import PageferryError
 from pageferry.common.guest.machine import Guest
-from pageferry.common.guest.stale import CACHE, IN_CACHE, MEMORY, UNION
+from pageferry.common.guest.stale import CACHE, IN_CACHE, LINES, MEMORY, UNION
 from pageferry.common.inject import no_fault
 from pageferry.common.report.sections.rounds import PartName
 from pageferry.common.strategy.base import NextRound, RoundKind, RoundStats, StalePart
@@ -22,6 +22,7 @@ from pageferry.common.units import PAGE_SIZE
 from pageferry.common.wire.stream_format import StreamFormat
 from pageferry.source_agent.precopy.activity import Activity
 from pageferry.source_agent.precopy.batches import RoundPages, SentTotals, uncompressed_bytes
+from pageferry.source_agent.precopy.cache_watch import CacheWatch
 from pageferry.source_agent.precopy.compressing_encoder import CompressingEncoder
 from pageferry.source_agent.precopy.cost_estimate import TransferCost
 from pageferry.source_agent.precopy.page_sender import PageSender
@@ -158,6 +159,7 @@ class Rounds:
         self._rtt_s = rtt_s
         self._drain_line_s = DRAIN_LINE_S
         self.activity = Activity(guest.n_pages)
+        self._cache = CacheWatch(guest)
         self._stale = StalePages(guest, self.activity, by_line=stream.by_line)
         self.throttling = Throttling(guest, page_sender, timeline, self._stale.masks)
         self._sending = RoundPages(np.arange(0))
@@ -184,13 +186,19 @@ class Rounds:
         guest = self._guest
         this = Round(len(self.done) + 1, order.kind, time.monotonic_ns())
         self._timeline.log("round-start", t_ns=this.start_ns, round=this.index, kind=order.kind)
+        self._cache.begin()
         self.throttling.begin(order.throttle)
         guest.hold(order.hold)
         if order.drain:
             this.drained_lines = self._drain()
         self._stale.harvest()
         look = None if watcher is None else self.throttling.watch(watcher)
-        self._send(this, everything=order.kind is RoundKind.FULL, look=look)
+        self._send(
+            this,
+            everything=order.kind is RoundKind.FULL,
+            whole_pages=order.whole_pages,
+            look=look,
+        )
         this.throttle = self.throttling.share
         return this
 
@@ -203,7 +211,12 @@ class Rounds:
         return lines
 
     def _send(
-        self, this: Round, *, everything: bool, look: Callable[[bool], None] | None = None
+        self,
+        this: Round,
+        *,
+        everything: bool,
+        whole_pages: bool = False,
+        look: Callable[[bool], None] | None = None,
     ) -> None:
         """Send the stale pages, or all.
 
@@ -216,7 +229,7 @@ class Rounds:
             likely = self._stale.masks != 0 if everything else None
             self._encoder.begin(this.index, likely, last=this.kind is RoundKind.FINAL)
             cpu_s = self._encoder.cpu_s
-        pages = self._stale.take_all() if everything else self._stale.take()
+        pages = self._stale.take_all() if everything else self._stale.take(whole_pages=whole_pages)
         this.sending_ns = time.monotonic_ns()
         self.round_start_bytes = self._page_sender.sent_bytes
         lines = int(np.bitwise_count(pages.masks).sum())
@@ -288,7 +301,10 @@ class Rounds:
             pages_total=self._guest.n_pages,
             pages_sent=this.totals.pages + this.totals.zero_pages,
             bytes_sent=this.totals.bytes,
+            pages_by_line=this.totals.line_pages,
             duration_s=duration_s,
+            transfer_s=(this.end_ns - this.sending_ns) / 1e9,
+            cache=self._cache.end(duration_s, dirty_pages, int(counts[LINES])),
             dirty_pages_after=dirty_pages,
             remaining_bytes=remaining,
             dirty_rate_Bps=max(dirty_pages - this.pages_left, 0) * PAGE_SIZE / duration_s,

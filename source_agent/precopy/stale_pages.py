@@ -53,15 +53,17 @@ class StalePages:
         """Add what the guest has written since the last time."""
         self._guest.harvest(self.masks)
 
-    def take(self) -> RoundPages:
+    def take(self, *, whole_pages: bool = False) -> RoundPages:
         """Take the stale pages, which are then stale no longer.
+
+        Args:
+            whole_pages: Whether none of them goes by line.
 
         Returns:
             The pages, valid until the next call.
         """
-        n, m = take_stale(
-            self.masks, self.ever_sent, self._most_lines, self._whole, self._lined, self._lines
-        )
+        most = 0 if whole_pages else self._most_lines
+        n, m = take_stale(self.masks, self.ever_sent, most, self._whole, self._lined, self._lines)
         return RoundPages(self._whole[:n], self._lined[:m], self._lines[:m])
 
     def take_all(self) -> RoundPages:

@@ -27,6 +27,7 @@ def test_counts_each_page_once(
         lined = (lines > 0) & (lines <= most_lines) & sent
         expected += [((lines > 0) & ~lined).sum(), lined.sum(), lines[lined].sum()]
     expected.append(np.bitwise_count(cached).sum())
+    expected.append(np.bitwise_count(stale | cached).sum())
     by_bin, counts = np.full(-(-len(stale) // 3), 99), np.full(COUNTS, 99)
     dirty = (stale | cached) != 0
     count_stale(stale, cached, sent, most_lines, by_bin, 3, counts)

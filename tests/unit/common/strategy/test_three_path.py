@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.common.strategy import NextRound, StopAndCopy, SwitchToPostCopy
+from pageferry.common.config.strategy import StrategyConfig
+from pageferry.common.strategy import (
+    NextRound,
+    StopAndCopy,
+    Strategy,
+    SwitchToPostCopy,
+    make_strategy,
+)
 from tests.support.strategy_contract import PAGES, StrategyContract, drive, stats, tell
 
 PATH_1 = ["full+drain", "dirty+drain", "stop"]
@@ -157,3 +165,55 @@ class TestThreePath(StrategyContract):
         for index in itertools.islice(itertools.count(3, 4), 2):
             last = strategy.decide(stats(index, 1))
         assert isinstance(last, StopAndCopy)
+
+
+class TestTheStopByTheLimit:
+    """`--path2-stop limit`: path 2 asks what a stop takes, not what share of memory is dirty."""
+
+    def make(self, **config: Any) -> Strategy:
+        return make_strategy(StrategyConfig(path2_stop="limit", path3="stop-and-copy", **config))
+
+    @pytest.mark.parametrize(
+        ("limit", "told"),
+        [
+            # 5 % of 512 MiB at 100 MB/s: 268 ms; 2 %: 107 ms
+            (1.0, [*HOLD, DRAIN, "stop"]),
+            (0.2, [*HOLD, DRAIN, DRAIN, "stop"]),
+            (0.01, [*HOLD, *[DRAIN] * 3, "stop"]),
+        ],
+    )
+    def test_it_goes_on_until_a_stop_fits(self, limit: float, told: list[str]) -> None:
+        strategy = self.make(downtime_limit=limit, max_rounds=3)
+        shares = [0.3, 0.2, 0.05, 0.02, 0.02, 0.02]
+        decisions = drive(strategy, [round(share * PAGES) for share in shares])
+        assert [tell(decision) for decision in decisions] == told
+        assert strategy.converged == (limit > 0.01)
+
+    def test_a_tenth_of_memory_is_not_small_where_the_limit_is(self) -> None:
+        dirty = [round(share * PAGES) for share in (0.3, 0.2, 0.09)]
+        by_limit = drive(self.make(downtime_limit=0.1), dirty)
+        by_share = drive(make_strategy(StrategyConfig(downtime_limit=0.1)), dirty)
+        assert tell(by_limit[-1]) == DRAIN
+        assert tell(by_share[-1]) == "stop"
+
+    def test_before_the_first_drain_it_never_stops(self) -> None:
+        decisions = drive(self.make(downtime_limit=10), [round(0.3 * PAGES), 0, 0])
+        assert [tell(decision) for decision in decisions] == [*HOLD, DRAIN, "stop"]
+
+    @pytest.mark.parametrize(("share", "path"), [(0.05, 1), (0.9, 3)])
+    def test_the_other_paths_do_not_look_at_it(self, share: float, path: int) -> None:
+        dirty = [round(share * PAGES)] * 3
+        strategies = (
+            self.make(downtime_limit=1e-6),
+            make_strategy(StrategyConfig(path3="stop-and-copy")),
+        )
+        told = [[tell(each) for each in drive(strategy, dirty)] for strategy in strategies]
+        assert told[0] == told[1]
+        assert strategies[0].path == path
+
+
+def test_nothing_is_held_where_that_is_ruled_out() -> None:
+    strategy = make_strategy(StrategyConfig(hold_write_backs=False))
+    decisions = drive(strategy, [round(0.3 * PAGES)] * 20)
+    assert not any(isinstance(each, NextRound) and each.hold for each in decisions)
+    assert [tell(each) for each in decisions[:3]] == ["full+drain", "dirty", "drain+drain"]

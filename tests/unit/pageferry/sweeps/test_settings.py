@@ -27,7 +27,7 @@ from pageferry.sweeps.maps import choose_axes, maps
 from pageferry.sweeps.parquet import read_parquet
 from pageferry.sweeps.query import Query
 from pageferry.sweeps.runners import RUNNERS
-from pageferry.sweeps.settings import MigrateCell, SimulateCell
+from pageferry.sweeps.settings import _LATER, MigrateCell, SimulateCell
 from tests.support.sweep_tables import Kept, moved, plan, run
 
 BOTH = """
@@ -128,7 +128,14 @@ def test_a_link_is_part_of_a_cell_however_it_is_written() -> None:
 
 def test_a_cell_without_a_link_is_the_same_as_ever() -> None:
     for model in (MigrateCell, SimulateCell):
-        assert model().known_by() == MigrationConfig().model_dump()
+        known = MigrationConfig().model_dump()
+        later = {name: known.pop(name) for name in _LATER}
+        assert model().known_by() == known
+        changed = {"path2_stop": "limit", "hold_write_backs": False, "line_tracker": "log"}
+        assert later.keys() == changed.keys()
+        for name, value in changed.items():
+            cell = model.model_validate({name: value})
+            assert cell.known_by() == known | {name: value}
 
 
 def test_rows_have_what_the_link_was_asked_to_be() -> None:

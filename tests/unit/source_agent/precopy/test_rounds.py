@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pageferry.common.config.guest import GuestConfig
 from pageferry.common.errors import ConnectionBroken
 from pageferry.common.guest.machine import Guest
 from pageferry.common.strategy.base import NextRound, RoundKind
@@ -42,6 +43,14 @@ class ScriptedGuest:
         self.log: set[int] = set()
         self.cache: dict[int, int] = {}
         self.write_later: set[int] = set()  # written while pages are on their way
+        self.config = GuestConfig()
+        self.counters: dict[str, int] | None = None  # of the cache
+
+    def cache_stats(self) -> dict[str, int] | None:
+        return None if self.counters is None else dict(self.counters)
+
+    def dirty_lines(self) -> int:
+        return sum(self.cache.values())
 
     def hold(self, on: bool) -> None:
         self.calls.append(("hold", on))
@@ -256,6 +265,14 @@ class TestByLine:
         bench.send(RoundKind.DIRTY)
         assert bench.rounds.round_expected == 2 * (12 + 64)
 
+    def test_whole_pages_where_that_is_ordered(self) -> None:
+        bench = Bench(by_line=True)
+        bench.full()
+        bench.guest.log = {1, 2}
+        order = NextRound(RoundKind.DRAIN, drain=True, hold=False, reason="", whole_pages=True)
+        bench.rounds.send(order)
+        assert bench.rounds.round_expected == 2 * (4096 + 8)
+
 
 class TestStats:
     def test_each_stale_page_once(self, bench: Bench) -> None:
@@ -274,6 +291,19 @@ class TestStats:
         assert (stats.index, stats.kind, stats.pages_total) == (1, RoundKind.FULL, N_PAGES)
         assert (stats.pages_sent, stats.bytes_sent, stats.elapsed_s) == (N_PAGES, 1000, 9.5)
         assert bench.rounds.done == [this]
+
+    def test_what_the_cache_did_in_the_round(self, bench: Bench) -> None:
+        bench.guest.counters = {"hits": 100, "misses": 10, "write_backs": 3, "drained_lines": 5}
+        this = bench.send(RoundKind.FULL)
+        bench.guest.counters = {"hits": 160, "misses": 50, "write_backs": 13, "drained_lines": 7}
+        bench.guest.cache = {4: 1, 5: 7}
+        stats = bench.rounds.acknowledged(this, 1.0)
+        assert stats.cache is not None
+        # 10 were evicted and 2 drained, and 8 are dirty now: 20 of 100 accesses dirtied a line
+        assert stats.cache.dirty_hit_rate == pytest.approx(0.8)
+        assert stats.cache.write_back_Bps == pytest.approx(10 * 64 / stats.duration_s)
+        assert stats.cache.dirty_lines == 8
+        assert stats.cache.lines_per_page == 4
 
     def test_the_cache_is_looked_at_before_the_log(self, bench: Bench) -> None:
         this = bench.send(RoundKind.FULL)
