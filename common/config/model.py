@@ -101,7 +101,7 @@ class MigrationConfig(TransferConfig, GuestConfig):
         """Whether the guest may come to run at the destination with pages missing."""
         if self.timeout is not None and self.timeout_action == "post-copy":
             return True
-        if self.strategy == "three-path":
+        if self.strategy in ("three-path", "cache-aware"):
             return self.path3 == "post-copy"
         return self.strategy in ("post-copy", "lazy-copy", "hybrid")
 

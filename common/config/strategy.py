@@ -16,7 +16,15 @@ class StrategyConfig(Options):
     """Which strategy moves the guest, and its thresholds."""
 
     strategy: Annotated[
-        Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"],
+        Literal[
+            "three-path",
+            "cache-aware",
+            "pre-copy",
+            "post-copy",
+            "hybrid",
+            "stop-and-copy",
+            "lazy-copy",
+        ],
         Field(description="how the guest is moved"),
     ] = "three-path"
     low: Annotated[
@@ -45,14 +53,14 @@ class StrategyConfig(Options):
         ),
     ] = "share"
     hold_write_backs: Annotated[
-        bool, Field(description="path 2 may have the cache hold its write-backs")
+        bool, Field(description="path 2 and cache-aware may have the cache hold its write-backs")
     ] = True
     downtime_limit: Annotated[
         Duration,
         Field(
             gt=0,
             le=3600,
-            description="pre-copy and hybrid stop when what is left fits in this TIME",
+            description="pre-copy, hybrid and cache-aware stop when what is left fits in this TIME",
         ),
     ] = 0.3
     postcopy_after: Annotated[

@@ -32,6 +32,7 @@ LIGHT: Final = {
     "way-d": "#a8155f",
     "way-e": "#6446b8",
     "way-f": "#6f5c00",
+    "way-g": "#b02a1c",
 }
 DARK: Final = {
     "page": "#12161c",
@@ -55,12 +56,16 @@ DARK: Final = {
     "way-d": "#ff79b4",
     "way-e": "#b9a0f7",
     "way-f": "#d6c44f",
+    "way-g": "#ff8f80",
 }
 # Strategies beside one another. Each is named where it is coloured: hue alone is never enough.
 WAYS: Final = tuple(name for name in LIGHT if name.startswith("way-"))
 _STRATEGIES: Final = dict(
     zip(
-        ("three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"),
+        (
+            *("three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"),
+            "cache-aware",
+        ),
         WAYS,
         strict=True,
     )

@@ -13,6 +13,7 @@ from pageferry.common.strategy.base import (
     Throttled,
     make_strategy,
 )
+from pageferry.common.strategy.cache_aware import CacheAware
 from pageferry.common.strategy.converge import Period
 from pageferry.common.strategy.hybrid import Hybrid
 from pageferry.common.strategy.post_copy import LazyCopy, PostCopy
@@ -22,6 +23,7 @@ from pageferry.common.strategy.three_path import ThreePath
 
 __all__ = [
     "REGISTRY",
+    "CacheAware",
     "CacheStats",
     "Decision",
     "Hybrid",

@@ -24,6 +24,7 @@ from pageferry.common.units import PAGE_SIZE, figures, format_time
 
 STRATEGIES: Final = (
     *("stop-and-copy", "pre-copy", "post-copy", "lazy-copy", "hybrid", "three-path"),
+    "cache-aware",
 )
 # Of the total time: a strategy that takes at most so much longer than the fastest is as good.
 TIE_SHARE: Final = 0.05

@@ -44,9 +44,9 @@ class _Strategy(TypedDict, total=False):
     in `downtime_limit`.
     """
     hold_write_backs: bool
-    """Path 2 may have the cache hold its write-backs."""
+    """Path 2 and cache-aware may have the cache hold its write-backs."""
     downtime_limit: float | str
-    """Pre-copy and hybrid stop when what is left fits in this TIME."""
+    """Pre-copy, hybrid and cache-aware stop when what is left fits in this TIME."""
     postcopy_after: str
     """When hybrid switches: rounds=N, time=TIME or stall."""
     auto_converge: bool
@@ -166,7 +166,9 @@ class _Limits(TypedDict, total=False):
 class MigrateOptions(_Run, _Net, _Tls, _Limits, total=False):
     """Keywords of `migrate`."""
 
-    strategy: Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"]
+    strategy: Literal[
+        "three-path", "cache-aware", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"
+    ]
     """How the guest is moved."""
     cache: int | str
     """SIZE of the write-back cache, all vCPUs together; 0: none."""
@@ -204,7 +206,9 @@ class CompareOptions(_Run, _Net, _Limits, total=False):
 class PredictOptions(_Run, total=False):
     """Keywords of `predict`."""
 
-    strategy: Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"]
+    strategy: Literal[
+        "three-path", "cache-aware", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"
+    ]
     """How the guest is moved."""
     cache: int | str
     """SIZE of the write-back cache, all vCPUs together; 0: none."""
@@ -217,7 +221,9 @@ class PredictOptions(_Run, total=False):
 class SimulateOptions(_Run, _Limits, total=False):
     """Keywords of `simulate`."""
 
-    strategy: Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"]
+    strategy: Literal[
+        "three-path", "cache-aware", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"
+    ]
     """How the guest is moved."""
     cache: int | str
     """SIZE of the write-back cache, all vCPUs together; 0: none."""
@@ -253,7 +259,9 @@ class SweepOptions(TypedDict, total=False):
 class GuestAndTransfer(_Run, total=False):
     """Keywords of a migration to an agent that is already running."""
 
-    strategy: Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"]
+    strategy: Literal[
+        "three-path", "cache-aware", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"
+    ]
     """How the guest is moved."""
     cache: int | str
     """SIZE of the write-back cache, all vCPUs together; 0: none."""
@@ -275,7 +283,9 @@ class GuestOptions(_Guest, total=False):
 class TransferOptions(_Transfer, total=False):
     """Keywords of a move."""
 
-    strategy: Literal["three-path", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"]
+    strategy: Literal[
+        "three-path", "cache-aware", "pre-copy", "post-copy", "hybrid", "stop-and-copy", "lazy-copy"
+    ]
     """How the guest is moved."""
     granularity: Literal["page", "line"]
     """Line: cached pages travel as their changed lines where that is shorter."""

@@ -28,7 +28,7 @@ AXES: Final = {
     }.items()
     if name in MigrationConfig.model_fields
 }
-STRATEGIES: Final = "stop-and-copy,pre-copy,post-copy,lazy-copy,hybrid,three-path"
+STRATEGIES: Final = "stop-and-copy,pre-copy,post-copy,lazy-copy,hybrid,three-path,cache-aware"
 
 
 def _axis_default(name: str, field: FieldInfo) -> str:

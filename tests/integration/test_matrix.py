@@ -10,7 +10,7 @@ from tests.support.file_agent import migrate
 from tests.support.known import known
 from tests.support.tiers import FULL
 
-STRATEGIES = ("stop-and-copy", "pre-copy", "three-path")
+STRATEGIES = ("stop-and-copy", "pre-copy", "three-path", "cache-aware")
 WORKLOADS = (
     "idle",
     "web-browsing",
@@ -30,7 +30,7 @@ WHOLE = list(itertools.product(STRATEGIES, WORKLOADS, CACHES, VCPUS))
 def covering() -> list[tuple[str, str, str, str]]:
     """Each workload once; strategies, caches and vCPUs in turn: every pair of them occurs."""
     return [
-        (STRATEGIES[row % 3], workload, CACHES[row // 3 % 2], VCPUS[(row // 6 + row) % 2])
+        (STRATEGIES[row % 4], workload, CACHES[row // 4 % 2], VCPUS[(row // 4 + row // 2) % 2])
         for row, workload in enumerate(WORKLOADS)
     ]
 

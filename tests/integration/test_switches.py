@@ -36,3 +36,13 @@ def test_without_a_cache_lines_are_known_to_the_log_alone() -> None:
     run = migrate(*GUEST, "--cache", "0")
     assert run.exit_code == 0, run.stderr
     assert run.report.lines_sent is None
+
+
+def test_cache_aware_holds_the_limit() -> None:
+    run = migrate(*GUEST, "--strategy", "cache-aware", "--downtime-limit", "100ms")
+    assert run.exit_code == 0, run.stderr
+    report = run.report
+    assert report.verified is True
+    assert report.converged is True
+    assert report.path is None
+    assert {each.kind for each in report.rounds} <= {"full", "drain", "dirty", "final"}

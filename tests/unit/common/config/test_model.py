@@ -161,7 +161,7 @@ def test_how_a_cache_is_divided_is_said() -> None:
         ),
         (
             {"strategy": "x"},
-            "--strategy: 'x' is unknown: expected three-path, pre-copy",
+            "--strategy: 'x' is unknown: expected three-path, cache-aware",
         ),
         ({"path3": "x"}, "--path3: 'x' is unknown: expected stop-and-copy or post-copy"),
         ({"max_rounds": -1}, "--max-rounds: "),

@@ -92,7 +92,7 @@ def test_enforce_changes_the_exit_code_of_a_success_only() -> None:
 
 
 def test_who_does_not_look() -> None:
-    assert limit_warning(["pre-copy", "hybrid"], [0.1], {}) is None
+    assert limit_warning(["pre-copy", "hybrid", "cache-aware"], [0.1], {}) is None
     assert limit_warning(["three-path"], [0.1], {"path2_stop": "limit"}) is None
     said = limit_warning(["pre-copy", "post-copy", "three-path", "post-copy"], [0.1], {})
     assert said is not None

@@ -43,7 +43,7 @@ class TestAxes:
 
     def test_by_default_all_strategies(self) -> None:
         cases, cells = span(options())
-        assert len({case.config.strategy for case in cases}) == len(cases) == 6
+        assert len({case.config.strategy for case in cases}) == len(cases) == 7
         assert cases[0].config.strategy == "stop-and-copy"
         assert varied(cells) == ["strategy"]
         assert cases[0].label == "stop-and-copy"
