@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Final, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
 
 from cyclopts import Parameter
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from pageferry.commands.reproduce_map import (
+    QUICK_PLACE_S,
+    quick_cases,
+    quick_places,
+    reproduce_ablation,
+    reproduce_map,
+)
 from pageferry.common.capacity.agents import check_some_pair
 from pageferry.common.command_line.options import Options
 from pageferry.common.command_line.run import OutputOptions
@@ -25,6 +33,11 @@ from pageferry.paper.experiment import (
     estimate_s,
     experiment_cells,
 )
+from pageferry.paper.locality.data import places_of
+from pageferry.paper.locality.data import to_json as places_to_json
+from pageferry.paper.locality.measure import simulated_rows
+from pageferry.paper.locality.points import QUICK
+from pageferry.paper.locality.view import quick_sheet
 from pageferry.runs import tables
 from pageferry.runs.document import SeriesDocument, SheetDocument, render_series
 from pageferry.runs.series import Series, Signals, run_series
@@ -38,7 +51,10 @@ class ReproduceOptions(Options):
     quick: Annotated[
         bool,
         Parameter(negative=""),
-        Field(description=f"a guest and a cache of 1/{QUICK_SCALE} the size, at 100MB/s only"),
+        Field(
+            description=f"a guest and a cache of 1/{QUICK_SCALE} the size, at 100MB/s only, and six"
+            " places of the map"
+        ),
     ] = False
     rates: Annotated[
         str | None,
@@ -57,6 +73,34 @@ class ReproduceOptions(Options):
     verify: Annotated[
         bool, Field(description="replay the guest at the source and compare digests")
     ] = True
+    map: Annotated[
+        Path | None,
+        Parameter(name="--map"),
+        Field(
+            description="instead, measure over which locality the cache pays, into this FOLDER; one"
+            " that was begun is continued (an hour and a half)"
+        ),
+    ] = None
+    ablate: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(
+            description="instead, switch cache, held write-backs and lines on and off, all"
+            " combinations, and say what each does"
+        ),
+    ] = False
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        """Refuse options that the map or the ablation would not look at."""
+        instead = "--map" if self.map is not None else "--ablate" if self.ablate else None
+        given = sorted(self.model_fields_set - {"map", "ablate"})
+        if self.map is not None and self.ablate:
+            raise ValueError("--map and --ablate exclude one another")
+        if instead is not None and given:
+            name = given[0].replace("_", "-")
+            raise ValueError(f"--{name} is not for {instead}, whose guests are fixed")
+        return self
 
 
 class ReproduceDocument(SeriesDocument):
@@ -66,11 +110,13 @@ class ReproduceDocument(SeriesDocument):
         scale: Memory and cache are 1/scale of the paper's, and so are the paper's times in `table`.
         cache_effect: Ratios of the I/O load, with the cache / without.
         locality: The remark on locality with its figures; null where there is none.
+        places: Of the map, with `--quick`: paths and ratios, the cache with / without.
     """
 
     scale: int
     cache_effect: list[dict[str, object]]
     locality: dict[str, object] | None
+    places: list[dict[str, object]] = Field(default_factory=list)
 
 
 def reproduce(
@@ -85,6 +131,9 @@ def reproduce(
     the cache and without; and the paper's three worked examples. It takes a while: the estimate
     comes first. Ctrl-C ends it and prints what has finished.
 
+    With --map it measures instead over which locality the cache pays, and with --ablate what part
+    each mechanism has in that.
+
     Args:
         options: What is run, and how often; None is all of it, once.
         output: Where results and progress go; None is the terminal only.
@@ -98,14 +147,20 @@ def reproduce(
             be written.
     """
     options, output = options or ReproduceOptions(), output or OutputOptions()
+    pipe = StatusPipe(status_fd) if status_fd is not None else None
+    if options.map is not None:
+        return reproduce_map(options.map, output, pipe)
+    if options.ablate:
+        return reproduce_ablation(output, pipe)
     setting = _setting(options)
     cells = experiment_cells(setting)
+    places = quick_cases() if options.quick else []
     check_some_pair(cell.case.config for cell in cells)
-    pipe = StatusPipe(status_fd) if status_fd is not None else None
     with Signals() as signals, ReportFiles(output) as files:
         if not output.quiet:
-            _announce(len(cells) * options.runs, estimate_s(cells, options.runs))
-        cases = [cell.case for cell in cells]
+            seconds = estimate_s(cells, options.runs) + QUICK_PLACE_S * len(places) * options.runs
+            _announce((len(cells) + len(places)) * options.runs, seconds)
+        cases = [*(cell.case for cell in cells), *places]
         done = run_series(cases, options.runs, output, signals, pipe)
         _write(done, cells, setting, files, table=output.json_file != "-")
     if done.interrupted:
@@ -142,6 +197,9 @@ def _write(
 ) -> None:
     results = findings.experiment_results(done, cells)
     sheets = findings.sheets(results, setting)
+    places = quick_places(done, len(cells))
+    if places:
+        sheets.append(quick_sheet(places, places_of(simulated_rows(QUICK))))
     effects = findings.effects(results)
     locality = remarks.locality(results, setting)
     notes = remarks.remarks(setting, locality)
@@ -161,6 +219,7 @@ def _write(
         locality=locality.to_json() if locality else None,
         sheets=[SheetDocument(**sheet.to_html()) for sheet in sheets],
         notes=notes,
+        places=places_to_json(places),
     )
     rates = ", ".join(format_rate(rate) for rate in setting.rates)
     files.write(

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
+from pageferry.commands.reproduce_map import MAP_FILE, reproduce_map
+from pageferry.common.command_line.run import OutputOptions
+from pageferry.paper import ablation
+from pageferry.paper.locality.data import MapDocument, places_of
+from pageferry.paper.locality.points import Point
 from tests.support.harness import agent, children_of, pageferry, wait_gone
+from tests.support.tiers import full_only
 
 
 def test_a_signal_keeps_the_cases_that_had_finished() -> None:
@@ -18,7 +25,7 @@ def test_a_signal_keeps_the_cases_that_had_finished() -> None:
         running.process.send_signal(signal.SIGINT)
         run = running.end()
     assert run.exit_code == 130, run.stderr
-    assert "cancelled: 2 of 10 runs had finished" in run.complaint
+    assert "cancelled: 2 of 28 runs had finished" in run.complaint
     document = json.loads(run.stdout)
     assert document["schema_version"] == 1
     assert document["interrupted"] is True
@@ -43,6 +50,10 @@ def test_a_signal_keeps_the_cases_that_had_finished() -> None:
         (("--rates", "100MB/s,800mbit"), "twice"),
         (("--runs", "0"), "--runs"),
         (("--path3", "pre-copy"), "post-copy"),
+        (("--map", "folder", "--ablate"), "exclude one another"),
+        (("--ablate", "--quick"), "--quick is not for --ablate"),
+        (("--map", "folder", "--seed", "3"), "--seed is not for --map"),
+        (("--map", "/dev/null/folder"), "/dev/null/folder"),
     ],
 )
 def test_bad_usage_is_named_and_prints_no_table(arguments: tuple[str, ...], named: str) -> None:
@@ -50,3 +61,39 @@ def test_bad_usage_is_named_and_prints_no_table(arguments: tuple[str, ...], name
     assert run.exit_code == 2
     assert named in run.complaint
     assert run.stdout == ""
+
+
+@full_only
+def test_a_place_of_the_map_is_measured_once_and_verified(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    point, folder = Point(1, 32.0, 2.0), tmp_path / "map"
+    output = OutputOptions(quiet=True, json_file=str(tmp_path / "map.json"))
+    assert reproduce_map(folder, output, None, [point]) == 0
+    found = MapDocument.model_validate_json((folder / MAP_FILE).read_text("utf-8"))
+    (place,) = places_of(found.measured)
+    assert place.point == point
+    assert all((row.runs, row.verified) == (3, 3) for row in place.rows.values())
+    assert place.holds("total_ms")  # a line in place of a page, round after round
+    assert len(places_of(found.simulated)) == 315
+    assert "is reached" in capfd.readouterr().out
+    records = sorted((folder / "cells").iterdir())
+    assert len(records) == 9
+    before = [each.stat().st_mtime_ns for each in records]
+    again = OutputOptions(quiet=True, html_file=str(tmp_path / "map.html"))
+    assert reproduce_map(folder, again, None, [point]) == 0
+    assert [each.stat().st_mtime_ns for each in records] == before  # nothing was run again
+    assert "Where the cache pays" in (tmp_path / "map.html").read_text("utf-8")
+
+
+@full_only
+def test_what_each_mechanism_does_is_measured_and_verified() -> None:
+    run = pageferry("reproduce", "--ablate", "--quiet", "--json", "-", timeout=600)
+    assert run.exit_code == 0, run.stderr
+    document = json.loads(run.stdout)
+    assert len(document["runs"]) == 6 * len(ablation.SEEDS)
+    assert all(report["verified"] for report in document["runs"])
+    effects = document["effects"]["bytes"]["effects"]
+    assert effects["hold"] == 0
+    assert effects["lines"] > 0
+    assert sum(effects.values()) == pytest.approx(document["effects"]["bytes"]["saving"])

@@ -1,0 +1,1 @@
+"""Where the cache pays: the paper's claim over locality and dirty rate, simulated and measured."""
