@@ -53,7 +53,7 @@ class CacheStats:
         dirty_hit_rate: Share of the guest's accesses that made no further line dirty, from 0 to 1:
             reads, and writes to lines that were dirty already.
         write_back_Bps: Lines that the cache gave back to memory by itself, bytes/s.
-        dirty_lines: 64-byte lines that it holds dirty.
+        dirty_lines: Lines that it holds dirty, of whatever length its lines have.
         lines_per_page: Mean number of lines that changed in a stale page; 64 where pages are
             tracked as a whole.
     """

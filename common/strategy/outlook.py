@@ -27,6 +27,7 @@ LONGEST: Final = 4  # rounds of a plan: later ones are guesses
 # than what is wrong with an estimate.
 HOLDING_GAIN: Final = 0.03
 _POINTS: Final = 2  # rounds that drained: one says nothing of how growth slows down
+_MEASURABLE_PAGES: Final = 1000  # of a round by line: fewer take as long as threads need to wake up
 # A point at less than this part of the last round's time tells how fast its end grew.
 _SHORTER: Final = 0.7
 
@@ -79,7 +80,8 @@ class Outlook:
         elapsed_s: Since the migration's start.
         drained: Seconds and amounts of rounds that began with a drain.
         last_s: Of those, the last one's seconds.
-        line_page_s: What a page that goes by line took beyond its bytes.
+        plain_s: What a round of whole pages took beyond its bytes, on the way there and back.
+        line_page_s: What a page that goes by line took beyond that.
         by_line: Share of the pages of a round that went by line.
         evicted_Bps: What the cache gives back by itself in a second, as bytes on the wire.
     """
@@ -91,6 +93,7 @@ class Outlook:
     elapsed_s: float = 0.0
     drained: dict[float, Amounts] = field(default_factory=dict)
     last_s: float = 0.0
+    plain_s: float = 0.0
     line_page_s: float = 0.0
     by_line: float = 0.0
     evicted_Bps: float = math.inf
@@ -117,9 +120,15 @@ class Outlook:
         if stats.cache is not None and stats.cache.lines_per_page and self.evicted_Bps == math.inf:
             pages = stats.cache.write_back_Bps / LINE_SIZE / stats.cache.lines_per_page
             self.evicted_Bps = pages * stats.remaining_bytes / max(stats.dirty_pages_after, 1)
-        if stats.pages_by_line and stats.transfer_s is not None:
-            beyond_s = max(stats.transfer_s - sent_s, 0.0)
-            self.line_page_s = beyond_s / stats.pages_by_line
+        if stats.transfer_s is not None:
+            self._record_lines(stats, max(stats.transfer_s - sent_s, 0.0))
+
+    def _record_lines(self, stats: RoundStats, beyond_s: float) -> None:
+        """Learn what lines take beyond their bytes, and beyond what a round of pages takes, too."""
+        if not stats.pages_by_line:
+            self.plain_s = beyond_s
+        elif stats.pages_by_line >= _MEASURABLE_PAGES:
+            self.line_page_s = max(beyond_s - self.plain_s, 0.0) / stats.pages_by_line
             self.by_line = stats.pages_by_line / max(stats.pages_sent, 1)
 
     def seconds(self, size: float) -> float:

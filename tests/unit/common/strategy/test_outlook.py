@@ -81,10 +81,19 @@ def test_holding_does_not_pay_where_the_cache_holds_little() -> None:
 
 def test_whole_pages_pay_where_lines_take_longer_than_their_bytes() -> None:
     outlook = seen((5.0, 1e6, 1e6, 0))
+    full = stats(1, 1000, remaining_bytes=100_000, bytes_sent=500_000_000, transfer_s=5.04)
+    outlook.record(full, drained=True)  # 40 ms there and back
     assert not outlook.pages_pay(1000)  # no round has gone by line yet
-    slow = {"pages_by_line": 1000, "pages_sent": 1000, "bytes_sent": 100_000}
-    for transfer_s, pays in [(0.001 + 0.010, False), (0.001 + 0.100, True)]:
+    lines = {"pages_by_line": 1000, "pages_sent": 1000, "bytes_sent": 100_000}
+    for transfer_s, pays in [(0.041, False), (0.051, False), (0.141, True)]:
         outlook.record(
-            stats(2, 1000, remaining_bytes=100_000, transfer_s=transfer_s, **slow), drained=True
+            stats(2, 1000, remaining_bytes=100_000, transfer_s=transfer_s, **lines), drained=True
         )
-        assert outlook.pages_pay(1000) == pays  # 4 MB take 41 ms
+        assert outlook.pages_pay(1000) == pays  # as pages they take 41 ms
+
+
+def test_few_pages_by_line_tell_nothing() -> None:
+    outlook = seen((5.0, 1e6, 1e6, 0))
+    few = {"pages_by_line": 100, "pages_sent": 100, "bytes_sent": 10_000, "transfer_s": 0.5}
+    outlook.record(stats(2, 1000, remaining_bytes=100_000, **few), drained=True)
+    assert not outlook.pages_pay(1000)
