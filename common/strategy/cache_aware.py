@@ -25,12 +25,11 @@ from pageferry.common.strategy.base import (
     NextRound,
     RoundKind,
     RoundStats,
-    StopAndCopy,
     Strategy,
-    SwitchToPostCopy,
     describe_change,
     register,
 )
+from pageferry.common.strategy.orders import hand_over, measuring_round
 from pageferry.common.strategy.outlook import Outlook
 from pageferry.common.strategy.target import TARGET_SHARE, Target, Verdict
 
@@ -113,12 +112,7 @@ class CacheAware(Strategy):
         Returns:
             A full round.
         """
-        return NextRound(
-            RoundKind.FULL,
-            drain=True,
-            hold=False,
-            reason="the first round flushes the cache, sends all of memory and sees what changes",
-        )
+        return measuring_round()
 
     def next_decision(self, stats: RoundStats) -> Decision:
         """Stop where that is cheapest, else order the round that is.
@@ -209,6 +203,4 @@ class CacheAware(Strategy):
         if verdict.fits_limit:
             return self._converge_now(most)
         self._converged = False
-        if self.config.path3 == "post-copy":
-            return SwitchToPostCopy(f"{most}; hands over by post-copy")
-        return StopAndCopy(f"{most}; hands over by stop-and-copy")
+        return hand_over(self.config, most)

@@ -16,6 +16,7 @@ from pageferry.common.strategy.base import (
     describe_change,
     register,
 )
+from pageferry.common.strategy.orders import full_round
 from pageferry.common.strategy.target import STALL_SHARE, Target
 from pageferry.common.units import figures
 
@@ -45,9 +46,7 @@ class Hybrid(Strategy):
         """
         if self._trigger.kind == "rounds" and self._trigger.amount == 0:
             return SwitchToPostCopy("no round was asked for before the switch")
-        return NextRound(
-            RoundKind.FULL, drain=True, hold=False, reason="the first round sends all of memory"
-        )
+        return full_round("the first round sends all of memory")
 
     def next_decision(self, stats: RoundStats) -> Decision:
         """Stop where a stop fits, switch where that is due, and send what is dirty otherwise.

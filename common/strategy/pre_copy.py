@@ -15,6 +15,7 @@ from pageferry.common.strategy.base import (
     describe_change,
     register,
 )
+from pageferry.common.strategy.orders import full_round
 from pageferry.common.strategy.target import Target
 
 
@@ -40,10 +41,7 @@ class PreCopy(Strategy):
         Returns:
             A full round.
         """
-        # Drained first: a line that is written back before its page is sent need not be sent again.
-        return NextRound(
-            RoundKind.FULL, drain=True, hold=False, reason="the first round sends all of memory"
-        )
+        return full_round("the first round sends all of memory")
 
     def next_decision(self, stats: RoundStats) -> Decision:
         """Stop where a stop fits or rounds are used up; send what is dirty otherwise.

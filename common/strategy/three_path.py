@@ -28,10 +28,10 @@ from pageferry.common.strategy.base import (
     RoundStats,
     StopAndCopy,
     Strategy,
-    SwitchToPostCopy,
     describe_change,
     register,
 )
+from pageferry.common.strategy.orders import hand_over, measuring_round
 from pageferry.common.strategy.target import Target
 from pageferry.common.units import format_share
 
@@ -78,12 +78,7 @@ class ThreePath(Strategy):
         Returns:
             A full round.
         """
-        return NextRound(
-            RoundKind.FULL,
-            drain=True,
-            hold=False,
-            reason="the first round flushes the cache, sends all of memory and sees what changes",
-        )
+        return measuring_round()
 
     def next_decision(self, stats: RoundStats) -> Decision:
         """Pick the path after the first round, and follow it afterwards.
@@ -106,7 +101,7 @@ class ThreePath(Strategy):
         low, high = format_share(self.config.low), format_share(self.config.high)
         self._path = self._forced or self._path_of(stats)
         if self._path == 3:
-            return self._hand_over(f"path 3: {seen}, {high} or more")
+            return hand_over(self.config, f"path 3: {seen}, {high} or more")
         if self._path == 2:
             return NextRound(
                 RoundKind.DIRTY,
@@ -134,7 +129,7 @@ class ThreePath(Strategy):
         if stop is not None:
             return stop
         if self._drains >= most:
-            return self._hand_over(f"path 2 has used up its {most} drain round(s): {seen}")
+            return hand_over(self.config, f"path 2 has used up its {most} drain round(s): {seen}")
         self._drains += 1
         return NextRound(
             RoundKind.DRAIN,
@@ -153,9 +148,3 @@ class ThreePath(Strategy):
         if self._drains and stats.is_below(self.config.low):
             return StopAndCopy(f"{said}, below {format_share(self.config.low)}")
         return None
-
-    def _hand_over(self, why: str) -> Decision:
-        """Hand over as path 3 is configured to."""
-        if self.config.path3 == "post-copy":
-            return SwitchToPostCopy(f"{why}; hands over by post-copy")
-        return StopAndCopy(f"{why}; hands over by stop-and-copy")
