@@ -81,11 +81,7 @@ def _enforced(done: Series, limits: LimitOptions) -> int:
 
 def _write(made: Comparison, files: ReportFiles, *, table: bool) -> None:
     if table and made.rows:
-        console = tables.wide_console()
-        for each in made.sheets:
-            each.print(console)
-        for line in made.notes:
-            tables.print_text(console, line)
+        tables.print_sheets(made.sheets, lines=made.notes)
     document, done = made.document(), made.done
     files.write(
         document.to_json,

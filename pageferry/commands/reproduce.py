@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from cyclopts import Parameter
 from pydantic import Field, model_validator
 
+from pageferry.commands.reproduce_ablation import reproduce_ablation
 from pageferry.commands.reproduce_map import (
-    QUICK_PLACE_S,
     quick_cases,
     quick_places,
-    reproduce_ablation,
     reproduce_map,
 )
 from pageferry.common.capacity.agents import check_some_pair
@@ -36,11 +34,11 @@ from pageferry.paper.experiment import (
 from pageferry.paper.locality.data import places_of
 from pageferry.paper.locality.data import to_json as places_to_json
 from pageferry.paper.locality.measure import simulated_rows
-from pageferry.paper.locality.points import QUICK
+from pageferry.paper.locality.points import QUICK, RUN_S
 from pageferry.paper.locality.view import quick_sheet
 from pageferry.runs import tables
 from pageferry.runs.document import SeriesDocument, SheetDocument, render_series
-from pageferry.runs.series import Series, Signals, run_series
+from pageferry.runs.series import Series, Signals, announce, run_series
 
 _RATES: Final = (published.PRINTED_RATE_Bps, published.LIKELY_RATE_Bps)
 
@@ -157,9 +155,8 @@ def reproduce(
     places = quick_cases() if options.quick else []
     check_some_pair(cell.case.config for cell in cells)
     with Signals() as signals, ReportFiles(output) as files:
-        if not output.quiet:
-            seconds = estimate_s(cells, options.runs) + QUICK_PLACE_S * len(places) * options.runs
-            _announce((len(cells) + len(places)) * options.runs, seconds)
+        seconds = estimate_s(cells, options.runs) + RUN_S * len(places) * options.runs
+        announce((len(cells) + len(places)) * options.runs, seconds, output)
         cases = [*(cell.case for cell in cells), *places]
         done = run_series(cases, options.runs, output, signals, pipe)
         _write(done, cells, setting, files, table=output.json_file != "-")
@@ -184,12 +181,6 @@ def _setting(options: ReproduceOptions) -> Setting:
         path3=options.path3,
         verify=options.verify,
     )
-
-
-def _announce(runs: int, seconds: float) -> None:
-    """Say on standard error how long it will take."""
-    text = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
-    print(f"{runs} runs, about {text}", file=sys.stderr, flush=True)
 
 
 def _write(

@@ -1,10 +1,8 @@
-"""`pageferry reproduce --map` and `--ablate`: where the cache pays, what each mechanism does."""
+"""`pageferry reproduce --map`: over which locality the cache pays."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +11,9 @@ from pydantic import BaseModel
 from pageferry.common.command_line.libraries import require_library
 from pageferry.common.command_line.run import OutputOptions
 from pageferry.common.errors import EXIT_CANCELLED
-from pageferry.common.files.report_files import ReportFiles
+from pageferry.common.files.report_files import ReportFile, ReportFiles
 from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import StatusPipe
-from pageferry.paper import ablation
-from pageferry.paper.ablation import Ablation, Switches
 from pageferry.paper.locality import data
 from pageferry.paper.locality.data import MapDocument, Place, places_of
 from pageferry.paper.locality.measure import (
@@ -29,15 +25,13 @@ from pageferry.paper.locality.measure import (
 )
 from pageferry.paper.locality.picture import draw_map
 from pageferry.paper.locality.points import QUICK, SEEDS, Point, Way, config_of, measured_points
-from pageferry.paper.locality.points import read_points as points_with_reads
-from pageferry.paper.locality.sentences import claim_sentence, mechanism_sentence, path2_sentence
-from pageferry.paper.locality.view import ablation_sheets, map_notes, map_sheets
-from pageferry.paper.machine import describe_machine
+from pageferry.paper.locality.sentences import claim_sentence, path2_sentence
+from pageferry.paper.locality.view import map_notes, map_sheets
 from pageferry.runs import tables
-from pageferry.runs.document import SeriesDocument, SheetDocument, render_series
-from pageferry.runs.series import Case, Series, Signals, run_series
+from pageferry.runs.series import Case, Series
 
-QUICK_PLACE_S: Final = 3.0  # of a migration at a place of the map, about
+# What `--quick` measures, in the order in which it does.
+_QUICK: Final = tuple((point, way) for point in QUICK for way in Way)
 MAP_FILE: Final = "locality-map.json"  # in the folder of the cells
 
 
@@ -81,7 +75,8 @@ def reproduce_map(
     from pageferry.sweeps.progress import SweepView
 
     require_library("pageferry reproduce --map", "pyarrow")
-    grid = map_grid(folder, points)
+    places = list(measured_points()) if points is None else list(points)
+    grid = map_grid(folder, places)
     with ReportFiles(output) as files:
         records, interrupted = run_grid(
             grid,
@@ -95,9 +90,9 @@ def reproduce_map(
             finished = f"{len(records)} of {len(grid.cells)} migrations have finished"
             print_error(f"cancelled: {finished}; the same command goes on from there")
             return EXIT_CANCELLED
-        places = [*measured_points(), *points_with_reads()] if points is None else points
         found = make_map(measured_rows(grid.cells, records, places))
-        (folder / MAP_FILE).write_text(found.to_json(), "utf-8")
+        with ReportFile(str(folder / MAP_FILE), "--map", "the map", force=True) as file:
+            file.write(found.to_json())
         _show_map(found, files, table=output.json_file != "-")
     return exit_code(records)
 
@@ -108,7 +103,7 @@ def _show_map(found: MapDocument, files: ReportFiles, *, table: bool) -> None:
     sheets = [*map_sheets(measured), *map_sheets(places_of(found.measured, reads=True))]
     notes = map_notes(found)
     if table:
-        _print(sheets, [*said, *notes])
+        tables.print_sheets(sheets, notes=[*said, *notes])
     document = MapResult(
         map=found.model_dump(mode="json"), places=data.to_json(measured), sentences=said
     )
@@ -128,13 +123,6 @@ def _show_map(found: MapDocument, files: ReportFiles, *, table: bool) -> None:
     files.write(lambda: document.model_dump_json(indent=2) + "\n", page)
 
 
-def _print(sheets: Sequence[tables.Sheet], notes: Sequence[str]) -> None:
-    console = tables.wide_console()
-    for sheet in sheets:
-        sheet.print(console)
-    tables.print_notes(console, notes)
-
-
 # -- a few places, as `--quick` measures them ------------------------------------------------------
 
 
@@ -148,8 +136,7 @@ def quick_cases() -> list[Case]:
         Case(
             f"map, {point.workload.partition(':')[2]}, {way.value}", config_of(point, way, SEEDS[0])
         )
-        for point in QUICK
-        for way in Way
+        for point, way in _QUICK
     ]
 
 
@@ -164,100 +151,7 @@ def quick_places(done: Series, first: int) -> list[Place]:
         The places all of whose ways have completed.
     """
     rows = []
-    keys = [(point, way) for point in QUICK for way in Way]
-    for index, (point, way) in enumerate(keys, first):
-        runs = [each.report for each in done.of_case(index) if each.completed and each.report]
-        if runs:
+    for index, (point, way) in enumerate(_QUICK, first):
+        if runs := done.completed_reports(index):
             rows.append(condensed(point, way, [figures_of(report) for report in runs]))
     return places_of(rows)
-
-
-# -- ablation --------------------------------------------------------------------------------------
-
-
-class AblationResult(SeriesDocument):
-    """What `reproduce --ablate --json` writes.
-
-    Attributes:
-        ablation: The values of all combinations, one for each seed.
-        effects: What single switches, pairs and all three save, by figure.
-        predicted: By figure: of each seed, what the other seeds' effects give for its saving as a
-            share of the whole, and what was measured.
-    """
-
-    ablation: dict[str, Any]
-    effects: dict[str, Any]
-    predicted: dict[str, list[tuple[float, float]]]
-
-
-def reproduce_ablation(output: OutputOptions, pipe: StatusPipe | None) -> int:
-    """Run every combination of the three mechanisms with four seeds, and print what each does.
-
-    Args:
-        output: Where results and progress go.
-        pipe: Of a supervisor; None without one.
-
-    Returns:
-        The exit code: 130 after Ctrl-C, else that of the worst run.
-
-    Raises:
-        UsageError: There is no room for the guests, or a file can't be written.
-    """
-    chosen = [(on, seed) for seed in ablation.SEEDS for on in ablation.distinct()]
-    cases = [
-        Case(f"{ablation.label(on)}, seed {seed}", ablation.config_for(on, seed))
-        for on, seed in chosen
-    ]
-    with Signals() as signals, ReportFiles(output) as files:
-        if not output.quiet:
-            print(f"{len(cases)} runs, about 3 minutes", file=sys.stderr, flush=True)
-        done = run_series(cases, 1, output, signals, pipe)
-        found = _ablation(done, chosen)
-        if found is not None:
-            _show_ablation(done, found, files, table=output.json_file != "-")
-    if done.interrupted:
-        print_error(done.interruption if found else "cancelled: not all combinations have run")
-    return done.exit_code
-
-
-def _ablation(done: Series, chosen: Sequence[tuple[Switches, int]]) -> Ablation | None:
-    """Put the figures of all combinations together; None where one is missing."""
-    values: dict[Switches, dict[str, list[float]]] = {}
-    for index, (on, _) in enumerate(chosen):
-        runs = [each.report for each in done.of_case(index) if each.completed and each.report]
-        if not runs:
-            return None
-        figures = figures_of(runs[0])
-        for name in ablation.FIGURES:
-            values.setdefault(on, {}).setdefault(name, []).append(getattr(figures, name))
-    return Ablation(
-        made=datetime.now(UTC).date().isoformat(),
-        machine=describe_machine(),
-        workload=ablation.GUEST.workload,
-        runs=tuple(
-            (tuple(sorted(on)), {name: tuple(each) for name, each in figures.items()})
-            for on, figures in values.items()
-        ),
-    )
-
-
-def _show_ablation(done: Series, found: Ablation, files: ReportFiles, *, table: bool) -> None:
-    effects = ablation.effects(found)
-    sheets = ablation_sheets(found, effects)
-    notes = [mechanism_sentence(effects), *ablation.notes(found)]
-    if table:
-        _print(sheets, notes)
-    document = AblationResult(
-        runs=done.reports,
-        table=[],
-        interrupted=done.interrupted,
-        sheets=[SheetDocument(**sheet.to_html()) for sheet in sheets],
-        notes=notes,
-        ablation=found.model_dump(mode="json"),
-        effects=ablation.to_json(effects),
-        predicted=ablation.predictions(found),
-    )
-    title = "pageferry reproduce --ablate"
-    files.write(
-        document.to_json, lambda: render_series(document, title, done.labels, done.case_labels)
-    )

@@ -82,7 +82,7 @@ def experiment_results(done: Series, cells: Sequence[ExperimentCell]) -> list[Re
         if not attempts:
             continue
         row = summarise(cell.case.label, {}, attempts, done.report_places(index))
-        reports = [each.report for each in attempts if each.completed and each.report]
+        reports = done.completed_reports(index)
         caches = [report.cache for report in reports if report.cache is not None]
         shares = [report.rounds[0].dirty_ratio_after for report in reports if report.rounds]
         results.append(

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+from datetime import UTC, datetime
 
 from pageferry._version import __version__
 from pageferry.common.process.processor import processor
 from pageferry.sweeps.environment import environment
+
+
+def today() -> str:
+    """Return the day, as it is kept with figures: ISO 8601, UTC."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def describe_machine() -> dict[str, str]:

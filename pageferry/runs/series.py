@@ -90,6 +90,19 @@ def worst_exit_code(attempts: Sequence[RunAttempt]) -> int:
     return EXIT_USAGE if codes == {EXIT_USAGE} else EXIT_FAILED
 
 
+def announce(runs: int, seconds: float, output: OutputOptions) -> None:
+    """Say on standard error how many runs there are, and about how long they will take.
+
+    Args:
+        runs: How many.
+        seconds: All of them together; nothing is measured.
+        output: Nothing is said where it is quiet.
+    """
+    if not output.quiet:
+        text = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+        print(f"{runs} runs, about {text}", file=sys.stderr, flush=True)
+
+
 class Signals:
     """A flag that a signal sets while this is entered, unless a run takes it for its agents.
 
@@ -256,6 +269,17 @@ class Series:
             Its attempts, in order.
         """
         return [attempt for attempt in self.attempts if attempt.case == index]
+
+    def completed_reports(self, index: int) -> list[Report]:
+        """List the reports of one case's migrations that completed.
+
+        Args:
+            index: Of the case.
+
+        Returns:
+            Them, in order.
+        """
+        return [each.report for each in self.of_case(index) if each.report and each.completed]
 
     @property
     def reports(self) -> list[Report]:

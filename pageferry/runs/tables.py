@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,6 +121,24 @@ def print_notes(console: Console, notes: Sequence[str]) -> None:
     """
     for number, note in enumerate(notes, 1):
         print_text(console, f"Note {number}. {note}")
+
+
+def print_sheets(
+    sheets: Iterable[Sheet], *, lines: Iterable[str] = (), notes: Sequence[str] = ()
+) -> None:
+    """Print tables, and what is said of them, to standard output.
+
+    Args:
+        sheets: The tables.
+        lines: A paragraph each, below the tables.
+        notes: Numbered remarks, below those.
+    """
+    console = wide_console()
+    for sheet in sheets:
+        sheet.print(console)
+    for line in lines:
+        print_text(console, line)
+    print_notes(console, notes)
 
 
 def three_digits(value: float) -> str:

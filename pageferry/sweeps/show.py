@@ -181,14 +181,9 @@ class _Show:
         return EXIT_OK
 
     def _print(self, sheets: list[Sheet]) -> None:
-        from pageferry.runs.tables import print_text, wide_console
+        from pageferry.runs.tables import print_sheets
 
-        console = wide_console()
-        for sheet in sheets:
-            sheet.print(console)
-        if self._options.sql is None:
-            for note in self._notes(meaning=True):
-                print_text(console, note)
+        print_sheets(sheets, lines=self._notes(meaning=True) if self._options.sql is None else ())
 
     def _summary(self) -> QueryResult:
         """Make the table of all combinations, in numbers."""

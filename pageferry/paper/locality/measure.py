@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,10 +17,9 @@ from pageferry.paper.locality.points import (
     Way,
     config_of,
     every_point,
-    measured_points,
     read_points,
 )
-from pageferry.paper.machine import describe_machine
+from pageferry.paper.machine import describe_machine, today
 from pageferry.sim.conditions import simulated_conditions
 from pageferry.sim.link import SimulatedLink
 from pageferry.sim.reporting import play
@@ -89,18 +87,17 @@ def map_plan(points: Sequence[Point]) -> SweepPlan:
     )
 
 
-def map_grid(folder: Path, points: Sequence[Point] | None = None) -> Grid:
+def map_grid(folder: Path, points: Sequence[Point]) -> Grid:
     """Make the cells of the measured map.
 
     Args:
         folder: Where results go; what has finished there is not run again.
-        points: The places; None: all that are measured, and those with reads.
+        points: The places.
 
     Returns:
         The cells. Nothing has been run or written.
     """
-    chosen = [*measured_points(), *read_points()] if points is None else list(points)
-    plan, runner = map_plan(chosen), runner_named("migrate")
+    plan, runner = map_plan(points), runner_named("migrate")
     cells = make_cells(plan, runner, NAME)
     return Grid(NAME, tuple(axes_of(plan)), cells, cells, runner, folder)
 
@@ -227,7 +224,7 @@ def make_map(measured: Sequence[PlaceRow]) -> MapDocument:
     """
     simulated = simulated_rows([*every_point(), *read_points()])
     return MapDocument(
-        made=datetime.now(UTC).date().isoformat(),
+        made=today(),
         machine=describe_machine(),
         simulated=tuple(simulated),
         measured=tuple(measured),

@@ -7,12 +7,13 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from pageferry.common.config.model import MigrationConfig
-from pageferry.common.units import LINES_PER_PAGE, PAGE_SIZE, format_rate, format_size
+from pageferry.common.units import LINES_PER_PAGE, format_rate, format_size
 from pageferry.paper.experiment import UNMET_LIMIT_S
 
 MEMORY: Final = 128 * 2**20  # of the guest
 CACHE: Final = 2**20
 LINK_Bps: Final = 1e8
+RUN_S: Final = 4.5  # what a migration at a place takes, about, with its agents and its replay
 
 LINES: Final = (1, 2, 4, 8, 16, 32, LINES_PER_PAGE)
 REUSES: Final = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -48,16 +49,6 @@ class Point(NamedTuple):
         size, rate = format_size(round(self.reuse * CACHE)), format_rate(self.rate * LINK_Bps)
         writes = f",write-share={1 - self.reads:.0%}" if self.reads else ""
         return f"uniform:working-set={size},rate={rate},lines={self.lines}{writes}"
-
-    @property
-    def share(self) -> float:
-        """The working set's share of memory."""
-        return self.reuse * CACHE / MEMORY
-
-    @property
-    def pages(self) -> float:
-        """Pages of the working set."""
-        return self.reuse * CACHE / PAGE_SIZE
 
 
 class Way(StrEnum):
@@ -105,14 +96,15 @@ def every_point() -> Iterator[Point]:
     yield from _points(LINES, REUSES, RATES)
 
 
-def measured_points() -> Iterator[Point]:
-    """Yield those that are measured."""
-    yield from _points(LINES, MEASURED_REUSES, MEASURED_RATES)
-
-
 def read_points() -> Iterator[Point]:
     """Yield the places of the smaller map: half of the accesses read."""
     yield from _points(READ_LINES, READ_REUSES, READ_RATES, reads=0.5)
+
+
+def measured_points() -> Iterator[Point]:
+    """Yield those that are measured, the smaller map last."""
+    yield from _points(LINES, MEASURED_REUSES, MEASURED_RATES)
+    yield from read_points()
 
 
 # What `--quick` measures: the corners where the cache does most and least, and between them.

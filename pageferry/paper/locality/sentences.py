@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
+from pageferry.common.config.strategy import StrategyConfig
 from pageferry.common.units import figures, format_size
 from pageferry.paper.ablation import SWITCHES, Effects
 from pageferry.paper.locality.data import CLAIM, Place
 from pageferry.paper.locality.points import CACHE, MEMORY, LINK_Bps, Way
 
-_LOW = 0.1  # share of memory below which path 2 stops
+# Share of memory below which path 2 stops: the map's guests move with the default.
+_LOW: Final = StrategyConfig().low
 
 
 def claim_sentence(places: Sequence[Place]) -> str:
@@ -157,16 +160,3 @@ def path2_sentence(places: Sequence[Place]) -> str:
         f" downtime limit is, where pre-copy went on for {fewer:g} more rounds"
         " (--path2-stop limit has path 2 ask the limit instead)."
     )
-
-
-def sentences(places: Sequence[Place], found: Effects) -> list[str]:
-    """Say all three.
-
-    Args:
-        places: That were measured.
-        found: Effects of the switches.
-
-    Returns:
-        The sentences.
-    """
-    return [claim_sentence(places), mechanism_sentence(found), path2_sentence(places)]
