@@ -115,9 +115,7 @@ class WorkingSet:
         Returns:
             Pages of all vCPUs, their cost on the wire, and how much of it memory and cache hold.
         """
-        union = self._sum(
-            [part.pattern.written(_visits(part, begin_s, end_s)) for part in self.parts]
-        )
+        union = self._written(begin_s, end_s)
         pages, size = self._cost(union)
         if size == 0:
             return Stale(0.0, 0.0)
@@ -125,12 +123,7 @@ class WorkingSet:
         if not self.cache:
             return Stale(pages, size, lines=written)
         kept_s = self.kept_s(end_s, held=held)
-        cached = self._sum(
-            [
-                part.pattern.written(_visits(part, max(begin_s, end_s - kept_s), end_s))
-                for part in self.parts
-            ]
-        )
+        cached = self._written(max(begin_s, end_s - kept_s), end_s)
         returned = self._sum([_written_back(part, begin_s, end_s, kept_s) for part in self.parts])
         lines = min(self.vcpus * _total(cached), self.vcpus * self.cache)
         return Stale(
@@ -169,8 +162,7 @@ class WorkingSet:
         return CachedWrites(accesses, self.vcpus * dirtied, self.vcpus * min(held, dirtied))
 
     def _lines_written(self, begin_s: float, end_s: float) -> float:
-        parts = [part.pattern.written(_visits(part, begin_s, end_s)) for part in self.parts]
-        return _total(self._sum(parts))
+        return _total(self._written(begin_s, end_s))
 
     def touched(self, begin_s: float, end_s: float) -> float:
         """Count the pages that are visited in between, each once.
@@ -200,7 +192,17 @@ class WorkingSet:
             return 0.0
         if all(isinstance(part.flow, Steady) for part in self.parts):
             return self._always_held_s if held else self._always_kept_s
-        return self._until_full(now_s, now_s, _HALVINGS // 2, held=held)
+        # Each round asks for its end more than once, and the search is dear.
+        asked, answer = self._last_kept.get(held, (math.nan, 0.0))
+        if asked != now_s:
+            answer = self._until_full(now_s, now_s, _HALVINGS // 2, held=held)
+            self._last_kept[held] = now_s, answer
+        return answer
+
+    @cached_property
+    def _last_kept(self) -> dict[bool, tuple[float, float]]:
+        """By whether write-backs are held: when was last asked about, and the answer."""
+        return {}
 
     @cached_property
     def _always_kept_s(self) -> float:
@@ -227,6 +229,11 @@ class WorkingSet:
     def _lines_touched(self, begin_s: float, end_s: float) -> float:
         parts = [part.pattern.touched(_visits(part, begin_s, end_s)) for part in self.parts]
         return _total(self._sum(parts))
+
+    def _written(self, begin_s: float, end_s: float) -> list[Written]:
+        return self._sum(
+            [part.pattern.written(_visits(part, begin_s, end_s)) for part in self.parts]
+        )
 
     def _sum(self, parts: Sequence[Written]) -> list[Written]:
         """Put the parts side by side; one within another counts where that one has not been."""

@@ -16,8 +16,7 @@ class CacheWatch:
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
         self._line_size = guest.config.cache_line
-        self._before = guest.cache_stats() or {}
-        self._dirty = guest.dirty_lines()
+        self.begin()
 
     def begin(self) -> None:
         """Begin a round: what the cache does from here on counts for it."""

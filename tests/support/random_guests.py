@@ -39,35 +39,34 @@ def random_point(seed: int) -> RandomPoint:
     """Draw a point; the same seed gives the same one."""
     rng = random.Random(seed)  # noqa: S311 - it is to be drawn again
 
-    def between(least: float, most: float) -> float:
-        return math.exp(rng.uniform(math.log(least), math.log(most)))
-
     memory = int(2 ** rng.uniform(25, 33)) // PAGE_SIZE * PAGE_SIZE
     cache = 2 ** min(rng.randrange(16, 25), int(math.log2(memory / 4)))
-    rate_Bps = between(5e6, 2e9)
+    rate_Bps = _between(rng, 5e6, 2e9)
     name = rng.choice([*STEADY, *STEADY, *STEADY, *BURSTS, "uniform", "zipf", "idle"])
     options = {
         "memory": memory,
         "cache": rng.choice([0, cache, cache, cache, cache]),
         "workload": _workload(rng, name, memory, rate_Bps),
         "max_bandwidth": rate_Bps,
-        "downtime_limit": between(0.003, 2.0),
+        "downtime_limit": _between(rng, 0.003, 2.0),
         "granularity": rng.choice(["line", "line", "page"]),
         "vcpus": rng.choice([1, 1, 2]),
         "max_rounds": rng.choice([3, 9, 9, 30]),
         "path3": "stop-and-copy",
     }
-    return RandomPoint(seed, name, options, parse_link(f"rtt={between(0.1, 100):.3f}ms"))
+    return RandomPoint(seed, name, options, parse_link(f"rtt={_between(rng, 0.1, 100):.3f}ms"))
+
+
+def _between(rng: random.Random, least: float, most: float) -> float:
+    """Draw a number whose logarithm is uniform."""
+    return math.exp(rng.uniform(math.log(least), math.log(most)))
 
 
 def _workload(rng: random.Random, name: str, memory: int, rate_Bps: float) -> str:
-    def between(least: float, most: float) -> float:
-        return math.exp(rng.uniform(math.log(least), math.log(most)))
-
-    size = max(int(between(0.002, 1.0) * memory), 2 * PAGE_SIZE) // PAGE_SIZE * PAGE_SIZE
+    size = max(int(_between(rng, 0.002, 1.0) * memory), 2 * PAGE_SIZE) // PAGE_SIZE * PAGE_SIZE
     options = {"working-set": str(size)}
     rate, lines = (
-        f"{int(between(0.02, 3.0) * rate_Bps)}B/s",
+        f"{int(_between(rng, 0.02, 3.0) * rate_Bps)}B/s",
         str(rng.choice([1, 1, 2, 4, 8, 16, 64])),
     )
     if name in ("uniform", "zipf", "sequential"):
@@ -84,7 +83,7 @@ def _workload(rng: random.Random, name: str, memory: int, rate_Bps: float) -> st
     elif name == "io-intensive":
         options |= {"rate": rate, "lines": lines}
     elif name == "web-browsing":
-        options["think"] = f"{between(0.2, 10):.2f}s"
+        options["think"] = f"{_between(rng, 0.2, 10):.2f}s"
     elif name == "game-server":
         options |= {"ticks": str(rng.choice([5, 10, 20, 60])), "lines": lines}
     elif name in ("idle", "matrix-multiply"):
