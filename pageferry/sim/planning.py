@@ -26,7 +26,7 @@ from pageferry.sim.link import SimulatedLink
 from pageferry.sim.reporting import play
 from pageferry.sim.sharing import Span, Transfer, schedule_transfers
 
-STAY: Final = ("pre-copy", "three-path")
+STAY: Final = ("pre-copy", "three-path", "cache-aware")
 SWITCH: Final = ("hybrid", "post-copy")
 SLOTS: Final = (1, 2, 4, 8, 16, 32)
 ABOUT: Final = 0.1  # share of the total time that keeping guests whole on one host is worth
