@@ -160,13 +160,14 @@ class CacheAware(Strategy):
     def _go_on(self, stats: RoundStats, verdict: Verdict, said: str) -> Decision:
         """Order another round, or end where they are used up."""
         left = self.config.max_rounds + 1 - self._drains
-        if left < 1 or (left == 1 and (verdict.fits_limit or not self._another_helps(stats))):
+        if left < 1 or (left == 1 and not self._last_round_helps(stats, verdict)):
             return self._give_up(verdict, said)
         expected_s = stats.expected_downtime_s
         self._least_s = min(self._least_s, expected_s)
         self._recent = expected_s, self._recent[0]
         target_s = TARGET_SHARE * self.config.downtime_limit
-        if self._holds < self.config.max_rounds and self._outlook.holding_pays(target_s, left):
+        may_hold = self.config.hold_write_backs and self._holds < self.config.max_rounds
+        if may_hold and self._outlook.holding_pays(target_s, left):
             self._holds += 1
             self._drained = False
             return NextRound(
@@ -187,12 +188,16 @@ class CacheAware(Strategy):
             whole_pages=whole_pages,
         )
 
-    def _another_helps(self, stats: RoundStats) -> bool:
+    def _last_round_helps(self, stats: RoundStats, verdict: Verdict) -> bool:
         """Tell whether to use the last round: it is one more than pre-copy has, as path 2 has it.
 
-        It helps where stops have grown shorter for two rounds, or where the last round was worse
-        than others.
+        It helps where a stop does not fit the limit, and stops have grown shorter for two rounds,
+        or the last round was worse than others, or there has been none but the full one.
         """
+        if verdict.fits_limit:
+            return False
+        if stats.index == 1:
+            return True
         expected_s, (before_s, first_s) = stats.expected_downtime_s, self._recent
         shrinks = expected_s < before_s < first_s and expected_s < (1 - _SAME) * self._least_s
         return shrinks or expected_s > (1 + _SAME) * self._least_s

@@ -28,7 +28,7 @@ from pageferry.common.strategy.conditions import Conditions, Stale
 from pageferry.common.strategy.converge import EARLY_S, LOOK_S, Period
 from pageferry.common.units import PAGE_SIZE
 
-_MOST_ROUNDS: Final = 2000  # more than any strategy may order
+_MOST_ROUNDS: Final = 2100  # more than any strategy may order: 1000 drains, and as many holds
 _TICK_S: Final = 1e-6
 _MOST_LOOKS: Final = 1000  # in a round: over a slow link rounds take days
 _NOTHING: Final = Stale(0, 0)

@@ -215,7 +215,7 @@ class Outlook:
             most: How many rounds are left.
 
         Returns:
-            False where no plan without a hold reaches the target: then drains come nearer to it.
+            False where no plan without a hold reaches the target: a hold is not tried there.
         """
         fitting = [plan for plan in self.plans(min(most, LONGEST)) if plan.downtime_s <= target_s]
         draining = [self._cost_s(plan) for plan in fitting if not plan.holds]

@@ -19,7 +19,6 @@ from pageferry.common.strategy.conditions import Conditions, Stale
 from pageferry.common.strategy.forecast import Cost, play_strategy
 from pageferry.common.strategy.growth import Growth
 from pageferry.common.strategy.post_copy import LazyCopy
-from pageferry.common.strategy.pre_copy import PreCopy
 from pageferry.common.units import PAGE_SIZE, figures, format_time
 
 STRATEGIES: Final = (
@@ -174,22 +173,14 @@ class Forecast:
         strategy: The strategy's name.
         cost: What it is expected to cost.
         ends: Whether the migration ends by itself, and not with the guest.
+        gave_up: Whether it goes on until a stop fits the downtime limit, and ended by a stop before
+            one did.
     """
 
     strategy: str
     cost: Cost
     ends: bool = True
-
-    def converges(self, limit_s: float) -> bool:
-        """Tell whether its rounds are not given up: only pre-copy goes on until little is left.
-
-        Args:
-            limit_s: `--downtime-limit`.
-
-        Returns:
-            False for pre-copy whose stop would take longer.
-        """
-        return self.strategy != PreCopy.name or self.cost.downtime_s <= limit_s
+    gave_up: bool = False
 
 
 def forecasts(config: MigrationConfig, under: Conditions) -> list[Forecast]:
@@ -227,7 +218,8 @@ def _forecast(strategy: Strategy, under: Conditions, run_after: float) -> Foreca
     """Forecast one strategy; lazy copy ends with the guest."""
     cost = play_strategy(strategy, under)
     if strategy.name != LazyCopy.name:
-        return Forecast(strategy.name, cost)
+        gave_up = strategy.converged is False and not cost.switched
+        return Forecast(strategy.name, cost, gave_up=gave_up)
     # Only the guest's writes are known, not all that it touches: this is the least that is moved.
     size = min(under.stale(run_after).pages * under.missing_page_bytes, under.full_bytes)
     total_s = under.switchover_s + run_after

@@ -32,7 +32,7 @@ from pageferry.common.strategy.base import (
     register,
 )
 from pageferry.common.strategy.orders import hand_over, measuring_round
-from pageferry.common.strategy.target import Target
+from pageferry.common.strategy.target import Target, Verdict
 from pageferry.common.units import format_share
 
 
@@ -125,11 +125,16 @@ class ThreePath(Strategy):
     def _go_round(self, stats: RoundStats) -> Decision:
         """Go on with path 2 after its held round, and after each drain round."""
         seen, most = describe_change(stats), self.config.max_rounds
-        stop = self._small_enough(stats, seen)
+        # Each round is judged, as the target looks at how they shrink.
+        verdict = None if self._target is None else self._target.judge(stats)
+        stop = self._small_enough(stats, verdict, seen)
         if stop is not None:
             return stop
         if self._drains >= most:
-            return hand_over(self.config, f"path 2 has used up its {most} drain round(s): {seen}")
+            used_up = f"path 2 has used up its {most} drain round(s): {seen}"
+            if verdict is not None and verdict.fits_limit:
+                return self._converge_now(f"{used_up}, {verdict.reason}")
+            return hand_over(self.config, used_up)
         self._drains += 1
         return NextRound(
             RoundKind.DRAIN,
@@ -138,11 +143,12 @@ class ThreePath(Strategy):
             reason=f"path 2, drain round {self._drains} of at most {most}: {seen}",
         )
 
-    def _small_enough(self, stats: RoundStats, seen: str) -> StopAndCopy | None:
+    def _small_enough(
+        self, stats: RoundStats, verdict: Verdict | None, seen: str
+    ) -> StopAndCopy | None:
         """Stop where path 2 has become small enough, by the rule that was asked for."""
         said = f"path 2 has become small enough after {self._drains} drain round(s): {seen}"
-        if self._target is not None:
-            verdict = self._target.judge(stats)  # each round, as it looks at how they shrink
+        if verdict is not None:
             self._converged = bool(self._drains) and verdict.fits
             return StopAndCopy(f"{said}, {verdict.reason}") if self._converged else None
         if self._drains and stats.is_below(self.config.low):

@@ -190,7 +190,7 @@ def prediction_report(
         probed=link.probed,
         steps_per_s_before=measured.steps_per_s_before,
         steps_per_s_while=measured.steps_per_s_while,
-        strategies=[_strategy(each, config.downtime_limit) for each in expected],
+        strategies=[_strategy(each) for each in expected],
         downtime_limit_ms=config.downtime_limit * 1e3,
         choice=choice.strategy,
         why=choice.why,
@@ -198,7 +198,7 @@ def prediction_report(
     )
 
 
-def _strategy(each: Forecast, limit_s: float) -> StrategyPrediction:
+def _strategy(each: Forecast) -> StrategyPrediction:
     cost = each.cost
     return StrategyPrediction(
         strategy=each.strategy,
@@ -208,7 +208,7 @@ def _strategy(each: Forecast, limit_s: float) -> StrategyPrediction:
         rounds=cost.rounds,
         path=cost.path,
         note=None if each.ends else _LAZY_NOTE,
-        converges=each.converges(limit_s),
+        converges=not each.gave_up,
     )
 
 

@@ -39,8 +39,8 @@ class StrategyPrediction(ReportSection):
         rounds: Expected rounds.
         path: The path of `three-path`; null for others.
         note: How the figures are to be read.
-        converges: False for pre-copy whose rounds end before what is left fits in the downtime
-            limit.
+        converges: False for a strategy that goes on until a stop fits the downtime limit, and whose
+            rounds end before one does.
     """
 
     strategy: str

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.validate_cache_aware import POINTS, RUNS, STRATEGIES, Medians, grid, judge
+from scripts.validate_cache_aware import POINTS, RUNS, STRATEGIES, Medians, grid, is_whole, judge
 
 
 def test_thirty_points_each_by_each_strategy_with_each_seed(tmp_path: Path) -> None:
@@ -28,8 +28,9 @@ def test_thirty_points_each_by_each_strategy_with_each_seed(tmp_path: Path) -> N
         ((90, 2000, 0.05), (50, 1500, 0.05), (60, 1500, 0.061), "loss"),
         # Three-path misses the limit: that it is sooner does not count.
         ((90, 2000, 0.05), (150, 1500, 0.05), (60, 2050, 0.05), None),
-        # Neither keeps it: the lesser downtime counts, and nothing else.
-        ((400, 2000, 0.05), (200, 1500, 0.05), (209, 9000, 0.5), None),
+        # Neither keeps it: the lesser downtime counts, and the loss beside it.
+        ((400, 2000, 0.05), (200, 1500, 0.05), (209, 9000, 0.06), None),
+        ((400, 2000, 0.05), (200, 1500, 0.05), (209, 9000, 0.07), "loss"),
         ((400, 2000, 0.05), (200, 1500, 0.05), (211, 1500, 0.05), "downtime"),
         ((4, 10, 0.05), (3, 10, 0.05), (4, 11.9, 0.05), None),
     ],
@@ -46,4 +47,8 @@ def test_judgement(
             STRATEGIES, (pre_copy, three_path, ours), strict=True
         )
     }
-    assert judge(POINTS[0], 100.0, rows).missed == missed
+    found = judge(POINTS[0], 100.0, rows)
+    assert found.missed == missed
+    assert is_whole(found)
+    rows["pre-copy"] = rows["pre-copy"]._replace(verified=RUNS - 1)
+    assert not is_whole(judge(POINTS[0], 100.0, rows))

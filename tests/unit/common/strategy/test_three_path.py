@@ -189,6 +189,17 @@ class TestTheStopByTheLimit:
         assert [tell(decision) for decision in decisions] == told
         assert strategy.converged == (limit > 0.01)
 
+    @pytest.mark.parametrize(("limit", "told"), [(0.15, "stop"), (0.1, "post-copy")])
+    def test_out_of_rounds_it_stops_where_that_fits_the_limit(
+        self, limit: float, told: str
+    ) -> None:
+        """2 % of memory take 107 ms: above what is planned with, 70 % of the limit, but within."""
+        config = StrategyConfig(path2_stop="limit", downtime_limit=limit, max_rounds=1)
+        strategy = make_strategy(config)
+        decisions = drive(strategy, [round(share * PAGES) for share in (0.3, 0.2, 0.02)])
+        assert [tell(each) for each in decisions] == [*HOLD, DRAIN, told]
+        assert strategy.converged == (told == "stop")
+
     def test_a_tenth_of_memory_is_not_small_where_the_limit_is(self) -> None:
         dirty = [round(share * PAGES) for share in (0.3, 0.2, 0.09)]
         by_limit = drive(self.make(downtime_limit=0.1), dirty)
