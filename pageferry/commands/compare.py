@@ -80,8 +80,6 @@ def _enforced(done: Series, limits: LimitOptions) -> int:
 
 
 def _write(made: Comparison, files: ReportFiles, *, table: bool) -> None:
-    if table and made.rows:
-        tables.print_sheets(made.sheets, lines=made.notes)
     document, done = made.document(), made.done
     files.write(
         document.to_json,
@@ -89,3 +87,5 @@ def _write(made: Comparison, files: ReportFiles, *, table: bool) -> None:
             document, f"pageferry compare: {made.title}", done.labels, done.case_labels
         ),
     )
+    if table and made.rows:
+        tables.print_sheets(made.sheets, lines=made.notes)

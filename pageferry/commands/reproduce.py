@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from cyclopts import Parameter
 from pydantic import Field, model_validator
@@ -13,6 +13,13 @@ from pageferry.commands.reproduce_map import (
     quick_cases,
     quick_places,
     reproduce_map,
+)
+from pageferry.commands.reproduce_shipped import (
+    reproduce_shipped,
+    shipped_map_document,
+    shipped_map_lines,
+    shipped_map_sheets,
+    shipped_pictures,
 )
 from pageferry.common.capacity.agents import check_some_pair
 from pageferry.common.command_line.options import Options
@@ -33,13 +40,16 @@ from pageferry.paper.experiment import (
 )
 from pageferry.paper.locality.data import places_of
 from pageferry.paper.locality.data import to_json as places_to_json
-from pageferry.paper.locality.measure import simulated_rows
-from pageferry.paper.locality.points import QUICK, RUN_S
+from pageferry.paper.locality.points import RUN_S
 from pageferry.paper.locality.view import quick_sheet
+from pageferry.paper.machine import describe_machine, today
+from pageferry.paper.shipped import shipped_map, shipped_sentences
 from pageferry.runs import tables
 from pageferry.runs.document import SeriesDocument, SheetDocument, render_series
 from pageferry.runs.series import Series, Signals, announce, run_series
 
+# What is done in place of the tables.
+_INSTEAD: Final = ("map", "ablate", "shipped")
 _RATES: Final = (published.PRINTED_RATE_Bps, published.LIKELY_RATE_Bps)
 
 
@@ -51,7 +61,7 @@ class ReproduceOptions(Options):
         Parameter(negative=""),
         Field(
             description=f"a guest and a cache of 1/{QUICK_SCALE} the size, at 100MB/s only, and six"
-            " places of the map"
+            " places of the map, which hand over by stop-and-copy"
         ),
     ] = False
     rates: Annotated[
@@ -71,6 +81,9 @@ class ReproduceOptions(Options):
     verify: Annotated[
         bool, Field(description="replay the guest at the source and compare digests")
     ] = True
+    examples: Annotated[
+        bool, Field(description="the paper's worked examples, too, over the first link")
+    ] = True
     map: Annotated[
         Path | None,
         Parameter(name="--map"),
@@ -88,16 +101,25 @@ class ReproduceOptions(Options):
         ),
     ] = False
 
+    shipped: Annotated[
+        bool,
+        Parameter(negative=""),
+        Field(
+            description="instead, run nothing: print the tables, the map and the ablation that come"
+            " with this version"
+        ),
+    ] = False
+
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
-        """Refuse options that the map or the ablation would not look at."""
-        instead = "--map" if self.map is not None else "--ablate" if self.ablate else None
-        given = sorted(self.model_fields_set - {"map", "ablate"})
-        if self.map is not None and self.ablate:
-            raise ValueError("--map and --ablate exclude one another")
-        if instead is not None and given:
+        """Refuse options that the map, the ablation or what is shipped would not look at."""
+        chosen = [name for name in _INSTEAD if getattr(self, name)]
+        given = sorted(self.model_fields_set - set(_INSTEAD))
+        if len(chosen) > 1:
+            raise ValueError(f"--{chosen[0]} and --{chosen[1]} exclude one another")
+        if chosen and given:
             name = given[0].replace("_", "-")
-            raise ValueError(f"--{name} is not for {instead}, whose guests are fixed")
+            raise ValueError(f"--{name} is not for --{chosen[0]}, where nothing can be chosen")
         return self
 
 
@@ -109,12 +131,21 @@ class ReproduceDocument(SeriesDocument):
         cache_effect: Ratios of the I/O load, with the cache / without.
         locality: The remark on locality with its figures; null where there is none.
         places: Of the map, with `--quick`: paths and ratios, the cache with / without.
+        made: The day, ISO 8601.
+        machine: What it was measured on.
+        shipped_map: The map that comes with this version: when and on what it was measured, and its
+            measured places.
+        sentences: What that map and the shipped ablation say.
     """
 
     scale: int
     cache_effect: list[dict[str, object]]
     locality: dict[str, object] | None
     places: list[dict[str, object]] = Field(default_factory=list)
+    made: str
+    machine: dict[str, str]
+    shipped_map: dict[str, Any]
+    sentences: list[str]
 
 
 def reproduce(
@@ -129,8 +160,9 @@ def reproduce(
     the cache and without; and the paper's three worked examples. It takes a while: the estimate
     comes first. Ctrl-C ends it and prints what has finished.
 
-    With --map it measures instead over which locality the cache pays, and with --ablate what part
-    each mechanism has in that.
+    Below that it prints, from the results that come with this version, over which locality the
+    cache pays, and why. With --map that is measured instead, with --ablate what part each mechanism
+    has in it, and with --shipped nothing: all results that come with this version are printed.
 
     Args:
         options: What is run, and how often; None is all of it, once.
@@ -150,10 +182,12 @@ def reproduce(
         return reproduce_map(options.map, output, pipe)
     if options.ablate:
         return reproduce_ablation(output, pipe)
+    if options.shipped:
+        return reproduce_shipped(output)
     setting = _setting(options)
     cells = experiment_cells(setting)
-    places = quick_cases() if options.quick else []
-    check_some_pair(cell.case.config for cell in cells)
+    places = quick_cases(setting) if options.quick else []
+    check_some_pair(case.config for case in (*(cell.case for cell in cells), *places))
     with Signals() as signals, ReportFiles(output) as files:
         seconds = estimate_s(cells, options.runs) + RUN_S * len(places) * options.runs
         announce((len(cells) + len(places)) * options.runs, seconds, output)
@@ -180,6 +214,7 @@ def _setting(options: ReproduceOptions) -> Setting:
         seed=options.seed,
         path3=options.path3,
         verify=options.verify,
+        examples=options.examples,
     )
 
 
@@ -190,17 +225,10 @@ def _write(
     sheets = findings.sheets(results, setting)
     places = quick_places(done, len(cells))
     if places:
-        sheets.append(quick_sheet(places, places_of(simulated_rows(QUICK))))
+        sheets.append(quick_sheet(places, places_of(shipped_map().measured)))
     effects = findings.effects(results)
     locality = remarks.locality(results, setting)
     notes = remarks.remarks(setting, locality)
-    if table and results:
-        console = tables.wide_console()
-        for sheet in sheets:
-            sheet.print(console)
-        for line in tables.complaints([result.row for result in results]):
-            tables.print_text(console, line)
-        tables.print_notes(console, notes)
     document = ReproduceDocument(
         runs=done.reports,
         table=[findings.to_json(result, results, setting) for result in results],
@@ -211,11 +239,25 @@ def _write(
         sheets=[SheetDocument(**sheet.to_html()) for sheet in sheets],
         notes=notes,
         places=places_to_json(places),
+        made=today(),
+        machine=describe_machine(),
+        shipped_map=shipped_map_document(),
+        sentences=shipped_sentences(),
     )
-    rates = ", ".join(format_rate(rate) for rate in setting.rates)
-    files.write(
-        document.to_json,
-        lambda: render_series(
-            document, f"pageferry reproduce: {rates}", done.labels, done.case_labels
-        ),
-    )
+    title = f"pageferry reproduce: {', '.join(map(format_rate, setting.rates))}"
+    files.write(document.to_json, lambda: _page(document, title, done))
+    if table and results:
+        wrong = tables.complaints([result.row for result in results])
+        tables.print_sheets(sheets, lines=wrong, notes=notes)
+        tables.print_sheets(shipped_map_sheets(), lines=shipped_map_lines())
+
+
+def _page(document: ReproduceDocument, title: str, done: Series) -> str:
+    """Make the page: of what was run, with the shipped map above it."""
+    page = document.model_copy()
+    page.sheets = [
+        *document.sheets,
+        *(SheetDocument(**sheet.to_html()) for sheet in shipped_map_sheets()),
+    ]
+    page.notes = [*document.notes, *shipped_map_lines()]
+    return render_series(page, title, done.labels, done.case_labels, pictures=shipped_pictures())

@@ -90,6 +90,7 @@ def _ablation(done: Series, chosen: Sequence[tuple[Switches, int]]) -> Ablation 
 
 def _write(done: Series, found: Ablation | None, files: ReportFiles, *, table: bool) -> None:
     document = AblationResult(runs=done.reports, table=[], interrupted=done.interrupted)
+    sheets: list[tables.Sheet] = []
     if found is not None:
         effects = ablation.effects(found)
         sheets = ablation_sheets(found, effects)
@@ -98,9 +99,9 @@ def _write(done: Series, found: Ablation | None, files: ReportFiles, *, table: b
         document.ablation = found.model_dump(mode="json")
         document.effects = ablation.to_json(effects)
         document.predicted = ablation.predictions(found)
-        if table:
-            tables.print_sheets(sheets, notes=document.notes)
     title = "pageferry reproduce --ablate"
     files.write(
         document.to_json, lambda: render_series(document, title, done.labels, done.case_labels)
     )
+    if table:
+        tables.print_sheets(sheets, notes=document.notes)

@@ -14,6 +14,7 @@ from pageferry.common.errors import EXIT_CANCELLED
 from pageferry.common.files.report_files import ReportFile, ReportFiles
 from pageferry.common.process.notices import print_error
 from pageferry.common.process.status import StatusPipe
+from pageferry.paper.experiment import Setting
 from pageferry.paper.locality import data
 from pageferry.paper.locality.data import MapDocument, Place, places_of
 from pageferry.paper.locality.measure import (
@@ -23,10 +24,10 @@ from pageferry.paper.locality.measure import (
     map_grid,
     measured_rows,
 )
-from pageferry.paper.locality.picture import draw_map
-from pageferry.paper.locality.points import QUICK, SEEDS, Point, Way, config_of, measured_points
-from pageferry.paper.locality.sentences import claim_sentence, path2_sentence
-from pageferry.paper.locality.view import map_notes, map_sheets
+from pageferry.paper.locality.picture import map_pictures
+from pageferry.paper.locality.points import QUICK, Point, Way, config_of, measured_points
+from pageferry.paper.locality.view import document_sheets, map_notes
+from pageferry.paper.shipped import shipped_ablation, three_sentences
 from pageferry.runs import tables
 from pageferry.runs.series import Case, Series
 
@@ -42,7 +43,7 @@ class MapResult(BaseModel):
         schema_version: Of this document.
         map: The map's data.
         places: The measured places: paths and ratios.
-        sentences: What the map says.
+        sentences: What the map says, and the ablation that comes with this version.
     """
 
     schema_version: int = 1
@@ -99,13 +100,14 @@ def reproduce_map(
 
 def _show_map(found: MapDocument, files: ReportFiles, *, table: bool) -> None:
     measured = places_of(found.measured)
-    said = [claim_sentence(measured), path2_sentence(measured)]
-    sheets = [*map_sheets(measured), *map_sheets(places_of(found.measured, reads=True))]
+    said = three_sentences(measured, shipped_ablation())
+    sheets = document_sheets(found, whole=True)
     notes = map_notes(found)
-    if table:
-        tables.print_sheets(sheets, notes=[*said, *notes])
+    reads = places_of(found.measured, reads=True)
     document = MapResult(
-        map=found.model_dump(mode="json"), places=data.to_json(measured), sentences=said
+        map=found.model_dump(mode="json"),
+        places=data.to_json([*measured, *reads]),
+        sentences=said,
     )
 
     def page() -> str:
@@ -117,24 +119,30 @@ def _show_map(found: MapDocument, files: ReportFiles, *, table: bool) -> None:
             labels=[],
             tables=[sheet.to_html() for sheet in sheets],
             notes=[*said, *notes],
-            pictures=[draw_map(places_of(found.simulated), measured)],
+            pictures=map_pictures(found),
         )
 
     files.write(lambda: document.model_dump_json(indent=2) + "\n", page)
+    if table:
+        tables.print_sheets(sheets, lines=[*notes, *said])
 
 
 # -- a few places, as `--quick` measures them ------------------------------------------------------
 
 
-def quick_cases() -> list[Case]:
+def quick_cases(setting: Setting) -> list[Case]:
     """List the migrations of the places that `--quick` measures: each in every way.
+
+    Args:
+        setting: Its seed is that of the guests, and it says whether they are verified.
 
     Returns:
         Cases, in the order in which `quick_places` takes them.
     """
     return [
         Case(
-            f"map, {point.workload.partition(':')[2]}, {way.value}", config_of(point, way, SEEDS[0])
+            f"map, {point.workload.partition(':')[2]}, {way.value}",
+            config_of(point, way, setting.seed, verify=setting.verify),
         )
         for point, way in _QUICK
     ]

@@ -235,7 +235,7 @@ def notes(found: Ablation) -> list[str]:
         " what switches save beyond all of their parts: the effects of a column add up to what all"
         " three save.",
         "What three seeds' effects give for the fourth seed's saving is off by at most this share"
-        f" of the whole: {said}.",
+        f" of the whole: {said}. Effects add up exactly, so this is how far seeds differ.",
     ]
 
 

@@ -47,6 +47,7 @@ class Setting:
         seed: Of the guest's memory and workload.
         path3: How path 3, and a path 2 out of rounds, hands over.
         verify: Whether the guest is replayed and digests are compared.
+        examples: Whether the worked examples are run, too.
     """
 
     rates: tuple[float, ...]
@@ -54,6 +55,7 @@ class Setting:
     seed: int = 1
     path3: str = "post-copy"
     verify: bool = True
+    examples: bool = True
 
     @property
     def memory(self) -> int:
@@ -101,7 +103,7 @@ class ExperimentCell:
 
 
 def experiment_cells(setting: Setting) -> list[ExperimentCell]:
-    """List every load at every rate, then the examples at the first rate.
+    """List every load at every rate, then the examples at the first rate, where they are wanted.
 
     Args:
         setting: What is asked for.
@@ -110,7 +112,7 @@ def experiment_cells(setting: Setting) -> list[ExperimentCell]:
         The cells, in the order in which they are run.
     """
     cells = [cell for rate in setting.rates for cell in _loads(setting, rate)]
-    for example in published.EXAMPLES:
+    for example in published.EXAMPLES if setting.examples else ():
         rate = setting.rates[0]
         config = _config(setting, rate, example.workload, "three-path", setting.cache)
         case = Case(f"section {example.section}, {example.workload}", config)

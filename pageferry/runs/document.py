@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from pageferry.common.report.schema import Report
+
+if TYPE_CHECKING:
+    from pageferry.common.html.picture import Picture
 
 
 class SheetDocument(BaseModel):
@@ -55,7 +58,11 @@ class SeriesDocument(BaseModel):
 
 
 def render_series(
-    document: SeriesDocument, title: str, labels: Sequence[str], cases: Sequence[str]
+    document: SeriesDocument,
+    title: str,
+    labels: Sequence[str],
+    cases: Sequence[str],
+    pictures: Sequence[Picture] = (),
 ) -> str:
     """Make the HTML page of a series.
 
@@ -64,6 +71,7 @@ def render_series(
         title: Of the page.
         labels: One for each run.
         cases: For each run, the label of its case: runs of one case are one bar of the pictures.
+        pictures: Of all runs together, above everything else.
 
     Returns:
         The page, which needs no network.
@@ -76,5 +84,11 @@ def render_series(
     sheets = [sheet.model_dump() for sheet in document.sheets]
     notes = document.notes
     return render(
-        document.runs, title=title, labels=labels, cases=cases, tables=sheets, notes=notes
+        document.runs,
+        title=title,
+        labels=labels,
+        cases=cases,
+        tables=sheets,
+        notes=notes,
+        pictures=pictures,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ def test_a_signal_keeps_the_cases_that_had_finished() -> None:
         (("--map", "folder", "--ablate"), "exclude one another"),
         (("--ablate", "--quick"), "--quick is not for --ablate"),
         (("--map", "folder", "--seed", "3"), "--seed is not for --map"),
+        (("--shipped", "--no-examples"), "--examples is not for --shipped"),
         (("--map", "/dev/null/folder"), "/dev/null/folder"),
     ],
 )
@@ -61,6 +63,21 @@ def test_bad_usage_is_named_and_prints_no_table(arguments: tuple[str, ...], name
     assert run.exit_code == 2
     assert named in run.complaint
     assert run.stdout == ""
+
+
+def test_what_is_shipped_is_printed_without_running_anything(tmp_path: Path) -> None:
+    page = tmp_path / "shipped.html"
+    run = pageferry("reproduce", "--shipped", "--json", "-", "--html", str(page))
+    assert run.exit_code == 0, run.stderr
+    document = json.loads(run.stdout)
+    assert len(document["map"]["places"]) == 105 + 18
+    assert {each["kind"] for each in document["programs"]["places"]} == {"program", "guest"}
+    html = unescape(page.read_text("utf-8"))
+    for said in (*document["sentences"], "Where real programs and guests are on the map"):
+        assert said in html
+    printed = pageferry("reproduce", "--shipped").stdout
+    assert " ".join(printed.split()).endswith(document["sentences"][-1])
+    assert "The paper's experiment: 512MiB guest, 4MiB cache, link of 100MB/s" in printed
 
 
 @full_only

@@ -15,6 +15,8 @@ from pageferry.paper.ablation import SWITCHES, Effects
 from pageferry.paper.locality.data import CLAIM, Place
 from pageferry.paper.locality.points import CACHE, MEMORY, LINK_Bps, Way
 
+_SEEN: Final = 0.005  # a smaller share is not told
+_LEAST_MS: Final = 1.0  # a shorter difference of two downtimes is none
 # Share of memory below which path 2 stops: the map's guests move with the default.
 _LOW: Final = StrategyConfig().low
 
@@ -26,7 +28,7 @@ def claim_sentence(places: Sequence[Place]) -> str:
         places: That were measured.
 
     Returns:
-        Two sentences: where it holds for the downtime, and where for the total time.
+        One sentence: where it holds for the downtime, and where for the total time.
     """
     if not places:
         return "Nothing has been measured."
@@ -49,11 +51,10 @@ def _where(places: Sequence[Place], figure: str, name: str) -> str:
         best = min(place.ratio(figure) for place in places)
         return f"for {name} nowhere (the least is {best:.2f})"
     corner, inside = _corner(places, held)
-    of_them = sum(place.holds(figure) for place in inside)
     said = f"for {name} at {len(held)} of {len(places)}"
-    if len(held) == len(places):
+    if len(held) == len(places) or not corner:
         return said
-    return f"{said}, which all have {corner} ({of_them} of the {len(inside)} places there)"
+    return f"{said}, which all have {corner} ({len(inside)} places have that)"
 
 
 def _corner(places: Sequence[Place], held: Sequence[Place]) -> tuple[str, list[Place]]:
@@ -67,11 +68,11 @@ def _corner(places: Sequence[Place], held: Sequence[Place]) -> tuple[str, list[P
         if place.point.lines <= lines and place.point.reuse >= reuse and place.point.rate >= rate
     ]
     parts = [
-        _bound(places, lambda at: at.lines, lines, "at most {} lines written of a page", most=True),
-        _bound(places, lambda at: at.reuse, reuse, "a working set of {} caches or more"),
-        _bound(places, lambda at: at.rate, rate, "{} of the link's rate dirtied or more"),
+        _bound(places, lambda at: at.lines, lines, "no more than {} of a page's lines", most=True),
+        _bound(places, lambda at: at.reuse, reuse, "a working set of {} × the cache or more"),
+        _bound(places, lambda at: at.rate, rate, "a dirty rate of {} × the link's or more"),
     ]
-    return _listed([part for part in parts if part]) or "anything", inside
+    return _listed([part for part in parts if part]), inside
 
 
 def _bound(
@@ -102,34 +103,30 @@ def mechanism_sentence(found: Effects) -> str:
         found: Effects of the three switches and of their pairs.
 
     Returns:
-        One sentence, about bytes and about the downtime.
+        One sentence, about bytes and about the downtime: shares of what is without all three.
     """
-    said = [
-        f"of {_amount(figure, found.saving(figure))} that all three save"
-        f" ({found.saving(figure) / found.plain(figure):.0%} of the {name}),"
-        f" {_parts(found, figure)}"
-        for figure, name in (("bytes", "bytes on the wire"), ("downtime_ms", "downtime"))
-    ]
-    return f"At {found.workload}: {'; '.join(said)}."
+    said = [_saved(found, "bytes", "bytes on the wire"), _saved(found, "downtime_ms", "downtime")]
+    return f"At {found.workload} all three mechanisms together {'; '.join(said)}."
 
 
-def _parts(found: Effects, figure: str) -> str:
-    whole = found.saving(figure)
+def _saved(found: Effects, figure: str, name: str) -> str:
+    plain, whole = found.plain(figure), found.saving(figure)
+    if plain <= 0:
+        return f"had no {name} to save"
     parts = sorted(found.of(figure).items(), key=lambda item: -abs(item[1]))
     words = [
-        f"{_name(switches)} {effect / whole:+.0%}"
+        f"{_name(switches)} {'saves' if effect > 0 else 'costs'} {abs(effect) / plain:.0%}"
         for switches, effect in parts
-        if whole and abs(effect / whole) >= 0.005
+        if abs(effect) / plain >= _SEEN
     ]
-    return _listed(words) if words else "none has a part"
+    did = "save" if whole >= 0 else "cost"
+    share = abs(whole) / plain
+    return f"{did} {share:.0%} of the {name}: {_listed(words) or 'none has a part'}"
 
 
 def _name(switches: frozenset[str]) -> str:
-    return " together with ".join(SWITCHES[each] for each in sorted(switches))
-
-
-def _amount(figure: str, value: float) -> str:
-    return f"{value / 1e6:.3g} MB" if figure == "bytes" else f"{value:.3g} ms"
+    name = " with ".join(SWITCHES[each] for each in sorted(switches, reverse=True))
+    return f"{name}, beyond each alone," if len(switches) > 1 else f"{name} alone"
 
 
 def path2_sentence(places: Sequence[Place]) -> str:
@@ -144,19 +141,43 @@ def path2_sentence(places: Sequence[Place]) -> str:
     taken = [place for place in places if place.path == 2]
     if not taken:
         return "Path 2 was taken at no measured place."
-    longer = [place for place in taken if place.ratio("downtime_ms", Way.PRE_COPY) > 1]
-    most_ms = _LOW * MEMORY / LINK_Bps * 1e3
     said = f"Path 2 was taken at {len(taken)} of {len(places)} measured places"
+    longer = [place for place in taken if _stands_longer(place)]
     if not longer:
-        return f"{said}, and its downtime was longer than plain pre-copy's at none of them."
-    factor = statistics.median(place.ratio("downtime_ms", Way.PRE_COPY) for place in longer)
-    fewer = statistics.median(
-        place.rows[Way.PRE_COPY].rounds - place.rows[Way.CACHED].rounds for place in longer
+        return (
+            f"{said}, and at none of them its downtime was longer than that of pre-copy without a"
+            " cache by more than runs differ."
+        )
+    ours = [place.rows[Way.CACHED].downtime_ms for place in longer]
+    theirs = [place.rows[Way.PRE_COPY].downtime_ms for place in longer]
+    said += (
+        f"; at {len(longer)} of them its downtime was longer than that of pre-copy without a cache"
+        f" by more than runs differ: {_range(ours)} ms beside {_range(theirs)}"
     )
+    early = [place for place in longer if _rounds_fewer(place) > 0]
+    if not early:
+        return f"{said}, after as many rounds."
+    fewer = statistics.median(_rounds_fewer(place) for place in early)
+    most_ms = _LOW * MEMORY / LINK_Bps * 1e3
+    where = "there" if len(early) == len(longer) else f"at {len(early)} of these"
     return (
-        f"{said}; at {len(longer)} of them its downtime was longer than that of pre-copy without"
-        f" a cache, {figures(factor, 3)} times in the median: path 2 stops as soon as less than"
-        f" {_LOW:.0%} of memory is dirty, which is up to {most_ms:.0f} ms of the link whatever the"
-        f" downtime limit is, where pre-copy went on for {fewer:g} more rounds"
-        " (--path2-stop limit has path 2 ask the limit instead)."
+        f"{said}, since {where} it stopped as soon as less than {_LOW:.0%} of memory was dirty,"
+        f" which may be {most_ms:.0f} ms of the link whatever the downtime limit is, and pre-copy"
+        f" went on for {fewer:g} more rounds (--path2-stop limit has path 2 ask the limit instead)."
     )
+
+
+def _stands_longer(place: Place) -> bool:
+    """Tell whether the cache's downtime is longer than pre-copy's by more than runs differ."""
+    ours, theirs = place.rows[Way.CACHED], place.rows[Way.PRE_COPY]
+    differ = max(ours.downtime_spread, theirs.downtime_spread, _LEAST_MS)
+    return ours.downtime_ms - theirs.downtime_ms > differ
+
+
+def _rounds_fewer(place: Place) -> int:
+    return place.rows[Way.PRE_COPY].rounds - place.rows[Way.CACHED].rounds
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = figures(min(values), 3), figures(max(values), 3)
+    return low if low == high else f"{low} to {high}"

@@ -87,8 +87,9 @@ def test_effects_of_a_guest_done_by_hand() -> None:
     )
     assert found.saving("total_ms") == 80
     said = mechanism_sentence(found)
-    assert "lines on the wire +38%" in said
-    assert "the cache together with lines on the wire +38%" in said
+    assert "together save 80% of the bytes on the wire: " in said
+    assert "lines on the wire alone saves 30%" in said
+    assert "lines on the wire with the cache, beyond each alone, saves 30%" in said
     sheets = ablation_sheets(made(values), found)
     assert sheets[0].rows[0][0] == "none"
     assert len(sheets[1].rows) == 7

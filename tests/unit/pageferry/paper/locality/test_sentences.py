@@ -40,8 +40,8 @@ def test_it_says_in_which_corner_the_claim_holds() -> None:
     few = {(1, 32.0, 0.5): 0.3, (1, 32.0, 2.0): 0.2, (8, 32.0, 2.0): 0.4}
     said = claim_sentence(places_of(rows(few)))
     assert "for the downtime at 3 of 12" in said
-    assert "at most 8 lines written of a page and a working set of 32 caches or more" in said
-    assert "(3 of the 4 places there)" in said
+    assert "no more than 8 of a page's lines and a working set of 32 × the cache or more" in said
+    assert "(4 places have that)" in said
     assert "for the total time nowhere (the least is 0.90)" in said
     assert "for both at 0 of 12" in said
 
@@ -57,11 +57,28 @@ def test_it_changes_with_the_data() -> None:
 def test_it_says_why_path_2_may_stand_still_for_longer() -> None:
     said = path2_sentence(places_of(rows({})))
     assert "Path 2 was taken at 12 of 12 measured places; at 12 of them" in said
-    assert "2.00 times in the median" in said or "2 times in the median" in said
+    assert "100 ms beside 50, since there it stopped as soon as less than 10% of memory" in said
     assert "2 more rounds" in said
     assert "134 ms" in said  # a tenth of 128 MiB at 100 MB/s
     assert "at none of them" in path2_sentence(places_of(rows({}, plain_ms=200)))
     assert path2_sentence(places_of(rows({}, path=1))) == ("Path 2 was taken at no measured place.")
+
+
+def test_a_difference_that_runs_show_too_is_none() -> None:
+    every = [row._replace(downtime_spread=60.0) for row in rows({})]
+    assert "by more than runs differ." in path2_sentence(places_of(every))
+    assert "at none of them" in path2_sentence(places_of(rows({}, plain_ms=99.5)))
+
+
+def test_where_path_2_used_up_its_rounds_too_the_share_is_no_cause() -> None:
+    every = [row._replace(rounds=12) for row in rows({})]
+    said = path2_sentence(places_of(every))
+    assert said.endswith("100 ms beside 50, after as many rounds.")
+
+
+def test_a_corner_that_excludes_nothing_is_not_told() -> None:
+    ends = {(64, 1.0, 0.5): 0.3, (1, 32.0, 2.0): 0.3}
+    assert "for the downtime at 2 of 12, and" in claim_sentence(places_of(rows(ends)))
 
 
 def test_places_lack_no_way() -> None:
@@ -88,7 +105,10 @@ def test_tables_mark_where_the_claim_is_reached() -> None:
     sheets = map_sheets(places_of(rows({(1, 32.0, 0.5): 0.3})))
     assert len(sheets) == 2  # one for each dirty rate
     assert sheets[0].columns == ("lines of a page", "1 caches", "32 caches")
-    assert sheets[0].rows[0] == ("1", "1.00 0.90 (2)", "0.30* 0.90 (2)")
+    assert sheets[0].rows[0] == ("1", "1.00 0.90 1.00 (2)", "0.30* 0.90 1.00 (2)")
+    against = map_sheets(places_of(rows({})), Way.PRE_COPY)[0]
+    assert "pre-copy without" in against.title
+    assert against.rows[0][1] == "2.00 0.75 1.00 (2)"
     beside = quick_sheet(places_of(rows({}))[:2], places_of(rows({}))[:1])
     assert beside.rows[0][4:6] == ("1.00", "1.00")
     assert beside.rows[1][4:6] == ("1.00", "–")
