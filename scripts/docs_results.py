@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pageferry.paper import ablation
@@ -23,6 +23,7 @@ from pageferry.paper.shipped import (
 from pageferry.runs.picture_files import write_pictures
 from pageferry.runs.tables import Sheet
 from scripts import validate_cache_aware
+from scripts.docs_workloads import table as markdown_table
 
 CACHE_AWARE = Path(__file__).resolve().parents[1] / "pageferry/paper/data/cache_aware.json"
 IMAGES = Path(__file__).resolve().parents[1] / "docs/images"
@@ -46,26 +47,14 @@ The paper claims a ratio of 0.4. What is true of it, computed from the map and t
 
 def table(sheet: Sheet) -> str:
     """Return a table of Markdown; several lines of a cell stand side by side."""
-    return table_of(sheet.columns, sheet.rows, sheet.left)
-
-
-def table_of(columns: Iterable[str], rows: Iterable[Iterable[str]], left: int) -> str:
-    """Return a table of Markdown, of which the first columns are words."""
-    heads = list(columns)
-    lines = [_row(heads)]
-    lines.append(_row("---" if number < left else "--:" for number in range(len(heads))))
-    lines += [_row(cells) for cells in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+    rows = [[_cell(cell) for cell in row] for row in sheet.rows]
+    return markdown_table(sheet.columns, rows, "l" * sheet.left + "r" * len(sheet.columns))
 
 
 def _cell(text: str) -> str:
     first, *rest = text.split("\n")
     said = first if not rest else f"{first} ({', '.join(rest)})"
-    return said.replace("|", "\\|").replace("*", "\\*")
+    return said.replace("*", "\\*")
 
 
 def machine(found: Mapping[str, str], made: str) -> str:
@@ -120,7 +109,7 @@ def page() -> str:
     for run in shipped_tables():
         parts.append(machine(run.machine, run.made))
         for each in run.sheets:
-            parts += [f"\n### {each.title}\n", table_of(each.columns, each.rows, each.left)]
+            parts += [f"\n### {each.title}\n", table(each.to_sheet())]
     notes = dict.fromkeys(note for run in shipped_tables() for note in run.notes)
     parts += [f"{number}. {note}" for number, note in enumerate(notes, 1)]
     return "\n".join(parts).rstrip() + "\n"

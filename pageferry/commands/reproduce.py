@@ -18,8 +18,6 @@ from pageferry.commands.reproduce_shipped import (
     reproduce_shipped,
     shipped_map_document,
     shipped_map_lines,
-    shipped_map_sheets,
-    shipped_pictures,
 )
 from pageferry.common.capacity.agents import check_some_pair
 from pageferry.common.command_line.options import Options
@@ -40,8 +38,9 @@ from pageferry.paper.experiment import (
 )
 from pageferry.paper.locality.data import places_of
 from pageferry.paper.locality.data import to_json as places_to_json
+from pageferry.paper.locality.picture import map_pictures
 from pageferry.paper.locality.points import RUN_S
-from pageferry.paper.locality.view import quick_sheet
+from pageferry.paper.locality.view import document_sheets, quick_sheet
 from pageferry.paper.machine import describe_machine, today
 from pageferry.paper.shipped import shipped_map, shipped_sentences
 from pageferry.runs import tables
@@ -236,7 +235,7 @@ def _write(
         scale=setting.scale,
         cache_effect=[effect.to_json() for effect in effects],
         locality=locality.to_json() if locality else None,
-        sheets=[SheetDocument(**sheet.to_html()) for sheet in sheets],
+        sheets=SheetDocument.of(sheets),
         notes=notes,
         places=places_to_json(places),
         made=today(),
@@ -249,15 +248,13 @@ def _write(
     if table and results:
         wrong = tables.complaints([result.row for result in results])
         tables.print_sheets(sheets, lines=wrong, notes=notes)
-        tables.print_sheets(shipped_map_sheets(), lines=shipped_map_lines())
+        tables.print_sheets(document_sheets(shipped_map()), lines=shipped_map_lines())
 
 
 def _page(document: ReproduceDocument, title: str, done: Series) -> str:
     """Make the page: of what was run, with the shipped map above it."""
     page = document.model_copy()
-    page.sheets = [
-        *document.sheets,
-        *(SheetDocument(**sheet.to_html()) for sheet in shipped_map_sheets()),
-    ]
+    page.sheets = [*document.sheets, *SheetDocument.of(document_sheets(shipped_map()))]
     page.notes = [*document.notes, *shipped_map_lines()]
-    return render_series(page, title, done.labels, done.case_labels, pictures=shipped_pictures())
+    pictures = map_pictures(shipped_map())
+    return render_series(page, title, done.labels, done.case_labels, pictures=pictures)

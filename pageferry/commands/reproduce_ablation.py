@@ -95,7 +95,7 @@ def _write(done: Series, found: Ablation | None, files: ReportFiles, *, table: b
         effects = ablation.effects(found)
         sheets = ablation_sheets(found, effects)
         document.notes = [mechanism_sentence(effects), *ablation.notes(found)]
-        document.sheets = [SheetDocument(**sheet.to_html()) for sheet in sheets]
+        document.sheets = SheetDocument.of(sheets)
         document.ablation = found.model_dump(mode="json")
         document.effects = ablation.to_json(effects)
         document.predicted = ablation.predictions(found)

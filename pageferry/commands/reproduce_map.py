@@ -99,14 +99,12 @@ def reproduce_map(
 
 
 def _show_map(found: MapDocument, files: ReportFiles, *, table: bool) -> None:
-    measured = places_of(found.measured)
-    said = three_sentences(measured, shipped_ablation())
+    said = three_sentences(places_of(found.measured), shipped_ablation())
     sheets = document_sheets(found, whole=True)
     notes = map_notes(found)
-    reads = places_of(found.measured, reads=True)
     document = MapResult(
         map=found.model_dump(mode="json"),
-        places=data.to_json([*measured, *reads]),
+        places=data.to_json(found.places),
         sentences=said,
     )
 

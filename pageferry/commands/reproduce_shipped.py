@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from pageferry.common.command_line.run import OutputOptions
 from pageferry.common.errors import EXIT_OK
 from pageferry.common.files.report_files import ReportFiles
-from pageferry.common.html.picture import Picture
 from pageferry.paper import ablation
 from pageferry.paper.locality.data import places_of, to_json
 from pageferry.paper.locality.picture import map_pictures
@@ -27,23 +26,6 @@ from pageferry.runs import tables
 from pageferry.runs.tables import Sheet
 
 
-def shipped_map_sheets(*, whole: bool = False) -> list[Sheet]:
-    """Make the tables of the shipped map's measured places: a table for each dirty rate.
-
-    Args:
-        whole: Whether what is compared with pre-copy without a cache is wanted, too.
-
-    Returns:
-        The tables.
-    """
-    return document_sheets(shipped_map(), whole=whole)
-
-
-def shipped_program_sheet() -> Sheet:
-    """Make the table of real programs and guests at the shipped map's place."""
-    return program_sheet(places_of(shipped_map().simulated), shipped_programs().places)
-
-
 def shipped_map_lines() -> list[str]:
     """Say how the shipped map was made, and what it says, in three sentences."""
     return [*map_notes(shipped_map()), *shipped_sentences()]
@@ -52,13 +34,7 @@ def shipped_map_lines() -> list[str]:
 def shipped_map_document() -> dict[str, Any]:
     """Convert the shipped map for programs: when, on what, and its measured places."""
     found = shipped_map()
-    places = [*places_of(found.measured), *places_of(found.measured, reads=True)]
-    return {"made": found.made, "machine": found.machine, "places": to_json(places)}
-
-
-def shipped_pictures() -> list[Picture]:
-    """Draw the shipped map, and real programs on a panel of it."""
-    return map_pictures(shipped_map())
+    return {"made": found.made, "machine": found.machine, "places": to_json(found.places)}
 
 
 class ShippedResult(BaseModel):
@@ -100,8 +76,9 @@ def reproduce_shipped(output: OutputOptions) -> int:
         sheets = [
             *_table_sheets(),
             *ablation_sheets(shipped_ablation(), effects),
-            shipped_program_sheet(),
+            program_sheet(places_of(shipped_map().simulated), shipped_programs().places),
         ]
+        map_sheets = document_sheets(shipped_map(), whole=True)
         notes = [*_table_notes(), *ablation.notes(shipped_ablation())]
         document = ShippedResult(
             map=shipped_map_document(),
@@ -113,13 +90,11 @@ def reproduce_shipped(output: OutputOptions) -> int:
         )
         files.write(
             lambda: document.model_dump_json(indent=2) + "\n",
-            lambda: _page(
-                [*shipped_map_sheets(whole=True), *sheets], [*shipped_map_lines(), *notes]
-            ),
+            lambda: _page([*map_sheets, *sheets], [*shipped_map_lines(), *notes]),
         )
         if output.json_file != "-":
             tables.print_sheets(sheets, notes=notes)
-            tables.print_sheets(shipped_map_sheets(whole=True), lines=shipped_map_lines())
+            tables.print_sheets(map_sheets, lines=shipped_map_lines())
     return EXIT_OK
 
 
@@ -132,16 +107,12 @@ def _page(sheets: Sequence[Sheet], notes: Sequence[str]) -> str:
         labels=[],
         tables=[sheet.to_html() for sheet in sheets],
         notes=notes,
-        pictures=shipped_pictures(),
+        pictures=map_pictures(shipped_map()),
     )
 
 
 def _table_sheets() -> list[Sheet]:
-    return [
-        Sheet(each.title, tuple(each.columns), tuple(map(tuple, each.rows)), each.left)
-        for run in shipped_tables()
-        for each in run.sheets
-    ]
+    return [each.to_sheet() for run in shipped_tables() for each in run.sheets]
 
 
 def _table_notes() -> list[str]:

@@ -95,7 +95,7 @@ class Comparison:
             runs=self.done.reports,
             table=[row.to_json(self.rows[0]) for row in self.rows],
             interrupted=self.done.interrupted,
-            sheets=[SheetDocument(**each.to_html()) for each in self.sheets],
+            sheets=SheetDocument.of(self.sheets),
             notes=self.notes,
         )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from pageferry.common.report.schema import Report
+from pageferry.runs.tables import Sheet
 
 if TYPE_CHECKING:
     from pageferry.common.html.picture import Picture
@@ -27,6 +28,22 @@ class SheetDocument(BaseModel):
     columns: list[str]
     rows: list[list[str]]
     left: int = 1
+
+    @classmethod
+    def of(cls, sheets: Iterable[Sheet]) -> list[Self]:
+        """Convert tables for a document.
+
+        Args:
+            sheets: The tables.
+
+        Returns:
+            One for each.
+        """
+        return [cls(**sheet.to_html()) for sheet in sheets]
+
+    def to_sheet(self) -> Sheet:
+        """Make the table that can be printed again."""
+        return Sheet(self.title, tuple(self.columns), tuple(map(tuple, self.rows)), self.left)
 
 
 class SeriesDocument(BaseModel):

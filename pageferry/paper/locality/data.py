@@ -70,6 +70,11 @@ class MapDocument(BaseModel):
     simulated: tuple[PlaceRow, ...]
     measured: tuple[PlaceRow, ...]
 
+    @property
+    def places(self) -> list[Place]:
+        """All measured places, those of the smaller map last."""
+        return [*places_of(self.measured), *places_of(self.measured, reads=True)]
+
     def to_json(self) -> str:
         """Write the document as JSON, one row a line."""
         head = {"made": self.made, "machine": self.machine}
