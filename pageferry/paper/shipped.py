@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pageferry.paper.ablation import Ablation, effects
 from pageferry.paper.locality.data import MapDocument, Place, places_of
 from pageferry.paper.locality.sentences import claim_sentence, mechanism_sentence, path2_sentence
+from pageferry.paper.shipped_file import shipped_text
 from pageferry.runs.document import SheetDocument
 
 MAP: Final = "map.json"
@@ -63,31 +63,22 @@ class TablesRun(BaseModel):
 TABLE_RUNS: Final = TypeAdapter(tuple[TablesRun, ...])
 
 
-def data_folder() -> Any:
-    """Return where the files lie: a folder of `importlib.resources`."""
-    return files("pageferry.paper") / "data"
-
-
-def _text(name: str) -> str:
-    return str((data_folder() / name).read_text("utf-8"))
-
-
 @cache
 def shipped_map() -> MapDocument:
     """Return the map."""
-    return MapDocument.model_validate_json(_text(MAP))
+    return MapDocument.model_validate_json(shipped_text(MAP))
 
 
 @cache
 def shipped_ablation() -> Ablation:
     """Return what the combinations of the three mechanisms took."""
-    return Ablation.model_validate_json(_text(ABLATION))
+    return Ablation.model_validate_json(shipped_text(ABLATION))
 
 
 @cache
 def shipped_tables() -> tuple[TablesRun, ...]:
     """Return the paper's tables as they were measured, the fastest link first."""
-    return TABLE_RUNS.validate_json(_text(TABLES))
+    return TABLE_RUNS.validate_json(shipped_text(TABLES))
 
 
 def three_sentences(places: list[Place], found: Ablation) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from pageferry.common.units import PAGE_SIZE
 from pageferry.paper.locality.data import Place, rates_of
 from pageferry.paper.locality.points import CACHE
+from pageferry.paper.shipped_file import shipped_text
 
 SETTLED: Final = 1.1  # of the pages that a window half as long writes
 
@@ -106,8 +106,7 @@ class ProgramsDocument(BaseModel):
 @cache
 def shipped_programs() -> ProgramsDocument:
     """Return the programs and guests that come with this version."""
-    text = (files("pageferry.paper") / "data" / "programs.json").read_text("utf-8")
-    return ProgramsDocument.model_validate_json(text)
+    return ProgramsDocument.model_validate_json(shipped_text("programs.json"))
 
 
 def nearest(places: Sequence[Place], at: WrittenSet) -> list[Place]:

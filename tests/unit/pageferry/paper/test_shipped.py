@@ -17,6 +17,7 @@ from pageferry.paper.shipped import (
     shipped_tables,
     three_sentences,
 )
+from pageferry.paper.shipped_file import shipped_text
 from scripts import ship_results
 
 PROJECT = Path(__file__).parents[4]
@@ -95,7 +96,6 @@ def test_what_is_shipped_is_what_was_written(
     asked = ["--map", str(written), "--ablation", str(ablated)]
     assert ship_results.main(asked) == 0
     for name in (shipped.MAP, shipped.ABLATION):
-        there = (shipped.data_folder() / name).read_text("utf-8")
-        assert (tmp_path / name).read_text("utf-8") == there
+        assert (tmp_path / name).read_text("utf-8") == shipped_text(name)
     assert ship_results.main(["--map", str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
