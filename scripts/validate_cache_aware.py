@@ -20,12 +20,10 @@ from pageferry.common.process.notices import print_error
 from pageferry.common.terminal.progress import ProgressOptions
 from pageferry.paper.machine import describe_machine, today
 from pageferry.runs.tables import Sheet, print_sheets, three_digits
-from pageferry.sweeps.cells import axes_of, make_cells
-from pageferry.sweeps.grid import Grid, run_grid
+from pageferry.sweeps.grid import Grid, grid_of, run_grid
 from pageferry.sweeps.ledger import Record
 from pageferry.sweeps.plan import SweepPlan
 from pageferry.sweeps.progress import SweepView
-from pageferry.sweeps.runners import runner_named
 
 STRATEGIES = ("pre-copy", "three-path", "cache-aware")
 RUNS = 5
@@ -111,9 +109,7 @@ def grid(folder: Path) -> Grid:
             "max-cells": 1000,
         }
     )
-    runner = runner_named("migrate")
-    cells = make_cells(plan, runner, "cache-aware")
-    return Grid("cache-aware", tuple(axes_of(plan)), cells, cells, runner, folder)
+    return grid_of(plan, "cache-aware", folder)
 
 
 def judge(point: Point, limit_ms: float, found: dict[str, Medians]) -> Judged:

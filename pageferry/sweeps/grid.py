@@ -14,7 +14,7 @@ from pageferry.sweeps.cell_filter import parse_filter
 from pageferry.sweeps.cells import Cell, axes_of, make_cells
 from pageferry.sweeps.driver import SweepWatcher
 from pageferry.sweeps.ledger import RESULTS, Folder, Manifest, Record, pending, planned
-from pageferry.sweeps.plan import read_plan
+from pageferry.sweeps.plan import SweepPlan, read_plan
 from pageferry.sweeps.runners import Runner, runner_named
 
 
@@ -83,6 +83,22 @@ def make_grid(
     if folder.resolve() == plan.resolve():
         raise UsageError(f"{plan} is where its results would go: expected --output FOLDER")
     return Grid(plan.stem, tuple(axes_of(found)), cells, chosen, by, folder)
+
+
+def grid_of(plan: SweepPlan, name: str, folder: Path) -> Grid:
+    """Make the cells of a plan that is no file, all of which are to be run.
+
+    Args:
+        plan: The plan, which names its runner.
+        name: Of the plan.
+        folder: Where results go.
+
+    Returns:
+        The cells. Nothing has been run or written.
+    """
+    runner = runner_named(plan.runner)
+    cells = make_cells(plan, runner, name)
+    return Grid(name, tuple(axes_of(plan)), cells, cells, runner, folder)
 
 
 def _runner(name: str, instead: str | None, file: Path) -> Runner:

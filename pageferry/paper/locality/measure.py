@@ -23,11 +23,10 @@ from pageferry.paper.machine import describe_machine, today
 from pageferry.sim.conditions import simulated_conditions
 from pageferry.sim.link import SimulatedLink
 from pageferry.sim.reporting import play
-from pageferry.sweeps.cells import Cell, axes_of, make_cells
-from pageferry.sweeps.grid import Grid
+from pageferry.sweeps.cells import Cell
+from pageferry.sweeps.grid import Grid, grid_of
 from pageferry.sweeps.ledger import Record
 from pageferry.sweeps.plan import SweepPlan
-from pageferry.sweeps.runners import runner_named
 
 NAME: Final = "locality-map"
 _MOST_CELLS: Final = 5000
@@ -97,9 +96,7 @@ def map_grid(folder: Path, points: Sequence[Point]) -> Grid:
     Returns:
         The cells. Nothing has been run or written.
     """
-    plan, runner = map_plan(points), runner_named("migrate")
-    cells = make_cells(plan, runner, NAME)
-    return Grid(NAME, tuple(axes_of(plan)), cells, cells, runner, folder)
+    return grid_of(map_plan(points), NAME, folder)
 
 
 class RunFigures(NamedTuple):
