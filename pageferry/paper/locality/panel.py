@@ -62,7 +62,7 @@ def panel(
     reuses = sorted({each.point.reuse for each in ground})
     by = {(each.point.lines, each.point.reuse): each for each in ground}
     z = [[_colour_value(by[count, reuse].ratio(figure)) for reuse in reuses] for count in lines]
-    where = {"xaxis": f"x{suffix(number)}", "yaxis": f"y{suffix(number)}"}
+    where = axes_of(number)
     at = {"x": [math.log2(reuse) for reuse in reuses], "y": [math.log2(n) for n in lines], "z": z}
     shown = [[hover(by[count, reuse], "simulated") for reuse in reuses] for count in lines]
     claim = math.log2(CLAIM)
@@ -121,7 +121,17 @@ def hover(place: Place, how: str) -> str:
 
 
 def _colour_value(ratio: float) -> float:
-    return math.log2(min(max(ratio, LEAST), MOST))
+    return log_within(ratio, LEAST, MOST)
+
+
+def log_within(value: float, least: float, most: float) -> float:
+    """Return the logarithm to base 2; what lies beyond the ends is at them."""
+    return math.log2(min(max(value, least), most))
+
+
+def axes_of(number: int) -> dict[str, str]:
+    """Name the axes of a panel, as a trace has them."""
+    return {"xaxis": f"x{suffix(number)}", "yaxis": f"y{suffix(number)}"}
 
 
 def suffix(number: int) -> str:

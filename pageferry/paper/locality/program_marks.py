@@ -20,8 +20,9 @@ from pageferry.paper.locality.panel import (
     MARK,
     REUSE_AXIS,
     REUSE_TICKS,
+    axes_of,
+    log_within,
     panel,
-    suffix,
 )
 from pageferry.paper.locality.programs import ProgramPlace, WrittenSet
 
@@ -107,7 +108,7 @@ def _paths(programs: Iterable[ProgramPlace], number: int, *, faint: bool = False
         return []
     return [
         {
-            "type": "scatter", "mode": "lines+markers", "x": x, "y": y, **_axes(number),
+            "type": "scatter", "mode": "lines+markers", "x": x, "y": y, **axes_of(number),
             "line": {"width": 1, "color": _FAINT if faint else MARK},
             "marker": {"size": 2 if faint else 4, "color": MARK},
             "customdata": shown, "hovertemplate": "%{customdata}<extra></extra>",
@@ -124,7 +125,7 @@ def _diamonds(
         return []
     return [
         {
-            "type": "scatter", "mode": "markers", **_axes(number),
+            "type": "scatter", "mode": "markers", **axes_of(number),
             "x": [_within(at.reuse, REUSE_TICKS) for _, at in ends],
             "y": [_within(at.lines, LINE_TICKS) for _, at in ends],
             "marker": {
@@ -144,7 +145,7 @@ def _ticks(guests: Sequence[ProgramPlace], number: int) -> list[Figure]:
         return []
     return [
         {
-            "type": "scatter", "mode": "markers", **_axes(number),
+            "type": "scatter", "mode": "markers", **axes_of(number),
             "x": [_EDGE for _ in guests],
             "y": [_within(each.sets[0].lines, LINE_TICKS) for each in guests],
             "marker": {
@@ -187,10 +188,6 @@ def _hover(program: ProgramPlace, at: WrittenSet) -> str:
     )
 
 
-def _axes(number: int) -> dict[str, str]:
-    return {"xaxis": f"x{suffix(number)}", "yaxis": f"y{suffix(number)}"}
-
-
 def _within(value: float, ticks: dict[Any, str]) -> float:
-    """Place a value on a logarithmic axis; what lies beyond its ends is at them."""
-    return math.log2(min(max(value, min(ticks)), max(ticks)))
+    """Place a value on an axis of the map."""
+    return log_within(value, min(ticks), max(ticks))
