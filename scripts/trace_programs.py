@@ -38,7 +38,7 @@ from pageferry.paper.locality.programs import (
     shipped_programs,
 )
 from pageferry.paper.machine import describe_machine, today
-from pageferry.trace.written import written_within
+from pageferry.trace.written import Written, written_within
 from scripts.traced_programs import PROGRAMS, SOCKET, Program, missing, version
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -130,17 +130,8 @@ def wait_for(socket: Path, server: subprocess.Popen[bytes]) -> None:
         time.sleep(_LOOK_S)
 
 
-def sets_of(accesses: NDArray[np.uint32], windows: Sequence[int]) -> tuple[WrittenSet, ...]:
-    """Tell what is written within windows of several lengths.
-
-    Args:
-        accesses: Of a trace, uint32[n].
-        windows: Their lengths; those that the trace is too short for are left out.
-
-    Returns:
-        One for each, as it is stored.
-    """
-    seen = [written_within(accesses, length) for length in windows if length <= len(accesses)]
+def sets_of(seen: Sequence[Written]) -> tuple[WrittenSet, ...]:
+    """Convert what is written within windows to what is stored of it."""
     return tuple(
         WrittenSet(
             window=each.accesses,
@@ -164,7 +155,8 @@ def place(program: Program, accesses: NDArray[np.uint32], kept: NDArray[np.uint3
     Returns:
         Its place.
     """
-    whole = written_within(accesses, len(accesses))
+    seen = [written_within(accesses, length) for length in WINDOWS]
+    whole = seen[-1]
     return ProgramPlace(
         name=program.name,
         kind="program",
@@ -173,8 +165,8 @@ def place(program: Program, accesses: NDArray[np.uint32], kept: NDArray[np.uint3
         skipped=program.skip,
         writes=round(whole.writes, 4),
         writes_per_line=round(whole.writes_per_line, 2),
-        sets=sets_of(accesses, WINDOWS),
-        extract=sets_of(kept, EXTRACT_WINDOWS),
+        sets=sets_of(seen),
+        extract=sets_of([written_within(kept, length) for length in EXTRACT_WINDOWS]),
     )
 
 

@@ -30,10 +30,9 @@ class Program:
         name: For people.
         load: What it does, in a few words.
         package: Of Debian, that has it.
-        needs: What must be on PATH.
+        needs: What must be on PATH; the first of them tells its version.
         skip: Accesses that are passed over, so that it has started up, and has built what it goes
             on to change.
-        version: Prints its version in its first line.
         command: Makes what it works on in a folder, and returns the command.
         client: Given the folder, the command of a client that keeps it busy; None: it needs none.
     """
@@ -43,7 +42,6 @@ class Program:
     package: str
     needs: tuple[str, ...]
     skip: int
-    version: tuple[str, ...]
     command: Callable[[Path], list[str]]
     client: Callable[[Path], list[str]] | None = None
 
@@ -168,7 +166,6 @@ PROGRAMS = (
         package="gzip",
         needs=("gzip",),
         skip=10 * _M,
-        version=("gzip", "--version"),
         command=_gzip,
     ),
     Program(
@@ -177,7 +174,6 @@ PROGRAMS = (
         package="xz-utils",
         needs=("xz",),
         skip=10 * _M,
-        version=("xz", "--version"),
         command=_xz,
     ),
     Program(
@@ -186,7 +182,6 @@ PROGRAMS = (
         package="tar",
         needs=("tar",),
         skip=8 * _M,
-        version=("tar", "--version"),
         command=_tar,
     ),
     Program(
@@ -195,7 +190,6 @@ PROGRAMS = (
         package="coreutils",
         needs=("sort",),
         skip=20 * _M,
-        version=("sort", "--version"),
         command=_sort,
     ),
     Program(
@@ -204,7 +198,6 @@ PROGRAMS = (
         package="sqlite3",
         needs=("sqlite3",),
         skip=20 * _M,
-        version=("sqlite3", "--version"),
         command=_sqlite,
     ),
     Program(
@@ -213,7 +206,6 @@ PROGRAMS = (
         package="gcc",
         needs=("gcc",),
         skip=40 * _M,
-        version=("gcc", "--version"),
         command=_compiler,
     ),
     Program(
@@ -222,7 +214,6 @@ PROGRAMS = (
         package="python3",
         needs=(sys.executable,),
         skip=52 * _M,
-        version=(sys.executable, "--version"),
         command=_python,
     ),
     Program(
@@ -231,7 +222,6 @@ PROGRAMS = (
         package="redis-server redis-tools",
         needs=("redis-server", "redis-benchmark"),
         skip=20 * _M,
-        version=("redis-server", "--version"),
         command=_redis,
         client=_redis_client,
     ),
@@ -249,5 +239,6 @@ def missing(program: Program) -> str | None:
 
 def version(program: Program) -> str:
     """Return the first line that the program prints of its version."""
-    found = subprocess.run(program.version, capture_output=True, text=True, check=True)
+    asked = [program.needs[0], "--version"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=True)
     return (found.stdout or found.stderr).splitlines()[0].strip()

@@ -41,7 +41,7 @@ def valgrind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid_file: Path) ->
 
 
 def program(does: str) -> Program:
-    return Program("made", "nothing", "none", (), 100, ("true",), lambda _: [does])
+    return Program("made", "nothing", "none", ("true",), 100, lambda _: [does])
 
 
 def gone(pid_file: Path) -> bool:
